@@ -1,0 +1,73 @@
+"""What every table and figure must say about itself: the data and settings it was run on, and what is not real in it.
+
+banner = Banner.of(grid)
+banner.run_on      # "galaxy10_decals: 12,415 training and 5,321 test images, 224 x 224 pixels; 20 epochs; ..."
+banner.warning     # "SIMULATED galaxies: not comparable with the paper's values", or nothing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from analysis.cells import Cell, PaperGrid
+from galaxytl.trial import TrialResult, TrialSpec
+
+SIMULATED = "SIMULATED galaxies: not comparable with the paper's values"
+SUBSTITUTED = "random weights (ImageNet weights not found)"
+
+
+@dataclass(frozen=True)
+class Banner:
+    """Lines for people; `warning` is empty on real data."""
+
+    run_on: str
+    warning: str
+    footer: str
+    """The least that a figure says of its data, short enough for its bottom line."""
+
+    @classmethod
+    def of(cls, grid: PaperGrid) -> Banner:
+        results = grid.results or grid.outside
+        if not results:
+            return cls("no trials", "", "no trials")
+        spec = results[0].spec
+        parts = [f"{spec.dataset}: {_images(results)}"]
+        parts += _settings(spec) if grid.results else ["no trial of the paper's grid"]
+        parts.append(_devices(results))
+        kind = "simulated galaxies, not comparable with the paper" if spec.is_simulated else ""
+        footer = "; ".join(part for part in (f"{spec.dataset}, {_images(results)}", kind) if part)
+        return cls("; ".join(part for part in parts if part), SIMULATED if spec.is_simulated else "", footer)
+
+    def footer_of(self, *cells: Cell, also: str = "") -> str:
+        """The bottom line of a figure of these cells; explains the star of their titles."""
+        star = f"* {SUBSTITUTED}" if any(cell.is_substituted for cell in cells) else ""
+        return "; ".join(part for part in (self.footer, star, also) if part)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        return tuple(line for line in (self.warning, self.run_on) if line)
+
+
+def _images(results: Iterable[TrialResult]) -> str:
+    counts: dict[str, int] = next((r.num_images for r in results if r.num_images), {})
+    if not counts:
+        return "number of images not recorded"
+    validation = f", {counts['validation']:,} validation" if counts.get("validation") else ""
+    return f"{counts.get('train', 0):,} training{validation} and {counts.get('test', 0):,} test images"
+
+
+def _settings(spec: TrialSpec) -> list[str]:
+    """The settings that all trials of the grid share."""
+    subset = f" (a subset of {spec.max_images:,})" if spec.max_images else ""
+    momentum = f", momentum {spec.momentum:g}" if spec.momentum else ""
+    decay = f", weight decay {spec.weight_decay:g}" if spec.weight_decay else ""
+    return [
+        f"{spec.image_size} x {spec.image_size} pixels{subset}",
+        f"{spec.num_epochs} {'epoch' if spec.num_epochs == 1 else 'epochs'}",
+        f"{spec.optimizer}, learning rate {spec.learning_rate:g}{momentum}{decay}, batches of {spec.batch_size}",
+    ]
+
+
+def _devices(results: Iterable[TrialResult]) -> str:
+    return " and ".join(sorted({r.environment["device"] for r in results if r.environment.get("device")}))

@@ -1,0 +1,157 @@
+"""Gather the trials of several results folders, and choose among them without ever mixing datasets.
+
+trials = gather([Path("results/paper")])
+trials = choose_dataset(trials, None)            # an error when there are several
+trials = keep_where(trials, ["learning_rate=0.001"])
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from galaxytl.results import FILE_NAME, read_results
+from galaxytl.trial import COMPLETE, SpecError, TrialResult, parse_field
+
+
+class AnalysisError(ValueError):
+    """The results cannot be analysed as asked; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Readable trials, one a trial_id, and a sentence for everything that was left out."""
+
+    results: tuple[TrialResult, ...]
+    problems: tuple[str, ...] = ()
+
+
+def gather(folders: Sequence[Path]) -> Trials:
+    """Read the folders in order. Raises AnalysisError for a folder that holds no readable trial."""
+    found: dict[str, TrialResult] = {}
+    problems: list[str] = []
+    for folder in folders:
+        rows = _read_folder(folder)
+        problems += rows.problems
+        for result in rows.results:
+            if result.trial_id in found:
+                problems.append(
+                    f"trial {result.trial_id} is in several folders; {_which(found[result.trial_id], result)}"
+                )
+            found[result.trial_id] = _better(found.get(result.trial_id), result)
+    return Trials(tuple(found.values()), tuple(problems))
+
+
+def _read_folder(folder: Path) -> Trials:
+    if not folder.is_dir():
+        raise AnalysisError(f"a results folder must exist; got '{folder}'. Pass the folder given to the sweep's --out")
+    if not (folder / FILE_NAME).is_file():
+        hint = _nearby(folder)
+        raise AnalysisError(f"a results folder must hold {FILE_NAME}; '{folder}' holds none.{hint}")
+    try:
+        rows = read_results(folder)
+    except OSError as error:
+        raise AnalysisError(f"a results folder must be readable; '{folder / FILE_NAME}' is not: {error}") from error
+    if not rows.results:
+        why = f" {rows.problems[0]}" if rows.problems else ""
+        raise AnalysisError(
+            f"a results folder must hold a readable trial; '{folder / FILE_NAME}' holds none.{why}"
+            " Run the sweep again: it trains what has no row"
+        )
+    return Trials(rows.results, rows.problems)
+
+
+def _nearby(folder: Path) -> str:
+    inside = sorted(path.parent for path in folder.glob(f"*/{FILE_NAME}"))
+    return f" Did you mean '{inside[0]}'?" if inside else " Pass the folder that a sweep has written"
+
+
+def _better(earlier: TrialResult | None, later: TrialResult) -> TrialResult:
+    """The later folder wins, except that no failure hides a COMPLETE row of the same trial."""
+    if earlier and earlier.status == COMPLETE and later.status != COMPLETE:
+        return earlier
+    return later
+
+
+def _which(earlier: TrialResult, later: TrialResult) -> str:
+    kept = _better(earlier, later)
+    order = "earlier" if kept is earlier else "later"
+    return f"the {order} folder's {kept.status} row is used"
+
+
+def choose_dataset(trials: Trials, wanted: str | None) -> Trials:
+    """Keep the trials of one dataset, by its name or the beginning of its fingerprint.
+
+    Raises AnalysisError when none fits, or when more than one does: numbers of two datasets are never averaged,
+    nor set side by side in one table.
+    """
+    present = Counter((r.spec.dataset, r.spec.dataset_fingerprint) for r in trials.results)
+    kept = [key for key in present if wanted is None or key[0] == wanted or key[1].startswith(wanted)]
+    listing = "; ".join(f"{name} {mark[:12]} ({count_of_trials(count)})" for (name, mark), count in present.items())
+    if not kept:
+        raise AnalysisError(f"--dataset must name a dataset of these results: {listing}; got '{wanted}'")
+    if len(kept) > 1:
+        received = f"'{wanted}' fits {len(kept)} of" if wanted is not None else "these results hold"
+        raise AnalysisError(
+            f"a report is about one dataset; {received} {listing}. Choose with --dataset NAME, or with"
+            " --dataset and the beginning of a fingerprint"
+        )
+    chosen = tuple(r for r in trials.results if (r.spec.dataset, r.spec.dataset_fingerprint) == kept[0])
+    return replace(trials, results=chosen)
+
+
+def keep_where(trials: Trials, conditions: Sequence[str]) -> Trials:
+    """Keep the trials that meet every "field=value". Raises AnalysisError when none does.
+
+    A condition on `weights_fingerprint` takes the beginning of one, and is asked only of trials of the backbones
+    that have it: each backbone has a weights file of its own, and trials from scratch have none.
+    """
+    results = trials.results
+    for condition in conditions:
+        name, value = _parse_condition(condition)
+        kept = _keep(results, name, value)
+        if not kept:
+            present = " or ".join(sorted({show_value(getattr(r.spec, name)) for r in results}))
+            raise AnalysisError(f"--where {condition} fits none of the trials; they have {name}={present}")
+        results = kept
+    return replace(trials, results=results)
+
+
+def _parse_condition(condition: str) -> tuple[str, Any]:
+    name, equals, text = condition.partition("=")
+    if not equals or not text:
+        raise AnalysisError(f"--where takes field=value, as in learning_rate=0.001; got '{condition}'")
+    try:
+        return name.strip(), parse_field(name.strip(), text.strip())
+    except SpecError as error:
+        raise AnalysisError(f"--where {condition}: {error}") from error
+
+
+def _keep(results: Iterable[TrialResult], name: str, value: Any) -> tuple[TrialResult, ...]:
+    results = tuple(results)
+    if name != "weights_fingerprint":
+        return tuple(r for r in results if getattr(r.spec, name) == value)
+    own = {r.spec.backbone for r in results if r.spec.weights_fingerprint.startswith(value)}
+
+    def fits(result: TrialResult) -> bool:
+        mark = result.spec.weights_fingerprint
+        return result.spec.backbone not in own or not mark or mark.startswith(value)
+
+    return tuple(r for r in results if own and fits(r))
+
+
+def count_of_trials(count: int) -> str:
+    return "1 trial" if count == 1 else f"{count} trials"
+
+
+def show_value(value: Any) -> str:
+    """A field's value as `--where` takes it.
+
+    >>> show_value(1e-4), show_value("adam"), show_value(True)
+    ('0.0001', 'adam', 'true')
+    """
+    return value if isinstance(value, str) else json.dumps(value)

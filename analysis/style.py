@@ -1,0 +1,78 @@
+"""How the figures look, and how they are saved: one look, no pyplot, the same bytes from the same numbers.
+
+with style():
+    figure = new_figure(6.4, 4.0, "galaxy10_decals, 12,415 training and 5,321 test images")
+    ...
+    paths = save(figure, folder / "figure-03-metrics")
+"""
+
+from __future__ import annotations
+
+import textwrap
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+# Okabe M and Ito K 2008, "Color universal design": told apart with every common colour blindness.
+COLOURS = {"VGG16": "#D55E00", "ResNet50": "#009E73", "MobileNet": "#0072B2"}
+INK, GREY, PALE = "#222222", "#767676", "#D0D0D0"
+CONFUSION_COLOURS = "Blues"
+DPI = 200
+
+_RC: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture on every machine
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "text.parse_math": False,  # a dollar in a trial's message is a dollar
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "svg.hashsalt": "galaxytl",
+    "svg.fonttype": "path",
+}
+
+
+def style() -> AbstractContextManager[None]:
+    """The look, for as long as the `with` lasts."""
+    return mpl.rc_context(_RC)
+
+
+def new_figure(width: float, height: float, footer: str) -> Figure:
+    """A figure of width x height inches with its bottom line. 200 dpi: 5 inches show as 1000 pixels."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(w_pad=0.06, h_pad=0.06)  # inches
+    # The footer is the figure's x label because the layout keeps room for that, and for no free text.
+    lines = textwrap.fill(footer, int(width * 19))  # about 20 letters of 7 points take an inch
+    figure.supxlabel(lines, fontsize=7, color=GREY, x=0.01, ha="left")
+    return figure
+
+
+def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
+    """Write stem.png and stem.svg, with no date in them; returns both paths."""
+    png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
+    figure.savefig(png, dpi=DPI, metadata={"Software": None})
+    figure.set_layout_engine("none")  # the layout stands: solving it again would double the time
+    figure.savefig(svg, metadata={"Date": None})
+    return png, svg
+
+
+def tint(colour: str, share: float) -> tuple[float, float, float]:
+    """The colour mixed with white: share 1 is the colour itself, 0 is white."""
+    red, green, blue = mpl.colors.to_rgb(colour)
+    return (1 - share + share * red, 1 - share + share * green, 1 - share + share * blue)

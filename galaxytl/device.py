@@ -1,0 +1,68 @@
+"""The device that Keras computes on. The only file of the project that imports TensorFlow."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+
+def _tensorflow() -> Any:
+    """TensorFlow when it is Keras's backend, else None."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow
+
+    return tensorflow
+
+
+def quiet_framework() -> None:
+    """Keep the C++ start-up notes of TensorFlow and XLA out of the logs; call before Keras is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+def configure(num_threads: int | None) -> None:
+    """Use at most `num_threads` CPU threads, and take GPU memory as it is needed. Once a process, before any model."""
+    tensorflow = _tensorflow()
+    if tensorflow is None:
+        return
+    try:
+        for gpu in tensorflow.config.list_physical_devices("GPU"):
+            tensorflow.config.experimental.set_memory_growth(gpu, True)
+        if num_threads:
+            tensorflow.config.threading.set_intra_op_parallelism_threads(num_threads)
+            tensorflow.config.threading.set_inter_op_parallelism_threads(2)
+    except RuntimeError:
+        return  # this process has computed already: what was set then stays
+
+
+def on_gpu() -> bool:
+    import keras
+
+    return any("gpu" in name.lower() or "cuda" in name.lower() for name in keras.distribution.list_devices("gpu"))
+
+
+def describe() -> str:
+    """What the device is, for people: "NVIDIA H200" or "x86_64 CPU, 2 threads"."""
+    tensorflow = _tensorflow()
+    if tensorflow is None:
+        import jax
+
+        return f"{jax.devices()[0].device_kind} (jax)"
+    gpus = tensorflow.config.list_physical_devices("GPU")
+    if gpus:
+        return ", ".join(
+            tensorflow.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus
+        )
+    threads = tensorflow.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
+    return f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for what TensorFlow, XLA and Python raise when memory runs out."""
+    name = type(error).__name__
+    text = str(error)
+    return isinstance(error, MemoryError) or name == "ResourceExhaustedError" or "RESOURCE_EXHAUSTED" in text

@@ -1,0 +1,50 @@
+"""Scores of a trial on its test split.
+
+metrics, confusion = evaluate(labels, probabilities)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix, precision_recall_fscore_support
+
+
+def evaluate(
+    labels: NDArray[np.int64], probabilities: NDArray[np.floating]
+) -> tuple[dict[str, float], tuple[tuple[int, ...], ...]]:
+    """Scores of `probabilities` (N, C) against `labels` (N,), and the (C, C) confusion matrix, rows true.
+
+    Precision, recall and F1 of a class that is never predicted count as 0 (the paper's VGG rows need that rule).
+    Scores: accuracy; precision, recall, f1, each weighted by class size and macro; loss, the mean cross-entropy in
+    nats; top_predicted_share and top_predicted_class, the largest share of the predictions that one class takes;
+    majority_share, the accuracy of always naming the largest class; cohen_kappa, 0 at chance level (0 also where it
+    is undefined: one class in labels and predictions).
+    """
+    num_classes = probabilities.shape[1]
+    classes = np.arange(num_classes)
+    predicted = probabilities.argmax(axis=1)
+    metrics = {"accuracy": float(accuracy_score(labels, predicted))}
+    for average in ("weighted", "macro"):
+        scores = precision_recall_fscore_support(labels, predicted, labels=classes, average=average, zero_division=0)
+        for name, score in zip(("precision", "recall", "f1"), scores[:3], strict=True):
+            metrics[f"{name}_{average}"] = float(score)
+    predicted_counts = np.bincount(predicted, minlength=num_classes)
+    metrics["loss"] = _cross_entropy(labels, probabilities)
+    metrics["top_predicted_share"] = float(predicted_counts.max() / len(labels))
+    metrics["top_predicted_class"] = int(predicted_counts.argmax())
+    metrics["majority_share"] = float(np.bincount(labels).max() / len(labels))
+    metrics["cohen_kappa"] = _kappa(labels, predicted)
+    confusion = confusion_matrix(labels, predicted, labels=classes)
+    return metrics, tuple(tuple(int(n) for n in row) for row in confusion)
+
+
+def _cross_entropy(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
+    chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.maximum(chosen, np.finfo(np.float64).tiny)).mean())
+
+
+def _kappa(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
+    if len(np.union1d(labels, predicted)) == 1:
+        return 0.0
+    return float(cohen_kappa_score(labels, predicted))

@@ -1,0 +1,72 @@
+"""The contract between sweep and analysis: `<results>/trials.jsonl`, one JSON object a finished trial.
+
+    append_result(folder, result)        # by the sweep's driver, once a trial
+    rows = read_results(folder)          # by anyone; rows.problems says what could not be read
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from galaxytl.trial import COMPLETE, TrialResult
+
+FILE_NAME = "trials.jsonl"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The readable rows of a results folder, the last row of each trial, in file order."""
+
+    results: tuple[TrialResult, ...]
+    problems: tuple[str, ...]
+    """A sentence for each line that was left out, and why."""
+
+    def by_id(self) -> dict[str, TrialResult]:
+        return {result.trial_id: result for result in self.results}
+
+
+def append_result(folder: Path, result: TrialResult) -> None:
+    """Append one row and force it to disk, so that a row that was seen is a row that stays."""
+    line = json.dumps(result.to_dict(), separators=(",", ":"), allow_nan=False) + "\n"
+    with (folder / FILE_NAME).open("ab+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0, os.SEEK_END)
+        if file.tell() and not _ends_with_newline(file.fileno(), file.tell()):
+            line = "\n" + line  # closes the half line that a killed writer left
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_results(folder: Path) -> Rows:
+    """Read `folder`/trials.jsonl; a missing file has no rows. Unreadable lines become problems, not errors."""
+    path = folder / FILE_NAME
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    rows: dict[str, TrialResult] = {}
+    problems = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            result = TrialResult.from_dict(json.loads(line))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            half = " (half-written)" if number == len(lines) else ""
+            problems.append(f"{path}, line {number}{half} was left out: {error}")
+            continue
+        earlier = rows.pop(result.trial_id, None)
+        if earlier and earlier.status == COMPLETE:
+            problems.append(
+                f"{path}, line {number}: trial {result.trial_id} has an earlier COMPLETE row; last one used"
+            )
+        rows[result.trial_id] = result
+    return Rows(tuple(rows.values()), tuple(problems))
+
+
+def _ends_with_newline(descriptor: int, size: int) -> bool:
+    return os.pread(descriptor, 1, size - 1) == b"\n"

@@ -1,0 +1,267 @@
+"""A trial is a value: `TrialSpec` says everything that its result depends on, `TrialResult` what came out.
+
+    >>> spec = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", backbone="VGG16", learning_rate=1e-4)
+    >>> spec.replace(seed=1).trial_id != spec.trial_id
+    True
+
+Standard library only: `analysis` reads results on machines that have no deep-learning framework.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+SCHEMA = 1  # of a row in trials.jsonl; raised when a reader of the old rows would misunderstand the new ones
+
+COMPLETE: Final = "COMPLETE"
+FAILED: Final = "FAILED"
+PRUNED: Final = "PRUNED"
+
+
+class SpecError(ValueError):
+    """A field of a TrialSpec is unknown, of the wrong type, or out of range."""
+
+
+def _choice(*allowed: str, default: Any = dataclasses.MISSING) -> Any:
+    return field(default=default, metadata={"choices": allowed})
+
+
+def _number(default: Any, low: float, high: float = math.inf, *, open_low: bool = False) -> Any:
+    return field(default=default, metadata={"low": low, "high": high, "open_low": open_low})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSpec:
+    """One point of a sweep. Equal specs have equal `trial_id`s on every machine.
+
+    Raises SpecError when a field breaks its rule.
+    """
+
+    # data
+    dataset: str
+    """Name for people: "galaxy10_decals", or a name that starts with "simulated"."""
+    dataset_fingerprint: str
+    """SHA-256 of the images and labels, whatever file holds them."""
+    max_images: int = _number(0, 0)
+    """Train and test on a stratified subset of this many images; 0 takes all."""
+    image_size: int = _number(224, 32, 1024)
+    """Side of the square network input, in pixels."""
+    preprocessing: Literal["divide_by_255", "backbone"] = _choice("divide_by_255", "backbone", default="divide_by_255")
+    """Pixels to [0, 1], or what `keras.applications` prescribes for the backbone."""
+    test_fraction: float = _number(0.3, 0.0, 0.9, open_low=True)
+    validation_fraction: float = _number(0.0, 0.0, 0.9)
+    """Share of the train part that is held out for validation; 0: the curves are watched on the test part."""
+    stratified: bool = False
+    """Split class by class."""
+    split_seed: int = _number(0, 0, 2**32 - 1)
+
+    # model
+    backbone: str = "MobileNet"
+    weights: Literal["imagenet", "random"] = _choice("imagenet", "random", default="imagenet")
+    """What the backbone starts from."""
+    weights_requested: Literal["imagenet", "random"] = _choice("imagenet", "random", default="imagenet")
+    """Differs from `weights` only where random weights stand in for ImageNet weights that could not be had."""
+    weights_fingerprint: str = ""
+    """Hash of the tensors of the weights file; empty for random weights."""
+    unfrozen_blocks: int | Literal["all"] = 0
+    """How many blocks, counted from the output, are trained with the head: 0 (head only) or "all"."""
+
+    # optimisation
+    optimizer: Literal["adam", "rmsprop", "sgd"] = _choice("adam", "rmsprop", "sgd", default="adam")
+    learning_rate: float = _number(1e-3, 0.0, open_low=True)
+    momentum: float = _number(0.0, 0.0, 1.0)
+    """Of sgd and rmsprop."""
+    weight_decay: float = _number(0.0, 0.0, 1.0)
+    batch_size: int = _number(32, 1, 65536)
+    num_epochs: int = _number(20, 1, 100_000)
+    seed: int = _number(0, 0, 2**32 - 1)
+    """Of the initial weights and of dropout."""
+    shuffle_seed: int = _number(0, 0, 2**32 - 1)
+    """Of the order of the batches. Apart from `seed`, so that trials which differ in `seed` can share a pass."""
+
+    def __post_init__(self) -> None:
+        for name, rule in SPEC_FIELDS.items():
+            _check_field(name, getattr(self, name), rule)
+        if self.momentum and self.optimizer == "adam":
+            raise SpecError(f"momentum is a setting of sgd and rmsprop; got momentum={self.momentum} with adam")
+
+    @property
+    def trial_id(self) -> str:
+        """16 hexadecimal digits: SHA-256 of the spec's canonical JSON."""
+        canonical = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    @property
+    def is_simulated(self) -> bool:
+        return self.dataset.startswith("simulated")
+
+    @property
+    def is_substituted(self) -> bool:
+        """True where random weights stand in for ImageNet weights that could not be had."""
+        return self.weights != self.weights_requested
+
+    @property
+    def weights_label(self) -> str:
+        """What a table must print for the backbone's weights."""
+        if self.is_substituted:
+            return "random (ImageNet weights not found)"
+        return "ImageNet" if self.weights == "imagenet" else "random"
+
+    def replace(self, **changes: Any) -> TrialSpec:
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrialSpec:
+        """Build a spec from JSON values; raises SpecError on an unknown field."""
+        for name in values:
+            check_field_name(name)
+        return cls(**values)
+
+
+SPEC_FIELDS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(TrialSpec)}
+SET_BY_SWEEP = ("dataset", "dataset_fingerprint", "weights_requested", "weights_fingerprint")
+
+
+def settable_fields() -> list[str]:
+    """Fields that a user may set; the others are measured from the data and weights files."""
+    return [name for name in SPEC_FIELDS if name not in SET_BY_SWEEP]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """ " Did you mean 'paper'?", or nothing when no known word is close."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def check_field_name(name: str) -> None:
+    if name not in SPEC_FIELDS:
+        allowed = ", ".join(settable_fields())
+        raise SpecError(f"a trial has the fields {allowed}; got '{name}'.{did_you_mean(name, SPEC_FIELDS)}")
+
+
+def parse_field(name: str, text: str) -> Any:
+    """The value of field `name` from the command line's `text`; raises SpecError.
+
+    >>> parse_field("learning_rate", "1e-4"), parse_field("unfrozen_blocks", "all")
+    (0.0001, 'all')
+    """
+    check_field_name(name)
+    rule = SPEC_FIELDS[name]
+    value: Any = text
+    if rule.type != "str" and "choices" not in rule.metadata:
+        try:
+            value = json.loads(text.lower())
+        except ValueError:
+            value = text  # _check_field says what is allowed
+    if rule.type == "float" and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    _check_field(name, value, rule)
+    return value
+
+
+def seed_for(spec: TrialSpec, purpose: str) -> int:
+    """A 32-bit seed for one named purpose: "init" follows `seed`, "shuffle" `shuffle_seed`, "split" `split_seed`."""
+    root = {"init": spec.seed, "dropout": spec.seed, "shuffle": spec.shuffle_seed, "split": spec.split_seed}[purpose]
+    return int.from_bytes(hashlib.sha256(f"{purpose}/{root}".encode()).digest()[:4], "big")
+
+
+def _check_field(name: str, value: Any, rule: dataclasses.Field[Any]) -> None:
+    if name == "unfrozen_blocks":
+        if value != "all" and (isinstance(value, bool) or value != 0):
+            raise SpecError(f"unfrozen_blocks must be 0 (train the head only) or all; got {value!r}")
+        return
+    if choices := rule.metadata.get("choices"):
+        if value not in choices:
+            hint = did_you_mean(str(value), choices)
+            raise SpecError(f"{name} must be one of {', '.join(choices)}; got {value!r}.{hint}")
+        return
+    python_type = {"str": str, "int": int, "float": float, "bool": bool}[str(rule.type)]
+    if not isinstance(value, python_type) or (python_type is not bool and isinstance(value, bool)):
+        words = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+        raise SpecError(f"{name} must be {words[python_type]}; got {value!r}")
+    if "low" in rule.metadata:
+        _check_range(name, value, rule.metadata)
+
+
+def _check_range(name: str, value: Any, rule: Mapping[str, Any]) -> None:
+    low, high, open_low = rule["low"], rule["high"], rule["open_low"]
+    if not math.isfinite(value) or value > high or value < low or (open_low and value == low):
+        above = f"greater than {low:g}" if open_low else f"at least {low:g}"
+        below = f" and at most {high:g}" if math.isfinite(high) else ""
+        raise SpecError(f"{name} must be {above}{below}; got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """What one trial gave. A failed trial has a `message` and whatever it had measured before it failed."""
+
+    spec: TrialSpec
+    status: Literal["COMPLETE", "FAILED", "PRUNED"]
+    message: str = ""
+    """Why a trial FAILED or was PRUNED, for people."""
+    history: tuple[dict[str, float], ...] = ()
+    """A dict an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy, seconds."""
+    curves_on: Literal["test", "validation"] = "test"
+    """The split that val_loss and val_accuracy of the history were measured on."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """On the test split; `galaxytl.metrics.evaluate` lists the names."""
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """(C, C) counts on the test split: rows are true classes, columns predicted ones."""
+    class_names: tuple[str, ...] = ()
+    num_images: dict[str, int] = field(default_factory=dict)
+    """Images in "train", "validation" and "test"."""
+    num_parameters: dict[str, int] = field(default_factory=dict)
+    """Weights in all ("total") and weights that were trained ("trainable")."""
+    timings: dict[str, float] = field(default_factory=dict)
+    """Seconds: data, build, features, train, evaluate, total."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """device, host, versions of python and of the packages that computed this."""
+    probabilities: str = ""
+    """Parquet file of the test split's class probabilities, relative to the results folder."""
+    started: str = ""
+    """ISO 8601, UTC."""
+
+    @property
+    def trial_id(self) -> str:
+        return self.spec.trial_id
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; NaN and infinity become None, which JSON has."""
+        row = {"schema": SCHEMA, "trial_id": self.trial_id, **dataclasses.asdict(self)}
+        return _without_nan(row)
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> TrialResult:
+        """Raises ValueError on a row of another schema, of unknown fields, or with a spec that is not its id's."""
+        values = dict(row)
+        if (schema := values.pop("schema", None)) != SCHEMA:
+            raise ValueError(f"a row must have schema {SCHEMA}; got {schema!r}")
+        trial_id = values.pop("trial_id", None)
+        spec = TrialSpec.from_dict(values.pop("spec"))
+        if trial_id != spec.trial_id:
+            raise ValueError(f"trial_id must be the hash of the row's spec, {spec.trial_id}; got {trial_id!r}")
+        values["history"] = tuple({k: math.nan if v is None else v for k, v in e.items()} for e in values["history"])
+        values["metrics"] = {k: math.nan if v is None else v for k, v in values["metrics"].items()}
+        values["confusion"] = tuple(tuple(line) for line in values["confusion"])
+        values["class_names"] = tuple(values["class_names"])
+        return cls(spec=spec, **values)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {k: _without_nan(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(v) for v in value]
+    return value

@@ -1,0 +1,284 @@
+"""Run a sweep: expand the grid, drop what is done, schedule the rest, say where the results are.
+
+    python -m sweep.run --grid paper                                        # simulated galaxies, laptop size
+    python -m sweep.run --grid paper --data Galaxy10_DECals.h5 --weights-dir weights/
+
+The same command again continues where it stopped: finished trials are not run again.
+Exit status: 0 all trials COMPLETE, 1 some FAILED, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from galaxytl.backbones import backbone_named
+from galaxytl.data import DataError, Dataset, open_dataset
+from galaxytl.results import append_result, read_results
+from galaxytl.training import Workplace, checkpoint_path
+from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec, did_you_mean, parse_field
+from sweep import grids, prepare
+from sweep.plan import Plan, make_plan
+from sweep.progress import DatasetProgress, SweepTable, trial_label
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
+class UsageError(ValueError):
+    """The command line asks for something that cannot be done."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        options = parse(sys.argv[1:] if argv is None else argv)
+        return run(options, console)
+    except KeyboardInterrupt:
+        console.print("\nStopped. The same command again continues: finished trials are kept.")
+        return INTERRUPTED
+    except (UsageError, SpecError, DataError, OSError) as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
+        return BAD_INPUT
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    out = writable_folder(options.out)
+    try:
+        with FileLock(out / ".lock", timeout=0):
+            return run_locked(options, out, console)
+    except Timeout:
+        raise UsageError(f"one sweep at a time may write to a results folder; another one runs in {out}") from None
+
+
+def run_locked(options: argparse.Namespace, out: Path, console: Console) -> int:
+    profile = options.profile or prepare.choose_profile(options.data, count_gpus(options))
+    uri = options.data or grids.SIMULATED_DATA[profile]
+    with DatasetProgress(console) as progress:
+        dataset = open_dataset(uri, on_progress=progress.update)
+    specs = grids.expand(options.grid, prepare.base_spec(dataset, profile), options.set, options.seeds)
+    prepared = prepare.resolve_weights(specs, options.weights_dir)
+    rows = read_results(out)
+    for problem in rows.problems:
+        console.print(f"note: {problem}", markup=False)
+    record(out, [result for result in prepared.impossible if result.trial_id not in rows.by_id()])
+    plan = make_plan(prepared.specs, rows.by_id(), options.retry_failed)
+    announce(console, dataset, profile, plan, prepared)
+    if plan.pending:
+        schedule_trials(options, Workplace(absolute(uri), out.resolve(), options.weights_dir), plan, console)
+    return conclude(console, out, [*prepared.specs, *(result.spec for result in prepared.impossible)])
+
+
+def schedule_trials(options: argparse.Namespace, workplace: Workplace, plan: Plan, console: Console) -> None:
+    """Start or join Ray and train what is pending, writing each row as it comes."""
+    from sweep import schedule  # ray takes seconds to import: only where there is something to run
+
+    log = workplace.out / "sweep.log"
+    console.print(f"Starting Ray{' at ' + options.address if options.address else ''}; log: {log}", markup=False)
+    with as_usage_error(schedule.ClusterError), schedule.cluster(options.address, log) as available:
+        resources = schedule.resources_per_trial(
+            available, len(plan.pending), options.cpus_per_trial, options.gpus_per_trial
+        )
+        console.print(f"Each trial: {resources.cpus:g} CPUs, {resources.gpus:g} GPUs", markup=False)
+        workplace = replace(workplace, num_threads=max(1, int(resources.cpus)))
+        with SweepTable(plan.pending, console) as table:
+
+            def finished(result: TrialResult) -> None:
+                append_result(workplace.out, result)
+                if result.status == COMPLETE:
+                    checkpoint_path(workplace.out, result.spec).unlink(missing_ok=True)
+                table.finished(result)
+
+            reporter = schedule.Reporter(table.phase, table.epoch, finished)
+            schedule.run_trials(plan.pending, workplace, resources, reporter)
+
+
+def announce(console: Console, dataset: Dataset, profile: str, plan: Plan, prepared: prepare.Prepared) -> None:
+    """Say, before anything starts, what it will run on and how much is left to do."""
+    kind = "simulated galaxies, not real ones" if dataset.name.startswith("simulated") else "real galaxies"
+    specs = [*prepared.specs, *(result.spec for result in prepared.impossible)]
+    sizes = f"{specs[0].image_size} px, {specs[0].num_epochs} epochs, batch size {specs[0].batch_size}"
+    console.print(f"Dataset   {dataset.name}: {len(dataset):,} {kind}, fingerprint {dataset.fingerprint[:12]}")
+    console.print(f"Profile   {profile} ({sizes}); choose with --profile {' or '.join(sorted(grids.PROFILES))}")
+    for name in sorted({spec.backbone for spec in specs if spec.is_substituted}):
+        missing = backbone_named(name).weights_file
+        console.print(f"Weights   {name}: random (ImageNet weights not found: no {missing})", markup=False)
+    for result in prepared.impossible:
+        console.print(f"FAILED    {trial_label(result.spec)}: {result.message}", markup=False)
+    counts = f"{len(plan.finished)} finished, {len(plan.failed) + len(prepared.impossible)} failed"
+    console.print(f"Trials    {len(specs)}: {counts}, {len(plan.pending)} to run")
+    if plan.failed:
+        console.print("          --retry-failed runs the failed ones again")
+
+
+def conclude(console: Console, out: Path, specs: Sequence[TrialSpec]) -> int:
+    """Print the counts and where things are; the exit status."""
+    rows = read_results(out).by_id()
+    results = [rows[spec.trial_id] for spec in specs if spec.trial_id in rows]
+    failed = [result for result in results if result.status == FAILED]
+    for result in failed:
+        console.print(f"FAILED    {trial_label(result.spec)}: {result.message}", markup=False)
+    missing = len(specs) - len(results)
+    counts = f"{len(results) - len(failed)} of {len(specs)} trials complete, {len(failed)} failed"
+    console.print(f"{counts}{f', {missing} not run' if missing else ''}. Results: {out / 'trials.jsonl'}")
+    console.print(f"Tables and figures: python -m analysis.run {shlex.quote(str(out))} --out report/")
+    return 1 if failed or missing else 0
+
+
+def absolute(uri: str) -> str:
+    """The same dataset from any working directory: a Ray worker may have another one."""
+    return str(Path(uri).resolve()) if Path(uri).exists() else uri
+
+
+def record(out: Path, results: Sequence[TrialResult]) -> None:
+    for result in results:
+        append_result(out, result)
+
+
+def count_gpus(options: argparse.Namespace) -> float:
+    """GPUs that the sweep could use; only looked at where the profile depends on it."""
+    if options.data is None or options.data.startswith("simulated"):
+        return 0
+    from sweep import schedule
+
+    if not options.address:
+        return schedule.local_gpus()
+    with as_usage_error(schedule.ClusterError), schedule.cluster(options.address, options.out / "sweep.log") as found:
+        return found.get("GPU", 0.0)
+
+
+class as_usage_error:
+    """Turns errors of one kind into a UsageError with the same message."""
+
+    def __init__(self, kind: type[Exception]) -> None:
+        self._kind = kind
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, self._kind):
+            raise UsageError(str(error)) from error
+
+
+def writable_folder(path: Path) -> Path:
+    """`path`, made if need be; raises UsageError when files cannot be written into it."""
+    probe = path / ".writable"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"--out must be a folder that can be written to; got {path}: {error.strerror}") from error
+    return path
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (--help lists the options)")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line, checked as far as it can be before any file is opened."""
+    parser = make_parser()
+    options, unknown = parser.parse_known_args(argv)
+    if unknown:
+        known = [option for action in parser._actions for option in action.option_strings]
+        raise UsageError(f"unknown option '{unknown[0]}'.{did_you_mean(unknown[0], known)} (--help lists the options)")
+    grids.named("grid", options.grid, grids.GRIDS)
+    if options.profile is not None:
+        grids.named("profile", options.profile, grids.PROFILES)
+    if options.weights_dir and not options.weights_dir.is_dir():
+        raise UsageError(f"--weights-dir must be a folder; got {options.weights_dir}")
+    options.set = parse_settings(options.set)
+    options.weights_dir = options.weights_dir and options.weights_dir.resolve()
+    options.out = options.out or Path("results") / options.grid
+    return options
+
+
+def make_parser() -> argparse.ArgumentParser:
+    assert __doc__
+    parser = Parser(
+        prog="python -m sweep.run",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    what = parser.add_argument_group("what to run")
+    what.add_argument("--grid", default="paper", metavar="NAME", help=f"{', '.join(grids.GRIDS)} (default: paper)")
+    what.add_argument(
+        "--profile",
+        metavar="NAME",
+        help=f"size of the trials: {', '.join(sorted(grids.PROFILES))} "
+        "(default: paper for a real dataset on a GPU machine, else laptop)",
+    )
+    what.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="any field of the trials, like learning_rate=1e-4; repeatable",
+    )
+    what.add_argument("--seeds", type=count, default=1, metavar="N", help="repeat each trial with N seeds (default: 1)")
+    what.add_argument("--retry-failed", action="store_true", help="run trials with a FAILED row again")
+    files = parser.add_argument_group("files")
+    files.add_argument(
+        "--data",
+        metavar="URI",
+        help="Galaxy10 HDF5 file, folder of Parquet files, or "
+        "simulated[:IMAGES[:SEED]] (default: simulated, as many galaxies as the profile wants)",
+    )
+    files.add_argument(
+        "--weights-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of ImageNet weights files (also looked in: $GALAXYTL_WEIGHTS_DIR, Keras's own folder)",
+    )
+    files.add_argument("--out", type=Path, metavar="FOLDER", help="results folder (default: results/GRID)")
+    where = parser.add_argument_group("where to run")
+    where.add_argument("--address", metavar="HOST:PORT", help="a running Ray cluster, or auto (default: this machine)")
+    where.add_argument("--cpus-per-trial", type=share, metavar="N", help="(default: an equal share)")
+    where.add_argument(
+        "--gpus-per-trial", type=share, metavar="N", help="may be a fraction (default: 1 where there are)"
+    )
+    return parser
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """["learning_rate=1e-4"] as {"learning_rate": 0.0001}; raises SpecError or UsageError."""
+    values = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes FIELD=VALUE, like learning_rate=1e-4; got '{setting}'")
+        values[name] = parse_field(name, text)
+    if "backbone" in values:
+        backbone_named(values["backbone"])
+    return values
+
+
+def count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 10000; got '{text}'")
+    return int(text)
+
+
+def share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1024:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1024; got '{text}'")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from galaxytl.data import DataError, open_dataset
+from tests.galaxies import LABELS, encode, make_images, real_sample, write_hdf5, write_parquet
+
+
+def test_hdf5_and_parquet_of_the_same_galaxies_are_the_same_dataset(galaxies_file: Path, tmp_path: Path) -> None:
+    hdf5 = open_dataset(str(galaxies_file))
+    parquet = open_dataset(str(write_parquet(tmp_path / "parquet", make_images(), LABELS)))
+    assert hdf5.fingerprint == parquet.fingerprint
+    assert hdf5.name == parquet.name == "galaxy10_layout_40_images"
+    assert np.array_equal(hdf5.resized(256).images, make_images())
+    assert np.array_equal(parquet.labels, LABELS)
+
+
+def test_fingerprint_follows_every_pixel_and_label(tmp_path: Path) -> None:
+    images, labels = make_images(), LABELS.astype(np.uint8)
+    images[39, 255, 255, 2] ^= 1
+    labels[0] = 1
+    files = [
+        write_hdf5(tmp_path / "a.h5"),
+        write_hdf5(tmp_path / "b.h5", images=images),
+        write_hdf5(tmp_path / "c.h5", ans=labels),
+    ]
+    assert len({open_dataset(str(file)).fingerprint for file in files}) == 3
+
+
+def test_fingerprint_does_not_depend_on_chunks_or_compression(galaxies_file: Path, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "zipped.h5", "w") as file:
+        file.create_dataset("images", data=make_images(), chunks=(7, 64, 64, 1), compression="gzip")
+        file.create_dataset("ans", data=LABELS)
+    assert open_dataset(str(tmp_path / "zipped.h5")).fingerprint == open_dataset(str(galaxies_file)).fingerprint
+
+
+def test_changed_file_gets_a_new_fingerprint(tmp_path: Path) -> None:
+    path = write_hdf5(tmp_path / "galaxies.h5")
+    before = open_dataset(str(path)).fingerprint
+    write_hdf5(path, images=make_images(seed=1))
+    assert open_dataset(str(path)).fingerprint != before
+
+
+def test_a_source_that_changes_during_a_sweep_is_noticed(tmp_path: Path) -> None:
+    path = write_hdf5(tmp_path / "galaxies.h5", images=make_images(seed=2))
+    dataset = open_dataset(str(path))
+    write_hdf5(path, images=make_images(seed=3))
+    with pytest.raises(DataError, match="changed while it was in use"):
+        dataset.resized(48)
+
+
+def test_simulated_is_a_dataset_that_says_so() -> None:
+    dataset = open_dataset("simulated:30")
+    assert dataset.name == "simulated"
+    assert dataset.resized(32).images.shape == (30, 32, 32, 3)
+    assert np.isfinite(dataset.columns["redshift"]).all()
+    assert open_dataset("simulated:30").fingerprint == dataset.fingerprint
+    assert open_dataset("simulated:30:1").fingerprint != dataset.fingerprint
+
+
+def test_real_galaxies_open() -> None:
+    dataset = open_dataset(str(real_sample()))
+    assert len(dataset) == 100
+    assert np.bincount(dataset.labels).tolist() == [10] * 10
+    assert dataset.resized(64).images.shape == (100, 64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"images": None}, "'images' is missing"),
+        ({"ans": None}, "'ans' is missing"),
+        ({"images": np.zeros((40, 69, 69, 3), np.uint8)}, "must be 256 x 256 x 3 of type uint8; got 69 x 69 x 3"),
+        ({"images": np.zeros((40, 256, 256, 3), np.float32)}, "of type float32"),
+        ({"images": np.zeros((0, 256, 256, 3), np.uint8)}, "at least one image"),
+        ({"ans": np.full(40, 10)}, "labels must be 0 to 9; got 10 at image 0"),
+        ({"ans": -np.ones(40, np.int64)}, "got -1"),
+        ({"ans": np.zeros(41, np.uint8)}, "40 images, labels of shape (41,)"),
+        ({"ans": np.zeros(40, np.float32)}, "whole numbers from 0 to 9; got type float32"),
+        ({"ra": np.zeros(3)}, "column ra must have one value an image"),
+    ],
+)
+def test_bad_columns_are_named(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+    path = write_hdf5(tmp_path / "bad.h5", **changed)
+    with pytest.raises(DataError) as caught:
+        open_dataset(str(path))
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.98])
+def test_truncated_hdf5(tmp_path: Path, share: float) -> None:
+    path = write_hdf5(tmp_path / "cut.h5")
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(DataError, match=r"cut\.h5 (is empty|cannot be read as HDF5)"):
+        open_dataset(str(path))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.98])
+def test_truncated_parquet(tmp_path: Path, share: float) -> None:
+    folder = write_parquet(tmp_path / "parquet", make_images(), LABELS)
+    shard = sorted(folder.iterdir())[1]
+    shard.write_bytes(shard.read_bytes()[: int(shard.stat().st_size * share)])
+    with pytest.raises(DataError, match="00001-of-00002.parquet (is empty|cannot be read as Parquet)"):
+        open_dataset(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("nowhere.h5", "nowhere.h5 does not exist"),
+        ("notes.txt", "cannot be read as HDF5"),
+        (".", "must hold Parquet files"),
+        ("simulated:x", "simulated:IMAGES:SEED; got 'simulated:x'"),
+        ("simulated:5", "30 to 1,000,000 images; got 5"),
+    ],
+)
+def test_not_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, message: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("notes.txt").write_text("galaxies")
+    with pytest.raises(DataError, match=message):
+        open_dataset(uri)
+
+
+def test_corrupt_picture_is_named_by_row(tmp_path: Path) -> None:
+    images = make_images()
+    cells = [{"bytes": encode(image), "path": None} for image in images]
+    cells[17]["bytes"] = cells[17]["bytes"][:1000]
+    pq.write_table(pa.table({"image": cells, "label": LABELS}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet, row 17: the picture cannot be decoded"):
+        open_dataset(str(tmp_path))
+
+
+def test_parquet_without_labels(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": [{"bytes": b"", "path": ""}]}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="'label' is missing"):
+        open_dataset(str(tmp_path))

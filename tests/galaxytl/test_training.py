@@ -1,0 +1,170 @@
+"""Real, tiny trainings: MobileNet and VGG16 at 32 px on 40 made-up galaxies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from galaxytl.data import open_dataset, split_indices
+from galaxytl.training import Watcher, Workplace, checkpoint_path, train
+from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
+from galaxytl.weights import find_weights
+from tests.galaxies import real_sample, real_weights
+
+pytestmark = pytest.mark.slow
+
+
+class Stopped(BaseException):
+    """Stands for a process that dies: no handler of `Exception` sees it."""
+
+
+@pytest.fixture(scope="module")
+def spec(galaxies_file: Path) -> TrialSpec:
+    """A frozen VGG16 with random weights: tenths of a second an epoch."""
+    dataset = open_dataset(str(galaxies_file))
+    return TrialSpec(
+        dataset=dataset.name,
+        dataset_fingerprint=dataset.fingerprint,
+        backbone="VGG16",
+        weights="random",
+        weights_requested="random",
+        preprocessing="backbone",
+        image_size=32,
+        num_epochs=4,
+        batch_size=8,
+        stratified=True,
+    )
+
+
+def run(spec: TrialSpec, data: Path, out: Path, watcher: Watcher | None = None) -> TrialResult:
+    return next(train([spec], Workplace(str(data), out), watcher))
+
+
+def test_frozen_trial_learns_and_its_row_is_complete(spec: TrialSpec, galaxies_file: Path, tmp_path: Path) -> None:
+    phases: list[str] = []
+    result = run(
+        spec.replace(num_epochs=20), galaxies_file, tmp_path, Watcher(phase=lambda _, text: phases.append(text))
+    )
+    assert result.status == COMPLETE, result.message
+    losses = [epoch["loss"] for epoch in result.history]
+    assert len(losses) == 20
+    assert losses[-1] < 0.8 * losses[0]
+    assert result.num_images == {"train": 28, "validation": 0, "test": 12}
+    assert result.num_parameters == {"total": 14_714_688 + 5_130, "trainable": 5_130}
+    assert result.history[-1]["val_loss"] == pytest.approx(result.metrics["loss"], rel=1e-3)
+    assert np.sum(result.confusion) == 12
+    assert {"device", "keras", "tensorflow", "numpy"} <= set(result.environment)
+    assert "frozen features, 40/40" in phases
+
+
+def test_stored_probabilities_are_those_of_the_metrics(spec: TrialSpec, galaxies_file: Path, tmp_path: Path) -> None:
+    result = run(spec, galaxies_file, tmp_path)
+    table = pq.read_table(tmp_path / result.probabilities).to_pydict()
+    dataset = open_dataset(str(galaxies_file))
+    probabilities = np.array([table[f"p{i}"] for i in range(10)]).T
+    assert table["row"] == split_indices(dataset.labels, spec).test.tolist()
+    assert np.array_equal(table["label"], dataset.labels[table["row"]])
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    accuracy = np.mean(probabilities.argmax(axis=1) == table["label"])
+    assert accuracy == pytest.approx(result.metrics["accuracy"])
+
+
+def test_equal_specs_give_equal_results_and_seeds_differ(spec: TrialSpec, galaxies_file: Path, tmp_path: Path) -> None:
+    first, again = (run(spec, galaxies_file, tmp_path) for _ in range(2))
+    other = run(spec.replace(seed=1), galaxies_file, tmp_path)
+    assert again.history[-1]["loss"] == pytest.approx(first.history[-1]["loss"], rel=1e-5)
+    assert other.history[-1]["loss"] != pytest.approx(first.history[-1]["loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("depth", [0, "all"])
+def test_killed_trial_goes_on_from_its_last_epoch(
+    depth: int | str, spec: TrialSpec, galaxies_file: Path, tmp_path: Path
+) -> None:
+    spec = spec.replace(unfrozen_blocks=depth, num_epochs=3, backbone="VGG16" if depth == 0 else "MobileNet")
+    whole = run(spec, galaxies_file, tmp_path / "whole")
+
+    def die(_: str, history: list[dict[str, float]]) -> None:
+        if len(history) == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run(spec, galaxies_file, tmp_path / "killed", Watcher(epoch=die))
+    epochs: list[int] = []
+    resumed = run(
+        spec, galaxies_file, tmp_path / "killed", Watcher(epoch=lambda _, history: epochs.append(len(history)))
+    )
+    assert epochs == [3]
+    assert len(resumed.history) == 3
+    assert resumed.history[-1]["loss"] == pytest.approx(whole.history[-1]["loss"], rel=1e-3)
+    assert resumed.metrics["loss"] == pytest.approx(whole.metrics["loss"], rel=1e-2)
+
+
+def test_damaged_checkpoint_costs_time_not_the_trial(spec: TrialSpec, galaxies_file: Path, tmp_path: Path) -> None:
+    path = checkpoint_path(tmp_path, spec)
+    path.parent.mkdir()
+    path.write_bytes(b"PK\x03\x04 half a checkpoint")
+    assert run(spec, galaxies_file, tmp_path).status == COMPLETE
+
+
+def test_diverging_trial_is_a_failed_row_and_the_next_one_runs(
+    spec: TrialSpec, galaxies_file: Path, tmp_path: Path
+) -> None:
+    wild = spec.replace(optimizer="sgd", learning_rate=1e38)
+    results = list(train([wild, spec], Workplace(str(galaxies_file), tmp_path)))
+    assert [result.status for result in results] == [FAILED, COMPLETE]
+    assert results[0].message.startswith("diverged: the loss became")
+    assert "epoch 1/4" in results[0].message
+
+
+def test_wrong_dataset_is_a_failed_row(spec: TrialSpec, galaxies_file: Path, tmp_path: Path) -> None:
+    result = run(spec.replace(dataset_fingerprint="f" * 64), galaxies_file, tmp_path)
+    assert result.status == FAILED
+    assert "must have the content ffffffffffff" in result.message
+
+
+def test_validation_part_is_what_the_curves_watch(spec: TrialSpec, galaxies_file: Path, tmp_path: Path) -> None:
+    result = run(spec.replace(validation_fraction=0.4), galaxies_file, tmp_path)
+    assert result.curves_on == "validation"
+    assert result.num_images == {"train": 16, "validation": 12, "test": 12}
+    assert result.history[-1]["val_loss"] != pytest.approx(result.metrics["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize(("backbone", "preprocessing"), [("MobileNet", "divide_by_255"), ("VGG16", "backbone")])
+def test_stored_features_equal_the_live_backbone(
+    backbone: str, preprocessing: str, spec: TrialSpec, galaxies_file: Path
+) -> None:
+    from galaxytl.backbones import build_backbone, preprocess
+    from galaxytl.features import frozen_features
+
+    spec = spec.replace(backbone=backbone, preprocessing=preprocessing)
+    images = open_dataset(str(galaxies_file)).resized(32).images
+    rows = np.arange(1, 40, 2)
+    calls: list[int] = []
+    stored = frozen_features(spec, images, rows, None, lambda done, total: calls.append(done))
+    live = build_backbone(spec, None)(preprocess(images[rows], spec), training=False)
+    assert np.allclose(stored, np.asarray(live), rtol=1e-5, atol=1e-5)
+    frozen_features(spec, images, rows, None, lambda done, total: calls.append(done))
+    assert calls == [20]  # computed once
+
+
+def test_real_weights_and_real_galaxies(spec: TrialSpec, tmp_path: Path) -> None:
+    """On 100 real galaxies a head on ImageNet features fits its training part far above chance."""
+    weights = find_weights("MobileNet", real_weights())
+    dataset = open_dataset(str(real_sample()))
+    real = spec.replace(
+        dataset=dataset.name,
+        dataset_fingerprint=dataset.fingerprint,
+        backbone="MobileNet",
+        preprocessing="divide_by_255",
+        weights="imagenet",
+        weights_requested="imagenet",
+        weights_fingerprint=weights.fingerprint,
+        image_size=64,
+        num_epochs=10,
+    )
+    result = next(train([real], Workplace(str(real_sample()), tmp_path, weights.path.parent)))
+    assert result.status == COMPLETE, result.message
+    assert result.history[-1]["accuracy"] > 0.7

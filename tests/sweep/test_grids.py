@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import pytest
+
+from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
+from sweep import grids
+from sweep.plan import make_plan
+from sweep.prepare import choose_profile, resolve_weights
+
+BASE = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", **grids.PROFILES["laptop"])
+
+
+def expand(num_seeds: int = 1, **overrides: object) -> list[TrialSpec]:
+    return grids.expand("paper", BASE, overrides, num_seeds)
+
+
+def test_the_papers_grid_is_three_backbones_on_and_off() -> None:
+    specs = expand()
+    assert [(s.backbone, s.weights, s.unfrozen_blocks) for s in specs] == [
+        ("VGG16", "imagenet", 0),
+        ("ResNet50", "imagenet", 0),
+        ("MobileNet", "imagenet", 0),
+        ("VGG16", "random", "all"),
+        ("ResNet50", "random", "all"),
+        ("MobileNet", "random", "all"),
+    ]
+    assert {(s.optimizer, s.learning_rate, s.batch_size, s.preprocessing) for s in specs} == {
+        ("adam", 1e-3, 32, "divide_by_255")
+    }
+
+
+def test_paper_profile_is_the_study_at_its_size() -> None:
+    spec = TrialSpec(dataset="d", dataset_fingerprint="f", **grids.PROFILES["paper"])
+    assert (spec.image_size, spec.max_images, spec.num_epochs, spec.test_fraction) == (224, 0, 20, 0.3)
+
+
+def test_seeds_repeat_every_trial_on_the_same_split() -> None:
+    specs = expand(num_seeds=3)
+    assert len(specs) == 18
+    assert {s.seed for s in specs} == {0, 1, 2}
+    assert {s.split_seed for s in specs} == {0}
+    assert {s.seed for s in expand(num_seeds=2, seed=10)} == {10, 11}
+
+
+def test_overrides_apply_to_all_and_leave_no_repetition() -> None:
+    assert {s.learning_rate for s in expand(learning_rate=1e-4)} == {1e-4}
+    assert len(expand(backbone="VGG16")) == 2
+    random = expand(weights="random")
+    assert not any(s.is_substituted for s in random)
+
+
+def test_unknown_names_get_the_nearest_one() -> None:
+    with pytest.raises(SpecError, match=r"--grid must be one of paper; got 'papper'. Did you mean 'paper'\?"):
+        grids.named("grid", "papper", grids.GRIDS)
+
+
+@pytest.mark.parametrize(
+    ("data", "gpus", "profile"),
+    [
+        (None, 0, "laptop"),
+        (None, 8, "laptop"),
+        ("simulated:500", 1, "laptop"),
+        ("g.h5", 0, "laptop"),
+        ("g.h5", 1, "paper"),
+    ],
+)
+def test_default_profile(data: str | None, gpus: int, profile: str) -> None:
+    assert choose_profile(data, gpus) == profile
+
+
+def test_missing_weights_are_substituted_on_simulated_galaxies_and_say_so() -> None:
+    prepared = resolve_weights(expand(), None)
+    assert not prepared.impossible
+    on = [spec for spec in prepared.specs if spec.unfrozen_blocks == 0]
+    assert {spec.weights_label for spec in on} == {"random (ImageNet weights not found)"}
+    assert not any(spec.is_substituted for spec in prepared.specs if spec.unfrozen_blocks == "all")
+
+
+def test_missing_weights_fail_on_real_galaxies() -> None:
+    real = [spec.replace(dataset="galaxy10_decals") for spec in expand()]
+    prepared = resolve_weights(real, None)
+    assert len(prepared.specs) == 3
+    assert {result.spec.backbone for result in prepared.impossible} == {"VGG16", "ResNet50", "MobileNet"}
+    assert all(result.status == FAILED and "not found: put" in result.message for result in prepared.impossible)
+
+
+def test_plan_drops_what_is_done_and_starts_with_the_longest() -> None:
+    specs = expand()
+    rows = {
+        specs[0].trial_id: TrialResult(spec=specs[0], status=COMPLETE),
+        specs[1].trial_id: TrialResult(spec=specs[1], status=FAILED, message="diverged"),
+    }
+    plan = make_plan(specs, rows)
+    assert [spec.backbone for spec in plan.pending] == ["ResNet50", "VGG16", "MobileNet", "MobileNet"]
+    assert plan.finished == (specs[0],)
+    assert plan.failed == (specs[1],)
+    retry = make_plan(specs, rows, retry_failed=True)
+    assert len(retry.pending) == 5
+    assert retry.failed == ()
