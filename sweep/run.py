@@ -10,9 +10,10 @@ Exit status: 0 all trials COMPLETE, 1 some FAILED, 2 bad input, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -154,18 +155,13 @@ def count_gpus(options: argparse.Namespace) -> float:
         return found.get("GPU", 0.0)
 
 
-class as_usage_error:
+@contextlib.contextmanager
+def as_usage_error(kind: type[Exception]) -> Iterator[None]:
     """Turns errors of one kind into a UsageError with the same message."""
-
-    def __init__(self, kind: type[Exception]) -> None:
-        self._kind = kind
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, self._kind):
-            raise UsageError(str(error)) from error
+    try:
+        yield
+    except kind as error:
+        raise UsageError(str(error)) from error
 
 
 def writable_folder(path: Path) -> Path:

@@ -14,6 +14,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ from ray import tune
 MAX_WORKER_DEATHS = 2
 """How often a trial whose worker process died is started again, from its last epoch."""
 
-CONNECT_SECONDS = 15
+CONNECT_SECONDS = 8
 
 
 class ClusterError(RuntimeError):
@@ -227,9 +228,11 @@ def _check_reachable(address: str) -> None:
         raise ClusterError(
             f"--address must be HOST:PORT of the head node (Ray's default port is 6379) or auto; got '{address}'"
         )
+    check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
+        subprocess.run(check, capture_output=True, timeout=CONNECT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
         raise ClusterError(
             f"no Ray cluster answers at {address}: {error}. Is the head up? Try: ray status --address {address}"
         ) from error

@@ -214,7 +214,7 @@ def smooth_galaxy(rng: np.random.Generator, plane: Plane, population: Population
 def edge_on_galaxy(rng: np.random.Generator, plane: Plane, population: Population, bulge_share: float) -> Array:
     """A disk from the side: exponential along, sech^2 across (van der Kruit & Searle 1981), dust in its midplane."""
     length = population.half_light / 1.678
-    height = length * rng.uniform(0.12, 0.27) * (1.15 if bulge_share > 0 else 1.0)
+    height = length * rng.uniform(0.12, 0.27)
     warp = np.float32(rng.normal(0, 0.02) / length) * plane.along**2 / (1 + np.abs(plane.along) / np.float32(length))
     across, along = plane.across - warp, np.abs(plane.along)
     taper = step((np.float32(3.2 * length) - along) / np.float32(0.4 * length))
@@ -225,10 +225,10 @@ def edge_on_galaxy(rng: np.random.Generator, plane: Plane, population: Populatio
     light = tinted(thick, 0.75 * (1 - bulge_share) * band_fluxes(population.magnitude, colour(age + 0.2, z)))
     light += tinted(outer, 0.25 * (1 - bulge_share) * band_fluxes(population.magnitude, colour(age - 0.6, z)))
     if bulge_share > 0:
-        bulge_plane = Plane(plane.grid, rng.uniform(0.5, 0.85), plane.angle)
-        bulge = sersic(bulge_plane, rng.uniform(1.0, 2.2), population.half_light * rng.uniform(0.12, 0.28))
+        bulge_plane = Plane(plane.grid, rng.uniform(0.55, 0.9), plane.angle)
+        bulge = sersic(bulge_plane, rng.uniform(1.0, 2.2), population.half_light * rng.uniform(0.18, 0.38))
         light += tinted(bulge, bulge_share * band_fluxes(population.magnitude, colour(0.7 + 0.4 * age, z)))
-    depth = rng.uniform(0.1, 0.55)  # E(B-V) through the midplane, magnitudes
+    depth = rng.uniform(0.1, 0.65)  # E(B-V) through the midplane, magnitudes
     lane = np.exp(-0.5 * ((across - rng.normal(0, 0.3) * height) / (0.5 * height)) ** 2 - along / (1.6 * length))
     return light * transmission(depth * lane * clumpy)
 
@@ -367,6 +367,6 @@ DRAWERS: tuple[Drawer, ...] = (
     spiral(0.5, (2, 4), (0.13, 0.26), (0.12, 0.4)),
     spiral(0.3, (2, 3), (0.30, 0.62), (0.25, 0.6)),
     edge_on((0.0, 0.0)),
-    edge_on((0.10, 0.35)),
+    edge_on((0.15, 0.45)),
 )
 """Index = Galaxy10 label."""

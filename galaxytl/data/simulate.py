@@ -15,14 +15,11 @@ place of a float in nearly all pixels, but not surely in all: the manifest's fin
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import multiprocessing
 import os
-import shutil
 import sys
-import tempfile
 import types
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -30,18 +27,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
 import galsim
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from galaxytl.data import morphology
+from galaxytl.data import morphology, store
+from galaxytl.data.fingerprint import ContentHash
 from galaxytl.data.galaxy10 import CLASS_COUNTS, IMAGE_SIDE, NUM_CLASSES, PIXEL_SCALE
 from galaxytl.data.morphology import Grid
 from galaxytl.data.starlight import Array, Population, band_fluxes
 
-SIMULATOR_VERSION = 1
+SIMULATOR_VERSION = 2
 """Counted up whenever a pixel changes, so that no cache of an older simulator is taken for this one's."""
 
 MARGIN = 16
@@ -52,11 +49,13 @@ SEEING = (1.29, 1.18, 1.11)
 MOFFAT_BETA = 3.0
 """Wing slope of DECam's point-spread function (close to the 2.9 to 3.1 of Legacy Surveys PSFEx models)."""
 SKY_NOISE = (0.0039, 0.0068, 0.0136)
-"""Standard deviation of the sky in g, r, z, nanomaggies a pixel of 0.262 arcsec, before resampling."""
+"""Standard deviation of the sky in g, r, z, nanomaggies a pixel of 0.262 arcsec, before resampling.
+Fitted to the 10 counts of noise in Galaxy10's skies; through the seeing above, a 5-sigma point source has g, r, z =
+24.6, 24.1, 23.4: some 0.7 mag beyond what the survey requires, 24.0, 23.4, 22.5 (Dey et al. 2019, section 2)."""
 EXPOSURE_EDGE_SHARE = 0.15
 """Share of the images that an exposure's edge crosses; visible in about one of ten of Galaxy10's."""
 STRETCH = (6.0, 3.4, 2.2)
-"""Factors of g, r, z in the Legacy Survey viewer's `dr2_rgb` (github.com/dstndstn/imagine, map/views.py)."""
+"""Factors of g, r, z in the Legacy Survey viewer's `dr2_rgb` (github.com/legacysurvey/imagine, map/views.py)."""
 STRETCH_OFFSET = 0.03
 STRETCH_SOFTENING = 20.0
 """m and Q of `sdss_rgb`, after Lupton et al. 2004: an empty sky comes out as 255 asinh(20 * 0.03) / sqrt(20) = 32."""
@@ -68,20 +67,20 @@ yellow, cyan, blue and green stars of Galaxy10."""
 FOOTPRINT_DEC = (-18.0, 34.0)
 """Declinations of DECaLS, degrees (Dey et al. 2019)."""
 
-SIZES = (3.4, 4.5, 2.3, 2.4, 2.9, 6.5, 5.2, 6.2, 12.0, 6.0)
+SIZES = (3.4, 4.1, 2.3, 2.4, 2.9, 7.0, 5.3, 6.2, 13.5, 6.8)
 """Median half-light radius of each class, arcsec; fitted, like the next three, to what Galaxy10's images
 show: areas above 55, 90 and 150 counts, colours of core and rim, axis ratios, 10 published images a class."""
 SIZE_SCATTER = 0.12
 """Standard deviation of log10(half-light radius)."""
 BRIGHTNESS_SCATTER = 0.25
 """Standard deviation of the surface brightness, mag."""
-SURFACE_BRIGHTNESS = (21.6, 21.7, 21.0, 20.9, 21.1, 21.8, 21.4, 22.0, 22.8, 22.3)
+SURFACE_BRIGHTNESS = (21.6, 21.6, 21.0, 20.9, 21.1, 21.8, 21.4, 22.0, 22.9, 22.5)
 """Mean r surface brightness inside the half-light ellipse, mag / arcsec^2."""
-AGES = (-0.05, 0.9, 0.45, 0.85, 0.4, 0.55, 0.65, 0.15, 0.5, 1.0)
+AGES = (-0.05, 0.9, 0.45, 0.85, 0.4, 0.55, 0.65, 0.15, 0.6, 1.0)
 """Mean age of each class: 0 young and blue, 1 old and red, a starburst below 0."""
 AGE_SCATTER = 0.25
 PHYSICAL_SIZE = 5.5
-"""Median half-light radius, kiloparsecs: a bright galaxy of the SDSS main sample (Shen et al. 2003, fig. 4)."""
+"""Median half-light radius, kiloparsecs: a bright galaxy of the SDSS main sample (Shen et al. 2003)."""
 HUBBLE_DISTANCE = 4283.0
 """c / H0 in megaparsecs, H0 = 70 km/s/Mpc."""
 
@@ -133,7 +132,8 @@ def simulate_galaxy(index: int, label: int, seed: int) -> SimulatedGalaxy:
 def draw_population(rng: np.random.Generator, label: int) -> Population:
     """Size, brightness, age and redshift of one galaxy of this class.
 
-    The redshift is the one at which the apparent size matches a physical size drawn beside it.
+    The redshift is the one at which the apparent size matches a physical size drawn beside it; the few beyond 0.3,
+    Galaxy10's end, are put there.
     """
     half_light = float(SIZES[label] * 10 ** rng.normal(0, SIZE_SCATTER))
     # Larger galaxies are redder: the colour-magnitude relation, in rough strokes.
@@ -142,7 +142,7 @@ def draw_population(rng: np.random.Generator, label: int) -> Population:
     magnitude = float(brightness - 2.5 * np.log10(2 * np.pi * half_light**2))
     kiloparsecs = PHYSICAL_SIZE * 10 ** rng.normal(0, 0.15)
     distance = kiloparsecs / 1000 / (half_light * np.pi / 648_000)  # angular-diameter distance, megaparsecs
-    # D_A = c/H0 (z - 1.2 z^2) to second order in flat LCDM with q0 = -0.55 (Weinberg 1972, eq. 14.6.8), turned round.
+    # D_A = c/H0 (z - 1.2 z^2) to second order in flat LCDM with q0 = -0.55 (Weinberg 1972, ch. 14), turned round.
     nearness = distance / HUBBLE_DISTANCE
     redshift = float(np.clip(nearness + 1.2 * nearness**2, 0.003, 0.3))
     return Population(half_light, magnitude, age, redshift)
@@ -269,20 +269,12 @@ def simulated_folder(
     may use if None. The folder belongs to the cache, keyed by its name (simulator version, num_images, seed), and
     lives until someone deletes it; it gets its name only when complete, so that a killed build leaves nothing used.
     """
-    cache.mkdir(parents=True, exist_ok=True)
     folder = cache / f"simulated-v{SIMULATOR_VERSION}-n{num_images}-s{seed}"
-    with filelock.FileLock(f"{folder}.lock"):
-        if not is_complete(folder, num_images, seed):
-            for killed in cache.glob(f"{folder.name}.building-*"):  # nobody else builds it: the lock is ours
-                shutil.rmtree(killed, ignore_errors=True)
-            building = Path(tempfile.mkdtemp(prefix=f"{folder.name}.building-", dir=cache))
-            try:
-                build(building, num_images, seed, on_progress, num_workers)
-                shutil.rmtree(folder, ignore_errors=True)
-                building.rename(folder)
-            finally:
-                shutil.rmtree(building, ignore_errors=True)
-    return folder
+    return store.built_once(
+        folder,
+        lambda unfinished: build(unfinished, num_images, seed, on_progress, num_workers),
+        lambda found: is_complete(found, num_images, seed),
+    )
 
 
 def is_complete(folder: Path, num_images: int, seed: int) -> bool:
@@ -312,12 +304,14 @@ def build(
     np.save(folder / "labels.npy", labels)
     for name, values in zip(COLUMNS, columns.T, strict=True):
         np.save(folder / f"{name}.npy", values)
+    content = ContentHash()
+    content.add(images)
     manifest = {
         "simulator_version": SIMULATOR_VERSION,
         "num_images": num_images,
         "seed": seed,
         "galsim_version": galsim.__version__,
-        "fingerprint": fingerprint(images, labels),
+        "fingerprint": content.hexdigest(labels),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
@@ -372,12 +366,3 @@ def draw_chunk(folder: Path, labels: NDArray[np.int64], start: int, seed: int) -
         columns[offset] = [getattr(galaxy, name) for name in COLUMNS]
     images.flush()
     return start, start + len(labels), columns
-
-
-def fingerprint(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
-    """SHA-256 over the SHA-256 of each image's bytes in order, then the labels as little-endian int64."""
-    digest = hashlib.sha256()
-    for image in images:
-        digest.update(hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest())
-    digest.update(np.asarray(labels).astype("<i8").tobytes())
-    return digest.hexdigest()

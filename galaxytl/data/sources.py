@@ -6,6 +6,7 @@ else (fingerprint, node-local copy) is made from such a pass, so a new container
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
 from collections.abc import Iterator, Mapping
@@ -146,21 +147,18 @@ def _read(path: Path, dataset: Any, rows: slice = slice(None)) -> Any:
         return dataset[rows]
 
 
-class _as_data_error:
+@contextlib.contextmanager
+def _as_data_error(path: Path, kind: str) -> Iterator[None]:
     """Turns a container library's error into one that says which file is damaged."""
-
-    def __init__(self, path: Path, kind: str) -> None:
-        self.path, self.kind = path, kind
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError | ValueError) and not isinstance(error, DataError):
-            size = self.path.stat().st_size
-            what = "is empty" if size == 0 else f"cannot be read as {self.kind} ({size:,} bytes)"
-            advice = "It may be truncated or of another kind; fetch or copy it again."
-            raise DataError(f"{self.path} {what}: {error}. {advice}") from error
+    try:
+        yield
+    except DataError:
+        raise
+    except (OSError, ValueError) as error:
+        size = path.stat().st_size
+        what = "is empty" if size == 0 else f"cannot be read as {kind} ({size:,} bytes)"
+        advice = "It may be truncated or of another kind; fetch or copy it again."
+        raise DataError(f"{path} {what}: {error}. {advice}") from error
 
 
 def _column(path: Path, file: Any, name: str, length: int) -> NDArray[np.float64]:

@@ -58,13 +58,17 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
-def built_once(folder: Path, build: Callable[[Path], None]) -> Path:
-    """Return `folder`, after `build(unfinished)` filled it if it was not there; one builder at a time."""
+def built_once(folder: Path, build: Callable[[Path], None], is_complete: Callable[[Path], bool] = Path.exists) -> Path:
+    """Return `folder`, after `build(unfinished)` filled it if it was not complete; one builder at a time.
+
+    It gets its name only when it is built, so a killed builder leaves nothing that is used.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.exists():
+    if is_complete(folder):
         return folder
     with FileLock(folder.parent / f".{folder.name}.lock"):
-        if not folder.exists():
+        if not is_complete(folder):
+            shutil.rmtree(folder, ignore_errors=True)
             for left in folder.parent.glob(f".{folder.name}.building-*"):
                 shutil.rmtree(left, ignore_errors=True)  # of a builder that was killed: we hold its lock
             unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.building-"))

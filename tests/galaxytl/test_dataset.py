@@ -108,7 +108,7 @@ def test_truncated_parquet(tmp_path: Path, share: float) -> None:
     folder = write_parquet(tmp_path / "parquet", make_images(), LABELS)
     shard = sorted(folder.iterdir())[1]
     shard.write_bytes(shard.read_bytes()[: int(shard.stat().st_size * share)])
-    with pytest.raises(DataError, match="00001-of-00002.parquet (is empty|cannot be read as Parquet)"):
+    with pytest.raises(DataError, match=r"00001-of-00002\.parquet (is empty|cannot be read as Parquet)"):
         open_dataset(str(folder))
 
 

@@ -46,7 +46,10 @@ def run(spec: TrialSpec, data: Path, out: Path, watcher: Watcher | None = None) 
 def test_frozen_trial_learns_and_its_row_is_complete(spec: TrialSpec, galaxies_file: Path, tmp_path: Path) -> None:
     phases: list[str] = []
     result = run(
-        spec.replace(num_epochs=20), galaxies_file, tmp_path, Watcher(phase=lambda _, text: phases.append(text))
+        spec.replace(num_epochs=20, learning_rate=1e-2),
+        galaxies_file,
+        tmp_path,
+        Watcher(phase=lambda _, text: phases.append(text)),
     )
     assert result.status == COMPLETE, result.message
     losses = [epoch["loss"] for epoch in result.history]

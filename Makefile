@@ -1,0 +1,51 @@
+# Two commands matter: `make paper` and `make test`. Variables can be set: make paper DATA=Galaxy10_DECals.h5
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= results/paper
+REPORT ?= report
+DATA ?=
+WEIGHTS_DIR ?=
+ARGS ?=
+
+.PHONY: paper test install lint format types tests lock
+
+paper: install  ## the paper's grid, then its tables and figures
+	@status=0; \
+	$(BIN)/python -m sweep.run --grid paper --out $(OUT) \
+	  $(if $(DATA),--data $(DATA)) $(if $(WEIGHTS_DIR),--weights-dir $(WEIGHTS_DIR)) $(ARGS) || status=$$?; \
+	if [ $$status -gt 1 ]; then exit $$status; fi; \
+	$(BIN)/python -m analysis.run $(OUT) --out $(REPORT) && exit $$status
+
+test: install lint types tests
+
+install: $(VENV)/installed
+
+$(VENV)/installed: requirements.lock pyproject.toml
+	@echo "Installing into $(VENV) (about 3 GB; some minutes)"
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
+	  sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed; {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format:
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types:
+	$(BIN)/mypy
+
+tests:
+	$(BIN)/python -m pytest
+
+lock: install  ## write requirements.lock anew from pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	  --no-header --no-annotate --upgrade --quiet --output-file requirements.lock
