@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from galaxytl import device
 from galaxytl.backbones import build_backbone, preprocess
-from galaxytl.data import store
+from galaxytl.data import cache
 from galaxytl.trial import TrialSpec, seed_for
 
 FORMAT = 1  # of the folder; raised when older features must not be read
@@ -50,8 +50,8 @@ def frozen_features(
     on_progress: Callable[[int, int], None],
 ) -> NDArray[np.float32]:
     """The backbone's output for images[rows], memory-mapped (len(rows), h, w, channels); computed if not stored."""
-    folder = store.cache_dir() / "features" / features_key(spec, rows)
-    store.built_once(folder, functools.partial(_compute, spec, images, rows, weights_path, on_progress))
+    folder = cache.cache_dir() / "features" / features_key(spec, rows)
+    cache.built_once(folder, functools.partial(_compute, spec, images, rows, weights_path, on_progress))
     return np.load(folder / "features.npy", mmap_mode="r")
 
 
@@ -66,7 +66,8 @@ def _compute(
     backbone = build_backbone(spec, weights_path)
     backbone.trainable = False  # BatchNorm in inference mode
     shape = (len(rows), *backbone.output_shape[1:])
-    features = np.lib.format.open_memmap(folder / "features.npy", mode="w+", dtype=np.float32, shape=shape)
+    cache.make_room(cache.cache_dir(), 4 * int(np.prod(shape)))  # known only now that the backbone is built
+    features = cache.create_array(folder / "features.npy", np.float32, shape)
     forward = _compiled_forward(spec, backbone)
     for start in range(0, len(rows), BATCH):
         stop = min(start + BATCH, len(rows))

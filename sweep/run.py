@@ -152,7 +152,7 @@ def count_gpus(options: argparse.Namespace) -> float:
     if not options.address:
         return schedule.local_gpus()
     with as_usage_error(schedule.ClusterError), schedule.cluster(options.address, options.out / "sweep.log") as found:
-        return found.get("GPU", 0.0)
+        return found.gpus
 
 
 @contextlib.contextmanager

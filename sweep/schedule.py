@@ -54,6 +54,16 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class Available:
+    """What a cluster has in all, and what its largest nodes have: a trial must fit on one node."""
+
+    cpus: float
+    gpus: float
+    node_cpus: float
+    node_gpus: float
+
+
+@dataclass(frozen=True)
 class Reporter:
     """What the driver does when a trial says something."""
 
@@ -71,7 +81,7 @@ def local_gpus() -> int:
 
 
 @contextlib.contextmanager
-def cluster(address: str | None, log: Path) -> Iterator[dict[str, float]]:
+def cluster(address: str | None, log: Path) -> Iterator[Available]:
     """Connect to the cluster at `address`, or start a local one; gives its resources. Ray's messages go to `log`.
 
     Raises ClusterError when nothing answers at `address`.
@@ -92,26 +102,31 @@ def cluster(address: str | None, log: Path) -> Iterator[dict[str, float]]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ClusterError(f"no Ray cluster could be used at {address or 'this machine'}: {error}") from error
     try:
-        yield ray.cluster_resources()
+        yield _available()
     finally:
         ray.shutdown()
 
 
-def resources_per_trial(
-    available: dict[str, float], num_trials: int, cpus: float | None, gpus: float | None
-) -> Resources:
+def _available() -> Available:
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus = [node.get("CPU", 0.0) for node in nodes]
+    gpus = [node.get("GPU", 0.0) for node in nodes]
+    return Available(sum(cpus), sum(gpus), max(cpus), max(gpus))
+
+
+def resources_per_trial(available: Available, num_trials: int, cpus: float | None, gpus: float | None) -> Resources:
     """One GPU a trial where there are GPUs, and an equal share of the CPUs; `cpus` and `gpus` override.
 
     Raises ClusterError when no node could ever hold such a trial.
     """
-    total_cpus, total_gpus = available.get("CPU", 0.0), available.get("GPU", 0.0)
-    gpus = gpus if gpus is not None else min(1.0, total_gpus)
-    at_once = total_gpus / gpus if gpus else num_trials
-    cpus = cpus if cpus is not None else max(1.0, total_cpus // max(1.0, min(at_once, num_trials)))
-    if cpus > total_cpus or gpus > total_gpus:
+    gpus = gpus if gpus is not None else min(1.0, available.node_gpus)
+    if cpus is None:
+        at_once = min(num_trials, available.gpus / gpus if gpus else num_trials)
+        cpus = min(available.node_cpus, max(1.0, available.cpus // max(1.0, at_once)))
+    if cpus > available.node_cpus or gpus > available.node_gpus:
         raise ClusterError(
-            f"a trial must fit the cluster, which has {total_cpus:g} CPUs and {total_gpus:g} GPUs; "
-            f"asked for {cpus:g} CPUs and {gpus:g} GPUs a trial"
+            f"a trial must fit on one node, and the largest have {available.node_cpus:g} CPUs and "
+            f"{available.node_gpus:g} GPUs; asked for {cpus:g} CPUs and {gpus:g} GPUs a trial"
         )
     return Resources(cpus, gpus)
 
@@ -204,7 +219,7 @@ class _ToReporter(tune.Callback):
             self._reporter.epoch(result["id"], json.loads(result["history"]))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        message = f"the worker process died {MAX_WORKER_DEATHS + 1} times: {_last_line(trial.get_error())}"
+        message = death_message(str(trial.get_error()))
         for values in trial.config["group"]["specs"]:
             self._reporter.finished(TrialResult(spec=TrialSpec.from_dict(values), status=FAILED, message=message))
 
@@ -214,9 +229,13 @@ def _trial_name(trial: Any) -> str:
     return f"{spec.backbone}-{spec.weights}-{spec.unfrozen_blocks}-{spec.trial_id[:8]}"
 
 
-def _last_line(error: BaseException | None) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "no reason known"
+def death_message(error: str) -> str:
+    """Why a worker process died as often as it may, from what Ray says of it."""
+    times = f"the worker process died {MAX_WORKER_DEATHS + 1} times"
+    if "OutOfMemory" in error or "memory" in error.lower():
+        return f"out of memory: {times}. Try a smaller --set batch_size, or fewer trials at once: --cpus-per-trial"
+    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    return f"{times}: {lines[-1][:300] if lines else 'no reason known'}"
 
 
 def _check_reachable(address: str) -> None:

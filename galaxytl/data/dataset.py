@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data import store
+from galaxytl.data.cache import cache_dir, write_atomically
 from galaxytl.data.fingerprint import ContentHash
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
 from galaxytl.data.sources import SKY_COLUMNS, ArraySource, DataError, HDF5Source, ParquetSource, Source
@@ -65,7 +66,7 @@ def open_dataset(uri: str, cache: Path | None = None, on_progress: Progress | No
 
     Raises DataError when it is missing, damaged, or not in one of these layouts.
     """
-    cache = cache or store.cache_dir()
+    cache = cache or cache_dir()
     if uri == "simulated" or uri.startswith("simulated:"):
         return _open_simulated(uri, cache, on_progress)
     path = Path(uri).expanduser()
@@ -112,7 +113,7 @@ def _known_fingerprint(path: Path, source: Source, cache: Path, on_progress: Pro
     if note.exists() and len(text := note.read_text()) == 64:
         return text
     fingerprint = _content_fingerprint(source, on_progress)
-    store.write_atomically(note, fingerprint.encode())
+    write_atomically(note, fingerprint.encode())
     return fingerprint
 
 

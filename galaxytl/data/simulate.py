@@ -32,7 +32,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from galaxytl.data import morphology, store
+from galaxytl.data import morphology
+from galaxytl.data.cache import built_once, create_array
 from galaxytl.data.fingerprint import ContentHash
 from galaxytl.data.galaxy10 import CLASS_COUNTS, IMAGE_SIDE, NUM_CLASSES, PIXEL_SCALE
 from galaxytl.data.morphology import Grid
@@ -269,11 +270,12 @@ def simulated_folder(
     may use if None. The folder belongs to the cache, keyed by its name (simulator version, num_images, seed), and
     lives until someone deletes it; it gets its name only when complete, so that a killed build leaves nothing used.
     """
-    folder = cache / f"simulated-v{SIMULATOR_VERSION}-n{num_images}-s{seed}"
-    return store.built_once(
+    folder = cache / "simulated" / f"v{SIMULATOR_VERSION}-n{num_images}-s{seed}"
+    return built_once(
         folder,
         lambda unfinished: build(unfinished, num_images, seed, on_progress, num_workers),
-        lambda found: is_complete(found, num_images, seed),
+        size=num_images * IMAGE_SIDE**2 * 3,
+        is_complete=lambda found: is_complete(found, num_images, seed),
     )
 
 
@@ -295,7 +297,7 @@ def build(
     """Draws the simulation into an empty `folder`."""
     labels = class_labels(num_images, seed)
     shape = (num_images, IMAGE_SIDE, IMAGE_SIDE, 3)
-    images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+    images = create_array(folder / "images.npy", np.uint8, shape)
     columns = np.zeros((num_images, len(COLUMNS)))
     for start, stop, values in drawn_chunks(folder, labels, seed, num_workers):
         columns[start:stop] = values

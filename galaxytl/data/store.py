@@ -1,9 +1,8 @@
 """The node-local hot copy: every image resized once to the size that trials use, uint8, memory-mapped.
 
-Owner: the cache folder of the node. Key: content fingerprint and image size. Lifetime: until removed by the user.
-Built in a folder of its own and renamed when complete, under a lock: a reader never sees half a copy, and trials that
-ask at the same time build it once. Derivation: at 224 px a trial of 20 epochs reads each image 20 times; decoding it
-each time costs 2 ms (PNG), mapping it 0.05 ms.
+Owner: the cache folder of the node. Key: content fingerprint and image size. Lifetime: until the cache is over its
+limit and no process uses it (`galaxytl.data.cache`). Derivation: at 224 px a trial of 20 epochs reads each image 20
+times; decoding it each time costs 2 ms (PNG), mapping it 0.05 ms.
 """
 
 from __future__ import annotations
@@ -11,18 +10,16 @@ from __future__ import annotations
 import functools
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
+from galaxytl.data import cache as cache_of_node
 from galaxytl.data.fingerprint import ContentHash
 from galaxytl.data.sources import DataError, Source
 
@@ -37,50 +34,6 @@ class HotCopy:
     labels: NDArray[np.int64]
 
 
-def cache_dir() -> Path:
-    """$GALAXYTL_CACHE_DIR, else galaxytl/ in the user's cache folder. Everything in it can be made again."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("GALAXYTL_CACHE_DIR") or Path(base) / "galaxytl").expanduser()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that readers see the old content or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def built_once(folder: Path, build: Callable[[Path], None], is_complete: Callable[[Path], bool] = Path.exists) -> Path:
-    """Return `folder`, after `build(unfinished)` filled it if it was not complete; one builder at a time.
-
-    It gets its name only when it is built, so a killed builder leaves nothing that is used.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if is_complete(folder):
-        return folder
-    with FileLock(folder.parent / f".{folder.name}.lock"):
-        if not is_complete(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            for left in folder.parent.glob(f".{folder.name}.building-*"):
-                shutil.rmtree(left, ignore_errors=True)  # of a builder that was killed: we hold its lock
-            unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.building-"))
-            try:
-                build(unfinished)
-                unfinished.rename(folder)
-            except BaseException:
-                shutil.rmtree(unfinished, ignore_errors=True)
-                raise
-    return folder
-
-
 def hot_copy(
     source: Source,
     fingerprint: str,
@@ -93,7 +46,8 @@ def hot_copy(
     Raises DataError when the source's content no longer has `fingerprint`.
     """
     folder = cache / "images" / f"{fingerprint[:32]}-{image_size}px-v{FORMAT}"
-    built_once(folder, functools.partial(_build, source, fingerprint, image_size, on_progress))
+    size = len(source.labels) * image_size**2 * 3
+    cache_of_node.built_once(folder, functools.partial(_build, source, fingerprint, image_size, on_progress), size)
     return HotCopy(np.load(folder / "images.npy", mmap_mode="r"), np.load(folder / "labels.npy"))
 
 
@@ -106,13 +60,15 @@ def _build(
 ) -> None:
     count = len(source.labels)
     shape = (count, image_size, image_size, 3)
-    images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+    images = cache_of_node.create_array(folder / "images.npy", np.uint8, shape)
     content = ContentHash()
     done = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow resizes without holding Python's lock
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow and hashlib work without holding Python's lock
         for batch in source.batches():
+            resized = pool.map(functools.partial(resize, size=image_size), batch)
             content.add(batch)
-            images[done : done + len(batch)] = list(pool.map(functools.partial(resize, size=image_size), batch))
+            for row, image in enumerate(resized, start=done):
+                images[row] = image
             done += len(batch)
             if on_progress:
                 on_progress(f"resizing to {image_size} px", done, count)

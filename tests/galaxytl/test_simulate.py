@@ -290,9 +290,9 @@ def test_a_killed_build_leaves_nothing_that_is_used(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(simulate, "draw_chunk", die)
     with pytest.raises(KeyboardInterrupt):
         simulated_folder(3, SEED, tmp_path, num_workers=1)
-    assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
+    assert [path for path in (tmp_path / "simulated").iterdir() if path.is_dir()] == []
     # A process killed outright cannot even tidy up: its temporary folder stays, under another name.
-    left = tmp_path / f".simulated-v{simulate.SIMULATOR_VERSION}-n3-s{SEED}.building-abc"
+    left = tmp_path / "simulated" / f".v{simulate.SIMULATOR_VERSION}-n3-s{SEED}.building-abc"
     left.mkdir()
     (left / "images.npy").write_bytes(b"half")
     monkeypatch.setattr(simulate, "draw_chunk", draw)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -39,41 +37,6 @@ def test_a_killed_build_is_not_used(galaxies_file: Path, tmp_path: Path) -> None
     (left / "images.npy").write_bytes(b"half")
     assert dataset.resized(64).images.shape == (40, 64, 64, 3)
     assert not left.exists()
-
-
-def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
-    def build(folder: Path) -> None:
-        (folder / "half").write_text("")
-        raise OSError("No space left on device")
-
-    with pytest.raises(OSError, match="No space"):
-        store.built_once(tmp_path / "copy", build)
-    assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
-
-
-def test_who_asks_at_the_same_time_builds_once(tmp_path: Path) -> None:
-    built = []
-
-    def build(folder: Path) -> None:
-        time.sleep(0.2)
-        built.append(folder)
-        (folder / "data").write_text("x")
-
-    threads = [threading.Thread(target=store.built_once, args=(tmp_path / "copy", build)) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(built) == 1
-    assert (tmp_path / "copy" / "data").read_text() == "x"
-
-
-def test_cache_dir_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("GALAXYTL_CACHE_DIR", str(tmp_path))
-    assert store.cache_dir() == tmp_path
-    monkeypatch.delenv("GALAXYTL_CACHE_DIR")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/var/cache/me")
-    assert store.cache_dir() == Path("/var/cache/me/galaxytl")
 
 
 def test_read_only_source(tmp_path: Path) -> None:

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from galaxytl.data import cache, open_dataset
+
+KILOBYTE = 1000
+
+
+def build_bytes(folder: Path, size: int = 100 * KILOBYTE) -> None:
+    (folder / "data").write_bytes(b"x" * size)
+
+
+def build_elsewhere(folder: Path, *, hold: bool) -> subprocess.Popen[bytes]:
+    """Another process that builds the entry `folder`, and, if `hold`, uses it until it is killed."""
+    code = f"""
+import pathlib, time
+from galaxytl.data import cache
+cache.built_once(pathlib.Path({str(folder)!r}), lambda f: (f / "data").write_bytes(b"x" * {100 * KILOBYTE}))
+print("built", flush=True)
+time.sleep({600 if hold else 0})
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout
+    process.stdout.readline()
+    process.stdout.close()
+    if not hold:
+        process.wait()
+    return process
+
+
+def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
+    def build(folder: Path) -> None:
+        (folder / "half").write_text("")
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        cache.built_once(tmp_path / "images" / "a", build)
+    assert not [path for path in (tmp_path / "images").iterdir() if path.suffix != ".lock"]
+
+
+def test_who_asks_at_the_same_time_builds_once(tmp_path: Path) -> None:
+    built = []
+
+    def build(folder: Path) -> None:
+        time.sleep(0.2)
+        built.append(folder)
+        build_bytes(folder)
+
+    ask = (tmp_path / "images" / "a", build)
+    threads = [threading.Thread(target=cache.built_once, args=ask) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(built) == 1
+    assert (tmp_path / "images" / "a" / "data").stat().st_size == 100 * KILOBYTE
+
+
+def test_cache_dir_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GALAXYTL_CACHE_DIR", str(tmp_path))
+    assert cache.cache_dir() == tmp_path
+    monkeypatch.delenv("GALAXYTL_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/var/cache/me")
+    assert cache.cache_dir() == Path("/var/cache/me/galaxytl")
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "much", "nan"])
+def test_bad_limit_is_named(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("GALAXYTL_CACHE_GB", text)
+    with pytest.raises(ValueError, match=f"GALAXYTL_CACHE_GB must be a positive number of gigabytes; got '{text}'"):
+        cache.limit_bytes()
+
+
+def test_least_recently_used_entries_go_first_and_held_ones_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GALAXYTL_CACHE_GB", "0.0005")  # room for four of them
+    folders = {name: tmp_path / "images" / name for name in "abcd"}
+    holder = build_elsewhere(folders["a"], hold=True)
+    try:
+        for number, name in enumerate("bcd"):
+            build_elsewhere(folders[name], hold=False)
+            os.utime(folders[name] / cache.USED, (1000 + number, 1000 + number))
+        os.utime(folders["a"] / cache.USED, (1, 1))
+        os.utime(folders["b"] / cache.USED)  # used again just now
+        cache.built_once(tmp_path / "features" / "e", build_bytes, size=200 * KILOBYTE)
+        assert sorted(entry.name for entry in cache.entries(tmp_path)) == ["a", "b", "e"]
+        assert not list(tmp_path.glob("*/.*.building-*"))
+    finally:
+        holder.kill()
+        holder.wait()
+    removed = cache.make_room(tmp_path, 400 * KILOBYTE)
+    assert folders["a"] in removed  # its user has ended
+
+
+def test_a_removed_entry_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "images" / "a"
+    build_elsewhere(folder, hold=False)
+    monkeypatch.setenv("GALAXYTL_CACHE_GB", "0.000001")
+    assert cache.make_room(tmp_path, 0) == [folder]
+    assert not folder.exists()
+    assert (cache.built_once(folder, build_bytes) / "data").exists()
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.15, 0.3, 0.6])
+def test_a_builder_killed_at_any_moment_leaves_a_cache_that_works(
+    galaxies_file: Path, tmp_path: Path, delay: float
+) -> None:
+    code = f"""
+from galaxytl.data import open_dataset
+from pathlib import Path
+dataset = open_dataset({str(galaxies_file)!r}, Path({str(tmp_path)!r}))
+print("opened", flush=True)
+while True:
+    dataset.resized(96)
+    import shutil; shutil.rmtree(Path({str(tmp_path)!r}) / "images", ignore_errors=True)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout
+    process.stdout.readline()
+    process.stdout.close()
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    dataset = open_dataset(str(galaxies_file), tmp_path)
+    whole = open_dataset(str(galaxies_file), tmp_path / "other").resized(96).images
+    assert np.array_equal(dataset.resized(96).images, whole)
+    assert not list(tmp_path.glob("images/.*.building-*"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs may be mounted here: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_full_disk_is_an_error_and_leaves_nothing(galaxies_file: Path, small_disk: Path) -> None:
+    dataset = open_dataset(str(galaxies_file), small_disk)
+    with pytest.raises(OSError, match="No space left on device"):
+        dataset.resized(256)
+    assert not list(small_disk.glob("images/[!.]*"))
+    assert not list(small_disk.glob("images/.*.building-*"))
+    assert dataset.resized(32).images.shape == (40, 32, 32, 3)
