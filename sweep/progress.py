@@ -101,6 +101,10 @@ class SweepTable:
             self._scores[trial_id] = (self._scores[trial_id][0], f"{result.metrics['accuracy']:.3f}")
         self._say(trial_id, f"{result.status}: {scores}")
 
+    def note(self, text: str) -> None:
+        """A line about the sweep as a whole, above the table."""
+        self._console.print(text, markup=False)
+
     def _say(self, trial_id: str, text: str) -> None:
         self._said[trial_id] = time.monotonic()
         if not self._console.is_terminal:

@@ -14,7 +14,6 @@ import contextlib
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -79,26 +78,21 @@ def run_locked(options: argparse.Namespace, out: Path, console: Console) -> int:
 
 def schedule_trials(options: argparse.Namespace, workplace: Workplace, plan: Plan, console: Console) -> None:
     """Start or join Ray and train what is pending, writing each row as it comes."""
-    from sweep import schedule  # ray takes seconds to import: only where there is something to run
+    from sweep import cluster, schedule  # ray takes seconds to import: only where there is something to run
 
     log = workplace.out / "sweep.log"
     console.print(f"Starting Ray{' at ' + options.address if options.address else ''}; log: {log}", markup=False)
-    with as_usage_error(schedule.ClusterError), schedule.cluster(options.address, log) as available:
-        resources = schedule.resources_per_trial(
-            available, len(plan.pending), options.cpus_per_trial, options.gpus_per_trial
-        )
-        console.print(f"Each trial: {resources.cpus:g} CPUs, {resources.gpus:g} GPUs", markup=False)
-        workplace = replace(workplace, num_threads=max(1, int(resources.cpus)))
-        with SweepTable(plan.pending, console) as table:
+    with as_usage_error(cluster.ClusterError), SweepTable(plan.pending, console) as table:
 
-            def finished(result: TrialResult) -> None:
-                append_result(workplace.out, result)
-                if result.status == COMPLETE:
-                    checkpoint_path(workplace.out, result.spec).unlink(missing_ok=True)
-                table.finished(result)
+        def finished(result: TrialResult) -> None:
+            append_result(workplace.out, result)
+            if result.status == COMPLETE:
+                checkpoint_path(workplace.out, result.spec).unlink(missing_ok=True)
+            table.finished(result)
 
-            reporter = schedule.Reporter(table.phase, table.epoch, finished)
-            schedule.run_trials(plan.pending, workplace, resources, reporter)
+        reporter = schedule.Reporter(table.phase, table.epoch, finished, table.note)
+        where = schedule.Where(options.address, options.cpus_per_trial, options.gpus_per_trial, log)
+        schedule.run_trials(plan.pending, workplace, where, reporter)
 
 
 def announce(console: Console, dataset: Dataset, profile: str, plan: Plan, prepared: prepare.Prepared) -> None:
@@ -147,11 +141,11 @@ def count_gpus(options: argparse.Namespace) -> float:
     """GPUs that the sweep could use; only looked at where the profile depends on it."""
     if options.data is None or options.data.startswith("simulated"):
         return 0
-    from sweep import schedule
+    from sweep import cluster
 
     if not options.address:
-        return schedule.local_gpus()
-    with as_usage_error(schedule.ClusterError), schedule.cluster(options.address, options.out / "sweep.log") as found:
+        return cluster.local_gpus()
+    with as_usage_error(cluster.ClusterError), cluster.cluster(options.address, options.out / "sweep.log") as found:
         return found.gpus
 
 

@@ -1,4 +1,4 @@
-"""Ray Tune runs the trials. The only file of the sweep that imports ray.
+"""Ray Tune runs the trials. With cluster.py the only file that imports ray.
 
 One Ray trial trains a group of specs (today: one). A trial keeps its own checkpoint in the results folder, and a
 finished trial is a row in trials.jsonl, so a restart needs nothing of Tune's state: it asks for what has no row. Tune's
@@ -9,58 +9,33 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
-import os
-import shutil
-import socket
-import subprocess
-import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 from galaxytl.training import Watcher, Workplace, train
 from galaxytl.trial import FAILED, TrialResult, TrialSpec
+from sweep.cluster import Resources, cluster, resources_per_trial  # before ray: it sets what ray reads at its import
 
-# Before ray is imported: Ctrl-C must reach us at once, and Tune must not wait for its own snapshots.
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # prints a banner whatever `verbose` says
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # --data and --out may be relative paths
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-
-import ray
-from ray import tune
+import ray  # isort: skip
+from ray import tune  # isort: skip
 
 MAX_WORKER_DEATHS = 2
 """How often a trial whose worker process died is started again, from its last epoch."""
 
-CONNECT_SECONDS = 8
-
-
-class ClusterError(RuntimeError):
-    """No Ray cluster answers, or it cannot run what was asked for."""
-
 
 @dataclass(frozen=True)
-class Resources:
-    """Of one trial. GPUs may be a share."""
+class Where:
+    """Which cluster to use (None: this machine), what a trial may take of it (None: a fair share), and Ray's log."""
 
-    cpus: float
-    gpus: float
-
-
-@dataclass(frozen=True)
-class Available:
-    """What a cluster has in all, and what its largest nodes have: a trial must fit on one node."""
-
-    cpus: float
-    gpus: float
-    node_cpus: float
-    node_gpus: float
+    address: str | None
+    cpus: float | None
+    gpus: float | None
+    log: Path
 
 
 @dataclass(frozen=True)
@@ -70,91 +45,69 @@ class Reporter:
     phase: Callable[[str, str], None]
     epoch: Callable[[str, list[dict[str, float]]], None]
     finished: Callable[[TrialResult], None]
+    note: Callable[[str], None]
 
 
-def local_gpus() -> int:
-    """GPUs of this machine that NVIDIA's driver lists."""
-    if not shutil.which("nvidia-smi"):
-        return 0
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
-    return sum(line.startswith("GPU ") for line in listed.splitlines())
+def run_trials(specs: Sequence[TrialSpec], workplace: Workplace, where: Where, reporter: Reporter) -> None:
+    """Train all specs; each result goes to `reporter.finished` as soon as it is there.
 
-
-@contextlib.contextmanager
-def cluster(address: str | None, log: Path) -> Iterator[Available]:
-    """Connect to the cluster at `address`, or start a local one; gives its resources. Ray's messages go to `log`.
-
-    Raises ClusterError when nothing answers at `address`.
+    Tune gives up the whole sweep when Ray kills a worker for want of memory. Then the rest is scheduled anew, on a
+    cluster without left-overs and with half as many trials at once; each goes on from its last epoch. A trial that was
+    running each time is a FAILED row in the end, and takes no other down. Raises ClusterError.
     """
-    if address:
-        _check_reachable(address)
-    logging.getLogger("ray").addHandler(logging.FileHandler(log))
-    logging.getLogger("ray").propagate = False
-    local = {"include_dashboard": False, "object_store_memory": 200 * 2**20}  # arrays travel through files, not Ray
-    try:
-        with _quiet_stderr(log):
-            ray.init(
-                address=address or "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **({} if address else local),
-            )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"no Ray cluster could be used at {address or 'this machine'}: {error}") from error
-    try:
-        yield _available()
-    finally:
-        ray.shutdown()
+    left = {spec.trial_id: spec for spec in specs}
+    deaths: Counter[str] = Counter()
+    at_once = 0  # as many as fit
+    while left:
+        with cluster(where.address, where.log) as available:
+            resources = resources_per_trial(available, len(left), where.cpus, where.gpus)
+            reporter.note(f"Each trial: {resources.cpus:g} CPUs, {resources.gpus:g} GPUs")
+            events = _ToReporter(reporter)
+            error = _run_round(list(left.values()), workplace, resources, events, at_once)
+        left = {trial_id: spec for trial_id, spec in left.items() if trial_id not in events.finished}
+        if left and error:
+            at_once = max(1, len(events.running) // 2)
+            reporter.note(f"{_last_line(error)} Going on with at most {at_once} trials at once.")
+            deaths.update(events.running)
+            for trial_id in [trial_id for trial_id in left if deaths[trial_id] > MAX_WORKER_DEATHS]:
+                spec = left.pop(trial_id)
+                reporter.finished(TrialResult(spec=spec, status=FAILED, message=death_message(error)))
 
 
-def _available() -> Available:
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cpus = [node.get("CPU", 0.0) for node in nodes]
-    gpus = [node.get("GPU", 0.0) for node in nodes]
-    return Available(sum(cpus), sum(gpus), max(cpus), max(gpus))
+def _run_round(
+    specs: Sequence[TrialSpec], workplace: Workplace, resources: Resources, events: _ToReporter, at_once: int
+) -> str:
+    """Let Tune train `specs` on the connected cluster, at most `at_once` together (0: as many as fit).
 
-
-def resources_per_trial(available: Available, num_trials: int, cpus: float | None, gpus: float | None) -> Resources:
-    """One GPU a trial where there are GPUs, and an equal share of the CPUs; `cpus` and `gpus` override.
-
-    Raises ClusterError when no node could ever hold such a trial.
+    Returns the error that made Tune give up, or "".
     """
-    gpus = gpus if gpus is not None else min(1.0, available.node_gpus)
-    if cpus is None:
-        at_once = min(num_trials, available.gpus / gpus if gpus else num_trials)
-        cpus = min(available.node_cpus, max(1.0, available.cpus // max(1.0, at_once)))
-    if cpus > available.node_cpus or gpus > available.node_gpus:
-        raise ClusterError(
-            f"a trial must fit on one node, and the largest have {available.node_cpus:g} CPUs and "
-            f"{available.node_gpus:g} GPUs; asked for {cpus:g} CPUs and {gpus:g} GPUs a trial"
-        )
-    return Resources(cpus, gpus)
-
-
-def run_trials(specs: Sequence[TrialSpec], workplace: Workplace, resources: Resources, reporter: Reporter) -> None:
-    """Train all specs on the connected cluster; each result goes to `reporter.finished` as soon as it is there."""
     board = ray.remote(_Board).options(num_cpus=0).remote()
-    groups = [{"ids": [spec.trial_id], "specs": [spec.to_dict()]} for spec in specs]
+    groups = [{"specs": [spec.to_dict()]} for spec in specs]
+    workplace = replace(workplace, num_threads=max(1, int(resources.cpus)))
     trainable = tune.with_parameters(_train_group, workplace=workplace, board=board)
-    demand = {"cpu": resources.cpus, "gpu": resources.gpus}
     tuner = tune.Tuner(
-        tune.with_resources(trainable, demand),
+        tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
         param_space={"group": tune.grid_search(groups)},
         tune_config=tune.TuneConfig(
             reuse_actors=True,
+            max_concurrent_trials=at_once or None,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
         ),
         run_config=tune.RunConfig(
             name=time.strftime("%Y%m%d-%H%M%S"),
-            storage_path=str((workplace.out / "ray").resolve()),
+            storage_path=str(workplace.out / "ray"),
             failure_config=tune.FailureConfig(max_failures=MAX_WORKER_DEATHS),
-            callbacks=[_ToReporter(reporter)],
+            callbacks=[events],
             verbose=0,
         ),
     )
-    with _relay_phases(board, reporter):
-        tuner.fit()
+    with _relay_phases(board, events.reporter):
+        try:
+            tuner.fit()
+        except (RuntimeError, ray.exceptions.RayError) as error:  # Tune raises both for what it did not expect of Ray
+            return str(error)
+    return ""
 
 
 def _train_group(config: dict[str, Any], *, workplace: Workplace, board: Any) -> None:
@@ -207,64 +160,52 @@ class _ToReporter(tune.Callback):
     """Passes Tune's events to the reporter; a worker that died too often makes FAILED rows."""
 
     def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
+        self.reporter = reporter
+        self.running: set[str] = set()
+        self.finished: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore that we do not use
 
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self.running |= {spec.trial_id for spec in _specs_of(trial)}
+
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
         if "row" in result:
-            self._reporter.finished(TrialResult.from_dict(json.loads(result["row"])))
+            self._finish(TrialResult.from_dict(json.loads(result["row"])))
         elif "history" in result:
-            self._reporter.epoch(result["id"], json.loads(result["history"]))
+            self.reporter.epoch(result["id"], json.loads(result["history"]))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         message = death_message(str(trial.get_error()))
-        for values in trial.config["group"]["specs"]:
-            self._reporter.finished(TrialResult(spec=TrialSpec.from_dict(values), status=FAILED, message=message))
+        for spec in _specs_of(trial):
+            self._finish(TrialResult(spec=spec, status=FAILED, message=message))
+
+    def _finish(self, result: TrialResult) -> None:
+        self.reporter.finished(result)
+        self.finished.add(result.trial_id)
+        self.running.discard(result.trial_id)
+
+
+def _specs_of(trial: Any) -> list[TrialSpec]:
+    return [TrialSpec.from_dict(values) for values in trial.config["group"]["specs"]]
 
 
 def _trial_name(trial: Any) -> str:
-    spec = TrialSpec.from_dict(trial.config["group"]["specs"][0])
+    spec = _specs_of(trial)[0]
     return f"{spec.backbone}-{spec.weights}-{spec.unfrozen_blocks}-{spec.trial_id[:8]}"
 
 
 def death_message(error: str) -> str:
     """Why a worker process died as often as it may, from what Ray says of it."""
     times = f"the worker process died {MAX_WORKER_DEATHS + 1} times"
-    if "OutOfMemory" in error or "memory" in error.lower():
+    if "OutOfMemory" in error or "low on memory" in error:
         return f"out of memory: {times}. Try a smaller --set batch_size, or fewer trials at once: --cpus-per-trial"
+    return f"{times}: {_last_line(error)}"
+
+
+def _last_line(error: str) -> str:
     lines = [line.strip() for line in error.splitlines() if line.strip()]
-    return f"{times}: {lines[-1][:300] if lines else 'no reason known'}"
-
-
-def _check_reachable(address: str) -> None:
-    """Fail within seconds where nothing listens; ray.init itself would wait much longer."""
-    if address == "auto":
-        return
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or "//" in address:
-        raise ClusterError(
-            f"--address must be HOST:PORT of the head node (Ray's default port is 6379) or auto; got '{address}'"
-        )
-    check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-        subprocess.run(check, capture_output=True, timeout=CONNECT_SECONDS, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise ClusterError(
-            f"no Ray cluster answers at {address}: {error}. Is the head up? Try: ray status --address {address}"
-        ) from error
-
-
-@contextlib.contextmanager
-def _quiet_stderr(log: Path) -> Iterator[None]:
-    """Send what Ray's C++ parts write to file descriptor 2 into the log while they start."""
-    saved = os.dup(2)
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+    if "OutOfMemory" in error or "low on memory" in error:
+        return "A node ran low on memory, and Ray killed workers."
+    return lines[-1][:300] if lines else "no reason known"

@@ -85,6 +85,7 @@ def test_killed_worker_goes_on_from_its_last_epoch(galaxies_file: Path, tmp_path
     epochs = [int(n) for n in re.findall(r"epoch (\d+)/40:", log.read_text())]
     assert max(epochs.count(n) for n in set(epochs)) <= 2  # at most the epoch that was under way is repeated
     assert sorted(set(epochs)) == list(range(1, 41))
+    assert "Traceback" not in log.read_text()
     assert len(epochs) <= 42
     assert [row.status for row in read_results(out).results] == [COMPLETE]
 
@@ -130,6 +131,20 @@ def test_failed_trials_are_rows_and_are_tried_again_only_on_request(galaxies_fil
     assert "--retry-failed" in second.stdout
     third = sweep(*arguments, "--retry-failed")
     assert "0 failed, 1 to run" in third.stdout
+    assert [row.status for row in read_results(tmp_path).results] == [FAILED]
+
+
+@pytest.mark.slow
+def test_trial_that_runs_out_of_memory_is_a_failed_row(
+    galaxies_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")  # Ray kills workers above this share of the memory
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "200")
+    one = ("--set", "backbone=MobileNet", "--set", "weights=random", "--set", "unfrozen_blocks=0")
+    done = sweep("--data", galaxies_file, "--out", tmp_path, *QUICK, *one, "--set", "num_epochs=1000")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "FAILED    MobileNet, random, frozen: out of memory" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
     assert [row.status for row in read_results(tmp_path).results] == [FAILED]
 
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from sweep.schedule import Available, ClusterError, death_message, resources_per_trial
+from sweep.cluster import Available, ClusterError, resources_per_trial
+from sweep.schedule import death_message
 
 
 @pytest.mark.parametrize(

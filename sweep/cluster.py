@@ -1,0 +1,141 @@
+"""The Ray cluster that a sweep runs on: this machine, or a running one at an address; and what a trial may take of it.
+
+with cluster(None, log) as available:
+    resources = resources_per_trial(available, num_trials, cpus=None, gpus=None)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# Before ray is imported: Ctrl-C must reach us at once, and Tune must not wait for its own snapshots.
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # prints a banner whatever `verbose` says
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # --data and --out may be relative paths
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+
+CONNECT_SECONDS = 8
+
+
+class ClusterError(RuntimeError):
+    """No Ray cluster answers, or it cannot run what was asked for."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Of one trial. GPUs may be a share."""
+
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class Available:
+    """What a cluster has in all, and what its largest nodes have: a trial must fit on one node."""
+
+    cpus: float
+    gpus: float
+    node_cpus: float
+    node_gpus: float
+
+
+def local_gpus() -> int:
+    """GPUs of this machine that NVIDIA's driver lists."""
+    if not shutil.which("nvidia-smi"):
+        return 0
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    return sum(line.startswith("GPU ") for line in listed.splitlines())
+
+
+@contextlib.contextmanager
+def cluster(address: str | None, log: Path) -> Iterator[Available]:
+    """Connect to the cluster at `address`, or start a local one; gives its resources. Ray's messages go to `log`.
+
+    Raises ClusterError when nothing answers at `address`.
+    """
+    if address:
+        _check_reachable(address)
+    local = {"include_dashboard": False, "object_store_memory": 200 * 2**20}  # arrays travel through files, not Ray
+    try:
+        with _quiet_stderr(log):
+            ray.init(
+                address=address or "local",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **({} if address else local),
+            )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ClusterError(f"no Ray cluster could be used at {address or 'this machine'}: {error}") from error
+    logging.getLogger("ray").handlers = [logging.FileHandler(log)]  # instead of Ray's own, which writes to the terminal
+    try:
+        yield _available()
+    finally:
+        ray.shutdown()
+
+
+def _available() -> Available:
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus = [node.get("CPU", 0.0) for node in nodes]
+    gpus = [node.get("GPU", 0.0) for node in nodes]
+    return Available(sum(cpus), sum(gpus), max(cpus), max(gpus))
+
+
+def resources_per_trial(available: Available, num_trials: int, cpus: float | None, gpus: float | None) -> Resources:
+    """One GPU a trial where there are GPUs, and an equal share of the CPUs; `cpus` and `gpus` override.
+
+    Raises ClusterError when no node could ever hold such a trial.
+    """
+    gpus = gpus if gpus is not None else min(1.0, available.node_gpus)
+    if cpus is None:
+        at_once = min(num_trials, available.gpus / gpus if gpus else num_trials)
+        cpus = min(available.node_cpus, max(1.0, available.cpus // max(1.0, at_once)))
+    if cpus > available.node_cpus or gpus > available.node_gpus:
+        raise ClusterError(
+            f"a trial must fit on one node, and the largest have {available.node_cpus:g} CPUs and "
+            f"{available.node_gpus:g} GPUs; asked for {cpus:g} CPUs and {gpus:g} GPUs a trial"
+        )
+    return Resources(cpus, gpus)
+
+
+def _check_reachable(address: str) -> None:
+    """Fail within seconds where nothing listens; ray.init itself would wait much longer."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "//" in address:
+        raise ClusterError(
+            f"--address must be HOST:PORT of the head node (Ray's default port is 6379) or auto; got '{address}'"
+        )
+    check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        subprocess.run(check, capture_output=True, timeout=CONNECT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ClusterError(
+            f"no Ray cluster answers at {address}: {error}. Is the head up? Try: ray status --address {address}"
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet_stderr(log: Path) -> Iterator[None]:
+    """Send what Ray's C++ parts write to file descriptor 2 into the log while they start."""
+    saved = os.dup(2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
