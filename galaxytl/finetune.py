@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.backbones import backbone_named, build_head, build_model
-from galaxytl.data import DataError, Dataset, Splits, open_dataset, split_indices
+from galaxytl.data import DataError, Dataset, Splits, open_dataset, sky, split_indices
 from galaxytl.features import frozen_features
 from galaxytl.fit import Batches, Epoch, Examples, Listener, compile_model, fit
 from galaxytl.metrics import evaluate
@@ -64,7 +64,15 @@ class Trial:
             if dataset.fingerprint != self.spec.dataset_fingerprint:
                 wanted, found = self.spec.dataset_fingerprint[:12], dataset.fingerprint[:12]
                 raise DataError(f"{dataset.uri} must have the content {wanted} that the sweep saw; it has {found}")
-            return dataset, split_indices(dataset.labels, self.spec)
+            return dataset, split_indices(dataset.labels, self.spec, self._groups(dataset))
+
+    def _groups(self, dataset: Dataset) -> NDArray[np.int64] | None:
+        if not self.spec.group_by_sky:
+            return None
+        groups = sky.groups(dataset)
+        if sky.groups_fingerprint(groups) != self.spec.groups_fingerprint:
+            raise DataError(f"{dataset.uri} must have the positions (ra, dec) that the sweep saw; it has others")
+        return groups
 
     def _prepare(self, dataset: Dataset, splits: Splits) -> tuple[Any, Examples]:
         """The compiled model that is trained, and its inputs: images, or what the frozen backbone makes of them."""

@@ -60,6 +60,10 @@ class TrialSpec:
     """Share of the train part that is held out for validation; 0: the curves are watched on the test part."""
     stratified: bool = False
     """Split class by class."""
+    group_by_sky: bool = False
+    """Keep images of one galaxy (equal pixels, or closer than 2 arcsec) on one side of every split."""
+    groups_fingerprint: str = ""
+    """Of which images are of one galaxy, where `group_by_sky` asks: positions are no part of `dataset_fingerprint`."""
     split_seed: int = _number(0, 0, 2**32 - 1)
 
     # model
@@ -99,6 +103,11 @@ class TrialSpec:
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     @property
+    def split_key(self) -> tuple[Any, ...]:
+        """Equal for specs that split a dataset alike."""
+        return tuple(getattr(self, name) for name in SPLIT_FIELDS)
+
+    @property
     def is_simulated(self) -> bool:
         return self.dataset.startswith("simulated")
 
@@ -129,7 +138,11 @@ class TrialSpec:
 
 
 SPEC_FIELDS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(TrialSpec)}
-SET_BY_SWEEP = ("dataset", "dataset_fingerprint", "weights_requested", "weights_fingerprint")
+SPLIT_FIELDS = (
+    *("dataset_fingerprint", "max_images", "test_fraction", "validation_fraction"),
+    *("stratified", "group_by_sky", "groups_fingerprint", "split_seed"),
+)
+SET_BY_SWEEP = ("dataset", "dataset_fingerprint", "groups_fingerprint", "weights_requested", "weights_fingerprint")
 
 
 def settable_fields() -> list[str]:

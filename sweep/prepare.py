@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from galaxytl.data import Dataset
+from galaxytl.data import Dataset, sky, split_indices
+from galaxytl.data.dataset import Progress
+from galaxytl.data.splits import describe_leaks, leaks
 from galaxytl.trial import FAILED, TrialResult, TrialSpec
 from galaxytl.weights import Weights, WeightsError, WeightsNotFoundError, find_weights
 from sweep import grids
@@ -28,6 +30,23 @@ def choose_profile(data: str | None, num_gpus: float) -> str:
 
 def base_spec(dataset: Dataset, profile: str) -> TrialSpec:
     return TrialSpec(dataset=dataset.name, dataset_fingerprint=dataset.fingerprint, **grids.PROFILES[profile])
+
+
+def check_splits(
+    dataset: Dataset, specs: Sequence[TrialSpec], on_progress: Progress
+) -> tuple[list[TrialSpec], list[str]]:
+    """The specs, with the fingerprint of the groups where they ask for them, and a sentence for each kind of leak.
+
+    Raises DataError where the data cannot be split as they say.
+    """
+    groups = sky.groups(dataset, on_progress)
+    fingerprint = sky.groups_fingerprint(groups)
+    specs = [spec.replace(groups_fingerprint=fingerprint) if spec.group_by_sky else spec for spec in specs]
+    notes: dict[str, None] = {}
+    for spec in {spec.split_key: spec for spec in specs}.values():
+        splits = split_indices(dataset.labels, spec, groups if spec.group_by_sky else None)
+        notes |= dict.fromkeys(describe_leaks(leaks(splits, groups)))
+    return specs, list(notes)
 
 
 def resolve_weights(specs: Sequence[TrialSpec], weights_dir: Path | None) -> Prepared:

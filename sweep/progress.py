@@ -9,7 +9,6 @@ from types import TracebackType
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
@@ -22,32 +21,6 @@ def trial_label(spec: TrialSpec) -> str:
     depth = {0: "frozen", "all": "all layers trained"}[spec.unfrozen_blocks]
     seed = f", seed {spec.seed}" if spec.seed else ""
     return f"{spec.backbone}, {spec.weights_label}, {depth}{seed}"
-
-
-class DatasetProgress:
-    """What opening a dataset does: a bar on a terminal, a line every 15 seconds elsewhere; silent if instant."""
-
-    def __init__(self, console: Console) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._console, self._bar = console, Progress(*columns, console=console)
-        self._tasks: dict[str, TaskID] = {}
-        self._said = time.monotonic()
-
-    def __enter__(self) -> DatasetProgress:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
-
-    def update(self, what: str, done: int, total: int) -> None:
-        if self._console.is_terminal:
-            self._bar.start()
-            if what not in self._tasks:
-                self._tasks[what] = self._bar.add_task(what, total=total)
-            self._bar.update(self._tasks[what], completed=done)
-        elif time.monotonic() - self._said >= 15:
-            self._said = time.monotonic()
-            self._console.print(f"{what}: {done:,} of {total:,}")
 
 
 class SweepTable:

@@ -22,12 +22,13 @@ from rich.console import Console
 
 from galaxytl.backbones import backbone_named
 from galaxytl.data import DataError, Dataset, open_dataset
+from galaxytl.data.progress import TerminalProgress
 from galaxytl.results import append_result, read_results
 from galaxytl.training import Workplace, checkpoint_path
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec, did_you_mean, parse_field
 from sweep import grids, prepare
 from sweep.plan import Plan, make_plan
-from sweep.progress import DatasetProgress, SweepTable, trial_label
+from sweep.progress import SweepTable, trial_label
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
@@ -61,12 +62,13 @@ def run(options: argparse.Namespace, console: Console) -> int:
 def run_locked(options: argparse.Namespace, out: Path, console: Console) -> int:
     profile = options.profile or prepare.choose_profile(options.data, count_gpus(options))
     uri = options.data or grids.SIMULATED_DATA[profile]
-    with DatasetProgress(console) as progress:
+    with TerminalProgress(console) as progress:
         dataset = open_dataset(uri, on_progress=progress.update)
-    specs = grids.expand(options.grid, prepare.base_spec(dataset, profile), options.set, options.seeds)
+        specs = grids.expand(options.grid, prepare.base_spec(dataset, profile), options.set, options.seeds)
+        specs, notes = prepare.check_splits(dataset, specs, progress.update)
     prepared = prepare.resolve_weights(specs, options.weights_dir)
     rows = read_results(out)
-    for problem in rows.problems:
+    for problem in [*notes, *rows.problems]:
         console.print(f"note: {problem}", markup=False)
     record(out, [result for result in prepared.impossible if result.trial_id not in rows.by_id()])
     plan = make_plan(prepared.specs, rows.by_id(), options.retry_failed)
@@ -188,6 +190,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if options.weights_dir and not options.weights_dir.is_dir():
         raise UsageError(f"--weights-dir must be a folder; got {options.weights_dir}")
     options.set = parse_settings(options.set)
+    if options.group_by_sky:
+        options.set["group_by_sky"] = True
     options.weights_dir = options.weights_dir and options.weights_dir.resolve()
     options.out = options.out or Path("results") / options.grid
     return options
@@ -218,6 +222,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--seeds", type=count, default=1, metavar="N", help="repeat each trial with N seeds (default: 1)")
     what.add_argument("--retry-failed", action="store_true", help="run trials with a FAILED row again")
+    what.add_argument(
+        "--group-by-sky",
+        action="store_true",
+        help="keep images of one galaxy (equal, or closer than 2 arcsec) on one side of every split",
+    )
     files = parser.add_argument_group("files")
     files.add_argument(
         "--data",

@@ -177,7 +177,7 @@ class _ToReporter(tune.Callback):
             self.reporter.epoch(result["id"], json.loads(result["history"]))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        message = death_message(str(trial.get_error()))
+        message = death_message(str(trial.get_error() or "it could not be started, perhaps for want of memory"))
         for spec in _specs_of(trial):
             self._finish(TrialResult(spec=spec, status=FAILED, message=message))
 

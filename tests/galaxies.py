@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import os
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,17 @@ import pytest
 from PIL import Image
 
 LABELS = np.arange(40) % 10
+
+SLOWLY = """
+import sys, time
+import pyarrow.parquet, sklearn.model_selection
+from galaxytl.data import convert, sources
+sources.BATCH = 4
+print("ready", flush=True)
+slow = lambda what, done, total: time.sleep(0.1)
+convert.convert(*sys.argv[1:], convert.ConvertOptions(images_per_shard=16), slow)
+"""
+"""A program that converts argv[1], 40 images, to argv[2] in about a second, so that there is time to kill it."""
 
 
 def make_images(count: int = 40, seed: int = 0) -> np.ndarray:
@@ -65,3 +80,23 @@ def real_weights() -> Path:
     if not os.environ.get("GALAXYTL_TEST_WEIGHTS_DIR") or not path.is_dir():
         pytest.skip("no ImageNet weights: GALAXYTL_TEST_WEIGHTS_DIR names no folder")
     return path
+
+
+@contextlib.contextmanager
+def s3_server() -> Iterator[str]:
+    """A real S3 API on loopback, its URL; the test is skipped where moto is not installed."""
+    server_module = pytest.importorskip("moto.server")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+def make_bucket(endpoint: str, name: str) -> str:
+    """Make an S3 bucket; its URI."""
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{name}", method="PUT")).close()
+    return f"s3://{name}"

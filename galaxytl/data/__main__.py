@@ -1,48 +1,150 @@
-"""Look at datasets from the command line.
+"""Fetch, check, convert and look at datasets from the command line.
 
+python -m galaxytl.data fetch                              # download and verify Galaxy10_DECals.h5 (2.7 GB)
+python -m galaxytl.data check Galaxy10_DECals.h5           # what is in it, what is wrong with it
+python -m galaxytl.data convert Galaxy10_DECals.h5 --to s3://bucket/galaxy10/
 python -m galaxytl.data sheet --data Galaxy10_DECals.h5 --data simulated --out galaxies.png
+
+Exit status: 0 done, 1 `check` found what would spoil a run, 2 it could not be done, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from rich.console import Console
 
 from galaxytl.data import DataError, open_dataset
-from galaxytl.data.galaxy10 import IMAGE_SIDE
-from galaxytl.data.sheet import write_sheet
+from galaxytl.data.galaxy10 import FILE_NAME, HUB_DATASET, IMAGE_SIDE
+from galaxytl.data.progress import TerminalProgress
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
     try:
-        draw_sheet(options.data, options.out)
+        return int(options.run(options))
     except (DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; what was done is kept: the same command goes on from there", file=sys.stderr)
+        return 130
+
+
+def fetch(options: argparse.Namespace) -> int:
+    """Download the dataset, or what is missing of it."""
+    from galaxytl.data.download import RemoteFile
+    from galaxytl.data.fetch import ZENODO, fetch_hdf5, fetch_parquet
+
+    if bool(options.url) != bool(options.sha256):
+        raise DataError(
+            "--url and --sha256 must be given together: what comes from elsewhere is used if it is the same"
+        )
+    with TerminalProgress(Console(stderr=True), in_bytes=True) as progress:
+        if options.source == "huggingface" and not options.url:
+            target = options.out or Path(HUB_DATASET.split("/")[1])
+            fetch_parquet(target, progress)
+        else:
+            remote = RemoteFile(options.url, options.sha256) if options.url else ZENODO
+            target = options.out or Path()
+            if target.is_dir():
+                target /= Path(urlsplit(remote.url).path).name or FILE_NAME
+            fetch_hdf5(remote, target, progress)
+    print(f"Next: python -m galaxytl.data check {target}")
     return 0
 
 
-def draw_sheet(uris: Sequence[str], out: Path) -> None:
+def check(options: argparse.Namespace) -> int:
+    """Print what is in a dataset and what is wrong with it; 1 when that would spoil a run."""
+    from galaxytl.data.check import examine, print_report
+
+    try:
+        with TerminalProgress(Console(stderr=True)) as progress:
+            report = examine(open_dataset(options.uri, on_progress=progress.update), progress.update)
+    except (DataError, OSError) as error:
+        if options.json:
+            print(json.dumps({"verdict": "unreadable", "uri": options.uri, "error": str(error)}))
+        raise
+    if options.json:
+        print(json.dumps(report.to_dict()))
+    else:
+        print_report(report, Console())
+    return 1 if report.verdict == "harmful" else 0
+
+
+def convert(options: argparse.Namespace) -> int:
+    """Write a copy in another container, and say what lies there now."""
+    from galaxytl.data.convert import ConvertOptions
+    from galaxytl.data.convert import convert as write_copy
+
+    how = ConvertOptions(compression=options.compression, stratified=options.stratified)
+    with TerminalProgress(Console(stderr=True)) as progress:
+        copy = write_copy(options.uri, options.to, how, progress.update)
+    done = "already there" if copy.already_there else "written"
+    print(f"{copy.uri}: {done}, {copy.num_images:,} images of {copy.name}, fingerprint {copy.fingerprint}")
+    if copy.split:
+        print(f"Split column: {copy.split}")
+    return 0
+
+
+def draw_sheet(options: argparse.Namespace) -> int:
     """Write a PNG with galaxies of each class, one block of rows a dataset."""
+    from galaxytl.data.sheet import write_sheet
+
     sources = {}
-    for uri in uris:
+    for uri in options.data:
         dataset = open_dataset(uri)
         name = "Galaxy10 DECaLS" if dataset.name.startswith("galaxy10") else dataset.name
         sources[name] = (dataset.resized(IMAGE_SIDE).images, dataset.labels)
-    write_sheet(out, sources)
-    print(out)
+    write_sheet(options.out, sources)
+    print(options.out)
+    return 0
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m galaxytl.data", description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_fetch(commands.add_parser("fetch", help="download and verify Galaxy10 DECaLS (2.7 GB); resumes what was cut"))
+    looked_at = commands.add_parser("check", help="what is in a dataset, and what is wrong with it")
+    looked_at.add_argument("uri", metavar="FILE-OR-URI", help="a file, a folder of Parquet files, simulated:300, ...")
+    looked_at.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+    looked_at.set_defaults(run=check)
+    _add_convert(commands.add_parser("convert", help="copy a dataset to HDF5 or Parquet, here or on s3://"))
     sheet = commands.add_parser("sheet", help="draw a contact sheet: a few galaxies of each class")
     sheet.add_argument("--data", action="append", required=True, metavar="URI", help="repeat to compare datasets")
     sheet.add_argument("--out", type=Path, required=True, metavar="FILE.png")
+    sheet.set_defaults(run=draw_sheet)
     return parser
+
+
+def _add_fetch(parser: argparse.ArgumentParser) -> None:
+    place = f"where to (default: ./{FILE_NAME}, or the folder ./{HUB_DATASET.split('/')[1]} from Hugging Face)"
+    parser.add_argument("--out", type=Path, metavar="FILE", help=place)
+    parser.add_argument("--source", choices=("zenodo", "huggingface"), default="zenodo", help="default: zenodo")
+    parser.add_argument("--url", help="fetch this file instead, a mirror for example; needs --sha256")
+    parser.add_argument("--sha256", type=_sha256, metavar="HEX", help="what the file at --url must have")
+    parser.set_defaults(run=fetch)
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("uri", metavar="FILE-OR-URI", help="a file, a folder of Parquet files, simulated:300, ...")
+    target = "a .h5 or .parquet file, or a folder of Parquet files; a path or an s3:// URI"
+    parser.add_argument("--to", required=True, metavar="URI", help=target)
+    parser.add_argument("--compression", choices=("gzip", "none"), default="gzip", help="of HDF5 images; default: gzip")
+    parser.add_argument("--stratified", action="store_true", help="make Parquet's split column class by class")
+    parser.set_defaults(run=convert)
+
+
+def _sha256(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise argparse.ArgumentTypeError(f"must be 64 hexadecimal digits; got '{text}'")
+    return text.lower()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The one door to galaxies: `open_dataset(uri)`.
 
-dataset = open_dataset("simulated:1000")          # or Galaxy10_DECals.h5, or a folder of Parquet files
+dataset = open_dataset("simulated:1000")          # or Galaxy10_DECals.h5, a folder of Parquet files, s3://bucket/path
 dataset.labels, dataset.fingerprint, dataset.name
 images = dataset.resized(64).images               # (N, 64, 64, 3) uint8, memory-mapped
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from galaxytl.data import store
 from galaxytl.data.cache import cache_dir, write_atomically
 from galaxytl.data.fingerprint import ContentHash
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
-from galaxytl.data.sources import SKY_COLUMNS, ArraySource, DataError, HDF5Source, ParquetSource, Source
+from galaxytl.data.locations import StoredFile
+from galaxytl.data.sources import SKY_COLUMNS, ArraySource, DataError, Source, open_files
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many images are done, and of how many."""
@@ -61,28 +62,45 @@ class Dataset:
         return store.hot_copy(self.source, self.fingerprint, image_size, self.cache, on_progress)
 
 
-def open_dataset(uri: str, cache: Path | None = None, on_progress: Progress | None = None) -> Dataset:
-    """Open `simulated[:N[:SEED]]`, an HDF5 file in Galaxy10's layout, or a folder of Parquet files.
+@dataclass(frozen=True)
+class Opened:
+    """A source of which no image was read yet."""
 
+    source: Source
+    name: str
+    fingerprint: str | None
+    """What is known of it without reading the images: from a manifest, or noted when they were read before."""
+    files: Sequence[StoredFile] = ()
+
+
+def open_dataset(uri: str, cache: Path | None = None, on_progress: Progress | None = None) -> Dataset:
+    """Open `simulated[:N[:SEED]]`, an HDF5 file in Galaxy10's layout, or Parquet in Hugging Face's, at a path or URI.
+
+    The images are read once to get their fingerprint, unless a manifest of `convert` gives it or a note in the cache.
     Raises DataError when it is missing, damaged, or not in one of these layouts.
     """
     cache = cache or cache_dir()
+    opened = open_source(uri, cache, on_progress)
+    fingerprint = opened.fingerprint
+    if fingerprint is None:
+        fingerprint = _content_fingerprint(opened.source, on_progress)
+        note_fingerprint(opened.files, cache, fingerprint)
+    return Dataset(uri, opened.name, fingerprint, opened.source, cache)
+
+
+def open_source(uri: str, cache: Path, on_progress: Progress | None = None) -> Opened:
+    """Open what `uri` names without reading its images; raises DataError as `open_dataset` does."""
     if uri == "simulated" or uri.startswith("simulated:"):
         return _open_simulated(uri, cache, on_progress)
-    path = Path(uri).expanduser()
-    if not path.exists():
-        raise DataError(f"--data must be 'simulated', an HDF5 file or a folder of Parquet files; {uri} does not exist")
-    source: Source
     try:
-        is_parquet = path.is_dir() or path.suffix == ".parquet"
-        source = ParquetSource(path) if is_parquet else HDF5Source(path)
-        fingerprint = _known_fingerprint(path, source, cache, on_progress)
+        source = open_files(uri, cache / "scratch")
+        fingerprint = source.declared_fingerprint or _noted_fingerprint(source.files, cache)
     except OSError as error:
         raise DataError(f"{uri} cannot be read: {error}") from error
-    return Dataset(uri, _name(source), fingerprint, source, cache)
+    return Opened(source, _name(source, source.declared_name), fingerprint, source.files)
 
 
-def _open_simulated(uri: str, cache: Path, on_progress: Progress | None) -> Dataset:
+def _open_simulated(uri: str, cache: Path, on_progress: Progress | None) -> Opened:
     from galaxytl.data.simulate import simulated_folder
 
     num_images, seed = _parse_simulated(uri)
@@ -90,8 +108,7 @@ def _open_simulated(uri: str, cache: Path, on_progress: Progress | None) -> Data
     folder = simulated_folder(num_images, seed, cache, progress)
     arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("images", "labels", *SKY_COLUMNS)}
     source = ArraySource(arrays["images"], np.array(arrays["labels"]), {n: arrays[n] for n in SKY_COLUMNS})
-    fingerprint = json.loads((folder / "manifest.json").read_text())["fingerprint"]
-    return Dataset(uri, "simulated", fingerprint, source, cache)
+    return Opened(source, "simulated", json.loads((folder / "manifest.json").read_text())["fingerprint"])
 
 
 def _parse_simulated(uri: str) -> tuple[int, int]:
@@ -105,16 +122,30 @@ def _parse_simulated(uri: str) -> tuple[int, int]:
     return num_images, seed
 
 
-def _known_fingerprint(path: Path, source: Source, cache: Path, on_progress: Progress | None) -> str:
-    """The fingerprint noted for this very state of the files, or a pass over them all."""
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    state = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    note = cache / "fingerprints" / hashlib.sha256(json.dumps(state).encode()).hexdigest()[:32]
-    if note.exists() and len(text := note.read_text()) == 64:
+def note_fingerprint(files: Sequence[StoredFile], cache: Path, fingerprint: str) -> None:
+    """Remember the fingerprint of these files in the cache, for as long as their sizes and times stay the same."""
+    if note := _note(files, cache):
+        write_atomically(note, fingerprint.encode())
+
+
+def _noted_fingerprint(files: Sequence[StoredFile], cache: Path) -> str | None:
+    note = _note(files, cache)
+    if note and note.exists() and len(text := note.read_text()) == 64:
         return text
-    fingerprint = _content_fingerprint(source, on_progress)
-    write_atomically(note, fingerprint.encode())
-    return fingerprint
+    return None
+
+
+def _note(files: Sequence[StoredFile], cache: Path) -> Path | None:
+    """Its name is the very state of the files; None where that is not known."""
+    state = []
+    for file in files:
+        if file.modified is None:
+            return None
+        place = file.location
+        state.append((str(place.local.resolve()) if place.is_local else place.uri, file.size, file.modified))
+    if not state:
+        return None
+    return cache / "fingerprints" / hashlib.sha256(json.dumps(state).encode()).hexdigest()[:32]
 
 
 def _content_fingerprint(source: Source, on_progress: Progress | None) -> str:
@@ -128,8 +159,10 @@ def _content_fingerprint(source: Source, on_progress: Progress | None) -> str:
     return content.hexdigest(source.labels)
 
 
-def _name(source: Source) -> str:
-    """From the content, so that a trial's id does not depend on a file's name."""
+def _name(source: Source, declared: str | None) -> str:
+    """From the content, so that a trial's id does not depend on a file's name; simulated galaxies stay simulated."""
+    if declared and declared.startswith("simulated"):
+        return "simulated"
     counts = np.bincount(source.labels, minlength=NUM_CLASSES)
     if tuple(counts) == CLASS_COUNTS:
         return "galaxy10_decals"

@@ -29,3 +29,10 @@ IMAGE_SIDE = 256
 """Pixels."""
 PIXEL_SCALE = 0.262
 """Arcseconds a pixel."""
+
+FILE_NAME = "Galaxy10_DECals.h5"
+FILE_URL = f"https://zenodo.org/records/10845026/files/{FILE_NAME}"
+FILE_SHA256 = "19aefc477c41bb7f77ff07599a6b82a038dc042f889a111b0d4d98bb755c1571"
+"""As astroNN's documentation and loader give it."""
+HUB_DATASET = "matthieulel/galaxy10_decals"
+"""The same images on Hugging Face, as Parquet."""

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+from galaxytl.data import open_dataset
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
-from sweep import grids
+from sweep import grids, prepare
 from sweep.plan import make_plan
 from sweep.prepare import choose_profile, resolve_weights
+from tests.galaxies import write_hdf5
 
 BASE = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", **grids.PROFILES["laptop"])
 
@@ -96,3 +102,22 @@ def test_plan_drops_what_is_done_and_starts_with_the_longest() -> None:
     retry = make_plan(specs, rows, retry_failed=True)
     assert len(retry.pending) == 5
     assert retry.failed == ()
+
+
+def test_leaks_are_said_and_grouping_prevents_them_under_an_id_of_its_own(tmp_path: Path) -> None:
+    positions = np.repeat(np.arange(20.0), 2)  # every position twice: images 2 i and 2 i + 1 are of one galaxy
+    path = write_hdf5(tmp_path / "pairs.h5", ra=positions, dec=np.zeros(40))
+    dataset = open_dataset(str(path))
+    base = prepare.base_spec(dataset, "laptop")
+    specs, notes = prepare.check_splits(dataset, grids.expand("paper", base, {}, 1), lambda *_: None)
+    assert re.search(
+        r"galaxies have images on both sides of the train/test split; --group-by-sky prevents it", notes[0]
+    )
+    assert len(notes) == 1
+    assert specs[0].groups_fingerprint == ""
+    grouped, quiet = prepare.check_splits(
+        dataset, grids.expand("paper", base, {"group_by_sky": True}, 1), lambda *_: None
+    )
+    assert quiet == []
+    assert len(grouped[0].groups_fingerprint) == 64
+    assert grouped[0].trial_id != specs[0].trial_id

@@ -1,0 +1,188 @@
+"""How fast do trials get their images? Ratios within one run; each baseline is what a careful user would write.
+
+    python benchmarks/bench_data.py                  # 2,000 galaxies, about 3 minutes on 2 cores
+    python benchmarks/bench_data.py --images 17736   # the size of Galaxy10 DECaLS: needs 8 GB of disk
+
+Prints, for shuffled batches of 32 images of 256 x 256 pixels:
+  - the hot copy, through the class that feeds the training, against np.memmap fancy indexing (aim: at least 0.9),
+    against h5py on gzip HDF5 with one image a chunk (aim: at least 10), and against PNG in Parquet (aim: at least 5);
+  - how much private memory each of 8 concurrent readers of the hot copy takes (aim: under 50 MB);
+  - images/s of building the hot copy and of converting to Parquet, from the worst container seen: h5py's automatic
+    chunks with gzip, where one random image costs 150 ms (aim: at least 300 on 2 cores).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+
+from galaxytl.data import open_dataset
+from galaxytl.data.convert import convert
+
+BATCH = 32
+READERS = 8
+Reader = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Speed of reading, converting and copying galaxy images")
+    parser.add_argument("--images", type=int, default=2000, help="how many galaxies (default: 2000)")
+    parser.add_argument("--folder", type=Path, help="where the generated files go (default: a temporary folder)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        os.environ["GALAXYTL_CACHE_DIR"] = str(Path(name) / "cache")
+        run(options.images, Path(name))
+
+
+def run(num_images: int, folder: Path) -> None:
+    images, labels = make_galaxies(num_images)
+    worst = write_hdf5(folder / "automatic.h5", images, labels, chunks=True)
+    good = write_hdf5(folder / "one-image-chunks.h5", images[:2000], labels[:2000], chunks=(1, 256, 256, 3))
+    parquet = write_parquet(folder / "png.parquet", images[:2000], labels[:2000])
+    building = build_hot_copy(worst, num_images)
+    converting = convert_to_parquet(worst, folder / "converted", num_images)
+    report_reading(worst, good, parquet, num_images)
+    report_memory(worst)
+    print(f"build the hot copy at 224 px from gzip, automatic chunks: {building:7.0f} images/s")
+    print(f"convert it to Parquet shards (PNG):                       {converting:7.0f} images/s")
+    print(f"all 17,736 images would take {17736 / building:.0f} s and {17736 / converting:.0f} s")
+
+
+def make_galaxies(num_images: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Simulated galaxies, turned and mirrored to make more of them than were drawn: they compress as galaxies do."""
+    drawn = open_dataset("simulated:256")
+    source = drawn.resized(256).images
+    turned = [np.rot90(source, k, axes=(1, 2)) for k in range(4)]
+    images = np.concatenate([turned[(i // 256) % 4] for i in range(0, num_images + 256, 256)])[:num_images]
+    return images, np.resize(drawn.labels, num_images)
+
+
+def write_hdf5(path: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], chunks: object) -> Path:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("images", data=images, chunks=chunks, compression="gzip")
+        file.create_dataset("ans", data=labels.astype(np.uint8))
+        size = path.stat().st_size / 1e6
+        print(f"{path.name}: {len(images):,} images, chunks {file['images'].chunks}, {size:.0f} MB")
+    return path
+
+
+def write_parquet(path: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Path:
+    cells = []
+    for image in images:
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "PNG", compress_level=1)
+        cells.append({"bytes": buffer.getvalue(), "path": None})
+    pq.write_table(pa.table({"image": cells, "label": labels}), path, row_group_size=32)
+    return path
+
+
+def build_hot_copy(path: Path, num_images: int) -> float:
+    dataset = open_dataset(str(path))
+    started = time.perf_counter()
+    dataset.resized(224)
+    return num_images / (time.perf_counter() - started)
+
+
+def convert_to_parquet(path: Path, folder: Path, num_images: int) -> float:
+    started = time.perf_counter()
+    convert(str(path), str(folder))
+    return num_images / (time.perf_counter() - started)
+
+
+def report_reading(worst: Path, good: Path, parquet: Path, num_images: int) -> None:
+    """Interleaved rounds of the same shuffled batches, so that a change of the machine's speed meets all alike."""
+    hot = hot_reader(worst, num_images)
+    folder = next(Path(os.environ["GALAXYTL_CACHE_DIR"]).glob("images/*256px*"))
+    raw = np.load(folder / "images.npy", mmap_mode="r")
+    readers: dict[str, tuple[Reader, int]] = {
+        "hot copy": (hot, 40),
+        "np.memmap": (lambda rows: raw[rows], 40),
+        "gzip HDF5, h5py": (hdf5_reader(good), 4),
+        "PNG Parquet": (parquet_reader(parquet), 4),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in readers}
+    for round_number in range(9):
+        for name, (read, num_batches) in readers.items():
+            order = np.random.default_rng(round_number).permutation(min(num_images, 2000))
+            batches = [order[i * BATCH : (i + 1) * BATCH] for i in range(num_batches)]
+            rates[name].append(rate(read, batches))
+    median = {name: float(np.median(values)) for name, values in rates.items()}
+    for name, value in median.items():
+        print(f"{name:18} {value:9.0f} images/s   hot copy is {median['hot copy'] / value:7.2f} x as fast")
+
+
+def hot_reader(path: Path, num_images: int) -> Reader:
+    """What a trial uses: `galaxytl.fit.Batches` on the hot copy."""
+    from galaxytl.fit import Batches, Examples
+
+    dataset = open_dataset(str(path))
+    images = dataset.resized(256).images
+    nothing = np.empty(0, np.int64)
+    examples = Examples(images, dataset.labels, nothing, nothing, nothing)
+    return lambda rows: Batches(examples, rows, BATCH)[0][0]
+
+
+def hdf5_reader(path: Path) -> Reader:
+    images = h5py.File(path, "r")["images"]
+    return lambda rows: np.stack([images[row] for row in rows])  # one by one: faster than h5py's own fancy indexing
+
+
+def parquet_reader(path: Path) -> Reader:
+    cells = pq.read_table(path, columns=["image"])["image"].combine_chunks().field("bytes")
+
+    def read(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return np.stack([np.asarray(Image.open(io.BytesIO(cells[int(row)].as_buffer()))) for row in rows])
+
+    return read
+
+
+def rate(read: Reader, batches: list[NDArray[np.int64]]) -> float:
+    started = time.perf_counter()
+    total = sum(len(read(batch)) for batch in batches)
+    return total / (time.perf_counter() - started)
+
+
+def report_memory(path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(READERS) as pool:
+        grown = pool.map(private_growth, [str(path)] * READERS, chunksize=1)
+    print(f"{READERS} concurrent readers: private memory grows by at most {max(grown) / 1e6:.0f} MB a reader")
+
+
+def private_growth(path: str) -> int:
+    """Bytes of private memory that reading all images once, in shuffled batches, adds to this process."""
+    dataset = open_dataset(path)
+    before = private_bytes()
+    images = dataset.resized(256).images
+    order = np.random.default_rng(os.getpid()).permutation(len(images))
+    for batch in batches_of(order):
+        images[batch].sum()
+    return private_bytes() - before
+
+
+def batches_of(order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, len(order), BATCH):
+        yield order[start : start + BATCH]
+
+
+def private_bytes() -> int:
+    """Memory of this process alone: pages of a mapped file belong to the page cache, one for all readers."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+
+if __name__ == "__main__":
+    main()

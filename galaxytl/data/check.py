@@ -1,0 +1,244 @@
+"""What is in a dataset, and what is wrong with it.
+
+    report = examine(open_dataset("Galaxy10_DECals.h5"))
+    print_report(report, Console()); report.verdict        # "fine", "usable" or "harmful"
+
+A finding is harmful where it would spoil a run: images without content, labels that contradict each other, positions
+that cannot be, a full dataset that is not the published one, a split that cannot be made. The others are for the
+reader to weigh.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from galaxytl.data import sky
+from galaxytl.data.dataset import Dataset, Progress
+from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, FILE_NAME, NUM_CLASSES
+from galaxytl.data.sources import DataError
+from galaxytl.data.splits import describe_leaks, leaks, split_indices
+from galaxytl.trial import TrialSpec
+
+SHOWN = 8  # row numbers that a finding names; there may be more
+
+VERDICTS = {
+    "fine": "nothing is wrong with it",
+    "usable": "it can be used; read the warnings",
+    "harmful": "it would spoil a run",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about the dataset that its user must know."""
+
+    code: str
+    """For programs; does not change with the wording."""
+    harmful: bool
+    message: str
+    count: int = 0
+    """Images, pairs or galaxies concerned."""
+    rows: tuple[int, ...] = ()
+    """The first rows concerned, at most 8."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that `check` tells of a dataset."""
+
+    uri: str
+    name: str
+    fingerprint: str
+    images: int
+    class_counts: tuple[int, ...]
+    published_counts: tuple[int, ...] | None
+    """Of the published file, where this one is or claims to be it."""
+    known: dict[str, int]
+    """Column -> images that have a value in it."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def verdict(self) -> str:
+        if any(finding.harmful for finding in self.findings):
+            return "harmful"
+        return "usable" if self.findings else "fine"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"verdict": self.verdict, **dataclasses.asdict(self)}
+
+
+def examine(dataset: Dataset, on_progress: Progress | None = None) -> Report:
+    """Read every image once, in bounded memory; raises DataError when one cannot be read."""
+    scan = sky.scan_images(dataset, on_progress)
+    twins = sky.twins(scan.digests)
+    counts = tuple(np.bincount(dataset.labels, minlength=NUM_CLASSES).tolist())
+    published = CLASS_COUNTS if _claims_to_be_published(dataset) else None
+    findings = (
+        *_about_classes(counts, published),
+        *_about_pixels(scan),
+        *_about_twins(np.where(scan.one_colour, np.arange(len(twins)), twins), dataset.labels),
+        *_about_columns(dataset.columns),
+        *_about_positions(dataset.columns, dataset.labels),
+        *_about_splits(dataset, sky.united(twins, dataset.columns)),
+    )
+    known = {name: int(np.sum(~np.isnan(values))) for name, values in dataset.columns.items()}
+    return Report(dataset.uri, dataset.name, dataset.fingerprint, len(dataset), counts, published, known, findings)
+
+
+def _claims_to_be_published(dataset: Dataset) -> bool:
+    return len(dataset) == sum(CLASS_COUNTS) or dataset.uri.rstrip("/").endswith(FILE_NAME)
+
+
+def _about_classes(counts: tuple[int, ...], published: tuple[int, ...] | None) -> Iterator[Finding]:
+    if published not in (None, counts):
+        wrong = sum(count != right for count, right in zip(counts, CLASS_COUNTS, strict=True))
+        rule = f"{FILE_NAME}, or {sum(CLASS_COUNTS):,} images, must have the published number of images of each class"
+        yield Finding("class_counts", True, f"{rule}; {wrong} of {NUM_CLASSES} differ", wrong)
+    if empty := [label for label in range(NUM_CLASSES) if not counts[label]]:
+        yield Finding("empty_classes", False, f"no image of {_named(empty)}", len(empty))
+    if small := [label for label in range(NUM_CLASSES) if 0 < counts[label] < 3]:
+        message = f"fewer than 3 images, too few for a train, a validation and a test part: {_named(small)}"
+        yield Finding("small_classes", False, message, len(small))
+
+
+def _about_pixels(scan: sky.Scan) -> Iterator[Finding]:
+    if scan.black.any():
+        yield _on_rows("black", True, "black all over", np.flatnonzero(scan.black))
+    if (flat := np.flatnonzero(scan.one_colour & ~scan.black)).size:
+        yield _on_rows("one_colour", True, "of a single colour", flat)
+
+
+def _about_twins(twins: NDArray[np.int64], labels: NDArray[np.int64]) -> Iterator[Finding]:
+    copies = np.flatnonzero(twins != np.arange(len(twins)))
+    conflicting = labels[copies] != labels[twins[copies]]
+    if conflicting.any():
+        message = "equal to an earlier image of another class"
+        yield _on_rows("conflicting_duplicates", True, message, copies[conflicting])
+    if (~conflicting).any():
+        yield _on_rows("duplicates", False, "equal to an earlier image of the same class", copies[~conflicting])
+
+
+def _about_columns(columns: Mapping[str, NDArray[np.float64]]) -> Iterator[Finding]:
+    if missing := [name for name, values in columns.items() if np.isnan(values).all()]:
+        message = f"no image has a value for {', '.join(missing)}"
+        if {"ra", "dec"} & set(missing):
+            message += f": images within {sky.CLOSE_ARCSEC:g} arcsec of each other cannot be found"
+        yield Finding("missing_columns", False, message, len(missing))
+    ranges = {"ra": (0, 360), "dec": (-90, 90), "redshift": (0, 10), "pxscale": (1e-6, np.inf)}
+    rules = {
+        "ra": "a right ascension outside 0 to 360 degrees",
+        "dec": "a declination outside -90 to 90 degrees",
+        "redshift": "a redshift outside 0 to 10 (no trial uses it)",
+        "pxscale": "a pixel scale that is not above 0 (no trial uses it)",
+    }
+    for name, rule in rules.items():
+        low, high = ranges[name]
+        values = columns[name]
+        outside = np.flatnonzero(~np.isnan(values) & ~((values >= low) & (values <= high) & np.isfinite(values)))
+        if outside.size:
+            example = f"with {rule}, such as {values[outside[0]]:g}"
+            yield _on_rows(f"{name}_out_of_range", name in ("ra", "dec"), example, outside)
+
+
+def _about_positions(columns: Mapping[str, NDArray[np.float64]], labels: NDArray[np.int64]) -> Iterator[Finding]:
+    ra, dec = columns["ra"], columns["dec"]
+    pairs = sky.count_close_pairs(ra, dec)
+    if not pairs:
+        return
+    links = sky.close_links(ra, dec)
+    differing = int(np.sum(labels[links[:, 0]] != labels[links[:, 1]]))
+    message = (
+        f"{pairs:,} {'pair' if pairs == 1 else 'pairs'} of images within {sky.CLOSE_ARCSEC:g} arcsec of each other"
+    )
+    if differing:
+        message += f"; with different classes in {differing} or more of them"
+    rows = tuple(np.unique(links)[:SHOWN].tolist())
+    yield Finding("close_positions", False, message, pairs, rows)
+
+
+def _about_splits(dataset: Dataset, groups: NDArray[np.int64]) -> Iterator[Finding]:
+    spec = TrialSpec(dataset=dataset.name, dataset_fingerprint=dataset.fingerprint)
+    try:
+        torn = leaks(split_indices(dataset.labels, spec), groups)
+    except DataError as error:
+        yield Finding("unsplittable", True, f"the paper's split cannot be made: {error}")
+        return
+    for (sides, found), sentence in zip(torn.items(), describe_leaks(torn), strict=True):
+        rows = tuple(found[:SHOWN].tolist())
+        yield Finding(
+            f"leak_{sides.replace('/', '_')}", False, f"the paper's split, seed 0: {sentence}", len(found), rows
+        )
+    try:
+        split_indices(dataset.labels, spec, groups)
+    except DataError as error:
+        yield Finding("unsplittable_by_sky", True, f"a split with --group-by-sky cannot be made: {error}")
+
+
+def _on_rows(code: str, harmful: bool, message: str, rows: NDArray[np.int64]) -> Finding:
+    images = f"{len(rows):,} image{'' if len(rows) == 1 else 's'}"
+    return Finding(code, harmful, f"{images} {message}", len(rows), tuple(rows[:SHOWN].tolist()))
+
+
+def _named(labels: list[int]) -> str:
+    return ", ".join(f"{label} ({CLASS_NAMES[label]})" for label in labels)
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Write the report as tables that a person reads."""
+    console.print(_summary_table(report))
+    console.print(_class_table(report))
+    if report.findings:
+        console.print(_findings_table(report))
+    style = {"fine": "bold green", "usable": "bold yellow", "harmful": "bold red"}[report.verdict]
+    console.print(f"[{style}]{report.verdict}[/]: {VERDICTS[report.verdict]}", highlight=False)
+
+
+def _summary_table(report: Report) -> Table:
+    table = Table.grid(padding=(0, 2))
+    known = ", ".join(f"{name} {number:,}" for name, number in report.known.items()) + " images"
+    lines = {
+        "dataset": report.name,
+        "where": report.uri,
+        "images": f"{report.images:,}",
+        "fingerprint": report.fingerprint,
+        "with a value": known,
+    }
+    for name, value in lines.items():
+        table.add_row(f"[bold]{name}[/]", escape(value))
+    return table
+
+
+def _class_table(report: Report) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("class", justify="right")
+    table.add_column("")
+    for name in ("images", "share", *(("published",) if report.published_counts else ())):
+        table.add_column(name, justify="right")
+    for label, count in enumerate(report.class_counts):
+        row = [str(label), CLASS_NAMES[label], f"{count:,}", f"{count / report.images:.1%}"]
+        if report.published_counts:
+            published = report.published_counts[label]
+            row.append(f"{published:,}" if published == count else f"[red]{published:,}[/]")
+        table.add_row(*row)
+    return table
+
+
+def _findings_table(report: Report) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("")
+    table.add_column("finding", overflow="fold")
+    table.add_column("first rows", overflow="fold")
+    for finding in sorted(report.findings, key=lambda finding: not finding.harmful):
+        kind = "[red]harmful[/]" if finding.harmful else "[yellow]warning[/]"
+        table.add_row(kind, escape(finding.message), ", ".join(map(str, finding.rows)))
+    return table

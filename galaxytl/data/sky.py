@@ -1,0 +1,170 @@
+"""Which images show the same galaxy: equal pixels, or positions closer than 2 arcseconds.
+
+    groups = sky.groups(dataset)                     # (N,) int64: images of one galaxy have one number
+    splits = split_indices(dataset.labels, spec, groups)
+
+An image of which a twin was trained on tests memory, not generalisation. Distances are great-circle distances, so
+neither the meridian at ra 0 nor the poles matter; an image without a position has no neighbours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from galaxytl.data.cache import write_atomically
+from galaxytl.data.dataset import Dataset, Progress
+from galaxytl.data.sources import DataError
+
+CLOSE_ARCSEC = 2.0
+"""Images are 67 arcsec wide (256 pixels of 0.262): centred 2 arcsec apart, they show one scene."""
+
+FORMAT = 1  # of the cached file; raised when older ones must not be read
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one pass over the images tells of each."""
+
+    digests: NDArray[np.uint8]
+    """(N, 32): SHA-256 of the pixels."""
+    one_colour: NDArray[np.bool_]
+    """(N,): every pixel equals the first."""
+    black: NDArray[np.bool_]
+    """(N,): every pixel is 0."""
+
+
+def scan_images(dataset: Dataset, on_progress: Progress | None = None) -> Scan:
+    """Read every image once; raises DataError when they are no longer those of `dataset.fingerprint`."""
+    count = len(dataset)
+    scan = Scan(np.empty((count, 32), np.uint8), np.empty(count, np.bool_), np.empty(count, np.bool_))
+    done = 0
+    for batch in dataset.source.batches():
+        for row, image in enumerate(batch, start=done):
+            scan.digests[row] = np.frombuffer(hashlib.sha256(np.ascontiguousarray(image).data).digest(), np.uint8)
+            scan.one_colour[row] = np.array_equal(image, np.broadcast_to(image[0, 0], image.shape))
+            scan.black[row] = scan.one_colour[row] and not image[0, 0].any()
+        done += len(batch)
+        if on_progress:
+            on_progress("comparing images", done, count)
+    _check_unchanged(dataset, scan.digests)
+    return scan
+
+
+def groups(dataset: Dataset, on_progress: Progress | None = None) -> NDArray[np.int64]:
+    """(N,) int64: images of one galaxy have one number, the first of their rows.
+
+    Twins of twins are of one galaxy. Needs one pass over the images, remembered in the cache by content fingerprint.
+    """
+    return united(_remembered_twins(dataset, on_progress), dataset.columns)
+
+
+def groups_fingerprint(groups: NDArray[np.int64]) -> str:
+    """64 hexadecimal digits: the SHA-256 of `groups` (N,)."""
+    return hashlib.sha256(np.ascontiguousarray(groups, "<i8").tobytes()).hexdigest()
+
+
+def twins(digests: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """(N,) int64 from the digests (N, 32): for each image the first row with the same pixels."""
+    _, first, same = np.unique(digests, axis=0, return_index=True, return_inverse=True)
+    return first[same.reshape(-1)]
+
+
+def united(first_twin: NDArray[np.int64], columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.int64]:
+    """(N,) int64 groups from `twins` (N,) and the columns ra and dec (N,), degrees."""
+    rows = np.arange(len(first_twin))
+    links = np.concatenate([np.column_stack([rows, first_twin]), close_links(columns["ra"], columns["dec"])])
+    graph = coo_array((np.ones(len(links), np.bool_), (links[:, 0], links[:, 1])), shape=(len(rows), len(rows)))
+    _, component = connected_components(graph, directed=False)
+    _, first = np.unique(component, return_index=True)
+    return first[component]
+
+
+def close_links(ra: NDArray[np.float64], dec: NDArray[np.float64], arcsec: float = CLOSE_ARCSEC) -> NDArray[np.int64]:
+    """(P, 2) rows; follow them, and you reach every image from each that lies within `arcsec` of it.
+
+    Not every pair: of images at exactly one position, each is linked to the first only, so that a file which says
+    (0, 0) of all its images does not make 17,736^2 / 2 pairs.
+    """
+    rows = _placed(ra, dec)
+    if not len(rows):
+        return np.empty((0, 2), np.int64)
+    places, first, same = np.unique(
+        np.column_stack([ra[rows], dec[rows]]), axis=0, return_index=True, return_inverse=True
+    )
+    repeats = np.column_stack([rows, rows[first[same.reshape(-1)]]])
+    tree = cKDTree(_unit_vectors(places[:, 0], places[:, 1]))
+    near = tree.query_pairs(_chord(arcsec), output_type="ndarray").astype(np.int64)
+    return np.concatenate([repeats[repeats[:, 0] != repeats[:, 1]], rows[first[near]]])
+
+
+def count_close_pairs(ra: NDArray[np.float64], dec: NDArray[np.float64], arcsec: float = CLOSE_ARCSEC) -> int:
+    """The number of pairs of images within `arcsec` of each other; ra, dec (N,) in degrees."""
+    rows = _placed(ra, dec)
+    if not len(rows):
+        return 0
+    tree = cKDTree(_unit_vectors(ra[rows], dec[rows]))
+    return (int(tree.count_neighbors(tree, _chord(arcsec))) - len(rows)) // 2
+
+
+def _placed(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.flatnonzero(np.isfinite(ra) & (np.abs(dec) <= 90))
+
+
+def _unit_vectors(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, 3)"""
+    ra, dec = np.radians(ra), np.radians(dec)
+    return np.column_stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
+
+
+def _chord(arcsec: float) -> float:
+    """The straight distance between two unit vectors that are this far apart on the sphere."""
+    return float(2 * np.sin(np.radians(arcsec / 3600) / 2))
+
+
+def _check_unchanged(dataset: Dataset, digests: NDArray[np.uint8]) -> None:
+    """The content fingerprint is a hash of these digests and the labels (see fingerprint.py)."""
+    content = hashlib.sha256(digests.tobytes() + np.ascontiguousarray(dataset.labels, "<i8").tobytes())
+    if content.hexdigest() != dataset.fingerprint:
+        wanted, found = dataset.fingerprint[:12], content.hexdigest()[:12]
+        raise DataError(
+            f"{dataset.uri} changed while it was in use: its content was {wanted}, now it is {found}. "
+            "Run the command again to start from the new content."
+        )
+
+
+def _remembered_twins(dataset: Dataset, on_progress: Progress | None) -> NDArray[np.int64]:
+    """Owner: the node's cache folder. Key: content fingerprint. Lifetime: until removed by the user; 142 kB in full.
+
+    Only what the pixels tell is kept: the fingerprint does not cover positions. Derivation: hashing all 17,736 images
+    takes 6 s, and decoding them from PNG half a minute more; with the file, a trial waits some milliseconds.
+    """
+    path = dataset.cache / "groups" / f"{dataset.fingerprint}-v{FORMAT}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):  # trials that start together read the images once
+        known = _load(path, len(dataset))
+        if known is None:
+            known = twins(scan_images(dataset, on_progress).digests)
+            content = io.BytesIO()
+            np.save(content, known)
+            write_atomically(path, content.getvalue())
+    return known
+
+
+def _load(path: Path, count: int) -> Any:
+    try:
+        known = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None  # not there, or damaged: it is made again
+    return known if known.shape == (count,) and known.dtype == np.int64 else None

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import hashlib
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from galaxytl.data import DataError
+from galaxytl.data.download import Patience, RemoteFile, download
+from tests.fileserver import CONTENT, HASTY, SHA256, FileServer, Listener, Step, files, serve, wait_for
+
+
+def remote(server: FileServer, sha256: str | None = SHA256, size: int | None = None) -> RemoteFile:
+    return RemoteFile(f"{server.url}/file.h5", sha256, size)
+
+
+def test_fetch_writes_the_file_and_counts_to_its_end(tmp_path: Path) -> None:
+    listener = Listener()
+    with serve() as server:
+        assert download(remote(server), tmp_path / "new" / "file.h5", listener)
+    assert (tmp_path / "new" / "file.h5").read_bytes() == CONTENT
+    assert files(tmp_path / "new") == ["file.h5"]
+    assert [(r.range, r.encoding) for r in server.requests] == [(None, "identity")]
+    assert listener.done[-1] == listener.total == len(CONTENT)
+    assert listener.done == sorted(listener.done)
+
+
+def test_a_cut_connection_is_resumed(tmp_path: Path) -> None:
+    with serve(Step(cut=2_000_000), Step(cut=500_000)) as server:
+        download(remote(server), tmp_path / "file.h5", Listener(), HASTY)
+    assert (tmp_path / "file.h5").read_bytes() == CONTENT
+    first, second, third = server.requests
+    starts = [int(request.range[6:-1]) for request in (second, third) if request.range]
+    assert first.range is None
+    assert 1_900_000 < starts[0] <= 2_000_000 < starts[1]
+    assert third.sent == len(CONTENT) - starts[1] < 1_000_000
+
+
+def test_a_later_call_resumes_what_an_earlier_one_left(tmp_path: Path) -> None:
+    (tmp_path / "file.h5.part").write_bytes(CONTENT[:1_234_567])
+    with serve() as server:
+        download(remote(server), tmp_path / "file.h5", Listener())
+    assert (tmp_path / "file.h5").read_bytes() == CONTENT
+    assert [(r.range, r.sent) for r in server.requests] == [("bytes=1234567-", len(CONTENT) - 1_234_567)]
+
+
+def test_a_part_that_is_whole_needs_no_request(tmp_path: Path) -> None:
+    (tmp_path / "file.h5.part").write_bytes(CONTENT)
+    with serve() as server:
+        assert download(remote(server), tmp_path / "file.h5", Listener())
+    assert server.requests == []
+    assert files(tmp_path) == ["file.h5"]
+
+
+@pytest.mark.parametrize("left", [CONTENT + b"more", b"x" * (len(CONTENT) + 7)])
+def test_a_part_that_is_too_long_is_thrown_away(tmp_path: Path, left: bytes) -> None:
+    for size in (len(CONTENT), None):  # None: only the server knows, and says so by 416
+        (tmp_path / "file.h5.part").write_bytes(left)
+        with serve() as server:
+            download(remote(server, size=size), tmp_path / "file.h5", Listener(), HASTY)
+        assert (tmp_path / "file.h5").read_bytes() == CONTENT
+        (tmp_path / "file.h5").unlink()
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_a_server_without_ranges_is_asked_for_all_of_it(tmp_path: Path, length: bool) -> None:
+    listener = Listener()
+    with serve(Step(cut=1_000_000), Step(ranges=False, length=length)) as server:
+        download(remote(server, size=len(CONTENT)), tmp_path / "file.h5", listener, HASTY)
+    assert (tmp_path / "file.h5").read_bytes() == CONTENT
+    assert server.requests[1].sent == len(CONTENT)
+    assert "the server cannot resume; starting over" in listener.said
+
+
+def test_a_server_that_always_cuts_at_one_place_is_given_up(tmp_path: Path) -> None:
+    with (
+        serve(*(Step(cut=1_000_000, ranges=False) for _ in range(20))) as server,
+        pytest.raises(DataError, match=r"4 times in a row.*What has arrived is kept"),
+    ):
+        download(remote(server), tmp_path / "file.h5", Listener(), HASTY)
+    assert len(server.requests) == 4
+
+
+def test_wrong_checksum_names_both_and_keeps_nothing(tmp_path: Path) -> None:
+    with serve() as server, pytest.raises(DataError, match=f"must have the SHA-256 {'0' * 64}; got {SHA256}"):
+        download(remote(server, sha256="0" * 64), tmp_path / "file.h5", Listener())
+    assert files(tmp_path) == []
+
+
+def test_a_damaged_part_costs_one_more_run(tmp_path: Path) -> None:
+    (tmp_path / "file.h5.part").write_bytes(b"\0" * 1_000_000)
+    with serve() as server:
+        with pytest.raises(DataError, match="What was received is removed; run the command again"):
+            download(remote(server), tmp_path / "file.h5", Listener())
+        assert download(remote(server), tmp_path / "file.h5", Listener())
+    assert (tmp_path / "file.h5").read_bytes() == CONTENT
+
+
+def test_wrong_size_is_refused_before_the_first_byte(tmp_path: Path) -> None:
+    listener = Listener()
+    with serve() as server, pytest.raises(DataError, match="must have 2,735 bytes; the server announces 3,000,000"):
+        download(remote(server, size=2735), tmp_path / "file.h5", listener)
+    assert listener.done == []
+    assert files(tmp_path) == []
+
+
+def test_a_page_in_the_files_place_does_not_cost_what_is_here(tmp_path: Path) -> None:
+    (tmp_path / "file.h5.part").write_bytes(CONTENT[:1_000_000])
+    with (
+        FileServer({"/file.h5": b"<html>Please log in</html>"}, [Step(ranges=False)]) as server,
+        pytest.raises(DataError, match=r"the server announces 26\. It is another file, or a page in its place"),
+    ):
+        download(remote(server, size=len(CONTENT)), tmp_path / "file.h5", Listener())
+    assert (tmp_path / "file.h5.part").stat().st_size == 1_000_000
+
+
+def test_a_server_that_sends_too_much_without_a_size(tmp_path: Path) -> None:
+    with serve(Step(length=False)) as server, pytest.raises(DataError, match=r"2,735 bytes; got 65,536"):
+        download(remote(server, size=2735), tmp_path / "file.h5", Listener())
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 429])
+def test_a_server_error_passes(tmp_path: Path, status: int) -> None:
+    with serve(Step(status=status), Step(status=status)) as server:
+        download(remote(server), tmp_path / "file.h5", Listener(), HASTY)
+    assert (tmp_path / "file.h5").read_bytes() == CONTENT
+    assert len(server.requests) == 3
+
+
+def test_a_server_that_asks_for_a_second_gets_it(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with serve(Step(status=503, headers={"Retry-After": "1"})) as server:
+        download(remote(server), tmp_path / "file.h5", Listener(), HASTY)
+    assert time.monotonic() - started >= 1
+
+
+@pytest.mark.parametrize("wait", ["86400", "Fri, 31 Dec 2100 23:59:59 GMT"])
+def test_a_server_that_asks_for_a_day_is_left_alone(tmp_path: Path, wait: str) -> None:
+    with (
+        serve(Step(status=503, headers={"Retry-After": wait})) as server,
+        pytest.raises(DataError, match="asks to be left alone for"),
+    ):
+        download(remote(server), tmp_path / "file.h5", Listener(), HASTY)
+    assert len(server.requests) == 1
+
+
+def test_a_server_error_that_stays(tmp_path: Path) -> None:
+    with (
+        serve(*(Step(status=503) for _ in range(20))) as server,
+        pytest.raises(DataError, match="failed 4 times in a row: the server answered 503 Service Unavailable"),
+    ):
+        download(remote(server), tmp_path / "file.h5", Listener(), HASTY)
+    assert len(server.requests) == 4
+
+
+def test_a_host_that_never_answers(tmp_path: Path) -> None:
+    patience = Patience(connect_timeout=0.3, first_contact=0.2)
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        with socket.create_connection(full.getsockname()):  # the queue is full: further attempts hang
+            url = f"http://127.0.0.1:{full.getsockname()[1]}/file.h5"
+            with pytest.raises(DataError, match=r"cannot be reached: .*timed out"):
+                download(RemoteFile(url, SHA256), tmp_path / "file.h5", Listener(), patience)
+
+
+def test_another_file_in_its_place_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "file.h5").write_bytes(b"my thesis")
+    for size, found in ((None, hashlib.sha256(b"my thesis").hexdigest()), (len(CONTENT), "it has 9")):
+        with serve() as server, pytest.raises(DataError, match=f"already there and must have .*{found}. Remove it"):
+            download(remote(server, size=size), tmp_path / "file.h5", Listener())
+    assert (tmp_path / "file.h5").read_bytes() == b"my thesis"
+    assert server.requests == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no small file system: {mounted.stderr.decode().strip()}")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_no_space_is_said_before_the_first_byte(small_disk: Path) -> None:
+    for size in (len(CONTENT), None):
+        with serve() as server, pytest.raises(DataError, match=r"needs 3.0 MB of free disk space in .*; it has 2.1 MB"):
+            download(remote(server, size=size), small_disk / "file.h5", Listener())
+        assert files(small_disk) == []
+    assert [request.path for request in server.requests] == ["/file.h5"]
+
+
+def test_a_disk_that_fills_up_keeps_what_came(small_disk: Path) -> None:
+    with (
+        serve(Step(length=False)) as server,
+        pytest.raises(DataError, match=r"the disk is full: .* MB are kept in .*file.h5.part. Free some space"),
+    ):
+        download(remote(server), small_disk / "file.h5", Listener())
+    subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
+    with serve() as server:
+        assert download(remote(server), small_disk / "file.h5", Listener())
+    assert (small_disk / "file.h5").read_bytes() == CONTENT
+    assert server.requests[0].sent < 1_100_000
+
+
+def test_two_at_once_fetch_it_once(tmp_path: Path) -> None:
+    stall, listeners = threading.Event(), [Listener(), Listener()]
+    fetched: list[bool] = []
+    with serve(Step(stall=stall)) as server:
+
+        def fetch(listener: Listener) -> None:
+            fetched.append(download(remote(server), tmp_path / "file.h5", listener))
+
+        threads = [threading.Thread(target=fetch, args=(listener,)) for listener in listeners]
+        threads[0].start()
+        wait_for(lambda: server.requests)
+        threads[1].start()
+        wait_for(lambda: listeners[1].said or not threads[1].is_alive())
+        stall.set()
+        for thread in threads:
+            thread.join()
+    assert sorted(fetched) == [False, True]
+    assert len(server.requests) == 1

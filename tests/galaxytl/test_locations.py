@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from galaxytl.data import DataError, open_dataset
+from galaxytl.data.convert import ConvertOptions, convert
+from galaxytl.data.locations import BLOCK, BlockFile, locate
+from galaxytl.data.manifest import NAME, UNFINISHED
+from tests.galaxies import LABELS, SLOWLY, make_bucket, make_images, s3_server, write_hdf5
+
+numbers = count()
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URI of an empty bucket that the environment's settings reach."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    return make_bucket(endpoint, f"galaxies-{next(numbers)}")
+
+
+def names_in(uri: str) -> list[str]:
+    location = locate(uri)
+    return [file.location.path.removeprefix(location.path + "/") for file in location.files()]
+
+
+SMALL = ConvertOptions(images_per_shard=16)
+
+
+def test_folder_in_s3_and_back(bucket: str, galaxies_file: Path, tmp_path: Path) -> None:
+    shared = convert(str(galaxies_file), f"{bucket}/shared/galaxy10/", SMALL)
+    shards = [f"data/galaxy10-0000{i}-of-00003.parquet" for i in range(3)]
+    assert names_in(f"{bucket}/shared/galaxy10") == [*shards, NAME]
+    dataset = open_dataset(f"{bucket}/shared/galaxy10/", cache=tmp_path / "other node")
+    assert dataset.fingerprint == shared.fingerprint == open_dataset(str(galaxies_file)).fingerprint
+    assert np.array_equal(dataset.resized(256).images, make_images())
+    back = convert(f"{bucket}/shared/galaxy10", str(tmp_path / "back.h5"))
+    assert back.fingerprint == shared.fingerprint
+    with h5py.File(tmp_path / "back.h5") as file:
+        assert np.array_equal(file["images"][:], make_images())
+
+
+@pytest.mark.parametrize("name", ["galaxies.h5", "galaxies.parquet"])
+def test_single_file_in_s3(bucket: str, galaxies_file: Path, tmp_path: Path, name: str) -> None:
+    sent = convert(str(galaxies_file), f"{bucket}/{name}")
+    assert names_in(bucket) == [name]
+    dataset = open_dataset(f"{bucket}/{name}", cache=tmp_path / "other node")
+    assert dataset.fingerprint == sent.fingerprint
+    assert np.array_equal(dataset.labels, LABELS)
+    assert convert(str(galaxies_file), f"{bucket}/{name}").already_there
+
+
+def test_hdf5_in_s3_with_chunks_across_images(bucket: str, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "auto.h5", "w") as file:
+        file.create_dataset("images", data=make_images(), chunks=(13, 16, 32, 1), compression="gzip")
+        file["ans"] = LABELS
+    place = locate(f"{bucket}/auto.h5")
+    with (tmp_path / "auto.h5").open("rb") as content:
+        place.write(content)
+    assert np.array_equal(open_dataset(place.uri, cache=tmp_path / "other node").resized(256).images, make_images())
+
+
+def test_converting_again_does_nothing_and_other_galaxies_are_refused(
+    bucket: str, galaxies_file: Path, tmp_path: Path
+) -> None:
+    convert(str(galaxies_file), f"{bucket}/g", SMALL)
+    before = [file.modified for file in locate(f"{bucket}/g").files()]
+    assert convert(str(galaxies_file), f"{bucket}/g", SMALL).already_there
+    other = write_hdf5(tmp_path / "other.h5", images=make_images(seed=5))
+    with pytest.raises(DataError, match="--to must name a place where nothing is yet, or the same galaxies"):
+        convert(str(other), f"{bucket}/g", SMALL)
+    assert [file.modified for file in locate(f"{bucket}/g").files()] == before
+
+
+def test_what_a_killed_conversion_left_is_replaced_and_never_read(bucket: str, galaxies_file: Path) -> None:
+    convert(str(galaxies_file), f"{bucket}/g", ConvertOptions(images_per_shard=10))
+    folder = locate(f"{bucket}/g")
+    folder.child(NAME).delete()
+    with (galaxies_file).open("rb") as content:
+        folder.child(UNFINISHED).write(content)
+    with pytest.raises(DataError, match="must be complete; its conversion was cut off"):
+        open_dataset(f"{bucket}/g")
+    assert not convert(str(galaxies_file), f"{bucket}/g", SMALL).already_there
+    assert len(names_in(f"{bucket}/g")) == 4
+    assert len(open_dataset(f"{bucket}/g")) == 40
+
+
+def test_killed_on_its_way_to_s3_and_run_again(bucket: str, galaxies_file: Path, tmp_path: Path) -> None:
+    chance, in_the_middle = random.Random(1), 0
+    environment = os.environ | {"GALAXYTL_CACHE_DIR": str(tmp_path)}
+    for _ in range(4):
+        command = [sys.executable, "-c", SLOWLY, galaxies_file, f"{bucket}/g"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(chance.uniform(0.1, 1.2))
+        process.kill()
+        process.communicate()
+        if UNFINISHED in (left := names_in(f"{bucket}/g")) and NAME not in left:
+            in_the_middle += 1
+            with pytest.raises(DataError, match="its conversion was cut off"):
+                open_dataset(f"{bucket}/g")
+    assert in_the_middle
+    wanted = convert(str(galaxies_file), f"{bucket}/g", replace(SMALL, cache=tmp_path)).fingerprint
+    assert open_dataset(f"{bucket}/g").resized(256).images.shape == (40, 256, 256, 3)
+    assert wanted == open_dataset(str(galaxies_file)).fingerprint
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_folder_of_something_else_is_left_alone(bucket: str, galaxies_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis").write_text("irreplaceable")
+    with (tmp_path / "thesis").open("rb") as content:
+        locate(f"{bucket}/mine/thesis.tex").write(content)
+    with pytest.raises(DataError, match="--to must name a place where nothing is yet"):
+        convert(str(galaxies_file), f"{bucket}/mine")
+    assert names_in(f"{bucket}/mine") == ["thesis.tex"]
+
+
+def test_a_shard_missing_or_changed_in_s3(bucket: str, galaxies_file: Path) -> None:
+    convert(str(galaxies_file), f"{bucket}/g", SMALL)
+    shard = locate(f"{bucket}/g/data/galaxy10-00001-of-00003.parquet")
+    with galaxies_file.open("rb") as content:
+        shard.write(content)
+    with pytest.raises(DataError, match=r"00001-of-00003\.parquet has 7,.* bytes instead of"):
+        open_dataset(f"{bucket}/g")
+    shard.delete()
+    with pytest.raises(DataError, match=r"00001-of-00003\.parquet is missing"):
+        open_dataset(f"{bucket}/g")
+
+
+def test_query_goes_before_the_environment(bucket: str, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    host = endpoint.removeprefix("http://")
+    uri = f"s3://key:secret@{bucket.removeprefix('s3://')}/a/b?endpoint_override={host}&scheme=http&region=eu-west-1"
+    place = locate(uri)
+    assert place.kind() == "nothing"
+    assert "secret" not in place.uri
+    assert (place.filesystem.region, place.path) == ("eu-west-1", f"{bucket.removeprefix('s3://')}/a/b")
+
+
+@pytest.mark.usefixtures("bucket")
+def test_bucket_that_is_not_there(galaxies_file: Path) -> None:
+    for uri in ("s3://no-such-bucket/galaxy10/", "s3://no-such-bucket"):
+        with pytest.raises(DataError, match="the bucket must exist; no-such-bucket does not"):
+            open_dataset(uri)
+        with pytest.raises(DataError, match="the bucket must exist; no-such-bucket does not"):
+            convert(str(galaxies_file), uri)
+
+
+def test_nothing_in_the_bucket(bucket: str) -> None:
+    with pytest.raises(DataError, match="/nowhere does not exist"):
+        open_dataset(f"{bucket}/nowhere")
+
+
+def test_access_refused(bucket: str, endpoint: str, galaxies_file: Path) -> None:
+    def ask_for_keys_after(requests: int) -> None:
+        plain = {"Content-Type": "text/plain"}
+        address, body = f"{endpoint}/moto-api/reset-auth", str(requests).encode()
+        urllib.request.urlopen(urllib.request.Request(address, body, plain, method="POST")).close()
+
+    ask_for_keys_after(0)
+    try:
+        with pytest.raises(DataError, match=r"access must be allowed; galaxies-.* refuses it"):
+            open_dataset(f"{bucket}/galaxy10/")
+        with pytest.raises(DataError, match=r"access must be allowed; galaxies-.* refuses it"):
+            convert(str(galaxies_file), f"{bucket}/galaxy10/")
+    finally:
+        ask_for_keys_after(10**9)
+
+
+@pytest.mark.usefixtures("bucket")
+def test_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        started = time.monotonic()
+        with pytest.raises(DataError, match=f"the server must answer; .*127.0.0.1:{port} does not"):
+            open_dataset("s3://galaxies/galaxy10/")
+        assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("ftp://host/galaxies.h5", "must be a path, file://, s3://.*; got 'ftp://host/galaxies.h5'"),
+        ("s4://user:secret@bucket/galaxies.h5", "got 's4://bucket/galaxies.h5'"),
+        ("abfs://container@account/galaxies", "must be a path, file://, s3://"),
+        ("file://elsewhere/galaxies.h5", "must name a file of this machine"),
+        ("s3:///galaxies.h5", "must be s3://bucket/path"),
+        ("s3://bucket/galaxies.h5?regoin=eu", "options are endpoint_override, .*; got 'regoin'"),
+    ],
+)
+def test_uris_that_name_no_place(uri: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        open_dataset(uri)
+
+
+def test_file_uri_with_a_space(tmp_path: Path) -> None:
+    path = write_hdf5(tmp_path / "my galaxies.h5")
+    assert open_dataset(path.as_uri()).fingerprint == open_dataset(str(path)).fingerprint
+
+
+def test_hidden_files_are_no_data(tmp_path: Path) -> None:
+    for name in ("b.parquet", "a/c.parquet", ".a.converting-x/content/d.parquet", "notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(name))
+    files = locate(str(tmp_path)).files(".parquet")
+    assert [file.location.uri for file in files] == [f"{tmp_path}/a/c.parquet", f"{tmp_path}/b.parquet"]
+    assert files[1].size == len('"b.parquet"')
+
+
+def test_blocks_of_a_remote_file(tmp_path: Path) -> None:
+    content = np.random.default_rng(0).bytes(2 * BLOCK + 1000)
+    (tmp_path / "file").write_bytes(content)
+    place = locate(str(tmp_path / "file"))
+    with BlockFile(place.filesystem.open_input_file(place.path)) as file:
+        for at, length in ((0, 10), (BLOCK - 5, 10), (5, BLOCK * 2), (2 * BLOCK + 990, 100), (3 * BLOCK, 5)):
+            file.seek(at)
+            assert file.read(length) == content[at : at + length]
+        assert file.seek(0, 2) == len(content)
