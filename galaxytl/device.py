@@ -45,6 +45,27 @@ def on_gpu() -> bool:
     return any("gpu" in name.lower() or "cuda" in name.lower() for name in keras.distribution.list_devices("gpu"))
 
 
+def for_keras(batches: Any) -> Any:
+    """What `fit`, `evaluate` and `predict` are given for a sequence of batches (inputs (B, ...), labels (B,)).
+
+    TensorFlow gets a tf.data pipeline of its own making, with autotuning off: Keras's has it on, and then the end of
+    every epoch waits for the tuner's next wake-up, at 5.1, 10.2, 20.5 ... s after the epoch's start, however short the
+    epoch was. The batch dimension is left open, so that a ragged last batch needs no second tracing.
+    """
+    tensorflow = _tensorflow()
+    if tensorflow is None:
+        return batches
+    shapes = [tensorflow.TensorSpec((None, *part.shape[1:]), part.dtype) for part in batches[0]]
+    dataset = tensorflow.data.Dataset.from_generator(
+        lambda: (batches[i] for i in range(len(batches))), output_signature=tuple(shapes)
+    )
+    options = tensorflow.data.Options()
+    options.autotune.enabled = False
+    return (
+        dataset.apply(tensorflow.data.experimental.assert_cardinality(len(batches))).prefetch(2).with_options(options)
+    )
+
+
 def describe() -> str:
     """What the device is, for people: "NVIDIA H200" or "x86_64 CPU, 2 threads"."""
     tensorflow = _tensorflow()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl import device
 from galaxytl.backbones import backbone_named, build_head, build_model
 from galaxytl.data import DataError, Dataset, Splits, open_dataset, sky, split_indices
 from galaxytl.features import frozen_features
@@ -135,7 +136,8 @@ def _renumber(splits: Splits, rows: NDArray[np.int64]) -> Splits:
 
 def predict(model: Any, examples: Examples, rows: NDArray[np.int64], batch_size: int) -> NDArray[np.float64]:
     """Class probabilities (len(rows), 10): the softmax of the logits, in float64."""
-    logits = model.predict(Batches(examples, rows, batch_size), verbose=0).astype(np.float64)
+    batches = device.for_keras(Batches(examples, rows, batch_size))
+    logits = model.predict(batches, verbose=0).astype(np.float64)
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 

@@ -110,7 +110,13 @@ def fit(model: Any, spec: TrialSpec, examples: Examples, checkpoint: Path, liste
         order = np.random.default_rng([seed_for(spec, "shuffle"), number]).permutation(examples.train)
         batches = Batches(examples, order, spec.batch_size)
         progress = _BatchProgress(f"epoch {number}/{spec.num_epochs}", len(batches), listener.phase)
-        logs = model.fit(batches, verbose=0, shuffle=False, callbacks=[progress], validation_data=watched).history
+        logs = model.fit(
+            device.for_keras(batches),
+            verbose=0,
+            shuffle=False,
+            callbacks=[progress],
+            validation_data=device.for_keras(watched),
+        ).history
         scores = {name: float(values[0]) for name, values in logs.items()}
         history.append({"epoch": number, **scores, "seconds": round(time.perf_counter() - started, 3)})
         save_checkpoint(checkpoint, model, history)

@@ -18,6 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from galaxytl.data.cache import cache_dir
+from galaxytl.data.dataset import open_source
+
 LABELS = np.arange(40) % 10
 
 SLOWLY = """
@@ -58,6 +61,15 @@ def write_parquet(folder: Path, images: np.ndarray, labels: np.ndarray, shards: 
         table = pa.table({"image": cells, "label": labels[rows].astype(np.int64)})
         pq.write_table(table, folder / f"train-{number:05d}-of-{shards:05d}.parquet")
     return folder
+
+
+def read_all(path: Path) -> np.ndarray:
+    """Every image, without the hot copy."""
+    return np.concatenate(list(open_source(str(path), cache_dir()).source.batches()))
+
+
+def left_in(place: Path) -> list[str]:
+    return sorted(path.name for path in place.iterdir())
 
 
 def encode(image: np.ndarray) -> bytes:

@@ -16,7 +16,7 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -45,6 +45,8 @@ class Location:
     filesystem: Any = field(repr=False)
     """A pyarrow.fs.FileSystem."""
     is_local: bool = False
+    server: str = ""
+    """Who answers for an s3:// URI."""
 
     def __str__(self) -> str:
         return self.uri
@@ -80,7 +82,7 @@ class Location:
 
     def child(self, name: str) -> Location:
         uri, path = (text.rstrip("/") + "/" + name for text in (self.uri, self.path))
-        return Location(uri, path, self.filesystem, self.is_local)
+        return replace(self, uri=uri, path=path)
 
     def open(self) -> BinaryIO:
         """The file for reading, with seek."""
@@ -171,7 +173,7 @@ def _s3(uri: str) -> Location:
     key, secret = (unquote(text) if text else None for text in (parts.username, parts.password))
     anonymous = options.get("anonymous", "").lower() in ("1", "true", "yes")
     settings = {"region": region, "access_key": key, "secret_key": secret, "anonymous": anonymous, **where}
-    return Location(f"s3://{path}", path, _s3_filesystem(settings))
+    return Location(f"s3://{path}", path, _s3_filesystem(settings), server=where.get("endpoint_override", "Amazon"))
 
 
 def _s3_filesystem(settings: dict[str, Any]) -> Any:
@@ -201,7 +203,7 @@ def _s3_endpoint(options: dict[str, str]) -> dict[str, str]:
 def _region_of(bucket: str) -> str:
     from pyarrow.fs import resolve_s3_region
 
-    location = Location(f"s3://{bucket}", bucket, None)
+    location = Location(f"s3://{bucket}", bucket, None, server="Amazon")
     with reaching(location):
         return str(resolve_s3_region(bucket))
 
@@ -230,10 +232,9 @@ def explained(location: Location, error: Exception, doing: str = "read") -> Data
     if not location.uri.startswith("s3://"):
         return DataError(f"{location} cannot be {doing}: {text}")
     bucket = location.uri.split("/")[2]
-    server = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "Amazon"
     for pattern, message in CAUSES:
         if re.search(pattern, text):
-            reason = message.format(bucket=bucket, server=server)
+            reason = message.format(bucket=bucket, server=location.server)
             return DataError(f"{location} cannot be {doing}: {reason}. ({text})")
     return DataError(f"{location} cannot be {doing}: {text}")
 

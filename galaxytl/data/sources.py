@@ -14,7 +14,7 @@ import os
 import zlib
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -94,7 +94,7 @@ def open_files(uri: str, scratch: Path) -> FileSource:
 def _bucket_must_exist(location: Location) -> None:
     bucket = location.path.split("/")[0]
     if location.uri.startswith("s3://") and location.path != bucket:
-        place = Location(f"s3://{bucket}", bucket, location.filesystem)
+        place = replace(location, uri=f"s3://{bucket}", path=bucket)
         if place.kind() != "nothing":
             return
     if location.uri.startswith("s3://"):
