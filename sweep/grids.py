@@ -43,7 +43,7 @@ SIMULATED_DATA = {"paper": "simulated:17736", "laptop": "simulated:1000"}
 def paper(base: TrialSpec) -> list[TrialSpec]:
     """The paper's six trials: backbone (scientific) x ImageNet ON or OFF (scientific); all else fixed.
 
-    `python -m sweep.run --grid paper`: 6 trials a seed; about 8 minutes in the laptop profile on two CPU cores.
+    `python -m sweep.run --grid paper`: 6 trials a seed; about 6 minutes in the laptop profile on two CPU cores.
     """
     on = {"weights": "imagenet", "weights_requested": "imagenet", "unfrozen_blocks": 0}
     off = {"weights": "random", "weights_requested": "random", "unfrozen_blocks": "all"}

@@ -1,6 +1,6 @@
 """Fetch, check, convert and look at datasets from the command line.
 
-python -m galaxytl.data fetch                              # download and verify Galaxy10_DECals.h5 (2.7 GB)
+python -m galaxytl.data fetch                              # download and verify Galaxy10_DECals.h5 (2.54 GB)
 python -m galaxytl.data check Galaxy10_DECals.h5           # what is in it, what is wrong with it
 python -m galaxytl.data convert Galaxy10_DECals.h5 --to s3://bucket/galaxy10/
 python -m galaxytl.data sheet --data Galaxy10_DECals.h5 --data simulated --out galaxies.png
@@ -110,7 +110,7 @@ def draw_sheet(options: argparse.Namespace) -> int:
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m galaxytl.data", description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_fetch(commands.add_parser("fetch", help="download and verify Galaxy10 DECaLS (2.7 GB); resumes what was cut"))
+    _add_fetch(commands.add_parser("fetch", help="download and verify Galaxy10 DECaLS (2.54 GB); resumes what was cut"))
     looked_at = commands.add_parser("check", help="what is in a dataset, and what is wrong with it")
     looked_at.add_argument("uri", metavar="FILE-OR-URI", help="a file, a folder of Parquet files, simulated:300, ...")
     looked_at.add_argument("--json", action="store_true", help="print one JSON object, for programs")
