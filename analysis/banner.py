@@ -59,11 +59,10 @@ def _images(results: Iterable[TrialResult]) -> str:
 
 def _settings(spec: TrialSpec) -> list[str]:
     """The settings that all trials of the grid share."""
-    subset = f" (a subset of {spec.max_images:,})" if spec.max_images else ""
     momentum = f", momentum {spec.momentum:g}" if spec.momentum else ""
     decay = f", weight decay {spec.weight_decay:g}" if spec.weight_decay else ""
     return [
-        f"{spec.image_size} x {spec.image_size} pixels{subset}",
+        f"{spec.image_size} x {spec.image_size} pixels",
         f"{spec.num_epochs} {'epoch' if spec.num_epochs == 1 else 'epochs'}",
         f"{spec.optimizer}, learning rate {spec.learning_rate:g}{momentum}{decay}, batches of {spec.batch_size}",
     ]

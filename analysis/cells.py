@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,6 +71,11 @@ class Cell:
         """Why seeds are not complete: the first seed's reason, on one line."""
         reasons = [" ".join(r.message.split()) or "no reason given" for r in self.results if r.status != COMPLETE]
         return reasons[0] if reasons else ""
+
+    @property
+    def short_reason(self) -> str:
+        """Why there is no score, short enough for a figure's panel; tables and report have the whole message."""
+        return "missing" if self.status == MISSING else textwrap.shorten(f"{self.status}: {self.message}", 80)
 
     @property
     def seeds(self) -> str:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.banner import Banner
-from analysis.cells import MISSING, Cell, PaperGrid
+from analysis.cells import Cell, PaperGrid
 from analysis.style import CONFUSION_COLOURS, INK, new_figure
 
 SHEET_ROWS, SHEET_COLUMNS = ("ON", "OFF"), ("MobileNet", "ResNet50", "VGG16")
@@ -131,8 +131,9 @@ def percent(share: float) -> str:
 
 def _say_why(axes: Axes, cell: Cell, size: int) -> None:
     """The reason, in a panel of the size that a matrix of `size` classes would have."""
-    reason = "missing" if cell.status == MISSING else f"{cell.status}: {cell.message}"
-    axes.text(0.5, 0.5, textwrap.fill(reason, 30), transform=axes.transAxes, ha="center", va="center", fontsize=9)
+    axes.text(
+        0.5, 0.5, textwrap.fill(cell.short_reason, 30), transform=axes.transAxes, ha="center", va="center", fontsize=9
+    )
     axes.set(xlim=(-0.5, max(size, 1) - 0.5), ylim=(max(size, 1) - 0.5, -0.5), aspect="equal")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.banner import Banner
-from analysis.cells import MISSING, Cell, PaperGrid
+from analysis.cells import Cell, PaperGrid
 from analysis.style import COLOURS, GREY, INK, new_figure, tint
 from galaxytl.trial import COMPLETE, TrialResult
 
@@ -164,9 +164,8 @@ def _draw_curve(axes: Axes, curve: Curve, colour: Colour) -> None:
 
 
 def _say_why(axes: Axes, cell: Cell) -> None:
-    reason = "missing" if cell.status == MISSING else f"{cell.status}: {cell.message}"
     inches = axes.get_position().width * axes.get_figure(root=True).get_figwidth()  # type: ignore[union-attr]
-    text = textwrap.fill(reason, max(12, int(inches * 12)))  # about 12 letters of 8 points an inch
+    text = textwrap.fill(cell.short_reason, max(12, int(inches * 12)))  # about 12 letters of 8 points an inch
     paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2}
     axes.text(0.08, 0.5, text, transform=axes.transAxes, va="center", fontsize=8, color=INK, bbox=paper)
     if not axes.lines:
