@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from galaxytl.data import DataError, chunks, open_dataset
+from galaxytl.data.__main__ import main
 from galaxytl.data.containers import png
 from galaxytl.data.convert import Converted, ConvertOptions, convert
 from galaxytl.data.galaxy10 import CLASS_NAMES
@@ -57,6 +58,18 @@ def test_a_copy_is_the_same_dataset(source: Path, folder: Path, tmp_path: Path, 
         assert np.array_equal(copy.labels, LABELS)
         for column, values in wanted.columns.items():
             np.testing.assert_array_equal(copy.columns[column], values)
+
+
+def test_the_command_converts_and_says_what_it_wrote(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "copy.h5"
+    assert main(["convert", str(source), "--to", str(target)]) == 0
+    assert "copy.h5: written, 40 images of galaxy10_layout_40_images" in capsys.readouterr().out
+    assert main(["convert", str(source), "--to", str(target)]) == 0
+    assert "already there" in capsys.readouterr().out
+    assert main(["convert", str(tmp_path / "nowhere.h5"), "--to", str(target)]) == 2
+    assert "nowhere.h5" in capsys.readouterr().err
 
 
 def test_datasets_reads_a_folder_as_one_split(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
