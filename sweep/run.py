@@ -99,7 +99,7 @@ def schedule_trials(options: argparse.Namespace, workplace: Workplace, plan: Pla
 
 def announce(console: Console, dataset: Dataset, profile: str, plan: Plan, prepared: prepare.Prepared) -> None:
     """Say, before anything starts, what it will run on and how much is left to do."""
-    kind = "simulated galaxies, not real ones" if dataset.name.startswith("simulated") else "real galaxies"
+    kind = "simulated galaxies, not real ones" if dataset.name.startswith("simulated") else "galaxies"
     specs = [*prepared.specs, *(result.spec for result in prepared.impossible)]
     sizes = f"{specs[0].image_size} px, {specs[0].num_epochs} epochs, batch size {specs[0].batch_size}"
     console.print(f"Dataset   {dataset.name}: {len(dataset):,} {kind}, fingerprint {dataset.fingerprint[:12]}")
