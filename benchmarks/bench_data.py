@@ -19,7 +19,7 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import h5py
@@ -34,7 +34,9 @@ from galaxytl.data.convert import convert
 
 BATCH = 32
 READERS = 8
-Reader = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
+Batch = NDArray[np.int64]
+Reader = Callable[[list[Batch]], Iterable[NDArray[np.uint8]]]
+"""Rows of each batch -> images of each batch."""
 
 
 def main() -> None:
@@ -53,12 +55,19 @@ def run(num_images: int, folder: Path) -> None:
     good = write_hdf5(folder / "one-image-chunks.h5", images[:2000], labels[:2000], chunks=(1, 256, 256, 3))
     parquet = write_parquet(folder / "png.parquet", images[:2000], labels[:2000])
     building = build_hot_copy(worst, num_images)
+    report_building("the hot copy at 224 px", building)
     converting = convert_to_parquet(worst, folder / "converted", num_images)
+    report_building("Parquet shards (PNG)", converting)
     report_reading(worst, good, parquet, num_images)
     report_memory(worst)
-    print(f"build the hot copy at 224 px from gzip, automatic chunks: {building:7.0f} images/s")
-    print(f"convert it to Parquet shards (PNG):                       {converting:7.0f} images/s")
-    print(f"all 17,736 images would take {17736 / building:.0f} s and {17736 / converting:.0f} s")
+
+
+def report_building(what: str, rate: float) -> None:
+    """17,736 images are all of Galaxy10 DECaLS."""
+    print(
+        f"from gzip in automatic chunks to {what:22}: {rate:5.0f} images/s, {17736 / rate:.0f} s for all 17,736",
+        flush=True,
+    )
 
 
 def make_galaxies(num_images: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -104,12 +113,11 @@ def convert_to_parquet(path: Path, folder: Path, num_images: int) -> float:
 
 def report_reading(worst: Path, good: Path, parquet: Path, num_images: int) -> None:
     """Interleaved rounds of the same shuffled batches, so that a change of the machine's speed meets all alike."""
-    hot = hot_reader(worst, num_images)
-    folder = next(Path(os.environ["GALAXYTL_CACHE_DIR"]).glob("images/*256px*"))
-    raw = np.load(folder / "images.npy", mmap_mode="r")
+    hot = hot_reader(worst)
+    raw = np.load(open_dataset(str(worst)).resized(256).images.filename, mmap_mode="r")
     readers: dict[str, tuple[Reader, int]] = {
         "hot copy": (hot, 40),
-        "np.memmap": (lambda rows: raw[rows], 40),
+        "np.memmap": (lambda batches: (raw[rows] for rows in batches), 40),
         "gzip HDF5, h5py": (hdf5_reader(good), 4),
         "PNG Parquet": (parquet_reader(parquet), 4),
     }
@@ -124,7 +132,7 @@ def report_reading(worst: Path, good: Path, parquet: Path, num_images: int) -> N
         print(f"{name:18} {value:9.0f} images/s   hot copy is {median['hot copy'] / value:7.2f} x as fast")
 
 
-def hot_reader(path: Path, num_images: int) -> Reader:
+def hot_reader(path: Path) -> Reader:
     """What a trial uses: `galaxytl.fit.Batches` on the hot copy."""
     from galaxytl.fit import Batches, Examples
 
@@ -132,26 +140,32 @@ def hot_reader(path: Path, num_images: int) -> Reader:
     images = dataset.resized(256).images
     nothing = np.empty(0, np.int64)
     examples = Examples(images, dataset.labels, nothing, nothing, nothing)
-    return lambda rows: Batches(examples, rows, BATCH)[0][0]
+
+    def read(batches: list[Batch]) -> Iterator[NDArray[np.uint8]]:
+        fed = Batches(examples, np.concatenate(batches), BATCH)
+        return (fed[i][0] for i in range(len(fed)))
+
+    return read
 
 
 def hdf5_reader(path: Path) -> Reader:
     images = h5py.File(path, "r")["images"]
-    return lambda rows: np.stack([images[row] for row in rows])  # one by one: faster than h5py's own fancy indexing
+    # One by one: faster than h5py's own fancy indexing.
+    return lambda batches: (np.stack([images[row] for row in rows]) for rows in batches)
 
 
 def parquet_reader(path: Path) -> Reader:
     cells = pq.read_table(path, columns=["image"])["image"].combine_chunks().field("bytes")
 
-    def read(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return np.stack([np.asarray(Image.open(io.BytesIO(cells[int(row)].as_buffer()))) for row in rows])
+    def decode(row: np.int64) -> NDArray[np.uint8]:
+        return np.asarray(Image.open(io.BytesIO(cells[int(row)].as_buffer())))
 
-    return read
+    return lambda batches: (np.stack([decode(row) for row in rows]) for rows in batches)
 
 
-def rate(read: Reader, batches: list[NDArray[np.int64]]) -> float:
+def rate(read: Reader, batches: list[Batch]) -> float:
     started = time.perf_counter()
-    total = sum(len(read(batch)) for batch in batches)
+    total = sum(len(images) for images in read(batches))
     return total / (time.perf_counter() - started)
 
 
