@@ -1,10 +1,11 @@
 """Frozen features: a frozen backbone gives the same output in every epoch and every trial, so it runs once.
 
-    features = frozen_features(spec, images, rows, weights_path, cache)     # (len(rows), h, w, channels) float32
+    features = frozen_features(spec, images, rows, weights_path, on_progress)     # (len(rows), h, w, channels) float32
 
-Owner: the cache folder of the node. Key: everything that the values depend on (`features_key`). Lifetime: until removed
-by the user. What it saves, on 2 CPU cores at 224 px: a head's step on stored features costs 1/62 of the full frozen
-step for MobileNet, 1/110 for ResNet50 and 1/604 for VGG16, in every epoch of every trial.
+Owner: the cache folder of the node. Key: everything that the values depend on (`features_key`). Lifetime: until the
+cache is over its limit and no process uses it (`galaxytl.data.cache`). What it saves, on 2 CPU cores at 224 px: a
+head's step on stored features costs 1/62 of the full frozen step for MobileNet, 1/110 for ResNet50 and 1/604 for
+VGG16, in every epoch of every trial.
 """
 
 from __future__ import annotations

@@ -130,9 +130,12 @@ def save_checkpoint(path: Path, model: Any, history: list[Epoch]) -> None:
     arrays["history"] = np.frombuffer(json.dumps(history).encode(), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with unfinished.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-    os.replace(unfinished, path)
+    try:
+        with unfinished.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)  # what a full disk left
 
 
 def load_checkpoint(path: Path, model: Any) -> list[Epoch]:

@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# Before ray is imported: Ctrl-C must reach us at once, and Tune must not wait for its own snapshots.
+# Set before ray is imported. Tune's own handler of Ctrl-C would wait for the steps under way.
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # prints a banner whatever `verbose` says
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # --data and --out may be relative paths
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray will do, without its warning
 
 import ray
 
@@ -86,6 +86,7 @@ def cluster(address: str | None, log: Path) -> Iterator[Available]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ClusterError(f"no Ray cluster could be used at {address or 'this machine'}: {error}") from error
     logging.getLogger("ray").handlers = [logging.FileHandler(log)]  # instead of Ray's own, which writes to the terminal
+    logging.raiseExceptions = False  # a log that cannot be written, on a full disk, must not fill the terminal instead
     try:
         yield _available()
     finally:

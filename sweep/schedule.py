@@ -19,7 +19,12 @@ from typing import Any
 
 from galaxytl.training import Watcher, Workplace, train
 from galaxytl.trial import FAILED, TrialResult, TrialSpec
-from sweep.cluster import Resources, cluster, resources_per_trial  # before ray: it sets what ray reads at its import
+from sweep.cluster import (
+    ClusterError,
+    Resources,
+    cluster,
+    resources_per_trial,
+)  # before ray: it sets what ray reads at its import
 
 import ray  # isort: skip
 from ray import tune  # isort: skip
@@ -65,9 +70,11 @@ def run_trials(specs: Sequence[TrialSpec], workplace: Workplace, where: Where, r
             events = _ToReporter(reporter)
             error = _run_round(list(left.values()), workplace, resources, events, at_once)
         left = {trial_id: spec for trial_id, spec in left.items() if trial_id not in events.finished}
-        if left and error:
+        if left and not events.running:  # nothing was even begun: a further round would end like this one
+            raise ClusterError(f"Ray Tune gave up: {_last_line(error)}; see {where.log}")
+        if left:
             at_once = max(1, len(events.running) // 2)
-            reporter.note(f"{_last_line(error)} Going on with at most {at_once} trials at once.")
+            reporter.note(f"{_last_line(error)} Going on with at most {at_once} at once.")
             deaths.update(events.running)
             for trial_id in [trial_id for trial_id in left if deaths[trial_id] > MAX_WORKER_DEATHS]:
                 spec = left.pop(trial_id)

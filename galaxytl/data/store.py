@@ -2,7 +2,7 @@
 
 Owner: the cache folder of the node. Key: content fingerprint and image size. Lifetime: until the cache is over its
 limit and no process uses it (`galaxytl.data.cache`). Derivation: at 224 px a trial of 20 epochs reads each image 20
-times; decoding it each time costs 2 ms (PNG), mapping it 0.05 ms.
+times; decoding it each time costs 2 ms (PNG), mapping it 0.01 ms (`benchmarks/bench_data.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,14 @@
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from galaxytl.training import Workplace
+from galaxytl.trial import FAILED, TrialResult, TrialSpec
+from sweep import schedule
 from sweep.cluster import Available, ClusterError, resources_per_trial
 from sweep.schedule import death_message
 
@@ -39,3 +46,43 @@ def test_death_by_memory_says_so() -> None:
     assert death_message("Traceback\n  x\nActorDiedError: connection reset\n") == (
         "the worker process died 3 times: ActorDiedError: connection reset"
     )
+
+
+SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(2)]
+WHERE = schedule.Where(None, None, None, Path("sweep.log"))
+
+
+@pytest.fixture
+def rounds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Rounds in which Tune gives up, with the first trial running; holds how many trials each round had."""
+
+    @contextlib.contextmanager
+    def no_cluster(*_: object) -> Iterator[Available]:
+        yield Available(2, 0, 2, 0)
+
+    counted: list[int] = []
+
+    def give_up(specs: list[TrialSpec], *rest: object) -> str:
+        counted.append(len(specs))
+        rest[2].running.add(specs[0].trial_id)
+        return "OutOfMemoryError"
+
+    monkeypatch.setattr(schedule, "cluster", no_cluster)
+    monkeypatch.setattr(schedule, "_run_round", give_up)
+    return counted
+
+
+def test_who_ran_each_time_that_tune_gave_up_fails_and_the_others_go_on(rounds: list[int]) -> None:
+    results: list[TrialResult] = []
+    reporter = schedule.Reporter(lambda *_: None, lambda *_: None, results.append, lambda _: None)
+    schedule.run_trials(SPECS, Workplace("simulated", Path()), WHERE, reporter)
+    assert rounds == [2, 2, 2, 1, 1, 1]
+    assert [result.spec.seed for result in results] == [0, 1]
+    assert {result.status for result in results} == {FAILED}
+
+
+def test_tune_that_begins_nothing_is_not_asked_for_ever(rounds: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "_run_round", lambda *_: "broken")
+    reporter = schedule.Reporter(lambda *_: None, lambda *_: None, lambda _: None, lambda _: None)
+    with pytest.raises(ClusterError, match=r"Ray Tune gave up: broken; see sweep\.log"):
+        schedule.run_trials(SPECS, Workplace("simulated", Path()), WHERE, reporter)
