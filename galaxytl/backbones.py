@@ -1,6 +1,6 @@
-"""The networks: name -> constructor, preprocessing, published weights; and the paper's model built on one.
+"""The networks: name -> constructor, preprocessing, published weights; and the paper's head.
 
-    model = build_model(spec, weights_path)      # backbone, Flatten, Dense(10): logits
+    backbone, head = build_backbone(spec, weights_path), build_head(spec, shape)     # galaxytl.networks joins them
 
 Keras is imported when a model is built, not before: the sweep's driver reads this table and never starts Keras.
 """
@@ -98,16 +98,13 @@ def build_head(spec: TrialSpec, feature_shape: tuple[int, ...]) -> Any:
     """
     import keras
 
-    initializer = keras.initializers.GlorotUniform(seed=seed_for(spec, "init"))
-    layers = [keras.layers.Flatten(), keras.layers.Dense(NUM_CLASSES, kernel_initializer=initializer)]
-    return keras.Sequential([keras.Input(feature_shape), *layers], name="head")
+    dense = keras.layers.Dense(NUM_CLASSES, kernel_initializer=head_initializer(spec), dtype="float32")
+    flatten = keras.layers.Flatten(dtype="float32")
+    return keras.Sequential([keras.Input(feature_shape, dtype="float32"), flatten, dense], name="head")
 
 
-def build_model(spec: TrialSpec, weights_path: Path | None) -> Any:
-    """The whole network, every layer trained: uint8 images (B, S, S, 3) to logits (B, 10)."""
+def head_initializer(spec: TrialSpec) -> Any:
+    """Keras's default for Dense kernels (Glorot & Bengio 2010, uniform), with the spec's seed."""
     import keras
 
-    backbone = build_backbone(spec, weights_path)
-    pixels = keras.Input((spec.image_size, spec.image_size, 3), dtype="uint8")
-    features = backbone(preprocess(pixels, spec))
-    return keras.Model(pixels, build_head(spec, features.shape[1:])(features))
+    return keras.initializers.GlorotUniform(seed=seed_for(spec, "init"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
 from typing import Any
 
 
@@ -42,7 +43,18 @@ def configure(num_threads: int | None) -> None:
 def on_gpu() -> bool:
     import keras
 
-    return any("gpu" in name.lower() or "cuda" in name.lower() for name in keras.distribution.list_devices("gpu"))
+    return any("gpu" in name.lower() or "cuda" in name.lower() for name in keras.distribution.list_devices())
+
+
+def runs_steps_in_graph() -> bool:
+    """True where `steps_per_execution` saves Python's part of a step: Keras loops in Python on JAX."""
+    return _tensorflow() is not None
+
+
+def use_xla() -> bool | str:
+    """Keras's `jit_compile` of a network. On CPU without XLA: training steps of 32 images were 3.5 times slower with it
+    for MobileNet at 64 px, as fast for ResNet50 and 1.3 times faster for VGG16, and compiling took longer."""
+    return "auto" if on_gpu() or _tensorflow() is None else False
 
 
 def for_keras(batches: Any) -> Any:
@@ -64,6 +76,36 @@ def for_keras(batches: Any) -> Any:
     return (
         dataset.apply(tensorflow.data.experimental.assert_cardinality(len(batches))).prefetch(2).with_options(options)
     )
+
+
+def compiled(function: Callable[..., Any], *, xla: bool) -> Callable[..., Any]:
+    """`function` of arrays (and dicts of arrays), traced once for each shape of its arguments. JAX always uses XLA."""
+    tensorflow = _tensorflow()
+    if tensorflow is None:
+        import jax
+
+        return jax.jit(function)
+    return tensorflow.function(function, jit_compile=xla, reduce_retracing=False)
+
+
+def compiled_forward(model: Any) -> Callable[[Any], Any]:
+    """images or activations (B, ...) to the model's output in inference mode, which may still be under way when it
+    returns: np.asarray waits for it."""
+    tensorflow = _tensorflow()
+    if tensorflow is not None:
+        return compiled(lambda batch: model(batch, training=False), xla=on_gpu())
+    import jax
+
+    def forward(trained: Any, others: Any, batch: Any) -> Any:
+        return model.stateless_call(trained, others, batch, training=False)[0]
+
+    compiled_once = jax.jit(forward)
+
+    def call(batch: Any) -> Any:
+        variables = (model.trainable_variables, model.non_trainable_variables)
+        return compiled_once(*([variable.value for variable in part] for part in variables), batch)
+
+    return call
 
 
 def describe() -> str:

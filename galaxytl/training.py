@@ -1,6 +1,6 @@
-"""The only door to training: `train(specs, workplace)` gives one TrialResult a spec, whatever happens to it.
+"""The only door to training: `train(group, workplace)` gives one TrialResult a spec, whatever happens to it.
 
-    results = list(train([spec], Workplace("simulated", Path("results/paper"))))
+    results = list(train(Group((spec,), stored=(0,)), Workplace("simulated", Path("results/paper"))))
 
 Importing this file starts no framework; `train` does.
 """
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import gc
+import functools
 import importlib.metadata
 import platform
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from galaxytl import device
@@ -28,6 +29,16 @@ PACKAGES = ("galaxytl", "keras", "tensorflow", "jax", "numpy", "scikit-learn", "
 
 class Diverged(ArithmeticError):
     """The loss became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Trials of one `group_key` that one worker trains: heads in one pass, others one after the other."""
+
+    specs: tuple[TrialSpec, ...]
+    stored: tuple[int, ...] = ()
+    """Cuts (`galaxytl.blocks`) whose activations are kept on disk, from input to output, so in descending order; the
+    trials read the last. Empty: they read images."""
 
 
 @dataclass(frozen=True)
@@ -45,62 +56,93 @@ class Workplace:
 
 @dataclass(frozen=True)
 class Watcher:
-    """Told about each trial while it runs: `phase(trial_id, text)`, `epoch(trial_id, history)`."""
+    """Told about trials while they run: `phase(trial_ids, text)`, and `epoch({trial_id: its last epoch})`."""
 
-    phase: Callable[[str, str], object] = lambda trial_id, text: None
-    epoch: Callable[[str, list[dict[str, float]]], object] = lambda trial_id, history: None
+    phase: Callable[[list[str], str], object] = lambda trial_ids, text: None
+    epoch: Callable[[dict[str, dict[str, float]]], object] = lambda latest: None
 
 
 @dataclass
 class Clock:
-    """Seconds spent in each named part of a trial."""
+    """Seconds spent in each named part of a group, without parts inside it; and the multiply-adds executed there."""
 
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    multiply_adds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @contextlib.contextmanager
     def part(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
+        started, inside = time.perf_counter(), sum(self.seconds.values())
         try:
             yield
         finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - started, 3)
+            inside = sum(self.seconds.values()) - inside
+            self.seconds[name] += time.perf_counter() - started - inside
+
+    def count(self, name: str, multiply_adds: float) -> None:
+        self.multiply_adds[name] += multiply_adds
 
 
-def train(specs: Sequence[TrialSpec], workplace: Workplace, watcher: Watcher | None = None) -> Iterator[TrialResult]:
-    """Train `specs` one after the other; yield each result as soon as it is there. No spec's failure stops another."""
+@dataclass(frozen=True)
+class Job:
+    """A group, where it is trained, who is told; when it began, and the epochs of each trial so far."""
+
+    group: Group
+    workplace: Workplace
+    watcher: Watcher
+    started: str
+    histories: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+
+
+def train(group: Group, workplace: Workplace, watcher: Watcher | None = None) -> Iterator[TrialResult]:
+    """Train a group's trials; yield each result as soon as it is there. No trial's failure stops another."""
     device.quiet_framework()
     device.configure(workplace.num_threads)
-    for spec in specs:
-        yield _train_or_fail(spec, workplace, watcher or Watcher())
+    together = group.specs[0].unfrozen_blocks == 0
+    for specs in [group.specs] if together else [(spec,) for spec in group.specs]:
+        yield from _train_or_fail(replace(group, specs=specs), workplace, watcher or Watcher())
 
 
-def checkpoint_path(out: Path, spec: TrialSpec) -> Path:
-    return out / "checkpoints" / f"{spec.trial_id}.npz"
-
-
-def _train_or_fail(spec: TrialSpec, workplace: Workplace, watcher: Watcher) -> TrialResult:
-    import keras
-
-    from galaxytl.finetune import Trial
+def _train_or_fail(group: Group, workplace: Workplace, watcher: Watcher) -> list[TrialResult]:
+    from galaxytl import groups, networks
 
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    clock, history = Clock(), list[dict[str, float]]()
+    job, clock, begun = Job(group, workplace, watcher, started), Clock(), time.perf_counter()
+    kind = groups.HeadsRun if group.specs[0].unfrozen_blocks == 0 else groups.NetworkRun
     try:
-        with clock.part("total"):
-            return Trial(spec, workplace, watcher, clock, history).run(started)
+        results = kind(job, clock).results()
     except Exception as error:  # a failure is a row, whatever the libraries raise
-        return TrialResult(
-            spec=spec,
-            status=FAILED,
-            message=failure_message(error, workplace.out / "errors" / f"{spec.trial_id}.txt"),
-            history=tuple(history),
-            timings=clock.seconds,
-            environment=environment(),
-            started=started,
-        )
-    finally:
-        keras.utils.clear_session()
-        gc.collect()
+        networks.forget()  # its memory may be what is short, its state what is wrong
+        halves = _halves(group) if not isinstance(error, DataError | WeightsError) else []
+        if halves:  # some trial of the group, or their number, is at fault: the others must not pay
+            return [result for half in halves for result in _train_or_fail(half, workplace, watcher)]
+        results = [failed_row(spec, error, job) for spec in group.specs]
+    clock.seconds["total"] = time.perf_counter() - begun
+    return [_with_share(result, clock, len(results)) for result in results]
+
+
+def _halves(group: Group) -> list[Group]:
+    """Nothing for a single trial."""
+    middle = len(group.specs) // 2
+    return [replace(group, specs=part) for part in (group.specs[:middle], group.specs[middle:]) if middle]
+
+
+def _with_share(result: TrialResult, clock: Clock, num_fused: int) -> TrialResult:
+    """The result with its share of what the group took: the sum over a sweep's rows is what the sweep took."""
+    seconds = {name: round(value / num_fused, 4) for name, value in clock.seconds.items()}
+    multiply_adds = {name: value / num_fused for name, value in clock.multiply_adds.items()}
+    return replace(result, timings=seconds, multiply_adds=multiply_adds, num_fused=num_fused)
+
+
+def failed_row(spec: TrialSpec, error: Exception, job: Job) -> TrialResult:
+    """The FAILED row of a trial, with the epochs that it had."""
+    return TrialResult(
+        spec=spec,
+        status=FAILED,
+        message=failure_message(error, job.workplace.out / "errors" / f"{spec.trial_id}.txt"),
+        history=tuple(job.histories.get(spec.trial_id, ())),
+        environment=environment(),
+        started=job.started,
+    )
 
 
 def failure_message(error: Exception, report: Path) -> str:
@@ -118,6 +160,7 @@ def failure_message(error: Exception, report: Path) -> str:
     return f"{type(error).__name__}: {text.splitlines()[0][:500]} (traceback: {report.parent.name}/{report.name})"
 
 
+@functools.cache
 def environment() -> dict[str, str]:
     """What a result was computed on and with."""
     found = {"device": device.describe(), "host": platform.node(), "python": platform.python_version()}

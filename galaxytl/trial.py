@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-SCHEMA = 1  # of a row in trials.jsonl; raised when a reader of the old rows would misunderstand the new ones
+SCHEMA = 2  # of a row in trials.jsonl; raised when a reader of the old rows would misunderstand the new ones
 
 COMPLETE: Final = "COMPLETE"
 FAILED: Final = "FAILED"
@@ -75,7 +75,14 @@ class TrialSpec:
     weights_fingerprint: str = ""
     """Hash of the tensors of the weights file; empty for random weights."""
     unfrozen_blocks: int | Literal["all"] = 0
-    """How many blocks, counted from the output, are trained with the head: 0 (head only) or "all"."""
+    """Blocks (`galaxytl.blocks`), counted from the output, that are trained with the head: 0 (head only) to "all"."""
+    unfrozen_batchnorm: Literal["train", "inference"] = _choice("train", "inference", default="train")
+    """BatchNorm in unfrozen blocks: "train" normalises by the batch and updates the running averages; "inference" (what
+    Keras's transfer-learning guide advises) normalises by the running averages. Frozen blocks always do the latter."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = _choice(
+        "float32", "mixed_float16", "mixed_bfloat16", default="float32"
+    )
+    """Keras's dtype policy of the backbone, and the type of its stored activations. The head always is float32."""
 
     # optimisation
     optimizer: Literal["adam", "rmsprop", "sgd"] = _choice("adam", "rmsprop", "sgd", default="adam")
@@ -106,6 +113,28 @@ class TrialSpec:
     def split_key(self) -> tuple[Any, ...]:
         """Equal for specs that split a dataset alike."""
         return tuple(getattr(self, name) for name in SPLIT_FIELDS)
+
+    @property
+    def backbone_key(self) -> tuple[Any, ...]:
+        """Equal for specs whose backbone starts from the same weights and sees the same images in the same way: below
+        a cut where nothing is trained, they have the same activations."""
+        start = self.weights_fingerprint if self.weights == "imagenet" else f"random {seed_for(self, 'init')}"
+        rows = (self.max_images, self.split_seed if self.max_images else 0)
+        facts = (self.image_size, self.preprocessing, self.backbone, self.weights, start, self.precision)
+        return (self.dataset_fingerprint, *rows, *facts)
+
+    @property
+    def group_key(self) -> tuple[Any, ...]:
+        """Equal for specs that one worker trains with the same data and the same compiled step: head-only trials all at
+        once (`galaxytl.heads`), others one after the other."""
+        own = HEAD_FIELDS if self.unfrozen_blocks == 0 else SCALAR_FIELDS
+        shared = (getattr(self, name) for name in SPEC_FIELDS if name not in own)
+        return (*shared, self.backbone_key if self.unfrozen_blocks == 0 else ())
+
+    @property
+    def activations_dtype(self) -> str:
+        """What the backbone computes, and so stores, its activations in."""
+        return self.precision.removeprefix("mixed_")
 
     @property
     def is_simulated(self) -> bool:
@@ -142,6 +171,10 @@ SPLIT_FIELDS = (
     *("dataset_fingerprint", "max_images", "test_fraction", "validation_fraction"),
     *("stratified", "group_by_sky", "groups_fingerprint", "split_seed"),
 )
+SCALAR_FIELDS = ("learning_rate", "num_epochs", "seed")
+"""May differ between trials that use one compiled network."""
+HEAD_FIELDS = (*SCALAR_FIELDS, "momentum", "weight_decay", "unfrozen_batchnorm")
+"""May differ between heads that are trained in one pass over the same features."""
 SET_BY_SWEEP = ("dataset", "dataset_fingerprint", "groups_fingerprint", "weights_requested", "weights_fingerprint")
 
 
@@ -190,8 +223,8 @@ def seed_for(spec: TrialSpec, purpose: str) -> int:
 
 def _check_field(name: str, value: Any, rule: dataclasses.Field[Any]) -> None:
     if name == "unfrozen_blocks":
-        if value != "all" and (isinstance(value, bool) or value != 0):
-            raise SpecError(f"unfrozen_blocks must be 0 (train the head only) or all; got {value!r}")
+        if value != "all" and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+            raise SpecError(f"unfrozen_blocks must be 0 (train the head only), a whole number, or all; got {value!r}")
         return
     if choices := rule.metadata.get("choices"):
         if value not in choices:
@@ -236,7 +269,11 @@ class TrialResult:
     num_parameters: dict[str, int] = field(default_factory=dict)
     """Weights in all ("total") and weights that were trained ("trainable")."""
     timings: dict[str, float] = field(default_factory=dict)
-    """Seconds: data, build, features, train, evaluate, total."""
+    """Seconds: data, build, features, train, evaluate, total. Of heads trained together, each has an equal share."""
+    num_fused: int = 1
+    """How many heads were trained in the same pass; 1: trained alone."""
+    multiply_adds: dict[str, float] = field(default_factory=dict)
+    """Executed in features, train and evaluate: a trained step counts 3 forward passes. Shared as the timings are."""
     environment: dict[str, str] = field(default_factory=dict)
     """device, host, versions of python and of the packages that computed this."""
     probabilities: str = ""

@@ -7,6 +7,7 @@ Looked for in `weights_dir`, in $GALAXYTL_WEIGHTS_DIR, and where Keras keeps its
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import subprocess
@@ -67,8 +68,15 @@ def weight_places(weights_dir: Path | None) -> list[Path]:
 def fingerprint_of(path: Path, backbone: Backbone) -> str:
     """SHA-256 over the sorted digests of all tensors: equal for equal tensors in whatever layout they lie.
 
-    The MD5 that Keras pins is of the file, and so differs between layouts of the same weights.
+    The MD5 that Keras pins is of the file, and so differs between layouts of the same weights. A process reads each
+    file once, as long as its size and time of modification stay the same.
     """
+    state = path.stat()
+    return _fingerprint(path, backbone, state.st_size, state.st_mtime_ns)
+
+
+@functools.cache
+def _fingerprint(path: Path, backbone: Backbone, *_state: int) -> str:
     import h5py
 
     digests: list[bytes] = []

@@ -1,0 +1,56 @@
+"""A trial's checkpoint: named arrays and the history of its epochs in one .npz, replaced atomically, no pickle.
+
+Head-only trials keep the head and its optimizer's state (a few MB), not the backbone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxytl.trial import TrialSpec
+
+Epoch = dict[str, float]
+"""epoch (from 1), loss, accuracy, val_loss, val_accuracy, seconds."""
+
+
+def checkpoint_path(out: Path, spec: TrialSpec) -> Path:
+    return out / "checkpoints" / f"{spec.trial_id}.npz"
+
+
+def save_checkpoint(path: Path, arrays: Mapping[str, NDArray[Any]], history: list[Epoch]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    note = np.frombuffer(json.dumps(history).encode(), np.uint8)
+    try:
+        with unfinished.open("wb") as file:
+            np.savez(file, allow_pickle=False, history=note, **arrays)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)  # what a full disk left
+
+
+def load_checkpoint(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[str, NDArray[Any]], list[Epoch]]:
+    """The arrays called `shapes`, of those shapes, and the history; both empty when there is no usable checkpoint.
+
+    A damaged file is no reason to lose the trial: it starts from its first epoch.
+    """
+    if not path.exists():
+        return {}, []
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in shapes}
+            history: list[Epoch] = json.loads(file["history"].tobytes())
+        if any(arrays[name].shape != shape for name, shape in shapes.items()):
+            raise ValueError("its arrays have other shapes than this trial's")
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        print(f"{path} is damaged, training starts anew: {error}", flush=True)
+        return {}, []
+    return arrays, history

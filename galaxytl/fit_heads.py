@@ -1,0 +1,130 @@
+"""The epoch loop of heads on frozen features: all heads that are at the same epoch train in one pass.
+
+A head that diverged leaves the group, one that has fewer epochs ends earlier, and one that goes on from a checkpoint
+joins when the others have caught up: the result of each is what it would be alone.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxytl import heads
+from galaxytl.checkpoints import Epoch, checkpoint_path, load_checkpoint, save_checkpoint
+from galaxytl.fit import Examples, epoch_order
+from galaxytl.trial import TrialSpec
+
+WATCHED_BATCH = 256  # rows that are scored at once: no result depends on it
+
+
+@dataclass
+class Head:
+    """One trial on its way: its state, on the host while it does not train, and the history of its epochs."""
+
+    spec: TrialSpec
+    state: heads.State
+    history: list[Epoch] = field(default_factory=list)
+    diverged: str = ""
+
+    @property
+    def is_done(self) -> bool:
+        return bool(self.diverged) or len(self.history) >= self.spec.num_epochs
+
+
+@dataclass(frozen=True)
+class HeadsListener:
+    """What the loop tells: `phase(text)` for all heads, `epoch({trial_id: its last epoch})`."""
+
+    phase: Callable[[str], None]
+    epoch: Callable[[dict[str, Epoch]], None]
+
+
+def fit_heads(specs: Sequence[TrialSpec], examples: Examples, out: Path, listener: HeadsListener) -> list[Head]:
+    """Train a head for each spec to its spec.num_epochs, from its checkpoint in `out` where there is one."""
+    group = [_begin(spec, examples, out) for spec in specs]
+    while waiting := [head for head in group if not head.is_done]:
+        behind = min(len(head.history) for head in waiting)
+        _run_together([head for head in waiting if len(head.history) == behind], group, examples, out, listener)
+    return group
+
+
+def _begin(spec: TrialSpec, examples: Examples, out: Path) -> Head:
+    state = heads.initial_state(spec, math.prod(examples.inputs.shape[1:]))
+    kept, history = load_checkpoint(checkpoint_path(out, spec), {name: v.shape for name, v in state.items()})
+    return Head(spec, kept or state, history)
+
+
+def _run_together(
+    active: list[Head], group: Sequence[Head], examples: Examples, out: Path, listener: HeadsListener
+) -> None:
+    """Train `active`, all at one epoch, until one of them is done or meets a head that waits further on."""
+    state = heads.join([head.state for head in active])
+    scalars = heads.settings([head.spec for head in active])
+    others = {len(head.history) for head in group if head not in active}
+    while True:
+        state = _run_epoch(active, state, scalars, examples, listener)
+        for i, head in enumerate(active):
+            if not head.is_done:
+                head.state = heads.take(state, i)
+                save_checkpoint(checkpoint_path(out, head.spec), head.state, head.history)
+        listener.epoch({head.spec.trial_id: head.history[-1] for head in active if not head.diverged})
+        if any(head.is_done for head in active) or len(active[0].history) in others:
+            break
+    for i, head in enumerate(active):
+        head.state = heads.take(state, i)
+
+
+def _run_epoch(
+    active: Sequence[Head],
+    state: heads.State,
+    scalars: dict[str, NDArray[np.float32]],
+    examples: Examples,
+    listener: HeadsListener,
+) -> heads.State:
+    """One pass over the training rows and one over the watched ones; appends to each head's history."""
+    started = time.perf_counter()
+    spec, number = active[0].spec, len(active[0].history) + 1
+    order = epoch_order(spec, number, examples.train)
+    name = f"epoch {number}/{max(head.spec.num_epochs for head in active)}"
+    trained, done = _Means(len(order)), 0
+    for chunk in heads.chunks(examples, order, spec.batch_size):
+        state, sums = heads.train_steps(spec.optimizer, scalars, state, chunk)
+        trained.add(sums)
+        done += chunk.num_steps
+        listener.phase(f"{name}, step {done}/{math.ceil(len(order) / spec.batch_size)}, {len(active)} heads together")
+    watched = _Means(len(examples.watched))
+    for chunk in heads.chunks(examples, examples.watched, WATCHED_BATCH):
+        watched.add(heads.score(state, chunk))
+    scores = {**trained.means(), **{f"val_{name}": values for name, values in watched.means().items()}}
+    seconds = round((time.perf_counter() - started) / len(active), 4)  # a head's share
+    for i, head in enumerate(active):
+        own = {key: float(values[i]) for key, values in scores.items()}
+        if math.isfinite(own["loss"]):
+            head.history.append({"epoch": number, **own, "seconds": seconds})
+        else:
+            head.diverged = f"the loss became {own['loss']} in epoch {number}/{head.spec.num_epochs}"
+    return state
+
+
+class _Means:
+    """Each head's mean loss and accuracy over `count` examples, from the sums of chunks."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._sums = count, list[dict[str, Any]]()
+
+    def add(self, sums: dict[str, Any]) -> None:
+        self._sums.append(sums)  # on the device still: nothing waits for it here
+
+    def means(self) -> dict[str, NDArray[np.float64]]:
+        """(H,) each."""
+        keys = {"loss": "loss", "accuracy": "correct"}
+        return {
+            k: np.sum([np.asarray(s[v], np.float64) for s in self._sums], axis=0) / self._count for k, v in keys.items()
+        }

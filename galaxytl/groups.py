@@ -1,0 +1,262 @@
+"""One group of trials, from the dataset to their scores: heads in one pass over frozen activations, or one network.
+
+    results = HeadsRun(job, clock).results()        # or NetworkRun, of a single trial
+
+Imports Keras; `galaxytl.training` imports this file when it is asked to train.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxytl import device, heads, networks
+from galaxytl.backbones import backbone_named
+from galaxytl.checkpoints import Epoch, checkpoint_path
+from galaxytl.data import DataError, Dataset, Splits, open_dataset, sky, split_indices
+from galaxytl.data.galaxy10 import NUM_CLASSES
+from galaxytl.features import LiveActivations, Source, batch_size, stored_activations
+from galaxytl.fit import Batches, Examples, Listener, fit
+from galaxytl.fit_heads import WATCHED_BATCH, HeadsListener, fit_heads
+from galaxytl.metrics import evaluate
+from galaxytl.training import Clock, Diverged, Job, environment, failed_row
+from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
+from galaxytl.weights import WeightsError, find_weights
+
+TRAINED_STEP = (
+    3  # forward passes that a step on trained layers counts as: itself, and the gradients of inputs and weights
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gave: logits (n, C) of the test split, or why there are none."""
+
+    spec: TrialSpec
+    logits: NDArray[np.float32] | Diverged
+    num_head: int
+    """Weights of the head, and of all that was trained."""
+    num_trained: int
+
+
+class Run(ABC):
+    """A group on its way. The specs differ in nothing that its data, its backbone and its batches depend on."""
+
+    def __init__(self, job: Job, clock: Clock) -> None:
+        self.specs, self.stored, self.workplace = job.group.specs, job.group.stored, job.workplace
+        self.spec = self.specs[0]
+        self.job, self.clock = job, clock
+
+    def results(self) -> list[TrialResult]:
+        """Train all specs; one result each, COMPLETE or diverged."""
+        dataset, splits = self._open()
+        with self.clock.part("data"):
+            images = dataset.resized(self.spec.image_size, self._say_progress).images
+        trained = self.train(images, dataset.labels, splits)
+        with self.clock.part("evaluate"):
+            return [self._result(one, dataset, splits) for one in trained]
+
+    @abstractmethod
+    def train(self, images: NDArray[np.uint8], labels: NDArray[np.int64], splits: Splits) -> list[Trained]:
+        """Train on images (N, S, S, 3) and labels (N,) of the dataset."""
+
+    def _open(self) -> tuple[Dataset, Splits]:
+        self.say("opening the dataset")
+        with self.clock.part("data"):
+            dataset = open_dataset(self.workplace.data)
+            if dataset.fingerprint != self.spec.dataset_fingerprint:
+                wanted, found = self.spec.dataset_fingerprint[:12], dataset.fingerprint[:12]
+                raise DataError(f"{dataset.uri} must have the content {wanted} that the sweep saw; it has {found}")
+            return dataset, split_indices(dataset.labels, self.spec, self._sky_groups(dataset))
+
+    def _sky_groups(self, dataset: Dataset) -> NDArray[np.int64] | None:
+        if not self.spec.group_by_sky:
+            return None
+        groups = sky.groups(dataset)
+        if sky.groups_fingerprint(groups) != self.spec.groups_fingerprint:
+            raise DataError(f"{dataset.uri} must have the positions (ra, dec) that the sweep saw; it has others")
+        return groups
+
+    def stored_inputs(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Activations (len(rows), h, w, channels) of `rows` at the last stored cut."""
+        self.say("frozen activations")
+        source = Source(images, rows, self.network, self._say_activations, lambda n: self.clock.count("features", n))
+        with self.clock.part("features"):
+            return stored_activations(self.spec, self.stored, source)
+
+    def network(self) -> networks.Network:
+        self.say("building the backbone")
+        with self.clock.part("build"):
+            return networks.backbone(self.spec, self.weights_path)
+
+    def weights_path(self) -> Path | None:
+        """The weights file, checked; raises WeightsError."""
+        if self.spec.weights == "random":
+            return None
+        weights = find_weights(self.spec.backbone, self.workplace.weights_dir)
+        if weights.fingerprint != self.spec.weights_fingerprint:
+            wanted, found = self.spec.weights_fingerprint[:12], weights.fingerprint[:12]
+            raise WeightsError(f"{weights.path} must hold the tensors {wanted} that the sweep saw; it holds {found}")
+        return weights.path
+
+    def _result(self, trained: Trained, dataset: Dataset, splits: Splits) -> TrialResult:
+        if isinstance(trained.logits, Diverged):
+            return failed_row(trained.spec, trained.logits, self.job)
+        probabilities = softmax(trained.logits)
+        metrics, confusion = evaluate(dataset.labels[splits.test], probabilities)
+        total = backbone_named(trained.spec.backbone).num_parameters + trained.num_head
+        return TrialResult(
+            spec=trained.spec,
+            status=COMPLETE,
+            history=tuple(self.job.histories[trained.spec.trial_id]),
+            curves_on="validation" if self.spec.validation_fraction else "test",
+            metrics=metrics,
+            confusion=confusion,
+            class_names=dataset.class_names,
+            num_images=splits.sizes(),
+            num_parameters={"total": total, "trainable": trained.num_trained},
+            environment=environment(),
+            probabilities=store_probabilities(
+                self.workplace.out, trained.spec, splits.test, dataset.labels, probabilities
+            ),
+            started=self.job.started,
+        )
+
+    def say(self, text: str) -> None:
+        self.job.watcher.phase([spec.trial_id for spec in self.specs], text)
+
+    def _say_progress(self, what: str, done: int, total: int) -> None:
+        self.say(f"{what}, {done}/{total}")
+
+    def _say_activations(self, done: int, total: int) -> None:
+        self._say_progress("frozen activations", done, total)
+
+
+class HeadsRun(Run):
+    """Heads on what the frozen backbone gives, all in one pass."""
+
+    def train(self, images: NDArray[np.uint8], labels: NDArray[np.int64], splits: Splits) -> list[Trained]:
+        rows = splits.all()
+        inputs = self._head_inputs(images, rows)
+        examples = _examples(inputs, labels[rows], _renumber(splits, rows))
+        self._pass = math.prod(inputs.shape[1:]) * NUM_CLASSES
+        self._epoch = self._pass * (TRAINED_STEP * len(examples.train) + len(examples.watched))
+        self.say("first step (tracing the heads)")
+        with self.clock.part("train"):
+            group = fit_heads(self.specs, examples, self.workplace.out, HeadsListener(self.say, self._on_epoch))
+        self.job.histories.update({head.spec.trial_id: head.history for head in group})
+        with self.clock.part("evaluate"):
+            self.say("evaluating on the test split")
+            healthy = [head for head in group if not head.diverged]
+            self.clock.count("evaluate", self._pass * len(examples.test) * len(healthy))
+            logits = iter(heads.logits([head.state for head in healthy], examples, examples.test, WATCHED_BATCH))
+        num = self._pass + NUM_CLASSES
+        outcomes = [Diverged(head.diverged) if head.diverged else next(logits) for head in group]
+        return [Trained(head.spec, outcome, num, num) for head, outcome in zip(group, outcomes, strict=True)]
+
+    def _on_epoch(self, latest: dict[str, Epoch]) -> None:
+        for trial_id, epoch in latest.items():
+            self.job.histories.setdefault(trial_id, []).append(epoch)
+        self.clock.count("train", self._epoch * len(latest))
+        self.job.watcher.epoch(latest)
+
+    def _head_inputs(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Any:
+        """The backbone's output for `rows`: stored, or computed whenever it is read from what is stored before it."""
+        inputs = self.stored_inputs(images, rows) if self.stored else images[rows]
+        if self.stored and self.stored[-1] == 0:
+            return inputs
+        structure = self.network().structure
+        cut = self.stored[-1] if self.stored else len(structure.blocks)
+        return LiveActivations(
+            inputs,
+            self.network().forward(cut, 0),
+            (len(rows), *structure.shape_at(0)),
+            np.dtype(self.spec.activations_dtype),
+            batch_size(self.spec.batch_size, self.spec.image_size),
+            lambda count: self.clock.count("train", float(count * structure.multiply_adds(cut, 0))),
+        )
+
+
+class NetworkRun(Run):
+    """One trial that trains blocks of its backbone, or all of it."""
+
+    def train(self, images: NDArray[np.uint8], labels: NDArray[np.int64], splits: Splits) -> list[Trained]:
+        rows = splits.all() if self.stored else np.arange(len(images))
+        inputs = self.stored_inputs(images, rows) if self.stored else images
+        examples = _examples(inputs, labels[rows], _renumber(splits, rows))
+        self.say("building the network")
+        with self.clock.part("build"):
+            model, network = networks.trained(self.spec, self.stored[-1] if self.stored else None, self.weights_path)
+        width = math.prod(network.structure.shape_at(0))
+        self._pass, step = self._cost(network, width)
+        self._epoch = step * len(examples.train) + self._pass * len(examples.watched)
+        self.say("first step (tracing the network)")
+        with self.clock.part("train"):
+            path = checkpoint_path(self.workplace.out, self.spec)
+            history = fit(model, self.spec, examples, path, Listener(self.say, self._on_epoch))
+        self.job.histories[self.spec.trial_id] = history
+        with self.clock.part("evaluate"):
+            self.say("evaluating on the test split")
+            logits = predict(model, examples, self.spec.batch_size)
+            self.clock.count("evaluate", self._pass * len(examples.test))
+        num_trained = sum(math.prod(v.shape) for v in model.trainable_weights)
+        return [Trained(self.spec, logits, (width + 1) * NUM_CLASSES, num_trained)]
+
+    def _on_epoch(self, history: list[Epoch]) -> None:
+        self.job.histories[self.spec.trial_id] = list(history)
+        self.clock.count("train", self._epoch)
+        self.job.watcher.epoch({self.spec.trial_id: history[-1]})
+
+    def _cost(self, network: networks.Network, width: int) -> tuple[float, float]:
+        """Multiply-adds an image of a forward pass, and of a training step, from what is stored."""
+        structure = network.structure
+        start = self.stored[-1] if self.stored else len(structure.blocks)
+        freeze = networks.frozen_until(self.spec, len(structure.blocks))
+        frozen = structure.multiply_adds(start, freeze)
+        trained = structure.multiply_adds(freeze, 0) + width * NUM_CLASSES
+        return float(frozen + trained), float(frozen + TRAINED_STEP * trained)
+
+
+def _examples(inputs: Any, labels: NDArray[np.int64], splits: Splits) -> Examples:
+    watched = splits.validation if len(splits.validation) else splits.test
+    return Examples(inputs, labels, splits.train, watched, splits.test)
+
+
+def _renumber(splits: Splits, rows: NDArray[np.int64]) -> Splits:
+    """The same splits, counted in positions of `rows` (sorted) instead of rows of the dataset."""
+    return Splits(*(np.searchsorted(rows, part) for part in (splits.train, splits.validation, splits.test)))
+
+
+def predict(model: Any, examples: Examples, batch_size: int) -> NDArray[np.float32]:
+    """Logits (n, 10) of the test rows."""
+    batches = Batches(examples, examples.test, batch_size)
+    return np.asarray(model.predict(device.for_keras(batches), verbose=0))
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Class probabilities (n, 10), in float64."""
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def store_probabilities(
+    out: Path, spec: TrialSpec, rows: NDArray[np.int64], labels: NDArray[np.int64], probabilities: NDArray[np.float64]
+) -> str:
+    """Write one row a test image: `row` of the dataset, true `label`, float32 `p0`..`p9`. Returns the relative path."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    name = f"probabilities/{spec.trial_id}.parquet"
+    columns = {"row": rows, "label": labels[rows]}
+    columns |= {f"p{i}": p for i, p in enumerate(probabilities.T.astype(np.float32))}
+    (out / "probabilities").mkdir(parents=True, exist_ok=True)
+    unfinished = out / "probabilities" / f".{spec.trial_id}.parquet"
+    pq.write_table(pa.table(columns), unfinished)
+    unfinished.replace(out / name)
+    return name
