@@ -126,7 +126,7 @@ def backbone(spec: TrialSpec, weights_path: Callable[[], Path | None]) -> Networ
         with _policy(spec):
             model = build_backbone(spec, weights_path())
         structure = Structure(spec.backbone, spec.image_size, find_blocks(model))
-        _kept.network = Network(spec, model, structure, [np.array(v.value) for v in model.weights])
+        _kept.network = Network(spec, model, structure, [np.asarray(v.value).copy() for v in model.weights])
         _kept.network_key = key
     _kept.network.initialise(spec)
     return _kept.network
@@ -139,7 +139,7 @@ def trained(spec: TrialSpec, stored_cut: int | None, weights_path: Callable[[], 
     if _kept.trained is None or _kept.trained_key != key:
         _kept.trained, _kept.trained_key = network.trained(spec, stored_cut), key
         scalars = enumerate(_kept.trained.optimizer.variables)
-        _kept.scalars = {i: np.array(v.value) for i, v in scalars if not v.shape}
+        _kept.scalars = {i: np.asarray(v.value).copy() for i, v in scalars if not v.shape}
     network.holds = None  # training will change it
     _reset(_kept.trained, spec, _kept.scalars)
     return _kept.trained, network

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from galaxytl import device
-from galaxytl.data import DataError
+from galaxytl.data import DataError, cache
 from galaxytl.trial import FAILED, TrialResult, TrialSpec
 from galaxytl.weights import WeightsError
 
@@ -98,8 +98,11 @@ def train(group: Group, workplace: Workplace, watcher: Watcher | None = None) ->
     device.quiet_framework()
     device.configure(workplace.num_threads)
     together = group.specs[0].unfrozen_blocks == 0
-    for specs in [group.specs] if together else [(spec,) for spec in group.specs]:
-        yield from _train_or_fail(replace(group, specs=specs), workplace, watcher or Watcher())
+    try:
+        for specs in [group.specs] if together else [(spec,) for spec in group.specs]:
+            yield from _train_or_fail(replace(group, specs=specs), workplace, watcher or Watcher())
+    finally:
+        cache.release()  # the next group of this process may need the room
 
 
 def _train_or_fail(group: Group, workplace: Workplace, watcher: Watcher) -> list[TrialResult]:

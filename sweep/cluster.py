@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -53,14 +52,6 @@ class Available:
     gpus: float
     node_cpus: float
     node_gpus: float
-
-
-def local_gpus() -> int:
-    """GPUs of this machine that NVIDIA's driver lists."""
-    if not shutil.which("nvidia-smi"):
-        return 0
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
-    return sum(line.startswith("GPU ") for line in listed.splitlines())
 
 
 @contextlib.contextmanager

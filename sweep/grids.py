@@ -23,6 +23,7 @@ number of epochs, loss details or seed, and says both 256 and 224 pixels. What i
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -62,11 +63,17 @@ def named(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def expand(grid: str, base: TrialSpec, overrides: Mapping[str, Any], num_seeds: int) -> list[TrialSpec]:
-    """All specs of a grid, `overrides` applied to each, repeated for `num_seeds` seeds, without repetitions."""
-    changes = dict(overrides)
-    if "weights" in changes:
-        changes["weights_requested"] = changes["weights"]
-    first = changes.pop("seed", base.seed)
-    specs = [spec.replace(**changes) for spec in GRIDS[grid](base)]
-    repeated = [spec.replace(seed=first + i) for i in range(num_seeds) for spec in specs]
-    return list({spec.trial_id: spec for spec in repeated}.values())
+    """All specs of a grid with `overrides`, repeated for `num_seeds` seeds, without repetitions.
+
+    A list among the overrides multiplies the grid by its values.
+    """
+    axes = {name: value if isinstance(value, list) else [value] for name, value in overrides.items()}
+    firsts = axes.pop("seed", [base.seed])
+    axes["seed"] = [first + i for first in firsts for i in range(num_seeds)]
+    points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    specs = [_changed(spec, point) for point in points for spec in GRIDS[grid](base)]
+    return list({spec.trial_id: spec for spec in specs}.values())
+
+
+def _changed(spec: TrialSpec, point: Mapping[str, Any]) -> TrialSpec:
+    return spec.replace(**point, **({"weights_requested": point["weights"]} if "weights" in point else {}))

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from galaxytl.data import Dataset, sky, split_indices
+from galaxytl.blocks import Structure
+from galaxytl.data import Dataset, Splits, cache, sky, split_indices
 from galaxytl.data.dataset import Progress
 from galaxytl.data.splits import describe_leaks, leaks
-from galaxytl.trial import FAILED, TrialResult, TrialSpec
+from galaxytl.features import activations_folder, rows_digest
+from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec
 from galaxytl.weights import Weights, WeightsError, WeightsNotFoundError, find_weights
 from sweep import grids
+from sweep.plan import Limits
+
+Structures = Mapping[tuple[str, int], Structure]
+"""By backbone and image size."""
+SplitsOf = Mapping[tuple[Any, ...], Splits]
+"""By `TrialSpec.split_key`."""
+
+MAX_HEAD_BYTES = 4 * 10**9  # of heads in one pass: more of them are no faster a head
 
 
 @dataclass(frozen=True)
@@ -28,25 +42,75 @@ def choose_profile(data: str | None, num_gpus: float) -> str:
     return "paper" if is_real and num_gpus else "laptop"
 
 
+def local_gpus() -> int:
+    """GPUs of this machine that NVIDIA's driver lists."""
+    if not shutil.which("nvidia-smi"):
+        return 0
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    return sum(line.startswith("GPU ") for line in listed.splitlines())
+
+
 def base_spec(dataset: Dataset, profile: str) -> TrialSpec:
     return TrialSpec(dataset=dataset.name, dataset_fingerprint=dataset.fingerprint, **grids.PROFILES[profile])
 
 
-def check_splits(
-    dataset: Dataset, specs: Sequence[TrialSpec], on_progress: Progress
-) -> tuple[list[TrialSpec], list[str]]:
-    """The specs, with the fingerprint of the groups where they ask for them, and a sentence for each kind of leak.
+@dataclass(frozen=True)
+class Checked:
+    """Specs that the data and the networks can do."""
 
-    Raises DataError where the data cannot be split as they say.
+    specs: tuple[TrialSpec, ...]
+    splits: SplitsOf
+    notes: tuple[str, ...]
+    """A sentence for each kind of leak between the parts of a split."""
+
+
+def check_splits(dataset: Dataset, specs: Sequence[TrialSpec], on_progress: Progress) -> Checked:
+    """The specs, with the fingerprint of the galaxies' groups where they ask for them, and how they split the dataset.
+
+    Raises DataError where it cannot be split as they say.
     """
     groups = sky.groups(dataset, on_progress)
     fingerprint = sky.groups_fingerprint(groups)
     specs = [spec.replace(groups_fingerprint=fingerprint) if spec.group_by_sky else spec for spec in specs]
     notes: dict[str, None] = {}
+    splits = {}
     for spec in {spec.split_key: spec for spec in specs}.values():
-        splits = split_indices(dataset.labels, spec, groups if spec.group_by_sky else None)
-        notes |= dict.fromkeys(describe_leaks(leaks(splits, groups)))
-    return specs, list(notes)
+        splits[spec.split_key] = found = split_indices(dataset.labels, spec, groups if spec.group_by_sky else None)
+        notes |= dict.fromkeys(describe_leaks(leaks(found, groups)))
+    return Checked(tuple(specs), splits, tuple(notes))
+
+
+def check_depths(specs: Sequence[TrialSpec], structures: Structures) -> list[TrialSpec]:
+    """The specs, with "all" for as many unfrozen blocks as there are. Raises SpecError where there are fewer."""
+    return list({checked.trial_id: checked for checked in (_check_depth(spec, structures) for spec in specs)}.values())
+
+
+def _check_depth(spec: TrialSpec, structures: Structures) -> TrialSpec:
+    count = len(structures[spec.backbone, spec.image_size].blocks)
+    if spec.unfrozen_blocks == "all" or spec.unfrozen_blocks < count:
+        return spec
+    if spec.unfrozen_blocks > count:
+        raise SpecError(
+            f"unfrozen_blocks must be at most the number of blocks, {count} for {spec.backbone}; "
+            f"got {spec.unfrozen_blocks}"
+        )
+    return spec.replace(unfrozen_blocks="all")
+
+
+def limits(image_bytes: int, num_gpus: int) -> Limits:
+    """What a plan may use here: the cache beside the images (`image_bytes`), and an eighth of the memory for heads."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Limits(max(0, cache.limit_bytes() - image_bytes), min(MAX_HEAD_BYTES, memory // 8), num_gpus)
+
+
+def on_disk(splits: SplitsOf) -> Callable[[TrialSpec, int], bool]:
+    """Tells whether the activations of a spec's frozen backbone at a cut are in this node's cache."""
+
+    def is_stored(spec: TrialSpec, cut: int) -> bool:
+        return activations_folder(spec, digests[spec.split_key], cut).is_dir()
+
+    digests = {key: rows_digest(found.all()) for key, found in splits.items()}
+    return is_stored
 
 
 def resolve_weights(specs: Sequence[TrialSpec], weights_dir: Path | None) -> Prepared:

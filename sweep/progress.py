@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -11,28 +12,47 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
+from galaxytl.trial import COMPLETE, SPEC_FIELDS, TrialResult, TrialSpec
 
 STYLES = {"COMPLETE": "green", "FAILED": "red", "PRUNED": "yellow", "running": "cyan", "waiting": "dim"}
 
 
-def trial_label(spec: TrialSpec) -> str:
-    """A trial's short name for people, like "VGG16, ImageNet, frozen, seed 1"."""
-    depth = {0: "frozen", "all": "all layers trained"}[spec.unfrozen_blocks]
-    seed = f", seed {spec.seed}" if spec.seed else ""
-    return f"{spec.backbone}, {spec.weights_label}, {depth}{seed}"
+SAID_BY_LABEL = ("backbone", "weights", "weights_requested", "weights_fingerprint", "unfrozen_blocks", "seed")
+MAX_ROWS = 30  # of the live table; of more trials it shows what runs and what ended last
+
+
+def trial_label(spec: TrialSpec, varied: Sequence[str] = ()) -> str:
+    """A trial's short name for people, like "VGG16, ImageNet, frozen, seed 1"; with the values of `varied` fields."""
+    depths = {0: "frozen", "all": "all layers trained", 1: "1 block trained"}
+    depth = depths.get(spec.unfrozen_blocks, f"{spec.unfrozen_blocks} blocks trained")
+    words = [spec.backbone, spec.weights_label, depth]
+    words += [f"{name} {_text(getattr(spec, name))}" for name in varied]
+    return ", ".join([*words, f"seed {spec.seed}"] if spec.seed else words)
+
+
+def varied_fields(specs: Iterable[TrialSpec]) -> list[str]:
+    """Fields that differ between trials and that their labels do not say anyway."""
+    rows = [spec.to_dict() for spec in specs]
+    return [name for name in SPEC_FIELDS if name not in SAID_BY_LABEL and len({row[name] for row in rows}) > 1]
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 class SweepTable:
     """A row a trial: what it is doing, how far it is, how well it does. Use as a context manager."""
 
     def __init__(self, specs: Sequence[TrialSpec], console: Console) -> None:
+        varied = varied_fields(specs)
         self._specs = {spec.trial_id: spec for spec in specs}
+        self._labels = {spec.trial_id: trial_label(spec, varied) for spec in specs}
         self._state = dict.fromkeys(self._specs, "waiting")
         self._text = dict.fromkeys(self._specs, "")
         self._scores = dict.fromkeys(self._specs, ("", ""))
         self._started: dict[str, float] = {}
         self._seconds: dict[str, float] = {}
+        self._ended: list[str] = []
         self._console = console
         self._live = Live(get_renderable=self._table, console=console, refresh_per_second=2, transient=False)
         self._said: dict[str, float] = {}
@@ -48,40 +68,58 @@ class SweepTable:
         if self._console.is_terminal:
             self._live.stop()
 
-    def phase(self, trial_id: str, text: str) -> None:
-        if self._state[trial_id] not in ("waiting", "running"):
-            return
-        self._state[trial_id] = "running"
-        self._text[trial_id] = text
-        self._started.setdefault(trial_id, time.monotonic())
-        if time.monotonic() - self._said.get(trial_id, 0.0) >= 15:
-            self._say(trial_id, text)
+    def phases(self, texts: dict[str, str]) -> None:
+        """What each of some trials is doing."""
+        doing = defaultdict(list)
+        for trial_id, text in texts.items():
+            if self._begin(trial_id, text):
+                doing[text].append(trial_id)
+        for text, trial_ids in doing.items():
+            if time.monotonic() - self._said.get(trial_ids[0], 0.0) >= 15:
+                self._say(trial_ids, text)
 
-    def epoch(self, trial_id: str, history: list[dict[str, float]]) -> None:
-        last = history[-1]
-        epochs = f"epoch {int(last['epoch'])}/{self._specs[trial_id].num_epochs}"
-        self._scores[trial_id] = (f"{last['loss']:.3f}", f"{last['val_accuracy']:.3f}")
-        self.phase(trial_id, epochs)
-        self._say(trial_id, f"{epochs}: loss {last['loss']:.3f}, watched accuracy {last['val_accuracy']:.3f}")
+    def _begin(self, trial_id: str, text: str) -> bool:
+        """False where the trial has ended."""
+        if self._state[trial_id] not in ("waiting", "running"):
+            return False
+        self._state[trial_id], self._text[trial_id] = "running", text
+        self._started.setdefault(trial_id, time.monotonic())
+        return True
+
+    def epochs(self, latest: dict[str, dict[str, float]]) -> None:
+        """The last epoch of each of some trials that run together."""
+        for trial_id, epoch in latest.items():
+            self._scores[trial_id] = (f"{epoch['loss']:.3f}", f"{epoch['val_accuracy']:.3f}")
+            self._begin(trial_id, self._epoch_of(trial_id, epoch))
+        first, epoch = next(iter(latest.items()))
+        loss = _range([epoch["loss"] for epoch in latest.values()])
+        accuracy = _range([epoch["val_accuracy"] for epoch in latest.values()])
+        self._say(list(latest), f"{self._epoch_of(first, epoch)}: loss {loss}, watched accuracy {accuracy}")
+
+    def _epoch_of(self, trial_id: str, epoch: dict[str, float]) -> str:
+        return f"epoch {int(epoch['epoch'])}/{self._specs[trial_id].num_epochs}"
 
     def finished(self, result: TrialResult) -> None:
         trial_id = result.trial_id
         self._state[trial_id] = result.status
         self._text[trial_id] = result.message
         self._seconds[trial_id] = time.monotonic() - self._started.get(trial_id, time.monotonic())
+        self._ended.append(trial_id)
         scores = f"test accuracy {result.metrics['accuracy']:.3f}" if result.status == COMPLETE else result.message
         if result.status == COMPLETE:
             self._scores[trial_id] = (self._scores[trial_id][0], f"{result.metrics['accuracy']:.3f}")
-        self._say(trial_id, f"{result.status}: {scores}")
+        self._say([trial_id], f"{result.status}: {scores}")
 
     def note(self, text: str) -> None:
         """A line about the sweep as a whole, above the table."""
         self._console.print(text, markup=False)
 
-    def _say(self, trial_id: str, text: str) -> None:
-        self._said[trial_id] = time.monotonic()
+    def _say(self, trial_ids: Sequence[str], text: str) -> None:
+        """A line about one trial, or several that run together."""
+        self._said.update(dict.fromkeys(trial_ids, time.monotonic()))
         if not self._console.is_terminal:
-            line = f"{time.strftime('%H:%M:%S')}  {trial_label(self._specs[trial_id])}: {text}"
+            others = f" and {len(trial_ids) - 1} more" if len(trial_ids) > 1 else ""
+            line = f"{time.strftime('%H:%M:%S')}  {self._labels[trial_ids[0]]}{others}: {text}"
             self._console.print(line, highlight=False, markup=False)
 
     def _table(self) -> Table:
@@ -89,15 +127,27 @@ class SweepTable:
         table = Table(title=f"{done} of {len(self._specs)} trials finished", title_justify="left", expand=False)
         for name in ("trial", "state", "", "time", "loss", "accuracy"):
             table.add_column(name, justify="right" if name in ("time", "loss", "accuracy") else "left")
-        for trial_id, spec in self._specs.items():
+        for trial_id in self._shown():
             state = self._state[trial_id]
             loss, accuracy = self._scores[trial_id]
-            cells = (escape(trial_label(spec)), f"[{STYLES[state]}]{state}[/]", escape(self._text[trial_id]))
+            cells = (escape(self._labels[trial_id]), f"[{STYLES[state]}]{state}[/]", escape(self._text[trial_id]))
             table.add_row(*cells, self._clock(trial_id), loss, accuracy)
         return table
+
+    def _shown(self) -> list[str]:
+        """All trials, or, where these are too many, those that run and those that ended last."""
+        if len(self._specs) <= MAX_ROWS:
+            return list(self._specs)
+        running = [trial_id for trial_id, state in self._state.items() if state == "running"][: MAX_ROWS // 2]
+        return running + self._ended[len(running) - MAX_ROWS :]
 
     def _clock(self, trial_id: str) -> str:
         if trial_id not in self._started:
             return ""
         seconds = self._seconds.get(trial_id, time.monotonic() - self._started[trial_id])
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.3f}", f"{max(values):.3f}"
+    return low if low == high else f"{low} to {high}"

@@ -2,6 +2,7 @@
 
     python -m sweep.run --grid paper                                        # simulated galaxies, laptop size
     python -m sweep.run --grid paper --data Galaxy10_DECals.h5 --weights-dir weights/
+    python -m sweep.run --grid paper --set learning_rate=1e-2,1e-3,1e-4 --dry-run   # says what it would do and cost
 
 The same command again continues where it stopped: finished trials are not run again.
 Exit status: 0 all trials COMPLETE, 1 some FAILED, 2 bad input, 130 interrupted.
@@ -11,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shlex
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,15 +23,20 @@ from typing import Any, NoReturn
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from galaxytl import blocks
 from galaxytl.backbones import backbone_named
+from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError, Dataset, open_dataset
 from galaxytl.data.progress import TerminalProgress
 from galaxytl.results import append_result, read_results
-from galaxytl.training import Workplace, checkpoint_path
+from galaxytl.training import Workplace
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec, did_you_mean, parse_field
 from sweep import grids, prepare
-from sweep.plan import Plan, make_plan
+from sweep.costs import Sizes
+from sweep.plan import Plan, Todo, make_plan, sort_out
+from sweep.plan_table import comparison, plan_table
 from sweep.progress import SweepTable, trial_label
+from sweep.speeds import learn_speeds, load_speeds, speeds_path
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
@@ -60,44 +68,75 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 
 def run_locked(options: argparse.Namespace, out: Path, console: Console) -> int:
-    profile = options.profile or prepare.choose_profile(options.data, count_gpus(options))
+    is_real = bool(options.data) and not options.data.startswith("simulated")
+    profile = options.profile or prepare.choose_profile(options.data, count_gpus(options) if is_real else 0)
     uri = options.data or grids.SIMULATED_DATA[profile]
     with TerminalProgress(console) as progress:
         dataset = open_dataset(uri, on_progress=progress.update)
         specs = grids.expand(options.grid, prepare.base_spec(dataset, profile), options.set, options.seeds)
-        specs, notes = prepare.check_splits(dataset, specs, progress.update)
-    prepared = prepare.resolve_weights(specs, options.weights_dir)
+        checked = prepare.check_splits(dataset, specs, progress.update)
+    structures = find_structures(console, checked.specs)
+    prepared = prepare.resolve_weights(prepare.check_depths(checked.specs, structures), options.weights_dir)
     rows = read_results(out)
-    for problem in [*notes, *rows.problems]:
+    for problem in [*checked.notes, *rows.problems]:
         console.print(f"note: {problem}", markup=False)
+    todo = sort_out(prepared.specs, rows.by_id(), options.retry_failed)
+    announce(console, dataset, profile, todo, prepared)
+    plan = plan_for(options, dataset, todo, structures, checked.splits)
+    if options.dry_run:
+        console.print(plan_table(plan))
+        return 0
     record(out, [result for result in prepared.impossible if result.trial_id not in rows.by_id()])
-    plan = make_plan(prepared.specs, rows.by_id(), options.retry_failed)
-    announce(console, dataset, profile, plan, prepared)
-    if plan.pending:
+    if todo.pending:
         schedule_trials(options, Workplace(absolute(uri), out.resolve(), options.weights_dir), plan, console)
     return conclude(console, out, [*prepared.specs, *(result.spec for result in prepared.impossible)])
 
 
+def find_structures(console: Console, specs: Sequence[TrialSpec]) -> prepare.Structures:
+    """What the trials' networks are made of; asking Keras takes seconds, once for each network and image size."""
+    with console.status("Reading the graphs of the networks"):
+        return blocks.structures({(spec.backbone, spec.image_size) for spec in specs})
+
+
+def plan_for(
+    options: argparse.Namespace, dataset: Dataset, todo: Todo, structures: prepare.Structures, splits: prepare.SplitsOf
+) -> Plan:
+    """How to train what is pending, on the machine or cluster that the options name."""
+    gpus = count_gpus(options) if todo.pending else 0
+    share = options.gpus_per_trial or 1.0
+    image_bytes = max((3 * spec.image_size**2 * len(dataset) for spec in todo.pending), default=0)
+    limits = prepare.limits(image_bytes, int(gpus // share))
+    speeds = load_speeds(speeds_path(), os.cpu_count() or 1, bool(gpus))
+    sizes = {key: Sizes(**found.sizes()) for key, found in splits.items()}
+    return make_plan(todo.pending, structures, sizes, limits, speeds, prepare.on_disk(splits))
+
+
 def schedule_trials(options: argparse.Namespace, workplace: Workplace, plan: Plan, console: Console) -> None:
-    """Start or join Ray and train what is pending, writing each row as it comes."""
+    """Start or join Ray and train the plan's groups, writing each row as it comes; then say what it took."""
     from sweep import cluster, schedule  # ray takes seconds to import: only where there is something to run
 
     log = workplace.out / "sweep.log"
     console.print(f"Starting Ray{' at ' + options.address if options.address else ''}; log: {log}", markup=False)
-    with as_usage_error(cluster.ClusterError), SweepTable(plan.pending, console) as table:
+    results: list[TrialResult] = []
+    started = time.monotonic()
+    specs = [spec for group in plan.groups for spec in group.specs]
+    with as_usage_error(cluster.ClusterError), SweepTable(specs, console) as table:
 
         def finished(result: TrialResult) -> None:
             append_result(workplace.out, result)
             if result.status == COMPLETE:
                 checkpoint_path(workplace.out, result.spec).unlink(missing_ok=True)
             table.finished(result)
+            results.append(result)
 
-        reporter = schedule.Reporter(table.phase, table.epoch, finished, table.note)
+        reporter = schedule.Reporter(table.phases, table.epochs, finished, table.note)
         where = schedule.Where(options.address, options.cpus_per_trial, options.gpus_per_trial, log)
-        schedule.run_trials(plan.pending, workplace, where, reporter)
+        schedule.run_trials(plan.groups, workplace, where, reporter)
+    console.print(comparison(plan, results, time.monotonic() - started))
+    learn_speeds(speeds_path(), results, plan.groups)
 
 
-def announce(console: Console, dataset: Dataset, profile: str, plan: Plan, prepared: prepare.Prepared) -> None:
+def announce(console: Console, dataset: Dataset, profile: str, todo: Todo, prepared: prepare.Prepared) -> None:
     """Say, before anything starts, what it will run on and how much is left to do."""
     kind = "simulated galaxies, not real ones" if dataset.name.startswith("simulated") else "galaxies"
     specs = [*prepared.specs, *(result.spec for result in prepared.impossible)]
@@ -109,9 +148,9 @@ def announce(console: Console, dataset: Dataset, profile: str, plan: Plan, prepa
         console.print(f"Weights   {name}: random (ImageNet weights not found: no {missing})", markup=False)
     for result in prepared.impossible:
         console.print(f"FAILED    {trial_label(result.spec)}: {result.message}", markup=False)
-    counts = f"{len(plan.finished)} finished, {len(plan.failed) + len(prepared.impossible)} failed"
-    console.print(f"Trials    {len(specs)}: {counts}, {len(plan.pending)} to run")
-    if plan.failed:
+    counts = f"{len(todo.finished)} finished, {len(todo.failed) + len(prepared.impossible)} failed"
+    console.print(f"Trials    {len(specs)}: {counts}, {len(todo.pending)} to run")
+    if todo.failed:
         console.print("          --retry-failed runs the failed ones again")
 
 
@@ -140,13 +179,11 @@ def record(out: Path, results: Sequence[TrialResult]) -> None:
 
 
 def count_gpus(options: argparse.Namespace) -> float:
-    """GPUs that the sweep could use; only looked at where the profile depends on it."""
-    if options.data is None or options.data.startswith("simulated"):
-        return 0
+    """GPUs that the sweep can use."""
+    if not options.address:
+        return prepare.local_gpus()
     from sweep import cluster
 
-    if not options.address:
-        return cluster.local_gpus()
     with as_usage_error(cluster.ClusterError), cluster.cluster(options.address, options.out / "sweep.log") as found:
         return found.gpus
 
@@ -191,7 +228,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise UsageError(f"--weights-dir must be a folder; got {options.weights_dir}")
     options.set = parse_settings(options.set)
     if options.group_by_sky:
-        options.set["group_by_sky"] = True
+        options.set["group_by_sky"] = [True]
     options.weights_dir = options.weights_dir and options.weights_dir.resolve()
     options.out = options.out or Path("results") / options.grid
     return options
@@ -218,9 +255,11 @@ def make_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="any field of the trials, like learning_rate=1e-4; repeatable",
+        help="any field of the trials, like learning_rate=1e-4; several values, like learning_rate=1e-3,1e-4, "
+        "multiply the grid; repeatable",
     )
     what.add_argument("--seeds", type=count, default=1, metavar="N", help="repeat each trial with N seeds (default: 1)")
+    what.add_argument("--dry-run", action="store_true", help="print what would be run and stored; run nothing")
     what.add_argument("--retry-failed", action="store_true", help="run trials with a FAILED row again")
     what.add_argument(
         "--group-by-sky",
@@ -251,15 +290,15 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """["learning_rate=1e-4"] as {"learning_rate": 0.0001}; raises SpecError or UsageError."""
-    values = {}
+    """["learning_rate=1e-3,1e-4"] as {"learning_rate": [0.001, 0.0001]}; raises SpecError or UsageError."""
+    values: dict[str, list[Any]] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
             raise UsageError(f"--set takes FIELD=VALUE, like learning_rate=1e-4; got '{setting}'")
-        values[name] = parse_field(name, text)
-    if "backbone" in values:
-        backbone_named(values["backbone"])
+        values[name] = [parse_field(name, part) for part in text.split(",")]
+    for backbone in values.get("backbone", []):
+        backbone_named(backbone)
     return values
 
 

@@ -4,7 +4,7 @@
 
 An entry is a folder. It is built under another name, by one process at a time, and gets its name when it is
 complete: nobody sees half of it, and a killed builder leaves nothing that is used. Opening an entry marks it used now
-and holds a shared lock on it until the process ends. When a new entry needs room, the least recently used ones that
+and holds a shared lock on it until `release`, or until the process ends. When a new entry needs room, the least recently used ones that
 nobody holds go.
 """
 
@@ -28,7 +28,7 @@ DEFAULT_LIMIT_GB = 50.0
 
 USED = ".used"  # in each entry: its time of modification is the time of last use, and users hold a shared lock on it
 
-_held: dict[Path, int] = {}  # entries that this process uses: their open USED files, until the process ends
+_held: dict[Path, int] = {}  # entries that this process uses: their open USED files
 
 
 def cache_dir() -> Path:
@@ -97,6 +97,13 @@ def built_once(
                     _sync(unfinished)
                     unfinished.rename(folder)
     return folder
+
+
+def release() -> None:
+    """Let go of every entry that this process uses: from now on it may be removed to make room. What is mapped already
+    stays readable, for a removed file lives as long as its maps."""
+    while _held:
+        os.close(_held.popitem()[1])
 
 
 def entries(cache: Path) -> list[Path]:

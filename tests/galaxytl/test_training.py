@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from galaxytl.data import open_dataset, split_indices
-from galaxytl.training import Watcher, Workplace, checkpoint_path, train
+from galaxytl.checkpoints import checkpoint_path
+from galaxytl.training import Group, Watcher, Workplace, train
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from galaxytl.weights import find_weights
 from tests.galaxies import real_sample, real_weights
@@ -39,8 +40,14 @@ def spec(galaxies_file: Path) -> TrialSpec:
     )
 
 
+def group_of(*specs: TrialSpec) -> Group:
+    """Reads what is stored right before the first block that is trained."""
+    depth = specs[0].unfrozen_blocks
+    return Group(specs, () if depth == "all" else (int(depth),))
+
+
 def run(spec: TrialSpec, data: Path, out: Path, watcher: Watcher | None = None) -> TrialResult:
-    return next(train([spec], Workplace(str(data), out), watcher))
+    return next(train(group_of(spec), Workplace(str(data), out), watcher))
 
 
 def test_frozen_trial_learns_and_its_row_is_complete(spec: TrialSpec, galaxies_file: Path, tmp_path: Path) -> None:
@@ -60,7 +67,7 @@ def test_frozen_trial_learns_and_its_row_is_complete(spec: TrialSpec, galaxies_f
     assert result.history[-1]["val_loss"] == pytest.approx(result.metrics["loss"], rel=1e-3)
     assert np.sum(result.confusion) == 12
     assert {"device", "keras", "tensorflow", "numpy"} <= set(result.environment)
-    assert "frozen features, 40/40" in phases
+    assert "frozen activations, 40/40" in phases
 
 
 def test_stored_probabilities_are_those_of_the_metrics(spec: TrialSpec, galaxies_file: Path, tmp_path: Path) -> None:
@@ -89,16 +96,15 @@ def test_killed_trial_goes_on_from_its_last_epoch(
     spec = spec.replace(unfrozen_blocks=depth, num_epochs=3, backbone="VGG16" if depth == 0 else "MobileNet")
     whole = run(spec, galaxies_file, tmp_path / "whole")
 
-    def die(_: str, history: list[dict[str, float]]) -> None:
-        if len(history) == 2:
+    def die(latest: dict[str, dict[str, float]]) -> None:
+        if latest[spec.trial_id]["epoch"] == 2:
             raise Stopped
 
     with pytest.raises(Stopped):
         run(spec, galaxies_file, tmp_path / "killed", Watcher(epoch=die))
-    epochs: list[int] = []
-    resumed = run(
-        spec, galaxies_file, tmp_path / "killed", Watcher(epoch=lambda _, history: epochs.append(len(history)))
-    )
+    epochs: list[float] = []
+    watcher = Watcher(epoch=lambda latest: epochs.append(latest[spec.trial_id]["epoch"]))
+    resumed = run(spec, galaxies_file, tmp_path / "killed", watcher)
     assert epochs == [3]
     assert len(resumed.history) == 3
     assert resumed.history[-1]["loss"] == pytest.approx(whole.history[-1]["loss"], rel=1e-3)
@@ -116,7 +122,7 @@ def test_diverging_trial_is_a_failed_row_and_the_next_one_runs(
     spec: TrialSpec, galaxies_file: Path, tmp_path: Path
 ) -> None:
     wild = spec.replace(optimizer="sgd", learning_rate=1e38)
-    results = list(train([wild, spec], Workplace(str(galaxies_file), tmp_path)))
+    results = list(train(group_of(wild, spec), Workplace(str(galaxies_file), tmp_path)))
     assert [result.status for result in results] == [FAILED, COMPLETE]
     assert results[0].message.startswith("diverged: the loss became")
     assert "epoch 1/4" in results[0].message
@@ -135,24 +141,6 @@ def test_validation_part_is_what_the_curves_watch(spec: TrialSpec, galaxies_file
     assert result.history[-1]["val_loss"] != pytest.approx(result.metrics["loss"], rel=1e-4)
 
 
-@pytest.mark.parametrize(("backbone", "preprocessing"), [("MobileNet", "divide_by_255"), ("VGG16", "backbone")])
-def test_stored_features_equal_the_live_backbone(
-    backbone: str, preprocessing: str, spec: TrialSpec, galaxies_file: Path
-) -> None:
-    from galaxytl.backbones import build_backbone, preprocess
-    from galaxytl.features import frozen_features
-
-    spec = spec.replace(backbone=backbone, preprocessing=preprocessing)
-    images = open_dataset(str(galaxies_file)).resized(32).images
-    rows = np.arange(1, 40, 2)
-    calls: list[int] = []
-    stored = frozen_features(spec, images, rows, None, lambda done, total: calls.append(done))
-    live = build_backbone(spec, None)(preprocess(images[rows], spec), training=False)
-    assert np.allclose(stored, np.asarray(live), rtol=1e-5, atol=1e-5)
-    frozen_features(spec, images, rows, None, lambda done, total: calls.append(done))
-    assert calls == [20]  # computed once
-
-
 def test_real_weights_and_real_galaxies(spec: TrialSpec, tmp_path: Path) -> None:
     """On 100 real galaxies a head on ImageNet features fits its training part far above chance."""
     weights = find_weights("MobileNet", real_weights())
@@ -168,7 +156,7 @@ def test_real_weights_and_real_galaxies(spec: TrialSpec, tmp_path: Path) -> None
         image_size=64,
         num_epochs=10,
     )
-    result = next(train([real], Workplace(str(real_sample()), tmp_path, weights.path.parent)))
+    result = next(train(group_of(real), Workplace(str(real_sample()), tmp_path, weights.path.parent)))
     assert result.status == COMPLETE, result.message
     assert result.history[-1]["accuracy"] > 0.7
 

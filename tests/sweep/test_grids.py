@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from galaxytl.blocks import Block, Structure
 from galaxytl.data import open_dataset
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
 from sweep import grids, prepare
-from sweep.plan import make_plan
+from sweep.plan import sort_out
 from sweep.prepare import choose_profile, resolve_weights
 from tests.galaxies import write_hdf5
 
@@ -89,17 +90,43 @@ def test_missing_weights_fail_on_real_galaxies() -> None:
     assert all(result.status == FAILED and "not found: put" in result.message for result in prepared.impossible)
 
 
-def test_plan_drops_what_is_done_and_starts_with_the_longest() -> None:
+def test_several_values_of_a_field_multiply_the_grid() -> None:
+    specs = expand(learning_rate=[1e-3, 1e-4], batch_size=[16, 32], num_seeds=2)
+    assert len({spec.trial_id for spec in specs}) == len(specs) == 6 * 2 * 2 * 2
+    frozen = expand(backbone=["VGG16"], weights=["random"], unfrozen_blocks=[0, 1], learning_rate=[1e-3, 1e-4])
+    assert [(spec.unfrozen_blocks, spec.learning_rate) for spec in frozen] == [
+        (0, 1e-3),
+        (0, 1e-4),
+        (1, 1e-3),
+        (1, 1e-4),
+    ]
+
+
+VGG16 = Structure("VGG16", 32, tuple(Block(f"block{i}_pool", (1, 1, 8), 10, 5) for i in range(5)))
+
+
+@pytest.mark.parametrize(("asked", "trained"), [(0, 0), (4, 4), (5, "all"), ("all", "all")])
+def test_as_many_unfrozen_blocks_as_there_are_is_all(asked: int | str, trained: int | str) -> None:
+    (spec,) = prepare.check_depths([BASE.replace(backbone="VGG16", unfrozen_blocks=asked)], {("VGG16", 32): VGG16})
+    assert spec.unfrozen_blocks == trained
+
+
+def test_more_unfrozen_blocks_than_there_are() -> None:
+    with pytest.raises(SpecError, match="unfrozen_blocks must be at most the number of blocks, 5 for VGG16; got 6"):
+        prepare.check_depths([BASE.replace(backbone="VGG16", unfrozen_blocks=6)], {("VGG16", 32): VGG16})
+
+
+def test_todo_drops_what_is_done() -> None:
     specs = expand()
     rows = {
         specs[0].trial_id: TrialResult(spec=specs[0], status=COMPLETE),
         specs[1].trial_id: TrialResult(spec=specs[1], status=FAILED, message="diverged"),
     }
-    plan = make_plan(specs, rows)
-    assert [spec.backbone for spec in plan.pending] == ["ResNet50", "VGG16", "MobileNet", "MobileNet"]
-    assert plan.finished == (specs[0],)
-    assert plan.failed == (specs[1],)
-    retry = make_plan(specs, rows, retry_failed=True)
+    todo = sort_out(specs, rows)
+    assert todo.pending == tuple(specs[2:])
+    assert todo.finished == (specs[0],)
+    assert todo.failed == (specs[1],)
+    retry = sort_out(specs, rows, retry_failed=True)
     assert len(retry.pending) == 5
     assert retry.failed == ()
 
@@ -109,15 +136,13 @@ def test_leaks_are_said_and_grouping_prevents_them_under_an_id_of_its_own(tmp_pa
     path = write_hdf5(tmp_path / "pairs.h5", ra=positions, dec=np.zeros(40))
     dataset = open_dataset(str(path))
     base = prepare.base_spec(dataset, "laptop")
-    specs, notes = prepare.check_splits(dataset, grids.expand("paper", base, {}, 1), lambda *_: None)
+    torn = prepare.check_splits(dataset, grids.expand("paper", base, {}, 1), lambda *_: None)
     assert re.search(
-        r"galaxies have images on both sides of the train/test split; --group-by-sky prevents it", notes[0]
+        r"galaxies have images on both sides of the train/test split; --group-by-sky prevents it", torn.notes[0]
     )
-    assert len(notes) == 1
-    assert specs[0].groups_fingerprint == ""
-    grouped, quiet = prepare.check_splits(
-        dataset, grids.expand("paper", base, {"group_by_sky": True}, 1), lambda *_: None
-    )
-    assert quiet == []
-    assert len(grouped[0].groups_fingerprint) == 64
-    assert grouped[0].trial_id != specs[0].trial_id
+    assert len(torn.notes) == 1
+    assert torn.specs[0].groups_fingerprint == ""
+    grouped = prepare.check_splits(dataset, grids.expand("paper", base, {"group_by_sky": True}, 1), lambda *_: None)
+    assert grouped.notes == ()
+    assert len(grouped.specs[0].groups_fingerprint) == 64
+    assert grouped.specs[0].trial_id != torn.specs[0].trial_id

@@ -3,11 +3,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from galaxytl.training import Workplace
-from galaxytl.trial import FAILED, TrialResult, TrialSpec
+from galaxytl.training import Group, Workplace
+from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from sweep import schedule
 from sweep.cluster import Available, ClusterError, resources_per_trial
 from sweep.schedule import death_message
@@ -48,41 +49,76 @@ def test_death_by_memory_says_so() -> None:
     )
 
 
-SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(2)]
+SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(3)]
+GROUPS = [Group((SPECS[0],)), Group((SPECS[1], SPECS[2]))]
 WHERE = schedule.Where(None, None, None, Path("sweep.log"))
+Round = list[list[int]]
+"""The seeds in each group."""
 
 
-@pytest.fixture
-def rounds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Rounds in which Tune gives up, with the first trial running; holds how many trials each round had."""
+class Rounds:
+    """Rounds of Tune that end as told, and what each was given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.given: list[Round] = []
+        self.results: list[TrialResult] = []
+        monkeypatch.setattr(schedule, "cluster", self._no_cluster)
+        monkeypatch.setattr(schedule, "_run_round", self._run_round)
 
     @contextlib.contextmanager
-    def no_cluster(*_: object) -> Iterator[Available]:
+    def _no_cluster(self, *_: object) -> Iterator[Available]:
         yield Available(2, 0, 2, 0)
 
-    counted: list[int] = []
+    def _run_round(self, groups: list[Group], *rest: object) -> str:
+        self.given.append([[spec.seed for spec in group.specs] for group in groups])
+        return self.end(groups, rest[2])
 
-    def give_up(specs: list[TrialSpec], *rest: object) -> str:
-        counted.append(len(specs))
-        rest[2].running.add(specs[0].trial_id)
+    def end(self, groups: list[Group], events: schedule._ToReporter) -> str:
+        """Tune gives up, with the first group running."""
+        events.running |= {spec.trial_id for spec in groups[0].specs}
         return "OutOfMemoryError"
 
-    monkeypatch.setattr(schedule, "cluster", no_cluster)
-    monkeypatch.setattr(schedule, "_run_round", give_up)
-    return counted
+    def run(self) -> None:
+        reporter = schedule.Reporter(lambda _: None, lambda _: None, self.results.append, lambda _: None)
+        schedule.run_trials(GROUPS, Workplace("simulated", Path()), WHERE, reporter)
 
 
-def test_who_ran_each_time_that_tune_gave_up_fails_and_the_others_go_on(rounds: list[int]) -> None:
-    results: list[TrialResult] = []
-    reporter = schedule.Reporter(lambda *_: None, lambda *_: None, results.append, lambda _: None)
-    schedule.run_trials(SPECS, Workplace("simulated", Path()), WHERE, reporter)
-    assert rounds == [2, 2, 2, 1, 1, 1]
-    assert [result.spec.seed for result in results] == [0, 1]
-    assert {result.status for result in results} == {FAILED}
+def test_who_ran_each_time_that_tune_gave_up_fails_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = Rounds(monkeypatch)
+    rounds.run()
+    parted = [[1], [2]]
+    assert rounds.given == [[[0], [1, 2]]] * 3 + [[[1, 2]]] * 3 + [parted] * 3 + [[[2]]] * 3
+    assert [result.spec.seed for result in rounds.results] == [0, 1, 2]
+    assert {result.status for result in rounds.results} == {FAILED}
 
 
-def test_tune_that_begins_nothing_is_not_asked_for_ever(rounds: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule, "_run_round", lambda *_: "broken")
-    reporter = schedule.Reporter(lambda *_: None, lambda *_: None, lambda _: None, lambda _: None)
+def test_group_whose_worker_dies_is_parted_and_only_the_trial_at_fault_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = Rounds(monkeypatch)
+
+    def end(groups: list[Group], events: schedule._ToReporter) -> str:
+        for group in groups:
+            trial = SimpleNamespace(config=config_of(group), get_error=lambda: "ActorDiedError: segmentation fault")
+            if SPECS[2] in group.specs:
+                events.on_trial_error(1, [], trial)
+            else:
+                for spec in group.specs:
+                    events.finish(TrialResult(spec=spec, status=COMPLETE))
+        return ""
+
+    monkeypatch.setattr(rounds, "end", end)
+    rounds.run()
+    assert rounds.given == [[[0], [1, 2]], [[1], [2]]]
+    assert [result.status for result in rounds.results] == [COMPLETE, COMPLETE, FAILED]
+    assert rounds.results[2].message == "the worker process died 3 times: ActorDiedError: segmentation fault"
+
+
+def test_tune_that_begins_nothing_is_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = Rounds(monkeypatch)
+    monkeypatch.setattr(rounds, "end", lambda *_: "broken")
     with pytest.raises(ClusterError, match=r"Ray Tune gave up: broken; see sweep\.log"):
-        schedule.run_trials(SPECS, Workplace("simulated", Path()), WHERE, reporter)
+        rounds.run()
+    assert len(rounds.given) == 1
+
+
+def config_of(group: Group) -> dict[str, object]:
+    return {"group": {"specs": [spec.to_dict() for spec in group.specs], "stored": list(group.stored)}}

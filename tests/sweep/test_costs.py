@@ -1,0 +1,82 @@
+"""Costs counted by hand, on a backbone of three blocks (4, 2 and 1 million multiply-adds) and a head of 10 x 10."""
+
+from __future__ import annotations
+
+import pytest
+
+from sweep.costs import Costs, Sizes
+from sweep.cuts import BYTES_PER_SECOND
+from sweep.speeds import BUILD_SECONDS, HEADS_SHARE, Speeds
+from tests.sweep.fakes import SIZES, TOY, toy_spec
+
+MILLION = 10**6
+COSTS = Costs({("Toy", 32): TOY}, {toy_spec().split_key: SIZES}, Speeds(device="", assumed=1e9))
+READ = 10 * (600 + 100) + 300  # images of one pass of 10 epochs: train and validation in each, then test
+TRAINED = 10 * (3 * 600 + 100) + 300  # forward passes of one trial: three a trained step
+
+
+def test_heads_share_one_pass_as_long_as_the_longest() -> None:
+    cost = COSTS.of([toy_spec(), toy_spec(learning_rate=1e-4, num_epochs=5)], source=0)
+    heads = 100 * (TRAINED + 5 * (3 * 600 + 100) + 300)
+    assert (cost.rows_read, cost.multiply_adds) == (READ, heads)
+    assert cost.seconds == pytest.approx(BUILD_SECONDS + READ * 40 / BYTES_PER_SECOND + heads / (1e9 * HEADS_SHARE))
+
+
+def test_frozen_blocks_after_the_stored_cut_run_once_for_all_heads() -> None:
+    cost = COSTS.of([toy_spec(), toy_spec(seed=1)], source=2)
+    assert cost.multiply_adds == READ * 3 * MILLION + 2 * 100 * TRAINED
+
+
+def test_other_trials_have_a_pass_each() -> None:
+    specs = [toy_spec(unfrozen_blocks=1), toy_spec(unfrozen_blocks=1, seed=1)]
+    cost = COSTS.of(specs, source=2)
+    assert cost.rows_read == 2 * READ
+    assert cost.multiply_adds == 2 * (READ * 2 * MILLION + TRAINED * (MILLION + 100))
+    frozen, trained = 2 * READ * 2 * MILLION, 2 * TRAINED * (MILLION + 100)
+    assert cost.seconds == pytest.approx(BUILD_SECONDS + 2 * READ * 4096 / BYTES_PER_SECOND + (frozen + trained) / 1e9)
+
+
+def test_alone_every_frozen_block_runs_in_every_epoch() -> None:
+    assert COSTS.unshared_multiply_adds([toy_spec(unfrozen_blocks=1)]) == READ * 6 * MILLION + TRAINED * (MILLION + 100)
+    heads = [toy_spec(), toy_spec(seed=1)]
+    assert COSTS.unshared_multiply_adds(heads) == 2 * (READ * 7 * MILLION + TRAINED * 100)
+    assert COSTS.unshared_multiply_adds([toy_spec(unfrozen_blocks="all")]) == TRAINED * (7 * MILLION + 100)
+
+
+def test_without_a_validation_part_the_test_part_is_watched() -> None:
+    assert (Sizes(700, 0, 300).watched, Sizes(700, 0, 300).rows) == (300, 1000)
+    assert SIZES.watched == 100
+
+
+def test_freeze_points_count_blocks_from_the_output() -> None:
+    found = [COSTS.freeze_point(toy_spec(unfrozen_blocks=k)) for k in (0, 2, 3, 99, "all")]
+    assert found == [0, 2, 3, 3, 3]
+    assert [COSTS.is_frozen(toy_spec(unfrozen_blocks=k)) for k in (2, 3)] == [True, False]
+
+
+def test_half_precision_halves_the_stored_bytes_but_not_the_images() -> None:
+    chain = COSTS.chain(toy_spec(precision="mixed_bfloat16"), {1: 50}, frozenset())
+    assert chain.row_bytes == (20, 1024, 2048, 3072)
+    assert COSTS.chain(toy_spec(), {}, frozenset()).row_bytes == (40, 2048, 4096, 3072)
+    assert (chain.depths, chain.rows_read) == ((7 * MILLION, 6 * MILLION, 4 * MILLION, 0), (0, 50, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("fields", "arrays"),
+    [
+        ({"optimizer": "sgd"}, 1),
+        ({"optimizer": "sgd", "momentum": 0.9}, 2),
+        ({"optimizer": "rmsprop"}, 2),
+        ({"optimizer": "rmsprop", "momentum": 0.9}, 3),
+        ({"optimizer": "adam"}, 3),
+    ],
+)
+def test_a_head_takes_its_weights_and_slots_twice(fields: dict[str, object], arrays: int) -> None:
+    assert COSTS.head_bytes(toy_spec(**fields)) == 100 * 4 * arrays * 2
+
+
+def test_an_unknown_network_or_split_is_named() -> None:
+    with pytest.raises(ValueError, match=r"\(Toy at 32 px given\); got Toy at 64 px"):
+        COSTS.images(toy_spec(image_size=64))
+    with pytest.raises(ValueError, match="an entry for every split_key"):
+        COSTS.sizes(toy_spec(split_seed=1))
