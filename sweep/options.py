@@ -1,0 +1,124 @@
+"""The options of `python -m sweep.run`, checked as far as they can be before any file is opened."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from galaxytl.backbones import backbone_named
+from galaxytl.trial import did_you_mean, parse_field
+from sweep import grids
+
+
+class UsageError(ValueError):
+    """The command line asks for something that cannot be done."""
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (--help lists the options)")
+
+
+def parse(argv: Sequence[str], description: str) -> argparse.Namespace:
+    """The options that `argv` sets, or their defaults; raises UsageError or SpecError. `description` is for --help."""
+    parser = make_parser(description)
+    options, unknown = parser.parse_known_args(argv)
+    if unknown:
+        known = [option for action in parser._actions for option in action.option_strings]
+        raise UsageError(f"unknown option '{unknown[0]}'.{did_you_mean(unknown[0], known)} (--help lists the options)")
+    grids.named("grid", options.grid, grids.GRIDS)
+    if options.profile is not None:
+        grids.named("profile", options.profile, grids.PROFILES)
+    if options.weights_dir and not options.weights_dir.is_dir():
+        raise UsageError(f"--weights-dir must be a folder; got {options.weights_dir}")
+    options.set = parse_settings(options.set)
+    if options.group_by_sky:
+        options.set["group_by_sky"] = [True]
+    options.weights_dir = options.weights_dir and options.weights_dir.resolve()
+    options.out = options.out or Path("results") / options.grid
+    return options
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="python -m sweep.run",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    what = parser.add_argument_group("what to run")
+    what.add_argument("--grid", default="paper", metavar="NAME", help=f"{', '.join(grids.GRIDS)} (default: paper)")
+    what.add_argument(
+        "--profile",
+        metavar="NAME",
+        help=f"size of the trials: {', '.join(sorted(grids.PROFILES))} "
+        "(default: paper for a real dataset on a GPU machine, else laptop)",
+    )
+    what.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="any field of the trials, like learning_rate=1e-4; several values, like learning_rate=1e-3,1e-4, "
+        "multiply the grid; repeatable",
+    )
+    what.add_argument("--seeds", type=count, default=1, metavar="N", help="repeat each trial with N seeds (default: 1)")
+    what.add_argument("--dry-run", action="store_true", help="print what would be run and stored; run nothing")
+    what.add_argument("--retry-failed", action="store_true", help="run trials with a FAILED row again")
+    what.add_argument(
+        "--group-by-sky",
+        action="store_true",
+        help="keep images of one galaxy (equal, or closer than 2 arcsec) on one side of every split",
+    )
+    files = parser.add_argument_group("files")
+    files.add_argument(
+        "--data",
+        metavar="URI",
+        help="Galaxy10 HDF5 file, folder of Parquet files, or "
+        "simulated[:IMAGES[:SEED]] (default: simulated, as many galaxies as the profile wants)",
+    )
+    files.add_argument(
+        "--weights-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of ImageNet weights files (also looked in: $GALAXYTL_WEIGHTS_DIR, Keras's own folder)",
+    )
+    files.add_argument("--out", type=Path, metavar="FOLDER", help="results folder (default: results/GRID)")
+    where = parser.add_argument_group("where to run")
+    where.add_argument("--address", metavar="HOST:PORT", help="a running Ray cluster, or auto (default: this machine)")
+    where.add_argument("--cpus-per-trial", type=share, metavar="N", help="(default: an equal share)")
+    where.add_argument(
+        "--gpus-per-trial", type=share, metavar="N", help="may be a fraction (default: 1 where there are)"
+    )
+    return parser
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """["learning_rate=1e-3,1e-4"] as {"learning_rate": [0.001, 0.0001]}; raises SpecError or UsageError."""
+    values: dict[str, list[Any]] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes FIELD=VALUE, like learning_rate=1e-4; got '{setting}'")
+        values[name] = [parse_field(name, part) for part in text.split(",")]
+    for backbone in values.get("backbone", []):
+        backbone_named(backbone)
+    return values
+
+
+def count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 10000; got '{text}'")
+    return int(text)
+
+
+def share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1024:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1024; got '{text}'")
+    return value
