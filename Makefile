@@ -8,6 +8,7 @@ REPORT ?= report
 DATA ?=
 WEIGHTS_DIR ?=
 ARGS ?=
+ON_JAX := blocks heads fit_heads features networks warm training
 
 .PHONY: paper test install lint format types tests lock
 
@@ -44,6 +45,7 @@ types:
 
 tests:
 	$(BIN)/python -m pytest
+	KERAS_BACKEND=jax $(BIN)/python -m pytest $(addprefix tests/galaxytl/test_,$(addsuffix .py,$(ON_JAX)))
 
 lock: install  ## write requirements.lock anew from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv

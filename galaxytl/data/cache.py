@@ -4,8 +4,8 @@
 
 An entry is a folder. It is built under another name, by one process at a time, and gets its name when it is
 complete: nobody sees half of it, and a killed builder leaves nothing that is used. Opening an entry marks it used now
-and holds a shared lock on it until `release`, or until the process ends. When a new entry needs room, the least recently used ones that
-nobody holds go.
+and holds a shared lock on it until `release`, or until the process ends. When a new entry needs room, the least
+recently used ones that nobody holds go.
 """
 
 from __future__ import annotations

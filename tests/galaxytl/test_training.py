@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from galaxytl.data import open_dataset, split_indices
+from galaxytl import device
 from galaxytl.checkpoints import checkpoint_path
+from galaxytl.data import open_dataset, split_indices
+from galaxytl.fit import Batches, Examples
 from galaxytl.training import Group, Watcher, Workplace, train
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from galaxytl.weights import find_weights
@@ -161,17 +164,25 @@ def test_real_weights_and_real_galaxies(spec: TrialSpec, tmp_path: Path) -> None
     assert result.history[-1]["accuracy"] > 0.7
 
 
-def test_keras_gets_every_batch_in_order_and_no_autotuner_to_wait_for() -> None:
-    """With tf.data's autotuning on, an epoch ended 5.1, 10.2 or 20.5 s after its start, however short it was."""
-    from galaxytl import device
-    from galaxytl.fit import Batches, Examples
-
-    inputs, labels = np.arange(40).reshape(20, 2), np.arange(20)
+def some_batches() -> tuple[Batches, np.ndarray]:
+    """18 of 20 examples in some order, in batches of 8."""
     nothing = np.empty(0, np.int64)
+    examples = Examples(np.arange(40).reshape(20, 2), np.arange(20), nothing, nothing, nothing)
     order = np.random.default_rng(0).permutation(18)
-    batches = Batches(Examples(inputs, labels, nothing, nothing, nothing), order, 8)
-    dataset = device.for_keras(batches)
-    assert dataset.options().autotune.enabled is False
-    assert [len(part) for _, part in dataset] == [8, 8, 2]
-    assert np.array_equal(np.concatenate([part for _, part in dataset]), order)
-    assert np.array_equal(np.concatenate([part for part, _ in dataset]), inputs[order])
+    return Batches(examples, order, 8), order
+
+
+def test_keras_gets_every_batch_in_order() -> None:
+    batches, order = some_batches()
+    fed = device.for_keras(batches)
+    found = list(fed) if keras.backend.backend() == "tensorflow" else [fed[i] for i in range(len(fed))]
+    assert [len(labels) for _, labels in found] == [8, 8, 2]
+    assert np.array_equal(np.concatenate([labels for _, labels in found]), order)
+    assert np.array_equal(np.concatenate([inputs for inputs, _ in found]), np.arange(40).reshape(20, 2)[order])
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow has tf.data")
+def test_keras_gets_no_autotuner_to_wait_for() -> None:
+    """With tf.data's autotuning on, an epoch ended 5.1, 10.2 or 20.5 s after its start, however short it was."""
+    batches, _ = some_batches()
+    assert device.for_keras(batches).options().autotune.enabled is False

@@ -1,0 +1,273 @@
+"""How much faster is a sweep that computes nothing frozen twice? The same trials by Ray Tune + Keras, and by us.
+
+    python benchmarks/bench_sweep.py                       # all four workloads: about an hour on 2 cores
+    python benchmarks/bench_sweep.py lr --small            # a smoke test: about a minute a workload
+
+Workloads (sizes in WORKLOADS):
+    lr          16 learning rates of a head on frozen MobileNet
+    backbones   the ON half of the paper's grid (frozen MobileNet, ResNet50 and VGG16) x 8 learning rates
+    again       the same trials into a fresh results folder, their activations still on disk
+    depth       ResNet50 with 0, 1, 2, 3 and 4 unfrozen blocks x 4 learning rates
+
+Systems: b1 and b2 of baselines.py, and ours, `python -m sweep.run`. Each is a process of its own, timed from its start
+to its end, on the same file, rows, epochs, batches and seeds; ours starts with an empty cache (but for `again`).
+ImageNet weights where --weights-dir or $GALAXYTL_WEIGHTS_DIR has them, else random ones, the same for all systems.
+
+Prints ratios beside what is required of them, whether the accuracies agree, executed over minimal multiply-adds, the
+seconds of a trial outside training, and how near ours is to the floor (floor.py). Exit status 1 when accuracies differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import compare
+import h5py
+import numpy as np
+from processes import milestones, run_printing, run_script
+from sweep_report import describe
+
+from galaxytl.blocks import structures
+from galaxytl.data import open_dataset, split_indices
+from galaxytl.data.convert import convert
+from galaxytl.results import read_results
+from galaxytl.trial import TrialResult, TrialSpec, seed_for
+from galaxytl.weights import WeightsNotFoundError, find_weights
+
+BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Workload:
+    backbones: tuple[str, ...]
+    unfrozen_blocks: tuple[int, ...]
+    num_rates: int
+    """Learning rates, in equal steps of their logarithm between `rates`."""
+    rates: tuple[float, float]
+    image_size: int
+    num_images: int
+    num_epochs: int
+    required: tuple[float, float]
+    """How many times faster than b1 and than b2."""
+
+    @property
+    def learning_rates(self) -> list[float]:
+        return [float(f"{rate:.3g}") for rate in np.geomspace(*self.rates, self.num_rates)]
+
+
+HEADS = (1e-5, 1e-2)
+"""Learning rates of heads with Adam: below, nothing is learnt in 10 epochs; above, it jumps about."""
+ALL = ("MobileNet", "ResNet50", "VGG16")
+
+WORKLOADS = {
+    "lr": Workload(("MobileNet",), (0,), 16, HEADS, 128, 600, 10, (25, 20)),
+    "backbones": Workload(ALL, (0,), 8, HEADS, 64, 240, 20, (20, 15)),  # the paper's grid has 20 epochs
+    "again": Workload(ALL, (0,), 8, HEADS, 64, 240, 20, (40, 30)),
+    "depth": Workload(("ResNet50",), (0, 1, 2, 3, 4), 4, (1e-5, 1e-3), 64, 200, 10, (3, 2.5)),
+}
+"""Sized for b2 to take 6 to 14 minutes on two quiet cores, where a frozen forward pass of one image takes 6 ms
+(MobileNet, 128 px), 1.5, 6 and 12 ms (MobileNet, ResNet50, VGG16, 64 px), 4 to 13 ms with up to four of ResNet50's
+blocks trained, and each trial 2 s (frozen) to 10 s (four blocks) to build and trace its network. lr: 16 x 10 x 600 x
+6 ms = 9.6 minutes; backbones: 8 x 20 x 240 x 20 ms = 12.8; depth: 20 x 10 x 200 x 8 ms + 20 x 6 s / 2 = 6.3."""
+SMALL = {
+    "lr": Workload(("MobileNet",), (0,), 3, HEADS, 32, 60, 3, (25, 20)),
+    "backbones": Workload(("MobileNet", "VGG16"), (0,), 2, HEADS, 32, 60, 3, (20, 15)),
+    "again": Workload(("MobileNet", "VGG16"), (0,), 2, HEADS, 32, 60, 3, (40, 30)),
+    "depth": Workload(("MobileNet",), (0, 2), 2, (1e-4, 1e-3), 32, 60, 2, (3, 2.5)),
+}
+
+
+def main() -> int:
+    options = parse()
+    options.out.mkdir(parents=True, exist_ok=True)
+    known = SMALL if options.small else WORKLOADS
+    bench = Bench(options.out, options.data, options.weights_dir)
+    reports = []
+    for name in options.workloads or known:
+        workload = known[name]
+        if options.images:
+            workload = dataclasses.replace(workload, num_images=options.images)
+        reports.append(bench.run(name, workload))
+        print(describe(reports[-1]), flush=True)
+        (options.out / "bench_sweep.json").write_text(json.dumps(reports, indent=1))
+    print(f"All numbers: {options.out / 'bench_sweep.json'}")
+    return 0 if all(report["agrees"] for report in reports) else 1
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Sweeps by Ray Tune + Keras and by this project: seconds and ratios")
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)} (default: all)")
+    parser.add_argument("--small", action="store_true", help="tiny sizes: a smoke test, whose ratios mean nothing")
+    parser.add_argument("--images", type=int, metavar="N", help="another number of images in each workload")
+    parser.add_argument("--data", metavar="URI", help="take the images from here (default: simulated galaxies)")
+    parser.add_argument("--weights-dir", type=Path, metavar="FOLDER", help="folder of ImageNet weights files")
+    out = Path("results") / "bench-sweep"
+    parser.add_argument("--out", type=Path, default=out, metavar="DIR", help=f"replaced; results (default: {out})")
+    options = parser.parse_args()
+    if unknown := [name for name in options.workloads if name not in WORKLOADS]:
+        parser.error(f"a workload must be one of {', '.join(WORKLOADS)}; got {', '.join(unknown)}")
+    return options
+
+
+class Bench:
+    """Runs workloads in `out`. Of `backbones` it keeps the cache and the baselines' results, for `again`."""
+
+    def __init__(self, out: Path, data: str | None, weights_dir: Path | None) -> None:
+        self._out, self._data, self._weights_dir = out, data, weights_dir
+        self._temporary = tempfile.TemporaryDirectory()  # removed with this object
+        self._baselines: dict[Workload, dict[str, Any]] = {}
+
+    def run(self, name: str, workload: Workload) -> dict[str, Any]:
+        folder = self._out / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        work = self._write_work(workload, folder / "work.json")
+        cache = Path(self._temporary.name) / f"{workload.backbones}-{workload.image_size}-{workload.num_images}"
+        is_stored = name == "again"
+        if not is_stored:
+            shutil.rmtree(cache, ignore_errors=True)
+        elif not cache.exists():
+            self._run_ours(work, folder / "first", cache)  # not timed: leaves its activations
+        ours = self._run_ours(work, folder, cache)
+        baselines = self._run_baselines(workload, folder, is_stored)
+        run_script("floor.py", folder / "work.json", folder / "floor.json")
+        rows = read_results(folder / "ours").results
+        floor = compare.floor_seconds(work, read_json(folder / "floor.json"), is_stored)
+        report = {"workload": name, **dataclasses.asdict(workload), **ours, **baselines, "floor": floor}
+        return report | judge(report, rows, work, is_stored)
+
+    def _run_baselines(self, workload: Workload, folder: Path, is_stored: bool) -> dict[str, Any]:
+        """Seconds and trials of b1 and b2. They keep nothing, so what they took is what they take again, less the
+        resizing of b2, whose file a careful user would keep."""
+        key = dataclasses.replace(workload, required=(0, 0))
+        if key not in self._baselines:
+            found: dict[str, Any] = {}
+            for system in ("b1", "b2"):
+                seconds = run_script("baselines.py", system, folder / "work.json", folder / f"{system}.json")
+                found[system] = {"seconds": seconds, **read_json(folder / f"{system}.json")}
+            self._baselines[key] = found
+        found = {system: dict(result) for system, result in self._baselines[key].items()}
+        if is_stored:
+            found["b2"]["seconds"] -= found["b2"]["prepare_seconds"]
+        return found
+
+    def _write_work(self, workload: Workload, path: Path) -> dict[str, Any]:
+        """What baselines.py and floor.py read: the file, the rows of the split, the seed, and the axes of the grid."""
+        data = self._write_images(workload.num_images)
+        dataset = open_dataset(str(data))
+        spec = TrialSpec(dataset=dataset.name, dataset_fingerprint=dataset.fingerprint, stratified=True)
+        splits = split_indices(dataset.labels, spec)
+        weights, is_random = self._find_weights(workload, spec.is_simulated)
+        found = structures([(backbone, workload.image_size) for backbone in workload.backbones])
+        work = {
+            "data": str(data.resolve()),
+            "image_size": workload.image_size,
+            "batch_size": BATCH_SIZE,
+            "num_epochs": workload.num_epochs,
+            "seed": seed_for(spec, "init"),
+            "train": splits.train.tolist(),
+            "test": splits.test.tolist(),
+            "backbone": list(workload.backbones),
+            "unfrozen_blocks": list(workload.unfrozen_blocks),
+            "learning_rate": workload.learning_rates,
+            "weights": weights,
+            "random": is_random,
+            "last_frozen": {
+                name: {str(cut): structure.blocks[-1 - cut].last_layer for cut in workload.unfrozen_blocks}
+                for (name, _), structure in found.items()
+            },
+        }
+        path.write_text(json.dumps(work, indent=1))
+        return work
+
+    def _write_images(self, num_images: int) -> Path:
+        """A file in Galaxy10's layout with as many images, one a chunk; not timed."""
+        path = self._out / f"{'subset' if self._data else 'simulated'}-{num_images}.h5"
+        if not self._data:
+            convert(f"simulated:{num_images}", str(path))  # does nothing when it is there
+            return path
+        dataset = open_dataset(self._data)
+        limit = num_images if num_images < len(dataset) else 0
+        spec = TrialSpec(dataset="", dataset_fingerprint="", max_images=limit, stratified=True)
+        rows = split_indices(dataset.labels, spec).all()
+        images = dataset.resized(256).images[rows]
+        with h5py.File(path, "w") as file:
+            file.create_dataset("images", data=images, chunks=(1, *images.shape[1:]), compression="gzip")
+            file["ans"] = dataset.labels[rows].astype(np.uint8)
+        return path
+
+    def _find_weights(self, workload: Workload, is_simulated: bool) -> tuple[dict[str, str], list[str]]:
+        """Each backbone's weights file, and the backbones whose file is of random weights.
+
+        On real galaxies a sweep never replaces missing weights, so there all backbones get random ones if one must.
+        """
+        found, is_random = {}, list[str]()
+        for name in workload.backbones:
+            try:
+                found[name] = str(find_weights(name, self._weights_dir).path)
+            except WeightsNotFoundError as error:
+                print(f"note: {name} gets random weights: {error}", flush=True)
+                is_random.append(name)
+        if is_random and not is_simulated:
+            is_random = list(workload.backbones)
+        for name in is_random:
+            path = self._out.resolve() / f"random-{name}.weights.h5"
+            run_script("random_weights.py", name, workload.image_size, path)
+            found[name] = str(path)
+        return found, is_random
+
+    def _run_ours(self, work: dict[str, Any], folder: Path, cache: Path) -> dict[str, Any]:
+        """Run the sweep's own command line with results in `folder`/ours; its seconds, and when it printed what."""
+        grid = ("backbone", "unfrozen_blocks", "learning_rate")
+        settings = {axis: ",".join(map(str, work[axis])) for axis in grid}
+        settings |= {name: work[name] for name in ("image_size", "batch_size", "num_epochs")}
+        all_random = len(work["random"]) == len(work["backbone"])
+        settings |= {"weights": "random" if all_random else "imagenet", "max_images": 0, "stratified": "true"}
+        command = [sys.executable, "-m", "sweep.run", "--grid", "paper", "--profile", "laptop"]
+        command += ["--data", work["data"], "--out", str(folder / "ours")]
+        command += ["--weights-dir", str(self._weights_dir.resolve())] if self._weights_dir else []
+        command += [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+        seconds, lines = run_printing(command, {"GALAXYTL_CACHE_DIR": str(cache)})
+        return {"command": command[1:], "seconds": seconds, "milestones": milestones(lines, seconds), "lines": lines}
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def judge(
+    report: Mapping[str, Any], rows: Sequence[TrialResult], work: Mapping[str, Any], is_stored: bool
+) -> dict[str, Any]:
+    """What the seconds, rows and accuracies of one workload say."""
+    accuracies = {system: compare.accuracies_of_baseline(report[system]["trials"]) for system in ("b1", "b2")}
+    accuracies["ours"] = compare.accuracies_of_rows(rows)
+    agreement = compare.agreement(accuracies["ours"], accuracies["b2"], len(work["test"]))
+    found = structures([(backbone, work["image_size"]) for backbone in work["backbone"]])
+    complete = [row for row in rows if row.timings and row.metrics]
+    return {
+        "agreement": str(agreement),
+        "agreement_of_baselines": str(compare.agreement(accuracies["b1"], accuracies["b2"], len(work["test"]))),
+        "agrees": agreement.holds,
+        "accuracy": {system: statistics.fmean(values.values()) for system, values in accuracies.items()},
+        "failed": [row.message for row in rows if not row.metrics],
+        "num_images": {"train": len(work["train"]), "test": len(work["test"])},
+        "weights": {name: "random" if name in work["random"] else "ImageNet" for name in work["backbone"]},
+        "executed": compare.executed_multiply_adds(complete),
+        "minimal": compare.minimal_multiply_adds(complete, found, is_stored),
+        "outside": compare.seconds_outside_training(complete),
+        "parts": compare.seconds_by_part(complete),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
