@@ -52,6 +52,39 @@ def test_paper_grid_runs_end_to_end_and_a_rerun_trains_nothing(tmp_path: Path) -
     assert "ImageNet weights not found" in report.stdout
 
 
+FROZEN = ("--set", "backbone=MobileNet", "--set", "weights=random", "--set", "unfrozen_blocks=0")
+
+
+def test_dry_run_says_what_it_would_do_and_does_nothing(
+    galaxies_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rates = ("--set", "learning_rate=1e-1,1e-2,1e-3,1e-4")
+    assert main(["--data", str(galaxies_file), "--out", str(tmp_path), *QUICK, *FROZEN, *rates, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "Trials    4: 0 finished, 0 failed, 4 to run" in printed
+    assert "Plan: 4 trials in 1 group" in printed
+    assert "Stored activations: 1 prefix" in printed
+    assert "without sharing" in printed
+    assert not list(tmp_path.glob("[!.]*"))
+
+
+@pytest.mark.slow
+def test_depths_and_learning_rates_share_what_is_frozen(galaxies_file: Path, tmp_path: Path) -> None:
+    """Six trials, two of them heads in one pass; the activations before each depth are computed once, and stay."""
+    axes = ("--set", "unfrozen_blocks=0,1,2", "--set", "learning_rate=1e-3,1e-4", "--set", "image_size=64")
+    arguments = ("--data", galaxies_file, *QUICK, *FROZEN, *axes)
+    first = sweep(*arguments, "--out", tmp_path / "first")
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "MobileNet, random, 2 blocks trained, learning_rate 0.001: COMPLETE" in first.stdout
+    estimated, happened = re.search(r"stored activations +([\d.]+ \w) +([\d.]+ \w)", first.stdout).groups()  # type: ignore[union-attr]
+    assert estimated == happened
+    rows = read_results(tmp_path / "first").results
+    assert sorted(row.num_fused for row in rows) == [1, 1, 1, 1, 2, 2]
+    assert sum(row.multiply_adds.get("features", 0) > 0 for row in rows) <= 4  # of heads, both have a share
+    again = sweep(*arguments, "--out", tmp_path / "again")
+    assert all("features" not in row.multiply_adds for row in read_results(tmp_path / "again").results), again.stdout
+
+
 @pytest.mark.slow
 def test_killed_driver_loses_no_finished_trial_and_no_epoch(galaxies_file: Path, tmp_path: Path) -> None:
     out, log = tmp_path / "out", tmp_path / "log"
@@ -121,9 +154,8 @@ def test_second_sweep_on_the_same_folder_is_refused(galaxies_file: Path, tmp_pat
 
 @pytest.mark.slow
 def test_failed_trials_are_rows_and_are_tried_again_only_on_request(galaxies_file: Path, tmp_path: Path) -> None:
-    settings = ("--set", "backbone=MobileNet", "--set", "weights=random", "--set", "unfrozen_blocks=0")
     wild = ("--set", "optimizer=sgd", "--set", "learning_rate=1e38")
-    arguments = ("--data", galaxies_file, "--out", tmp_path, *QUICK, *settings, *wild)
+    arguments = ("--data", galaxies_file, "--out", tmp_path, *QUICK, *FROZEN, *wild)
     first = sweep(*arguments)
     assert first.returncode == 1
     assert "FAILED    MobileNet, random, frozen: diverged: the loss became" in first.stdout
@@ -143,8 +175,7 @@ def test_trial_that_runs_out_of_memory_is_a_failed_row(
     used = 1 - int(memory["MemAvailable:"]) / int(memory["MemTotal:"])
     monkeypatch.setenv("RAY_memory_usage_threshold", f"{used / 2:.4f}")  # above it Ray kills workers: at once, here
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "200")
-    one = ("--set", "backbone=MobileNet", "--set", "weights=random", "--set", "unfrozen_blocks=0")
-    done = sweep("--data", galaxies_file, "--out", tmp_path, *QUICK, *one, "--set", "num_epochs=1000")
+    done = sweep("--data", galaxies_file, "--out", tmp_path, *QUICK, *FROZEN, "--set", "num_epochs=1000")
     assert done.returncode == 1, done.stdout + done.stderr
     assert re.search(r"FAILED    MobileNet, random, frozen: (out of memory|.* want of memory)", done.stdout)
     assert "Traceback" not in done.stdout + done.stderr
@@ -184,6 +215,9 @@ def test_real_galaxies_with_real_weights(tmp_path: Path) -> None:
         (["--data", "/nowhere.h5"], "/nowhere.h5 does not exist"),
         (["--data", "simulated:2"], "30 to 1,000,000 images; got 2"),
         (["--out", "/proc/results"], "--out must be a folder that can be written to; got /proc/results"),
+        (["--set", "unfrozen_blocks=6", "--set", "backbone=VGG16", "--data", "simulated:60"], "5 for VGG16; got 6"),
+        (["--set", "unfrozen_blocks=-1"], "unfrozen_blocks must be 0 (train the head only), a whole number, or all"),
+        (["--set", "learning_rate=1e-3,,1e-4"], "learning_rate must be a number; got ''"),
         (["--set", "momentum=0.9", "--data", "simulated:30"], "momentum is a setting of sgd and rmsprop"),
         (["--cpus-per-trial", "many"], "must be a number from 0 to 1024"),
     ],
