@@ -63,17 +63,17 @@ class Network:
         if (first_cut, last_cut) not in self.forwards:
             with _policy(self.spec):
                 start = self._input(first_cut)
-                frozen = keras.Model(start, self.call(start, first_cut, last_cut, training=False))
+                frozen = keras.Model(start, self.call(start, first_cut, last_cut))
             self.forwards[first_cut, last_cut] = device.compiled_forward(frozen)
         return self.forwards[first_cut, last_cut]
 
-    def call(self, inputs: Any, first_cut: int, last_cut: int, training: bool | None) -> Any:
-        """`inputs` (B, ...) at one cut to the activations at a later one, in a functional model."""
+    def call(self, inputs: Any, first_cut: int, last_cut: int) -> Any:
+        """`inputs` (B, ...) at one cut to the activations at a later one, frozen, in a functional model."""
         if first_cut == len(self.structure.blocks):
             inputs = preprocess(inputs, self.spec)
         if first_cut == last_cut:
             return inputs
-        return between(self.model, first_cut, last_cut)(inputs, training=training)
+        return _Inference(between(self.model, first_cut, last_cut))(inputs)
 
     def _input(self, cut: int) -> Any:
         if cut == len(self.structure.blocks):
@@ -90,12 +90,24 @@ class Network:
             layer.trainable = id(layer) in names
         with _policy(spec):
             start = self._input(start_cut)
-            frozen = self.call(start, start_cut, freeze_cut, training=False)
-            mode = False if spec.unfrozen_batchnorm == "inference" else None
-            unfrozen = between(self.model, freeze_cut, 0)(frozen, training=mode)
+            frozen = self.call(start, start_cut, freeze_cut)
+            blocks = between(self.model, freeze_cut, 0)
+            unfrozen = (_Inference(blocks) if spec.unfrozen_batchnorm == "inference" else blocks)(frozen)
             model = keras.Model(start, build_head(spec, unfrozen.shape[1:])(unfrozen))
             compile_model(model, spec)
         return model
+
+
+class _Inference(keras.layers.Layer):
+    """A model in inference mode, also when the model around it trains: that one hands its own mode on to all calls in
+    its graph, over any `training=False` that they were recorded with."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self._model = model
+
+    def call(self, inputs: Any) -> Any:
+        return self._model(inputs, training=False)
 
 
 @dataclass
@@ -139,7 +151,7 @@ def trained(spec: TrialSpec, stored_cut: int | None, weights_path: Callable[[], 
     if _kept.trained is None or _kept.trained_key != key:
         _kept.trained, _kept.trained_key = network.trained(spec, stored_cut), key
         scalars = enumerate(_kept.trained.optimizer.variables)
-        _kept.scalars = {i: np.asarray(v.value).copy() for i, v in scalars if not v.shape}
+        _kept.scalars = {i: np.asarray(v.value).copy() for i, v in scalars if len(v.shape) == 0}
     network.holds = None  # training will change it
     _reset(_kept.trained, spec, _kept.scalars)
     return _kept.trained, network

@@ -1,0 +1,55 @@
+"""Tiny trials, on 40 made-up galaxies at 32 px, and how they are trained."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from galaxytl.data import open_dataset
+from galaxytl.training import Group, Watcher, Workplace, train
+from galaxytl.trial import TrialResult, TrialSpec
+
+SCORES = ("loss", "accuracy", "val_loss", "val_accuracy")
+
+
+class Stopped(BaseException):
+    """Stands for a process that dies: no handler of `Exception` sees it."""
+
+
+@functools.cache
+def tiny_spec(galaxies_file: Path) -> TrialSpec:
+    """A frozen VGG16 with random weights."""
+    dataset = open_dataset(str(galaxies_file))
+    return TrialSpec(
+        dataset=dataset.name,
+        dataset_fingerprint=dataset.fingerprint,
+        backbone="VGG16",
+        weights="random",
+        weights_requested="random",
+        preprocessing="backbone",
+        image_size=32,
+        num_epochs=2,
+        batch_size=8,
+        stratified=True,
+    )
+
+
+def run(spec: TrialSpec, data: Path, out: Path, stored: tuple[int, ...] | None = None) -> TrialResult:
+    """Train one trial; without `stored` it reads what is stored right before the first block that is trained."""
+    if stored is None:
+        stored = () if spec.unfrozen_blocks == "all" else (int(spec.unfrozen_blocks),)
+    return next(train(Group((spec,), stored), Workplace(str(data), out)))
+
+
+def run_all(specs: Sequence[TrialSpec], data: Path, out: Path, watcher: Watcher | None = None) -> list[TrialResult]:
+    """Train heads on stored activations."""
+    return list(train(Group(tuple(specs), (0,)), Workplace(str(data), out), watcher))
+
+
+def curves(history: Sequence[dict[str, float]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """(epochs, 4): loss, accuracy, val_loss, val_accuracy."""
+    return np.array([[epoch[name] for name in SCORES] for epoch in history])
