@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -68,14 +69,19 @@ def for_keras(batches: Any) -> Any:
     if tensorflow is None:
         return batches
     shapes = [tensorflow.TensorSpec((None, *part.shape[1:]), part.dtype) for part in batches[0]]
-    dataset = tensorflow.data.Dataset.from_generator(
-        lambda: (batches[i] for i in range(len(batches))), output_signature=tuple(shapes)
-    )
+    reference = weakref.ref(batches)  # TensorFlow keeps every generator until the process ends: not what it reads
+
+    def read() -> Iterator[Any]:
+        known = reference()
+        yield from (known[i] for i in range(len(known)))
+
+    dataset = tensorflow.data.Dataset.from_generator(read, output_signature=tuple(shapes))
     options = tensorflow.data.Options()
     options.autotune.enabled = False
-    return (
-        dataset.apply(tensorflow.data.experimental.assert_cardinality(len(batches))).prefetch(2).with_options(options)
-    )
+    dataset = dataset.apply(tensorflow.data.experimental.assert_cardinality(len(batches)))
+    dataset = dataset.prefetch(2).with_options(options)
+    dataset.batches = batches  # alive as long as the pipeline
+    return dataset
 
 
 def compiled(function: Callable[..., Any], *, xla: bool) -> Callable[..., Any]:

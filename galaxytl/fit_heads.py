@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,17 +69,41 @@ def _run_together(
     state = heads.join([head.state for head in active])
     scalars = heads.settings([head.spec for head in active])
     others = {len(head.history) for head in group if head not in active}
-    while True:
-        state = _run_epoch(active, state, scalars, examples, listener)
-        for i, head in enumerate(active):
-            if not head.is_done:
-                head.state = heads.take(state, i)
-                save_checkpoint(checkpoint_path(out, head.spec), head.state, head.history)
-        listener.epoch({head.spec.trial_id: head.history[-1] for head in active if not head.diverged})
-        if any(head.is_done for head in active) or len(active[0].history) in others:
-            break
-    for i, head in enumerate(active):
-        head.state = heads.take(state, i)
+    with _Writer(out) as writer:
+        while True:
+            state = _run_epoch(active, state, scalars, examples, listener)
+            on_host = heads.on_host(state)
+            for i, head in enumerate(active):
+                head.state = heads.take(on_host, i)
+            writer.save([head for head in active if not head.is_done])
+            listener.epoch({head.spec.trial_id: head.history[-1] for head in active if not head.diverged})
+            if any(head.is_done for head in active) or len(active[0].history) in others:
+                break
+
+
+class _Writer:
+    """Writes the checkpoints of an epoch while the next is computed, no further behind. Use as a context manager."""
+
+    def __init__(self, out: Path) -> None:
+        self._out, self._thread, self._writing = out, ThreadPoolExecutor(1), Future[None]()
+        self._writing.set_result(None)
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._thread.shutdown()
+
+    def save(self, active: Sequence[Head]) -> None:
+        """Raises what went wrong with the checkpoints of the epoch before."""
+        self._writing.result()
+        now = [(checkpoint_path(self._out, head.spec), head.state, list(head.history)) for head in active]
+        self._writing = self._thread.submit(_save_all, now)
+
+
+def _save_all(checkpoints: Sequence[tuple[Path, heads.State, list[Epoch]]]) -> None:
+    for checkpoint in checkpoints:
+        save_checkpoint(*checkpoint)
 
 
 def _run_epoch(

@@ -71,9 +71,14 @@ def join(states: Sequence[State]) -> State:
     return {name: np.concatenate([np.asarray(state[name]) for state in states], axis=1) for name in states[0]}
 
 
-def take(state: State, head: int) -> State:
-    """The state of one head, as numpy arrays."""
-    return {name: np.asarray(value[:, head : head + 1]) for name, value in state.items()}
+def on_host(state: State) -> dict[str, NDArray[np.float32]]:
+    """As numpy arrays; waits for the steps that are under way."""
+    return {name: np.asarray(value) for name, value in state.items()}
+
+
+def take(state: Mapping[str, NDArray[np.float32]], head: int) -> dict[str, NDArray[np.float32]]:
+    """The state of one head, of a state on the host."""
+    return {name: value[:, head : head + 1] for name, value in state.items()}
 
 
 def settings(specs: Sequence[TrialSpec]) -> dict[str, NDArray[np.float32]]:
