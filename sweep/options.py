@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from galaxytl.backbones import backbone_named
-from galaxytl.trial import did_you_mean, parse_field
+from galaxytl.trial import did_you_mean
 from sweep import grids
+from sweep.axes import MAX_UNASKED, parse_value
 
 
 class UsageError(ValueError):
@@ -28,7 +28,7 @@ def parse(argv: Sequence[str], description: str) -> argparse.Namespace:
     if unknown:
         known = [option for action in parser._actions for option in action.option_strings]
         raise UsageError(f"unknown option '{unknown[0]}'.{did_you_mean(unknown[0], known)} (--help lists the options)")
-    grids.named("grid", options.grid, grids.GRIDS)
+    options.sizes = grids.find(options.grid)
     if options.profile is not None:
         grids.named("profile", options.profile, grids.PROFILES)
     if options.weights_dir and not options.weights_dir.is_dir():
@@ -37,7 +37,7 @@ def parse(argv: Sequence[str], description: str) -> argparse.Namespace:
     if options.group_by_sky:
         options.set["group_by_sky"] = [True]
     options.weights_dir = options.weights_dir and options.weights_dir.resolve()
-    options.out = options.out or Path("results") / options.grid
+    options.out = options.out or Path("results") / options.sizes["paper"].name
     return options
 
 
@@ -49,7 +49,10 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     what = parser.add_argument_group("what to run")
-    what.add_argument("--grid", default="paper", metavar="NAME", help=f"{', '.join(grids.GRIDS)} (default: paper)")
+    names = ", ".join(grids.GRIDS)
+    what.add_argument(
+        "--grid", default="paper", metavar="NAME", help=f"{names}, or a YAML file like my_grid.yaml (default: paper)"
+    )
     what.add_argument(
         "--profile",
         metavar="NAME",
@@ -66,6 +69,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     )
     what.add_argument("--seeds", type=count, default=1, metavar="N", help="repeat each trial with N seeds (default: 1)")
     what.add_argument("--dry-run", action="store_true", help="print what would be run and stored; run nothing")
+    what.add_argument("--yes", action="store_true", help=f"run a grid of more than {MAX_UNASKED:,} trials")
     what.add_argument("--retry-failed", action="store_true", help="run trials with a FAILED row again")
     what.add_argument(
         "--group-by-sky",
@@ -85,7 +89,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="folder of ImageNet weights files (also looked in: $GALAXYTL_WEIGHTS_DIR, Keras's own folder)",
     )
-    files.add_argument("--out", type=Path, metavar="FOLDER", help="results folder (default: results/GRID)")
+    files.add_argument("--out", type=Path, metavar="FOLDER", help="results folder (default: results/NAME)")
     where = parser.add_argument_group("where to run")
     where.add_argument("--address", metavar="HOST:PORT", help="a running Ray cluster, or auto (default: this machine)")
     where.add_argument("--cpus-per-trial", type=share, metavar="N", help="(default: an equal share)")
@@ -102,9 +106,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         name, equals, text = setting.partition("=")
         if not equals:
             raise UsageError(f"--set takes FIELD=VALUE, like learning_rate=1e-4; got '{setting}'")
-        values[name] = [parse_field(name, part) for part in text.split(",")]
-    for backbone in values.get("backbone", []):
-        backbone_named(backbone)
+        values[name] = [parse_value(name, part) for part in text.split(",")]
     return values
 
 

@@ -3,6 +3,7 @@
     python -m sweep.run --grid paper                                        # simulated galaxies, laptop size
     python -m sweep.run --grid paper --data Galaxy10_DECals.h5 --weights-dir weights/
     python -m sweep.run --grid paper --set learning_rate=1e-2,1e-3,1e-4 --dry-run   # says what it would do and cost
+    python -m sweep.run --grid my_grid.yaml                                 # axes of your own
 
 The same command again continues where it stopped: finished trials are not run again.
 Exit status: 0 all trials COMPLETE, 1 some FAILED, 2 bad input, 130 interrupted.
@@ -30,7 +31,7 @@ from galaxytl.data.progress import TerminalProgress
 from galaxytl.results import append_result, read_results
 from galaxytl.training import Workplace
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
-from sweep import grids, prepare
+from sweep import axes, grids, prepare
 from sweep.costs import Sizes
 from sweep.options import UsageError, parse
 from sweep.plan import Plan, Todo, make_plan, sort_out
@@ -67,16 +68,21 @@ def run_locked(options: argparse.Namespace, out: Path, console: Console) -> int:
     is_real = bool(options.data) and not options.data.startswith("simulated")
     profile = options.profile or prepare.choose_profile(options.data, count_gpus(options) if is_real else 0)
     uri = options.data or grids.SIMULATED_DATA[profile]
+    grid = axes.repeated(axes.overridden(options.sizes[profile], options.set), options.seeds)
+    axes.check_size(grid, options.yes)
     with TerminalProgress(console) as progress:
         dataset = open_dataset(uri, on_progress=progress.update)
-        specs = grids.expand(options.grid, prepare.base_spec(dataset, profile), options.set, options.seeds)
-        checked = prepare.check_splits(dataset, specs, progress.update)
+        expanded = axes.expand(grid, prepare.base_spec(dataset, profile))
+        checked = prepare.check_splits(dataset, expanded.specs, progress.update)
     structures = find_structures(console, checked.specs)
-    prepared = prepare.resolve_weights(prepare.check_depths(checked.specs, structures), options.weights_dir)
+    fitting = axes.possible(checked.specs, lambda spec: prepare.check_depths([spec], structures)[0])
+    prepared = prepare.resolve_weights(fitting.specs, options.weights_dir)
     rows = read_results(out)
-    for problem in [*checked.notes, *rows.problems]:
+    skipped = axes.skip_notes(expanded.skipped + fitting.skipped)
+    for problem in [*checked.notes, *skipped, *rows.problems]:
         console.print(f"note: {problem}", markup=False)
     todo = sort_out(prepared.specs, rows.by_id(), options.retry_failed)
+    announce_grid(console, grid, with_axes=options.dry_run)
     announce(console, dataset, profile, todo, prepared)
     plan = plan_for(options, dataset, todo, structures, checked.splits)
     if options.dry_run:
@@ -86,6 +92,12 @@ def run_locked(options: argparse.Namespace, out: Path, console: Console) -> int:
     if todo.pending:
         schedule_trials(options, Workplace(absolute(uri), out.resolve(), options.weights_dir), plan, console)
     return conclude(console, out, [*prepared.specs, *(result.spec for result in prepared.impossible)])
+
+
+def announce_grid(console: Console, grid: axes.Grid, with_axes: bool) -> None:
+    console.print(f"Grid      {grid.name}{f': {grid.purpose}' if grid.purpose else ''}", markup=False)
+    for line in axes.describe(grid) if with_axes else ():
+        console.print(f"          {line}", markup=False)
 
 
 def find_structures(console: Console, specs: Sequence[TrialSpec]) -> prepare.Structures:

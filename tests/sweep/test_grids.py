@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from galaxytl.blocks import Block, Structure
+from galaxytl.blocks import Block, Structure, structures
 from galaxytl.data import open_dataset
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
-from sweep import grids, prepare
+from sweep import axes, grids, prepare
 from sweep.plan import sort_out
 from sweep.prepare import choose_profile, resolve_weights
 from tests.galaxies import write_hdf5
@@ -17,8 +18,11 @@ from tests.galaxies import write_hdf5
 BASE = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", **grids.PROFILES["laptop"])
 
 
-def expand(num_seeds: int = 1, **overrides: object) -> list[TrialSpec]:
-    return grids.expand("paper", BASE, overrides, num_seeds)
+def expand(
+    num_seeds: int = 1, grid: str = "paper", profile: str = "laptop", **overrides: list[object]
+) -> list[TrialSpec]:
+    changed = axes.overridden(grids.find(grid)[profile], overrides)
+    return list(axes.expand(axes.repeated(changed, num_seeds), BASE.replace(**grids.PROFILES[profile])).specs)
 
 
 def test_the_papers_grid_is_three_backbones_on_and_off() -> None:
@@ -45,19 +49,21 @@ def test_seeds_repeat_every_trial_on_the_same_split() -> None:
     assert len(specs) == 18
     assert {s.seed for s in specs} == {0, 1, 2}
     assert {s.split_seed for s in specs} == {0}
-    assert {s.seed for s in expand(num_seeds=2, seed=10)} == {10, 11}
+    assert {s.seed for s in expand(num_seeds=2, seed=[10])} == {10, 11}
 
 
 def test_overrides_apply_to_all_and_leave_no_repetition() -> None:
-    assert {s.learning_rate for s in expand(learning_rate=1e-4)} == {1e-4}
-    assert len(expand(backbone="VGG16")) == 2
-    random = expand(weights="random")
+    assert {s.learning_rate for s in expand(learning_rate=[1e-4])} == {1e-4}
+    assert len(expand(backbone=["VGG16"])) == 2
+    random = expand(weights=["random"])
+    assert len(random) == 6
     assert not any(s.is_substituted for s in random)
 
 
 def test_unknown_names_get_the_nearest_one() -> None:
-    with pytest.raises(SpecError, match=r"--grid must be one of paper; got 'papper'. Did you mean 'paper'\?"):
-        grids.named("grid", "papper", grids.GRIDS)
+    names = "paper, lr, unfreeze, vgg-collapse, smoke, or a YAML file like my_grid.yaml"
+    with pytest.raises(SpecError, match=f"--grid must be one of {names}; got 'unfreze'. Did you mean 'unfreeze'\\?"):
+        grids.find("unfreze")
 
 
 @pytest.mark.parametrize(
@@ -136,13 +142,105 @@ def test_leaks_are_said_and_grouping_prevents_them_under_an_id_of_its_own(tmp_pa
     path = write_hdf5(tmp_path / "pairs.h5", ra=positions, dec=np.zeros(40))
     dataset = open_dataset(str(path))
     base = prepare.base_spec(dataset, "laptop")
-    torn = prepare.check_splits(dataset, grids.expand("paper", base, {}, 1), lambda *_: None)
+    grid = grids.find("paper")["laptop"]
+    torn = prepare.check_splits(dataset, axes.expand(grid, base).specs, lambda *_: None)
     assert re.search(
         r"galaxies have images on both sides of the train/test split; --group-by-sky prevents it", torn.notes[0]
     )
     assert len(torn.notes) == 1
     assert torn.specs[0].groups_fingerprint == ""
-    grouped = prepare.check_splits(dataset, grids.expand("paper", base, {"group_by_sky": True}, 1), lambda *_: None)
+    by_sky = axes.overridden(grid, {"group_by_sky": [True]})
+    grouped = prepare.check_splits(dataset, axes.expand(by_sky, base).specs, lambda *_: None)
     assert grouped.notes == ()
     assert len(grouped.specs[0].groups_fingerprint) == 64
     assert grouped.specs[0].trial_id != torn.specs[0].trial_id
+
+
+@pytest.mark.parametrize("profile", grids.PROFILES)
+@pytest.mark.parametrize("name", grids.GRIDS)
+def test_every_grid_is_what_its_docstring_says(name: str, profile: str) -> None:
+    grid = grids.find(name)[profile]
+    docstring = grids.GRIDS[name].__doc__ or ""
+    said = re.search(rf"{profile} profile: (\d+) trials a seed, about \d+ (GPU )?(minutes|hours)", docstring)
+    assert said, docstring
+    expanded = axes.expand(grid, BASE.replace(**grids.PROFILES[profile]))
+    assert not expanded.skipped
+    assert int(said[1]) == grid.size == len(expanded.specs) == len({spec.trial_id for spec in expanded.specs})
+    assert f"python -m sweep.run --grid {name}" in docstring
+    assert grid.name == name
+    assert grid.purpose.endswith("?")
+    roles = {axis.role for axes_of_part in grid.parts for axis in axes_of_part}
+    assert "scientific" in roles
+    assert {spec.weights for spec in expanded.specs} == {"imagenet", "random"} or name == "unfreeze"
+    assert not any(spec.is_substituted for spec in expanded.specs)
+
+
+@pytest.mark.parametrize("profile", grids.PROFILES)
+def test_only_the_papers_grid_is_watched_on_the_test_part(profile: str) -> None:
+    held_out = {name: {spec.validation_fraction for spec in expand(grid=name, profile=profile)} for name in grids.GRIDS}
+    assert held_out == {"paper": {0.0}} | {name: {0.1} for name in grids.GRIDS if name != "paper"}
+
+
+def test_learning_rates_are_those_of_every_backbone_start_and_optimizer() -> None:
+    specs = expand(grid="lr", profile="paper")
+    cells = Counter((s.backbone, s.weights, s.unfrozen_blocks, s.optimizer, s.momentum) for s in specs)
+    assert len(cells) == 3 * 2 * 3
+    assert set(cells.values()) == {7}
+    assert {s.momentum for s in specs if s.optimizer == "sgd"} == {0.9}
+    assert {s.momentum for s in specs if s.optimizer != "sgd"} == {0.0}
+
+
+def arms(specs: list[TrialSpec], backbone: str) -> set[tuple[str, int | str]]:
+    return {(spec.weights, spec.unfrozen_blocks) for spec in specs if spec.backbone == backbone}
+
+
+def test_collapse_has_every_arm_for_the_controls_too() -> None:
+    specs = expand(grid="vgg-collapse", profile="paper", num_seeds=2)
+    assert len(specs) == 2 * 288
+    for backbone in grids.BACKBONES:
+        assert arms(specs, backbone) == {("imagenet", 0), ("random", "all"), ("random", 0), ("imagenet", "all")}
+    cells = Counter((s.backbone, s.weights, s.unfrozen_blocks, s.preprocessing, s.seed) for s in specs)
+    assert set(cells.values()) == {3 * 4}
+
+
+def test_collapse_on_a_laptop_trains_few_networks_and_all_heads() -> None:
+    specs = expand(grid="vgg-collapse")
+    assert arms(specs, "VGG16") == {("imagenet", 0), ("random", "all"), ("random", 0)}
+    assert arms(specs, "ResNet50") == {("imagenet", 0), ("random", 0)}
+    scratch = [(s.backbone, s.optimizer, s.learning_rate) for s in specs if s.unfrozen_blocks == "all"]
+    assert len(scratch) == 8
+    assert {("VGG16", "adam", 1e-3), ("VGG16", "adam", 1e-4), ("MobileNet", "adam", 1e-3)} < set(scratch)
+    vgg = [spec for spec in specs if spec.backbone == "VGG16" and spec.unfrozen_blocks == 0]
+    assert len(vgg) == 2 * 3 * 4 * 2
+
+
+@pytest.mark.parametrize("profile", grids.PROFILES)
+def test_choosing_a_backbone_keeps_its_own_depths(profile: str) -> None:
+    specs = expand(grid="unfreeze", profile=profile, backbone=["VGG16"])
+    assert {spec.unfrozen_blocks for spec in specs} == set(grids.DEPTHS[profile]["VGG16"])
+    all_backbones = expand(grid="unfreeze", profile=profile, unfrozen_blocks=[1])
+    assert {spec.backbone for spec in all_backbones} == set(grids.BACKBONES)
+
+
+@pytest.mark.slow
+def test_depths_are_whole_stages() -> None:
+    found = structures({(backbone, 64) for backbone in grids.BACKBONES})
+    for depths in grids.DEPTHS.values():
+        for backbone, cuts in depths.items():
+            structure = found[backbone, 64]
+            inner = [cut for cut in cuts if isinstance(cut, int) and cut > 0]
+            assert all(structure.shape_at(cut) != structure.shape_at(cut - 1) for cut in inner)
+            assert max(inner) < len(structure.blocks)
+    with pytest.raises(AssertionError):
+        assert found["ResNet50", 64].shape_at(2) != found["ResNet50", 64].shape_at(1)  # in the middle of conv5
+
+
+def test_choosing_an_optimizer_keeps_its_momentum() -> None:
+    assert {(s.optimizer, s.momentum) for s in expand(grid="lr", optimizer=["sgd"])} == {("sgd", 0.9)}
+    assert {(s.optimizer, s.momentum) for s in expand(grid="lr", momentum=[0.5])} == {("sgd", 0.5), ("rmsprop", 0.5)}
+
+
+def test_collapse_with_other_learning_rates_is_every_optimizer_at_each() -> None:
+    specs = expand(grid="vgg-collapse", learning_rate=[1e-5, 1e-2])
+    scratch = {(s.optimizer, s.learning_rate) for s in specs if s.unfrozen_blocks == "all" and s.backbone == "VGG16"}
+    assert scratch == {(optimizer, rate) for optimizer in ("adam", "sgd", "rmsprop") for rate in (1e-5, 1e-2)}

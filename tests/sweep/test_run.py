@@ -201,7 +201,13 @@ def test_real_galaxies_with_real_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--grid", "papper"], "--grid must be one of paper; got 'papper'. Did you mean 'paper'?"),
+        (["--grid", "papper"], "like my_grid.yaml; got 'papper'. Did you mean 'paper'?"),
+        (
+            ["--grid", "my_grid.yaml"],
+            "my_grid.yaml: --grid must be a grid's name or a YAML file that can be read; No such",
+        ),
+        (["--set", "dataset=mine"], "got 'dataset', which a sweep finds out"),
+        (["--seeds", "10000"], "a grid of more than 10,000 trials wants --yes; paper has 60,000"),
         (["--profile", "labtop"], "Did you mean 'laptop'?"),
         (["--gird", "paper"], "unknown option '--gird'. Did you mean '--grid'?"),
         (["--set", "learning_rat=1"], "Did you mean 'learning_rate'?"),

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from galaxytl.trial import SpecError, TrialSpec
+from sweep.axes import (
+    Axis,
+    Grid,
+    check_size,
+    describe,
+    expand,
+    fixed,
+    overridden,
+    parse_value,
+    possible,
+    repeated,
+    skip_notes,
+    values_text,
+)
+
+BASE = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a")
+RATES = Axis("learning_rate", (1e-3, 1e-4), "scientific")
+OPTIMIZER = Axis("optimizer", ("adam", {"optimizer": "sgd", "momentum": 0.9}), "nuisance")
+
+
+def make_grid(*axes: Axis) -> Grid:
+    return Grid("mine", "why?", (axes,))
+
+
+def roles(grid: Grid) -> dict[str, str]:
+    return {axis.name: axis.role for axes in grid.parts for axis in axes}
+
+
+def test_a_grid_is_every_combination_and_the_base_for_the_rest() -> None:
+    specs = expand(make_grid(RATES, OPTIMIZER, *fixed(batch_size=8)), BASE).specs
+    assert [(s.learning_rate, s.optimizer, s.momentum) for s in specs] == [
+        (1e-3, "adam", 0.0),
+        (1e-3, "sgd", 0.9),
+        (1e-4, "adam", 0.0),
+        (1e-4, "sgd", 0.9),
+    ]
+    assert {s.batch_size for s in specs} == {8}
+    assert {s.num_epochs for s in specs} == {BASE.num_epochs}
+
+
+def test_what_two_parts_share_is_one_trial() -> None:
+    grid = Grid("mine", "", ((RATES,), (Axis("learning_rate", (1e-4, 1e-5), "scientific"),)))
+    assert grid.size == 4
+    assert [s.learning_rate for s in expand(grid, BASE).specs] == [1e-3, 1e-4, 1e-5]
+
+
+def test_weights_that_are_set_are_the_ones_asked_for() -> None:
+    (spec,) = expand(make_grid(*fixed(weights="random")), BASE).specs
+    assert not spec.is_substituted
+    (spec,) = expand(overridden(make_grid(RATES, *fixed(weights="imagenet")), {"weights": ["random"]}), BASE).specs[:1]
+    assert not spec.is_substituted
+
+
+def test_what_does_not_go_together_is_skipped_and_counted() -> None:
+    momentum = Axis("momentum", (0.0, 0.5, 0.9), "scientific")
+    optimizer = Axis("optimizer", ("adam", "sgd"), "scientific")
+    expanded = expand(make_grid(optimizer, momentum), BASE)
+    assert [(s.optimizer, s.momentum) for s in expanded.specs] == [("adam", 0), ("sgd", 0), ("sgd", 0.5), ("sgd", 0.9)]
+    assert expanded.skipped == {"momentum is a setting of sgd and rmsprop": 2}
+    assert skip_notes(expanded.skipped) == ["2 combinations skipped: momentum is a setting of sgd and rmsprop"]
+    assert skip_notes({"a rule": 1}) == ["1 combination skipped: a rule"]
+    assert skip_notes(expand(make_grid(optimizer), BASE).skipped) == []
+
+
+def test_a_grid_without_a_possible_trial_is_an_error_that_says_why() -> None:
+    with pytest.raises(SpecError, match=r"grid's 2 combinations must be possible: momentum .* momentum=0.9 with adam"):
+        expand(make_grid(RATES, *fixed(momentum=0.9)), BASE)
+
+
+def test_skipping_leaves_other_errors_alone() -> None:
+    def build(_: int) -> TrialSpec:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        possible([1], build)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"learning_rate": [1e-5]}, {("adam", 0.0, 1e-5), ("sgd", 0.9, 1e-5)}),
+        ({"optimizer": ["sgd"]}, {("sgd", 0.9, 1e-3), ("sgd", 0.9, 1e-4)}),
+        ({"optimizer": ["sgd"], "momentum": [0.5]}, {("sgd", 0.5, 1e-3), ("sgd", 0.5, 1e-4)}),
+        ({"optimizer": ["rmsprop"]}, {("rmsprop", m, r) for m in (0.0, 0.9) for r in (1e-3, 1e-4)}),
+        ({"learning_rate": [1e-3, 1e-3]}, {("adam", 0.0, 1e-3), ("sgd", 0.9, 1e-3)}),
+    ],
+)
+def test_overrides_replace_the_values_of_a_field(
+    overrides: dict[str, Sequence[object]], expected: set[tuple[object, ...]]
+) -> None:
+    specs = expand(overridden(make_grid(RATES, OPTIMIZER), overrides), BASE).specs
+    assert {(s.optimizer, s.momentum, s.learning_rate) for s in specs} == expected
+    assert len(specs) == len(expected)
+
+
+def test_roles_follow_what_varies() -> None:
+    grid = make_grid(RATES, OPTIMIZER, *fixed(batch_size=8))
+    assert roles(grid) == {"learning_rate": "scientific", "optimizer": "nuisance", "batch_size": "fixed"}
+    changed = overridden(grid, {"learning_rate": [1e-5], "batch_size": [8, 16], "num_epochs": [1]})
+    varied = {"learning_rate": "fixed", "optimizer": "nuisance", "batch_size": "scientific", "num_epochs": "fixed"}
+    assert roles(changed) == varied
+    assert roles(repeated(grid, 3))["seed"] == "nuisance"
+    assert "seed" not in roles(repeated(grid, 1))
+
+
+@pytest.mark.parametrize(
+    ("own", "num_seeds", "seeds"),
+    [((), 3, {0, 1, 2}), ((5,), 2, {5, 6}), ((0, 1), 2, {0, 1, 2}), ((7, 9), 1, {7, 9})],
+)
+def test_seeds_count_up_from_the_grids_own(own: tuple[int, ...], num_seeds: int, seeds: set[int]) -> None:
+    axes = (Axis("seed", own, "nuisance"),) if own else ()
+    assert {s.seed for s in expand(repeated(make_grid(RATES, *axes), num_seeds), BASE).specs} == seeds
+
+
+def test_a_million_trials_are_refused_at_once_and_allowed_on_request() -> None:
+    axes = [Axis("seed", tuple(range(1000)), "nuisance"), Axis("shuffle_seed", tuple(range(1000)), "nuisance")]
+    grid = make_grid(*axes, *fixed(num_epochs=1))
+    started = time.monotonic()
+    with pytest.raises(SpecError, match=r"mine has 1,000,000 \(seed 1,000 x shuffle_seed 1,000\). Add --yes"):
+        check_size(grid, yes=False)
+    check_size(grid, yes=True)
+    assert time.monotonic() - started < 1
+    check_size(make_grid(Axis("seed", tuple(range(10_000)), "nuisance")), yes=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "role", "message"),
+    [
+        ("learning_rate", (), "scientific", "learning_rate must have at least one value; got none"),
+        ("learning_rate", (1e-3, 1e-4), "fixed", "a fixed field has one value; got 2 for learning_rate"),
+        ("learning_rate", (1e-3, 1e-3), "scientific", "the values of learning_rate must differ; got 0.001 twice"),
+        ("learning_rate", (1e-3,), "vital", "must be one of scientific, nuisance, fixed; got 'vital'"),
+        (
+            "optimizer",
+            ({"momentum": 0.9},),
+            "scientific",
+            r"every value of optimizer must set it; got \(momentum 0.9\)",
+        ),
+        ("start", ({},), "scientific", "every value of start must set it"),
+    ],
+)
+def test_an_axis_that_cannot_be(name: str, values: tuple[object, ...], role: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        Axis(name, values, role)  # type: ignore[arg-type]
+
+
+def test_a_field_on_two_axes() -> None:
+    with pytest.raises(SpecError, match="a field is on one axis; got momentum on 2"):
+        make_grid(OPTIMIZER, Axis("momentum", (0.0, 0.9), "scientific"))
+
+
+def test_description_says_role_name_and_values() -> None:
+    starts = Axis("start", ({"weights": "random", "unfrozen_blocks": 0}, {"weights": "imagenet"}), "scientific")
+    assert values_text(starts) == "(weights random, unfrozen_blocks 0), (weights imagenet)"
+    seeds = values_text(Axis("seed", tuple(range(1000)), "nuisance"))
+    assert seeds.startswith("0, 1, 2,")
+    assert seeds.endswith("18, ..., 999 (1,000 values)")
+    grid = Grid("mine", "", ((RATES, OPTIMIZER), (RATES, *fixed(stratified=True))))
+    assert describe(grid) == [
+        "part 1 of 2: 4 combinations",
+        "  scientific  learning_rate  0.001, 0.0001",
+        "  nuisance    optimizer      adam, sgd (momentum 0.9)",
+        "part 2 of 2: 2 combinations",
+        "  scientific  learning_rate  0.001, 0.0001",
+        "  fixed       stratified     true",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("weights_requested", "random", "got 'weights_requested', which a sweep finds out"),
+        ("backbone", "VGG61", "Did you mean 'VGG16'"),
+        ("learning_rate", "1" + "0" * 400, "learning_rate must be a number that a computer can hold; got one of 401"),
+        ("learning_rate", "1e999", "learning_rate must be greater than 0; got inf"),
+    ],
+)
+def test_a_value_that_cannot_be(name: str, text: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        parse_value(name, text)
