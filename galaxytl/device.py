@@ -67,6 +67,7 @@ def for_keras(batches: Any) -> Any:
     """
     tensorflow = _tensorflow()
     if tensorflow is None:
+        batches.workers = 2  # from two threads on Keras prepares batches, in order, while the device computes
         return batches
     shapes = [tensorflow.TensorSpec((None, *part.shape[1:]), part.dtype) for part in batches[0]]
     reference = weakref.ref(batches)  # TensorFlow keeps every generator until the process ends: not what it reads
