@@ -202,7 +202,13 @@ def _in_order(families: Iterable[Family]) -> list[Family]:
     making room for the next family's removes none that is still needed. The price: where several workers start on one
     family together, one computes the prefix and the others wait for it.
     """
-    return sorted(families, key=lambda family: (-family.costs[0].seconds, -sum(c.seconds for c in family.costs)))
+    return sorted(families, key=lambda family: (-_first_seconds(family), -sum(c.seconds for c in family.costs)))
+
+
+def _first_seconds(family: Family) -> float:
+    """Of the family's longest group, and of the prefixes that it finds missing."""
+    missing = _missing(family.groups[0], family.prefixes)
+    return family.costs[0].seconds + sum(prefix.seconds for prefix in missing)
 
 
 def _estimate(families: Sequence[Family], costs: Costs, workers: int) -> Estimate:

@@ -50,8 +50,9 @@ def local_gpus() -> int:
     return sum(line.startswith("GPU ") for line in listed.splitlines())
 
 
-def base_spec(dataset: Dataset, profile: str) -> TrialSpec:
-    return TrialSpec(dataset=dataset.name, dataset_fingerprint=dataset.fingerprint, **grids.PROFILES[profile])
+def base_spec(dataset: str, fingerprint: str, profile: str) -> TrialSpec:
+    """What a grid's trials have in common before the grid says anything: the dataset and the profile."""
+    return TrialSpec(dataset=dataset, dataset_fingerprint=fingerprint, **grids.PROFILES[profile])
 
 
 @dataclass(frozen=True)

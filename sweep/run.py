@@ -18,6 +18,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -70,11 +71,11 @@ def run_locked(options: argparse.Namespace, out: Path, console: Console) -> int:
     uri = options.data or grids.SIMULATED_DATA[profile]
     grid = axes.repeated(axes.overridden(options.sizes[profile], options.set), options.seeds)
     axes.check_size(grid, options.yes)
-    with TerminalProgress(console) as progress:
+    with asking_keras(grid, profile) as asked, TerminalProgress(console) as progress:
         dataset = open_dataset(uri, on_progress=progress.update)
-        expanded = axes.expand(grid, prepare.base_spec(dataset, profile))
+        expanded = axes.expand(grid, prepare.base_spec(dataset.name, dataset.fingerprint, profile))
         checked = prepare.check_splits(dataset, expanded.specs, progress.update)
-    structures = find_structures(console, checked.specs)
+        structures = asked.result()
     fitting = axes.possible(checked.specs, lambda spec: prepare.check_depths([spec], structures)[0])
     prepared = prepare.resolve_weights(fitting.specs, options.weights_dir)
     rows = read_results(out)
@@ -100,10 +101,12 @@ def announce_grid(console: Console, grid: axes.Grid, with_axes: bool) -> None:
         console.print(f"          {line}", markup=False)
 
 
-def find_structures(console: Console, specs: Sequence[TrialSpec]) -> prepare.Structures:
-    """What the trials' networks are made of; asking Keras takes seconds, once for each network and image size."""
-    with console.status("Reading the graphs of the networks"):
-        return blocks.structures({(spec.backbone, spec.image_size) for spec in specs})
+@contextlib.contextmanager
+def asking_keras(grid: axes.Grid, profile: str) -> Iterator[Future[prepare.Structures]]:
+    """Finds out what the trials' networks are made of while the dataset is opened: it takes seconds, once for each."""
+    with ThreadPoolExecutor(1) as thread:
+        specs = axes.expand(grid, prepare.base_spec("", "", profile)).specs  # no network depends on the dataset
+        yield thread.submit(blocks.structures, {(spec.backbone, spec.image_size) for spec in specs})
 
 
 def plan_for(

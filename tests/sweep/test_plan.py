@@ -4,9 +4,11 @@ import itertools
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
+from galaxytl.blocks import Structure
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep.plan import MIN_HEADS, Limits, make_plan, sort_out
 from sweep.speeds import BUILD_SECONDS, WORKER_START_SECONDS, Speeds
@@ -232,3 +234,14 @@ def test_compiling_counts_once_a_group() -> None:
     costs = toy_plan([toy_spec(unfrozen_blocks="all", seed=seed) for seed in range(2)]).costs
     work = 2 * TRAINED * (7 * MILLION + 100) / 1e8 + 2 * READ * 3072 / 1e9
     assert [cost.seconds for cost in costs] == pytest.approx([BUILD_SECONDS + work])
+
+
+def test_what_must_be_stored_first_counts_in_the_order() -> None:
+    """Of two heads, the one with more frozen layers to compute starts first, until these are stored."""
+    blocks = tuple(replace(block, multiply_adds=10 * block.multiply_adds) for block in TOY.blocks)
+    structures = {("Toy", 32): TOY, ("Heavy", 32): Structure("Heavy", 32, blocks)}
+    specs = [toy_spec(num_epochs=11), toy_spec(backbone="Heavy", num_epochs=10)]
+    for stored, first in ((False, "Heavy"), (True, "Toy")):
+        answer = {True: lambda spec, cut: True, False: lambda spec, cut: False}[stored]
+        plan = make_plan(specs, structures, {specs[0].split_key: SIZES}, workers(1), SLOW, answer)
+        assert plan.groups[0].specs[0].backbone == first
