@@ -67,13 +67,12 @@ def for_keras(batches: Any) -> Any:
     """
     tensorflow = _tensorflow()
     if tensorflow is None:
-        batches.workers = 2  # from two threads on Keras prepares batches, in order, while the device computes
-        return batches
+        return batches  # with two workers, Keras 3.15 puts the first batch of a network's first epoch last
     shapes = [tensorflow.TensorSpec((None, *part.shape[1:]), part.dtype) for part in batches[0]]
     reference = weakref.ref(batches)  # TensorFlow keeps every generator until the process ends: not what it reads
 
     def read() -> Iterator[Any]:
-        known = reference()
+        known: Any = reference()
         yield from (known[i] for i in range(len(known)))
 
     dataset = tensorflow.data.Dataset.from_generator(read, output_signature=tuple(shapes))

@@ -17,11 +17,16 @@ from tests.galaxytl.trials import curves, run, tiny_spec
 
 pytestmark = pytest.mark.slow
 
+MOBILENET: dict[str, Any] = {"backbone": "MobileNet", "preprocessing": "divide_by_255"}
+VGG16: dict[str, Any] = {"backbone": "VGG16", "preprocessing": "backbone"}
+
 
 @pytest.fixture
 def fine(galaxies_file: Path) -> TrialSpec:
-    """VGG16 with its last block unfrozen; whole batches only, of 28 images and of 12."""
-    return tiny_spec(galaxies_file).replace(unfrozen_blocks=1, learning_rate=1e-4, batch_size=4, num_epochs=1)
+    """MobileNet with its last block unfrozen; whole batches only, of 28 images and of 12."""
+    return tiny_spec(galaxies_file).replace(
+        **{**MOBILENET, "unfrozen_blocks": 1, "learning_rate": 1e-4, "batch_size": 4, "num_epochs": 1}
+    )
 
 
 @pytest.fixture
@@ -43,11 +48,11 @@ def assert_equal(found: TrialResult, wanted: TrialResult) -> None:
 
 
 CASES: dict[str, dict[str, Any]] = {
-    "one block, adam": {},
-    "one block, momentum": {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.01},
+    "adam": VGG16,
+    "momentum": {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.01},
     "loss scale": {"precision": "mixed_float16"},
-    "batchnorm": {"backbone": "MobileNet", "preprocessing": "divide_by_255", "unfrozen_blocks": 2},
-    "from scratch": {"backbone": "MobileNet", "preprocessing": "divide_by_255", "unfrozen_blocks": "all"},
+    "two blocks": {"unfrozen_blocks": 2},
+    "from scratch": {"unfrozen_blocks": "all"},
 }
 
 
@@ -110,7 +115,7 @@ def test_later_epochs_and_trials_compile_nothing(
 
 
 def test_later_groups_of_heads_compile_nothing(galaxies_file: Path, train: Callable[[TrialSpec], TrialResult]) -> None:
-    spec = tiny_spec(galaxies_file)
+    spec = tiny_spec(galaxies_file).replace(num_epochs=1)
     train(spec)
     before = dict(heads.traces)
     train(spec.replace(num_epochs=3, seed=1, learning_rate=0.1, shuffle_seed=2))
@@ -119,16 +124,17 @@ def test_later_groups_of_heads_compile_nothing(galaxies_file: Path, train: Calla
     assert dict(heads.traces) != before
 
 
-@pytest.mark.parametrize(("backbone", "depth"), [("VGG16", 0), ("VGG16", 1), ("MobileNet", 0), ("MobileNet", 2)])
+@pytest.mark.parametrize(("network", "depth"), [(VGG16, 0), (VGG16, 1), (MOBILENET, 0), (MOBILENET, 2)])
 def test_a_warm_trial_spends_its_time_in_training(
-    backbone: str, depth: int, fine: TrialSpec, train: Callable[[TrialSpec], TrialResult]
+    network: dict[str, Any], depth: int, fine: TrialSpec, train: Callable[[TrialSpec], TrialResult]
 ) -> None:
-    spec = fine.replace(backbone=backbone, unfrozen_blocks=depth)
+    spec = fine.replace(**network, unfrozen_blocks=depth)
     train(spec)
     warm = [train(spec.replace(learning_rate=rate)).timings for rate in (1e-3, 1e-2, 1e-1)]
     parts = ("train", "features", "evaluate")
     assert min(one["total"] - sum(one.get(part, 0.0) for part in parts) for one in warm) < 0.3
-    assert min(one["evaluate"] for one in warm) < 0.3
+    if depth == 0:  # no network computes the test split's logits
+        assert min(one["evaluate"] for one in warm) < 0.3
 
 
 def resident_megabytes() -> float:
@@ -141,7 +147,7 @@ def resident_megabytes() -> float:
 
 @pytest.mark.parametrize("depth", [0, 1])
 def test_memory_is_flat_over_100_trials(depth: int, fine: TrialSpec, train: Callable[[TrialSpec], TrialResult]) -> None:
-    spec = fine.replace(backbone="MobileNet", unfrozen_blocks=depth, batch_size=28, optimizer="sgd")
+    spec = fine.replace(unfrozen_blocks=depth, batch_size=28, optimizer="sgd")
     measured = {}
     for number in range(1, 101):
         train(spec.replace(learning_rate=1e-6 * number))
