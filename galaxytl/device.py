@@ -1,19 +1,30 @@
-"""The device that Keras computes on. The only file of the project that imports TensorFlow."""
+"""The backend and the device that Keras computes on. The only file of the project that imports TensorFlow or JAX."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+
+
+def backend() -> str:
+    """Keras's backend, "tensorflow" or "jax", by Keras's own rules and without importing it."""
+    if chosen := os.environ.get("KERAS_BACKEND"):
+        return chosen
+    try:
+        settings = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
+        return str(json.loads(settings.read_text())["backend"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "tensorflow"
 
 
 def _tensorflow() -> Any:
     """TensorFlow when it is Keras's backend, else None."""
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
+    if backend() != "tensorflow":
         return None
     import tensorflow
 

@@ -59,7 +59,8 @@ def activations_folder(spec: TrialSpec, digest: str, cut: int) -> Path:
 
     Its name is a hash of all that their values depend on.
     """
-    facts = [FORMAT, blocks.FORMAT, *spec.backbone_key, digest, cut]
+    drawn_by = device.backend() if spec.weights == "random" else ""  # TensorFlow and JAX draw others from one seed
+    facts = [FORMAT, blocks.FORMAT, *spec.backbone_key, drawn_by, digest, cut]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     return cache.cache_dir() / "features" / name
 

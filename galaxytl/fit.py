@@ -62,7 +62,7 @@ class Batches(keras.utils.PyDataset):
 
 
 class _BatchProgress(keras.callbacks.Callback):
-    """Says how far an epoch is, and stops it when the loss is not finite. Once a second: whoever reads the loss waits
+    """Says how far an epoch is, and ends it when the loss is not finite. Once a second: whoever reads the loss waits
     for the device, which should have its next steps by then."""
 
     def __init__(self, epoch: str, num_steps: int, say: Callable[[str], None]) -> None:
@@ -72,13 +72,8 @@ class _BatchProgress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if time.monotonic() - self._said >= 1:
             self._said = time.monotonic()
-            check_finite(float(logs["loss"]), f"{self._epoch}, by step {batch + 1}")
+            self.model.stop_training = self.model.stop_training or not math.isfinite(float(logs["loss"]))
             self._say(f"{self._epoch}, step {batch + 1}/{self._num_steps}")
-
-
-def check_finite(loss: float, where: str) -> None:
-    if not math.isfinite(loss):
-        raise Diverged(f"the loss became {loss} in {where}")
 
 
 def epoch_order(spec: TrialSpec, number: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -121,7 +116,8 @@ def fit(model: Any, spec: TrialSpec, examples: Examples, checkpoint: Path, liste
             device.for_keras(batches), verbose=0, shuffle=False, callbacks=[progress], validation_data=watched
         ).history
         scores = {name: float(values[0]) for name, values in logs.items()}
-        check_finite(scores["loss"], f"epoch {number}/{spec.num_epochs}")
+        if not math.isfinite(scores["loss"]):  # raised here: out of Keras's own loop, on JAX it would lose the weights
+            raise Diverged(f"the loss became {scores['loss']} in epoch {number}/{spec.num_epochs}")
         history.append({"epoch": number, **scores, "seconds": round(time.perf_counter() - started, 3)})
         save_checkpoint(checkpoint, {name: np.asarray(v.value) for name, v in _variables(model).items()}, history)
         listener.epoch(history)

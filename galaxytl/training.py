@@ -114,7 +114,8 @@ def _train_or_fail(group: Group, workplace: Workplace, watcher: Watcher) -> list
     try:
         results = kind(job, clock).results()
     except Exception as error:  # a failure is a row, whatever the libraries raise
-        networks.forget()  # its memory may be what is short, its state what is wrong
+        if not isinstance(error, Diverged):
+            networks.forget()  # its memory may be what is short, its state what is wrong
         halves = _halves(group) if not isinstance(error, DataError | WeightsError) else []
         if halves:  # some trial of the group, or their number, is at fault: the others must not pay
             return [result for half in halves for result in _train_or_fail(half, workplace, watcher)]
@@ -166,7 +167,8 @@ def failure_message(error: Exception, report: Path) -> str:
 @functools.cache
 def environment() -> dict[str, str]:
     """What a result was computed on and with."""
-    found = {"device": device.describe(), "host": platform.node(), "python": platform.python_version()}
+    found = {"device": device.describe(), "keras_backend": device.backend()}
+    found |= {"host": platform.node(), "python": platform.python_version()}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,17 +11,19 @@ import pytest
 from tests.galaxies import write_hdf5
 
 
-@pytest.fixture(scope="session", autouse=True)
-def own_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GALAXYTL_CACHE_DIR", str(folder / "cache"))
-        patch.setenv("KERAS_HOME", str(folder / "keras"))
-        patch.setenv("HOME", str(folder))
-        patch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there: downloads fail at once
-        patch.delenv("GALAXYTL_WEIGHTS_DIR", raising=False)
-        patch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
-        yield
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any test file is imported: some import Keras, which reads its folder then."""
+    home = tempfile.TemporaryDirectory(prefix="galaxytl-tests-")
+    config.add_cleanup(home.cleanup)
+    folder = Path(home.name)
+    os.environ |= {
+        "GALAXYTL_CACHE_DIR": str(folder / "cache"),
+        "KERAS_HOME": str(folder / "keras"),
+        "HOME": str(folder),
+        "https_proxy": "http://127.0.0.1:9",  # nothing listens there: downloads fail at once
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+    }
+    os.environ.pop("GALAXYTL_WEIGHTS_DIR", None)
 
 
 @pytest.fixture(scope="session")

@@ -82,7 +82,9 @@ def test_after_a_diverged_trial_the_next_one_is_as_fresh(
     fine: TrialSpec, train: Callable[[TrialSpec], TrialResult], galaxies_file: Path, tmp_path: Path
 ) -> None:
     fresh = train(fine)
+    kept = networks._kept.trained
     assert run(fine.replace(learning_rate=1e38, num_epochs=2), galaxies_file, tmp_path).status == FAILED
+    assert networks._kept.trained is kept  # a sweep of learning rates has many of these: no compiling for each
     assert_equal(train(fine), fresh)
 
 
