@@ -73,7 +73,8 @@ class _BatchProgress(keras.callbacks.Callback):
         if time.monotonic() - self._said >= 1:
             self._said = time.monotonic()
             self.model.stop_training = self.model.stop_training or not math.isfinite(float(logs["loss"]))
-            self._say(f"{self._epoch}, step {batch + 1}/{self._num_steps}")
+            done = min(batch + 1, self._num_steps)  # of several steps at once, Keras counts what a full call would do
+            self._say(f"{self._epoch}, step {done}/{self._num_steps}")
 
 
 def epoch_order(spec: TrialSpec, number: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
