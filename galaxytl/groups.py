@@ -29,9 +29,8 @@ from galaxytl.training import Clock, Diverged, Job, environment, failed_row
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from galaxytl.weights import WeightsError, find_weights
 
-TRAINED_STEP = (
-    3  # forward passes that a step on trained layers counts as: itself, and the gradients of inputs and weights
-)
+TRAINED_STEP = 3
+"""Forward passes that a step on trained layers counts as: itself, and the gradients of its inputs and its weights."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ class HeadsRun(Run):
     """Heads on what the frozen backbone gives, all in one pass."""
 
     def train(self, images: NDArray[np.uint8], labels: NDArray[np.int64], splits: Splits) -> list[Trained]:
-        rows = splits.all()
+        rows = splits.all() if self.stored else np.arange(len(images))
         inputs = self._head_inputs(images, rows)
         examples = _examples(inputs, labels[rows], _renumber(splits, rows))
         self._pass = math.prod(inputs.shape[1:]) * NUM_CLASSES
@@ -167,8 +166,11 @@ class HeadsRun(Run):
         self.job.watcher.epoch(latest)
 
     def _head_inputs(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Any:
-        """The backbone's output for `rows`: stored, or computed whenever it is read from what is stored before it."""
-        inputs = self.stored_inputs(images, rows) if self.stored else images[rows]
+        """The backbone's output for `rows`: stored, or computed whenever it is read, from what is stored or the images.
+
+        Without anything stored `rows` must be all rows of the dataset: the images are mapped, not copied.
+        """
+        inputs = self.stored_inputs(images, rows) if self.stored else images
         if self.stored and self.stored[-1] == 0:
             return inputs
         structure = self.network().structure
@@ -176,7 +178,7 @@ class HeadsRun(Run):
         return LiveActivations(
             inputs,
             self.network().forward(cut, 0),
-            (len(rows), *structure.shape_at(0)),
+            (len(inputs), *structure.shape_at(0)),
             np.dtype(self.spec.activations_dtype),
             batch_size(self.spec.batch_size, self.spec.image_size),
             lambda count: self.clock.count("train", float(count * structure.multiply_adds(cut, 0))),
