@@ -45,6 +45,9 @@ from galaxytl.trial import SpecError
 
 FORMAT = 1  # of a structure's file and of the definition above: raised when either changes
 
+TRAINED_STEP = 3
+"""Forward passes that a step on trained layers counts as: itself, and the gradients of its inputs and its weights."""
+
 KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")  # what Keras's layers call them
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from galaxytl import device, heads, networks
 from galaxytl.backbones import backbone_named
+from galaxytl.blocks import TRAINED_STEP
 from galaxytl.checkpoints import Epoch, checkpoint_path
 from galaxytl.data import DataError, Dataset, Splits, open_dataset, sky, split_indices
 from galaxytl.data.galaxy10 import NUM_CLASSES
@@ -28,9 +29,6 @@ from galaxytl.metrics import evaluate
 from galaxytl.training import Clock, Diverged, Job, environment, failed_row
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from galaxytl.weights import WeightsError, find_weights
-
-TRAINED_STEP = 3
-"""Forward passes that a step on trained layers counts as: itself, and the gradients of its inputs and its weights."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ Equal to training each head alone: the loss is summed over heads, never averaged
 (no clipping, no loss scale), so a head that becomes NaN leaves the others as they are. Head h reads and writes index h
 of axis 1 of every state array: "weights" (D, H, C), "bias" (1, H, C), "steps" (1, H, 1), and the optimizer's slots.
 
-Why: a step reads the features once for all heads, as one matrix product (B, D) x (D, H * C). On 2 CPU cores 16 heads
-on D = 1,024 features cost as much as 1.3 heads alone, on D = 16,384 as much as 6 (`benchmarks/bench_sweep.py`).
+Why: a step reads the features once for all heads, as one matrix product (B, D) x (D, H * C).
 
 The update rules are Keras's (keras.optimizers.SGD, Adam, RMSprop with their default constants, weight decay decoupled
 as in Loshchilov & Hutter 2019), tested against them. The gradient needs no automatic differentiation: of the

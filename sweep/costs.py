@@ -14,14 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from galaxytl.blocks import Structure
+from galaxytl.blocks import TRAINED_STEP, Structure
 from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.trial import TrialSpec
 from sweep.cuts import BYTES_PER_SECOND, Chain
 from sweep.speeds import Speeds
 
-TRAINED: Final = 3
-"""Forward passes that a trained step counts."""
 FLOAT_BYTES: Final = 4
 SCRATCH: Final = 2
 """Of the weights and slots of a head, again as much for the gradient and for what an update computes in between."""
@@ -131,7 +129,7 @@ class Costs:
         """Of a group after its freeze point: unfrozen blocks and head of each trial."""
         sizes, network = self.sizes(specs[0]), self._network(specs[0])
         epochs = sum(spec.num_epochs for spec in specs)
-        forwards = epochs * (TRAINED * sizes.train + sizes.watched) + len(specs) * sizes.test
+        forwards = epochs * (TRAINED_STEP * sizes.train + sizes.watched) + len(specs) * sizes.test
         return forwards * (network.depths[0] - network.depths[self.freeze_point(specs[0])] + network.head)
 
     def unshared_multiply_adds(self, specs: Sequence[TrialSpec]) -> int:

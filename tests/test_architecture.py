@@ -15,6 +15,8 @@ PACKAGES = ("galaxytl", "sweep", "analysis")
 ONLY_IN = {  # a package -> the files that may import it
     "ray": {"sweep/schedule.py", "sweep/cluster.py"},
     "tensorflow": {"galaxytl/device.py"},
+    "jax": {"galaxytl/device.py"},
+    "yaml": {"sweep/grid_file.py"},
     "galsim": {"galaxytl/data/"},
     "keras": {"galaxytl/"},
     "sweep": {"sweep/"},

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -140,20 +139,6 @@ while True:
     whole = open_dataset(str(galaxies_file), tmp_path / "other").resized(96).images
     assert np.array_equal(dataset.resized(96).images, whole)
     assert not list(tmp_path.glob("images/.*.building-*"))
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"no tmpfs may be mounted here: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def test_full_disk_is_an_error_and_leaves_nothing(galaxies_file: Path, small_disk: Path) -> None:

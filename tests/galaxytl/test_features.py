@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -289,20 +289,6 @@ def test_the_least_recently_used_activations_make_room(own_cache: Path, monkeypa
     stored(BASE, (0,))
     found = {entry.name for entry in cache.entries(own_cache)}
     assert found == {"new", folder_of(BASE, ROWS, 0).name}
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"no tmpfs may be mounted here: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def test_full_disk_is_an_error_and_leaves_nothing(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,30 +17,14 @@ from galaxytl.training import Group, Watcher, Workplace, train
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from galaxytl.weights import find_weights
 from tests.galaxies import real_sample, real_weights
+from tests.galaxytl.trials import Stopped, tiny_spec
 
 pytestmark = pytest.mark.slow
 
 
-class Stopped(BaseException):
-    """Stands for a process that dies: no handler of `Exception` sees it."""
-
-
 @pytest.fixture(scope="module")
 def spec(galaxies_file: Path) -> TrialSpec:
-    """A frozen VGG16 with random weights: tenths of a second an epoch."""
-    dataset = open_dataset(str(galaxies_file))
-    return TrialSpec(
-        dataset=dataset.name,
-        dataset_fingerprint=dataset.fingerprint,
-        backbone="VGG16",
-        weights="random",
-        weights_requested="random",
-        preprocessing="backbone",
-        image_size=32,
-        num_epochs=4,
-        batch_size=8,
-        stratified=True,
-    )
+    return tiny_spec(galaxies_file).replace(num_epochs=4)
 
 
 def group_of(*specs: TrialSpec) -> Group:
