@@ -1,4 +1,4 @@
-"""The networks: name -> constructor, preprocessing, published weights; and the paper's head.
+"""The networks: name -> constructor, preprocessing, published weights; and the head.
 
     backbone, head = build_backbone(spec, weights_path), build_head(spec, shape)     # galaxytl.networks joins them
 
@@ -7,55 +7,34 @@ Keras is imported when a model is built, not before: the sweep's driver reads th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from galaxytl.data.galaxy10 import NUM_CLASSES
+from galaxytl.keras_networks import BACKBONES, Backbone, backbones_that_fit
 from galaxytl.trial import SpecError, TrialSpec, did_you_mean, seed_for
 
-_KERAS_STORE = "https://storage.googleapis.com/tensorflow/keras-applications"
+__all__ = [
+    "BACKBONES",
+    "HIDDEN",
+    "OUTPUT",
+    "Backbone",
+    "backbone_named",
+    "backbones_that_fit",
+    "build_backbone",
+    "build_head",
+    "head_initializer",
+    "head_layers",
+    "preprocess",
+]
 
-
-@dataclass(frozen=True)
-class Backbone:
-    """A network of `keras.applications`, without its ImageNet classifier."""
-
-    name: str
-    module: str
-    """Of keras.applications: holds the constructor and `preprocess_input`."""
-    num_parameters: int
-    """Weights in all, BatchNorm statistics included; a weights file must hold as many."""
-    weights_file: str
-    weights_url: str
-
-
-BACKBONES = {
-    backbone.name: backbone
-    for backbone in (
-        Backbone(
-            "MobileNet",
-            "mobilenet",
-            3_228_864,
-            "mobilenet_1_0_224_tf_no_top.h5",
-            f"{_KERAS_STORE}/mobilenet/mobilenet_1_0_224_tf_no_top.h5",
-        ),
-        Backbone(
-            "ResNet50",
-            "resnet",
-            23_587_712,
-            "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-            f"{_KERAS_STORE}/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        ),
-        Backbone(
-            "VGG16",
-            "vgg16",
-            14_714_688,
-            "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-            f"{_KERAS_STORE}/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        ),
-    )
-}
+HIDDEN, OUTPUT = "hidden", "output"
+"""Names of the head's dense layers."""
+IMAGENET_DEVIATIONS = (0.229, 0.224, 0.225)
+"""Of red, green and blue in [0, 1]: `IMAGENET_STDDEV_RGB` of Keras's efficientnet.py."""
 
 
 def backbone_named(name: str) -> Backbone:
@@ -77,7 +56,25 @@ def build_backbone(spec: TrialSpec, weights_path: Path | None) -> Any:
     keras.utils.set_random_seed(seed_for(spec, "init"))
     constructor = getattr(keras.applications, backbone.name)
     shape = (spec.image_size, spec.image_size, 3)
-    return constructor(include_top=False, input_shape=shape, weights=str(weights_path) if weights_path else None)
+    model = constructor(include_top=False, input_shape=shape, weights=str(weights_path) if weights_path else None)
+    if weights_path and backbone.module == "efficientnet":
+        _divide_by_deviations(model)
+    return model
+
+
+def _divide_by_deviations(model: Any) -> None:
+    """Have an EfficientNet with its published weights normalise images as it was trained to.
+
+    The variances in its file are standard deviations (https://github.com/tensorflow/tensorflow/issues/49930). Keras
+    makes up for it with one more Rescaling, by 1 / sqrt(deviation), but only for `weights="imagenet"`: not for the path
+    of the same file (Keras 3.15.1, efficientnet.py). Variances times deviations are the same.
+    """
+    import keras
+
+    normalization = next(layer for layer in model.layers if isinstance(layer, keras.layers.Normalization))
+    mean, variance, count = normalization.get_weights()
+    normalization.set_weights([mean, variance * np.asarray(IMAGENET_DEVIATIONS, variance.dtype), count])
+    normalization.finalize_state()
 
 
 def preprocess(pixels: Any, spec: TrialSpec) -> Any:
@@ -91,20 +88,38 @@ def preprocess(pixels: Any, spec: TrialSpec) -> Any:
     return module.preprocess_input(pixels)
 
 
-def build_head(spec: TrialSpec, feature_shape: tuple[int, ...]) -> Any:
-    """The paper's head on features of `feature_shape`: Flatten, Dense(10). Gives logits (B, 10).
+def head_layers(spec: TrialSpec, num_features: int) -> list[tuple[int, int]]:
+    """(inputs, outputs) of each dense layer of the head, the last of which gives the logits."""
+    if spec.head_units:
+        return [(num_features, spec.head_units), (spec.head_units, NUM_CLASSES)]
+    return [(num_features, NUM_CLASSES)]
 
-    The paper's softmax sits in the loss: cross-entropy from logits is the same function without its overflow.
+
+def build_head(spec: TrialSpec, feature_shape: tuple[int, ...]) -> Any:
+    """The head on features of `feature_shape`. Gives logits (B, 10), computed in float32.
+
+    The paper's is Flatten, Dense(10). With `head_units` a hidden layer comes before it: Dense, ReLU, Dropout. The
+    paper's softmax sits in the loss: cross-entropy from logits is the same function without its overflow.
     """
     import keras
 
-    dense = keras.layers.Dense(NUM_CLASSES, kernel_initializer=head_initializer(spec), dtype="float32")
-    flatten = keras.layers.Flatten(dtype="float32")
-    return keras.Sequential([keras.Input(feature_shape, dtype="float32"), flatten, dense], name="head")
+    def dense(units: int, name: str, activation: str | None = None) -> Any:
+        kernel = head_initializer(spec, name)
+        return keras.layers.Dense(units, activation, kernel_initializer=kernel, name=name, dtype="float32")
+
+    layers = [keras.Input(feature_shape, dtype="float32"), keras.layers.Flatten(dtype="float32")]
+    if spec.head_units:
+        layers.append(dense(spec.head_units, HIDDEN, "relu"))
+    if spec.head_dropout:
+        layers.append(keras.layers.Dropout(spec.head_dropout, seed=seed_for(spec, "dropout"), dtype="float32"))
+    return keras.Sequential([*layers, dense(NUM_CLASSES, OUTPUT)], name="head")
 
 
-def head_initializer(spec: TrialSpec) -> Any:
-    """Keras's default for Dense kernels (Glorot & Bengio 2010, uniform), with the spec's seed."""
+def head_initializer(spec: TrialSpec, layer: str) -> Any:
+    """Keras's default for Dense kernels (Glorot & Bengio 2010, uniform), with a seed of the spec for each layer."""
     import keras
 
-    return keras.initializers.GlorotUniform(seed=seed_for(spec, "init"))
+    seed = seed_for(spec, "init")
+    if layer == HIDDEN:  # of one seed, both kernels would be made of the same random numbers
+        seed = int.from_bytes(hashlib.sha256(f"hidden/{seed}".encode()).digest()[:4], "big")
+    return keras.initializers.GlorotUniform(seed=seed)

@@ -91,7 +91,7 @@ def _fingerprint(path: Path, backbone: Backbone, *_state: int) -> str:
 
     try:
         with h5py.File(path, "r", locking=False) as file:
-            file.visititems(visit)
+            _saved_weights(file).visititems(visit)
     except (OSError, RuntimeError) as error:
         raise WeightsError(f"{path} cannot be read as HDF5, perhaps truncated: {error}. Fetch it again.") from error
     if count != backbone.num_parameters:
@@ -102,13 +102,23 @@ def _fingerprint(path: Path, backbone: Backbone, *_state: int) -> str:
     return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 
 
+def _saved_weights(file: Any) -> Any:
+    """The part of an open HDF5 file that Keras's `load_weights` reads: not the optimizer's state beside a model's."""
+    return file["model_weights"] if "layer_names" not in file.attrs and "model_weights" in file else file
+
+
 def _download(backbone: Backbone) -> bool:
-    """Let Keras download and verify its file, in a process of its own so that the driver stays without Keras."""
+    """Let Keras download and verify its file, in a process of its own so that the driver stays without Keras.
+
+    It builds the network to do so, at 224 pixels: of MobileNet's files that is the one we want, and NASNet's does not
+    fit a network of no fixed size (`galaxytl.keras_networks`).
+    """
     try:
         request = urllib.request.Request(backbone.weights_url, method="HEAD")
         urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
     except OSError:
         return False
     print(f"Downloading {backbone.weights_url}", flush=True)
-    code = f"import keras; keras.applications.{backbone.name}(include_top=False, weights='imagenet')"
+    arguments = "include_top=False, input_shape=(224, 224, 3), weights='imagenet'"
+    code = f"import keras; keras.applications.{backbone.name}({arguments})"
     return subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0

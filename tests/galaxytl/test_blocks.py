@@ -282,4 +282,4 @@ def test_a_size_that_keras_refuses_is_reported_and_the_others_are_kept(tmp_path:
 
 def test_an_unknown_backbone_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="Did you mean 'VGG16'"):
-        structures([("VGG17", 32)], tmp_path)
+        structures([("VGG166", 32)], tmp_path)
