@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from galaxytl.trial import TrialSpec
 
 Epoch = dict[str, float]
-"""epoch (from 1), loss, accuracy, val_loss, val_accuracy, seconds."""
+"""epoch (from 1), loss, accuracy, val_loss, val_accuracy, val_top_share, seconds."""
 
 
 def checkpoint_path(out: Path, spec: TrialSpec) -> Path:

@@ -70,7 +70,8 @@ def use_xla() -> bool | str:
 
 
 def for_keras(batches: Any) -> Any:
-    """What `fit`, `evaluate` and `predict` are given for a sequence of batches (inputs (B, ...), labels (B,)).
+    """What `fit`, `evaluate` and `predict` are given for a sequence of batches: inputs (B, ...), labels (B,) and, where
+    examples count differently, what each counts (B,).
 
     TensorFlow gets a tf.data pipeline of its own making, with autotuning off: Keras's has it on, and then the end of
     every epoch waits for the tuner's next wake-up, at 5.1, 10.2, 20.5 ... s after the epoch's start, however short the

@@ -168,8 +168,8 @@ def _manifest(spec: TrialSpec, cut: int, shape: tuple[int, ...]) -> dict[str, An
 class LiveActivations:
     """Activations that are not stored: `live[rows]` computes them from what is. Has an array's `shape` and `dtype`."""
 
-    inputs: NDArray[Any]
-    """At the stored cut, or images."""
+    inputs: Any
+    """At the stored cut, or images: an array, or what gives rows of one by `inputs[rows]`."""
     forward: Callable[[Any], Any]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]

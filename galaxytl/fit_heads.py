@@ -1,14 +1,14 @@
 """The epoch loop of heads on frozen features: all heads that are at the same epoch train in one pass.
 
-A head that diverged leaves the group, one that has fewer epochs ends earlier, and one that goes on from a checkpoint
-joins when the others have caught up: the result of each is what it would be alone.
+A head that diverged or is stopped leaves the group, one that has fewer epochs ends earlier, and one that goes on from
+a checkpoint joins when the others have caught up: the result of each is what it would be alone.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from galaxytl import heads
 from galaxytl.checkpoints import Epoch, checkpoint_path, load_checkpoint, save_checkpoint
 from galaxytl.fit import Examples, epoch_order
+from galaxytl.head_updates import State
 from galaxytl.trial import TrialSpec
 
 WATCHED_BATCH = 256  # rows that are scored at once: no result depends on it
@@ -30,26 +31,32 @@ class Head:
     """One trial on its way: its state, on the host while it does not train, and the history of its epochs."""
 
     spec: TrialSpec
-    state: heads.State
+    state: State
     history: list[Epoch] = field(default_factory=list)
     diverged: str = ""
+    pruned: str | None = None
+    """Why it was ended before its last epoch."""
 
     @property
     def is_done(self) -> bool:
-        return bool(self.diverged) or len(self.history) >= self.spec.num_epochs
+        return bool(self.diverged) or self.pruned is not None or len(self.history) >= self.spec.num_epochs
 
 
 @dataclass(frozen=True)
 class HeadsListener:
-    """What the loop tells: `phase(text)` for all heads, `epoch({trial_id: its last epoch})`."""
+    """What the loop tells: `phase(text)` for all heads, `epoch({trial_id: its last epoch})`. What it asks before each
+    further epoch: `ended({trial_id: its history})`, which of these trials are to end there, and why."""
 
     phase: Callable[[str], None]
     epoch: Callable[[dict[str, Epoch]], None]
+    ended: Callable[[Mapping[str, list[Epoch]]], Mapping[str, str]] = lambda histories: {}
 
 
 def fit_heads(specs: Sequence[TrialSpec], examples: Examples, out: Path, listener: HeadsListener) -> list[Head]:
-    """Train a head for each spec to its spec.num_epochs, from its checkpoint in `out` where there is one."""
+    """Train a head for each spec to its spec.num_epochs, or to where the listener ends it, from its checkpoint in `out`
+    where there is one."""
     group = [_begin(spec, examples, out) for spec in specs]
+    _end(group, listener)
     while waiting := [head for head in group if not head.is_done]:
         behind = min(len(head.history) for head in waiting)
         _run_together([head for head in waiting if len(head.history) == behind], group, examples, out, listener)
@@ -62,12 +69,19 @@ def _begin(spec: TrialSpec, examples: Examples, out: Path) -> Head:
     return Head(spec, kept or state, history)
 
 
+def _end(group: Sequence[Head], listener: HeadsListener) -> None:
+    """Ask which heads, of those with epochs to go, end here."""
+    going = {head.spec.trial_id: head for head in group if not head.is_done}
+    for trial_id, reason in listener.ended({trial_id: head.history for trial_id, head in going.items()}).items():
+        going[trial_id].pruned = reason
+
+
 def _run_together(
     active: list[Head], group: Sequence[Head], examples: Examples, out: Path, listener: HeadsListener
 ) -> None:
     """Train `active`, all at one epoch, until one of them is done or meets a head that waits further on."""
     state = heads.join([head.state for head in active])
-    scalars = heads.settings([head.spec for head in active])
+    scalars = heads.settings([head.spec for head in active], examples.labels[examples.train])
     others = {len(head.history) for head in group if head not in active}
     with _Writer(out) as writer:
         while True:
@@ -77,6 +91,7 @@ def _run_together(
                 head.state = heads.take(on_host, i)
             writer.save([head for head in active if not head.is_done])
             listener.epoch({head.spec.trial_id: head.history[-1] for head in active if not head.diverged})
+            _end(group, listener)
             if any(head.is_done for head in active) or len(active[0].history) in others:
                 break
 
@@ -101,25 +116,25 @@ class _Writer:
         self._writing = self._thread.submit(_save_all, now)
 
 
-def _save_all(checkpoints: Sequence[tuple[Path, heads.State, list[Epoch]]]) -> None:
+def _save_all(checkpoints: Sequence[tuple[Path, State, list[Epoch]]]) -> None:
     for checkpoint in checkpoints:
         save_checkpoint(*checkpoint)
 
 
 def _run_epoch(
     active: Sequence[Head],
-    state: heads.State,
-    scalars: dict[str, NDArray[np.float32]],
+    state: State,
+    scalars: dict[str, NDArray[Any]],
     examples: Examples,
     listener: HeadsListener,
-) -> heads.State:
+) -> State:
     """One pass over the training rows and one over the watched ones; appends to each head's history."""
     started = time.perf_counter()
     spec, number = active[0].spec, len(active[0].history) + 1
     order = epoch_order(spec, number, examples.train)
     name = f"epoch {number}/{max(head.spec.num_epochs for head in active)}"
     trained, done = _Means(len(order)), 0
-    for chunk in heads.chunks(examples, order, spec.batch_size):
+    for chunk in heads.chunks(examples.in_epoch(number), order, spec.batch_size):
         state, sums = heads.train_steps(spec.optimizer, scalars, state, chunk)
         trained.add(sums)
         done += chunk.num_steps
@@ -139,7 +154,8 @@ def _run_epoch(
 
 
 class _Means:
-    """Each head's mean loss and accuracy over `count` examples, from the sums of chunks."""
+    """Each head's mean loss, accuracy and, where predictions are counted, the share of the most predicted class, over
+    `count` examples, from the sums of chunks."""
 
     def __init__(self, count: int) -> None:
         self._count, self._sums = count, list[dict[str, Any]]()
@@ -149,7 +165,8 @@ class _Means:
 
     def means(self) -> dict[str, NDArray[np.float64]]:
         """(H,) each."""
-        keys = {"loss": "loss", "accuracy": "correct"}
-        return {
-            k: np.sum([np.asarray(s[v], np.float64) for s in self._sums], axis=0) / self._count for k, v in keys.items()
-        }
+        total = {k: np.sum([np.asarray(s[k], np.float64) for s in self._sums], axis=0) for k in self._sums[0]}
+        found = {"loss": total["loss"], "accuracy": total["correct"]}
+        if "predicted" in total:
+            found["top_share"] = total["predicted"].max(axis=1)
+        return {name: sums / self._count for name, sums in found.items()}

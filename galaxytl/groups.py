@@ -9,34 +9,35 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl import device, heads, networks
-from galaxytl.backbones import backbone_named
+from galaxytl import collapse, device, heads, networks
+from galaxytl.augmentation import turned
+from galaxytl.backbones import backbone_named, head_layers
 from galaxytl.blocks import TRAINED_STEP
 from galaxytl.checkpoints import Epoch, checkpoint_path
 from galaxytl.data import DataError, Dataset, Splits, open_dataset, sky, split_indices
-from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.features import LiveActivations, Source, batch_size, stored_activations
-from galaxytl.fit import Batches, Examples, Listener, fit
-from galaxytl.fit_heads import WATCHED_BATCH, HeadsListener, fit_heads
+from galaxytl.fit import Batches, Examples, Listener, class_weights, fit
+from galaxytl.fit_heads import WATCHED_BATCH, Head, HeadsListener, fit_heads
 from galaxytl.metrics import evaluate
-from galaxytl.training import Clock, Diverged, Job, environment, failed_row
-from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
+from galaxytl.training import Clock, Diverged, Job, Pruned, environment, failed_row
+from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from galaxytl.weights import WeightsError, find_weights
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What training gave: logits (n, C) of the test split, or why there are none."""
+    """What training gave: logits (n, C) of the part that the spec is scored on, or why there are none."""
 
     spec: TrialSpec
-    logits: NDArray[np.float32] | Diverged
+    logits: NDArray[np.float32] | Diverged | Pruned
     num_head: int
     """Weights of the head, and of all that was trained."""
     num_trained: int
@@ -49,9 +50,14 @@ class Run(ABC):
         self.specs, self.stored, self.workplace = job.group.specs, job.group.stored, job.workplace
         self.spec = self.specs[0]
         self.job, self.clock = job, clock
+        if self.spec.augmentation and self.stored:
+            raise ValueError(
+                "a trial with augmentation reads images, each time others, and nothing stored: "
+                f"stored must be (); got {self.stored}"
+            )
 
     def results(self) -> list[TrialResult]:
-        """Train all specs; one result each, COMPLETE or diverged."""
+        """Train all specs; one result each: COMPLETE, PRUNED or diverged."""
         dataset, splits = self._open()
         with self.clock.part("data"):
             images = dataset.resized(self.spec.image_size, self._say_progress).images
@@ -105,23 +111,26 @@ class Run(ABC):
     def _result(self, trained: Trained, dataset: Dataset, splits: Splits) -> TrialResult:
         if isinstance(trained.logits, Diverged):
             return failed_row(trained.spec, trained.logits, self.job)
-        probabilities = softmax(trained.logits)
-        metrics, confusion = evaluate(dataset.labels[splits.test], probabilities)
+        row = self._row(trained, dataset, splits)
+        if isinstance(trained.logits, Pruned):
+            return replace(row, status=PRUNED, message=str(trained.logits))
+        rows, probabilities = _scored(splits, trained.spec), softmax(trained.logits)
+        metrics, confusion = evaluate(dataset.labels[rows], probabilities)
+        stored = store_probabilities(self.workplace.out, trained.spec, rows, dataset.labels, probabilities)
+        return replace(row, metrics=metrics, confusion=confusion, probabilities=stored)
+
+    def _row(self, trained: Trained, dataset: Dataset, splits: Splits) -> TrialResult:
+        """The row of a trial, without its scores."""
         total = backbone_named(trained.spec.backbone).num_parameters + trained.num_head
         return TrialResult(
             spec=trained.spec,
             status=COMPLETE,
             history=tuple(self.job.histories[trained.spec.trial_id]),
             curves_on="validation" if self.spec.validation_fraction else "test",
-            metrics=metrics,
-            confusion=confusion,
             class_names=dataset.class_names,
             num_images=splits.sizes(),
             num_parameters={"total": total, "trainable": trained.num_trained},
             environment=environment(),
-            probabilities=store_probabilities(
-                self.workplace.out, trained.spec, splits.test, dataset.labels, probabilities
-            ),
             started=self.job.started,
         )
 
@@ -141,21 +150,32 @@ class HeadsRun(Run):
     def train(self, images: NDArray[np.uint8], labels: NDArray[np.int64], splits: Splits) -> list[Trained]:
         rows = splits.all() if self.stored else np.arange(len(images))
         inputs = self._head_inputs(images, rows)
-        examples = _examples(inputs, labels[rows], _renumber(splits, rows))
-        self._pass = math.prod(inputs.shape[1:]) * NUM_CLASSES
+        examples = _examples(self.spec, inputs, labels[rows], _renumber(splits, rows))
+        if self.spec.augmentation:
+            examples = replace(examples, turned=lambda n: replace(inputs, inputs=turned(images, self.spec, n)))
+        self._pass, num = _head_size(self.spec, math.prod(inputs.shape[1:]))
         self._epoch = self._pass * (TRAINED_STEP * len(examples.train) + len(examples.watched))
         self.say("first step (tracing the heads)")
         with self.clock.part("train"):
-            group = fit_heads(self.specs, examples, self.workplace.out, HeadsListener(self.say, self._on_epoch))
+            listener = HeadsListener(self.say, self._on_epoch, Ends(self.job, examples))
+            group = fit_heads(self.specs, examples, self.workplace.out, listener)
         self.job.histories.update({head.spec.trial_id: head.history for head in group})
         with self.clock.part("evaluate"):
-            self.say("evaluating on the test split")
-            healthy = [head for head in group if not head.diverged]
-            self.clock.count("evaluate", self._pass * len(examples.test) * len(healthy))
-            logits = iter(heads.logits([head.state for head in healthy], examples, examples.test, WATCHED_BATCH))
-        num = self._pass + NUM_CLASSES
-        outcomes = [Diverged(head.diverged) if head.diverged else next(logits) for head in group]
-        return [Trained(head.spec, outcome, num, num) for head, outcome in zip(group, outcomes, strict=True)]
+            self.say(f"evaluating on the {self.spec.scored_on} split")
+            return [Trained(head.spec, outcome, num, num) for head, outcome in self._outcomes(group, examples)]
+
+    def _outcomes(
+        self, group: list[Head], examples: Examples
+    ) -> Iterator[tuple[Head, NDArray[np.float32] | Diverged | Pruned]]:
+        """Each head with its logits, or why it has none."""
+        whole = [head for head in group if not head.diverged and head.pruned is None]
+        self.clock.count("evaluate", self._pass * len(examples.scored) * len(whole))
+        logits = iter(heads.logits([head.state for head in whole], examples, examples.scored, WATCHED_BATCH))
+        for head in group:
+            if head.diverged:
+                yield head, Diverged(head.diverged)
+            else:
+                yield head, next(logits) if head.pruned is None else Pruned(head.pruned)
 
     def _on_epoch(self, latest: dict[str, Epoch]) -> None:
         for trial_id, epoch in latest.items():
@@ -189,43 +209,87 @@ class NetworkRun(Run):
     def train(self, images: NDArray[np.uint8], labels: NDArray[np.int64], splits: Splits) -> list[Trained]:
         rows = splits.all() if self.stored else np.arange(len(images))
         inputs = self.stored_inputs(images, rows) if self.stored else images
-        examples = _examples(inputs, labels[rows], _renumber(splits, rows))
+        examples = _examples(self.spec, inputs, labels[rows], _renumber(splits, rows))
+        if self.spec.augmentation:
+            examples = replace(examples, turned=lambda n: turned(images, self.spec, n))
         self.say("building the network")
         with self.clock.part("build"):
             model, network = networks.trained(self.spec, self.stored[-1] if self.stored else None, self.weights_path)
-        width = math.prod(network.structure.shape_at(0))
-        self._pass, step = self._cost(network, width)
+        head_pass, num_head = _head_size(self.spec, math.prod(network.structure.shape_at(0)))
+        self._pass, step = self._cost(network, head_pass)
         self._epoch = step * len(examples.train) + self._pass * len(examples.watched)
+        num_trained = sum(math.prod(v.shape) for v in model.trainable_weights)
+        return [Trained(self.spec, self._fit(model, examples), num_head, num_trained)]
+
+    def _fit(self, model: Any, examples: Examples) -> NDArray[np.float32] | Pruned:
+        """Train; logits of the examples to score, or why the training ended before."""
         self.say("first step (tracing the network)")
-        with self.clock.part("train"):
-            path = checkpoint_path(self.workplace.out, self.spec)
-            history = fit(model, self.spec, examples, path, Listener(self.say, self._on_epoch))
+        self._ends = Ends(self.job, examples)
+        path = checkpoint_path(self.workplace.out, self.spec)
+        try:
+            with self.clock.part("train"):
+                history = fit(model, self.spec, examples, path, Listener(self.say, self._on_epoch, self._ended))
+        except Pruned as end:
+            return end.with_traceback(None)  # which would keep alive what the training read
         self.job.histories[self.spec.trial_id] = history
         with self.clock.part("evaluate"):
-            self.say("evaluating on the test split")
-            logits = predict(model, examples, self.spec.batch_size)
-            self.clock.count("evaluate", self._pass * len(examples.test))
-        num_trained = sum(math.prod(v.shape) for v in model.trainable_weights)
-        return [Trained(self.spec, logits, (width + 1) * NUM_CLASSES, num_trained)]
+            self.say(f"evaluating on the {self.spec.scored_on} split")
+            self.clock.count("evaluate", self._pass * len(examples.scored))
+            return predict(model, examples, self.spec.batch_size)
 
     def _on_epoch(self, history: list[Epoch]) -> None:
         self.job.histories[self.spec.trial_id] = list(history)
         self.clock.count("train", self._epoch)
         self.job.watcher.epoch({self.spec.trial_id: history[-1]})
 
-    def _cost(self, network: networks.Network, width: int) -> tuple[float, float]:
+    def _ended(self, history: list[Epoch]) -> str | None:
+        self.job.histories[self.spec.trial_id] = list(history)  # those of a checkpoint no epoch told of
+        return self._ends({self.spec.trial_id: history}).get(self.spec.trial_id)
+
+    def _cost(self, network: networks.Network, head_pass: int) -> tuple[float, float]:
         """Multiply-adds an image of a forward pass, and of a training step, from what is stored."""
         structure = network.structure
         start = self.stored[-1] if self.stored else len(structure.blocks)
         freeze = networks.frozen_until(self.spec, len(structure.blocks))
         frozen = structure.multiply_adds(start, freeze)
-        trained = structure.multiply_adds(freeze, 0) + width * NUM_CLASSES
+        trained = structure.multiply_adds(freeze, 0) + head_pass
         return float(frozen + trained), float(frozen + TRAINED_STEP * trained)
 
 
-def _examples(inputs: Any, labels: NDArray[np.int64], splits: Splits) -> Examples:
+class Ends:
+    """Which trials end before their last epoch: those that the watcher stops, and collapsed ones."""
+
+    def __init__(self, job: Job, examples: Examples) -> None:
+        self._stopped, self._patience = job.watcher.stopped, job.group.stop_collapsed
+        labels, watched = examples.labels[examples.train], examples.labels[examples.watched]
+        self._ignoring = {
+            spec.trial_id: collapse.loss_of_ignoring(labels, watched, class_weights(spec, labels))
+            for spec in job.group.specs
+        }
+
+    def __call__(self, histories: Mapping[str, list[Epoch]]) -> dict[str, str]:
+        """{trial_id: reason} of the trials, of those with these histories, that end here."""
+        found = {trial_id: reason for trial_id, reason in self._stopped().items() if trial_id in histories}
+        for trial_id, history in histories.items():
+            if reason := collapse.why_collapsed(history, self._ignoring[trial_id], self._patience):
+                found[trial_id] = reason
+        return found
+
+
+def _examples(spec: TrialSpec, inputs: Any, labels: NDArray[np.int64], splits: Splits) -> Examples:
     watched = splits.validation if len(splits.validation) else splits.test
-    return Examples(inputs, labels, splits.train, watched, splits.test)
+    return Examples(inputs, labels, splits.train, watched, _scored(splits, spec))
+
+
+def _scored(splits: Splits, spec: TrialSpec) -> NDArray[np.int64]:
+    """The rows that the spec's trial is scored on."""
+    return splits.validation if spec.scored_on == "validation" else splits.test
+
+
+def _head_size(spec: TrialSpec, num_features: int) -> tuple[int, int]:
+    """Multiply-adds of a forward pass of the spec's head, and how many weights it has."""
+    layers = head_layers(spec, num_features)
+    return sum(a * b for a, b in layers), sum((a + 1) * b for a, b in layers)
 
 
 def _renumber(splits: Splits, rows: NDArray[np.int64]) -> Splits:
@@ -234,8 +298,8 @@ def _renumber(splits: Splits, rows: NDArray[np.int64]) -> Splits:
 
 
 def predict(model: Any, examples: Examples, batch_size: int) -> NDArray[np.float32]:
-    """Logits (n, 10) of the test rows."""
-    batches = Batches(examples, examples.test, batch_size)
+    """Logits (n, 10) of the examples to score."""
+    batches = Batches(examples, examples.scored, batch_size)
     return np.asarray(model.predict(device.for_keras(batches), verbose=0))
 
 
@@ -248,7 +312,7 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 def store_probabilities(
     out: Path, spec: TrialSpec, rows: NDArray[np.int64], labels: NDArray[np.int64], probabilities: NDArray[np.float64]
 ) -> str:
-    """Write one row a test image: `row` of the dataset, true `label`, float32 `p0`..`p9`. Returns the relative path."""
+    """Write one row an image: `row` of the dataset, true `label`, float32 `p0`..`p9`. Returns the relative path."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

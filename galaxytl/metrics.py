@@ -1,4 +1,4 @@
-"""Scores of a trial on its test split.
+"""Scores of a trial on the part of the dataset that it is scored on.
 
 metrics, confusion = evaluate(labels, probabilities)
 """

@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from galaxytl import device
 from galaxytl.backbones import build_backbone, build_head, head_initializer, preprocess
 from galaxytl.blocks import Structure, between, find_blocks
-from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.fit import compile_model
 from galaxytl.trial import TrialSpec, seed_for
 
@@ -166,17 +165,23 @@ def forget() -> None:
 
 def _reset(model: Any, spec: TrialSpec, scalars: dict[int, NDArray[Any]]) -> None:
     """Head, optimizer and random numbers as `spec` starts with them; the backbone is `Network.initialise`'s."""
-    head = model.get_layer("head")
-    kernel, bias = head.weights
-    kernel.assign(head_initializer(spec)(tuple(kernel.shape), dtype="float32"))
-    bias.assign(np.zeros(NUM_CLASSES, np.float32))
+    for layer in model.get_layer("head").layers:
+        if layer.weights:
+            kernel, bias = layer.weights
+            kernel.assign(head_initializer(spec, layer.name)(tuple(kernel.shape), dtype="float32"))
+            bias.assign(np.zeros(bias.shape, np.float32))
     for i, variable in enumerate(model.optimizer.variables):
         variable.assign(scalars[i] if i in scalars else np.zeros(variable.shape, np.float32))
     model.optimizer.learning_rate = spec.learning_rate
     known = {id(v) for v in model.weights}
-    for variable in model.variables:
-        if id(variable) not in known:  # the counters of dropout's random numbers: (seed, drawn so far)
-            variable.assign(np.array([seed_for(spec, "dropout"), 0], variable.dtype))
+    counters = [v for v in model.variables if id(v) not in known]  # of dropout's random numbers: (seed, drawn so far)
+    for i, counter in enumerate(reversed(counters)):  # from the output on: the same wherever the network is cut
+        counter.assign(np.array([_own_seed(seed_for(spec, "dropout"), i), 0], counter.dtype))
+
+
+def _own_seed(seed: int, i: int) -> int:
+    """One of many 32-bit seeds that follow from one."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{i}".encode()).digest()[:4], "big")
 
 
 def _random_kernels(model: Any, seed: int) -> dict[int, Callable[[], Any]]:
@@ -186,8 +191,7 @@ def _random_kernels(model: Any, seed: int) -> dict[int, Callable[[], Any]]:
     for i, variable in enumerate(model.weights):
         initializer = _initializer(owners.get(id(variable)), variable.name) if len(variable.shape) > 1 else None
         if initializer is not None and "seed" in (config := initializer.get_config()):
-            own = int.from_bytes(hashlib.sha256(f"{seed}/{i}".encode()).digest()[:4], "big")
-            seeded = type(initializer).from_config({**config, "seed": own})
+            seeded = type(initializer).from_config({**config, "seed": _own_seed(seed, i)})
             draws[i] = functools.partial(seeded, tuple(variable.shape), dtype="float32")
     return draws
 

@@ -15,7 +15,7 @@ import platform
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -31,6 +31,10 @@ class Diverged(ArithmeticError):
     """The loss became NaN or infinite."""
 
 
+class Pruned(Exception):
+    """The trial was ended before its last epoch; says why."""
+
+
 @dataclass(frozen=True)
 class Group:
     """Trials of one `group_key` that one worker trains: heads in one pass, others one after the other."""
@@ -39,6 +43,9 @@ class Group:
     stored: tuple[int, ...] = ()
     """Cuts (`galaxytl.blocks`) whose activations are kept on disk, from input to output, so in descending order; the
     trials read the last. Empty: they read images."""
+    stop_collapsed: int = 0
+    """Epochs in a row after which a trial that names one class whatever the image (`galaxytl.collapse`) is PRUNED; 0:
+    never."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +63,12 @@ class Workplace:
 
 @dataclass(frozen=True)
 class Watcher:
-    """Told about trials while they run: `phase(trial_ids, text)`, and `epoch({trial_id: its last epoch})`."""
+    """Told about trials while they run: `phase(trial_ids, text)`, and `epoch({trial_id: its last epoch})`. Asked after
+    each epoch: `stopped()`, the trials that are to end there, PRUNED, and why: {trial_id: reason}."""
 
     phase: Callable[[list[str], str], object] = lambda trial_ids, text: None
     epoch: Callable[[dict[str, dict[str, float]]], object] = lambda latest: None
+    stopped: Callable[[], Mapping[str, str]] = dict
 
 
 @dataclass

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-SCHEMA = 2  # of a row in trials.jsonl; raised when a reader of the old rows would misunderstand the new ones
+SCHEMA = 3  # of a row in trials.jsonl; raised when a reader of the old rows would misunderstand the new ones
 
 COMPLETE: Final = "COMPLETE"
 FAILED: Final = "FAILED"
@@ -65,6 +65,11 @@ class TrialSpec:
     groups_fingerprint: str = ""
     """Of which images are of one galaxy, where `group_by_sky` asks: positions are no part of `dataset_fingerprint`."""
     split_seed: int = _number(0, 0, 2**32 - 1)
+    scored_on: Literal["test", "validation"] = _choice("test", "validation", default="test")
+    """The part that the finished trial is scored on. Trials that are compared to choose one are scored on the
+    validation part: the test part is for the one that was chosen."""
+    augmentation: bool = False
+    """Turn and mirror each training image at random, in each epoch anew (`galaxytl.augmentation`)."""
 
     # model
     backbone: str = "MobileNet"
@@ -83,6 +88,10 @@ class TrialSpec:
         "float32", "mixed_float16", "mixed_bfloat16", default="float32"
     )
     """Keras's dtype policy of the backbone, and the type of its stored activations. The head always is float32."""
+    head_units: int = _number(0, 0, 16384)
+    """Width of a hidden layer (ReLU) between the features and the classes; 0: none, as in the paper."""
+    head_dropout: float = _number(0.0, 0.0, 0.95)
+    """Share of the hidden units that a training step leaves out (Srivastava et al. 2014)."""
 
     # optimisation
     optimizer: Literal["adam", "rmsprop", "sgd"] = _choice("adam", "rmsprop", "sgd", default="adam")
@@ -90,6 +99,8 @@ class TrialSpec:
     momentum: float = _number(0.0, 0.0, 1.0)
     """Of sgd and rmsprop."""
     weight_decay: float = _number(0.0, 0.0, 1.0)
+    class_weighting: Literal["none", "balanced"] = _choice("none", "balanced", default="none")
+    """"balanced": each image counts N / (C * N_c) in the training loss, N_c being the training images of its class."""
     batch_size: int = _number(32, 1, 65536)
     num_epochs: int = _number(20, 1, 100_000)
     seed: int = _number(0, 0, 2**32 - 1)
@@ -102,6 +113,10 @@ class TrialSpec:
             _check_field(name, getattr(self, name), rule)
         if self.momentum and self.optimizer == "adam":
             raise SpecError(f"momentum is a setting of sgd and rmsprop; got momentum={self.momentum} with adam")
+        if self.head_dropout and not self.head_units:
+            raise SpecError(f"head_dropout wants hidden units, head_units; got head_dropout={self.head_dropout}")
+        if self.scored_on == "validation" and not self.validation_fraction:
+            raise SpecError("scored_on=validation wants a validation part; got validation_fraction=0")
 
     @property
     def trial_id(self) -> str:
@@ -173,7 +188,7 @@ SPLIT_FIELDS = (
 )
 SCALAR_FIELDS = ("learning_rate", "num_epochs", "seed")
 """May differ between trials that use one compiled network."""
-HEAD_FIELDS = (*SCALAR_FIELDS, "momentum", "weight_decay", "unfrozen_batchnorm")
+HEAD_FIELDS = (*SCALAR_FIELDS, "momentum", "weight_decay", "class_weighting", "head_dropout", "unfrozen_batchnorm")
 """May differ between heads that are trained in one pass over the same features."""
 SET_BY_SWEEP = ("dataset", "dataset_fingerprint", "groups_fingerprint", "weights_requested", "weights_fingerprint")
 
@@ -256,13 +271,14 @@ class TrialResult:
     message: str = ""
     """Why a trial FAILED or was PRUNED, for people."""
     history: tuple[dict[str, float], ...] = ()
-    """A dict an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy, seconds."""
+    """A dict an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy, val_top_share (the share of the most
+    predicted class among the predictions), seconds."""
     curves_on: Literal["test", "validation"] = "test"
     """The split that val_loss and val_accuracy of the history were measured on."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """On the test split; `galaxytl.metrics.evaluate` lists the names."""
+    """On the part that the spec is `scored_on`; `galaxytl.metrics.evaluate` lists the names."""
     confusion: tuple[tuple[int, ...], ...] = ()
-    """(C, C) counts on the test split: rows are true classes, columns predicted ones."""
+    """(C, C) counts on that part: rows are true classes, columns predicted ones."""
     class_names: tuple[str, ...] = ()
     num_images: dict[str, int] = field(default_factory=dict)
     """Images in "train", "validation" and "test"."""
@@ -277,7 +293,7 @@ class TrialResult:
     environment: dict[str, str] = field(default_factory=dict)
     """device, host, versions of python and of the packages that computed this."""
     probabilities: str = ""
-    """Parquet file of the test split's class probabilities, relative to the results folder."""
+    """Parquet file of that part's class probabilities, relative to the results folder."""
     started: str = ""
     """ISO 8601, UTC."""
 

@@ -58,10 +58,15 @@ OTHER_FIELDS = {
     "group_by_sky": True,
     "groups_fingerprint": "2" * 64,
     "split_seed": 1,
+    "scored_on": "validation",
+    "augmentation": True,  # such a trial reads no stored activations
     "weights_requested": "imagenet",
     "weights_fingerprint": "3" * 64,  # of weights that are not random
     "unfrozen_blocks": 2,
     "unfrozen_batchnorm": "inference",
+    "head_units": 7,
+    "head_dropout": 0.5,
+    "class_weighting": "balanced",
     "optimizer": "sgd",
     "learning_rate": 0.5,
     "momentum": 0.5,
@@ -205,11 +210,12 @@ def test_batches_cover_all_rows_and_the_last_is_nearly_full(monkeypatch: pytest.
 def test_every_field_that_activations_depend_on_is_in_their_key() -> None:
     assert KEY_FIELDS.keys() | OTHER_FIELDS.keys() == SPEC_FIELDS.keys()
     key = folder_of(BASE, ROWS, 1)
-    sgd = BASE.replace(optimizer="sgd")  # which has a momentum
+    rich = BASE.replace(optimizer="sgd", head_units=4, validation_fraction=0.3)  # with it every other field may be set
+    assert folder_of(rich, ROWS, 1) == key
     for name, value in KEY_FIELDS.items():
-        assert folder_of(sgd.replace(**{name: value}), ROWS, 1) != key, name
+        assert folder_of(rich.replace(**{name: value}), ROWS, 1) != key, name
     for name, value in OTHER_FIELDS.items():
-        assert folder_of(sgd.replace(**{name: value}), ROWS, 1) == key, name
+        assert folder_of(rich.replace(**{name: value}), ROWS, 1) == key, name
     assert folder_of(BASE, ROWS, 2) != key
     assert folder_of(BASE, ROWS[:-1], 1) != key
     assert folder_of(BASE, ROWS[::-1], 1) != key

@@ -11,7 +11,7 @@ import pytest
 
 from galaxytl import heads
 from galaxytl.checkpoints import checkpoint_path
-from galaxytl.fit import Examples, epoch_order
+from galaxytl.fit import Examples, Listener, TopShare, compile_model, epoch_order, fit
 from galaxytl.fit_heads import Head, HeadsListener, fit_heads
 from galaxytl.training import Watcher
 from galaxytl.trial import COMPLETE, FAILED, TrialSpec
@@ -28,6 +28,12 @@ def make_examples() -> Examples:
     labels = np.arange(56) % 10
     inputs = rng.normal(size=(56, 2, 3, 4)).astype(np.float32) + rng.normal(size=(10, 2, 3, 4))[labels]
     return Examples(inputs.astype(np.float32), labels, np.arange(44), np.arange(44, 56), np.arange(44, 56))
+
+
+def skewed_examples() -> Examples:
+    """Four of ten examples are of class 0."""
+    examples, rows = make_examples(), np.arange(56)
+    return Examples(examples.inputs, np.where(rows % 3, examples.labels, 0), rows[:44], rows[44:], rows[44:])
 
 
 def fit_alone(spec: TrialSpec, out: Path) -> Head:
@@ -56,7 +62,7 @@ def test_histories_are_those_of_keras(tmp_path: Path) -> None:
         start = heads.initial_state(head.spec, 24)
         model.set_weights([start["weights"][:, 0], start["bias"][0, 0]])
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.Adam(head.spec.learning_rate), loss, metrics=["accuracy"])
+        model.compile(keras.optimizers.Adam(head.spec.learning_rate), loss, metrics=["accuracy", TopShare()])
         watched = (examples.inputs[examples.watched], examples.labels[examples.watched])
         for epoch in head.history:
             order = epoch_order(head.spec, int(epoch["epoch"]), examples.train)
@@ -68,10 +74,38 @@ def test_histories_are_those_of_keras(tmp_path: Path) -> None:
                 verbose=0,
                 validation_data=watched,
             ).history
+            del logs["top_share"]  # of the training part
             assert {name: values[0] for name, values in logs.items()} == pytest.approx(
                 {name: epoch[name] for name in logs}, abs=1e-5
             )
+            assert set(epoch) == {"epoch", *logs, "seconds"}
     assert head.history[-1]["accuracy"] > head.history[0]["accuracy"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weighting", ["none", "balanced"])
+def test_a_network_of_one_layer_has_the_history_of_a_head(weighting: Any, tmp_path: Path) -> None:
+    """`galaxytl.fit` and `galaxytl.fit_heads` mean the same by each of their words, class weights included."""
+    examples = skewed_examples()
+    spec = BASE.replace(class_weighting=weighting, learning_rate=1e-2)
+    (head,) = fit_heads([spec], examples, tmp_path / "head", SILENT)
+    history = fit(
+        one_layer(spec), spec, examples, tmp_path / "network.npz", Listener(lambda text: None, lambda history: None)
+    )
+    assert [set(epoch) for epoch in history] == [set(epoch) for epoch in head.history]
+    assert curves(history) == pytest.approx(curves(head.history), abs=1e-5)
+    other = spec.replace(class_weighting="none" if weighting == "balanced" else "balanced")
+    (otherwise,) = fit_heads([other], examples, tmp_path / "other", SILENT)
+    assert curves(history) != pytest.approx(curves(otherwise.history), abs=1e-2)
+
+
+def one_layer(spec: TrialSpec) -> Any:
+    """A compiled network that starts as the spec's head."""
+    model = keras.Sequential([keras.Input((2, 3, 4)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    start = heads.initial_state(spec, 24)
+    model.set_weights([start["weights"][:, 0], start["bias"][0, 0]])
+    compile_model(model, spec)
+    return model
 
 
 def test_heads_with_fewer_epochs_end_earlier_and_the_others_go_on(tmp_path: Path) -> None:
@@ -155,17 +189,19 @@ def vgg16_multiply_adds(size: int) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("units", "head", "weights"), [(0, 512 * 10, 5130), (8, 512 * 8 + 8 * 10, 4104 + 90)])
 def test_rows_of_heads_share_what_their_group_took(
-    galaxies_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    units: int, head: int, weights: int, galaxies_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """VGG16 leaves one pixel of 32 x 32, of 512 channels."""
     monkeypatch.setenv("GALAXYTL_CACHE_DIR", str(tmp_path / "cache"))
-    spec = tiny_spec(galaxies_file)
+    spec = tiny_spec(galaxies_file).replace(head_units=units)
     specs = [spec.replace(learning_rate=rate) for rate in (1e-4, 1e-3, 1e-2)]
     results = run_all(specs, galaxies_file, tmp_path)
     assert [result.spec for result in results] == specs
     assert {(result.status, result.num_fused) for result in results} == {(COMPLETE, 3)}
     total = {name: sum(result.multiply_adds[name] for result in results) for name in results[0].multiply_adds}
-    head = 512 * 10  # VGG16 leaves one pixel of 32 x 32
+    assert {result.num_parameters["trainable"] for result in results} == {weights}
     assert total == pytest.approx(
         {
             "features": 40 * vgg16_multiply_adds(32),

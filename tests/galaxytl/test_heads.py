@@ -8,11 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from sklearn.utils.class_weight import compute_class_weight
 
-from galaxytl import heads
+from galaxytl import head_dropout, heads
 from galaxytl.backbones import build_head
-from galaxytl.fit import Examples, epoch_order
-from galaxytl.trial import TrialSpec
+from galaxytl.fit import Examples, class_weights, epoch_order
+from galaxytl.trial import TrialSpec, seed_for
 
 NUM_FEATURES, NUM_EXAMPLES, BATCH = 24, 44, 8  # five whole batches and a ragged one of four
 NUM_EPOCHS = 34  # 204 steps
@@ -39,13 +40,29 @@ GROUPS = {
         BASE.replace(optimizer="rmsprop", learning_rate=3e-3, weight_decay=0.01, seed=3),
     ],
 }
+NUM_UNITS = 6
+HIDDEN_GROUPS = {  # slower: where units switch on and off, rounding errors of 1e-7 grow to 3e-4 in 204 steps of 0.1
+    optimizer: [spec.replace(head_units=NUM_UNITS, learning_rate=spec.learning_rate / 3) for spec in specs[:3]]
+    for optimizer, specs in GROUPS.items()
+}
+RATES = (0.5, 0.2, 0.0)
+DROPOUT_GROUPS = {
+    optimizer: [spec.replace(head_dropout=rate) for spec, rate in zip(specs, RATES, strict=True)]
+    for optimizer, specs in HIDDEN_GROUPS.items()
+}
+LAYERS = ("hidden_weights", "hidden_bias", "weights", "bias")  # in Keras's order
 
 
 def make_examples(dtype: str = "float32") -> Examples:
+    """Of class 9 there are 15, of the others 3 or 4."""
     rng = np.random.default_rng(0)
     rows = np.arange(NUM_EXAMPLES)
     inputs = rng.normal(size=(NUM_EXAMPLES, 2, 3, 4)).astype(dtype)
-    return Examples(inputs, rows % 10, rows, rows[:9], rows[:9])
+    return Examples(inputs, np.minimum(rows % 14, 9), rows, rows[:9], rows[:9])
+
+
+def settings(specs: Sequence[TrialSpec]) -> dict[str, np.ndarray]:
+    return heads.settings(specs, make_examples().labels)
 
 
 def fused(specs: Sequence[TrialSpec], num_epochs: int = NUM_EPOCHS, examples: Examples | None = None) -> heads.State:
@@ -55,7 +72,7 @@ def fused(specs: Sequence[TrialSpec], num_epochs: int = NUM_EPOCHS, examples: Ex
     for number in range(1, num_epochs + 1):
         order = epoch_order(specs[0], number, examples.train)
         for chunk in heads.chunks(examples, order, BATCH):
-            state, _ = heads.train_steps(specs[0].optimizer, heads.settings(specs), state, chunk)
+            state, _ = heads.train_steps(specs[0].optimizer, settings(specs), state, chunk)
     return {name: np.asarray(value) for name, value in state.items()}
 
 
@@ -68,48 +85,170 @@ def keras_optimizer(spec: TrialSpec) -> Any:
     return keras.optimizers.RMSprop(rate, momentum=spec.momentum, weight_decay=decay)
 
 
-def trained_by_keras(spec: TrialSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias after Keras trained a Dense layer on the same batches."""
+def layers_of(state: heads.State, head: int) -> list[np.ndarray]:
+    """Kernels and biases of one head, as Keras has them."""
+    return [state[n][:, head] if n.endswith("weights") else state[n][0, head] for n in LAYERS if n in state]
+
+
+def trained_by_keras(spec: TrialSpec) -> list[np.ndarray]:
+    """Kernels and biases after Keras trained the same layers on the same batches, with class weights of its own."""
     examples = make_examples()
-    model = keras.Sequential([keras.Input((NUM_FEATURES,)), keras.layers.Dense(10)])
-    start = heads.initial_state(spec, NUM_FEATURES)
-    model.set_weights([start["weights"][:, 0], start["bias"][0, 0]])
+    hidden = [keras.layers.Dense(spec.head_units, "relu")] if spec.head_units else []
+    model = keras.Sequential([keras.Input((NUM_FEATURES,)), *hidden, keras.layers.Dense(10)])
+    model.set_weights(layers_of(heads.initial_state(spec, NUM_FEATURES), 0))
     model.compile(keras_optimizer(spec), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    weights = compute_class_weight("balanced", classes=np.arange(10), y=examples.labels)
+    weighting = dict(enumerate(weights.tolist())) if spec.class_weighting == "balanced" else None
     inputs = examples.inputs.reshape(NUM_EXAMPLES, NUM_FEATURES)
     for number in range(1, NUM_EPOCHS + 1):
         order = epoch_order(spec, number, examples.train)
         for i in range(0, NUM_EXAMPLES, BATCH):
             rows = order[i : i + BATCH]
-            model.train_on_batch(inputs[rows], examples.labels[rows])
-    return tuple(np.asarray(variable.value) for variable in model.weights)
+            model.train_on_batch(inputs[rows], examples.labels[rows], class_weight=weighting)
+    return [np.asarray(variable.value) for variable in model.weights]
 
 
-def distance(state: heads.State, head: int, kernel: np.ndarray, bias: np.ndarray) -> float:
-    """The largest difference of a weight of one head."""
-    return max(np.abs(state["weights"][:, head] - kernel).max(), np.abs(state["bias"][0, head] - bias).max())
+def distance(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> float:
+    """The largest difference of a weight."""
+    return float(max(np.abs(mine - its).max() for mine, its in zip(found, wanted, strict=True)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", list(GROUPS))
-def test_fused_heads_are_what_keras_trains_alone(optimizer: str) -> None:
-    specs = GROUPS[optimizer]
+@pytest.mark.parametrize("groups", [GROUPS, HIDDEN_GROUPS], ids=["linear", "hidden"])
+def test_fused_heads_are_what_keras_trains(groups: dict[str, list[TrialSpec]], optimizer: str) -> None:
+    specs = groups[optimizer]
     state = fused(specs)
     assert state["steps"].min() == state["steps"].max() == 204
     for number, spec in enumerate(specs):
-        kernel, bias = trained_by_keras(spec)
-        start = heads.initial_state(spec, NUM_FEATURES)["weights"][:, 0]
-        assert np.abs(kernel - start).max() > 10 * TOLERANCE  # it has learned something
-        assert distance(state, number, kernel, bias) < TOLERANCE
+        by_keras = trained_by_keras(spec)
+        start = layers_of(heads.initial_state(spec, NUM_FEATURES), 0)
+        assert all(np.abs(its - mine).max() > 10 * TOLERANCE for its, mine in zip(by_keras, start, strict=True))
+        assert distance(layers_of(state, number), by_keras) < TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("groups", [GROUPS, HIDDEN_GROUPS], ids=["linear", "hidden"])
+def test_balanced_class_weights_are_what_keras_makes_of_them(groups: dict[str, list[TrialSpec]]) -> None:
+    """Beside a head without them, which they do not touch."""
+    plain = groups["sgd"][1]
+    balanced = plain.replace(class_weighting="balanced")
+    state = fused([plain, balanced])
+    assert distance(layers_of(state, 1), trained_by_keras(balanced)) < TOLERANCE
+    assert distance(layers_of(state, 1), layers_of(state, 0)) > 100 * TOLERANCE
+    assert distance(layers_of(state, 0), layers_of(fused([plain]), 0)) < TOLERANCE
+
+
+def test_balanced_is_scikit_learns_rule_and_a_missing_class_counts_nothing() -> None:
+    labels = make_examples().labels
+    balanced = BASE.replace(class_weighting="balanced")
+    assert class_weights(balanced, labels) == pytest.approx(
+        compute_class_weight("balanced", classes=np.arange(10), y=labels), rel=1e-6
+    )
+    few = labels[labels != 3]
+    wanted = compute_class_weight("balanced", classes=np.unique(few), y=few)
+    assert class_weights(balanced, few) == pytest.approx(np.insert(wanted, 3, 0.0), rel=1e-6)
+    assert class_weights(BASE, labels).tolist() == [1.0] * 10
+
+
+def test_a_weighted_loss_is_divided_by_the_number_of_examples() -> None:
+    """As Keras's logs have it; what is right is counted without weights, and so is what is watched."""
+    specs, examples = [BASE.replace(class_weighting="balanced", learning_rate=1e-6), BASE], make_examples()
+    state = heads.join([heads.initial_state(spec, NUM_FEATURES) for spec in specs])
+    rows = np.arange(NUM_EXAMPLES)
+    (chunk,) = heads.chunks(examples, rows, NUM_EXAMPLES)
+    scores = heads.score(state, chunk)
+    _, sums = heads.train_steps("adam", settings(specs), state, chunk)
+    logits = np.einsum("nd,dc->nc", examples.inputs.reshape(NUM_EXAMPLES, -1), state["weights"][:, 0])
+    losses = np.log(np.exp(logits).sum(-1)) - logits[rows, examples.labels]
+    weights = compute_class_weight("balanced", classes=np.arange(10), y=examples.labels)[examples.labels]
+    assert np.asarray(sums["loss"]) == pytest.approx([(weights * losses).sum(), losses.sum()], rel=1e-5)
+    assert np.asarray(scores["loss"]) == pytest.approx([losses.sum()] * 2, rel=1e-5)
+    assert np.array_equal(sums["correct"], scores["correct"])
 
 
 @pytest.mark.parametrize("optimizer", list(GROUPS))
-def test_fused_heads_are_what_this_code_trains_alone(optimizer: str) -> None:
-    specs = GROUPS[optimizer]
+@pytest.mark.parametrize("groups", [GROUPS, DROPOUT_GROUPS], ids=["linear", "dropout"])
+def test_fused_heads_are_what_this_code_trains_alone(groups: dict[str, list[TrialSpec]], optimizer: str) -> None:
+    specs = groups[optimizer]
     state = fused(specs)
     for number, spec in enumerate(specs):
         alone = fused([spec])
         for name, value in heads.take(state, number).items():
             assert value == pytest.approx(alone[name], abs=TOLERANCE), name
+
+
+@pytest.mark.parametrize("optimizer", list(GROUPS))
+def test_dropout_changes_what_is_learned(optimizer: str) -> None:
+    """Or the test above would show nothing."""
+    with_dropout, without = fused(DROPOUT_GROUPS[optimizer], 5), fused(HIDDEN_GROUPS[optimizer], 5)
+    for number, rate in enumerate(RATES):
+        changed = distance(layers_of(with_dropout, number), layers_of(without, number))
+        assert (changed > 10 * TOLERANCE) == (rate > 0)
+
+
+def factors(specs: Sequence[TrialSpec], step: int, num_examples: int = 50, num_units: int = 40) -> np.ndarray:
+    """(B, H, U)"""
+    steps = np.full((1, len(specs), 1), step, np.float32)
+    return np.asarray(head_dropout.kept(settings(specs), steps, num_examples, num_units))
+
+
+def hashed(key: int, number: int) -> int:
+    """MurmurHash3's finalizer of both, in Python's own whole numbers."""
+
+    def finalized(bits: int) -> int:
+        bits = (bits ^ bits >> 16) * 0x85EBCA6B % 2**32
+        bits = (bits ^ bits >> 13) * 0xC2B2AE35 % 2**32
+        return bits ^ bits >> 16
+
+    return finalized(key ^ finalized(number + 1))
+
+
+def test_what_a_step_leaves_out_is_a_hash_of_seed_step_place_and_unit() -> None:
+    """The same numbers on TensorFlow and on JAX: those of this test."""
+    specs = [BASE.replace(head_units=4, head_dropout=0.4, seed=seed) for seed in range(6)]
+    assert max(seed_for(spec, "dropout") for spec in specs) >= 2**31  # negative, as an int32
+    for step in (0, 7, 100_000):
+        found = factors(specs, step, num_examples=5, num_units=4)
+        for number, spec in enumerate(specs):
+            for place in range(5):
+                for unit in range(4):
+                    bits = hashed(hashed(hashed(seed_for(spec, "dropout"), step), place), unit)
+                    wanted = 1 / 0.6 if (bits >> 8) / 2**24 >= 0.4 else 0.0
+                    assert found[place, number, unit] == pytest.approx(wanted, rel=1e-6)
+
+
+def test_the_share_that_is_left_out_is_the_rate_and_the_mean_stays() -> None:
+    rates = (0.0, 0.1, 0.5, 0.95)
+    specs = [BASE.replace(head_units=4, head_dropout=rate) for rate in rates]
+    found = np.stack([factors(specs, step) for step in range(10)])  # (steps, B, H, U): 20,000 numbers of each head
+    for number, rate in enumerate(rates):
+        head = found[:, :, number]
+        assert head[head > 0] == pytest.approx(1 / (1 - rate), rel=1e-5)
+        for axes in ((0, 1, 2), (0, 1), (0, 2), (1, 2)):  # no unit, place in a batch or step is favoured
+            shares = np.mean(head == 0, axis=axes)
+            error = 5 * np.sqrt(rate * (1 - rate) * shares.size / head.size)
+            assert shares == pytest.approx(rate, abs=error)
+
+
+def test_steps_and_seeds_leave_out_others_and_neighbours_change_nothing() -> None:
+    specs = [BASE.replace(head_units=4, head_dropout=0.5, seed=seed) for seed in (0, 1, 0)]
+    now, next_step = factors(specs, 3), factors(specs, 4)
+    assert np.array_equal(now[:, 0], now[:, 2])
+    assert np.array_equal(now[:, :1], factors(specs[:1], 3))
+    for other in (now[:, 1], next_step[:, 0]):
+        assert np.mean((now[:, 0] == 0) == (other == 0)) == pytest.approx(0.5, abs=0.06)  # 2,000 coins: 5 deviations
+
+
+def test_nothing_is_left_out_of_a_score() -> None:
+    specs = [BASE.replace(head_units=NUM_UNITS), BASE.replace(head_units=NUM_UNITS, head_dropout=0.9)]
+    state = heads.join([heads.initial_state(spec, NUM_FEATURES) for spec in specs])
+    (chunk,) = heads.chunks(make_examples(), np.arange(NUM_EXAMPLES), NUM_EXAMPLES)
+    scored = np.asarray(heads.score(state, chunk)["loss"])
+    trained = np.asarray(heads.train_steps("adam", settings(specs), state, chunk)[1]["loss"])
+    assert scored[0] == pytest.approx(scored[1], rel=1e-6)
+    assert trained[0] == pytest.approx(scored[0], rel=1e-6)
+    assert trained[1] != pytest.approx(scored[1], rel=1e-3)
 
 
 @pytest.fixture
@@ -148,12 +287,15 @@ def test_a_loss_that_heads_share_would_be_noticed(wrong: Callable[[dict], dict],
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
-def test_a_head_that_becomes_nan_leaves_the_others_as_they_are(optimizer: str) -> None:
-    specs = GROUPS[optimizer]
+@pytest.mark.parametrize("groups", [GROUPS, DROPOUT_GROUPS], ids=["linear", "dropout"])
+def test_a_head_that_becomes_nan_leaves_the_others_as_they_are(
+    groups: dict[str, list[TrialSpec]], optimizer: str
+) -> None:
+    specs = groups[optimizer]
     tame = fused(specs, num_epochs=5)
     wild = fused([specs[0], specs[1].replace(learning_rate=1e38), *specs[2:]], num_epochs=5)
     assert np.isnan(wild["weights"][:, 1]).any()
-    for number in (0, 2, 3):
+    for number in {*range(len(specs))} - {1}:
         for name, value in heads.take(wild, number).items():
             assert np.array_equal(value, heads.take(tame, number)[name]), name
 
@@ -172,13 +314,23 @@ def test_chunks_change_no_result(steps_in_a_chunk: float, monkeypatch: pytest.Mo
         assert value == pytest.approx(whole[name], abs=1e-7), name
 
 
-def test_scores_are_those_of_the_logits() -> None:
-    specs, examples, rows = GROUPS["sgd"], make_examples(), np.arange(3, 14)
+def wanted_logits(state: heads.State, inputs: np.ndarray) -> np.ndarray:
+    """(H, n, C)"""
+    if "hidden_weights" in state:
+        hidden = np.einsum("nd,dhu->nhu", inputs, state["hidden_weights"]) + state["hidden_bias"]
+        found = np.einsum("nhu,uhc->hnc", np.maximum(hidden, 0), state["weights"])
+    else:
+        found = np.einsum("nd,dhc->hnc", inputs, state["weights"])
+    return found + state["bias"].transpose(1, 0, 2)
+
+
+@pytest.mark.parametrize("specs", [GROUPS["sgd"], DROPOUT_GROUPS["sgd"]], ids=["linear", "dropout"])
+def test_scores_are_those_of_the_logits(specs: list[TrialSpec]) -> None:
+    examples, rows = make_examples(), np.arange(3, 14)
     state = fused(specs, num_epochs=3)
     alone = [heads.take(state, number) for number in range(len(specs))]
     logits = heads.logits(alone, examples, rows, BATCH)
-    inputs = examples.inputs.reshape(NUM_EXAMPLES, -1)[rows].astype(np.float64)
-    wanted = np.einsum("nd,dhc->hnc", inputs, state["weights"]) + state["bias"].transpose(1, 0, 2)
+    wanted = wanted_logits(state, examples.inputs.reshape(NUM_EXAMPLES, -1)[rows].astype(np.float64))
     assert logits == pytest.approx(wanted, abs=1e-5)
     sums = [heads.score(state, chunk) for chunk in heads.chunks(examples, rows, BATCH)]
     labels = examples.labels[rows]
@@ -187,27 +339,40 @@ def test_scores_are_those_of_the_logits() -> None:
         (np.log(np.exp(wanted).sum(-1)) - right).sum(-1), rel=1e-5
     )
     assert np.array_equal(sum(np.asarray(s["correct"]) for s in sums), (wanted.argmax(-1) == labels).sum(-1))
+    counts = [np.bincount(predicted, minlength=10) for predicted in wanted.argmax(-1)]
+    assert np.array_equal(sum(np.asarray(s["predicted"]) for s in sums), counts)
 
 
 def test_no_heads_have_no_logits() -> None:
     assert heads.logits([], make_examples(), np.arange(5), BATCH).shape == (0, 5, 10)
 
 
-def test_a_head_starts_as_the_networks_head_does() -> None:
+@pytest.mark.parametrize("units", [0, NUM_UNITS])
+def test_a_head_starts_as_the_networks_head_does(units: int) -> None:
     """A trial with unfrozen_blocks=0 and one with 1 start from the same head."""
+    spec = BASE.replace(head_units=units)
     for seed in (0, 7):
-        spec = BASE.replace(seed=seed)
-        kernel, bias = build_head(spec, (2, 3, 4)).weights
-        state = heads.initial_state(spec, NUM_FEATURES)
-        assert np.array_equal(state["weights"][:, 0], np.asarray(kernel.value))
-        assert np.array_equal(state["bias"][0, 0], np.asarray(bias.value))
-    assert not np.array_equal(state["weights"], heads.initial_state(BASE, NUM_FEATURES)["weights"])
+        seeded = spec.replace(seed=seed, head_dropout=0.5 if units else 0.0)
+        state = heads.initial_state(seeded, NUM_FEATURES)
+        theirs = build_head(seeded, (2, 3, 4)).weights
+        for mine, its in zip(layers_of(state, 0), theirs, strict=True):
+            assert np.array_equal(mine, np.asarray(its.value))
+    assert not np.array_equal(state["weights"], heads.initial_state(spec, NUM_FEATURES)["weights"])
+
+
+def test_the_kernels_of_a_head_are_drawn_apart() -> None:
+    """Of one seed, the longer would begin with the shorter, but for its scale."""
+    state = heads.initial_state(BASE.replace(head_units=10), 10)
+    hidden, output = state["hidden_weights"].ravel(), state["weights"].ravel()
+    assert abs(np.corrcoef(hidden, output)[0, 1]) < 0.5
+    linear = heads.initial_state(BASE, 10)["weights"].ravel()
+    assert np.array_equal(output, linear)  # what a head of this shape always started with
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_features_are_computed_with_in_float32(dtype: str) -> None:
     halves = make_examples(dtype)
-    exact = Examples(halves.inputs.astype(np.float32), halves.labels, halves.train, halves.watched, halves.test)
+    exact = Examples(halves.inputs.astype(np.float32), halves.labels, halves.train, halves.watched, halves.scored)
     specs = GROUPS["adam"]
     from_halves, from_exact = fused(specs, 5, halves), fused(specs, 5, exact)
     assert from_halves["weights"] == pytest.approx(from_exact["weights"], abs=1e-6)

@@ -10,10 +10,12 @@ import keras
 import numpy as np
 import pytest
 
-from galaxytl import networks
-from galaxytl.backbones import build_backbone
+from galaxytl import groups, networks
+from galaxytl.backbones import build_backbone, build_head
 from galaxytl.blocks import find_blocks
-from galaxytl.trial import COMPLETE, TrialSpec
+from galaxytl.data import open_dataset, split_indices
+from galaxytl.fit import TopShare, compile_model
+from galaxytl.trial import COMPLETE, FAILED, TrialSpec
 from tests.galaxytl.trials import curves, run, tiny_spec
 
 BASE = TrialSpec(
@@ -196,6 +198,95 @@ def test_heads_on_live_activations_end_as_on_stored_ones(galaxies_file: Path, tm
         assert live.status == COMPLETE, live.message
         assert curves(live.history) == pytest.approx(curves(stored.history), rel=1e-4)
         assert live.multiply_adds["train"] > stored.multiply_adds["train"]
+
+
+class SeenImages:
+    """Images as they are, and the rows that were read of them."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.images, self.shape, self.dtype, self.rows = images, images.shape, images.dtype, set[int]()
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        self.rows |= set(rows.tolist())
+        return self.images[rows]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [0, 1])
+def test_training_sees_the_turned_images_of_its_epoch_and_nothing_else_is_turned(
+    depth: int, galaxies_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = tiny_spec(galaxies_file).replace(unfrozen_blocks=depth, learning_rate=1e-4, augmentation=True)
+    seen: dict[int, SeenImages] = {}
+
+    def turned(images: np.ndarray, of: TrialSpec, number: int) -> SeenImages:
+        assert of == spec
+        return seen.setdefault(number, SeenImages(images))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(groups, "turned", turned)
+        unturned = run(spec, galaxies_file, tmp_path / "unturned", stored=())
+    assert unturned.status == COMPLETE, unturned.message
+    splits = split_indices(open_dataset(str(galaxies_file)).labels, spec)
+    assert {number: images.rows for number, images in seen.items()} == {n: set(splits.train.tolist()) for n in (1, 2)}
+    result = run(spec, galaxies_file, tmp_path / "turned", stored=())
+    assert result.status == COMPLETE, result.message
+    assert result.history[0]["loss"] != pytest.approx(unturned.history[0]["loss"], rel=1e-5)
+    if depth == 0:
+        plain = run(spec.replace(augmentation=False), galaxies_file, tmp_path / "plain", stored=(0,))
+        assert curves(unturned.history) == pytest.approx(curves(plain.history), rel=1e-4, abs=1e-5)
+
+
+def test_a_trial_with_augmentation_reads_nothing_stored(galaxies_file: Path, tmp_path: Path) -> None:
+    result = run(tiny_spec(galaxies_file).replace(augmentation=True), galaxies_file, tmp_path, stored=(0,))
+    assert result.status == FAILED
+    assert "stored must be (); got (0,)" in result.message
+
+
+def test_every_dropout_starts_with_random_numbers_of_its_own_and_of_the_spec() -> None:
+    """Also where a network has more of them than its head's."""
+    spec = BASE.replace(unfrozen_blocks=1, head_units=4, head_dropout=0.5)
+    start = keras.Input((2, 2, 3))
+    features = keras.layers.Dropout(0.1)(start)
+    model = keras.Model(start, build_head(spec, features.shape[1:])(features))
+    compile_model(model, spec)
+
+    def counters(of: TrialSpec) -> list[list[int]]:
+        networks._reset(model, of, {})
+        known = {id(weight) for weight in model.weights}
+        return [np.asarray(v.value).tolist() for v in model.variables if id(v) not in known]
+
+    first = counters(spec)
+    assert len(first) == 2
+    assert first[0][0] != first[1][0]
+    assert [drawn for _, drawn in first] == [0, 0]
+    model.fit(np.ones((8, 2, 2, 3), np.float32), np.arange(8), batch_size=4, verbose=0)
+    assert counters(spec) == first
+    assert all(mine != its for mine, its in zip(first, counters(spec.replace(seed=1)), strict=True))
+
+
+def test_the_head_starts_anew_in_every_layer() -> None:
+    spec = BASE.replace(unfrozen_blocks=1, head_units=4)
+    start = keras.Input((2, 2, 3))
+    model = keras.Model(start, build_head(spec, (2, 2, 3))(start))
+    compile_model(model, spec)
+    wanted = [np.asarray(v.value) for v in build_head(spec, (2, 2, 3)).weights]
+    for variable in model.weights:
+        variable.assign(np.ones(variable.shape))
+    networks._reset(model, spec, {})
+    for variable, value in zip(model.weights, wanted, strict=True):
+        assert np.array_equal(np.asarray(variable.value), value)
+
+
+def test_the_top_share_is_that_of_all_batches_together() -> None:
+    metric = TopShare()
+    predicted = np.array([3, 3, 1, 9, 9, 9, 3])
+    for batch in (predicted[:4], predicted[4:]):
+        metric.update_state(np.zeros(len(batch), np.int32), np.eye(10, dtype=np.float32)[batch])
+    assert float(metric.result()) == pytest.approx(3 / 7)
+    metric.reset_state()
+    metric.update_state(np.zeros(2, np.int32), np.eye(10, dtype=np.float32)[[5, 5]])
+    assert float(metric.result()) == 1.0
 
 
 def test_counted_multiply_adds_of_a_fine_tuned_trial(

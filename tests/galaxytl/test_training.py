@@ -14,7 +14,7 @@ from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import open_dataset, split_indices
 from galaxytl.fit import Batches, Examples
 from galaxytl.training import Group, Watcher, Workplace, train
-from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
+from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from galaxytl.weights import find_weights
 from tests.galaxies import real_sample, real_weights
 from tests.galaxytl.trials import Stopped, tiny_spec
@@ -128,6 +128,74 @@ def test_validation_part_is_what_the_curves_watch(spec: TrialSpec, galaxies_file
     assert result.history[-1]["val_loss"] != pytest.approx(result.metrics["loss"], rel=1e-4)
 
 
+@pytest.mark.parametrize("depth", [0, 1])
+def test_a_trial_that_is_scored_on_the_validation_part_leaves_the_test_part_alone(
+    depth: int, spec: TrialSpec, galaxies_file: Path, tmp_path: Path
+) -> None:
+    spec = spec.replace(validation_fraction=0.4, scored_on="validation", unfrozen_blocks=depth, num_epochs=1)
+    phases: list[str] = []
+    result = run(spec, galaxies_file, tmp_path, Watcher(phase=lambda _, text: phases.append(text)))
+    assert result.status == COMPLETE, result.message
+    table = pq.read_table(tmp_path / result.probabilities).to_pydict()
+    splits = split_indices(open_dataset(str(galaxies_file)).labels, spec)
+    assert table["row"] == splits.validation.tolist()
+    assert not set(table["row"]) & set(splits.test.tolist())
+    assert np.sum(result.confusion) == 12
+    assert result.metrics["loss"] == pytest.approx(result.history[-1]["val_loss"], rel=1e-3)
+    assert result.metrics["accuracy"] == pytest.approx(result.history[-1]["val_accuracy"])
+    assert result.metrics["top_predicted_share"] == pytest.approx(result.history[-1]["val_top_share"])
+    assert "evaluating on the validation split" in phases
+
+
+def test_a_stopped_network_is_a_pruned_row_and_goes_on_where_it_is_not_stopped(
+    spec: TrialSpec, galaxies_file: Path, tmp_path: Path
+) -> None:
+    spec = spec.replace(unfrozen_blocks=1, num_epochs=3)
+    epochs: list[float] = []
+    stopping = Watcher(
+        epoch=lambda latest: epochs.append(latest[spec.trial_id]["epoch"]),
+        stopped=lambda: {spec.trial_id: "worse than the others", "of another worker": ""} if epochs else {},
+    )
+    for _ in range(2):  # and again from its checkpoint: before it trains
+        result = run(spec, galaxies_file, tmp_path, stopping)
+        assert (result.status, result.message) == (PRUNED, "worse than the others")
+        assert epochs == [1]
+        assert [epoch["epoch"] for epoch in result.history] == [1]
+        assert (result.metrics, result.confusion, result.probabilities) == ({}, (), "")
+        assert result.num_images == {"train": 28, "validation": 0, "test": 12}
+        assert result.num_parameters["trainable"] > 5_130
+        assert {"train", "total"} <= set(result.timings)
+        assert "keras" in result.environment
+    whole = run(spec, galaxies_file, tmp_path)
+    assert whole.status == COMPLETE, whole.message
+    assert whole.history[0] == result.history[0]
+    assert len(whole.history) == 3
+
+
+def test_a_network_may_have_a_hidden_layer_and_class_weights(
+    spec: TrialSpec, galaxies_file: Path, tmp_path: Path
+) -> None:
+    rich = spec.replace(
+        **{"unfrozen_blocks": 1, "head_units": 8, "head_dropout": 0.5, "class_weighting": "balanced", "num_epochs": 2}
+    )
+    result = run(rich, galaxies_file, tmp_path)
+    assert result.status == COMPLETE, result.message
+    assert result.num_parameters["total"] == 14_714_688 + 512 * 8 + 8 + 8 * 10 + 10
+    assert set(result.history[0]) == {
+        "epoch",
+        "loss",
+        "accuracy",
+        "val_loss",
+        "val_accuracy",
+        "val_top_share",
+        "seconds",
+    }
+    assert result.history[-1]["val_top_share"] == pytest.approx(result.metrics["top_predicted_share"])
+    assert result.history[-1]["val_loss"] == pytest.approx(
+        result.metrics["loss"], rel=1e-3
+    )  # unweighted, nothing dropped
+
+
 def test_real_weights_and_real_galaxies(spec: TrialSpec, tmp_path: Path) -> None:
     """On 100 real galaxies a head on ImageNet features fits its training part far above chance."""
     weights = find_weights("MobileNet", real_weights())
@@ -148,12 +216,12 @@ def test_real_weights_and_real_galaxies(spec: TrialSpec, tmp_path: Path) -> None
     assert result.history[-1]["accuracy"] > 0.7
 
 
-def some_batches() -> tuple[Batches, np.ndarray]:
+def some_batches(class_weights: np.ndarray | None = None) -> tuple[Batches, np.ndarray]:
     """18 of 20 examples in some order, in batches of 8."""
     nothing = np.empty(0, np.int64)
     examples = Examples(np.arange(40).reshape(20, 2), np.arange(20), nothing, nothing, nothing)
     order = np.random.default_rng(0).permutation(18)
-    return Batches(examples, order, 8), order
+    return Batches(examples, order, 8, class_weights), order
 
 
 def test_keras_gets_every_batch_in_order() -> None:
@@ -163,6 +231,14 @@ def test_keras_gets_every_batch_in_order() -> None:
     assert [len(labels) for _, labels in found] == [8, 8, 2]
     assert np.array_equal(np.concatenate([labels for _, labels in found]), order)
     assert np.array_equal(np.concatenate([inputs for inputs, _ in found]), np.arange(40).reshape(20, 2)[order])
+
+
+def test_keras_gets_what_each_example_counts() -> None:
+    weights = np.linspace(0, 1, 20).astype(np.float32)
+    batches, order = some_batches(weights)
+    fed = device.for_keras(batches)
+    found = list(fed) if keras.backend.backend() == "tensorflow" else [fed[i] for i in range(len(fed))]
+    assert np.array_equal(np.concatenate([counts for _, _, counts in found]), weights[order])
 
 
 def test_keras_trains_on_the_batches_in_order_from_the_first_epoch_on() -> None:

@@ -53,6 +53,7 @@ CASES: dict[str, dict[str, Any]] = {
     "loss scale": {"precision": "mixed_float16"},
     "two blocks": {"unfrozen_blocks": 2},
     "from scratch": {"unfrozen_blocks": "all"},
+    "dropout": {**VGG16, "head_units": 8, "head_dropout": 0.5, "class_weighting": "balanced"},
 }
 
 

@@ -13,7 +13,7 @@ from galaxytl.data import open_dataset
 from galaxytl.training import Group, Watcher, Workplace, train
 from galaxytl.trial import TrialResult, TrialSpec
 
-SCORES = ("loss", "accuracy", "val_loss", "val_accuracy")
+SCORES = ("loss", "accuracy", "val_loss", "val_accuracy", "val_top_share")
 
 
 class Stopped(BaseException):
@@ -51,5 +51,5 @@ def run_all(specs: Sequence[TrialSpec], data: Path, out: Path, watcher: Watcher 
 
 
 def curves(history: Sequence[dict[str, float]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """(epochs, 4): loss, accuracy, val_loss, val_accuracy."""
+    """(epochs, 5): loss, accuracy, val_loss, val_accuracy, val_top_share."""
     return np.array([[epoch[name] for name in SCORES] for epoch in history])
