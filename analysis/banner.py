@@ -7,7 +7,7 @@ banner.warning     # "SIMULATED galaxies: not comparable with the paper's values
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from analysis.cells import Cell, PaperGrid
@@ -39,6 +39,18 @@ class Banner:
         footer = "; ".join(part for part in (f"{spec.dataset}, {_images(results)}", kind) if part)
         return cls("; ".join(part for part in parts if part), SIMULATED if spec.is_simulated else "", footer)
 
+    @classmethod
+    def of_search(cls, results: Sequence[TrialResult]) -> Banner:
+        """Of trials that a search compares. They differ in most settings: it says what they have in common."""
+        spec = results[0].spec
+        num_substituted = sum(r.spec.is_substituted for r in results)
+        warnings = [SIMULATED] if spec.is_simulated else []
+        warnings += [f"{SUBSTITUTED} in {num_substituted} of {len(results)} trials"] if num_substituted else []
+        sizes, epochs = ({getattr(r.spec, name) for r in results} for name in ("image_size", "num_epochs"))
+        parts = [f"{spec.dataset}: {_images(results)}", *(_size(size) for size in sizes if len(sizes) == 1)]
+        parts += [*(_epochs(number) for number in epochs if len(epochs) == 1), _devices(results)]
+        return cls("; ".join(part for part in parts if part), "; ".join(warnings), "")
+
     def footer_of(self, *cells: Cell, also: str = "") -> str:
         """The bottom line of a figure of these cells; explains the star of their titles."""
         star = f"* {SUBSTITUTED}" if any(cell.is_substituted for cell in cells) else ""
@@ -62,10 +74,18 @@ def _settings(spec: TrialSpec) -> list[str]:
     momentum = f", momentum {spec.momentum:g}" if spec.momentum else ""
     decay = f", weight decay {spec.weight_decay:g}" if spec.weight_decay else ""
     return [
-        f"{spec.image_size} x {spec.image_size} pixels",
-        f"{spec.num_epochs} {'epoch' if spec.num_epochs == 1 else 'epochs'}",
+        _size(spec.image_size),
+        _epochs(spec.num_epochs),
         f"{spec.optimizer}, learning rate {spec.learning_rate:g}{momentum}{decay}, batches of {spec.batch_size}",
     ]
+
+
+def _size(pixels: int) -> str:
+    return f"{pixels} x {pixels} pixels"
+
+
+def _epochs(number: int) -> str:
+    return f"{number} {'epoch' if number == 1 else 'epochs'}"
 
 
 def _devices(results: Iterable[TrialResult]) -> str:

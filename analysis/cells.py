@@ -15,9 +15,8 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from analysis.gather import AnalysisError, Trials, count_of_trials, show_value
+from analysis.gather import AnalysisError, Trials, counted, differences, mixed
 from analysis.paper import TABLE_1, PaperCell
 from galaxytl.trial import COMPLETE, FAILED, SPEC_FIELDS, TrialResult, TrialSpec
 
@@ -153,27 +152,19 @@ def fill_cells(trials: Trials) -> PaperGrid:
 
 
 def _refuse_mixed_settings(results: Sequence[TrialResult]) -> None:
-    values = {name: Counter(show_value(getattr(r.spec, name)) for r in results) for name in SETTINGS}
-    mixed = {name: counts for name, counts in values.items() if len(counts) > 1}
-    if not mixed:
-        return
-    listing = "; ".join(f"{name}: {_counted(counts)}" for name, counts in mixed.items())
-    choice = " ".join(f"--where {name}={counts.most_common(1)[0][0]}" for name, counts in mixed.items())
-    raise AnalysisError(
-        "Table 1 averages trials that differ in nothing but the seed; the trials of its cells differ in"
-        f" {listing}. Choose with --where field=value, as in {choice}"
-    )
-
-
-def _counted(counts: Counter[Any]) -> str:
-    return ", ".join(f"{value} ({count_of_trials(count)})" for value, count in counts.items())
+    if values := mixed(results, SETTINGS):
+        listing, choice = differences(values)
+        raise AnalysisError(
+            "Table 1 averages trials that differ in nothing but the seed; the trials of its cells differ in"
+            f" {listing}. Choose with --where field=value, as in {choice}"
+        )
 
 
 def _refuse_mixed_weights(paper: PaperCell, results: Sequence[TrialResult]) -> None:
     counts = Counter(r.spec.weights_fingerprint[:12] for r in results if r.spec.weights_fingerprint)
     if len(counts) > 1:
         raise AnalysisError(
-            f"one cell of Table 1 holds one weights file; {paper.title} has weights_fingerprint {_counted(counts)}."
+            f"one cell of Table 1 holds one weights file; {paper.title} has weights_fingerprint {counted(counts)}."
             f" Choose with --where weights_fingerprint={next(iter(counts))}"
         )
 

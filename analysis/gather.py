@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +28,25 @@ class Trials:
 
     results: tuple[TrialResult, ...]
     problems: tuple[str, ...] = ()
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    """trial_id -> the results folder of its row: its other files lie there."""
 
 
 def gather(folders: Sequence[Path]) -> Trials:
     """Read the folders in order. Raises AnalysisError for a folder that holds no readable trial."""
     found: dict[str, TrialResult] = {}
+    source: dict[str, Path] = {}
     problems: list[str] = []
     for folder in folders:
         rows = _read_folder(folder)
         problems += rows.problems
         for result in rows.results:
-            if result.trial_id in found:
-                problems.append(
-                    f"trial {result.trial_id} is in several folders; {_which(found[result.trial_id], result)}"
-                )
-            found[result.trial_id] = _better(found.get(result.trial_id), result)
-    return Trials(tuple(found.values()), tuple(problems))
+            earlier = found.get(result.trial_id)
+            if earlier:
+                problems.append(f"trial {result.trial_id} is in several folders; {_which(earlier, result)}")
+            if _better(earlier, result) is result:
+                found[result.trial_id], source[result.trial_id] = result, folder
+    return Trials(tuple(found.values()), tuple(problems), source)
 
 
 def _read_folder(folder: Path) -> Trials:
@@ -142,6 +145,28 @@ def _keep(results: Iterable[TrialResult], name: str, value: Any) -> tuple[TrialR
         return result.spec.backbone not in own or not mark or mark.startswith(value)
 
     return tuple(r for r in results if own and fits(r))
+
+
+def mixed(results: Iterable[TrialResult], names: Sequence[str]) -> dict[str, Counter[str]]:
+    """Those of the spec's fields `names` in which the trials differ: field -> how many trials have each value."""
+    specs = [result.spec for result in results]
+    values = {name: Counter(show_value(getattr(spec, name)) for spec in specs) for name in names}
+    return {name: counts for name, counts in values.items() if len(counts) > 1}
+
+
+def differences(values: Mapping[str, Counter[str]]) -> tuple[str, str]:
+    """What `mixed` found, for an error's message: the values, field by field, and the --where of the commonest ones."""
+    listing = "; ".join(f"{name}: {counted(counts)}" for name, counts in values.items())
+    choice = " ".join(f"--where {name}={counts.most_common(1)[0][0]}" for name, counts in values.items())
+    return listing, choice
+
+
+def counted(counts: Counter[Any]) -> str:
+    """
+    >>> counted(Counter({"adam": 2, "sgd": 1}))
+    'adam (2 trials), sgd (1 trial)'
+    """
+    return ", ".join(f"{value} ({count_of_trials(count)})" for value, count in counts.items())
 
 
 def count_of_trials(count: int) -> str:

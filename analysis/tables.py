@@ -105,12 +105,12 @@ def as_rich(table: Table1) -> Group:
     for row in table.rows:
         lead = [row.cell.paper.backbone, row.cell.paper.imagenet + _marks(row)]
         grid.add_row(*(Text(text) for text in (*lead, *row.values, row.cell.seeds)))
-    above = [Text(TITLE, style="bold"), *_banner_text(table.banner)]
+    above = [Text(TITLE, style="bold"), *banner_text(table.banner)]
     notes = [Text(f"[{number}] {note}") for number, note in enumerate(table.footnotes, start=1)]
     return Group(*above, grid, Text(table.legend, style="dim"), *notes)
 
 
-def _banner_text(banner: Banner) -> list[Text]:
+def banner_text(banner: Banner) -> list[Text]:
     warning = [Text(banner.warning, style="bold red")] if banner.warning else []
     return [*warning, Text(banner.run_on)]
 

@@ -13,7 +13,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("galaxytl", "sweep", "analysis")
 
 ONLY_IN = {  # a package -> the files that may import it
-    "ray": {"sweep/schedule.py", "sweep/cluster.py"},
+    "ray": {"sweep/schedule.py", "sweep/schedule_worker.py", "sweep/cluster.py"},
+    "optuna": {"sweep/search.py", "sweep/search_study.py", "analysis/study.py"},
     "tensorflow": {"galaxytl/device.py"},
     "jax": {"galaxytl/device.py"},
     "yaml": {"sweep/grid_file.py"},
@@ -24,7 +25,7 @@ ONLY_IN = {  # a package -> the files that may import it
     "matplotlib": {"analysis/", "galaxytl/data/sheet.py"},
 }
 
-ANALYSIS_MAY_IMPORT = {"galaxytl.trial", "galaxytl.results"}
+ANALYSIS_MAY_IMPORT = {"galaxytl.trial", "galaxytl.results", "galaxytl.selection"}
 
 
 def source_files() -> list[Path]:
@@ -62,8 +63,10 @@ def test_imports_follow_the_directions(path: Path) -> None:
     ("name", "source"),
     [
         ("sweep/plan.py", "import ray"),
+        ("sweep/search_run.py", "import optuna"),
         ("galaxytl/trial.py", "from sweep import grids"),
         ("analysis/run.py", "import keras"),
+        ("analysis/search.py", "import optuna"),
         ("analysis/run.py", "from galaxytl.training import train"),
         ("galaxytl/features.py", "import tensorflow as tf"),
     ],
@@ -78,8 +81,9 @@ def test_a_violation_is_seen(name: str, source: str) -> None:
         ("galaxytl", {"keras", "tensorflow", "ray", "galsim"}),
         ("galaxytl.training", {"keras", "tensorflow", "ray"}),
         ("galaxytl.results", {"numpy", "keras", "tensorflow", "ray"}),
-        ("sweep.run", {"keras", "tensorflow", "ray"}),
-        ("analysis.run", {"keras", "tensorflow", "ray", "galsim"}),
+        ("sweep.run", {"keras", "tensorflow", "ray", "optuna"}),
+        ("galaxytl.selection", {"numpy", "keras", "tensorflow", "ray"}),
+        ("analysis.run", {"keras", "tensorflow", "ray", "galsim", "optuna"}),
     ],
 )
 def test_import_starts_no_framework(module: str, forbidden: set[str]) -> None:

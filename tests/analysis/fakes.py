@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
@@ -71,3 +74,35 @@ def make_confusion(accuracy: float) -> tuple[tuple[int, ...], ...]:
         row[(index + 1) % len(COUNTS)] = count - row[index]
         rows.append(tuple(row))
     return tuple(rows)
+
+
+def make_compared(right: int = 30, total: int = 60, **fields: Any) -> TrialResult:
+    """A trial of a search that has `right` of `total` validation images right; `fields` are of its spec."""
+    spec = make_spec(**{"validation_fraction": 0.1, "scored_on": "validation", **fields})
+    images = {"train": 12415 - total, "validation": total, "test": 5321}
+    return make_result(spec, accuracy=right / total, num_images=images, curves_on="validation")
+
+
+def make_tested(compared: TrialResult, right: int = 2500, **changes: Any) -> TrialResult:
+    """The same trial on the test part, with `right` of 5,321 images right."""
+    spec = compared.spec.replace(scored_on="test")
+    return make_result(spec, accuracy=right / 5321, num_images=compared.num_images, **changes)
+
+
+def write_probabilities(folder: Path, result: TrialResult, right: Sequence[bool], first_row: int = 100) -> None:
+    """The file that a sweep writes for a trial that has these images right, all of class 3."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, list[Any]] = {"row": list(range(first_row, first_row + len(right))), "label": [3] * len(right)}
+    columns |= {f"p{i}": [0.05] * len(right) for i in range(10)}
+    columns["p3"] = [0.9 if own else 0.0 for own in right]
+    (folder / "probabilities").mkdir(exist_ok=True)
+    pq.write_table(pa.table(columns), folder / "probabilities" / f"{result.trial_id}.parquet")
+
+
+def write_search_file(folder: Path, **changes: Any) -> None:
+    values = {"format": 1, "study": "search", "storage": f"sqlite:///{folder}/study.db", "num_trials": 40}
+    values |= {"objectives": [["val_accuracy", "maximize"]], "space": "sweep.space:space"}
+    values |= {"sampler": "TPESampler", "scheduler": "asha", **changes}
+    (folder / "search.json").write_text(json.dumps(values))

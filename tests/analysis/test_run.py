@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,15 @@ import pytest
 from analysis.paper import TABLE_1
 from analysis.run import main
 from galaxytl.results import FILE_NAME, append_result
-from galaxytl.trial import FAILED
-from tests.analysis.fakes import make_result, make_spec
+from galaxytl.trial import FAILED, PRUNED, TrialResult
+from tests.analysis.fakes import (
+    make_compared,
+    make_result,
+    make_spec,
+    make_tested,
+    write_probabilities,
+    write_search_file,
+)
 
 
 @dataclass(frozen=True)
@@ -132,3 +140,165 @@ def test_errors_name_rule_value_and_way_out(tmp_path: Path, results: Path) -> No
         assert ran.stderr.startswith("error: ")
         assert message in ran.stderr
         assert "Traceback" not in ran.stderr
+
+
+# Searches
+
+
+def simulated_search(folder: Path) -> list[TrialResult]:
+    """22 complete trials that differ in optimizer and learning rate, random weights in ImageNet's place, one pruned
+    trial; the best is scored on the test part. Its study is in the folder."""
+    data = {"dataset": "simulated", "weights": "random", "weights_requested": "imagenet", "weights_fingerprint": ""}
+    results = [
+        make_compared(20 + i, 63, learning_rate=10 ** (-4 + i / 10), optimizer=("adam", "sgd")[i % 2], **data)
+        for i in range(22)
+    ]
+    best, runner_up = results[-1], results[-2]
+    write_probabilities(folder, best, [True] * 41 + [False] * 22)
+    write_probabilities(folder, runner_up, [False] * 3 + [True] * 40 + [False] * 20)
+    reason = "asha: 0.1 after epoch 2 is below the best third of 12 trials (0.3)"
+    pruned = replace(make_compared(5, 63, learning_rate=0.5, **data), status=PRUNED, message=reason, metrics={})
+    tested = make_tested(best, right=2500)
+    for result in (*results, pruned, tested):
+        append_result(folder, result)
+    write_search_file(folder)
+    tell_study(folder, results)
+    return [*results, pruned, tested]
+
+
+def tell_study(folder: Path, results: Sequence[TrialResult]) -> None:
+    import optuna
+
+    study = optuna.create_study(
+        study_name="search", storage=f"sqlite:///{folder}/study.db", directions=["maximize", "minimize"]
+    )
+    for number, result in enumerate(results):
+        name = f"learning_rate@{result.spec.optimizer}"
+        params = {"optimizer": result.spec.optimizer, name: result.spec.learning_rate}
+        kinds = {
+            "optimizer": optuna.distributions.CategoricalDistribution(["adam", "sgd"]),
+            name: optuna.distributions.FloatDistribution(1e-4, 1.0, log=True),
+        }
+        values = [result.metrics["accuracy"], 1e9 if number < 20 else 2e9]
+        attributes = {"trial_id": result.trial_id}
+        study.add_trial(
+            optuna.trial.create_trial(params=params, distributions=kinds, values=values, user_attrs=attributes)
+        )
+    write_search_file(folder, objectives=[["val_accuracy", "maximize"], ["multiply_adds", "minimize"]])
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran, list[TrialResult]]:
+    folder = tmp_path_factory.mktemp("searched")
+    results = simulated_search(folder)
+    return run([str(folder)], tmp_path_factory.mktemp("search-report")), results
+
+
+def test_a_search_has_its_own_report_and_no_table_1(searched: tuple[Ran, list[TrialResult]]) -> None:
+    ran, _ = searched
+
+    assert (ran.code, ran.stderr) == (0, "")
+    assert "Table 1" not in ran.stdout
+    assert "MISSING" not in ran.stdout
+    assert sorted(path.name for path in ran.out.iterdir()) == ["best.yaml", "search.csv", "search.md"]
+    assert f"python -m sweep.run --grid {ran.out}/best.yaml --data DATA" in ran.stdout
+
+
+def test_a_search_is_summed_up_within_80_columns(searched: tuple[Ran, list[TrialResult]]) -> None:
+    ran, results = searched
+    best, runner_up = results[21], results[20]
+    text, spoken = ran.stdout.split("\nWritten:")[0], " ".join(ran.stdout.split())
+
+    assert max(map(len, text.splitlines())) <= 80
+    assert f"The best by validation accuracy: trial {best.trial_id}" in text
+    assert f"trial {runner_up.trial_id}, cannot be told apart on 63 images" in spoken
+    assert "PRUNED 1 asha: 0.1 after epoch 2" in spoken
+    assert "0.651 0.528 to 0.757 63 validation images" in spoken
+    assert "0.470 0.456 to 0.483 5,321 test images" in spoken
+    assert "learning_rate@adam 11 -" in spoken  # of the importances: no fANOVA, as half the trials have no such rate
+    assert "where adam was chosen" not in spoken
+    assert "where adam was chosen: 11 trials completed" in (ran.out / "search.md").read_text()
+    assert "Pareto front: 2 trials that no other beats in all objectives" in spoken
+    assert results[19].trial_id in text.split("Pareto front")[1]
+
+
+def test_simulated_galaxies_and_stand_ins_are_named_wherever_a_search_is(
+    searched: tuple[Ran, list[TrialResult]],
+) -> None:
+    ran, _ = searched
+    stand_ins = "random weights (ImageNet weights not found) in 23 of 23 trials"
+    texts = {path.name: path.read_text() for path in ran.out.iterdir()}
+
+    for text in (*texts.values(), ran.stdout):
+        assert "SIMULATED galaxies: not comparable with the paper's values" in text
+        assert stand_ins in " ".join(text.replace("\\", "").split())
+    rows = list(csv.DictReader(io.StringIO(texts["search.csv"])))
+    assert len(rows) == 23
+    assert all(row["weights"] == "random (ImageNet weights not found)" and stand_ins in row["warning"] for row in rows)
+
+
+def test_a_grid_and_a_search_are_reported_side_by_side(tmp_path: Path, results: Path) -> None:
+    best = make_compared(40, seed=1)
+    for result in (best, make_compared(30, seed=2), make_tested(best)):
+        append_result(results, result)
+
+    ran = run([str(results)], tmp_path / "report")
+
+    assert ran.code == 0
+    assert "Table 1" in ran.stdout
+    assert f"The best by validation accuracy: trial {best.trial_id}" in ran.stdout
+    assert "in none of Table 1's rows" not in ran.stderr
+    assert best.spec.replace(scored_on="test").trial_id not in (tmp_path / "report" / "report.md").read_text()
+    assert {"table1.csv", "report.md", "search.md", "best.yaml"} < {p.name for p in (tmp_path / "report").iterdir()}
+
+
+def test_a_study_that_is_gone_is_a_sentence(tmp_path: Path) -> None:
+    folder = tmp_path / "search"
+    folder.mkdir()
+    append_result(folder, make_compared())
+    write_search_file(folder)
+
+    ran = run([str(folder)], tmp_path / "report")
+
+    assert ran.code == 0
+    assert "Importances are not available: the study's file" in ran.stdout
+    assert "--storage" in ran.stdout
+
+
+def test_a_search_without_a_choice_leaves_no_older_one(tmp_path: Path) -> None:
+    folder, out = tmp_path / "search", tmp_path / "report"
+    folder.mkdir()
+    out.mkdir()
+    (out / "best.yaml").write_text("an older report's")
+    append_result(folder, replace(make_compared(), status=FAILED, message="no memory", metrics={}))
+
+    ran = run([str(folder)], out)
+
+    assert ran.code == 0
+    assert "No trial is complete: there is none to choose." in ran.stdout
+    assert not (out / "best.yaml").exists()
+
+
+def test_a_part_of_a_search_is_said_to_be_one(tmp_path: Path) -> None:
+    folder = tmp_path / "search"
+    folder.mkdir()
+    for result in (make_compared(40, seed=1), make_compared(30, seed=2)):
+        append_result(folder, result)
+
+    ran = run([str(folder), "--where", "seed=2"], tmp_path / "report")
+
+    assert "only trials with seed=2 were compared" in ran.stderr
+    assert "only trials with seed=2 were compared" in (tmp_path / "report" / "search.md").read_text()
+
+
+def test_two_splits_in_one_search_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "search"
+    folder.mkdir()
+    for result in (make_compared(split_seed=0), make_compared(split_seed=1)):
+        append_result(folder, result)
+
+    ran = run([str(folder)], tmp_path / "report")
+
+    assert (ran.code, ran.stdout) == (2, "")
+    assert "split_seed: 0 (1 trial), 1 (1 trial)" in ran.stderr
+    assert run([str(folder), "--where", "split_seed=0"], tmp_path / "report").code == 0

@@ -1,0 +1,75 @@
+"""Which images a trial has right, from the class probabilities that lie beside its row.
+
+first, second = read_predictions(folder, best), read_predictions(folder, runner_up)
+pairs = paired(first, second)
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.intervals import Pairs
+from galaxytl.trial import TrialResult
+
+
+class PredictionsError(ValueError):
+    """A trial's probabilities are not there, or are not what its row says; the message says which."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Of one trial on the part that it is scored on, ordered by `rows`."""
+
+    rows: NDArray[np.int64]
+    """(N,) of the dataset."""
+    labels: NDArray[np.int64]
+    """(N,) true classes."""
+    right: NDArray[np.bool_]
+    """(N,) whether the most probable class is the true one."""
+
+
+def read_predictions(folder: Path, result: TrialResult) -> Predictions:
+    """Of a COMPLETE trial whose row lies in `folder`. Raises PredictionsError."""
+    found = _read(folder / (result.probabilities or f"probabilities/{result.trial_id}.parquet"), result.trial_id)
+    accuracy = result.metrics["accuracy"]
+    if round(accuracy * len(found.rows)) != np.count_nonzero(found.right):
+        raise PredictionsError(
+            f"the probabilities of trial {result.trial_id} give accuracy {found.right.mean():.3f}, "
+            f"its row says {accuracy:.3f}"
+        )
+    return found
+
+
+def _read(path: Path, trial_id: str) -> Predictions:
+    import pyarrow.parquet as pq  # only a search with two trials needs it
+
+    if not path.is_file():
+        raise PredictionsError(f"the probabilities of trial {trial_id} are not there ({path})")
+    try:
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+        rows, labels = (table.column(name).to_numpy().astype(np.int64) for name in ("row", "label"))
+        classes = [name for name in table.column_names if re.fullmatch(r"p\d+", name)]
+        probabilities = np.stack([table.column(name).to_numpy() for name in classes], axis=1)
+        if not len(rows):
+            raise ValueError("they are of no image")
+    except (OSError, KeyError, ValueError) as error:
+        raise PredictionsError(f"the probabilities of trial {trial_id} cannot be read: {_first_line(error)}") from error
+    order = np.argsort(rows)
+    return Predictions(rows[order], labels[order], (probabilities.argmax(axis=1) == labels)[order])
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no message"])[0]
+
+
+def paired(first: Predictions, second: Predictions) -> Pairs:
+    """Raises PredictionsError where the two are of different images."""
+    if not np.array_equal(first.rows, second.rows) or not np.array_equal(first.labels, second.labels):
+        raise PredictionsError("the probabilities of the two trials are of different images")
+    return Pairs.of(first.right, second.right)

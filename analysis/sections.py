@@ -1,0 +1,75 @@
+"""A part of a report, with one content for the terminal and for Markdown.
+
+section = Section("Scores", Listing(("Score", "Value"), (("accuracy", "0.635"),), right={1}), ("On 63 images.",))
+console.print(as_rich([section])); as_markdown([section])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from analysis.tables import escape_markdown
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A table as texts; `right` are the columns, from 0, that are aligned right."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    right: Set[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, a table and sentences below it, any of which may be left out."""
+
+    heading: str
+    listing: Listing | None = None
+    sentences: tuple[str, ...] = ()
+    is_detail: bool = False
+    """For the file only: the terminal does without."""
+
+
+def as_rich(sections: Iterable[Section]) -> Group:
+    """For a terminal of 80 columns or more: long texts are wrapped. Text objects, so that nothing is read as markup."""
+    parts: list[Text | Table] = []
+    for section in sections:
+        parts += [Text(), Text(section.heading, style="bold")]
+        if section.listing:
+            parts.append(_rich_table(section.listing))
+        parts += [Text(sentence) for sentence in section.sentences]
+    return Group(*parts)
+
+
+def _rich_table(listing: Listing) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, heading in enumerate(listing.headings):
+        is_number = number in listing.right
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+    for row in listing.rows:
+        table.add_row(*(Text(text) for text in row))
+    return table
+
+
+def as_markdown(sections: Iterable[Section]) -> str:
+    lines: list[str] = []
+    for section in sections:
+        lines += [f"## {escape_markdown(section.heading)}", ""]
+        if section.listing:
+            lines += [*_markdown_table(section.listing), ""]
+        for sentence in section.sentences:
+            lines += [escape_markdown(sentence), ""]
+    return "\n".join(lines)
+
+
+def _markdown_table(listing: Listing) -> list[str]:
+    ruler = ["---:" if number in listing.right else "---" for number in range(len(listing.headings))]
+    rows = [[escape_markdown(text) for text in row] for row in (listing.headings, *listing.rows)]
+    return ["| " + " | ".join(row) + " |" for row in (rows[0], ruler, *rows[1:])]
