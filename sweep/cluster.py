@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import subprocess
@@ -30,6 +31,8 @@ import ray
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(10**11), "MALLOC_TOP_PAD_": str(2**28)}
 
 CONNECT_SECONDS = 8
+MAX_ROOM = 10_000
+"""Trials that take no CPU and no GPU."""
 
 
 class ClusterError(RuntimeError):
@@ -52,6 +55,12 @@ class Available:
     gpus: float
     node_cpus: float
     node_gpus: float
+
+    def room_for(self, resources: Resources) -> int:
+        """How many trials of these resources run at the same time, one at least."""
+        by_cpu = self.cpus // resources.cpus if resources.cpus else math.inf
+        by_gpu = self.gpus // resources.gpus if resources.gpus else math.inf
+        return max(1, int(min(by_cpu, by_gpu, MAX_ROOM)))
 
 
 @contextlib.contextmanager

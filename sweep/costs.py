@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from galaxytl.backbones import head_layers
 from galaxytl.blocks import TRAINED_STEP, Structure
-from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.trial import TrialSpec
 from sweep.cuts import BYTES_PER_SECOND, Chain
 from sweep.speeds import Speeds
@@ -42,6 +42,10 @@ class Sizes:
         """After each epoch: the validation part, or the test part where there is none."""
         return self.validation or self.test
 
+    def scored(self, spec: TrialSpec) -> int:
+        """Of the finished trial."""
+        return self.validation if spec.scored_on == "validation" else self.test
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -60,8 +64,8 @@ class _Network:
 
     depths: tuple[int, ...]
     row_bytes: tuple[int, ...]
-    head: int
-    """Multiply-adds of a head on one image: a weight for each feature and class."""
+    features: int
+    """Values that a head reads of one image."""
 
 
 class Costs:
@@ -89,12 +93,15 @@ class Costs:
         images = self.images(spec)
         return images if spec.unfrozen_blocks == "all" else min(spec.unfrozen_blocks, images)
 
-    def is_frozen(self, spec: TrialSpec) -> bool:
-        """Whether any block is."""
-        return self.freeze_point(spec) < self.images(spec)
+    def storable_cut(self, spec: TrialSpec) -> int:
+        """The last cut whose activations can be stored: the images, if these are turned anew in each epoch."""
+        return self.images(spec) if spec.augmentation else self.freeze_point(spec)
+
+    def can_store(self, spec: TrialSpec) -> bool:
+        return self.storable_cut(spec) < self.images(spec)
 
     def chain(self, spec: TrialSpec, rows_read: Mapping[int, int], on_disk: frozenset[int]) -> Chain:
-        """Of a family, `spec` standing for all its trials: `rows_read` by freeze point, in all passes of its groups."""
+        """Of a family, `spec` standing for all its trials: `rows_read` by storable cut, in all passes of its groups."""
         network = self._network(spec)
         return Chain(
             depths=network.depths,
@@ -109,7 +116,7 @@ class Costs:
         """By a group: heads share one pass, as long as the longest of them; others have a pass each."""
         sizes, epochs = self.sizes(specs[0]), [spec.num_epochs for spec in specs]
         passes = [max(epochs)] if specs[0].unfrozen_blocks == 0 else epochs
-        return sum(passes) * (sizes.train + sizes.watched) + len(passes) * sizes.test
+        return sum(passes) * (sizes.train + sizes.watched) + len(passes) * sizes.scored(specs[0])
 
     def of(self, specs: Sequence[TrialSpec], source: int) -> Cost:
         """Of a group of `specs` whose passes read the cut `source`."""
@@ -129,22 +136,35 @@ class Costs:
         """Of a group after its freeze point: unfrozen blocks and head of each trial."""
         sizes, network = self.sizes(specs[0]), self._network(specs[0])
         epochs = sum(spec.num_epochs for spec in specs)
-        forwards = epochs * (TRAINED_STEP * sizes.train + sizes.watched) + len(specs) * sizes.test
-        return forwards * (network.depths[0] - network.depths[self.freeze_point(specs[0])] + network.head)
+        forwards = epochs * (TRAINED_STEP * sizes.train + sizes.watched) + len(specs) * sizes.scored(specs[0])
+        head = head_weights(specs[0], network.features)
+        return forwards * (network.depths[0] - network.depths[self.freeze_point(specs[0])] + head)
+
+    def turned_multiply_adds(self, specs: Sequence[TrialSpec]) -> int:
+        """Of a group's frozen blocks, where its images are turned anew in each epoch: no plan can save them."""
+        frozen = self._network(specs[0]).depths[self.freeze_point(specs[0])]
+        return self.rows_read(specs) * frozen if specs[0].augmentation else 0
+
+    def alone_multiply_adds(self, spec: TrialSpec) -> int:
+        """Of one trial by itself on an empty disk, its frozen blocks computed as seldom as can be."""
+        frozen = self._network(spec).depths[self.freeze_point(spec)] * self.sizes(spec).rows
+        return self.trained_multiply_adds([spec]) + (self.turned_multiply_adds([spec]) or frozen)
 
     def unshared_multiply_adds(self, specs: Sequence[TrialSpec]) -> int:
         """Of a group's trials each on its own, with the frozen blocks computed again in every epoch."""
         sizes, depths = self.sizes(specs[0]), self._network(specs[0]).depths
-        rows = sum(spec.num_epochs for spec in specs) * (sizes.train + sizes.watched) + len(specs) * sizes.test
+        rows = sum(spec.num_epochs for spec in specs) * (sizes.train + sizes.watched) + len(specs) * sizes.scored(
+            specs[0]
+        )
         return rows * depths[self.freeze_point(specs[0])] + self.trained_multiply_adds(specs)
 
     def head_bytes(self, spec: TrialSpec) -> int:
         """Memory that training one head takes: weights and the optimizer's slots, and as much again while it updates.
 
-        Slots, as in keras.optimizers: adam 2, rmsprop 1 and sgd 0, these two 1 more with momentum.
+        Slots, as `galaxytl.heads` keeps them whether or not there is momentum: adam 2, rmsprop 2 and sgd 1.
         """
-        slots = {"adam": 2, "rmsprop": 1, "sgd": 0}[spec.optimizer] + (spec.momentum > 0)
-        return self._network(spec).head * FLOAT_BYTES * (1 + slots) * SCRATCH
+        slots = {"adam": 2, "rmsprop": 2, "sgd": 1}[spec.optimizer]
+        return head_weights(spec, self._network(spec).features) * FLOAT_BYTES * (1 + slots) * SCRATCH
 
     def _network(self, spec: TrialSpec) -> _Network:
         key = (spec.backbone, spec.image_size, spec.precision)
@@ -166,4 +186,9 @@ def _network(structure: Structure, precision: str) -> _Network:
     row_bytes = [activation_bytes * math.prod(shape) for shape in shapes]
     pixels = math.prod(structure.shape_at(images))  # uint8
     depths = [sum(block.multiply_adds for block in structure.blocks[: images - cut]) for cut in range(images + 1)]
-    return _Network(tuple(depths), (*row_bytes, pixels), math.prod(shapes[0]) * NUM_CLASSES)
+    return _Network(tuple(depths), (*row_bytes, pixels), math.prod(shapes[0]))
+
+
+def head_weights(spec: TrialSpec, num_features: int) -> int:
+    """Weights of a head, biases apart: as many as it multiplies and adds for an image."""
+    return sum(math.prod(shape) for shape in head_layers(spec, num_features))

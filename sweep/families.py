@@ -4,8 +4,9 @@
     families = find_families(groups, costs, stored, Disk(num_bytes=50 * 10**9, workers=1))
 
 A *family* is the groups whose trials have the same activations wherever nothing is trained (`TrialSpec.backbone_key`).
-A *prefix* is the activations of a family at one cut, stored for all its images. Groups in which nothing is frozen read
-images, and each is a family of its own.
+A *prefix* is the activations of a family at one cut, stored for all its images. Groups of which nothing can be stored,
+because nothing is frozen or because their images are turned anew in each epoch, read images; each is a family of its
+own.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def cuts_on_disk(
     """By `backbone_key`: the cuts whose activations are stored already."""
     found: dict[Hashable, frozenset[int]] = {}
     for spec, *_ in groups:
-        if costs.is_frozen(spec) and spec.backbone_key not in found:
+        if costs.can_store(spec) and spec.backbone_key not in found:
             found[spec.backbone_key] = frozenset(cut for cut in range(costs.images(spec)) if on_disk(spec, cut))
     return found
 
@@ -78,8 +79,8 @@ def find_families(
     """
     members: dict[Hashable, list[Specs]] = defaultdict(list)
     for number, specs in enumerate(groups):
-        members[specs[0].backbone_key if costs.is_frozen(specs[0]) else number].append(specs)
-    storing = sum(costs.is_frozen(of_family[0][0]) for of_family in members.values())
+        members[specs[0].backbone_key if costs.can_store(specs[0]) else number].append(specs)
+    storing = sum(costs.can_store(of_family[0][0]) for of_family in members.values())
     budget = disk.num_bytes // max(1, min(disk.workers, storing))
     return [_family(of_family, costs, stored.get(key, frozenset()), budget) for key, of_family in members.items()]
 
@@ -87,10 +88,10 @@ def find_families(
 def _family(members: Sequence[Specs], costs: Costs, on_disk: frozenset[int], budget: int) -> Family:
     rows_read: dict[int, int] = defaultdict(int)
     for specs in members:
-        rows_read[costs.freeze_point(specs[0])] += costs.rows_read(specs)
+        rows_read[costs.storable_cut(specs[0])] += costs.rows_read(specs)
     chain = costs.chain(members[0][0], rows_read, on_disk)
     cuts = best_cuts(chain, budget)
-    groups = [Group(specs, tuple(cut for cut in cuts if cut >= costs.freeze_point(specs[0]))) for specs in members]
+    groups = [Group(specs, tuple(cut for cut in cuts if cut >= costs.storable_cut(specs[0]))) for specs in members]
     costed = [(group, costs.of(group.specs, (chain.images, *group.stored)[-1])) for group in groups]
     costed.sort(key=lambda pair: -pair[1].seconds)
     return Family(

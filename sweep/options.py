@@ -3,17 +3,44 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from galaxytl.trial import did_you_mean
 from sweep import grids
 from sweep.axes import MAX_UNASKED, parse_value
+from sweep.objectives import OBJECTIVES
+from sweep.space import DEFAULT
+from sweep.stopping import SCHEDULERS
+
+SEARCH_DEFAULTS: Mapping[str, Any] = {
+    "trials": 100,
+    "storage": "",
+    "study": "",
+    "sampler": "tpe",
+    "space": DEFAULT,
+    "objective": "val_accuracy",
+    "warm_start": "",
+    "batch": 8,
+    "stop_collapsed": 3,
+    "search_seed": 0,
+}
+"""Of the options of a search; None means that the option was not given."""
 
 
 class UsageError(ValueError):
     """The command line asks for something that cannot be done."""
+
+
+@contextlib.contextmanager
+def as_usage_error(kind: type[Exception]) -> Iterator[None]:
+    """Turns errors of one kind into a UsageError with the same message."""
+    try:
+        yield
+    except kind as error:
+        raise UsageError(str(error)) from error
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,7 +55,11 @@ def parse(argv: Sequence[str], description: str) -> argparse.Namespace:
     if unknown:
         known = [option for action in parser._actions for option in action.option_strings]
         raise UsageError(f"unknown option '{unknown[0]}'.{did_you_mean(unknown[0], known)} (--help lists the options)")
-    options.sizes = grids.find(options.grid)
+    if options.search:
+        check_search(options)
+    else:
+        refuse_search_options(options)
+    options.sizes = grids.find(options.grid or "paper")
     if options.profile is not None:
         grids.named("profile", options.profile, grids.PROFILES)
     if options.weights_dir and not options.weights_dir.is_dir():
@@ -37,8 +68,37 @@ def parse(argv: Sequence[str], description: str) -> argparse.Namespace:
     if options.group_by_sky:
         options.set["group_by_sky"] = [True]
     options.weights_dir = options.weights_dir and options.weights_dir.resolve()
-    options.out = options.out or Path("results") / options.sizes["paper"].name
+    options.out = options.out or Path("results") / ("search" if options.search else options.sizes["paper"].name)
     return options
+
+
+def check_search(options: argparse.Namespace) -> None:
+    """Raises UsageError for what does not go with --search; fills in the defaults of its options."""
+    if options.grid:
+        raise UsageError(f"--grid and --search exclude each other; got --grid {options.grid} and --search optuna")
+    if options.seeds != 1:
+        raise UsageError("--seeds repeats the trials of a grid; of a search, set the trials' seed with --set seed=N")
+    for name, default in SEARCH_DEFAULTS.items():
+        if getattr(options, name) is None:
+            setattr(options, name, default)
+    options.objective = options.objective.split(",")
+    for name in options.objective:
+        grids.named("objective", name, OBJECTIVES)
+    if len(options.objective) > 2 or len(set(options.objective)) < len(options.objective):
+        raise UsageError(f"--objective takes one or two different names; got {','.join(options.objective)}")
+    if len(options.objective) > 1 and options.scheduler not in (None, "none"):
+        raise UsageError(
+            f"--scheduler {options.scheduler} stops trials by their accuracy, which would leave holes in a Pareto "
+            "front: with two objectives it must be none"
+        )
+    options.scheduler = options.scheduler or ("none" if len(options.objective) > 1 else "asha")
+    grids.named("scheduler", options.scheduler, SCHEDULERS)
+
+
+def refuse_search_options(options: argparse.Namespace) -> None:
+    given = [name for name in (*SEARCH_DEFAULTS, "scheduler") if getattr(options, name) is not None]
+    if given:
+        raise UsageError(f"--{given[0].replace('_', '-')} is an option of a search: add --search optuna")
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
@@ -50,9 +110,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     )
     what = parser.add_argument_group("what to run")
     names = ", ".join(grids.GRIDS)
-    what.add_argument(
-        "--grid", default="paper", metavar="NAME", help=f"{names}, or a YAML file like my_grid.yaml (default: paper)"
-    )
+    what.add_argument("--grid", metavar="NAME", help=f"{names}, or a YAML file like my_grid.yaml (default: paper)")
     what.add_argument(
         "--profile",
         metavar="NAME",
@@ -76,6 +134,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         action="store_true",
         help="keep images of one galaxy (equal, or closer than 2 arcsec) on one side of every split",
     )
+    _add_search(parser.add_argument_group("searching, instead of a grid"))
     files = parser.add_argument_group("files")
     files.add_argument(
         "--data",
@@ -99,6 +158,42 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_search(group: argparse._ArgumentGroup) -> None:
+    default = SEARCH_DEFAULTS
+    group.add_argument("--search", choices=("optuna",), help="let Optuna choose the trials")
+    group.add_argument("--trials", type=count, metavar="N", help=f"to ask for in all (default: {default['trials']})")
+    group.add_argument(
+        "--scheduler", metavar="NAME", help=f"what stops bad trials early: {', '.join(SCHEDULERS)} (default: asha)"
+    )
+    group.add_argument(
+        "--storage",
+        metavar="URL",
+        help="where the study is kept: sqlite:///FILE, journal:///FILE, postgresql://... "
+        "(default: study.db in the results folder)",
+    )
+    group.add_argument("--study", metavar="NAME", help="its name there (default: that of the results folder)")
+    group.add_argument("--sampler", metavar="NAME", help="any of Optuna's, like tpe, random, nsgaii (default: tpe)")
+    group.add_argument("--space", metavar="MODULE:FUNCTION", help=f"what is searched (default: {default['space']})")
+    group.add_argument(
+        "--objective",
+        metavar="NAME[,NAME]",
+        help=f"one or two of {', '.join(OBJECTIVES)} (default: {default['objective']}); two give a Pareto front",
+    )
+    group.add_argument(
+        "--warm-start",
+        metavar="WHAT,...",
+        help="paper: try the paper's six trials first; a results folder: tell the study of its trials",
+    )
+    group.add_argument("--batch", type=count, metavar="N", help="trials to ask for at once (default: 8)")
+    group.add_argument(
+        "--stop-collapsed",
+        type=natural,
+        metavar="N",
+        help="stop trials that named one class for N epochs; 0: never (default: 3)",
+    )
+    group.add_argument("--search-seed", type=natural, metavar="N", help="seed of the suggestions (default: 0)")
+
+
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     """["learning_rate=1e-3,1e-4"] as {"learning_rate": [0.001, 0.0001]}; raises SpecError or UsageError."""
     values: dict[str, list[Any]] = {}
@@ -113,6 +208,12 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 def count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 10_000:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 10000; got '{text}'")
+    return int(text)
+
+
+def natural(text: str) -> int:
+    if not text.isdecimal() or int(text) > 10**9:
+        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more; got '{text}'")
     return int(text)
 
 

@@ -139,7 +139,7 @@ def _groups_that_fit(pending: Sequence[TrialSpec], costs: Costs, head_memory: in
     """
     found: dict[Hashable, list[TrialSpec]] = defaultdict(list)
     for spec in pending:
-        found[spec.group_key, spec.backbone_key if costs.is_frozen(spec) else ()].append(spec)
+        found[spec.group_key, spec.backbone_key if costs.can_store(spec) else ()].append(spec)
     groups: list[Specs] = []
     for specs in found.values():
         if specs[0].unfrozen_blocks == 0:
@@ -218,7 +218,8 @@ def _estimate(families: Sequence[Family], costs: Costs, workers: int) -> Estimat
     return Estimate(
         multiply_adds=planned + stored,
         unshared=sum(map(costs.unshared_multiply_adds, groups)),
-        minimal=sum(map(costs.trained_multiply_adds, groups)) + sum(family.needed_multiply_adds for family in families),
+        minimal=sum(costs.trained_multiply_adds(group) + costs.turned_multiply_adds(group) for group in groups)
+        + sum(family.needed_multiply_adds for family in families),
         seconds=_wall_seconds(families, workers) if groups else 0.0,
     )
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import functools
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from galaxytl import blocks
+from galaxytl.backbones import backbone_named
 from galaxytl.blocks import Structure
 from galaxytl.data import Dataset, Splits, cache, sky, split_indices
 from galaxytl.data.dataset import Progress
@@ -18,13 +24,17 @@ from galaxytl.features import activations_folder, rows_digest
 from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec
 from galaxytl.weights import Weights, WeightsError, WeightsNotFoundError, find_weights
 from sweep import grids
-from sweep.plan import Limits
+from sweep.costs import Sizes
+from sweep.options import as_usage_error
+from sweep.plan import Limits, Plan, make_plan
+from sweep.speeds import load_speeds, speeds_path
 
 Structures = Mapping[tuple[str, int], Structure]
 """By backbone and image size."""
 SplitsOf = Mapping[tuple[Any, ...], Splits]
 """By `TrialSpec.split_key`."""
 
+LOG = "sweep.log"  # of Ray, in the results folder
 MAX_HEAD_BYTES = 4 * 10**9  # of heads in one pass: more of them are no faster a head
 
 
@@ -34,6 +44,14 @@ class Prepared:
     """As they will run: weights fingerprints filled in, random weights in place of missing ones where allowed."""
     impossible: tuple[TrialResult, ...]
     """FAILED rows of specs whose weights cannot be had or used."""
+
+
+def profile_for(options: argparse.Namespace) -> str:
+    """The one that is asked for, else the one that fits; GPUs are counted only where that could matter."""
+    if options.profile:
+        return str(options.profile)
+    is_real = bool(options.data) and not options.data.startswith("simulated")
+    return choose_profile(options.data, count_gpus(options.address, options.out / LOG) if is_real else 0)
 
 
 def choose_profile(data: str | None, num_gpus: float) -> str:
@@ -50,9 +68,28 @@ def local_gpus() -> int:
     return sum(line.startswith("GPU ") for line in listed.splitlines())
 
 
+@functools.cache
+def count_gpus(address: str | None, log: Path) -> float:
+    """GPUs that the sweep can use."""
+    if not address:
+        return local_gpus()
+    from sweep import cluster
+
+    with as_usage_error(cluster.ClusterError), cluster.cluster(address, log) as found:
+        return found.gpus
+
+
 def base_spec(dataset: str, fingerprint: str, profile: str) -> TrialSpec:
     """What a grid's trials have in common before the grid says anything: the dataset and the profile."""
     return TrialSpec(dataset=dataset, dataset_fingerprint=fingerprint, **grids.PROFILES[profile])
+
+
+@contextlib.contextmanager
+def asking_keras(networks: Iterable[tuple[str, int]]) -> Iterator[Future[Structures]]:
+    """Finds out what networks, (backbone, image size), are made of, while the caller opens the dataset: it takes
+    seconds, once for each."""
+    with ThreadPoolExecutor(1) as thread:
+        yield thread.submit(blocks.structures, set(networks))
 
 
 @dataclass(frozen=True)
@@ -81,12 +118,20 @@ def check_splits(dataset: Dataset, specs: Sequence[TrialSpec], on_progress: Prog
     return Checked(tuple(specs), splits, tuple(notes))
 
 
-def check_depths(specs: Sequence[TrialSpec], structures: Structures) -> list[TrialSpec]:
-    """The specs, with "all" for as many unfrozen blocks as there are. Raises SpecError where there are fewer."""
-    return list({checked.trial_id: checked for checked in (_check_depth(spec, structures) for spec in specs)}.values())
+def check_networks(specs: Sequence[TrialSpec], structures: Structures) -> list[TrialSpec]:
+    """The specs, with "all" for as many unfrozen blocks as there are. Raises SpecError where there are fewer, and where
+    a network that scales pixels itself would be fed scaled ones."""
+    return list(
+        {checked.trial_id: checked for checked in (_check_network(spec, structures) for spec in specs)}.values()
+    )
 
 
-def _check_depth(spec: TrialSpec, structures: Structures) -> TrialSpec:
+def _check_network(spec: TrialSpec, structures: Structures) -> TrialSpec:
+    if spec.preprocessing == "divide_by_255" and backbone_named(spec.backbone).scales_pixels:
+        raise SpecError(
+            f"preprocessing must be backbone for {spec.backbone}, which scales pixels itself; got divide_by_255: "
+            "add --set preprocessing=backbone"
+        )
     count = len(structures[spec.backbone, spec.image_size].blocks)
     if spec.unfrozen_blocks == "all" or spec.unfrozen_blocks < count:
         return spec
@@ -96,6 +141,18 @@ def _check_depth(spec: TrialSpec, structures: Structures) -> TrialSpec:
             f"got {spec.unfrozen_blocks}"
         )
     return spec.replace(unfrozen_blocks="all")
+
+
+def plan_for(
+    options: argparse.Namespace, pending: Sequence[TrialSpec], num_images: int, structures: Structures, splits: SplitsOf
+) -> Plan:
+    """How to train what is pending, on the machine or cluster that the options name."""
+    gpus = count_gpus(options.address, options.out / LOG) if pending else 0
+    image_bytes = max((3 * spec.image_size**2 * num_images for spec in pending), default=0)
+    within = limits(image_bytes, int(gpus // (options.gpus_per_trial or 1.0)))
+    speeds = load_speeds(speeds_path(), os.cpu_count() or 1, bool(gpus))
+    sizes = {key: Sizes(**found.sizes()) for key, found in splits.items()}
+    return make_plan(pending, structures, sizes, within, speeds, on_disk(splits))
 
 
 def limits(image_bytes: int, num_gpus: int) -> Limits:
@@ -141,3 +198,8 @@ def _find(backbone: str, weights_dir: Path | None) -> Weights | WeightsError:
         return find_weights(backbone, weights_dir)
     except WeightsError as error:
         return error
+
+
+def absolute(uri: str) -> str:
+    """The same dataset from any working directory: a Ray worker may have another one."""
+    return str(Path(uri).resolve()) if Path(uri).exists() else uri

@@ -43,19 +43,30 @@ def _text(value: object) -> str:
 class SweepTable:
     """A row a trial: what it is doing, how far it is, how well it does. Use as a context manager."""
 
-    def __init__(self, specs: Sequence[TrialSpec], console: Console) -> None:
-        varied = varied_fields(specs)
-        self._specs = {spec.trial_id: spec for spec in specs}
-        self._labels = {spec.trial_id: trial_label(spec, varied) for spec in specs}
-        self._state = dict.fromkeys(self._specs, "waiting")
-        self._text = dict.fromkeys(self._specs, "")
-        self._scores = dict.fromkeys(self._specs, ("", ""))
+    def __init__(self, specs: Sequence[TrialSpec], console: Console, num_more: int = 0) -> None:
+        """`num_more`: trials that will be added while the sweep runs, if it comes to them."""
+        self._specs: dict[str, TrialSpec] = {}
+        self._labels: dict[str, str] = {}
+        self._state: dict[str, str] = {}
+        self._text: dict[str, str] = {}
+        self._scores: dict[str, tuple[str, str]] = {}
+        self._total = len(specs) + num_more
+        self.add(specs, varied_fields(specs))
         self._started: dict[str, float] = {}
         self._seconds: dict[str, float] = {}
         self._ended: list[str] = []
         self._console = console
         self._live = Live(get_renderable=self._table, console=console, refresh_per_second=2, transient=False)
         self._said: dict[str, float] = {}
+
+    def add(self, specs: Iterable[TrialSpec], varied: Sequence[str]) -> None:
+        """Trials that wait from now on; their labels say the values of the `varied` fields."""
+        for spec in specs:
+            self._labels[spec.trial_id] = trial_label(spec, varied)
+            self._text[spec.trial_id], self._scores[spec.trial_id] = "", ("", "")
+            self._state[spec.trial_id] = "waiting"
+            self._specs[spec.trial_id] = spec  # last: another thread draws what is here
+        self._total = max(self._total, len(self._specs))
 
     def __enter__(self) -> SweepTable:
         if self._console.is_terminal:
@@ -105,7 +116,8 @@ class SweepTable:
         self._text[trial_id] = result.message
         self._seconds[trial_id] = time.monotonic() - self._started.get(trial_id, time.monotonic())
         self._ended.append(trial_id)
-        scores = f"test accuracy {result.metrics['accuracy']:.3f}" if result.status == COMPLETE else result.message
+        part = result.spec.scored_on
+        scores = f"{part} accuracy {result.metrics['accuracy']:.3f}" if result.status == COMPLETE else result.message
         if result.status == COMPLETE:
             self._scores[trial_id] = (self._scores[trial_id][0], f"{result.metrics['accuracy']:.3f}")
         self._say([trial_id], f"{result.status}: {scores}")
@@ -123,8 +135,9 @@ class SweepTable:
             self._console.print(line, highlight=False, markup=False)
 
     def _table(self) -> Table:
-        done = sum(state in ("COMPLETE", "FAILED", "PRUNED") for state in self._state.values())
-        table = Table(title=f"{done} of {len(self._specs)} trials finished", title_justify="left", expand=False)
+        states = list(self._state.values())  # a copy: trials are added while another thread draws
+        done = sum(state in ("COMPLETE", "FAILED", "PRUNED") for state in states)
+        table = Table(title=f"{done} of {self._total} trials finished", title_justify="left", expand=False)
         for name in ("trial", "state", "", "time", "loss", "accuracy"):
             table.add_column(name, justify="right" if name in ("time", "loss", "accuracy") else "left")
         for trial_id in self._shown():
@@ -138,7 +151,7 @@ class SweepTable:
         """All trials, or, where these are too many, those that run and those that ended last."""
         if len(self._specs) <= MAX_ROWS:
             return list(self._specs)
-        running = [trial_id for trial_id, state in self._state.items() if state == "running"][: MAX_ROWS // 2]
+        running = [trial_id for trial_id, state in list(self._state.items()) if state == "running"][: MAX_ROWS // 2]
         return running + self._ended[len(running) - MAX_ROWS :]
 
     def _clock(self, trial_id: str) -> str:

@@ -4,6 +4,7 @@
     python -m sweep.run --grid paper --data Galaxy10_DECals.h5 --weights-dir weights/
     python -m sweep.run --grid paper --set learning_rate=1e-2,1e-3,1e-4 --dry-run   # says what it would do and cost
     python -m sweep.run --grid my_grid.yaml                                 # axes of your own
+    python -m sweep.run --search optuna --trials 200                        # let Optuna choose the trials
 
 The same command again continues where it stopped: finished trials are not run again.
 Exit status: 0 all trials COMPLETE, 1 some FAILED, 2 bad input, 130 interrupted.
@@ -12,19 +13,15 @@ Exit status: 0 all trials COMPLETE, 1 some FAILED, 2 bad input, 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from galaxytl import blocks
 from galaxytl.backbones import backbone_named
 from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError, Dataset, open_dataset
@@ -33,12 +30,11 @@ from galaxytl.results import append_result, read_results
 from galaxytl.training import Workplace
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
 from sweep import axes, grids, prepare
-from sweep.costs import Sizes
-from sweep.options import UsageError, parse
-from sweep.plan import Plan, Todo, make_plan, sort_out
+from sweep.options import UsageError, as_usage_error, parse
+from sweep.plan import Plan, Todo, sort_out
 from sweep.plan_table import comparison, plan_table
 from sweep.progress import SweepTable, trial_label
-from sweep.speeds import learn_speeds, load_speeds, speeds_path
+from sweep.speeds import learn_speeds, speeds_path
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
@@ -60,23 +56,28 @@ def run(options: argparse.Namespace, console: Console) -> int:
     out = writable_folder(options.out)
     try:
         with FileLock(out / ".lock", timeout=0):
+            if options.search:
+                from sweep.search_run import run_search  # Optuna takes a second to import
+
+                return run_search(options, out, console)
             return run_locked(options, out, console)
     except Timeout:
         raise UsageError(f"one sweep at a time may write to a results folder; another one runs in {out}") from None
 
 
 def run_locked(options: argparse.Namespace, out: Path, console: Console) -> int:
-    is_real = bool(options.data) and not options.data.startswith("simulated")
-    profile = options.profile or prepare.choose_profile(options.data, count_gpus(options) if is_real else 0)
+    profile = prepare.profile_for(options)
     uri = options.data or grids.SIMULATED_DATA[profile]
     grid = axes.repeated(axes.overridden(options.sizes[profile], options.set), options.seeds)
     axes.check_size(grid, options.yes)
-    with asking_keras(grid, profile) as asked, TerminalProgress(console) as progress:
+    drafts = axes.expand(grid, prepare.base_spec("", "", profile)).specs  # no network depends on the dataset
+    networks = {(spec.backbone, spec.image_size) for spec in drafts}
+    with prepare.asking_keras(networks) as asked, TerminalProgress(console) as progress:
         dataset = open_dataset(uri, on_progress=progress.update)
         expanded = axes.expand(grid, prepare.base_spec(dataset.name, dataset.fingerprint, profile))
         checked = prepare.check_splits(dataset, expanded.specs, progress.update)
         structures = asked.result()
-    fitting = axes.possible(checked.specs, lambda spec: prepare.check_depths([spec], structures)[0])
+    fitting = axes.possible(checked.specs, lambda spec: prepare.check_networks([spec], structures)[0])
     prepared = prepare.resolve_weights(fitting.specs, options.weights_dir)
     rows = read_results(out)
     skipped = axes.skip_notes(expanded.skipped + fitting.skipped)
@@ -85,13 +86,13 @@ def run_locked(options: argparse.Namespace, out: Path, console: Console) -> int:
     todo = sort_out(prepared.specs, rows.by_id(), options.retry_failed)
     announce_grid(console, grid, with_axes=options.dry_run)
     announce(console, dataset, profile, todo, prepared)
-    plan = plan_for(options, dataset, todo, structures, checked.splits)
+    plan = prepare.plan_for(options, todo.pending, len(dataset), structures, checked.splits)
     if options.dry_run:
         console.print(plan_table(plan))
         return 0
     record(out, [result for result in prepared.impossible if result.trial_id not in rows.by_id()])
     if todo.pending:
-        schedule_trials(options, Workplace(absolute(uri), out.resolve(), options.weights_dir), plan, console)
+        schedule_trials(options, Workplace(prepare.absolute(uri), out.resolve(), options.weights_dir), plan, console)
     return conclude(console, out, [*prepared.specs, *(result.spec for result in prepared.impossible)])
 
 
@@ -101,32 +102,11 @@ def announce_grid(console: Console, grid: axes.Grid, with_axes: bool) -> None:
         console.print(f"          {line}", markup=False)
 
 
-@contextlib.contextmanager
-def asking_keras(grid: axes.Grid, profile: str) -> Iterator[Future[prepare.Structures]]:
-    """Finds out what the trials' networks are made of while the dataset is opened: it takes seconds, once for each."""
-    with ThreadPoolExecutor(1) as thread:
-        specs = axes.expand(grid, prepare.base_spec("", "", profile)).specs  # no network depends on the dataset
-        yield thread.submit(blocks.structures, {(spec.backbone, spec.image_size) for spec in specs})
-
-
-def plan_for(
-    options: argparse.Namespace, dataset: Dataset, todo: Todo, structures: prepare.Structures, splits: prepare.SplitsOf
-) -> Plan:
-    """How to train what is pending, on the machine or cluster that the options name."""
-    gpus = count_gpus(options) if todo.pending else 0
-    share = options.gpus_per_trial or 1.0
-    image_bytes = max((3 * spec.image_size**2 * len(dataset) for spec in todo.pending), default=0)
-    limits = prepare.limits(image_bytes, int(gpus // share))
-    speeds = load_speeds(speeds_path(), os.cpu_count() or 1, bool(gpus))
-    sizes = {key: Sizes(**found.sizes()) for key, found in splits.items()}
-    return make_plan(todo.pending, structures, sizes, limits, speeds, prepare.on_disk(splits))
-
-
 def schedule_trials(options: argparse.Namespace, workplace: Workplace, plan: Plan, console: Console) -> None:
     """Start or join Ray and train the plan's groups, writing each row as it comes; then say what it took."""
     from sweep import cluster, schedule  # ray takes seconds to import: only where there is something to run
 
-    log = workplace.out / "sweep.log"
+    log = workplace.out / prepare.LOG
     console.print(f"Starting Ray{' at ' + options.address if options.address else ''}; log: {log}", markup=False)
     results: list[TrialResult] = []
     started = time.monotonic()
@@ -142,7 +122,7 @@ def schedule_trials(options: argparse.Namespace, workplace: Workplace, plan: Pla
 
         reporter = schedule.Reporter(table.phases, table.epochs, finished, table.note)
         where = schedule.Where(options.address, options.cpus_per_trial, options.gpus_per_trial, log)
-        schedule.run_trials(plan.groups, workplace, where, reporter)
+        schedule.run_trials(schedule.Work(iter(plan.groups), len(plan.groups)), workplace, where, reporter)
     console.print(comparison(plan, results, time.monotonic() - started))
     learn_speeds(speeds_path(), results, plan.groups)
 
@@ -179,33 +159,9 @@ def conclude(console: Console, out: Path, specs: Sequence[TrialSpec]) -> int:
     return 1 if failed or missing else 0
 
 
-def absolute(uri: str) -> str:
-    """The same dataset from any working directory: a Ray worker may have another one."""
-    return str(Path(uri).resolve()) if Path(uri).exists() else uri
-
-
 def record(out: Path, results: Sequence[TrialResult]) -> None:
     for result in results:
         append_result(out, result)
-
-
-def count_gpus(options: argparse.Namespace) -> float:
-    """GPUs that the sweep can use."""
-    if not options.address:
-        return prepare.local_gpus()
-    from sweep import cluster
-
-    with as_usage_error(cluster.ClusterError), cluster.cluster(options.address, options.out / "sweep.log") as found:
-        return found.gpus
-
-
-@contextlib.contextmanager
-def as_usage_error(kind: type[Exception]) -> Iterator[None]:
-    """Turns errors of one kind into a UsageError with the same message."""
-    try:
-        yield
-    except kind as error:
-        raise UsageError(str(error)) from error
 
 
 def writable_folder(path: Path) -> Path:

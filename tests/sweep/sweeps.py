@@ -40,6 +40,11 @@ def wait_for(condition: Callable[[], object], what: str, timeout: float = 120) -
 
 def ray_workers(driver: int) -> list[int]:
     """Processes below `driver` that run a Tune trial."""
+    return [process for process, name in below(driver).items() if b"ImplicitFunc" in name]
+
+
+def below(driver: int) -> dict[int, bytes]:
+    """The command lines of all processes that `driver` started, and that these started."""
     parents, names = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -51,9 +56,9 @@ def ray_workers(driver: int) -> list[int]:
 
     def is_below(process: int) -> bool:
         while process in parents:
+            process = parents[process]
             if process == driver:
                 return True
-            process = parents[process]
         return False
 
-    return [process for process, name in names.items() if b"ImplicitFunc" in name and is_below(process)]
+    return {process: name for process, name in names.items() if is_below(process)}

@@ -178,7 +178,7 @@ def test_description_says_role_name_and_values() -> None:
     ("name", "text", "message"),
     [
         ("weights_requested", "random", "got 'weights_requested', which a sweep finds out"),
-        ("backbone", "VGG61", "Did you mean 'VGG16'"),
+        ("backbone", "VGG6", "Did you mean 'VGG16'"),
         ("learning_rate", "1" + "0" * 400, "learning_rate must be a number that a computer can hold; got one of 401"),
         ("learning_rate", "1e999", "learning_rate must be greater than 0; got inf"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweep.costs import Costs, Sizes
+from sweep.costs import Costs, Sizes, head_weights
 from sweep.cuts import BYTES_PER_SECOND
 from sweep.speeds import BUILD_SECONDS, HEADS_SHARE, Speeds
 from tests.sweep.fakes import SIZES, TOY, toy_spec
@@ -51,7 +51,53 @@ def test_without_a_validation_part_the_test_part_is_watched() -> None:
 def test_freeze_points_count_blocks_from_the_output() -> None:
     found = [COSTS.freeze_point(toy_spec(unfrozen_blocks=k)) for k in (0, 2, 3, 99, "all")]
     assert found == [0, 2, 3, 3, 3]
-    assert [COSTS.is_frozen(toy_spec(unfrozen_blocks=k)) for k in (2, 3)] == [True, False]
+    assert [COSTS.can_store(toy_spec(unfrozen_blocks=k)) for k in (0, 2, 3, "all")] == [True, True, False, False]
+    assert [COSTS.storable_cut(toy_spec(unfrozen_blocks=k)) for k in (0, 2, 3, "all")] == [0, 2, 3, 3]
+
+
+def test_of_images_that_are_turned_anew_in_each_epoch_nothing_can_be_stored() -> None:
+    turned = [toy_spec(unfrozen_blocks=k, augmentation=True) for k in (0, 2, "all")]
+    assert [COSTS.storable_cut(spec) for spec in turned] == [3, 3, 3]
+    assert not any(map(COSTS.can_store, turned))
+    assert [COSTS.freeze_point(spec) for spec in turned] == [0, 2, 3]
+
+
+def test_frozen_blocks_of_turned_images_run_in_every_pass() -> None:
+    heads = [toy_spec(augmentation=True), toy_spec(augmentation=True, seed=1)]
+    assert COSTS.turned_multiply_adds(heads) == READ * 7 * MILLION  # the heads share the pass
+    deep = [toy_spec(augmentation=True, unfrozen_blocks=1), toy_spec(augmentation=True, unfrozen_blocks=1, seed=1)]
+    assert COSTS.turned_multiply_adds(deep) == 2 * READ * 6 * MILLION
+    assert COSTS.turned_multiply_adds([toy_spec(augmentation=True, unfrozen_blocks="all")]) == 0
+    assert COSTS.turned_multiply_adds([toy_spec()]) == 0
+    assert COSTS.of(heads, source=3).multiply_adds == READ * 7 * MILLION + 2 * 100 * TRAINED
+
+
+def test_by_itself_a_trial_computes_its_frozen_blocks_once_for_each_image() -> None:
+    """Whatever was stored before: a trial's cost must not depend on which others there were."""
+    assert COSTS.alone_multiply_adds(toy_spec()) == 1000 * 7 * MILLION + 100 * TRAINED
+    assert COSTS.alone_multiply_adds(toy_spec(unfrozen_blocks=1)) == 1000 * 6 * MILLION + TRAINED * (MILLION + 100)
+    assert COSTS.alone_multiply_adds(toy_spec(unfrozen_blocks="all")) == TRAINED * (7 * MILLION + 100)
+    turned = toy_spec(augmentation=True)
+    assert COSTS.alone_multiply_adds(turned) == READ * 7 * MILLION + 100 * TRAINED
+    assert COSTS.alone_multiply_adds(toy_spec(learning_rate=1e-4)) == COSTS.alone_multiply_adds(toy_spec())
+
+
+def test_a_search_scores_its_trials_on_the_validation_part() -> None:
+    spec = toy_spec(scored_on="validation")
+    assert (SIZES.scored(spec), SIZES.scored(toy_spec())) == (100, 300)
+    trained = 10 * (3 * 600 + 100) + 100
+    assert COSTS.rows_read([spec]) == 10 * (600 + 100) + 100
+    assert COSTS.trained_multiply_adds([spec]) == 100 * trained
+    assert COSTS.unshared_multiply_adds([spec]) == (10 * 700 + 100) * 7 * MILLION + 100 * trained
+
+
+@pytest.mark.parametrize(("units", "weights"), [(0, 10 * 10), (64, 10 * 64 + 64 * 10), (1, 20)])
+def test_a_hidden_layer_lies_between_features_and_classes(units: int, weights: int) -> None:
+    spec = toy_spec(head_units=units)
+    assert head_weights(spec, 10) == weights
+    assert COSTS.of([spec], source=0).multiply_adds == weights * TRAINED
+    assert COSTS.head_bytes(spec) == weights * 4 * 3 * 2
+    assert COSTS.alone_multiply_adds(spec) == 1000 * 7 * MILLION + weights * TRAINED
 
 
 def test_half_precision_halves_the_stored_bytes_but_not_the_images() -> None:
@@ -64,9 +110,9 @@ def test_half_precision_halves_the_stored_bytes_but_not_the_images() -> None:
 @pytest.mark.parametrize(
     ("fields", "arrays"),
     [
-        ({"optimizer": "sgd"}, 1),
+        ({"optimizer": "sgd"}, 2),  # a slot for the momentum, whether or not there is one
         ({"optimizer": "sgd", "momentum": 0.9}, 2),
-        ({"optimizer": "rmsprop"}, 2),
+        ({"optimizer": "rmsprop"}, 3),
         ({"optimizer": "rmsprop", "momentum": 0.9}, 3),
         ({"optimizer": "adam"}, 3),
     ],

@@ -113,13 +113,22 @@ VGG16 = Structure("VGG16", 32, tuple(Block(f"block{i}_pool", (1, 1, 8), 10, 5) f
 
 @pytest.mark.parametrize(("asked", "trained"), [(0, 0), (4, 4), (5, "all"), ("all", "all")])
 def test_as_many_unfrozen_blocks_as_there_are_is_all(asked: int | str, trained: int | str) -> None:
-    (spec,) = prepare.check_depths([BASE.replace(backbone="VGG16", unfrozen_blocks=asked)], {("VGG16", 32): VGG16})
+    (spec,) = prepare.check_networks([BASE.replace(backbone="VGG16", unfrozen_blocks=asked)], {("VGG16", 32): VGG16})
     assert spec.unfrozen_blocks == trained
 
 
 def test_more_unfrozen_blocks_than_there_are() -> None:
     with pytest.raises(SpecError, match="unfrozen_blocks must be at most the number of blocks, 5 for VGG16; got 6"):
-        prepare.check_depths([BASE.replace(backbone="VGG16", unfrozen_blocks=6)], {("VGG16", 32): VGG16})
+        prepare.check_networks([BASE.replace(backbone="VGG16", unfrozen_blocks=6)], {("VGG16", 32): VGG16})
+
+
+def test_a_network_that_scales_pixels_is_fed_whole_ones() -> None:
+    spec = BASE.replace(backbone="EfficientNetB0", preprocessing="divide_by_255")
+    structures = {("EfficientNetB0", spec.image_size): VGG16}  # as many blocks as it takes
+    with pytest.raises(SpecError, match=r"must be backbone for EfficientNetB0.*add --set preprocessing=backbone"):
+        prepare.check_networks([spec], structures)
+    fed = spec.replace(preprocessing="backbone")
+    assert prepare.check_networks([fed], structures) == [fed]
 
 
 def test_todo_drops_what_is_done() -> None:

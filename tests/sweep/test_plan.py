@@ -59,6 +59,32 @@ def test_depths_of_one_backbone_share_their_prefixes() -> None:
     assert plan.estimate.multiply_adds == plan.estimate.minimal
 
 
+def test_of_augmented_images_nothing_is_stored_and_heads_still_share_their_pass() -> None:
+    plan = toy_plan([spec.replace(augmentation=True) for spec in DEPTHS])
+    assert plan.prefixes == ()
+    assert {group.stored for group in plan.groups} == {()}
+    assert sorted(len(group.specs) for group in plan.groups) == [2, 2, 2, 2]
+    frozen = READ * MILLION * (7 + 2 * 6 + 2 * 4)  # one pass of the heads, one of each of the others
+    trained = 2 * TRAINED * (100 + (MILLION + 100) + (3 * MILLION + 100) + (7 * MILLION + 100))
+    assert plan.estimate.multiply_adds == plan.estimate.minimal == frozen + trained
+    assert plan.estimate.unshared == frozen + READ * 7 * MILLION + trained
+
+
+def test_augmented_trials_leave_the_others_what_they_store() -> None:
+    turned = [spec.replace(augmentation=True) for spec in HEADS]
+    plan = toy_plan([*turned, *HEADS])
+    assert {group.specs[0].augmentation: group.stored for group in plan.groups} == {False: (0,), True: ()}
+    (prefix,) = plan.prefixes
+    assert prefix.users == 6
+    assert toy_plan(HEADS).prefixes == plan.prefixes
+
+
+def test_the_disk_is_never_asked_for_augmented_images() -> None:
+    plan = toy_plan([spec.replace(augmentation=True) for spec in HEADS], on_disk={0, 1, 2})
+    assert (plan.prefixes, plan.groups[0].stored) == ((), ())
+    assert plan.estimate.multiply_adds == READ * 7 * MILLION + 6 * 100 * TRAINED
+
+
 def test_without_disk_everything_is_read_from_images() -> None:
     plan = toy_plan(DEPTHS, Limits(disk_bytes=0, head_memory_bytes=10**9, workers=1))
     assert plan.prefixes == ()

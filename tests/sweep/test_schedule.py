@@ -1,17 +1,24 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from galaxytl.training import Group, Workplace
-from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
+from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import schedule
 from sweep.cluster import Available, ClusterError, resources_per_trial
 from sweep.schedule import death_message
+from sweep.schedule_worker import config_of, group_of
+from tests.sweep.sweeps import ROOT
 
 
 @pytest.mark.parametrize(
@@ -60,7 +67,9 @@ class Rounds:
     """Rounds of Tune that end as told, and what each was given."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.num_rounds = 0
         self.given: list[Round] = []
+        self.rooms: list[int] = []
         self.results: list[TrialResult] = []
         monkeypatch.setattr(schedule, "cluster", self._no_cluster)
         monkeypatch.setattr(schedule, "_run_round", self._run_round)
@@ -69,18 +78,33 @@ class Rounds:
     def _no_cluster(self, *_: object) -> Iterator[Available]:
         yield Available(2, 0, 2, 0)
 
-    def _run_round(self, groups: list[Group], *rest: object) -> str:
-        self.given.append([[spec.seed for spec in group.specs] for group in groups])
-        return self.end(groups, rest[2])
+    def _run_round(self, feed: schedule._Feed, how: schedule._Round, events: schedule._ToReporter) -> str:
+        self.num_rounds += 1
+        error = self.end(feed, events)
+        if feed.given:
+            self.rooms.append(how.room)
+            self.given.append([[spec.seed for spec in group.specs] for group in feed.given])
+        return error
 
-    def end(self, groups: list[Group], events: schedule._ToReporter) -> str:
-        """Tune gives up, with the first group running."""
-        events.running |= {spec.trial_id for spec in groups[0].specs}
-        return "OutOfMemoryError"
+    def end(self, feed: schedule._Feed, events: schedule._ToReporter) -> str:
+        """Tune takes all groups and gives up, with the first group running."""
+        groups = list(taken(feed))
+        events.running |= {spec.trial_id for group in groups[:1] for spec in group.specs}
+        return "OutOfMemoryError" if groups else ""
 
-    def run(self) -> None:
+    def run(self, groups: Iterator[Group | None] | None = None, at_once: int = 2, eager: bool = True) -> None:
+        work = schedule.Work(groups or iter(GROUPS), at_once, eager)
         reporter = schedule.Reporter(lambda _: None, lambda _: None, self.results.append, lambda _: None)
-        schedule.run_trials(GROUPS, Workplace("simulated", Path()), WHERE, reporter)
+        schedule.run_trials(work, Workplace("simulated", Path()), WHERE, reporter)
+
+
+def taken(feed: schedule._Feed) -> Iterator[Group]:
+    """As Tune takes them, until there is none now or at all."""
+    for number in itertools.count():
+        config = feed.suggest(f"{len(feed.given)}-{number}")
+        if not isinstance(config, dict):
+            return
+        yield group_of(config)
 
 
 def test_who_ran_each_time_that_tune_gave_up_fails_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,19 +114,24 @@ def test_who_ran_each_time_that_tune_gave_up_fails_and_the_others_go_on(monkeypa
     assert rounds.given == [[[0], [1, 2]]] * 3 + [[[1, 2]]] * 3 + [parted] * 3 + [[[2]]] * 3
     assert [result.spec.seed for result in rounds.results] == [0, 1, 2]
     assert {result.status for result in rounds.results} == {FAILED}
+    assert rounds.rooms == [2] + [1] * 11  # with half as many at once, from the first time on
+
+
+def die(events: schedule._ToReporter, group: Group, error: str = "ActorDiedError: segmentation fault") -> None:
+    events.on_trial_error(1, [], SimpleNamespace(config=config_of(group), get_error=lambda: error))
+
+
+def complete(events: schedule._ToReporter, group: Group) -> None:
+    for spec in group.specs:
+        events.finish(TrialResult(spec=spec, status=COMPLETE))
 
 
 def test_group_whose_worker_dies_is_parted_and_only_the_trial_at_fault_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     rounds = Rounds(monkeypatch)
 
-    def end(groups: list[Group], events: schedule._ToReporter) -> str:
-        for group in groups:
-            trial = SimpleNamespace(config=config_of(group), get_error=lambda: "ActorDiedError: segmentation fault")
-            if SPECS[2] in group.specs:
-                events.on_trial_error(1, [], trial)
-            else:
-                for spec in group.specs:
-                    events.finish(TrialResult(spec=spec, status=COMPLETE))
+    def end(feed: schedule._Feed, events: schedule._ToReporter) -> str:
+        for group in taken(feed):
+            (die if SPECS[2] in group.specs else complete)(events, group)
         return ""
 
     monkeypatch.setattr(rounds, "end", end)
@@ -117,8 +146,126 @@ def test_tune_that_begins_nothing_is_not_asked_for_ever(monkeypatch: pytest.Monk
     monkeypatch.setattr(rounds, "end", lambda *_: "broken")
     with pytest.raises(ClusterError, match=r"Ray Tune gave up: broken; see sweep\.log"):
         rounds.run()
-    assert len(rounds.given) == 1
+    assert rounds.num_rounds == 1
 
 
-def config_of(group: Group) -> dict[str, object]:
-    return {"group": {"specs": [spec.to_dict() for spec in group.specs], "stored": list(group.stored)}}
+def test_groups_that_never_come_are_not_waited_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = Rounds(monkeypatch)
+    with pytest.raises(ClusterError, match="Ray Tune gave up"):
+        rounds.run(itertools.repeat(None), eager=False)
+
+
+@pytest.mark.parametrize(("eager", "room"), [(True, 8), (False, 2)])
+def test_a_search_has_no_more_groups_than_there_is_room_for(
+    monkeypatch: pytest.MonkeyPatch, eager: bool, room: int
+) -> None:
+    """A grid's may wait in Tune's queue: a cluster that can grow sees them there."""
+    rounds = Rounds(monkeypatch)
+    rounds.run(iter(GROUPS[:1]), at_once=8, eager=eager)
+    assert rounds.rooms[0] == room  # of two CPUs
+
+
+# What Tune asks for
+
+
+class Groups:
+    """Groups as a search has them: each made when it is asked for, the last when those before have ended."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.ended: set[str] = set()
+
+    def __iter__(self) -> Iterator[Group | None]:
+        for group in GROUPS:
+            self.made += 1
+            yield group
+        while len(self.ended) < 3:
+            yield None
+        self.made += 1
+        yield Group((SPECS[0].replace(seed=9),))
+
+
+def test_a_group_is_made_when_tune_asks_for_it_and_not_before() -> None:
+    groups = Groups()
+    feed = schedule._Feed(iter(groups))
+    assert groups.made == 0
+    assert feed.suggest("a") == config_of(GROUPS[0])
+    assert (groups.made, feed.given) == (1, GROUPS[:1])
+    assert feed.suggest("b") == config_of(GROUPS[1])
+    assert groups.made == 2
+    assert feed.suggest("c") is None  # not now
+    feed.on_trial_complete("a")
+    assert feed.suggest("d") is None  # b may change that
+    groups.ended |= {spec.trial_id for spec in SPECS}
+    feed.on_trial_complete("b")
+    assert group_of(feed.suggest("e")).specs[0].seed == 9
+    assert not feed.is_empty
+    assert [feed.suggest(name) for name in "fg"] == [feed.FINISHED] * 2
+    assert feed.is_empty
+
+
+def test_a_feed_of_which_only_dead_workers_are_left_ends_the_round() -> None:
+    feed = schedule._Feed(iter(Groups()))
+    for name in "ab":
+        feed.suggest(name)
+        feed.on_trial_complete(name, error=True)
+    assert feed.suggest("c") == feed.FINISHED
+    assert not feed.is_empty
+
+
+def test_after_a_round_that_ended_with_dead_workers_the_same_groups_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds, groups = Rounds(monkeypatch), Groups()
+
+    def end(feed: schedule._Feed, events: schedule._ToReporter) -> str:
+        for number in itertools.count():
+            config = feed.suggest(str(number))
+            if config == feed.FINISHED:
+                return ""
+            group = group_of(config)
+            if len(group.specs) == 2:  # its worker dies as often as it may
+                die(events, group)
+            else:
+                complete(events, group)
+            groups.ended |= events.finished
+            feed.on_trial_complete(str(number), error=len(group.specs) == 2)
+        raise AssertionError
+
+    monkeypatch.setattr(rounds, "end", end)
+    rounds.run(iter(groups), at_once=2, eager=False)
+    assert rounds.given == [[[0], [1, 2]], [[1], [2], [9]]]
+    assert [result.spec.seed for result in rounds.results] == [0, 1, 2, 9]
+    assert {result.status for result in rounds.results} == {COMPLETE}
+    assert groups.made == 3
+
+
+def test_a_group_survives_its_way_to_the_worker() -> None:
+    group = Group((SPECS[0], SPECS[1]), stored=(2, 0), stop_collapsed=3)
+    assert group_of(config_of(group)) == group
+
+
+# On real Ray, in a process of its own
+
+
+def on_ray(case: str, out: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.sweep.schedule_driver", case, str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.slow
+def test_a_searchs_groups_are_asked_for_as_there_is_room_and_stopped_where_it_says(tmp_path: Path) -> None:
+    """Eight groups of a trial, of which those with an odd seed are to stop after three epochs; then one more."""
+    seen = on_ray("search", tmp_path)
+    assert max(seen["under_way"]) <= 2  # when each was asked for, itself included; in all there may be two
+    assert [row["seed"] for row in seen["rows"]][-1] == 9
+    assert sorted(row["seed"] for row in seen["rows"]) == [*range(8), 9]
+    for row in seen["rows"]:
+        stopped = row["seed"] % 2 and row["seed"] != 9
+        assert (row["status"], row["epochs"]) == ((PRUNED, 3) if stopped else (COMPLETE, 10))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broken", ["finished", "epochs", "groups"])
+def test_what_the_driver_itself_cannot_do_comes_out_as_it_is(tmp_path: Path, broken: str) -> None:
+    assert on_ray(broken, tmp_path) == {"raised": "FullDiskError", "is_itself": True}

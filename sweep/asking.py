@@ -1,0 +1,218 @@
+"""Asking a space (`sweep.space`) for trials: a user's function found and called, fields pinned, specs traced back.
+
+asking = Asking(load_space("my_module:space"), facts, pinned={"optimizer": ("adam",)})
+fields = asking(trial)                      # of one trial, from an optuna.Trial or anything that suggests
+parameters_of(asking, spec.to_dict())       # the parameters that would have given them
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from galaxytl.trial import SpecError, check_field_name
+from sweep.options import UsageError
+from sweep.space import Facts, Space, Suggests
+
+
+class SpaceError(UsageError):
+    """A space cannot be found, raises an error, or gives what no trial can be."""
+
+
+def load_space(text: str) -> Space:
+    """The function that `--space MODULE:FUNCTION` names, looked for in the working directory too; raises SpaceError."""
+    module_name, colon, name = text.partition(":")
+    if not colon or not module_name or not name:
+        raise SpaceError(f"--space takes MODULE:FUNCTION, like my_module:space; got '{text}'")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever a user's module raises
+        raise SpaceError(f"--space must name a module that can be imported; {module_name}: {told(error)}") from error
+    found = getattr(module, name, None)
+    if not callable(found):
+        raise SpaceError(f"--space must name a function of {module_name}; it has no function '{name}'")
+    return found
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A space with the fields that the command line pins; `asking(trial)` gives the fields of one trial."""
+
+    space: Space
+    facts: Facts
+    pinned: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """Field -> its values: one is fixed, several are chosen from."""
+
+    def __call__(self, trial: Suggests) -> dict[str, Any]:
+        """Raises SpaceError, which says where in the user's file it happened."""
+        try:
+            given = self.space(_Pinned(trial, self.pinned), self.facts)
+        except Exception as error:  # whatever a user's function raises
+            raise SpaceError(f"the space raised {told(error)}") from error
+        if not isinstance(given, Mapping):
+            got = f"got {type(given).__name__}{place_of(self.space)}"
+            raise SpaceError(f"a space must give a mapping of a trial's fields to values; {got}")
+        for name in given:
+            try:
+                check_field_name(str(name))
+            except SpecError as error:
+                where = place_of(self.space)
+                raise SpaceError(f"the space gives a field that no trial has: {error}{where}") from error
+        fixed = {name: values[0] for name, values in self.pinned.items() if len(values) == 1}
+        chosen = {name: values for name, values in self.pinned.items() if len(values) > 1 and name not in given}
+        return {**given, **{name: trial.suggest_categorical(name, tuple(v)) for name, v in chosen.items()}, **fixed}
+
+
+def told(error: Exception) -> str:
+    """What an error of a user's code was and where: "ZeroDivisionError: division by zero (my_module.py, line 3)"."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).resolve() != Path(__file__).resolve()]
+    users = [frame for frame in own if "importlib" not in frame.filename and "site-packages" not in frame.filename]
+    where = f" ({Path(users[-1].filename).name}, line {users[-1].lineno})" if users else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}{where}"
+
+
+def place_of(space: Space) -> str:
+    """Where a space stands: " (my_module.py, line 3)"."""
+    code = getattr(inspect.unwrap(space), "__code__", None)
+    return f" ({Path(code.co_filename).name}, line {code.co_firstlineno})" if code else ""
+
+
+class _Pinned:
+    """A trial that answers for pinned fields itself."""
+
+    def __init__(self, trial: Suggests, pinned: Mapping[str, Sequence[Any]]) -> None:
+        self._trial, self._pinned = trial, pinned
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        values = self._values(name)
+        return self._answer(name, values) if values else self._trial.suggest_categorical(name, tuple(choices))
+
+    def suggest_float(self, name: str, low: float, high: float, **how: Any) -> Any:
+        values = self._values(name)
+        return self._answer(name, values) if values else self._trial.suggest_float(name, low, high, **how)
+
+    def suggest_int(self, name: str, low: int, high: int, **how: Any) -> Any:
+        values = self._values(name)
+        return self._answer(name, values) if values else self._trial.suggest_int(name, low, high, **how)
+
+    def _values(self, name: str) -> Sequence[Any]:
+        return self._pinned.get(field_of(name), ())
+
+    def _answer(self, name: str, values: Sequence[Any]) -> Any:
+        return values[0] if len(values) == 1 else self._trial.suggest_categorical(field_of(name), tuple(values))
+
+
+def field_of(parameter: str) -> str:
+    """
+    >>> field_of("learning_rate@adam")
+    'learning_rate'
+    """
+    return parameter.partition("@")[0]
+
+
+Parameter = tuple[str, tuple[Any, ...], dict[str, Any]]
+"""How a space asked for one: "categorical", "float" or "int", what it gave beside the name, and by which keywords."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Parameters for which a space gives some fields, and how it asked for them."""
+
+    values: dict[str, Any]
+    asked: dict[str, Parameter]
+    fields: dict[str, Any]
+
+
+def parameters_of(asking: Asking, fields: Mapping[str, Any]) -> Found | None:
+    """The parameters for which the space gives exactly `fields`; None where it cannot be made to.
+
+    A parameter that bears a field's name is that field's value if it is allowed. Of other categorical ones all choices
+    are tried; a number with a name of its own cannot be found.
+    """
+    branches: list[list[int]] = [[]]
+    for _ in range(MAX_TRIES):
+        if not branches:
+            return None
+        trial = _Replay(fields, branches.pop())
+        try:
+            given = asking(trial)
+        except SpaceError as error:
+            given = None
+            if not isinstance(error.__cause__, _NotInSpaceError):
+                return None
+        branches += trial.untried()
+        if given is not None and all(fields[name] == value for name, value in given.items()):
+            return replace(trial.found, fields=given)
+    return None
+
+
+ROUNDING: Final = 1e-8
+"""Of a number of steps: Optuna's own."""
+MAX_TRIES: Final = 1000
+"""Combinations of choices; a space whose parameters bear the names of fields needs a handful."""
+
+
+class _NotInSpaceError(Exception):
+    """No value of a parameter gives the field's."""
+
+
+class _Replay:
+    """A trial that answers with the values of known fields, and where it cannot know, with the choices of `branch`."""
+
+    def __init__(self, fields: Mapping[str, Any], branch: Sequence[int]) -> None:
+        self._fields, self._branch = fields, branch
+        self.taken: list[int] = []
+        self._options: list[int] = []
+        self.found = Found({}, {}, {})
+
+    def untried(self) -> list[list[int]]:
+        """The branches that begin like what was taken and then, after the given branch, choose otherwise."""
+        own = range(len(self._branch), len(self.taken))
+        return [[*self.taken[:i], other] for i in own for other in range(1, self._options[i])]
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        if name in self.found.values:
+            return self.found.values[name]
+        wanted = self._fields.get(field_of(name), _UNKNOWN)
+        value = wanted if wanted in choices else choices[self._take(len(choices))]
+        return self._keep(name, value, "categorical", (tuple(choices),), {})
+
+    def suggest_float(self, name: str, low: float, high: float, **how: Any) -> Any:
+        return self._number(name, "float", (low, high), how)
+
+    def suggest_int(self, name: str, low: int, high: int, **how: Any) -> Any:
+        return self._number(name, "int", (low, high), how)
+
+    def _number(self, name: str, kind: str, ends: tuple[float, float], how: dict[str, Any]) -> Any:
+        value = self._fields.get(field_of(name), _UNKNOWN)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not ends[0] <= value <= ends[1]:
+            raise _NotInSpaceError(name)
+        if step := how.get("step"):
+            number = (value - ends[0]) / step
+            if abs(number - round(number)) > ROUNDING:
+                raise _NotInSpaceError(name)
+        return self._keep(name, value, kind, ends, how)
+
+    def _take(self, number: int) -> int:
+        place = len(self.taken)
+        choice = self._branch[place] if place < len(self._branch) else 0
+        self.taken.append(choice)
+        self._options.append(number)
+        return choice
+
+    def _keep(self, name: str, value: Any, kind: str, arguments: tuple[Any, ...], how: dict[str, Any]) -> Any:
+        self.found.values[name] = value
+        self.found.asked[name] = (kind, arguments, how)
+        return value
+
+
+_UNKNOWN: Final = object()

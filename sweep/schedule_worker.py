@@ -1,0 +1,128 @@
+"""What a Ray worker does with a group of trials, and how driver and worker talk.
+
+Epochs and rows go to the driver by Tune, phases and what is to stop over a board, a small Ray actor. The other side is
+`sweep.schedule`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from galaxytl.training import Group, Watcher, Workplace
+from galaxytl.trial import TrialResult, TrialSpec
+from sweep import cluster  # noqa: F401 (before ray: it sets what ray reads at its import)
+
+import ray  # isort: skip
+from ray import tune  # isort: skip
+
+REPORT_SECONDS = 0.5
+"""A group reports to Tune at most this often: a report costs 20 ms or more, an epoch of heads may take less."""
+TrainGroup = Callable[[Group, Workplace, Watcher], Iterator[TrialResult]]
+"""Trains a group: `galaxytl.training.train`; benchmarks of the scheduling itself have another."""
+
+
+def train_group(
+    config: dict[str, Any], *, workplace: Workplace, board: Any, decides_at: frozenset[int], train: TrainGroup
+) -> None:
+    """Runs in a Ray worker: train the group, report its trials' epochs, and each result as one JSON row.
+
+    A group that is started again, because its worker died, leaves out what it had reported.
+    """
+    finished = ray.get(board.finished.remote())
+    reports = Reports(board, decides_at)
+    for group in unfinished([group_of(config)], finished):
+        for result in train(group, workplace, Watcher(reports.phase, reports.epochs, reports.stopped)):
+            reports.row(result)
+    reports.send()
+
+
+class Reports:
+    """What a worker tells the driver, not more often than is of use: epochs and rows by Tune, phases on the board."""
+
+    def __init__(self, board: Any, decides_at: frozenset[int]) -> None:
+        self._board, self._decides_at = board, decides_at
+        self._stopped: Mapping[str, str] = ray.get(board.stopped.remote()) if decides_at else {}
+        self._epochs: dict[str, dict[str, float]] = {}
+        self._rows: dict[str, str] = {}
+        self._sent, self._said, self._saying = time.monotonic(), 0.0, ""
+
+    def phase(self, trial_ids: list[str], text: str) -> None:
+        what = text.partition(",")[0]  # without the numbers that say how far it is
+        if what != self._saying or time.monotonic() - self._said >= REPORT_SECONDS:
+            self._said, self._saying = time.monotonic(), what
+            self._board.say.remote(trial_ids, text)
+
+    def epochs(self, latest: dict[str, dict[str, float]]) -> None:
+        self._epochs.update(latest)
+        if any(int(epoch["epoch"]) in self._decides_at for epoch in latest.values()):
+            self.send()  # returns when the driver has decided
+            self._stopped = ray.get(self._board.stopped.remote())
+        else:
+            self._send_if_due()
+
+    def stopped(self) -> Mapping[str, str]:
+        """Trials that the driver has stopped, and why."""
+        return self._stopped
+
+    def row(self, result: TrialResult) -> None:
+        self._rows[result.trial_id] = json.dumps(result.to_dict())
+        self._send_if_due()
+
+    def _send_if_due(self) -> None:
+        if time.monotonic() - self._sent >= REPORT_SECONDS:
+            self.send()
+
+    def send(self) -> None:
+        tune.report({"epochs": self._epochs, "rows": list(self._rows.values())})  # returns when the driver has it
+        self._board.finish.remote(list(self._rows))
+        self._epochs, self._rows, self._sent = {}, {}, time.monotonic()
+
+
+class Board:
+    """Holds the latest phase of each trial, and which are finished or stopped. Beside tune.report, whose rows stay on
+    disk."""
+
+    def __init__(self) -> None:
+        self._phases: dict[str, str] = {}
+        self._finished: set[str] = set()
+        self._stopped: dict[str, str] = {}
+
+    def stop(self, reasons: dict[str, str]) -> None:
+        self._stopped.update(reasons)
+
+    def stopped(self) -> dict[str, str]:
+        return self._stopped
+
+    def finish(self, trial_ids: list[str]) -> None:
+        self._finished.update(trial_ids)
+
+    def finished(self) -> set[str]:
+        return self._finished
+
+    def say(self, trial_ids: list[str], text: str) -> None:
+        self._phases.update(dict.fromkeys(trial_ids, text))
+
+    def read(self) -> dict[str, str]:
+        phases, self._phases = self._phases, {}
+        return phases
+
+
+def config_of(group: Group) -> dict[str, Any]:
+    """A group as Tune's config: JSON values."""
+    specs = [spec.to_dict() for spec in group.specs]
+    return {"group": {"specs": specs, "stored": list(group.stored), "stop_collapsed": group.stop_collapsed}}
+
+
+def group_of(config: dict[str, Any]) -> Group:
+    values = config["group"]
+    specs = tuple(TrialSpec.from_dict(spec) for spec in values["specs"])
+    return Group(specs, tuple(values["stored"]), values["stop_collapsed"])
+
+
+def unfinished(groups: Sequence[Group], finished: set[str]) -> list[Group]:
+    left = [replace(g, specs=tuple(spec for spec in g.specs if spec.trial_id not in finished)) for g in groups]
+    return [group for group in left if group.specs]

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from optuna.storages import RDBStorage
+
+
+@pytest.fixture
+def databases_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every database of a study that the test opened, or tried to, is closed at its end: Python 3.13 wants that."""
+    opened: list[RDBStorage] = []
+    init = RDBStorage.__init__
+
+    def remembered(storage: RDBStorage, *arguments: Any, **options: Any) -> None:
+        opened.append(storage)
+        init(storage, *arguments, **options)
+
+    monkeypatch.setattr(RDBStorage, "__init__", remembered)
+    yield
+    for storage in opened:
+        if hasattr(storage, "scoped_session"):
+            storage.remove_session()
+        if hasattr(storage, "engine"):
+            storage.engine.dispose()

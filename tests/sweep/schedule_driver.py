@@ -1,0 +1,91 @@
+"""What `sweep.schedule` does on real Ray, with trials that learn nothing: prints what was seen, as one line of JSON.
+
+python -m tests.sweep.schedule_driver search|finished|epochs|groups FOLDER
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from galaxytl.training import Group, Watcher, Workplace
+from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
+from sweep import schedule
+
+SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(10)]
+
+
+def train_quickly(group: Group, workplace: Workplace, watcher: Watcher) -> Iterator[TrialResult]:
+    """Ten epochs of nothing."""
+    for spec in group.specs:
+        history: list[dict[str, float]] = []
+        while len(history) < 10 and spec.trial_id not in watcher.stopped():
+            time.sleep(0.05)
+            history.append({"epoch": len(history) + 1})
+            watcher.epoch({spec.trial_id: history[-1]})
+        yield TrialResult(spec=spec, status=COMPLETE if len(history) == 10 else PRUNED, history=tuple(history))
+
+
+def run(groups: Iterator[Group | None], out: Path, **told: Any) -> None:
+    reporter = schedule.Reporter(
+        phases=lambda _: None,
+        epochs=told.get("epochs", lambda _: None),
+        finished=told.get("finished", lambda _: None),
+        note=lambda _: None,
+        decides_at=frozenset({3, 9}),
+    )
+    where, work = schedule.Where(None, 1, 0, out / "sweep.log"), schedule.Work(groups, at_once=2, eager=False)
+    schedule.run_trials(work, Workplace("simulated", out), where, reporter, train_quickly)
+
+
+def search(out: Path) -> dict[str, Any]:
+    results: list[TrialResult] = []
+    under_way: list[int] = []
+
+    def groups() -> Iterator[Group | None]:
+        for made, spec in enumerate(SPECS[:8], start=1):
+            under_way.append(made - len(results))
+            yield Group((spec,))
+        while len(results) < 8:
+            yield None
+        yield Group((SPECS[9],))
+
+    def epochs(latest: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+        odd = {spec.trial_id for spec in SPECS[:8] if spec.seed % 2}
+        return {trial_id: "enough" for trial_id, epoch in latest.items() if trial_id in odd and epoch["epoch"] == 3}
+
+    run(groups(), out, epochs=epochs, finished=results.append)
+    rows = [{"seed": r.spec.seed, "status": r.status, "epochs": len(r.history)} for r in results]
+    return {"under_way": under_way, "rows": rows}
+
+
+class FullDiskError(OSError):
+    pass
+
+
+def broken(what: str, out: Path) -> dict[str, Any]:
+    """What comes out when the driver itself fails: in a callback, or in making a group."""
+    error = FullDiskError("no space left on the device")
+
+    def fail(*_: object) -> Any:
+        raise error
+
+    def groups() -> Iterator[Group | None]:
+        yield Group((SPECS[0],))
+        if what == "groups":
+            fail()
+
+    try:
+        run(groups(), out, **({what: fail} if what != "groups" else {}))
+    except Exception as raised:
+        return {"raised": type(raised).__name__, "is_itself": raised is error}
+    return {"raised": None}
+
+
+if __name__ == "__main__":
+    case, folder = sys.argv[1], Path(sys.argv[2])
+    print(json.dumps(search(folder) if case == "search" else broken(case, folder)))

@@ -1,0 +1,78 @@
+"""`python -m sweep.run --search optuna ...` as it is, but for trials on a toy network that take a fraction of a second.
+
+python -m tests.sweep.search_driver --search optuna --trials 30 --out FOLDER
+
+What it asks, plans, schedules on real Ray, writes and tells is what a real search does; see test_search_run.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from rich.console import Console
+
+from galaxytl.data import Splits
+from galaxytl.training import Group, Watcher, Workplace
+from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
+from sweep import run, search_run
+from sweep.search_setup import Setup
+from sweep.stopping import make_rule
+from tests.sweep.fakes import TOY
+from tests.sweep.searches import BASE, FACTS, diverges, epoch_of, failed, make_problem, result_of
+
+SPLITS = Splits(np.arange(600), np.arange(600, 700), np.arange(700, 1000))
+EPOCH_SECONDS = 0.02
+
+
+def set_up(options: argparse.Namespace, console: Console) -> Setup:
+    problem = make_problem(
+        rule=make_rule(options.scheduler, BASE.num_epochs),
+        num_trials=options.trials,
+        sampler="TPESampler",
+        seed=options.search_seed,
+    )
+    return Setup(
+        dataset=range(1000),  # type: ignore[arg-type]  # of which the number is all that matters
+        uri="simulated:1000",
+        profile="laptop",
+        base=BASE,
+        problem=problem,
+        facts=FACTS,
+        splits={BASE.split_key: SPLITS},
+        structures={("Toy", 32): TOY},
+        options=options,
+        notes=(),
+    )
+
+
+def train(group: Group, workplace: Workplace, watcher: Watcher) -> Iterator[TrialResult]:
+    """Heads together, others one after the other, as `galaxytl.training.train`."""
+    together = group.specs[0].unfrozen_blocks == 0
+    for specs in [group.specs] if together else [(spec,) for spec in group.specs]:
+        yield from _train_together(specs, watcher)
+
+
+def _train_together(specs: Sequence[TrialSpec], watcher: Watcher) -> Iterator[TrialResult]:
+    going = {spec.trial_id: spec for spec in specs}
+    yield from [failed(going.pop(spec.trial_id)) for spec in specs if diverges(spec)]
+    for number in range(1, BASE.num_epochs + 1):
+        time.sleep(EPOCH_SECONDS)
+        if going:
+            watcher.epoch({trial_id: epoch_of(spec, number) for trial_id, spec in going.items()})
+        for trial_id, reason in watcher.stopped().items():
+            if trial_id in going:
+                yield result_of(going.pop(trial_id), PRUNED, number, message=reason)
+    yield from [result_of(spec, COMPLETE) for spec in going.values()]
+
+
+if __name__ == "__main__":
+    from sweep import schedule  # ray takes seconds to import
+
+    search_run.set_up = set_up
+    schedule.run_trials = functools.partial(schedule.run_trials, train_group=train)
+    sys.exit(run.main())

@@ -1,0 +1,126 @@
+"""Searches of a toy: a space, trials whose scores are a formula, and drivers that can stop anywhere."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import optuna
+
+from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
+from sweep.asking import Asking
+from sweep.costs import Costs
+from sweep.objectives import OBJECTIVES, measure
+from sweep.search import Problem, Search
+from sweep.space import Facts, Suggests
+from sweep.stopping import make_rule
+from tests.sweep.fakes import SIZES, SLOW, TOY, toy_spec
+
+BASE = toy_spec(scored_on="validation", weights="random", weights_requested="random")
+FACTS = Facts(32, ("Toy",), {"Toy": 3})
+COSTS = Costs({("Toy", 32): TOY}, {BASE.split_key: SIZES}, SLOW)
+RUNGS = (1, 3, 9)
+"""Of ASHA, for the 10 epochs of a toy trial."""
+
+
+def space(trial: Suggests, facts: Facts) -> dict[str, Any]:
+    """Conditional, and large enough that nothing is suggested twice."""
+    optimizer = trial.suggest_categorical("optimizer", ("adam", "sgd"))
+    fields = {
+        "unfrozen_blocks": trial.suggest_int("unfrozen_blocks", 0, 2),
+        "optimizer": optimizer,
+        "learning_rate": trial.suggest_float(f"learning_rate@{optimizer}", 1e-5, 1e-1, log=True),
+    }
+    return fields | ({"momentum": trial.suggest_float("momentum@sgd", 0.0, 0.9)} if optimizer == "sgd" else {})
+
+
+def small_space(trial: Suggests, facts: Facts) -> dict[str, Any]:
+    """Six trials in all."""
+    return {
+        "optimizer": trial.suggest_categorical("optimizer", ("adam", "sgd")),
+        "unfrozen_blocks": trial.suggest_categorical("unfrozen_blocks", (0, 1, 2)),
+    }
+
+
+def build(fields: Mapping[str, Any]) -> TrialSpec:
+    return BASE.replace(**fields)
+
+
+def make_problem(**given: Any) -> Problem:
+    """By default 15 trials at random, none stopped. `space` and `pinned` are of its Asking."""
+    asking = Asking(given.pop("space", space), FACTS, given.pop("pinned", {}))
+    defaults: dict[str, Any] = {
+        "asking": asking,
+        "build": build,
+        "objectives": ("val_accuracy",),
+        "measure": functools.partial(measure, costs=COSTS),
+        "rule": make_rule("none", BASE.num_epochs),
+        "num_trials": 15,
+        "sampler": "RandomSampler",
+    }
+    return Problem(**(defaults | given))
+
+
+def make_study(problem: Problem) -> optuna.Study:
+    """In memory."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.create_study(directions=[OBJECTIVES[name] for name in problem.objectives])
+
+
+def make_search(**given: Any) -> Search:
+    problem = make_problem(**given)
+    return Search(make_study(problem), problem)
+
+
+def accuracy(spec: TrialSpec, epoch: int) -> float:
+    """Best with a learning rate of 1e-3 and deep; rises from epoch to epoch."""
+    reached = 0.8 - 0.1 * abs(math.log10(spec.learning_rate) + 3) + 0.05 * int(spec.unfrozen_blocks) - spec.momentum / 9
+    return reached * (1 - 0.5**epoch)
+
+
+def diverges(spec: TrialSpec) -> bool:
+    return spec.momentum > 0.6
+
+
+def epoch_of(spec: TrialSpec, number: int) -> dict[str, float]:
+    value = accuracy(spec, number)
+    scores = {"loss": 2 - value, "accuracy": value, "val_loss": 2 - value, "val_accuracy": value}
+    return {"epoch": number, **scores, "val_top_share": 0.2, "seconds": 0.01}
+
+
+def result_of(spec: TrialSpec, status: str = COMPLETE, epochs: int | None = None, **given: Any) -> TrialResult:
+    """As a worker gives it."""
+    history = tuple(epoch_of(spec, number) for number in range(1, 1 + (epochs or spec.num_epochs)))
+    values: dict[str, Any] = {"history": history, "num_images": {"train": 600, "validation": 100, "test": 300}}
+    if status == COMPLETE:
+        values["metrics"] = {"accuracy": history[-1]["val_accuracy"], "loss": history[-1]["val_loss"]}
+    if status != FAILED:  # as galaxytl.training leaves it
+        values |= {"curves_on": "validation", "num_parameters": {"total": 700, "trainable": 100}}
+    return TrialResult(spec=spec, status=status, **(values | given))
+
+
+def failed(spec: TrialSpec, message: str = "diverged: the loss became nan in epoch 1/10") -> TrialResult:
+    return TrialResult(spec=spec, status=FAILED, message=message)
+
+
+def train(search: Search, specs: Iterable[TrialSpec]) -> dict[str, TrialResult]:
+    """Train specs together, epoch by epoch, and tell the search; their results by trial_id."""
+    going, results = {spec.trial_id: spec for spec in specs}, {}
+    for number in range(1, BASE.num_epochs + 1):
+        stopped = search.epochs({trial_id: epoch_of(spec, number) for trial_id, spec in going.items()})
+        results |= {i: result_of(going.pop(i), PRUNED, number, message=reason) for i, reason in stopped.items()}
+    results |= {trial_id: result_of(spec) for trial_id, spec in going.items()}
+    for result in results.values():
+        search.finished(result)
+    return results
+
+
+def run_sequentially(search: Search, number: int = 10_000) -> list[TrialSpec]:
+    """Ask for trials one by one, `number` of them at most, and train each."""
+    asked: list[TrialSpec] = []
+    while len(asked) < number and (specs := search.ask(1)):
+        train(search, specs)
+        asked += specs
+    return asked

@@ -1,0 +1,471 @@
+"""Storages that work, those that do not, studies of other searches, samplers by name, and one driver a study."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from sweep import search_study
+from sweep.search import Search
+from sweep.search_study import Lease, StudyError, absolute, find_sampler, make_sampler, open_study, sampler_names
+from tests.sweep.searches import make_problem, run_sequentially
+from tests.sweep.sweeps import ROOT, wait_for
+
+pytestmark = pytest.mark.usefixtures("databases_closed")
+IDENTITY = {"space": "sweep.space:space", "trials": {"image_size": 32, "num_epochs": 10}}
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/study.db"
+
+
+def opened(url: str, **changed: Any) -> optuna.Study:
+    return open_study(url, changed.get("name", "toy"), changed.get("directions", ["maximize"]), IDENTITY)
+
+
+def refused(url: str, **changed: Any) -> str:
+    """Why the study cannot be opened: one line."""
+    with pytest.raises(StudyError) as caught:
+        opened(url, **changed)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    assert "sqlalche.me" not in message
+    return message
+
+
+# Storages that work
+
+
+@pytest.mark.parametrize("kind", ["sqlite:///", "journal:///"])
+def test_a_study_is_there_again(kind: str, tmp_path: Path) -> None:
+    url = f"{kind}{tmp_path}/new/folder/study"
+    problem = make_problem(num_trials=3)
+    run_sequentially(Search(opened(url), problem))
+    again = opened(url)
+    assert [trial.state.name for trial in again.trials] == ["COMPLETE"] * 3
+    assert again.user_attrs["identity"] == IDENTITY
+    assert (tmp_path / "new" / "folder" / "study").is_file()
+
+
+def test_studies_of_different_names_share_a_database(url: str) -> None:
+    run_sequentially(Search(opened(url), make_problem(num_trials=2)))
+    assert opened(url, name="other").trials == []
+    assert len(opened(url).trials) == 2
+
+
+def test_sqlite_writes_ahead_so_that_a_commit_waits_for_no_disk_and_readers_wait_for_nobody(
+    url: str, tmp_path: Path
+) -> None:
+    study = opened(url)
+    study.ask()
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db", timeout=0)) as reader:
+        assert reader.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM trials").fetchone() == (1,)
+        study.ask()  # while the reader reads
+        assert reader.execute("SELECT count(*) FROM trials").fetchone() == (1,)
+        reader.execute("COMMIT")
+        assert reader.execute("SELECT count(*) FROM trials").fetchone() == (2,)
+    engine = study._storage._backend.engine  # type: ignore[attr-defined]
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1  # NORMAL
+
+
+def test_beats_and_trials_from_two_threads_do_not_lock_each_other_out(url: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(search_study, "BUSY_SECONDS", 5)
+    study = opened(url)
+    with Lease(study, beat_seconds=0.001):
+        specs = run_sequentially(Search(study, make_problem(num_trials=20)))
+    assert len(specs) == 20
+    assert study.user_attrs["driver"]["ended"] is True
+
+
+@pytest.mark.parametrize(
+    ("url", "from_anywhere"),
+    [
+        ("sqlite:///study.db", "sqlite:///{here}/study.db"),
+        ("sqlite:///sub/study.db", "sqlite:///{here}/sub/study.db"),
+        ("sqlite:////tmp/study.db", "sqlite:////tmp/study.db"),
+        ("journal:///tmp/study.log", "journal:///tmp/study.log"),
+        ("postgresql://host/db", "postgresql://host/db"),
+    ],
+)
+def test_a_relative_path_is_made_absolute(
+    url: str, from_anywhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert absolute(url) == from_anywhere.format(here=tmp_path)
+
+
+# Storages that do not
+
+
+@pytest.mark.parametrize(("kind", "driver"), [("postgresql", "psycopg"), ("mysql", "MySQLdb")])
+def test_a_database_without_its_driver(kind: str, driver: str) -> None:
+    if importlib.util.find_spec(driver):
+        pytest.skip(f"{driver} is installed")
+    message = refused(f"{kind}://user:secret@nowhere.invalid/db")
+    assert f"got {kind}://user:***@nowhere.invalid/db: No module named '{driver}'" in message
+    assert message.endswith(". Install the database's driver for SQLAlchemy")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("foo://user:secret@host/db", "got foo://user:***@host/db: Can't load plugin"),
+        ("postgresql://user:secret@host:port/db", "got host:port/db: invalid literal"),
+        ("user:secret@host", "got host: Could not parse"),
+        ("postgresql://user:sec@secret@host:port/db", "got host:port/db: "),
+        ("study.db", "got study.db: Could not parse"),
+        ("", "got : Could not parse"),
+        ("sqlite://", "got sqlite://: a database in memory ends with its driver"),
+    ],
+)
+def test_what_is_no_url_of_a_database_is_shown_without_its_password(url: str, shown: str) -> None:
+    message = refused(url)
+    assert message.startswith("--storage must be a database that can be opened, like sqlite:///study.db or journal:///")
+    assert shown in message
+    assert "secret" not in message
+
+
+def test_files_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text").write_text("hello world\n" * 100)
+    for path, reason in {
+        "folder": "unable to open database file",
+        "text": "file is not a database",
+        "text/sub/study.db": "Not a directory",
+        "../../../../../proc/study.db": "unable to open database file",
+    }.items():
+        message = refused(f"sqlite:///{tmp_path}/{path}")
+        assert f"{reason}. Check the path or address, and that nothing else holds it" in message.replace(
+            f": '{tmp_path}/text/sub'", ""
+        )
+    for path, reason in {"folder": "Is a directory", "text": "Expecting value"}.items():
+        assert reason in refused(f"journal:///{tmp_path}/{path}")
+
+
+def test_a_database_that_was_damaged(url: str, tmp_path: Path) -> None:
+    run_sequentially(Search(opened(url), make_problem(num_trials=3)))
+    path = tmp_path / "study.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = path.read_bytes()
+    path.write_bytes(content[:100] + os.urandom(len(content) - 100))
+    assert "malformed" in refused(url)
+    path.write_bytes(content[: len(content) // 2])
+    assert "malformed" in refused(url)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Another program's transaction."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("COMMIT")
+
+
+def test_a_database_that_another_program_holds(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_study, "BUSY_SECONDS", 0.2)
+    with locked(tmp_path / "study.db"):
+        assert "database is locked. Check the path or address, and that nothing else holds it" in refused(url)
+    study = opened(url)
+    with locked(tmp_path / "study.db"):
+        assert "database is locked" in refused(url)
+        assert "database is locked" in refused(url, name="other")
+        with pytest.raises(StudyError, match="database is locked"), search_study.told_as_errors(url):
+            Search(study, make_problem()).ask(1)
+    assert len(Search(opened(url), make_problem()).ask(1)) == 1
+
+
+def test_a_lock_in_the_middle_of_a_suggestion_is_no_fault_of_the_space(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_study, "BUSY_SECONDS", 0.2)
+
+    def slow_space(trial: Any, facts: Any) -> dict[str, Any]:
+        with locked(tmp_path / "study.db"):
+            return {"learning_rate": trial.suggest_float("learning_rate", 1e-5, 1e-1, log=True)}
+
+    search = Search(opened(url), make_problem(space=slow_space))
+    with pytest.raises(StudyError, match="database is locked"), search_study.told_as_errors(url):
+        search.ask(1)
+    resumed = Search(opened(url), make_problem())
+    assert resumed.resume({}) == []
+    assert [trial.user_attrs.get("reaped") for trial in resumed.study.trials] == [True]
+    assert resumed.num_left == 15
+
+
+def test_a_short_lock_is_waited_for(url: str, tmp_path: Path) -> None:
+    search = Search(opened(url), make_problem())
+    held, free = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locked(tmp_path / "study.db"):
+            held.set()
+            free.wait(0.5)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait()
+    assert len(search.ask(1)) == 1
+    other.join()
+
+
+@pytest.mark.parametrize(("version", "advice"), [("v99.0.0.a", "updating optuna"), ("v2.6.0.a", "storage upgrade")])
+def test_a_database_of_another_optuna(url: str, tmp_path: Path, version: str, advice: str) -> None:
+    opened(url)
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (version,))
+        connection.execute("UPDATE version_info SET schema_version = 99, library_version = '99.0.0'")
+        connection.commit()
+    message = refused(url)
+    assert "no longer compatible with the table schema (set up by optuna 99.0.0)" in message
+    assert advice in message
+    assert "Use the Optuna that wrote it, `optuna storage upgrade --storage URL`, or another --storage" in message
+
+
+# Studies of something else
+
+
+def test_a_study_of_another_search_names_the_difference(url: str) -> None:
+    opened(url)
+    common = (
+        "Go on with the options that it was begun with, or choose another --study and --out",
+        "a study is of one search; 'toy' has ",
+    )
+    for identity, difference in [
+        ({**IDENTITY, "space": "mine:space"}, "space = sweep.space:space, this search mine:space"),
+        ({**IDENTITY, "trials": {"image_size": 32, "num_epochs": 20}}, "trials.num_epochs = 10, this search 20"),
+        ({**IDENTITY, "trials": {"num_epochs": 10}}, "trials.image_size = 32, this search not set"),
+        ({**IDENTITY, "objectives": ["val_loss"]}, "objectives = None, this search ['val_loss']"),
+    ]:
+        with pytest.raises(StudyError) as caught:
+            open_study(url, "toy", ["maximize"], identity)
+        assert difference in str(caught.value)
+        assert all(part in str(caught.value) for part in common)
+    assert opened(url).user_attrs["identity"] == IDENTITY
+
+
+@pytest.mark.parametrize("directions", [["minimize"], ["maximize", "minimize"]])
+def test_a_study_with_other_directions(url: str, directions: list[str]) -> None:
+    opened(url)
+    message = refused(url, directions=directions)
+    assert f"'toy' has objectives to maximize, this search {', '.join(directions)}." in message
+
+
+def test_a_study_that_somebody_else_began(url: str) -> None:
+    study = optuna.create_study(storage=url, study_name="toy", direction="maximize")
+    assert opened(url).user_attrs["identity"] == IDENTITY  # an empty one may be used
+    other = optuna.create_study(storage=url, study_name="other", direction="maximize")
+    for begun in (study, other):
+        begun.ask()
+    assert "'other' has trials of something else than this sweep" in refused(url, name="other")
+    assert opened(url).trials[0].state.name == "RUNNING"
+
+
+# Samplers
+
+
+def test_samplers_are_found_by_any_of_their_names() -> None:
+    assert [find_sampler(name) for name in ("tpe", "TPE", "TPESampler", "random", "nsgaii", "qmc")] == [
+        *["TPESampler"] * 3,
+        *("RandomSampler", "NSGAIISampler", "QMCSampler"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "tep",
+            "qmc, random, tpe; got 'tep'. Did you mean 'tpe'?",
+        ),
+        ("grid", "--sampler must be one of "),
+        ("bruteforce", "--sampler must be one of "),
+        ("", "--sampler must be one of "),
+    ],
+)
+def test_an_unknown_sampler(name: str, message: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        find_sampler(name)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "package"), [("cmaes", "cmaes"), ("gp", "torch")])
+def test_a_sampler_that_wants_a_package_says_so_before_anything_starts(name: str, package: str) -> None:
+    if importlib.util.find_spec(package):
+        pytest.skip(f"{package} is installed")
+    with pytest.raises(StudyError, match=f"--sampler {name} needs a package that is not installed: .*'{package}'"):
+        find_sampler(name)
+
+
+def test_a_sampler_that_cannot_do_with_several_objectives_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CMA-ES is the one that there is; it is not installed, so a sampler that refuses alike stands for it."""
+
+    class OneObjectiveSampler(optuna.samplers.RandomSampler):
+        def sample_relative(self, study: optuna.Study, *rest: Any) -> dict[str, Any]:
+            study.direction  # noqa: B018 (raises with several)
+            return {}
+
+        def infer_relative_search_space(self, study: optuna.Study, trial: Any) -> dict[str, Any]:
+            if len(study.directions) > 1:
+                raise ValueError("If the study is being used for multi-objective optimization, it cannot be used.")
+            return {}
+
+    monkeypatch.setattr(optuna.samplers, "OneObjectiveSampler", OneObjectiveSampler, raising=False)
+    assert find_sampler("oneobjective") == "OneObjectiveSampler"
+    with pytest.raises(StudyError, match="--sampler oneobjective does not go with 2 objectives: If the study"):
+        find_sampler("oneobjective", 2)
+
+
+@pytest.mark.parametrize("num_objectives", [1, 2])
+def test_every_sampler_that_is_offered_searches(num_objectives: int) -> None:
+    searched = []
+    for name in sampler_names():
+        with contextlib.suppress(StudyError):
+            found = find_sampler(name, num_objectives)
+            objectives = ("val_accuracy", "multiply_adds")[:num_objectives]
+            problem = make_problem(sampler=found, objectives=objectives, num_trials=12)
+            study = optuna.create_study(directions=["maximize", "minimize"][:num_objectives])
+            assert len(run_sequentially(Search(study, problem))) == 12
+            searched.append(name)
+    assert {"TPESampler", "RandomSampler", "NSGAIISampler", "NSGAIIISampler", "QMCSampler"} <= set(searched)
+
+
+def test_a_samplers_seed_is_given_where_it_has_one() -> None:
+    values = [[make_sampler("RandomSampler", seed)._rng.rng.random() for _ in range(2)] for seed in (0, 0, 1)]  # type: ignore[attr-defined]
+    assert values[0] == values[1] != values[2]
+
+
+# One driver a study
+
+HOLDER = """
+import sys, time
+from sweep.search_study import Lease, open_study
+study = open_study(sys.argv[1], "toy", ["maximize"], {})
+with Lease(study, beat_seconds=0.1):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@contextlib.contextmanager
+def held_by_another_process(url: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, url], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def led(url: str) -> optuna.Study:
+    return open_study(url, "toy", ["maximize"], {})
+
+
+@pytest.mark.parametrize("kind", ["sqlite:///", "journal:///"])
+def test_a_second_driver_is_refused_while_the_first_lives(kind: str, tmp_path: Path) -> None:
+    url = f"{kind}{tmp_path}/study"
+    with held_by_another_process(url) as process:
+        with pytest.raises(StudyError) as caught, Lease(led(url), beat_seconds=0.5):
+            pytest.fail("there were two drivers")
+        assert str(caught.value) == (
+            f"one driver at a time may lead a study; 'toy' is led by process {process.pid} on {os.uname().nodename}. "
+            "Wait for it, stop it, or choose another --study"
+        )
+
+
+def test_a_driver_that_was_killed_is_taken_over_at_once(url: str) -> None:
+    with held_by_another_process(url) as process:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        started = time.monotonic()
+        with Lease(led(url), beat_seconds=60):  # whether a process of this host lives can be seen
+            assert time.monotonic() - started < 10
+            assert led(url).user_attrs["driver"]["pid"] == os.getpid()
+
+
+def test_a_driver_that_hangs_is_taken_over_when_its_beats_stop(url: str) -> None:
+    with held_by_another_process(url) as process:
+        os.kill(process.pid, signal.SIGSTOP)
+        with Lease(led(url), beat_seconds=0.3):
+            assert led(url).user_attrs["driver"]["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("beats", [True, False])
+def test_a_driver_on_another_host_counts_while_it_beats(url: str, beats: bool) -> None:
+    """Its process cannot be looked at from here; that its pid is alive here says nothing."""
+    study, stop = led(url), threading.Event()
+    study.set_user_attr("driver", {"id": "other", "host": "elsewhere", "pid": os.getpid(), "beats": 0})
+
+    def beat() -> None:
+        count = 0
+        while beats and not stop.wait(0.05):
+            count += 1
+            led_there.set_user_attr("driver", {"id": "other", "host": "elsewhere", "pid": 1, "beats": count})
+
+    led_there = led(url)
+    other = threading.Thread(target=beat)
+    other.start()
+    try:
+        if beats:
+            with pytest.raises(StudyError, match="led by process 1 on elsewhere"), Lease(study, beat_seconds=0.3):
+                pytest.fail("there were two drivers")
+        else:
+            started = time.monotonic()
+            with Lease(study, beat_seconds=0.3):
+                assert time.monotonic() - started > 3 * 0.3
+    finally:
+        stop.set()
+        other.join()
+
+
+def test_a_lease_beats_and_ends(url: str) -> None:
+    study = led(url)
+    with Lease(study, beat_seconds=0.02):
+        wait_for(lambda: led(url).user_attrs["driver"]["beats"] >= 3, "three beats", 10)
+        assert "ended" not in study.user_attrs["driver"]
+    assert study.user_attrs["driver"]["ended"] is True
+    with Lease(study, beat_seconds=60):  # one that has ended is not waited for
+        pass
+
+
+AT_ONCE = f"import pathlib, sys\nwhile not pathlib.Path(sys.argv[2]).exists(): pass\n{HOLDER}"
+
+
+def test_of_three_that_come_at_once_one_leads(url: str, tmp_path: Path) -> None:
+    led(url)
+    logs = [tmp_path / f"{number}.log" for number in range(3)]
+    with contextlib.ExitStack() as ending:
+        processes = []
+        for log in logs:
+            command = [sys.executable, "-c", AT_ONCE, url, str(tmp_path / "go")]
+            with log.open("wb") as file:
+                processes.append(subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT))
+            ending.callback(processes[-1].wait)
+            ending.callback(processes[-1].kill)
+        (tmp_path / "go").touch()
+        wait_for(lambda: sum(process.poll() is not None for process in processes) == 2, "two to be refused", 60)
+        (leader,) = [process for process in processes if process.poll() is None]
+        assert led(url).user_attrs["driver"]["pid"] == leader.pid
+    texts = sorted(log.read_text() for log in logs)
+    assert [f"is led by process {leader.pid}" in text for text in texts] == [True, True, False]
+    assert texts[2] == "held\n"
