@@ -1,0 +1,117 @@
+"""What does a search cost beside the training, and how soon does it find good trials? Ours, Ray Tune's, Optuna's.
+
+    python benchmarks/bench_search.py                      # rate, overhead, quality: about 20 minutes on 2 cores
+    python benchmarks/bench_search.py table --weights-dir weights/    # once, before quality: about 5 minutes
+    python benchmarks/bench_search.py quality --table results/my-sweep
+    python benchmarks/bench_search.py --small              # a smoke test of all: about a minute
+
+Parts:
+    rate      trials/s that `sweep.search.Search` suggests and is told of, alone, in the default space (`sweep.space`)
+              with made-up results. Required: 20 trials/s up to 1,000 trials, in each storage, by random and by TPE
+    overhead  seconds of a whole process that runs 1,000 trials which do nothing: Search (random) with
+              `sweep.schedule.run_trials`, against Ray Tune with `num_samples` and `reuse_actors`. Required: at most 1.3
+              times as long. By TPE, and Tune with its OptunaSearch, for information
+    table     trains 1,152 heads on frozen features (search_quality.py has the grid) for `quality`
+    quality   regret at equal budgets on that table, or on any results folder with curves of a validation part: Search
+              with TPE and our ASHA, in batches, against Ray's OptunaSearch with its ASHAScheduler (by default, and with
+              our rungs), Optuna's TPE with its SuccessiveHalvingPruner, and random search without stopping. There are 4
+              simulated workers (simulation.py). A budget is of epochs, where training heads together saves nothing, or
+              of time, where it saves what it does. Required, by both: better than random and worse than none, each
+              where the 95 % interval of the paired difference over the seeds lies wholly on one side
+
+All random numbers have seeds; only seconds differ from run to run. Exit status 1 when a requirement is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+PARTS = ("rate", "overhead", "table", "quality")
+BY_DEFAULT = ("rate", "overhead", "quality")
+
+
+def main() -> int:
+    options = parse()
+    options.out.mkdir(parents=True, exist_ok=True)
+    holds = True
+    for part in options.parts or (PARTS if options.small else BY_DEFAULT):
+        print(f"\n== {part}{' (SMALL: a smoke test, no number is a result)' if options.small else ''}", flush=True)
+        holds &= RUN[part](options)
+    return 0 if holds or options.small else 1
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Speed, overhead and quality of searches")
+    default = ", ".join(BY_DEFAULT)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: {default})")
+    parser.add_argument("--small", action="store_true", help="tiny sizes: a smoke test, whose numbers mean nothing")
+    parser.add_argument("--trials", type=int, metavar="N", help="of rate and overhead (default: 1000)")
+    parser.add_argument("--profile", action="store_true", help="rate: say where the time of the last 100 trials goes")
+    parser.add_argument("--concurrency", type=int, default=2, metavar="N", help="overhead: trials at once (default: 2)")
+    parser.add_argument("--repeats", type=int, default=1, metavar="N", help="overhead: of which the median counts")
+    parser.add_argument("--seeds", type=int, metavar="N", help="quality: searches of each method (default: 40)")
+    parser.add_argument("--workers", type=int, default=4, metavar="N", help="quality: simulated ones (default: 4)")
+    table = Path("results") / "search-table"
+    parser.add_argument("--table", type=Path, metavar="DIR", help=f"results folder of the table (default: {table})")
+    parser.add_argument("--data", default="simulated:3000", metavar="URI", help="table: images (default: %(default)s)")
+    parser.add_argument("--weights-dir", type=Path, metavar="FOLDER", help="table: folder of ImageNet weights files")
+    out = Path("results") / "bench-search"
+    parser.add_argument("--out", type=Path, default=out, metavar="DIR", help=f"numbers and picture (default: {out})")
+    options = parser.parse_args()
+    if unknown := [part for part in options.parts if part not in PARTS]:
+        parser.error(f"a part must be one of {', '.join(PARTS)}; got {', '.join(unknown)}")
+    options.trials = options.trials or (20 if options.small else 1000)
+    options.seeds = options.seeds or (5 if options.small else 40)
+    return options
+
+
+def rate(options: argparse.Namespace) -> bool:
+    import search_rate  # imports Optuna
+
+    if options.profile:
+        print(search_rate.profile_default(options.trials))
+        return True
+    return search_rate.measure_all(options.trials)
+
+
+def overhead(options: argparse.Namespace) -> bool:
+    import search_overhead
+
+    return search_overhead.measure(options.trials, options.concurrency, options.repeats, options.out)
+
+
+def table(options: argparse.Namespace) -> bool:
+    import search_quality
+
+    folder = options.table or (options.out / "table" if options.small else Path("results") / "search-table")
+    data = "simulated:200" if options.small else options.data
+    search_quality.train_table(folder, data, options.weights_dir, options.small)
+    return True
+
+
+def quality(options: argparse.Namespace) -> bool:
+    """On a made-up table where --small has no other."""
+    import search_quality
+
+    if options.small and not options.table:
+        found = search_quality.made_up_table()
+    else:
+        found = search_quality.read_table(options.table or Path("results") / "search-table")
+    trainings = (2, 4, 8) if options.small else (6, 12, 24, 48)
+    sizes = search_quality.Sizes(options.seeds, options.workers, trainings)
+    return search_quality.compare_searches(found, sizes, options.out)
+
+
+RUN: dict[str, Callable[[argparse.Namespace], bool]] = {
+    "rate": rate,
+    "overhead": overhead,
+    "table": table,
+    "quality": quality,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

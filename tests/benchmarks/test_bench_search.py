@@ -1,0 +1,272 @@
+"""What bench_search.py concludes, on numbers and curves whose conclusion is known. No Ray, no training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import regret
+import search_methods
+import search_overhead
+import search_quality
+import search_rate
+import yaml
+from search_quality import make_row
+from search_table import make_table, read_table
+from simulation import Cluster, Run, Status, simulate
+
+from galaxytl.results import append_result
+from galaxytl.trial import FAILED, PRUNED, TrialSpec
+from sweep.axes import expand
+from sweep.grid_file import read_grid
+
+SPEC = TrialSpec(dataset="simulated", dataset_fingerprint="0f", validation_fraction=0.1, num_epochs=3)
+
+# Regret and verdict
+
+
+def spread(mean: float, num_seeds: int = 30) -> Any:
+    """(seeds, 2 budgets) regrets of a known mean that differ from seed to seed."""
+    noise = np.random.default_rng(0).normal(0, 0.01, (num_seeds, 2))
+    return mean + noise - noise.mean()
+
+
+def test_regret_is_that_of_the_last_choice_a_budget_pays_for() -> None:
+    found = regret.at_budgets([10, 30], [0.2, 0.1], [0, 9.9, 10, 29.9, 30, 1000], before=0.5)
+    assert found.tolist() == [0.5, 0.5, 0.2, 0.2, 0.1, 0.1]
+
+
+def test_an_interval_is_students() -> None:
+    own = regret.interval(np.array([1.0, 2.0, 3.0]))
+    half = 4.302653 / math.sqrt(3)  # t of 2 degrees of freedom, standard deviation 1
+    assert (own.mean, own.low, own.high) == pytest.approx((2, 2 - half, 2 + half), abs=1e-5)
+
+
+def test_ours_holds_when_it_beats_random_and_is_no_worse_than_others() -> None:
+    ours = spread(0.02)
+    others = {"random": ours + 0.03 + 0.1 * spread(0.0), "optuna": ours[::-1]}
+    found = regret.compare({"ours": ours, **others}, (10, 20))
+    assert found.beats_random
+    assert found.lost_to == ()
+    assert found.holds
+    assert found.differences["random"].overall.mean == pytest.approx(0.03)
+    assert "beats random clearly: yes; loses to none" in regret.describe(found, "epochs")
+
+
+@pytest.mark.parametrize(
+    ("random", "tune", "lost_to"),
+    [(0.05, 0.00, ("tune",)), (0.02, 0.02, ()), (0.01, 0.05, ("random",))],
+    ids=["a baseline is better", "no better than random", "worse than random"],
+)
+def test_ours_does_not_hold(random: float, tune: float, lost_to: tuple[str, ...]) -> None:
+    regrets = {"ours": spread(0.02), "random": spread(random)[::-1], "tune": spread(tune)[::-1]}
+    found = regret.compare(regrets, (10, 20))
+    assert not found.holds
+    assert found.lost_to == lost_to
+
+
+def test_one_seed_has_no_interval() -> None:
+    with pytest.raises(ValueError, match="two seeds at least; got 1"):
+        regret.compare({"ours": spread(0.1, 1), "random": spread(0.2, 1)}, (10, 20))
+
+
+# The simulation
+
+
+class Given:
+    """A method whose jobs are given; it stops what is below a bar after an epoch."""
+
+    def __init__(self, *jobs: Sequence[Run], bar: float = -1.0, at: int = 1) -> None:
+        self._jobs, self._bar, self._at = list(jobs), bar, at
+        self.ends: list[tuple[str, int, Status]] = []
+        self._last: int | None = None
+
+    def job(self) -> Sequence[Run]:
+        return self._jobs.pop(0) if self._jobs else ()
+
+    def epoch(self, number: int, runs: Sequence[Run]) -> Collection[str]:
+        return {run.name for run in runs if number == self._at and run.values[number - 1] < self._bar}
+
+    def ended(self, run: Run, num_epochs: int, status: Status) -> None:
+        self.ends.append((run.name, num_epochs, status))
+        self._last = run.config
+
+    def chosen(self) -> int | None:
+        return self._last
+
+
+def run(name: str, *values: float, fails: bool = False) -> Run:
+    return Run(name, int(name), values, fails)
+
+
+def test_workers_train_side_by_side() -> None:
+    method = Given([run("0", 0.1, 0.2, 0.3)], [run("1", 0.1)], [run("2", 0.1)], [run("3", 0.1, 0.1)])
+    steps = simulate(method, Cluster(2), until_epochs=100)
+    assert [(step.chosen, step.time, step.epochs) for step in steps] == [(1, 1, 2), (2, 2, 4), (0, 3, 5), (3, 4, 7)]
+
+
+def test_a_stopped_trial_makes_room_and_a_failed_one_costs_its_last_epoch() -> None:
+    method = Given([run("0", 0.1, 0.2, 0.3)], [run("1", 0.5, fails=True)], bar=0.2)
+    steps = simulate(method, Cluster(1), until_epochs=100)
+    assert method.ends == [("0", 1, "STOPPED"), ("1", 1, "FAILED")]
+    assert [(step.epochs, step.time) for step in steps] == [(1, 1), (3, 3)]
+
+
+def test_heads_of_a_job_share_passes_and_end_together() -> None:
+    method = Given([run("0", 0.1, 0.2), run("1", 0.5, 0.6), run("2", 0.5, 0.6)], bar=0.2)
+    steps = simulate(method, Cluster(1, further_head=0.3), until_epochs=100)
+    assert method.ends == [("0", 1, "STOPPED"), ("1", 2, "COMPLETE"), ("2", 2, "COMPLETE")]
+    assert [step.epochs for step in steps] == [5]
+    assert steps[0].time == pytest.approx(1.6 + 1.3)
+
+
+def test_a_search_ends_with_its_budget_of_epochs_and_of_time() -> None:
+    jobs = [[run(str(i), 0.1)] for i in range(50)]
+    assert simulate(Given(*jobs), Cluster(2), until_epochs=10)[-1].epochs == 10
+    jobs = [[run(str(2 * i), 0.1), run(str(2 * i + 1), 0.1)] for i in range(50)]
+    last = simulate(Given(*jobs), Cluster(2, further_head=0.0), until_epochs=10)[-1]
+    assert (last.epochs, last.time) == (
+        18,
+        5,
+    )  # twice the epochs in the same time
+
+
+# The table
+
+
+def grid_rows() -> list[Any]:
+    rows = []
+    for optimizer, momentum in (("adam", 0.0), ("sgd", 0.9)):
+        for rate in (1e-4, 1e-3, 1e-2) if optimizer == "adam" else (1e-3, 1e-2, 1e-1):
+            for units in (0, 64):
+                spec = SPEC.replace(optimizer=optimizer, momentum=momentum, learning_rate=rate, head_units=units)
+                rows.append(make_row(spec, [0.1, 0.2, 0.3 + rate + units / 1000]))
+    return rows
+
+
+class Suggests:
+    """An optuna.Trial that gives the first choice and the least number, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, Any] = {}
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        self.asked[name] = choices
+        return choices[-1]
+
+    def suggest_float(self, name: str, low: float, high: float, **how: Any) -> float:
+        self.asked[name] = (low, high, how)
+        return low
+
+
+def test_axes_are_the_fields_that_differ_and_that_no_other_determines() -> None:
+    table, trial = make_table(grid_rows()), Suggests()
+    fields = table.space(trial)
+    assert trial.asked == {
+        "head_units": (0, 64),
+        "optimizer": ("adam", "sgd"),
+        "learning_rate@sgd": (1e-3, 1e-1, {"log": True}),
+    }
+    spec = table.rows[table.nearest(fields)].spec
+    assert (spec.head_units, spec.optimizer, spec.learning_rate, spec.momentum) == (64, "sgd", 1e-3, 0.9)
+
+
+@pytest.mark.parametrize(("rate", "nearest"), [(1e-2, 1e-2), (2.9e-3, 1e-3), (3.5e-3, 1e-2), (0.9, 1e-1)])
+def test_a_rate_gets_the_nearest_row(rate: float, nearest: float) -> None:
+    table = make_table(grid_rows())
+    found = table.nearest({"head_units": 0, "optimizer": "sgd", "learning_rate": rate})
+    assert table.rows[found].spec.learning_rate == nearest
+
+
+def test_the_reader_takes_whole_curves_of_the_validation_part_and_what_diverged(tmp_path: Path) -> None:
+    good = grid_rows()
+    diverged = make_row(SPEC.replace(learning_rate=1.0), [0.1], status=FAILED, message="diverged: the loss became nan")
+    others = [
+        make_row(SPEC.replace(seed=1), [0.1, 0.2], status=PRUNED),
+        make_row(SPEC.replace(seed=2), [0.1, 0.2, 0.9], curves_on="test"),
+        make_row(SPEC.replace(seed=3), [], status=FAILED, message="no weights"),
+    ]
+    for row in [*good, diverged, *others]:
+        append_result(tmp_path, row)
+    table = read_table(tmp_path)
+    assert {row.trial_id for row in table.rows} == {row.trial_id for row in [*good, diverged]}
+    place = next(i for i, row in enumerate(table.rows) if row.status == FAILED)
+    assert table.run("x", place) == Run("x", place, (0.1,), fails=True)
+    assert math.isnan(table.regret[place])
+    assert np.nanmin(table.regret) == 0
+    assert np.nanmax(table.final) == pytest.approx(0.3 + 1e-1 + 0.064)
+
+
+def test_a_folder_without_curves_of_a_validation_part_is_refused(tmp_path: Path) -> None:
+    append_result(tmp_path, make_row(SPEC, [0.1, 0.2, 0.3], curves_on="test"))
+    with pytest.raises(SystemExit, match="watched on a validation part"):
+        read_table(tmp_path)
+
+
+def test_rows_on_other_images_are_refused() -> None:
+    with pytest.raises(ValueError, match="one split_seed; got 0, 1"):
+        make_table([*grid_rows(), make_row(SPEC.replace(split_seed=1), [0.1, 0.2, 0.3])])
+
+
+@pytest.mark.parametrize(("small", "number"), [(False, 1152), (True, 48)])
+def test_the_grid_file_is_one(small: bool, number: int, tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(yaml.safe_dump(search_quality.grid(small)))
+    specs = expand(read_grid(path), TrialSpec(dataset="simulated", dataset_fingerprint="0f")).specs
+    assert len({spec.trial_id for spec in specs}) == number
+    assert {(spec.scored_on, spec.validation_fraction) for spec in specs} == {("validation", 0.1)}
+
+
+# Methods
+
+
+@pytest.mark.parametrize("name", ["ours", "optuna", "random"])
+def test_a_method_does_the_same_twice_and_comes_near_the_best(name: str) -> None:
+    table = search_quality.made_up_table()
+    searches = [simulate(search_quality.METHODS[name](table, 3, 300), Cluster(4), 300) for _ in range(2)]
+    assert searches[0] == searches[1]
+    assert searches[0][-1].chosen is not None
+    assert table.regret[searches[0][-1].chosen] < 0.2
+
+
+def test_ours_never_trains_a_configuration_twice_and_stops_some() -> None:
+    class Listening(search_methods.Ours):
+        ends: list[tuple[int, str]] = []  # noqa: RUF012 (of the one object of this class)
+
+        def ended(self, run: Run, num_epochs: int, status: Status) -> None:
+            self.ends.append((run.config, status))
+            super().ended(run, num_epochs, status)
+
+    simulate(Listening(search_quality.made_up_table(), 0, 300), Cluster(4), 300)
+    configs = [config for config, _ in Listening.ends]
+    assert len(set(configs)) == len(configs) > 8
+    assert {status for _, status in Listening.ends} == {"COMPLETE", "STOPPED"}
+
+
+# Rate and overhead
+
+
+def test_rates_are_of_all_and_of_the_last_hundred() -> None:
+    seconds = [0.0, *np.linspace(0.01, 1, 100), *np.linspace(1.1, 11, 100)]
+    assert search_rate.rates(seconds) == pytest.approx((200 / 11, 10))
+
+
+def test_the_rate_is_measured_to_the_last_trial() -> None:
+    cell = search_rate.Cell("RandomSampler", "memory", batch=3, scheduler="asha")
+    seconds = search_rate.ended_at(cell, 7)
+    assert len(seconds) == 8
+    assert seconds == sorted(seconds)
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(13.0, "1.30 (at most 1.3)"), (13.2, "1.32 (at most 1.3)  missed")])
+def test_overhead_compares_medians_of_whole_processes(seconds: float, verdict: str) -> None:
+    def of(*times: float) -> list[dict[str, float]]:
+        return [{"seconds": time, "first": 2.0, "last": time - 1} for time in times]
+
+    found = {"ours": of(seconds, 99.0, 1.0), "tune": of(10.0), "tune-optuna": of(1.0)}
+    assert f"ours / tune  {verdict}" in search_overhead.describe(found, 1000, 2).splitlines()[-1]
+    assert search_overhead.describe(found, 1000, 2).endswith("missed") is (search_overhead.ratio(found) > 1.3)
