@@ -76,6 +76,8 @@ def check_search(options: argparse.Namespace) -> None:
     """Raises UsageError for what does not go with --search; fills in the defaults of its options."""
     if options.grid:
         raise UsageError(f"--grid and --search exclude each other; got --grid {options.grid} and --search optuna")
+    if options.retry_failed:
+        raise UsageError("--retry-failed is for grids: a search is told of what failed, and asks for other trials")
     if options.seeds != 1:
         raise UsageError("--seeds repeats the trials of a grid; of a search, set the trials' seed with --set seed=N")
     for name, default in SEARCH_DEFAULTS.items():
@@ -177,7 +179,8 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--objective",
         metavar="NAME[,NAME]",
-        help=f"one or two of {', '.join(OBJECTIVES)} (default: {default['objective']}); two give a Pareto front",
+        help=f"what suggestions aim at, one or two of {', '.join(OBJECTIVES)} (default: {default['objective']}); two "
+        "give a Pareto front. The one trial that is chosen has the highest validation accuracy in any case",
     )
     group.add_argument(
         "--warm-start",

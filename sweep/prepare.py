@@ -143,14 +143,19 @@ def _check_network(spec: TrialSpec, structures: Structures) -> TrialSpec:
     return spec.replace(unfrozen_blocks="all")
 
 
+def num_workers(options: argparse.Namespace) -> int:
+    """How many trials have a GPU, or their share of one, at the same time; 0 where there are none."""
+    return int(count_gpus(options.address, options.out / LOG) // (options.gpus_per_trial or 1.0))
+
+
 def plan_for(
     options: argparse.Namespace, pending: Sequence[TrialSpec], num_images: int, structures: Structures, splits: SplitsOf
 ) -> Plan:
     """How to train what is pending, on the machine or cluster that the options name."""
-    gpus = count_gpus(options.address, options.out / LOG) if pending else 0
+    workers = num_workers(options) if pending else 0
     image_bytes = max((3 * spec.image_size**2 * num_images for spec in pending), default=0)
-    within = limits(image_bytes, int(gpus // (options.gpus_per_trial or 1.0)))
-    speeds = load_speeds(speeds_path(), os.cpu_count() or 1, bool(gpus))
+    within = limits(image_bytes, workers)
+    speeds = load_speeds(speeds_path(), os.cpu_count() or 1, bool(workers))
     sizes = {key: Sizes(**found.sizes()) for key, found in splits.items()}
     return make_plan(pending, structures, sizes, within, speeds, on_disk(splits))
 

@@ -42,7 +42,7 @@ class Problem:
     build: Callable[[Mapping[str, Any]], TrialSpec]
     """The trial with these fields; raises SpecError where there can be none."""
     objectives: tuple[str, ...]
-    """Names of `sweep.objectives.OBJECTIVES`; early stopping and the choice go by the first."""
+    """Names of `sweep.objectives.OBJECTIVES`; early stopping goes by the first."""
     measure: Callable[[TrialResult, str], float]
     """An objective's value of a COMPLETE result."""
     rule: Rule

@@ -153,7 +153,7 @@ class SearchRun:
 
             decides_at = self.setup.problem.rule.decides_at
             reporter = schedule.Reporter(table.phases, epochs, finished, table.note, decides_at)
-            work = schedule.Work(self._groups(table), max(2, options.batch), eager=False)
+            work = schedule.Work(self._groups(table), max(2, options.batch, prepare.num_workers(options)), eager=False)
             where = schedule.Where(options.address, options.cpus_per_trial, options.gpus_per_trial, log)
             workplace = Workplace(prepare.absolute(self.setup.uri), self.out.resolve(), options.weights_dir)
             schedule.run_trials(work, workplace, where, reporter)

@@ -51,6 +51,7 @@ STATES = {COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, FAILED: Tria
         (["--warm-start", "paper"], "--warm-start is an option of a search: add --search optuna"),
         (["--scheduler", "asha"], "--scheduler is an option of a search: add --search optuna"),
         (["--stop-collapsed", "0"], "--stop-collapsed is an option of a search"),
+        (["--search", "optuna", "--retry-failed"], "--retry-failed is for grids"),
         (["--search", "optuna", "--trials", "0"], "must be a whole number from 1 to 10000; got '0'"),
         (["--search", "optuna", "--batch", "0"], "must be a whole number from 1 to 10000; got '0'"),
         (["--search", "optuna", "--stop-collapsed", "-1"], "must be a whole number, 0 or more; got '-1'"),
@@ -440,5 +441,5 @@ def test_a_search_trains_chooses_tests_once_and_goes_on_with_more_trials(galaxie
 
     other = sweep(*arguments, "--trials", 8, "--set", "num_epochs=4")
     assert other.returncode == 2
-    assert "'out' has trials.num_epochs = 3, this search 4. Go on with the options that it was begun" in other.stderr
+    assert "'out' has pinned.num_epochs = [3], this search [4]. Go on with the options" in other.stderr
     assert len(other.stderr.splitlines()) == 1
