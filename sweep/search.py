@@ -10,7 +10,8 @@ which opens studies; only files named sweep/search* import optuna.
 The rows are the truth, the study follows: a row is appended before its trial is told, and `resume` tells what a killed
 driver could not. A stopped trial is PRUNED with its intermediate values, a crashed or diverged one FAIL with the reason
 (user attribute "reason"). Every trial that was asked for has the user attributes "fields", what the space gave, and
-"trial_id", of its row; one that has neither was being suggested when its driver died.
+"trial_id", of its row; one that has neither was being suggested when its driver died. Suggestions are made in a copy
+of the study in memory (`sweep.search_mirror`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from galaxytl.trial import COMPLETE, PRUNED, SpecError, TrialResult, TrialSpec
 from sweep.asking import Asking, Found, SpaceError, parameters_of, place_of
-from sweep.search_study import STORAGE_ERRORS, make_sampler
+from sweep.search_mirror import Mirror
+from sweep.search_study import make_sampler
 from sweep.stopping import Rule
 
 HOPELESS: Final = 10
@@ -56,7 +58,9 @@ class Search:
 
     def __init__(self, study: optuna.Study, problem: Problem) -> None:
         self.study, self._problem = study, problem
-        self._live: dict[str, Trial] = {}
+        self._mirror = Mirror(study, problem.asking)
+        self._live: dict[str, int] = {}
+        """Numbers of the trials under way, by trial_id."""
         self._reported: dict[str, set[int]] = defaultdict(set)
         self._known: set[str] = set()
         self._num_asked = 0
@@ -98,14 +102,15 @@ class Search:
             if trial_id is None:
                 self._reap(frozen, trial)
                 continue
-            self._live[trial_id] = trial
+            self._live[trial_id] = trial.number
             spec = self._build(frozen.user_attrs["fields"])
             if trial_id in rows:
                 self.finished(rows[trial_id])
             elif spec and spec.trial_id == trial_id:
                 specs.append(spec)
             else:
-                self._fail(self._live.pop(trial_id), "its fields give another trial by now: the weights are others")
+                why = "its fields give another trial by now: the weights are others"
+                self._mirror.tell(self._live.pop(trial_id), TrialState.FAIL, reason=why)
         return specs
 
     def _reap(self, frozen: FrozenTrial, trial: Trial) -> None:
@@ -115,7 +120,8 @@ class Search:
         if first and all(other.system_attrs.get("fixed_params") != first for other in waiting):
             self.study.enqueue_trial(first)
         trial.set_user_attr("reaped", True)
-        self._fail(trial, "its driver died while it was being suggested")
+        trial.set_user_attr("reason", "its driver died while it was being suggested")
+        self.study.tell(trial, state=TrialState.FAIL)
 
     def _build(self, fields: Mapping[str, Any]) -> TrialSpec | None:
         """None where there can be no such trial."""
@@ -214,32 +220,25 @@ class Search:
 
     def _ask_one(self) -> TrialSpec | None:
         """None where the suggestion was no trial, or one that there has been: it is told FAIL, and why."""
-        number = len(self.study.get_trials(deepcopy=False))
-        self.study.sampler = make_sampler(self._problem.sampler, _seed(self._problem.seed, number))
-        trial = self.study.ask()
+        trial = self._mirror.ask(
+            make_sampler(self._problem.sampler, _seed(self._problem.seed, self._mirror.num_trials))
+        )
         self._num_asked += 1
         try:
             fields = self._problem.asking(trial)
             spec = self._problem.build(fields)
         except (SpaceError, SpecError) as error:
-            if isinstance(storage := error.__cause__, STORAGE_ERRORS):
-                raise storage from storage.__cause__  # the space is not at fault
             self._count(TrialState.FAIL, str(error))
-            self._fail(trial, str(error))
+            self._mirror.keep(trial, {}, reason=str(error))
             return None
         if spec.trial_id in self._known:
-            trial.set_user_attr("equal_to", spec.trial_id)
-            self._fail(trial, f"equal to an earlier trial, {spec.trial_id}")
+            equal = {"equal_to": spec.trial_id}
+            self._mirror.keep(trial, equal, reason=f"equal to an earlier trial, {spec.trial_id}")
             return None
-        trial.set_user_attr("fields", dict(fields))
-        trial.set_user_attr("trial_id", spec.trial_id)
+        self._mirror.keep(trial, {"fields": dict(fields), "trial_id": spec.trial_id})
         self._known.add(spec.trial_id)
-        self._live[spec.trial_id] = trial
+        self._live[spec.trial_id] = trial.number
         return spec
-
-    def _fail(self, trial: Trial, reason: str) -> None:
-        trial.set_user_attr("reason", reason)
-        self.study.tell(trial, state=TrialState.FAIL)
 
     # What becomes of them
 
@@ -252,24 +251,22 @@ class Search:
         stopped: dict[str, str] = {}
         for epoch_number, values in together.items():
             for trial_id, value in values.items():
-                self._report(trial_id, epoch_number, value)
+                self._report(trial_id, self._live[trial_id], epoch_number, value)
             scores = {trial_id: self._score(value) for trial_id, value in values.items()}
             stopped |= self._problem.rule.decide(epoch_number, scores)
         return stopped
 
     def finished(self, result: TrialResult) -> None:
         """Tell the study how a trial ended; what is none of its trials under way is left alone."""
-        trial = self._live.pop(result.trial_id, None)
-        if trial is None:
+        number = self._live.pop(result.trial_id, None)
+        if number is None:
             return
         state, values, reason = self._ending(result)
         self._count(state, reason)
-        if reason:
-            trial.set_user_attr("reason", reason)
         if state == TrialState.PRUNED:
             for epoch, value in self._last_epoch(result).items():
-                self._report(result.trial_id, epoch, value, trial)
-        self.study.tell(trial, values, state)
+                self._report(result.trial_id, number, epoch, value)
+        self._mirror.tell(number, state, values, reason)
 
     def _count(self, state: TrialState, reason: str) -> None:
         """How a trial of the search has ended."""
@@ -277,11 +274,11 @@ class Search:
         if state == TrialState.FAIL:
             self._reasons[reason] += 1
 
-    def _report(self, trial_id: str, epoch: int, value: float, trial: Trial | None = None) -> None:
+    def _report(self, trial_id: str, number: int, epoch: int, value: float) -> None:
         """Once an epoch, and not where Optuna knows no intermediate values: with several objectives."""
         if len(self._problem.objectives) == 1 and epoch not in self._reported[trial_id] and math.isfinite(value):
             self._reported[trial_id].add(epoch)
-            (trial or self._live[trial_id]).report(value, epoch)
+            self._mirror.report(number, value, epoch)
 
     def _value(self, epoch: Mapping[str, float]) -> float:
         """What a study keeps of an epoch: the first objective, or the accuracy where that is a cost."""

@@ -148,6 +148,14 @@ def test_a_field_pinned_to_several_values_is_chosen_from_them() -> None:
     }
 
 
+def test_what_the_space_fixes_itself_is_not_chosen_from_pinned_values() -> None:
+    """A network that scales pixels itself must have its own preprocessing, whatever else is pinned for the others."""
+    asking = Asking(space, FACTS, {"preprocessing": ("divide_by_255", "backbone")})
+    specs = [spec_of(fields) for _, fields in suggestions(asking, 100)]
+    assert {spec.preprocessing for spec in specs if spec.backbone == "EfficientNetB0"} == {"backbone"}
+    assert {spec.preprocessing for spec in specs} == {"backbone", "divide_by_255"}
+
+
 def test_other_values_of_a_pinned_field_are_not_in_the_space() -> None:
     inside = BASE.replace(backbone="VGG16", optimizer="sgd")
     for pinned in ({"optimizer": ("sgd",)}, {"optimizer": ("sgd", "rmsprop")}):

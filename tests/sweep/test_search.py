@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
@@ -30,6 +31,7 @@ from tests.sweep.searches import (
     result_of,
     run_sequentially,
     small_space,
+    space,
     train,
 )
 
@@ -671,3 +673,41 @@ def test_trials_added_from_rows_are_like_those_that_were_asked_for() -> None:
     assert other.add_known([result_of(spec) for spec in specs], own=True) == 5
     for one, two in zip(search.study.trials, other.study.trials, strict=True):
         assert (one.params, one.distributions, one.values) == (two.params, two.distributions, two.values)
+
+
+def test_samplers_read_a_copy_that_is_the_study(url: str) -> None:
+    """Through initial points, known rows, stopped, failed and impossible trials, and a driver that died."""
+
+    def facts(study: optuna.Study) -> list[tuple[Any, ...]]:
+        trials = study.get_trials(deepcopy=False)
+        return [(t.number, t.state, t.params, t.distributions, t.values, t.intermediate_values) for t in trials]
+
+    def with_impossible(trial: Suggests, given: Facts) -> dict[str, Any]:
+        fields = space(trial, given)
+        return fields | ({"momentum": 0.5} if fields["unfrozen_blocks"] == 1 else {})  # no trial with adam
+
+    def driver(num_trials: int) -> Search:
+        search = reopened(
+            url, sampler="TPESampler", rule=Asha(BASE.num_epochs), num_trials=num_trials, space=with_impossible
+        )
+        train(search, search.resume({}))
+        search.add_known([result_of(BASE.replace(learning_rate=2e-3))])
+        search.enqueue(PAPER)
+        return search
+
+    first = driver(20)
+    while first.num_left:
+        specs = first.ask(4)
+        for spec in specs[:1]:
+            first.finished(failed(spec))
+        train(first, specs[1:])
+        assert facts(first.study) == facts(first._mirror._copy)
+    assert states(first).keys() == {"COMPLETE", "PRUNED", "FAIL"}
+    second = driver(30)
+    train(second, second.ask(3))
+    second.ask(2)
+    assert facts(second.study) == facts(second._mirror._copy)
+    third = driver(30)
+    run_sequentially(third)
+    assert facts(third.study) == facts(third._mirror._copy)
+    assert states(third).total() == 31

@@ -124,6 +124,14 @@ def test_median_counts_only_those_that_have_come_as_far() -> None:
     assert set(rule.decide(5, {"bad": 0.1})) == {"bad"}
 
 
+def test_median_does_not_look_ahead() -> None:
+    """Others may be further on by now: what they have there is no bar for who is at an earlier epoch."""
+    rule = Median(20)
+    rule.record(4, dict.fromkeys("abcd", 0.3))
+    rule.record(5, dict.fromkeys("abcd", 0.9))
+    assert rule.decide(4, {"slow": 0.4}) == {}
+
+
 def test_median_keeps_whoever_equals_the_median() -> None:
     assert Median(20).decide(4, dict.fromkeys("abcdef", 0.5)) == {}
 
