@@ -73,6 +73,8 @@ def _ours(sampler: str) -> System:
         def finished(result: TrialResult) -> None:
             append_result(folder, result)
             search.finished(result)
+            if result.status != COMPLETE:
+                raise SystemExit(f"a trial that does nothing must be complete; got {result.message}")
             ended()
 
         reporter = schedule.Reporter(

@@ -14,12 +14,15 @@ it is made when first asked, and lives as long as its search. And a driver that 
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler
-from optuna.trial import Trial, TrialState
+from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from sweep.search_study import StudyError
 
 
 class Mirror:
@@ -56,7 +59,7 @@ class Mirror:
         asked = self._copy.get_trials(deepcopy=False)[trial.number]
         attributes = {**attributes, **({"reason": reason} if reason else {})}
         if trial.number in self._waiting:
-            self._take_waiting(trial.number, attributes, reason)
+            self._take_waiting(asked, attributes, reason)
         else:
             kept = optuna.trial.create_trial(
                 state=TrialState.FAIL if reason else TrialState.RUNNING,
@@ -71,9 +74,13 @@ class Mirror:
         else:
             self._handles["copy", trial.number] = trial
 
-    def _take_waiting(self, number: int, attributes: Mapping[str, Any], reason: str) -> None:
-        """The first that waits in the study; the last attribute makes it one that was asked for."""
-        self._waiting.discard(number)
+    def _take_waiting(self, asked: FrozenTrial, attributes: Mapping[str, Any], reason: str) -> None:
+        """The first that waits in the study, with the parameters of `asked`, also those that it left open; the last
+        attribute makes it one that was asked for."""
+        self._waiting.discard(asked.number)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self.study.sampler = PartialFixedSampler(asked.params, RandomSampler())
         own = self.study.ask()
         if not reason:
             self._ask_again(own)
@@ -89,9 +96,10 @@ class Mirror:
     def tell(self, number: int, state: TrialState, values: Sequence[float] | None = None, reason: str = "") -> None:
         """How a trial under way has ended."""
         for name, study in self._both():
+            trial = self._handle(name, study, number)
             if reason:
-                self._handle(name, study, number).set_user_attr("reason", reason)
-            study.tell(number, values, state)
+                trial.set_user_attr("reason", reason)
+            study.tell(trial, values, state)
             self._handles.pop((name, number), None)
 
     def _both(self) -> list[tuple[str, optuna.Study]]:
@@ -100,7 +108,13 @@ class Mirror:
 
     def _handle(self, name: str, study: optuna.Study, number: int) -> Trial:
         if (name, number) not in self._handles:
-            self._handles[name, number] = handle(study, number)
+            trial = handle(study, number)
+            if any(trial.params != other.get_trials(deepcopy=False)[number].params for _, other in self._both()):
+                raise StudyError(
+                    "only its driver may add trials to a study; another program has added some to "
+                    f"'{self.study.study_name}'. The same command again goes on"
+                )
+            self._handles[name, number] = trial
         return self._handles[name, number]
 
 

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, SpecError, TrialResult, TrialSpec
 from sweep.objectives import OBJECTIVES
 from sweep.search import HOPELESS, Search
-from sweep.search_study import open_study
+from sweep.search_study import StudyError, open_study
 from sweep.space import Facts, Suggests
 from sweep.stopping import Asha
 from tests.sweep.searches import (
@@ -673,6 +673,38 @@ def test_trials_added_from_rows_are_like_those_that_were_asked_for() -> None:
     assert other.add_known([result_of(spec) for spec in specs], own=True) == 5
     for one, two in zip(search.study.trials, other.study.trials, strict=True):
         assert (one.params, one.distributions, one.values) == (two.params, two.distributions, two.values)
+
+
+@pytest.mark.parametrize("state", [TrialState.WAITING, TrialState.RUNNING, TrialState.FAIL])
+def test_a_study_that_another_program_adds_trials_to_is_told_nothing_wrong(url: str, state: TrialState) -> None:
+    """Trials go by their numbers, which are others then. Started again, the search takes them for what they are."""
+    search = reopened(url, sampler="TPESampler")
+    train(search, search.ask(2))
+    reopened(url).study.add_trial(optuna.trial.create_trial(state=state))
+    under_way = search.ask(2)
+    rows = {spec.trial_id: result_of(spec) for spec in under_way}
+    with pytest.raises(StudyError, match="another program has added some to 'toy'"):
+        search.finished(rows[under_way[0].trial_id])
+    again = reopened(url, sampler="TPESampler")
+    assert again.resume(rows) == []
+    assert [trial_of(again, spec).value for spec in under_way] == [accuracy(spec, 10) for spec in under_way]
+    run_sequentially(again)
+    assert states(again).keys() <= {"COMPLETE", "FAIL"}
+
+
+def test_what_an_initial_point_leaves_open_is_the_samplers_to_choose(url: str) -> None:
+    """As of one that a user enqueued: the study must have the parameters of the trial that runs."""
+    study = reopened(url).study
+    study.enqueue_trial({"optimizer": "sgd"})
+    study.enqueue_trial({"unfrozen_blocks": 1})
+    search = reopened(url, sampler="TPESampler")
+    search.resume({})
+    first, second = search.ask(2)
+    assert (first.optimizer, second.unfrozen_blocks) == ("sgd", 1)
+    for spec in (first, second):
+        params = trial_of(search, spec).params
+        assert params[f"learning_rate@{spec.optimizer}"] == spec.learning_rate
+        assert params["unfrozen_blocks"] == spec.unfrozen_blocks
 
 
 def test_samplers_read_a_copy_that_is_the_study(url: str) -> None:
