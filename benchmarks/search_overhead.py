@@ -23,7 +23,7 @@ def measure(num_trials: int, concurrency: int, repeats: int, out: Path) -> bool:
     for turn in range(repeats):
         for system in SYSTEMS if turn == 0 else JUDGED:
             found[system].append(_run(system, num_trials, concurrency, out / f"overhead-{system}.json"))
-    (out / "search_overhead.json").write_text(json.dumps(found, indent=1))
+            (out / "search_overhead.json").write_text(json.dumps(found, indent=1))
     print(describe(found, num_trials, concurrency), flush=True)
     return ratio(found) <= REQUIRED
 

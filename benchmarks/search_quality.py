@@ -216,7 +216,7 @@ def compare_searches(table: Table, sizes: Sizes, out: Path) -> bool:
         kept[by] = {"budgets": points, "regret": {name: array.round(6).tolist() for name, array in drawn.items()}}
     (out / "search_quality.json").write_text(json.dumps(kept, indent=1))
     spec = table.rows[0].spec
-    footer = f"{len(table.rows):,} trials on {spec.dataset}; {sizes.num_seeds} seeds: mean and 95 % interval"
+    footer = f"{len(table.rows):,} trials, {spec.dataset}; {sizes.num_seeds} seeds: mean and 95 % interval"
     regret_figure.draw(panels, footer, out / "search_quality.png")
     print(f"\nCurves: {out / 'search_quality.json'}, {out / 'search_quality.png'}")
     return holds
