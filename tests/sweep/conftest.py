@@ -1,10 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.storages import RDBStorage
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """Of a study's database that is not there yet."""
+    return f"sqlite:///{tmp_path}/study.db"
 
 
 @pytest.fixture

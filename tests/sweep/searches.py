@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial, TrialState
 
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep.asking import Asking
 from sweep.costs import Costs
 from sweep.objectives import OBJECTIVES, measure
 from sweep.search import Problem, Search
+from sweep.search_study import open_study
 from sweep.space import Facts, Suggests
-from sweep.stopping import make_rule
+from sweep.stopping import Asha, make_rule
 from tests.sweep.fakes import SIZES, SLOW, TOY, toy_spec
 
 BASE = toy_spec(scored_on="validation", weights="random", weights_requested="random")
@@ -23,6 +27,8 @@ FACTS = Facts(32, ("Toy",), {"Toy": 3})
 COSTS = Costs({("Toy", 32): TOY}, {BASE.split_key: SIZES}, SLOW)
 RUNGS = (1, 3, 9)
 """Of ASHA, for the 10 epochs of a toy trial."""
+STATES = {COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, FAILED: TrialState.FAIL}
+"""Of Optuna, by the status of a row."""
 
 
 def space(trial: Suggests, facts: Facts) -> dict[str, Any]:
@@ -72,6 +78,25 @@ def make_study(problem: Problem) -> optuna.Study:
 def make_search(**given: Any) -> Search:
     problem = make_problem(**given)
     return Search(make_study(problem), problem)
+
+
+def asha(**given: Any) -> Search:
+    return make_search(rule=Asha(BASE.num_epochs), **given)
+
+
+def reopened(url: str, **given: Any) -> Search:
+    """On the study at `url`, as the next driver has it."""
+    problem = make_problem(**given)
+    return Search(open_study(url, "toy", [OBJECTIVES[name] for name in problem.objectives], {}), problem)
+
+
+def trial_of(search: Search, spec: TrialSpec) -> FrozenTrial:
+    (found,) = [t for t in search.study.trials if t.user_attrs.get("trial_id") == spec.trial_id]
+    return found
+
+
+def states(search: Search) -> Counter[str]:
+    return Counter(trial.state.name for trial in search.study.trials)
 
 
 def accuracy(spec: TrialSpec, epoch: int) -> float:
@@ -124,3 +149,8 @@ def run_sequentially(search: Search, number: int = 10_000) -> list[TrialSpec]:
         train(search, specs)
         asked += specs
     return asked
+
+
+def toy_trials(out: Path) -> list[FrozenTrial]:
+    """Of the study in a results folder."""
+    return optuna.load_study(study_name=out.name, storage=f"sqlite:///{out}/study.db").trials

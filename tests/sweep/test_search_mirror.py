@@ -1,0 +1,113 @@
+"""The copy of a study that samplers read: it is the study, and what others write to the study is noticed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from sweep.search import Search
+from sweep.search_study import StudyError
+from sweep.space import Facts, Suggests
+from sweep.stopping import Asha
+from tests.sweep.searches import (
+    BASE,
+    accuracy,
+    failed,
+    make_search,
+    reopened,
+    result_of,
+    run_sequentially,
+    space,
+    states,
+    train,
+    trial_of,
+)
+
+pytestmark = pytest.mark.usefixtures("databases_closed")
+PAPER = [
+    BASE.replace(unfrozen_blocks=0, learning_rate=1e-3),
+    BASE.replace(unfrozen_blocks=2, optimizer="sgd", learning_rate=1e-2, momentum=0.5),
+]
+
+
+def test_trials_added_from_rows_are_like_those_that_were_asked_for() -> None:
+    """Their distributions are the same, or Optuna would not learn from both together."""
+    search = make_search()
+    train(search, specs := search.ask(5))
+    other = make_search()
+    assert other.add_known([result_of(spec) for spec in specs], own=True) == 5
+    for one, two in zip(search.study.trials, other.study.trials, strict=True):
+        assert (one.params, one.distributions, one.values) == (two.params, two.distributions, two.values)
+
+
+@pytest.mark.parametrize("state", [TrialState.WAITING, TrialState.RUNNING, TrialState.FAIL])
+def test_a_study_that_another_program_adds_trials_to_is_told_nothing_wrong(url: str, state: TrialState) -> None:
+    """Trials go by their numbers, which are others then. Started again, the search takes them for what they are."""
+    search = reopened(url, sampler="TPESampler")
+    train(search, search.ask(2))
+    reopened(url).study.add_trial(optuna.trial.create_trial(state=state))
+    under_way = search.ask(2)
+    rows = {spec.trial_id: result_of(spec) for spec in under_way}
+    with pytest.raises(StudyError, match="another program has added some to 'toy'"):
+        search.finished(rows[under_way[0].trial_id])
+    again = reopened(url, sampler="TPESampler")
+    assert again.resume(rows) == []
+    assert [trial_of(again, spec).value for spec in under_way] == [accuracy(spec, 10) for spec in under_way]
+    run_sequentially(again)
+    assert states(again).keys() <= {"COMPLETE", "FAIL"}
+
+
+def test_what_an_initial_point_leaves_open_is_the_samplers_to_choose(url: str) -> None:
+    """As of one that a user enqueued: the study must have the parameters of the trial that runs."""
+    study = reopened(url).study
+    study.enqueue_trial({"optimizer": "sgd"})
+    study.enqueue_trial({"unfrozen_blocks": 1})
+    search = reopened(url, sampler="TPESampler")
+    search.resume({})
+    first, second = search.ask(2)
+    assert (first.optimizer, second.unfrozen_blocks) == ("sgd", 1)
+    for spec in (first, second):
+        params = trial_of(search, spec).params
+        assert params[f"learning_rate@{spec.optimizer}"] == spec.learning_rate
+        assert params["unfrozen_blocks"] == spec.unfrozen_blocks
+
+
+def test_samplers_read_a_copy_that_is_the_study(url: str) -> None:
+    """Through initial points, known rows, stopped, failed and impossible trials, and a driver that died."""
+
+    def facts(study: optuna.Study) -> list[tuple[Any, ...]]:
+        trials = study.get_trials(deepcopy=False)
+        return [(t.number, t.state, t.params, t.distributions, t.values, t.intermediate_values) for t in trials]
+
+    def with_impossible(trial: Suggests, given: Facts) -> dict[str, Any]:
+        fields = space(trial, given)
+        return fields | ({"momentum": 0.5} if fields["unfrozen_blocks"] == 1 else {})  # no trial with adam
+
+    def driver(num_trials: int) -> Search:
+        search = reopened(
+            url, sampler="TPESampler", rule=Asha(BASE.num_epochs), num_trials=num_trials, space=with_impossible
+        )
+        train(search, search.resume({}))
+        search.add_known([result_of(BASE.replace(learning_rate=2e-3))])
+        search.enqueue(PAPER)
+        return search
+
+    first = driver(20)
+    while first.num_left:
+        specs = first.ask(4)
+        for spec in specs[:1]:
+            first.finished(failed(spec))
+        train(first, specs[1:])
+        assert facts(first.study) == facts(first._mirror._copy)
+    assert states(first).keys() == {"COMPLETE", "PRUNED", "FAIL"}
+    second = driver(30)
+    train(second, second.ask(3))
+    second.ask(2)
+    assert facts(second.study) == facts(second._mirror._copy)
+    third = driver(30)
+    run_sequentially(third)
+    assert facts(third.study) == facts(third._mirror._copy)
+    assert states(third).total() == 31
