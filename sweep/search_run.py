@@ -225,7 +225,10 @@ def conclude(run: SearchRun, console: Console) -> int:
     if tested is None or tested.status != COMPLETE:
         console.print(f"          not scored on the test part: {tested.message if tested else 'not run'}", markup=False)
         return 1
-    console.print(f"          accuracy {tested_text(tested)} on the test part, looked at once")
+    console.print(f"          accuracy {tested_text(tested)} on the test part")
+    looked = sum(row.spec.scored_on == "test" for row in rows.values())
+    if looked > 1:
+        console.print(f"note: {looked} trials of this folder have been scored on the test part, one after the other")
     console.print(f"Report: python -m analysis.run {shlex.quote(str(run.out))} --out report/")
     return 0
 
