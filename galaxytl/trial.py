@@ -284,8 +284,16 @@ class TrialResult:
     """Images in "train", "validation" and "test"."""
     num_parameters: dict[str, int] = field(default_factory=dict)
     """Weights in all ("total") and weights that were trained ("trainable")."""
+    diagnostics: tuple[dict[str, Any], ...] = ()
+    """What the gradients did, where the sweep asked for it (`galaxytl.diagnostics`): a dict for the start (epoch 0) and
+    one after each epoch, all of the same training images: epoch, loss, logit_spread, and by layer, from input to
+    output, gradient_norms and dead_shares."""
+    certificate: dict[str, float] = field(default_factory=dict)
+    """Of a head on frozen features, where the sweep asked for it: the optimum of its training loss, and how far the
+    trial is above it (`galaxytl.certificate`)."""
     timings: dict[str, float] = field(default_factory=dict)
-    """Seconds: data, build, features, train, evaluate, total. Of heads trained together, each has an equal share."""
+    """Seconds: data, build, features, train, evaluate, diagnostics, total. Of heads trained together, each has an equal
+    share."""
     num_fused: int = 1
     """How many heads were trained in the same pass; 1: trained alone."""
     multiply_adds: dict[str, float] = field(default_factory=dict)
@@ -320,6 +328,8 @@ class TrialResult:
         values["metrics"] = {k: math.nan if v is None else v for k, v in values["metrics"].items()}
         values["confusion"] = tuple(tuple(line) for line in values["confusion"])
         values["class_names"] = tuple(values["class_names"])
+        values["diagnostics"] = tuple(values.get("diagnostics", ()))
+        values["certificate"] = {k: math.nan if v is None else v for k, v in values.get("certificate", {}).items()}
         return cls(spec=spec, **values)
 
 
