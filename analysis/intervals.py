@@ -10,6 +10,7 @@ Nothing here is random: no bootstrap.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Final
@@ -138,3 +139,18 @@ def mcnemar(pairs: Pairs) -> float:
 
     decided = pairs.first_only + pairs.second_only
     return float(binomtest(pairs.first_only, decided, 0.5).pvalue) if decided else 1.0
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Holm's adjusted p-values (1979, Scand. J. Stat. 6, 65), in the order given: each is compared with the level that
+    the whole family is to keep, whatever the tests have to do with one another.
+
+    >>> holm([0.01, 0.04, 0.03])
+    (0.03, 0.06, 0.06)
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return tuple(adjusted)

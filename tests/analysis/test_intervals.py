@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from analysis.intervals import Pairs, Share, difference, mcnemar
+from analysis.intervals import Pairs, Share, difference, holm, mcnemar
 
 AIRWAYS = Pairs(1, 1, 7, 12)
 """Bentur et al. 2009, in Fagerland, Lydersen and Laake 2014."""
@@ -72,3 +72,10 @@ def test_pairs_are_counted_image_by_image() -> None:
     second = np.array([True, False, False, True, False, False])
 
     assert Pairs.of(first, second) == Pairs(both=1, first_only=2, second_only=1, neither=2)
+
+
+def test_holms_adjusted_p_values_are_statsmodels_own() -> None:
+    """`multipletests(p, method="holm")` of statsmodels 0.14 gives these."""
+    assert holm([0.02, 0.001, 0.2, 0.04]) == pytest.approx((0.06, 0.004, 0.2, 0.08))
+    assert holm([0.9, 0.8]) == (1.0, 1.0)
+    assert holm([]) == ()
