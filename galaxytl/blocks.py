@@ -136,6 +136,25 @@ def between(model: Any, first_cut: int, last_cut: int) -> Any:
     return keras.Model(cut_tensor(model, first_cut), cut_tensor(model, last_cut))
 
 
+def relu_tensors(model: Any, cut: int) -> dict[str, Any]:
+    """Layer -> its output, a KerasTensor, of the layers after a cut whose output a ReLU has made, from input to output.
+
+    Raises ValueError when there is no such cut.
+    """
+    blocks = _blocks_of_calls(model)
+    _check_cut(cut, len(blocks))
+    calls = [call for block in blocks[len(blocks) - cut :] for call in block]
+    return {call.operation.name: call.output_tensors[0] for call in calls if _is_relu(call.operation)}
+
+
+def _is_relu(operation: Any) -> bool:
+    from keras import layers
+
+    if isinstance(operation, layers.ReLU):
+        return not operation.negative_slope
+    return getattr(getattr(operation, "activation", None), "__name__", "") in {"relu", "relu6"}
+
+
 def _check_cut(cut: int, num_blocks: int) -> None:
     if not 0 <= cut <= num_blocks:
         raise ValueError(f"a cut must be between 0 (the output) and {num_blocks} (the input); got {cut}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,16 @@ from numpy.typing import NDArray
 
 from galaxytl.trial import TrialSpec
 
-Epoch = dict[str, float]
-"""epoch (from 1), loss, accuracy, val_loss, val_accuracy, val_top_share, seconds."""
+DIAGNOSTICS = "diagnostics"
+Epoch = dict[str, Any]
+"""epoch (from 1), loss, accuracy, val_loss, val_accuracy, val_top_share, seconds; and DIAGNOSTICS where there are any:
+records of `galaxytl.diagnostics` since the epoch before, that of the start among those of the first."""
+
+
+def parted(history: Sequence[Epoch]) -> tuple[tuple[dict[str, float], ...], tuple[dict[str, Any], ...]]:
+    """The history as a row has it, and the records, which a row has beside it."""
+    plain = tuple({name: value for name, value in epoch.items() if name != DIAGNOSTICS} for epoch in history)
+    return plain, tuple(record for epoch in history for record in epoch.get(DIAGNOSTICS, ()))
 
 
 def checkpoint_path(out: Path, spec: TrialSpec) -> Path:

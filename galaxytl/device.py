@@ -106,6 +106,19 @@ def compiled(function: Callable[..., Any], *, xla: bool) -> Callable[..., Any]:
     return tensorflow.function(function, jit_compile=xla, reduce_retracing=False)
 
 
+def value_and_gradients(function: Callable[[Any], tuple[Any, Any]], variables: list[Any]) -> tuple[Any, list[Any]]:
+    """What `function(variables)`, a number and something beside it, gives, and the gradients of the number."""
+    tensorflow = _tensorflow()
+    if tensorflow is None:
+        import jax
+
+        return jax.value_and_grad(function, has_aux=True)(variables)
+    with tensorflow.GradientTape() as tape:
+        tape.watch(variables)
+        found = function(variables)
+    return found, tape.gradient(found[0], variables)
+
+
 def compiled_forward(model: Any) -> Callable[[Any], Any]:
     """images or activations (B, ...) to the model's output in inference mode, which may still be under way when it
     returns: np.asarray waits for it."""

@@ -19,7 +19,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from galaxytl import device
-from galaxytl.checkpoints import Epoch, load_checkpoint, save_checkpoint
+from galaxytl.checkpoints import DIAGNOSTICS, Epoch, load_checkpoint, save_checkpoint
 from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.training import Diverged, Pruned
 from galaxytl.trial import TrialSpec, seed_for
@@ -55,6 +55,8 @@ class Listener:
     phase: Callable[[str], None]
     epoch: Callable[[list[Epoch]], None]
     ended: Callable[[list[Epoch]], str | None] = lambda history: None
+    observe: Callable[[int], list[dict[str, Any]]] = lambda number: []
+    """Asked before the first epoch, with 0, and after each, with its number, for records to keep with the epoch."""
 
 
 class Batches(keras.utils.PyDataset):
@@ -161,6 +163,7 @@ def fit(model: Any, spec: TrialSpec, examples: Examples, checkpoint: Path, liste
     history = _restore(model, checkpoint)
     watched = device.for_keras(Batches(examples, examples.watched, spec.batch_size))
     weights = class_weights(spec, examples.labels[examples.train]) if spec.class_weighting != "none" else None
+    records = [] if history else listener.observe(0)
     for number in range(len(history) + 1, spec.num_epochs + 1):
         if (reason := listener.ended(history)) is not None:
             raise Pruned(reason)
@@ -174,10 +177,18 @@ def fit(model: Any, spec: TrialSpec, examples: Examples, checkpoint: Path, liste
         scores = {name: float(values[0]) for name, values in logs.items() if name != "top_share"}
         if not math.isfinite(scores["loss"]):  # raised here: out of Keras's own loop, on JAX it would lose the weights
             raise Diverged(f"the loss became {scores['loss']} in epoch {number}/{spec.num_epochs}")
-        history.append({"epoch": number, **scores, "seconds": round(time.perf_counter() - started, 3)})
+        seconds = round(time.perf_counter() - started, 3)
+        history.append(
+            with_records({"epoch": number, **scores, "seconds": seconds}, records + listener.observe(number))
+        )
+        records = []
         save_checkpoint(checkpoint, {name: np.asarray(v.value) for name, v in _variables(model).items()}, history)
         listener.epoch(history)
     return history
+
+
+def with_records(epoch: Epoch, records: list[dict[str, Any]]) -> Epoch:
+    return {**epoch, DIAGNOSTICS: records} if records else epoch
 
 
 def _restore(model: Any, checkpoint: Path) -> list[Epoch]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from galaxytl import heads
 from galaxytl.checkpoints import Epoch, checkpoint_path, load_checkpoint, save_checkpoint
-from galaxytl.fit import Examples, epoch_order
+from galaxytl.fit import Examples, epoch_order, with_records
 from galaxytl.head_updates import State
 from galaxytl.trial import TrialSpec
 
@@ -33,6 +33,8 @@ class Head:
     spec: TrialSpec
     state: State
     history: list[Epoch] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
+    """Observed since the last epoch of the history."""
     diverged: str = ""
     pruned: str | None = None
     """Why it was ended before its last epoch."""
@@ -50,6 +52,9 @@ class HeadsListener:
     phase: Callable[[str], None]
     epoch: Callable[[dict[str, Epoch]], None]
     ended: Callable[[Mapping[str, list[Epoch]]], Mapping[str, str]] = lambda histories: {}
+    observe: Callable[[int, State], list[dict[str, Any]]] | None = None
+    """Asked before the first epoch, with 0, and after each, with its number and the state of the heads that are under
+    way, for a record of each, to keep with the epoch."""
 
 
 def fit_heads(specs: Sequence[TrialSpec], examples: Examples, out: Path, listener: HeadsListener) -> list[Head]:
@@ -83,6 +88,9 @@ def _run_together(
     state = heads.join([head.state for head in active])
     scalars = heads.settings([head.spec for head in active], examples.labels[examples.train])
     others = {len(head.history) for head in group if head not in active}
+    if listener.observe and not active[0].history:
+        for head, record in zip(active, listener.observe(0, state), strict=True):
+            head.records.append(record)
     with _Writer(out) as writer:
         while True:
             state = _run_epoch(active, state, scalars, examples, listener)
@@ -144,10 +152,12 @@ def _run_epoch(
         watched.add(heads.score(state, chunk))
     scores = {**trained.means(), **{f"val_{name}": values for name, values in watched.means().items()}}
     seconds = round((time.perf_counter() - started) / len(active), 4)  # a head's share
+    observed = listener.observe(number, state) if listener.observe else []
     for i, head in enumerate(active):
         own = {key: float(values[i]) for key, values in scores.items()}
         if math.isfinite(own["loss"]):
-            head.history.append({"epoch": number, **own, "seconds": seconds})
+            records, head.records = head.records + observed[i : i + 1], []
+            head.history.append(with_records({"epoch": number, **own, "seconds": seconds}, records))
         else:
             head.diverged = f"the loss became {own['loss']} in epoch {number}/{head.spec.num_epochs}"
     return state

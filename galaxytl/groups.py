@@ -7,22 +7,24 @@ Imports Keras; `galaxytl.training` imports this file when it is asked to train.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl import collapse, device, heads, networks
+from galaxytl import certificate, collapse, device, diagnostics, heads, networks
 from galaxytl.augmentation import turned
 from galaxytl.backbones import backbone_named, head_layers
 from galaxytl.blocks import TRAINED_STEP
-from galaxytl.checkpoints import Epoch, checkpoint_path
+from galaxytl.checkpoints import Epoch, checkpoint_path, parted
 from galaxytl.data import DataError, Dataset, Splits, open_dataset, sky, split_indices
+from galaxytl.data.thumbnails import write_thumbnails
 from galaxytl.features import LiveActivations, Source, batch_size, stored_activations
 from galaxytl.fit import Batches, Examples, Listener, class_weights, fit
 from galaxytl.fit_heads import WATCHED_BATCH, Head, HeadsListener, fit_heads
@@ -30,6 +32,10 @@ from galaxytl.metrics import evaluate
 from galaxytl.training import Clock, Diverged, Job, Pruned, environment, failed_row
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from galaxytl.weights import WeightsError, find_weights
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Observer = Callable[[int], list[diagnostics.Record]]
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class Trained:
     num_head: int
     """Weights of the head, and of all that was trained."""
     num_trained: int
+    certificate: dict[str, float] = field(default_factory=dict)
 
 
 class Run(ABC):
@@ -61,6 +68,9 @@ class Run(ABC):
         dataset, splits = self._open()
         with self.clock.part("data"):
             images = dataset.resized(self.spec.image_size, self._say_progress).images
+        if self.spec.scored_on == "test":
+            with contextlib.suppress(OSError):  # a report without pictures is better than no trial
+                write_thumbnails(self.workplace.out, images, dataset.labels, splits.test)
         trained = self.train(images, dataset.labels, splits)
         with self.clock.part("evaluate"):
             return [self._result(one, dataset, splits) for one in trained]
@@ -122,10 +132,13 @@ class Run(ABC):
     def _row(self, trained: Trained, dataset: Dataset, splits: Splits) -> TrialResult:
         """The row of a trial, without its scores."""
         total = backbone_named(trained.spec.backbone).num_parameters + trained.num_head
+        history, records = parted(self.job.histories[trained.spec.trial_id])
         return TrialResult(
             spec=trained.spec,
             status=COMPLETE,
-            history=tuple(self.job.histories[trained.spec.trial_id]),
+            history=history,
+            diagnostics=records,
+            certificate=trained.certificate,
             curves_on="validation" if self.spec.validation_fraction else "test",
             class_names=dataset.class_names,
             num_images=splits.sizes(),
@@ -133,6 +146,15 @@ class Run(ABC):
             environment=environment(),
             started=self.job.started,
         )
+
+    def _timed(self, function: Callable[P, T]) -> Callable[P, T]:
+        """The same, its seconds counted as diagnostics."""
+
+        def timed(*arguments: P.args, **named: P.kwargs) -> T:
+            with self.clock.part("diagnostics"):
+                return function(*arguments, **named)
+
+        return timed
 
     def say(self, text: str) -> None:
         self.job.watcher.phase([spec.trial_id for spec in self.specs], text)
@@ -157,12 +179,31 @@ class HeadsRun(Run):
         self._epoch = self._pass * (TRAINED_STEP * len(examples.train) + len(examples.watched))
         self.say("first step (tracing the heads)")
         with self.clock.part("train"):
-            listener = HeadsListener(self.say, self._on_epoch, Ends(self.job, examples))
+            observe = self._timed(diagnostics.of_heads(examples, self.spec)) if self.job.group.diagnostics else None
+            listener = HeadsListener(self.say, self._on_epoch, Ends(self.job, examples), observe)
             group = fit_heads(self.specs, examples, self.workplace.out, listener)
         self.job.histories.update({head.spec.trial_id: head.history for head in group})
         with self.clock.part("evaluate"):
             self.say(f"evaluating on the {self.spec.scored_on} split")
-            return [Trained(head.spec, outcome, num, num) for head, outcome in self._outcomes(group, examples)]
+            outcomes = list(self._outcomes(group, examples))
+        certificates = self._certificates(group, examples)
+        return [
+            Trained(head.spec, outcome, num, num, certificate)
+            for (head, outcome), certificate in zip(outcomes, certificates, strict=True)
+        ]
+
+    def _certificates(self, group: list[Head], examples: Examples) -> list[dict[str, float]]:
+        """Of each head: the optimum of its loss, and its distance; nothing where that is not asked for or not known."""
+        if not self.job.group.diagnostics or not certificate.is_convex(self.spec) or self._reads_live:
+            return [{} for _ in group]
+        with self.clock.part("diagnostics"):
+            self.say("the optimum of the head's loss")
+            return certificate.certificates(group, examples)
+
+    @property
+    def _reads_live(self) -> bool:
+        """Whether the heads' features are computed whenever they are read: an optimum takes hundreds of passes."""
+        return not self.stored or self.stored[-1] != 0
 
     def _outcomes(
         self, group: list[Head], examples: Examples
@@ -181,7 +222,7 @@ class HeadsRun(Run):
         for trial_id, epoch in latest.items():
             self.job.histories.setdefault(trial_id, []).append(epoch)
         self.clock.count("train", self._epoch * len(latest))
-        self.job.watcher.epoch(latest)
+        self.job.watcher.epoch({trial_id: parted([epoch])[0][0] for trial_id, epoch in latest.items()})
 
     def _head_inputs(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Any:
         """The backbone's output for `rows`: stored, or computed whenever it is read, from what is stored or the images.
@@ -219,16 +260,29 @@ class NetworkRun(Run):
         self._pass, step = self._cost(network, head_pass)
         self._epoch = step * len(examples.train) + self._pass * len(examples.watched)
         num_trained = sum(math.prod(v.shape) for v in model.trainable_weights)
-        return [Trained(self.spec, self._fit(model, examples), num_head, num_trained)]
+        observe = self._observer(model, network, examples)
+        return [Trained(self.spec, self._fit(model, examples, observe), num_head, num_trained)]
 
-    def _fit(self, model: Any, examples: Examples) -> NDArray[np.float32] | Pruned:
+    def _observer(self, model: Any, network: networks.Network, examples: Examples) -> Observer:
+        """Records what the gradients do, where that is asked for."""
+        if not self.job.group.diagnostics:
+            return lambda number: []
+        count = len(network.structure.blocks)
+        cuts = (self.stored[-1] if self.stored else count, networks.frozen_until(self.spec, count))
+        with self.clock.part("diagnostics"):
+            probe = networks.beside_trained(lambda: diagnostics.NetworkProbe(model, network, *cuts))
+        observe = self._timed(probe.observer(examples, self.spec))
+        return lambda number: [observe(number)]
+
+    def _fit(self, model: Any, examples: Examples, observe: Observer) -> NDArray[np.float32] | Pruned:
         """Train; logits of the examples to score, or why the training ended before."""
         self.say("first step (tracing the network)")
         self._ends = Ends(self.job, examples)
         path = checkpoint_path(self.workplace.out, self.spec)
         try:
             with self.clock.part("train"):
-                history = fit(model, self.spec, examples, path, Listener(self.say, self._on_epoch, self._ended))
+                listener = Listener(self.say, self._on_epoch, self._ended, observe)
+                history = fit(model, self.spec, examples, path, listener)
         except Pruned as end:
             return end.with_traceback(None)  # which would keep alive what the training read
         self.job.histories[self.spec.trial_id] = history
@@ -240,7 +294,7 @@ class NetworkRun(Run):
     def _on_epoch(self, history: list[Epoch]) -> None:
         self.job.histories[self.spec.trial_id] = list(history)
         self.clock.count("train", self._epoch)
-        self.job.watcher.epoch({self.spec.trial_id: history[-1]})
+        self.job.watcher.epoch({self.spec.trial_id: parted(history[-1:])[0][0]})
 
     def _ended(self, history: list[Epoch]) -> str | None:
         self.job.histories[self.spec.trial_id] = list(history)  # those of a checkpoint no epoch told of

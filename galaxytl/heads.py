@@ -229,6 +229,40 @@ def _gradients(state: State, batch: _Batch, class_weights: Any, factors: Any) ->
     return {**found, "hidden_bias": ops.sum(behind, axis=0, keepdims=True)}, sums
 
 
+def spread(logits: Any) -> Any:
+    """Standard deviation over the images of logits (B, C), or (B, H, C), mean over the classes."""
+    return ops.mean(ops.std(ops.cast(logits, "float32"), axis=0), axis=-1)
+
+
+def probe(state: State, features: NDArray[Any], labels: NDArray[np.int32]) -> dict[str, Any]:
+    """Of one batch, features (B, D) and labels (B,), the heads' "loss", "logit_spread", L2 norms of the loss's gradient
+    "gradient_norm_output" and, where units are hidden, "gradient_norm_hidden" and the "dead_share_hidden" of units that
+    are 0 for every example: (H,) each. Without dropout and class weights."""
+    return _compiled_probe()(features, labels, _trained(state))
+
+
+@functools.cache
+def _compiled_probe() -> Any:
+    def run(features: Any, labels: Any, state: State) -> Any:
+        traces["probe"] += 1
+        batch = _Batch(features, labels, ops.cast(features.shape[0], "float32"))
+        gradients, sums = _gradients(state, batch, 1.0, 1.0)
+        hidden = _hidden(state, features)
+        found = {"loss": sums["loss"] / batch.size, "logit_spread": spread(_logits(state, features, hidden))}
+        found["gradient_norm_output"] = _norm(gradients["weights"], gradients["bias"])
+        if hidden is not None:
+            found["gradient_norm_hidden"] = _norm(gradients["hidden_weights"], gradients["hidden_bias"])
+            found["dead_share_hidden"] = ops.mean(ops.cast(ops.max(hidden, axis=0) <= 0, "float32"), axis=1)
+        return found
+
+    return device.compiled(run, xla=False)
+
+
+def _norm(*gradients: Any) -> Any:
+    """(H,), of (..., H, ...) along axis 1."""
+    return ops.sqrt(sum(ops.sum(ops.square(gradient), axis=(0, 2)) for gradient in gradients))
+
+
 def score(state: State, chunk: Chunk) -> dict[str, Any]:
     """Over the examples of a chunk, the heads' "loss" and "correct" sums (H,), and how often each class is "predicted"
     (H, C). Without dropout and class weights."""

@@ -17,17 +17,19 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl import device
-from galaxytl.backbones import build_backbone, build_head, head_initializer, preprocess
-from galaxytl.blocks import Structure, between, find_blocks
+from galaxytl.backbones import HIDDEN, build_backbone, build_head, head_initializer, preprocess
+from galaxytl.blocks import Structure, between, cut_tensor, find_blocks
 from galaxytl.fit import compile_model
 from galaxytl.trial import TrialSpec, seed_for
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -72,7 +74,7 @@ class Network:
             inputs = preprocess(inputs, self.spec)
         if first_cut == last_cut:
             return inputs
-        return _Inference(between(self.model, first_cut, last_cut))(inputs)
+        return Inference(between(self.model, first_cut, last_cut))(inputs)
 
     def _input(self, cut: int) -> Any:
         if cut == len(self.structure.blocks):
@@ -91,13 +93,34 @@ class Network:
             start = self._input(start_cut)
             frozen = self.call(start, start_cut, freeze_cut)
             blocks = between(self.model, freeze_cut, 0)
-            unfrozen = (_Inference(blocks) if spec.unfrozen_batchnorm == "inference" else blocks)(frozen)
+            unfrozen = (Inference(blocks) if spec.unfrozen_batchnorm == "inference" else blocks)(frozen)
             model = keras.Model(start, build_head(spec, unfrozen.shape[1:])(unfrozen))
             compile_model(model, spec)
         return model
 
+    def unit_maxima(self, model: Any, start_cut: int, tensors: dict[str, Any]) -> tuple[list[str], Any]:
+        """Names of layers, and a model that gives the largest value (B, units) of each of their units, a convolution's
+        being its channels, from what `model` reads at `start_cut`: of `tensors`, layer -> its output in the backbone,
+        and of the head's hidden layer."""
+        names, head = list(tensors), model.get_layer("head")
+        with _policy(self.spec):
+            start = self._input(start_cut)
+            wanted = {
+                id(tensor): tensor for tensor in (*tensors.values(), self.model.outputs[0])
+            }  # Keras wants no twins
+            backbone = keras.Model(cut_tensor(self.model, start_cut), list(wanted.values()))
+            given = dict(zip(wanted, backbone(self.call(start, start_cut, start_cut)), strict=True))
+            found, features = [given[id(t)] for t in tensors.values()], given[id(self.model.outputs[0])]
+            if HIDDEN in [layer.name for layer in head.layers]:
+                hidden = keras.Model(head.inputs, head.get_layer(HIDDEN).output)
+                names, found = [*names, HIDDEN], [*found, hidden(features)]
+            maxima = [
+                keras.ops.max(t, axis=tuple(range(1, len(t.shape) - 1))) if len(t.shape) > 2 else t for t in found
+            ]
+            return names, keras.Model(start, maxima) if names else None
 
-class _Inference(keras.layers.Layer):
+
+class Inference(keras.layers.Layer):
     """A model in inference mode, also when the model around it trains: that one hands its own mode on to all calls in
     its graph, over any `training=False` that they were recorded with."""
 
@@ -118,6 +141,7 @@ class _Kept:
     trained_key: object = None
     trained: Any = None
     scalars: dict[int, NDArray[Any]] = field(default_factory=dict)
+    beside_trained: object = None
 
 
 _kept = _Kept()
@@ -149,6 +173,7 @@ def trained(spec: TrialSpec, stored_cut: int | None, weights_path: Callable[[], 
     key = (_kept.network_key, spec.group_key, stored_cut)
     if _kept.trained is None or _kept.trained_key != key:
         _kept.trained, _kept.trained_key = network.trained(spec, stored_cut), key
+        _kept.beside_trained = None
         scalars = enumerate(_kept.trained.optimizer.variables)
         _kept.scalars = {i: np.asarray(v.value).copy() for i, v in scalars if len(v.shape) == 0}
     network.holds = None  # training will change it
@@ -156,9 +181,16 @@ def trained(spec: TrialSpec, stored_cut: int | None, weights_path: Callable[[], 
     return _kept.trained, network
 
 
+def beside_trained(make: Callable[[], T]) -> T:
+    """What `make` gives, made once for the compiled network that is kept."""
+    if _kept.beside_trained is None:
+        _kept.beside_trained = make()
+    return cast(T, _kept.beside_trained)
+
+
 def forget() -> None:
     """Drop what is kept, and what Keras holds of it."""
-    _kept.network = _kept.trained = _kept.network_key = _kept.trained_key = None
+    _kept.network = _kept.trained = _kept.network_key = _kept.trained_key = _kept.beside_trained = None
     keras.utils.clear_session()
     gc.collect()
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from galaxytl import device
+from galaxytl.checkpoints import Epoch, parted
 from galaxytl.data import DataError, cache
 from galaxytl.trial import FAILED, TrialResult, TrialSpec
 from galaxytl.weights import WeightsError
@@ -46,6 +47,9 @@ class Group:
     stop_collapsed: int = 0
     """Epochs in a row after which a trial that names one class whatever the image (`galaxytl.collapse`) is PRUNED; 0:
     never."""
+    diagnostics: bool = False
+    """Record what the gradients do (`galaxytl.diagnostics`) and, of heads, the optimum of their loss
+    (`galaxytl.certificate`). Changes nothing else of the results."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class Job:
     workplace: Workplace
     watcher: Watcher
     started: str
-    histories: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    histories: dict[str, list[Epoch]] = field(default_factory=dict)
 
 
 def train(group: Group, workplace: Workplace, watcher: Watcher | None = None) -> Iterator[TrialResult]:
@@ -148,11 +152,13 @@ def _with_share(result: TrialResult, clock: Clock, num_fused: int) -> TrialResul
 
 def failed_row(spec: TrialSpec, error: Exception, job: Job) -> TrialResult:
     """The FAILED row of a trial, with the epochs that it had."""
+    history, records = parted(job.histories.get(spec.trial_id, ()))
     return TrialResult(
         spec=spec,
         status=FAILED,
         message=failure_message(error, job.workplace.out / "errors" / f"{spec.trial_id}.txt"),
-        history=tuple(job.histories.get(spec.trial_id, ())),
+        history=history,
+        diagnostics=records,
         environment=environment(),
         started=job.started,
     )

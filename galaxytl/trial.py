@@ -328,9 +328,15 @@ class TrialResult:
         values["metrics"] = {k: math.nan if v is None else v for k, v in values["metrics"].items()}
         values["confusion"] = tuple(tuple(line) for line in values["confusion"])
         values["class_names"] = tuple(values["class_names"])
-        values["diagnostics"] = tuple(values.get("diagnostics", ()))
+        values["diagnostics"] = tuple(_with_nan(record) for record in values.get("diagnostics", ()))
         values["certificate"] = {k: math.nan if v is None else v for k, v in values.get("certificate", {}).items()}
         return cls(spec=spec, **values)
+
+
+def _with_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _with_nan(v) for k, v in value.items()}
+    return math.nan if value is None else value
 
 
 def _without_nan(value: Any) -> Any:

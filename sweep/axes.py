@@ -78,6 +78,8 @@ class Grid:
     parts: tuple[tuple[Axis, ...], ...]
     """The trials of a part are all combinations of the values of its axes. A grid has several where one would be full
     of trials that cost much and say little."""
+    diagnostics: bool = False
+    """Record what the gradients do and how far heads are from their optimum, unless the command line says otherwise."""
 
     def __post_init__(self) -> None:
         for axes in self.parts:

@@ -72,7 +72,7 @@ def paper(profile: str) -> Grid:
     """
     imagenet = Axis("ImageNet", (FROZEN_IMAGENET, FROM_SCRATCH), "scientific")
     backbone = Axis("backbone", BACKBONES, "scientific")
-    return Grid("paper", "does ImageNet transfer to galaxies?", ((imagenet, backbone),))
+    return Grid("paper", "does ImageNet transfer to galaxies?", ((imagenet, backbone),), diagnostics=True)
 
 
 def lr(profile: str) -> Grid:
@@ -151,7 +151,7 @@ def vgg_collapse(profile: str) -> Grid:
     One seed: (6 x 20 epochs x 7 s + 2 x 20 x 4 s + heads 2 minutes) / 2 cores = 9 minutes.
     """
     make = {"paper": _collapse_factorial, "laptop": _collapse_thinned}[profile]
-    return Grid("vgg-collapse", "does VGG16's collapse come from its optimizer settings?", make())
+    return Grid("vgg-collapse", "does VGG16's collapse come from its optimizer settings?", make(), diagnostics=True)
 
 
 PREPROCESSING: Final = Axis("preprocessing", ("divide_by_255", "backbone"), "scientific")

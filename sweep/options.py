@@ -128,6 +128,12 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         "multiply the grid; repeatable",
     )
     what.add_argument("--seeds", type=count, default=1, metavar="N", help="repeat each trial with N seeds (default: 1)")
+    what.add_argument(
+        "--diagnostics",
+        action=argparse.BooleanOptionalAction,
+        help="record what the gradients do, and how far heads on frozen features are from the optimum of their loss "
+        "(default: with --grid paper and vgg-collapse)",
+    )
     what.add_argument("--dry-run", action="store_true", help="print what would be run and stored; run nothing")
     what.add_argument("--yes", action="store_true", help=f"run a grid of more than {MAX_UNASKED:,} trials")
     what.add_argument("--retry-failed", action="store_true", help="run trials with a FAILED row again")

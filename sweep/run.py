@@ -17,6 +17,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -87,6 +88,7 @@ def run_locked(options: argparse.Namespace, out: Path, console: Console) -> int:
     announce_grid(console, grid, with_axes=options.dry_run)
     announce(console, dataset, profile, todo, prepared)
     plan = prepare.plan_for(options, todo.pending, len(dataset), structures, checked.splits)
+    plan = observed(plan, grid.diagnostics if options.diagnostics is None else options.diagnostics)
     if options.dry_run:
         console.print(plan_table(plan))
         return 0
@@ -94,6 +96,10 @@ def run_locked(options: argparse.Namespace, out: Path, console: Console) -> int:
     if todo.pending:
         schedule_trials(options, Workplace(prepare.absolute(uri), out.resolve(), options.weights_dir), plan, console)
     return conclude(console, out, [*prepared.specs, *(result.spec for result in prepared.impossible)])
+
+
+def observed(plan: Plan, diagnostics: bool) -> Plan:
+    return replace(plan, groups=tuple(replace(group, diagnostics=diagnostics) for group in plan.groups))
 
 
 def announce_grid(console: Console, grid: axes.Grid, with_axes: bool) -> None:

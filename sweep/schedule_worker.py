@@ -114,13 +114,14 @@ class Board:
 def config_of(group: Group) -> dict[str, Any]:
     """A group as Tune's config: JSON values."""
     specs = [spec.to_dict() for spec in group.specs]
-    return {"group": {"specs": specs, "stored": list(group.stored), "stop_collapsed": group.stop_collapsed}}
+    others = {"stop_collapsed": group.stop_collapsed, "diagnostics": group.diagnostics}
+    return {"group": {"specs": specs, "stored": list(group.stored), **others}}
 
 
 def group_of(config: dict[str, Any]) -> Group:
     values = config["group"]
     specs = tuple(TrialSpec.from_dict(spec) for spec in values["specs"])
-    return Group(specs, tuple(values["stored"]), values["stop_collapsed"])
+    return Group(specs, tuple(values["stored"]), values["stop_collapsed"], values["diagnostics"])
 
 
 def unfinished(groups: Sequence[Group], finished: set[str]) -> list[Group]:

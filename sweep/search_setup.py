@@ -63,7 +63,8 @@ class Setup:
     def groups(self, specs: Sequence[TrialSpec]) -> list[Group]:
         """How to train these: groups as for a grid, with what stops collapsed trials."""
         plan = prepare.plan_for(self.options, specs, len(self.dataset), self.structures, self.splits)
-        return [replace(group, stop_collapsed=self.options.stop_collapsed) for group in plan.groups]
+        changes = {"stop_collapsed": self.options.stop_collapsed, "diagnostics": bool(self.options.diagnostics)}
+        return [replace(group, **changes) for group in plan.groups]
 
     @property
     def identity(self) -> dict[str, Any]:
