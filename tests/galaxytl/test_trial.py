@@ -89,11 +89,18 @@ def test_seeds_have_a_purpose_each() -> None:
 
 def test_result_survives_json_with_nan() -> None:
     result = TrialResult(
-        spec=SPEC, status=COMPLETE, history=({"epoch": 1, "loss": math.nan},), confusion=((1, 0), (0, 2))
+        spec=SPEC,
+        status=COMPLETE,
+        history=({"epoch": 1, "loss": math.nan},),
+        confusion=((1, 0), (0, 2)),
+        diagnostics=({"epoch": 0, "gradient_norms": {"output": math.inf}},),
+        certificate={"trial_loss": math.nan},
     )
     row = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     back = TrialResult.from_dict(row)
     assert math.isnan(back.history[0]["loss"])
+    assert math.isnan(back.diagnostics[0]["gradient_norms"]["output"])
+    assert math.isnan(back.certificate["trial_loss"])
     assert back.spec == SPEC
     assert back.confusion == result.confusion
 
