@@ -1,0 +1,249 @@
+"""The VGG question as sections of a report: the verdicts, the test behind them, the rivals, and the convex certificate.
+
+sections = collapse_sections(examine(results), examine_rivals(results), results)
+summary(study)                # "VGG16, ImageNet OFF: EXPLAINED: 5 of 5 seeds collapse with the paper's setting, ..."
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import textwrap
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from analysis.collapse import (
+    BACKBONE,
+    LEVEL,
+    STATEMENT,
+    Arm,
+    CollapseStudy,
+    Setting,
+    Verdict,
+    mean_validation,
+    optimizer_label,
+)
+from analysis.failure import Kind, is_one_class_row, kind_of, one_class_scores
+from analysis.intervals import Share
+from analysis.paper import TABLE_1
+from analysis.rivals import Level, Rivals
+from analysis.sections import Listing, Section
+from galaxytl.trial import TrialResult
+
+MEANING = {
+    Verdict.EXPLAINED: "the collapse comes from the optimizer's settings",
+    Verdict.NOT_EXPLAINED: "other optimizer settings collapse as well",
+    Verdict.NOT_REPRODUCED: "the paper's setting does not collapse here",
+    Verdict.INCONCLUSIVE: "the trials do not decide it",
+    Verdict.NOT_TESTABLE: "the trials that it needs are not there",
+}
+
+
+def summary(study: CollapseStudy) -> tuple[str, ...]:
+    """A line an arm."""
+    return tuple(f"VGG16 {arm.name}: {arm.verdict.value}: {MEANING[arm.verdict]} ({arm.why})" for arm in study.arms)
+
+
+def collapse_sections(study: CollapseStudy, rivals: Rivals, results: Sequence[TrialResult]) -> Iterator[Section]:
+    """All that is known of the question, the answer first."""
+    yield _verdicts(study)
+    for arm in study.arms:
+        if arm.paper:
+            yield _settings(arm)
+    yield from _rivals(rivals)
+    yield from _certificate(results)
+    yield _kinds(results)
+    yield _paper_rows()
+    yield Section("The test, as it was stated beforehand", None, _paragraphs(STATEMENT), is_detail=True)
+
+
+def _verdicts(study: CollapseStudy) -> Section:
+    headings = ("Arm", "Verdict", "Paper's setting", "Alternative", "Reduction (95 %)", "p", "p (Holm)")
+    rows = tuple(_verdict_row(arm) for arm in study.arms)
+    sentences = [f"{arm.name}: {_sentence(arm)}" for arm in study.arms]
+    return Section(
+        f"Does {BACKBONE}'s collapse come from its optimizer settings?",
+        Listing(headings, rows, right={5, 6}),
+        (*sentences, *study.problems),
+    )
+
+
+def _verdict_row(arm: Arm) -> tuple[str, ...]:
+    other = f"{arm.alternative.label}: {_share(arm.alternative, arm.test_seeds)}" if arm.alternative else ""
+    paper = f"{arm.paper.label}: {_share(arm.paper)}" if arm.paper else ""
+    reduction = str(arm.reduction) if arm.reduction else ""
+    return (arm.name, arm.verdict.value, paper, other, reduction, _p(arm.p_value), _p(arm.corrected))
+
+
+def _share(setting: Setting, seeds: Sequence[int] | None = None) -> str:
+    found = setting.collapsed(seeds)
+    return f"{found.right} of {found.total} collapse" if found else "no seed"
+
+
+def _p(value: float | None) -> str:
+    """
+    >>> _p(0.0202), _p(0.00001), _p(None)
+    ('0.020', '< 0.001', '')
+    """
+    if value is None or math.isnan(value):
+        return ""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _sentence(arm: Arm) -> str:
+    parts = [f"{MEANING[arm.verdict]}. {arm.why[:1].upper()}{arm.why[1:]}."]
+    if arm.verdict is Verdict.INCONCLUSIVE:
+        parts.append(
+            f"{arm.seeds_needed} seeds would decide it at such rates (power 0.8, level {LEVEL})."
+            if arm.seeds_needed
+            else "At such rates no number of seeds that one can run would decide it."
+        )
+    if arm.alternative and arm.choice_seeds:
+        chosen = ", ".join(map(str, arm.choice_seeds))
+        tested = ", ".join(map(str, arm.test_seeds)) or "none"
+        parts.append(
+            f"{arm.alternative.label} was chosen of {len(arm.others)} other settings by validation accuracy on seeds "
+            f"{chosen}, and tested on seeds {tested}."
+        )
+    return " ".join(parts)
+
+
+def _settings(arm: Arm) -> Section:
+    """Every optimizer setting of an arm."""
+    settings = [arm.paper, *arm.others] if arm.paper else list(arm.others)
+    rows = tuple(
+        (s.label, _share(s), str(share.interval) if (share := s.collapsed()) else "", _validation(s)) for s in settings
+    )
+    listing = Listing(("Optimizer, learning rate", "Seeds", "Collapse rate (95 %)", "Validation accuracy"), rows, {3})
+    why = "The paper's assumed setting first, then by validation accuracy on the seeds of the choice."
+    return Section(f"{BACKBONE} {arm.name}: every optimizer setting", listing, (why,), is_detail=True)
+
+
+def _validation(setting: Setting) -> str:
+    value = mean_validation(setting, setting.validation)
+    return f"{value:.3f}" if math.isfinite(value) else ""
+
+
+def _rivals(rivals: Rivals) -> Iterator[Section]:
+    if rivals.contrasts:
+        headings = ("Arm", "Changed", "To", "Paper's setting", "Changed setting", "Reduction (95 %)", "p (Holm)")
+        contrasts = tuple(
+            (c.arm, c.factor, c.other_level, _counts(c.paper), _counts(c.other), str(c.reduction), _p(c.corrected))
+            for c in rivals.contrasts
+        )
+        yield Section(
+            "Rivals: one thing changed, all else at the paper's setting",
+            Listing(headings, contrasts, right={6}),
+            ("Other networks have BatchNorm, and differ in everything else too.",),
+        )
+    if rivals.attribution:
+        shares = tuple(
+            (a.factor, f"{a.explained:.2f}", f"{a.by_chance:.2f}", "; ".join(_level(one) for one in a.levels))
+            for a in rivals.attribution
+        )
+        listing = Listing(("Factor", "Explained", "By chance", "Collapsed, by level"), shares, right={1, 2})
+        how = (
+            "Explained: the share of the uncertainty about collapse that the factor removes (Theil's coefficient), and "
+            "what it would remove by chance. Shares do not add up where a grid ties factors together."
+        )
+        yield Section(f"What the collapse of {BACKBONE} goes with, over all its trials", listing, (how,))
+    if len(rivals.parameters) > 1:
+        yield _parameters(rivals)
+
+
+def _counts(share: Share) -> str:
+    return f"{share.right} of {share.total} collapse"
+
+
+def _level(level: Level) -> str:
+    return f"{level.level} {level.collapsed.right}/{level.collapsed.total}"
+
+
+def _parameters(rivals: Rivals) -> Section:
+    rows = tuple((p.backbone, f"{p.trainable:,}", _counts(p.collapsed)) for p in rivals.parameters)
+    fewest, most = rivals.parameters[0], rivals.parameters[-1]
+    contradicted = fewest.backbone == BACKBONE and fewest.collapsed.value >= most.collapsed.value
+    said = (
+        f"{BACKBONE} trains the fewest weights: too many of them cannot be why it fails."
+        if contradicted
+        else f"{fewest.backbone} trains the fewest weights, {most.backbone} the most."
+    )
+    listing = Listing(("Network, frozen", "Weights that are trained", "Paper's setting"), rows, right={1})
+    return Section("The paper's own explanation: the number of parameters", listing, (said,))
+
+
+def _certificate(results: Sequence[TrialResult]) -> Iterator[Section]:
+    """How far heads on frozen features are from the optimum of their convex loss."""
+    groups: dict[tuple[str, str, str, str], list[TrialResult]] = defaultdict(list)
+    for r in results:
+        if r.certificate:
+            groups[r.spec.backbone, r.spec.weights_label, r.spec.preprocessing, optimizer_label(r.spec)].append(r)
+    if not groups:
+        return
+    rows = tuple(_certificate_row(key, groups[key]) for key in sorted(groups))
+    of_features = ("Network", "Weights", "Preprocessing", "Optimizer", "Optimal loss", "Certified", "Accuracy there")
+    headings = (*of_features, "Trials' loss", "Above optimum", "Trials' accuracy")
+    yield Section(
+        "How far heads are from the best that any optimizer could do",
+        Listing(headings, rows, right={4, 5, 6, 7, 8, 9}),
+        (
+            "A head on frozen features is softmax regression, a convex problem: its optimum is computed, and certified "
+            "to within the number given (nats an image, of the training images). A trial far above it is a failure of "
+            "its optimizer, by theorem; one near it that scores badly is not.",
+            "Optimal for the training images is not best for the test images: the accuracy there is of that optimum.",
+        ),
+        is_detail=True,
+    )
+
+
+def _certificate_row(key: tuple[str, str, str, str], results: Sequence[TrialResult]) -> tuple[str, ...]:
+    def mean(name: str) -> float:
+        return statistics.fmean(r.certificate[name] for r in results)
+
+    excess = [r.certificate["excess_loss"] for r in results]
+    above = f"{min(excess):.2f}" if len(excess) == 1 else f"{min(excess):.2f} to {max(excess):.2f}"
+    accuracies = [r.metrics["accuracy"] for r in results if "accuracy" in r.metrics]
+    accuracy = f"{statistics.fmean(accuracies):.3f}" if accuracies else ""
+    optimum = (f"{mean('optimal_loss'):.3f}", f"{mean('gap_bound'):.4f}", f"{mean('optimal_accuracy'):.3f}")
+    return (*key, *optimum, f"{mean('trial_loss'):.2f}", above, accuracy)
+
+
+def _kinds(results: Sequence[TrialResult]) -> Section:
+    counts: dict[tuple[str, str], dict[Kind, int]] = defaultdict(lambda: defaultdict(int))
+    for r in results:
+        depth = {0: "frozen", "all": "all trained"}.get(r.spec.unfrozen_blocks, "partly trained")
+        counts[r.spec.backbone, f"{r.spec.weights_label}, {depth}"][kind_of(r)] += 1
+    rows = tuple((*key, *(str(counts[key][kind]) for kind in Kind)) for key in sorted(counts))
+    listing = Listing(("Network", "Start", *(kind.value for kind in Kind)), rows, right={2, 3, 4, 5, 6})
+    return Section("What became of the trials", listing, (), is_detail=True)
+
+
+def _paper_rows() -> Section:
+    rows = []
+    for cell in TABLE_1:
+        if cell.backbone == BACKBONE:
+            printed = (cell.accuracy.value, cell.precision.value, cell.f1.value)
+            expected = " / ".join(f"{score:.3f}" for score in one_class_scores(printed[0]))
+            fits = "one class" if is_one_class_row(*printed) else "several classes, at about chance"
+            rows.append((cell.imagenet, " / ".join(f"{score:.3f}" for score in printed), expected, fits))
+    listing = Listing(("ImageNet", "Printed", "If it named one class", "So it named"), tuple(rows))
+    why = (
+        "Accuracy, weighted precision and F1. Naming one class of share p whatever the image gives p, p^2 and "
+        "2 p^2 / (1 + p). The two rows fail in different ways, so they are two questions."
+    )
+    return Section(f"The paper's two {BACKBONE} rows", listing, (why,), is_detail=True)
+
+
+def _paragraphs(text: str) -> tuple[str, ...]:
+    """Its paragraphs and numbered points, each as one line."""
+    points: list[str] = []
+    for line in textwrap.dedent(text).splitlines():
+        stripped = line.strip()
+        starts = not line.startswith(" ") or stripped.split(" ")[0].isupper()
+        if not stripped:
+            points.append("")
+        elif starts and (not points or points[-1] == "" or stripped[:1].isdigit() or stripped.split(" ")[0].isupper()):
+            points.append(stripped)
+        else:
+            points[-1] = f"{points[-1]} {stripped}"
+    return tuple(" ".join(point.split()) for point in points if point)

@@ -1,0 +1,68 @@
+"""An exact test that two shares are equal, its power, and how many trials decide.
+
+    boschloo(5, 5, 0, 3)                 # p-value of 5 of 5 against 0 of 3: 0.0101
+    power(5, 3, 0.9, 0.1, 0.05)          # how often such shares give a p-value of at most 0.05
+
+The test is Boschloo's (1970, Statistica Neerlandica 24, 1), two-sided: Fisher's exact p-value, not taken as a p-value
+but as what is extreme, so that it rejects more often and still at most at its level (`scipy.stats.boschloo_exact` gives
+the same for one table; this file has all tables of two sample sizes at once, which a power needs).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+NUISANCE = np.linspace(0, 1, 1001)[1:-1]
+"""Values of the common share at which the probability of what is extreme is computed; the largest counts."""
+TOLERANCE = 1e-9  # tables whose Fisher p-values differ by less are equally extreme
+
+
+def boschloo(first: int, first_total: int, second: int, second_total: int) -> float:
+    """Two-sided p-value that `first` of `first_total` and `second` of `second_total` have the same share behind them.
+
+    Twice the smaller one-sided p-value, at most 1, as SciPy has it.
+    """
+    return float(_p_values(first_total, second_total)[first, second])
+
+
+@functools.cache
+def _p_values(first_total: int, second_total: int) -> NDArray[np.float64]:
+    """Of all tables: (first_total + 1, second_total + 1)."""
+    if first_total < 1 or second_total < 1:
+        raise ValueError(f"a test is of two samples with a trial each; got {first_total} and {second_total}")
+    greater = _one_sided(first_total, second_total)
+    less = _one_sided(second_total, first_total).T
+    return np.minimum(1.0, 2 * np.minimum(greater, less))
+
+
+def _one_sided(first_total: int, second_total: int) -> NDArray[np.float64]:
+    """P-values that the first share is not greater."""
+    from scipy.stats import hypergeom
+
+    first, second = np.indices((first_total + 1, second_total + 1))
+    fisher = hypergeom.sf(first - 1, first_total + second_total, first + second, first_total).ravel()
+    order = np.argsort(fisher, kind="stable")
+    probabilities = _probabilities(first_total, second_total, NUISANCE, NUISANCE).reshape(len(order), -1)
+    as_extreme = np.searchsorted(fisher[order], fisher + TOLERANCE, side="right") - 1
+    largest = np.cumsum(probabilities[order], axis=0).max(axis=1)
+    return np.minimum(1.0, largest[as_extreme]).reshape(first.shape)
+
+
+def _probabilities(first_total: int, second_total: int, first_share: Any, second_share: Any) -> NDArray[np.float64]:
+    """Of all tables at shares (G,): (first_total + 1, second_total + 1, G)."""
+    from scipy.stats import binom
+
+    first = binom.pmf(np.arange(first_total + 1)[:, None], first_total, first_share)
+    second = binom.pmf(np.arange(second_total + 1)[:, None], second_total, second_share)
+    return np.asarray(first[:, None] * second[None])
+
+
+def power(first_total: int, second_total: int, first_share: float, second_share: float, level: float) -> float:
+    """Probability that the p-value is at most `level`, exactly, by all tables that there are."""
+    shares = np.array([first_share]), np.array([second_share])
+    rejected = _p_values(first_total, second_total) <= level
+    return float(_probabilities(first_total, second_total, *shares)[..., 0][rejected].sum())

@@ -1,0 +1,68 @@
+"""The exact test against SciPy's, under the null hypothesis, and its power against simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binom, boschloo_exact
+
+from analysis.exact import boschloo, power
+from analysis.intervals import Share, difference
+
+
+@pytest.mark.parametrize("table", [(5, 5, 0, 3), (3, 3, 0, 3), (5, 5, 2, 3), (7, 12, 1, 9), (4, 5, 2, 5), (0, 4, 0, 6)])
+def test_it_is_scipys(table: tuple[int, int, int, int]) -> None:
+    first, first_total, second, second_total = table
+    rows = [[first, second], [first_total - first, second_total - second]]
+
+    assert boschloo(*table) == pytest.approx(boschloo_exact(rows, n=128).pvalue, rel=1e-3)
+    assert boschloo(*table) == boschloo(second, second_total, first, first_total)
+
+
+def test_a_test_wants_two_samples() -> None:
+    with pytest.raises(ValueError, match="got 5 and 0"):
+        boschloo(1, 5, 0, 0)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("totals", [(5, 3), (20, 10)])
+def test_p_values_keep_their_level_where_nothing_differs(share: float, totals: tuple[int, int]) -> None:
+    """Over 2,000 simulated experiments no level is exceeded by more than chance; exactly, by none at all."""
+    random = np.random.default_rng(1)
+    counts = random.binomial(totals, share, size=(2000, 2))
+    p_values = np.array([boschloo(int(a), totals[0], int(b), totals[1]) for a, b in counts])
+
+    for level in (0.01, 0.05, 0.1, 0.2, 0.5):
+        assert np.mean(p_values <= level) <= level + 3 * np.sqrt(level * (1 - level) / 2000)
+        assert power(*totals, share, share, level) <= level + 1e-6
+
+
+@pytest.mark.parametrize(("shares", "totals"), [((0.9, 0.2), (8, 4)), ((0.7, 0.3), (20, 12))])
+def test_power_is_how_often_a_difference_is_found(shares: tuple[float, float], totals: tuple[int, int]) -> None:
+    random = np.random.default_rng(2)
+    counts = random.binomial(totals, shares, size=(4000, 2))
+    found = np.mean([boschloo(int(a), totals[0], int(b), totals[1]) <= 0.05 for a, b in counts])
+
+    assert power(*totals, *shares, 0.05) == pytest.approx(found, abs=0.03)
+
+
+@pytest.mark.parametrize("total", [5, 20])
+def test_intervals_cover_at_their_rate_on_the_average(total: int) -> None:
+    """Wilson's and Newcombe's, computed by all outcomes: 0.95 on the average over the shares, never far below."""
+    shares = np.linspace(0.02, 0.98, 49)
+    of_one = [
+        sum(binom.pmf(k, total, share) for k in range(total + 1) if share in Share(k, total).interval)
+        for share in shares
+    ]
+    assert np.mean(of_one) == pytest.approx(0.95, abs=0.02)
+    assert min(of_one) > 0.8
+
+    some = shares[::8]
+    tables = [(a, b, difference(Share(a, total), Share(b, total))) for a in range(total + 1) for b in range(total + 1)]
+    of_difference = [
+        sum(binom.pmf(a, total, p) * binom.pmf(b, total, q) for a, b, interval in tables if p - q in interval)
+        for p in some
+        for q in some
+    ]
+    assert np.mean(of_difference) == pytest.approx(0.96, abs=0.02)
+    assert min(of_difference) > 0.88

@@ -1,0 +1,82 @@
+"""Kinds of failure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import cohen_kappa_score, f1_score, precision_score
+
+from analysis.failure import Kind, cohen_kappa, is_one_class_row, kind_of, one_class_scores, top_share
+from analysis.paper import TABLE_1
+from galaxytl.trial import FAILED, PRUNED
+from tests.analysis.collapsing import guessing, one_class
+from tests.analysis.fakes import make_confusion, make_result
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({}, Kind.LEARNED),
+        ({"confusion": one_class()}, Kind.ONE_CLASS),
+        ({"confusion": guessing()}, Kind.CHANCE),
+        ({"status": FAILED, "message": "diverged: the loss became nan in epoch 3/20"}, Kind.DIVERGED),
+        ({"status": FAILED, "message": "out of memory"}, Kind.FAILED),
+        ({"status": PRUNED, "message": "stopped by ASHA"}, Kind.FAILED),
+        ({"confusion": ()}, Kind.FAILED),
+    ],
+)
+def test_each_kind_is_known(changes: dict[str, object], kind: Kind) -> None:
+    assert kind_of(make_result(**changes)) is kind  # type: ignore[arg-type]
+    assert kind.is_collapse == (kind in {Kind.ONE_CLASS, Kind.CHANCE, Kind.DIVERGED})
+
+
+def test_one_class_begins_at_95_percent() -> None:
+    assert top_share(((95, 3), (0, 2))) == 0.95
+    nearly, just = ((90, 8), (4, 0)), ((19, 0), (0, 1))
+
+    assert kind_of(make_result(confusion=just)) is Kind.ONE_CLASS
+    assert kind_of(make_result(confusion=nearly)) is Kind.CHANCE
+
+
+def test_kappa_and_its_error_under_the_null() -> None:
+    confusion = make_confusion(0.4)
+    truth = np.repeat(np.arange(10), np.sum(confusion, axis=1))
+    predicted = np.concatenate([np.repeat(np.arange(10), row) for row in confusion])
+    assert cohen_kappa(confusion)[0] == pytest.approx(cohen_kappa_score(truth, predicted))
+
+    random = np.random.default_rng(0)
+    kappas = []
+    for _ in range(2000):
+        shuffled = random.permutation(predicted[::10])
+        counts = np.zeros((10, 10), int)
+        np.add.at(counts, (truth[::10], shuffled), 1)
+        kappas.append(cohen_kappa(counts.tolist()))
+    spread = np.std([kappa for kappa, _ in kappas])
+    assert spread == pytest.approx(np.mean([error for _, error in kappas]), rel=0.06)
+    assert np.mean([kappa > 1.96 * error for kappa, error in kappas]) == pytest.approx(0.025, abs=0.012)
+
+
+def test_where_all_is_one_class_kappa_says_nothing() -> None:
+    assert cohen_kappa(((50, 0), (0, 0))) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("share", [0.08, 0.148, 0.5])
+def test_one_class_scores_are_scikit_learns(share: float) -> None:
+    truth = np.arange(1000) >= 1000 * share
+    named = np.zeros(1000, bool)
+    expected = (
+        float(np.mean(truth == named)),
+        precision_score(truth, named, average="weighted", zero_division=0),
+        f1_score(truth, named, average="weighted", zero_division=0),
+    )
+    assert one_class_scores(share) == pytest.approx(expected)
+    assert is_one_class_row(*(round(score, 3) for score in expected))
+
+
+def test_of_the_papers_two_rows_one_is_of_one_class() -> None:
+    rows = {cell.imagenet: cell for cell in TABLE_1 if cell.backbone == "VGG16"}
+    off, on = rows["OFF"], rows["ON"]
+
+    assert is_one_class_row(off.accuracy.value, off.precision.value, off.f1.value)
+    assert not is_one_class_row(on.accuracy.value, on.precision.value, on.f1.value)
+    assert not is_one_class_row(0.157, 0.025, 0.047)

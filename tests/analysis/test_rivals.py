@@ -1,0 +1,104 @@
+"""What else a collapse may come from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis.collapse import examine
+from analysis.collapse_sections import collapse_sections
+from analysis.intervals import Share
+from analysis.rivals import attribute, examine_rivals, uncertainty_coefficient
+from galaxytl.trial import TrialResult
+from tests.analysis.collapsing import always, by_preprocessing, by_rate, collapsing, factorial, never
+from tests.analysis.fakes import make_spec
+
+TRAINABLE = {"VGG16": 250_890, "MobileNet": 501_770, "ResNet50": 1_003_530}
+
+
+def controls(seeds: int = 6) -> list[TrialResult]:
+    """Frozen networks at the paper's setting: VGG16 collapses, the others learn."""
+    results = []
+    for backbone, count in TRAINABLE.items():
+        for seed in range(seeds):
+            spec = make_spec(backbone, "ON", validation_fraction=0.1, seed=seed)
+            result = collapsing(spec, lambda s: s.backbone == "VGG16")
+            results.append(replace(result, num_parameters={"total": 10 * count, "trainable": count}))
+    return results
+
+
+def test_preprocessing_that_prevents_the_collapse_is_found() -> None:
+    rivals = examine_rivals(factorial(by_preprocessing))
+
+    found = {(c.arm, c.factor): c for c in rivals.contrasts}
+    own = found["ON", "preprocessing"]
+    assert (own.paper_level, own.other_level) == ("pixels / 255", "the backbone's own")
+    assert (own.paper, own.other) == (Share(6, 6), Share(0, 6))
+    assert own.corrected < 0.05
+    assert rivals.attribution[0].factor == "preprocessing"
+    assert rivals.attribution[0].explained == pytest.approx(1)
+
+
+def test_the_learning_rate_is_what_the_collapse_goes_with() -> None:
+    first, *others = examine_rivals(factorial(by_rate)).attribution
+
+    assert first.factor in {"learning rate", "optimizer and learning rate"}
+    assert first.explained == pytest.approx(1)
+    by_factor = {one.factor: one for one in others}
+    assert by_factor["preprocessing"].explained == pytest.approx(0, abs=1e-9)
+    assert by_factor["seed"].explained < 0.01
+    assert [level.level for level in by_factor["seed"].levels] == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_where_all_or_nothing_collapses_there_is_nothing_to_attribute() -> None:
+    assert attribute(factorial(always)) == []
+    assert attribute(factorial(never)) == []
+    assert attribute([]) == []
+
+
+def test_one_thing_is_changed_at_a_time() -> None:
+    frozen_random = {"weights": "random", "weights_requested": "random", "weights_fingerprint": ""}
+    results = [
+        *factorial(by_rate),
+        *factorial(never, arms=["ON"], **frozen_random),
+        *factorial(never, arms=["ON"], num_epochs=50),
+        *controls(),
+    ]
+    by_id = {r.trial_id: r for r in results}
+
+    contrasts = examine_rivals(list(by_id.values())).contrasts
+
+    on = {(c.factor, c.other_level) for c in contrasts if c.arm == "ON"}
+    assert on == {
+        ("preprocessing", "the backbone's own"),
+        ("start", "random"),
+        ("epochs", "50"),
+        ("network", "MobileNet"),
+        ("network", "ResNet50"),
+    }
+    assert all(c.paper == Share(6, 6) for c in contrasts)
+
+
+def test_vgg_trains_the_fewest_weights() -> None:
+    results = controls()
+    rivals = examine_rivals(results)
+
+    assert [(p.backbone, p.trainable, p.collapsed.right) for p in rivals.parameters] == [
+        ("VGG16", 250_890, 6),
+        ("MobileNet", 501_770, 0),
+        ("ResNet50", 1_003_530, 0),
+    ]
+    sections = {s.heading: s for s in collapse_sections(examine(results), rivals, results)}
+    own = sections["The paper's own explanation: the number of parameters"]
+    assert own.sentences == ("VGG16 trains the fewest weights: too many of them cannot be why it fails.",)
+
+
+def test_the_coefficient_is_a_share_of_entropy() -> None:
+    outcome = np.array([True, True, False, False, True, True, False, False])
+    half_known = np.array([0, 0, 0, 0, 1, 1, 2, 2])
+
+    assert uncertainty_coefficient(outcome.astype(int), outcome) == pytest.approx(1)
+    assert uncertainty_coefficient(np.zeros(8, int), outcome) == pytest.approx(0)
+    assert uncertainty_coefficient(half_known, outcome) == pytest.approx(0.5)
