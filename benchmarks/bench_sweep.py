@@ -1,6 +1,6 @@
 """How much faster is a sweep that computes nothing frozen twice? The same trials by Ray Tune + Keras, and by us.
 
-    python benchmarks/bench_sweep.py                       # all four workloads: about an hour on 2 cores
+    python benchmarks/bench_sweep.py                       # all four workloads: about 100 minutes on 2 cores
     python benchmarks/bench_sweep.py lr --small            # a smoke test: about a minute a workload
 
 Workloads (sizes in WORKLOADS):
@@ -70,15 +70,15 @@ HEADS = (1e-5, 1e-2)
 ALL = ("MobileNet", "ResNet50", "VGG16")
 
 WORKLOADS = {
-    "lr": Workload(("MobileNet",), (0,), 16, HEADS, 128, 600, 10, (25, 20)),
-    "backbones": Workload(ALL, (0,), 8, HEADS, 64, 240, 20, (20, 15)),  # the paper's grid has 20 epochs
-    "again": Workload(ALL, (0,), 8, HEADS, 64, 240, 20, (40, 30)),
+    "lr": Workload(("MobileNet",), (0,), 16, HEADS, 128, 1600, 10, (25, 20)),
+    "backbones": Workload(ALL, (0,), 8, HEADS, 64, 300, 20, (20, 15)),  # the paper's grid has 20 epochs
+    "again": Workload(ALL, (0,), 8, HEADS, 64, 300, 20, (40, 30)),
     "depth": Workload(("ResNet50",), (0, 1, 2, 3, 4), 4, (1e-5, 1e-3), 64, 200, 10, (3, 2.5)),
 }
-"""Sized for b2 to take 6 to 14 minutes on two quiet cores, where a frozen forward pass of one image takes 6 ms
+"""Sized for b2 to take 5 to 20 minutes on two quiet cores, where a frozen forward pass of one image takes 3 to 6 ms
 (MobileNet, 128 px), 1.5, 6 and 12 ms (MobileNet, ResNet50, VGG16, 64 px), 4 to 13 ms with up to four of ResNet50's
-blocks trained, and each trial 2 s (frozen) to 10 s (four blocks) to build and trace its network. lr: 16 x 10 x 600 x
-6 ms = 9.6 minutes; backbones: 8 x 20 x 240 x 20 ms = 12.8; depth: 20 x 10 x 200 x 8 ms + 20 x 6 s / 2 = 6.3."""
+blocks trained, and each trial 2 s (frozen) to 10 s (four blocks) to build and trace its network. Measured: lr LRB2,
+backbones 16.5 minutes; estimated: depth 20 x 10 x 200 x 8 ms + 20 x 6 s / 2 = 6.3."""
 SMALL = {
     "lr": Workload(("MobileNet",), (0,), 3, HEADS, 32, 60, 3, (25, 20)),
     "backbones": Workload(("MobileNet", "VGG16"), (0,), 2, HEADS, 32, 60, 3, (20, 15)),
