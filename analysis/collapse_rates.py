@@ -1,6 +1,6 @@
 """How often trials collapse to one class: a heat map of learning rate and optimizer for each network and start.
 
-cells = cells_of(comparable(results, VARIED).results)
+cells = cells_of(comparable(results, VARIED, can_draw).results)
 cells[Place(start, "VGG16", "divide_by_255", "Adam", 1e-3)]        # Count(collapsed=5, complete=5, failed=0)
 """
 
@@ -81,6 +81,13 @@ def cells_of(results: Sequence[TrialResult]) -> dict[Place, Count]:
 
 def _count(point: Point) -> Count:
     return Count(point.num_collapsed, len(point.complete), point.num_failed, point.is_papers)
+
+
+def can_draw(results: Sequence[TrialResult]) -> bool:
+    """At least two settings, of not too many learning rates."""
+    cells = cells_of(results)
+    settings = {(place.optimizer, place.learning_rate) for place, count in cells.items() if count.complete}
+    return len(settings) > 1 and len({place.learning_rate for place in cells}) <= MAX_RATES
 
 
 def draw_collapse_rates(results: Sequence[TrialResult], banner: Banner) -> Figure:

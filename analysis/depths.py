@@ -1,6 +1,6 @@
 """Accuracy against the number of blocks that are trained: a panel a backbone, each depth at its best learning rate.
 
-panel = panels_of(comparable(results, VARIED).results)[0]
+panel = panels_of(comparable(results, VARIED, can_draw).results)[0]
 panel.depths, panel.best                   # (0, 1, 3, "all"), (0.001, 0.0001, ...): chosen on the validation part
 """
 
@@ -85,6 +85,10 @@ def panels_of(results: Sequence[TrialResult]) -> list[Panel]:
         points = {rate: {d: Point.of(rows) for d, rows in by_depth.items()} for rate, by_depth in groups.items()}
         panels.append(Panel(backbone, points, any(r.spec.is_substituted for r in own)))
     return [panel for panel in panels if len(panel.depths) >= MIN_DEPTHS]
+
+
+def can_draw(results: Sequence[TrialResult]) -> bool:
+    return any(point.complete for panel in panels_of(results) for point in panel.all_points)
 
 
 def draw_depths(results: Sequence[TrialResult], banner: Banner) -> Figure:

@@ -1,6 +1,6 @@
 """Accuracy against the learning rate: a panel a start and backbone, a line an optimizer.
 
-chosen = comparable(results, VARIED)
+chosen = comparable(results, VARIED, can_draw)
 lines_of(chosen.results)                      # Line(start, backbone, optimizer, rates, points), ...
 draw_learning_rates(chosen.results, banner)   # a Figure
 """
@@ -74,6 +74,10 @@ class Layout:
     def place(self, rate: float, optimizer: str) -> float:
         steps = self.optimizers.index(optimizer) - (len(self.optimizers) - 1) / 2
         return rate * (self.rates[-1] / self.rates[0]) ** (DODGE * steps)
+
+
+def can_draw(results: Sequence[TrialResult]) -> bool:
+    return any(point.complete for line in lines_of(results) for point in line.points)
 
 
 def draw_learning_rates(results: Sequence[TrialResult], banner: Banner) -> Figure:

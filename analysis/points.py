@@ -1,8 +1,8 @@
 """What one point of a figure stands for: the seeds of one setting, their mean, and how sure that is.
 
-chosen = comparable(results, VARIED)      # trials that differ in nothing else
-point = Point.of(chosen.results)          # of those at one place
-point.mean, point.low, point.high         # 0.71, 0.69, 0.74
+chosen = comparable(results, VARIED, can_draw)      # trials that differ in nothing else
+point = Point.of(chosen.results)                    # of those at one place
+point.mean, point.low_high                          # 0.71, (0.69, 0.74)
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from analysis.gather import count_of_trials, mixed
 from analysis.search import share
 from analysis.starts import distance_from_paper, is_collapsed, is_papers
-from galaxytl.trial import COMPLETE, FAILED, SPEC_FIELDS, TrialResult, TrialSpec
+from galaxytl.trial import COMPLETE, FAILED, SPEC_FIELDS, TrialResult
 
 WEIGHTS: Final = ("weights", "weights_requested", "weights_fingerprint")
 
@@ -78,32 +78,37 @@ class Compared:
     left_out: str = ""
 
 
-def comparable(results: Iterable[TrialResult], varied: Collection[str]) -> Compared:
-    """Of the finished trials, the most that differ in nothing but `varied` and the seed: one figure, as one average,
-    never mixes settings. Of equally many those nearest the paper; of each backbone those of its commonest weights file.
+def comparable(
+    results: Iterable[TrialResult], varied: Collection[str], can_draw: Callable[[Sequence[TrialResult]], bool]
+) -> Compared:
+    """Of the finished trials, the most that differ in nothing but `varied` and the seed, and of which the figure can be
+    drawn: one figure, as one average, never mixes settings. Of equally many those nearest the paper; of each backbone
+    those of one weights file, so that what stands in for missing weights goes where there are real ones.
     """
     rows = [r for r in results if r.status in (COMPLETE, FAILED)]
-    names = tuple(name for name in SPEC_FIELDS if name not in (*varied, *WEIGHTS, "seed"))
+    names = tuple(name for name in SPEC_FIELDS if name not in (*varied, "weights", "weights_fingerprint", "seed"))
     parts: dict[tuple[Any, ...], list[TrialResult]] = {}
     for result in rows:
         parts.setdefault(tuple(getattr(result.spec, name) for name in names), []).append(result)
-    if not parts:
+    candidates = [kept for part in parts.values() if can_draw(kept := _of_one_weights_file(part))]
+    if not candidates:
         return Compared(())
-    chosen = min(parts.values(), key=lambda own: (-len(own), distance_from_paper(own[0].spec), own[0].trial_id))
-    kept = _of_one_weights_file(chosen)
-    different = [*mixed(rows, names), *(["weights_fingerprint"] if len(kept) < len(chosen) else [])]
-    return Compared(tuple(kept), _left_out(len(rows) - len(kept), different))
+    chosen = min(candidates, key=lambda own: (-len(own), distance_from_paper(own[0].spec), own[0].trial_id))
+    different = list(mixed(rows, names)) or ["weights"]
+    return Compared(tuple(chosen), _left_out(len(rows) - len(chosen), different))
 
 
 def _of_one_weights_file(results: Sequence[TrialResult]) -> list[TrialResult]:
-    def weights_file(spec: TrialSpec) -> str:
-        return spec.weights_fingerprint if spec.weights == "imagenet" else ""
-
-    counts = Counter((r.spec.backbone, mark) for r in results if (mark := weights_file(r.spec)))
+    """Of trials that want ImageNet weights, those of their backbone's commonest file; all where it has none."""
+    counts = Counter((r.spec.backbone, r.spec.weights_fingerprint) for r in results if r.spec.weights_fingerprint)
     commonest: dict[str, str] = {}
     for (backbone, mark), _ in counts.most_common():
         commonest.setdefault(backbone, mark)
-    return [r for r in results if weights_file(r.spec) in ("", commonest.get(r.spec.backbone))]
+    return [
+        r
+        for r in results
+        if r.spec.weights_requested == "random" or r.spec.weights_fingerprint == commonest.get(r.spec.backbone, "")
+    ]
 
 
 def _left_out(number: int, different: Sequence[str]) -> str:
