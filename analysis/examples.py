@@ -163,7 +163,7 @@ def draw_examples(changes: Sequence[Changes], banner: Banner) -> Figure:
         f" right; above: the true class, below: the wrong one; {RULE}"
     )
     footer = banner.bottom_line([own.on for own in changes], notes)
-    figure = new_figure(10, 0.5 + 3.9 * len(changes), footer)
+    figure = new_figure(10, 0.7 + 3.9 * len(changes), footer)
     panels = figure.subplots(2 * len(changes), NUM_SHOWN, squeeze=False)
     colours = backbone_colours(own.backbone for own in changes)
     for (own, kind), line in zip(_lines(changes), panels, strict=True):

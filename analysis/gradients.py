@@ -84,9 +84,7 @@ def why_none(results: Sequence[TrialResult]) -> str:
         return f"no {BACKBONE} trial is complete"
     if not any(r.diagnostics for r in own):
         return f"no {BACKBONE} trial recorded its gradients; a sweep does so where it is asked to"
-    return (
-        f"no {BACKBONE} trial that recorded its gradients has collapsed, or surely learned, from a start of the figure"
-    )
+    return f"no {BACKBONE} trial that recorded its gradients has collapsed or surely learned, from a start it can show"
 
 
 def layers_of(results: Sequence[TrialResult]) -> tuple[str, ...]:
@@ -122,7 +120,7 @@ def draw_gradients(picks: Sequence[Pick], banner: Banner) -> Figure:
     layers = layers_of(results)
     notes = (
         f"{BACKBONE}: {RULE}; {COLLAPSED_NOTE}; epoch 0: before training; hatched: the layer is frozen, or has no such"
-        " units; black: no gradient at all"
+        f" units; black: no gradient, or less than {rate_text(LEAST_SHARE)} of the largest"
     )
     notes = "; ".join(note for note in (notes, momentum_note(results)) if note)
     heights = [max(0.16 * len(layers), 0.6)] * 2 + [0.95, 0.95]

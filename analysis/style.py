@@ -18,6 +18,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.transforms import Bbox
 
 # Okabe M and Ito K 2008, "Color universal design": told apart with every common colour blindness.
 COLOURS = {"VGG16": "#D55E00", "ResNet50": "#009E73", "MobileNet": "#0072B2"}
@@ -73,6 +74,9 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
     figure.savefig(png, dpi=DPI, metadata={"Software": None})
     figure.set_layout_engine("none")  # the layout stands: solving it again would double the time
+    for axes in figure.axes:
+        # The layout's last digits depend on where objects lie in memory, and the SVG's names of clips on all digits.
+        axes.set_position(Bbox(axes.get_position().get_points().round(9)))
     figure.savefig(svg, metadata={"Date": None})
     return png, svg
 
