@@ -73,7 +73,7 @@ THEMES: Final = (
 
 @dataclass(frozen=True)
 class SearchTheme:
-    """A figure of a search. `why_not` is empty where it can be drawn."""
+    """A figure of a search, which the caption calls {search}. `why_not` is empty where it can be drawn."""
 
     stem: str
     caption: str
@@ -83,16 +83,16 @@ class SearchTheme:
 
 SEARCH_THEMES: Final = (
     SearchTheme(
-        "search-course", "The trials of a search in order.", search_figures.why_no_course, search_figures.draw_course
+        "search-course", "The trials of {search}, in order.", search_figures.why_no_course, search_figures.draw_course
     ),
     SearchTheme(
         "search-importances",
-        "Which parameters mattered in a search.",
+        "Which parameters mattered in {search}.",
         search_figures.why_no_importances,
         search_figures.draw_importances,
     ),
     SearchTheme(
-        "search-front", "The Pareto front of a search.", search_figures.why_no_front, search_figures.draw_front
+        "search-front", "The Pareto front of {search}.", search_figures.why_no_front, search_figures.draw_front
     ),
 )
 
@@ -138,7 +138,7 @@ def _plan_search(study: Study, number: int, results: Results, banner: Banner) ->
     """The figures of a second search have its number in their names."""
     for theme in SEARCH_THEMES:
         stem = theme.stem if number == 1 else f"{theme.stem}-{number}"
-        name = f' "{study.settings.study}".' if study.settings else "."
-        caption = banner.caption(theme.caption.removesuffix(".") + name, ())
+        search = f'the search "{study.settings.study}"' if study.settings else "the search"
+        caption = banner.caption(theme.caption.format(search=search), ())
         why = theme.why_not(study)
         yield Plan(stem, caption, None if why else partial(theme.draw, study, results, banner), why)

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.banner import SUBSTITUTED, Banner
+from analysis.gather import count_of_trials
 from analysis.starts import ordered_backbones, rate_text
 from analysis.style import GREY, INK, backbone_colours, new_figure
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
@@ -127,7 +128,7 @@ def draw_course(study: Study, results: Sequence[TrialResult], banner: Banner) ->
 def _bottom_line(study: Study, results: Sequence[TrialResult], banner: Banner, notes: str) -> str:
     own = {trial.trial_id for trial in study.trials}
     number = sum(r.spec.is_substituted and r.trial_id in own for r in results)
-    return banner.bottom_line((), f"{notes}; {SUBSTITUTED} in {number} trials" if number else notes)
+    return banner.bottom_line((), f"{notes}; {SUBSTITUTED} in {count_of_trials(number)}" if number else notes)
 
 
 def _draw_trials_of(axes: Axes, course: Course) -> None:

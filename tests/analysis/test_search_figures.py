@@ -145,7 +145,7 @@ def test_a_second_search_has_figures_of_its_own(tmp_path: Path) -> None:
         "search-course",
         "search-course-2",
     ]
-    assert plans[-3].caption == 'The trials of a search in order "search".'
+    assert plans[-3].caption == 'The trials of the search "search", in order.'
 
 
 def test_substituted_weights_are_counted_in_the_bottom_line(tmp_path: Path) -> None:
@@ -154,4 +154,4 @@ def test_substituted_weights_are_counted_in_the_bottom_line(tmp_path: Path) -> N
     footer = " ".join(figure.get_supxlabel().split())
 
     assert "simulated galaxies, not comparable with the paper" in footer
-    assert "random weights (ImageNet weights not found) in 1 trials" in footer
+    assert "random weights (ImageNet weights not found) in 1 trial" in footer
