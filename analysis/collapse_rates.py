@@ -170,5 +170,5 @@ def _explain(figure: Figure, panels: Any, has_papers: bool) -> None:
         ScalarMappable(Normalize(0, 1), _colours()), ax=panels, shrink=0.6, aspect=25, pad=0.015, ticks=[0, 0.5, 1]
     )
     bar.ax.set_yticklabels(["none", "half", "all"], fontsize=8)
-    bar.set_label("share of the trials that collapsed", fontsize=8, color=INK)
+    bar.set_label("share collapsed", fontsize=8, color=INK)
     bar.outline.set_edgecolor(GREY)

@@ -25,7 +25,7 @@ def draw_point(axes: Axes, x: float, point: Point, colour: Colour, *, shape: str
     """Filled: no seed has collapsed; open: some have; a cross: all. A bar: `low_high`. A ring: the paper's setting. A
     triangle at the bottom: a seed has failed."""
     if point.num_failed:
-        axes.plot([x], [0.02], color=INK, markersize=4, linestyle="", marker=6, gid="failed")
+        axes.plot([x], [0.03], color=INK, markersize=4, linestyle="", marker="^", clip_on=False, gid="failed")
     if not point.complete:
         return
     if ends := point.low_high:
