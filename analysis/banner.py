@@ -15,6 +15,7 @@ from galaxytl.trial import TrialResult, TrialSpec
 
 SIMULATED = "SIMULATED galaxies: not comparable with the paper's values"
 SUBSTITUTED = "random weights (ImageNet weights not found)"
+STAR = f"* {SUBSTITUTED}"
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,8 @@ class Banner:
         parts = [f"{spec.dataset}: {_images(results)}"]
         parts += _settings(spec) if grid.results else ["no trial of the paper's grid"]
         parts.append(_devices(results))
-        kind = "simulated galaxies, not comparable with the paper" if spec.is_simulated else ""
-        footer = "; ".join(part for part in (f"{spec.dataset}, {_images(results)}", kind) if part)
-        return cls("; ".join(part for part in parts if part), SIMULATED if spec.is_simulated else "", footer)
+        warning = SIMULATED if spec.is_simulated else ""
+        return cls("; ".join(part for part in parts if part), warning, _footer(results))
 
     @classmethod
     def of_search(cls, results: Sequence[TrialResult]) -> Banner:
@@ -49,16 +49,33 @@ class Banner:
         sizes, epochs = ({getattr(r.spec, name) for r in results} for name in ("image_size", "num_epochs"))
         parts = [f"{spec.dataset}: {_images(results)}", *(_size(size) for size in sizes if len(sizes) == 1)]
         parts += [*(_epochs(number) for number in epochs if len(epochs) == 1), _devices(results)]
-        return cls("; ".join(part for part in parts if part), "; ".join(warnings), "")
+        return cls("; ".join(part for part in parts if part), "; ".join(warnings), _footer(results))
 
     def footer_of(self, *cells: Cell, also: str = "") -> str:
         """The bottom line of a figure of these cells; explains the star of their titles."""
-        star = f"* {SUBSTITUTED}" if any(cell.is_substituted for cell in cells) else ""
+        star = STAR if any(cell.is_substituted for cell in cells) else ""
         return "; ".join(part for part in (self.footer, star, also) if part)
+
+    def bottom_line(self, results: Iterable[TrialResult], also: str = "") -> str:
+        """The bottom line of a figure of trials that need not be of the paper's cells."""
+        star = STAR if any(r.spec.is_substituted for r in results) else ""
+        return "; ".join(part for part in (self.footer, star, also) if part)
+
+    def caption(self, text: str, results: Iterable[TrialResult]) -> str:
+        """`text`, and what is not real in the figure: a caption is read where the bottom line is too small."""
+        star = f"{STAR}." if any(r.spec.is_substituted for r in results) else ""
+        simulated = f"{SIMULATED}." if SIMULATED in self.warning else ""
+        return " ".join(part for part in (text, simulated, star) if part)
 
     @property
     def lines(self) -> tuple[str, ...]:
         return tuple(line for line in (self.warning, self.run_on) if line)
+
+
+def _footer(results: Sequence[TrialResult]) -> str:
+    spec = results[0].spec
+    kind = "simulated galaxies, not comparable with the paper" if spec.is_simulated else ""
+    return "; ".join(part for part in (f"{spec.dataset}, {_images(results)}", kind) if part)
 
 
 def _images(results: Iterable[TrialResult]) -> str:

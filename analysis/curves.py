@@ -201,13 +201,17 @@ def _name_curves(axes: Axes, cell: Cell, curves: Sequence[Curve]) -> None:
 
 
 def spread(ends: Sequence[tuple[float, str]], gap: float) -> list[tuple[float, str]]:
-    """The heights of two labels, moved apart around their middle where they are closer than `gap`.
+    """The heights of labels, from the lowest up, moved as little as keeps them `gap` apart.
+
+    As little: by the least squares. Less i gaps, the heights must not fall, which is isotonic regression.
 
     >>> spread([(0.5, "test"), (0.5, "training")], 0.1)
     [(0.45, 'test'), (0.55, 'training')]
     """
+    from scipy.optimize import isotonic_regression  # takes a moment
+
     ordered = sorted(ends)
-    if len(ordered) < 2 or ordered[1][0] - ordered[0][0] >= gap:
-        return ordered
-    middle = (ordered[0][0] + ordered[1][0]) / 2
-    return [(middle - gap / 2, ordered[0][1]), (middle + gap / 2, ordered[1][1])]
+    if not ordered:
+        return []
+    fitted = isotonic_regression([height - i * gap for i, (height, _) in enumerate(ordered)]).x
+    return [(float(height) + i * gap, name) for i, (height, (_, name)) in enumerate(zip(fitted, ordered, strict=True))]

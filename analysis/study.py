@@ -1,6 +1,7 @@
-"""What the Optuna study of a search knows beyond the rows: which parameters mattered, and the Pareto front.
+"""What the Optuna study of a search knows beyond the rows: its course, which parameters mattered, the Pareto front.
 
     reading = read_study(Path("results/search"))
+    reading.trials                   # how each ended, and its values
     reading.importances[0].rows      # of all completed trials; then case by case
     reading.note                     # why there is nothing, if so: a study that cannot be read is no error
 
@@ -33,6 +34,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from analysis.search import common_reasons
 from analysis.search_file import SearchFile, SearchFileError, read_search_file
+from galaxytl.trial import COMPLETE, FAILED, PRUNED
 
 TOP: Final = 5
 """Trials that PED-ANOVA takes for the best at the least, as its documentation asks."""
@@ -42,6 +44,8 @@ MIN_TRIALS: Final = 20
 """Of the same parameters, for importances to be given: the TOP are a quarter of them then."""
 ROUNDING: Final = 1e-9
 """Importances before they are made to sum to 1 are of the order of 1; less than this in all is none."""
+STATUSES: Final = {TrialState.COMPLETE: COMPLETE, TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED}
+"""Of a trial that has ended -> that of its row."""
 MASK: Final = "***"
 JOURNAL: Final = "journal:///"
 
@@ -82,6 +86,23 @@ class FrontTrial:
 
 
 @dataclass(frozen=True)
+class StudyTrial:
+    """One that has ended, as the study remembers it."""
+
+    number: int
+    """Of the study, from 0."""
+    status: str
+    trial_id: str
+    """Empty for a suggestion that was no trial."""
+    values: tuple[float, ...] = ()
+    """Of the objectives; a COMPLETE trial's only."""
+    stopped_at: float | None = None
+    """The last value that a PRUNED trial reported."""
+    known_before: bool = False
+    """Told to the study, of an earlier sweep."""
+
+
+@dataclass(frozen=True)
 class Study:
     """What could be read."""
 
@@ -95,6 +116,8 @@ class Study:
     """Suggestions that were no trial, and so have no row: reasons and how many."""
     note: str = ""
     """Why nothing could be read."""
+    trials: tuple[StudyTrial, ...] = ()
+    """Those that have ended, by number."""
 
 
 @contextmanager
@@ -120,20 +143,22 @@ def read_study(folder: Path, storage: str | None = None) -> Study:
     except SearchFileError as error:
         return Study(folder, None, note=str(error))
     try:
-        study = _copy(settings.study, storage or settings.storage, None if storage else folder)
+        study, trials = _copy(settings.study, storage or settings.storage, None if storage else folder)
     except StudyError as error:
         return Study(folder, settings, note=str(error))
-    return Study(folder, settings, importances_of(study), front_of(study), _refused(study))
+    importances, front, refused = importances_of(study), front_of(study), _refused(study)
+    return Study(folder, settings, importances, front, refused, trials=trials)
 
 
-def _copy(name: str, url: str, folder: Path | None) -> optuna.Study:
-    """The study, in memory. Raises StudyError."""
+def _copy(name: str, url: str, folder: Path | None) -> tuple[optuna.Study, tuple[StudyTrial, ...]]:
+    """The study's ended trials, in memory, and as they were numbered. Raises StudyError."""
     try:
         storage = _open(url, folder)
         try:
             study = optuna.load_study(study_name=name, storage=storage)
             copy = optuna.create_study(directions=study.directions)
-            copy.add_trials(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL)))
+            ended = study.get_trials(deepcopy=False, states=tuple(STATUSES))
+            copy.add_trials(ended)
         finally:
             if isinstance(storage, RDBStorage):
                 storage.remove_session()
@@ -144,7 +169,7 @@ def _copy(name: str, url: str, folder: Path | None) -> optuna.Study:
         raise StudyError(f"{_shown(url)} holds no study called '{name}'. Pass another --storage URL") from error
     except _UNREADABLE as error:
         raise StudyError(f"{_shown(url)} cannot be read: {_reason(error)}. Pass another --storage URL") from error
-    return copy
+    return copy, trials_of(ended)
 
 
 _UNREADABLE: Final = (
@@ -267,6 +292,23 @@ def front_of(study: optuna.Study) -> tuple[FrontTrial, ...]:
     sign = -1 if study.directions[0] == optuna.study.StudyDirection.MAXIMIZE else 1
     front = [FrontTrial(t.user_attrs.get("trial_id", "unknown"), tuple(t.values)) for t in study.best_trials]
     return tuple(sorted(front, key=lambda trial: (sign * trial.values[0], trial.values[1:])))
+
+
+def trials_of(trials: Sequence[FrozenTrial]) -> tuple[StudyTrial, ...]:
+    """Of ended trials, by number."""
+    return tuple(_study_trial(trial) for trial in sorted(trials, key=lambda trial: trial.number))
+
+
+def _study_trial(trial: FrozenTrial) -> StudyTrial:
+    reported, facts = trial.intermediate_values, trial.user_attrs
+    return StudyTrial(
+        number=trial.number,
+        status=STATUSES[trial.state],
+        trial_id=str(facts.get("trial_id", "")),
+        values=tuple(trial.values) if trial.state == TrialState.COMPLETE else (),
+        stopped_at=reported[max(reported)] if reported and trial.state == TrialState.PRUNED else None,
+        known_before=bool(facts.get("known_before", False)),
+    )
 
 
 def _refused(study: optuna.Study) -> tuple[tuple[str, int], ...]:

@@ -9,6 +9,7 @@ with style():
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,16 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.transforms import Bbox
 
 # Okabe M and Ito K 2008, "Color universal design": told apart with every common colour blindness.
 COLOURS = {"VGG16": "#D55E00", "ResNet50": "#009E73", "MobileNet": "#0072B2"}
+MORE_COLOURS = ("#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Theirs too, for further backbones; not their yellow, which is too pale for a line on white."""
 INK, GREY, PALE = "#222222", "#767676", "#D0D0D0"
 CONFUSION_COLOURS = "Blues"
+COLLAPSE_COLOURS = ("#F3EEE6", "#EDA75A", "#8C2D04")
+"""From no trial to all, in lightness too."""
 DPI = 200
 
 _RC: dict[Any, Any] = {
@@ -68,8 +74,23 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
     figure.savefig(png, dpi=DPI, metadata={"Software": None})
     figure.set_layout_engine("none")  # the layout stands: solving it again would double the time
+    for axes in figure.axes:
+        # The layout's last digits depend on where objects lie in memory, and the SVG's names of clips on all digits.
+        axes.set_position(Bbox(axes.get_position().get_points().round(9)))
     figure.savefig(svg, metadata={"Date": None})
     return png, svg
+
+
+def backbone_colours(backbones: Iterable[str]) -> dict[str, str]:
+    """A colour a backbone, the paper's three always the same; of more than seven some share one.
+
+    >>> backbone_colours(["VGG16", "EfficientNetB0"])
+    {'VGG16': '#D55E00', 'EfficientNetB0': '#CC79A7'}
+    """
+    names = list(backbones)
+    further = sorted(set(names) - set(COLOURS))
+    more = {name: MORE_COLOURS[index % len(MORE_COLOURS)] for index, name in enumerate(further)}
+    return {name: COLOURS.get(name) or more[name] for name in names}
 
 
 def tint(colour: str, share: float) -> tuple[float, float, float]:

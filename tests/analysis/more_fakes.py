@@ -1,0 +1,87 @@
+"""Trials of several settings whose ends are known, for the tests of the figures beyond the paper's."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from galaxytl.trial import COMPLETE, TrialResult
+from tests.analysis.fakes import make_result, make_spec
+
+LAYERS = ("block1_conv1", "block5_conv3", "output")
+
+
+def make_ended(
+    accuracy: float = 0.5,
+    *,
+    imagenet: str = "ON",
+    top_share: float = 0.3,
+    validation: float | None = None,
+    **fields: Any,
+) -> TrialResult:
+    """A COMPLETE trial with this accuracy on 300 test images, whose most named class has `top_share` of them; with a
+    `validation` accuracy after its last epoch, if one is given. `fields` are of its spec."""
+    backbone = fields.pop("backbone", "VGG16")
+    spec = make_spec(backbone, imagenet, **{"validation_fraction": 0.1, **fields})
+    result = make_result(spec, accuracy=accuracy, num_images={"train": 630, "validation": 70, "test": 300})
+    metrics = {**result.metrics, "top_predicted_share": top_share, "majority_share": 0.15}
+    last = {"epoch": 1.0, "loss": 1.0, "accuracy": 0.5, "val_loss": 1.0}
+    if validation is None:
+        return replace(result, metrics=metrics, curves_on="test")
+    return replace(result, metrics=metrics, history=({**last, "val_accuracy": validation},), curves_on="validation")
+
+
+def make_collapsed(**fields: Any) -> TrialResult:
+    """One that names the commonest class whatever the image."""
+    return make_ended(0.15, top_share=1.0, **fields)
+
+
+def with_status(result: TrialResult, status: str) -> TrialResult:
+    return replace(result, status=status, metrics={}, message="stopped") if status != COMPLETE else result
+
+
+def with_diagnostics(result: TrialResult, norms: Sequence[float] = (0.1, 0.2), frozen: bool = False) -> TrialResult:
+    """That has recorded the start and the epochs after it, all layers with the same norm of `norms`; of a frozen
+    network the head's only."""
+    layers = LAYERS[-1:] if frozen else LAYERS
+    epochs = [
+        {
+            "epoch": epoch, "loss": 2.3 - 0.1 * epoch, "logit_spread": 0.5 + epoch,
+            "gradient_norms": dict.fromkeys(layers, norm),
+            "dead_shares": {} if frozen else dict.fromkeys(LAYERS[:-1], 0.25),
+        }
+        for epoch, norm in enumerate(norms)
+    ]  # fmt: skip
+    return replace(result, diagnostics=tuple(epochs))
+
+
+def write_predictions(
+    folder: Path, result: TrialResult, labels: Sequence[int], predicted: Sequence[int]
+) -> TrialResult:
+    """The file of the trial's probabilities, of rows 10, 11, ...; returns the trial with the accuracy of these."""
+    columns: dict[str, Any] = {"row": range(10, 10 + len(labels)), "label": labels}
+    columns |= {f"p{i}": [0.91 if i == own else 0.01 for own in predicted] for i in range(10)}
+    (folder / "probabilities").mkdir(exist_ok=True)
+    table = pa.table({name: list(values) for name, values in columns.items()})
+    pq.write_table(table, folder / "probabilities" / f"{result.trial_id}.parquet")
+    accuracy = sum(a == b for a, b in zip(labels, predicted, strict=True)) / len(labels)
+    return replace(result, metrics={**result.metrics, "accuracy": accuracy})
+
+
+def write_thumbnails(folder: Path, labels: Mapping[int, int]) -> None:
+    """`labels`: row -> class. The red of a picture is its row."""
+    pngs = []
+    for row in labels:
+        file = io.BytesIO()
+        Image.fromarray(np.full((96, 96, 3), (row, 0, 0), dtype=np.uint8)).save(file, "png")
+        pngs.append(file.getvalue())
+    table = pa.table({"row": list(labels), "label": list(labels.values()), "png": pngs})
+    pq.write_table(table, folder / "thumbnails.parquet")
