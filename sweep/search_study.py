@@ -29,6 +29,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from galaxytl.trial import did_you_mean
 from sweep.options import UsageError
+from sweep.search_storage import WholeTrials
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # the driver says itself what becomes of trials
 
@@ -80,11 +81,11 @@ def _storage(url: str) -> BaseStorage:
 def _database(url: str) -> RDBStorage:
     parsed = sqlalchemy.make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        return WholeTrials(url, engine_kwargs={"pool_pre_ping": True})
     if not parsed.database or parsed.database == ":memory:":
         raise ValueError("a database in memory ends with its driver")
     Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
+    storage = WholeTrials(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
     sqlalchemy.event.listen(storage.engine, "connect", _write_ahead)
     storage.engine.dispose()  # of connections without it
     return storage
