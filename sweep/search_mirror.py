@@ -9,6 +9,8 @@
 Why: Optuna commits each parameter, and its TPE reads all trials anew for each group of parameters. With SQLite that
 took three quarters of the time of a suggestion. Only the driver writes to the study, so the copy cannot be out of date;
 it is made when first asked, and lives as long as its search. And a driver that dies leaves no half-suggested trial.
+Storages are told of trials by the ids that they gave them: what `Study.tell` and `Trial.report` do, without their
+reading the trial first.
 """
 
 from __future__ import annotations

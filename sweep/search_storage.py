@@ -51,7 +51,7 @@ class WholeTrials(RDBStorage):
             check_distribution_compatibility(self._earlier(study_id, name, distribution, session), distribution)
         bare = copy.copy(template_trial)
         bare.params, bare.distributions, bare.user_attrs, bare.system_attrs = {}, {}, {}, {}
-        trial = super()._get_prepared_new_trial(study_id, bare, session)
+        trial: Any = super()._get_prepared_new_trial(study_id, bare, session)
         for model, rows in _rows(trial.trial_id, template_trial).items():
             if rows:
                 session.execute(sqlalchemy.insert(model), rows)
@@ -60,7 +60,7 @@ class WholeTrials(RDBStorage):
     def _earlier(self, study_id: int, name: str, asked: BaseDistribution, session: Session) -> BaseDistribution:
         """`asked` itself where the study has had none; a study's own never change, so each is read once."""
         if (study_id, name) not in self._distributions:
-            kept = (
+            kept: Any = (
                 session.query(models.TrialParamModel)
                 .join(models.TrialModel)
                 .filter(models.TrialModel.study_id == study_id, models.TrialParamModel.param_name == name)
