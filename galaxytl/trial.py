@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import json
 import math
@@ -118,7 +119,7 @@ class TrialSpec:
         if self.scored_on == "validation" and not self.validation_fraction:
             raise SpecError("scored_on=validation wants a validation part; got validation_fraction=0")
 
-    @property
+    @functools.cached_property  # a driver asks for it tens of times a trial, and it takes longer than all else it does
     def trial_id(self) -> str:
         """16 hexadecimal digits: SHA-256 of the spec's canonical JSON."""
         canonical = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))

@@ -9,6 +9,8 @@
 Why: Optuna commits each parameter, and its TPE reads all trials anew for each group of parameters. With SQLite that
 took three quarters of the time of a suggestion. Only the driver writes to the study, so the copy cannot be out of date;
 it is made when first asked, and lives as long as its search. And a driver that dies leaves no half-suggested trial.
+Storages are told of trials by the ids that they gave them: what `Study.tell` and `Trial.report` do, without their
+reading the trial first.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
+from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sweep.search_study import StudyError
@@ -31,8 +34,8 @@ class Mirror:
     def __init__(self, study: optuna.Study, ask_again: Callable[[Trial], object]) -> None:
         """`ask_again` has a trial of the study suggest its parameters, as those that wait to be tried first must."""
         self.study, self._ask_again = study, ask_again
-        self._handles: dict[tuple[str, int], Trial] = {}
-        """Of trials under way, by "study" or "copy" and number; made when needed: each reads from the storage."""
+        self._ids: dict[int, int] = {}
+        """Of the study's trials under way, by number, as its storage calls them."""
 
     @functools.cached_property
     def _copy(self) -> optuna.Study:
@@ -51,6 +54,7 @@ class Mirror:
 
     def ask(self, sampler: BaseSampler) -> Trial:
         """A trial of the copy. Until it is kept, the study knows nothing of it."""
+        _hand_on(self._copy.sampler, sampler)
         self._copy.sampler = sampler
         return self._copy.ask()
 
@@ -68,11 +72,11 @@ class Mirror:
                 user_attrs=dict(attributes),
                 system_attrs=asked.system_attrs,  # what samplers note there
             )
-            self.study.add_trial(kept)
+            # study.add_trial(kept), which does not say what the storage calls it
+            self._ids[trial.number] = self.study._storage.create_new_trial(self.study._study_id, kept)
         if reason:
             self._copy.tell(trial, state=TrialState.FAIL)
-        else:
-            self._handles["copy", trial.number] = trial
+            self._ids.pop(trial.number, None)
 
     def _take_waiting(self, asked: FrozenTrial, attributes: Mapping[str, Any], reason: str) -> None:
         """The first that waits in the study, with the parameters of `asked`, also those that it left open; the last
@@ -82,6 +86,7 @@ class Mirror:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self.study.sampler = PartialFixedSampler(asked.params, RandomSampler())
         own = self.study.ask()
+        self._ids[asked.number] = own._trial_id
         if not reason:
             self._ask_again(own)
         for name, value in attributes.items():
@@ -90,34 +95,52 @@ class Mirror:
             self.study.tell(own, state=TrialState.FAIL)
 
     def report(self, number: int, value: float, epoch: int) -> None:
-        for name, study in self._both():
-            self._handle(name, study, number).report(value, epoch)
+        self.study._storage.set_trial_intermediate_value(self._id(number), epoch, value)
+        if self._has_copy:
+            self._copy._storage.set_trial_intermediate_value(_id_in(self._copy, number), epoch, value)
 
     def tell(self, number: int, state: TrialState, values: Sequence[float] | None = None, reason: str = "") -> None:
         """How a trial under way has ended."""
-        for name, study in self._both():
-            trial = self._handle(name, study, number)
+        trial_id = self._id(number)
+        if reason:
+            self.study._storage.set_trial_user_attr(trial_id, "reason", reason)
+        if self._has_copy:
             if reason:
-                trial.set_user_attr("reason", reason)
-            study.tell(trial, values, state)
-            self._handles.pop((name, number), None)
+                self._copy._storage.set_trial_user_attr(_id_in(self._copy, number), "reason", reason)
+            self._copy.tell(number, values, state)
+            told = self._copy.get_trials(deepcopy=False)[number]
+            # study.tell, which would read the trial first; what it makes of it, the copy knows
+            self.study._storage.set_trial_state_values(trial_id, told.state, told.values)
+        else:
+            self.study.tell(number, values, state)
+        self._ids.pop(number, None)
 
-    def _both(self) -> list[tuple[str, optuna.Study]]:
-        """The study, and the copy if there is one yet."""
-        return [("study", self.study), *([("copy", self._copy)] if "_copy" in self.__dict__ else [])]
+    @property
+    def _has_copy(self) -> bool:
+        return "_copy" in self.__dict__
 
-    def _handle(self, name: str, study: optuna.Study, number: int) -> Trial:
-        if (name, number) not in self._handles:
-            trial = handle(study, number)
-            if any(trial.params != other.get_trials(deepcopy=False)[number].params for _, other in self._both()):
-                raise StudyError(
-                    "only its driver may add trials to a study; another program has added some to "
-                    f"'{self.study.study_name}'. The same command again goes on"
-                )
-            self._handles[name, number] = trial
-        return self._handles[name, number]
+    def _id(self, number: int) -> int:
+        """Raises StudyError where the study has another trial of this number."""
+        found = _id_in(self.study, number)
+        if self._ids.setdefault(number, found) != found:
+            raise StudyError(
+                "only its driver may add trials to a study; another program has added some to "
+                f"'{self.study.study_name}'. The same command again goes on"
+            )
+        return found
 
 
-def handle(study: optuna.Study, number: int) -> Trial:
-    """Of a trial that was asked for elsewhere: Optuna has no other way to go on with one."""
-    return Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
+def _hand_on(before: BaseSampler, sampler: BaseSampler) -> None:
+    """Let a sampler know what the one before, of the same kind and study, knows of which parameters all trials have.
+
+    It would find out the same by comparing all trials' distributions: of 1,000 trials, 30 ms. Search makes a sampler
+    for each suggestion, so that it hangs on nothing but the trials before. What one knows is kept with the trial up to
+    which it holds; it lives in the samplers, and so as long as the copy."""
+    if type(before) is type(sampler):
+        known = {name: part for name, part in vars(before).items() if isinstance(part, IntersectionSearchSpace)}
+        vars(sampler).update(known)
+
+
+def _id_in(study: optuna.Study, number: int) -> int:
+    """What a study's storage calls a trial; the database's remembers it."""
+    return study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)

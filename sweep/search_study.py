@@ -40,6 +40,15 @@ JOURNAL: Final = "journal:///"
 STORAGE_ERRORS: Final = (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError)
 
 
+KNOWN_OPTUNA: Final = "5.0."
+"""How the version begins whose inner workings make a search faster (`sweep.search_storage`, `sweep.search_tpe`). With
+another, Optuna's own classes take their place: the same study, the same suggestions, later."""
+
+
+def is_known_optuna() -> bool:
+    return optuna.__version__.startswith(KNOWN_OPTUNA)
+
+
 class StudyError(UsageError):
     """A storage, study or sampler cannot be used; the message says why and what to do."""
 
@@ -80,14 +89,22 @@ def _storage(url: str) -> BaseStorage:
 def _database(url: str) -> RDBStorage:
     parsed = sqlalchemy.make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        return _rdb_storage()(url, engine_kwargs={"pool_pre_ping": True})
     if not parsed.database or parsed.database == ":memory:":
         raise ValueError("a database in memory ends with its driver")
     Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
+    storage = _rdb_storage()(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
     sqlalchemy.event.listen(storage.engine, "connect", _write_ahead)
     storage.engine.dispose()  # of connections without it
     return storage
+
+
+def _rdb_storage() -> type[RDBStorage]:
+    if not is_known_optuna():
+        return RDBStorage
+    from sweep.search_storage import WholeTrials
+
+    return WholeTrials
 
 
 def _write_ahead(connection: Any, _record: Any) -> None:
@@ -190,7 +207,7 @@ def _try_out(name: str, num_objectives: int) -> None:
 
 
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    kind = getattr(optuna.samplers, name)
+    kind = _quick_tpe() if name == "TPESampler" and is_known_optuna() else getattr(optuna.samplers, name)
     settings: dict[str, Any] = {"seed": seed} if "seed" in inspect.signature(kind).parameters else {}
     if name == "TPESampler":
         # What all trials have is sampled together, what only some have by itself. With `group` TPE would sample all
@@ -199,6 +216,12 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return kind(**settings)
+
+
+def _quick_tpe() -> type[optuna.samplers.TPESampler]:
+    from sweep.search_tpe import SortsOnceTPE
+
+    return SortsOnceTPE
 
 
 class Lease:

@@ -14,7 +14,10 @@ PACKAGES = ("galaxytl", "sweep", "analysis")
 
 ONLY_IN = {  # a package -> the files that may import it
     "ray": {"sweep/schedule.py", "sweep/schedule_worker.py", "sweep/cluster.py"},
-    "optuna": {"sweep/search.py", "sweep/search_mirror.py", "sweep/search_study.py", "analysis/study.py"},
+    "optuna": {
+        *(f"sweep/search{part}.py" for part in ("", "_mirror", "_storage", "_study", "_tpe")),
+        "analysis/study.py",
+    },
     "tensorflow": {"galaxytl/device.py"},
     "jax": {"galaxytl/device.py"},
     "yaml": {"sweep/grid_file.py"},
