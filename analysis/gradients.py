@@ -41,7 +41,7 @@ BACKBONE: Final = "VGG16"
 COLLAPSED, LEARNED = "collapsed", "learned"
 KINDS: Final[tuple[Literal["collapsed", "learned"], ...]] = ("collapsed", "learned")
 MAPS: Final = {"gradient_norms": "gradient's norm", "dead_shares": "share of dead units"}
-LINES: Final = {"logit_spread": "logit spread", "loss": "loss [nats]"}
+LINES: Final = {"logit_spread": "logit spread\n(over the images)", "loss": "loss [nats]"}
 LEAST_SHARE: Final = 1e-8
 """Of the largest gradient norm, that the colours tell from 0: that of a rounding error of 32-bit numbers, rounded."""
 NORM_COLOURS, DEAD_COLOURS = "viridis", "Greys"
@@ -83,7 +83,7 @@ def why_none(results: Sequence[TrialResult]) -> str:
     if not own:
         return f"no {BACKBONE} trial is complete"
     if not any(r.diagnostics for r in own):
-        return f"no {BACKBONE} trial recorded its gradients; a sweep does so where it is asked to"
+        return f"no {BACKBONE} trial recorded its gradients; `sweep.run --diagnostics` does"
     return f"no {BACKBONE} trial that recorded its gradients has collapsed or surely learned, from a start it can show"
 
 

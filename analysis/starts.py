@@ -1,7 +1,7 @@
 """What a trial starts from, and how far it came: the words that several figures share.
 
 start_of(spec).title          # "ImageNet, frozen*": the star where random weights stand in
-is_collapsed(result)          # names one class, whatever the image
+is_collapsed(result)          # names one class, or several at chance
 distance_from_paper(spec)     # (1, 1.0): another optimizer, and a learning rate a decade off
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from analysis.failure import ONE_CLASS_SHARE, kind_of
 from analysis.paper import BACKBONES
 from analysis.search import share
 from galaxytl.trial import SPEC_FIELDS, TrialResult, TrialSpec
@@ -21,9 +22,9 @@ RANDOM_FROZEN, FINE_TUNED = "random, frozen", "ImageNet, fine-tuned"
 STARTS: Final = (IMAGENET_FROZEN, FROM_SCRATCH, RANDOM_FROZEN, FINE_TUNED)
 PAPERS: Final = (IMAGENET_FROZEN, FROM_SCRATCH)
 """ON and OFF."""
-COLLAPSED_SHARE: Final = 0.95
-"""Of the predictions, that one class takes in a collapsed trial: a convention. The paper's VGG16 OFF has 1."""
-COLLAPSED_NOTE: Final = f"collapsed: one class takes {100 * COLLAPSED_SHARE:.0f} % of the predictions or more"
+COLLAPSED_NOTE: Final = (
+    f"collapsed: one class takes {100 * ONE_CLASS_SHARE:.0f} % of the predictions or more, or Cohen's kappa is at chance"
+)
 PAPER_RATE: Final = 1e-3
 PAPER_FIELDS: Final = (
     *("preprocessing", "augmentation", "head_units", "head_dropout"),
@@ -62,8 +63,8 @@ def start_of(spec: TrialSpec) -> Start | None:
 
 
 def is_collapsed(result: TrialResult) -> bool:
-    """Of a COMPLETE trial: one class takes COLLAPSED_SHARE of its predictions or more."""
-    return result.metrics.get("top_predicted_share", 0.0) >= COLLAPSED_SHARE
+    """Of a COMPLETE trial: it names one class, or several at chance (`analysis.failure`)."""
+    return kind_of(result).is_collapse
 
 
 def has_learned(result: TrialResult) -> bool:

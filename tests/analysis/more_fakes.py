@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from analysis.failure import ONE_CLASS_SHARE
 from galaxytl.trial import COMPLETE, TrialResult
+from tests.analysis.collapsing import one_class
 from tests.analysis.fakes import make_result, make_spec
 
 LAYERS = ("block1_conv1", "block5_conv3", "output")
@@ -31,7 +33,8 @@ def make_ended(
     `validation` accuracy after its last epoch, if one is given. `fields` are of its spec."""
     backbone = fields.pop("backbone", "VGG16")
     spec = make_spec(backbone, imagenet, **{"validation_fraction": 0.1, **fields})
-    result = make_result(spec, accuracy=accuracy, num_images={"train": 630, "validation": 70, "test": 300})
+    confusion = {} if top_share < ONE_CLASS_SHARE else {"confusion": one_class()}
+    result = make_result(spec, accuracy=accuracy, **confusion, num_images={"train": 630, "validation": 70, "test": 300})
     metrics = {**result.metrics, "top_predicted_share": top_share, "majority_share": 0.15}
     last = {"epoch": 1.0, "loss": 1.0, "accuracy": 0.5, "val_loss": 1.0}
     if validation is None:
