@@ -7,7 +7,7 @@ drawn.not_drawn    # "figure-16-confusion-mobilenet-imagenet-on: FAILED: loss be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -83,14 +83,19 @@ def _why_not(cell: Cell, incomplete_row: str) -> str:
 
 
 def write_figures(grid: PaperGrid, banner: Banner, folder: Path) -> Drawn:
-    """Draw what can be drawn as PNG and SVG into `folder`.
+    """The figures of the paper's results, into `folder`."""
+    return write_plans(plan_figures(grid, banner), folder)
+
+
+def write_plans(plans: Iterable[Plan], folder: Path) -> Drawn:
+    """Draw what can be drawn as PNG and SVG into `folder`, which must be there.
 
     A figure that cannot be drawn any more is removed from there: an older report's picture must not be taken for
     this one's.
     """
     drawn = Drawn({}, {}, {})
     with style():
-        for plan in plan_figures(grid, banner):
+        for plan in plans:
             drawn.captions[plan.stem] = plan.caption
             if plan.draw is None:
                 drawn.not_drawn[plan.stem] = plan.why_not
