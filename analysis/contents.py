@@ -25,7 +25,7 @@ from galaxytl.trial import COMPLETE, TrialResult
 if TYPE_CHECKING:  # matplotlib takes a second that --help and a refusal need not wait for
     from analysis.figures import Drawn
 
-TITLE = "Galaxy classification by transfer learning, re-run"
+TITLE = "Galaxy classification by transfer learning, run again"
 QUESTION = (
     "Xu (2023) trained VGG16, ResNet50 and MobileNet on Galaxy10 DECaLS, with ImageNet weights and without, and found"
     " VGG16 at the level of guessing. This report runs that study again and asks whether the collapse comes from its"
@@ -86,7 +86,9 @@ class Contents:
             table_note=found.table_origin or found.why_no_table,
             parts=tuple(parts),
             drawn=drawn,
-            trials=TrialTable.of(_ordered(found), found.trials.folders),
+            trials=TrialTable.of(
+                _ordered(found), found.trials.folders, {r.trial_id for r in grid.results} if grid else ()
+            ),
             num_outside=len(grid.outside) if grid else 0,
             commands=tuple(commands),
             provenance=provenance(results),

@@ -102,11 +102,6 @@ class Page:
     def singles(self) -> list[Picture]:
         return [picture for picture in _pictures(self.contents.drawn) if not is_overview(picture.stem)]
 
-    @property
-    def quantities(self) -> tuple[str, ...]:
-        """The curves in a trial's row."""
-        return ("accuracy", "loss")
-
     def sparkline(self, row: TrialRow, quantity: str) -> Markup:
         return Markup(sparkline(row.result, quantity))
 

@@ -68,13 +68,13 @@ def _trials(table: TrialTable, warning: str) -> Iterator[str]:
     yield "## Trials\n"
     if warning:
         yield f"{escape_markdown(warning)}\n"
-    ruler = ["---:" if column.is_number else "---" for column in table.columns]
-    lines = [_row(column.heading for column in table.columns), [*ruler, "---"]]
-    lines[0].append("message")
-    lines += [[*_row(entry.text for entry in row.entries), escape_markdown(row.message)] for row in table.rows]
+    shown = [number for number, column in enumerate(table.columns) if not column.curve]
+    columns = [table.columns[number] for number in shown]
+    lines = [_row([*(column.heading for column in columns), "message"])]
+    lines.append([*("---:" if column.is_number else "---" for column in columns), "---"])
+    lines += [_row([*(row.entries[number].text for number in shown), row.message]) for row in table.rows]
     yield "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-    if table.common:
-        yield "All trials: " + escape_markdown(", ".join(f"{name} {value}" for name, value in table.common)) + ".\n"
+    yield from (f"{escape_markdown(note)}\n" for note in (*table.notes, *table.in_common))
 
 
 def _row(texts: Iterable[str]) -> list[str]:

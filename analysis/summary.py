@@ -21,7 +21,7 @@ from galaxytl.trial import COMPLETE, TrialResult
 
 def opening(found: Found, banner: Banner) -> tuple[str, ...]:
     """Each line is "label: text"."""
-    lines = [_ran(found), f"data: {'; '.join(banner.lines)}"]
+    lines = [_ran(found), f"data: {'; '.join(line for line in (banner.run_on, banner.warning) if line)}"]
     if found.grid:
         lines.append(f"best row of Table 1: {best_row(found.grid)}")
     if found.search:

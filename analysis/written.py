@@ -176,7 +176,10 @@ def _write_grids(found: Found, folder: Path) -> list[Path]:
 
 
 def _commands(grids: Sequence[Path], search: SearchReport | None, request: Request) -> list[Command]:
-    found = [Command(f"The trials of {path.stem}; DATA is what the sweep had", rerun.command(path)) for path in grids]
+    found = [
+        Command(f"The trials of {path.stem}, where DATA is what the sweep was given as --data", rerun.command(path))
+        for path in grids
+    ]
     if search and search.command:
         found.append(Command("The search's best trial, on the test part", search.command))
     if request.command:

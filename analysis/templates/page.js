@@ -31,9 +31,9 @@
     if (heading.classList.contains("curve")) return;
     const button = document.createElement("button");
     button.type = "button";
-    button.append(...heading.childNodes);
-    button.addEventListener("click", () => sortBy(heading, column));
+    button.setAttribute("aria-label", `sort by ${heading.textContent}`);
     heading.append(button);
+    heading.addEventListener("click", () => sortBy(heading, column));
   });
 
   const filter = document.getElementById("filter");
