@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from analysis.gather import count_of_trials, counted
+from analysis.gather import counted
 from galaxytl.trial import TrialResult
 
 CODE: Final = ("galaxytl", "keras", "keras_backend")
@@ -19,7 +19,7 @@ NOT_VERSIONS: Final = ("device", "host")
 UNRECORDED: Final = "not recorded"
 
 
-def mixed_versions(results: Iterable[TrialResult]) -> tuple[str, ...]:
+def mixed_versions(results: Sequence[TrialResult]) -> tuple[str, ...]:
     """A sentence for each of CODE in which the trials differ; rows that do not record it count as a version."""
     found = ((name, _values(results, name)) for name in CODE)
     return tuple(
@@ -63,13 +63,3 @@ def _when(results: Iterable[TrialResult]) -> list[tuple[str, str]]:
         return []
     first, last = started[0][:16].replace("T", " "), started[-1][:16].replace("T", " ")
     return [("started", f"{first} UTC" if first == last else f"{first} to {last} UTC")]
-
-
-def worked(results: Sequence[TrialResult]) -> str:
-    """
-    >>> worked([])
-    '0 trials'
-    """
-    parts = [count_of_trials(len(results))]
-    parts += [f"{number} {status}" for status, number in Counter(r.status for r in results).most_common()]
-    return ", ".join(parts)
