@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.listings import MARK
 from analysis.paper import TABLE_1
 from analysis.run import main
 from galaxytl.results import FILE_NAME, append_result
@@ -24,6 +25,7 @@ from tests.analysis.fakes import (
     write_probabilities,
     write_search_file,
 )
+from tests.analysis.folders import other_sweep, write_folder
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,52 @@ def test_errors_name_rule_value_and_way_out(tmp_path: Path, results: Path) -> No
         assert ran.stderr.startswith("error: ")
         assert message in ran.stderr
         assert "Traceback" not in ran.stderr
+
+
+def test_simulated_and_real_galaxies_in_two_folders_are_refused(tmp_path: Path, results: Path) -> None:
+    simulated = write_folder(tmp_path / "simulated", [make_result(make_spec(dataset="simulated"))])
+
+    ran = run([str(results), str(simulated)], tmp_path / "report")
+
+    assert (ran.code, ran.stdout) == (2, "")
+    assert "a report is about one dataset" in ran.stderr
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_folder_of_several_settings_has_a_report_without_table_1(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "lr", other_sweep(6) + other_sweep(6, optimizer="sgd"))
+
+    ran = run([str(folder)], tmp_path / "report")
+
+    spoken = " ".join(ran.stdout.split())
+    assert ran.code == 0
+    assert "There is no Table 1." in spoken
+    assert "Choose with --where field=value, as in --where optimizer=" in spoken
+    assert not (tmp_path / "report" / "table1.txt").exists()
+    assert "There is no Table 1." in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_where_gives_a_folder_of_several_settings_its_table_1(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "lr", other_sweep(6) + other_sweep(6, optimizer="sgd"))
+
+    ran = run(
+        [str(folder), "--where", "optimizer=sgd", "--where", "learning_rate=1e-5", "--where", "seed=0"],
+        tmp_path / "report",
+    )
+
+    assert ran.code == 0
+    assert "sgd, learning rate 1e-05" in " ".join(ran.stdout.split())
+    assert "--where optimizer=sgd" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_the_address_of_a_storage_is_not_in_the_report(tmp_path: Path, results: Path) -> None:
+    """It may hold a password."""
+    run([str(results), "--storage", "postgresql://me:secret@db/study"], tmp_path / "report")
+
+    for name in ("index.html", "report.md"):
+        text = (tmp_path / "report" / name).read_text()
+        assert "secret" not in text
+        assert "--storage URL" in text
 
 
 # Searches
@@ -291,6 +339,11 @@ def test_a_search_without_a_choice_leaves_no_older_one(tmp_path: Path) -> None:
     folder.mkdir()
     out.mkdir()
     (out / "best.yaml").write_text("an older report's")
+    (out / "tables").mkdir()
+    older, users = (out / "tables" / name for name in ("scores.tex", "mine.tex"))
+    older.write_text(f"{MARK}\n")
+    older.with_suffix(".csv").write_text("an older report's")
+    users.write_text("a user's own")
     append_result(folder, replace(make_compared(), status=FAILED, message="no memory", metrics={}))
 
     ran = run([str(folder)], out)
@@ -298,6 +351,10 @@ def test_a_search_without_a_choice_leaves_no_older_one(tmp_path: Path) -> None:
     assert ran.code == 0
     assert "No trial is complete: there is none to choose." in ran.stdout
     assert not (out / "best.yaml").exists()
+    assert not older.exists()
+    assert not older.with_suffix(".csv").exists()
+    assert users.exists()
+    assert (out / "tables" / "a-search.tex").exists()
 
 
 def test_a_part_of_a_search_is_said_to_be_one(tmp_path: Path) -> None:
