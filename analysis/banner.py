@@ -47,7 +47,11 @@ class Banner:
         warnings = [SIMULATED] if spec.is_simulated else []
         warnings += [f"{SUBSTITUTED} in {num_substituted} of {len(results)} trials"] if num_substituted else []
         sizes, epochs = ({getattr(r.spec, name) for r in results} for name in ("image_size", "num_epochs"))
-        parts = [f"{spec.dataset}: {_images(results)}", *(_size(size) for size in sizes if len(sizes) == 1)]
+        counts = dict.fromkeys(_images([r]) for r in results if r.num_images)
+        parts = [
+            f"{spec.dataset}: {' or '.join(counts) or _images(results)}",
+            *(_size(size) for size in sizes if len(sizes) == 1),
+        ]
         parts += [*(_epochs(number) for number in epochs if len(epochs) == 1), _devices(results)]
         return cls("; ".join(part for part in parts if part), "; ".join(warnings), _footer(results))
 

@@ -1,117 +1,95 @@
-"""Write the report: Table 1 in four formats, the figures, and `report.md`, which holds them together.
+"""`report.md`: the contents of a report as Markdown, for readers of text and for a repository's pages.
 
-report = write_report(grid, Path("report"))
-report.files       # every file written, in the order of the report
+text = report_markdown(contents)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
 
-from analysis.banner import Banner
-from analysis.cells import PaperGrid, paper_cell
-from analysis.figures import Drawn, write_figures
-from analysis.paper import CONFUSION_SHEET, CURVES_SHEET
-from analysis.tables import Table1, as_csv, as_latex, as_markdown, as_text, escape_markdown
-from galaxytl.trial import TrialResult
+from analysis.contents import QUESTION, TITLE, Contents
+from analysis.figures import Drawn
+from analysis.sections import as_markdown
+from analysis.tables import as_markdown as table_markdown
+from analysis.tables import escape_markdown
+from analysis.trial_table import TrialTable
 
-FIGURES = "figures"  # folder of the pictures inside the report's folder
-
-
-@dataclass(frozen=True)
-class Report:
-    """What was written. `texts` are report.md and the tables; `drawn` says which figures could not be."""
-
-    table: Table1
-    texts: tuple[Path, ...]
-    drawn: Drawn
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return (*self.texts, *(path for pair in self.drawn.written.values() for path in pair))
+FIGURES: Final = "figures"
+"""Folder of the pictures inside the report's folder."""
 
 
-def write_report(grid: PaperGrid, folder: Path) -> Report:
-    """Write everything into `folder`, which is made if need be; files of an earlier report are written over."""
-    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-    table = Table1.of(grid)
-    drawn = write_figures(grid, table.banner, folder / FIGURES)
-    texts = {
-        "report.md": report_markdown(grid, table, drawn),
-        "table1.txt": as_text(table),
-        "table1.md": as_markdown(table),
-        "table1.csv": as_csv(table),
-        "table1.tex": as_latex(table),
-    }
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    return Report(table, tuple(folder / name for name in texts), drawn)
-
-
-def report_markdown(grid: PaperGrid, table: Table1, drawn: Drawn) -> str:
-    sections = [
-        "# The paper's grid, run again\n",
-        as_markdown(table),
-        *_figures(drawn),
-        _trials(grid, table.banner),
-        _listed("Left out, and why", grid.problems, "Nothing was left out."),
+def report_markdown(contents: Contents) -> str:
+    table = [table_markdown(contents.table)] if contents.table else []
+    note = [f"{escape_markdown(contents.table_note)}\n"] if contents.table_note else []
+    parts = [
+        f"# {TITLE}\n",
+        *_quoted(contents),
+        f"{QUESTION}\n",
+        *_listed("In short", contents.summary),
+        *([as_markdown(contents.answers)] if contents.answers else []),
+        *(["## Table 1\n", *table, *note] if table or note else []),
+        *_figures(contents.drawn),
+        *([as_markdown(contents.evidence)] if contents.evidence else []),
+        *_trials(contents.trials, contents.banner.warning),
+        *_again(contents),
+        *_listed("Left out, and why", contents.left_out or ["Nothing was left out."]),
     ]
-    return "\n".join(sections)
+    return "\n".join(parts)
+
+
+def is_overview(stem: str) -> bool:
+    """Whether a figure is not one of the paper's single ones (4-21), which the sheets show side by side."""
+    return not re.match(r"figure-\d\d-(loss|accuracy|confusion)-", stem)
+
+
+def _quoted(contents: Contents) -> Iterator[str]:
+    warning, run_on = (escape_markdown(text) for text in (contents.banner.warning, contents.banner.run_on))
+    yield f"> **{warning}**\n>\n> {run_on}\n" if warning else f"> {run_on}\n"
 
 
 def _figures(drawn: Drawn) -> Iterator[str]:
-    sheets = [stem for stem in drawn.written if stem in (CURVES_SHEET, CONFUSION_SHEET) or "metrics" in stem]
-    yield "## Figures\n"
-    yield from (_embedded(stem, drawn) for stem in sheets)
-    yield "## Figure by figure\n"
-    yield from (_embedded(stem, drawn) for stem in drawn.written if stem not in sheets)
-    if drawn.not_drawn:
-        lines = [f"{drawn.captions[stem]} {why}" for stem, why in drawn.not_drawn.items()]
-        yield _listed("Figures that could not be drawn", lines, "")
+    sheets = [stem for stem in drawn.written if is_overview(stem)]
+    singles = [stem for stem in drawn.written if stem not in sheets]
+    for heading, stems in (("Figures", sheets), ("Figure by figure", singles)):
+        if stems:
+            yield f"## {heading}\n"
+            yield from (_embedded(stem, drawn) for stem in stems)
 
 
 def _embedded(stem: str, drawn: Drawn) -> str:
     png, svg = (f"{FIGURES}/{path.name}" for path in drawn.written[stem])
-    caption = drawn.captions[stem]
+    caption = escape_markdown(drawn.captions[stem])
     return f"![{caption}]({png})\n\n{caption} ([SVG]({svg}))\n"
 
 
-def _trials(grid: PaperGrid, banner: Banner) -> str:
-    headings = ["trial", "row of Table 1", "status", "backbone", "weights", "trained", "optimizer", "learning rate"]
-    headings += ["batch", "epochs", "seed", "wall time", "device", "message"]
-    lines = ["## Trials\n", f"{escape_markdown(banner.warning)}\n"] if banner.warning else ["## Trials\n"]
-    lines += ["| " + " | ".join(headings) + " |", "|" + " --- |" * len(headings)]
-    for result in (*grid.results, *grid.outside):
-        lines.append("| " + " | ".join(escape_markdown(text) for text in _trial(result)) + " |")
-    return "\n".join(lines) + "\n"
+def _trials(table: TrialTable, warning: str) -> Iterator[str]:
+    yield "## Trials\n"
+    if warning:
+        yield f"{escape_markdown(warning)}\n"
+    shown = [number for number, column in enumerate(table.columns) if not column.curve]
+    columns = [table.columns[number] for number in shown]
+    lines = [_row([*(column.heading for column in columns), "message"])]
+    lines.append([*("---:" if column.is_number else "---" for column in columns), "---"])
+    lines += [_row([*(row.entries[number].text for number in shown), row.message]) for row in table.rows]
+    yield "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    yield from (f"{escape_markdown(note)}\n" for note in (*table.notes, *table.in_common))
 
 
-def _trial(result: TrialResult) -> list[str]:
-    spec, cell = result.spec, paper_cell(result.spec)
-    row = f"{cell.backbone} {cell.imagenet}" if cell else "none"
-    trained = "head" if spec.unfrozen_blocks == 0 else f"head and {spec.unfrozen_blocks} blocks"
-    settings = [spec.backbone, spec.weights_label, trained, spec.optimizer, f"{spec.learning_rate:g}"]
-    numbers = [str(spec.batch_size), str(spec.num_epochs), str(spec.seed), duration(result.timings.get("total"))]
-    device = result.environment.get("device", "not recorded")
-    return [result.trial_id, row, result.status, *settings, *numbers, device, " ".join(result.message.split())]
+def _row(texts: Iterable[str]) -> list[str]:
+    return [escape_markdown(text) for text in texts]
 
 
-def duration(seconds: float | None) -> str:
-    """Wall time for people.
-
-    >>> duration(7.25), duration(75.5), duration(7384), duration(None)
-    ('7.2 s', '1 min 16 s', '2 h 03 min', 'not recorded')
-    """
-    if seconds is None:
-        return "not recorded"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+def _again(contents: Contents) -> Iterator[str]:
+    yield "## Run it again\n"
+    for command in contents.commands:
+        yield f"{escape_markdown(command.what)}:\n\n```\n{command.line}\n```\n"
+    yield "| what | value |\n| --- | --- |"
+    yield from (f"| {' | '.join(_row(row))} |" for row in contents.provenance)
+    yield ""
 
 
-def _listed(heading: str, lines: tuple[str, ...] | list[str], empty: str) -> str:
-    items = "\n".join(f"- {escape_markdown(line)}" for line in lines)
-    return f"## {heading}\n\n{items or empty}\n"
+def _listed(heading: str, lines: Iterable[str]) -> Iterator[str]:
+    yield f"## {heading}\n"
+    yield "\n".join(f"- {escape_markdown(line)}" for line in lines) + "\n"

@@ -1,53 +1,40 @@
-"""The report of one or several results folders: of a grid, of a search, or of both.
+"""The report of one or several results folders: of grids, of a search, or of both.
 
     python -m analysis.run results/paper --out report/
-    python -m analysis.run results/search --out report/
+    python -m analysis.run results/paper results/vgg-collapse results/search --out report/
 
-Of a grid it prints Table 1, the paper's values beside ours; of a search the trial that was chosen, how sure the choice
-is, and what that trial scores on the test part; of both the files written.
+It prints a summary, Table 1 with the paper's values beside ours, and of a search the trial that was chosen and how sure
+the choice is; it writes them, the figures and every trial into report/index.html, one page that opens anywhere.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.cells import PaperGrid, fill_cells
+from analysis.found import Found, sort_out
 from analysis.gather import AnalysisError, choose_dataset, gather, keep_where
-from analysis.search import Search, examine, part
 
 if TYPE_CHECKING:
-    from analysis.report import Report
-    from analysis.search_report import SearchReport
-
-
-@dataclass(frozen=True)
-class Found:
-    """What the folders hold, at least one of the two."""
-
-    grid: PaperGrid | None
-    search: Search | None
+    from analysis.written import Written
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     try:
         found = read(arguments.results, arguments.dataset, arguments.where)
-        report = write(found.grid, arguments.out) if found.grid else None
-        search_report = write_search(found.search, arguments.storage, arguments.out) if found.search else None
+        written = write(found, arguments)
     except AnalysisError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    say_problems(found)
-    if report:
-        show(report)
-    if search_report:
-        show_search(search_report)
+    from analysis.terminal import show
+
+    show(written)
     return 0
 
 
@@ -69,82 +56,26 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def read(folders: Sequence[Path], dataset: str | None, conditions: Sequence[str]) -> Found:
     trials = keep_where(choose_dataset(gather(folders), dataset), conditions)
-    searched, others = part(trials)
-    if not searched.results:
-        return Found(fill_cells(others), None)
-    if conditions:
+    found = sort_out(trials, folders)
+    if found.search and conditions:
         kept = f"only trials with {' and '.join(conditions)} were compared; a search may have chosen another one"
-        searched = replace(searched, problems=(*searched.problems, kept))
-    return Found(fill_cells(others) if others.results else None, examine(searched))
+        return replace(found, search=replace(found.search, problems=(*found.search.problems, kept)))
+    return found
 
 
-def write(grid: PaperGrid, folder: Path) -> Report:
-    from analysis.report import write_report  # matplotlib takes a second that --help and a refusal need not wait for
+def write(found: Found, arguments: argparse.Namespace) -> Written:
+    # matplotlib takes a second that --help and a refusal need not wait for
+    from analysis.written import Request, write_report
 
-    with _writing_into(folder):
-        return write_report(grid, folder)
-
-
-def write_search(search: Search, storage: str | None, folder: Path) -> SearchReport:
-    from analysis import search_report
-    from analysis.study import read_study  # Optuna takes a second too
-
-    studies = [read_study(source, storage) for source in search.source_folders]
-    with _writing_into(folder):
-        return search_report.write_search(search, studies, folder)
+    return write_report(found, Request(arguments.out, as_typed(arguments), arguments.storage))
 
 
-@contextmanager
-def _writing_into(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise AnalysisError(
-            f"--out must be a folder that can be written; got '{folder}': {error.strerror or error}. Choose another one"
-        ) from error
-
-
-def say_problems(found: Found) -> None:
-    grid, search = found.grid, found.search
-    problems = [*(grid.problems if grid else ()), *(search.problems if search else ())]
-    for problem in dict.fromkeys(problems):
-        print(f"warning: {problem}", file=sys.stderr)
-    if grid and grid.outside:
-        trials = "trial is" if len(grid.outside) == 1 else "trials are"
-        print(f"{len(grid.outside)} {trials} in none of Table 1's rows; report.md lists them", file=sys.stderr)
-
-
-def show(report: Report) -> None:
-    """Table 1, then the files: a line a figure, for its two formats."""
-    from rich.console import Console
-
-    from analysis.tables import WIDTH, as_rich
-
-    # A narrower terminal breaks the lines; rich would cut the numbers off.
-    console = Console(highlight=False, width=max(WIDTH, Console().width))
-    console.print(as_rich(report.table))
-    print("\nWritten:")
-    for path in report.texts:
-        print(f"  {path}")
-    for png, svg in report.drawn.written.values():
-        print(f"  {png} and {svg.suffix}")
-    for stem, why in report.drawn.not_drawn.items():
-        print(f"not drawn: {stem}: {why}")
-
-
-def show_search(report: SearchReport) -> None:
-    from rich.console import Console
-
-    from analysis.sections import as_rich
-    from analysis.tables import banner_text
-
-    console = Console(highlight=False, width=max(80, Console().width))
-    console.print(*banner_text(report.banner), as_rich(s for s in report.sections if not s.is_detail), sep="\n")
-    print("\nWritten:")
-    for path in report.texts:
-        print(f"  {path}")
-    if report.command:
-        print(f"\nThe best trial again, on the test part; DATA is what the search had:\n  {report.command}")
+def as_typed(arguments: argparse.Namespace) -> str:
+    """The command, for the report; a storage's address may hold a password, and is left out."""
+    words = [*map(str, arguments.results), "--out", str(arguments.out)]
+    words += ["--dataset", arguments.dataset] if arguments.dataset else []
+    words += [word for condition in arguments.where for word in ("--where", condition)]
+    return " ".join(["python -m analysis.run", shlex.join(words), *(["--storage URL"] if arguments.storage else [])])
 
 
 if __name__ == "__main__":

@@ -179,15 +179,15 @@ def as_csv(table: Table1) -> str:
 def as_latex(table: Table1) -> str:
     """A `table` environment for booktabs; escapes everything that comes from a result."""
     caption = " ".join([TITLE.removeprefix("Table 1. ") + ".", *(f"{line}." for line in table.banner.lines)])
-    groups = " & ".join(rf"\multicolumn{{2}}{{c}}{{{_latex(heading)}}}" for heading in METRICS.values())
+    groups = " & ".join(rf"\multicolumn{{2}}{{c}}{{{escape_latex(heading)}}}" for heading in METRICS.values())
     rules = "".join(rf"\cmidrule(lr){{{first}-{first + 1}}}" for first in (3, 5, 7))
     body = [_latex_row(row) for row in table.rows]
-    notes = [rf"[{number}] {_latex(note)}" for number, note in enumerate(table.footnotes, start=1)]
+    notes = [rf"[{number}] {escape_latex(note)}" for number, note in enumerate(table.footnotes, start=1)]
     lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{_latex(caption)}}}",
+        rf"\caption{{{escape_latex(caption)}}}",
         r"\label{tab:transfer-scores}",
         r"\begin{tabular}{llrrrrrrr}",
         r"\toprule",
@@ -198,7 +198,7 @@ def as_latex(table: Table1) -> str:
         *body,
         r"\bottomrule",
         r"\end{tabular}",
-        *[rf"\par\footnotesize {line}" for line in (_latex(table.legend), *notes)],
+        *[rf"\par\footnotesize {line}" for line in (escape_latex(table.legend), *notes)],
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
@@ -206,19 +206,20 @@ def as_latex(table: Table1) -> str:
 
 def _latex_row(row: Row) -> str:
     marks = rf"\,{_marks(row).strip().replace(' ', '')}" if row.notes else ""
-    lead = [_latex(row.cell.paper.backbone), row.cell.paper.imagenet + marks]
-    return " & ".join([*lead, *(_latex(text) for text in (*row.values, row.cell.seeds))]) + r" \\"
+    lead = [escape_latex(row.cell.paper.backbone), row.cell.paper.imagenet + marks]
+    return " & ".join([*lead, *(escape_latex(text) for text in (*row.values, row.cell.seeds))]) + r" \\"
 
 
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
 _LATEX |= {"|": r"\textbar{}", "<": r"\textless{}", ">": r"\textgreater{}"}
+_LATEX |= {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "→": r"$\to$", "≥": r"$\ge$", "≤": r"$\le$"}
 _LATEX |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
 
 
-def _latex(text: str) -> str:
+def escape_latex(text: str) -> str:
     r"""Escape LaTeX's special characters.
 
-    >>> _latex("5% of a_b")
+    >>> escape_latex("5% of a_b")
     '5\\% of a\\_b'
     """
     return "".join(_LATEX.get(letter, letter) for letter in text)

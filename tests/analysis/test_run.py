@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.listings import MARK
 from analysis.paper import TABLE_1
 from analysis.run import main
 from galaxytl.results import FILE_NAME, append_result
@@ -23,6 +25,7 @@ from tests.analysis.fakes import (
     write_probabilities,
     write_search_file,
 )
+from tests.analysis.folders import other_sweep, write_folder
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,20 @@ def test_what_was_not_drawn_is_reported_and_no_older_picture_stays(report: Ran) 
 def test_it_prints_table_1(report: Ran) -> None:
     assert "galaxy10_decals" in report.stdout
     assert report.stdout.count("0.823") >= 2
-    assert (report.out / "table1.txt").read_text().split() == report.stdout.split("\nWritten:")[0].split()
+    assert (report.out / "table1.txt").read_text().split() == printed_table_1(report.stdout)
+
+
+def printed_table_1(stdout: str) -> list[str]:
+    rest = stdout.split("Table 1. ", maxsplit=1)[1].split("\nTable 1 is of", maxsplit=1)[0]
+    return f"Table 1. {rest}".split()
+
+
+def test_the_summary_comes_first_and_the_page_is_the_first_file(report: Ran) -> None:
+    lines = report.stdout.splitlines()
+
+    assert lines[0].startswith("ran: 7 trials of ")
+    assert "best row of Table 1: MobileNet, ImageNet ON, accuracy 0.823 (95% interval 0.812 to 0.833" in report.stdout
+    assert lines[lines.index("Written:") + 1].startswith(f"  {report.out}/index.html (")
 
 
 def test_the_half_written_line_and_the_outsider_are_told(report: Ran) -> None:
@@ -140,6 +156,52 @@ def test_errors_name_rule_value_and_way_out(tmp_path: Path, results: Path) -> No
         assert ran.stderr.startswith("error: ")
         assert message in ran.stderr
         assert "Traceback" not in ran.stderr
+
+
+def test_simulated_and_real_galaxies_in_two_folders_are_refused(tmp_path: Path, results: Path) -> None:
+    simulated = write_folder(tmp_path / "simulated", [make_result(make_spec(dataset="simulated"))])
+
+    ran = run([str(results), str(simulated)], tmp_path / "report")
+
+    assert (ran.code, ran.stdout) == (2, "")
+    assert "a report is about one dataset" in ran.stderr
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_folder_of_several_settings_has_a_report_without_table_1(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "lr", other_sweep(6) + other_sweep(6, optimizer="sgd"))
+
+    ran = run([str(folder)], tmp_path / "report")
+
+    spoken = " ".join(ran.stdout.split())
+    assert ran.code == 0
+    assert "There is no Table 1." in spoken
+    assert "Choose with --where field=value, as in --where optimizer=" in spoken
+    assert not (tmp_path / "report" / "table1.txt").exists()
+    assert "There is no Table 1." in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_where_gives_a_folder_of_several_settings_its_table_1(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "lr", other_sweep(6) + other_sweep(6, optimizer="sgd"))
+
+    ran = run(
+        [str(folder), "--where", "optimizer=sgd", "--where", "learning_rate=1e-5", "--where", "seed=0"],
+        tmp_path / "report",
+    )
+
+    assert ran.code == 0
+    assert "sgd, learning rate 1e-05" in " ".join(ran.stdout.split())
+    assert "--where optimizer=sgd" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_the_address_of_a_storage_is_not_in_the_report(tmp_path: Path, results: Path) -> None:
+    """It may hold a password."""
+    run([str(results), "--storage", "postgresql://me:secret@db/study"], tmp_path / "report")
+
+    for name in ("index.html", "report.md"):
+        text = (tmp_path / "report" / name).read_text()
+        assert "secret" not in text
+        assert "--storage URL" in text
 
 
 # Searches
@@ -200,7 +262,10 @@ def test_a_search_has_its_own_report_and_no_table_1(searched: tuple[Ran, list[Tr
     assert (ran.code, ran.stderr) == (0, "")
     assert "Table 1" not in ran.stdout
     assert "MISSING" not in ran.stdout
-    assert sorted(path.name for path in ran.out.iterdir()) == ["best.yaml", "search.csv", "search.md"]
+    assert {path.name for path in ran.out.iterdir()} == {
+        *("index.html", "report.md", "search.md", "search.csv", "best.yaml"),
+        *("tables", "again"),
+    }
     assert f"python -m sweep.run --grid {ran.out}/best.yaml --data DATA" in ran.stdout
 
 
@@ -227,11 +292,14 @@ def test_simulated_galaxies_and_stand_ins_are_named_wherever_a_search_is(
 ) -> None:
     ran, _ = searched
     stand_ins = "random weights (ImageNet weights not found) in 23 of 23 trials"
-    texts = {path.name: path.read_text() for path in ran.out.iterdir()}
+    texts = {path.name: path.read_text() for path in ran.out.rglob("*.*")}
 
+    assert len(texts) > 12
     for text in (*texts.values(), ran.stdout):
-        assert "SIMULATED galaxies: not comparable with the paper's values" in text
-        assert stand_ins in " ".join(text.replace("\\", "").split())
+        plain = " ".join(html.unescape(text).replace("\\", "").split())
+        assert "SIMULATED galaxies: not comparable with the paper's values" in plain
+        # the report, its tables and the grid file are of the trial on the test part too
+        assert stand_ins in plain or stand_ins.replace("23", "24") in plain
     rows = list(csv.DictReader(io.StringIO(texts["search.csv"])))
     assert len(rows) == 23
     assert all(row["weights"] == "random (ImageNet weights not found)" and stand_ins in row["warning"] for row in rows)
@@ -248,7 +316,8 @@ def test_a_grid_and_a_search_are_reported_side_by_side(tmp_path: Path, results: 
     assert "Table 1" in ran.stdout
     assert f"The best by validation accuracy: trial {best.trial_id}" in ran.stdout
     assert "in none of Table 1's rows" not in ran.stderr
-    assert best.spec.replace(scored_on="test").trial_id not in (tmp_path / "report" / "report.md").read_text()
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "report" / "table1.csv").read_text())))
+    assert [row["n_trials"] for row in rows] == ["0", "0", "1", "0", "0", "0"]
     assert {"table1.csv", "report.md", "search.md", "best.yaml"} < {p.name for p in (tmp_path / "report").iterdir()}
 
 
@@ -270,6 +339,11 @@ def test_a_search_without_a_choice_leaves_no_older_one(tmp_path: Path) -> None:
     folder.mkdir()
     out.mkdir()
     (out / "best.yaml").write_text("an older report's")
+    (out / "tables").mkdir()
+    older, users = (out / "tables" / name for name in ("scores.tex", "mine.tex"))
+    older.write_text(f"{MARK}\n")
+    older.with_suffix(".csv").write_text("an older report's")
+    users.write_text("a user's own")
     append_result(folder, replace(make_compared(), status=FAILED, message="no memory", metrics={}))
 
     ran = run([str(folder)], out)
@@ -277,6 +351,10 @@ def test_a_search_without_a_choice_leaves_no_older_one(tmp_path: Path) -> None:
     assert ran.code == 0
     assert "No trial is complete: there is none to choose." in ran.stdout
     assert not (out / "best.yaml").exists()
+    assert not older.exists()
+    assert not older.with_suffix(".csv").exists()
+    assert users.exists()
+    assert (out / "tables" / "a-search.tex").exists()
 
 
 def test_a_part_of_a_search_is_said_to_be_one(tmp_path: Path) -> None:

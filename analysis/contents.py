@@ -1,0 +1,144 @@
+"""What a report says, gathered in one place: the terminal, report.md and index.html are written from it.
+
+    contents = Contents.of(found, [Part(summary=("VGG16, ON: EXPLAINED",), answers=(section,))], drawn, commands)
+
+A further question is one more Part: its lines for the summary, its answers, and its evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from analysis.banner import Banner
+from analysis.found import Found
+from analysis.gather import count_of_trials
+from analysis.provenance import mixed_versions, provenance
+from analysis.search import count_by_status
+from analysis.sections import Section
+from analysis.summary import opening
+from analysis.tables import Table1
+from analysis.trial_table import TrialTable
+from galaxytl.trial import COMPLETE, TrialResult
+
+if TYPE_CHECKING:  # matplotlib takes a second that --help and a refusal need not wait for
+    from analysis.figures import Drawn
+
+TITLE = "Galaxy classification by transfer learning, run again"
+QUESTION = (
+    "Xu (2023) trained VGG16, ResNet50 and MobileNet on Galaxy10 DECaLS, with ImageNet weights and without, and found"
+    " VGG16 at the level of guessing. This report runs that study again and asks whether the collapse comes from its"
+    " optimizer settings."
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one question adds to a report."""
+
+    summary: tuple[str, ...] = ()
+    """Lines of "label: text", for the top of the page and the terminal."""
+    answers: tuple[Section, ...] = ()
+    """Verdicts with their intervals."""
+    evidence: tuple[Section, ...] = ()
+    is_printed: bool = False
+    """Whether the terminal shows its sections too, but for details."""
+
+
+@dataclass(frozen=True)
+class Command:
+    what: str
+    line: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """`table` is None where the folders hold no Table 1, and `table_note` then says why."""
+
+    banner: Banner
+    summary: tuple[str, ...]
+    table: Table1 | None
+    table_note: str
+    parts: tuple[Part, ...]
+    drawn: Drawn
+    trials: TrialTable
+    num_outside: int
+    """Trials beside Table 1, of grids."""
+    commands: tuple[Command, ...]
+    """That run the trials and the report again."""
+    provenance: tuple[tuple[str, str], ...]
+    problems: tuple[str, ...]
+    """What must be known of the trials, and what was not read or not used: a sentence each."""
+    without_score: tuple[str, ...]
+    """Why trials FAILED or were PRUNED."""
+
+    @classmethod
+    def of(cls, found: Found, parts: Sequence[Part], drawn: Drawn, commands: Sequence[Command]) -> Contents:
+        results = found.trials.results
+        banner = Banner.of_search(results)
+        grid = found.grid
+        summary = (*opening(found, banner), *(line for part in parts for line in part.summary))
+        return cls(
+            banner=banner,
+            summary=summary,
+            table=Table1.of(grid) if grid else None,
+            table_note=found.table_origin or found.why_no_table,
+            parts=tuple(parts),
+            drawn=drawn,
+            trials=TrialTable.of(
+                _ordered(found), found.trials.folders, {r.trial_id for r in grid.results} if grid else ()
+            ),
+            num_outside=len(grid.outside) if grid else 0,
+            commands=tuple(commands),
+            provenance=provenance(results),
+            problems=_problems(found),
+            without_score=_without_score(results),
+        )
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Everything that the report lacks, a sentence each."""
+        figures = [f"{self.drawn.captions[stem]} Not drawn: {why}" for stem, why in self.drawn.not_drawn.items()]
+        return (*self.problems, *self.without_score, *figures)
+
+    @property
+    def answers(self) -> tuple[Section, ...]:
+        return tuple(section for part in self.parts for section in part.answers)
+
+    @property
+    def evidence(self) -> tuple[Section, ...]:
+        return tuple(section for part in self.parts for section in part.evidence)
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        return (*self.answers, *self.evidence)
+
+    @property
+    def printed(self) -> tuple[Section, ...]:
+        shown = [part for part in self.parts if part.is_printed]
+        return tuple(s for part in shown for s in (*part.answers, *part.evidence) if not s.is_detail)
+
+
+def _ordered(found: Found) -> list[TrialResult]:
+    """Table 1's first, then a search's by rank, then the others as they were read."""
+    leading = [*(found.grid.results if found.grid else ()), *(found.search.ranking if found.search else ())]
+    ids = {result.trial_id for result in leading}
+    return [*leading, *(r for r in found.trials.results if r.trial_id not in ids)]
+
+
+def _problems(found: Found) -> tuple[str, ...]:
+    """Of reading, of Table 1, of the search and of versions; each once."""
+    own = [*(found.grid.problems if found.grid else ()), *(found.search.problems if found.search else ())]
+    own += [*found.trials.problems, *mixed_versions(found.trials.results)]
+    return tuple(dict.fromkeys(own))
+
+
+def _without_score(results: Sequence[TrialResult]) -> tuple[str, ...]:
+    lines = []
+    for ended in count_by_status(results):
+        if ended.status != COMPLETE:
+            silent = ended.number - sum(number for _, number in ended.reasons)
+            reasons = [*ended.reasons, *([("no reason given", silent)] if silent else [])]
+            lines += [f"{count_of_trials(number)} {ended.status}: {reason}" for reason, number in reasons]
+    return tuple(lines)

@@ -1,0 +1,85 @@
+"""The first lines of a report: what ran, on which data, and which row did best. The questions' own lines follow them.
+
+for line in opening(found, table): print(line)      # "ran: 94 trials of results/paper: 90 COMPLETE, 4 FAILED"
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+
+from analysis.banner import Banner
+from analysis.cells import Cell, PaperGrid
+from analysis.found import Found
+from analysis.gather import count_of_trials
+from analysis.intervals import CONFIDENCE
+from analysis.search import Search, share
+from galaxytl.trial import COMPLETE, TrialResult
+
+
+def opening(found: Found, banner: Banner) -> tuple[str, ...]:
+    """Each line is "label: text"."""
+    lines = [_ran(found), f"data: {'; '.join(line for line in (banner.run_on, banner.warning) if line)}"]
+    if found.grid:
+        lines.append(f"best row of Table 1: {best_row(found.grid)}")
+    if found.search:
+        lines.append(f"best of the search: {_best_trial(found.search)}")
+    return tuple(lines)
+
+
+def _ran(found: Found) -> str:
+    results = found.trials.results
+    ended = ", ".join(f"{number} {status}" for status, number in Counter(r.status for r in results).most_common())
+    folders = dict.fromkeys(str(found.trials.folders.get(r.trial_id, "")) for r in results)
+    origin = f" of {', '.join(filter(None, folders))}" if any(folders) else ""
+    return f"ran: {count_of_trials(len(results))}{origin}: {ended}"
+
+
+def best_row(grid: PaperGrid) -> str:
+    """The row of the highest mean accuracy, with its interval and the paper's value."""
+    scores = {cell.title: score.mean for cell in grid.cells if (score := cell.score("accuracy"))}
+    cells = [cell for cell in grid.cells if math.isfinite(scores.get(cell.title, math.nan))]
+    if not cells:
+        return "none is complete"
+    cell = max(cells, key=lambda cell: scores[cell.title])
+    value = scores[cell.title]
+    return f"{cell.title}, accuracy {value:.3f} ({accuracy_interval(cell)}; the paper: {cell.paper.accuracy})"
+
+
+def accuracy_interval(cell: Cell) -> str:
+    """Of the mean accuracy: over seeds (Student's t) where there are several, else over images (Wilson)."""
+    if len(cell.complete) > 1:
+        values = [r.metrics["accuracy"] for r in cell.complete]
+        low, high = _t_interval(values)
+        return f"{CONFIDENCE:.0%} interval {low:.3f} to {high:.3f} over {len(values)} seeds"
+    return _over_images(cell.complete[0])
+
+
+def _over_images(result: TrialResult) -> str:
+    found = share(result)
+    if not found:
+        return "number of images not recorded"
+    return f"{CONFIDENCE:.0%} interval {found.interval} over {found.total:,} {result.spec.scored_on} images"
+
+
+def _t_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Of the mean of two values or more that are taken to be normal; cut off at 0 and 1."""
+    from scipy.stats import t  # half a second that `--help` need not wait for
+
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    half = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
+    mean = statistics.fmean(values)
+    return max(0.0, mean - half), min(1.0, mean + half)
+
+
+def _best_trial(search: Search) -> str:
+    best, row = search.best, search.test_row
+    if not best:
+        return "no trial is complete"
+    validation = f"validation accuracy {best.metrics['accuracy']:.3f} ({_over_images(best)})"
+    if not row or row.status != COMPLETE:
+        return f"trial {best.trial_id}, {best.spec.backbone}, {validation}; not scored on the test part"
+    test = f"test accuracy {row.metrics['accuracy']:.3f} ({_over_images(row)})"
+    return f"trial {best.trial_id}, {best.spec.backbone}, {validation}, {test}"

@@ -1,0 +1,68 @@
+"""What the command prints: the summary, Table 1 or why there is none, a search's sections, then the files.
+
+show(written)
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.text import Text
+
+from analysis.contents import Contents
+from analysis.gather import count_of_trials
+from analysis.sections import as_rich
+from analysis.tables import WIDTH
+from analysis.tables import as_rich as table_rich
+from analysis.written import Written
+
+
+def show(written: Written) -> None:
+    contents = written.contents
+    say_problems(contents)
+    # A narrower terminal breaks the lines; rich would cut the numbers off.
+    console = Console(highlight=False, width=max(WIDTH if contents.table else 80, Console().width))
+    _show_summary(contents, console)
+    if contents.table:
+        console.print()
+        console.print(table_rich(contents.table))
+    if contents.table_note:
+        console.print(Text(f"\n{contents.table_note}"))
+    if contents.printed:
+        console.print(as_rich(contents.printed))
+    print("\nWritten:")
+    for line in _files(written):
+        print(f"  {line}")
+    for stem, why in contents.drawn.not_drawn.items():
+        print(f"not drawn: {stem}: {why}")
+    if written.search and written.search.command:
+        print(f"\nThe best trial again, on the test part; DATA is what the search had:\n  {written.search.command}")
+
+
+def say_problems(contents: Contents) -> None:
+    for problem in contents.problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    if contents.num_outside:
+        verb = "is" if contents.num_outside == 1 else "are"
+        trials = count_of_trials(contents.num_outside)
+        print(f"{trials} {verb} in none of Table 1's rows; report.md lists them", file=sys.stderr)
+
+
+def _show_summary(contents: Contents, console: Console) -> None:
+    """A line each, the label set off; the warning stands out."""
+    for line in contents.summary:
+        label, colon, rest = line.partition(": ")
+        console.print(Text.assemble((label + colon, "bold"), rest) if colon else Text(line))
+
+
+def _files(written: Written) -> Iterator[str]:
+    """The page first; tables, grids and figures by folder."""
+    yield f"{written.page} ({written.page.stat().st_size / 1e6:.1f} MB; open it in a browser)"
+    yield from (str(path) for path in written.texts)
+    for paths, what in ((written.listings, "tables"), (written.grids, "grids"), (written.figures, "figures")):
+        if paths:
+            endings = ", ".join(dict.fromkeys(path.suffix for path in paths))
+            number = len({path.stem for path in paths})
+            yield f"{paths[0].parent}/: {number} {what if number > 1 else what[:-1]} as {endings}"

@@ -1,0 +1,187 @@
+"""Write a report: figures first, as everything embeds them, then its contents as files.
+
+written = write_report(found, request)
+written.contents, written.files        # files: the page first
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from analysis import listings, rerun, tables
+from analysis.banner import Banner
+from analysis.contents import Command, Contents, Part
+from analysis.figures import Drawn, Plan, plan_figures, write_plans
+from analysis.found import Found
+from analysis.gather import AnalysisError
+from analysis.page import page_html
+from analysis.report import FIGURES, report_markdown
+from analysis.search_report import SearchReport, write_search
+from galaxytl.trial import TrialResult
+
+if TYPE_CHECKING:  # study.py imports Optuna: a second that only a report of a search needs
+    from analysis.study import Study
+
+PAGE: Final = "index.html"
+TABLES: Final = "tables"
+AGAIN: Final = "again"
+"""Folder of the grid files that run the trials again."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for: `command` as it was typed, `storage` is where a search's study is now."""
+
+    out: Path
+    command: str = ""
+    storage: str | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """`texts` are the files beside the page, by group as the terminal lists them."""
+
+    contents: Contents
+    page: Path
+    texts: tuple[Path, ...]
+    listings: tuple[Path, ...]
+    grids: tuple[Path, ...]
+    search: SearchReport | None
+
+    @property
+    def figures(self) -> tuple[Path, ...]:
+        return tuple(path for pair in self.contents.drawn.written.values() for path in pair)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.page, *self.texts, *self.listings, *self.grids, *self.figures)
+
+
+def write_report(found: Found, request: Request) -> Written:
+    """Write everything into the request's folder, which is made if need be; files of an earlier report are replaced.
+
+    Raises AnalysisError where the folder cannot be written.
+    """
+    studies = _studies(found, request.storage)
+    with _writing_into(request.out):
+        request.out.mkdir(parents=True, exist_ok=True)
+        search = write_search(found.search, studies, request.out) if found.search else None
+        grids = _write_grids(found, request.out / AGAIN)
+        drawn = _draw(plans_of(found, studies), request.out / FIGURES)
+        contents = Contents.of(found, parts_of(found, search), drawn, _commands(grids, search, request))
+        return _write(contents, grids, search, request.out)
+
+
+def _studies(found: Found, storage: str | None) -> list[Study]:
+    if not found.search:
+        return []
+    from analysis.study import read_study
+
+    return [read_study(folder, storage) for folder in found.search.source_folders]
+
+
+def parts_of(found: Found, search: SearchReport | None) -> list[Part]:
+    """What each question adds, in the order of the report. A further question is one more Part here."""
+    parts = []
+    if search:
+        parts.append(Part(evidence=search.sections, is_printed=True))
+    return parts
+
+
+def plans_of(found: Found, studies: Sequence[Study]) -> list[Plan]:
+    """The figures of the report, in its order. Further ones are one more line here."""
+    plans: list[Plan] = []
+    if found.grid:
+        plans += plan_figures(found.grid, Banner.of(found.grid))
+    return plans
+
+
+@contextmanager
+def _writing_into(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise AnalysisError(
+            f"--out must be a folder that can be written; got '{folder}': {error.strerror or error}. Choose another one"
+        ) from error
+
+
+def _draw(plans: Sequence[Plan], folder: Path) -> Drawn:
+    if plans:
+        folder.mkdir(exist_ok=True)
+    return write_plans(plans, folder)
+
+
+def _write(contents: Contents, grids: Sequence[Path], search: SearchReport | None, out: Path) -> Written:
+    texts = {"report.md": report_markdown(contents), **_table_1(contents)}
+    for name, text in texts.items():
+        (out / name).write_text(text, encoding="utf-8")
+    own = _write_listings(contents, out / TABLES)
+    page = out / PAGE
+    page.write_text(page_html(contents), encoding="utf-8")
+    paths = (*(out / name for name in texts), *(search.texts if search else ()))
+    return Written(contents, page, paths, own, tuple(grids), search)
+
+
+def _table_1(contents: Contents) -> dict[str, str]:
+    table = contents.table
+    if table is None:
+        return {}
+    return {
+        "table1.txt": tables.as_text(table),
+        "table1.md": tables.as_markdown(table),
+        "table1.csv": tables.as_csv(table),
+        "table1.tex": tables.as_latex(table),
+    }
+
+
+def _write_listings(contents: Contents, folder: Path) -> tuple[Path, ...]:
+    """Three files a section that has a table; those of an earlier report that this one lacks are removed."""
+    sections = [section for section in contents.sections if section.listing]
+    _remove_earlier(folder)
+    if sections:
+        folder.mkdir(exist_ok=True)
+    paths = []
+    for stem, section in zip(listings.stems(sections), sections, strict=True):
+        for ending, text in listings.formats(section, contents.banner).items():
+            paths.append(folder / f"{stem}{ending}")
+            paths[-1].write_text(text, encoding="utf-8")
+    return tuple(paths)
+
+
+def _remove_earlier(folder: Path) -> None:
+    """Only what this program wrote: the LaTeX file of each table says so in its first line."""
+    for path in folder.glob("*.tex"):
+        if path.read_text(encoding="utf-8", errors="replace").startswith(listings.MARK):
+            for ending in (".csv", ".md", ".tex"):
+                path.with_suffix(ending).unlink(missing_ok=True)
+
+
+def _write_grids(found: Found, folder: Path) -> list[Path]:
+    own: dict[Path, list[TrialResult]] = {}
+    for result in found.trials.results:
+        if source := found.trials.folders.get(result.trial_id):
+            own.setdefault(source, []).append(result)
+    if own:
+        folder.mkdir(exist_ok=True)
+    paths = []
+    for source, name in rerun.grid_names(own).items():
+        paths.append(folder / f"{name}.yaml")
+        paths[-1].write_text(rerun.grid_yaml(name, own[source], Banner.of_search(own[source])), encoding="utf-8")
+    return paths
+
+
+def _commands(grids: Sequence[Path], search: SearchReport | None, request: Request) -> list[Command]:
+    found = [
+        Command(f"The trials of {path.stem}, where DATA is what the sweep was given as --data", rerun.command(path))
+        for path in grids
+    ]
+    if search and search.command:
+        found.append(Command("The search's best trial, on the test part", search.command))
+    if request.command:
+        found.append(Command("This report", request.command))
+    return found

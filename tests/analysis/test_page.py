@@ -1,0 +1,156 @@
+"""The page as a file: whole, escaped, and with nothing to fetch. `test_page_browser.py` opens it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from analysis.contents import Command, Contents, Part
+from analysis.figures import Drawn
+from analysis.found import sort_out
+from analysis.gather import gather
+from analysis.page import data_uri, page_html
+from analysis.sections import Listing, Section
+from galaxytl.trial import FAILED
+from tests.analysis.fakes import make_result, make_spec
+from tests.analysis.folders import other_sweep, paper_grid, write_folder
+
+HOSTILE = (
+    "</td></table></script><script>document.title='owned'</script><img src=x onerror=\"alert(1)\"> & 'q' {{ 7*7 }}"
+)
+UNICODE = "\N{GREEK SMALL LETTER LAMDA} \N{RIGHT-TO-LEFT OVERRIDE} \N{MILKY WAY}"
+
+
+class Reader(HTMLParser):
+    """Collects elements, ids, text, and what is opened and not closed."""
+
+    VOID = ("meta", "img", "input", "br", "path")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def read(text: str) -> Reader:
+    reader = Reader()
+    reader.feed(text)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+def hostile_contents(tmp_path: Path) -> Contents:
+    """Markup wherever a row, a section or a folder has text."""
+    failed = make_result(make_spec("VGG16"), status=FAILED, message=f"{HOSTILE} {UNICODE}", metrics={}, confusion=())
+    odd = make_result(make_spec(backbone=HOSTILE, learning_rate=0.1), environment={"device": HOSTILE, HOSTILE: "1"})
+    folder = write_folder(tmp_path / "<b>paper", [*paper_grid()[1:], failed, odd])
+    section = Section(HOSTILE, Listing((HOSTILE,), ((HOSTILE,),)), (HOSTILE,))
+    drawn = Drawn({}, {"one": HOSTILE}, {"one": HOSTILE})
+    part = Part((f"label: {HOSTILE}",), (section,), (section,))
+    return Contents.of(sort_out(gather([folder]), [folder]), [part], drawn, [Command(HOSTILE, HOSTILE)])
+
+
+def test_markup_in_texts_is_text(tmp_path: Path) -> None:
+    reader = read(page_html(hostile_contents(tmp_path)))
+
+    assert len(reader.all("script")) == 1
+    assert reader.all("img") == []
+    assert not any(name.startswith("on") for _, attributes in reader.elements for name in attributes)
+    assert reader.text.count("document.title='owned'") >= 8
+    assert "{{ 7*7 }}" in reader.text
+    assert UNICODE in reader.text
+    assert "<b>paper" in reader.text
+
+
+def test_the_page_fetches_nothing(tmp_path: Path) -> None:
+    text = page_html(hostile_contents(tmp_path))
+    reader = read(text)
+
+    assert not reader.all("link")
+    links = [attributes["href"] or "" for attributes in reader.all("a")]
+    assert links
+    assert all(link.startswith("#") for link in links)
+    assert not re.search(r"url\(|@import", text)
+    (policy,) = (a["content"] or "" for a in reader.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert re.search(r"script-src 'sha256-[\w+/]{43}='", policy)
+
+
+def test_links_lead_somewhere_and_ids_are_unique(tmp_path: Path) -> None:
+    contents = hostile_contents(tmp_path)
+    many = Part(answers=tuple(Section(f"Question {i}") for i in range(5)))
+
+    reader = read(page_html(dataclasses.replace(contents, parts=(*contents.parts, many))))
+
+    ids = [attributes["id"] for _, attributes in reader.elements if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    assert {str(attributes["href"])[1:] for attributes in reader.all("a")} <= set(ids)
+    assert "Question 4" in reader.text
+
+
+def test_every_trial_is_a_row_with_its_curves(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "other", other_sweep(20))
+    contents = Contents.of(sort_out(gather([folder]), [folder]), [], Drawn({}, {}, {}), [])
+
+    text = page_html(contents)
+
+    assert text.count('<svg class="spark"') == 40
+    assert all(row.result.trial_id in text for row in contents.trials.rows)
+    assert "There is no Table 1." in text
+    assert text.count("diverged: NaN") >= 2
+    assert '<td class="bad">FAILED</td>' in text
+
+
+def test_the_smaller_of_the_two_pictures_is_inlined(tmp_path: Path) -> None:
+    png, svg = tmp_path / "a.png", tmp_path / "a.svg"
+    contents = hostile_contents(tmp_path)
+    drawn = Drawn({"a": (png, svg)}, {"a": "A."}, {})
+
+    for small, large in ((png, svg), (svg, png)):
+        small.write_bytes(b"12")
+        large.write_bytes(b"123456")
+        (image,) = read(page_html(dataclasses.replace(contents, drawn=drawn))).all("img")
+        assert image == {"src": data_uri(small), "alt": "A."}
+    assert data_uri(svg) == "data:image/svg+xml;base64,MTI="
+
+
+def test_a_warning_stands_at_the_top_and_real_data_have_none(tmp_path: Path) -> None:
+    pages = {}
+    for name in ("simulated", "galaxy10_decals"):
+        folder = write_folder(tmp_path / name, paper_grid(dataset=name))
+        pages[name] = page_html(Contents.of(sort_out(gather([folder]), [folder]), [], Drawn({}, {}, {}), []))
+
+    assert pages["simulated"].index("SIMULATED galaxies") < pages["simulated"].index("<nav")
+    assert "SIMULATED" not in pages["galaxy10_decals"]
+
+
+@pytest.mark.parametrize("text", ["1.0 (sic)", "ON", "EXPLAINED by nothing"])
+def test_only_whole_words_are_set_off(tmp_path: Path, text: str) -> None:
+    section = Section("A", Listing(("Verdict",), ((text,), ("EXPLAINED",))))
+    contents = dataclasses.replace(hostile_contents(tmp_path), parts=(Part(answers=(section,)),))
+
+    page = page_html(contents)
+
+    assert f"<td>{text}</td>" in page
+    assert '<td class="good">EXPLAINED</td>' in page
