@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import Final
 
 from rich.console import Console
 from rich.text import Text
@@ -17,6 +18,10 @@ from analysis.sections import as_rich
 from analysis.tables import WIDTH
 from analysis.tables import as_rich as table_rich
 from analysis.written import Written
+
+
+MOST_NAMED: Final = 3
+"""Figures that could not be drawn: more of them are counted."""
 
 
 def show(written: Written) -> None:
@@ -35,8 +40,11 @@ def show(written: Written) -> None:
     print("\nWritten:")
     for line in _files(written):
         print(f"  {line}")
-    for stem, why in contents.drawn.not_drawn.items():
+    not_drawn = list(contents.drawn.not_drawn.items())
+    for stem, why in not_drawn if len(not_drawn) <= MOST_NAMED else ():
         print(f"not drawn: {stem}: {why}")
+    if len(not_drawn) > MOST_NAMED:
+        print(f"{len(not_drawn)} figures could not be drawn; the page says which, and why")
     if written.search and written.search.command:
         print(f"\nThe best trial again, on the test part; DATA is what the search had:\n  {written.search.command}")
 

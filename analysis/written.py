@@ -12,14 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from analysis import listings, rerun, tables
+from analysis import collapse, listings, rerun, tables
 from analysis.banner import Banner
+from analysis.collapse_sections import collapse_sections, summary
 from analysis.contents import Command, Contents, Part
 from analysis.figures import Drawn, Plan, plan_figures, write_plans
 from analysis.found import Found
 from analysis.gather import AnalysisError
+from analysis.more_figures import plan_more
 from analysis.page import page_html
 from analysis.report import FIGURES, report_markdown
+from analysis.rivals import examine_rivals
+from analysis.search import part
 from analysis.search_report import SearchReport, write_search
 from galaxytl.trial import TrialResult
 
@@ -87,9 +91,18 @@ def _studies(found: Found, storage: str | None) -> list[Study]:
 def parts_of(found: Found, search: SearchReport | None) -> list[Part]:
     """What each question adds, in the order of the report. A further question is one more Part here."""
     parts = []
+    if of_grids := part(found.trials)[1].results:
+        parts.append(collapse_part(of_grids))
     if search:
         parts.append(Part(evidence=search.sections, is_printed=True))
     return parts
+
+
+def collapse_part(results: Sequence[TrialResult]) -> Part:
+    """Whether VGG16's collapse comes from its optimizer settings, of the trials of grids."""
+    study = collapse.examine(results)
+    first, *others = collapse_sections(study, examine_rivals(results), results)
+    return Part(summary(study), (first,), tuple(others))
 
 
 def plans_of(found: Found, studies: Sequence[Study]) -> list[Plan]:
@@ -97,6 +110,8 @@ def plans_of(found: Found, studies: Sequence[Study]) -> list[Plan]:
     plans: list[Plan] = []
     if found.grid:
         plans += plan_figures(found.grid, Banner.of(found.grid))
+    trials = found.trials
+    plans += plan_more(trials.results, trials.folders, studies, Banner.of_search(trials.results))
     return plans
 
 

@@ -117,7 +117,7 @@ def test_a_script_that_is_not_the_pages_own_does_not_run(opened: Opened) -> None
 def test_all_images_load(opened: Opened) -> None:
     widths = opened.page.evaluate("[...document.images].map((image) => image.complete && image.naturalWidth)")
 
-    assert len(widths) == 21
+    assert len(widths) == 23  # the paper's 19 and two sheets; by learning rate, collapses
     assert all(width > 0 for width in widths)
     assert all(opened.page.evaluate("[...document.images].map((image) => image.alt)"))
 
