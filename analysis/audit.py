@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 
 from analysis.claims_arithmetic import arithmetic_claims
-from analysis.sections import Listing, Section, as_markdown, as_rich
-from analysis.verdicts import Judged, count_verdicts
+from analysis.claims_sections import ARITHMETIC, claims_section
+from analysis.sections import Section, as_markdown, as_rich
 
 WIDTH = (80, 100)
 """Columns of the printed table: at least, and at most."""
@@ -22,7 +22,7 @@ WIDTH = (80, 100)
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
-    section = claims_section("The paper's own numbers", arithmetic_claims())
+    section = claims_section(ARITHMETIC, arithmetic_claims())
     if arguments.markdown:
         print(as_markdown([section]))
     else:
@@ -34,12 +34,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m analysis.audit", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--markdown", action="store_true", help="print Markdown instead of a terminal's table")
     return parser.parse_args(argv)
-
-
-def claims_section(heading: str, judged: Sequence[Judged]) -> Section:
-    rows = tuple((one.claim, one.where, one.verdict, one.evidence) for one in judged)
-    listing = Listing(("Claim", "In the paper", "Verdict", "Evidence"), rows, {2})
-    return Section(heading, listing, (f"Claims: {count_verdicts(judged)}.",))
 
 
 def show(section: Section) -> None:
