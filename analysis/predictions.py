@@ -1,4 +1,4 @@
-"""Which images a trial has right, from the class probabilities that lie beside its row.
+"""What a trial says of each image, from the class probabilities that lie beside its row.
 
 first, second = read_predictions(folder, best), read_predictions(folder, runner_up)
 pairs = paired(first, second)
@@ -29,8 +29,16 @@ class Predictions:
     """(N,) of the dataset."""
     labels: NDArray[np.int64]
     """(N,) true classes."""
-    right: NDArray[np.bool_]
-    """(N,) whether the most probable class is the true one."""
+    predicted: NDArray[np.int64]
+    """(N,) most probable classes."""
+    losses: NDArray[np.float64]
+    """(N,) cross-entropies in nats: of the true class's probability, as `galaxytl.metrics` has them."""
+    num_classes: int
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """(N,) whether the most probable class is the true one."""
+        return self.predicted == self.labels
 
 
 def read_predictions(folder: Path, result: TrialResult) -> Predictions:
@@ -58,18 +66,26 @@ def _read(path: Path, trial_id: str) -> Predictions:
         probabilities = np.stack([table.column(name).to_numpy() for name in classes], axis=1)
         if not len(rows):
             raise ValueError("they are of no image")
+        if labels.min() < 0 or labels.max() >= len(classes):
+            raise ValueError(f"labels must be 0 to {len(classes) - 1}; got {labels.min()} to {labels.max()}")
     except (OSError, KeyError, ValueError) as error:
         raise PredictionsError(f"the probabilities of trial {trial_id} cannot be read: {_first_line(error)}") from error
     order = np.argsort(rows)
-    return Predictions(rows[order], labels[order], (probabilities.argmax(axis=1) == labels)[order])
+    true = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0].astype(np.float64)
+    losses = -np.log(np.maximum(true, np.finfo(np.float64).tiny))
+    return Predictions(rows[order], labels[order], probabilities.argmax(axis=1)[order], losses[order], len(classes))
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or ["no message"])[0]
 
 
+def same_images(first: Predictions, second: Predictions) -> bool:
+    return np.array_equal(first.rows, second.rows) and np.array_equal(first.labels, second.labels)
+
+
 def paired(first: Predictions, second: Predictions) -> Pairs:
     """Raises PredictionsError where the two are of different images."""
-    if not np.array_equal(first.rows, second.rows) or not np.array_equal(first.labels, second.labels):
+    if not same_images(first, second):
         raise PredictionsError("the probabilities of the two trials are of different images")
     return Pairs.of(first.right, second.right)

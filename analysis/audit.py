@@ -1,0 +1,48 @@
+"""The paper's arithmetic, checked: which of its statements its own numbers bear out. No trial is needed.
+
+    python -m analysis.audit
+    python -m analysis.audit --markdown > audit.md
+
+Statements that need trials are judged in the report of `analysis.run`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from analysis.claims_arithmetic import arithmetic_claims
+from analysis.claims_sections import ARITHMETIC, claims_section
+from analysis.sections import Section, as_markdown, as_rich
+
+WIDTH = (80, 100)
+"""Columns of the printed table: at least, and at most."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parse(argv)
+    section = claims_section(ARITHMETIC, arithmetic_claims())
+    if arguments.markdown:
+        print(as_markdown([section]))
+    else:
+        show(section)
+    return 0
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m analysis.audit", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--markdown", action="store_true", help="print Markdown instead of a terminal's table")
+    return parser.parse_args(argv)
+
+
+def show(section: Section) -> None:
+    from rich.console import Console
+
+    low, high = WIDTH
+    console = Console(highlight=False, width=min(high, max(low, Console().width)))
+    console.print(as_rich([section]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

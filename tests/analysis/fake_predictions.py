@@ -1,0 +1,94 @@
+"""Trials with predictions on disk, whose confusions are known, for the tests of comparisons and claims.
+
+fakes = Fakes(tmp_path)
+fakes.add("MobileNet", "ON", accuracy=0.8)
+fakes.trials, fakes.grid
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.cells import PaperGrid, fill_cells
+from analysis.gather import Trials
+from galaxytl.trial import TrialResult
+from tests.analysis.fakes import make_result, make_spec
+
+NUM_IMAGES = 1000
+LABELS = np.arange(NUM_IMAGES) % 10
+PARAMETERS = {"MobileNet": 501_770, "ResNet50": 1_003_530, "VGG16": 250_890}
+
+
+def predicted_with(accuracy: float, seed: int = 0) -> NDArray[np.int64]:
+    """Of LABELS, exactly this share right, at random places; the others are taken for the next class."""
+    wrong = np.random.default_rng(seed).permutation(NUM_IMAGES)[round(accuracy * NUM_IMAGES) :]
+    predicted = LABELS.copy()
+    predicted[wrong] = (LABELS[wrong] + 1) % 10
+    return predicted
+
+
+@dataclass
+class Fakes:
+    """Collects trials; `folder` holds their predictions."""
+
+    folder: Path
+    results: list[TrialResult] = field(default_factory=list)
+
+    @property
+    def trials(self) -> Trials:
+        return Trials(tuple(self.results), folders={r.trial_id: self.folder for r in self.results})
+
+    @property
+    def grid(self) -> PaperGrid:
+        return fill_cells(self.trials)
+
+    def add(
+        self,
+        backbone: str,
+        imagenet: str = "ON",
+        predicted: NDArray[np.int64] | None = None,
+        *,
+        accuracy: float = 0.5,
+        changes: dict[str, Any] | None = None,
+        **fields: Any,
+    ) -> TrialResult:
+        """A trial with these predictions of LABELS, or with this accuracy; `fields` are of its spec, `changes` of its
+        row. What it predicts has probability 0.55, all else 0.05."""
+        spec = make_spec(backbone, imagenet, **fields)
+        named = predicted_with(accuracy, spec.seed) if predicted is None else predicted
+        values: dict[str, Any] = {
+            "num_images": {"train": 2000, "validation": 0, "test": NUM_IMAGES},
+            "num_parameters": {"trainable": PARAMETERS[backbone]},
+            "confusion": tuple(map(tuple, np.histogram2d(LABELS, named, bins=range(11))[0].astype(int).tolist())),
+        }
+        result = make_result(spec, accuracy=float((named == LABELS).mean()), **{**values, **(changes or {})})
+        self.results.append(result)
+        write_predictions(self.folder, result, named)
+        return result
+
+    def add_table(self, accuracies: dict[tuple[str, str], float], **fields: Any) -> None:
+        for (backbone, imagenet), accuracy in accuracies.items():
+            self.add(backbone, imagenet, accuracy=accuracy, **fields)
+
+    def forget_predictions(self) -> None:
+        for file in (self.folder / "probabilities").iterdir():
+            file.unlink()
+
+
+def write_predictions(
+    folder: Path, result: TrialResult, predicted: NDArray[np.int64], first_row: int = 0, confidence: float = 0.55
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    probabilities = np.full((len(predicted), 10), (1 - confidence) / 9, np.float32)
+    probabilities[np.arange(len(predicted)), predicted] = confidence
+    columns: dict[str, Any] = {"row": first_row + np.arange(len(predicted)), "label": LABELS[: len(predicted)]}
+    columns |= {f"p{i}": probabilities[:, i] for i in range(10)}
+    (folder / "probabilities").mkdir(exist_ok=True)
+    pq.write_table(pa.table(columns), folder / "probabilities" / f"{result.trial_id}.parquet")

@@ -1,0 +1,103 @@
+"""The bootstrap against scikit-learn's scores, against theory, and by its coverage of a known truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, f1_score
+
+from analysis.bootstrap import Draws, Replicates, draws_of, mean_of_seeds
+from tests.analysis.fake_predictions import LABELS, predicted_with
+
+
+def test_each_resample_has_as_many_images_as_there_are() -> None:
+    weights = Draws.of(50, num_resamples=20).weights
+
+    assert weights.shape == (20, 50)
+    assert (weights.sum(axis=1) == 50).all()
+    assert (weights == Draws.of(50, num_resamples=20).weights).all()
+    assert (weights != Draws.of(50, num_resamples=20, seed=1).weights).any()
+
+
+def test_resampled_scores_are_scikit_learns() -> None:
+    """Also where a class is never predicted, or a resample lacks one."""
+    rng = np.random.default_rng(3)
+    labels, predicted = rng.integers(0, 5, 40), rng.integers(0, 3, 40)
+    draws = Draws.of(40, num_resamples=30)
+
+    found = draws.scores(labels, predicted, num_classes=10)
+
+    assert found.accuracy.value == pytest.approx(accuracy_score(labels, predicted))
+    assert found.f1.value == pytest.approx(f1_score(labels, predicted, average="weighted", zero_division=0))
+    for weights, accuracy, f1 in zip(draws.weights, found.accuracy.resampled, found.f1.resampled, strict=True):
+        rows = np.repeat(np.arange(40), weights.astype(int))
+        assert accuracy == pytest.approx(accuracy_score(labels[rows], predicted[rows]))
+        expected = f1_score(labels[rows], predicted[rows], average="weighted", zero_division=0)
+        assert f1 == pytest.approx(expected)
+
+
+def test_shares_are_of_the_chosen_images() -> None:
+    draws = Draws.of(6, num_resamples=200)
+    wanted, among = np.array([1, 1, 0, 0, 1, 1], bool), np.array([1, 1, 1, 1, 0, 0], bool)
+
+    found = draws.shares(wanted, among)
+
+    assert found.value == 0.5
+    row = draws.weights[7]
+    assert found.resampled[7] == pytest.approx(row[:2].sum() / row[:4].sum())
+
+
+def test_the_spread_is_that_of_a_share() -> None:
+    right = np.arange(1000) < 300
+    found = Draws.of(1000).means(right)
+
+    assert found.resampled.std() == pytest.approx((0.3 * 0.7 / 1000) ** 0.5, rel=0.06)
+    assert found.interval.low == pytest.approx(0.3 - 1.96 * 0.01449, abs=0.003)
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+    """300 samples of 200 images whose paired difference of accuracies is 0.1 in truth."""
+    rng = np.random.default_rng(11)
+    covered = 0
+    for seed in range(300):
+        draws = Draws.of(200, num_resamples=300, seed=seed)
+        hard = rng.random(200)
+        first, second = hard < 0.7, (hard + 0.1 * (rng.random(200) < 0.5) < 0.65)
+        covered += (0.7 - (0.65 - 0.05)) in (draws.means(first) - draws.means(second)).interval
+    assert 0.91 <= covered / 300 <= 0.98
+
+
+def test_the_p_value_agrees_with_the_interval() -> None:
+    draws = draws_of(1000)
+    score = {a: draws.scores(LABELS, predicted_with(a, seed=1), 10).accuracy for a in (0.5, 0.52, 0.7)}
+
+    for better in (0.52, 0.7):
+        difference = score[better] - score[0.5]
+        assert (0 in difference.interval) == (difference.p_value > 0.05)
+    assert (score[0.7] - score[0.5]).p_value == pytest.approx(2 / 2001)
+    assert (score[0.5] - score[0.5]).p_value == 1.0
+
+
+def test_seeds_add_what_seeds_vary() -> None:
+    """Of seeds that vary by 0.05, the mean of four varies by 0.025, images apart."""
+    rng = np.random.default_rng(0)
+    spreads = []
+    for _ in range(200):
+        seeds = [Replicates(v, np.full(2000, v)) for v in rng.normal(0.6, 0.05, size=4)]
+        spreads.append(mean_of_seeds(seeds, 1).resampled.std())
+    assert np.sqrt(np.mean(np.square(spreads))) == pytest.approx(0.025, rel=0.1)
+
+
+def test_one_seed_says_nothing_about_seeds() -> None:
+    one = draws_of(1000).scores(LABELS, predicted_with(0.5), 10).accuracy
+
+    assert (mean_of_seeds([one], 1).resampled == one.resampled).all()
+    assert mean_of_seeds([one, one], 1).resampled == pytest.approx(one.resampled)
+
+
+def test_seeds_of_different_arms_are_drawn_apart() -> None:
+    seeds = [Replicates(v, np.full(2000, v)) for v in (0.4, 0.5, 0.6)]
+
+    first, second = mean_of_seeds(seeds, 1).resampled, mean_of_seeds(seeds, 2).resampled
+
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.1

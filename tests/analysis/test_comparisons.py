@@ -1,0 +1,231 @@
+"""Which trials are compared, by which method, and what is said where they cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.arms import OFF, ON, settings_of
+from analysis.comparisons import Compared, compare, compare_shares, compare_sizes, score_test
+from analysis.intervals import Pairs, Share, difference, holm, mcnemar
+from analysis.predictions import PredictionsError, read_predictions
+from tests.analysis.fake_predictions import LABELS, NUM_IMAGES, Fakes, predicted_with, write_predictions
+
+TABLE = {
+    ("MobileNet", "ON"): 0.8,
+    ("MobileNet", "OFF"): 0.7,
+    ("ResNet50", "ON"): 0.6,
+    ("ResNet50", "OFF"): 0.58,
+    ("VGG16", "ON"): 0.1,
+    ("VGG16", "OFF"): 0.1,
+}
+
+
+@pytest.fixture
+def fakes(tmp_path: Path) -> Fakes:
+    return Fakes(tmp_path)
+
+
+def compared(fakes: Fakes) -> Compared:
+    (setting,) = settings_of(fakes.trials)
+    return compare(setting)
+
+
+def test_predictions_say_what_is_predicted(fakes: Fakes) -> None:
+    predicted = predicted_with(0.4)
+    result = fakes.add("VGG16", predicted=predicted)
+
+    found = read_predictions(fakes.folder, result)
+
+    assert (found.predicted == predicted).all()
+    assert (found.right == (predicted == LABELS)).all()
+    assert found.losses == pytest.approx(np.where(found.right, -np.log(0.55), -np.log(0.05)), rel=1e-5)
+
+
+def test_labels_that_have_no_probability_are_refused(fakes: Fakes) -> None:
+    import pyarrow.parquet as pq
+
+    result = fakes.add("VGG16")
+    file = next((fakes.folder / "probabilities").iterdir())
+    pq.write_table(pq.read_table(file).drop_columns(["p9"]), file)
+
+    with pytest.raises(PredictionsError, match="labels must be 0 to 8; got 0 to 9"):
+        read_predictions(fakes.folder, result)
+
+
+def test_one_seed_each_is_paired_image_by_image(fakes: Fakes) -> None:
+    on, off = predicted_with(0.62, seed=1), predicted_with(0.58, seed=2)
+    fakes.add("MobileNet", "ON", on)
+    fakes.add("MobileNet", "OFF", off)
+    pairs = Pairs.of(on == LABELS, off == LABELS)
+
+    (found,) = compared(fakes).comparisons
+
+    assert found.name == "MobileNet, ImageNet ON - OFF"
+    assert found.accuracy.value == pytest.approx(0.04)
+    assert (found.accuracy.interval, found.accuracy.p_value) == (pairs.interval, mcnemar(pairs))
+    assert found.method == "McNemar, one seed each"
+    assert found.resampled
+    assert found.resampled.interval.low == pytest.approx(pairs.interval.low, abs=0.006)
+    assert found.f1
+    assert found.f1.value == pytest.approx(0.04, abs=0.01)
+
+
+def test_families_are_corrected_by_holm_each_on_its_own(fakes: Fakes) -> None:
+    fakes.add_table(TABLE)
+    found = compared(fakes).comparisons
+    families = {c.family for c in found}
+
+    assert families == {"ImageNet ON - OFF", f"networks, {ON}", f"networks, {OFF}"}
+    for family in families:
+        own = [c.accuracy for c in found if c.family == family]
+        assert len(own) == 3
+        assert tuple(one.adjusted for one in own) == holm([one.p_value for one in own])
+
+
+def test_several_seeds_are_resampled(fakes: Fakes) -> None:
+    """Seeds that differ by more than their mean difference: images alone would decide, seeds do not."""
+    for seed, (on, off) in enumerate([(0.5, 0.6), (0.8, 0.55), (0.6, 0.6)]):
+        fakes.add("MobileNet", "ON", accuracy=on, seed=seed)
+        fakes.add("MobileNet", "OFF", accuracy=off, seed=seed)
+
+    (found,) = compared(fakes).comparisons
+
+    assert found.method == "bootstrap over images and 3 and 3 seeds"
+    assert found.accuracy.value == pytest.approx(0.05)
+    assert 0 in found.accuracy.interval
+    assert found.accuracy.interval.high - found.accuracy.interval.low > 0.15
+
+
+def test_without_predictions_counts_are_compared_unpaired(fakes: Fakes) -> None:
+    fakes.add("MobileNet", "ON", accuracy=0.62)
+    fakes.add("MobileNet", "OFF", accuracy=0.58)
+    fakes.forget_predictions()
+
+    (found,) = compared(fakes).comparisons
+
+    first, second = Share(620, 1000), Share(580, 1000)
+    assert found.accuracy.interval == difference(first, second)
+    assert found.accuracy.p_value == score_test(first, second)
+    assert found.method.startswith("counts, unpaired: the probabilities of trial")
+    assert found.f1 is None
+    assert found.resampled is None
+
+
+def test_the_score_test_is_chi_square_of_the_two_by_two_table() -> None:
+    from scipy.stats import chi2_contingency
+
+    expected = chi2_contingency([[56, 14], [48, 32]], correction=False).pvalue
+
+    assert score_test(Share(56, 70), Share(48, 80)) == pytest.approx(expected)
+    assert score_test(Share(5, 5), Share(8, 8)) == 1.0
+
+
+def test_different_images_are_not_compared(fakes: Fakes) -> None:
+    fakes.add("MobileNet", "ON", accuracy=0.8)
+    off = fakes.add("MobileNet", "OFF", accuracy=0.5)
+    write_predictions(fakes.folder, off, predicted_with(0.5), first_row=5)
+
+    found = compared(fakes)
+
+    assert not found.comparisons
+    assert "not compared: they are scored on different images" in found.skipped[0]
+
+
+def test_seeds_of_different_images_are_no_arm(fakes: Fakes) -> None:
+    fakes.add("MobileNet", "ON", accuracy=0.8)
+    other = fakes.add("MobileNet", "ON", accuracy=0.8, seed=1)
+    write_predictions(fakes.folder, other, predicted_with(0.8), first_row=5)
+
+    (setting,) = settings_of(fakes.trials)
+
+    assert not setting.arms
+    assert setting.problems == ("MobileNet, ImageNet ON: the probabilities of its seeds are of different images",)
+
+
+def test_other_classes_than_counted_are_not_compared(fakes: Fakes) -> None:
+    fakes.add("MobileNet", "ON", accuracy=0.8)
+    fakes.add("MobileNet", "OFF", changes={"confusion": ((900, 100), (0, 0))})
+    fakes.forget_predictions()
+
+    assert "different images" in compared(fakes).skipped[0]
+
+
+def test_neither_predictions_nor_counts_are_no_arm(fakes: Fakes) -> None:
+    fakes.add("MobileNet", "ON", changes={"confusion": ()})
+    fakes.forget_predictions()
+
+    (setting,) = settings_of(fakes.trials)
+
+    assert "neither probabilities nor a confusion matrix" in setting.problems[0]
+
+
+def test_other_settings_and_the_validation_part_are_not_compared(fakes: Fakes) -> None:
+    fakes.add("MobileNet", "ON", accuracy=0.8)
+    fakes.add("MobileNet", "OFF", accuracy=0.5, learning_rate=1e-4)
+    fakes.add("MobileNet", "OFF", accuracy=0.5, validation_fraction=0.1, scored_on="validation")
+    fakes.add("ResNet50", "OFF", accuracy=0.5, split_seed=1)
+
+    settings = settings_of(fakes.trials)
+
+    assert len(settings) == 3
+    assert not any(compare(setting).comparisons for setting in settings)
+
+
+def test_pretraining_and_freezing_have_effects(fakes: Fakes) -> None:
+    """ON 0.8, fine-tuned 0.9, frozen random 0.3, from scratch 0.6: pretraining (0.5 + 0.3) / 2, freezing
+    (-0.1 - 0.3) / 2, interaction 0.5 - 0.3."""
+    right = {"ON": 0.8, "tuned": 0.9, "frozen": 0.3, "OFF": 0.6}
+    fakes.add("MobileNet", "ON", accuracy=right["ON"])
+    fakes.add("MobileNet", "ON", accuracy=right["tuned"], unfrozen_blocks="all")
+    fakes.add("MobileNet", "OFF", accuracy=right["frozen"], unfrozen_blocks=0)
+    fakes.add("MobileNet", "OFF", accuracy=right["OFF"])
+
+    effects = {effect.name: effect.accuracy for effect in compared(fakes).effects}
+
+    assert {name: one.value for name, one in effects.items()} == pytest.approx(
+        {"pretraining": 0.4, "freezing": -0.2, "interaction": 0.2}
+    )
+    assert all(one.adjusted < 0.05 and 0 not in one.interval for one in effects.values())
+
+
+def test_three_of_four_arms_have_no_effects(fakes: Fakes) -> None:
+    fakes.add("MobileNet", "ON")
+    fakes.add("MobileNet", "ON", unfrozen_blocks="all")
+    fakes.add("MobileNet", "OFF")
+
+    assert compared(fakes).effects == ()
+
+
+def test_sizes_are_compared_where_nothing_else_differs(fakes: Fakes) -> None:
+    fakes.add("MobileNet", "ON", accuracy=0.8, image_size=256)
+    fakes.add("MobileNet", "ON", accuracy=0.6, image_size=224)
+    fakes.add("MobileNet", "ON", accuracy=0.5, image_size=256, num_epochs=5)
+
+    (found,) = compare_sizes(settings_of(fakes.trials))
+
+    assert found.what == "256 - 224 pixels"
+    assert [c.accuracy.value for c in found.comparisons] == pytest.approx([0.2])
+
+
+def test_shares_of_no_image_are_refused(fakes: Fakes) -> None:
+    from analysis.comparisons import NotComparedError
+
+    fakes.add("MobileNet", "ON")
+    fakes.add("MobileNet", "OFF")
+    (setting,) = settings_of(fakes.trials)
+    arms = setting.arms["MobileNet", ON], setting.arms["MobileNet", OFF]
+
+    with pytest.raises(NotComparedError, match="no image of these classes"):
+        compare_shares(*arms, lambda p: p.right, lambda p: np.zeros(NUM_IMAGES, bool))
+
+
+def test_stand_ins_go_where_there_are_real_weights(fakes: Fakes) -> None:
+    fakes.add("MobileNet", "ON", accuracy=0.8)
+    fakes.add("MobileNet", "ON", accuracy=0.1, weights="random", weights_fingerprint="", seed=1)
+
+    (setting,) = settings_of(fakes.trials)
+
+    assert [r.spec.weights for r in setting.arms["MobileNet", ON].results] == ["imagenet"]
