@@ -4,8 +4,8 @@
     python -m sweep.run --grid lr --dry-run                  # prints the axes, the plan and what it will cost here
 
 Each grid says in its docstring how it is run, how many trials it has in each profile, what they cost, and what for.
-Minutes are those of two CPU cores at 32 pixels: an epoch of 630 images in batches of 16 takes one thread 7 s (VGG16
-from scratch), 13 s (ResNet50) or 4 s (MobileNet); heads on frozen features are trained together, in seconds. GPU hours
+Minutes are those of two CPU cores at 32 pixels: an epoch of 630 images in batches of 16 takes one thread 18 s (VGG16
+from scratch), 13 s (ResNet50) or 3 s (MobileNet); heads on frozen features are trained together, in seconds. GPU hours
 are those of a plan for one GPU at `sweep.speeds.GPU_SPEED`. A plan says what it will be here, once it has measured a
 run; until then it assumes slower cores.
 
@@ -68,7 +68,7 @@ def paper(profile: str) -> Grid:
 
     python -m sweep.run --grid paper
 
-    laptop profile: 6 trials a seed, about 6 minutes. paper profile: 6 trials a seed, about 40 GPU minutes.
+    laptop profile: 6 trials a seed, about 7 minutes. paper profile: 6 trials a seed, about 40 GPU minutes.
     """
     imagenet = Axis("ImageNet", (FROZEN_IMAGENET, FROM_SCRATCH), "scientific")
     backbone = Axis("backbone", BACKBONES, "scientific")
@@ -80,10 +80,10 @@ def lr(profile: str) -> Grid:
 
     python -m sweep.run --grid lr
 
-    laptop profile: 54 trials a seed, about 40 minutes. paper profile: 126 trials a seed, about 9 GPU hours.
+    laptop profile: 54 trials a seed, about 55 minutes. paper profile: 126 trials a seed, about 9 GPU hours.
     Three backbones, frozen ImageNet or from scratch, three optimizers, and a learning rate every half decade from 1e-5
     to 1e-2 (laptop: every decade from 1e-4). The cost is that of the trials from scratch: on the laptop nine of each
-    backbone, 9 x 20 epochs x (7 + 13 + 4) s = 72 minutes on one of the two cores, and 4 to compile nine networks.
+    backbone, 9 x 20 epochs x (18 + 13 + 3) s = 102 minutes on one of the two cores, and 4 to compile nine networks.
     """
     rates = {"paper": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2), "laptop": (1e-4, 1e-3, 1e-2)}
     axes = (
@@ -113,11 +113,11 @@ def unfreeze(profile: str) -> Grid:
 
     python -m sweep.run --grid unfreeze
 
-    laptop profile: 36 trials a seed, about 30 minutes. paper profile: 72 trials a seed, about 6 GPU hours.
+    laptop profile: 36 trials a seed, about 40 minutes. paper profile: 72 trials a seed, about 6 GPU hours.
     The learning rate is a nuisance: what suits a head ruins a pretrained block, so each depth is judged at its best.
     A trial costs what its unfrozen blocks cost: the blocks below are computed once for all trials of a backbone. On the
-    laptop, three rates of each backbone: 3 x 20 epochs x (7 + 13 + 4) s for all blocks, three quarters of it for three
-    stages, a quarter for one: 48 minutes on one of the two cores, and 5 more to compile nine networks.
+    laptop, three rates of each backbone: 3 x 20 epochs x (18 + 13 + 3) s for all blocks, three quarters of it for three
+    stages, a quarter for one: 68 minutes on one of the two cores, and 5 more to compile nine networks.
     """
     rates = {"paper": (1e-5, 1e-4, 1e-3, 1e-2), "laptop": (1e-5, 1e-4, 1e-3)}
     depths = DEPTHS[profile].items()

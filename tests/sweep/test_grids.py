@@ -217,7 +217,7 @@ def test_collapse_on_a_laptop_trains_few_networks_and_all_heads() -> None:
     assert arms(specs, "VGG16") == {("imagenet", 0), ("random", "all"), ("random", 0)}
     assert arms(specs, "ResNet50") == {("imagenet", 0), ("random", 0)}
     scratch = [(s.backbone, s.optimizer, s.learning_rate) for s in specs if s.unfrozen_blocks == "all"]
-    assert len(scratch) == 8
+    assert len(scratch) == 6
     assert {("VGG16", "adam", 1e-3), ("VGG16", "adam", 1e-4), ("MobileNet", "adam", 1e-3)} < set(scratch)
     vgg = [spec for spec in specs if spec.backbone == "VGG16" and spec.unfrozen_blocks == 0]
     assert len(vgg) == 2 * 3 * 4 * 2
