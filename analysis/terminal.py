@@ -19,7 +19,6 @@ from analysis.tables import WIDTH
 from analysis.tables import as_rich as table_rich
 from analysis.written import Written
 
-
 MOST_NAMED: Final = 3
 """Figures that could not be drawn: more of them are counted."""
 

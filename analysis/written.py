@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from analysis import collapse, listings, rerun, tables
+from analysis import claims_sections, collapse, listings, rerun, tables
 from analysis.banner import Banner
+from analysis.cells import PaperGrid
+from analysis.claims import judge
 from analysis.collapse_sections import collapse_sections, summary
 from analysis.contents import Command, Contents, Part
 from analysis.figures import Drawn, Plan, plan_figures, write_plans
 from analysis.found import Found
-from analysis.gather import AnalysisError
+from analysis.gather import AnalysisError, Trials
 from analysis.more_figures import plan_more
 from analysis.page import page_html
 from analysis.report import FIGURES, report_markdown
@@ -91,8 +93,9 @@ def _studies(found: Found, storage: str | None) -> list[Study]:
 def parts_of(found: Found, search: SearchReport | None) -> list[Part]:
     """What each question adds, in the order of the report. A further question is one more Part here."""
     parts = []
-    if of_grids := part(found.trials)[1].results:
-        parts.append(collapse_part(of_grids))
+    of_grids = part(found.trials)[1]
+    if of_grids.results:
+        parts += [collapse_part(of_grids.results), claims_part(of_grids, found.grid)]
     if search:
         parts.append(Part(evidence=search.sections, is_printed=True))
     return parts
@@ -103,6 +106,12 @@ def collapse_part(results: Sequence[TrialResult]) -> Part:
     study = collapse.examine(results)
     first, *others = collapse_sections(study, examine_rivals(results), results)
     return Part(summary(study), (first,), tuple(others))
+
+
+def claims_part(trials: Trials, grid: PaperGrid | None) -> Part:
+    """The paper's statements, judged."""
+    claims = judge(trials, grid)
+    return Part(claims_sections.summary(claims), (), tuple(claims_sections.sections(claims)))
 
 
 def plans_of(found: Found, studies: Sequence[Study]) -> list[Plan]:
