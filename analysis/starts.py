@@ -22,7 +22,9 @@ RANDOM_FROZEN, FINE_TUNED = "random, frozen", "ImageNet, fine-tuned"
 STARTS: Final = (IMAGENET_FROZEN, FROM_SCRATCH, RANDOM_FROZEN, FINE_TUNED)
 PAPERS: Final = (IMAGENET_FROZEN, FROM_SCRATCH)
 """ON and OFF."""
-COLLAPSED_NOTE: Final = f"collapsed: one class takes {100 * ONE_CLASS_SHARE:.0f} % of the predictions or more, or Cohen's kappa is at chance"
+COLLAPSED_NOTE: Final = (
+    f"collapsed: one class takes {100 * ONE_CLASS_SHARE:.0f} % of the predictions or more, or kappa is at chance"
+)
 PAPER_RATE: Final = 1e-3
 PAPER_FIELDS: Final = (
     *("preprocessing", "augmentation", "head_units", "head_dropout"),
