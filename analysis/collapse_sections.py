@@ -99,13 +99,22 @@ def _sentence(arm: Arm) -> str:
             else "At such rates no number of seeds that one can run would decide it."
         )
     if arm.alternative and arm.choice_seeds:
-        chosen = ", ".join(map(str, arm.choice_seeds))
-        tested = ", ".join(map(str, arm.test_seeds)) or "none"
+        chosen, tested = (_seeds(seeds) for seeds in (arm.choice_seeds, arm.test_seeds))
         parts.append(
-            f"{arm.alternative.label} was chosen of {len(arm.others)} other settings by validation accuracy on seeds "
-            f"{chosen}, and tested on seeds {tested}."
+            f"{arm.alternative.label} was chosen of {len(arm.others)} other settings by validation accuracy on "
+            f"{chosen}, and tested on {tested}."
         )
     return " ".join(parts)
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    """
+    >>> _seeds([0, 1]), _seeds([4]), _seeds([])
+    ('seeds 0, 1', 'seed 4', 'no seed')
+    """
+    if not seeds:
+        return "no seed"
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def _settings(arm: Arm) -> Section:

@@ -40,8 +40,11 @@ class Theme:
     draw: Callable[[Results, Banner], Figure]
     why_not: str
     """Where no such trials can be drawn."""
+    panel: tuple[str, ...] = ()
+    """Fields that tell panels apart, which are not compared with one another."""
 
 
+PANEL: Final = ("backbone", "weights_requested", "unfrozen_blocks")
 THEMES: Final = (
     Theme(
         "accuracy-by-learning-rate",
@@ -50,6 +53,7 @@ THEMES: Final = (
         learning_rates.can_draw,
         learning_rates.draw_learning_rates,
         "no network was trained from one start with one optimizer at two learning rates, all else being equal",
+        PANEL,
     ),
     Theme(
         "accuracy-by-depth",
@@ -67,6 +71,7 @@ THEMES: Final = (
         collapse_rates.draw_collapse_rates,
         f"there are no two optimizers or learning rates, or more than {collapse_rates.MAX_RATES} rates, all else being"
         " equal",
+        PANEL,
     ),
 )
 
@@ -108,7 +113,7 @@ def plan_more(results: Results, folders: Mapping[str, Path], studies: Sequence[S
 
 
 def _plan_theme(theme: Theme, results: Results, banner: Banner) -> Plan:
-    chosen = comparable(results, theme.varied, theme.can_draw)
+    chosen = comparable(results, theme.varied, theme.can_draw, theme.panel)
     if not chosen.results:
         is_complete = any(r.status == COMPLETE for r in results)
         return Plan(theme.stem, theme.caption, None, theme.why_not if is_complete else "no trial is complete")

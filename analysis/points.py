@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -79,14 +79,21 @@ class Compared:
 
 
 def comparable(
-    results: Iterable[TrialResult], varied: Collection[str], can_draw: Callable[[Sequence[TrialResult]], bool]
+    results: Iterable[TrialResult],
+    varied: Collection[str],
+    can_draw: Callable[[Sequence[TrialResult]], bool],
+    panel: Sequence[str] = (),
 ) -> Compared:
     """Of the finished trials, the most that differ in nothing but `varied` and the seed, and of which the figure can be
     drawn: one figure, as one average, never mixes settings. Of equally many those nearest the paper; of each backbone
-    those of one weights file, so that what stands in for missing weights goes where there are real ones.
+    those of one weights file, so that what stands in for missing weights goes where there are real ones. Trials that
+    differ in the fields of a `panel` are never compared with one another: their epochs may differ, which is then said.
     """
     rows = [r for r in results if r.status in (COMPLETE, FAILED)]
     names = tuple(name for name in SPEC_FIELDS if name not in (*varied, "weights", "weights_fingerprint", "seed"))
+    epochs = epochs_of(rows, panel) if panel else {}
+    if epochs and all(len(numbers) == 1 for numbers in epochs.values()):
+        names = tuple(name for name in names if name != "num_epochs")
     parts: dict[tuple[Any, ...], list[TrialResult]] = {}
     for result in rows:
         parts.setdefault(tuple(getattr(result.spec, name) for name in names), []).append(result)
@@ -95,7 +102,35 @@ def comparable(
         return Compared(())
     chosen = min(candidates, key=lambda own: (-len(own), distance_from_paper(own[0].spec), own[0].trial_id))
     different = list(mixed(rows, names)) or ["weights"]
-    return Compared(tuple(chosen), _left_out(len(rows) - len(chosen), different))
+    said = _left_out(len(rows) - len(chosen), different)
+    return Compared(tuple(chosen), " ".join(filter(None, (said, _epochs_text(epochs_of(chosen, panel))))))
+
+
+def epochs_of(results: Iterable[TrialResult], panel: Sequence[str]) -> dict[tuple[Any, ...], set[int]]:
+    """The numbers of epochs in each panel."""
+    found: dict[tuple[Any, ...], set[int]] = {}
+    for r in results:
+        found.setdefault(tuple(getattr(r.spec, name) for name in panel), set()).add(r.spec.num_epochs)
+    return found
+
+
+def _epochs_text(epochs: Mapping[tuple[Any, ...], set[int]]) -> str:
+    """A sentence where panels differ.
+
+    >>> _epochs_text({("VGG16", "random", "all"): {10}, ("VGG16", "imagenet", 0): {20}})
+    'Epochs: 10 for VGG16/random/all; 20 for VGG16/imagenet/0.'
+    """
+    by_number: dict[int, list[str]] = {}
+    for key, numbers in epochs.items():
+        for number in numbers:
+            by_number.setdefault(number, []).append("/".join(map(str, key)))
+    if len(by_number) < 2:
+        return ""
+    rarest_first = sorted(by_number, key=lambda number: len(by_number[number]))
+    named = [f"{number} for {', '.join(by_number[number])}" for number in rarest_first]
+    if len(by_number[rarest_first[-1]]) > 2:
+        named[-1] = f"{rarest_first[-1]} for all others"
+    return f"Epochs: {'; '.join(named)}."
 
 
 def _of_one_weights_file(results: Sequence[TrialResult]) -> list[TrialResult]:

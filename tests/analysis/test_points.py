@@ -163,3 +163,19 @@ def test_weights_asked_for_are_never_mixed() -> None:
     pretrained = [make_ended(seed=seed) for seed in (0, 1)]
 
     assert list(comparable([frozen, *pretrained], RATES, lambda rows: True).results) == pretrained
+
+
+def test_panels_that_are_not_compared_may_have_trained_longer() -> None:
+    panel = ("backbone", "unfrozen_blocks")
+    varied = (*panel, "learning_rate", "weights_requested")
+    short = [make_ended(learning_rate=rate, num_epochs=10, imagenet="OFF") for rate in (1e-3, 1e-4)]
+    long = [make_ended(learning_rate=rate, num_epochs=20) for rate in (1e-3, 1e-4)]
+
+    apart = comparable([*short, *long], varied, lambda rows: True, panel)
+    assert set(apart.results) == {*short, *long}
+    assert apart.left_out == "Epochs: 10 for VGG16/all; 20 for VGG16/0."
+
+    mixed = [*short, *long, make_ended(learning_rate=1e-5, num_epochs=10)]
+    chosen = comparable(mixed, varied, lambda rows: True, panel)
+    assert len({r.spec.num_epochs for r in chosen.results}) == 1
+    assert comparable([*short, *long], varied, lambda rows: True).results != apart.results
