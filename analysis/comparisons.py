@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from analysis.arms import FINE_TUNED, FROZEN_RANDOM, OFF, ON, STARTS, Arm, Event, Setting
 from analysis.bootstrap import Replicates
 from analysis.cells import SETTINGS
-from analysis.intervals import Interval, Pairs, Share, difference, holm, mcnemar
+from analysis.intervals import Interval, Pairs, Share, Z, difference, holm, mcnemar
 from analysis.paper import BACKBONES
 from analysis.predictions import Predictions, same_images
 
@@ -78,7 +78,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Compared:
-    """What can be compared at one setting. `skipped`: a sentence for each comparison that cannot be made."""
+    """What can be compared at one setting. `skipped`: a sentence for what cannot, or not image by image."""
 
     setting: Setting
     comparisons: tuple[Comparison, ...]
@@ -98,13 +98,19 @@ def compare(setting: Setting) -> Compared:
 
 
 def _compared(setting: Setting, wanted: Iterable[tuple[str, Arm, Arm]]) -> Compared:
-    found, skipped = [], list(setting.problems)
+    found, skipped = [], [*setting.problems, *_counted(setting)]
     for family, first, second in wanted:
         try:
             found.append(compare_arms(first, second, family))
         except NotComparedError as error:
             skipped.append(f"{first.name} and {second.name} are not compared: {error}")
     return Compared(setting, adjusted(found), (), tuple(skipped))
+
+
+def _counted(setting: Setting) -> Iterable[str]:
+    for arm in setting.arms.values():
+        if arm.why_unpaired:
+            yield f"{arm.name}: only counts are compared, nothing image by image: {arm.why_unpaired}"
 
 
 def _backbones(setting: Setting) -> tuple[str, ...]:
@@ -173,9 +179,9 @@ def compare_shares(first: Arm, second: Arm, event: Event, among: Event = everywh
     if not among(first.predictions[0]).any():
         raise NotComparedError("the test part has no image of these classes")
     seeds = (len(first.results), len(second.results))
-    if why := first.why_unpaired or second.why_unpaired:
-        of_seeds = "" if seeds == (1, 1) else f", means of {seeds[0]} and {seeds[1]} seeds"
-        return _unpaired(first, second, event, among), f"counts, unpaired{of_seeds}: {why}"
+    if first.why_unpaired or second.why_unpaired:
+        of_seeds = "one seed each" if seeds == (1, 1) else f"{seeds[0]} and {seeds[1]} seeds"
+        return _unpaired(first, second, event, among), f"counts, unpaired, {of_seeds}"
     if seeds == (1, 1):
         return _paired(first.predictions[0], second.predictions[0], event, among), "McNemar, one seed each"
     estimate = Estimate.of(first.resampled(event, among) - second.resampled(event, among))
@@ -199,14 +205,23 @@ def _paired(first: Predictions, second: Predictions, event: Event, among: Event)
 
 
 def _unpaired(first: Arm, second: Arm, event: Event, among: Event) -> Estimate:
-    """Of the seeds' mean shares, as if each were of one trial: seeds share their images and add none."""
-    shares = [_mean_share(arm, event, among) for arm in (first, second)]
-    return Estimate(shares[0].value - shares[1].value, difference(*shares), score_test(*shares))
+    """Of the seeds' mean shares, as if each were of one trial: seeds share their images and add none. Where there are
+    several, the variance of their means is added and the test is a normal one."""
+    counts = [_counts(arm, event, among) for arm in (first, second)]
+    totals = [int(np.count_nonzero(among(arm.predictions[0]))) for arm in (first, second)]
+    shares = [Share(round(float(own.mean())), total) for own, total in zip(counts, totals, strict=True)]
+    value, interval = shares[0].value - shares[1].value, difference(*shares)
+    of_seeds = sum(own.var(ddof=1) / len(own) / n**2 for own, n in zip(counts, totals, strict=True) if len(own) > 1)
+    if not of_seeds:
+        return Estimate(value, interval, score_test(*shares))
+    low, high = (math.hypot(end - value, Z * math.sqrt(of_seeds)) for end in (interval.low, interval.high))
+    error = math.sqrt(of_seeds + sum(share.value * (1 - share.value) / share.total for share in shares))
+    return Estimate(value, Interval(value - low, value + high), 2 * NormalDist().cdf(-abs(value) / error))
 
 
-def _mean_share(arm: Arm, event: Event, among: Event) -> Share:
-    counts = [np.count_nonzero(event(one)[among(one)]) for one in arm.predictions]
-    return Share(round(float(np.mean(counts))), int(np.count_nonzero(among(arm.predictions[0]))))
+def _counts(arm: Arm, event: Event, among: Event) -> NDArray[np.int64]:
+    """Images with the event, seed by seed."""
+    return np.array([np.count_nonzero(event(one)[among(one)]) for one in arm.predictions], np.int64)
 
 
 def score_test(first: Share, second: Share) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from analysis.arms import OFF, ON, settings_of
 from analysis.comparisons import Compared, compare, compare_shares, compare_sizes, score_test
@@ -109,9 +110,26 @@ def test_without_predictions_counts_are_compared_unpaired(fakes: Fakes) -> None:
     first, second = Share(620, 1000), Share(580, 1000)
     assert found.accuracy.interval == difference(first, second)
     assert found.accuracy.p_value == score_test(first, second)
-    assert found.method.startswith("counts, unpaired: the probabilities of trial")
+    assert found.method == "counts, unpaired, one seed each"
+    assert "nothing image by image: the probabilities of trial" in compared(fakes).skipped[0]
     assert found.f1 is None
     assert found.resampled is None
+
+
+def test_counts_of_several_seeds_vary_with_the_seeds(fakes: Fakes) -> None:
+    """ON 0.5 and 0.8, OFF 0.6: seeds add the variance 0.15**2, that of their mean."""
+    for seed, on in enumerate((0.5, 0.8)):
+        fakes.add("MobileNet", "ON", accuracy=on, seed=seed)
+        fakes.add("MobileNet", "OFF", accuracy=0.6, seed=seed)
+    fakes.forget_predictions()
+
+    (found,) = compared(fakes).comparisons
+
+    assert found.method == "counts, unpaired, 2 and 2 seeds"
+    assert found.accuracy.value == pytest.approx(0.05)
+    error = (0.15**2 + 0.65 * 0.35 / 1000 + 0.6 * 0.4 / 1000) ** 0.5
+    assert found.accuracy.interval.low == pytest.approx(0.05 - 1.96 * error, abs=0.001)
+    assert found.accuracy.p_value == pytest.approx(2 * norm.sf(0.05 / error))
 
 
 def test_the_score_test_is_chi_square_of_the_two_by_two_table() -> None:
@@ -150,7 +168,7 @@ def test_other_classes_than_counted_are_not_compared(fakes: Fakes) -> None:
     fakes.add("MobileNet", "OFF", changes={"confusion": ((900, 100), (0, 0))})
     fakes.forget_predictions()
 
-    assert "different images" in compared(fakes).skipped[0]
+    assert "different images" in compared(fakes).skipped[-1]
 
 
 def test_neither_predictions_nor_counts_are_no_arm(fakes: Fakes) -> None:
