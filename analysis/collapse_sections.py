@@ -173,7 +173,7 @@ def _parameters(rivals: Rivals) -> Section:
     fewest, most = rivals.parameters[0], rivals.parameters[-1]
     contradicted = fewest.backbone == BACKBONE and fewest.collapsed.value >= most.collapsed.value
     said = (
-        f"{BACKBONE} trains the fewest weights: too many of them cannot be why it fails."
+        f"{BACKBONE} trains the fewest weights: too many of them cannot be why it fails in the paper."
         if contradicted
         else f"{fewest.backbone} trains the fewest weights, {most.backbone} the most."
     )

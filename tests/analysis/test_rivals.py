@@ -92,7 +92,7 @@ def test_vgg_trains_the_fewest_weights() -> None:
     ]
     sections = {s.heading: s for s in collapse_sections(examine(results), rivals, results)}
     own = sections["The paper's own explanation: the number of parameters"]
-    assert own.sentences == ("VGG16 trains the fewest weights: too many of them cannot be why it fails.",)
+    assert own.sentences == ("VGG16 trains the fewest weights: too many of them cannot be why it fails in the paper.",)
 
 
 def test_the_coefficient_is_a_share_of_entropy() -> None:
