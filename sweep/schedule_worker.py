@@ -32,10 +32,10 @@ def train_group(
 
     A group that is started again, because its worker died, leaves out what it had reported.
     """
-    finished = ray.get(board.finished.remote())
-    reports = Reports(board, decides_at)
-    for group in unfinished([group_of(config)], finished):
-        for result in train(group, workplace, Watcher(reports.phase, reports.epochs, reports.stopped)):
+    group = group_of(config)
+    reports = Reports(board, decides_at, [spec.trial_id for spec in group.specs])
+    for left in unfinished([group], reports.finished_before()):
+        for result in train(left, workplace, Watcher(reports.phase, reports.epochs, reports.stopped)):
             reports.row(result)
     reports.send()
 
@@ -43,12 +43,20 @@ def train_group(
 class Reports:
     """What a worker tells the driver, not more often than is of use: epochs and rows by Tune, phases on the board."""
 
-    def __init__(self, board: Any, decides_at: frozenset[int]) -> None:
-        self._board, self._decides_at = board, decides_at
-        self._stopped: Mapping[str, str] = ray.get(board.stopped.remote()) if decides_at else {}
+    def __init__(self, board: Any, decides_at: frozenset[int], trial_ids: Sequence[str]) -> None:
+        """trial_ids: of the group; of others' ends, of which there may be thousands, nothing is asked."""
+        self._board, self._decides_at, self._trial_ids = board, decides_at, trial_ids
+        self._stopped: Mapping[str, str] = self._ask_stopped() if decides_at else {}
         self._epochs: dict[str, dict[str, float]] = {}
         self._rows: dict[str, str] = {}
         self._sent, self._said, self._saying = time.monotonic(), 0.0, ""
+
+    def finished_before(self) -> set[str]:
+        """The group's trials that were finished when its worker died."""
+        return ray.get(self._board.finished.remote(self._trial_ids))
+
+    def _ask_stopped(self) -> Mapping[str, str]:
+        return ray.get(self._board.stopped.remote(self._trial_ids))
 
     def phase(self, trial_ids: list[str], text: str) -> None:
         what = text.partition(",")[0]  # without the numbers that say how far it is
@@ -60,7 +68,7 @@ class Reports:
         self._epochs.update(latest)
         if any(int(epoch["epoch"]) in self._decides_at for epoch in latest.values()):
             self.send()  # returns when the driver has decided
-            self._stopped = ray.get(self._board.stopped.remote())
+            self._stopped = self._ask_stopped()
         else:
             self._send_if_due()
 
@@ -94,14 +102,14 @@ class Board:
     def stop(self, reasons: dict[str, str]) -> None:
         self._stopped.update(reasons)
 
-    def stopped(self) -> dict[str, str]:
-        return self._stopped
+    def stopped(self, trial_ids: Sequence[str]) -> dict[str, str]:
+        return {trial_id: self._stopped[trial_id] for trial_id in trial_ids if trial_id in self._stopped}
 
     def finish(self, trial_ids: list[str]) -> None:
         self._finished.update(trial_ids)
 
-    def finished(self) -> set[str]:
-        return self._finished
+    def finished(self, trial_ids: Sequence[str]) -> set[str]:
+        return self._finished & set(trial_ids)
 
     def say(self, trial_ids: list[str], text: str) -> None:
         self._phases.update(dict.fromkeys(trial_ids, text))

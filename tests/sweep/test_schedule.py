@@ -17,7 +17,7 @@ from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import schedule
 from sweep.cluster import Available, ClusterError, resources_per_trial
 from sweep.schedule import death_message
-from sweep.schedule_worker import config_of, group_of
+from sweep.schedule_worker import Board, config_of, group_of
 from tests.sweep.sweeps import ROOT
 
 
@@ -241,6 +241,16 @@ def test_after_a_round_that_ended_with_dead_workers_the_same_groups_go_on(monkey
 def test_a_group_survives_its_way_to_the_worker() -> None:
     group = Group((SPECS[0], SPECS[1]), stored=(2, 0), stop_collapsed=3)
     assert group_of(config_of(group)) == group
+
+
+def test_a_worker_hears_of_its_own_groups_trials_only() -> None:
+    """A search has thousands of others, and each worker asks."""
+    board = Board()
+    board.finish(["a", "b"])
+    board.stop({"b": "asha: too low", "c": "asha: too low"})
+    assert board.finished(["b", "d"]) == {"b"}
+    assert board.stopped(["a", "c"]) == {"c": "asha: too low"}
+    assert (board.finished(["d"]), board.stopped(["d"])) == (set(), {})
 
 
 # On real Ray, in a process of its own
