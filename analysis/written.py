@@ -111,7 +111,8 @@ def collapse_part(results: Sequence[TrialResult]) -> Part:
 def claims_part(trials: Trials, grid: PaperGrid | None) -> Part:
     """The paper's statements, judged."""
     claims = judge(trials, grid)
-    return Part(claims_sections.summary(claims), (), tuple(claims_sections.sections(claims)))
+    in_one_line = "; ".join(claims_sections.summary(claims))
+    return Part((in_one_line,), (), tuple(claims_sections.sections(claims)))
 
 
 def plans_of(found: Found, studies: Sequence[Study]) -> list[Plan]:
