@@ -131,8 +131,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     what.add_argument(
         "--diagnostics",
         action=argparse.BooleanOptionalAction,
-        help="record what the gradients do, and how far heads on frozen features are from the optimum of their loss "
-        "(default: with --grid paper and vgg-collapse)",
+        help="record what the gradients do, and the optimum of heads' loss (default: for paper and vgg-collapse)",
     )
     what.add_argument("--dry-run", action="store_true", help="print what would be run and stored; run nothing")
     what.add_argument("--yes", action="store_true", help=f"run a grid of more than {MAX_UNASKED:,} trials")
