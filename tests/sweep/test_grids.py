@@ -253,3 +253,10 @@ def test_collapse_with_other_learning_rates_is_every_optimizer_at_each() -> None
     specs = expand(grid="vgg-collapse", learning_rate=[1e-5, 1e-2])
     scratch = {(s.optimizer, s.learning_rate) for s in specs if s.unfrozen_blocks == "all" and s.backbone == "VGG16"}
     assert scratch == {(optimizer, rate) for optimizer in ("adam", "sgd", "rmsprop") for rate in (1e-5, 1e-2)}
+
+
+def test_the_grids_behind_the_report_record_diagnostics_unless_told_otherwise() -> None:
+    recorded = {name for name in grids.GRIDS if grids.find(name)["laptop"].diagnostics}
+    assert recorded == {"paper", "vgg-collapse"}
+    grid = axes.repeated(axes.overridden(grids.find("paper")["paper"], {"learning_rate": [1e-4]}), 2)
+    assert grid.diagnostics

@@ -239,7 +239,7 @@ def test_after_a_round_that_ended_with_dead_workers_the_same_groups_go_on(monkey
 
 
 def test_a_group_survives_its_way_to_the_worker() -> None:
-    group = Group((SPECS[0], SPECS[1]), stored=(2, 0), stop_collapsed=3)
+    group = Group((SPECS[0], SPECS[1]), stored=(2, 0), stop_collapsed=3, diagnostics=True)
     assert group_of(config_of(group)) == group
 
 
