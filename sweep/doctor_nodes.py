@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep import doctor_facts
-from sweep.cluster import ClusterError, cluster  # before ray: it sets what ray reads at its import
+from sweep.cluster import HEAD, ClusterError, cluster  # before ray: it sets what ray reads at its import
 from sweep.doctor_checks import HEAD_METRICS, RayNode
 from sweep.doctor_facts import Facts, Questions, facts_from_dict
 
@@ -26,8 +26,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # iso
 NODE_SECONDS = 180
 """How long a node may take to answer: it may have to start a worker, read the weights, and import Keras."""
 CLOCK_READINGS = 3
-HEAD = "node:__internal_head__"
-"""A resource that Ray gives to the head."""
 
 
 @dataclass(frozen=True)
