@@ -111,9 +111,9 @@ def _witness() -> Any:
             return time.time()
 
         def asks_for_token(self) -> bool:
-            from ray._raylet import AuthenticationMode, get_authentication_mode
+            from ray._private.authentication.authentication_utils import is_token_auth_enabled
 
-            return bool(get_authentication_mode() == AuthenticationMode.TOKEN)
+            return bool(is_token_auth_enabled())
 
     return Witness
 
@@ -130,9 +130,9 @@ def _dashboard() -> str:
 
 
 def _asks_for_token() -> bool:
-    from ray._raylet import AuthenticationMode, get_authentication_mode
+    from ray._private.authentication.authentication_utils import is_token_auth_enabled
 
-    return bool(get_authentication_mode() == AuthenticationMode.TOKEN)
+    return bool(is_token_auth_enabled())
 
 
 def _first_line(error: Exception) -> str:
@@ -144,7 +144,7 @@ def schema_problem(config: Mapping[str, Any]) -> str:
     """What Ray itself finds wrong with a cluster file's content, in a line; "" where it accepts it."""
     import copy
 
-    import jsonschema
+    import jsonschema  # Ray's own checks raise its errors
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     try:
