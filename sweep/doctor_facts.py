@@ -209,6 +209,8 @@ def visit(place: str, mark: str) -> str:
         from galaxytl.data.locations import locate
 
         folder = locate(place)
+        if folder.kind() == "nothing" and folder.is_local:  # of S3, asking says more than writing whether we may
+            return "it does not exist here"
         if mark:
             read_back(folder.child(mark), mark)
         own = folder.child(own_mark(mark or "doctor"))

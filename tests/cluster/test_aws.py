@@ -5,8 +5,10 @@ What moto does not do is listed where it shows: it boots nothing, checks no perm
 
 from __future__ import annotations
 
+import ast
 import copy
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,8 +108,9 @@ def test_ray_refuses_it_with_a_typo() -> None:
 
 def test_account_has_a_private_bucket_and_nobody_reaches_the_nodes_but_me(account: None) -> None:
     s3, ec2 = boto3.client("s3"), boto3.client("ec2")
-    block = s3.get_public_access_block(Bucket="galaxies-of-mine")["PublicAccessBlockConfiguration"]
-    assert set(block.values()) == {True}
+    assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["galaxies-of-mine"]
+    for what in ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"):
+        assert f"{what}: true" in ACCOUNT  # moto makes the bucket without them
     (group,) = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": ["galaxytl"]}])["SecurityGroups"]
     from_outside = [rule for rule in group["IpPermissions"] if rule["IpRanges"] or rule["Ipv6Ranges"]]
     assert [(rule["FromPort"], rule["ToPort"], rule["IpRanges"][0]["CidrIp"]) for rule in from_outside] == [
@@ -119,18 +122,22 @@ def test_account_has_a_private_bucket_and_nobody_reaches_the_nodes_but_me(accoun
 
 def actions_of(role: str) -> set[str]:
     iam = boto3.client("iam")
-    assert not iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
-    found: set[str] = set()
-    for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
-        document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-        for statement in document["Statement"]:
-            allowed = statement["Action"]
-            found |= {allowed} if isinstance(allowed, str) else set(allowed)
-    return found
+    documents = [
+        iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
+    ]
+    for policy in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
+        version = iam.get_policy(PolicyArn=policy["PolicyArn"])["Policy"]["DefaultVersionId"]
+        found = iam.get_policy_version(PolicyArn=policy["PolicyArn"], VersionId=version)
+        documents.append(found["PolicyVersion"]["Document"])
+    # Of a stack's policies moto keeps the text that Python prints.
+    read = [ast.literal_eval(document) if isinstance(document, str) else document for document in documents]
+    allowed = [statement["Action"] for document in read for statement in document["Statement"]]
+    return {action for actions in allowed for action in ([actions] if isinstance(actions, str) else actions)}
 
 
 def test_workers_may_use_the_bucket_and_nothing_else(account: None) -> None:
-    assert all(action.startswith("s3:") for action in actions_of("galaxytl-worker"))
+    assert {action.split(":")[0] for action in actions_of("galaxytl-worker")} == {"s3"}
     assert {"ec2:RunInstances", "iam:PassRole", "ssm:GetParameters"} <= actions_of("galaxytl-head")
     assert "*" not in actions_of("galaxytl-head")
 
@@ -203,7 +210,7 @@ def launched(available: dict[str, float], num_trials: int = 1) -> dict[str, int]
     request = SchedulingRequest(
         disable_launch_config_check=True,
         node_type_configs=config.get_node_type_configs(),
-        max_num_nodes=config.get_max_num_nodes(),
+        max_num_nodes=config.get_max_num_nodes() - 1,  # without the head, which is there already
         resource_requests=ResourceRequestUtil.group_by_count(
             [ResourceRequestUtil.make({"CPU": 4, "GPU": 1}) for _ in range(num_trials)]
         ),
@@ -223,10 +230,13 @@ def test_never_more_workers_than_the_budget() -> None:
     assert sum(launched({}, num_trials=100).values()) == filled_in()["max_workers"] == 4
 
 
-def test_the_world_is_not_let_in(aws: pytest.MonkeyPatch) -> None:
-    """What CloudFormation checks before it makes anything, so without moto's help."""
-    import re
+def test_cloudformation_reads_no_aliases_of_yaml() -> None:
+    assert not re.search(r"[:\-] [&*]\w", ACCOUNT)
+    assert re.search(r"[:\-] [&*]\w", (ROOT / "cluster.yaml").read_text())
 
+
+def test_the_world_is_not_let_in() -> None:
+    """What CloudFormation checks before it makes anything, which moto does not."""
     rule = next(line.split(": ", 1)[1] for line in ACCOUNT.splitlines() if "AllowedPattern" in line)
     assert re.fullmatch(rule, MINE)
     assert not re.fullmatch(rule, "0.0.0.0/0")
