@@ -13,9 +13,11 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from sweep.growth import may_start
 
 # Set before ray is imported. Tune's own handler of Ctrl-C would wait for the steps under way.
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
@@ -31,6 +33,8 @@ import ray
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(10**11), "MALLOC_TOP_PAD_": str(2**28)}
 
 CONNECT_SECONDS = 8
+HEAD = "node:__internal_head__"
+"""A resource that Ray gives to the head."""
 MAX_ROOM = 10_000
 """Trials that take no CPU and no GPU."""
 
@@ -49,7 +53,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Available:
-    """What a cluster has in all, and what its largest nodes have: a trial must fit on one node."""
+    """What a cluster has in all, or may grow to, and what its largest nodes have: a trial must fit on one node."""
 
     cpus: float
     gpus: float
@@ -94,10 +98,24 @@ def cluster(address: str | None, log: Path) -> Iterator[Available]:
 
 
 def _available() -> Available:
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cpus = [node.get("CPU", 0.0) for node in nodes]
-    gpus = [node.get("GPU", 0.0) for node in nodes]
-    return Available(sum(cpus), sum(gpus), max(cpus), max(gpus))
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    here = ray.get_runtime_context().get_node_id()
+    on_head = any(node["NodeID"] == here and HEAD in node["Resources"] for node in alive)
+    return available_of([node["Resources"] for node in alive], may_start() if on_head else [])
+
+
+def available_of(alive: Sequence[Mapping[str, float]], may_come: Sequence[Mapping[str, float]]) -> Available:
+    """From the resources of the nodes that are there, and of the workers that an autoscaler may start.
+
+    Some of the first may be of the second, so the larger sum counts.
+    """
+
+    def of(name: str, nodes: Sequence[Mapping[str, float]]) -> list[float]:
+        return [node.get(name, 0.0) for node in nodes]
+
+    cpus, gpus = (max(sum(of(name, alive)), sum(of(name, may_come))) for name in ("CPU", "GPU"))
+    node_cpus, node_gpus = (max(of(name, [*alive, *may_come]), default=0.0) for name in ("CPU", "GPU"))
+    return Available(cpus, gpus, node_cpus, node_gpus)
 
 
 def resources_per_trial(available: Available, num_trials: int, cpus: float | None, gpus: float | None) -> Resources:

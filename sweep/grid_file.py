@@ -16,14 +16,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
 
-import yaml
-
 from galaxytl.trial import SPEC_FIELDS, SpecError, check_field_name, did_you_mean
 from sweep.axes import Axis, Grid, Role, fixed, parse_value
+from sweep.yaml_file import YamlFileError, read_yaml
 
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 KEYS: Final = ("name", "purpose", *ROLES)
@@ -45,30 +44,11 @@ def read_grid(path: Path) -> Grid:
 
 def _load(path: Path) -> Any:
     try:
-        return yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
-    except SpecError:
-        raise
+        return read_yaml(path, "a grid file")
     except OSError as error:
         raise SpecError(f"--grid must be a grid's name or a YAML file that can be read; {error.strerror}") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise SpecError(f"a grid file must be YAML; got{where}: {error.problem or error.context}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SpecError(f"a grid file must be YAML in UTF-8; got: {' '.join(str(error).split())}") from error
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader keeps the last of equal keys and says nothing; this one refuses them."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise SpecError(f"a key is given once; got '{key.value}' again in line {key.start_mark.line + 1}")
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
-        return dict(super().construct_mapping(node, deep=deep))
+    except YamlFileError as error:
+        raise SpecError(str(error)) from error
 
 
 def _grid(content: Any, stem: str) -> Grid:

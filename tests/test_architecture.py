@@ -13,14 +13,14 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("galaxytl", "sweep", "analysis")
 
 ONLY_IN = {  # a package -> the files that may import it
-    "ray": {"sweep/schedule.py", "sweep/schedule_worker.py", "sweep/cluster.py"},
+    "ray": {"sweep/schedule.py", "sweep/schedule_worker.py", "sweep/cluster.py", "sweep/doctor_nodes.py"},
     "optuna": {
         *(f"sweep/search{part}.py" for part in ("", "_mirror", "_storage", "_study", "_tpe")),
         "analysis/study.py",
     },
     "tensorflow": {"galaxytl/device.py"},
     "jax": {"galaxytl/device.py"},
-    "yaml": {"sweep/grid_file.py"},
+    "yaml": {"sweep/yaml_file.py"},
     "galsim": {"galaxytl/data/"},
     "keras": {"galaxytl/"},
     "sweep": {"sweep/"},
@@ -85,6 +85,7 @@ def test_a_violation_is_seen(name: str, source: str) -> None:
         ("galaxytl.training", {"keras", "tensorflow", "ray"}),
         ("galaxytl.results", {"numpy", "keras", "tensorflow", "ray"}),
         ("sweep.run", {"keras", "tensorflow", "ray", "optuna"}),
+        ("sweep.doctor", {"keras", "tensorflow", "ray", "optuna"}),
         ("galaxytl.selection", {"numpy", "keras", "tensorflow", "ray"}),
         ("analysis.run", {"keras", "tensorflow", "ray", "galsim", "optuna"}),
     ],

@@ -1,0 +1,177 @@
+"""Is every machine fit to run a sweep, and a cluster file fit for `ray up`? Looks, says what to do, changes nothing.
+
+    python -m sweep.doctor --data Galaxy10_DECals.h5 --weights-dir weights/      # this machine
+    python -m sweep.doctor --cluster cluster.yaml                                # and the file, before ray up
+    python -m sweep.doctor --address auto --data s3://bucket/galaxy10/ --out /srv/results    # all nodes, after it
+
+Exit status: 0 nothing FAILs (read the WARNs), 1 something does, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from galaxytl.data.locations import DataError, locate
+from galaxytl.trial import did_you_mean
+from sweep import grids, prepare
+from sweep.doctor_checks import Finding, check_dashboard, check_machine, check_node, verdict
+from sweep.doctor_facts import Facts, Questions, gather, write
+from sweep.doctor_file import check_cluster_file
+from sweep.options import Parser, UsageError
+
+STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}
+SIMULATED = "simulated"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        options = parse(sys.argv[1:] if argv is None else argv)
+        findings = examine(options)
+    except (UsageError, DataError, OSError) as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    console.print(findings_table(findings))
+    worst = verdict(findings)
+    ends = {"OK": "All is well.", "WARN": "It will run; read the WARNs.", "FAIL": "Mend what FAILs, and ask again."}
+    console.print(f"[{STYLES[worst]}]{worst}[/]: {ends[worst]}")
+    return 1 if worst == "FAIL" else 0
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        prog="python -m sweep.doctor",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--address", metavar="HOST:PORT", help="ask each node of this Ray cluster too; auto: of the one here"
+    )
+    parser.add_argument("--data", metavar="URI", help="the dataset, as for sweep.run")
+    parser.add_argument("--weights-dir", type=Path, metavar="FOLDER", help="of ImageNet weights, as for sweep.run")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="results folder, that all nodes must share")
+    parser.add_argument(
+        "--storage", metavar="URI", help="an s3:// place for results that all nodes must be able to write"
+    )
+    parser.add_argument("--cluster", type=Path, metavar="FILE", help="a cluster file, like cluster.yaml")
+    parser.add_argument("--image-size", type=int, default=224, metavar="PIXELS", help="of the trials (default: 224)")
+    options, unknown = parser.parse_known_args(argv)
+    if unknown:
+        known = [option for action in parser._actions for option in action.option_strings]
+        raise UsageError(f"unknown option '{unknown[0]}'.{did_you_mean(unknown[0], known)} (--help lists the options)")
+    if not 1 <= options.image_size <= 4096:
+        raise UsageError(f"--image-size must be 1 to 4096 pixels; got {options.image_size}")
+    return options
+
+
+def examine(options: argparse.Namespace) -> list[Finding]:
+    """All findings, in the order in which they are printed. Raises UsageError when no cluster answers."""
+    findings = check_cluster_file(options.cluster) if options.cluster else []
+    questions = questions_of(options)
+    driver = gather(questions)
+    here = "driver" if options.address else "this machine"
+    findings += check_machine(driver, options.image_size, here)
+    if options.address:
+        findings += examine_nodes(options, questions, driver)
+    return findings
+
+
+def questions_of(options: argparse.Namespace) -> Questions:
+    """Paths in full: a Ray worker has another working folder. Simulated galaxies are not looked at: drawing them
+    would take longer than everything else, and each node draws its own."""
+    is_simulated = not options.data or options.data == SIMULATED or options.data.startswith(f"{SIMULATED}:")
+    places = [str(options.out.expanduser().resolve())] if options.out else []
+    if options.out:
+        options.out.expanduser().mkdir(parents=True, exist_ok=True)
+    if options.storage:
+        places.append(options.storage)
+    return Questions(
+        data="" if is_simulated else prepare.absolute(options.data),
+        weights_dir=str(options.weights_dir.expanduser().resolve()) if options.weights_dir else "",
+        backbones=grids.BACKBONES,
+        places=places,
+    )
+
+
+def examine_nodes(options: argparse.Namespace, questions: Questions, driver: Facts) -> list[Finding]:
+    from sweep.cluster import ClusterError  # ray takes seconds to import
+    from sweep.doctor_nodes import ask_nodes
+
+    usable = [place for place, problem in driver.places.items() if not problem]
+    with tempfile.TemporaryDirectory() as folder, marked(usable) as mark:
+        asking = replace(questions, places=usable, mark=mark)
+        try:
+            report = ask_nodes(options.address, asking, Path(folder) / "ray.log")
+        except ClusterError as error:
+            raise UsageError(f"{error}{_token_hint()}") from error
+    head = next((node.ray_node.name for node in report.nodes if "(head)" in node.ray_node.name), options.address)
+    findings = check_dashboard(report.dashboard, report.token_auth, head)
+    for node in report.nodes:
+        if node.facts is None:
+            text = f"it could not be asked: {node.error}: look at ray status and at the node's logs"
+            findings.append(Finding(node.ray_node.name, "node", "FAIL", text))
+        else:
+            findings += check_node(node.facts, driver, node.ray_node, options.image_size)
+    return findings
+
+
+def _token_hint() -> str:
+    if os.environ.get("RAY_AUTH_MODE") == "token":
+        return ""
+    return " A cluster that asks for a token is reached with RAY_AUTH_MODE=token and the token in ~/.ray/auth_token."
+
+
+@contextmanager
+def marked(places: Sequence[str]) -> Iterator[str]:
+    """A file of the driver's in each place, whose name is its content; they and the nodes' answers are removed."""
+    mark = f".doctor-{uuid.uuid4().hex[:12]}"
+    folders = [locate(place) for place in places]
+    try:
+        for folder in folders:
+            write(folder.child(mark), mark)
+        yield mark
+    finally:
+        for folder in folders:
+            _remove(folder, mark)
+
+
+def _remove(folder: Any, mark: str) -> None:
+    from pyarrow.fs import FileSelector
+
+    with suppress(OSError, DataError):
+        for info in folder.filesystem.get_file_info(FileSelector(folder.path)):
+            if info.base_name == mark or info.base_name.startswith(f"{mark}-"):
+                folder.child(info.base_name).delete()
+
+
+def findings_table(findings: Sequence[Finding]) -> Table:
+    """One line a node and check."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("where", "check", ""):
+        table.add_column(name, no_wrap=True)
+    table.add_column("found", overflow="fold")
+    for finding in findings:
+        status = f"[{STYLES[finding.status]}]{finding.status}[/]"
+        table.add_row(escape(finding.where), finding.check, status, escape(finding.message))
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())
