@@ -8,7 +8,7 @@ REPORT ?= report
 DATA ?=
 WEIGHTS_DIR ?=
 ARGS ?=
-ON_JAX := blocks device ends heads fit_heads features networks training
+ON_JAX := blocks device diagnostics ends heads fit_heads features networks training
 
 .PHONY: paper test install lint format types tests lock
 
