@@ -76,7 +76,7 @@ def check_node(facts: Facts, driver: Facts, ray_node: RayNode, image_size: int) 
         *check_disk(facts, driver, image_size, where),
         *check_data(facts, driver, where),
         *check_weights(facts, driver, where),
-        *check_places(facts, where),
+        *check_places(facts, where, "can be written, and is the driver's"),
         *check_clock(ray_node),
         *check_token(facts, ray_node),
         *check_metrics(facts, ray_node),
@@ -166,6 +166,8 @@ def check_data(facts: Facts, driver: Facts, where: str) -> list[Finding]:
         found = f"{theirs.num_images:,} images, others than the driver's {mine.num_images:,}"
         return [Finding(where, "dataset", "FAIL", f"{found}: the same path names different files on the two")]
     known = f"fingerprint {theirs.fingerprint[:12]}" if theirs.fingerprint else "labels and files as the driver's"
+    if facts is driver and not theirs.fingerprint:
+        known = "fingerprint known when the images have been read once"
     return [Finding(where, "dataset", "OK", f"{theirs.num_images:,} images, {known}")]
 
 
@@ -189,11 +191,12 @@ def check_weights(facts: Facts, driver: Facts, where: str) -> list[Finding]:
     return [Finding(where, "weights", "OK", f"of {', '.join(facts.weights)}")] if facts.weights else []
 
 
-def check_places(facts: Facts, where: str) -> list[Finding]:
+def check_places(facts: Facts, where: str, good: str = "can be written") -> list[Finding]:
+    """good: what to say of a place that is."""
     findings = []
     for place, problem in facts.places.items():
         advice = "it must be a folder that all nodes share, or a URI that all may write"
-        text = f"{place}: {problem}: {advice}" if problem else f"{place}: can be written, and is the driver's"
+        text = f"{place}: {problem}: {advice}" if problem else f"{place}: {good}"
         findings.append(Finding(where, "results", "FAIL" if problem else "OK", text))
     return findings
 
