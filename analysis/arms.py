@@ -24,19 +24,15 @@ from analysis.bootstrap import Replicates, Scores, draws_of, mean_of_seeds
 from analysis.cells import SETTINGS
 from analysis.gather import Trials
 from analysis.predictions import Predictions, PredictionsError, read_predictions, same_images
+from analysis.starts import FINE_TUNED, FROM_SCRATCH, IMAGENET_FROZEN, RANDOM_FROZEN, start_name
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 
 ON: Final = "ImageNet ON"
 OFF: Final = "ImageNet OFF"
-FINE_TUNED: Final = "ImageNet, fine-tuned"
-FROZEN_RANDOM: Final = "random, frozen"
-STARTS: Final[Mapping[tuple[str, Any], str]] = {
-    ("imagenet", 0): ON,
-    ("random", "all"): OFF,
-    ("imagenet", "all"): FINE_TUNED,
-    ("random", 0): FROZEN_RANDOM,
-}
-"""Weights that were asked for, and blocks that are trained. ON and OFF are the paper's two."""
+FROZEN_RANDOM: Final = RANDOM_FROZEN
+PAPERS_NAMES: Final = {IMAGENET_FROZEN: ON, FROM_SCRATCH: OFF}
+"""The paper's two starts have names of their own."""
+STARTS: Final = (ON, OFF, FINE_TUNED, FROZEN_RANDOM)
 
 Event = Callable[[Predictions], NDArray[np.bool_]]
 """Of each image (N,), whether it counts."""
@@ -44,7 +40,8 @@ Event = Callable[[Predictions], NDArray[np.bool_]]
 
 def start_of(spec: TrialSpec) -> str | None:
     """None where a part of the blocks is trained."""
-    return STARTS.get((spec.weights_requested, spec.unfrozen_blocks))
+    name = start_name(spec)
+    return PAPERS_NAMES.get(name, name) if name else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,8 +18,9 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+from analysis.failure import is_one_class_row, one_class_scores
 from analysis.intervals import Interval, Share, difference
-from analysis.paper import BACKBONES, TABLE_1, PaperCell, cell_of
+from analysis.paper import BACKBONES, TABLE_1, cell_of
 from analysis.verdicts import CONFIRMED, CONTRADICTED, NOT_CONFIRMED, Judged, Verdict, verdict_of, verdict_of_all
 
 CLASS_COUNTS: Final = (1081, 1853, 2645, 2027, 334, 2043, 1829, 2628, 1423, 1873)
@@ -220,24 +221,14 @@ def vgg16_names_one_class(imagenet: str) -> Judged:
     """VGG predicts one class for all images (section 3.2). Accuracy p then goes with a weighted precision of p^2 and a
     weighted F1 of 2 p^2 / (1 + p): only the named class, of share p, has a precision (p), a recall (1) and a weight."""
     cell = cell_of("VGG16", imagenet)
+    fits = is_one_class_row(cell.accuracy.value, cell.precision.value, cell.f1.value)
+    _, precision, f1 = one_class_scores(cell.accuracy.value)
     evidence = (
-        f"one class of share {cell.accuracy} has precision {cell.accuracy.value**2:.3f} and F1"
-        f" {_f1_of_one_class(cell.accuracy.value):.3f}; printed are {cell.precision} and {cell.f1}"
+        f"one class of share {cell.accuracy} has precision {precision:.3f} and F1 {f1:.3f};"
+        f" printed are {cell.precision} and {cell.f1}"
     )
     claim = f"VGG16 names one class for all images (ImageNet {imagenet})"
-    return Judged(claim, "section 3.2, Table 1", verdict_of(_fits_one_class(cell)), evidence)
-
-
-def _f1_of_one_class(share: float) -> float:
-    return 2 * share**2 / (1 + share)
-
-
-def _fits_one_class(cell: PaperCell) -> bool:
-    """Whether precision and F1 are, to the printed digits, those of one class with the accuracy's share."""
-    low, high = cell.accuracy.value - HALF_DIGIT, cell.accuracy.value + HALF_DIGIT
-    precision, f1 = cell.precision.value, cell.f1.value
-    fits = low**2 - HALF_DIGIT <= precision <= high**2 + HALF_DIGIT
-    return fits and _f1_of_one_class(low) - HALF_DIGIT <= f1 <= _f1_of_one_class(high) + HALF_DIGIT
+    return Judged(claim, "section 3.2, Table 1", verdict_of(fits), evidence)
 
 
 def vgg16_off_names_class_8() -> Judged:

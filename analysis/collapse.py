@@ -38,10 +38,12 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final
 
+from analysis.banner import SUBSTITUTED
 from analysis.exact import boschloo, power
 from analysis.failure import Kind, kind_of
 from analysis.gather import count_of_trials
 from analysis.intervals import Interval, Share, difference, holm
+from analysis.starts import FROM_SCRATCH, IMAGENET_FROZEN, start_name
 from galaxytl.trial import COMPLETE, SPEC_FIELDS, TrialResult, TrialSpec
 
 STATEMENT: Final = (__doc__ or "").partition("PRE-STATED TEST\n\n")[2]
@@ -72,20 +74,15 @@ class Verdict(Enum):
     NOT_TESTABLE = "NOT_TESTABLE"
 
 
-@dataclass(frozen=True)
-class Start:
-    """What an arm's networks start from."""
-
-    name: str
-    weights_requested: str
-    unfrozen_blocks: int | str
-
-    def has(self, spec: TrialSpec) -> bool:
-        return (spec.weights_requested, spec.unfrozen_blocks) == (self.weights_requested, self.unfrozen_blocks)
+ON, OFF = "ON", "OFF"
+ARMS: Final = {IMAGENET_FROZEN: ON, FROM_SCRATCH: OFF}
 
 
-ON: Final = Start("ON", "imagenet", 0)
-OFF: Final = Start("OFF", "random", "all")
+def arm_of(spec: TrialSpec) -> str | None:
+    """The arm of a trial; None outside both. Random weights in place of ImageNet's make an arm of their own: the two
+    are never mixed, and the one never called by the other's name."""
+    name = ARMS.get(start_name(spec) or "")
+    return f"{name}, {SUBSTITUTED}" if name and spec.is_substituted else name
 
 
 @dataclass(frozen=True)
@@ -151,7 +148,7 @@ def examine(results: Sequence[TrialResult]) -> CollapseStudy:
     if len({r.spec.dataset_fingerprint for r in results}) > 1:
         raise ValueError("trials of several datasets are never put together: choose one first")
     problems: list[str] = []
-    drafts = [draft for start in (ON, OFF) for draft in _arms_of(start, results, problems)]
+    drafts = [draft for name in (ON, OFF) for draft in _arms_of(name, results, problems)]
     tested = [arm for arm in drafts if arm.p_value is not None]
     not_run = [1.0] * (NUM_ARMS - len(tested))  # count too: what is concluded must not hang on which arms were run
     p_values = holm([*(arm.p_value or 0.0 for arm in tested), *not_run])
@@ -160,21 +157,23 @@ def examine(results: Sequence[TrialResult]) -> CollapseStudy:
     return CollapseStudy(arms, tuple(problems))
 
 
-def _arms_of(start: Start, results: Sequence[TrialResult], problems: list[str]) -> list[Arm]:
-    """One arm; two where some of its trials have random weights in place of ImageNet weights: they are never mixed."""
-    own = [r for r in results if r.spec.backbone == BACKBONE and start.has(r.spec)]
-    parts = [("", [r for r in own if not r.spec.is_substituted])]
-    parts.append((", random weights (ImageNet weights not found)", [r for r in own if r.spec.is_substituted]))
-    arms = [_arm(f"{start.name}{suffix}", part, problems) for suffix, part in parts if part]
-    return arms or [Arm(start.name, Verdict.NOT_TESTABLE, f"no trial of {BACKBONE} in this arm")]
+def _arms_of(name: str, results: Sequence[TrialResult], problems: list[str]) -> list[Arm]:
+    """One arm; two where random weights stand in for ImageNet weights in some of its trials."""
+    arms = []
+    for own_name in (name, f"{name}, {SUBSTITUTED}"):
+        own = [r for r in results if r.spec.backbone == BACKBONE and arm_of(r.spec) == own_name]
+        if own:
+            arms.append(_arm(own_name, own, problems))
+    return arms or [Arm(name, Verdict.NOT_TESTABLE, f"no trial of {BACKBONE} in this arm")]
 
 
-def background(spec: TrialSpec) -> tuple[Any, ...]:
-    """Equal for trials that differ in their optimizer settings and seed alone."""
-    return tuple(getattr(spec, name) for name in SPEC_FIELDS if name not in {*OPTIMIZER_FIELDS, "seed"})
+def key_without(spec: TrialSpec, fields: Iterable[str] = ()) -> tuple[Any, ...]:
+    """Equal for trials that differ in these fields and in their seed alone."""
+    left_out = {*fields, "seed"}
+    return tuple(getattr(spec, name) for name in SPEC_FIELDS if name not in left_out)
 
 
-def is_papers(spec: TrialSpec) -> bool:
+def has_papers_optimizer(spec: TrialSpec) -> bool:
     return all(getattr(spec, name) == value for name, value in PAPER_OPTIMIZER.items())
 
 
@@ -182,7 +181,7 @@ def _arm(name: str, results: Sequence[TrialResult], problems: list[str]) -> Arm:
     backgrounds: dict[tuple[Any, ...], list[TrialResult]] = defaultdict(list)
     for result in results:
         if result.spec.preprocessing == PAPER_PREPROCESSING:
-            backgrounds[background(result.spec)].append(result)
+            backgrounds[key_without(result.spec, OPTIMIZER_FIELDS)].append(result)
     usable = [group for group in backgrounds.values() if _can_be_tested(group)]
     if not usable:
         return Arm(name, Verdict.NOT_TESTABLE, _why_not_testable(backgrounds.values()))
@@ -197,14 +196,14 @@ def _arm(name: str, results: Sequence[TrialResult], problems: list[str]) -> Arm:
 
 
 def _can_be_tested(group: Sequence[TrialResult]) -> bool:
-    has_paper, has_others = (any(is_papers(r.spec) == wanted for r in group) for wanted in (True, False))
+    has_paper, has_others = (any(has_papers_optimizer(r.spec) == wanted for r in group) for wanted in (True, False))
     return has_paper and has_others and any(r.curves_on == "validation" and r.history for r in group)
 
 
 def _why_not_testable(groups: Iterable[Sequence[TrialResult]]) -> str:
     found = [result for group in groups for result in group]
     paper = optimizer_label(TrialSpec(dataset="", dataset_fingerprint="", **PAPER_OPTIMIZER))
-    if not any(is_papers(r.spec) for r in found):
+    if not any(has_papers_optimizer(r.spec) for r in found):
         return f"no trial with the paper's assumed setting, {paper}, on pixels / 255"
     if not any(r.curves_on == "validation" for r in found):
         return "no trial holds out a validation part, without which no alternative can be chosen"
@@ -250,7 +249,7 @@ def failed_problems(what: str, group: Iterable[TrialResult]) -> list[str]:
 
 def _draft(name: str, settings: Sequence[Setting]) -> Arm:
     """The arm's counts and p-value; `_judged` completes it."""
-    paper = next(setting for setting in settings if is_papers(setting.spec))
+    paper = next(setting for setting in settings if has_papers_optimizer(setting.spec))
     seeds = sorted({seed for setting in settings for seed in setting.kinds})
     half = max(1, len(seeds) // 2)
     choice, test = tuple(seeds[:half]), tuple(seeds[half:])

@@ -11,24 +11,28 @@ import statistics
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from analysis.collapse import (
     BACKBONE,
     LEVEL,
+    OPTIMIZER_FIELDS,
     STATEMENT,
     Arm,
     CollapseStudy,
     Setting,
     Verdict,
+    key_without,
     mean_validation,
     optimizer_label,
 )
 from analysis.failure import Kind, is_one_class_row, kind_of, one_class_scores
+from analysis.gather import mixed, show_value
 from analysis.intervals import Share
 from analysis.paper import TABLE_1
-from analysis.rivals import Level, Rivals
+from analysis.rivals import Level, Rivals, start_label
 from analysis.sections import Listing, Section
-from galaxytl.trial import TrialResult
+from galaxytl.trial import SPEC_FIELDS, TrialResult
 
 MEANING = {
     Verdict.EXPLAINED: "the collapse comes from the optimizer's settings",
@@ -37,6 +41,12 @@ MEANING = {
     Verdict.INCONCLUSIVE: "the trials do not decide it",
     Verdict.NOT_TESTABLE: "the trials that it needs are not there",
 }
+
+
+WEIGHTS = ("weights", "weights_requested", "weights_fingerprint")
+SHOWN_OF_HEADS = ("backbone", *WEIGHTS, "preprocessing", *OPTIMIZER_FIELDS, "seed")
+"""Fields that the certificate's table shows whether they differ or not; and the seed, which it sums up."""
+NUM_HEAD_NUMBERS = 6
 
 
 def summary(study: CollapseStudy) -> tuple[str, ...]:
@@ -169,7 +179,7 @@ def _level(level: Level) -> str:
 
 
 def _parameters(rivals: Rivals) -> Section:
-    rows = tuple((p.backbone, f"{p.trainable:,}", _counts(p.collapsed)) for p in rivals.parameters)
+    rows = tuple((p.label, f"{p.trainable:,}", _counts(p.collapsed)) for p in rivals.parameters)
     fewest, most = rivals.parameters[0], rivals.parameters[-1]
     contradicted = fewest.backbone == BACKBONE and fewest.collapsed.value >= most.collapsed.value
     said = (
@@ -183,18 +193,20 @@ def _parameters(rivals: Rivals) -> Section:
 
 def _certificate(results: Sequence[TrialResult]) -> Iterator[Section]:
     """How far heads on frozen features are from the optimum of their convex loss."""
-    groups: dict[tuple[str, str, str, str], list[TrialResult]] = defaultdict(list)
-    for r in results:
-        if r.certificate:
-            groups[r.spec.backbone, r.spec.weights_label, r.spec.preprocessing, optimizer_label(r.spec)].append(r)
-    if not groups:
+    certified = [r for r in results if r.certificate]
+    if not certified:
         return
-    rows = tuple(_certificate_row(key, groups[key]) for key in sorted(groups))
-    of_features = ("Network", "Weights", "Preprocessing", "Optimizer", "Optimal loss", "Certified", "Accuracy there")
-    headings = (*of_features, "Trials' loss", "Above optimum", "Trials' accuracy")
+    others = mixed(certified, [name for name in SPEC_FIELDS if name not in SHOWN_OF_HEADS])
+    groups: dict[tuple[Any, ...], list[TrialResult]] = defaultdict(list)
+    for r in certified:
+        groups[key_without(r.spec)].append(r)
+    rows = sorted(_certificate_row(group, list(others)) for group in groups.values())
+    of_features = ("Network", "Weights", "Preprocessing", "Optimizer", *others, "Optimal loss", "Certified")
+    headings = (*of_features, "Accuracy there", "Trials' loss", "Above optimum", "Trials' accuracy")
+    numbers = range(len(headings) - NUM_HEAD_NUMBERS, len(headings))
     yield Section(
         "How far heads are from the best that any optimizer could do",
-        Listing(headings, rows, right={4, 5, 6, 7, 8, 9}),
+        Listing(headings, tuple(rows), right=frozenset(numbers)),
         (
             "A head on frozen features is softmax regression, a convex problem: its optimum is computed, and certified "
             "to within the number given (nats an image, of the training images). A trial far above it is a failure of "
@@ -205,7 +217,12 @@ def _certificate(results: Sequence[TrialResult]) -> Iterator[Section]:
     )
 
 
-def _certificate_row(key: tuple[str, str, str, str], results: Sequence[TrialResult]) -> tuple[str, ...]:
+def _certificate_row(results: Sequence[TrialResult], others: Sequence[str]) -> tuple[str, ...]:
+    """Of trials that differ in their seed alone; `others` are further fields in which the table's trials differ."""
+    spec = results[0].spec
+    key = (spec.backbone, spec.weights_label, spec.preprocessing, optimizer_label(spec))
+    settings = (show_value(getattr(spec, name)) for name in others)
+
     def mean(name: str) -> float:
         return statistics.fmean(r.certificate[name] for r in results)
 
@@ -214,14 +231,13 @@ def _certificate_row(key: tuple[str, str, str, str], results: Sequence[TrialResu
     accuracies = [r.metrics["accuracy"] for r in results if "accuracy" in r.metrics]
     accuracy = f"{statistics.fmean(accuracies):.3f}" if accuracies else ""
     optimum = (f"{mean('optimal_loss'):.3f}", f"{mean('gap_bound'):.4f}", f"{mean('optimal_accuracy'):.3f}")
-    return (*key, *optimum, f"{mean('trial_loss'):.2f}", above, accuracy)
+    return (*key, *settings, *optimum, f"{mean('trial_loss'):.2f}", above, accuracy)
 
 
 def _kinds(results: Sequence[TrialResult]) -> Section:
     counts: dict[tuple[str, str], dict[Kind, int]] = defaultdict(lambda: defaultdict(int))
     for r in results:
-        depth = {0: "frozen", "all": "all trained"}.get(r.spec.unfrozen_blocks, "partly trained")
-        counts[r.spec.backbone, f"{r.spec.weights_label}, {depth}"][kind_of(r)] += 1
+        counts[r.spec.backbone, start_label(r.spec)][kind_of(r)] += 1
     rows = tuple((*key, *(str(counts[key][kind]) for kind in Kind)) for key in sorted(counts))
     listing = Listing(("Network", "Start", *(kind.value for kind in Kind)), rows, right={2, 3, 4, 5, 6})
     return Section("What became of the trials", listing, (), is_detail=True)

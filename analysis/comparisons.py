@@ -21,12 +21,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.arms import FINE_TUNED, FROZEN_RANDOM, OFF, ON, STARTS, Arm, Event, Setting
+from analysis.arms import FROZEN_RANDOM, OFF, ON, STARTS, Arm, Event, Setting
 from analysis.bootstrap import Replicates
 from analysis.cells import SETTINGS
 from analysis.intervals import Interval, Pairs, Share, Z, difference, holm, mcnemar
 from analysis.paper import BACKBONES
 from analysis.predictions import Predictions, same_images
+from analysis.starts import FINE_TUNED
 
 
 class NotComparedError(ValueError):
@@ -125,7 +126,7 @@ def _wanted(setting: Setting) -> Iterable[tuple[str, Arm, Arm]]:
         on, off = setting.arm(backbone, ON), setting.arm(backbone, OFF)
         if on and off:
             yield "ImageNet ON - OFF", on, off
-    for start in STARTS.values():
+    for start in STARTS:
         arms = [arm for backbone in backbones if (arm := setting.arm(backbone, start))]
         for first, second in itertools.combinations(arms, 2):
             yield f"networks, {start}", first, second

@@ -108,9 +108,8 @@ def _changes(on: TrialResult, off: TrialResult, folders: Mapping[str, Path]) -> 
     thumbnails = _thumbnails_of((on, off), folders)
     own, other = (read_predictions(folders.get(r.trial_id, Path()), r) for r in (on, off))
     paired(own, other)  # raises where they are of different images
-    own_class, other_class = (predicted_classes(folders.get(r.trial_id, Path()), r) for r in (on, off))
-    fixed = _examples(own, own.right & ~other.right, other_class)
-    broken = _examples(own, ~own.right & other.right, own_class)
+    fixed = _examples(own, own.right & ~other.right, other.predicted)
+    broken = _examples(own, ~own.right & other.right, own.predicted)
     shown = {"fixed": sample(fixed, thumbnails.labels), "broken": sample(broken, thumbnails.labels)}
     rows = [example.row for examples in shown.values() for example in examples]
     if not rows:
@@ -127,18 +126,6 @@ def _thumbnails_of(results: Sequence[TrialResult], folders: Mapping[str, Path]) 
         except ThumbnailsError as error:
             problem = error
     raise problem
-
-
-def predicted_classes(folder: Path, result: TrialResult) -> NDArray[np.int64]:
-    """(N,) the most probable class of each image, in the order of `read_predictions`, which has checked the file."""
-    import re
-
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(folder / (result.probabilities or f"probabilities/{result.trial_id}.parquet"))
-    classes = [name for name in table.column_names if re.fullmatch(r"p\d+", name)]
-    probabilities = np.stack([table.column(name).to_numpy() for name in classes], axis=1)
-    return probabilities.argmax(axis=1)[np.argsort(table.column("row").to_numpy())]
 
 
 def _examples(own: Predictions, chosen: NDArray[np.bool_], mistaken: NDArray[np.int64]) -> tuple[Example, ...]:

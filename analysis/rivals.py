@@ -21,18 +21,19 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.banner import SUBSTITUTED
 from analysis.collapse import (
     BACKBONE,
-    OFF,
-    ON,
     PAPER_PREPROCESSING,
-    is_papers,
+    arm_of,
+    has_papers_optimizer,
+    key_without,
     optimizer_label,
 )
 from analysis.exact import boschloo
 from analysis.failure import Kind, kind_of
 from analysis.intervals import Interval, Share, difference, holm
-from galaxytl.trial import SPEC_FIELDS, TrialResult, TrialSpec
+from galaxytl.trial import TrialResult, TrialSpec
 
 PERMUTATIONS: Final = 500
 
@@ -99,6 +100,8 @@ class ParameterCount:
     """The paper's own explanation: weights that are trained with a frozen backbone, and what became of the trials."""
 
     backbone: str
+    label: str
+    """With a word where random weights stand in for ImageNet's."""
     trainable: int
     collapsed: Share
 
@@ -113,7 +116,7 @@ class Rivals:
 
 def examine_rivals(results: Sequence[TrialResult]) -> Rivals:
     known = [r for r in results if kind_of(r) is not Kind.FAILED]
-    contrasts = [contrast for arm in (ON.name, OFF.name) for contrast in _contrasts(arm, known)]
+    contrasts = _contrasts(known)
     corrected = holm([contrast.p_value for contrast in contrasts])
     with_holm = tuple(replace(c, corrected=p) for c, p in zip(contrasts, corrected, strict=True))
     own = [r for r in known if r.spec.backbone == BACKBONE]
@@ -131,39 +134,49 @@ LEVEL_OF: Final[Mapping[str, Callable[[TrialSpec], str]]] = {
     "preprocessing": FACTORS["preprocessing"],
     "epochs": FACTORS["epochs"],
     "start": lambda spec: "ImageNet" if spec.weights == "imagenet" else "random",
-    "network": lambda spec: spec.backbone,
+    "network": lambda spec: f"{spec.backbone}, {SUBSTITUTED}" if spec.is_substituted else spec.backbone,
 }
 
 
-def _contrasts(arm: str, results: Sequence[TrialResult]) -> list[Contrast]:
-    """Of the paper's setting in one arm, with as many seeds as there are, against all that differ in one factor."""
-    start = ON if arm == ON.name else OFF
-    papers = [r for r in results if is_papers(r.spec) and r.spec.preprocessing == PAPER_PREPROCESSING]
-    base = _most([r for r in papers if r.spec.backbone == BACKBONE and start.has(r.spec)])
-    if not base:
-        return []
+def _contrasts(results: Sequence[TrialResult]) -> list[Contrast]:
+    """Of the paper's setting in each arm, with as many seeds as there are, against all that differ in one factor."""
+    bases: dict[str, list[TrialResult]] = defaultdict(list)
+    for r in results:
+        if r.spec.backbone == BACKBONE and _is_papers(r.spec) and (arm := arm_of(r.spec)):
+            bases[arm].append(r)
+    return [
+        contrast for arm in sorted(bases, reverse=True) for contrast in _contrasts_of(arm, _most(bases[arm]), results)
+    ]
+
+
+def _is_papers(spec: TrialSpec) -> bool:
+    return has_papers_optimizer(spec) and spec.preprocessing == PAPER_PREPROCESSING
+
+
+def _contrasts_of(arm: str, base: Sequence[TrialResult], results: Sequence[TrialResult]) -> list[Contrast]:
     found = []
-    for factor, fields in ONE_AT_A_TIME.items():
+    for factor in ONE_AT_A_TIME:
         others: dict[str, list[TrialResult]] = defaultdict(list)
-        for result in results:
-            if _key(result.spec, fields) == _key(base[0].spec, fields):
+        for result in _differing_in(factor, base[0].spec, results):
+            if factor != "network" or result.spec.backbone != BACKBONE:
                 others[LEVEL_OF[factor](result.spec)].append(result)
         own = LEVEL_OF[factor](base[0].spec)
         found += [_contrast(arm, factor, base, _most(group)) for level, group in others.items() if level != own]
     return sorted(found, key=lambda contrast: (contrast.factor, contrast.other_level))
 
 
+def _differing_in(factor: str, spec: TrialSpec, results: Iterable[TrialResult]) -> list[TrialResult]:
+    """Those that differ from `spec` in one factor and the seed at most."""
+    fields = ONE_AT_A_TIME[factor]
+    return [r for r in results if key_without(r.spec, fields) == key_without(spec, fields)]
+
+
 def _most(results: Iterable[TrialResult]) -> list[TrialResult]:
     """Those that differ in their seed alone, as many as possible."""
     found: dict[tuple[Any, ...], list[TrialResult]] = defaultdict(list)
     for result in results:
-        found[_key(result.spec)].append(result)
+        found[key_without(result.spec)].append(result)
     return max(found.values(), key=len, default=[])
-
-
-def _key(spec: TrialSpec, leaving_out: Iterable[str] = ()) -> tuple[Any, ...]:
-    out = {*leaving_out, "seed"}
-    return tuple(getattr(spec, name) for name in SPEC_FIELDS if name not in out)
 
 
 def _contrast(arm: str, factor: str, base: Sequence[TrialResult], group: Sequence[TrialResult]) -> Contrast:
@@ -226,13 +239,15 @@ def _entropy(counts: NDArray[np.float64]) -> float:
 
 
 def _parameters(results: Sequence[TrialResult]) -> list[ParameterCount]:
-    """Of frozen networks with the paper's setting, as many seeds as there are."""
+    """Of frozen networks with the paper's setting, which differ in nothing but the network and the seed."""
     frozen = [r for r in results if r.spec.unfrozen_blocks == 0 and r.spec.weights_requested == "imagenet"]
-    papers = [r for r in frozen if is_papers(r.spec) and r.spec.preprocessing == PAPER_PREPROCESSING]
+    base = _most(r for r in frozen if _is_papers(r.spec) and r.spec.backbone == BACKBONE)
+    groups: dict[str, list[TrialResult]] = defaultdict(list)
+    for r in _differing_in("network", base[0].spec, frozen) if base else ():
+        groups[LEVEL_OF["network"](r.spec)].append(r)
     found = []
-    for backbone in sorted({r.spec.backbone for r in papers}):
-        group = _most(r for r in papers if r.spec.backbone == backbone)
+    for label, group in groups.items():
         counts = {r.num_parameters["trainable"] for r in group if "trainable" in r.num_parameters}
         if len(counts) == 1:
-            found.append(ParameterCount(backbone, counts.pop(), share_of(group)))
+            found.append(ParameterCount(group[0].spec.backbone, label, counts.pop(), share_of(_most(group))))
     return sorted(found, key=lambda one: one.trainable)

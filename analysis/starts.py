@@ -52,14 +52,19 @@ class Start:
 
 def start_of(spec: TrialSpec) -> Start | None:
     """By the weights asked for; None where only some blocks are trained."""
+    name = start_name(spec)
+    return Start(name, spec.is_substituted) if name else None
+
+
+def start_name(spec: TrialSpec) -> str | None:
+    """One of STARTS, or None."""
     names = {
         ("imagenet", 0): IMAGENET_FROZEN,
         ("random", "all"): FROM_SCRATCH,
         ("random", 0): RANDOM_FROZEN,
         ("imagenet", "all"): FINE_TUNED,
     }
-    name = names.get((spec.weights_requested, spec.unfrozen_blocks))
-    return Start(name, spec.is_substituted) if name else None
+    return names.get((spec.weights_requested, spec.unfrozen_blocks))
 
 
 def is_collapsed(result: TrialResult) -> bool:

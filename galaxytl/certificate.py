@@ -36,6 +36,7 @@ from galaxytl.data import cache
 from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.fit import Examples
 from galaxytl.fit_heads import WATCHED_BATCH, Head
+from galaxytl.metrics import softmax
 from galaxytl.trial import TrialSpec
 
 FORMAT = 1  # of what is kept in the cache; raised when older files must not be read
@@ -198,17 +199,12 @@ class _Objective:
             labels = self._labels[done : done + len(part)]
             logits = logits_of(weights, part)
             loss += cross_entropy(logits, labels) * len(part)
-            errors = _softmax(logits)
+            errors = softmax(logits)
             errors[np.arange(len(labels)), labels] -= 1
             gradient[:-1] += part.T @ errors.astype(np.float32)
             gradient[-1] += errors.sum(axis=0)
             done += len(part)
         return loss / done, gradient / done
-
-
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
 def _score(

@@ -28,7 +28,7 @@ from galaxytl.data.thumbnails import write_thumbnails
 from galaxytl.features import LiveActivations, Source, batch_size, stored_activations
 from galaxytl.fit import Batches, Examples, Listener, class_weights, fit
 from galaxytl.fit_heads import WATCHED_BATCH, Head, HeadsListener, fit_heads
-from galaxytl.metrics import evaluate
+from galaxytl.metrics import evaluate, softmax
 from galaxytl.training import Clock, Diverged, Job, Pruned, environment, failed_row
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from galaxytl.weights import WeightsError, find_weights
@@ -355,12 +355,6 @@ def predict(model: Any, examples: Examples, batch_size: int) -> NDArray[np.float
     """Logits (n, 10) of the examples to score."""
     batches = Batches(examples, examples.scored, batch_size)
     return np.asarray(model.predict(device.for_keras(batches), verbose=0))
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Class probabilities (n, 10), in float64."""
-    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
 def store_probabilities(

@@ -39,6 +39,12 @@ def evaluate(
     return metrics, tuple(tuple(int(n) for n in row) for row in confusion)
 
 
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Class probabilities (n, C), in float64."""
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
 def _cross_entropy(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
     chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return float(-np.log(np.maximum(chosen, np.finfo(np.float64).tiny)).mean())

@@ -1,4 +1,4 @@
-"""Ray Tune runs the trials. With cluster.py and schedule_worker.py the only file that imports ray.
+"""Ray Tune runs the trials. With cluster.py, schedule_worker.py and doctor_nodes.py the only file that imports ray.
 
 One Ray trial trains a group of specs; groups are taken one by one, as there is room, so that a search can make each
 with what the ones before have told it. A trial keeps its own checkpoint in the results folder, and a

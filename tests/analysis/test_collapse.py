@@ -226,3 +226,17 @@ def test_other_networks_have_no_part_in_it() -> None:
 
     assert verdicts([*factorial(by_rate), *other]) == both(Verdict.EXPLAINED)
     assert isinstance(other[0].spec, TrialSpec)
+
+
+def test_heads_of_two_settings_are_two_rows_of_the_certificate() -> None:
+    optimum = {"optimal_loss": 0.5, "gap_bound": 0.001, "optimal_accuracy": 0.6, "trial_loss": 2.5, "excess_loss": 2.0}
+    results = [*factorial(by_rate, seeds=2, arms=["ON"]), *factorial(by_rate, seeds=2, arms=["ON"], num_epochs=50)]
+    certified = [replace(r, certificate=optimum) for r in results]
+
+    sections = list(collapse_sections(examine(certified), examine_rivals(certified), certified))
+
+    (found,) = [s for s in sections if s.heading.startswith("How far heads are")]
+    assert found.listing is not None
+    assert found.listing.headings[4] == "num_epochs"
+    assert [row[4] for row in found.listing.rows].count("50") == 8
+    assert len(found.listing.rows) == 16

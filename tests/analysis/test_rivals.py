@@ -102,3 +102,27 @@ def test_the_coefficient_is_a_share_of_entropy() -> None:
     assert uncertainty_coefficient(outcome.astype(int), outcome) == pytest.approx(1)
     assert uncertainty_coefficient(np.zeros(8, int), outcome) == pytest.approx(0)
     assert uncertainty_coefficient(half_known, outcome) == pytest.approx(0.5)
+
+
+def test_stand_ins_are_never_called_imagenet() -> None:
+    results = [
+        replace(r, spec=r.spec.replace(weights="random", weights_fingerprint=""))
+        if r.spec.backbone != "MobileNet"
+        else r
+        for r in controls()
+    ]
+
+    rivals = examine_rivals(results)
+
+    assert {c.arm for c in rivals.contrasts} == {"ON, random weights (ImageNet weights not found)"}
+    assert [p.label for p in rivals.parameters] == [
+        "VGG16, random weights (ImageNet weights not found)",
+        "MobileNet",
+        "ResNet50, random weights (ImageNet weights not found)",
+    ]
+
+
+def test_counts_of_parameters_are_of_one_setting() -> None:
+    larger = [replace(r, spec=r.spec.replace(image_size=256)) for r in controls(9) if r.spec.backbone != "VGG16"]
+
+    assert all(p.collapsed.total == 6 for p in examine_rivals([*controls(), *larger]).parameters)
