@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from analysis.banner import SUBSTITUTED
 from analysis.gather import show_value
 from analysis.intervals import CONFIDENCE
 from analysis.sections import Listing, Section
@@ -77,7 +78,7 @@ def _comparisons(compared: Compared, varied: Sequence[str], is_detail: bool) -> 
         rows = tuple(map(_row, compared.comparisons))
         headings = ("First - second", "Accuracy", f"{CONFIDENCE:.0%} interval", "p", "F1", "Method")
         listing = Listing(headings, rows, {1, 3}) if rows else None
-        sentences = (*compared.skipped, *([METHODS] if rows and not is_detail else []))
+        sentences = (*_stand_ins(compared), *compared.skipped, *([METHODS] if rows and not is_detail else []))
         yield Section(f"Comparisons{at}", listing, sentences, is_detail)
     if compared.effects:
         rows = tuple(
@@ -86,7 +87,15 @@ def _comparisons(compared: Compared, varied: Sequence[str], is_detail: bool) -> 
         )
         headings = ("Network", "Effect", "Accuracy", f"{CONFIDENCE:.0%} interval", "p", "F1")
         heading = f"Pretraining and freezing, 2 x 2{at}"
-        yield Section(heading, Listing(headings, rows, {2, 4}), (EFFECTS,) if not is_detail else (), is_detail)
+        sentences = (*_stand_ins(compared), *(() if is_detail else (EFFECTS,)))
+        yield Section(heading, Listing(headings, rows, {2, 4}), sentences, is_detail)
+
+
+def _stand_ins(compared: Compared) -> Iterator[str]:
+    """Which of the arms called by ImageNet's name lack its weights."""
+    names = [arm.name for arm in compared.setting.arms.values() if arm.spec.is_substituted]
+    if names:
+        yield f"{SUBSTITUTED}: {'; '.join(names)}."
 
 
 def _at(compared: Compared, varied: Sequence[str]) -> str:
