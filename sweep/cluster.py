@@ -142,7 +142,8 @@ def _check_reachable(address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or "//" in address:
         raise ClusterError(
-            f"--address must be HOST:PORT of the head node (Ray's default port is 6379) or auto; got '{address}'"
+            "--address (or $RAY_ADDRESS) must be HOST:PORT of the head node (Ray's default port is 6379), auto or "
+            f"local; got '{address}'"
         )
     check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -60,6 +61,7 @@ def parse(argv: Sequence[str], description: str) -> argparse.Namespace:
     if unknown:
         known = [option for action in parser._actions for option in action.option_strings]
         raise UsageError(f"unknown option '{unknown[0]}'.{did_you_mean(unknown[0], known)} (--help lists the options)")
+    options.address = None if options.address == "local" else options.address
     options.storage, options.place = storages(options.storage or [])
     if options.search:
         check_search(options)
@@ -197,7 +199,12 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         "journal:///FILE, postgresql://... (default: study.db in the results folder)",
     )
     where = parser.add_argument_group("where to run")
-    where.add_argument("--address", metavar="HOST:PORT", help="a running Ray cluster, or auto (default: this machine)")
+    where.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        default=os.environ.get("RAY_ADDRESS"),
+        help="a running Ray cluster; auto: the one that runs here; local: this machine (default: $RAY_ADDRESS, else local)",
+    )
     where.add_argument("--cpus-per-trial", type=share, metavar="N", help="(default: an equal share)")
     where.add_argument(
         "--gpus-per-trial", type=share, metavar="N", help="may be a fraction (default: 1 where there are)"
