@@ -203,7 +203,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         "--address",
         metavar="HOST:PORT",
         default=os.environ.get("RAY_ADDRESS"),
-        help="a running Ray cluster; auto: the one that runs here; local: this machine (default: $RAY_ADDRESS, else local)",
+        help="a running Ray cluster; auto: the one of this machine; local: a new one (default: $RAY_ADDRESS, or local)",
     )
     where.add_argument("--cpus-per-trial", type=share, metavar="N", help="(default: an equal share)")
     where.add_argument(
