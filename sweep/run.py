@@ -7,12 +7,14 @@
     python -m sweep.run --search optuna --trials 200                        # let Optuna choose the trials
 
 The same command again continues where it stopped: finished trials are not run again.
-Exit status: 0 all trials COMPLETE, 1 some FAILED, 2 bad input, 130 interrupted.
+Exit status: 0 all trials COMPLETE, 1 some FAILED, 2 bad input or another driver in the results folder, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import shlex
 import sys
 import time
@@ -20,7 +22,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from galaxytl.backbones import backbone_named
@@ -31,6 +32,7 @@ from galaxytl.results import append_result, read_results
 from galaxytl.training import Workplace
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
 from sweep import axes, grids, prepare
+from sweep.lease import Lease, in_folder
 from sweep.options import UsageError, as_usage_error, parse
 from sweep.plan import Plan, Todo, sort_out
 from sweep.plan_table import comparison, plan_table
@@ -55,18 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     out = writable_folder(options.out)
-    try:
-        with FileLock(out / ".lock", timeout=0):
-            if options.search:
-                from sweep.search_run import run_search  # Optuna takes a second to import
+    lease = Lease(in_folder(out), functools.partial(console.print, markup=False))
+    with contextlib.nullcontext() if options.dry_run else lease:
+        if options.search:
+            from sweep.search_run import run_search  # Optuna takes a second to import
 
-                return run_search(options, out, console)
-            return run_locked(options, out, console)
-    except Timeout:
-        raise UsageError(f"one sweep at a time may write to a results folder; another one runs in {out}") from None
+            return run_search(options, out, console, lease)
+        return run_grid(options, out, console, lease)
 
 
-def run_locked(options: argparse.Namespace, out: Path, console: Console) -> int:
+def run_grid(options: argparse.Namespace, out: Path, console: Console, lease: Lease) -> int:
+    """`lease` is held, but for a dry run, which writes nothing."""
     profile = prepare.profile_for(options)
     uri = options.data or grids.SIMULATED_DATA[profile]
     grid = axes.repeated(axes.overridden(options.sizes[profile], options.set), options.seeds)
@@ -92,9 +93,11 @@ def run_locked(options: argparse.Namespace, out: Path, console: Console) -> int:
     if options.dry_run:
         console.print(plan_table(plan))
         return 0
+    lease.check()
     record(out, [result for result in prepared.impossible if result.trial_id not in rows.by_id()])
     if todo.pending:
-        schedule_trials(options, Workplace(prepare.absolute(uri), out.resolve(), options.weights_dir), plan, console)
+        workplace = Workplace(prepare.absolute(uri), out.resolve(), options.weights_dir)
+        schedule_trials(options, workplace, plan, console, lease)
     return conclude(console, out, [*prepared.specs, *(result.spec for result in prepared.impossible)])
 
 
@@ -108,7 +111,9 @@ def announce_grid(console: Console, grid: axes.Grid, with_axes: bool) -> None:
         console.print(f"          {line}", markup=False)
 
 
-def schedule_trials(options: argparse.Namespace, workplace: Workplace, plan: Plan, console: Console) -> None:
+def schedule_trials(
+    options: argparse.Namespace, workplace: Workplace, plan: Plan, console: Console, lease: Lease
+) -> None:
     """Start or join Ray and train the plan's groups, writing each row as it comes; then say what it took."""
     from sweep import cluster, schedule  # ray takes seconds to import: only where there is something to run
 
@@ -120,13 +125,18 @@ def schedule_trials(options: argparse.Namespace, workplace: Workplace, plan: Pla
     with as_usage_error(cluster.ClusterError), SweepTable(specs, console) as table:
 
         def finished(result: TrialResult) -> None:
+            lease.check()
             append_result(workplace.out, result)
             if result.status == COMPLETE:
                 checkpoint_path(workplace.out, result.spec).unlink(missing_ok=True)
             table.finished(result)
             results.append(result)
 
-        reporter = schedule.Reporter(table.phases, table.epochs, finished, table.note)
+        def epochs(latest: dict[str, dict[str, float]]) -> None:
+            lease.stop_if_lost()
+            table.epochs(latest)
+
+        reporter = schedule.Reporter(table.phases, epochs, finished, table.note)
         where = schedule.Where(options.address, options.cpus_per_trial, options.gpus_per_trial, log)
         schedule.run_trials(schedule.Work(iter(plan.groups), len(plan.groups)), workplace, where, reporter)
     console.print(comparison(plan, results, time.monotonic() - started))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import shlex
 from collections import Counter
@@ -24,6 +25,7 @@ from galaxytl.selection import ranked
 from galaxytl.training import Group, Workplace
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import axes, grids, prepare, search_study
+from sweep.lease import Lease
 from sweep.objectives import OBJECTIVES
 from sweep.options import UsageError, as_usage_error
 from sweep.progress import SweepTable, trial_label
@@ -35,8 +37,9 @@ NAMED_BY = ("optimizer", "learning_rate")
 """Fields that tell a search's trials apart in the terminal, beside network, start and depth."""
 
 
-def run_search(options: argparse.Namespace, out: Path, console: Console) -> int:
-    """Returns the exit status: 0 when a trial was chosen and scored on the test part."""
+def run_search(options: argparse.Namespace, out: Path, console: Console, lease: Lease) -> int:
+    """Returns the exit status: 0 when a trial was chosen and scored on the test part. `lease`: of the results folder,
+    held but for a dry run."""
     options.storage = search_study.absolute(options.storage or f"sqlite:///{out.resolve()}/study.db")
     options.study = options.study or out.resolve().name
     setup = set_up(options, console)
@@ -50,8 +53,9 @@ def run_search(options: argparse.Namespace, out: Path, console: Console) -> int:
         return 0
     directions = [OBJECTIVES[name] for name in setup.problem.objectives]
     study = search_study.open_study(options.storage, options.study, directions, setup.identity)
-    with search_study.told_as_errors(options.storage), search_study.Lease(study):
-        run = SearchRun(setup, Search(study, setup.problem), out)
+    note = functools.partial(console.print, markup=False)
+    with search_study.told_as_errors(options.storage), Lease(search_study.lease_of(study), note) as of_study:
+        run = SearchRun(setup, Search(study, setup.problem), out, (lease, of_study))
         for line in run.begin():
             console.print(line, markup=False)
         run.train(console)
@@ -82,6 +86,8 @@ class SearchRun:
     setup: Setup
     search: Search
     out: Path
+    leases: tuple[Lease, ...] = ()
+    """Of the folder and of the study; without them it may write no more."""
     left: list[TrialSpec] = field(default_factory=list)
     """What a driver that died had under way."""
     results: list[TrialResult] = field(default_factory=list)
@@ -148,6 +154,8 @@ class SearchRun:
                 table.finished(result)
 
             def epochs(latest: dict[str, dict[str, float]]) -> dict[str, str]:
+                for lease in self.leases:
+                    lease.stop_if_lost()
                 table.epochs(latest)
                 return self.search.epochs(latest)
 
@@ -166,7 +174,7 @@ class SearchRun:
     def _groups(self, table: SweepTable) -> Iterator[Group | None]:
         """What was under way, then what the study suggests, then, when all that has ended, the chosen one."""
         yield from self._planned(self.left, table)
-        while specs := self.search.ask(self.setup.options.batch):
+        while specs := self._ask():
             yield from self._planned(specs, table)
         while self.search.is_running:
             yield None
@@ -176,6 +184,14 @@ class SearchRun:
                     checkpoint_path(self.out, tested)
                 )
             yield from self._planned([tested], table)
+
+    def _ask(self) -> list[TrialSpec]:
+        self._check_leases()
+        return self.search.ask(self.setup.options.batch)
+
+    def _check_leases(self) -> None:
+        for lease in self.leases:
+            lease.check()
 
     def _planned(self, specs: Sequence[TrialSpec], table: SweepTable) -> Iterable[Group]:
         table.add(specs, NAMED_BY)
@@ -193,6 +209,7 @@ class SearchRun:
 
     def finished(self, result: TrialResult) -> None:
         """Keep the row, then tell the study; of checkpoints only the best trial's stays, for its test."""
+        self._check_leases()
         append_result(self.out, result)
         self.results.append(result)
         self.search.finished(result)
