@@ -30,6 +30,7 @@ from sweep.objectives import OBJECTIVES
 from sweep.options import UsageError, as_usage_error
 from sweep.progress import SweepTable, trial_label
 from sweep.search import Search, rehearse
+from sweep.search_agreement import agree, mend_journal
 from sweep.search_setup import Setup, set_up
 from sweep.speeds import learn_speeds, speeds_path
 
@@ -52,6 +53,8 @@ def run_search(options: argparse.Namespace, out: Path, console: Console, lease: 
             console.print(f"          {line}", markup=False)
         return 0
     directions = [OBJECTIVES[name] for name in setup.problem.objectives]
+    if mended := mend_journal(options.storage):
+        console.print(mended, markup=False)
     study = search_study.open_study(options.storage, options.study, directions, setup.identity)
     note = functools.partial(console.print, markup=False)
     with search_study.told_as_errors(options.storage), Lease(search_study.lease_of(study), note) as of_study:
@@ -99,8 +102,9 @@ class SearchRun:
         """Bring the study and the rows together; what there is to say of it."""
         found = read_results(self.out)
         rows = {r.trial_id: r for r in found.results if r.spec.scored_on == "validation"}
-        self.left = self.search.resume(rows)
         lines = [f"note: {problem}" for problem in found.problems]
+        lines += agree(self.search.study, self.setup.problem, rows, self.out)
+        self.left = self.search.resume(rows)
         if lost := self.search.add_known(rows.values(), own=True):
             lines.append(f"note: {lost} trials have rows, but the study did not know them: told")
         lines += [f"Start     {line}" for source in self._sources() for line in [self._warm_start(source)]]

@@ -55,7 +55,7 @@ def open_study(url: str, name: str, directions: Sequence[str], identity: Mapping
     """
     with told_as_errors(url):
         wanted = [optuna.study.StudyDirection[direction.upper()] for direction in directions]
-        study = optuna.create_study(storage=_storage(url), study_name=name, directions=wanted, load_if_exists=True)
+        study = optuna.create_study(storage=open_storage(url), study_name=name, directions=wanted, load_if_exists=True)
         _check_identity(study, directions, identity)
     return study
 
@@ -69,7 +69,8 @@ def told_as_errors(url: str) -> Iterator[None]:
         raise _unusable(url, error) from error
 
 
-def _storage(url: str) -> BaseStorage:
+def open_storage(url: str) -> BaseStorage:
+    """Raises StudyError when it cannot be used."""
     try:
         if url.startswith(JOURNAL):
             path = Path("/" + url.removeprefix(JOURNAL))
@@ -111,7 +112,10 @@ def _write_ahead(connection: Any, _record: Any) -> None:
 def _unusable(url: str, error: Exception) -> StudyError:
     inner = error.__cause__ or error
     reason = " ".join(str(getattr(inner, "orig", None) or inner).split())[:300].rstrip(".")
-    hint = "Check the path or address, and that nothing else holds it"
+    hint = (
+        "Check the path or address, and that nothing else holds it; one that is damaged may be moved away, as a new "
+        "study is told all rows"
+    )
     if isinstance(error, RuntimeError) and "version" in reason:
         hint = "Use the Optuna that wrote it, `optuna storage upgrade --storage URL`, or another --storage"
     elif isinstance(error, ImportError | sqlalchemy.exc.NoSuchModuleError):
