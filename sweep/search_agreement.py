@@ -31,7 +31,7 @@ from optuna.trial import FrozenTrial, TrialState
 from galaxytl.results import FILE_NAME
 from galaxytl.trial import TrialResult
 from sweep.search import Problem, latest
-from sweep.search_study import JOURNAL, StudyError, open_storage
+from sweep.search_study import StudyError, journal_path, open_storage
 
 
 def agree(study: optuna.Study, problem: Problem, rows: Mapping[str, TrialResult], folder: Path) -> list[str]:
@@ -85,14 +85,15 @@ def _refuse_contradictions(
     wrong = []
     for trial_id, (trial, row) in pairs.items():
         state, values, _ = problem.ending(row)
-        if trial.state != state or not _are_close(trial.values or (), values or ()):
-            wrong.append((trial_id, _text(trial.state, trial.values), _text(state, values)))
+        known = trial.values if trial.state == TrialState.COMPLETE else None  # a pruned one's is its last epoch's
+        if trial.state != state or not _are_close(known or (), values or ()):
+            wrong.append((trial_id, _text(trial.state, known), _text(state, values)))
     if wrong:
         trial_id, of_study, of_row = wrong[0]
         raise StudyError(
-            f"a study must say of a trial what its row says; of '{study.study_name}' {len(wrong)} trials ended otherwise, "
-            f"as {trial_id}: {of_study}, its row {of_row}. The study or {FILE_NAME} is of another search or was changed. "
-            "Put the right one back, or choose another --study, which is told all rows"
+            f"a study must say of a trial what its row says; in '{study.study_name}' {len(wrong)} trials ended "
+            f"otherwise, as {trial_id}: {of_study}, its row {of_row}. The study or {FILE_NAME} is another search's, or "
+            "was changed. Put the right one back, or choose another --study, which is told all rows"
         )
 
 
@@ -122,8 +123,8 @@ def mend_journal(url: str) -> str:
 
     Optuna reads over it, but would append to it: the study could not be opened another time.
     """
-    path = Path("/" + url.removeprefix(JOURNAL))
-    if not url.startswith(JOURNAL) or not path.is_file():
+    path = journal_path(url)
+    if path is None or not path.is_file():
         return ""
     lock = JournalFileSymlinkLock(str(path))
     lock.acquire()  # nobody writes now

@@ -72,13 +72,17 @@ def told_as_errors(url: str) -> Iterator[None]:
 def open_storage(url: str) -> BaseStorage:
     """Raises StudyError when it cannot be used."""
     try:
-        if url.startswith(JOURNAL):
-            path = Path("/" + url.removeprefix(JOURNAL))
+        if path := journal_path(url):
             path.parent.mkdir(parents=True, exist_ok=True)
             return JournalStorage(JournalFileBackend(str(path)))
         return _database(url)
     except Exception as error:  # no path, no driver, a schema of another version, a file that is no journal
         raise _unusable(url, error) from error
+
+
+def journal_path(url: str) -> Path | None:
+    """The file of a journal; None where the URL is of something else."""
+    return Path("/" + url.removeprefix(JOURNAL).lstrip("/")) if url.startswith(JOURNAL) else None
 
 
 def _database(url: str) -> RDBStorage:
