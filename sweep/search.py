@@ -77,9 +77,10 @@ class Problem:
 class Search:
     """A study and its trials under way."""
 
-    def __init__(self, study: optuna.Study, problem: Problem) -> None:
+    def __init__(self, study: optuna.Study, problem: Problem, check: Callable[[], None] = lambda: None) -> None:
+        """`check` raises, before each write, when the study may be written to no more."""
         self.study, self._problem = study, problem
-        self._mirror = Mirror(study, problem.asking)
+        self._mirror = Mirror(study, problem.asking, check)
         self._live: dict[str, int] = {}
         """Numbers of the trials under way, by trial_id."""
         self._reported: dict[str, set[int]] = defaultdict(set)

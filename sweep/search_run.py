@@ -58,7 +58,7 @@ def run_search(options: argparse.Namespace, out: Path, console: Console, lease: 
     study = search_study.open_study(options.storage, options.study, directions, setup.identity)
     note = functools.partial(console.print, markup=False)
     with search_study.told_as_errors(options.storage), Lease(search_study.lease_of(study), note) as of_study:
-        run = SearchRun(setup, Search(study, setup.problem), out, (lease, of_study))
+        run = SearchRun(setup, Search(study, setup.problem, of_study.check), out, (lease, of_study))
         for line in run.begin():
             console.print(line, markup=False)
         run.train(console)
@@ -90,7 +90,7 @@ class SearchRun:
     search: Search
     out: Path
     leases: tuple[Lease, ...] = ()
-    """Of the folder and of the study; without them it may write no more."""
+    """Of the folder and of the study: when one is lost, no more rows are written."""
     left: list[TrialSpec] = field(default_factory=list)
     """What a driver that died had under way."""
     results: list[TrialResult] = field(default_factory=list)
@@ -178,7 +178,7 @@ class SearchRun:
     def _groups(self, table: SweepTable) -> Iterator[Group | None]:
         """What was under way, then what the study suggests, then, when all that has ended, the chosen one."""
         yield from self._planned(self.left, table)
-        while specs := self._ask():
+        while specs := self.search.ask(self.setup.options.batch):
             yield from self._planned(specs, table)
         while self.search.is_running:
             yield None
@@ -188,14 +188,6 @@ class SearchRun:
                     checkpoint_path(self.out, tested)
                 )
             yield from self._planned([tested], table)
-
-    def _ask(self) -> list[TrialSpec]:
-        self._check_leases()
-        return self.search.ask(self.setup.options.batch)
-
-    def _check_leases(self) -> None:
-        for lease in self.leases:
-            lease.check()
 
     def _planned(self, specs: Sequence[TrialSpec], table: SweepTable) -> Iterable[Group]:
         table.add(specs, NAMED_BY)
@@ -213,7 +205,8 @@ class SearchRun:
 
     def finished(self, result: TrialResult) -> None:
         """Keep the row, then tell the study; of checkpoints only the best trial's stays, for its test."""
-        self._check_leases()
+        for lease in self.leases:
+            lease.check()
         append_result(self.out, result)
         self.results.append(result)
         self.search.finished(result)
