@@ -7,12 +7,13 @@
     python -m sweep.run --search optuna --trials 200                        # let Optuna choose the trials
 
 The same command again continues where it stopped: finished trials are not run again.
-Exit status: 0 all trials COMPLETE, 1 some FAILED, 2 bad input, 130 interrupted.
+Exit status: 0 all trials COMPLETE, 1 some FAILED, 2 bad input or another driver in the results folder, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import shlex
 import sys
 import time
@@ -20,7 +21,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from galaxytl.backbones import backbone_named
@@ -31,7 +31,7 @@ from galaxytl.storage import StorageError
 from galaxytl.training import Workplace
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
 from sweep import axes, grids, prepare
-from sweep.kept import Kept, keeping
+from sweep.kept import Kept, keeping, looking
 from sweep.options import UsageError, as_usage_error, parse
 from sweep.plan import Plan, Todo, sort_out
 from sweep.plan_table import comparison, plan_table
@@ -56,21 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     out = writable_folder(options.out)
-    try:
-        with (
-            FileLock(out / ".lock", timeout=0),
-            keeping(out, options.place, lambda text: console.print(text, markup=False)) as kept,
-        ):
-            if options.search:
-                from sweep.search_run import run_search  # Optuna takes a second to import
+    say = functools.partial(console.print, markup=False)
+    with looking(out, options.place) if options.dry_run else keeping(out, options.place, say) as kept:
+        if options.search:
+            from sweep.search_run import run_search  # Optuna takes a second to import
 
-                return run_search(options, kept, console)
-            return run_locked(options, kept, console)
-    except Timeout:
-        raise UsageError(f"one sweep at a time may write to a results folder; another one runs in {out}") from None
+            return run_search(options, kept, console)
+        return run_grid(options, kept, console)
 
 
-def run_locked(options: argparse.Namespace, kept: Kept, console: Console) -> int:
+def run_grid(options: argparse.Namespace, kept: Kept, console: Console) -> int:
     profile = prepare.profile_for(options)
     uri = options.data or grids.SIMULATED_DATA[profile]
     grid = axes.repeated(axes.overridden(options.sizes[profile], options.set), options.seeds)
@@ -84,7 +79,7 @@ def run_locked(options: argparse.Namespace, kept: Kept, console: Console) -> int
         structures = asked.result()
     fitting = axes.possible(checked.specs, lambda spec: prepare.check_networks([spec], structures)[0])
     prepared = prepare.resolve_weights(fitting.specs, options.weights_dir)
-    rows = read_results(kept.out)
+    rows = kept.rows()
     skipped = axes.skip_notes(expanded.skipped + fitting.skipped)
     for problem in [*checked.notes, *skipped, *rows.problems]:
         console.print(f"note: {problem}", markup=False)
@@ -134,7 +129,11 @@ def schedule_trials(
             table.finished(result)
             results.append(result)
 
-        reporter = schedule.Reporter(table.phases, table.epochs, finished, table.note)
+        def epochs(latest: dict[str, dict[str, float]]) -> None:
+            kept.stop_if_lost()
+            table.epochs(latest)
+
+        reporter = schedule.Reporter(table.phases, epochs, finished, table.note)
         where = schedule.Where(options.address, options.cpus_per_trial, options.gpus_per_trial, log)
         schedule.run_trials(schedule.Work(iter(plan.groups), len(plan.groups)), workplace, where, reporter)
     console.print(comparison(plan, results, time.monotonic() - started))

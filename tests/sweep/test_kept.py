@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from galaxytl.row_segments import read_rows
 from galaxytl.storage import Storage, StorageError
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep import kept as kept_module
-from sweep.kept import keeping
+from sweep import lease as lease_module
+from sweep.kept import keeping, looking
+from sweep.lease import LeaseError
 from sweep.options import UsageError, parse
 from tests.galaxies import make_bucket, s3_server
 from tests.sweep.sweeps import QUICK, ROOT, start, sweep, wait_for
@@ -64,7 +67,7 @@ def test_without_a_storage_there_is_the_folder_alone(out: Path, tmp_path: Path) 
         kept.hand_on_checkpoint(SPECS[0], SPECS[1])
         assert checkpoint_path(out, SPECS[1]).read_bytes() == b"weights"
         kept.drop_checkpoint(SPECS[1])
-    assert [path.name for path in sorted(out.rglob("*"))] == ["checkpoints", "trials.jsonl"]
+    assert [path.name for path in sorted(out.rglob("*"))] == ["checkpoints", "lease.json", "trials.jsonl"]
 
 
 def test_checkpoints_at_the_storage_are_handed_on_and_dropped(out: Path, shared: Path) -> None:
@@ -144,6 +147,33 @@ def test_a_study_is_stored_whole_and_comes_back_to_another_machine(out: Path, sh
         assert copy.execute("SELECT number FROM trials").fetchall() == [(7,)]
         copy.close()
         assert (other / "search.json").read_text() == "{}"
+
+
+def test_a_second_driver_at_the_storage_is_refused_and_one_that_looks_is_not(
+    out: Path, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From another folder, as on another machine; this process lives, so its beats are waited for."""
+    monkeypatch.setattr(lease_module, "BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(lease_module, "process_table", lambda: str(time.monotonic()))
+    other = tmp_path / "other"
+    other.mkdir()
+    with keeping(out, str(shared), print) as kept:
+        kept.append(result(0))
+        with (
+            pytest.raises(LeaseError, match="may write to the results at a storage"),
+            keeping(other, str(shared), print),
+        ):
+            pytest.fail("there were two drivers")
+        assert not (other / "trials.jsonl").exists()
+        wait_for(lambda: read_rows(Storage(str(shared))), "the row", timeout=5)
+        with looking(other, str(shared)) as seen:
+            assert len(seen.rows().results) == 1
+        assert not (other / "trials.jsonl").exists()
+        Storage(str(shared)).put("lease.json", b'{"owner": "of another host"}')
+        wait_for(lambda: kept.leases[1]._taken_by, "the beat that sees it", timeout=5)
+        with pytest.raises(LeaseError, match=r"has taken .*shared over"):
+            kept.append(result(1))
+    assert len(read_results(out).results) == 1
 
 
 # The option

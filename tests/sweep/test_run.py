@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import signal
 import socket
@@ -85,8 +86,35 @@ def test_depths_and_learning_rates_share_what_is_frozen(galaxies_file: Path, tmp
     assert all("features" not in row.multiply_adds for row in read_results(tmp_path / "again").results), again.stdout
 
 
+class Loaded:
+    """As a pickle, a program that makes a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.mark,)
+
+
+def spoil_tunes_folder(folder: Path, mark: Path) -> None:
+    """Its states truncated, lost, and of another experiment; whoever loads a pickle of them makes the file `mark`."""
+    states = sorted(folder.glob("*/experiment_state-*.json"))
+    assert states
+    for path in states:
+        text = path.read_text()
+        path.write_text(text[: len(text) // 2])
+        path.with_name("experiment_state-2099-01-01_00-00-00.json").write_text('{"trial_data": [], "runner_data": {}}')
+    assert list(folder.glob("*/tuner.pkl"))
+    for path in folder.glob("*/*.pkl"):
+        path.write_bytes(pickle.dumps(Loaded(mark)))
+    for path in folder.glob("*/*/result.json"):
+        path.unlink()
+
+
 @pytest.mark.slow
-def test_killed_driver_loses_no_finished_trial_and_no_epoch(galaxies_file: Path, tmp_path: Path) -> None:
+def test_killed_driver_loses_no_finished_trial_and_no_epoch_whatever_became_of_tunes_folder(
+    galaxies_file: Path, tmp_path: Path
+) -> None:
     out, log = tmp_path / "out", tmp_path / "log"
     settings = (*QUICK, "--set", "backbone=MobileNet", "--set", "weights=random", "--set", "num_epochs=60")
     arguments = ("--data", galaxies_file, "--out", out, *settings, "--cpus-per-trial", os.cpu_count())
@@ -96,11 +124,13 @@ def test_killed_driver_loses_no_finished_trial_and_no_epoch(galaxies_file: Path,
     process.wait()
     epochs = int(re.findall(r"epoch (\d+)/60:", log.read_text())[-1])
     assert read_results(out).results == ()
+    spoil_tunes_folder(out / "ray", tmp_path / "loaded")
     second = sweep(*arguments, "--set", "num_epochs=60")
     assert second.returncode == 0, second.stdout + second.stderr
     trained = [int(n) for n in re.findall(r"all layers trained: epoch (\d+)/60:", second.stdout)]
     assert trained[0] > epochs - 1 >= 2
     assert trained[-1] == 60
+    assert not (tmp_path / "loaded").exists()
     assert [row.status for row in read_results(out).results] == [COMPLETE] * 2
 
 
@@ -146,7 +176,7 @@ def test_second_sweep_on_the_same_folder_is_refused(galaxies_file: Path, tmp_pat
         wait_for(lambda: "Starting Ray" in log.read_text(), "the first sweep")
         second = sweep("--data", galaxies_file, "--out", out, *QUICK)
         assert second.returncode == 2
-        assert "one sweep at a time may write to a results folder" in second.stderr
+        assert f"one driver at a time may write to a results folder; {out} is led by process" in second.stderr
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
