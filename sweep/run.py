@@ -16,7 +16,7 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,10 +92,14 @@ def run_locked(options: argparse.Namespace, out: Path, console: Console) -> int:
     if options.dry_run:
         console.print(plan_table(plan))
         return 0
-    record(out, [result for result in prepared.impossible if result.trial_id not in rows.by_id()])
+    known = rows.by_id()
+    new = [result for result in prepared.impossible if result.trial_id not in known]
+    record(out, new)
     if todo.pending:
         schedule_trials(options, Workplace(prepare.absolute(uri), out.resolve(), options.weights_dir), plan, console)
-    return conclude(console, out, [*prepared.specs, *(result.spec for result in prepared.impossible)])
+    if todo.pending or new:
+        known = read_results(out).by_id()
+    return conclude(console, out, [*prepared.specs, *(result.spec for result in prepared.impossible)], known)
 
 
 def observed(plan: Plan, diagnostics: bool) -> Plan:
@@ -151,9 +155,8 @@ def announce(console: Console, dataset: Dataset, profile: str, todo: Todo, prepa
         console.print("          --retry-failed runs the failed ones again")
 
 
-def conclude(console: Console, out: Path, specs: Sequence[TrialSpec]) -> int:
+def conclude(console: Console, out: Path, specs: Sequence[TrialSpec], rows: Mapping[str, TrialResult]) -> int:
     """Print the counts and where things are; the exit status."""
-    rows = read_results(out).by_id()
     results = [rows[spec.trial_id] for spec in specs if spec.trial_id in rows]
     failed = [result for result in results if result.status == FAILED]
     for result in failed:
