@@ -3,8 +3,8 @@
     python benchmarks/scale_systems.py '{"trials": 1000, "at_once": 4}' OUT.json
 
 The trials do nothing. They are scheduled in groups of one (or `per_group`) with what `sweep.run` has its reporter do: a
-row on disk a trial, the live table. With `reports`, each trial tells the driver of so many epochs, each in a report of
-its own. OUT.json gets, for each trial, when the driver had its row and what the driver's process had computed by then.
+row on disk a trial, a line in the log. With `reports`, each trial tells the driver of so many epochs, each in a report
+of its own. OUT.json gets, for each trial, when the driver had its row, and what its process had computed by then.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import io
 import json
 import math
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -71,11 +72,10 @@ def measure(run: Run) -> dict[str, Any]:
 
     specs = [BASE.replace(seed=seed, num_epochs=max(1, run.reports)) for seed in range(run.trials)]
     meter, started = Meter(max(1, run.trials // SAMPLES)), time.perf_counter()
-    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    console = Console(file=io.StringIO())  # a line an event; the live table is drawn by the clock, and timed apart
     with tempfile.TemporaryDirectory() as folder, SweepTable(specs, console) as table:
         schedule_trials(run, specs, Path(folder), table, meter)
-        ended, draw = time.perf_counter(), seconds_to_draw(table)
-        row_bytes = (Path(folder) / "trials.jsonl").stat().st_size / run.trials
+        ended, draw, sync = time.perf_counter(), seconds_to_draw(table), seconds_to_sync(Path(folder), specs[0])
     return {
         "run": vars(run),
         "start": meter.seconds[0] - started,
@@ -84,7 +84,7 @@ def measure(run: Run) -> dict[str, Any]:
         "memory": meter.memory,
         "end": ended - meter.seconds[-1],
         "draw": draw,
-        "row_bytes": row_bytes,
+        "sync": sync,
     }
 
 
@@ -133,6 +133,16 @@ def seconds_to_draw(table: Any, times: int = 10) -> float:
     for _ in range(times):
         console.print(table._table())
     return (time.perf_counter() - started) / times
+
+
+def seconds_to_sync(folder: Path, spec: TrialSpec, times: int = 50) -> float:
+    """To wait for the disk when a row is forced to it: the median, without what the driver itself computes."""
+    waits = []
+    for _ in range(times):
+        started, computed = time.perf_counter(), time.thread_time()
+        append_result(folder, made_up(spec))
+        waits.append(time.perf_counter() - started - (time.thread_time() - computed))
+    return statistics.median(waits)
 
 
 def megabytes(process: int | None) -> float:

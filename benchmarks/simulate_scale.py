@@ -25,11 +25,13 @@ class Costs:
     """Seconds of the driver."""
 
     group: float
-    """To see one group end, its first row written, and to start the next."""
+    """To see one group end, with its first row, and to start the next."""
     row: float
-    """Of each further trial of a group: its row, written and forced to disk."""
+    """Of each further trial of a group."""
     report: float
     """Of a report of epochs."""
+    sync: float = 0.0
+    """To wait for the disk, each time that a row is forced to it."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def _simulate_one(sweep: Sweep, costs: Costs) -> tuple[float, float]:
 
     An event: a worker comes, having told of its group so often; a worker that has no group yet, once more than that.
     """
-    step = sweep.seconds / (sweep.reports + 1)
+    step, rows = sweep.seconds / (sweep.reports + 1), (costs.row + costs.sync) * (sweep.per_group - 1)
     left, free, busy = sweep.groups, 0.0, 0.0
     events = [(0.0, worker, sweep.reports + 1) for worker in range(sweep.workers)]
     while events:
@@ -99,9 +101,9 @@ def _simulate_one(sweep: Sweep, costs: Costs) -> tuple[float, float]:
         if told < sweep.reports:
             service = costs.report
         else:
-            service = costs.row * (sweep.per_group - 1) if told == sweep.reports else 0.0
+            service = rows if told == sweep.reports else 0.0
             told = -1 if left else sweep.reports
-            service += costs.group if left else 0.0
+            service += costs.group + costs.sync if left else 0.0
             left -= bool(left)
         free, busy = max(free, now) + service, busy + service
         if told < sweep.reports:
