@@ -93,9 +93,9 @@ def run_trials(
         with cluster(where.address, where.log) as available:
             resources = resources_per_trial(available, at_once, where.cpus, where.gpus)
             reporter.note(f"Each worker: {resources.cpus:g} CPUs, {resources.gpus:g} GPUs")
-            waiting = MAX_WAITING if work.eager else 0
-            room = min(at_once, available.room_for(resources) + waiting)
-            error = _run_round(feed, _Round(workplace, resources, room, train_group), events)
+            workers = min(at_once, available.room_for(resources))
+            room = min(at_once, workers + MAX_WAITING) if work.eager else workers
+            error = _run_round(feed, _Round(workplace, resources, workers, room, train_group), events)
         left = unfinished(feed.given, events.finished)
         if not left and feed.is_empty:
             return
@@ -124,11 +124,14 @@ def _parted(groups: Sequence[Group], worn_out: set[str]) -> list[Group]:
 
 @dataclass(frozen=True)
 class _Round:
-    """How Tune trains the groups of a feed on the connected cluster, at most `room` of them together."""
+    """How Tune trains the groups of a feed on the connected cluster."""
 
     workplace: Workplace
     resources: Resources
+    workers: int
+    """Groups that can run together."""
     room: int
+    """Groups that can run or wait for it."""
     train_group: TrainGroup
 
 
@@ -140,6 +143,7 @@ def _run_round(feed: _Feed, how: _Round, events: _ToReporter) -> str:
         workplace=replace(how.workplace, num_threads=max(1, int(how.resources.cpus))),
         board=events.board,
         decides_at=events.reporter.decides_at,
+        seconds=schedule_worker.report_seconds(how.workers),
         train=how.train_group,
     )
     tuner = tune.Tuner(

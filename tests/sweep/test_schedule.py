@@ -19,7 +19,7 @@ from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import schedule
 from sweep.cluster import Available, ClusterError, resources_per_trial
 from sweep.schedule import death_message
-from sweep.schedule_worker import Board, config_of, group_of, unfinished_config
+from sweep.schedule_worker import Board, config_of, group_of, report_seconds, unfinished_config
 from tests.sweep.sweeps import ROOT
 
 
@@ -171,6 +171,11 @@ def test_of_a_long_grid_not_all_groups_wait_at_once(monkeypatch: pytest.MonkeyPa
     rounds = Rounds(monkeypatch)
     rounds.run(iter(GROUPS[:1]), at_once=10_000)
     assert rounds.rooms[0] == 2 + schedule.MAX_WAITING
+
+
+@pytest.mark.parametrize(("workers", "seconds"), [(1, 0.5), (25, 0.5), (100, 2.0), (1000, 20.0)])
+def test_many_workers_report_more_seldom_so_that_the_driver_can_follow(workers: int, seconds: float) -> None:
+    assert report_seconds(workers) == seconds
 
 
 class History:
