@@ -21,6 +21,9 @@ from sweep.growth import may_start
 
 # Set before ray is imported. Tune's own handler of Ctrl-C would wait for the steps under way.
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+# Tune's files go to the results folder so often, in seconds, and at the end: each time those of all trials, which every
+# ten seconds, Tune's own choice, would be most of the work of a long sweep. Nothing of ours reads them.
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "300")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # prints a banner whatever `verbose` says
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # --data and --out may be relative paths

@@ -23,19 +23,32 @@ from ray import tune  # isort: skip
 
 REPORT_SECONDS = 0.5
 """A group reports to Tune at most this often: a report costs 20 ms or more, an epoch of heads may take less."""
+REPORTS_A_SECOND = 50
+"""Of epochs, that all workers together make at most: what a driver can take beside groups and rows."""
 TrainGroup = Callable[[Group, Workplace, Watcher], Iterator[TrialResult]]
 """Trains a group: `galaxytl.training.train`; benchmarks of the scheduling itself have another."""
 
 
+def report_seconds(num_workers: int) -> float:
+    """How often each of so many workers may tell of epochs."""
+    return max(REPORT_SECONDS, num_workers / REPORTS_A_SECOND)
+
+
 def train_group(
-    config: dict[str, Any], *, workplace: Workplace, board: Any, decides_at: frozenset[int], train: TrainGroup
+    config: dict[str, Any],
+    *,
+    workplace: Workplace,
+    board: Any,
+    decides_at: frozenset[int],
+    seconds: float,
+    train: TrainGroup,
 ) -> None:
     """Runs in a Ray worker: train the group, report its trials' epochs, and each result as one JSON row.
 
     A group that is started again, because its worker died, is without what it had reported (`unfinished_config`).
     """
     group = group_of(config)
-    reports = Reports(board, decides_at, [spec.trial_id for spec in group.specs])
+    reports = Reports(board, decides_at, [spec.trial_id for spec in group.specs], seconds)
     if group.specs:
         watcher = Watcher(reports.phase, reports.epochs, reports.stopped)
         for result in _trained_and_kept(group, workplace, watcher, train):
@@ -59,9 +72,12 @@ def _trained_and_kept(group: Group, workplace: Workplace, watcher: Watcher, trai
 class Reports:
     """What a worker tells the driver, not more often than is of use: epochs and rows by Tune, phases on the board."""
 
-    def __init__(self, board: Any, decides_at: frozenset[int], trial_ids: Sequence[str]) -> None:
-        """trial_ids: of the group; of others' ends, of which there may be thousands, nothing is asked."""
-        self._board, self._decides_at, self._trial_ids = board, decides_at, trial_ids
+    def __init__(
+        self, board: Any, decides_at: frozenset[int], trial_ids: Sequence[str], seconds: float = REPORT_SECONDS
+    ) -> None:
+        """trial_ids: of the group; of others' ends, of which there may be thousands, nothing is asked. seconds: from
+        one report of epochs to the next, at least."""
+        self._board, self._decides_at, self._trial_ids, self._seconds = board, decides_at, trial_ids, seconds
         self._stopped: Mapping[str, str] = self._ask_stopped() if decides_at else {}
         self._epochs: dict[str, dict[str, float]] = {}
         self._rows: dict[str, str] = {}
@@ -72,7 +88,7 @@ class Reports:
 
     def phase(self, trial_ids: list[str], text: str) -> None:
         what = text.partition(",")[0]  # without the numbers that say how far it is
-        if what != self._saying or time.monotonic() - self._said >= REPORT_SECONDS:
+        if what != self._saying or time.monotonic() - self._said >= self._seconds:
             self._said, self._saying = time.monotonic(), what
             self._board.say.remote(trial_ids, text)
 
@@ -82,7 +98,7 @@ class Reports:
             self.send()  # returns when the driver has decided
             self._stopped = self._ask_stopped()
         else:
-            self._send_if_due()
+            self._send_if_due(self._seconds)
 
     def stopped(self) -> Mapping[str, str]:
         """Trials that the driver has stopped, and why."""
@@ -90,10 +106,10 @@ class Reports:
 
     def row(self, result: TrialResult) -> None:
         self._rows[result.trial_id] = json.dumps(result.to_dict())
-        self._send_if_due()
+        self._send_if_due(REPORT_SECONDS)  # what has not been sent is trained again if the worker dies
 
-    def _send_if_due(self) -> None:
-        if time.monotonic() - self._sent >= REPORT_SECONDS:
+    def _send_if_due(self, seconds: float) -> None:
+        if time.monotonic() - self._sent >= seconds:
             self.send()
 
     def send(self) -> None:
