@@ -12,6 +12,7 @@ from galaxytl.trial import did_you_mean
 from sweep import grids
 from sweep.axes import MAX_UNASKED, parse_value
 from sweep.objectives import OBJECTIVES
+from sweep.packing import MAX_PACKED, share_of
 from sweep.space import DEFAULT
 from sweep.stopping import SCHEDULERS
 
@@ -67,6 +68,8 @@ def parse(argv: Sequence[str], description: str) -> argparse.Namespace:
     options.set = parse_settings(options.set)
     if options.group_by_sky:
         options.set["group_by_sky"] = [True]
+    if options.trials_per_gpu:
+        options.gpus_per_trial = share_of(options.trials_per_gpu)
     options.weights_dir = options.weights_dir and options.weights_dir.resolve()
     options.out = options.out or Path("results") / ("search" if options.search else options.sizes["paper"].name)
     return options
@@ -159,8 +162,12 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     where = parser.add_argument_group("where to run")
     where.add_argument("--address", metavar="HOST:PORT", help="a running Ray cluster, or auto (default: this machine)")
     where.add_argument("--cpus-per-trial", type=share, metavar="N", help="(default: an equal share)")
-    where.add_argument(
-        "--gpus-per-trial", type=share, metavar="N", help="may be a fraction (default: 1 where there are)"
+    gpus = where.add_mutually_exclusive_group()
+    gpus.add_argument(
+        "--gpus-per-trial", type=gpu_share, metavar="N", help="may be a fraction (default: 1 where there are)"
+    )
+    gpus.add_argument(
+        "--trials-per-gpu", type=packed, metavar="N", help="share each GPU, and its memory, among N trials"
     )
     return parser
 
@@ -219,10 +226,23 @@ def count(text: str) -> int:
     return int(text)
 
 
+def packed(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_PACKED:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MAX_PACKED}; got '{text}'")
+    return int(text)
+
+
 def natural(text: str) -> int:
     if not text.isdecimal() or int(text) > 10**9:
         raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more; got '{text}'")
     return int(text)
+
+
+def gpu_share(text: str) -> float:
+    value = share(text)
+    if value > 1 and value % 1:
+        raise argparse.ArgumentTypeError(f"must be a fraction of one GPU, or a whole number of them; got '{text}'")
+    return value
 
 
 def share(text: str) -> float:
