@@ -97,5 +97,5 @@ def _still_taken(gpu: GpuMemory, share: float, seconds: float) -> str:
     holders = f"held by {', '.join(gpu.holders)}" if gpu.holders else "the driver does not say who holds the rest"
     return (
         f"GPU {gpu.index} of {socket.gethostname()} must have {needed:,} MiB free for a trial; after {seconds:g} s "
-        f"it has {gpu.free:,} of {gpu.total:,}: {holders}. End what holds it, or run several trials a GPU: --trials-per-gpu"
+        f"it has {gpu.free:,} of {gpu.total:,}: {holders}. End what holds it, or share the GPU: --trials-per-gpu"
     )

@@ -74,6 +74,19 @@ class Workplace:
 
 
 @dataclass(frozen=True)
+class Neighbours:
+    """Other nodes, which may hold activations that this one lacks; by default there are none. `name` is of a folder of
+    `galaxytl.features`."""
+
+    fetch: Callable[[str, Path], bool] = lambda name, folder: False
+    """Copies into an empty folder; False: it is for this node to compute them."""
+    made: Callable[[str, Path, float], object] = lambda name, folder, seconds: None
+    """Told what this node holds, and the seconds that making it took, infinity where that is not known."""
+    gave_up: Callable[[str], object] = lambda name: None
+    """Told what this node was to compute, and could not."""
+
+
+@dataclass(frozen=True)
 class Watcher:
     """Told about trials while they run: `phase(trial_ids, text)`, and `epoch({trial_id: its last epoch})`. Asked after
     each epoch: `stopped()`, the trials that are to end there, PRUNED, and why: {trial_id: reason}."""
@@ -81,6 +94,7 @@ class Watcher:
     phase: Callable[[list[str], str], object] = lambda trial_ids, text: None
     epoch: Callable[[dict[str, dict[str, float]]], object] = lambda latest: None
     stopped: Callable[[], Mapping[str, str]] = dict
+    neighbours: Neighbours = field(default_factory=Neighbours)
 
 
 @dataclass

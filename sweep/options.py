@@ -159,7 +159,11 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         help="folder of ImageNet weights files (also looked in: $GALAXYTL_WEIGHTS_DIR, Keras's own folder)",
     )
     files.add_argument("--out", type=Path, metavar="FOLDER", help="results folder (default: results/NAME)")
-    where = parser.add_argument_group("where to run")
+    _add_where(parser.add_argument_group("where to run"))
+    return parser
+
+
+def _add_where(where: argparse._ArgumentGroup) -> None:
     where.add_argument("--address", metavar="HOST:PORT", help="a running Ray cluster, or auto (default: this machine)")
     where.add_argument("--cpus-per-trial", type=share, metavar="N", help="(default: an equal share)")
     gpus = where.add_mutually_exclusive_group()
@@ -169,7 +173,6 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     gpus.add_argument(
         "--trials-per-gpu", type=packed, metavar="N", help="share each GPU, and its memory, among N trials"
     )
-    return parser
 
 
 def _add_search(group: argparse._ArgumentGroup) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -116,5 +117,8 @@ def test_memory_that_stays_taken_is_an_error_that_says_by_whom() -> None:
 
 
 def test_a_gpu_that_was_not_given_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    wait_until_free(1.0, never, lambda: GPUS)
+    wait_seconds = 0.1
+    for visible in ("1", "0"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        with contextlib.nullcontext() if visible == "1" else pytest.raises(DeviceError, match="GPU 0 of"):
+            wait_until_free(1.0, print, lambda: GPUS, wait_seconds)
