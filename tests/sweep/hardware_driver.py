@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from ray.cluster_utils import Cluster  # isort: skip
 @contextlib.contextmanager
 def nodes(folder: Path, *resources: dict[str, Any]) -> Iterator[str]:
     """A cluster, of a node for each; its address."""
+    temporary = tempfile.TemporaryDirectory(prefix="ray-")  # else the cluster would be every other driver's "auto"
+    os.environ["RAY_TMPDIR"] = temporary.name
     cluster = Cluster()
     try:
         for number, one in enumerate(resources):
@@ -34,6 +37,7 @@ def nodes(folder: Path, *resources: dict[str, Any]) -> Iterator[str]:
         yield cluster.address
     finally:
         cluster.shutdown()
+        temporary.cleanup()
 
 
 def run(groups: Sequence[Group], data: str, where: schedule.Where) -> tuple[list[TrialResult], list[str]]:
