@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sweep import copies
-from sweep.copies import Answer, Copies
+from sweep.copies import SILENCE_SECONDS, Answer, Copies
 from tests.sweep.sweeps import ROOT
 
 MB = 10**6
@@ -92,6 +92,15 @@ def on_nodes(case: str, data: Path, out: Path) -> dict[str, Any]:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=540, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.slow
+def test_a_worker_copies_what_another_node_holds_and_waits_for_no_dead_one(galaxies_file: Path, tmp_path: Path) -> None:
+    seen = on_nodes("copier", galaxies_file, tmp_path)
+    assert (seen["held"], seen["same"], seen["files"]) == (True, True, ["activations.npy"])
+    assert seen["removed"] is False  # it is for this node to make
+    assert (seen["claimed"], seen["dead"]) == ("MAKE", False)
+    assert 2 < seen["waited"] < SILENCE_SECONDS
 
 
 @pytest.mark.slow
