@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.growth import may_start
+from sweep.packing import places
 
 # Set before ray is imported. Tune's own handler of Ctrl-C would wait for the steps under way.
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
@@ -66,7 +67,7 @@ class Available:
     def room_for(self, resources: Resources) -> int:
         """How many trials of these resources run at the same time, one at least."""
         by_cpu = self.cpus // resources.cpus if resources.cpus else math.inf
-        by_gpu = self.gpus // resources.gpus if resources.gpus else math.inf
+        by_gpu = places(self.gpus, resources.gpus) if resources.gpus else math.inf
         return max(1, int(min(by_cpu, by_gpu, MAX_ROOM)))
 
 
@@ -128,7 +129,7 @@ def resources_per_trial(available: Available, num_trials: int, cpus: float | Non
     """
     gpus = gpus if gpus is not None else min(1.0, available.node_gpus)
     if cpus is None:
-        at_once = min(num_trials, available.gpus / gpus if gpus else num_trials)
+        at_once = min(num_trials, places(available.gpus, gpus) if gpus else num_trials)
         cpus = min(available.node_cpus, max(1.0, available.cpus // max(1.0, at_once)))
     if cpus > available.node_cpus or gpus > available.node_gpus:
         raise ClusterError(

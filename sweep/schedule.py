@@ -140,7 +140,7 @@ def _run_round(feed: _Feed, how: _Round, events: _ToReporter) -> str:
     events.board = ray.remote(schedule_worker.Board).options(num_cpus=0).remote()
     trainable = tune.with_parameters(
         schedule_worker.train_group,
-        workplace=replace(how.workplace, num_threads=max(1, int(how.resources.cpus))),
+        workplace=replace(how.workplace, num_threads=max(1, int(how.resources.cpus)), gpus=how.resources.gpus),
         board=events.board,
         decides_at=events.reporter.decides_at,
         seconds=schedule_worker.report_seconds(how.workers),
