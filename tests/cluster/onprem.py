@@ -23,7 +23,9 @@ from tests.cluster.hosts import ROOT, Host, Network
 PROJECT: Final = ("galaxytl", "sweep", "analysis", "pyproject.toml", "README.md", "requirements.lock")
 ON_A_NODE: Final = ". ~/galaxytl/env.sh && cd ~/galaxytl &&"
 """What a login does on a node, as the cluster file has set it up."""
-AT_THE_DESK: Final = "cd ~/project && export RAY_AUTH_MODE=token RAY_UP_enable_autoscaler_v2=0 COLUMNS=1000 PATH=$PWD/.venv/bin:$PATH &&"
+AT_THE_DESK: Final = (
+    "cd ~/project && export RAY_AUTH_MODE=token RAY_UP_enable_autoscaler_v2=0 COLUMNS=1000 PATH=$PWD/.venv/bin:$PATH &&"
+)
 JOIN_SECONDS: Final = 150
 
 INSTALL: Final = f"""\
@@ -39,7 +41,10 @@ INSTALL: Final = f"""\
 def cluster_file(head: str, workers: Sequence[str]) -> str:
     """The project's own file, filled in as it says, without a package index."""
     text = (ROOT / "cluster-onprem.yaml").read_text()
-    start, end = text.index("      python3 -m venv .venv\n"), text.index("      cp requirements.lock .venv/installed.lock")
+    start, end = (
+        text.index("      python3 -m venv .venv\n"),
+        text.index("      cp requirements.lock .venv/installed.lock"),
+    )
     filled = {
         text[start:end]: INSTALL,
         "head_ip: CHANGE-ME": f"head_ip: {head}",
