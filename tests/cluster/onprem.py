@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import subprocess
 import sys
 import sysconfig
 import time
@@ -26,7 +27,8 @@ ON_A_NODE: Final = ". ~/galaxytl/env.sh && cd ~/galaxytl &&"
 AT_THE_DESK: Final = (
     "cd ~/project && export RAY_AUTH_MODE=token RAY_UP_enable_autoscaler_v2=0 COLUMNS=1000 PATH=$PWD/.venv/bin:$PATH &&"
 )
-JOIN_SECONDS: Final = 150
+JOIN_SECONDS: Final = 180
+S3_SECRET: Final = "the-key-of-the-s3-server-in-the-tests"
 
 INSTALL: Final = f"""\
       {sys.executable} -m venv --without-pip .venv
@@ -52,6 +54,14 @@ def cluster_file(head: str, workers: Sequence[str]) -> str:
         "ssh_user: CHANGE-ME": "ssh_user: root",
         "min_workers: 1": f"min_workers: {len(workers)}",
         "max_workers: 1": f"max_workers: {len(workers)}",
+        # A lab with its own S3 server: where it is, and its keys as a file.
+        "      'export RAY_AUTH_MODE=token' \\\n": (
+            "      'export RAY_AUTH_MODE=token' \\\n"
+            "      'export AWS_ENDPOINT_URL=http://store:5000 AWS_DEFAULT_REGION=us-east-1' \\\n"
+        ),
+        "  ~/.ray/auth_token: ~/.ray/auth_token\n": (
+            "  ~/.ray/auth_token: ~/.ray/auth_token\n  ~/.aws/credentials: ~/.aws/credentials\n"
+        ),
     }
     for line, own in filled.items():
         assert text.count(line) == 1, f"cluster-onprem.yaml has the line {text.count(line)} times: {line}"
@@ -67,6 +77,10 @@ def set_up_desk(desk: Host, workers: Sequence[str]) -> None:
         copy_of(ROOT / name, project / name)
     (project / "cluster.yaml").write_text(cluster_file("head", workers))
     desk.run(f"set -e; cd ~/project\n{INSTALL}", check=True)
+    (desk.own / "home/.aws").mkdir()
+    credentials = f"[default]\naws_access_key_id = tests\naws_secret_access_key = {S3_SECRET}\n"
+    (desk.own / "home/.aws/credentials").write_text(credentials)
+    (desk.own / "home/.aws/credentials").chmod(0o600)
     desk.run(f"{AT_THE_DESK} ray get-auth-token --generate && chmod 600 ~/.ray/auth_token", check=True)
 
 
@@ -97,10 +111,12 @@ def brought_up(network: Network) -> Iterator[Host]:
 def wait_for_nodes(head: Host, count: int) -> None:
     """Until so many nodes are alive: ray up returns before its workers have joined."""
     program = "import ray; ray.init('auto', logging_level='ERROR'); print(sum(n['Alive'] for n in ray.nodes()))"
-    for _ in range(JOIN_SECONDS // 3):
-        said = head.run(f'{ON_A_NODE} python -c "{program}"')
-        if said.stdout.split()[-1:] == [str(count)]:
+    stop, said = time.monotonic() + JOIN_SECONDS, ""
+    while time.monotonic() < stop:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            said = head.run(f'{ON_A_NODE} timeout 60 python -c "{program}"').stdout
+        if said.split()[-1:] == [str(count)]:
             return
-        time.sleep(3)
+        time.sleep(2)
     log = head.run("tail -n 50 /tmp/ray/session_latest/logs/monitor*").stdout
-    raise AssertionError(f"there must be {count} nodes; {said.stdout}{said.stderr}\n{log}")
+    raise AssertionError(f"there must be {count} nodes after {JOIN_SECONDS} s; found {said}\n{log}")
