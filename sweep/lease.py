@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from galaxytl.data import DataError
+from galaxytl.storage import Storage
 from sweep.options import UsageError
 
 FILE_NAME: Final = "lease.json"
@@ -47,13 +49,13 @@ class LeaseError(UsageError):
 
 
 @dataclass(frozen=True)
-class Kept:
+class Record:
     """Where a lease is kept, and what it is of."""
 
     read: Callable[[], Values | None]
     """None where there is no lease; what is no lease is one without values."""
     write: Callable[[Values], None]
-    """Whole: readers see the lease before or the one after."""
+    """Readers see the lease before or the one after."""
     rule: str
     """What one driver at a time may do: "may write to a results folder"."""
     what: str
@@ -64,38 +66,63 @@ class Kept:
     """What `read` and `write` raise where they cannot."""
 
 
-def in_folder(folder: Path) -> Kept:
+def in_folder(folder: Path) -> Record:
     """The lease of a results folder."""
     path = folder / FILE_NAME
 
     def read() -> Values | None:
         try:
-            values = json.loads(path.read_text())
+            return _values(path.read_bytes())
         except FileNotFoundError:
             return None
-        except ValueError:  # what a power failure left, or not ours
-            return {}
-        return values if isinstance(values, dict) else {}
 
     def write(values: Values) -> None:
         unfinished = path.with_name(f".{FILE_NAME}.{values['owner']}")
         try:
-            unfinished.write_text(json.dumps(values, indent=1))
+            unfinished.write_bytes(_content(values))
             os.replace(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)  # what a full disk left
 
-    return Kept(read, write, "may write to a results folder", str(folder), "--out")
+    return Record(read, write, "may write to a results folder", str(folder), "--out")
+
+
+def at_storage(storage: Storage) -> Record:
+    """The lease of a results folder's copy, to which drivers on several machines may come."""
+
+    def read() -> Values | None:
+        content = storage.get(FILE_NAME)
+        return None if content is None else _values(content)
+
+    def write(values: Values) -> None:
+        storage.put(FILE_NAME, _content(values))
+
+    return Record(
+        read, write, "may keep results at a storage", str(storage), "--storage or --out", (OSError, DataError)
+    )
+
+
+def _values(content: bytes) -> Values:
+    """Empty where it is no lease: what a power failure left, or not ours."""
+    try:
+        values = json.loads(content)
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _content(values: Values) -> bytes:
+    return json.dumps(values, indent=1).encode()
 
 
 class Lease:
     """Use as a context manager; it beats in a thread of its own."""
 
     def __init__(
-        self, kept: Kept, note: Callable[[str], object] = lambda _: None, beat_seconds: float | None = None
+        self, record: Record, note: Callable[[str], object] = lambda _: None, beat_seconds: float | None = None
     ) -> None:
         """`note` is told why it takes a while."""
-        self._kept, self._note, self._beat_seconds = kept, note, beat_seconds or BEAT_SECONDS
+        self._record, self._note, self._beat_seconds = record, note, beat_seconds or BEAT_SECONDS
         self._own = {
             "owner": uuid.uuid4().hex,
             "host": socket.gethostname(),
@@ -110,10 +137,10 @@ class Lease:
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> Lease:
-        holder = self._kept.read()
+        holder = self._record.read()
         if holder is not None and not is_dead(holder):
             self._watch(holder)
-        self._kept.write(self._own)
+        self._record.write(self._own)
         time.sleep(SETTLE_SECONDS)
         self._look()
         if self._taken_by:
@@ -124,10 +151,10 @@ class Lease:
     def __exit__(self, *error: object) -> None:
         self._stop.set()
         self._thread.join()
-        with contextlib.suppress(*self._kept.errors):
+        with contextlib.suppress(*self._record.errors):
             self._look()
             if not self._taken_by:
-                self._kept.write({**self._own, "ended": True})
+                self._record.write({**self._own, "ended": True})
 
     def check(self) -> None:
         """Before something is written: raises LeaseError when another driver leads. Looks again after a fifth of a beat
@@ -140,13 +167,13 @@ class Lease:
         """Raises LeaseError when another driver is known to lead; reads nothing, so that it can be asked often."""
         if self._taken_by:
             raise LeaseError(
-                f"one driver at a time {self._kept.rule}; {_driver(self._taken_by)} has taken {self._kept.what} over, "
-                "as this one was suspended or cut off for long. It stops here; what it had finished is kept"
+                f"one driver at a time {self._record.rule}; {_driver(self._taken_by)} has taken {self._record.what} "
+                "over, as this one was suspended or cut off for long. It stops here; what it had finished is kept"
             )
 
     def _look(self) -> None:
         now = time.clock_gettime(CLOCK)
-        holder = self._kept.read()
+        holder = self._record.read()
         if holder and holder.get("owner") != self._own["owner"]:
             self._taken_by = holder
         self._looked_at = now
@@ -154,11 +181,13 @@ class Lease:
     def _watch(self, holder: Values) -> None:
         """Returns when `holder` is dead; raises LeaseError when it beats."""
         seconds = BEATS_OF_THE_DEAD * self._beat_seconds
-        self._note(f"note: {self._kept.what} was led by {_driver(holder)}: watching for {seconds:g} s whether it lives")
+        self._note(
+            f"note: {self._record.what} was led by {_driver(holder)}: watching for {seconds:g} s whether it lives"
+        )
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             time.sleep(self._beat_seconds / 5)
-            now = self._kept.read()
+            now = self._record.read()
             if now is None or is_dead(now):
                 return
             if now != holder:
@@ -166,18 +195,18 @@ class Lease:
 
     def _in_use(self, holder: Values) -> LeaseError:
         return LeaseError(
-            f"one driver at a time {self._kept.rule}; {self._kept.what} is led by {_driver(holder)}. "
-            f"Wait for it, stop it, or choose another {self._kept.option}"
+            f"one driver at a time {self._record.rule}; {self._record.what} is led by {_driver(holder)}. "
+            f"Wait for it, stop it, or choose another {self._record.option}"
         )
 
     def _beat(self) -> None:
         beats = 0
         while not (self._taken_by or self._stop.wait(self._beat_seconds)):
             beats += 1
-            with contextlib.suppress(*self._kept.errors):
+            with contextlib.suppress(*self._record.errors):
                 self._look()
                 if not self._taken_by:
-                    self._kept.write({**self._own, "beat": beats})
+                    self._record.write({**self._own, "beat": beats})
 
 
 def is_dead(holder: Values) -> bool:

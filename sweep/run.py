@@ -7,7 +7,7 @@
     python -m sweep.run --search optuna --trials 200                        # let Optuna choose the trials
 
 The same command again continues where it stopped: finished trials are not run again.
-Exit status: 0 all trials COMPLETE, 1 some FAILED, 2 bad input or another driver in the results folder, 130 interrupted.
+Exit status: 0 all trials COMPLETE, 1 some FAILED, 2 bad input or another driver leads, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from pathlib import Path
 from rich.console import Console
 
 from galaxytl.backbones import backbone_named
-from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError, Dataset, open_dataset
 from galaxytl.data.progress import TerminalProgress
-from galaxytl.results import append_result, read_results
+from galaxytl.results import read_results
+from galaxytl.storage import StorageError
 from galaxytl.training import Workplace
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
 from sweep import axes, grids, prepare
-from sweep.lease import Lease, in_folder
+from sweep.kept import Kept, keeping
 from sweep.options import UsageError, as_usage_error, parse
 from sweep.plan import Plan, Todo, sort_out
 from sweep.plan_table import comparison, plan_table
@@ -50,24 +50,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print("\nStopped. The same command again continues: finished trials are kept.")
         return INTERRUPTED
-    except (UsageError, SpecError, DataError, OSError) as error:
+    except (UsageError, SpecError, DataError, StorageError, OSError) as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
         return BAD_INPUT
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
     out = writable_folder(options.out)
-    lease = Lease(in_folder(out), functools.partial(console.print, markup=False))
-    with contextlib.nullcontext() if options.dry_run else lease:
+    looking = options.dry_run and not options.place  # writes nothing
+    say = functools.partial(console.print, markup=False)
+    with contextlib.nullcontext(Kept(out)) if looking else keeping(out, options.place, say) as kept:
         if options.search:
             from sweep.search_run import run_search  # Optuna takes a second to import
 
-            return run_search(options, out, console, lease)
-        return run_grid(options, out, console, lease)
+            return run_search(options, kept, console)
+        return run_grid(options, kept, console)
 
 
-def run_grid(options: argparse.Namespace, out: Path, console: Console, lease: Lease) -> int:
-    """`lease` is held, but for a dry run, which writes nothing."""
+def run_grid(options: argparse.Namespace, kept: Kept, console: Console) -> int:
     profile = prepare.profile_for(options)
     uri = options.data or grids.SIMULATED_DATA[profile]
     grid = axes.repeated(axes.overridden(options.sizes[profile], options.set), options.seeds)
@@ -81,7 +81,7 @@ def run_grid(options: argparse.Namespace, out: Path, console: Console, lease: Le
         structures = asked.result()
     fitting = axes.possible(checked.specs, lambda spec: prepare.check_networks([spec], structures)[0])
     prepared = prepare.resolve_weights(fitting.specs, options.weights_dir)
-    rows = read_results(out)
+    rows = read_results(kept.out)
     skipped = axes.skip_notes(expanded.skipped + fitting.skipped)
     for problem in [*checked.notes, *skipped, *rows.problems]:
         console.print(f"note: {problem}", markup=False)
@@ -93,12 +93,12 @@ def run_grid(options: argparse.Namespace, out: Path, console: Console, lease: Le
     if options.dry_run:
         console.print(plan_table(plan))
         return 0
-    lease.check()
-    record(out, [result for result in prepared.impossible if result.trial_id not in rows.by_id()])
+    for result in prepared.impossible:
+        if result.trial_id not in rows.by_id():
+            kept.append(result)
     if todo.pending:
-        workplace = Workplace(prepare.absolute(uri), out.resolve(), options.weights_dir)
-        schedule_trials(options, workplace, plan, console, lease)
-    return conclude(console, out, [*prepared.specs, *(result.spec for result in prepared.impossible)])
+        schedule_trials(options, prepare.workplace(options, uri), plan, kept, console)
+    return conclude(console, kept.out, [*prepared.specs, *(result.spec for result in prepared.impossible)])
 
 
 def observed(plan: Plan, diagnostics: bool) -> Plan:
@@ -112,7 +112,7 @@ def announce_grid(console: Console, grid: axes.Grid, with_axes: bool) -> None:
 
 
 def schedule_trials(
-    options: argparse.Namespace, workplace: Workplace, plan: Plan, console: Console, lease: Lease
+    options: argparse.Namespace, workplace: Workplace, plan: Plan, kept: Kept, console: Console
 ) -> None:
     """Start or join Ray and train the plan's groups, writing each row as it comes; then say what it took."""
     from sweep import cluster, schedule  # ray takes seconds to import: only where there is something to run
@@ -125,15 +125,14 @@ def schedule_trials(
     with as_usage_error(cluster.ClusterError), SweepTable(specs, console) as table:
 
         def finished(result: TrialResult) -> None:
-            lease.check()
-            append_result(workplace.out, result)
+            kept.append(result)
             if result.status == COMPLETE:
-                checkpoint_path(workplace.out, result.spec).unlink(missing_ok=True)
+                kept.drop_checkpoint(result.spec)
             table.finished(result)
             results.append(result)
 
         def epochs(latest: dict[str, dict[str, float]]) -> None:
-            lease.stop_if_lost()
+            kept.stop_if_lost()
             table.epochs(latest)
 
         reporter = schedule.Reporter(table.phases, epochs, finished, table.note)
@@ -173,11 +172,6 @@ def conclude(console: Console, out: Path, specs: Sequence[TrialSpec]) -> int:
     console.print(f"{counts}{f', {missing} not run' if missing else ''}. Results: {out / 'trials.jsonl'}")
     console.print(f"Tables and figures: python -m analysis.run {shlex.quote(str(out))} --out report/")
     return 1 if failed or missing else 0
-
-
-def record(out: Path, results: Sequence[TrialResult]) -> None:
-    for result in results:
-        append_result(out, result)
 
 
 def writable_folder(path: Path) -> Path:

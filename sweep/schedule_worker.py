@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from galaxytl.mirror import mirror_at
 from galaxytl.training import Group, Watcher, Workplace
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep import cluster  # noqa: F401 (before ray: it sets what ray reads at its import)
@@ -36,9 +37,23 @@ def train_group(
     group = group_of(config)
     reports = Reports(board, decides_at, [spec.trial_id for spec in group.specs])
     if group.specs:
-        for result in train(group, workplace, Watcher(reports.phase, reports.epochs, reports.stopped)):
+        watcher = Watcher(reports.phase, reports.epochs, reports.stopped)
+        for result in _trained_and_kept(group, workplace, watcher, train):
             reports.row(result)
     reports.send()
+
+
+def _trained_and_kept(group: Group, workplace: Workplace, watcher: Watcher, train: TrainGroup) -> Iterator[TrialResult]:
+    """With a storage, train in a folder of this machine; what a row names is at the storage before the row is told."""
+    if not workplace.storage:
+        yield from train(group, workplace, watcher)
+        return
+    mirror = mirror_at(workplace.storage)
+    mirror.fetch(group.specs)
+    for result in train(group, replace(workplace, out=mirror.out), watcher):
+        mirror.push()
+        yield result
+        mirror.forget([result.spec])
 
 
 class Reports:

@@ -8,7 +8,6 @@ all have ended, the best by the validation part is scored on the test part: that
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import json
 import shlex
@@ -19,12 +18,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from galaxytl.checkpoints import checkpoint_path
-from galaxytl.results import append_result, read_results
+from galaxytl.results import read_results
 from galaxytl.selection import ranked
-from galaxytl.training import Group, Workplace
+from galaxytl.training import Group
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import axes, grids, prepare, search_study
+from sweep.kept import Kept
 from sweep.lease import Lease
 from sweep.objectives import OBJECTIVES
 from sweep.options import UsageError, as_usage_error
@@ -38,9 +37,9 @@ NAMED_BY = ("optimizer", "learning_rate")
 """Fields that tell a search's trials apart in the terminal, beside network, start and depth."""
 
 
-def run_search(options: argparse.Namespace, out: Path, console: Console, lease: Lease) -> int:
-    """Returns the exit status: 0 when a trial was chosen and scored on the test part. `lease`: of the results folder,
-    held but for a dry run."""
+def run_search(options: argparse.Namespace, kept: Kept, console: Console) -> int:
+    """Returns the exit status: 0 when a trial was chosen and scored on the test part."""
+    out = kept.out
     options.storage = search_study.absolute(options.storage or f"sqlite:///{out.resolve()}/study.db")
     options.study = options.study or out.resolve().name
     setup = set_up(options, console)
@@ -53,12 +52,12 @@ def run_search(options: argparse.Namespace, out: Path, console: Console, lease: 
             console.print(f"          {line}", markup=False)
         return 0
     directions = [OBJECTIVES[name] for name in setup.problem.objectives]
+    say = functools.partial(console.print, markup=False)
     if mended := mend_journal(options.storage):
-        console.print(mended, markup=False)
+        say(mended)
     study = search_study.open_study(options.storage, options.study, directions, setup.identity)
-    note = functools.partial(console.print, markup=False)
-    with search_study.told_as_errors(options.storage), Lease(search_study.lease_of(study), note) as of_study:
-        run = SearchRun(setup, Search(study, setup.problem, of_study.check), out, (lease, of_study))
+    with search_study.told_as_errors(options.storage), Lease(search_study.lease_of(study), say) as lease:
+        run = SearchRun(setup, Search(study, setup.problem, lease.check), kept)
         for line in run.begin():
             console.print(line, markup=False)
         run.train(console)
@@ -88,15 +87,17 @@ class SearchRun:
 
     setup: Setup
     search: Search
-    out: Path
-    leases: tuple[Lease, ...] = ()
-    """Of the folder and of the study: when one is lost, no more rows are written."""
+    kept: Kept
     left: list[TrialSpec] = field(default_factory=list)
     """What a driver that died had under way."""
     results: list[TrialResult] = field(default_factory=list)
     """Of this run."""
     begun: list[Group] = field(default_factory=list)
     best: TrialResult | None = None
+
+    @property
+    def out(self) -> Path:
+        return self.kept.out
 
     def begin(self) -> list[str]:
         """Bring the study and the rows together; what there is to say of it."""
@@ -158,8 +159,7 @@ class SearchRun:
                 table.finished(result)
 
             def epochs(latest: dict[str, dict[str, float]]) -> dict[str, str]:
-                for lease in self.leases:
-                    lease.stop_if_lost()
+                self.kept.stop_if_lost()
                 table.epochs(latest)
                 return self.search.epochs(latest)
 
@@ -167,8 +167,7 @@ class SearchRun:
             reporter = schedule.Reporter(table.phases, epochs, finished, table.note, decides_at)
             work = schedule.Work(self._groups(table), max(2, options.batch, prepare.num_workers(options)), eager=False)
             where = schedule.Where(options.address, options.cpus_per_trial, options.gpus_per_trial, log)
-            workplace = Workplace(prepare.absolute(self.setup.uri), self.out.resolve(), options.weights_dir)
-            schedule.run_trials(work, workplace, where, reporter)
+            schedule.run_trials(work, prepare.workplace(options, self.setup.uri), where, reporter)
         learn_speeds(speeds_path(), self.results, self.begun)
 
     @property
@@ -183,10 +182,7 @@ class SearchRun:
         while self.search.is_running:
             yield None
         if tested := self._to_test():
-            with contextlib.suppress(FileNotFoundError):  # without it the training is repeated
-                checkpoint_path(self.out, tested.replace(scored_on="validation")).replace(
-                    checkpoint_path(self.out, tested)
-                )
+            self.kept.hand_on_checkpoint(tested.replace(scored_on="validation"), tested)
             yield from self._planned([tested], table)
 
     def _planned(self, specs: Sequence[TrialSpec], table: SweepTable) -> Iterable[Group]:
@@ -205,9 +201,8 @@ class SearchRun:
 
     def finished(self, result: TrialResult) -> None:
         """Keep the row, then tell the study; of checkpoints only the best trial's stays, for its test."""
-        for lease in self.leases:
-            lease.check()
-        append_result(self.out, result)
+        self.search.check()
+        self.kept.append(result)
         self.results.append(result)
         self.search.finished(result)
         outdone: TrialResult | None = result
@@ -215,7 +210,7 @@ class SearchRun:
             before, self.best = self.best, ranked([result, *([self.best] if self.best else [])])[0]
             outdone = before if self.best is result else result
         if outdone:
-            checkpoint_path(self.out, outdone.spec).unlink(missing_ok=True)
+            self.kept.drop_checkpoint(outdone.spec)
 
 
 def conclude(run: SearchRun, console: Console) -> int:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from galaxytl.results import FILE_NAME, append_result, read_results
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
+from sweep.kept import Kept
 from sweep.options import parse
 from sweep.search import Search
 from sweep.search_agreement import mend_journal
@@ -36,7 +37,7 @@ def begun(out: Path, *arguments: object) -> SearchRun:
     options.study, options.storage = options.study or out.name, options.storage or f"sqlite:///{out}/study.db"
     setup = set_up(options, Console(quiet=True))
     study = open_study(options.storage, options.study, ["maximize"], setup.identity)
-    return SearchRun(setup, Search(study, setup.problem), out)
+    return SearchRun(setup, Search(study, setup.problem), Kept(out))
 
 
 def train(run: SearchRun, number: int) -> list[TrialResult]:
