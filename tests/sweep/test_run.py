@@ -17,8 +17,11 @@ from pathlib import Path
 import pytest
 
 from galaxytl.results import read_results
-from galaxytl.trial import COMPLETE, FAILED
+from galaxytl.training import Workplace
+from galaxytl.trial import COMPLETE, FAILED, TrialResult
+from sweep import lease
 from sweep.run import main
+from sweep.schedule import Reporter, Where, Work
 from tests.galaxies import real_sample, real_weights, write_hdf5
 from tests.sweep.sweeps import QUICK, ROOT, ray_workers, start, sweep, wait_for
 
@@ -180,6 +183,28 @@ def test_second_sweep_on_the_same_folder_is_refused(galaxies_file: Path, tmp_pat
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def test_a_grid_whose_folder_another_driver_took_over_writes_no_row(
+    galaxies_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = json.dumps({"owner": "another", "host": "elsewhere", "pid": 7})
+
+    def run_trials(work: Work, workplace: Workplace, where: Where, reporter: Reporter) -> None:
+        """As Ray Tune, whose first trial ends when this driver has been cut off from the folder for long."""
+        for _ in range(3):  # the first may be overwritten by a beat that is under way
+            (tmp_path / "lease.json").write_text(taken)
+            time.sleep(0.3)
+        group = next(work.groups)
+        assert group
+        reporter.finished(TrialResult(spec=group.specs[0], status=FAILED))
+
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr("sweep.schedule.run_trials", run_trials)
+    assert main(["--data", str(galaxies_file), "--out", str(tmp_path), *QUICK, *FROZEN]) == 2
+    assert f"process 7 on elsewhere has taken {tmp_path} over, as this one was suspended" in capsys.readouterr().err
+    assert read_results(tmp_path).results == ()
+    assert (tmp_path / "lease.json").read_text() == taken
 
 
 @pytest.mark.slow
