@@ -42,6 +42,7 @@ def nodes(folder: Path, *resources: dict[str, Any]) -> Iterator[Cluster]:
             os.environ["GALAXYTL_CACHE_DIR"] = str(folder / f"node-{number}")
             cluster.add_node(include_dashboard=False, object_store_memory=100 * 2**20, **one)
         cluster.wait_for_nodes()
+        os.environ["RAY_ADDRESS"] = cluster.address  # what "auto" means; its health check takes long on a busy machine
         yield cluster
     finally:
         cluster.shutdown()
@@ -81,9 +82,9 @@ def facts(results: Sequence[TrialResult]) -> list[dict[str, Any]]:
 def promised(data: str, out: Path) -> dict[str, Any]:
     """A node that promises a GPU and has none: trials that ask for it, then others that do not."""
     groups = [Group((spec,), stored=(0,)) for spec in specs(data, 3, unfrozen_blocks=0, num_epochs=1)]
-    with nodes(out, {"num_cpus": 1, "num_gpus": 1}) as cluster:
-        with_gpu, _ = run(groups[:2], data, schedule.Where(cluster.address, 1, None, out / "sweep.log"))
-        without, _ = run(groups[2:], data, schedule.Where(cluster.address, 1, 0, out / "sweep.log"))
+    with nodes(out, {"num_cpus": 1, "num_gpus": 1}):
+        with_gpu, _ = run(groups[:2], data, schedule.Where("auto", 1, None, out / "sweep.log"))
+        without, _ = run(groups[2:], data, schedule.Where("auto", 1, 0, out / "sweep.log"))
     return {"with_gpu": facts(with_gpu), "without": facts(without)}
 
 
@@ -92,8 +93,8 @@ def copies(data: str, out: Path) -> dict[str, Any]:
     (spec,) = specs(data, 1, num_epochs=1, learning_rate=1e-5)
     trials = [spec.replace(unfrozen_blocks=blocks, learning_rate=rate) for blocks in (0, 1) for rate in (1e-3, 1e-4)]
     groups = [Group((one,), stored=(1,) if one.unfrozen_blocks else (1, 0)) for one in trials]
-    with nodes(out, {"num_cpus": 1}, {"num_cpus": 1}) as cluster:
-        results, phases = run(groups, data, schedule.Where(cluster.address, 1, 0, out / "sweep.log"))
+    with nodes(out, {"num_cpus": 1}, {"num_cpus": 1}):
+        results, phases = run(groups, data, schedule.Where("auto", 1, 0, out / "sweep.log"))
     folders = [sorted(path.name for path in (out / f"node-{n}" / "features").glob("[!.]*")) for n in (0, 1)]
     return {"rows": facts(results), "folders": folders, "phases": sorted(set(phases))}
 
@@ -108,7 +109,7 @@ def copier(_: str, out: Path) -> dict[str, Any]:
     (held / ".used").touch()
     seen: dict[str, Any] = {}
     with nodes(out, {"num_cpus": 1}, {"num_cpus": 1}) as cluster:
-        ray.init(cluster.address, log_to_driver=False)
+        ray.init("auto", log_to_driver=False)
         here = ray.get_runtime_context().get_node_id()
         (other,) = [node["NodeID"] for node in ray.nodes() if node["NodeID"] != here]
         board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=NodeAffinity(here, soft=False)).remote()
