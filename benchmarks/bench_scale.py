@@ -51,11 +51,12 @@ def main() -> int:
     for part in options.parts or PARTS:
         print(f"\n== {part}{' (SMALL: a smoke test, no number is a result)' if options.small else ''}", flush=True)
         found[part] = PARTS[part](options)
+        (options.out / f"{part}.json").write_text(json.dumps(found[part], indent=1))
     missed = [line for part in found.values() for line in part["missed"]]
     for line in missed:
         print(f"missed: {line}")
     if options.write:
-        options.write.write_text(json.dumps(written(found), indent=1) + "\n")
+        options.write.write_text(json.dumps(written(options.out), indent=1) + "\n")
     return 1 if missed and not options.small else 0
 
 
@@ -69,12 +70,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, default=out, metavar="DIR", help="every run's numbers (default: %(default)s)"
     )
-    parser.add_argument("--write", type=Path, metavar="FILE", help="the costs, for simulate_scale.py; wants all parts")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="the costs, for simulate_scale.py, from --out")
     options = parser.parse_args()
     if unknown := [part for part in options.parts if part not in PARTS]:
         parser.error(f"a part must be one of {', '.join(PARTS)}; got {', '.join(unknown)}")
-    if options.write and options.parts:
-        parser.error(f"--write wants all parts; got {', '.join(options.parts)} alone")
+    there = {path.stem for path in options.out.glob("*.json")} | set(options.parts or PARTS)
+    if options.write and (lacks := [part for part in PARTS if part not in there]):
+        parser.error(f"--write wants all parts to have run with this --out; {', '.join(lacks)} never did")
     options.sizes = options.sizes or ([20, 40] if options.small else [100, 1000, 10_000])
     return options
 
@@ -232,8 +234,9 @@ PARTS: dict[str, Callable[[argparse.Namespace], Found]] = {
 }
 
 
-def written(found: Found) -> Found:
-    """What simulate_scale.py and its test read, and where it comes from."""
+def written(out: Path) -> Found:
+    """What simulate_scale.py and its test read, and where it comes from: each part as it was last run."""
+    found = {part: json.loads((out / f"{part}.json").read_text()) for part in PARTS}
     return {
         "command": "python benchmarks/bench_scale.py --write benchmarks/scale_costs.json",
         "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}",
