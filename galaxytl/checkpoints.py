@@ -21,6 +21,8 @@ DIAGNOSTICS = "diagnostics"
 Epoch = dict[str, Any]
 """epoch (from 1), loss, accuracy, val_loss, val_accuracy, val_top_share, seconds; and DIAGNOSTICS where there are any:
 records of `galaxytl.diagnostics` since the epoch before, that of the start among those of the first."""
+RESUMED = {"resumed": 1.0}
+"""In the first epoch after a checkpoint from which the trial went on: its process, node or driver had died."""
 
 
 def parted(history: Sequence[Epoch]) -> tuple[tuple[dict[str, float], ...], tuple[dict[str, Any], ...]]:

@@ -94,6 +94,7 @@ def test_killed_trial_goes_on_from_its_last_epoch(
     resumed = run(spec, galaxies_file, tmp_path / "killed", watcher)
     assert epochs == [3]
     assert len(resumed.history) == 3
+    assert (whole.resumed_after, resumed.resumed_after) == ((), (2,))
     assert resumed.history[-1]["loss"] == pytest.approx(whole.history[-1]["loss"], rel=1e-3)
     assert resumed.metrics["loss"] == pytest.approx(whole.metrics["loss"], rel=1e-2)
 
