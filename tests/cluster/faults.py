@@ -58,8 +58,8 @@ def truncate(path: Path, rng: random.Random | None = None) -> str:
     return f"cut {_short(path)} in half"
 
 
-def damage_tune_state(out: Path, how: str, older: Path) -> str:
-    """Truncate or remove Tune's own folder, or put `older`, a copy, in its place."""
+def damage_tune_state(out: Path, how: str) -> str:
+    """Truncate all files of Tune's own folder, or remove it."""
     folder = out / "ray"
     if how == "truncated":
         files = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
@@ -67,8 +67,6 @@ def damage_tune_state(out: Path, how: str, older: Path) -> str:
             truncate(path)
         return f"cut {len(files)} files of Tune's in half"
     shutil.rmtree(folder, ignore_errors=True)
-    if how == "older" and older.exists():
-        shutil.copytree(older, folder)
     return f"Tune's folder is {how}"
 
 

@@ -33,10 +33,11 @@ ENVIRONMENT = {
     **{"RAY_health_check_timeout_ms": "3000", "RAY_health_check_failure_threshold": "4"},
     # A node without its head gives up after so many seconds; by default 60.
     **{"RAY_gcs_rpc_server_reconnect_timeout_s": "20"},
+    "RAY_worker_niceness": "0",  # all hosts are one machine, where nothing else should come first
 }
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
-ONE_HOUR = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": "+3600s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-"""The clock of all that Ray starts on a host, an hour ahead: wall clock only, as when nobody set it."""
+ONE_HOUR = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": "+3600s"}
+"""The clock of all that Ray starts on a host, an hour ahead, as when nobody set it."""
 NODES = """
 import json, sys, ray
 ray.init(address=sys.argv[1], logging_level="ERROR", log_to_driver=False)
@@ -120,6 +121,12 @@ class Lab:
         host.restore()
         return f"cut {host.name} off for {seconds:g} s"
 
+    def kill_driver(self, sweep: Sweep) -> str:
+        assert sweep.process
+        self.head.run("pkill -KILL -f tests.cluster.witness")
+        sweep.process.wait(30)
+        return "killed the driver"
+
     def kill_head(self) -> str:
         """Power failure of the head, with the driver on it; then it is there again, and so are the workers."""
         self.head.kill()
@@ -131,10 +138,6 @@ class Lab:
         self.start_head()
         for worker in self.workers:
             self.start_worker(worker)
-
-    def rejoin(self, host: Host) -> str:
-        """Start Ray there again, whether or not it is still there."""
-        return self.start_worker(host)
 
 
 def _exports(more: Mapping[str, str]) -> str:

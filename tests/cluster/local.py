@@ -43,7 +43,7 @@ class Sweep:
     data: Path
     arguments: Sequence[str] = ()
     launch: Launch = here
-    sizes: Mapping[str, int] = field(default_factory=lambda: {"head_epochs": 600, "epochs": 60, "networks": 2})
+    sizes: Mapping[str, int] = field(default_factory=lambda: {"head_epochs": 300, "epochs": 30, "networks": 2})
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:

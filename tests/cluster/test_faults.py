@@ -50,7 +50,7 @@ def test_driver_killed_and_what_it_left_damaged(sweep: Sweep, tmp_path: Path) ->
         sweep.start()
         sweep.wait_for_epochs(15)
         sweep.kill_driver()
-        faults.damage_tune_state(sweep.out, tune, tmp_path / "none")
+        faults.damage_tune_state(sweep.out, tune)
         damage(faults.one_of(tmp_path / "cache", pattern), rng)
     assert sweep.finish() == 0, sweep.said()
     check(sweep, resumed=2)

@@ -74,6 +74,17 @@ class Testimony:
     """Epochs that had been finished and were trained again by one interruption, at most."""
     violations: list[str] = field(default_factory=list)
 
+    def __add__(self, other: Testimony) -> Testimony:
+        return Testimony(
+            self.trials + other.trials,
+            self.rows + other.rows,
+            self.failed | other.failed,
+            self.interruptions + other.interruptions,
+            self.resumed + other.resumed,
+            max(self.repeated, other.repeated),
+            self.violations + other.violations,
+        )
+
     def lines(self) -> list[str]:
         counts = (
             f"{self.trials} trials, {self.rows} rows, {len(self.failed)} FAILED; {self.interruptions} interruptions"
