@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from analysis.found import Found, sort_out
 from analysis.gather import AnalysisError, choose_dataset, gather, keep_where
+from analysis.places import is_uri, reachable
 
 if TYPE_CHECKING:
     from analysis.written import Written
@@ -27,21 +28,26 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     try:
-        found = read(arguments.results, arguments.dataset, arguments.where)
-        written = write(found, arguments)
+        with reachable(arguments.results, arguments.out) as (folders, out):
+            found = read(folders, arguments.dataset, arguments.where)
+            written = write(found, arguments, out)
+            from analysis.terminal import show
+
+            show(written)
     except AnalysisError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    from analysis.terminal import show
-
-    show(written)
+    if is_uri(arguments.out):
+        print(f"Stored at {arguments.out}")
     return 0
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m analysis.run", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="folders written by sweep.run")
-    parser.add_argument("--out", type=Path, default=Path("report"), help="folder of the report (default: report)")
+    parser.add_argument(
+        "results", nargs="+", metavar="RESULTS", help="folders written by sweep.run, or URIs, like s3://..."
+    )
+    parser.add_argument("--out", default="report", help="folder of the report, or a URI (default: report)")
     parser.add_argument("--dataset", help="name, or beginning of the fingerprint, where the folders hold several")
     parser.add_argument(
         "--where", action="append", default=[], metavar="FIELD=VALUE",
@@ -63,16 +69,16 @@ def read(folders: Sequence[Path], dataset: str | None, conditions: Sequence[str]
     return found
 
 
-def write(found: Found, arguments: argparse.Namespace) -> Written:
+def write(found: Found, arguments: argparse.Namespace, out: Path) -> Written:
     # matplotlib takes a second that --help and a refusal need not wait for
     from analysis.written import Request, write_report
 
-    return write_report(found, Request(arguments.out, as_typed(arguments), arguments.storage))
+    return write_report(found, Request(out, as_typed(arguments), arguments.storage))
 
 
 def as_typed(arguments: argparse.Namespace) -> str:
     """The command, for the report; a storage's address may hold a password, and is left out."""
-    words = [*map(str, arguments.results), "--out", str(arguments.out)]
+    words = [*arguments.results, "--out", arguments.out]
     words += ["--dataset", arguments.dataset] if arguments.dataset else []
     words += [word for condition in arguments.where for word in ("--where", condition)]
     return " ".join(["python -m analysis.run", shlex.join(words), *(["--storage URL"] if arguments.storage else [])])

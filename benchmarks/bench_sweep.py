@@ -234,6 +234,7 @@ class Bench:
         all_random = len(work["random"]) == len(work["backbone"])
         settings |= {"weights": "random" if all_random else "imagenet", "max_images": 0, "stratified": "true"}
         command = [sys.executable, "-m", "sweep.run", "--grid", "paper", "--profile", "laptop"]
+        command += ["--no-diagnostics"]  # which the others do not record either
         command += ["--data", work["data"], "--out", str(folder / "ours")]
         command += ["--weights-dir", str(self._weights_dir.resolve())] if self._weights_dir else []
         command += [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]

@@ -47,6 +47,7 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Of the systems: TensorFlow, which b2's pipeline needs, and a home of their own, where Ray leaves a token."""
     keras_home = os.environ.get("KERAS_HOME", str(Path.home() / ".keras"))
     fixed = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_HOME": keras_home, "HOME": HOME.name}
+    fixed["RAY_ADDRESS"] = "local"  # not a cluster that happens to run here
     return {**os.environ, **fixed, **variables}
 
 

@@ -59,10 +59,12 @@ class Workplace:
     data: str
     """URI for open_dataset."""
     out: Path
-    """Results folder, reachable from every node: checkpoints/, probabilities/ and errors/ lie in it."""
+    """Results folder: checkpoints/, probabilities/ and errors/ lie in it. Without `storage` all nodes share it."""
     weights_dir: Path | None = None
     num_threads: int | None = None
     """CPU threads that this process may use; None: all."""
+    storage: str = ""
+    """URI of the results folder's copy, where nodes meet that share no folder (`galaxytl.mirror`); "": none."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 from galaxytl.trial import did_you_mean
 from sweep import grids
@@ -28,6 +29,10 @@ SEARCH_DEFAULTS: Mapping[str, Any] = {
     "search_seed": 0,
 }
 """Of the options of a search; None means that the option was not given."""
+
+
+PLACES = ("", "file", "s3", "gs", "gcs", "hdfs", "viewfs")
+"""Schemes of places for results; what --storage names by another is a database."""
 
 
 class UsageError(ValueError):
@@ -55,6 +60,7 @@ def parse(argv: Sequence[str], description: str) -> argparse.Namespace:
     if unknown:
         known = [option for action in parser._actions for option in action.option_strings]
         raise UsageError(f"unknown option '{unknown[0]}'.{did_you_mean(unknown[0], known)} (--help lists the options)")
+    options.storage, options.place = storages(options.storage or [])
     if options.search:
         check_search(options)
     else:
@@ -69,7 +75,28 @@ def parse(argv: Sequence[str], description: str) -> argparse.Namespace:
         options.set["group_by_sky"] = [True]
     options.weights_dir = options.weights_dir and options.weights_dir.resolve()
     options.out = options.out or Path("results") / ("search" if options.search else options.sizes["paper"].name)
+    options.place = options.place and below(options.place, options.out.absolute().name)
     return options
+
+
+def storages(given: Sequence[str]) -> tuple[str | None, str]:
+    """Of what --storage names, one of each at most: the database of a search's study, and the place for results."""
+    places = [uri for uri in given if urlsplit(uri).scheme in PLACES]
+    databases = [uri for uri in given if uri not in places]
+    for uri in places:
+        if not urlsplit(uri).scheme and uri.endswith((".db", ".sqlite", ".sqlite3")):
+            raise UsageError(f"--storage takes a study as a URL, like sqlite:///{uri}; got '{uri}'")
+    if len(places) > 1 or len(databases) > 1:
+        raise UsageError(f"--storage takes one place for results, and one study of a search; got {' and '.join(given)}")
+    return (databases[0] if databases else None), (places[0] if places else "")
+
+
+def below(uri: str, name: str) -> str:
+    """The folder `name` of a place; relative paths become absolute, for workers have other working folders."""
+    parts = urlsplit(uri)
+    if not parts.scheme:
+        return str(Path(uri).expanduser().absolute() / name)
+    return parts._replace(path=f"{parts.path.rstrip('/')}/{name}").geturl()
 
 
 def check_search(options: argparse.Namespace) -> None:
@@ -98,6 +125,11 @@ def check_search(options: argparse.Namespace) -> None:
 
 
 def refuse_search_options(options: argparse.Namespace) -> None:
+    if options.storage is not None:
+        raise UsageError(
+            f"--storage must be a place for results, like s3://bucket/sweeps/ or a path; got '{options.storage}'. "
+            "A study's URL goes with --search optuna"
+        )
     given = [name for name in (*SEARCH_DEFAULTS, "scheduler") if getattr(options, name) is not None]
     if given:
         raise UsageError(f"--{given[0].replace('_', '-')} is an option of a search: add --search optuna")
@@ -156,6 +188,14 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         help="folder of ImageNet weights files (also looked in: $GALAXYTL_WEIGHTS_DIR, Keras's own folder)",
     )
     files.add_argument("--out", type=Path, metavar="FOLDER", help="results folder (default: results/NAME)")
+    files.add_argument(
+        "--storage",
+        action="append",
+        metavar="URI",
+        help="where results are kept too, below their folder's name: s3://..., gs://... or a path that all machines "
+        "share; then --out may be a disk of this machine. Of a search also the study's URL: sqlite:///FILE, "
+        "journal:///FILE, postgresql://... (default: study.db in the results folder)",
+    )
     where = parser.add_argument_group("where to run")
     where.add_argument("--address", metavar="HOST:PORT", help="a running Ray cluster, or auto (default: this machine)")
     where.add_argument("--cpus-per-trial", type=share, metavar="N", help="(default: an equal share)")
@@ -171,12 +211,6 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--trials", type=count, metavar="N", help=f"to ask for in all (default: {default['trials']})")
     group.add_argument(
         "--scheduler", metavar="NAME", help=f"what stops bad trials early: {', '.join(SCHEDULERS)} (default: asha)"
-    )
-    group.add_argument(
-        "--storage",
-        metavar="URL",
-        help="where the study is kept: sqlite:///FILE, journal:///FILE, postgresql://... "
-        "(default: study.db in the results folder)",
     )
     group.add_argument("--study", metavar="NAME", help="its name there (default: that of the results folder)")
     group.add_argument("--sampler", metavar="NAME", help="any of Optuna's, like tpe, random, nsgaii (default: tpe)")

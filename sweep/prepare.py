@@ -21,6 +21,7 @@ from galaxytl.data import Dataset, Splits, cache, sky, split_indices
 from galaxytl.data.dataset import Progress
 from galaxytl.data.splits import describe_leaks, leaks
 from galaxytl.features import activations_folder, rows_digest
+from galaxytl.training import Workplace
 from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec
 from galaxytl.weights import Weights, WeightsError, WeightsNotFoundError, find_weights
 from sweep import grids
@@ -44,6 +45,11 @@ class Prepared:
     """As they will run: weights fingerprints filled in, random weights in place of missing ones where allowed."""
     impossible: tuple[TrialResult, ...]
     """FAILED rows of specs whose weights cannot be had or used."""
+
+
+def workplace(options: argparse.Namespace, uri: str) -> Workplace:
+    """Of trials on the dataset at `uri`."""
+    return Workplace(absolute(uri), options.out.resolve(), options.weights_dir, storage=options.place)
 
 
 def profile_for(options: argparse.Namespace) -> str:

@@ -24,13 +24,14 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from galaxytl.backbones import backbone_named
-from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError, Dataset, open_dataset
 from galaxytl.data.progress import TerminalProgress
-from galaxytl.results import append_result, read_results
+from galaxytl.results import read_results
+from galaxytl.storage import StorageError
 from galaxytl.training import Workplace
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
 from sweep import axes, grids, prepare
+from sweep.kept import Kept, keeping
 from sweep.options import UsageError, as_usage_error, parse
 from sweep.plan import Plan, Todo, sort_out
 from sweep.plan_table import comparison, plan_table
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print("\nStopped. The same command again continues: finished trials are kept.")
         return INTERRUPTED
-    except (UsageError, SpecError, DataError, OSError) as error:
+    except (UsageError, SpecError, DataError, StorageError, OSError) as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
         return BAD_INPUT
 
@@ -56,17 +57,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace, console: Console) -> int:
     out = writable_folder(options.out)
     try:
-        with FileLock(out / ".lock", timeout=0):
+        with (
+            FileLock(out / ".lock", timeout=0),
+            keeping(out, options.place, lambda text: console.print(text, markup=False)) as kept,
+        ):
             if options.search:
                 from sweep.search_run import run_search  # Optuna takes a second to import
 
-                return run_search(options, out, console)
-            return run_locked(options, out, console)
+                return run_search(options, kept, console)
+            return run_locked(options, kept, console)
     except Timeout:
         raise UsageError(f"one sweep at a time may write to a results folder; another one runs in {out}") from None
 
 
-def run_locked(options: argparse.Namespace, out: Path, console: Console) -> int:
+def run_locked(options: argparse.Namespace, kept: Kept, console: Console) -> int:
     profile = prepare.profile_for(options)
     uri = options.data or grids.SIMULATED_DATA[profile]
     grid = axes.repeated(axes.overridden(options.sizes[profile], options.set), options.seeds)
@@ -80,7 +84,7 @@ def run_locked(options: argparse.Namespace, out: Path, console: Console) -> int:
         structures = asked.result()
     fitting = axes.possible(checked.specs, lambda spec: prepare.check_networks([spec], structures)[0])
     prepared = prepare.resolve_weights(fitting.specs, options.weights_dir)
-    rows = read_results(out)
+    rows = read_results(kept.out)
     skipped = axes.skip_notes(expanded.skipped + fitting.skipped)
     for problem in [*checked.notes, *skipped, *rows.problems]:
         console.print(f"note: {problem}", markup=False)
@@ -92,10 +96,12 @@ def run_locked(options: argparse.Namespace, out: Path, console: Console) -> int:
     if options.dry_run:
         console.print(plan_table(plan))
         return 0
-    record(out, [result for result in prepared.impossible if result.trial_id not in rows.by_id()])
+    for result in prepared.impossible:
+        if result.trial_id not in rows.by_id():
+            kept.append(result)
     if todo.pending:
-        schedule_trials(options, Workplace(prepare.absolute(uri), out.resolve(), options.weights_dir), plan, console)
-    return conclude(console, out, [*prepared.specs, *(result.spec for result in prepared.impossible)])
+        schedule_trials(options, prepare.workplace(options, uri), plan, kept, console)
+    return conclude(console, kept.out, [*prepared.specs, *(result.spec for result in prepared.impossible)])
 
 
 def observed(plan: Plan, diagnostics: bool) -> Plan:
@@ -108,7 +114,9 @@ def announce_grid(console: Console, grid: axes.Grid, with_axes: bool) -> None:
         console.print(f"          {line}", markup=False)
 
 
-def schedule_trials(options: argparse.Namespace, workplace: Workplace, plan: Plan, console: Console) -> None:
+def schedule_trials(
+    options: argparse.Namespace, workplace: Workplace, plan: Plan, kept: Kept, console: Console
+) -> None:
     """Start or join Ray and train the plan's groups, writing each row as it comes; then say what it took."""
     from sweep import cluster, schedule  # ray takes seconds to import: only where there is something to run
 
@@ -120,9 +128,9 @@ def schedule_trials(options: argparse.Namespace, workplace: Workplace, plan: Pla
     with as_usage_error(cluster.ClusterError), SweepTable(specs, console) as table:
 
         def finished(result: TrialResult) -> None:
-            append_result(workplace.out, result)
+            kept.append(result)
             if result.status == COMPLETE:
-                checkpoint_path(workplace.out, result.spec).unlink(missing_ok=True)
+                kept.drop_checkpoint(result.spec)
             table.finished(result)
             results.append(result)
 
@@ -163,11 +171,6 @@ def conclude(console: Console, out: Path, specs: Sequence[TrialSpec]) -> int:
     console.print(f"{counts}{f', {missing} not run' if missing else ''}. Results: {out / 'trials.jsonl'}")
     console.print(f"Tables and figures: python -m analysis.run {shlex.quote(str(out))} --out report/")
     return 1 if failed or missing else 0
-
-
-def record(out: Path, results: Sequence[TrialResult]) -> None:
-    for result in results:
-        append_result(out, result)
 
 
 def writable_folder(path: Path) -> Path:

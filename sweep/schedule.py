@@ -28,7 +28,7 @@ from sweep.cluster import (
     cluster,
     resources_per_trial,
 )  # before ray: it sets what ray reads at its import
-from sweep.schedule_worker import TrainGroup, config_of, group_of, unfinished
+from sweep.schedule_worker import TrainGroup, config_of, group_of, unfinished, unfinished_config
 
 import ray  # isort: skip
 from ray import tune  # isort: skip
@@ -159,7 +159,7 @@ def _run_round(feed: _Feed, how: _Round, events: _ToReporter) -> str:
             verbose=0,
         ),
     )
-    with _relay_phases(events.board, events.reporter):
+    with _relay_phases(events.board, events.reporter), _trainable_read_once():
         try:
             tuner.fit()
         except (RuntimeError, ray.exceptions.RayError, tune.TuneError) as error:
@@ -167,6 +167,26 @@ def _run_round(feed: _Feed, how: _Round, events: _ToReporter) -> str:
                 raise (events.broken or feed.broken) from error  # type: ignore[misc]
             return str(error)
     return ""
+
+
+@contextlib.contextmanager
+def _trainable_read_once() -> Iterator[None]:
+    """Tune asks the head for the trainable five times a trial, 1 to 2 ms each, and unpickles it anew. It is the same
+    for a whole round: here it is read once."""
+    registry: Any = tune.registry._global_registry
+    read, has = registry.get, registry.contains
+    known: dict[tuple[Any, ...], Any] = {}
+
+    def get(*key: Any) -> Any:
+        if key not in known:
+            known[key] = read(*key)
+        return known[key]
+
+    registry.get, registry.contains = get, lambda *key: key in known or has(*key)
+    try:
+        yield
+    finally:
+        del registry.get, registry.contains
 
 
 class _Feed(tune.search.Searcher):
@@ -267,6 +287,10 @@ class _ToReporter(tune.Callback):
             self.broken = error
             raise
 
+    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Its worker died, and another will begin: with what is left."""
+        trial.set_config(unfinished_config(trial.config, self.finished))
+
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Its worker died as often as it may: a single trial has failed, a group is parted (`run_trials`).
 
@@ -288,7 +312,7 @@ class _ToReporter(tune.Callback):
                 self.progressed.add(trial_id)
 
     def finish(self, result: TrialResult) -> None:
-        if result.trial_id not in self.finished:  # a group that was started again reports again what it had reported
+        if result.trial_id not in self.finished:  # Tune may tell of a report twice
             self.reporter.finished(result)
             self.finished.add(result.trial_id)
             self.running.discard(result.trial_id)

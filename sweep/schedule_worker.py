@@ -6,12 +6,14 @@ Epochs and rows go to the driver by Tune, phases and what is to stop over a boar
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from galaxytl.mirror import mirror_at
 from galaxytl.training import Group, Watcher, Workplace
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep import cluster  # noqa: F401 (before ray: it sets what ray reads at its import)
@@ -30,14 +32,28 @@ def train_group(
 ) -> None:
     """Runs in a Ray worker: train the group, report its trials' epochs, and each result as one JSON row.
 
-    A group that is started again, because its worker died, leaves out what it had reported.
+    A group that is started again, because its worker died, is without what it had reported (`unfinished_config`).
     """
     group = group_of(config)
     reports = Reports(board, decides_at, [spec.trial_id for spec in group.specs])
-    for left in unfinished([group], reports.finished_before()):
-        for result in train(left, workplace, Watcher(reports.phase, reports.epochs, reports.stopped)):
+    if group.specs:
+        watcher = Watcher(reports.phase, reports.epochs, reports.stopped)
+        for result in _trained_and_kept(group, workplace, watcher, train):
             reports.row(result)
     reports.send()
+
+
+def _trained_and_kept(group: Group, workplace: Workplace, watcher: Watcher, train: TrainGroup) -> Iterator[TrialResult]:
+    """With a storage, train in a folder of this machine; what a row names is at the storage before the row is told."""
+    if not workplace.storage:
+        yield from train(group, workplace, watcher)
+        return
+    mirror = mirror_at(workplace.storage)
+    mirror.fetch(group.specs)
+    for result in train(group, replace(workplace, out=mirror.out), watcher):
+        mirror.push()
+        yield result
+        mirror.forget([result.spec])
 
 
 class Reports:
@@ -50,10 +66,6 @@ class Reports:
         self._epochs: dict[str, dict[str, float]] = {}
         self._rows: dict[str, str] = {}
         self._sent, self._said, self._saying = time.monotonic(), 0.0, ""
-
-    def finished_before(self) -> set[str]:
-        """The group's trials that were finished when its worker died."""
-        return ray.get(self._board.finished.remote(self._trial_ids))
 
     def _ask_stopped(self) -> Mapping[str, str]:
         return ray.get(self._board.stopped.remote(self._trial_ids))
@@ -86,17 +98,14 @@ class Reports:
 
     def send(self) -> None:
         tune.report({"epochs": self._epochs, "rows": list(self._rows.values())})  # returns when the driver has it
-        self._board.finish.remote(list(self._rows))
         self._epochs, self._rows, self._sent = {}, {}, time.monotonic()
 
 
 class Board:
-    """Holds the latest phase of each trial, and which are finished or stopped. Beside tune.report, whose rows stay on
-    disk."""
+    """Holds the latest phase of each trial, and which are stopped. Beside tune.report, whose rows stay on disk."""
 
     def __init__(self) -> None:
         self._phases: dict[str, str] = {}
-        self._finished: set[str] = set()
         self._stopped: dict[str, str] = {}
 
     def stop(self, reasons: dict[str, str]) -> None:
@@ -104,12 +113,6 @@ class Board:
 
     def stopped(self, trial_ids: Sequence[str]) -> dict[str, str]:
         return {trial_id: self._stopped[trial_id] for trial_id in trial_ids if trial_id in self._stopped}
-
-    def finish(self, trial_ids: list[str]) -> None:
-        self._finished.update(trial_ids)
-
-    def finished(self, trial_ids: Sequence[str]) -> set[str]:
-        return self._finished & set(trial_ids)
 
     def say(self, trial_ids: list[str], text: str) -> None:
         self._phases.update(dict.fromkeys(trial_ids, text))
@@ -119,15 +122,35 @@ class Board:
         return phases
 
 
+LABELS = ("backbone", "weights", "unfrozen_blocks", "optimizer", "learning_rate")
+"""What Tune's own files say of a group, where its trials agree in it."""
+
+
 def config_of(group: Group) -> dict[str, Any]:
-    """A group as Tune's config: JSON values."""
+    """A group as Tune's config: the whole of it as one JSON text, and what people look for beside it.
+
+    One text, because Tune copies, flattens and writes a trial's config a dozen times.
+    """
     specs = [spec.to_dict() for spec in group.specs]
     others = {"stop_collapsed": group.stop_collapsed, "diagnostics": group.diagnostics}
-    return {"group": {"specs": specs, "stored": list(group.stored), **others}}
+    labels = {name: spec[name] for spec in specs[:1] for name in LABELS if all(o[name] == spec[name] for o in specs)}
+    text = json.dumps({"specs": specs, "stored": list(group.stored), **others})
+    return {**labels, "trials": len(specs), "group": text}
 
 
-def group_of(config: dict[str, Any]) -> Group:
-    values = config["group"]
+def unfinished_config(config: Mapping[str, Any], finished: set[str]) -> dict[str, Any]:
+    """The config of a group without its finished trials; perhaps none is left, and only its end was not reported."""
+    group = group_of(config)
+    return config_of(replace(group, specs=tuple(spec for spec in group.specs if spec.trial_id not in finished)))
+
+
+def group_of(config: Mapping[str, Any]) -> Group:
+    return _group_of(config["group"])
+
+
+@functools.lru_cache(maxsize=256)  # the driver asks several times for each group that is under way
+def _group_of(text: str) -> Group:
+    values = json.loads(text)
     specs = tuple(TrialSpec.from_dict(spec) for spec in values["specs"])
     return Group(specs, tuple(values["stored"]), values["stop_collapsed"], values["diagnostics"])
 

@@ -8,7 +8,6 @@ all have ended, the best by the validation part is scored on the test part: that
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import shlex
 from collections import Counter
@@ -18,12 +17,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from galaxytl.checkpoints import checkpoint_path
-from galaxytl.results import append_result, read_results
+from galaxytl.results import read_results
 from galaxytl.selection import ranked
-from galaxytl.training import Group, Workplace
+from galaxytl.training import Group
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import axes, grids, prepare, search_study
+from sweep.kept import Kept
 from sweep.objectives import OBJECTIVES
 from sweep.options import UsageError, as_usage_error
 from sweep.progress import SweepTable, trial_label
@@ -35,8 +34,9 @@ NAMED_BY = ("optimizer", "learning_rate")
 """Fields that tell a search's trials apart in the terminal, beside network, start and depth."""
 
 
-def run_search(options: argparse.Namespace, out: Path, console: Console) -> int:
+def run_search(options: argparse.Namespace, kept: Kept, console: Console) -> int:
     """Returns the exit status: 0 when a trial was chosen and scored on the test part."""
+    out = kept.out
     options.storage = search_study.absolute(options.storage or f"sqlite:///{out.resolve()}/study.db")
     options.study = options.study or out.resolve().name
     setup = set_up(options, console)
@@ -51,7 +51,7 @@ def run_search(options: argparse.Namespace, out: Path, console: Console) -> int:
     directions = [OBJECTIVES[name] for name in setup.problem.objectives]
     study = search_study.open_study(options.storage, options.study, directions, setup.identity)
     with search_study.told_as_errors(options.storage), search_study.Lease(study):
-        run = SearchRun(setup, Search(study, setup.problem), out)
+        run = SearchRun(setup, Search(study, setup.problem), kept)
         for line in run.begin():
             console.print(line, markup=False)
         run.train(console)
@@ -81,13 +81,17 @@ class SearchRun:
 
     setup: Setup
     search: Search
-    out: Path
+    kept: Kept
     left: list[TrialSpec] = field(default_factory=list)
     """What a driver that died had under way."""
     results: list[TrialResult] = field(default_factory=list)
     """Of this run."""
     begun: list[Group] = field(default_factory=list)
     best: TrialResult | None = None
+
+    @property
+    def out(self) -> Path:
+        return self.kept.out
 
     def begin(self) -> list[str]:
         """Bring the study and the rows together; what there is to say of it."""
@@ -155,8 +159,7 @@ class SearchRun:
             reporter = schedule.Reporter(table.phases, epochs, finished, table.note, decides_at)
             work = schedule.Work(self._groups(table), max(2, options.batch, prepare.num_workers(options)), eager=False)
             where = schedule.Where(options.address, options.cpus_per_trial, options.gpus_per_trial, log)
-            workplace = Workplace(prepare.absolute(self.setup.uri), self.out.resolve(), options.weights_dir)
-            schedule.run_trials(work, workplace, where, reporter)
+            schedule.run_trials(work, prepare.workplace(options, self.setup.uri), where, reporter)
         learn_speeds(speeds_path(), self.results, self.begun)
 
     @property
@@ -171,10 +174,7 @@ class SearchRun:
         while self.search.is_running:
             yield None
         if tested := self._to_test():
-            with contextlib.suppress(FileNotFoundError):  # without it the training is repeated
-                checkpoint_path(self.out, tested.replace(scored_on="validation")).replace(
-                    checkpoint_path(self.out, tested)
-                )
+            self.kept.hand_on_checkpoint(tested.replace(scored_on="validation"), tested)
             yield from self._planned([tested], table)
 
     def _planned(self, specs: Sequence[TrialSpec], table: SweepTable) -> Iterable[Group]:
@@ -193,7 +193,7 @@ class SearchRun:
 
     def finished(self, result: TrialResult) -> None:
         """Keep the row, then tell the study; of checkpoints only the best trial's stays, for its test."""
-        append_result(self.out, result)
+        self.kept.append(result)
         self.results.append(result)
         self.search.finished(result)
         outdone: TrialResult | None = result
@@ -201,7 +201,7 @@ class SearchRun:
             before, self.best = self.best, ranked([result, *([self.best] if self.best else [])])[0]
             outdone = before if self.best is result else result
         if outdone:
-            checkpoint_path(self.out, outdone.spec).unlink(missing_ok=True)
+            self.kept.drop_checkpoint(outdone.spec)
 
 
 def conclude(run: SearchRun, console: Console) -> int:

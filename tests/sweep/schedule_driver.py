@@ -1,11 +1,13 @@
 """What `sweep.schedule` does on real Ray, with trials that learn nothing: prints what was seen, as one line of JSON.
 
-python -m tests.sweep.schedule_driver search|finished|epochs|groups FOLDER
+python -m tests.sweep.schedule_driver search|dies|finished|epochs|groups FOLDER
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -15,6 +17,7 @@ from typing import Any
 from galaxytl.training import Group, Watcher, Workplace
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from sweep import schedule
+from sweep.schedule_worker import REPORT_SECONDS, TrainGroup
 
 SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(10)]
 
@@ -30,7 +33,19 @@ def train_quickly(group: Group, workplace: Workplace, watcher: Watcher) -> Itera
         yield TrialResult(spec=spec, status=COMPLETE if len(history) == 10 else PRUNED, history=tuple(history))
 
 
-def run(groups: Iterator[Group | None], out: Path, **told: Any) -> None:
+def die_once(group: Group, workplace: Workplace, watcher: Watcher) -> Iterator[TrialResult]:
+    """Notes each trial that begins. The worker is killed, once, after the second of them has been reported."""
+    begun = workplace.out / "begun"
+    for spec in group.specs:
+        with begun.open("a") as file:
+            file.write(f"{spec.seed}\n")
+        if spec.seed == 2 and begun.read_text().count("2\n") == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(1.1 * REPORT_SECONDS)
+        yield TrialResult(spec=spec, status=COMPLETE)
+
+
+def run(groups: Iterator[Group | None], out: Path, train: TrainGroup = train_quickly, **told: Any) -> None:
     reporter = schedule.Reporter(
         phases=lambda _: None,
         epochs=told.get("epochs", lambda _: None),
@@ -39,7 +54,7 @@ def run(groups: Iterator[Group | None], out: Path, **told: Any) -> None:
         decides_at=frozenset({3, 9}),
     )
     where, work = schedule.Where(None, 1, 0, out / "sweep.log"), schedule.Work(groups, at_once=2, eager=False)
-    schedule.run_trials(work, Workplace("simulated", out), where, reporter, train_quickly)
+    schedule.run_trials(work, Workplace("simulated", out), where, reporter, train)
 
 
 def search(out: Path) -> dict[str, Any]:
@@ -61,6 +76,13 @@ def search(out: Path) -> dict[str, Any]:
     run(groups(), out, epochs=epochs, finished=results.append)
     rows = [{"seed": r.spec.seed, "status": r.status, "epochs": len(r.history)} for r in results]
     return {"under_way": under_way, "rows": rows}
+
+
+def dies(out: Path) -> dict[str, Any]:
+    results: list[TrialResult] = []
+    run(iter([Group(tuple(SPECS[:4]))]), out, die_once, finished=results.append)
+    begun = [int(line) for line in (out / "begun").read_text().split()]
+    return {"begun": begun, "rows": [r.spec.seed for r in results], "statuses": sorted({r.status for r in results})}
 
 
 class FullDiskError(OSError):
@@ -88,4 +110,5 @@ def broken(what: str, out: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     case, folder = sys.argv[1], Path(sys.argv[2])
-    print(json.dumps(search(folder) if case == "search" else broken(case, folder)))
+    seen = {"search": search, "dies": dies}.get(case)
+    print(json.dumps(seen(folder) if seen else broken(case, folder)))

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import schedule
 from sweep.cluster import Available, ClusterError, resources_per_trial
 from sweep.schedule import death_message
-from sweep.schedule_worker import Board, config_of, group_of
+from sweep.schedule_worker import Board, config_of, group_of, unfinished_config
 from tests.sweep.sweeps import ROOT
 
 
@@ -263,11 +264,18 @@ def test_a_group_survives_its_way_to_the_worker() -> None:
 def test_a_worker_hears_of_its_own_groups_trials_only() -> None:
     """A search has thousands of others, and each worker asks."""
     board = Board()
-    board.finish(["a", "b"])
     board.stop({"b": "asha: too low", "c": "asha: too low"})
-    assert board.finished(["b", "d"]) == {"b"}
     assert board.stopped(["a", "c"]) == {"c": "asha: too low"}
-    assert (board.finished(["d"]), board.stopped(["d"])) == (set(), {})
+    assert board.stopped(["d"]) == {}
+
+
+@pytest.mark.parametrize("num_finished", [0, 1, 2])
+def test_a_group_whose_worker_died_begins_again_without_what_was_finished(num_finished: int) -> None:
+    """Also where all were, and the worker died before it could say that it had come to the end."""
+    group = Group((SPECS[0], SPECS[1]), stored=(2, 0), stop_collapsed=3)
+    finished = {spec.trial_id for spec in group.specs[:num_finished]}
+    left = unfinished_config(config_of(group), finished)
+    assert group_of(left) == replace(group, specs=group.specs[num_finished:])
 
 
 # On real Ray, in a process of its own
@@ -290,6 +298,12 @@ def test_a_searchs_groups_are_asked_for_as_there_is_room_and_stopped_where_it_sa
     for row in seen["rows"]:
         stopped = row["seed"] % 2 and row["seed"] != 9
         assert (row["status"], row["epochs"]) == ((PRUNED, 3) if stopped else (COMPLETE, 10))
+
+
+@pytest.mark.slow
+def test_a_group_whose_worker_is_killed_goes_on_with_the_trials_that_were_not_reported(tmp_path: Path) -> None:
+    seen = on_ray("dies", tmp_path)
+    assert seen == {"begun": [0, 1, 2, 2, 3], "rows": [0, 1, 2, 3], "statuses": [COMPLETE]}
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from galaxytl.results import append_result, read_results
 from galaxytl.selection import ranked
 from galaxytl.training import Group
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
+from sweep.kept import Kept
 from sweep.options import UsageError, parse
 from sweep.progress import SweepTable
 from sweep.run import main
@@ -84,7 +85,7 @@ def begun(out: Path, *arguments: object, trials: int = 6, study: optuna.Study | 
     options.study, options.storage = out.name, f"sqlite:///{out}/study.db"
     setup = set_up(options, Console(quiet=True))
     study = study or open_study(options.storage, options.study, ["maximize"], setup.identity)
-    return SearchRun(setup, Search(study, setup.problem), out)
+    return SearchRun(setup, Search(study, setup.problem), Kept(out, None))
 
 
 def table_of(run: SearchRun) -> SweepTable:

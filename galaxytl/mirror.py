@@ -1,0 +1,112 @@
+"""What a worker writes, at the storage: it trains in a folder of its own machine, whose files follow to the storage.
+
+    mirror = mirror_at("s3://bucket/sweeps/paper")
+    mirror.fetch(group.specs)                  # their checkpoints, wherever they were trained before
+    train(group, replace(workplace, out=mirror.out))
+    mirror.push()                              # before a row is told of: what it names is there
+
+Checkpoints follow within half a second of their writing, or when the storage is back; a newer one takes the place of
+one that waits. Of a worker that dies, another goes on from the last that arrived.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Lock, Thread
+
+from galaxytl.checkpoints import checkpoint_path
+from galaxytl.data.cache import cache_dir
+from galaxytl.data.locations import DataError
+from galaxytl.storage import PATIENCE, Storage, each, persistently
+from galaxytl.trial import TrialSpec
+
+LOOK_SECONDS = 0.5
+FOLLOWING = ("checkpoints/*.npz", "probabilities/*.parquet", "errors/*.txt", "thumbnails.parquet")
+"""What trials write into their results folder."""
+
+
+@functools.cache
+def mirror_at(uri: str) -> Mirror:
+    """This process's only one for a storage."""
+    return Mirror(Storage(uri))
+
+
+class Mirror:
+    """Lives as long as its process; what a killed one left is removed by the next on the machine."""
+
+    def __init__(self, storage: Storage, folder: Path | None = None) -> None:
+        """folder: to make the mirror's own folder in (default: the node's cache)."""
+        self._storage = storage
+        self.out = _own_folder(folder or cache_dir() / "mirrors")
+        self._pushed: dict[str, tuple[int, int]] = {}
+        """Time and size of each file when it was read for the storage."""
+        self._pushing = Lock()
+        Thread(target=self._follow, daemon=True).start()
+
+    def fetch(self, specs: Sequence[TrialSpec]) -> None:
+        """Get the trials' checkpoints: those at the storage, for the trials may have gone on elsewhere. Raises
+        StorageError when the storage is away for long."""
+        paths = [checkpoint_path(self.out, spec) for spec in specs]
+        with self._pushing:
+            persistently(lambda: each(self._fetch, paths), PATIENCE)
+
+    def _fetch(self, path: Path) -> None:
+        if self._storage.get_file(self._name(path), path):
+            self._pushed[self._name(path)] = _stamp(path)
+
+    def push(self) -> None:
+        """Returns when the storage has all that was written. Raises StorageError when it is away for long."""
+        persistently(self._push, PATIENCE)
+
+    def forget(self, specs: Sequence[TrialSpec]) -> None:
+        """Remove what this machine holds of trials that are finished."""
+        for spec in specs:
+            checkpoint_path(self.out, spec).unlink(missing_ok=True)
+            (self.out / "probabilities" / f"{spec.trial_id}.parquet").unlink(missing_ok=True)
+
+    def _push(self) -> None:
+        with self._pushing:
+            each(self._push_file, list(self._files()))
+
+    def _push_file(self, path: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
+            stamp = _stamp(path)
+            if self._pushed.get(self._name(path)) != stamp:
+                self._storage.put_file(self._name(path), path)
+                self._pushed[self._name(path)] = stamp
+
+    def _files(self) -> Iterator[Path]:
+        for pattern in FOLLOWING:
+            for path in sorted(self.out.glob(pattern)):
+                if not path.name.startswith("."):
+                    yield path
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.out).as_posix()
+
+    def _follow(self) -> None:
+        while True:
+            time.sleep(LOOK_SECONDS)
+            with contextlib.suppress(DataError, OSError):  # the next look tries again; `push` says what is wrong
+                self._push()
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size
+
+
+def _own_folder(base: Path) -> Path:
+    base.mkdir(parents=True, exist_ok=True)
+    for left in base.iterdir():
+        process = left.name.partition("-")[0]
+        if process.isdecimal() and not Path(f"/proc/{process}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(dir=base, prefix=f"{os.getpid()}-"))

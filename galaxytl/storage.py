@@ -1,0 +1,138 @@
+"""A results folder's copy where every machine finds it: s3://, gs://, any URI that pyarrow opens, or a shared path.
+
+    storage = Storage("s3://bucket/sweeps/paper")
+    storage.check()                                        # raises StorageError where it cannot be written
+    storage.put_file("checkpoints/0f3a.npz", path)
+    storage.get_file("checkpoints/0f3a.npz", path)         # False where there is none
+    persistently(lambda: storage.put_file(...), PATIENCE)  # a storage may be away for minutes
+
+A file appears whole or not at all. Rows, of which S3 can append none, are `galaxytl.row_segments`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from galaxytl.data.cache import write_atomically
+from galaxytl.data.locations import DataError, Location, locate, reaching
+
+PATIENCE = 600.0
+"""Seconds for which a storage that does not answer is tried again."""
+LONGEST_PAUSE = 20.0
+AT_ONCE = 16
+"""Requests to a storage that wait at the same time: each takes some 30 ms on S3, however small."""
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class StorageError(ValueError):
+    """A storage cannot be used; the message says why and what to do."""
+
+
+class Storage:
+    """Files by name, like "checkpoints/0f3a.npz", below a URI. Methods raise DataError where it does not answer."""
+
+    def __init__(self, uri: str) -> None:
+        """Raises StorageError for a URI that cannot be."""
+        try:
+            self._root = locate(uri)
+        except DataError as error:
+            raise StorageError(f"--storage must be a place for results: {error}") from error
+
+    def __str__(self) -> str:
+        return self._root.uri
+
+    def check(self) -> None:
+        """Raises StorageError when files cannot be written and deleted there."""
+        probe = f".writable-{uuid.uuid4().hex[:12]}"
+        try:
+            self.put(probe, b"")
+            self.delete(probe)
+        except DataError as error:
+            raise StorageError(f"--storage must be a place that can be written to: {error}") from error
+
+    def put(self, name: str, content: bytes) -> None:
+        location = self._at(name)
+        if location.is_local:
+            with reaching(location, "written"):
+                write_atomically(location.local, content)
+        else:
+            location.write(io.BytesIO(content))
+
+    def put_file(self, name: str, path: Path) -> None:
+        self.put(name, path.read_bytes())
+
+    def get(self, name: str) -> bytes | None:
+        """None where there is no such file."""
+        location = self._at(name)
+        return location.read() if location.kind() == "file" else None
+
+    def get_file(self, name: str, path: Path) -> bool:
+        """Write the file to `path`; False where there is none."""
+        content = self.get(name)
+        if content is not None:
+            write_atomically(path, content)
+        return content is not None
+
+    def copy(self, name: str, new: str) -> bool:
+        """False where there is no file of that name."""
+        content = self.get(name)
+        if content is not None:
+            self.put(new, content)
+        return content is not None
+
+    def names(self, folder: str) -> list[str]:
+        """Of all files below a folder, sorted, but hidden ones (.name); none where there is no such folder."""
+        from pyarrow.fs import FileSelector
+
+        location = self._at(folder)
+        with reaching(location):
+            selector = FileSelector(location.path, allow_not_found=True, recursive=True)
+            found = location.filesystem.get_file_info(selector)
+        return sorted(
+            os.path.relpath(info.path, self._root.path)
+            for info in found
+            if info.is_file and not info.base_name.startswith(".")
+        )
+
+    def delete(self, name: str) -> None:
+        """Also where it is gone already."""
+        location = self._at(name)
+        if location.kind() == "file":
+            location.delete()
+
+    def _at(self, name: str) -> Location:
+        return self._root.child(name)
+
+
+def each(action: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """`action` of each item, AT_ONCE together, in order. Raises what the first that fails raises."""
+    if len(items) < 2:
+        return [action(item) for item in items]
+    with ThreadPoolExecutor(min(AT_ONCE, len(items))) as threads:
+        return list(threads.map(action, items))
+
+
+def persistently(action: Callable[[], R], seconds: float, failed: Callable[[DataError], Any] = lambda _: None) -> R:
+    """What `action` gives, which is tried again, after longer and longer pauses, until `seconds` have passed.
+
+    failed: told of each DataError. Raises StorageError with the last.
+    """
+    ends, pause = time.monotonic() + seconds, 0.25
+    while True:
+        try:
+            return action()
+        except DataError as error:
+            failed(error)
+            if time.monotonic() + pause > ends:
+                raise StorageError(f"the storage did not answer for {seconds:.0f} seconds: {error}") from error
+        time.sleep(pause * random.uniform(0.5, 1.5))  # so that the workers of a cluster do not come all at once
+        pause = min(2 * pause, LONGEST_PAUSE)

@@ -1,0 +1,158 @@
+"""What a sweep keeps: rows and checkpoints in its results folder and, with --storage, where they outlive the machine.
+
+    with keeping(out, "s3://bucket/sweeps/paper", say) as kept:
+        kept.append(result)
+        kept.drop_checkpoint(result.spec)
+
+The driver's rows are in the folder, on disk, before anything else happens; a thread stores them within a second. Where
+the storage does not answer the sweep goes on, says so, and stores them when it is back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event, Thread
+
+from galaxytl.checkpoints import checkpoint_path
+from galaxytl.data import DataError
+from galaxytl.results import append_result
+from galaxytl.row_segments import RowWriter
+from galaxytl.storage import LONGEST_PAUSE, PATIENCE, Storage, StorageError, persistently
+from galaxytl.trial import TrialResult, TrialSpec
+
+PUSH_SECONDS = 1.0
+STUDY_SECONDS = 60.0
+"""Between two copies of a search's study: what it has beyond the rows are the suggestions that are under way."""
+STUDY, DESCRIPTION, LOG = "study.db", "search.json", "sweep.log"
+
+
+@contextlib.contextmanager
+def keeping(out: Path, uri: str, say: Callable[[str], object]) -> Iterator[Kept]:
+    """Raises StorageError at the start where the storage cannot be used, and at the end where it lacks rows."""
+    kept = Kept(out, _Storing(out, Storage(uri), say) if uri else None)
+    try:
+        yield kept
+    except BaseException:
+        kept.close(LONGEST_PAUSE)  # the error, or Ctrl-C, is what the user waits for
+        raise
+    kept.close(PATIENCE)
+
+
+class Kept:
+    """A results folder, and its copy where there is one."""
+
+    def __init__(self, out: Path, storing: _Storing | None) -> None:
+        self.out, self._storing = out, storing
+
+    def append(self, result: TrialResult) -> None:
+        append_result(self.out, result)
+
+    def drop_checkpoint(self, spec: TrialSpec) -> None:
+        checkpoint_path(self.out, spec).unlink(missing_ok=True)
+        if self._storing:
+            self._storing.dropped.append(_checkpoint(spec))
+
+    def hand_on_checkpoint(self, spec: TrialSpec, to: TrialSpec) -> None:
+        """Have `to`, the same trial scored on another part, begin where `spec` has ended, if that is known."""
+        with contextlib.suppress(FileNotFoundError):
+            checkpoint_path(self.out, spec).replace(checkpoint_path(self.out, to))
+        if self._storing:
+            self._storing.copy(_checkpoint(spec), _checkpoint(to))
+
+    def close(self, patience: float) -> None:
+        if self._storing:
+            self._storing.close(patience)
+
+
+def _checkpoint(spec: TrialSpec) -> str:
+    return checkpoint_path(Path(), spec).as_posix()
+
+
+class _Storing:
+    """Keeps the storage's copy of a driver's folder up to date, in a thread of its own."""
+
+    def __init__(self, out: Path, storage: Storage, say: Callable[[str], object]) -> None:
+        storage.check()
+        self._out, self._storage, self._say = out, storage, say
+        self.dropped: list[str] = []
+        """Files that are of no more use at the storage."""
+        try:
+            self._rows = RowWriter(storage, out)
+            for name in (STUDY, DESCRIPTION):
+                if not (out / name).exists():
+                    storage.get_file(name, out / name)
+        except DataError as error:
+            raise StorageError(f"the results at --storage must be readable: {error}") from error
+        self._study_stored = time.monotonic()
+        self._is_away = False
+        self._stop = Event()
+        self._thread = Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def copy(self, name: str, new: str) -> None:
+        with contextlib.suppress(StorageError):  # without it the training is repeated
+            persistently(lambda: self._storage.copy(name, new), LONGEST_PAUSE)
+
+    def close(self, patience: float) -> None:
+        """Store what is left. Raises StorageError where that cannot be done."""
+        self._stop.set()
+        self._thread.join()
+        try:
+            persistently(self._push_all, patience, self._say_away)
+        except StorageError as error:
+            raise StorageError(
+                f"{self._storage} lacks the last rows: {error}. They are in {self._out / 'trials.jsonl'}; "
+                "the same command stores them"
+            ) from error
+
+    def _follow(self) -> None:
+        pause = PUSH_SECONDS
+        while not self._stop.wait(pause):
+            try:
+                self._push()
+            except DataError as error:
+                self._say_away(error)
+                pause = min(2 * pause, LONGEST_PAUSE) * random.uniform(0.8, 1.2)
+            else:
+                pause = PUSH_SECONDS
+                if self._is_away:
+                    self._say(f"{self._storage} answers again; it has all rows")
+                    self._is_away = False
+
+    def _say_away(self, error: DataError) -> None:
+        if not self._is_away:
+            self._is_away = True
+            self._say(f"note: the storage does not answer; trials go on, and their rows wait in {self._out}. {error}")
+
+    def _push(self) -> None:
+        self._rows.push()
+        while self.dropped:
+            self._storage.delete(self.dropped[-1])
+            self.dropped.pop()
+        if time.monotonic() - self._study_stored > STUDY_SECONDS:
+            self._store_study()
+
+    def _push_all(self) -> None:
+        self._push()
+        self._store_study()
+        for name in (DESCRIPTION, LOG):
+            if (self._out / name).exists():
+                self._storage.put_file(name, self._out / name)
+
+    def _store_study(self) -> None:
+        """A copy of the study, as it is between two of its transactions."""
+        path = self._out / STUDY
+        if not path.exists():
+            return
+        with contextlib.suppress(sqlite3.Error), tempfile.TemporaryDirectory() as folder:  # the next copy will do
+            copy = Path(folder) / STUDY
+            with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(copy)) as to:
+                source.backup(to)
+            self._storage.put_file(STUDY, copy)
+        self._study_stored = time.monotonic()

@@ -1,0 +1,238 @@
+"""A sweep's results at a storage: what the driver does when it comes and goes, and a real sweep on a real S3 API."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from galaxytl.checkpoints import checkpoint_path
+from galaxytl.data import DataError
+from galaxytl.results import read_results
+from galaxytl.row_segments import read_rows
+from galaxytl.storage import Storage, StorageError
+from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
+from sweep import kept as kept_module
+from sweep.kept import keeping
+from sweep.options import UsageError, parse
+from tests.galaxies import make_bucket, s3_server
+from tests.sweep.sweeps import QUICK, ROOT, start, sweep, wait_for
+
+SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(3)]
+
+
+def result(seed: int) -> TrialResult:
+    return TrialResult(spec=SPECS[seed], status=COMPLETE)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that machines share, looked at often."""
+    monkeypatch.setattr(kept_module, "PUSH_SECONDS", 0.05)
+    return tmp_path / "shared"
+
+
+def test_rows_are_stored_while_the_sweep_runs(out: Path, shared: Path) -> None:
+    with keeping(out, str(shared), print) as kept:
+        kept.append(result(0))
+        wait_for(lambda: len(read_rows(Storage(str(shared)))) == 1, "the row", timeout=5)
+        kept.append(result(1))
+    assert len(read_rows(Storage(str(shared)))) == 2
+    assert len(read_results(out).results) == 2
+
+
+def test_without_a_storage_there_is_the_folder_alone(out: Path, tmp_path: Path) -> None:
+    with keeping(out, "", print) as kept:
+        kept.append(result(0))
+        checkpoint = checkpoint_path(out, SPECS[0])
+        checkpoint.parent.mkdir()
+        checkpoint.write_bytes(b"weights")
+        kept.hand_on_checkpoint(SPECS[0], SPECS[1])
+        assert checkpoint_path(out, SPECS[1]).read_bytes() == b"weights"
+        kept.drop_checkpoint(SPECS[1])
+    assert [path.name for path in sorted(out.rglob("*"))] == ["checkpoints", "trials.jsonl"]
+
+
+def test_checkpoints_at_the_storage_are_handed_on_and_dropped(out: Path, shared: Path) -> None:
+    storage = Storage(str(shared))
+    storage.put(f"checkpoints/{SPECS[0].trial_id}.npz", b"weights")
+    with keeping(out, str(shared), print) as kept:
+        kept.hand_on_checkpoint(SPECS[0], SPECS[1])
+        kept.hand_on_checkpoint(SPECS[2], SPECS[1])  # of which there is none
+        assert storage.get(f"checkpoints/{SPECS[1].trial_id}.npz") == b"weights"
+        kept.drop_checkpoint(SPECS[0])
+        kept.drop_checkpoint(SPECS[2])
+    assert storage.names("checkpoints") == [f"checkpoints/{SPECS[1].trial_id}.npz"]
+
+
+class Away:
+    """A storage whose writing fails while `is_away`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.is_away, put = False, Storage.put
+
+        def put_if_there(storage: Storage, name: str, content: bytes) -> None:
+            if self.is_away:
+                raise DataError("s3://bucket cannot be written: the server must answer")
+            put(storage, name, content)
+
+        monkeypatch.setattr(Storage, "put", put_if_there)
+
+
+def test_a_sweep_outlives_its_storages_absence(out: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    away, said = Away(monkeypatch), list[str]()
+    with keeping(out, str(shared), said.append) as kept:
+        away.is_away = True
+        kept.append(result(0))
+        wait_for(lambda: said, "a word of it", timeout=5)
+        kept.append(result(1))
+        away.is_away = False
+        wait_for(lambda: len(said) == 2, "a word of its return", timeout=10)
+        assert len(read_rows(Storage(str(shared)))) == 2
+    assert said[0].startswith("note: the storage does not answer; trials go on, and their rows wait in ")
+    assert said[1].endswith("answers again; it has all rows")
+    assert len(said) == 2
+
+
+def test_rows_that_could_not_be_stored_are_by_the_next_run(
+    out: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = Away(monkeypatch)
+    monkeypatch.setattr(kept_module, "PATIENCE", 0.2)
+
+    def run() -> None:
+        with keeping(out, str(shared), print) as kept:
+            away.is_away = True
+            kept.append(result(0))
+
+    with pytest.raises(StorageError, match=r"lacks the last rows: .*trials\.jsonl; the same command stores them"):
+        run()
+    away.is_away = False
+    assert read_rows(Storage(str(shared))) == []
+    with keeping(out, str(shared), print):
+        pass
+    assert len(read_rows(Storage(str(shared)))) == 1
+
+
+def test_a_study_is_stored_whole_and_comes_back_to_another_machine(out: Path, shared: Path, tmp_path: Path) -> None:
+    study = sqlite3.connect(out / "study.db")
+    study.execute("PRAGMA journal_mode=WAL")
+    study.execute("CREATE TABLE trials (number)")
+    study.execute("INSERT INTO trials VALUES (7)")
+    study.commit()  # into the write-ahead log, a file beside it
+    with keeping(out, str(shared), print):
+        (out / "search.json").write_text("{}")
+    study.close()
+    other = tmp_path / "other"
+    other.mkdir()
+    with keeping(other, str(shared), print):
+        copy = sqlite3.connect(other / "study.db")
+        assert copy.execute("SELECT number FROM trials").fetchall() == [(7,)]
+        copy.close()
+        assert (other / "search.json").read_text() == "{}"
+
+
+# The option
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place", "study"),
+    [
+        (["--storage", "s3://bucket/sweeps/"], "s3://bucket/sweeps/paper", None),
+        (["--storage", "s3://bucket", "--out", "/tmp/mine"], "s3://bucket/mine", None),
+        (["--storage", "s3://b/s?region=eu-west-1"], "s3://b/s/paper?region=eu-west-1", None),
+        (["--storage", "/nfs/sweeps"], "/nfs/sweeps/paper", None),
+        ([], "", None),
+        (["--search", "optuna", "--storage", "sqlite:///study.db"], "", "sqlite:///study.db"),
+        (["--search", "optuna", "--storage", "gs://b", "--storage", "journal:///j"], "gs://b/search", "journal:///j"),
+        (["--search", "optuna", "--storage", "s3://b"], "s3://b/search", ""),
+    ],
+)
+def test_storages_are_told_apart_by_their_scheme(arguments: list[str], place: str, study: str | None) -> None:
+    options = parse(arguments, "")
+    assert (options.place, options.storage) == (place, study)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--storage", "sqlite:///study.db"], "--storage must be a place for results, like s3://bucket/sweeps/"),
+        (["--storage", "s4://bucket"], "got 's4://bucket'"),
+        (["--storage", "study.db", "--search", "optuna"], "like sqlite:///study.db; got 'study.db'"),
+        (["--storage", "s3://a", "--storage", "s3://b"], "takes one place for results, and one study"),
+    ],
+)
+def test_other_storages_are_refused(arguments: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        parse(arguments, "")
+
+
+# A real sweep
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with s3_server() as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        yield make_bucket(url, "sweeps-of-mine")
+
+
+@pytest.mark.slow
+def test_a_sweep_goes_on_on_another_machine_from_what_the_storage_has(
+    bucket: str, galaxies_file: Path, tmp_path: Path
+) -> None:
+    """The driver's machine is lost with its disk: a head's trials are finished, a network's under way."""
+    out, log = tmp_path / "mine", tmp_path / "log"
+    settings = (*QUICK, "--set", "backbone=MobileNet", "--set", "weights=random", "--set", "unfrozen_blocks=0,all")
+    arguments = ("--data", galaxies_file, "--out", out, "--storage", bucket, *settings, "--set", "num_epochs=60")
+    storage = Storage(f"{bucket}/mine")
+    process = start(log, *arguments)
+    wait_for(lambda: re.search(r"all layers trained: epoch [3-9]/60:", log.read_text()), "three epochs")
+    wait_for(lambda: read_rows(storage), "the head's row at the storage")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    epochs = int(re.findall(r"all layers trained: epoch (\d+)/60:", log.read_text())[-1])
+    shutil.rmtree(out)
+
+    second = sweep(*arguments)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "Trials    2: 1 finished, 0 failed, 1 to run" in second.stdout
+    trained = [int(n) for n in re.findall(r"all layers trained: epoch (\d+)/60:", second.stdout)]
+    assert trained[0] >= epochs - 1 >= 2
+    assert [row.status for row in read_results(out).results] == [COMPLETE] * 2
+    assert storage.names("checkpoints") == []
+    assert len(storage.names("probabilities")) == 2
+
+    report = tmp_path / "report"
+    analysis = [sys.executable, "-m", "analysis.run", f"{bucket}/mine", "--out", str(report)]
+    done = subprocess.run(analysis, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (report / "index.html").is_file()
+    there = [*analysis[:-1], f"{bucket}/report"]
+    done = subprocess.run(there, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "report/index.html" in Storage(bucket).names("report")
+
+
+@pytest.mark.slow
+def test_a_bucket_that_is_not_there_is_refused_before_anything_starts(bucket: str, tmp_path: Path) -> None:
+    done = sweep("--storage", f"{bucket}-of-others", "--out", tmp_path / "out", timeout=60)
+    assert done.returncode == 2
+    assert re.search(r"error: --storage must be a place that can be written to: .* the bucket must exist", done.stderr)
+    assert "Traceback" not in done.stderr
