@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl.data.cache import FULL
 from galaxytl.trial import TrialSpec
 
 DIAGNOSTICS = "diagnostics"
@@ -37,6 +38,7 @@ def checkpoint_path(out: Path, spec: TrialSpec) -> Path:
 
 
 def save_checkpoint(path: Path, arrays: Mapping[str, NDArray[Any]], history: list[Epoch]) -> None:
+    """On a full disk the checkpoint before stays: training goes on, and the next epoch tries again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}")  # one may train on, cut off, elsewhere
     note = np.frombuffer(json.dumps(history).encode(), np.uint8)
@@ -44,6 +46,10 @@ def save_checkpoint(path: Path, arrays: Mapping[str, NDArray[Any]], history: lis
         with unfinished.open("wb") as file:
             np.savez(file, allow_pickle=False, history=note, **arrays)
         os.replace(unfinished, path)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(f"{path} could not be written: {error}", flush=True)
     finally:
         unfinished.unlink(missing_ok=True)  # what a full disk left
 

@@ -12,6 +12,7 @@ recently used ones that nobody holds go.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -28,6 +29,9 @@ from galaxytl.data.seal import is_intact, seal
 
 DEFAULT_LIMIT_GB = 50.0
 """Gigabytes (1e9 bytes). All of Galaxy10 at 224 px takes 2.7, its VGG16 features 1.8, its ResNet50 features 7.1."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""`errno` of an OSError that says that a disk, or a user's share of it, is full."""
 
 USED = ".used"  # in each entry: its time of modification is the time of last use, and users hold a shared lock on it
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from galaxytl.data import cache, open_dataset
+from tests.galaxies import make_images
 
 KILOBYTE = 1000
 
@@ -142,10 +143,9 @@ while True:
     assert not list(tmp_path.glob("images/.*.building-*"))
 
 
-def test_full_disk_is_an_error_and_leaves_nothing(galaxies_file: Path, small_disk: Path) -> None:
+def test_where_the_disk_is_full_the_images_are_kept_in_memory(galaxies_file: Path, small_disk: Path) -> None:
     dataset = open_dataset(str(galaxies_file), small_disk)
-    with pytest.raises(OSError, match="No space left on device"):
-        dataset.resized(256)
+    assert np.array_equal(dataset.resized(256).images, make_images())
     assert not list(small_disk.glob("images/[!.]*"))
     assert not list(small_disk.glob("images/.*.building-*"))
     assert dataset.resized(32).images.shape == (40, 32, 32, 3)
