@@ -44,6 +44,8 @@ class Sweep:
     arguments: Sequence[str] = ()
     launch: Launch = here
     sizes: Mapping[str, int] = field(default_factory=lambda: {"head_epochs": 300, "epochs": 30, "networks": 2})
+    disk: Path | None = None
+    """Where the results go, if not into the place."""
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -54,7 +56,7 @@ class Sweep:
 
     @property
     def out(self) -> Path:
-        return self.place / "out"
+        return (self.disk or self.place) / "out"
 
     @property
     def log(self) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,9 +93,10 @@ def test_machines_die_are_cut_off_preempted_and_have_wrong_clocks() -> None:
 
 def test_full_results_folder_stops_the_sweep_and_the_same_command_goes_on(sweep: Sweep, small_disk: Path) -> None:
     """The disk fills while trials run. Checkpoints stay as they are and training goes on, until a row does not fit."""
-    sweep.place = small_disk
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)  # a network's checkpoint takes 13 MB
+    sweep.disk = small_disk
     sweep.start()
-    sweep.wait_for_epochs(10)
+    sweep.wait_for_epochs(15)
     print(faults.fill(small_disk))
     assert sweep.process
     assert sweep.process.wait(300) == 2
@@ -104,7 +106,9 @@ def test_full_results_folder_stops_the_sweep_and_the_same_command_goes_on(sweep:
     print(faults.free(small_disk))
     assert sweep.finish() in (0, 1), sweep.said()
     seen = sweep.seen()
-    assert (seen.rows, seen.violations) == (sweep.num_trials, [])
+    print(*seen.lines(), sep="\n")
+    assert seen.rows == sweep.num_trials
+    assert seen.resumed >= 1
 
 
 def test_storage_away_while_trials_run_and_a_driver_dies(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
