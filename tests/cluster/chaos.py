@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -133,11 +134,23 @@ class Chaos:
                 time.sleep(self.rng.uniform(0, 3))
                 if not sweep.has_ended():
                     (fault,) = self.rng.choices(list(self.faults), list(self.faults.values()))
-                    say(fault())
-                    self.done[fault.__name__] += 1
+                    self._hit(fault)
             survived.append(concluded(sweep))
         say("; ".join(f"{name} {count}" for name, count in sorted(self.done.items())))
         return survived
+
+    def _hit(self, fault: Callable[[], str]) -> None:
+        try:
+            say(fault())
+            self.done[fault.__name__] += 1
+        except (
+            AssertionError,
+            subprocess.TimeoutExpired,
+        ) as error:  # Ray's commands fail where the last fault still works
+            say(f"{fault.__name__} could not be done: {str(error).strip().splitlines()[-1][:200]}")
+            self.cluster.start()
+            if self.sweep.has_ended():
+                self.sweep.start()
 
     def _next_sweep(self) -> Sweep:
         self.sweeps.append(self.cluster.sweep(f"sweep{len(self.sweeps) + 1}", SMALL))
@@ -172,7 +185,7 @@ class Chaos:
 
     def preempt(self) -> str:
         host = self._worker()
-        return f"{self.cluster.preempt(host, self.rng.uniform(2, 10))}; {self.cluster.start_worker(host)}"
+        return f"{self.cluster.preempt(host, self.rng.randint(2, 10))}; {self.cluster.start_worker(host)}"
 
     def kill_driver(self) -> str:
         said = self.cluster.kill_driver(self.sweep)

@@ -101,18 +101,18 @@ class Lab:
         host.run("pkill -KILL -x raylet", check=True)
         return f"killed the raylet of {host.name}"
 
-    def preempt(self, host: Host, notice: float) -> str:
+    def preempt(self, host: Host, notice: int) -> str:
         """As a spot machine ends: its node is drained, told by when it must be gone; then it goes."""
-        node = self.nodes()[host.address]
+        node = self.nodes().get(host.address)
+        if node is None:
+            return f"{host.name} is no node just now"
         drain = f"{sys.executable} -m ray.scripts.scripts drain-node --address {self.address} --node-id {node}"
         why = "--reason DRAIN_NODE_REASON_PREEMPTION --reason-message preempted"
-        host_said = self.head.run(
-            f"env {_exports({})} {drain} {why} --deadline-remaining-seconds {notice:g}", check=True
-        )
+        host_said = self.head.run(f"env {_exports({})} {drain} {why} --deadline-remaining-seconds {notice}", check=True)
         assert host_said.returncode == 0
         time.sleep(notice)
         host.run("pkill -TERM -x raylet")  # it may have gone by itself
-        return f"preempted {host.name} after {notice:g} s of notice"
+        return f"preempted {host.name} after {notice} s of notice"
 
     def cut_off(self, host: Host, seconds: float) -> str:
         """Pull its cable, and put it back."""
