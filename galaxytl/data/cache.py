@@ -35,6 +35,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 USED = ".used"  # in each entry: its time of modification is the time of last use, and users hold a shared lock on it
 
+
+class CacheFull(OSError):
+    """There is no room on the cache's disk for an entry."""
+
+
 _held: dict[Path, int] = {}  # entries that this process uses: their open USED files
 
 
@@ -91,6 +96,7 @@ def built_once(
     """Return the entry `folder`, in use by this process, after `build(unfinished)` made it if it was not complete.
 
     size: bytes that building it will take; room for them is made first, in the cache that holds `folder`'s parent.
+    Raises CacheFull where its disk has none.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     while not (_is_sound(folder, is_complete) and _hold(folder)):
@@ -98,7 +104,7 @@ def built_once(
             if not _is_sound(folder, is_complete):
                 _discard(folder)
                 make_room(folder.parent.parent, size)
-                with _unfinished(folder) as unfinished:
+                with _told_if_full(folder), _unfinished(folder) as unfinished:
                     build(unfinished)
                     (unfinished / USED).touch()
                     seal(unfinished)
@@ -144,6 +150,16 @@ def make_room(cache: Path, size: int) -> list[Path]:
             total -= entry_size
             removed.append(entry)
     return removed
+
+
+@contextlib.contextmanager
+def _told_if_full(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise CacheFull(error.errno, f"{error.strerror}, for what is cached", str(folder)) from error
 
 
 @contextlib.contextmanager

@@ -49,9 +49,7 @@ def hot_copy(
     size = len(source.labels) * image_size**2 * 3
     try:
         cache_of_node.built_once(folder, functools.partial(_build, source, fingerprint, image_size, on_progress), size)
-    except OSError as error:
-        if error.errno not in cache_of_node.FULL:
-            raise
+    except cache_of_node.CacheFull as error:
         print(f"{cache} is full ({error}): the images are kept in memory", flush=True)
         images = np.empty((len(source.labels), image_size, image_size, 3), np.uint8)
         _fill(images, source, fingerprint, on_progress)

@@ -92,8 +92,11 @@ def damage_what_is_left(sweep: Sweep, cache: Path, rng: random.Random) -> None:
 
 
 def concluded(sweep: Sweep) -> Testimony:
-    """What became of the sweep, after it was left to come to its end."""
-    status = sweep.finish(FINISH_SECONDS)
+    """What became of the sweep, after it was left to come to its end: as it runs, or started once more."""
+    if sweep.process is None or sweep.process.poll():  # it was killed
+        sweep.start()
+    assert sweep.process
+    status = sweep.process.wait(FINISH_SECONDS)
     seen = sweep.seen()
     if seen.rows != sweep.num_trials or status not in (0, 1):
         seen.violations.append(f"{seen.rows} of {sweep.num_trials} trials have a row, exit status {status}")
