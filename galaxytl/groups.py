@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import os
+import platform
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -371,7 +373,7 @@ def store_probabilities(
     columns = {"row": rows, "label": labels[rows]}
     columns |= {f"p{i}": p for i, p in enumerate(probabilities.T.astype(np.float32))}
     (out / "probabilities").mkdir(parents=True, exist_ok=True)
-    unfinished = out / "probabilities" / f".{spec.trial_id}.parquet"
+    unfinished = out / "probabilities" / f".{spec.trial_id}.{platform.node()}.{os.getpid()}.parquet"
     pq.write_table(pa.table(columns), unfinished)
     unfinished.replace(out / name)
     return name

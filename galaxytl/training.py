@@ -154,7 +154,11 @@ def _train_or_fail(group: Group, workplace: Workplace, watcher: Watcher) -> list
     except Exception as error:  # a failure is a row, whatever the libraries raise
         if not isinstance(error, Diverged):
             networks.forget()  # its memory may be what is short, its state what is wrong
-        halves = _halves(group) if not isinstance(error, SPEAKS_FOR_ITSELF) else []
+        if group.stored and isinstance(error, cache.CacheFull):
+            print(f"no room to store activations ({error}): they are computed whenever they are read", flush=True)
+            return _train_or_fail(replace(group, stored=()), workplace, watcher)
+        results_full = isinstance(error, OSError) and error.errno in cache.FULL  # whoever trains
+        halves = _halves(group) if not (results_full or isinstance(error, SPEAKS_FOR_ITSELF)) else []
         if halves:  # some trial of the group, or their number, is at fault: the others must not pay
             return [result for half in halves for result in _train_or_fail(half, workplace, watcher)]
         results = [failed_row(spec, error, job) for spec in group.specs]

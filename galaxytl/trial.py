@@ -275,7 +275,8 @@ class TrialResult:
     """Why a trial FAILED or was PRUNED, for people."""
     history: tuple[dict[str, float], ...] = ()
     """A dict an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy, val_top_share (the share of the most
-    predicted class among the predictions), seconds."""
+    predicted class among the predictions), seconds; resumed (1) where an interrupted trial went on from a checkpoint:
+    its timings are of what came since."""
     curves_on: Literal["test", "validation"] = "test"
     """The split that val_loss and val_accuracy of the history were measured on."""
     metrics: dict[str, float] = field(default_factory=dict)
@@ -311,6 +312,11 @@ class TrialResult:
     @property
     def trial_id(self) -> str:
         return self.spec.trial_id
+
+    @property
+    def resumed_after(self) -> tuple[int, ...]:
+        """The epochs after which the trial was interrupted, as far as an epoch came of it."""
+        return tuple(int(epoch["epoch"]) - 1 for epoch in self.history if epoch.get("resumed"))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; NaN and infinity become None, which JSON has."""

@@ -87,9 +87,10 @@ def run_trials(
     """
     left: list[Group] = []
     deaths: Counter[str] = Counter()
+    reached: dict[str, int] = {}
     at_once = work.at_once
     while True:
-        feed, events = _Feed(itertools.chain(left, work.groups)), _ToReporter(reporter)
+        feed, events = _Feed(itertools.chain(left, work.groups)), _ToReporter(reporter, reached)
         with cluster(where.address, where.log) as available:
             resources = resources_per_trial(available, at_once, where.cpus, where.gpus)
             reporter.note(f"Each worker: {resources.cpus:g} CPUs, {resources.gpus:g} GPUs")
@@ -99,12 +100,13 @@ def run_trials(
         left = unfinished(feed.given, events.finished)
         if not left and feed.is_empty:
             return
-        if not (events.running or events.died or events.finished):  # nothing was begun: a next round would end alike
+        begun = events.running | events.progressed | events.died | events.finished
+        if not begun:  # a next round would end alike
             raise ClusterError(f"Ray Tune gave up: {_last_line(error)}; see {where.log}")
         if error:
             at_once = max(1, events.num_running // 2)
             reporter.note(f"{_last_line(error)} Going on with at most {at_once} at once.")
-            deaths.update(events.running)
+            deaths.update(events.running - events.progressed)
         worn_out = events.died | {trial_id for trial_id in deaths if deaths[trial_id] > MAX_WORKER_DEATHS}
         for spec in [group.specs[0] for group in left if len(group.specs) == 1 and group.specs[0].trial_id in worn_out]:
             events.finish(TrialResult(spec=spec, status=FAILED, message=death_message(error)))
@@ -283,8 +285,12 @@ def _relay_phases(board: Any, reporter: Reporter) -> Iterator[None]:
 class _ToReporter(tune.Callback):
     """Passes Tune's events to the reporter, and keeps which trials are running, finished, or died with their worker."""
 
-    def __init__(self, reporter: Reporter) -> None:
+    def __init__(self, reporter: Reporter, reached: dict[str, int] | None = None) -> None:
+        """reached: the last epoch of each trial, in this round or before."""
         self.reporter = reporter
+        self.reached = {} if reached is None else reached
+        self.progressed: set[str] = set()
+        """Trials that were further in this round than ever before."""
         self.running: set[str] = set()
         self.finished: set[str] = set()
         self.died: set[str] = set()
@@ -310,6 +316,7 @@ class _ToReporter(tune.Callback):
         try:
             if (latest := result.get("epochs")) and (stopped := self.reporter.epochs(latest)):
                 ray.get(self.board.stop.remote(dict(stopped)))  # the worker asks when this returns
+            self._note_progress(result.get("epochs") or {})
             for row in result.get("rows", ()):
                 self.finish(TrialResult.from_dict(json.loads(row)))
         except Exception as error:
@@ -325,14 +332,25 @@ class _ToReporter(tune.Callback):
         trial.set_config(unfinished_config(trial.config, self.finished))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """Its worker died as often as it may: a single trial has failed, a group is parted (`run_trials`)."""
+        """Its worker died as often as it may: a single trial has failed, a group is parted (`run_trials`).
+
+        One that came further meanwhile goes on in the next round: its machines die, which is no fault of its own.
+        """
         self._groups.discard(trial.trial_id)
         message = death_message(str(trial.get_error() or "it could not be started, perhaps for want of memory"))
         unfinished = [spec for spec in group_of(trial.config).specs if spec.trial_id not in self.finished]
+        if any(spec.trial_id in self.progressed for spec in unfinished):
+            return
         if len(unfinished) == 1:
             self.finish(TrialResult(spec=unfinished[0], status=FAILED, message=message))
         else:
             self.died |= {spec.trial_id for spec in unfinished}
+
+    def _note_progress(self, latest: Mapping[str, Mapping[str, float]]) -> None:
+        for trial_id, epoch in latest.items():
+            if epoch["epoch"] > self.reached.get(trial_id, 0):
+                self.reached[trial_id] = int(epoch["epoch"])
+                self.progressed.add(trial_id)
 
     def finish(self, result: TrialResult) -> None:
         if result.trial_id not in self.finished:  # Tune may tell of a report twice

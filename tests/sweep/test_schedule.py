@@ -143,6 +143,23 @@ def test_group_whose_worker_dies_is_parted_and_only_the_trial_at_fault_fails(mon
     assert rounds.results[2].message == "the worker process died 3 times: ActorDiedError: segmentation fault"
 
 
+def test_a_trial_whose_machines_die_goes_on_as_long_as_it_comes_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rounds end with an epoch that it had not reached before; in the third it only repeats the last one."""
+    rounds = Rounds(monkeypatch)
+
+    def end(feed: schedule._Feed, events: schedule._ToReporter) -> str:
+        for group in taken(feed):
+            epochs = {SPECS[0].trial_id: {"epoch": float(min(rounds.num_rounds, 2))}}
+            events.on_trial_result(1, [], None, {"epochs": epochs})
+            die(events, group)
+        return ""
+
+    monkeypatch.setattr(rounds, "end", end)
+    rounds.run(iter(GROUPS[:1]))
+    assert rounds.given == [[[0]]] * 3
+    assert [result.status for result in rounds.results] == [FAILED]
+
+
 def test_tune_that_begins_nothing_is_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     rounds = Rounds(monkeypatch)
     monkeypatch.setattr(rounds, "end", lambda *_: "broken")

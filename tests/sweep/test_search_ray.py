@@ -179,7 +179,7 @@ def test_a_search_trains_chooses_tests_once_and_goes_on_with_more_trials(galaxie
     assert len(own) == 6
     assert tested.spec.replace(scored_on="validation") == ranked(own)[0].spec
     assert tested.history[:-1] == ranked(own)[0].history[:-1]  # seconds too: only the last epoch was trained again
-    assert tested.history[-1] | {"seconds": 0} == ranked(own)[0].history[-1] | {"seconds": 0}
+    assert tested.history[-1] | {"seconds": 0} == ranked(own)[0].history[-1] | {"seconds": 0, "resumed": 1}
     assert {row.status for row in rows.results} <= {COMPLETE, PRUNED}
     assert {len(row.history) for row in own if row.status == PRUNED} <= {1}
     assert sum(tested.num_images.values()) == 40
