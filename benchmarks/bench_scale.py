@@ -179,7 +179,12 @@ def groups(options: argparse.Namespace) -> Found:
     for name, cost in costs.items():
         print(f"{name:8}{1000 * cost:8.2f} ms")
     checks = [_check(name, made[name]) for name in ("ten a group", "five reports")]
-    return {"costs": costs, "checks": checks, "missed": []}
+    memory = {
+        "the driver, a trial alone": kilobytes(made["single"], 1),
+        "the driver, a trial in a group": kilobytes(made["rows"], 1),
+        "Ray's head, a group": kilobytes(made["single"], 2),
+    }
+    return {"costs": costs, "checks": checks, "memory": memory, "missed": []}
 
 
 def costs_of(made: dict[str, Found]) -> dict[str, float]:
@@ -191,6 +196,12 @@ def costs_of(made: dict[str, Found]) -> dict[str, float]:
         "report": (computed(made["reports"]) - group) / made["reports"]["run"]["reports"],
         "sync": statistics.median(found["sync"] for found in made.values()),
     }
+
+
+def kilobytes(found: Found, column: int) -> float:
+    """By which memory grows with a trial; column 1: the driver's, 2: that of Ray's head."""
+    first, last = found["memory"][0], found["memory"][-1]
+    return 1024 * (last[column] - first[column]) / (last[0] - first[0])
 
 
 def computed(found: Found) -> float:
@@ -242,7 +253,9 @@ def written(out: Path) -> Found:
         "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}",
         "versions": {"python": platform.python_version(), "ray": version("ray")},
         "date": time.strftime("%Y-%m-%d"),
+        "load": os.getloadavg()[2],
         "costs": found["groups"]["costs"],
+        "memory": found["groups"]["memory"],
         "checks": [*found["groups"]["checks"], *map(_check_nodes, found["nodes"]["runs"])],
         "trials": found["trials"]["runs"],
         "resume": found["resume"]["seconds"],

@@ -2,17 +2,18 @@
 
     python benchmarks/scale_page.py --figure docs/scale.png
 
-Prints the table that the page holds: run it again when the costs have been measured anew.
+Prints the tables that the page holds: run it again when the costs have been measured anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from simulate_scale import Costs, Sweep, measured_costs, simulate
+from simulate_scale import MEASURED, Costs, Sweep, measured_costs, simulate
 
 GPUS: Final = 1000
 TRIALS: Final = 100_000
@@ -37,6 +38,12 @@ ANSWERS: Final = (
     ("heads, 16 a group, 10 drivers", replace(FUSED, drivers=10)),
     ("heads, 16 a group, 2 reports a group, 4 drivers", replace(FUSED, reports=2, drivers=4)),
 )
+COSTS: Final = {
+    "a group ends, with a row, and the next is started": "group",
+    "a further trial of a group": "row",
+    "a report of epochs": "report",
+    "a wait for the disk, with each row": "sync",
+}
 CURVES: Final = (0, 1, 4, 6, 9)
 """Of the answers, those in the figure."""
 
@@ -52,6 +59,12 @@ def table(costs: Costs) -> str:
         shares = f"{found.driver_busy:.0%} | {found.workers_busy:.0%}"
         lines.append(f"| {name} | {hours} | {found.makespan / ideal:.2f} | {shares} |")
     return "\n".join(lines)
+
+
+def costs_table(found: dict[str, Any]) -> str:
+    lines = [f"| {name} | {1000 * found['costs'][cost]:.1f} ms |" for name, cost in COSTS.items()]
+    lines += [f"| memory of {what} | {kilobytes:.0f} kB |" for what, kilobytes in found["memory"].items()]
+    return "\n".join(["| what | measured |", "|---|---:|", *lines])
 
 
 def draw(costs: Costs, path: Path) -> None:
@@ -80,7 +93,7 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw it there")
     options = parser.parse_args()
     costs = measured_costs()
-    print(table(costs))
+    print(costs_table(json.loads(MEASURED.read_text())), table(costs), sep="\n\n")
     if options.figure:
         draw(costs, options.figure)
 

@@ -39,6 +39,7 @@ def test_growth_is_of_the_last_tenth_to_the_first() -> None:
     grown = bench_scale.trial_costs(run_of(1000, each=0.1, growth=0.0001))
     assert grown["growth"] == pytest.approx((0.1 + 0.0949) / (0.1 + 0.005), rel=0.01)
     assert grown["driver_mb"] == (200.0, 300.0)
+    assert bench_scale.kilobytes(run_of(1025, each=0.1), 1) == pytest.approx(100.0)
     assert "1.8" in bench_scale.describe_trials(grown)
 
 
