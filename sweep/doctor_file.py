@@ -24,6 +24,10 @@ from sweep.yaml_file import YamlFileError, read_yaml
 
 PLACEHOLDER: Final = "CHANGE-ME"
 SSH_SECONDS: Final = 5
+PYTHONS: Final = ((3, 11), (3, 13))
+"""The oldest and the newest that pyproject.toml allows."""
+ASK_PYTHON: Final = "~/galaxytl/.venv/bin/python -V 2> /dev/null || python3 -V"
+"""Where the cluster files install the project; before that, what they will install it with."""
 IDLE_MINUTES: Final = 30
 """Idle workers that stay longer than this are probably a mistake: a GPU costs about a dollar an hour."""
 NODE_TYPE_KEYS: Final = (
@@ -229,34 +233,66 @@ def _check_cost(content: Mapping[str, Any]) -> Found:
 
 
 def _check_hosts(content: Mapping[str, Any]) -> Found:
-    """Each host of one's own must let us in by SSH without a password."""
+    """Each host of one's own must let us in by SSH without a password, and have the Python that the others have."""
     provider, auth = _section(content, "provider"), _section(content, "auth")
     workers = provider.get("worker_ips")
     if provider.get("type") != "local" or not isinstance(workers, list):
         return
     hosts = [str(host) for host in dict.fromkeys([provider.get("head_ip"), *workers]) if host]
     with ThreadPoolExecutor(8) as pool:
-        refusals = list(pool.map(lambda host: ssh_refusal(host, auth), hosts))
-    for host, refusal in zip(hosts, refusals, strict=True):
+        refusals = dict(zip(hosts, pool.map(lambda host: ssh_refusal(host, auth), hosts), strict=True))
+        reached = [host for host in hosts if not refusals[host]]
+        pythons = dict(zip(reached, pool.map(lambda host: python_of(host, auth), reached), strict=True))
+    for host, refusal in refusals.items():
         yield ("ssh", "FAIL", f"{host}: {refusal}") if refusal else ("ssh", "OK", f"{host} lets us in")
+    yield from check_pythons(pythons)
+
+
+def check_pythons(versions: Mapping[str, str]) -> Found:
+    """versions: of Python by host, the head first; "" where there is none. Ray lets no node in that has another."""
+    wanted = f"Python {PYTHONS[0][0]}.{PYTHONS[0][1]} to {PYTHONS[1][0]}.{PYTHONS[1][1]} is needed"
+    head, expected = next(iter(versions.items()), ("", ""))
+    for host, version in versions.items():
+        minor = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+        if not version or not PYTHONS[0] <= minor <= PYTHONS[1]:
+            yield "Python", "FAIL", f"{host}: {wanted}; python3 there is {version or 'missing'}"
+        elif version.rpartition(".")[0] != expected.rpartition(".")[0]:
+            advice = f"all must have the same: install {expected.rpartition('.')[0]} there, as python3"
+            yield "Python", "FAIL", f"{host}: {version}, and {head} has {expected}: {advice}"
+        else:
+            yield "Python", "OK", f"{host}: {version}"
+
+
+def python_of(host: str, auth: Mapping[str, Any]) -> str:
+    """The version that a login there finds, like 3.11.7; "" without one. The project's own environment goes first."""
+    done = _by_ssh(host, auth, f"bash --login -i -c '{ASK_PYTHON}'")
+    found = re.findall(r"^Python (\d+\.\d+\.\d+)", done.stdout, re.MULTILINE) if done else []
+    return str(found[-1]) if found else ""
 
 
 def ssh_refusal(host: str, auth: Mapping[str, Any]) -> str:
     """Why `host` does not let us in by SSH, and what to do; "" when it does."""
     if not shutil.which("ssh"):
         return "there is no ssh on this machine: install openssh-client"
-    user = f"{auth['ssh_user']}@" if auth.get("ssh_user") else ""
-    key = ["-i", str(Path(str(auth["ssh_private_key"])).expanduser())] if auth.get("ssh_private_key") else []
-    options = ["BatchMode=yes", f"ConnectTimeout={SSH_SECONDS}", "StrictHostKeyChecking=accept-new"]
-    command = ["ssh", *(part for option in options for part in ("-o", option)), *key, f"{user}{host}", "true"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=4 * SSH_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
+    done = _by_ssh(host, auth, "true")
+    if done is None:
         return f"no answer within {4 * SSH_SECONDS} s"
     if done.returncode == 0:
         return ""
     said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     return f"{said[-1] if said else f'exit status {done.returncode}'}. {_ssh_advice(done.stderr)}"
+
+
+def _by_ssh(host: str, auth: Mapping[str, Any], command: str) -> subprocess.CompletedProcess[str] | None:
+    """None: no answer."""
+    user = f"{auth['ssh_user']}@" if auth.get("ssh_user") else ""
+    key = ["-i", str(Path(str(auth["ssh_private_key"])).expanduser())] if auth.get("ssh_private_key") else []
+    options = ["BatchMode=yes", f"ConnectTimeout={SSH_SECONDS}", "StrictHostKeyChecking=accept-new"]
+    whole = ["ssh", *(part for option in options for part in ("-o", option)), *key, f"{user}{host}", command]
+    try:
+        return subprocess.run(whole, capture_output=True, text=True, timeout=4 * SSH_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _ssh_advice(said: str) -> str:

@@ -115,6 +115,7 @@ class Host:
     network: Network
     first: int = 0
     """Its first process, as this machine counts; 0: it is off."""
+    _started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def boot(self) -> None:
         """Turn it on, as it was when it went off; returns when its sshd answers."""
@@ -163,9 +164,11 @@ class Host:
     def start(self, command: str, log: Path) -> subprocess.Popen[bytes]:
         """Start a command there that goes on; its output goes to `log`. It ends with the host at the latest."""
         with log.open("ab") as said:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 self._entered(command), env=self.environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said
             )
+        self._started.append(process)
+        return process
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -198,6 +201,8 @@ class Host:
         os.kill(self.first, signal.SIGKILL)
         self._process.communicate(timeout=CONTROL_SECONDS)
         self.first = 0
+        for process in self._started:
+            process.wait(CONTROL_SECONDS)
         with contextlib.suppress(RuntimeError):  # it goes with its other end, sooner or later
             self.network.ip("link", "delete", self.cable)
 

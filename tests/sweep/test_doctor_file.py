@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from sweep.doctor_checks import Finding
-from sweep.doctor_file import check_cluster_file, placeholders, ssh_refusal
+from sweep.doctor_file import PYTHONS, check_cluster_file, check_pythons, placeholders, ssh_refusal
 from sweep.yaml_file import read_yaml
 from tests.sweep.sweeps import ROOT
 
@@ -218,3 +219,17 @@ def test_local_cluster_that_would_start_no_worker(home: Path) -> None:
     content = read_yaml(ROOT / "cluster-onprem.yaml", "a cluster file")
     del content["min_workers"]
     assert any("without it Ray starts no worker" in line for line in failures(content, home))
+
+
+def test_hosts_must_have_the_same_python() -> None:
+    found = list(check_pythons({"head": "3.11.7", "same": "3.11.2", "newer": "3.12.1", "old": "3.9.2", "none": ""}))
+    assert [status for _, status, _ in found] == ["OK", "OK", "FAIL", "FAIL", "FAIL"]
+    assert found[2][2].startswith("newer: 3.12.1, and head has 3.11.7: all must have the same: install 3.11 there")
+    assert found[3][2] == "old: Python 3.11 to 3.13 is needed; python3 there is 3.9.2"
+    assert found[4][2].endswith("python3 there is missing")
+
+
+def test_pythons_are_those_of_the_project() -> None:
+    allowed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    (oldest, newest) = PYTHONS
+    assert allowed == f">={oldest[0]}.{oldest[1]},<{newest[0]}.{newest[1] + 1}"

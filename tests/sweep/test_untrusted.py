@@ -1,0 +1,101 @@
+"""Results from others are read, never executed: pickles in the places of checkpoints, predictions and Tune's state."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from galaxytl.checkpoints import load_checkpoint
+from galaxytl.results import read_results
+from galaxytl.trial import COMPLETE
+from tests.sweep.sweeps import QUICK, ROOT, sweep
+
+
+class Trap:
+    """Whoever unpickles it makes a file."""
+
+    def __init__(self, sprung: Path) -> None:
+        self.sprung = sprung
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.sprung,)
+
+
+def as_pickle(trap: Trap) -> bytes:
+    return pickle.dumps(trap)
+
+
+def as_array(trap: Trap) -> bytes:
+    """What NumPy writes for an array of objects: with a pickle inside."""
+    file = io.BytesIO()
+    np.save(file, np.array([trap], dtype=object), allow_pickle=True)
+    return file.getvalue()
+
+
+def as_checkpoint(trap: Trap) -> bytes:
+    """A zip file of arrays as checkpoints are, with such an array for the history."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as content:
+        for name in ("history", "kernel"):
+            content.writestr(f"{name}.npy", as_array(trap))
+    return file.getvalue()
+
+
+KINDS = (as_pickle, as_array, as_checkpoint)
+
+
+def test_the_trap_works(tmp_path: Path) -> None:
+    trap = Trap(tmp_path / "sprung")
+    pickle.loads(as_pickle(trap))
+    assert trap.sprung.exists()
+    trap.sprung.unlink()
+    np.load(io.BytesIO(as_array(trap)), allow_pickle=True)
+    assert trap.sprung.exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_checkpoint_is_not_executed(kind: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trap = Trap(tmp_path / "sprung")
+    (tmp_path / "trial.npz").write_bytes(kind(trap))  # type: ignore[operator]
+    assert load_checkpoint(tmp_path / "trial.npz", {"kernel": (1,)}) == ({}, [])
+    assert "is damaged, training starts anew" in capsys.readouterr().out
+    assert not trap.sprung.exists()
+
+
+@pytest.mark.slow
+def test_results_folder_full_of_traps(tmp_path: Path) -> None:
+    """A sweep goes on in it and a report is made of it: a head, and a network that is trained as a whole."""
+    out, trap = tmp_path / "results", Trap(tmp_path / "sprung")
+    arguments = ("--grid", "paper", "--data", "simulated:60", "--set", "backbone=VGG16", *QUICK, "--out", out)
+    first = sweep(*arguments)
+    assert first.returncode == 0, first.stdout + first.stderr
+    trials = [result.trial_id for result in read_results(out).results]
+    (out / "trials.jsonl").write_bytes(as_pickle(trap))
+    (out / "checkpoints").mkdir(exist_ok=True)
+    for kind, trial_id in zip((as_checkpoint, as_pickle), trials, strict=True):
+        (out / "checkpoints" / f"{trial_id}.npz").write_bytes(kind(trap))
+    states = [file for file in (out / "ray").rglob("*") if file.suffix == ".pkl"]
+    assert states
+    for file in states:
+        file.write_bytes(as_pickle(trap))
+
+    again = sweep(*arguments)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "2 to run" in again.stdout
+    assert [result.status for result in read_results(out).results] == [COMPLETE] * 2
+    assert not trap.sprung.exists()
+
+    for trial_id, kind in zip(trials, (as_array, as_pickle), strict=True):
+        (out / "probabilities" / f"{trial_id}.parquet").write_bytes(kind(trap))
+    command = [sys.executable, "-m", "analysis.run", str(out), "--out", str(tmp_path / "report")]
+    report = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert (tmp_path / "report" / "index.html").exists(), report.stdout + report.stderr
+    assert "Traceback" not in report.stderr
+    assert not trap.sprung.exists()
