@@ -44,6 +44,8 @@ class Sweep:
     arguments: Sequence[str] = ()
     launch: Launch = here
     sizes: Mapping[str, int] = field(default_factory=lambda: {"head_epochs": 300, "epochs": 30, "networks": 2})
+    most_repeated: int = 1
+    """Finished epochs that one interruption may have trained again."""
     disk: Path | None = None
     """Where the results go, if not into the place."""
     process: subprocess.Popen[bytes] | None = None
@@ -83,7 +85,7 @@ class Sweep:
         return self.start().wait(timeout)
 
     def seen(self) -> Testimony:
-        return testimony(self.witness, self.out)
+        return testimony(self.witness, self.out, self.most_repeated)
 
     def num_noted(self) -> int:
         return len(self.witness.read_bytes().splitlines()) if self.witness.exists() else 0

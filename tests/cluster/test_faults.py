@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,17 +111,17 @@ def test_full_results_folder_stops_the_sweep_and_the_same_command_goes_on(sweep:
 
 
 def test_storage_away_while_trials_run_and_a_driver_dies(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is away for 20 s (a minute in `make chaos`), and again while the driver is killed."""
+    """It does not answer for 20 s; later the driver is killed."""
     pytest.importorskip("moto.server")
     with object_store() as store:
         for name, value in store.environment.items():
             monkeypatch.setenv(name, value)
         sweep.arguments = ("--storage", f"{store.bucket}/results")
+        sweep.most_repeated = 10  # checkpoints follow to the storage within a second, in which several epochs fit here
         sweep.start()
         sweep.wait_for_epochs(10)
         print(store.go_away(20))
         sweep.wait_for_epochs(10)
-        time.sleep(2)  # checkpoints follow within a second
         print(sweep.kill_driver())
         assert sweep.finish() == 0, sweep.said()
         check(sweep, resumed=1)

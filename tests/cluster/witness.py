@@ -100,20 +100,21 @@ class Testimony:
         ]
 
 
-def testimony(witness: Path, out: Path) -> Testimony:
-    """Of all runs so far, whether or not the sweep has ended."""
+def testimony(witness: Path, out: Path, most_repeated: int = 1) -> Testimony:
+    """Of all runs so far, whether or not the sweep has ended. More than `most_repeated` finished epochs that one
+    interruption had trained again are a violation."""
     events = [json.loads(line) for line in witness.read_text().splitlines()] if witness.exists() else []
     seen = Testimony()
     told = defaultdict[str, list[dict[str, Any]]](list)
     for event in events:
         told[event["trial"]].append(event)
     for trial_id, of_trial in told.items():
-        _follow(trial_id, of_trial, seen)
+        _follow(trial_id, of_trial, most_repeated, seen)
     _compare_rows(out, set(told), seen)
     return seen
 
 
-def _follow(trial_id: str, events: list[dict[str, Any]], seen: Testimony) -> None:
+def _follow(trial_id: str, events: list[dict[str, Any]], most_repeated: int, seen: Testimony) -> None:
     """One trial's epochs in the order in which they were trained."""
     by, reached, has_row = "", 0, False
     for event in events:
@@ -128,7 +129,7 @@ def _follow(trial_id: str, events: list[dict[str, Any]], seen: Testimony) -> Non
             seen.resumed += number > 1
             again = reached - number + 1
             seen.repeated = max(seen.repeated, again)
-            if again > 1:
+            if again > most_repeated:
                 seen.violations.append(f"{trial_id} had finished epoch {reached} and went on with epoch {number}")
         elif by and number != reached + 1:
             seen.violations.append(f"{trial_id} went from epoch {reached} to {number} in one process")
