@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.cluster import faults
-from tests.cluster.witness import Testimony, testimony
+from tests.cluster.witness import Account, testimony
 from tests.sweep.sweeps import ROOT, below, wait_for
 
 GRID = """
@@ -84,7 +84,7 @@ class Sweep:
         """Start it and let it run to its end; the exit status."""
         return self.start().wait(timeout)
 
-    def seen(self) -> Testimony:
+    def seen(self) -> Account:
         return testimony(self.witness, self.out, self.most_repeated)
 
     def num_noted(self) -> int:

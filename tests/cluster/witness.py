@@ -59,7 +59,7 @@ def watched_run(witness: Path, run_trials: Callable[..., None], *arguments: Any)
 
 
 @dataclass
-class Testimony:
+class Account:
     """What became of a sweep that was interrupted again and again."""
 
     trials: int = 0
@@ -74,8 +74,8 @@ class Testimony:
     """Epochs that had been finished and were trained again by one interruption, at most."""
     violations: list[str] = field(default_factory=list)
 
-    def __add__(self, other: Testimony) -> Testimony:
-        return Testimony(
+    def __add__(self, other: Account) -> Account:
+        return Account(
             self.trials + other.trials,
             self.rows + other.rows,
             self.failed | other.failed,
@@ -100,11 +100,11 @@ class Testimony:
         ]
 
 
-def testimony(witness: Path, out: Path, most_repeated: int) -> Testimony:
+def testimony(witness: Path, out: Path, most_repeated: int) -> Account:
     """Of all runs so far, whether or not the sweep has ended. More than `most_repeated` finished epochs that one
     interruption had trained again are a violation."""
     events = [json.loads(line) for line in witness.read_text().splitlines()] if witness.exists() else []
-    seen = Testimony()
+    seen = Account()
     told = defaultdict[str, list[dict[str, Any]]](list)
     for event in events:
         told[event["trial"]].append(event)
@@ -114,7 +114,7 @@ def testimony(witness: Path, out: Path, most_repeated: int) -> Testimony:
     return seen
 
 
-def _follow(trial_id: str, events: list[dict[str, Any]], most_repeated: int, seen: Testimony) -> None:
+def _follow(trial_id: str, events: list[dict[str, Any]], most_repeated: int, seen: Account) -> None:
     """One trial's epochs in the order in which they were trained."""
     by, reached, has_row = "", 0, False
     for event in events:
@@ -136,7 +136,7 @@ def _follow(trial_id: str, events: list[dict[str, Any]], most_repeated: int, see
         by, reached = event["by"], number
 
 
-def _compare_rows(out: Path, trained: set[str], seen: Testimony) -> None:
+def _compare_rows(out: Path, trained: set[str], seen: Account) -> None:
     path = out / FILE_NAME
     lines = path.read_bytes().splitlines() if path.exists() else []
     ids: Counter[str] = Counter()
