@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.cluster import faults
-from tests.cluster.witness import Account, testimony
+from tests.cluster.witness import Account, account_of
 from tests.sweep.sweeps import ROOT, below, wait_for
 
 GRID = """
@@ -85,7 +85,7 @@ class Sweep:
         return self.start().wait(timeout)
 
     def seen(self) -> Account:
-        return testimony(self.witness, self.out, self.most_repeated)
+        return account_of(self.witness, self.out, self.most_repeated)
 
     def num_noted(self) -> int:
         return len(self.witness.read_bytes().splitlines()) if self.witness.exists() else 0

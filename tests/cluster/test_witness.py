@@ -9,7 +9,7 @@ import pytest
 
 from galaxytl.results import append_result
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
-from tests.cluster.witness import Account, testimony
+from tests.cluster.witness import Account, account_of
 
 SPEC = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", num_epochs=5)
 
@@ -22,7 +22,7 @@ def told(place: Path, epochs: list[tuple[str, int]], rows: int = 1, after_row: i
     (place / "witness").write_text("\n".join(map(json.dumps, lines)))
     for _ in range(rows):
         append_result(place, TrialResult(spec=SPEC, status=COMPLETE, history=history))
-    return testimony(place / "witness", place, 1)
+    return account_of(place / "witness", place, 1)
 
 
 def by(process: str, first: int, last: int) -> list[tuple[str, int]]:

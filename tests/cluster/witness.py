@@ -1,7 +1,7 @@
 """`python -m sweep.run ...` as it is, while a witness notes each epoch that a worker has finished, and each row.
 
     python -m tests.cluster.witness FILE --grid paper --out FOLDER ...
-    seen = testimony(FILE, FOLDER, 1)    # what was interrupted, what was repeated, and what broke a promise
+    seen = account_of(FILE, FOLDER, 1)    # what was interrupted, what was repeated, and what broke a promise
 
 A sweep's own rows cannot say whether a trial was trained twice: whoever trained last wrote them.
 """
@@ -100,7 +100,7 @@ class Account:
         ]
 
 
-def testimony(witness: Path, out: Path, most_repeated: int) -> Account:
+def account_of(witness: Path, out: Path, most_repeated: int) -> Account:
     """Of all runs so far, whether or not the sweep has ended. More than `most_repeated` finished epochs that one
     interruption had trained again are a violation."""
     events = [json.loads(line) for line in witness.read_text().splitlines()] if witness.exists() else []
