@@ -26,7 +26,7 @@ from tests.cluster import faults
 from tests.cluster.hosts import Host, why_not
 from tests.cluster.lab import FAKETIME, Lab, lab
 from tests.cluster.local import Sweep
-from tests.cluster.witness import Testimony
+from tests.cluster.witness import Account
 from tests.galaxies import write_hdf5
 
 SMALL = {"head_epochs": 300, "epochs": 30, "networks": 2}
@@ -40,7 +40,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of what happens when (default: 1)")
     parser.add_argument("--kills", type=int, default=20, help="of the driver, before that (default: 20)")
     options = parser.parse_args()
-    rng, survived = random.Random(options.seed), list[Testimony]()
+    rng, survived = random.Random(options.seed), list[Account]()
     say(f"seed {options.seed}")
     with tempfile.TemporaryDirectory(prefix="galaxytl-chaos-", dir="/var/tmp") as place:
         os.environ |= {"GALAXYTL_CACHE_DIR": f"{place}/cache", "HOME": place, "RAY_worker_niceness": "0"}
@@ -52,7 +52,7 @@ def main() -> int:
         skewed = ["worker2"] if FAKETIME.exists() else []
         with lab(skewed) as cluster:
             survived += Chaos(cluster, rng).run(options.minutes * 60)
-    for line in sum(survived, Testimony()).lines():
+    for line in sum(survived, Account()).lines():
         print(line)
     return 1 if any(seen.violations for seen in survived) else 0
 
@@ -61,7 +61,7 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
 
 
-def kill_the_driver(place: Path, kills: int, rng: random.Random) -> Testimony:
+def kill_the_driver(place: Path, kills: int, rng: random.Random) -> Account:
     """Every other time in the midst of an epoch, else at any moment from its start on."""
     sweep = Sweep(place / "killed", write_hdf5(place / "galaxies.h5"), sizes=LONG)
     try:
@@ -91,7 +91,7 @@ def damage_what_is_left(sweep: Sweep, cache: Path, rng: random.Random) -> None:
         say(rng.choice(damages)())
 
 
-def concluded(sweep: Sweep) -> Testimony:
+def concluded(sweep: Sweep) -> Account:
     """What became of the sweep, after it was left to come to its end: as it runs, or started once more."""
     if sweep.process is None or sweep.process.poll():  # it was killed
         sweep.start()
@@ -126,7 +126,7 @@ class Chaos:
         }
         """And how often each, relative to the others."""
 
-    def run(self, seconds: float) -> list[Testimony]:
+    def run(self, seconds: float) -> list[Account]:
         stop = time.monotonic() + seconds
         survived = []
         while time.monotonic() < stop:

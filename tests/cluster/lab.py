@@ -68,7 +68,7 @@ class Lab:
         data = self.network.shared / "galaxies.h5"
         if not data.exists():
             write_hdf5(data)
-        arguments = ("--address", self.address, "--cpus-per-trial", "1")
+        arguments = ("--address", "auto", "--cpus-per-trial", "1")  # at an address it waits for no busy machine
         return Sweep(self.network.shared / name, data, arguments, self._on_head, sizes)
 
     def _on_head(self, command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.cluster import faults
-from tests.cluster.witness import Testimony, testimony
+from tests.cluster.witness import Account, account_of
 from tests.sweep.sweeps import ROOT, below, wait_for
 
 GRID = """
@@ -44,6 +44,8 @@ class Sweep:
     arguments: Sequence[str] = ()
     launch: Launch = here
     sizes: Mapping[str, int] = field(default_factory=lambda: {"head_epochs": 300, "epochs": 30, "networks": 2})
+    most_repeated: int = 1
+    """Finished epochs that one interruption may have trained again."""
     disk: Path | None = None
     """Where the results go, if not into the place."""
     process: subprocess.Popen[bytes] | None = None
@@ -82,8 +84,8 @@ class Sweep:
         """Start it and let it run to its end; the exit status."""
         return self.start().wait(timeout)
 
-    def seen(self) -> Testimony:
-        return testimony(self.witness, self.out)
+    def seen(self) -> Account:
+        return account_of(self.witness, self.out, self.most_repeated)
 
     def num_noted(self) -> int:
         return len(self.witness.read_bytes().splitlines()) if self.witness.exists() else 0

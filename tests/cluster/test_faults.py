@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +17,6 @@ from galaxytl.results import read_results
 from galaxytl.row_segments import read_rows
 from galaxytl.storage import Storage
 from tests.cluster import faults
-from tests.cluster.hosts import why_not
-from tests.cluster.lab import FAKETIME, lab
 from tests.cluster.local import Sweep
 from tests.cluster.object_store import object_store
 
@@ -64,33 +61,6 @@ def test_driver_killed_and_what_it_left_damaged(sweep: Sweep, tmp_path: Path) ->
     check(sweep, resumed=2)
 
 
-@pytest.mark.cluster
-@pytest.mark.skipif(bool(why_not()), reason=why_not())
-@pytest.mark.timeout(900)
-def test_machines_die_are_cut_off_preempted_and_have_wrong_clocks() -> None:
-    """One sweep on a head and two workers, one of which is an hour ahead: the raylet of the other is killed; the one
-    is cut off until it counts as dead, and comes back; the other is told that it must go, and goes; the head dies with
-    the driver on it, and the same command goes on."""
-    with lab(["worker2"] if FAKETIME.exists() else []) as cluster:
-        one, two = cluster.workers
-        sweep = cluster.sweep("sweep", {"head_epochs": 400, "epochs": 60, "networks": 2})
-        sweep.start()
-        for fault, host, more in (
-            (cluster.kill_raylet, one, ()),
-            (cluster.cut_off, two, (20,)),
-            (cluster.preempt, one, (3,)),
-        ):
-            sweep.wait_for_epochs(10)
-            print(fault(host, *more))
-            print(cluster.start_worker(host))
-        sweep.wait_for_epochs(10)
-        print(cluster.kill_head())
-        assert sweep.finish() == 0, sweep.said()
-        check(sweep, resumed=4)
-        hosts = {row.environment["host"] for row in read_results(sweep.out).results}
-        assert hosts <= {"worker1", "worker2"}
-
-
 def test_full_results_folder_stops_the_sweep_and_the_same_command_goes_on(sweep: Sweep, small_disk: Path) -> None:
     """The disk fills while trials run. Checkpoints stay as they are and training goes on, until a row does not fit."""
     subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)  # a network's checkpoint takes 13 MB
@@ -112,17 +82,17 @@ def test_full_results_folder_stops_the_sweep_and_the_same_command_goes_on(sweep:
 
 
 def test_storage_away_while_trials_run_and_a_driver_dies(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is away for 20 s (a minute in `make chaos`), and again while the driver is killed."""
+    """It does not answer for 20 s; later the driver is killed."""
     pytest.importorskip("moto.server")
     with object_store() as store:
         for name, value in store.environment.items():
             monkeypatch.setenv(name, value)
         sweep.arguments = ("--storage", f"{store.bucket}/results")
+        sweep.most_repeated = 10  # checkpoints follow to the storage within a second, in which several epochs fit here
         sweep.start()
         sweep.wait_for_epochs(10)
         print(store.go_away(20))
         sweep.wait_for_epochs(10)
-        time.sleep(2)  # checkpoints follow within a second
         print(sweep.kill_driver())
         assert sweep.finish() == 0, sweep.said()
         check(sweep, resumed=1)

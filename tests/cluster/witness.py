@@ -1,7 +1,7 @@
 """`python -m sweep.run ...` as it is, while a witness notes each epoch that a worker has finished, and each row.
 
     python -m tests.cluster.witness FILE --grid paper --out FOLDER ...
-    seen = testimony(FILE, FOLDER)       # what was interrupted, what was repeated, and what broke a promise
+    seen = account_of(FILE, FOLDER, 1)    # what was interrupted, what was repeated, and what broke a promise
 
 A sweep's own rows cannot say whether a trial was trained twice: whoever trained last wrote them.
 """
@@ -59,7 +59,7 @@ def watched_run(witness: Path, run_trials: Callable[..., None], *arguments: Any)
 
 
 @dataclass
-class Testimony:
+class Account:
     """What became of a sweep that was interrupted again and again."""
 
     trials: int = 0
@@ -74,8 +74,8 @@ class Testimony:
     """Epochs that had been finished and were trained again by one interruption, at most."""
     violations: list[str] = field(default_factory=list)
 
-    def __add__(self, other: Testimony) -> Testimony:
-        return Testimony(
+    def __add__(self, other: Account) -> Account:
+        return Account(
             self.trials + other.trials,
             self.rows + other.rows,
             self.failed | other.failed,
@@ -100,20 +100,21 @@ class Testimony:
         ]
 
 
-def testimony(witness: Path, out: Path) -> Testimony:
-    """Of all runs so far, whether or not the sweep has ended."""
+def account_of(witness: Path, out: Path, most_repeated: int) -> Account:
+    """Of all runs so far, whether or not the sweep has ended. More than `most_repeated` finished epochs that one
+    interruption had trained again are a violation."""
     events = [json.loads(line) for line in witness.read_text().splitlines()] if witness.exists() else []
-    seen = Testimony()
+    seen = Account()
     told = defaultdict[str, list[dict[str, Any]]](list)
     for event in events:
         told[event["trial"]].append(event)
     for trial_id, of_trial in told.items():
-        _follow(trial_id, of_trial, seen)
+        _follow(trial_id, of_trial, most_repeated, seen)
     _compare_rows(out, set(told), seen)
     return seen
 
 
-def _follow(trial_id: str, events: list[dict[str, Any]], seen: Testimony) -> None:
+def _follow(trial_id: str, events: list[dict[str, Any]], most_repeated: int, seen: Account) -> None:
     """One trial's epochs in the order in which they were trained."""
     by, reached, has_row = "", 0, False
     for event in events:
@@ -128,14 +129,14 @@ def _follow(trial_id: str, events: list[dict[str, Any]], seen: Testimony) -> Non
             seen.resumed += number > 1
             again = reached - number + 1
             seen.repeated = max(seen.repeated, again)
-            if again > 1:
+            if again > most_repeated:
                 seen.violations.append(f"{trial_id} had finished epoch {reached} and went on with epoch {number}")
         elif by and number != reached + 1:
             seen.violations.append(f"{trial_id} went from epoch {reached} to {number} in one process")
         by, reached = event["by"], number
 
 
-def _compare_rows(out: Path, trained: set[str], seen: Testimony) -> None:
+def _compare_rows(out: Path, trained: set[str], seen: Account) -> None:
     path = out / FILE_NAME
     lines = path.read_bytes().splitlines() if path.exists() else []
     ids: Counter[str] = Counter()
