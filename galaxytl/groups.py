@@ -8,6 +8,7 @@ Imports Keras; `galaxytl.training` imports this file when it is asked to train.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -99,7 +100,9 @@ class Run(ABC):
     def stored_inputs(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[Any]:
         """Activations (len(rows), h, w, channels) of `rows` at the last stored cut."""
         self.say("frozen activations")
-        source = Source(images, rows, self.network, self._say_activations, lambda n: self.clock.count("features", n))
+        neighbours = self.job.watcher.neighbours
+        counted = functools.partial(self.clock.count, "features")
+        source = Source(images, rows, self.network, self._say_activations, counted, neighbours)
         with self.clock.part("features"):
             return stored_activations(self.spec, self.stored, source)
 

@@ -29,7 +29,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from galaxytl.trial import COMPLETE, PRUNED, SpecError, TrialResult, TrialSpec
 from sweep.asking import Asking, Found, SpaceError, parameters_of, place_of
 from sweep.search_mirror import Mirror
-from sweep.search_study import make_sampler
+from sweep.search_study import StudyError, make_sampler, refusal
 from sweep.stopping import Rule
 
 HOPELESS: Final = 10
@@ -79,7 +79,7 @@ class Search:
 
     def __init__(self, study: optuna.Study, problem: Problem, check: Callable[[], None] = lambda: None) -> None:
         """`check` raises, before each write, when the study may be written to no more."""
-        self.study, self.check, self._problem = study, check, problem
+        self.study, self._problem = study, problem
         self._mirror = Mirror(study, problem.asking, check)
         self._live: dict[str, int] = {}
         """Numbers of the trials under way, by trial_id."""
@@ -113,8 +113,10 @@ class Search:
         """Tell the study what has a row (by trial_id); the specs of trials that were under way, to go on with.
 
         A trial without fields was never suggested in full: it is told FAIL, and another is asked for in its place. One
-        whose fields give another trial by now, as with other weights files, is told FAIL too.
+        whose fields give another trial by now, as when a weights file was replaced on the way, is told FAIL too. Raises
+        StudyError when the study's trials began with other weights than they would now.
         """
+        self._check_weights(rows)
         for known in latest(self.study.get_trials(deepcopy=False)):
             self._remember(known)
         specs = []
@@ -134,6 +136,25 @@ class Search:
                 why = "its fields give another trial by now: the weights are others"
                 self._mirror.tell(self._live.pop(trial_id), TrialState.FAIL, reason=why)
         return specs
+
+    def _check_weights(self, rows: Mapping[str, TrialResult]) -> None:
+        """The first trial of each network and start must be what its fields give now. All else that a trial is made of
+        is in the study's identity; the weights files are known only when they are looked at, or downloaded."""
+        first: dict[Any, FrozenTrial] = {}
+        for trial in self.study.get_trials(deepcopy=False):
+            if fields := trial.user_attrs.get("fields"):
+                first.setdefault((fields.get("backbone"), fields.get("weights")), trial)
+        for trial in first.values():
+            trial_id, fields = trial.user_attrs["trial_id"], trial.user_attrs["fields"]
+            try:
+                now = self._problem.build(fields)
+            except SpecError as error:
+                raise StudyError(refusal(self.study, f"a trial that cannot be now ({error})", "none")) from error
+            if now.trial_id != trial_id:
+                row = rows.get(trial_id)
+                before = _start_text(row.spec) if row else "other weights"
+                known = f"trials of {now.backbone} that began with {before}"
+                raise StudyError(refusal(self.study, known, f"{_start_text(now)}: see --weights-dir"))
 
     def _reap(self, frozen: FrozenTrial, trial: Trial) -> None:
         """Of one that was being suggested when its driver died; if it was to be tried first, it waits again."""
@@ -301,6 +322,13 @@ def latest(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
 def _asked_for(spec: TrialSpec) -> dict[str, Any]:
     """The fields that a space gave, where random weights stand in for ImageNet's: those that it had asked for."""
     return {**spec.to_dict(), "weights": spec.weights_requested}
+
+
+def _start_text(spec: TrialSpec) -> str:
+    """What a trial's backbone begins with: "ImageNet weights 0f3a6c1e9b2d"."""
+    if spec.is_substituted:
+        return spec.weights_label
+    return f"{spec.weights_label} weights {spec.weights_fingerprint[:12]}".rstrip()
 
 
 def _seed(seed: int, number: int) -> int:

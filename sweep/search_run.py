@@ -52,12 +52,13 @@ def run_search(options: argparse.Namespace, kept: Kept, console: Console) -> int
             console.print(f"          {line}", markup=False)
         return 0
     directions = [OBJECTIVES[name] for name in setup.problem.objectives]
-    say = functools.partial(console.print, markup=False)
     if mended := mend_journal(options.storage):
-        say(mended)
+        console.print(mended, markup=False)
     study = search_study.open_study(options.storage, options.study, directions, setup.identity)
-    with search_study.told_as_errors(options.storage), Lease(search_study.lease_of(study), say) as lease:
-        run = SearchRun(setup, Search(study, setup.problem, lease.check), kept)
+    note = functools.partial(console.print, markup=False)
+    with search_study.told_as_errors(options.storage), Lease(search_study.lease_of(study), note) as of_study:
+        kept.leases.append(of_study)
+        run = SearchRun(setup, Search(study, setup.problem, of_study.check), kept)
         for line in run.begin():
             console.print(line, markup=False)
         run.train(console)
@@ -101,7 +102,7 @@ class SearchRun:
 
     def begin(self) -> list[str]:
         """Bring the study and the rows together; what there is to say of it."""
-        found = read_results(self.out)
+        found = self.kept.rows()
         rows = {r.trial_id: r for r in found.results if r.spec.scored_on == "validation"}
         lines = [f"note: {problem}" for problem in found.problems]
         lines += agree(self.search.study, self.setup.problem, rows, self.out)
@@ -196,12 +197,11 @@ class SearchRun:
         if self.best is None:
             return None
         tested = self.best.spec.replace(scored_on="test")
-        done = read_results(self.out).by_id().get(tested.trial_id)
+        done = self.kept.rows().by_id().get(tested.trial_id)
         return None if done and done.status == COMPLETE else tested
 
     def finished(self, result: TrialResult) -> None:
         """Keep the row, then tell the study; of checkpoints only the best trial's stays, for its test."""
-        self.search.check()
         self.kept.append(result)
         self.results.append(result)
         self.search.finished(result)
@@ -215,7 +215,7 @@ class SearchRun:
 
 def conclude(run: SearchRun, console: Console) -> int:
     """Say what was chosen and how well it does; the exit status."""
-    rows = read_results(run.out).by_id()
+    rows = run.kept.rows().by_id()
     own = [row for row in rows.values() if row.spec.scored_on == "validation"]
     counts = Counter(row.status for row in own)
     ended = f"{counts[COMPLETE]} complete, {counts[PRUNED]} stopped early, {counts[FAILED]} failed"

@@ -23,7 +23,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 from galaxytl.trial import did_you_mean
-from sweep.lease import Record, Values
+from sweep.lease import Place, Values
 from sweep.options import UsageError
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # the driver says itself what becomes of trials
@@ -148,16 +148,16 @@ def absolute(url: str) -> str:
 def _check_identity(study: optuna.Study, directions: Sequence[str], identity: Mapping[str, Any]) -> None:
     found = [direction.name.lower() for direction in study.directions]
     if found != list(directions):
-        raise StudyError(_other(study, f"objectives to {', '.join(found)}", ", ".join(directions)))
+        raise StudyError(refusal(study, f"objectives to {', '.join(found)}", ", ".join(directions)))
     known = study.user_attrs.get("identity")
     if known is None:
         if study.get_trials(deepcopy=False):
-            raise StudyError(_other(study, "trials of something else than this sweep", "this sweep's"))
+            raise StudyError(refusal(study, "trials of something else than this sweep", "this sweep's"))
         study.set_user_attr("identity", dict(identity))
         return
     for what in identity:
         if known.get(what) != identity[what]:
-            raise StudyError(_other(study, *_difference(what, known.get(what), identity[what])))
+            raise StudyError(refusal(study, *_difference(what, known.get(what), identity[what])))
 
 
 def _difference(what: str, known: Any, wanted: Any) -> tuple[str, str]:
@@ -167,7 +167,8 @@ def _difference(what: str, known: Any, wanted: Any) -> tuple[str, str]:
     return f"{what} = {known}", str(wanted)
 
 
-def _other(study: optuna.Study, found: str, wanted: str) -> str:
+def refusal(study: optuna.Study, found: str, wanted: str) -> str:
+    """Why a study is not this search's: what the one has, and the other."""
     return (
         f"a study is of one search; '{study.study_name}' has {found}, this search {wanted}. "
         "Go on with the options that it was begun with, or choose another --study and --out"
@@ -226,7 +227,7 @@ def _quick_tpe() -> type[optuna.samplers.TPESampler]:
     return SortsOnceTPE
 
 
-def lease_of(study: optuna.Study) -> Record:
+def lease_of(study: optuna.Study) -> Place:
     """Where the lease of a study is kept: in one of its attributes."""
 
     def read() -> Values | None:
@@ -236,4 +237,4 @@ def lease_of(study: optuna.Study) -> Record:
     def write(values: Values) -> None:
         study.set_user_attr("driver", dict(values))
 
-    return Record(read, write, "may lead a study", f"'{study.study_name}'", "--study", STORAGE_ERRORS)
+    return Place(read, write, "may lead a study", f"'{study.study_name}'", "--study", STORAGE_ERRORS)

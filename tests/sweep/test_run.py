@@ -281,6 +281,9 @@ def test_real_galaxies_with_real_weights(tmp_path: Path) -> None:
         (["--set", "learning_rate=1e-3,,1e-4"], "learning_rate must be a number; got ''"),
         (["--set", "momentum=0.9", "--data", "simulated:30"], "momentum is a setting of sgd and rmsprop"),
         (["--cpus-per-trial", "many"], "must be a number from 0 to 1024"),
+        (["--gpus-per-trial", "1.5"], "must be a fraction of one GPU, or a whole number of them; got '1.5'"),
+        (["--trials-per-gpu", "0.5"], "must be a whole number from 1 to 64; got '0.5'"),
+        (["--trials-per-gpu", "2", "--gpus-per-trial", "0.5"], "not allowed with argument --trials-per-gpu"),
     ],
 )
 def test_bad_input_is_said_in_one_line(
