@@ -15,7 +15,7 @@ import random
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Event, Thread
 
@@ -25,7 +25,7 @@ from galaxytl.results import FILE_NAME, Rows, append_result, read_results
 from galaxytl.row_segments import RowWriter, read_rows
 from galaxytl.storage import LONGEST_PAUSE, PATIENCE, Storage, StorageError, persistently
 from galaxytl.trial import TrialResult, TrialSpec
-from sweep.lease import Lease, LeaseError, at_storage, in_folder
+from sweep.lease import Lease, LeaseError, in_folder, in_storage
 
 PUSH_SECONDS = 1.0
 STUDY_SECONDS = 60.0
@@ -35,15 +35,20 @@ STUDY, DESCRIPTION, LOG = "study.db", "search.json", "sweep.log"
 
 @contextlib.contextmanager
 def keeping(out: Path, uri: str, say: Callable[[str], object]) -> Iterator[Kept]:
-    """Raises StorageError at the start where the storage cannot be used, and at the end where it lacks rows; LeaseError
-    where another driver leads."""
-    with contextlib.ExitStack() as leases:
-        lease, storing = leases.enter_context(Lease(in_folder(out), say)), None
-        if uri:
-            storage = Storage(uri)
-            storage.check()
-            storing = _Storing(out, storage, leases.enter_context(Lease(at_storage(storage), say)), say)
-        kept = Kept(out, storing, lease)
+    """For the one driver that leads the folder, and the results at `uri` where that is not "".
+
+    Raises LeaseError where another leads, StorageError at the start where the storage cannot be used, and at the end
+    where it lacks rows.
+    """
+    with contextlib.ExitStack() as held:
+        leases = [held.enter_context(Lease(in_folder(out), say))]
+        if not uri:
+            yield Kept(out, leases=leases)
+            return
+        storage = Storage(uri)
+        storage.check()
+        leases.append(held.enter_context(Lease(in_storage(storage), say)))
+        kept = Kept(out, _Storing(out, storage, leases[-1], say), leases)
         try:
             yield kept
         except BaseException:
@@ -55,7 +60,7 @@ def keeping(out: Path, uri: str, say: Callable[[str], object]) -> Iterator[Kept]
 @contextlib.contextmanager
 def looking(out: Path, uri: str) -> Iterator[Kept]:
     """For who only reads the rows: a driver may be writing them. Raises StorageError."""
-    with _as_storage_error():
+    with as_storage_error():
         stored = read_rows(Storage(uri)) if uri else []
     if not stored:
         yield Kept(out)
@@ -68,7 +73,7 @@ def looking(out: Path, uri: str) -> Iterator[Kept]:
 
 
 @contextlib.contextmanager
-def _as_storage_error() -> Iterator[None]:
+def as_storage_error() -> Iterator[None]:
     try:
         yield
     except DataError as error:
@@ -78,25 +83,22 @@ def _as_storage_error() -> Iterator[None]:
 class Kept:
     """A results folder, its copy where there is one, and the leases without which nothing is written."""
 
-    def __init__(self, out: Path, storing: _Storing | None = None, lease: Lease | None = None) -> None:
-        """`lease`: of the folder, without which nothing is written any more. A dry run has none."""
-        self.out, self._storing, self._lease = out, storing, lease
+    def __init__(self, out: Path, storing: _Storing | None = None, leases: Sequence[Lease] = ()) -> None:
+        self.out, self._storing, self.leases = out, storing, list(leases)
 
     def rows(self) -> Rows:
         return read_results(self.out)
 
-    def append(self, result: TrialResult) -> None:
-        """Raises LeaseError when another driver has taken over."""
-        if self._lease:
-            self._lease.check()
-        self.stop_if_lost()
-        append_result(self.out, result)
-
     def stop_if_lost(self) -> None:
-        """Raises LeaseError when another driver is known to have taken over; often, as it reads nothing."""
-        for lease in (self._lease, self._storing and self._storing.lease):
-            if lease:
-                lease.stop_if_lost()
+        """Raises LeaseError when another driver is known to lead."""
+        for lease in self.leases:
+            lease.stop_if_lost()
+
+    def append(self, result: TrialResult) -> None:
+        """Raises LeaseError, and writes nothing, where another driver has taken over."""
+        for lease in self.leases:
+            lease.check()
+        append_result(self.out, result)
 
     def drop_checkpoint(self, spec: TrialSpec) -> None:
         checkpoint_path(self.out, spec).unlink(missing_ok=True)
@@ -123,10 +125,11 @@ class _Storing:
     """Keeps the storage's copy of a driver's folder up to date, in a thread of its own."""
 
     def __init__(self, out: Path, storage: Storage, lease: Lease, say: Callable[[str], object]) -> None:
-        self._out, self._storage, self.lease, self._say = out, storage, lease, say
+        """`lease`: of the storage."""
+        self._out, self._storage, self._lease, self._say = out, storage, lease, say
         self.dropped: list[str] = []
         """Files that are of no more use at the storage."""
-        with _as_storage_error():
+        with as_storage_error():
             self._rows = RowWriter(storage, out)
             for name in (STUDY, DESCRIPTION):
                 if not (out / name).exists():
@@ -175,7 +178,7 @@ class _Storing:
             self._say(f"note: the storage does not answer; trials go on, and their rows wait in {self._out}. {error}")
 
     def _push(self) -> None:
-        self.lease.check()
+        self._lease.confirm()  # or a driver that wakes would store its rows, and its old study, over another's
         self._rows.push()
         while self.dropped:
             self._storage.delete(self.dropped[-1])

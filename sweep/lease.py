@@ -49,13 +49,13 @@ class LeaseError(UsageError):
 
 
 @dataclass(frozen=True)
-class Record:
+class Place:
     """Where a lease is kept, and what it is of."""
 
     read: Callable[[], Values | None]
     """None where there is no lease; what is no lease is one without values."""
     write: Callable[[Values], None]
-    """Readers see the lease before or the one after."""
+    """Whole: readers see the lease before or the one after."""
     rule: str
     """What one driver at a time may do: "may write to a results folder"."""
     what: str
@@ -64,65 +64,59 @@ class Record:
     """Chooses another."""
     errors: tuple[type[Exception], ...] = (OSError,)
     """What `read` and `write` raise where they cannot."""
+    may_be_away: bool = False
+    """Whether a driver goes on while they cannot: then it looks at its beats alone, and need not wait for an answer."""
 
 
-def in_folder(folder: Path) -> Record:
+def in_folder(folder: Path) -> Place:
     """The lease of a results folder."""
     path = folder / FILE_NAME
 
     def read() -> Values | None:
         try:
-            return _values(path.read_bytes())
+            values = json.loads(path.read_text())
         except FileNotFoundError:
             return None
+        except ValueError:  # what a power failure left, or not ours
+            return {}
+        return values if isinstance(values, dict) else {}
 
     def write(values: Values) -> None:
         unfinished = path.with_name(f".{FILE_NAME}.{values['owner']}")
         try:
-            unfinished.write_bytes(_content(values))
+            unfinished.write_text(json.dumps(values, indent=1))
             os.replace(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)  # what a full disk left
 
-    return Record(read, write, "may write to a results folder", str(folder), "--out")
+    return Place(read, write, "may write to a results folder", str(folder), "--out")
 
 
-def at_storage(storage: Storage) -> Record:
-    """The lease of a results folder's copy, to which drivers on several machines may come."""
+def in_storage(storage: Storage) -> Place:
+    """The lease of the results at a storage."""
 
     def read() -> Values | None:
         content = storage.get(FILE_NAME)
-        return None if content is None else _values(content)
+        try:
+            values = None if content is None else json.loads(content)
+        except ValueError:
+            return {}
+        return values if isinstance(values, dict | None) else {}
 
     def write(values: Values) -> None:
-        storage.put(FILE_NAME, _content(values))
+        storage.put(FILE_NAME, json.dumps(values, indent=1).encode())
 
-    return Record(
-        read, write, "may keep results at a storage", str(storage), "--storage or --out", (OSError, DataError)
-    )
-
-
-def _values(content: bytes) -> Values:
-    """Empty where it is no lease: what a power failure left, or not ours."""
-    try:
-        values = json.loads(content)
-    except ValueError:
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
-def _content(values: Values) -> bytes:
-    return json.dumps(values, indent=1).encode()
+    return Place(read, write, "may write to the results at a storage", str(storage), "--out NAME", (DataError,), True)
 
 
 class Lease:
     """Use as a context manager; it beats in a thread of its own."""
 
     def __init__(
-        self, record: Record, note: Callable[[str], object] = lambda _: None, beat_seconds: float | None = None
+        self, place: Place, note: Callable[[str], object] = lambda _: None, beat_seconds: float | None = None
     ) -> None:
         """`note` is told why it takes a while."""
-        self._record, self._note, self._beat_seconds = record, note, beat_seconds or BEAT_SECONDS
+        self._place, self._note, self._beat_seconds = place, note, beat_seconds or BEAT_SECONDS
         self._own = {
             "owner": uuid.uuid4().hex,
             "host": socket.gethostname(),
@@ -137,10 +131,10 @@ class Lease:
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> Lease:
-        holder = self._record.read()
+        holder = self._place.read()
         if holder is not None and not is_dead(holder):
             self._watch(holder)
-        self._record.write(self._own)
+        self._place.write(self._own)
         time.sleep(SETTLE_SECONDS)
         self._look()
         if self._taken_by:
@@ -151,14 +145,21 @@ class Lease:
     def __exit__(self, *error: object) -> None:
         self._stop.set()
         self._thread.join()
-        with contextlib.suppress(*self._record.errors):
+        with contextlib.suppress(*self._place.errors):
             self._look()
             if not self._taken_by:
-                self._record.write({**self._own, "ended": True})
+                self._place.write({**self._own, "ended": True})
 
     def check(self) -> None:
         """Before something is written: raises LeaseError when another driver leads. Looks again after a fifth of a beat
         only: rows come by the hundred, and no driver is taken for dead within it."""
+        if self._place.may_be_away:
+            self.stop_if_lost()
+        else:
+            self.confirm()
+
+    def confirm(self) -> None:
+        """As `check`, wherever the lease is kept; raises what reading it raises."""
         if time.clock_gettime(CLOCK) - self._looked_at > self._beat_seconds / 5:
             self._look()
         self.stop_if_lost()
@@ -166,14 +167,15 @@ class Lease:
     def stop_if_lost(self) -> None:
         """Raises LeaseError when another driver is known to lead; reads nothing, so that it can be asked often."""
         if self._taken_by:
+            other, place = _driver(self._taken_by), self._place
             raise LeaseError(
-                f"one driver at a time {self._record.rule}; {_driver(self._taken_by)} has taken {self._record.what} "
-                "over, as this one was suspended or cut off for long. It stops here; what it had finished is kept"
+                f"one driver at a time {place.rule}; {other} has taken {place.what} over, "
+                "as this one was suspended or cut off for long. It stops here; what it had finished is kept"
             )
 
     def _look(self) -> None:
         now = time.clock_gettime(CLOCK)
-        holder = self._record.read()
+        holder = self._place.read()
         if holder and holder.get("owner") != self._own["owner"]:
             self._taken_by = holder
         self._looked_at = now
@@ -182,12 +184,12 @@ class Lease:
         """Returns when `holder` is dead; raises LeaseError when it beats."""
         seconds = BEATS_OF_THE_DEAD * self._beat_seconds
         self._note(
-            f"note: {self._record.what} was led by {_driver(holder)}: watching for {seconds:g} s whether it lives"
+            f"note: {self._place.what} was led by {_driver(holder)}: watching for {seconds:g} s whether it lives"
         )
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             time.sleep(self._beat_seconds / 5)
-            now = self._record.read()
+            now = self._place.read()
             if now is None or is_dead(now):
                 return
             if now != holder:
@@ -195,18 +197,18 @@ class Lease:
 
     def _in_use(self, holder: Values) -> LeaseError:
         return LeaseError(
-            f"one driver at a time {self._record.rule}; {self._record.what} is led by {_driver(holder)}. "
-            f"Wait for it, stop it, or choose another {self._record.option}"
+            f"one driver at a time {self._place.rule}; {self._place.what} is led by {_driver(holder)}. "
+            f"Wait for it, stop it, or choose another {self._place.option}"
         )
 
     def _beat(self) -> None:
         beats = 0
         while not (self._taken_by or self._stop.wait(self._beat_seconds)):
             beats += 1
-            with contextlib.suppress(*self._record.errors):
+            with contextlib.suppress(*self._place.errors):
                 self._look()
                 if not self._taken_by:
-                    self._record.write({**self._own, "beat": beats})
+                    self._place.write({**self._own, "beat": beats})
 
 
 def is_dead(holder: Values) -> bool:

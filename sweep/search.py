@@ -79,7 +79,7 @@ class Search:
 
     def __init__(self, study: optuna.Study, problem: Problem, check: Callable[[], None] = lambda: None) -> None:
         """`check` raises, before each write, when the study may be written to no more."""
-        self.study, self.check, self._problem = study, check, problem
+        self.study, self._problem = study, problem
         self._mirror = Mirror(study, problem.asking, check)
         self._live: dict[str, int] = {}
         """Numbers of the trials under way, by trial_id."""

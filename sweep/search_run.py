@@ -56,8 +56,9 @@ def run_search(options: argparse.Namespace, kept: Kept, console: Console) -> int
         console.print(mended, markup=False)
     study = search_study.open_study(options.storage, options.study, directions, setup.identity)
     note = functools.partial(console.print, markup=False)
-    with search_study.told_as_errors(options.storage), Lease(search_study.lease_of(study), note) as lease:
-        run = SearchRun(setup, Search(study, setup.problem, lease.check), kept)
+    with search_study.told_as_errors(options.storage), Lease(search_study.lease_of(study), note) as of_study:
+        kept.leases.append(of_study)
+        run = SearchRun(setup, Search(study, setup.problem, of_study.check), kept)
         for line in run.begin():
             console.print(line, markup=False)
         run.train(console)
@@ -201,7 +202,6 @@ class SearchRun:
 
     def finished(self, result: TrialResult) -> None:
         """Keep the row, then tell the study; of checkpoints only the best trial's stays, for its test."""
-        self.search.check()
         self.kept.append(result)
         self.results.append(result)
         self.search.finished(result)

@@ -23,7 +23,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 from galaxytl.trial import did_you_mean
-from sweep.lease import Record, Values
+from sweep.lease import Place, Values
 from sweep.options import UsageError
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # the driver says itself what becomes of trials
@@ -227,7 +227,7 @@ def _quick_tpe() -> type[optuna.samplers.TPESampler]:
     return SortsOnceTPE
 
 
-def lease_of(study: optuna.Study) -> Record:
+def lease_of(study: optuna.Study) -> Place:
     """Where the lease of a study is kept: in one of its attributes."""
 
     def read() -> Values | None:
@@ -237,4 +237,4 @@ def lease_of(study: optuna.Study) -> Record:
     def write(values: Values) -> None:
         study.set_user_attr("driver", dict(values))
 
-    return Record(read, write, "may lead a study", f"'{study.study_name}'", "--study", STORAGE_ERRORS)
+    return Place(read, write, "may lead a study", f"'{study.study_name}'", "--study", STORAGE_ERRORS)

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +22,9 @@ from galaxytl.row_segments import read_rows
 from galaxytl.storage import Storage, StorageError
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep import kept as kept_module
-from sweep import lease
+from sweep import lease as lease_module
 from sweep.kept import Kept, keeping, looking
-from sweep.lease import LeaseError, at_storage
+from sweep.lease import LeaseError, in_storage
 from sweep.options import UsageError, parse
 from tests.galaxies import make_bucket, s3_server
 from tests.sweep.sweeps import QUICK, ROOT, start, sweep, wait_for
@@ -45,7 +46,7 @@ def out(tmp_path: Path) -> Path:
 def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that machines share, looked at often."""
     monkeypatch.setattr(kept_module, "PUSH_SECONDS", 0.05)
-    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(lease_module, "BEAT_SECONDS", 0.2)
     return tmp_path / "shared"
 
 
@@ -94,10 +95,12 @@ def test_the_storage_has_one_driver_too_and_gets_no_row_of_one_that_lost_it(
         with keeping(out, str(shared), print) as kept:
             kept.append(result(0))
             wait_for(lambda: read_rows(Storage(str(shared))), "the row", timeout=5)
-            refused = pytest.raises(LeaseError, match=r"may keep results at a storage; .*shared is led by process")
+            refused = pytest.raises(
+                LeaseError, match=r"may write to the results at a storage; .*shared is led by process"
+            )
             with refused, keeping(other, str(shared), print):
                 pytest.fail("there were two drivers")
-            record = at_storage(Storage(str(shared)))
+            record = in_storage(Storage(str(shared)))
             wait_for(lambda: record.write(taken) or lost(kept), "it to notice", timeout=5)  # a beat may be under way
             append_result(out, result(1))  # of which the storage is not to hear
             with pytest.raises(LeaseError, match="process 7 on elsewhere has taken "):
@@ -107,20 +110,7 @@ def test_the_storage_has_one_driver_too_and_gets_no_row_of_one_that_lost_it(
         lead_until_lost()
     assert len(read_rows(Storage(str(shared)))) == 1
     assert len(read_results(out).results) == 2
-    assert at_storage(Storage(str(shared))).read() == taken
-
-
-def test_who_only_looks_sees_the_rows_of_both_and_writes_none(out: Path, shared: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    with keeping(out, str(shared), print) as kept:
-        kept.append(result(0))
-        wait_for(lambda: read_rows(Storage(str(shared))), "the row", timeout=5)
-        append_result(other, result(1))
-        with looking(other, str(shared)) as seen:
-            assert len(seen.rows().results) == 2
-    assert len(read_results(other).results) == 1
-    assert len(read_rows(Storage(str(shared)))) == 1
+    assert in_storage(Storage(str(shared))).read() == taken
 
 
 def lost(kept: Kept) -> bool:
@@ -196,6 +186,28 @@ def test_a_study_is_stored_whole_and_comes_back_to_another_machine(out: Path, sh
         assert copy.execute("SELECT number FROM trials").fetchall() == [(7,)]
         copy.close()
         assert (other / "search.json").read_text() == "{}"
+
+
+def test_a_second_driver_at_the_storage_is_refused_and_one_that_looks_is_not(
+    out: Path, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From another folder, as on another machine; this process lives, so its beats are waited for."""
+    monkeypatch.setattr(lease_module, "BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(lease_module, "process_table", lambda: str(time.monotonic()))
+    other = tmp_path / "other"
+    other.mkdir()
+    with keeping(out, str(shared), print) as kept:
+        kept.append(result(0))
+        with (
+            pytest.raises(LeaseError, match="may write to the results at a storage"),
+            keeping(other, str(shared), print),
+        ):
+            pytest.fail("there were two drivers")
+        assert not (other / "trials.jsonl").exists()
+        wait_for(lambda: read_rows(Storage(str(shared))), "the row", timeout=5)
+        with looking(other, str(shared)) as seen:
+            assert len(seen.rows().results) == 1
+        assert not (other / "trials.jsonl").exists()
 
 
 # The option

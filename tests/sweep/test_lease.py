@@ -20,7 +20,7 @@ import pytest
 from galaxytl.storage import Storage
 from sweep import lease as lease_module
 from sweep import search_study
-from sweep.lease import FILE_NAME, Lease, LeaseError, Record, at_storage, in_folder, without_secrets
+from sweep.lease import FILE_NAME, Lease, LeaseError, Place, in_folder, in_storage, without_secrets
 from sweep.search import Search
 from sweep.search_study import lease_of, open_study
 from tests.galaxies import make_bucket, s3_server
@@ -52,12 +52,12 @@ except LeaseError as error:
 """A program that holds the lease of a folder or study, as a driver does, until another has taken over."""
 
 
-def record_at(place: str) -> Record:
+def kept_at(place: str) -> Place:
     return lease_of(open_study(place, "toy", ["maximize"], {})) if "://" in place else in_folder(Path(place))
 
 
 def held(place: str) -> dict[str, Any]:
-    return dict(record_at(place).read() or {})
+    return dict(kept_at(place).read() or {})
 
 
 @pytest.fixture(params=["", "sqlite://", "journal://"])
@@ -84,7 +84,7 @@ def held_by_another_process(place: str, *before: str) -> Iterator[subprocess.Pop
 def test_a_second_driver_is_refused_while_the_first_lives(place: str) -> None:
     notes: list[str] = []
     with held_by_another_process(place) as process:
-        with pytest.raises(LeaseError) as caught, Lease(record_at(place), notes.append, beat_seconds=0.5):
+        with pytest.raises(LeaseError) as caught, Lease(kept_at(place), notes.append, beat_seconds=0.5):
             pytest.fail("there were two drivers")
         assert process.poll() is None
     rule, what, option = "may write to a results folder", place, "--out"
@@ -102,7 +102,7 @@ def test_a_driver_that_was_killed_is_taken_over_at_once(place: str) -> None:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         started = time.monotonic()
-        with Lease(record_at(place), pytest.fail, beat_seconds=60):  # whether a process of this host lives can be seen
+        with Lease(kept_at(place), pytest.fail, beat_seconds=60):  # whether a process of this host lives can be seen
             assert time.monotonic() - started < 10
             assert held(place)["pid"] == os.getpid()
 
@@ -110,7 +110,7 @@ def test_a_driver_that_was_killed_is_taken_over_at_once(place: str) -> None:
 def test_a_suspended_driver_is_taken_over_and_stops_when_it_wakes(place: str) -> None:
     with held_by_another_process(place) as process:
         os.kill(process.pid, signal.SIGSTOP)
-        with Lease(record_at(place), beat_seconds=0.3) as lease:
+        with Lease(kept_at(place), beat_seconds=0.3) as lease:
             assert held(place)["pid"] == os.getpid()
             os.kill(process.pid, signal.SIGCONT)
             said = process.communicate(timeout=20)[1]
@@ -125,7 +125,7 @@ def test_a_suspended_driver_is_taken_over_and_stops_when_it_wakes(place: str) ->
 @pytest.mark.parametrize("beats", [True, False])
 def test_a_driver_on_another_host_counts_while_it_beats(place: str, beats: bool) -> None:
     """Its process cannot be looked at from here; that its pid is alive, or not, here says nothing."""
-    there, stop = record_at(place), threading.Event()
+    there, stop = kept_at(place), threading.Event()
     values = {"owner": "other", "host": "elsewhere", "processes": "others", "pid": 2**22 + 1, "beat": 0}
     there.write(values)
 
@@ -141,12 +141,12 @@ def test_a_driver_on_another_host_counts_while_it_beats(place: str, beats: bool)
         if beats:
             with (
                 pytest.raises(LeaseError, match="led by process 4194305 on elsewhere"),
-                Lease(record_at(place), beat_seconds=0.3),
+                Lease(kept_at(place), beat_seconds=0.3),
             ):
                 pytest.fail("there were two drivers")
         else:
             started = time.monotonic()
-            with Lease(record_at(place), beat_seconds=0.3):
+            with Lease(kept_at(place), beat_seconds=0.3):
                 assert time.monotonic() - started > 3 * 0.3
     finally:
         stop.set()
@@ -176,23 +176,23 @@ def test_a_driver_among_other_processes_is_watched_though_its_pid_is_nobodys_her
         assert (held(str(tmp_path))["host"], held(str(tmp_path))["pid"]) == ("elsewhere", 1)
         with (
             pytest.raises(LeaseError, match="led by process 1 on elsewhere"),
-            Lease(record_at(str(tmp_path)), beat_seconds=0.5),
+            Lease(kept_at(str(tmp_path)), beat_seconds=0.5),
         ):
             pytest.fail("there were two drivers")
         process.kill()
         process.wait()
         started = time.monotonic()
-        with Lease(record_at(str(tmp_path)), beat_seconds=0.3):
+        with Lease(kept_at(str(tmp_path)), beat_seconds=0.3):
             assert time.monotonic() - started > 3 * 0.3
 
 
 def test_a_lease_beats_and_ends(place: str) -> None:
-    with Lease(record_at(place), beat_seconds=0.02) as lease:
+    with Lease(kept_at(place), beat_seconds=0.02) as lease:
         wait_for(lambda: held(place)["beat"] >= 3, "three beats", 10)
         assert "ended" not in held(place)
         lease.check()
     assert held(place)["ended"] is True
-    with Lease(record_at(place), pytest.fail, beat_seconds=60):  # one that has ended is not waited for
+    with Lease(kept_at(place), pytest.fail, beat_seconds=60):  # one that has ended is not waited for
         assert "ended" not in held(place)
 
 
@@ -265,22 +265,23 @@ def test_at_an_s3_storage(monkeypatch: pytest.MonkeyPatch) -> None:
         uri = f"{make_bucket(url, 'led')}/paper"
 
         def lease(seconds: float) -> Lease:
-            return Lease(at_storage(Storage(uri)), beat_seconds=seconds)
+            return Lease(in_storage(Storage(uri)), beat_seconds=seconds)
 
         with lease(0.1) as first:
             with (
-                pytest.raises(LeaseError, match=f"{uri} is led by process {os.getpid()} on .* another --storage or"),
+                pytest.raises(LeaseError, match=f"{uri} is led by process {os.getpid()} on .* another --out NAME"),
                 lease(2),
             ):
                 pytest.fail("there were two drivers")
             first.check()
         with lease(60) as second:
             second.check()
-            at_storage(Storage(uri)).write({"owner": "another", "host": "elsewhere", "pid": 7})
+            in_storage(Storage(uri)).write({"owner": "another", "host": "elsewhere", "pid": 7})
             second._looked_at = -float("inf")  # as after a beat
+            second.check()  # looks at nothing: the storage may be away
             with pytest.raises(LeaseError, match=f"process 7 on elsewhere has taken {uri} over"):
-                second.check()
-        assert (at_storage(Storage(uri)).read() or {})["owner"] == "another"
+                second.confirm()
+        assert (in_storage(Storage(uri)).read() or {})["owner"] == "another"
 
 
 AT_ONCE = f"import pathlib, sys\nwhile not pathlib.Path(sys.argv[2]).exists(): pass\n{HOLDER}"
@@ -289,7 +290,7 @@ AT_ONCE = f"import pathlib, sys\nwhile not pathlib.Path(sys.argv[2]).exists(): p
 @pytest.mark.parametrize("kind", ["", "sqlite:///"])
 def test_of_three_that_come_at_once_one_leads(kind: str, tmp_path: Path) -> None:
     place = f"{kind}{tmp_path}/study" if kind else str(tmp_path)
-    record_at(place)
+    kept_at(place)
     logs = [tmp_path / f"{number}.log" for number in range(3)]
     with contextlib.ExitStack() as ending:
         processes = []
