@@ -1,0 +1,216 @@
+"""cluster-onprem.yaml on hosts made of namespaces, by SSH: up, the doctor, who is kept out, down.
+
+One cluster for all tests of this file, in the order in which they stand. What was replaced in the cluster file is said,
+line by line, in `onprem.cluster_file`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.hosts import ROOT, Host, Network, hosts, why_not
+from tests.cluster.onprem import AT_THE_DESK, ON_A_NODE, brought_up, cluster_file, token_of
+from tests.sweep.test_doctor import Line, failing, lines_of
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.cluster,
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(bool(why_not()), reason=why_not()),
+]
+NODES = ("head", "worker1", "worker2")
+PYTHON = shlex.quote(sys.executable)
+
+
+@dataclass(frozen=True)
+class Lab:
+    network: Network
+    desk: Host
+    """Where the user sits: with the token and the key, but no node of the cluster."""
+
+    def exec(self, command: str, timeout: float = 400) -> tuple[int, str]:
+        """`ray exec` from the desk: exit status and output, without the colours of its terminal."""
+        done = self.desk.run(f"{AT_THE_DESK} ray exec cluster.yaml {shlex.quote(command)}", timeout=timeout)
+        return done.returncode, re.sub(r"\x1b\[[0-9;]*m|\r", "", done.stdout + done.stderr)
+
+    @property
+    def shared(self) -> Path:
+        return self.network.shared
+
+    def nodes(self) -> list[Host]:
+        return [self.network[name] for name in NODES]
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with hosts("desk", *NODES, "store", "stranger") as network:
+        network["stranger"].run("rm .ssh/id_ed25519", check=True)
+        network["store"].start(f"{PYTHON} -m moto.server -H 0.0.0.0 -p 5000", network.shared / "store.log")
+        with brought_up(network) as desk:
+            yield Lab(network, desk)
+        stop = time.monotonic() + 120
+        while (
+            left := [f"{host.name}: {line}" for host in network for line in ray_of(host)]
+        ) and time.monotonic() < stop:
+            time.sleep(1)  # the workers notice that the head has gone
+        print("seconds until Ray had ended everywhere:", 120 - (stop - time.monotonic()))
+        assert left == []
+
+
+def ray_of(host: Host) -> list[str]:
+    return [line[:200] for line in host.processes().values() if re.search(r"raylet|gcs_server|ray::", line)]
+
+
+@pytest.fixture(scope="module")
+def galaxies(lab: Lab) -> Path:
+    """100 simulated galaxies in one file that all hosts see."""
+    file = lab.shared / "galaxies.h5"
+    lab.network["head"].run(f"{ON_A_NODE} python -m galaxytl.data convert simulated:100 --to {file}", check=True)
+    return file
+
+
+def diagnosis(lab: Lab, *arguments: object) -> tuple[int, list[Line], str]:
+    """What the doctor says of the running cluster; asked on the head."""
+    command = f"export COLUMNS=1000; python -m sweep.doctor --address auto {' '.join(map(str, arguments))}"
+    status, said = lab.exec(command)
+    return status, lines_of(said), said
+
+
+# A cluster that is well
+
+
+def test_doctor_finds_hosts_and_file_fit(lab: Lab) -> None:
+    done = lab.desk.run(f"{AT_THE_DESK} python -m sweep.doctor --cluster cluster.yaml")
+    lines = lines_of(done.stdout)
+    assert (done.returncode, failing(lines)) == (0, {}), done.stdout + done.stderr
+    assert [text for _, check, _, text in lines if check == "ssh"] == [f"{name} lets us in" for name in NODES]
+    assert sum(check == "Python" and status == "OK" for _, check, status, _ in lines) == 3
+
+
+def test_doctor_finds_every_node_fit(lab: Lab, galaxies: Path) -> None:
+    status, lines, said = diagnosis(lab, "--data", galaxies, "--out", lab.shared / "results")
+    assert (status, failing(lines)) == (0, {}), said
+    addresses = {lab.network[name].address for name in NODES}
+    assert {where.removesuffix(" (head)") for where, *_ in lines} - {"driver"} == addresses
+    assert sum(text == "Ray asks for the token" for *_, text in lines) == 3
+
+
+# Who is kept out
+
+RAY = f"{PYTHON} -m ray.scripts.scripts"
+COUNT = 'print("IN", len(ray.nodes()))'
+WAYS_IN = {  # from which host, and how; each says IN when it is
+    "a driver": ("worker1", f"{PYTHON} -c 'import ray; ray.init(\"auto\"); {COUNT}'"),  # Ray wants it on a node
+    "a client": ("stranger", f"{PYTHON} -c 'import ray; ray.init(\"ray://head:10001\"); {COUNT}'"),
+    "state": ("stranger", f"{RAY} status --address head:6379 | grep -q Active && echo IN"),
+    "a node": ("stranger", f"{RAY} start --address head:6379 && echo IN"),
+    "the doctor": ("worker1", f"cd {ROOT} && {PYTHON} -m sweep.doctor --address head:6379 | grep '(head)' && echo IN"),
+}
+if importlib.util.find_spec("aiohttp_cors"):  # of ray[default]: without it there is no dashboard that takes jobs
+    submit = f"{RAY} job submit --address http://127.0.0.1:8265 -- echo $((6 * 7))"
+    WAYS_IN["a job"] = ("head", f"{submit} | grep 42 && echo IN")
+REFUSED = r"InvalidAuthToken|Failed to connect to Ray cluster|connection timeout|did not let us in|no Ray cluster|401"
+
+
+def try_all(lab: Lab, settings: str) -> dict[str, str]:
+    """What each way in says, all tried at once: Ray takes 20 s to refuse some."""
+
+    def attempt(way: tuple[str, str]) -> str:
+        host, command = way
+        done = lab.network[host].run(f"export HOME=/tmp/stranger {settings}; {command}")
+        return done.stdout + done.stderr
+
+    with ThreadPoolExecutor(len(WAYS_IN)) as pool:
+        return dict(zip(WAYS_IN, pool.map(attempt, WAYS_IN.values()), strict=True))
+
+
+@pytest.mark.parametrize(
+    "settings", ["RAY_AUTH_MODE=disabled", "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=wrong-0123456789-0123456789-0123456789"]
+)
+def test_without_the_token_there_is_no_way_in(lab: Lab, settings: str) -> None:
+    for way, said in try_all(lab, settings).items():
+        assert not re.search(r"^IN", said, re.MULTILINE), f"{way}: {said}"
+        assert re.search(REFUSED, said), f"{way}: {said}"
+
+
+def test_the_dashboard_is_at_home(lab: Lab) -> None:
+    done = lab.network["stranger"].run("< /dev/tcp/head/8265")
+    assert done.returncode
+    assert "Connection refused" in done.stderr
+
+
+def test_with_the_token_each_way_is_open(lab: Lab) -> None:
+    """So it was the token that was missing. The client's server, which Ray starts for who has been let in, may lack
+    parts of ray[default]."""
+    for way, said in try_all(lab, f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN={token_of(lab.desk)}").items():
+        assert re.search(r"^IN|Starting Ray client server failed", said, re.MULTILINE), f"{way}: {said}"
+    lab.network["stranger"].run(f"{RAY} stop --force", check=True)
+
+
+# Hosts that are not fit
+
+
+def file_findings(lab: Lab, *workers: str) -> list[str]:
+    """What FAILs in a cluster file of these workers, asked at the desk."""
+    (lab.desk.own / "home/project/other.yaml").write_text(cluster_file("head", workers))
+    done = lab.desk.run(f"{AT_THE_DESK} python -m sweep.doctor --cluster other.yaml")
+    assert done.returncode == 1, done.stdout + done.stderr
+    return [text for *_, status, text in lines_of(done.stdout) if status == "FAIL"]
+
+
+def test_host_that_refuses_ssh(lab: Lab) -> None:
+    lab.network["stranger"].run("mv .ssh/authorized_keys .ssh/away", check=True)
+    (found,) = file_findings(lab, "worker1", "stranger")
+    lab.network["stranger"].run("mv .ssh/away .ssh/authorized_keys", check=True)
+    assert found.startswith("stranger: root@stranger: Permission denied")
+    assert "ssh-copy-id" in found
+
+
+def test_host_that_is_not_there(lab: Lab) -> None:
+    lab.network["stranger"].cut()
+    (found,) = file_findings(lab, "worker1", "stranger")
+    lab.network["stranger"].restore()
+    assert found.startswith("stranger: ")
+    assert "Is the host up" in found
+
+
+def other_python() -> Path:
+    """A Python of another minor version than ours; the test is skipped where there is none."""
+    for minor in {8, 9, 10, 11, 12, 13, 14} - {sys.version_info.minor}:
+        for folder in ("/usr/bin", "/usr/local/bin", *map(str, Path(sys.base_prefix).parent.glob("*/bin"))):
+            if (program := Path(folder) / f"python3.{minor}").is_file():
+                return program.resolve()
+    pytest.skip("no Python of another minor version here")
+
+
+def test_host_with_another_python(lab: Lab) -> None:
+    program = other_python()
+    lab.network["stranger"].run(f"mkdir -p bin && ln -sf {program} bin/python3", check=True)  # .profile finds it there
+    (found,) = file_findings(lab, "worker1", "stranger")
+    lab.network["stranger"].run("rm -r bin", check=True)
+    version = lab.network["stranger"].run(f"{program} -V", check=True).stdout.split()[1]
+    assert found.startswith("stranger: ")
+    assert version in found
+
+
+def test_host_with_another_version_of_the_project(lab: Lab, galaxies: Path) -> None:
+    host = lab.network["worker2"]
+    host.run("cp galaxytl/sweep/plan.py kept.py; echo '# changed' >> galaxytl/sweep/plan.py", check=True)
+    status, lines, said = diagnosis(lab, "--data", galaxies, "--out", lab.shared / "results")
+    host.run("mv kept.py galaxytl/sweep/plan.py", check=True)
+    assert status == 1, said
+    (line,) = [line for line in lines if line[2] == "FAIL"]
+    assert line[:2] == (host.address, "versions")
+    assert re.match(
+        r"galaxytl 0\.1\.0, code \w+ \(driver: 0\.1\.0, code \w+\): bring the same project to both", line[3]
+    )
