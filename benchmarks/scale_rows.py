@@ -61,7 +61,7 @@ def write_finished(number: int, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "grid.yaml").write_text(f"name: finished\n{fixed}\n{axes}\n")
 
-    def finish(options: Any, workplace: Any, plan: Any, console: Any) -> None:
+    def finish(options: Any, workplace: Any, plan: Any, *others: Any) -> None:
         rows = [made_up(spec).to_dict() for group in plan.groups for spec in group.specs]
         (workplace.out / FILE_NAME).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
