@@ -93,7 +93,7 @@ def test_smoke(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^ +12 +\d+\.\d s", done.stdout, re.MULTILINE)
-    assert re.search(r"^ +9 finished trials: +\d+\.\d s", done.stdout, re.MULTILINE)
+    assert re.search(r"^ +12 finished trials: +\d+\.\d s", done.stdout, re.MULTILINE)
     assert "2 nodes:" in done.stdout
     found = json.loads((tmp_path / "trials-12.json").read_text())
     assert len(found["seconds"]) == 12
