@@ -8,9 +8,12 @@ REPORT ?= report
 DATA ?=
 WEIGHTS_DIR ?=
 ARGS ?=
+MINUTES ?= 30
+SEED ?= 1
+KILLS ?= 20
 ON_JAX := blocks device diagnostics ends heads fit_heads features networks training
 
-.PHONY: paper test install lint format types tests lock
+.PHONY: paper test install lint format types tests chaos lock
 
 paper: install  ## the paper's grid, then its tables and figures
 	@status=0; \
@@ -46,6 +49,9 @@ types:
 tests:
 	$(BIN)/python -m pytest
 	KERAS_BACKEND=jax $(BIN)/python -m pytest $(addprefix tests/galaxytl/test_,$(addsuffix .py,$(ON_JAX)))
+
+chaos: install  ## kill drivers, workers, nodes and the head of sweeps, fill and damage disks, and count what survives
+	$(BIN)/python -m tests.cluster.chaos --minutes $(MINUTES) --seed $(SEED) --kills $(KILLS)
 
 lock: install  ## write requirements.lock anew from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv

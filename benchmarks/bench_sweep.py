@@ -77,8 +77,8 @@ WORKLOADS = {
 }
 """Sized for b2 to take 5 to 20 minutes on two quiet cores, where a frozen forward pass of one image takes 3 to 6 ms
 (MobileNet, 128 px), 1.5, 6 and 12 ms (MobileNet, ResNet50, VGG16, 64 px), 4 to 13 ms with up to four of ResNet50's
-blocks trained, and each trial 2 s (frozen) to 10 s (four blocks) to build and trace its network. Measured: lr LRB2,
-backbones 16.5 minutes; estimated: depth 20 x 10 x 200 x 8 ms + 20 x 6 s / 2 = 6.3."""
+blocks trained, and each trial 2 s (frozen) to 10 s (four blocks) to build and trace its network. Measured: lr 14.9,
+backbones 16.5, depth 8.1 minutes."""
 SMALL = {
     "lr": Workload(("MobileNet",), (0,), 3, HEADS, 32, 60, 3, (25, 20)),
     "backbones": Workload(("MobileNet", "VGG16"), (0,), 2, HEADS, 32, 60, 3, (20, 15)),

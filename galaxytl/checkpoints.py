@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,12 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl.data.cache import FULL
 from galaxytl.trial import TrialSpec
 
 DIAGNOSTICS = "diagnostics"
 Epoch = dict[str, Any]
 """epoch (from 1), loss, accuracy, val_loss, val_accuracy, val_top_share, seconds; and DIAGNOSTICS where there are any:
 records of `galaxytl.diagnostics` since the epoch before, that of the start among those of the first."""
+RESUMED = {"resumed": 1.0}
+"""In the first epoch after a checkpoint from which the trial went on: its process, node or driver had died."""
 
 
 def parted(history: Sequence[Epoch]) -> tuple[tuple[dict[str, float], ...], tuple[dict[str, Any], ...]]:
@@ -34,13 +38,18 @@ def checkpoint_path(out: Path, spec: TrialSpec) -> Path:
 
 
 def save_checkpoint(path: Path, arrays: Mapping[str, NDArray[Any]], history: list[Epoch]) -> None:
+    """On a full disk the checkpoint before stays: training goes on, and the next epoch tries again."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}")  # one may train on, cut off, elsewhere
     note = np.frombuffer(json.dumps(history).encode(), np.uint8)
     try:
         with unfinished.open("wb") as file:
             np.savez(file, allow_pickle=False, history=note, **arrays)
         os.replace(unfinished, path)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(f"{path} could not be written: {error}", flush=True)
     finally:
         unfinished.unlink(missing_ok=True)  # what a full disk left
 

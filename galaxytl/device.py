@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
+import socket
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from galaxytl import gpu_memory
+from galaxytl.gpu_memory import DeviceError
+
+LIMIT_SHARE: Final = 0.9
+"""Of its share of a GPU's memory, what a process that shares it may take for arrays: CUDA itself wants some hundred MB
+in each process beside them."""
 
 
 def backend() -> str:
@@ -37,19 +46,75 @@ def quiet_framework() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
-def configure(num_threads: int | None) -> None:
-    """Use at most `num_threads` CPU threads, and take GPU memory as it is needed. Once a process, before any model."""
+def configure(num_threads: int | None, gpus: float | None = None) -> None:
+    """Use at most `num_threads` CPU threads, and take GPU memory as it is needed. Once a process, before any model.
+
+    gpus: how many this process was given; of less than one at most that share of its memory is taken; with 0, NVIDIA's
+    are hidden from it. None: it may use all that it sees.
+    """
+    _prepare_gpus(gpus)
     tensorflow = _tensorflow()
     if tensorflow is None:
         return
     try:
-        for gpu in tensorflow.config.list_physical_devices("GPU"):
-            tensorflow.config.experimental.set_memory_growth(gpu, True)
+        _limit_memory(tensorflow.config, gpus)
         if num_threads:
             tensorflow.config.threading.set_intra_op_parallelism_threads(num_threads)
             tensorflow.config.threading.set_inter_op_parallelism_threads(2)
     except RuntimeError:
         return  # this process has computed already: what was set then stays
+
+
+def _prepare_gpus(gpus: float | None) -> None:
+    """What CUDA, TensorFlow and JAX read from the environment when they are loaded."""
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # numbers as nvidia-smi and Ray have them
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # within a limit too
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    if gpus == 0:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    elif gpus is not None and gpus < 1:
+        os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{LIMIT_SHARE * gpus:.4f}")
+
+
+def _limit_memory(config: Any, gpus: float | None) -> None:
+    """Grow as needed; of a GPU that is shared, up to this process's share where the driver says how much there is."""
+    totals = [memory.total for memory in gpu_memory.given(gpu_memory.read_memory())] if gpus and gpus < 1 else []
+    for gpu in config.list_physical_devices("GPU"):
+        if gpus and totals:
+            limit = int(LIMIT_SHARE * gpus * min(totals))
+            config.set_logical_device_configuration(gpu, [config.LogicalDeviceConfiguration(memory_limit=limit)])
+        else:
+            config.experimental.set_memory_growth(gpu, True)
+
+
+def num_gpus() -> int:
+    """That the backend sees."""
+    tensorflow = _tensorflow()
+    if tensorflow is not None:
+        return len(tensorflow.config.list_physical_devices("GPU"))
+    import jax
+
+    return sum(found.platform == "gpu" for found in jax.devices())
+
+
+def check_gpus(given: float | None) -> None:
+    """Raises DeviceError unless the backend sees as many GPUs as this process was given, a share being of one.
+
+    None: nobody gave it any. 0: NVIDIA's are hidden (`configure`), and none is promised.
+    """
+    if not given:
+        return
+    seen, name = num_gpus(), "TensorFlow" if backend() == "tensorflow" else backend().upper()
+    if seen != math.ceil(given):
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
+        advice = (
+            f"start Ray there with as many --num-gpus as nvidia-smi lists, and install {name} for GPUs there "
+            "(pip install -e .[gpu])"
+        )
+        raise DeviceError(
+            f"{name} must see the GPUs that a trial was given, {math.ceil(given)} (CUDA_VISIBLE_DEVICES={visible}); on "
+            f"{socket.gethostname()} it sees {seen}: {advice}. python -m sweep.doctor --address auto finds such nodes"
+        )
 
 
 def on_gpu() -> bool:

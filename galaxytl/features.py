@@ -13,8 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from galaxytl import blocks, device
 from galaxytl.data import cache
 from galaxytl.data.prefetch import ahead
+from galaxytl.training import Neighbours
 from galaxytl.trial import TrialSpec
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class Source:
     on_progress: Callable[[int, int], None]
     on_computed: Callable[[float], None]
     """Told the multiply-adds that were executed."""
+    neighbours: Neighbours = field(default_factory=Neighbours)
 
 
 def rows_digest(rows: NDArray[np.int64]) -> str:
@@ -68,18 +71,33 @@ def activations_folder(spec: TrialSpec, digest: str, cut: int) -> Path:
 def stored_activations(spec: TrialSpec, stored: tuple[int, ...], source: Source) -> NDArray[Any]:
     """Activations of `source.rows` at the last of the cuts `stored`, (N, h, w, channels), memory-mapped.
 
-    If they are not on this node, those at the cuts before are stored too, each computed from the one before it.
+    If they are not on this node, another node's are copied; else those at the cuts before are stored too, each computed
+    from the one before it.
     """
     *before, cut = stored
     folder = activations_folder(spec, rows_digest(source.rows), cut)
+    took = math.inf
 
     def build(unfinished: Path) -> None:
+        nonlocal took
+        if source.neighbours.fetch(folder.name, unfinished) and _is_readable(unfinished):
+            return
+        started = time.monotonic()
+        try:
+            compute(unfinished)
+        except BaseException:
+            source.neighbours.gave_up(folder.name)
+            raise
+        took = time.monotonic() - started
+
+    def compute(unfinished: Path) -> None:
         inputs, first_cut = None, None
         if before:
             inputs, first_cut = stored_activations(spec, tuple(before), source), before[-1]
         _compute(spec, (first_cut, cut), inputs, source, unfinished)
 
     cache.built_once(folder, build, is_complete=_is_readable)
+    source.neighbours.made(folder.name, folder, took)
     return _opened(folder, spec)
 
 

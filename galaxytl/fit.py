@@ -19,7 +19,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from galaxytl import device
-from galaxytl.checkpoints import DIAGNOSTICS, Epoch, load_checkpoint, save_checkpoint
+from galaxytl.checkpoints import DIAGNOSTICS, RESUMED, Epoch, load_checkpoint, save_checkpoint
 from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.training import Diverged, Pruned
 from galaxytl.trial import TrialSpec, seed_for
@@ -163,7 +163,7 @@ def fit(model: Any, spec: TrialSpec, examples: Examples, checkpoint: Path, liste
     history = _restore(model, checkpoint)
     watched = device.for_keras(Batches(examples, examples.watched, spec.batch_size))
     weights = class_weights(spec, examples.labels[examples.train]) if spec.class_weighting != "none" else None
-    records = [] if history else listener.observe(0)
+    records, resumed = ([], RESUMED) if history else (listener.observe(0), {})
     for number in range(len(history) + 1, spec.num_epochs + 1):
         if (reason := listener.ended(history)) is not None:
             raise Pruned(reason)
@@ -179,9 +179,9 @@ def fit(model: Any, spec: TrialSpec, examples: Examples, checkpoint: Path, liste
             raise Diverged(f"the loss became {scores['loss']} in epoch {number}/{spec.num_epochs}")
         seconds = round(time.perf_counter() - started, 3)
         history.append(
-            with_records({"epoch": number, **scores, "seconds": seconds}, records + listener.observe(number))
+            with_records({"epoch": number, **scores, "seconds": seconds, **resumed}, records + listener.observe(number))
         )
-        records = []
+        records, resumed = [], {}
         save_checkpoint(checkpoint, {name: np.asarray(v.value) for name, v in _variables(model).items()}, history)
         listener.epoch(history)
     return history

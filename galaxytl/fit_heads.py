@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl import heads
-from galaxytl.checkpoints import Epoch, checkpoint_path, load_checkpoint, save_checkpoint
+from galaxytl.checkpoints import RESUMED, Epoch, checkpoint_path, load_checkpoint, save_checkpoint
 from galaxytl.fit import Examples, epoch_order, with_records
 from galaxytl.head_updates import State
 from galaxytl.trial import TrialSpec
@@ -35,6 +35,8 @@ class Head:
     history: list[Epoch] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
     """Observed since the last epoch of the history."""
+    resumed: dict[str, float] = field(default_factory=dict)
+    """RESUMED until the first epoch after the checkpoint that the head goes on from."""
     diverged: str = ""
     pruned: str | None = None
     """Why it was ended before its last epoch."""
@@ -71,7 +73,7 @@ def fit_heads(specs: Sequence[TrialSpec], examples: Examples, out: Path, listene
 def _begin(spec: TrialSpec, examples: Examples, out: Path) -> Head:
     state = heads.initial_state(spec, math.prod(examples.inputs.shape[1:]))
     kept, history = load_checkpoint(checkpoint_path(out, spec), {name: v.shape for name, v in state.items()})
-    return Head(spec, kept or state, history)
+    return Head(spec, kept or state, history, resumed=RESUMED if history else {})
 
 
 def _end(group: Sequence[Head], listener: HeadsListener) -> None:
@@ -157,7 +159,9 @@ def _run_epoch(
         own = {key: float(values[i]) for key, values in scores.items()}
         if math.isfinite(own["loss"]):
             records, head.records = head.records + observed[i : i + 1], []
-            head.history.append(with_records({"epoch": number, **own, "seconds": seconds}, records))
+            epoch = {"epoch": number, **own, "seconds": seconds, **head.resumed}
+            head.history.append(with_records(epoch, records))
+            head.resumed = {}
         else:
             head.diverged = f"the loss became {own['loss']} in epoch {number}/{head.spec.num_epochs}"
     return state

@@ -8,7 +8,10 @@ Imports Keras; `galaxytl.training` imports this file when it is asked to train.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
+import os
+import platform
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -99,7 +102,9 @@ class Run(ABC):
     def stored_inputs(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[Any]:
         """Activations (len(rows), h, w, channels) of `rows` at the last stored cut."""
         self.say("frozen activations")
-        source = Source(images, rows, self.network, self._say_activations, lambda n: self.clock.count("features", n))
+        neighbours = self.job.watcher.neighbours
+        counted = functools.partial(self.clock.count, "features")
+        source = Source(images, rows, self.network, self._say_activations, counted, neighbours)
         with self.clock.part("features"):
             return stored_activations(self.spec, self.stored, source)
 
@@ -368,7 +373,7 @@ def store_probabilities(
     columns = {"row": rows, "label": labels[rows]}
     columns |= {f"p{i}": p for i, p in enumerate(probabilities.T.astype(np.float32))}
     (out / "probabilities").mkdir(parents=True, exist_ok=True)
-    unfinished = out / "probabilities" / f".{spec.trial_id}.parquet"
+    unfinished = out / "probabilities" / f".{spec.trial_id}.{platform.node()}.{os.getpid()}.parquet"
     pq.write_table(pa.table(columns), unfinished)
     unfinished.replace(out / name)
     return name

@@ -37,11 +37,17 @@ def append_result(folder: Path, result: TrialResult) -> None:
     with (folder / FILE_NAME).open("ab+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0, os.SEEK_END)
-        if file.tell() and not _ends_with_newline(file.fileno(), file.tell()):
+        size = file.tell()
+        if size and not _ends_with_newline(file.fileno(), size):
             line = "\n" + line  # closes the half line that a killed writer left
-        file.write(line.encode())
-        file.flush()
-        os.fsync(file.fileno())
+        try:
+            _write_all(file.fileno(), line.encode())
+            os.fsync(file.fileno())
+        except OSError as error:
+            os.ftruncate(file.fileno(), size)  # no half line
+            what = f"{error.strerror}: the row of trial {result.trial_id} could not be written"
+            how = "make room, and the same command goes on"
+            raise OSError(error.errno, f"{what}; {how}", str(folder / FILE_NAME)) from error
 
 
 def read_results(folder: Path) -> Rows:
@@ -66,6 +72,12 @@ def read_results(folder: Path) -> Rows:
             )
         rows[result.trial_id] = result
     return Rows(tuple(rows.values()), tuple(problems))
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    """Past Python's buffer, which would try again to write what did not fit when the file is closed."""
+    while content:
+        content = content[os.write(descriptor, content) :]
 
 
 def _ends_with_newline(descriptor: int, size: int) -> bool:

@@ -19,13 +19,19 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from galaxytl import device
+from galaxytl import device, gpu_memory
 from galaxytl.checkpoints import Epoch, parted
 from galaxytl.data import DataError, cache
+from galaxytl.gpu_memory import DeviceError
 from galaxytl.trial import FAILED, TrialResult, TrialSpec
 from galaxytl.weights import WeightsError
 
 PACKAGES = ("galaxytl", "keras", "tensorflow", "jax", "numpy", "scikit-learn", "ray")
+SPEAKS_FOR_ITSELF = (DataError, WeightsError, DeviceError)
+"""Errors of what a trial stands on: its group fails with it, and no traceback says more."""
+
+_checked: set[float] = set()
+"""GPUs that this process was given and has looked at. Later on it holds memory of its own there."""
 
 
 class Diverged(ArithmeticError):
@@ -65,6 +71,21 @@ class Workplace:
     """CPU threads that this process may use; None: all."""
     storage: str = ""
     """URI of the results folder's copy, where nodes meet that share no folder (`galaxytl.mirror`); "": none."""
+    gpus: float | None = None
+    """GPUs that this process was given, perhaps a share of one; None: it may use what it sees."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Other nodes, which may hold activations that this one lacks; by default there are none. `name` is of a folder of
+    `galaxytl.features`."""
+
+    fetch: Callable[[str, Path], bool] = lambda name, folder: False
+    """Copies into an empty folder; False: it is for this node to compute them."""
+    made: Callable[[str, Path, float], object] = lambda name, folder, seconds: None
+    """Told what this node holds, and the seconds that making it took, infinity where that is not known."""
+    gave_up: Callable[[str], object] = lambda name: None
+    """Told what this node was to compute, and could not."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +96,7 @@ class Watcher:
     phase: Callable[[list[str], str], object] = lambda trial_ids, text: None
     epoch: Callable[[dict[str, dict[str, float]]], object] = lambda latest: None
     stopped: Callable[[], Mapping[str, str]] = dict
+    neighbours: Neighbours = field(default_factory=Neighbours)
 
 
 @dataclass
@@ -111,7 +133,7 @@ class Job:
 def train(group: Group, workplace: Workplace, watcher: Watcher | None = None) -> Iterator[TrialResult]:
     """Train a group's trials; yield each result as soon as it is there. No trial's failure stops another."""
     device.quiet_framework()
-    device.configure(workplace.num_threads)
+    device.configure(workplace.num_threads, workplace.gpus)
     together = group.specs[0].unfrozen_blocks == 0
     try:
         for specs in [group.specs] if together else [(spec,) for spec in group.specs]:
@@ -127,16 +149,31 @@ def _train_or_fail(group: Group, workplace: Workplace, watcher: Watcher) -> list
     job, clock, begun = Job(group, workplace, watcher, started), Clock(), time.perf_counter()
     kind = groups.HeadsRun if group.specs[0].unfrozen_blocks == 0 else groups.NetworkRun
     try:
+        _check_device(job)
         results = kind(job, clock).results()
     except Exception as error:  # a failure is a row, whatever the libraries raise
         if not isinstance(error, Diverged):
             networks.forget()  # its memory may be what is short, its state what is wrong
-        halves = _halves(group) if not isinstance(error, DataError | WeightsError) else []
+        if group.stored and isinstance(error, cache.CacheFull):
+            print(f"no room to store activations ({error}): they are computed whenever they are read", flush=True)
+            return _train_or_fail(replace(group, stored=()), workplace, watcher)
+        results_full = isinstance(error, OSError) and error.errno in cache.FULL  # whoever trains
+        halves = _halves(group) if not (results_full or isinstance(error, SPEAKS_FOR_ITSELF)) else []
         if halves:  # some trial of the group, or their number, is at fault: the others must not pay
             return [result for half in halves for result in _train_or_fail(half, workplace, watcher)]
         results = [failed_row(spec, error, job) for spec in group.specs]
     clock.seconds["total"] = time.perf_counter() - begun
     return [_with_share(result, clock, len(results)) for result in results]
+
+
+def _check_device(job: Job) -> None:
+    """Raises DeviceError unless this process sees the GPUs that it was given and, before it first computes on them,
+    has enough memory there."""
+    gpus, trial_ids = job.workplace.gpus, [spec.trial_id for spec in job.group.specs]
+    if gpus and gpus not in _checked:
+        device.check_gpus(gpus)
+        gpu_memory.wait_until_free(gpus, say=lambda text: job.watcher.phase(trial_ids, text))
+        _checked.add(gpus)
 
 
 def _halves(group: Group) -> list[Group]:
@@ -173,7 +210,7 @@ def failure_message(error: Exception, report: Path) -> str:
         return f"out of memory: {text.splitlines()[0][:300]}. Try a smaller --set batch_size or --set image_size"
     if isinstance(error, Diverged):
         return f"diverged: {text}"
-    if isinstance(error, DataError | WeightsError):
+    if isinstance(error, SPEAKS_FOR_ITSELF):
         return text
     with contextlib.suppress(OSError):  # the disk may be what failed
         report.parent.mkdir(parents=True, exist_ok=True)

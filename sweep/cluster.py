@@ -18,9 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.growth import may_start
+from sweep.packing import places
 
 # Set before ray is imported. Tune's own handler of Ctrl-C would wait for the steps under way.
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+# Tune's files go to the results folder so often, in seconds, and at the end: each time those of all trials, which every
+# ten seconds, Tune's own choice, would be most of the work of a long sweep. Nothing of ours reads them.
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "300")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # prints a banner whatever `verbose` says
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # --data and --out may be relative paths
@@ -63,7 +67,7 @@ class Available:
     def room_for(self, resources: Resources) -> int:
         """How many trials of these resources run at the same time, one at least."""
         by_cpu = self.cpus // resources.cpus if resources.cpus else math.inf
-        by_gpu = self.gpus // resources.gpus if resources.gpus else math.inf
+        by_gpu = places(self.gpus, resources.gpus) if resources.gpus else math.inf
         return max(1, int(min(by_cpu, by_gpu, MAX_ROOM)))
 
 
@@ -125,7 +129,7 @@ def resources_per_trial(available: Available, num_trials: int, cpus: float | Non
     """
     gpus = gpus if gpus is not None else min(1.0, available.node_gpus)
     if cpus is None:
-        at_once = min(num_trials, available.gpus / gpus if gpus else num_trials)
+        at_once = min(num_trials, places(available.gpus, gpus) if gpus else num_trials)
         cpus = min(available.node_cpus, max(1.0, available.cpus // max(1.0, at_once)))
     if cpus > available.node_cpus or gpus > available.node_gpus:
         raise ClusterError(
@@ -142,7 +146,8 @@ def _check_reachable(address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or "//" in address:
         raise ClusterError(
-            f"--address must be HOST:PORT of the head node (Ray's default port is 6379) or auto; got '{address}'"
+            "--address (or $RAY_ADDRESS) must be HOST:PORT of the head node (Ray's default port is 6379), auto or "
+            f"local; got '{address}'"
         )
     check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:

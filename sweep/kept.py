@@ -15,16 +15,17 @@ import random
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Event, Thread
 
 from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError
-from galaxytl.results import append_result
-from galaxytl.row_segments import RowWriter
+from galaxytl.results import FILE_NAME, Rows, append_result, read_results
+from galaxytl.row_segments import RowWriter, read_rows
 from galaxytl.storage import LONGEST_PAUSE, PATIENCE, Storage, StorageError, persistently
 from galaxytl.trial import TrialResult, TrialSpec
+from sweep.lease import Lease, LeaseError, in_folder, in_storage
 
 PUSH_SECONDS = 1.0
 STUDY_SECONDS = 60.0
@@ -34,23 +35,69 @@ STUDY, DESCRIPTION, LOG = "study.db", "search.json", "sweep.log"
 
 @contextlib.contextmanager
 def keeping(out: Path, uri: str, say: Callable[[str], object]) -> Iterator[Kept]:
-    """Raises StorageError at the start where the storage cannot be used, and at the end where it lacks rows."""
-    kept = Kept(out, _Storing(out, Storage(uri), say) if uri else None)
+    """For the one driver that leads the folder, and the results at `uri` where that is not "".
+
+    Raises LeaseError where another leads, StorageError at the start where the storage cannot be used, and at the end
+    where it lacks rows.
+    """
+    with contextlib.ExitStack() as held:
+        leases = [held.enter_context(Lease(in_folder(out), say))]
+        if not uri:
+            yield Kept(out, leases=leases)
+            return
+        storage = Storage(uri)
+        storage.check()
+        leases.append(held.enter_context(Lease(in_storage(storage), say)))
+        kept = Kept(out, _Storing(out, storage, leases[-1], say), leases)
+        try:
+            yield kept
+        except BaseException:
+            kept.close(LONGEST_PAUSE)  # the error, or Ctrl-C, is what the user waits for
+            raise
+        kept.close(PATIENCE)
+
+
+@contextlib.contextmanager
+def looking(out: Path, uri: str) -> Iterator[Kept]:
+    """For who only reads the rows: a driver may be writing them. Raises StorageError."""
+    with as_storage_error():
+        stored = read_rows(Storage(uri)) if uri else []
+    if not stored:
+        yield Kept(out)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = out / FILE_NAME
+        own = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        (Path(folder) / FILE_NAME).write_bytes(b"".join([*(line + b"\n" for line in stored), *own]))
+        yield Kept(Path(folder))
+
+
+@contextlib.contextmanager
+def as_storage_error() -> Iterator[None]:
     try:
-        yield kept
-    except BaseException:
-        kept.close(LONGEST_PAUSE)  # the error, or Ctrl-C, is what the user waits for
-        raise
-    kept.close(PATIENCE)
+        yield
+    except DataError as error:
+        raise StorageError(f"the results at --storage must be readable: {error}") from error
 
 
 class Kept:
-    """A results folder, and its copy where there is one."""
+    """A results folder, its copy where there is one, and the leases without which nothing is written."""
 
-    def __init__(self, out: Path, storing: _Storing | None) -> None:
-        self.out, self._storing = out, storing
+    def __init__(self, out: Path, storing: _Storing | None = None, leases: Sequence[Lease] = ()) -> None:
+        self.out, self._storing, self.leases = out, storing, list(leases)
+
+    def rows(self) -> Rows:
+        return read_results(self.out)
+
+    def stop_if_lost(self) -> None:
+        """Raises LeaseError when another driver is known to lead."""
+        for lease in self.leases:
+            lease.stop_if_lost()
 
     def append(self, result: TrialResult) -> None:
+        """Raises LeaseError, and writes nothing, where another driver has taken over."""
+        for lease in self.leases:
+            lease.check()
         append_result(self.out, result)
 
     def drop_checkpoint(self, spec: TrialSpec) -> None:
@@ -77,18 +124,16 @@ def _checkpoint(spec: TrialSpec) -> str:
 class _Storing:
     """Keeps the storage's copy of a driver's folder up to date, in a thread of its own."""
 
-    def __init__(self, out: Path, storage: Storage, say: Callable[[str], object]) -> None:
-        storage.check()
-        self._out, self._storage, self._say = out, storage, say
+    def __init__(self, out: Path, storage: Storage, lease: Lease, say: Callable[[str], object]) -> None:
+        """`lease`: of the storage."""
+        self._out, self._storage, self._lease, self._say = out, storage, lease, say
         self.dropped: list[str] = []
         """Files that are of no more use at the storage."""
-        try:
+        with as_storage_error():
             self._rows = RowWriter(storage, out)
             for name in (STUDY, DESCRIPTION):
                 if not (out / name).exists():
                     storage.get_file(name, out / name)
-        except DataError as error:
-            raise StorageError(f"the results at --storage must be readable: {error}") from error
         self._study_stored = time.monotonic()
         self._is_away = False
         self._stop = Event()
@@ -116,6 +161,8 @@ class _Storing:
         while not self._stop.wait(pause):
             try:
                 self._push()
+            except LeaseError:
+                return  # the driver hears of it with its next epoch or row
             except DataError as error:
                 self._say_away(error)
                 pause = min(2 * pause, LONGEST_PAUSE) * random.uniform(0.8, 1.2)
@@ -131,6 +178,7 @@ class _Storing:
             self._say(f"note: the storage does not answer; trials go on, and their rows wait in {self._out}. {error}")
 
     def _push(self) -> None:
+        self._lease.confirm()  # or a driver that wakes would store its rows, and its old study, over another's
         self._rows.push()
         while self.dropped:
             self._storage.delete(self.dropped[-1])

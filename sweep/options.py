@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,6 +14,7 @@ from galaxytl.trial import did_you_mean
 from sweep import grids
 from sweep.axes import MAX_UNASKED, parse_value
 from sweep.objectives import OBJECTIVES
+from sweep.packing import MAX_PACKED, share_of
 from sweep.space import DEFAULT
 from sweep.stopping import SCHEDULERS
 
@@ -60,6 +62,7 @@ def parse(argv: Sequence[str], description: str) -> argparse.Namespace:
     if unknown:
         known = [option for action in parser._actions for option in action.option_strings]
         raise UsageError(f"unknown option '{unknown[0]}'.{did_you_mean(unknown[0], known)} (--help lists the options)")
+    options.address = None if options.address == "local" else options.address
     options.storage, options.place = storages(options.storage or [])
     if options.search:
         check_search(options)
@@ -73,6 +76,8 @@ def parse(argv: Sequence[str], description: str) -> argparse.Namespace:
     options.set = parse_settings(options.set)
     if options.group_by_sky:
         options.set["group_by_sky"] = [True]
+    if options.trials_per_gpu:
+        options.gpus_per_trial = share_of(options.trials_per_gpu)
     options.weights_dir = options.weights_dir and options.weights_dir.resolve()
     options.out = options.out or Path("results") / ("search" if options.search else options.sizes["paper"].name)
     options.place = options.place and below(options.place, options.out.absolute().name)
@@ -174,7 +179,12 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         help="keep images of one galaxy (equal, or closer than 2 arcsec) on one side of every split",
     )
     _add_search(parser.add_argument_group("searching, instead of a grid"))
-    files = parser.add_argument_group("files")
+    _add_files(parser.add_argument_group("files"))
+    _add_where(parser.add_argument_group("where to run"))
+    return parser
+
+
+def _add_files(files: argparse._ArgumentGroup) -> None:
     files.add_argument(
         "--data",
         metavar="URI",
@@ -196,13 +206,23 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         "share; then --out may be a disk of this machine. Of a search also the study's URL: sqlite:///FILE, "
         "journal:///FILE, postgresql://... (default: study.db in the results folder)",
     )
-    where = parser.add_argument_group("where to run")
-    where.add_argument("--address", metavar="HOST:PORT", help="a running Ray cluster, or auto (default: this machine)")
-    where.add_argument("--cpus-per-trial", type=share, metavar="N", help="(default: an equal share)")
+
+
+def _add_where(where: argparse._ArgumentGroup) -> None:
     where.add_argument(
-        "--gpus-per-trial", type=share, metavar="N", help="may be a fraction (default: 1 where there are)"
+        "--address",
+        metavar="HOST:PORT",
+        default=os.environ.get("RAY_ADDRESS"),
+        help="a running Ray cluster; auto: the one of this machine; local: a new one (default: $RAY_ADDRESS, or local)",
     )
-    return parser
+    where.add_argument("--cpus-per-trial", type=share, metavar="N", help="(default: an equal share)")
+    gpus = where.add_mutually_exclusive_group()
+    gpus.add_argument(
+        "--gpus-per-trial", type=gpu_share, metavar="N", help="may be a fraction (default: 1 where there are)"
+    )
+    gpus.add_argument(
+        "--trials-per-gpu", type=packed, metavar="N", help="share each GPU, and its memory, among N trials"
+    )
 
 
 def _add_search(group: argparse._ArgumentGroup) -> None:
@@ -253,10 +273,23 @@ def count(text: str) -> int:
     return int(text)
 
 
+def packed(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_PACKED:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MAX_PACKED}; got '{text}'")
+    return int(text)
+
+
 def natural(text: str) -> int:
     if not text.isdecimal() or int(text) > 10**9:
         raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more; got '{text}'")
     return int(text)
+
+
+def gpu_share(text: str) -> float:
+    value = share(text)
+    if value > 1 and value % 1:
+        raise argparse.ArgumentTypeError(f"must be a fraction of one GPU, or a whole number of them; got '{text}'")
+    return value
 
 
 def share(text: str) -> float:

@@ -27,6 +27,7 @@ from galaxytl.weights import Weights, WeightsError, WeightsNotFoundError, find_w
 from sweep import grids
 from sweep.costs import Sizes
 from sweep.options import as_usage_error
+from sweep.packing import places
 from sweep.plan import Limits, Plan, make_plan
 from sweep.speeds import load_speeds, speeds_path
 
@@ -151,7 +152,9 @@ def _check_network(spec: TrialSpec, structures: Structures) -> TrialSpec:
 
 def num_workers(options: argparse.Namespace) -> int:
     """How many trials have a GPU, or their share of one, at the same time; 0 where there are none."""
-    return int(count_gpus(options.address, options.out / LOG) // (options.gpus_per_trial or 1.0))
+    if options.gpus_per_trial == 0:
+        return 0
+    return places(count_gpus(options.address, options.out / LOG), options.gpus_per_trial or 1.0)
 
 
 def plan_for(

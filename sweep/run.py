@@ -7,31 +7,30 @@
     python -m sweep.run --search optuna --trials 200                        # let Optuna choose the trials
 
 The same command again continues where it stopped: finished trials are not run again.
-Exit status: 0 all trials COMPLETE, 1 some FAILED, 2 bad input, 130 interrupted.
+Exit status: 0 all trials COMPLETE, 1 some FAILED, 2 bad input or another driver in the results folder, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from galaxytl.backbones import backbone_named
 from galaxytl.data import DataError, Dataset, open_dataset
 from galaxytl.data.progress import TerminalProgress
-from galaxytl.results import read_results
 from galaxytl.storage import StorageError
 from galaxytl.training import Workplace
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
 from sweep import axes, grids, prepare
-from sweep.kept import Kept, keeping
+from sweep.kept import Kept, keeping, looking
 from sweep.options import UsageError, as_usage_error, parse
 from sweep.plan import Plan, Todo, sort_out
 from sweep.plan_table import comparison, plan_table
@@ -56,21 +55,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     out = writable_folder(options.out)
-    try:
-        with (
-            FileLock(out / ".lock", timeout=0),
-            keeping(out, options.place, lambda text: console.print(text, markup=False)) as kept,
-        ):
-            if options.search:
-                from sweep.search_run import run_search  # Optuna takes a second to import
+    say = functools.partial(console.print, markup=False)
+    with looking(out, options.place) if options.dry_run else keeping(out, options.place, say) as kept:
+        if options.search:
+            from sweep.search_run import run_search  # Optuna takes a second to import
 
-                return run_search(options, kept, console)
-            return run_locked(options, kept, console)
-    except Timeout:
-        raise UsageError(f"one sweep at a time may write to a results folder; another one runs in {out}") from None
+            return run_search(options, kept, console)
+        return run_grid(options, kept, console)
 
 
-def run_locked(options: argparse.Namespace, kept: Kept, console: Console) -> int:
+def run_grid(options: argparse.Namespace, kept: Kept, console: Console) -> int:
     profile = prepare.profile_for(options)
     uri = options.data or grids.SIMULATED_DATA[profile]
     grid = axes.repeated(axes.overridden(options.sizes[profile], options.set), options.seeds)
@@ -84,7 +78,7 @@ def run_locked(options: argparse.Namespace, kept: Kept, console: Console) -> int
         structures = asked.result()
     fitting = axes.possible(checked.specs, lambda spec: prepare.check_networks([spec], structures)[0])
     prepared = prepare.resolve_weights(fitting.specs, options.weights_dir)
-    rows = read_results(kept.out)
+    rows = kept.rows()
     skipped = axes.skip_notes(expanded.skipped + fitting.skipped)
     for problem in [*checked.notes, *skipped, *rows.problems]:
         console.print(f"note: {problem}", markup=False)
@@ -96,12 +90,15 @@ def run_locked(options: argparse.Namespace, kept: Kept, console: Console) -> int
     if options.dry_run:
         console.print(plan_table(plan))
         return 0
-    for result in prepared.impossible:
-        if result.trial_id not in rows.by_id():
-            kept.append(result)
+    known = rows.by_id()
+    new = [result for result in prepared.impossible if result.trial_id not in known]
+    for result in new:
+        kept.append(result)
     if todo.pending:
         schedule_trials(options, prepare.workplace(options, uri), plan, kept, console)
-    return conclude(console, kept.out, [*prepared.specs, *(result.spec for result in prepared.impossible)])
+    if todo.pending or new:
+        known = kept.rows().by_id()
+    return conclude(console, options, [*prepared.specs, *(result.spec for result in prepared.impossible)], known)
 
 
 def observed(plan: Plan, diagnostics: bool) -> Plan:
@@ -134,7 +131,11 @@ def schedule_trials(
             table.finished(result)
             results.append(result)
 
-        reporter = schedule.Reporter(table.phases, table.epochs, finished, table.note)
+        def epochs(latest: dict[str, dict[str, float]]) -> None:
+            kept.stop_if_lost()
+            table.epochs(latest)
+
+        reporter = schedule.Reporter(table.phases, epochs, finished, table.note)
         where = schedule.Where(options.address, options.cpus_per_trial, options.gpus_per_trial, log)
         schedule.run_trials(schedule.Work(iter(plan.groups), len(plan.groups)), workplace, where, reporter)
     console.print(comparison(plan, results, time.monotonic() - started))
@@ -159,17 +160,21 @@ def announce(console: Console, dataset: Dataset, profile: str, todo: Todo, prepa
         console.print("          --retry-failed runs the failed ones again")
 
 
-def conclude(console: Console, out: Path, specs: Sequence[TrialSpec]) -> int:
+def conclude(
+    console: Console, options: argparse.Namespace, specs: Sequence[TrialSpec], rows: Mapping[str, TrialResult]
+) -> int:
     """Print the counts and where things are; the exit status."""
-    rows = read_results(out).by_id()
     results = [rows[spec.trial_id] for spec in specs if spec.trial_id in rows]
     failed = [result for result in results if result.status == FAILED]
     for result in failed:
         console.print(f"FAILED    {trial_label(result.spec)}: {result.message}", markup=False)
     missing = len(specs) - len(results)
     counts = f"{len(results) - len(failed)} of {len(specs)} trials complete, {len(failed)} failed"
-    console.print(f"{counts}{f', {missing} not run' if missing else ''}. Results: {out / 'trials.jsonl'}")
-    console.print(f"Tables and figures: python -m analysis.run {shlex.quote(str(out))} --out report/")
+    place = options.place or str(options.out)
+    console.print(f"{counts}{f', {missing} not run' if missing else ''}. Results: {options.out / 'trials.jsonl'}")
+    if options.place:
+        console.print(f"Kept at   {place}", markup=False)
+    console.print(f"Tables and figures: python -m analysis.run {shlex.quote(place)} --out report/", markup=False)
     return 1 if failed or missing else 0
 
 

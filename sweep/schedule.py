@@ -35,6 +35,8 @@ from ray import tune  # isort: skip
 
 MAX_WORKER_DEATHS = 2
 """How often a group whose worker process died is started again, from its last epoch."""
+MAX_WAITING = 64
+"""Groups that wait for room, of which a cluster that can grow hears. Tune and Ray look at each at every step."""
 
 
 @dataclass(frozen=True)
@@ -85,23 +87,26 @@ def run_trials(
     """
     left: list[Group] = []
     deaths: Counter[str] = Counter()
+    reached: dict[str, int] = {}
     at_once = work.at_once
     while True:
-        feed, events = _Feed(itertools.chain(left, work.groups)), _ToReporter(reporter)
+        feed, events = _Feed(itertools.chain(left, work.groups)), _ToReporter(reporter, reached)
         with cluster(where.address, where.log) as available:
             resources = resources_per_trial(available, at_once, where.cpus, where.gpus)
             reporter.note(f"Each worker: {resources.cpus:g} CPUs, {resources.gpus:g} GPUs")
-            room = at_once if work.eager else min(at_once, available.room_for(resources))
-            error = _run_round(feed, _Round(workplace, resources, room, train_group), events)
+            workers = min(at_once, available.room_for(resources))
+            room = min(at_once, workers + MAX_WAITING) if work.eager else workers
+            error = _run_round(feed, _Round(workplace, resources, workers, room, train_group), events)
         left = unfinished(feed.given, events.finished)
         if not left and feed.is_empty:
             return
-        if not (events.running or events.died or events.finished):  # nothing was begun: a next round would end alike
+        begun = events.running | events.progressed | events.died | events.finished
+        if not begun:  # a next round would end alike
             raise ClusterError(f"Ray Tune gave up: {_last_line(error)}; see {where.log}")
         if error:
             at_once = max(1, events.num_running // 2)
             reporter.note(f"{_last_line(error)} Going on with at most {at_once} at once.")
-            deaths.update(events.running)
+            deaths.update(events.running - events.progressed)
         worn_out = events.died | {trial_id for trial_id in deaths if deaths[trial_id] > MAX_WORKER_DEATHS}
         for spec in [group.specs[0] for group in left if len(group.specs) == 1 and group.specs[0].trial_id in worn_out]:
             events.finish(TrialResult(spec=spec, status=FAILED, message=death_message(error)))
@@ -121,11 +126,14 @@ def _parted(groups: Sequence[Group], worn_out: set[str]) -> list[Group]:
 
 @dataclass(frozen=True)
 class _Round:
-    """How Tune trains the groups of a feed on the connected cluster, at most `room` of them together."""
+    """How Tune trains the groups of a feed on the connected cluster."""
 
     workplace: Workplace
     resources: Resources
+    workers: int
+    """Groups that can run together."""
     room: int
+    """Groups that can run or wait for it."""
     train_group: TrainGroup
 
 
@@ -134,15 +142,17 @@ def _run_round(feed: _Feed, how: _Round, events: _ToReporter) -> str:
     events.board = ray.remote(schedule_worker.Board).options(num_cpus=0).remote()
     trainable = tune.with_parameters(
         schedule_worker.train_group,
-        workplace=replace(how.workplace, num_threads=max(1, int(how.resources.cpus))),
+        workplace=replace(how.workplace, num_threads=max(1, int(how.resources.cpus)), gpus=how.resources.gpus),
         board=events.board,
         decides_at=events.reporter.decides_at,
+        seconds=schedule_worker.report_seconds(how.workers),
         train=how.train_group,
     )
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": how.resources.cpus, "gpu": how.resources.gpus}),
         tune_config=tune.TuneConfig(
             search_alg=feed,
+            scheduler=_InOrder(),
             num_samples=-1,  # as many as the feed gives
             reuse_actors=True,
             max_concurrent_trials=how.room,
@@ -185,6 +195,29 @@ def _trainable_read_once() -> Iterator[None]:
         yield
     finally:
         del registry.get, registry.contains
+
+
+class _InOrder(tune.schedulers.FIFOScheduler):
+    """Tune's own order. Tune's own class looks at all trials that there have been, at every step; this at the live."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._live: dict[str, Any] = {}
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self._live[trial.trial_id] = trial
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: Any) -> None:
+        self._live.pop(trial.trial_id, None)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        self._live.pop(trial.trial_id, None)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        self._live.pop(trial.trial_id, None)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        return next((trial for trial in self._live.values() if trial.status == "PENDING"), None)  # none is ever paused
 
 
 class _Feed(tune.search.Searcher):
@@ -252,13 +285,17 @@ def _relay_phases(board: Any, reporter: Reporter) -> Iterator[None]:
 class _ToReporter(tune.Callback):
     """Passes Tune's events to the reporter, and keeps which trials are running, finished, or died with their worker."""
 
-    def __init__(self, reporter: Reporter) -> None:
+    def __init__(self, reporter: Reporter, reached: dict[str, int] | None = None) -> None:
+        """reached: the last epoch of each trial, in this round or before."""
         self.reporter = reporter
+        self.reached = {} if reached is None else reached
+        self.progressed: set[str] = set()
+        """Trials that were further in this round than ever before."""
         self.running: set[str] = set()
         self.finished: set[str] = set()
         self.died: set[str] = set()
-        self.num_running = 0
-        """Groups, not trials."""
+        self._groups: set[str] = set()
+        """Tune's ids of those that run."""
         self.board: Any = None
         self.broken: Exception | None = None
         """What the reporter raised."""
@@ -266,32 +303,54 @@ class _ToReporter(tune.Callback):
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore that we do not use
 
+    @property
+    def num_running(self) -> int:
+        """Groups, not trials."""
+        return len(self._groups)
+
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self.running |= {spec.trial_id for spec in group_of(trial.config).specs} - self.finished
-        self.num_running = sum(other.status == "RUNNING" for other in trials)
+        self._groups.add(trial.trial_id)
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
         try:
             if (latest := result.get("epochs")) and (stopped := self.reporter.epochs(latest)):
                 ray.get(self.board.stop.remote(dict(stopped)))  # the worker asks when this returns
+            self._note_progress(result.get("epochs") or {})
             for row in result.get("rows", ()):
                 self.finish(TrialResult.from_dict(json.loads(row)))
         except Exception as error:
             self.broken = error
             raise
 
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self._groups.discard(trial.trial_id)
+
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Its worker died, and another will begin: with what is left."""
+        self._groups.discard(trial.trial_id)
         trial.set_config(unfinished_config(trial.config, self.finished))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """Its worker died as often as it may: a single trial has failed, a group is parted (`run_trials`)."""
+        """Its worker died as often as it may: a single trial has failed, a group is parted (`run_trials`).
+
+        One that came further meanwhile goes on in the next round: its machines die, which is no fault of its own.
+        """
+        self._groups.discard(trial.trial_id)
         message = death_message(str(trial.get_error() or "it could not be started, perhaps for want of memory"))
         unfinished = [spec for spec in group_of(trial.config).specs if spec.trial_id not in self.finished]
+        if any(spec.trial_id in self.progressed for spec in unfinished):
+            return
         if len(unfinished) == 1:
             self.finish(TrialResult(spec=unfinished[0], status=FAILED, message=message))
         else:
             self.died |= {spec.trial_id for spec in unfinished}
+
+    def _note_progress(self, latest: Mapping[str, Mapping[str, float]]) -> None:
+        for trial_id, epoch in latest.items():
+            if epoch["epoch"] > self.reached.get(trial_id, 0):
+                self.reached[trial_id] = int(epoch["epoch"])
+                self.progressed.add(trial_id)
 
     def finish(self, result: TrialResult) -> None:
         if result.trial_id not in self.finished:  # Tune may tell of a report twice

@@ -1,43 +1,67 @@
 """What a Ray worker does with a group of trials, and how driver and worker talk.
 
-Epochs and rows go to the driver by Tune, phases and what is to stop over a board, a small Ray actor. The other side is
-`sweep.schedule`.
+Epochs and rows go to the driver by Tune, phases and what is to stop over a board, a small Ray actor. It also tells
+which node holds stored activations that another one lacks (`sweep.copies`): they go from node to node by Ray. The other
+side is `sweep.schedule`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from galaxytl.data import cache
 from galaxytl.mirror import mirror_at
-from galaxytl.training import Group, Watcher, Workplace
+from galaxytl.training import Group, Neighbours, Watcher, Workplace
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep import cluster  # noqa: F401 (before ray: it sets what ray reads at its import)
+from sweep.copies import Answer, Copies
 
 import ray  # isort: skip
 from ray import tune  # isort: skip
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # isort: skip
 
 REPORT_SECONDS = 0.5
 """A group reports to Tune at most this often: a report costs 20 ms or more, an epoch of heads may take less."""
+REPORTS_A_SECOND = 50
+"""Of epochs, that all workers together make at most: what a driver can take beside groups and rows."""
+PART_BYTES = 32 * 2**20
+"""Of a copy from node to node: four are under way at once, and a local object store holds 200 MiB."""
+AT_ONCE = {"_generator_backpressure_num_objects": 4}
 TrainGroup = Callable[[Group, Workplace, Watcher], Iterator[TrialResult]]
 """Trains a group: `galaxytl.training.train`; benchmarks of the scheduling itself have another."""
 
 
+def report_seconds(num_workers: int) -> float:
+    """How often each of so many workers may tell of epochs."""
+    return max(REPORT_SECONDS, num_workers / REPORTS_A_SECOND)
+
+
 def train_group(
-    config: dict[str, Any], *, workplace: Workplace, board: Any, decides_at: frozenset[int], train: TrainGroup
+    config: dict[str, Any],
+    *,
+    workplace: Workplace,
+    board: Any,
+    decides_at: frozenset[int],
+    seconds: float,
+    train: TrainGroup,
 ) -> None:
     """Runs in a Ray worker: train the group, report its trials' epochs, and each result as one JSON row.
 
     A group that is started again, because its worker died, is without what it had reported (`unfinished_config`).
     """
     group = group_of(config)
-    reports = Reports(board, decides_at, [spec.trial_id for spec in group.specs])
+    trial_ids = [spec.trial_id for spec in group.specs]
+    reports = Reports(board, decides_at, trial_ids, seconds)
     if group.specs:
-        watcher = Watcher(reports.phase, reports.epochs, reports.stopped)
+        copier = Copier(board, trial_ids[0], lambda text: reports.phase(trial_ids, text))
+        watcher = Watcher(reports.phase, reports.epochs, reports.stopped, copier.neighbours())
         for result in _trained_and_kept(group, workplace, watcher, train):
             reports.row(result)
     reports.send()
@@ -56,12 +80,76 @@ def _trained_and_kept(group: Group, workplace: Workplace, watcher: Watcher, trai
         mirror.forget([result.spec])
 
 
+class Copier:
+    """Brings activations from the nodes that hold them, for one trial of this worker's group; see `Neighbours`."""
+
+    def __init__(self, board: Any, trial_id: str, say: Callable[[str], None]) -> None:
+        self._board, self._trial_id, self._say = board, trial_id, say
+        self._here = ray.get_runtime_context().get_node_id()
+
+    def neighbours(self) -> Neighbours:
+        return Neighbours(self.fetch, self.made, self.gave_up)
+
+    def fetch(self, name: str, folder: Path) -> bool:
+        """Copy what another node holds, after waiting for it where it is under way; False: this node is to make it."""
+        while True:
+            answer = ray.get(self._board.claim.remote(name, self._here, self._trial_id))
+            if answer.what == "MAKE":
+                return False
+            if answer.node not in {node["NodeID"] for node in ray.nodes() if node["Alive"]}:
+                ray.get(self._board.lost.remote(name, answer.node))
+            elif answer.what == "WAIT":
+                self._say("frozen activations, waiting for another node that computes them")
+                time.sleep(REPORT_SECONDS)
+            elif self._copy(name, answer, folder):
+                return True
+
+    def _copy(self, name: str, answer: Answer, folder: Path) -> bool:
+        self._say("frozen activations, copied from another node")
+        cache.make_room(cache.cache_dir(), answer.bytes)
+        try:
+            pinned = NodeAffinitySchedulingStrategy(answer.node, soft=False)
+            reader = ray.remote(num_cpus=0, max_retries=0, num_returns="streaming", **AT_ONCE)(read_entry)
+            for part in reader.options(scheduling_strategy=pinned).remote(name):
+                file, content = ray.get(part)
+                with (folder / file).open("ab") as copied:
+                    copied.write(content)
+            return True
+        except (ray.exceptions.RayError, OSError):  # removed there to make room, or the node died; or the disk is full
+            for file in folder.iterdir():
+                file.unlink()
+            ray.get(self._board.lost.remote(name, answer.node))
+            return False
+
+    def made(self, name: str, folder: Path, seconds: float) -> None:
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        self._board.made.remote(name, self._here, size, seconds)
+
+    def gave_up(self, name: str) -> None:
+        self._board.lost.remote(name, self._here)
+
+
+def read_entry(name: str) -> Iterator[tuple[str, bytes]]:
+    """The files of an entry of this node's cache, part by part. What is open stays readable when it is removed."""
+    folder = cache.cache_dir() / "features" / name
+    with contextlib.ExitStack() as stack:
+        files = {
+            path.name: stack.enter_context(path.open("rb")) for path in folder.iterdir() if path.name != cache.USED
+        }
+        for file, opened in files.items():
+            while content := opened.read(PART_BYTES):
+                yield file, content
+
+
 class Reports:
     """What a worker tells the driver, not more often than is of use: epochs and rows by Tune, phases on the board."""
 
-    def __init__(self, board: Any, decides_at: frozenset[int], trial_ids: Sequence[str]) -> None:
-        """trial_ids: of the group; of others' ends, of which there may be thousands, nothing is asked."""
-        self._board, self._decides_at, self._trial_ids = board, decides_at, trial_ids
+    def __init__(
+        self, board: Any, decides_at: frozenset[int], trial_ids: Sequence[str], seconds: float = REPORT_SECONDS
+    ) -> None:
+        """trial_ids: of the group; of others' ends, of which there may be thousands, nothing is asked. seconds: from
+        one report of epochs to the next, at least."""
+        self._board, self._decides_at, self._trial_ids, self._seconds = board, decides_at, trial_ids, seconds
         self._stopped: Mapping[str, str] = self._ask_stopped() if decides_at else {}
         self._epochs: dict[str, dict[str, float]] = {}
         self._rows: dict[str, str] = {}
@@ -72,7 +160,7 @@ class Reports:
 
     def phase(self, trial_ids: list[str], text: str) -> None:
         what = text.partition(",")[0]  # without the numbers that say how far it is
-        if what != self._saying or time.monotonic() - self._said >= REPORT_SECONDS:
+        if what != self._saying or time.monotonic() - self._said >= self._seconds:
             self._said, self._saying = time.monotonic(), what
             self._board.say.remote(trial_ids, text)
 
@@ -82,7 +170,7 @@ class Reports:
             self.send()  # returns when the driver has decided
             self._stopped = self._ask_stopped()
         else:
-            self._send_if_due()
+            self._send_if_due(self._seconds)
 
     def stopped(self) -> Mapping[str, str]:
         """Trials that the driver has stopped, and why."""
@@ -90,10 +178,10 @@ class Reports:
 
     def row(self, result: TrialResult) -> None:
         self._rows[result.trial_id] = json.dumps(result.to_dict())
-        self._send_if_due()
+        self._send_if_due(REPORT_SECONDS)  # what has not been sent is trained again if the worker dies
 
-    def _send_if_due(self) -> None:
-        if time.monotonic() - self._sent >= REPORT_SECONDS:
+    def _send_if_due(self, seconds: float) -> None:
+        if time.monotonic() - self._sent >= seconds:
             self.send()
 
     def send(self) -> None:
@@ -102,11 +190,22 @@ class Reports:
 
 
 class Board:
-    """Holds the latest phase of each trial, and which are stopped. Beside tune.report, whose rows stay on disk."""
+    """Holds the latest phase of each trial, which are stopped, and which node holds which activations. Beside
+    tune.report, whose rows stay on disk."""
 
     def __init__(self) -> None:
         self._phases: dict[str, str] = {}
         self._stopped: dict[str, str] = {}
+        self._copies = Copies()
+
+    def claim(self, name: str, node: str, trial_id: str) -> Answer:
+        return self._copies.claim(name, node, trial_id)
+
+    def made(self, name: str, node: str, num_bytes: int, seconds: float) -> None:
+        self._copies.made(name, node, num_bytes, seconds)
+
+    def lost(self, name: str, node: str) -> None:
+        self._copies.lost(name, node)
 
     def stop(self, reasons: dict[str, str]) -> None:
         self._stopped.update(reasons)
@@ -116,6 +215,8 @@ class Board:
 
     def say(self, trial_ids: list[str], text: str) -> None:
         self._phases.update(dict.fromkeys(trial_ids, text))
+        for trial_id in trial_ids:
+            self._copies.heard(trial_id)
 
     def read(self) -> dict[str, str]:
         phases, self._phases = self._phases, {}

@@ -29,7 +29,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from galaxytl.trial import COMPLETE, PRUNED, SpecError, TrialResult, TrialSpec
 from sweep.asking import Asking, Found, SpaceError, parameters_of, place_of
 from sweep.search_mirror import Mirror
-from sweep.search_study import make_sampler
+from sweep.search_study import StudyError, make_sampler, refusal
 from sweep.stopping import Rule
 
 HOPELESS: Final = 10
@@ -52,13 +52,35 @@ class Problem:
     sampler: str = "TPESampler"
     seed: int = 0
 
+    def ending(self, result: TrialResult) -> tuple[TrialState, Sequence[float] | None, str]:
+        """What the study is told of a result: state, values of a complete one, and why it is not complete."""
+        if result.status != COMPLETE:
+            return TrialState.PRUNED if result.status == PRUNED else TrialState.FAIL, None, result.message
+        values = [self.measure(result, name) for name in self.objectives]
+        if all(map(math.isfinite, values)):
+            return TrialState.COMPLETE, values, ""
+        return TrialState.FAIL, None, "an objective is not a finite number"
+
+    def traced(self, spec: TrialSpec) -> Found | None:
+        """The parameters that give exactly this trial, on the same images and with the same weights."""
+        found = parameters_of(self.asking, _asked_for(spec))
+        return found if found and self.built(found.fields) == spec else None
+
+    def built(self, fields: Mapping[str, Any]) -> TrialSpec | None:
+        """None where there can be no such trial."""
+        try:
+            return self.build(fields)
+        except SpecError:
+            return None
+
 
 class Search:
     """A study and its trials under way."""
 
-    def __init__(self, study: optuna.Study, problem: Problem) -> None:
+    def __init__(self, study: optuna.Study, problem: Problem, check: Callable[[], None] = lambda: None) -> None:
+        """`check` raises, before each write, when the study may be written to no more."""
         self.study, self._problem = study, problem
-        self._mirror = Mirror(study, problem.asking)
+        self._mirror = Mirror(study, problem.asking, check)
         self._live: dict[str, int] = {}
         """Numbers of the trials under way, by trial_id."""
         self._reported: dict[str, set[int]] = defaultdict(set)
@@ -91,9 +113,11 @@ class Search:
         """Tell the study what has a row (by trial_id); the specs of trials that were under way, to go on with.
 
         A trial without fields was never suggested in full: it is told FAIL, and another is asked for in its place. One
-        whose fields give another trial by now, as with other weights files, is told FAIL too.
+        whose fields give another trial by now, as when a weights file was replaced on the way, is told FAIL too. Raises
+        StudyError when the study's trials began with other weights than they would now.
         """
-        for known in self.study.get_trials(deepcopy=False):
+        self._check_weights(rows)
+        for known in latest(self.study.get_trials(deepcopy=False)):
             self._remember(known)
         specs = []
         for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -103,7 +127,7 @@ class Search:
                 self._reap(frozen, trial)
                 continue
             self._live[trial_id] = trial.number
-            spec = self._build(frozen.user_attrs["fields"])
+            spec = self._problem.built(frozen.user_attrs["fields"])
             if trial_id in rows:
                 self.finished(rows[trial_id])
             elif spec and spec.trial_id == trial_id:
@@ -112,6 +136,25 @@ class Search:
                 why = "its fields give another trial by now: the weights are others"
                 self._mirror.tell(self._live.pop(trial_id), TrialState.FAIL, reason=why)
         return specs
+
+    def _check_weights(self, rows: Mapping[str, TrialResult]) -> None:
+        """The first trial of each network and start must be what its fields give now. All else that a trial is made of
+        is in the study's identity; the weights files are known only when they are looked at, or downloaded."""
+        first: dict[Any, FrozenTrial] = {}
+        for trial in self.study.get_trials(deepcopy=False):
+            if fields := trial.user_attrs.get("fields"):
+                first.setdefault((fields.get("backbone"), fields.get("weights")), trial)
+        for trial in first.values():
+            trial_id, fields = trial.user_attrs["trial_id"], trial.user_attrs["fields"]
+            try:
+                now = self._problem.build(fields)
+            except SpecError as error:
+                raise StudyError(refusal(self.study, f"a trial that cannot be now ({error})", "none")) from error
+            if now.trial_id != trial_id:
+                row = rows.get(trial_id)
+                before = _start_text(row.spec) if row else "other weights"
+                known = f"trials of {now.backbone} that began with {before}"
+                raise StudyError(refusal(self.study, known, f"{_start_text(now)}: see --weights-dir"))
 
     def _reap(self, frozen: FrozenTrial, trial: Trial) -> None:
         """Of one that was being suggested when its driver died; if it was to be tried first, it waits again."""
@@ -122,13 +165,6 @@ class Search:
         trial.set_user_attr("reaped", True)
         trial.set_user_attr("reason", "its driver died while it was being suggested")
         self.study.tell(trial, state=TrialState.FAIL)
-
-    def _build(self, fields: Mapping[str, Any]) -> TrialSpec | None:
-        """None where there can be no such trial."""
-        try:
-            return self._problem.build(fields)
-        except SpecError:
-            return None
 
     def _remember(self, trial: FrozenTrial) -> None:
         facts, state = trial.user_attrs, trial.state
@@ -149,8 +185,8 @@ class Search:
         on a resumed study, does nothing."""
         if self.study.user_attrs.get("enqueued") is not None:
             return int(self.study.user_attrs["enqueued"])
-        built = [self._build(_asked_for(spec)) for spec in specs]
-        traced = [found for spec in built if spec and (found := self._traced(spec))]
+        built = [self._problem.built(_asked_for(spec)) for spec in specs]
+        traced = [found for spec in built if spec and (found := self._problem.traced(spec))]
         for found in traced:
             self.study.enqueue_trial(found.values, skip_if_exists=True)  # a driver may have died half way
         self.study.set_user_attr("enqueued", len(traced))
@@ -167,7 +203,7 @@ class Search:
             if not own and result.curves_on != "validation":  # of one that failed, no curves are known
                 continue
             known = replace(result, spec=result.spec.replace(scored_on="validation"))
-            found = None if known.trial_id in self._known else self._traced(known.spec)
+            found = None if known.trial_id in self._known else self._problem.traced(known.spec)
             if found is None:
                 continue
             trial = self._as_finished(known, found, own)
@@ -176,13 +212,8 @@ class Search:
             added += 1
         return added
 
-    def _traced(self, spec: TrialSpec) -> Found | None:
-        """The parameters that give exactly this trial, on the same images and with the same weights."""
-        found = parameters_of(self._problem.asking, _asked_for(spec))
-        return found if found and self._build(found.fields) == spec else None
-
     def _as_finished(self, result: TrialResult, found: Found, own: bool) -> FrozenTrial:
-        state, values, reason = self._ending(result)
+        state, values, reason = self._problem.ending(result)
         attributes = {"trial_id": result.trial_id, "fields": found.fields, "reason": reason}
         return optuna.trial.create_trial(
             state=state,
@@ -192,15 +223,6 @@ class Search:
             user_attrs=attributes if own else {**attributes, "known_before": True},
             intermediate_values=self._last_epoch(result) if state == TrialState.PRUNED else {},
         )
-
-    def _ending(self, result: TrialResult) -> tuple[TrialState, Sequence[float] | None, str]:
-        """What the study is told of a result: state, values of a complete one, and why it is not complete."""
-        if result.status != COMPLETE:
-            return TrialState.PRUNED if result.status == PRUNED else TrialState.FAIL, None, result.message
-        values = [self._problem.measure(result, name) for name in self._problem.objectives]
-        if all(map(math.isfinite, values)):
-            return TrialState.COMPLETE, values, ""
-        return TrialState.FAIL, None, "an objective is not a finite number"
 
     def _last_epoch(self, result: TrialResult) -> dict[int, float]:
         """Nothing with several objectives, where Optuna knows no intermediate values."""
@@ -261,7 +283,7 @@ class Search:
         number = self._live.pop(result.trial_id, None)
         if number is None:
             return
-        state, values, reason = self._ending(result)
+        state, values, reason = self._problem.ending(result)
         self._count(state, reason)
         if state == TrialState.PRUNED:
             for epoch, value in self._last_epoch(result).items():
@@ -290,9 +312,23 @@ class Search:
         return -value if self._problem.objectives[0] == "val_loss" else value
 
 
+def latest(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Without those that were trained again (`sweep.search_agreement`): of equal ids the last one counts."""
+    trials = list(trials)
+    last = {trial.user_attrs.get("trial_id"): trial.number for trial in trials}
+    return [t for t in trials if "trial_id" not in t.user_attrs or last[t.user_attrs["trial_id"]] == t.number]
+
+
 def _asked_for(spec: TrialSpec) -> dict[str, Any]:
     """The fields that a space gave, where random weights stand in for ImageNet's: those that it had asked for."""
     return {**spec.to_dict(), "weights": spec.weights_requested}
+
+
+def _start_text(spec: TrialSpec) -> str:
+    """What a trial's backbone begins with: "ImageNet weights 0f3a6c1e9b2d"."""
+    if spec.is_substituted:
+        return spec.weights_label
+    return f"{spec.weights_label} weights {spec.weights_fingerprint[:12]}".rstrip()
 
 
 def _seed(seed: int, number: int) -> int:

@@ -31,9 +31,12 @@ from sweep.search_study import StudyError
 class Mirror:
     """Trials have the same numbers in both."""
 
-    def __init__(self, study: optuna.Study, ask_again: Callable[[Trial], object]) -> None:
-        """`ask_again` has a trial of the study suggest its parameters, as those that wait to be tried first must."""
-        self.study, self._ask_again = study, ask_again
+    def __init__(
+        self, study: optuna.Study, ask_again: Callable[[Trial], object], check: Callable[[], None] = lambda: None
+    ) -> None:
+        """`ask_again` has a trial of the study suggest its parameters, as those that wait to be tried first must.
+        `check` raises, before each write, when the study may be written to no more."""
+        self.study, self._ask_again, self._check = study, ask_again, check
         self._ids: dict[int, int] = {}
         """Of the study's trials under way, by number, as its storage calls them."""
 
@@ -60,6 +63,7 @@ class Mirror:
 
     def keep(self, trial: Trial, attributes: Mapping[str, Any], reason: str = "") -> None:
         """Have an asked trial in the study with these user attributes: RUNNING, or FAIL where a `reason` says why."""
+        self._check()
         asked = self._copy.get_trials(deepcopy=False)[trial.number]
         attributes = {**attributes, **({"reason": reason} if reason else {})}
         if trial.number in self._waiting:
@@ -95,12 +99,14 @@ class Mirror:
             self.study.tell(own, state=TrialState.FAIL)
 
     def report(self, number: int, value: float, epoch: int) -> None:
+        self._check()
         self.study._storage.set_trial_intermediate_value(self._id(number), epoch, value)
         if self._has_copy:
             self._copy._storage.set_trial_intermediate_value(_id_in(self._copy, number), epoch, value)
 
     def tell(self, number: int, state: TrialState, values: Sequence[float] | None = None, reason: str = "") -> None:
         """How a trial under way has ended."""
+        self._check()
         trial_id = self._id(number)
         if reason:
             self.study._storage.set_trial_user_attr(trial_id, "reason", reason)

@@ -8,6 +8,7 @@ all have ended, the best by the validation part is scored on the test part: that
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import shlex
 from collections import Counter
@@ -23,10 +24,12 @@ from galaxytl.training import Group
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import axes, grids, prepare, search_study
 from sweep.kept import Kept
+from sweep.lease import Lease
 from sweep.objectives import OBJECTIVES
 from sweep.options import UsageError, as_usage_error
 from sweep.progress import SweepTable, trial_label
 from sweep.search import Search, rehearse
+from sweep.search_agreement import agree, mend_journal
 from sweep.search_setup import Setup, set_up
 from sweep.speeds import learn_speeds, speeds_path
 
@@ -49,9 +52,13 @@ def run_search(options: argparse.Namespace, kept: Kept, console: Console) -> int
             console.print(f"          {line}", markup=False)
         return 0
     directions = [OBJECTIVES[name] for name in setup.problem.objectives]
+    if mended := mend_journal(options.storage):
+        console.print(mended, markup=False)
     study = search_study.open_study(options.storage, options.study, directions, setup.identity)
-    with search_study.told_as_errors(options.storage), search_study.Lease(study):
-        run = SearchRun(setup, Search(study, setup.problem), kept)
+    note = functools.partial(console.print, markup=False)
+    with search_study.told_as_errors(options.storage), Lease(search_study.lease_of(study), note) as of_study:
+        kept.leases.append(of_study)
+        run = SearchRun(setup, Search(study, setup.problem, of_study.check), kept)
         for line in run.begin():
             console.print(line, markup=False)
         run.train(console)
@@ -95,10 +102,11 @@ class SearchRun:
 
     def begin(self) -> list[str]:
         """Bring the study and the rows together; what there is to say of it."""
-        found = read_results(self.out)
+        found = self.kept.rows()
         rows = {r.trial_id: r for r in found.results if r.spec.scored_on == "validation"}
-        self.left = self.search.resume(rows)
         lines = [f"note: {problem}" for problem in found.problems]
+        lines += agree(self.search.study, self.setup.problem, rows, self.out)
+        self.left = self.search.resume(rows)
         if lost := self.search.add_known(rows.values(), own=True):
             lines.append(f"note: {lost} trials have rows, but the study did not know them: told")
         lines += [f"Start     {line}" for source in self._sources() for line in [self._warm_start(source)]]
@@ -152,6 +160,7 @@ class SearchRun:
                 table.finished(result)
 
             def epochs(latest: dict[str, dict[str, float]]) -> dict[str, str]:
+                self.kept.stop_if_lost()
                 table.epochs(latest)
                 return self.search.epochs(latest)
 
@@ -188,7 +197,7 @@ class SearchRun:
         if self.best is None:
             return None
         tested = self.best.spec.replace(scored_on="test")
-        done = read_results(self.out).by_id().get(tested.trial_id)
+        done = self.kept.rows().by_id().get(tested.trial_id)
         return None if done and done.status == COMPLETE else tested
 
     def finished(self, result: TrialResult) -> None:
@@ -206,7 +215,7 @@ class SearchRun:
 
 def conclude(run: SearchRun, console: Console) -> int:
     """Say what was chosen and how well it does; the exit status."""
-    rows = read_results(run.out).by_id()
+    rows = run.kept.rows().by_id()
     own = [row for row in rows.values() if row.spec.scored_on == "validation"]
     counts = Counter(row.status for row in own)
     ended = f"{counts[COMPLETE]} complete, {counts[PRUNED]} stopped early, {counts[FAILED]} failed"

@@ -1,7 +1,7 @@
-"""Opening an Optuna study for one driver: storages by URL, samplers by name, and a lease against a second driver.
+"""Opening an Optuna study for one driver: storages by URL, samplers by name, and where its lease is kept.
 
     study = open_study("sqlite:///study.db", "search", directions=["maximize"], identity={"space": "sweep.space:space"})
-    with Lease(study): ...
+    with Lease(lease_of(study)): ...
 
 URLs: what SQLAlchemy knows (sqlite:///FILE, postgresql://..., mysql://...), or journal:///FILE, Optuna's own log.
 `optuna-dashboard URL` (of a journal: the file) shows the study, live and afterwards.
@@ -11,11 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import os
-import socket
-import threading
-import time
-import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,14 +23,13 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 from galaxytl.trial import did_you_mean
+from sweep.lease import Place, Values
 from sweep.options import UsageError
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # the driver says itself what becomes of trials
 
 BUSY_SECONDS: Final = 30
 """How long SQLite waits for a lock that another process holds."""
-BEAT_SECONDS: Final = 5.0
-"""Between two signs of life of a driver."""
 JOURNAL: Final = "journal:///"
 STORAGE_ERRORS: Final = (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError)
 
@@ -61,7 +55,7 @@ def open_study(url: str, name: str, directions: Sequence[str], identity: Mapping
     """
     with told_as_errors(url):
         wanted = [optuna.study.StudyDirection[direction.upper()] for direction in directions]
-        study = optuna.create_study(storage=_storage(url), study_name=name, directions=wanted, load_if_exists=True)
+        study = optuna.create_study(storage=open_storage(url), study_name=name, directions=wanted, load_if_exists=True)
         _check_identity(study, directions, identity)
     return study
 
@@ -75,15 +69,20 @@ def told_as_errors(url: str) -> Iterator[None]:
         raise _unusable(url, error) from error
 
 
-def _storage(url: str) -> BaseStorage:
+def open_storage(url: str) -> BaseStorage:
+    """Raises StudyError when it cannot be used."""
     try:
-        if url.startswith(JOURNAL):
-            path = Path("/" + url.removeprefix(JOURNAL))
+        if path := journal_path(url):
             path.parent.mkdir(parents=True, exist_ok=True)
             return JournalStorage(JournalFileBackend(str(path)))
         return _database(url)
     except Exception as error:  # no path, no driver, a schema of another version, a file that is no journal
         raise _unusable(url, error) from error
+
+
+def journal_path(url: str) -> Path | None:
+    """The file of a journal; None where the URL is of something else."""
+    return Path("/" + url.removeprefix(JOURNAL).lstrip("/")) if url.startswith(JOURNAL) else None
 
 
 def _database(url: str) -> RDBStorage:
@@ -117,7 +116,10 @@ def _write_ahead(connection: Any, _record: Any) -> None:
 def _unusable(url: str, error: Exception) -> StudyError:
     inner = error.__cause__ or error
     reason = " ".join(str(getattr(inner, "orig", None) or inner).split())[:300].rstrip(".")
-    hint = "Check the path or address, and that nothing else holds it"
+    hint = (
+        "Check the path or address, and that nothing else holds it; one that is damaged may be moved away, as a new "
+        "study is told all rows"
+    )
     if isinstance(error, RuntimeError) and "version" in reason:
         hint = "Use the Optuna that wrote it, `optuna storage upgrade --storage URL`, or another --storage"
     elif isinstance(error, ImportError | sqlalchemy.exc.NoSuchModuleError):
@@ -146,16 +148,16 @@ def absolute(url: str) -> str:
 def _check_identity(study: optuna.Study, directions: Sequence[str], identity: Mapping[str, Any]) -> None:
     found = [direction.name.lower() for direction in study.directions]
     if found != list(directions):
-        raise StudyError(_other(study, f"objectives to {', '.join(found)}", ", ".join(directions)))
+        raise StudyError(refusal(study, f"objectives to {', '.join(found)}", ", ".join(directions)))
     known = study.user_attrs.get("identity")
     if known is None:
         if study.get_trials(deepcopy=False):
-            raise StudyError(_other(study, "trials of something else than this sweep", "this sweep's"))
+            raise StudyError(refusal(study, "trials of something else than this sweep", "this sweep's"))
         study.set_user_attr("identity", dict(identity))
         return
     for what in identity:
         if known.get(what) != identity[what]:
-            raise StudyError(_other(study, *_difference(what, known.get(what), identity[what])))
+            raise StudyError(refusal(study, *_difference(what, known.get(what), identity[what])))
 
 
 def _difference(what: str, known: Any, wanted: Any) -> tuple[str, str]:
@@ -165,7 +167,8 @@ def _difference(what: str, known: Any, wanted: Any) -> tuple[str, str]:
     return f"{what} = {known}", str(wanted)
 
 
-def _other(study: optuna.Study, found: str, wanted: str) -> str:
+def refusal(study: optuna.Study, found: str, wanted: str) -> str:
+    """Why a study is not this search's: what the one has, and the other."""
     return (
         f"a study is of one search; '{study.study_name}' has {found}, this search {wanted}. "
         "Go on with the options that it was begun with, or choose another --study and --out"
@@ -224,72 +227,14 @@ def _quick_tpe() -> type[optuna.samplers.TPESampler]:
     return SortsOnceTPE
 
 
-class Lease:
-    """One driver a study. Use as a context manager; raises StudyError while another driver shows signs of life.
+def lease_of(study: optuna.Study) -> Place:
+    """Where the lease of a study is kept: in one of its attributes."""
 
-    A driver counts beats in the study. Whoever comes later watches whether they go on, so that no clock is compared
-    with another host's.
-    """
+    def read() -> Values | None:
+        values = study.user_attrs.get("driver")
+        return values if isinstance(values, dict) or values is None else {}
 
-    def __init__(self, study: optuna.Study, beat_seconds: float = BEAT_SECONDS) -> None:
-        self._study, self._beat_seconds = study, beat_seconds
-        self._own = {"id": uuid.uuid4().hex, "host": socket.gethostname(), "pid": os.getpid(), "beats": 0}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True)
+    def write(values: Values) -> None:
+        study.set_user_attr("driver", dict(values))
 
-    def __enter__(self) -> Lease:
-        holder = self._study.user_attrs.get("driver")
-        if holder and not _is_dead(holder):
-            self._watch(holder)
-        self._study.set_user_attr("driver", self._own)
-        time.sleep(0.2)  # of two that come at once, the later one has it
-        self._refuse_other()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        with contextlib.suppress(*STORAGE_ERRORS):
-            if self._study.user_attrs["driver"]["id"] == self._own["id"]:
-                self._study.set_user_attr("driver", {**self._own, "ended": True})
-
-    def _watch(self, holder: Mapping[str, Any]) -> None:
-        until = time.monotonic() + 3 * self._beat_seconds
-        while time.monotonic() < until:
-            time.sleep(self._beat_seconds / 5)
-            if self._study.user_attrs["driver"] != holder:
-                raise StudyError(self._in_use())
-
-    def _refuse_other(self) -> None:
-        if self._study.user_attrs["driver"]["id"] != self._own["id"]:
-            raise StudyError(self._in_use())
-
-    def _in_use(self) -> str:
-        holder = self._study.user_attrs["driver"]
-        return (
-            f"one driver at a time may lead a study; '{self._study.study_name}' is led by process {holder['pid']} on "
-            f"{holder['host']}. Wait for it, stop it, or choose another --study"
-        )
-
-    def _beat(self) -> None:
-        beats = 0
-        while not self._stop.wait(self._beat_seconds):
-            beats += 1
-            with contextlib.suppress(*STORAGE_ERRORS):
-                self._study.set_user_attr("driver", {**self._own, "beats": beats})
-
-
-def _is_dead(holder: Mapping[str, Any]) -> bool:
-    """Whether a driver has surely ended; of one on another host nothing is sure."""
-    if holder.get("ended"):
-        return True
-    if holder["host"] != socket.gethostname():
-        return False
-    try:
-        os.kill(holder["pid"], 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return holder["pid"] == os.getpid()  # an earlier search of this very process
+    return Place(read, write, "may lead a study", f"'{study.study_name}'", "--study", STORAGE_ERRORS)

@@ -15,7 +15,7 @@ PACKAGES = ("galaxytl", "sweep", "analysis")
 ONLY_IN = {  # a package -> the files that may import it
     "ray": {"sweep/schedule.py", "sweep/schedule_worker.py", "sweep/cluster.py", "sweep/doctor_nodes.py"},
     "optuna": {
-        *(f"sweep/search{part}.py" for part in ("", "_mirror", "_storage", "_study", "_tpe")),
+        *(f"sweep/search{part}.py" for part in ("", "_agreement", "_mirror", "_storage", "_study", "_tpe")),
         "analysis/study.py",
     },
     "tensorflow": {"galaxytl/device.py"},

@@ -3,7 +3,8 @@
     folder = built_once(cache, cache / "images" / key, build, size=n_bytes)
 
 An entry is a folder. It is built under another name, by one process at a time, and gets its name when it is
-complete: nobody sees half of it, and a killed builder leaves nothing that is used. Opening an entry marks it used now
+complete: nobody sees half of it, and a killed builder leaves nothing that is used. One that was damaged since is made
+anew (`galaxytl.data.seal`). Opening an entry marks it used now
 and holds a shared lock on it until `release`, or until the process ends. When a new entry needs room, the least
 recently used ones that nobody holds go.
 """
@@ -11,6 +12,7 @@ recently used ones that nobody holds go.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -23,10 +25,20 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import DTypeLike
 
+from galaxytl.data.seal import is_intact, seal
+
 DEFAULT_LIMIT_GB = 50.0
 """Gigabytes (1e9 bytes). All of Galaxy10 at 224 px takes 2.7, its VGG16 features 1.8, its ResNet50 features 7.1."""
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""`errno` of an OSError that says that a disk, or a user's share of it, is full."""
+
 USED = ".used"  # in each entry: its time of modification is the time of last use, and users hold a shared lock on it
+
+
+class CacheFull(OSError):
+    """There is no room on the cache's disk for an entry."""
+
 
 _held: dict[Path, int] = {}  # entries that this process uses: their open USED files
 
@@ -84,19 +96,34 @@ def built_once(
     """Return the entry `folder`, in use by this process, after `build(unfinished)` made it if it was not complete.
 
     size: bytes that building it will take; room for them is made first, in the cache that holds `folder`'s parent.
+    Raises CacheFull where its disk has none.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    while not (is_complete(folder) and _hold(folder)):
+    while not (_is_sound(folder, is_complete) and _hold(folder)):
         with FileLock(folder.parent / f".{folder.name}.lock"):
-            if not is_complete(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+            if not _is_sound(folder, is_complete):
+                _discard(folder)
                 make_room(folder.parent.parent, size)
-                with _unfinished(folder) as unfinished:
+                with _told_if_full(folder), _unfinished(folder) as unfinished:
                     build(unfinished)
                     (unfinished / USED).touch()
+                    seal(unfinished)
                     _sync(unfinished)
                     unfinished.rename(folder)
     return folder
+
+
+def _is_sound(folder: Path, is_complete: Callable[[Path], bool]) -> bool:
+    return is_complete(folder) and is_intact(folder)
+
+
+def _discard(folder: Path) -> None:
+    """Remove what is there under the name of an entry, if something is: it is damaged."""
+    if folder.exists():
+        print(f"{folder} is damaged: it is made anew", flush=True)
+    if folder in _held:
+        os.close(_held.pop(folder))
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def release() -> None:
@@ -123,6 +150,16 @@ def make_room(cache: Path, size: int) -> list[Path]:
             total -= entry_size
             removed.append(entry)
     return removed
+
+
+@contextlib.contextmanager
+def _told_if_full(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise CacheFull(error.errno, f"{error.strerror}, for what is cached", str(folder)) from error
 
 
 @contextlib.contextmanager

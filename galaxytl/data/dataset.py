@@ -7,6 +7,7 @@ images = dataset.resized(64).images               # (N, 64, 64, 3) uint8, memory
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -125,7 +126,8 @@ def _parse_simulated(uri: str) -> tuple[int, int]:
 def note_fingerprint(files: Sequence[StoredFile], cache: Path, fingerprint: str) -> None:
     """Remember the fingerprint of these files in the cache, for as long as their sizes and times stay the same."""
     if note := _note(files, cache):
-        write_atomically(note, fingerprint.encode())
+        with contextlib.suppress(OSError):  # on a full disk: the images are read again next time
+            write_atomically(note, fingerprint.encode())
 
 
 def _noted_fingerprint(files: Sequence[StoredFile], cache: Path) -> str | None:

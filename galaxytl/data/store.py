@@ -41,13 +41,19 @@ def hot_copy(
     cache: Path,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> HotCopy:
-    """The copy of `source` at `image_size` pixels in `cache`.
+    """The copy of `source` at `image_size` pixels in `cache`; where its disk is full, in the memory of this process.
 
     Raises DataError when the source's content no longer has `fingerprint`.
     """
     folder = cache / "images" / f"{fingerprint[:32]}-{image_size}px-v{FORMAT}"
     size = len(source.labels) * image_size**2 * 3
-    cache_of_node.built_once(folder, functools.partial(_build, source, fingerprint, image_size, on_progress), size)
+    try:
+        cache_of_node.built_once(folder, functools.partial(_build, source, fingerprint, image_size, on_progress), size)
+    except cache_of_node.CacheFull as error:
+        print(f"{cache} is full ({error}): the images are kept in memory", flush=True)
+        images = np.empty((len(source.labels), image_size, image_size, 3), np.uint8)
+        _fill(images, source, fingerprint, on_progress)
+        return HotCopy(images, np.array(source.labels))
     return HotCopy(np.load(folder / "images.npy", mmap_mode="r"), np.load(folder / "labels.npy"))
 
 
@@ -59,8 +65,22 @@ def _build(
     folder: Path,
 ) -> None:
     count = len(source.labels)
-    shape = (count, image_size, image_size, 3)
-    images = cache_of_node.create_array(folder / "images.npy", np.uint8, shape)
+    images = cache_of_node.create_array(folder / "images.npy", np.uint8, (count, image_size, image_size, 3))
+    _fill(images, source, fingerprint, on_progress)
+    images.flush()
+    np.save(folder / "labels.npy", source.labels)
+    manifest = {"format": FORMAT, "fingerprint": fingerprint, "image_size": image_size, "num_images": count}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _fill(
+    images: NDArray[np.uint8],
+    source: Source,
+    fingerprint: str,
+    on_progress: Callable[[str, int, int], None] | None,
+) -> None:
+    """Write every image of `source` into `images` (N, S, S, 3), resized; raises DataError when they are others."""
+    count, image_size = images.shape[:2]
     content = ContentHash()
     done = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow and hashlib work without holding Python's lock
@@ -77,10 +97,6 @@ def _build(
             f"the dataset changed while it was in use: its content was {fingerprint[:12]}, now it is {found[:12]}. "
             "Run the command again to start from the new content."
         )
-    images.flush()
-    np.save(folder / "labels.npy", source.labels)
-    manifest = {"format": FORMAT, "fingerprint": fingerprint, "image_size": image_size, "num_images": count}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

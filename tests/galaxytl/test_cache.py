@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from galaxytl.data import cache, open_dataset
+from tests.galaxies import make_images
 
 KILOBYTE = 1000
 
@@ -141,10 +143,43 @@ while True:
     assert not list(tmp_path.glob("images/.*.building-*"))
 
 
-def test_full_disk_is_an_error_and_leaves_nothing(galaxies_file: Path, small_disk: Path) -> None:
+def test_where_the_disk_is_full_the_images_are_kept_in_memory(galaxies_file: Path, small_disk: Path) -> None:
     dataset = open_dataset(str(galaxies_file), small_disk)
-    with pytest.raises(OSError, match="No space left on device"):
-        dataset.resized(256)
+    assert np.array_equal(dataset.resized(256).images, make_images())
     assert not list(small_disk.glob("images/[!.]*"))
     assert not list(small_disk.glob("images/.*.building-*"))
     assert dataset.resized(32).images.shape == (40, 32, 32, 3)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "seal"])
+def test_a_damaged_entry_is_made_anew(damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also by a process that uses it, and holds its lock."""
+    folder = cache.built_once(tmp_path / "images" / "a", build_bytes)
+    before = (folder / "data").stat()
+    if damage == "flipped":
+        with (folder / "data").open("rb+") as file:
+            file.write(b"y")
+        os.utime(folder / "data", ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    elif damage == "truncated":
+        os.truncate(folder / "data", 10)
+    else:
+        (folder / ".crc32").write_text('{"data": ')
+    cache.built_once(folder, build_bytes)
+    assert (folder / "data").read_bytes() == b"x" * 100 * KILOBYTE
+    assert capsys.readouterr().out == f"{folder} is damaged: it is made anew\n"
+    with pytest.raises(BlockingIOError):  # this process holds what is there now
+        fcntl.flock(os.open(folder / cache.USED, os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    cache.release()
+
+
+def test_bytes_that_a_disk_flipped_are_seen_by_the_next_process(tmp_path: Path) -> None:
+    """Size and time of the file stay, so a process that has looked does not look again."""
+    folder = tmp_path / "images" / "a"
+    build_elsewhere(folder, hold=False)
+    before = (folder / "data").stat()
+    with (folder / "data").open("rb+") as file:
+        file.write(b"y")
+    os.utime(folder / "data", ns=(before.st_atime_ns, before.st_mtime_ns))
+    cache.built_once(folder, build_bytes)
+    assert (folder / "data").read_bytes() == b"x" * 100 * KILOBYTE
+    cache.release()

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import keras
 import pytest
 
-from galaxytl import device
+from galaxytl import device, gpu_memory
+from galaxytl.gpu_memory import DeviceError, GpuMemory
 from galaxytl.training import environment
 
 
@@ -40,3 +45,80 @@ def test_random_weights_of_another_backend_have_other_activations(monkeypatch: p
         found[backend] = [activations_folder(spec, "rows", 0) for spec in (drawn, read)]
     assert found["tensorflow"][0] != found["jax"][0]
     assert found["tensorflow"][1] == found["jax"][1]
+
+
+# GPUs that are given: this process has none, whatever it is promised
+
+
+@pytest.mark.parametrize(("given", "number"), [(1.0, 1), (0.25, 1), (2.0, 2)])
+def test_a_gpu_that_is_given_and_not_there_is_an_error_with_both_numbers(
+    given: float, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if device.num_gpus():
+        pytest.skip("this machine has a GPU")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    with pytest.raises(DeviceError) as caught:
+        device.check_gpus(given)
+    assert f"must see the GPUs that a trial was given, {number} (CUDA_VISIBLE_DEVICES=3); on " in str(caught.value)
+    assert "it sees 0: start Ray there with as many --num-gpus as nvidia-smi lists" in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [None, 0.0])
+def test_who_was_given_no_gpu_misses_none(given: float | None) -> None:
+    device.check_gpus(given)
+
+
+@pytest.fixture
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    names = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "TF_FORCE_GPU_ALLOW_GROWTH")
+    for name in (*names, "XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_PYTHON_CLIENT_MEM_FRACTION"):
+        monkeypatch.setenv(name, "")  # so that it is as before afterwards
+        monkeypatch.delenv(name)
+    return
+
+
+@pytest.mark.usefixtures("clean_environment")
+@pytest.mark.parametrize(
+    ("gpus", "visible", "fraction"), [(None, None, None), (1.0, None, None), (0.0, "", None), (0.25, None, "0.2250")]
+)
+def test_what_is_said_before_the_framework_is_loaded(
+    gpus: float | None, visible: str | None, fraction: str | None
+) -> None:
+    device.configure(None, gpus)
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == visible
+    assert os.environ.get("XLA_PYTHON_CLIENT_MEM_FRACTION") == fraction
+
+
+class Config:
+    """TensorFlow's, of a machine with one GPU, as far as `device` asks it."""
+
+    LogicalDeviceConfiguration = SimpleNamespace
+
+    def __init__(self) -> None:
+        self.limits: list[int] = []
+        self.grows: list[str] = []
+        self.experimental = SimpleNamespace(set_memory_growth=lambda gpu, on: self.grows.append(gpu))
+
+    def list_physical_devices(self, kind: str) -> list[str]:
+        return [kind]
+
+    def set_logical_device_configuration(self, gpu: str, devices: list[Any]) -> None:
+        self.limits += [one.memory_limit for one in devices]
+
+
+@pytest.mark.parametrize(("gpus", "limits"), [(None, []), (1.0, []), (0.25, [18_000]), (0.5, [36_000])])
+def test_a_process_that_shares_a_gpu_takes_its_share_at_most(
+    gpus: float | None, limits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_memory, "read_memory", lambda: [GpuMemory("0", "GPU-a", 80_000, 80_000)])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    config = Config()
+    device._limit_memory(config, gpus)
+    assert (config.limits, config.grows) == (limits, [] if limits else ["GPU"])
+
+
+def test_where_nobody_says_how_much_memory_there_is_it_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_memory, "read_memory", list)
+    config = Config()
+    device._limit_memory(config, 0.5)
+    assert (config.limits, config.grows) == ([], ["GPU"])

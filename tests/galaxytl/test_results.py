@@ -3,8 +3,11 @@ from __future__ import annotations
 from multiprocessing import get_context
 from pathlib import Path
 
+import pytest
+
 from galaxytl.results import append_result, read_results
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
+from tests.cluster.faults import fill, free
 
 SPEC = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a")
 
@@ -24,6 +27,18 @@ def test_rows_come_back_in_order(tmp_path: Path) -> None:
     rows = read_results(tmp_path)
     assert [r.spec.seed for r in rows.results] == [3, 1, 2]
     assert rows.problems == ()
+
+
+def test_full_disk_leaves_no_half_row_and_says_what_to_do(small_disk: Path) -> None:
+    append_result(small_disk, result(0))
+    print(fill(small_disk))
+    with pytest.raises(OSError, match=r"could not be written; make room, and the same command goes on.*trials\.jsonl"):
+        append_many(small_disk, 1)
+    rows = read_results(small_disk)
+    print(free(small_disk))
+    append_result(small_disk, result(99))
+    assert read_results(small_disk).problems == rows.problems == ()
+    assert [r.spec.seed for r in read_results(small_disk).results] == [*(r.spec.seed for r in rows.results), 99]
 
 
 def test_missing_file_has_no_rows(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from galaxytl.fit import Batches, Examples
 from galaxytl.training import Group, Watcher, Workplace, train
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from galaxytl.weights import find_weights
+from tests.cluster.faults import fill
 from tests.galaxies import real_sample, real_weights
 from tests.galaxytl.trials import Stopped, tiny_spec
 
@@ -94,6 +95,7 @@ def test_killed_trial_goes_on_from_its_last_epoch(
     resumed = run(spec, galaxies_file, tmp_path / "killed", watcher)
     assert epochs == [3]
     assert len(resumed.history) == 3
+    assert (whole.resumed_after, resumed.resumed_after) == ((), (2,))
     assert resumed.history[-1]["loss"] == pytest.approx(whole.history[-1]["loss"], rel=1e-3)
     assert resumed.metrics["loss"] == pytest.approx(whole.metrics["loss"], rel=1e-2)
 
@@ -257,3 +259,18 @@ def test_keras_gets_no_autotuner_to_wait_for() -> None:
     """With tf.data's autotuning on, an epoch ended 5.1, 10.2 or 20.5 s after its start, however short it was."""
     batches, _ = some_batches()
     assert device.for_keras(batches).options().autotune.enabled is False
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_trial_on_a_node_with_a_full_disk(
+    depth: int, spec: TrialSpec, galaxies_file: Path, small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no room for images nor activations: it comes out as where there is, only later."""
+    spec = spec.replace(unfrozen_blocks=depth, num_epochs=2, seed=5)
+    whole = run(spec, galaxies_file, tmp_path / "whole")
+    monkeypatch.setenv("GALAXYTL_CACHE_DIR", str(small_disk))
+    fill(small_disk)
+    result = run(spec, galaxies_file, tmp_path / "out")
+    assert result.status == COMPLETE, result.message
+    assert result.metrics["loss"] == pytest.approx(whole.metrics["loss"], rel=1e-3)
+    assert not list(small_disk.glob("*/*/*.npy"))

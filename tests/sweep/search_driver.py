@@ -19,7 +19,7 @@ from rich.console import Console
 from galaxytl.data import Splits
 from galaxytl.training import Group, Watcher, Workplace
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
-from sweep import run, search_run
+from sweep import lease, run, search_run
 from sweep.search_setup import Setup
 from sweep.stopping import make_rule
 from tests.sweep.fakes import TOY
@@ -74,5 +74,6 @@ if __name__ == "__main__":
     from sweep import schedule  # ray takes seconds to import
 
     search_run.set_up = set_up
+    lease.BEAT_SECONDS = 0.5
     schedule.run_trials = functools.partial(schedule.run_trials, train_group=train)
     sys.exit(run.main())

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,12 +17,14 @@ import pytest
 
 from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError
-from galaxytl.results import read_results
+from galaxytl.results import append_result, read_results
 from galaxytl.row_segments import read_rows
 from galaxytl.storage import Storage, StorageError
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep import kept as kept_module
-from sweep.kept import keeping
+from sweep import lease as lease_module
+from sweep.kept import Kept, keeping, looking
+from sweep.lease import LeaseError, in_storage
 from sweep.options import UsageError, parse
 from tests.galaxies import make_bucket, s3_server
 from tests.sweep.sweeps import QUICK, ROOT, start, sweep, wait_for
@@ -43,6 +46,7 @@ def out(tmp_path: Path) -> Path:
 def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that machines share, looked at often."""
     monkeypatch.setattr(kept_module, "PUSH_SECONDS", 0.05)
+    monkeypatch.setattr(lease_module, "BEAT_SECONDS", 0.2)
     return tmp_path / "shared"
 
 
@@ -64,7 +68,7 @@ def test_without_a_storage_there_is_the_folder_alone(out: Path, tmp_path: Path) 
         kept.hand_on_checkpoint(SPECS[0], SPECS[1])
         assert checkpoint_path(out, SPECS[1]).read_bytes() == b"weights"
         kept.drop_checkpoint(SPECS[1])
-    assert [path.name for path in sorted(out.rglob("*"))] == ["checkpoints", "trials.jsonl"]
+    assert [path.name for path in sorted(out.rglob("*"))] == ["checkpoints", "lease.json", "trials.jsonl"]
 
 
 def test_checkpoints_at_the_storage_are_handed_on_and_dropped(out: Path, shared: Path) -> None:
@@ -77,6 +81,44 @@ def test_checkpoints_at_the_storage_are_handed_on_and_dropped(out: Path, shared:
         kept.drop_checkpoint(SPECS[0])
         kept.drop_checkpoint(SPECS[2])
     assert storage.names("checkpoints") == [f"checkpoints/{SPECS[1].trial_id}.npz"]
+
+
+def test_the_storage_has_one_driver_too_and_gets_no_row_of_one_that_lost_it(
+    out: Path, shared: Path, tmp_path: Path
+) -> None:
+    """On two machines, each with a results folder of its own."""
+    other = tmp_path / "other"
+    other.mkdir()
+    taken = {"owner": "another", "host": "elsewhere", "pid": 7}
+
+    def lead_until_lost() -> None:
+        with keeping(out, str(shared), print) as kept:
+            kept.append(result(0))
+            wait_for(lambda: read_rows(Storage(str(shared))), "the row", timeout=5)
+            refused = pytest.raises(
+                LeaseError, match=r"may write to the results at a storage; .*shared is led by process"
+            )
+            with refused, keeping(other, str(shared), print):
+                pytest.fail("there were two drivers")
+            record = in_storage(Storage(str(shared)))
+            wait_for(lambda: record.write(taken) or lost(kept), "it to notice", timeout=5)  # a beat may be under way
+            append_result(out, result(1))  # of which the storage is not to hear
+            with pytest.raises(LeaseError, match="process 7 on elsewhere has taken "):
+                kept.append(result(2))
+
+    with pytest.raises(LeaseError, match="process 7 on elsewhere has taken "):  # at its end too
+        lead_until_lost()
+    assert len(read_rows(Storage(str(shared)))) == 1
+    assert len(read_results(out).results) == 2
+    assert in_storage(Storage(str(shared))).read() == taken
+
+
+def lost(kept: Kept) -> bool:
+    try:
+        kept.stop_if_lost()
+    except LeaseError:
+        return True
+    return False
 
 
 class Away:
@@ -146,6 +188,28 @@ def test_a_study_is_stored_whole_and_comes_back_to_another_machine(out: Path, sh
         assert (other / "search.json").read_text() == "{}"
 
 
+def test_a_second_driver_at_the_storage_is_refused_and_one_that_looks_is_not(
+    out: Path, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From another folder, as on another machine; this process lives, so its beats are waited for."""
+    monkeypatch.setattr(lease_module, "BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(lease_module, "process_table", lambda: str(time.monotonic()))
+    other = tmp_path / "other"
+    other.mkdir()
+    with keeping(out, str(shared), print) as kept:
+        kept.append(result(0))
+        with (
+            pytest.raises(LeaseError, match="may write to the results at a storage"),
+            keeping(other, str(shared), print),
+        ):
+            pytest.fail("there were two drivers")
+        assert not (other / "trials.jsonl").exists()
+        wait_for(lambda: read_rows(Storage(str(shared))), "the row", timeout=5)
+        with looking(other, str(shared)) as seen:
+            assert len(seen.rows().results) == 1
+        assert not (other / "trials.jsonl").exists()
+
+
 # The option
 
 
@@ -200,20 +264,20 @@ def test_a_sweep_goes_on_on_another_machine_from_what_the_storage_has(
     """The driver's machine is lost with its disk: a head's trials are finished, a network's under way."""
     out, log = tmp_path / "mine", tmp_path / "log"
     settings = (*QUICK, "--set", "backbone=MobileNet", "--set", "weights=random", "--set", "unfrozen_blocks=0,all")
-    arguments = ("--data", galaxies_file, "--out", out, "--storage", bucket, *settings, "--set", "num_epochs=60")
+    arguments = ("--data", galaxies_file, "--out", out, "--storage", bucket, *settings, "--set", "num_epochs=14")
     storage = Storage(f"{bucket}/mine")
     process = start(log, *arguments)
-    wait_for(lambda: re.search(r"all layers trained: epoch [3-9]/60:", log.read_text()), "three epochs")
+    wait_for(lambda: re.search(r"all layers trained: epoch [3-9]/14:", log.read_text()), "three epochs", 300)
     wait_for(lambda: read_rows(storage), "the head's row at the storage")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    epochs = int(re.findall(r"all layers trained: epoch (\d+)/60:", log.read_text())[-1])
+    epochs = int(re.findall(r"all layers trained: epoch (\d+)/14:", log.read_text())[-1])
     shutil.rmtree(out)
 
     second = sweep(*arguments)
     assert second.returncode == 0, second.stdout + second.stderr
     assert "Trials    2: 1 finished, 0 failed, 1 to run" in second.stdout
-    trained = [int(n) for n in re.findall(r"all layers trained: epoch (\d+)/60:", second.stdout)]
+    trained = [int(n) for n in re.findall(r"all layers trained: epoch (\d+)/14:", second.stdout)]
     assert trained[0] >= epochs - 1 >= 2
     assert [row.status for row in read_results(out).results] == [COMPLETE] * 2
     assert storage.names("checkpoints") == []

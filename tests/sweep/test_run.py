@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import signal
 import socket
@@ -16,8 +17,11 @@ from pathlib import Path
 import pytest
 
 from galaxytl.results import read_results
-from galaxytl.trial import COMPLETE, FAILED
+from galaxytl.training import Workplace
+from galaxytl.trial import COMPLETE, FAILED, TrialResult
+from sweep import lease
 from sweep.run import main
+from sweep.schedule import Reporter, Where, Work
 from tests.galaxies import real_sample, real_weights, write_hdf5
 from tests.sweep.sweeps import QUICK, ROOT, ray_workers, start, sweep, wait_for
 
@@ -85,22 +89,51 @@ def test_depths_and_learning_rates_share_what_is_frozen(galaxies_file: Path, tmp
     assert all("features" not in row.multiply_adds for row in read_results(tmp_path / "again").results), again.stdout
 
 
+class Loaded:
+    """As a pickle, a program that makes a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.mark,)
+
+
+def spoil_tunes_folder(folder: Path, mark: Path) -> None:
+    """Its states truncated, lost, and of another experiment; whoever loads a pickle of them makes the file `mark`."""
+    states = sorted(folder.glob("*/experiment_state-*.json"))
+    assert states
+    for path in states:
+        text = path.read_text()
+        path.write_text(text[: len(text) // 2])
+        path.with_name("experiment_state-2099-01-01_00-00-00.json").write_text('{"trial_data": [], "runner_data": {}}')
+    assert list(folder.glob("*/tuner.pkl"))
+    for path in folder.glob("*/*.pkl"):
+        path.write_bytes(pickle.dumps(Loaded(mark)))
+    for path in folder.glob("*/*/result.json"):
+        path.unlink()
+
+
 @pytest.mark.slow
-def test_killed_driver_loses_no_finished_trial_and_no_epoch(galaxies_file: Path, tmp_path: Path) -> None:
+def test_killed_driver_loses_no_finished_trial_and_no_epoch_whatever_became_of_tunes_folder(
+    galaxies_file: Path, tmp_path: Path
+) -> None:
     out, log = tmp_path / "out", tmp_path / "log"
     settings = (*QUICK, "--set", "backbone=MobileNet", "--set", "weights=random", "--set", "num_epochs=60")
     arguments = ("--data", galaxies_file, "--out", out, *settings, "--cpus-per-trial", os.cpu_count())
     process = start(log, *arguments)
-    wait_for(lambda: re.search(r"all layers trained: epoch [3-9]/60:", log.read_text()), "three epochs")
+    wait_for(lambda: re.search(r"all layers trained: epoch ([3-9]|\d\d)/60:", log.read_text()), "three epochs")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     epochs = int(re.findall(r"epoch (\d+)/60:", log.read_text())[-1])
     assert read_results(out).results == ()
+    spoil_tunes_folder(out / "ray", tmp_path / "loaded")
     second = sweep(*arguments, "--set", "num_epochs=60")
     assert second.returncode == 0, second.stdout + second.stderr
     trained = [int(n) for n in re.findall(r"all layers trained: epoch (\d+)/60:", second.stdout)]
     assert trained[0] > epochs - 1 >= 2
     assert trained[-1] == 60
+    assert not (tmp_path / "loaded").exists()
     assert [row.status for row in read_results(out).results] == [COMPLETE] * 2
 
 
@@ -146,10 +179,32 @@ def test_second_sweep_on_the_same_folder_is_refused(galaxies_file: Path, tmp_pat
         wait_for(lambda: "Starting Ray" in log.read_text(), "the first sweep")
         second = sweep("--data", galaxies_file, "--out", out, *QUICK)
         assert second.returncode == 2
-        assert "one sweep at a time may write to a results folder" in second.stderr
+        assert f"one driver at a time may write to a results folder; {out} is led by process" in second.stderr
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def test_a_grid_whose_folder_another_driver_took_over_writes_no_row(
+    galaxies_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = json.dumps({"owner": "another", "host": "elsewhere", "pid": 7})
+
+    def run_trials(work: Work, workplace: Workplace, where: Where, reporter: Reporter) -> None:
+        """As Ray Tune, whose first trial ends when this driver has been cut off from the folder for long."""
+        for _ in range(3):  # the first may be overwritten by a beat that is under way
+            (tmp_path / "lease.json").write_text(taken)
+            time.sleep(0.3)
+        group = next(work.groups)
+        assert group
+        reporter.finished(TrialResult(spec=group.specs[0], status=FAILED))
+
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr("sweep.schedule.run_trials", run_trials)
+    assert main(["--data", str(galaxies_file), "--out", str(tmp_path), *QUICK, *FROZEN]) == 2
+    assert f"process 7 on elsewhere has taken {tmp_path} over, as this one was suspended" in capsys.readouterr().err
+    assert read_results(tmp_path).results == ()
+    assert (tmp_path / "lease.json").read_text() == taken
 
 
 @pytest.mark.slow
@@ -226,6 +281,9 @@ def test_real_galaxies_with_real_weights(tmp_path: Path) -> None:
         (["--set", "learning_rate=1e-3,,1e-4"], "learning_rate must be a number; got ''"),
         (["--set", "momentum=0.9", "--data", "simulated:30"], "momentum is a setting of sgd and rmsprop"),
         (["--cpus-per-trial", "many"], "must be a number from 0 to 1024"),
+        (["--gpus-per-trial", "1.5"], "must be a fraction of one GPU, or a whole number of them; got '1.5'"),
+        (["--trials-per-gpu", "0.5"], "must be a whole number from 1 to 64; got '0.5'"),
+        (["--trials-per-gpu", "2", "--gpus-per-trial", "0.5"], "not allowed with argument --trials-per-gpu"),
     ],
 )
 def test_bad_input_is_said_in_one_line(

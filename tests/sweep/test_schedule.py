@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import schedule
 from sweep.cluster import Available, ClusterError, resources_per_trial
 from sweep.schedule import death_message
-from sweep.schedule_worker import Board, config_of, group_of, unfinished_config
+from sweep.schedule_worker import Board, config_of, group_of, report_seconds, unfinished_config
 from tests.sweep.sweeps import ROOT
 
 
@@ -119,7 +120,7 @@ def test_who_ran_each_time_that_tune_gave_up_fails_and_the_others_go_on(monkeypa
 
 
 def die(events: schedule._ToReporter, group: Group, error: str = "ActorDiedError: segmentation fault") -> None:
-    events.on_trial_error(1, [], SimpleNamespace(config=config_of(group), get_error=lambda: error))
+    events.on_trial_error(1, [], SimpleNamespace(trial_id="", config=config_of(group), get_error=lambda: error))
 
 
 def complete(events: schedule._ToReporter, group: Group) -> None:
@@ -140,6 +141,23 @@ def test_group_whose_worker_dies_is_parted_and_only_the_trial_at_fault_fails(mon
     assert rounds.given == [[[0], [1, 2]], [[1], [2]]]
     assert [result.status for result in rounds.results] == [COMPLETE, COMPLETE, FAILED]
     assert rounds.results[2].message == "the worker process died 3 times: ActorDiedError: segmentation fault"
+
+
+def test_a_trial_whose_machines_die_goes_on_as_long_as_it_comes_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rounds end with an epoch that it had not reached before; in the third it only repeats the last one."""
+    rounds = Rounds(monkeypatch)
+
+    def end(feed: schedule._Feed, events: schedule._ToReporter) -> str:
+        for group in taken(feed):
+            epochs = {SPECS[0].trial_id: {"epoch": float(min(rounds.num_rounds, 2))}}
+            events.on_trial_result(1, [], None, {"epochs": epochs})
+            die(events, group)
+        return ""
+
+    monkeypatch.setattr(rounds, "end", end)
+    rounds.run(iter(GROUPS[:1]))
+    assert rounds.given == [[[0]]] * 3
+    assert [result.status for result in rounds.results] == [FAILED]
 
 
 def test_tune_that_begins_nothing_is_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,6 +182,70 @@ def test_a_search_has_no_more_groups_than_there_is_room_for(
     rounds = Rounds(monkeypatch)
     rounds.run(iter(GROUPS[:1]), at_once=8, eager=eager)
     assert rounds.rooms[0] == room  # of two CPUs
+
+
+def test_of_a_long_grid_not_all_groups_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = Rounds(monkeypatch)
+    rounds.run(iter(GROUPS[:1]), at_once=10_000)
+    assert rounds.rooms[0] == 2 + schedule.MAX_WAITING
+
+
+@pytest.mark.parametrize(("workers", "seconds"), [(1, 0.5), (25, 0.5), (100, 2.0), (1000, 20.0)])
+def test_many_workers_report_more_seldom_so_that_the_driver_can_follow(workers: int, seconds: float) -> None:
+    assert report_seconds(workers) == seconds
+
+
+class History:
+    """A Tune controller's trials as they come, run, wait again after their worker's death, and end."""
+
+    def __init__(self, seed: int) -> None:
+        self.trials: list[Any] = []
+        self.random = random.Random(seed)
+
+    def get_trials(self) -> list[Any]:
+        return self.trials
+
+    def happen(self, order: Any) -> None:
+        """Something at random; `order` is told of it as Tune tells a scheduler."""
+        if self.random.random() < 0.4:
+            self.trials.append(SimpleNamespace(trial_id=str(len(self.trials)), status="PENDING"))
+            order.on_trial_add(self, self.trials[-1])
+        elif live := [trial for trial in self.trials if trial.status in ("PENDING", "RUNNING")]:
+            trial = self.random.choice(live)
+            trial.status = self.random.choice(["PENDING", "RUNNING", "TERMINATED", "ERROR"])
+            if trial.status == "TERMINATED":
+                self.random.choice(
+                    [lambda: order.on_trial_complete(self, trial, {}), lambda: order.on_trial_remove(self, trial)]
+                )()
+            elif trial.status == "ERROR":
+                order.on_trial_error(self, trial)
+
+
+def test_trials_start_in_tunes_own_order_without_a_look_at_those_that_have_ended() -> None:
+    history, order, tunes = History(seed=0), schedule._InOrder(), schedule.tune.schedulers.FIFOScheduler()
+    for _ in range(2000):
+        history.happen(order)
+        assert order.choose_trial_to_run(None) is tunes.choose_trial_to_run(history)
+    live = sum(trial.status in ("PENDING", "RUNNING") for trial in history.trials)
+    assert len(order._live) == live < len(history.trials) / 2
+
+
+def running(events: schedule._ToReporter, tune_id: str, group: Group) -> Any:
+    trial = SimpleNamespace(trial_id=tune_id, config=config_of(group), get_error=lambda: "", set_config=lambda _: None)
+    events.on_trial_start(1, [], trial)
+    return trial
+
+
+def test_groups_that_run_are_counted_as_they_start_and_end() -> None:
+    events = schedule._ToReporter(schedule.Reporter(lambda _: None, lambda _: None, lambda _: None, lambda _: None))
+    first, second, third = (running(events, str(number), GROUPS[number % 2]) for number in range(3))
+    assert events.num_running == 3
+    events.on_trial_complete(1, [], first)
+    events.on_trial_recover(1, [], second)
+    assert events.num_running == 1
+    events.on_trial_start(1, [], second)
+    events.on_trial_error(1, [], third)
+    assert events.num_running == 1
 
 
 # What Tune asks for

@@ -15,7 +15,9 @@ from sweep.stopping import Asha
 from tests.sweep.searches import (
     BASE,
     accuracy,
+    epoch_of,
     failed,
+    make_problem,
     make_search,
     reopened,
     result_of,
@@ -111,3 +113,26 @@ def test_samplers_read_a_copy_that_is_the_study(url: str) -> None:
     run_sequentially(third)
     assert facts(third.study) == facts(third._mirror._copy)
     assert states(third).total() == 31
+
+
+def test_a_driver_that_may_write_no_more_is_stopped_before_each_write(url: str) -> None:
+    class LostError(Exception):
+        pass
+
+    def check() -> None:
+        if lost:
+            raise LostError
+
+    lost = False
+    study, problem = reopened(url).study, make_problem(rule=Asha(BASE.num_epochs))
+    search = Search(study, problem, check)
+    (spec, _) = search.ask(2)
+    lost, before = True, study.trials
+    for write in (
+        lambda: search.ask(1),
+        lambda: search.epochs({spec.trial_id: epoch_of(spec, 1)}),
+        lambda: search.finished(result_of(spec)),
+    ):
+        with pytest.raises(LostError):
+            write()
+    assert study.trials == before

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -76,11 +77,13 @@ def run_and_kill(out: Path, log: Path, seconds: float, after_a_row: bool) -> str
     rows = len(read_results(out).results)
     with log.open("wb") as file:
         process = subprocess.Popen(toy(out), cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, process_group=0)
-    if after_a_row:
-        wait_for(lambda: len(read_results(out).results) > rows or process.poll() is not None, "a row", 60)
-    time.sleep(seconds)
-    assert process.poll() is None, log.read_text()
-    kill(process)
+    try:
+        if after_a_row:
+            wait_for(lambda: len(read_results(out).results) > rows or process.poll() is not None, "a row")
+        time.sleep(seconds)
+        assert process.poll() is None, log.read_text()
+    finally:
+        kill(process)
     return log.read_text()
 
 
@@ -103,6 +106,48 @@ def test_a_search_whose_driver_is_killed_ten_times_ends_as_if_nothing_had_been(t
     (tested,) = [row for row in read_results(out).results if row.spec.scored_on == "test"]
     assert tested.spec.replace(scored_on="validation") == ranked(rows.values())[0].spec
     assert not [trial for trial in toy_trials(out) if trial.state in (TrialState.RUNNING, TrialState.WAITING)]
+
+
+def suspend_between_commits(driver: int, database: Path) -> None:
+    """Who is suspended in the midst of one keeps SQLite's lock."""
+    while True:
+        os.kill(driver, signal.SIGSTOP)
+        try:
+            with contextlib.closing(sqlite3.connect(database, timeout=0, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError:
+            os.kill(driver, signal.SIGCONT)
+            time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_driver_that_was_suspended_until_another_took_over_writes_nothing_more(tmp_path: Path) -> None:
+    """Its workers go on meanwhile, so that there is what it would write."""
+    out, log = tmp_path / "toy", tmp_path / "log"
+    with log.open("wb") as file:
+        first = subprocess.Popen(toy(out), cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, process_group=0)
+    try:
+        wait_for(lambda: len(read_results(out).results) >= 3 or first.poll() is not None, "rows")
+        suspend_between_commits(first.pid, out / "study.db")
+        second = run_toy(out)
+        assert second.returncode == 0, second.stdout + second.stderr
+        assert (
+            f"was led by process {first.pid} on {os.uname().nodename}: watching for 1.5 s whether it lives"
+            in second.stdout
+        )
+        check_agreement(out, 30)
+        before = ((out / "trials.jsonl").read_bytes(), toy_trials(out))
+        os.kill(first.pid, signal.SIGCONT)
+        assert first.wait(timeout=60) == 2
+    finally:
+        kill(first)
+    assert (out / "trials.jsonl").read_bytes() == before[0]
+    assert toy_trials(out) == before[1]
+    assert (
+        "over, as this one was suspended or cut off for long. It stops here" in log.read_text()
+    )  # the folder, or study
+    assert "Traceback" not in log.read_text()
 
 
 # The real thing
@@ -134,7 +179,7 @@ def test_a_search_trains_chooses_tests_once_and_goes_on_with_more_trials(galaxie
     assert len(own) == 6
     assert tested.spec.replace(scored_on="validation") == ranked(own)[0].spec
     assert tested.history[:-1] == ranked(own)[0].history[:-1]  # seconds too: only the last epoch was trained again
-    assert tested.history[-1] | {"seconds": 0} == ranked(own)[0].history[-1] | {"seconds": 0}
+    assert tested.history[-1] | {"seconds": 0} == ranked(own)[0].history[-1] | {"seconds": 0, "resumed": 1}
     assert {row.status for row in rows.results} <= {COMPLETE, PRUNED}
     assert {len(row.history) for row in own if row.status == PRUNED} <= {1}
     assert sum(tested.num_images.values()) == 40

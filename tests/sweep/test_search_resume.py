@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from optuna.trial import TrialState
 
-from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
+from galaxytl.trial import COMPLETE, FAILED, PRUNED, SpecError, TrialResult, TrialSpec
 from sweep.search import Search
+from sweep.search_study import StudyError
 from sweep.space import Facts, Suggests
 from sweep.stopping import Asha
 from tests.sweep.searches import (
@@ -105,10 +108,53 @@ def test_a_trial_that_goes_on_reports_only_what_is_new(url: str) -> None:
     assert (trial.state, len(second.study.trials)) == (TrialState.COMPLETE, 1)
 
 
-def test_a_trial_whose_fields_give_another_by_now_is_not_waited_for(url: str) -> None:
-    """As where the weights file was another one when it was asked for."""
-    (spec,) = reopened(url).ask(1)
-    search = reopened(url, build=lambda fields: BASE.replace(**fields, weights_fingerprint="other"))
+imagenet = functools.partial(BASE.replace, weights="imagenet", weights_requested="imagenet")
+
+
+def begun_with(fingerprint: str) -> Callable[[Mapping[str, Any]], TrialSpec]:
+    return lambda fields: imagenet(**fields, weights_fingerprint=fingerprint)
+
+
+def without_file(fields: Mapping[str, Any]) -> TrialSpec:
+    return BASE.replace(**fields, weights="random", weights_requested="imagenet")
+
+
+def no_file_at_all(fields: Mapping[str, Any]) -> TrialSpec:
+    raise SpecError("ImageNet weights of Toy not found: put toy.h5 into --weights-dir")
+
+
+@pytest.mark.parametrize(
+    ("build", "this_search"),
+    [
+        (begun_with("b" * 64), "this search ImageNet weights bbbbbbbbbbbb: see --weights-dir"),
+        (without_file, "this search random (ImageNet weights not found): see --weights-dir"),
+        (
+            no_file_at_all,
+            "cannot be now (ImageNet weights of Toy not found: put toy.h5 into --weights-dir), this search",
+        ),
+    ],
+)
+def test_a_study_whose_trials_began_with_other_weights_is_refused(
+    url: str, build: Callable[[Mapping[str, Any]], TrialSpec], this_search: str
+) -> None:
+    first = reopened(url, build=begun_with("a" * 64))
+    rows = train(first, first.ask(3))
+    before = first.study.trials
+    for known, said in ((rows, "that began with ImageNet weights aaaaaaaaaaaa"), ({}, "that began with other weights")):
+        with pytest.raises(StudyError) as caught:
+            reopened(url, build=build).resume(known)
+        assert this_search in str(caught.value)
+        assert "Go on with the options that it was begun with, or choose another --study" in str(caught.value)
+        assert said in str(caught.value) or build is no_file_at_all
+    assert first.study.trials == before  # nothing was told
+    assert reopened(url, build=begun_with("a" * 64)).resume(rows) == []
+
+
+def test_a_trial_whose_weights_were_replaced_on_the_way_is_not_waited_for(url: str) -> None:
+    first = reopened(url, build=begun_with("a" * 64))
+    train(first, first.ask(1))
+    (spec,) = reopened(url, build=begun_with("b" * 64)).ask(1)
+    search = reopened(url, build=begun_with("a" * 64))
     assert search.resume({}) == []
     assert not search.is_running
     assert trial_of(search, spec).state == TrialState.FAIL

@@ -85,7 +85,7 @@ def begun(out: Path, *arguments: object, trials: int = 6, study: optuna.Study | 
     options.study, options.storage = out.name, f"sqlite:///{out}/study.db"
     setup = set_up(options, Console(quiet=True))
     study = study or open_study(options.storage, options.study, ["maximize"], setup.identity)
-    return SearchRun(setup, Search(study, setup.problem), Kept(out, None))
+    return SearchRun(setup, Search(study, setup.problem), Kept(out))
 
 
 def table_of(run: SearchRun) -> SweepTable:

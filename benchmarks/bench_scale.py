@@ -1,0 +1,272 @@
+"""What does a sweep cost beside its trials, how does that grow with their number, and with the number of nodes?
+
+    python benchmarks/bench_scale.py                       # all: about 25 minutes on 2 cores
+    python benchmarks/bench_scale.py trials --sizes 1000
+    python benchmarks/bench_scale.py --small               # a smoke test of all: about two minutes
+    python benchmarks/bench_scale.py --write benchmarks/scale_costs.json      # what simulate_scale.py reads
+
+Parts:
+    trials   100, 1,000 and 10,000 trials that do nothing, four at once, on real Ray: what a trial costs at the start
+             and at the end of the run, rows/s, memory of driver and Ray's head, the live table (scale_systems.py)
+             Required: the driver computes for the last tenth of the 10,000 at most 1.2 times as long as for the first
+    resume   `sweep.run` on a folder in which 100, 1,000 and 10,000 trials are finished: seconds of the whole process.
+             Required: at most 10 s (scale_rows.py)
+    groups   what a further trial of a group, and a report of epochs, cost the driver: 25 trials a group; 20 reports a
+             trial; and 10 trials a group and 5 reports a trial, as checks of simulate_scale.py
+    nodes    64 trials that sleep 3 s on 1, 2 and 4 nodes with 4 places each. Required: at most 1.15 times the ideal,
+             from the moment at which all workers are there (scale_nodes.py)
+
+Wall times are of this machine with all that runs on it; the driver's computing time hangs less on what else runs.
+Exit status 1 when a requirement is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import scale_rows
+from processes import run_printing, run_script
+
+Found = dict[str, Any]
+
+MAX_GROWTH, MAX_RESUME, MAX_STRETCH = 1.2, 10.0, 1.15
+
+
+def main() -> int:
+    options = parse()
+    options.out.mkdir(parents=True, exist_ok=True)
+    found: Found = {}
+    for part in options.parts or PARTS:
+        print(f"\n== {part}{' (SMALL: a smoke test, no number is a result)' if options.small else ''}", flush=True)
+        found[part] = PARTS[part](options)
+        (options.out / f"{part}.json").write_text(json.dumps(found[part], indent=1))
+    missed = [line for part in found.values() for line in part["missed"]]
+    for line in missed:
+        print(f"missed: {line}")
+    if options.write:
+        options.write.write_text(json.dumps(written(options.out), indent=1) + "\n")
+    return 1 if missed and not options.small else 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Costs of scheduling, and how they grow")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
+    parser.add_argument("--small", action="store_true", help="tiny sizes: a smoke test, whose numbers mean nothing")
+    parser.add_argument("--sizes", type=int, nargs="+", metavar="N", help="of trials and resume")
+    parser.add_argument("--at-once", type=int, default=4, metavar="N", help="trials at once (default: %(default)s)")
+    out = Path("results") / "bench-scale"
+    parser.add_argument(
+        "--out", type=Path, default=out, metavar="DIR", help="every run's numbers (default: %(default)s)"
+    )
+    parser.add_argument("--write", type=Path, metavar="FILE", help="the costs, for simulate_scale.py, from --out")
+    options = parser.parse_args()
+    if unknown := [part for part in options.parts if part not in PARTS]:
+        parser.error(f"a part must be one of {', '.join(PARTS)}; got {', '.join(unknown)}")
+    there = {path.stem for path in options.out.glob("*.json")} | set(options.parts or PARTS)
+    if options.write and (lacks := [part for part in PARTS if part not in there]):
+        parser.error(f"--write wants all parts to have run with this --out; {', '.join(lacks)} never did")
+    options.sizes = options.sizes or ([20, 40] if options.small else [100, 1000, 10_000])
+    return options
+
+
+def system(script: str, run: Found, path: Path) -> Found:
+    run_script(script, json.dumps(run), path)
+    return dict(json.loads(path.read_text()))
+
+
+# Trials that do nothing
+
+
+def trials(options: argparse.Namespace) -> Found:
+    print("                     ms a trial: wall     driver computing    rows/s   driver MB    head MB   table   end")
+    print(
+        "  trials   start      first   last      first   last  ratio              first last  first last     ms     s"
+    )
+    runs = []
+    for size in options.sizes:
+        run = {"trials": size, "at_once": options.at_once}
+        runs.append(trial_costs(system("scale_systems.py", run, options.out / f"trials-{size}.json")))
+        print(describe_trials(runs[-1]), flush=True)
+    last = runs[-1]
+    missed = f"growth {last['growth']:.2f} at {last['trials']} trials (at most {MAX_GROWTH})"
+    return {"runs": runs, "missed": [missed] if last["growth"] > MAX_GROWTH else []}
+
+
+def trial_costs(found: Found) -> Found:
+    """A run's costs: of the first and of the last tenth of its trials."""
+    number = found["run"]["trials"]
+    tenth = max(1, number // 10)
+    wall, cpu = (
+        (_each(found[name], 0, tenth), _each(found[name], -tenth - 1, -1)) for name in ("seconds", "cpu_seconds")
+    )
+    (_, driver, head), (_, driver_end, head_end) = found["memory"][0], found["memory"][-1]
+    return {
+        "trials": number,
+        "start": found["start"],
+        "wall": wall,
+        "cpu": cpu,
+        "growth": cpu[1] / cpu[0],
+        "wall_growth": wall[1] / wall[0],
+        "each": found["seconds"][-1] / (number - 1),
+        "rows_per_second": (number - 1) / found["seconds"][-1],
+        "driver_mb": (driver, driver_end),
+        "head_mb": (head, head_end),
+        "draw": found["draw"],
+        "end": found["end"],
+    }
+
+
+def _each(seconds: Sequence[float], start: int, stop: int) -> float:
+    return (seconds[stop] - seconds[start]) / (stop - start)
+
+
+def describe_trials(run: Found) -> str:
+    wall, cpu = ("".join(f"{1000 * value:7.1f}" for value in run[name]) for name in ("wall", "cpu"))
+    memory = "".join(f"{value:6.0f}" for name in ("driver_mb", "head_mb") for value in run[name])
+    return (
+        f"{run['trials']:8,}{run['start']:7.1f} s   {wall}    {cpu}{run['growth']:7.2f}{run['rows_per_second']:9.1f}  "
+        f"{memory}{1000 * run['draw']:7.1f}{run['end']:6.1f}"
+    )
+
+
+# Finished trials
+
+
+def resume(options: argparse.Namespace) -> Found:
+    seconds = {}
+    for size in options.sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            run_script("scale_rows.py", size, Path(folder) / "finished")
+            command = [sys.executable, "-m", "sweep.run", *scale_rows.arguments(Path(folder) / "finished")]
+            spent, lines = run_printing(command, {})
+        said = "\n".join(line for _, line in lines)
+        done = re.search(r"(\d+) finished, 0 failed, 0 to run", said)
+        if not done:
+            raise SystemExit(f"a finished sweep has 0 to run; it said:\n{said}")
+        seconds[size] = spent
+        print(f"{int(done[1]):8,} finished trials: {spent:6.1f} s to the end of `sweep.run`", flush=True)
+    slowest = max(seconds.values())
+    return {"seconds": seconds, "missed": [f"resume {slowest:.1f} s"] if slowest > MAX_RESUME else []}
+
+
+# Groups and reports
+
+
+def groups(options: argparse.Namespace) -> Found:
+    number, many = (10, 5) if options.small else (200, 25)
+    runs = {
+        "single": {"trials": number},
+        "rows": {"trials": number // 4 * many, "per_group": many},
+        "reports": {"trials": number // 4, "reports": 20},
+        "ten a group": {"trials": number // 2 * 10, "per_group": 10},
+        "five reports": {"trials": number // 2, "reports": 5},
+    }
+    runs = {name: {"at_once": options.at_once, **run} for name, run in runs.items()}
+    made = {name: system("scale_systems.py", run, options.out / f"groups-{name}.json") for name, run in runs.items()}
+    costs = costs_of(made)
+    for name, cost in costs.items():
+        print(f"{name:8}{1000 * cost:8.2f} ms")
+    checks = [_check(name, made[name]) for name in ("ten a group", "five reports")]
+    memory = {
+        "the driver, a trial alone": kilobytes(made["single"], 1),
+        "the driver, a trial in a group": kilobytes(made["rows"], 1),
+        "Ray's head, a group": kilobytes(made["single"], 2),
+    }
+    return {"costs": costs, "checks": checks, "memory": memory, "missed": []}
+
+
+def costs_of(made: dict[str, Found]) -> dict[str, float]:
+    """Seconds of the driver: what it computes, which does not hang on what else runs, and its wait for the disk."""
+    group, per_group = computed(made["single"]), made["rows"]["run"]["per_group"]
+    return {
+        "group": group,
+        "row": (computed(made["rows"]) - group) / (per_group - 1),
+        "report": (computed(made["reports"]) - group) / made["reports"]["run"]["reports"],
+        "sync": statistics.median(found["sync"] for found in made.values()),
+    }
+
+
+def kilobytes(found: Found, column: int) -> float:
+    """By which memory grows with a trial; column 1: the driver's, 2: that of Ray's head."""
+    first, last = found["memory"][0], found["memory"][-1]
+    return 1024 * (last[column] - first[column]) / (last[0] - first[0])
+
+
+def computed(found: Found) -> float:
+    """Seconds that the driver computes for a group, between the first one's end and the last one's."""
+    size = found["run"]["per_group"]
+    ends = found["cpu_seconds"][size - 1 :: size]
+    return (ends[-1] - ends[0]) / (len(ends) - 1)
+
+
+def _check(name: str, found: Found) -> Found:
+    """A run as simulate_scale.py has it, and what its driver computed."""
+    run = found["run"]
+    sweep = {field: run[field] for field in ("trials", "per_group", "reports")}
+    all_groups = computed(found) * run["trials"] / run["per_group"]
+    return {"name": name, "sweep": {**sweep, "workers": run["at_once"], "seconds": 0.0}, "computed": all_groups}
+
+
+# Nodes
+
+
+def nodes(options: argparse.Namespace) -> Found:
+    size = {"slots": 2, "trials": 8, "seconds": 1} if options.small else {"slots": 4, "trials": 64, "seconds": 3}
+    runs = []
+    for number in (2,) if options.small else (1, 2, 4):
+        run = system("scale_nodes.py", {"nodes": number, **size}, options.out / f"nodes-{number}.json")
+        print(
+            f"{number} nodes: {run['makespan']:6.1f} s, {run['ratio']:.3f} of the ideal {run['ideal']:.1f} s",
+            flush=True,
+        )
+        runs.append(run)
+    worst = max(run["ratio"] for run in runs)
+    missed = f"makespan {worst:.2f} of the ideal (at most {MAX_STRETCH})"
+    return {"runs": runs, "missed": [missed] if worst > MAX_STRETCH else []}
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], Found]] = {
+    "trials": trials,
+    "resume": resume,
+    "groups": groups,
+    "nodes": nodes,
+}
+
+
+def written(out: Path) -> Found:
+    """What simulate_scale.py and its test read, and where it comes from: each part as it was last run."""
+    found = {part: json.loads((out / f"{part}.json").read_text()) for part in PARTS}
+    return {
+        "command": "python benchmarks/bench_scale.py --write benchmarks/scale_costs.json",
+        "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}",
+        "versions": {"python": platform.python_version(), "ray": version("ray")},
+        "date": time.strftime("%Y-%m-%d"),
+        "load": os.getloadavg()[2],
+        "costs": found["groups"]["costs"],
+        "memory": found["groups"]["memory"],
+        "checks": [*found["groups"]["checks"], *map(_check_nodes, found["nodes"]["runs"])],
+        "trials": found["trials"]["runs"],
+        "resume": found["resume"]["seconds"],
+    }
+
+
+def _check_nodes(found: Found) -> Found:
+    run = found["run"]
+    sweep = {"trials": run["trials"], "workers": run["nodes"] * run["slots"], "seconds": run["seconds"]}
+    return {"name": f"{run['nodes']} nodes", "sweep": sweep, "makespan": found["makespan"]}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

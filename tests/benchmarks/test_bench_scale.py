@@ -1,0 +1,101 @@
+"""What bench_scale.py makes of runs whose costs are known, and a smoke test of the runs themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import bench_scale, scale_rows, scale_systems
+from benchmarks.simulate_scale import Costs, Sweep, simulate
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_of(trials: int, *, each: float, growth: float = 0.0, per_group: int = 1, reports: int = 0) -> dict[str, Any]:
+    """A run in which a group takes `each` seconds, and each later one `growth` more; its rows come together."""
+    seconds, now = [], 0.0
+    for number in range(trials):
+        if number % per_group == 0:
+            now += each + growth * (number // per_group)
+        seconds.append(now)
+    return {
+        "run": {"trials": trials, "at_once": 4, "per_group": per_group, "reports": reports},
+        "seconds": seconds,
+        "cpu_seconds": seconds,
+        "memory": [(1, 200.0, 50.0), (trials, 300.0, 60.0)],
+        **{"start": 9.0, "end": 2.0, "draw": 0.01, "sync": 0.004},
+    }
+
+
+def test_growth_is_of_the_last_tenth_to_the_first() -> None:
+    assert bench_scale.trial_costs(run_of(1000, each=0.1))["growth"] == pytest.approx(1.0)
+    grown = bench_scale.trial_costs(run_of(1000, each=0.1, growth=0.0001))
+    assert grown["growth"] == pytest.approx((0.1 + 0.0949) / (0.1 + 0.005), rel=0.01)
+    assert grown["driver_mb"] == (200.0, 300.0)
+    assert bench_scale.kilobytes(run_of(1025, each=0.1), 1) == pytest.approx(100.0)
+    assert "1.8" in bench_scale.describe_trials(grown)
+
+
+def test_costs_come_back_out_of_runs_that_were_made_of_them() -> None:
+    costs = Costs(group=0.03, row=0.002, report=0.008, sync=0.004)
+    made = {
+        "single": run_of(100, each=costs.group),
+        "rows": run_of(1000, each=costs.group + 24 * costs.row, per_group=25),
+        "reports": run_of(100, each=costs.group + 20 * costs.report, reports=20),
+    }
+    assert bench_scale.costs_of(made) == pytest.approx(vars(costs))
+
+
+def test_a_check_of_the_simulation_holds_where_the_costs_are_true() -> None:
+    costs = Costs(group=0.03, row=0.002, report=0.008)
+    found = run_of(500, each=costs.group + 9 * costs.row, per_group=10)
+    check = bench_scale._check("ten a group", found)
+    assert simulate(Sweep(**check["sweep"]), costs).makespan == pytest.approx(check["computed"])
+    nodes = {"run": {"nodes": 2, "slots": 4, "trials": 64, "seconds": 3}, "makespan": 24.9}
+    assert simulate(Sweep(**bench_scale._check_nodes(nodes)["sweep"]), costs).makespan == pytest.approx(24.5, abs=0.2)
+
+
+def test_memory_is_of_a_process_that_is_there() -> None:
+    assert scale_systems.megabytes(os.getpid()) > 10
+    assert scale_systems.megabytes(None) != scale_systems.megabytes(None)  # NaN
+    assert scale_systems.gcs_server() is None
+
+
+def test_a_made_up_row_is_a_row() -> None:
+    row = scale_rows.made_up(scale_rows.BASE).to_dict()
+    assert type(scale_rows.made_up(scale_rows.BASE)).from_dict(json.loads(json.dumps(row))).trial_id == row["trial_id"]
+    assert len(row["history"]) == scale_rows.NUM_EPOCHS
+
+
+@pytest.mark.parametrize("arguments", [("speed",), ("trials", "--write", "costs.json")])
+def test_what_cannot_be_asked_for(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    command = [sys.executable, "benchmarks/bench_scale.py", *arguments, "--out", tmp_path]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "error: a part must be one of" in done.stderr or "error: --write wants all parts to have run" in done.stderr
+
+
+@pytest.mark.slow
+def test_smoke(tmp_path: Path) -> None:
+    """Real Ray, the real command line, two nodes; a growth of noise may be called one, and is no error here."""
+    command = [sys.executable, "benchmarks/bench_scale.py", "--small", "--sizes", "12", "--out", tmp_path]
+    parts = ("trials", "resume", "nodes")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, *parts], cwd=ROOT, capture_output=True, text=True, check=False, env=environment, timeout=400
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^ +12 +\d+\.\d s", done.stdout, re.MULTILINE)
+    assert re.search(r"^ +9 finished trials: +\d+\.\d s", done.stdout, re.MULTILINE)
+    assert "2 nodes:" in done.stdout
+    found = json.loads((tmp_path / "trials-12.json").read_text())
+    assert len(found["seconds"]) == 12
+    assert found["memory"][-1][2] > 10  # Ray's head was found
+    assert json.loads((tmp_path / "nodes-2.json").read_text())["nodes_used"] == 2

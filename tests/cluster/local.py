@@ -1,0 +1,119 @@
+"""A small sweep that is started, interrupted and started again, while a witness notes what it does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.cluster import faults
+from tests.cluster.witness import Account, account_of
+from tests.sweep.sweeps import ROOT, below, wait_for
+
+GRID = """
+name: faults
+purpose: is anything lost, or done twice?
+fixed: {{backbone: MobileNet, weights: random, image_size: 32, batch_size: 8, validation_fraction: 0.5}}
+scientific:
+  unfrozen_blocks:
+  - {{unfrozen_blocks: 0, num_epochs: {head_epochs}}}
+  - {{unfrozen_blocks: 1, num_epochs: {epochs}}}
+nuisance: {{learning_rate: [{rates}]}}
+"""
+"""Heads, which one worker trains in one pass, and as many networks, one after the other, of longer epochs."""
+
+Launch = Callable[[Sequence[str], Path], "subprocess.Popen[bytes]"]
+
+
+def here(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start the driver on this machine."""
+    with log.open("ab") as file:
+        return subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, process_group=0)
+
+
+@dataclass
+class Sweep:
+    """In a folder of its own; `arguments` are those of every start."""
+
+    place: Path
+    data: Path
+    arguments: Sequence[str] = ()
+    launch: Launch = here
+    sizes: Mapping[str, int] = field(default_factory=lambda: {"head_epochs": 300, "epochs": 30, "networks": 2})
+    most_repeated: int = 1
+    """Finished epochs that one interruption may have trained again."""
+    disk: Path | None = None
+    """Where the results go, if not into the place."""
+    process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        rates = ", ".join(f"{1e-3 / 2**number:.3e}" for number in range(self.sizes["networks"]))
+        self.place.mkdir(parents=True, exist_ok=True)
+        sizes = {name: self.sizes[name] for name in ("head_epochs", "epochs")}
+        (self.place / "faults.yaml").write_text(GRID.format(rates=rates, **sizes))
+
+    @property
+    def out(self) -> Path:
+        return (self.disk or self.place) / "out"
+
+    @property
+    def log(self) -> Path:
+        return self.place / "log"
+
+    @property
+    def witness(self) -> Path:
+        return self.place / "witness.jsonl"
+
+    @property
+    def num_trials(self) -> int:
+        return 2 * self.sizes["networks"]
+
+    def command(self) -> list[str]:
+        options = ["--grid", self.place / "faults.yaml", "--data", self.data, "--out", self.out, *self.arguments]
+        return [sys.executable, "-m", "tests.cluster.witness", *map(str, [self.witness, *options])]
+
+    def start(self) -> subprocess.Popen[bytes]:
+        self.process = self.launch(self.command(), self.log)
+        return self.process
+
+    def finish(self, timeout: float = 300) -> int:
+        """Start it and let it run to its end; the exit status."""
+        return self.start().wait(timeout)
+
+    def seen(self) -> Account:
+        return account_of(self.witness, self.out, self.most_repeated)
+
+    def num_noted(self) -> int:
+        return len(self.witness.read_bytes().splitlines()) if self.witness.exists() else 0
+
+    def wait_for_epochs(self, number: int, timeout: float = 300) -> None:
+        """Until so many more epochs have been finished."""
+        before = self.num_noted()
+        wait_for(lambda: self.num_noted() >= before + number or self.has_ended(), f"{number} epochs", timeout)
+        assert not self.has_ended(), self.said()
+
+    def has_ended(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+    def said(self) -> str:
+        return self.log.read_text()[-3000:] if self.log.exists() else ""
+
+    def kill_driver(self) -> str:
+        """SIGKILL to it alone: what it had started notices within seconds, but for two agents of Ray's, which stay."""
+        assert self.process
+        started = below(self.process.pid)
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        faults.end_all(process for process, name in started.items() if b"Agent" in name)
+        return f"killed the driver, process {self.process.pid}"
+
+    def end(self) -> None:
+        """Whatever of it still runs here."""
+        if self.process and self.process.poll() is None:
+            started = below(self.process.pid)
+            self.kill_driver()
+            faults.end_all(started)

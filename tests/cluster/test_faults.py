@@ -1,0 +1,100 @@
+"""Sweeps that are hit by faults, once or twice each: work is really interrupted, and nothing is lost or done twice.
+
+`make chaos` hits as often as the project promises to stand, and at random.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from galaxytl.results import read_results
+from galaxytl.row_segments import read_rows
+from galaxytl.storage import Storage
+from tests.cluster import faults
+from tests.cluster.local import Sweep
+from tests.cluster.object_store import object_store
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def sweep(galaxies_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sweep]:
+    """On this machine, with a cache of its own."""
+    monkeypatch.setenv("GALAXYTL_CACHE_DIR", str(tmp_path / "cache"))
+    sweep = Sweep(tmp_path / "sweep", galaxies_file)
+    yield sweep
+    sweep.end()
+
+
+def check(sweep: Sweep, resumed: int) -> None:
+    """Every spec has one row, nothing was done twice, and so often or more a trial went on above step 0."""
+    seen = sweep.seen()
+    print(*seen.lines(), sep="\n")
+    assert seen.violations == []
+    assert (seen.rows, seen.failed) == (sweep.num_trials, {})
+    assert seen.resumed >= resumed
+    rows = read_results(sweep.out).results
+    assert sum(len(row.resumed_after) for row in rows) >= resumed
+    assert "Traceback" not in sweep.log.read_text()
+
+
+def test_driver_killed_and_what_it_left_damaged(sweep: Sweep, tmp_path: Path) -> None:
+    """Killed twice. Then Tune's state is cut in half, the next time it is gone; bytes of the hot copy are flipped, the
+    next time a stored activation is cut in half."""
+    rng = random.Random(0)
+    for tune, damage, pattern in (
+        ("truncated", faults.flip_bytes, "images/*/images.npy"),
+        ("missing", faults.truncate, "features/*/activations.npy"),
+    ):
+        sweep.start()
+        sweep.wait_for_epochs(15)
+        sweep.kill_driver()
+        faults.damage_tune_state(sweep.out, tune)
+        damage(faults.one_of(tmp_path / "cache", pattern), rng)
+    assert sweep.finish() == 0, sweep.said()
+    check(sweep, resumed=2)
+
+
+def test_full_results_folder_stops_the_sweep_and_the_same_command_goes_on(sweep: Sweep, small_disk: Path) -> None:
+    """The disk fills while trials run. Checkpoints stay as they are and training goes on, until a row does not fit."""
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)  # a network's checkpoint takes 13 MB
+    sweep.disk = small_disk
+    sweep.start()
+    sweep.wait_for_epochs(15)
+    print(faults.fill(small_disk))
+    assert sweep.process
+    assert sweep.process.wait(300) == 2
+    assert "No space left on device" in sweep.said()
+    assert "make room, and the same command goes on" in sweep.said()
+    assert read_results(sweep.out).problems == ()
+    print(faults.free(small_disk))
+    assert sweep.finish() in (0, 1), sweep.said()
+    seen = sweep.seen()
+    print(*seen.lines(), sep="\n")
+    assert seen.rows == sweep.num_trials
+    assert seen.resumed >= 1
+
+
+def test_storage_away_while_trials_run_and_a_driver_dies(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not answer for 20 s; later the driver is killed."""
+    pytest.importorskip("moto.server")
+    with object_store() as store:
+        for name, value in store.environment.items():
+            monkeypatch.setenv(name, value)
+        sweep.arguments = ("--storage", f"{store.bucket}/results")
+        sweep.most_repeated = 10  # checkpoints follow to the storage within a second, in which several epochs fit here
+        sweep.start()
+        sweep.wait_for_epochs(10)
+        print(store.go_away(20))
+        sweep.wait_for_epochs(10)
+        print(sweep.kill_driver())
+        assert sweep.finish() == 0, sweep.said()
+        check(sweep, resumed=1)
+        rows = [json.loads(line)["trial_id"] for line in read_rows(Storage(f"{store.bucket}/results/out"))]
+        assert sorted(rows) == sorted(row.trial_id for row in read_results(sweep.out).results)

@@ -1,0 +1,134 @@
+"""Real trials on a Ray cluster of several nodes on this machine, each with a cache folder of its own: prints what was
+seen, as one line of JSON.
+
+python -m tests.sweep.hardware_driver promised|copies|copier DATA FOLDER
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from galaxytl.data import open_dataset
+from galaxytl.training import Group, Workplace
+from galaxytl.trial import TrialResult, TrialSpec
+from sweep import schedule
+from sweep.schedule_worker import PART_BYTES, Board, Copier
+
+import ray  # isort: skip
+from ray.cluster_utils import Cluster  # isort: skip
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as NodeAffinity  # isort: skip
+
+
+@contextlib.contextmanager
+def nodes(folder: Path, *resources: dict[str, Any]) -> Iterator[Cluster]:
+    """A cluster, of a node for each."""
+    temporary = tempfile.TemporaryDirectory(prefix="ray-")  # else the cluster would be every other driver's "auto"
+    os.environ["RAY_TMPDIR"] = temporary.name
+    cluster = Cluster()
+    try:
+        for number, one in enumerate(resources):
+            os.environ["GALAXYTL_CACHE_DIR"] = str(folder / f"node-{number}")
+            cluster.add_node(include_dashboard=False, object_store_memory=100 * 2**20, **one)
+        cluster.wait_for_nodes()
+        os.environ["RAY_ADDRESS"] = cluster.address  # what "auto" means; its health check takes long on a busy machine
+        yield cluster
+    finally:
+        cluster.shutdown()
+        temporary.cleanup()
+
+
+def run(groups: Sequence[Group], data: str, where: schedule.Where) -> tuple[list[TrialResult], list[str]]:
+    """The rows, and the phases that were said."""
+    results: list[TrialResult] = []
+    phases: list[str] = []
+    reporter = schedule.Reporter(
+        phases=lambda now: phases.extend(now.values()),
+        epochs=lambda _: None,
+        finished=results.append,
+        note=lambda _: None,
+    )
+    work = schedule.Work(iter(groups), at_once=len(groups))
+    schedule.run_trials(work, Workplace(data, where.log.parent), where, reporter)
+    return results, phases
+
+
+def specs(data: str, number: int, **fields: Any) -> list[TrialSpec]:
+    dataset = open_dataset(data)
+    base = TrialSpec(dataset=dataset.name, dataset_fingerprint=dataset.fingerprint, weights="random")
+    sized = base.replace(
+        backbone="VGG16", weights_requested="random", stratified=True, image_size=64, batch_size=8, **fields
+    )
+    return [sized.replace(seed=seed) for seed in range(number)]
+
+
+def facts(results: Sequence[TrialResult]) -> list[dict[str, Any]]:
+    return [
+        {"status": r.status, "message": r.message, "features": r.multiply_adds.get("features", 0.0)} for r in results
+    ]
+
+
+def promised(data: str, out: Path) -> dict[str, Any]:
+    """A node that promises a GPU and has none: trials that ask for it, then others that do not."""
+    groups = [Group((spec,), stored=(0,)) for spec in specs(data, 3, unfrozen_blocks=0, num_epochs=1)]
+    with nodes(out, {"num_cpus": 1, "num_gpus": 1}):
+        with_gpu, _ = run(groups[:2], data, schedule.Where("auto", 1, None, out / "sweep.log"))
+        without, _ = run(groups[2:], data, schedule.Where("auto", 1, 0, out / "sweep.log"))
+    return {"with_gpu": facts(with_gpu), "without": facts(without)}
+
+
+def copies(data: str, out: Path) -> dict[str, Any]:
+    """Trials of one network and one seed, which differ in depth and learning rate, on two nodes with a place each."""
+    (spec,) = specs(data, 1, num_epochs=1, learning_rate=1e-5)
+    trials = [spec.replace(unfrozen_blocks=blocks, learning_rate=rate) for blocks in (0, 1) for rate in (1e-3, 1e-4)]
+    groups = [Group((one,), stored=(1,) if one.unfrozen_blocks else (1, 0)) for one in trials]
+    with nodes(out, {"num_cpus": 1}, {"num_cpus": 1}):
+        results, phases = run(groups, data, schedule.Where("auto", 1, 0, out / "sweep.log"))
+    folders = [sorted(path.name for path in (out / f"node-{n}" / "features").glob("[!.]*")) for n in (0, 1)]
+    return {"rows": facts(results), "folders": folders, "phases": sorted(set(phases))}
+
+
+def copier(_: str, out: Path) -> dict[str, Any]:
+    """What a worker's copier brings, without trials: from a node that holds something, one that removed it, and one
+    that died while it made something."""
+    content = np.random.default_rng(0).bytes(3 * PART_BYTES + 1)
+    held = out / "node-1" / "features" / "held"
+    held.mkdir(parents=True)
+    (held / "activations.npy").write_bytes(content)
+    (held / ".used").touch()
+    seen: dict[str, Any] = {}
+    with nodes(out, {"num_cpus": 1}, {"num_cpus": 1}) as cluster:
+        ray.init("auto", log_to_driver=False)
+        here = ray.get_runtime_context().get_node_id()
+        (other,) = [node["NodeID"] for node in ray.nodes() if node["NodeID"] != here]
+        board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=NodeAffinity(here, soft=False)).remote()
+        bring = Copier(board, "trial", lambda _: None)
+        for name in ("held", "removed"):
+            ray.get(board.made.remote(name, other, len(content), math.inf))
+            (out / name).mkdir()
+            seen[name] = bring.fetch(name, out / name)
+        seen["same"] = (out / "held" / "activations.npy").read_bytes() == content
+        seen["files"] = [path.name for name in ("held", "removed") for path in (out / name).iterdir()]
+        seen["claimed"] = ray.get(board.claim.remote("under way", other, "other trial")).what
+        threading.Timer(3, lambda: cluster.remove_node(cluster.worker_nodes.pop(), allow_graceful=False)).start()
+        started = time.monotonic()
+        seen["dead"] = bring.fetch("under way", out)
+        seen["waited"] = time.monotonic() - started
+        ray.shutdown()
+    return seen
+
+
+if __name__ == "__main__":
+    case, galaxies, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    print(json.dumps({"promised": promised, "copies": copies, "copier": copier}[case](galaxies, folder)))

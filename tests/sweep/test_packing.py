@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from sweep.cluster import Available, resources_per_trial
+from sweep.options import parse
+from sweep.packing import MAX_PACKED, places, share_of
+
+
+@pytest.mark.parametrize("number", range(1, MAX_PACKED + 1))
+def test_as_many_trials_as_are_said_share_a_gpu(number: int) -> None:
+    share = share_of(number)
+    assert round(share * 10_000) * number <= 10_000  # as Ray counts
+    assert places(1, share) == number
+    assert places(8, share) == 8 * number
+
+
+@pytest.mark.parametrize(
+    ("gpus", "share", "number"),
+    [
+        (0, 0.5, 0),
+        (8, 1, 8),
+        (8, 2, 4),
+        (7, 2, 3),
+        (0.5, 0.5, 1),
+        (2, 0.3, 6),
+        (3, 0.7, 3),
+        (1, 0.01, 100),
+        (1, 1e-9, 10_000),
+    ],
+)
+def test_a_share_is_of_one_gpu(gpus: float, share: float, number: int) -> None:
+    assert places(gpus, share) == number
+
+
+def test_packing_makes_room_for_more_trials_and_parts_the_cpus_among_them() -> None:
+    options = parse(["--trials-per-gpu", "4"], "")
+    available = Available(cpus=32, gpus=2, node_cpus=32, node_gpus=2)
+    resources = resources_per_trial(available, 100, None, options.gpus_per_trial)
+    assert (resources.cpus, resources.gpus) == (4, 0.25)
+    assert available.room_for(resources) == 8
+    assert parse([], "").gpus_per_trial is None
