@@ -1,4 +1,4 @@
-"""cluster-onprem.yaml on hosts made of namespaces, by SSH: up, the doctor, who is kept out, down.
+"""cluster-onprem.yaml on hosts made of namespaces, by SSH: up, the doctor, the paper's grid, who is kept out, down.
 
 One cluster for all tests of this file, in the order in which they stand. What was replaced in the cluster file is said,
 line by line, in `onprem.cluster_file`.
@@ -6,7 +6,9 @@ line by line, in `onprem.cluster_file`.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import itertools
 import re
 import shlex
 import sys
@@ -18,8 +20,10 @@ from pathlib import Path
 
 import pytest
 
+from galaxytl.results import read_results
+from galaxytl.trial import COMPLETE
 from tests.cluster.hosts import ROOT, Host, Network, hosts, why_not
-from tests.cluster.onprem import AT_THE_DESK, ON_A_NODE, brought_up, cluster_file, token_of
+from tests.cluster.onprem import AT_THE_DESK, ON_A_NODE, S3_SECRET, brought_up, cluster_file, token_of, wait_for_nodes
 from tests.sweep.test_doctor import Line, failing, lines_of
 
 pytestmark = [
@@ -29,6 +33,8 @@ pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not()),
 ]
 NODES = ("head", "worker1", "worker2")
+SMOKE = "--grid paper --profile laptop --set num_epochs=1 --set max_images=100 --cpus-per-trial 2 --address auto"
+"""A trial takes all CPUs of a host, so three of the six start at once, one on each."""
 PYTHON = shlex.quote(sys.executable)
 
 
@@ -58,13 +64,10 @@ def lab() -> Iterator[Lab]:
         network["store"].start(f"{PYTHON} -m moto.server -H 0.0.0.0 -p 5000", network.shared / "store.log")
         with brought_up(network) as desk:
             yield Lab(network, desk)
-        stop = time.monotonic() + 120
-        while (
-            left := [f"{host.name}: {line}" for host in network for line in ray_of(host)]
-        ) and time.monotonic() < stop:
-            time.sleep(1)  # the workers notice that the head has gone
-        print("seconds until Ray had ended everywhere:", 120 - (stop - time.monotonic()))
-        assert left == []
+        assert ray_of(network["head"]) == []
+        for name in NODES[1:]:  # as the cluster file says: left alone, they take two minutes to notice
+            network[name].run("galaxytl/.venv/bin/ray stop", check=True)
+        assert [line for host in network for line in ray_of(host)] == []
 
 
 def ray_of(host: Host) -> list[str]:
@@ -77,6 +80,24 @@ def galaxies(lab: Lab) -> Path:
     file = lab.shared / "galaxies.h5"
     lab.network["head"].run(f"{ON_A_NODE} python -m galaxytl.data convert simulated:100 --to {file}", check=True)
     return file
+
+
+@pytest.fixture(scope="module")
+def results(lab: Lab, galaxies: Path) -> tuple[Path, str, set[str]]:
+    """The paper's six trials: the results folder, what the user saw, and every command line that ran meanwhile."""
+    out, seen = lab.shared / "results" / "paper", set[str]()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(lab.exec, f"python -m sweep.run {SMOKE} --data {galaxies} --out {out}", timeout=800)
+        while not running.done():
+            seen |= {line for host in lab.network for line in host.processes().values()}
+            time.sleep(1)
+    status, said = running.result()
+    assert status == 0, said[-4000:]
+    return out, said, seen
+
+
+def hot_copies(host: Host) -> list[str]:
+    return host.run("ls .cache/galaxytl/images").stdout.split()
 
 
 def diagnosis(lab: Lab, *arguments: object) -> tuple[int, list[Line], str]:
@@ -105,6 +126,40 @@ def test_doctor_finds_every_node_fit(lab: Lab, galaxies: Path) -> None:
     assert sum(text == "Ray asks for the token" for *_, text in lines) == 3
 
 
+def test_papers_grid_on_all_hosts_each_with_its_own_hot_copy(lab: Lab, results: tuple[Path, str, set[str]]) -> None:
+    out, *_ = results
+    rows = read_results(out)
+    assert rows.problems == ()
+    assert [result.status for result in rows.results] == [COMPLETE] * 6
+    assert {result.environment["host"] for result in rows.results} == set(NODES)
+    copies = [hot_copies(host) for host in lab.nodes()]
+    assert len(copies[0]) == 1
+    assert copies == [copies[0]] * 3
+    inodes = [host.run("stat -c %d:%i .cache/galaxytl/images/*/images.npy").stdout for host in lab.nodes()]
+    assert len(set(inodes)) == 3  # not one file that all see
+
+
+def test_the_same_from_s3(lab: Lab, galaxies: Path, results: tuple[Path, str, set[str]]) -> None:
+    """Three groups, at another size: no host has a copy of that yet."""
+    make_bucket = "import urllib.request as r; r.urlopen(r.Request('http://store:5000/galaxies', method='PUT'))"
+    head = lab.network["head"]
+    head.run(f'{ON_A_NODE} python -c "{make_bucket}"', check=True)
+    head.run(f"{ON_A_NODE} python -m galaxytl.data convert {galaxies} --to s3://galaxies/galaxy10/", check=True)
+    galaxies.rename(galaxies.with_suffix(".away"))
+    out = lab.shared / "results" / "s3"
+    heads = "--set backbone=VGG16 --set weights=random --set unfrozen_blocks=0 --set image_size=40 --set seed=0,1,2"
+    status, said = lab.exec(f"python -m sweep.run {SMOKE} {heads} --data s3://galaxies/galaxy10/ --out {out}")
+    galaxies.with_suffix(".away").rename(galaxies)
+    assert status == 0, said[-4000:]
+    found = read_results(out).results
+    assert [result.status for result in found] == [COMPLETE] * 3
+    assert {result.environment["host"] for result in found} == set(NODES)
+    for host in lab.nodes():
+        assert [name for name in hot_copies(host) if "-40px-" in name], host.name
+    fingerprints = {result.spec.dataset_fingerprint for result in (*found, *read_results(results[0]).results)}
+    assert len(fingerprints) == 1  # the same galaxies, whichever way they came
+
+
 # Who is kept out
 
 RAY = f"{PYTHON} -m ray.scripts.scripts"
@@ -122,23 +177,23 @@ if importlib.util.find_spec("aiohttp_cors"):  # of ray[default]: without it ther
 REFUSED = r"InvalidAuthToken|Failed to connect to Ray cluster|connection timeout|did not let us in|no Ray cluster|401"
 
 
-def try_all(lab: Lab, settings: str) -> dict[str, str]:
-    """What each way in says, all tried at once: Ray takes 20 s to refuse some."""
-
-    def attempt(way: tuple[str, str]) -> str:
-        host, command = way
-        done = lab.network[host].run(f"export HOME=/tmp/stranger {settings}; {command}")
-        return done.stdout + done.stderr
-
-    with ThreadPoolExecutor(len(WAYS_IN)) as pool:
-        return dict(zip(WAYS_IN, pool.map(attempt, WAYS_IN.values()), strict=True))
+WITHOUT = ("RAY_AUTH_MODE=disabled", "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=wrong-0123456789-0123456789-0123456789")
 
 
-@pytest.mark.parametrize(
-    "settings", ["RAY_AUTH_MODE=disabled", "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=wrong-0123456789-0123456789-0123456789"]
-)
-def test_without_the_token_there_is_no_way_in(lab: Lab, settings: str) -> None:
-    for way, said in try_all(lab, settings).items():
+def try_all(lab: Lab, *settings: str) -> list[tuple[str, str]]:
+    """Each way in with each of the settings, and what it said; all at once, for Ray takes 20 s to refuse some."""
+
+    def attempt(setting: str, way: str) -> tuple[str, str]:
+        host, command = WAYS_IN[way]
+        done = lab.network[host].run(f"export HOME=/tmp/stranger {setting}; {command}")
+        return f"{way}, {setting}", done.stdout + done.stderr
+
+    with ThreadPoolExecutor(len(WAYS_IN) * len(settings)) as pool:
+        return list(pool.map(attempt, *zip(*itertools.product(settings, WAYS_IN), strict=True)))
+
+
+def test_without_the_token_there_is_no_way_in(lab: Lab) -> None:
+    for way, said in try_all(lab, *WITHOUT):
         assert not re.search(r"^IN", said, re.MULTILINE), f"{way}: {said}"
         assert re.search(REFUSED, said), f"{way}: {said}"
 
@@ -152,9 +207,34 @@ def test_the_dashboard_is_at_home(lab: Lab) -> None:
 def test_with_the_token_each_way_is_open(lab: Lab) -> None:
     """So it was the token that was missing. The client's server, which Ray starts for who has been let in, may lack
     parts of ray[default]."""
-    for way, said in try_all(lab, f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN={token_of(lab.desk)}").items():
-        assert re.search(r"^IN|Starting Ray client server failed", said, re.MULTILINE), f"{way}: {said}"
-    lab.network["stranger"].run(f"{RAY} stop --force", check=True)
+    tried = try_all(lab, f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN={token_of(lab.desk)}")
+    lab.network["stranger"].run(f"{RAY} stop", check=True)  # it had joined
+    wait_for_nodes(lab.network["head"], len(NODES))
+    for way, said in tried:
+        assert re.search(r"^IN|Starting Ray client server failed", said, re.MULTILINE), f"{way.split(',')[0]}: {said}"
+
+
+def test_no_secret_is_left_anywhere(lab: Lab, results: tuple[Path, str, set[str]]) -> None:
+    """Neither the token nor the key of the S3 server: in results, logs, files of Ray, homes, output, command lines."""
+    _, said, command_lines = results
+    assert any("raylet" in line for line in command_lines)
+    kept = {host.own / "home" / name for host in lab.network for name in (".ray/auth_token", ".aws/credentials")}
+    places = [lab.shared, *(host.own / part for host in lab.network for part in ("tmp", "home"))]
+    for secret in (token_of(lab.desk), S3_SECRET):
+        assert secret not in said
+        assert not [line for line in command_lines if secret in line]
+        holders = {file for place in places for file in files_with(secret.encode(), place)}
+        assert holders - kept == set()
+        assert len(holders) == 4  # the desk and the three nodes: the search finds what there is
+        assert {file.stat().st_mode & 0o777 for file in holders} == {0o600}
+
+
+def files_with(secret: bytes, place: Path) -> Iterator[Path]:
+    for file in place.rglob("*"):
+        if file.is_file() and not file.is_symlink() and ".venv" not in file.parts:
+            with contextlib.suppress(FileNotFoundError):
+                if secret in file.read_bytes():
+                    yield file
 
 
 # Hosts that are not fit
