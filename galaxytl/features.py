@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from galaxytl import blocks, device
 from galaxytl.data import cache
 from galaxytl.data.prefetch import ahead
+from galaxytl.data.seal import is_intact
 from galaxytl.training import Neighbours
 from galaxytl.trial import TrialSpec
 
@@ -80,7 +81,7 @@ def stored_activations(spec: TrialSpec, stored: tuple[int, ...], source: Source)
 
     def build(unfinished: Path) -> None:
         nonlocal took
-        if source.neighbours.fetch(folder.name, unfinished) and _is_readable(unfinished):
+        if source.neighbours.fetch(folder.name, unfinished) and _is_readable(unfinished) and is_intact(unfinished):
             return
         started = time.monotonic()
         try:

@@ -110,6 +110,8 @@ def built_once(
                     seal(unfinished)
                     _sync(unfinished)
                     unfinished.rename(folder)
+                if not _is_sound(folder, is_complete):  # not again and again
+                    raise OSError(errno.EIO, "what was just written reads back differently", str(folder))
     return folder
 
 

@@ -21,8 +21,9 @@ _intact: dict[Path, tuple[tuple[int, int, int], ...]] = {}
 
 
 def seal(folder: Path) -> None:
-    """Note what the files of `folder` hold."""
-    found = {path.name: _checksum(path) for path in sorted(folder.iterdir()) if path.stat().st_size}
+    """Note what the files of `folder` hold; of a copy of another entry, anew."""
+    files = [path for path in sorted(folder.iterdir()) if path.name != SEAL and path.stat().st_size]
+    found = {path.name: _checksum(path) for path in files}
     (folder / SEAL).write_text(json.dumps(found))
 
 
