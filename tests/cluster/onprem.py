@@ -55,8 +55,8 @@ def cluster_file(head: str, workers: Sequence[str]) -> str:
         "min_workers: 1": f"min_workers: {len(workers)}",
         "max_workers: 1": f"max_workers: {len(workers)}",
         # A lab with its own S3 server: where it is, and its keys as a file.
-        "      'export RAY_AUTH_MODE=token' \\\n": (
-            "      'export RAY_AUTH_MODE=token' \\\n"
+        "      'export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0' \\\n": (
+            "      'export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0' \\\n"
             "      'export AWS_ENDPOINT_URL=http://store:5000 AWS_DEFAULT_REGION=us-east-1' \\\n"
         ),
         "  ~/.ray/auth_token: ~/.ray/auth_token\n": (
