@@ -27,6 +27,14 @@ def read_rows(storage: Storage) -> list[bytes]:
     return list(dict.fromkeys(lines))  # a piece and the one that it was joined into may both be there
 
 
+def merged(stored: list[bytes], content: bytes) -> bytes:
+    """The stored lines, then those of a file's content that are not among them; without the half line of a killed
+    driver."""
+    known = set(stored)
+    own = [line for line in content.split(b"\n")[:-1] if line and line not in known]
+    return b"".join(line + b"\n" for line in (*stored, *own))
+
+
 class RowWriter:
     """Brings a folder's rows and the storage's together, then pushes what is appended to the folder's file."""
 
@@ -47,13 +55,10 @@ class RowWriter:
     def _merge(self, stored: list[bytes]) -> int:
         """Have the stored lines in the folder's file, then its own that the storage lacks; where those begin."""
         content = self._path.read_bytes() if self._path.exists() else b""
-        own = [line for line in content.split(b"\n")[:-1] if line]  # without the half line of a killed driver
-        known = set(stored)
-        before = b"".join(line + b"\n" for line in stored)
-        merged = before + b"".join(line + b"\n" for line in own if line not in known)
-        if merged != content:
-            write_atomically(self._path, merged)
-        return len(before)
+        both = merged(stored, content)
+        if both != content:
+            write_atomically(self._path, both)
+        return sum(len(line) + 1 for line in stored)
 
     def push(self) -> bool:
         """Store the rows appended since the last push; False where there are none. Raises DataError."""

@@ -172,9 +172,8 @@ class TrialSpec:
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            name: getattr(self, name) for name in SPEC_FIELDS
-        }  # asdict would copy each value, at ten times the cost
+        # dataclasses.asdict would copy each value, at ten times the cost
+        return {name: getattr(self, name) for name in SPEC_FIELDS}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrialSpec:

@@ -22,7 +22,7 @@ from threading import Event, Thread
 from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError
 from galaxytl.results import FILE_NAME, Rows, append_result, read_results
-from galaxytl.row_segments import RowWriter, read_rows
+from galaxytl.row_segments import RowWriter, merged, read_rows
 from galaxytl.storage import LONGEST_PAUSE, PATIENCE, Storage, StorageError, persistently
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep.lease import Lease, LeaseError, in_folder, in_storage
@@ -67,8 +67,7 @@ def looking(out: Path, uri: str) -> Iterator[Kept]:
         return
     with tempfile.TemporaryDirectory() as folder:
         path = out / FILE_NAME
-        own = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        (Path(folder) / FILE_NAME).write_bytes(b"".join([*(line + b"\n" for line in stored), *own]))
+        (Path(folder) / FILE_NAME).write_bytes(merged(stored, path.read_bytes() if path.exists() else b""))
         yield Kept(Path(folder))
 
 

@@ -208,6 +208,9 @@ def test_a_second_driver_at_the_storage_is_refused_and_one_that_looks_is_not(
         with looking(other, str(shared)) as seen:
             assert len(seen.rows().results) == 1
         assert not (other / "trials.jsonl").exists()
+        with looking(out, str(shared)) as seen:  # the folder has the stored row too: it is one row
+            assert len(seen.rows().results) == 1
+            assert seen.rows().problems == ()
 
 
 # The option
