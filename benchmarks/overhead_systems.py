@@ -56,7 +56,7 @@ def _ours(sampler: str) -> System:
     def run(num_trials: int, concurrency: int, folder: Path, ended: Ended) -> None:
         import search_rate
 
-        from galaxytl.results import append_result
+        from galaxytl.results import append_results
         from galaxytl.training import Group, Workplace
         from sweep import schedule
         from sweep.search import Search
@@ -70,12 +70,13 @@ def _ours(sampler: str) -> System:
             while search.is_running:
                 yield None
 
-        def finished(result: TrialResult) -> None:
-            append_result(folder, result)
-            search.finished(result)
-            if result.status != COMPLETE:
-                raise SystemExit(f"a trial that does nothing must be complete; got {result.message}")
-            ended()
+        def finished(*results: TrialResult) -> None:
+            append_results(folder, *results)
+            for result in results:
+                search.finished(result)
+                if result.status != COMPLETE:
+                    raise SystemExit(f"a trial that does nothing must be complete; got {result.message}")
+                ended()
 
         reporter = schedule.Reporter(
             phases=lambda latest: None,

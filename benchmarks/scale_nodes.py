@@ -21,7 +21,7 @@ from typing import Any
 
 from scale_rows import BASE, made_up
 
-from galaxytl.results import append_result
+from galaxytl.results import append_results
 from galaxytl.training import Group, Workplace
 from galaxytl.trial import TrialResult
 
@@ -64,10 +64,11 @@ def measure(run: Run) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder)
 
-            def finished(result: TrialResult) -> None:
-                append_result(out, result)
-                ends[result.trial_id] = time.time()
-                used.add(result.environment["host"])
+            def finished(*results: TrialResult) -> None:
+                append_results(out, *results)
+                for result in results:
+                    ends[result.trial_id] = time.time()
+                    used.add(result.environment["host"])
 
             specs = [BASE.replace(seed=seed) for seed in range(run.room + run.trials)]
             groups = [Group((spec,)) for spec in specs]

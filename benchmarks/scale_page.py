@@ -42,7 +42,7 @@ COSTS: Final = {
     "a group ends, with a row, and the next is started": "group",
     "a further trial of a group": "row",
     "a report of epochs": "report",
-    "a wait for the disk, with each row": "sync",
+    "a wait for the disk, once for the rows of a group": "sync",
 }
 CURVES: Final = (0, 1, 4, 6, 9)
 """Of the answers, those in the figure."""

@@ -25,7 +25,7 @@ from typing import Any
 
 from scale_rows import BASE, made_up
 
-from galaxytl.results import append_result
+from galaxytl.results import append_results
 from galaxytl.training import Group, Workplace
 from galaxytl.trial import TrialResult, TrialSpec
 
@@ -92,10 +92,11 @@ def schedule_trials(run: Run, specs: list[TrialSpec], out: Path, table: Any, met
     """As `sweep.run.schedule_trials` does."""
     from sweep import schedule
 
-    def finished(result: TrialResult) -> None:
-        append_result(out, result)
-        table.finished(result)
-        meter.tick()
+    def finished(*results: TrialResult) -> None:
+        append_results(out, *results)
+        for result in results:
+            table.finished(result)
+            meter.tick()
 
     groups = [Group(tuple(specs[start : start + run.per_group])) for start in range(0, run.trials, run.per_group)]
     decides_at = frozenset(range(1, run.reports + 1))
@@ -140,7 +141,7 @@ def seconds_to_sync(folder: Path, spec: TrialSpec, times: int = 50) -> float:
     waits = []
     for _ in range(times):
         started, computed = time.perf_counter(), time.thread_time()
-        append_result(folder, made_up(spec))
+        append_results(folder, made_up(spec))
         waits.append(time.perf_counter() - started - (time.thread_time() - computed))
     return statistics.median(waits)
 

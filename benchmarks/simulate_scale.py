@@ -31,7 +31,7 @@ class Costs:
     report: float
     """Of a report of epochs."""
     sync: float = 0.0
-    """To wait for the disk, each time that a row is forced to it."""
+    """To wait for the disk, once for all rows of a group."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _simulate_one(sweep: Sweep, costs: Costs) -> tuple[float, float]:
 
     An event: a worker comes, having told of its group so often; a worker that has no group yet, once more than that.
     """
-    step, rows = sweep.seconds / (sweep.reports + 1), (costs.row + costs.sync) * (sweep.per_group - 1)
+    step, rows = sweep.seconds / (sweep.reports + 1), costs.row * (sweep.per_group - 1)
     left, free, busy = sweep.groups, 0.0, 0.0
     events = [(0.0, worker, sweep.reports + 1) for worker in range(sweep.workers)]
     while events:

@@ -9,7 +9,8 @@ import json
 import os
 import platform
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,34 @@ def save_checkpoint(path: Path, arrays: Mapping[str, NDArray[Any]], history: lis
         print(f"{path} could not be written: {error}", flush=True)
     finally:
         unfinished.unlink(missing_ok=True)  # what a full disk left
+
+
+class CheckpointWriter:
+    """Writes the checkpoints of an epoch while the next is computed, no further behind. Use as a context manager."""
+
+    def __init__(self, kept: Callable[[], object]) -> None:
+        """kept: told after each epoch's, in the same thread; may take its time to bring them elsewhere."""
+        self._kept, self._thread, self._writing = kept, ThreadPoolExecutor(1), Future[None]()
+        self._writing.set_result(None)
+
+    def __enter__(self) -> CheckpointWriter:
+        return self
+
+    def __exit__(self, kind: object, *error: object) -> None:
+        self._thread.shutdown()
+        if kind is None:
+            self._writing.result()
+
+    def save(self, checkpoints: Sequence[tuple[Path, Mapping[str, NDArray[Any]], list[Epoch]]]) -> None:
+        """Of one epoch, as `save_checkpoint` takes them; nothing may change them any more. Returns when those of the
+        epoch before are written and kept; raises what went wrong with them."""
+        self._writing.result()
+        self._writing = self._thread.submit(self._save, checkpoints)
+
+    def _save(self, checkpoints: Sequence[tuple[Path, Mapping[str, NDArray[Any]], list[Epoch]]]) -> None:
+        for checkpoint in checkpoints:
+            save_checkpoint(*checkpoint)
+        self._kept()
 
 
 def load_checkpoint(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[str, NDArray[Any]], list[Epoch]]:

@@ -19,7 +19,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from galaxytl import device
-from galaxytl.checkpoints import DIAGNOSTICS, RESUMED, Epoch, load_checkpoint, save_checkpoint
+from galaxytl.checkpoints import DIAGNOSTICS, RESUMED, CheckpointWriter, Epoch, load_checkpoint
 from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.training import Diverged, Pruned
 from galaxytl.trial import TrialSpec, seed_for
@@ -57,6 +57,8 @@ class Listener:
     ended: Callable[[list[Epoch]], str | None] = lambda history: None
     observe: Callable[[int], list[dict[str, Any]]] = lambda number: []
     """Asked before the first epoch, with 0, and after each, with its number, for records to keep with the epoch."""
+    kept: Callable[[], object] = lambda: None
+    """Told when the checkpoint of an epoch is written, in another thread; the next one waits for it."""
 
 
 class Batches(keras.utils.PyDataset):
@@ -164,27 +166,33 @@ def fit(model: Any, spec: TrialSpec, examples: Examples, checkpoint: Path, liste
     watched = device.for_keras(Batches(examples, examples.watched, spec.batch_size))
     weights = class_weights(spec, examples.labels[examples.train]) if spec.class_weighting != "none" else None
     records, resumed = ([], RESUMED) if history else (listener.observe(0), {})
-    for number in range(len(history) + 1, spec.num_epochs + 1):
-        if (reason := listener.ended(history)) is not None:
-            raise Pruned(reason)
-        started = time.perf_counter()
-        order = epoch_order(spec, number, examples.train)
-        batches = Batches(examples.in_epoch(number), order, spec.batch_size, weights)
-        progress = _BatchProgress(f"epoch {number}/{spec.num_epochs}", len(batches), listener.phase)
-        logs = model.fit(
-            device.for_keras(batches), verbose=0, shuffle=False, callbacks=[progress], validation_data=watched
-        ).history
-        scores = {name: float(values[0]) for name, values in logs.items() if name != "top_share"}
-        if not math.isfinite(scores["loss"]):  # raised here: out of Keras's own loop, on JAX it would lose the weights
-            raise Diverged(f"the loss became {scores['loss']} in epoch {number}/{spec.num_epochs}")
-        seconds = round(time.perf_counter() - started, 3)
-        history.append(
-            with_records({"epoch": number, **scores, "seconds": seconds, **resumed}, records + listener.observe(number))
-        )
-        records, resumed = [], {}
-        save_checkpoint(checkpoint, {name: np.asarray(v.value) for name, v in _variables(model).items()}, history)
-        listener.epoch(history)
+    with CheckpointWriter(listener.kept) as writer:
+        for number in range(len(history) + 1, spec.num_epochs + 1):
+            if (reason := listener.ended(history)) is not None:
+                raise Pruned(reason)
+            order = epoch_order(spec, number, examples.train)
+            batches = Batches(examples.in_epoch(number), order, spec.batch_size, weights)
+            epoch = _run_epoch(model, batches, watched, f"epoch {number}/{spec.num_epochs}", listener.phase)
+            history.append(with_records({"epoch": number, **epoch, **resumed}, records + listener.observe(number)))
+            records, resumed = [], {}
+            # Copies: training goes on while they are written.
+            arrays = {name: np.asarray(v.value).copy() for name, v in _variables(model).items()}
+            writer.save([(checkpoint, arrays, list(history))])
+            listener.epoch(history)
     return history
+
+
+def _run_epoch(model: Any, batches: Batches, watched: Any, epoch: str, say: Callable[[str], None]) -> dict[str, float]:
+    """Loss and accuracy, of the watched examples too, and seconds."""
+    started = time.perf_counter()
+    progress = _BatchProgress(epoch, len(batches), say)
+    logs = model.fit(
+        device.for_keras(batches), verbose=0, shuffle=False, callbacks=[progress], validation_data=watched
+    ).history
+    scores = {name: float(values[0]) for name, values in logs.items() if name != "top_share"}
+    if not math.isfinite(scores["loss"]):  # raised here: out of Keras's own loop, on JAX it would lose the weights
+        raise Diverged(f"the loss became {scores['loss']} in {epoch}")
+    return {**scores, "seconds": round(time.perf_counter() - started, 3)}
 
 
 def with_records(epoch: Epoch, records: list[dict[str, Any]]) -> Epoch:

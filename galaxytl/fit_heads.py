@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl import heads
-from galaxytl.checkpoints import RESUMED, Epoch, checkpoint_path, load_checkpoint, save_checkpoint
+from galaxytl.checkpoints import RESUMED, CheckpointWriter, Epoch, checkpoint_path, load_checkpoint
 from galaxytl.fit import Examples, epoch_order, with_records
 from galaxytl.head_updates import State
 from galaxytl.trial import TrialSpec
@@ -57,6 +56,8 @@ class HeadsListener:
     observe: Callable[[int, State], list[dict[str, Any]]] | None = None
     """Asked before the first epoch, with 0, and after each, with its number and the state of the heads that are under
     way, for a record of each, to keep with the epoch."""
+    kept: Callable[[], object] = lambda: None
+    """Told when the checkpoints of an epoch are written, in another thread; the next ones wait for it."""
 
 
 def fit_heads(specs: Sequence[TrialSpec], examples: Examples, out: Path, listener: HeadsListener) -> list[Head]:
@@ -93,42 +94,18 @@ def _run_together(
     if listener.observe and not active[0].history:
         for head, record in zip(active, listener.observe(0, state), strict=True):
             head.records.append(record)
-    with _Writer(out) as writer:
+    with CheckpointWriter(listener.kept) as writer:
         while True:
             state = _run_epoch(active, state, scalars, examples, listener)
             on_host = heads.on_host(state)
             for i, head in enumerate(active):
                 head.state = heads.take(on_host, i)
-            writer.save([head for head in active if not head.is_done])
+            going = [head for head in active if not head.is_done]
+            writer.save([(checkpoint_path(out, head.spec), head.state, list(head.history)) for head in going])
             listener.epoch({head.spec.trial_id: head.history[-1] for head in active if not head.diverged})
             _end(group, listener)
             if any(head.is_done for head in active) or len(active[0].history) in others:
                 break
-
-
-class _Writer:
-    """Writes the checkpoints of an epoch while the next is computed, no further behind. Use as a context manager."""
-
-    def __init__(self, out: Path) -> None:
-        self._out, self._thread, self._writing = out, ThreadPoolExecutor(1), Future[None]()
-        self._writing.set_result(None)
-
-    def __enter__(self) -> _Writer:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._thread.shutdown()
-
-    def save(self, active: Sequence[Head]) -> None:
-        """Raises what went wrong with the checkpoints of the epoch before."""
-        self._writing.result()
-        now = [(checkpoint_path(self._out, head.spec), head.state, list(head.history)) for head in active]
-        self._writing = self._thread.submit(_save_all, now)
-
-
-def _save_all(checkpoints: Sequence[tuple[Path, State, list[Epoch]]]) -> None:
-    for checkpoint in checkpoints:
-        save_checkpoint(*checkpoint)
 
 
 def _run_epoch(

@@ -185,7 +185,8 @@ class HeadsRun(Run):
         self.say("first step (tracing the heads)")
         with self.clock.part("train"):
             observe = self._timed(diagnostics.of_heads(examples, self.spec)) if self.job.group.diagnostics else None
-            listener = HeadsListener(self.say, self._on_epoch, Ends(self.job, examples), observe)
+            ends, kept = Ends(self.job, examples), self.job.watcher.kept
+            listener = HeadsListener(self.say, self._on_epoch, ends, observe, kept)
             group = fit_heads(self.specs, examples, self.workplace.out, listener)
         self.job.histories.update({head.spec.trial_id: head.history for head in group})
         with self.clock.part("evaluate"):
@@ -286,7 +287,7 @@ class NetworkRun(Run):
         path = checkpoint_path(self.workplace.out, self.spec)
         try:
             with self.clock.part("train"):
-                listener = Listener(self.say, self._on_epoch, self._ended, observe)
+                listener = Listener(self.say, self._on_epoch, self._ended, observe, self.job.watcher.kept)
                 history = fit(model, self.spec, examples, path, listener)
         except Pruned as end:
             return end.with_traceback(None)  # which would keep alive what the training read

@@ -2,11 +2,12 @@
 
     mirror = mirror_at("s3://bucket/sweeps/paper")
     mirror.fetch(group.specs)                  # their checkpoints, wherever they were trained before
-    train(group, replace(workplace, out=mirror.out))
+    train(group, replace(workplace, out=mirror.out), Watcher(kept=mirror.follow))
     mirror.push()                              # before a row is told of: what it names is there
 
-Checkpoints follow within half a second of their writing, or when the storage is back; a newer one takes the place of
-one that waits. Of a worker that dies, another goes on from the last that arrived.
+An epoch's checkpoints are at the storage before those of the next are written: of a worker that dies, another repeats
+no more than of one on a shared folder. While the storage does not answer, training goes on, and a thread stores the
+newest when it is back.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Mirror:
         self._pushed: dict[str, tuple[int, int]] = {}
         """Time and size of each file when it was read for the storage."""
         self._pushing = Lock()
-        Thread(target=self._follow, daemon=True).start()
+        self._is_away = False
+        Thread(target=self._store_what_is_left, daemon=True).start()
 
     def fetch(self, specs: Sequence[TrialSpec]) -> None:
         """Get the trials' checkpoints: those at the storage, for the trials may have gone on elsewhere. Raises
@@ -60,6 +62,11 @@ class Mirror:
     def _fetch(self, path: Path) -> None:
         if self._storage.get_file(self._name(path), path):
             self._pushed[self._name(path)] = _stamp(path)
+
+    def follow(self) -> None:
+        """Store what was written since, unless the storage did not answer when it was last asked."""
+        if not self._is_away:
+            self._try()
 
     def push(self) -> None:
         """Returns when the storage has all that was written. Raises StorageError when it is away for long."""
@@ -91,11 +98,18 @@ class Mirror:
     def _name(self, path: Path) -> str:
         return path.relative_to(self.out).as_posix()
 
-    def _follow(self) -> None:
+    def _try(self) -> None:
+        try:
+            self._push()
+            self._is_away = False
+        except (DataError, OSError):  # the next look tries again; `push` says what is wrong
+            self._is_away = True
+
+    def _store_what_is_left(self) -> None:
         while True:
             time.sleep(LOOK_SECONDS)
-            with contextlib.suppress(DataError, OSError):  # the next look tries again; `push` says what is wrong
-                self._push()
+            if self._is_away:
+                self._try()
 
 
 def _stamp(path: Path) -> tuple[int, int]:

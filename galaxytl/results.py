@@ -1,6 +1,6 @@
 """The contract between sweep and analysis: `<results>/trials.jsonl`, one JSON object a finished trial.
 
-    append_result(folder, result)        # by the sweep's driver, once a trial
+    append_results(folder, result)       # by the sweep's driver, once a trial
     rows = read_results(folder)          # by anyone; rows.problems says what could not be read
 
 Standard library only.
@@ -31,21 +31,23 @@ class Rows:
         return {result.trial_id: result for result in self.results}
 
 
-def append_result(folder: Path, result: TrialResult) -> None:
-    """Append one row and force it to disk, so that a row that was seen is a row that stays."""
-    line = json.dumps(result.to_dict(), separators=(",", ":"), allow_nan=False) + "\n"
+def append_results(folder: Path, *results: TrialResult) -> None:
+    """Append their rows and force them to disk, so that a row that was seen is a row that stays. All or none."""
+    lines = [json.dumps(result.to_dict(), separators=(",", ":"), allow_nan=False) + "\n" for result in results]
+    content = "".join(lines)
     with (folder / FILE_NAME).open("ab+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0, os.SEEK_END)
         size = file.tell()
         if size and not _ends_with_newline(file.fileno(), size):
-            line = "\n" + line  # closes the half line that a killed writer left
+            content = "\n" + content  # closes the half line that a killed writer left
         try:
-            _write_all(file.fileno(), line.encode())
+            _write_all(file.fileno(), content.encode())
             os.fsync(file.fileno())
         except OSError as error:
             os.ftruncate(file.fileno(), size)  # no half line
-            what = f"{error.strerror}: the row of trial {result.trial_id} could not be written"
+            trial_ids = ", ".join(result.trial_id for result in results)
+            what = f"{error.strerror}: the row of trial {trial_ids} could not be written"
             how = "make room, and the same command goes on"
             raise OSError(error.errno, f"{what}; {how}", str(folder / FILE_NAME)) from error
 

@@ -91,12 +91,14 @@ class Neighbours:
 @dataclass(frozen=True)
 class Watcher:
     """Told about trials while they run: `phase(trial_ids, text)`, and `epoch({trial_id: its last epoch})`. Asked after
-    each epoch: `stopped()`, the trials that are to end there, PRUNED, and why: {trial_id: reason}."""
+    each epoch: `stopped()`, the trials that are to end there, PRUNED, and why: {trial_id: reason}. Told when an epoch's
+    checkpoints are written: `kept()`, by another thread; the next ones wait for it."""
 
     phase: Callable[[list[str], str], object] = lambda trial_ids, text: None
     epoch: Callable[[dict[str, dict[str, float]]], object] = lambda latest: None
     stopped: Callable[[], Mapping[str, str]] = dict
     neighbours: Neighbours = field(default_factory=Neighbours)
+    kept: Callable[[], object] = lambda: None
 
 
 @dataclass

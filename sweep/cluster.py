@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import socket
 import subprocess
@@ -41,6 +40,8 @@ HEAD = "node:__internal_head__"
 """A resource that Ray gives to the head."""
 MAX_ROOM = 10_000
 """Trials that take no CPU and no GPU."""
+MAX_SAID = 5
+"""Kinds of nodes that an error tells of."""
 
 
 class ClusterError(RuntimeError):
@@ -49,7 +50,7 @@ class ClusterError(RuntimeError):
 
 @dataclass(frozen=True)
 class Resources:
-    """Of one trial. GPUs may be a share."""
+    """Of a trial, whose GPUs may be a share, or of a node."""
 
     cpus: float
     gpus: float
@@ -57,18 +58,22 @@ class Resources:
 
 @dataclass(frozen=True)
 class Available:
-    """What a cluster has in all, or may grow to, and what its largest nodes have: a trial must fit on one node."""
+    """What each node has that is there, or may come. A trial must fit on one."""
 
-    cpus: float
-    gpus: float
-    node_cpus: float
-    node_gpus: float
+    nodes: tuple[Resources, ...]
 
-    def room_for(self, resources: Resources) -> int:
-        """How many trials of these resources run at the same time, one at least."""
-        by_cpu = self.cpus // resources.cpus if resources.cpus else math.inf
-        by_gpu = places(self.gpus, resources.gpus) if resources.gpus else math.inf
-        return max(1, int(min(by_cpu, by_gpu, MAX_ROOM)))
+    def room_for(self, trial: Resources) -> int:
+        """How many trials of these resources run at the same time."""
+        return min(MAX_ROOM, sum(_room_on(node, trial) for node in self.nodes))
+
+    def most(self, name: str) -> float:
+        """CPUs, or GPUs, of the node that has most."""
+        return max((getattr(node, name) for node in self.nodes), default=0.0)
+
+
+def _room_on(node: Resources, trial: Resources) -> int:
+    by_cpu = int(node.cpus // trial.cpus) if trial.cpus else MAX_ROOM
+    return min(by_cpu, places(node.gpus, trial.gpus)) if trial.gpus else by_cpu
 
 
 @contextlib.contextmanager
@@ -111,32 +116,49 @@ def _available() -> Available:
 def available_of(alive: Sequence[Mapping[str, float]], may_come: Sequence[Mapping[str, float]]) -> Available:
     """From the resources of the nodes that are there, and of the workers that an autoscaler may start.
 
-    Some of the first may be of the second, so the larger sum counts.
+    Some of the first may be of the second: of the workers, those count that have more in all.
     """
+    heads = [node for node in alive if HEAD in node]
+    workers = max([node for node in alive if HEAD not in node], may_come, key=_in_all)
+    return Available(tuple(Resources(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in [*heads, *workers]))
 
-    def of(name: str, nodes: Sequence[Mapping[str, float]]) -> list[float]:
-        return [node.get(name, 0.0) for node in nodes]
 
-    cpus, gpus = (max(sum(of(name, alive)), sum(of(name, may_come))) for name in ("CPU", "GPU"))
-    node_cpus, node_gpus = (max(of(name, [*alive, *may_come]), default=0.0) for name in ("CPU", "GPU"))
-    return Available(cpus, gpus, node_cpus, node_gpus)
+def _in_all(nodes: Sequence[Mapping[str, float]]) -> tuple[float, float]:
+    return sum(node.get("GPU", 0.0) for node in nodes), sum(node.get("CPU", 0.0) for node in nodes)
 
 
 def resources_per_trial(available: Available, num_trials: int, cpus: float | None, gpus: float | None) -> Resources:
-    """One GPU a trial where there are GPUs, and an equal share of the CPUs; `cpus` and `gpus` override.
+    """One GPU a trial where there are GPUs, and of the CPUs as many as leave room for all trials at once that there
+    would be room for with one each; `cpus` and `gpus` override.
 
     Raises ClusterError when no node could ever hold such a trial.
     """
-    gpus = gpus if gpus is not None else min(1.0, available.node_gpus)
+    gpus = gpus if gpus is not None else min(1.0, available.most("gpus"))
     if cpus is None:
-        at_once = min(num_trials, places(available.gpus, gpus) if gpus else num_trials)
-        cpus = min(available.node_cpus, max(1.0, available.cpus // max(1.0, at_once)))
-    if cpus > available.node_cpus or gpus > available.node_gpus:
+        at_once = min(num_trials, available.room_for(Resources(1.0, gpus)))
+        shares = range(1, max(1, int(available.most("cpus"))) + 1)
+        cpus = max((n for n in shares if available.room_for(Resources(n, gpus)) >= at_once), default=1)
+    trial = Resources(float(cpus), gpus)
+    if not available.room_for(trial):
+        kinds = sorted({(node.cpus, node.gpus) for node in available.nodes}, reverse=True)[:MAX_SAID]
+        nodes = " or ".join(f"{cpus:g} CPUs and {gpus:g} GPUs" for cpus, gpus in kinds)
         raise ClusterError(
-            f"a trial must fit on one node, and the largest have {available.node_cpus:g} CPUs and "
-            f"{available.node_gpus:g} GPUs; asked for {cpus:g} CPUs and {gpus:g} GPUs a trial"
+            f"a trial must fit on one node, and they have {nodes or 'nothing'}; "
+            f"asked for {trial.cpus:g} CPUs and {trial.gpus:g} GPUs a trial"
         )
-    return Resources(cpus, gpus)
+    return trial
+
+
+def spare_place(available: Available, trial: Resources) -> tuple[Resources, int]:
+    """What a trial may take on nodes without GPU where the others take one, and how many of them run there at once.
+
+    No more than nodes with GPUs have too: where the others have died, nothing waits for them.
+    """
+    spare = [node for node in available.nodes if not node.gpus and node.cpus >= 1]
+    others = [node for node in available.nodes if _room_on(node, trial)] if trial.gpus else []
+    cpus = int(min(max((node.cpus for node in spare), default=0.0), min((node.cpus for node in others), default=0.0)))
+    share = Resources(float(cpus), 0.0)
+    return share, sum(_room_on(node, share) for node in spare) if cpus else 0
 
 
 def _check_reachable(address: str) -> None:

@@ -51,22 +51,22 @@ class Copies:
         """The trial is alive."""
         self._heard[trial_id] = time.monotonic()
 
-    def claim(self, name: str, node: str, trial_id: str) -> Answer:
-        """Asked by a node that lacks `name`, for one of its trials. One at a time asks on each node."""
+    def claim(self, name: str, node: str, trial_id: str, at_any_price: bool = False) -> Answer:
+        """Asked by a node that lacks `name`, for one of its trials. One at a time asks on each node.
+
+        at_any_price: the node would take far longer than the others to make it, so it copies.
+        """
         if (entry := self._entries.get(name)) and (others := [held for held in entry.holders if held != node]):
             entry.holders = [*entry.holders[1:], entry.holders[0]]  # the next one asks another holder
-            return self._copy_or_make(entry, others[0])
+            if at_any_price or entry.bytes / BYTES_PER_SECOND <= entry.seconds:
+                return Answer("COPY", others[0], entry.bytes, entry.seconds)
+            return Answer("MAKE")
         maker = self._makers.get(name)
         if maker and maker[0] != node and time.monotonic() - self._heard[maker[1]] < SILENCE_SECONDS:
             return Answer("WAIT", maker[0])
         self._makers[name] = (node, trial_id)
         self.heard(trial_id)
         return Answer("MAKE")
-
-    def _copy_or_make(self, entry: _Entry, holder: str) -> Answer:
-        if entry.bytes / BYTES_PER_SECOND > entry.seconds:
-            return Answer("MAKE")
-        return Answer("COPY", holder, entry.bytes, entry.seconds)
 
     def made(self, name: str, node: str, num_bytes: int, seconds: float) -> None:
         """`node` holds `name` now; `seconds`: that making it took, infinity where that is not known."""

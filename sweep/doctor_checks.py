@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -27,6 +27,9 @@ HEAD_METRICS: Final = (44217, 44227)
 """Where the head's autoscaler and dashboard give Prometheus their numbers; they ask for no token."""
 FEATURES_BYTES: Final = 10 * 10**9
 """Room that stored activations want beside the images: those of ResNet50 at 224 px, the largest, take 7.1e9."""
+SAME_PROJECT: Final = (
+    "bring the same project to both and install its requirements.lock: ray up, or git pull && make install"
+)
 
 
 @dataclass(frozen=True)
@@ -90,18 +93,21 @@ def check_versions(facts: Facts, driver: Facts, where: str) -> list[Finding]:
     if mine != theirs:
         advice = f"run the driver with Python {theirs}, or set the node up anew with {mine}"
         findings.append(Finding(where, "Python", "FAIL", f"{facts.python}, the driver has {driver.python}: {advice}"))
-    different = [
-        f"{name} {facts.versions.get(name) or 'missing'} (driver: {version or 'missing'})"
-        for name, version in driver.versions.items()
-        if facts.versions.get(name) != version
-    ]
-    if different:
-        advice = "bring the same project to both and install its requirements.lock: ray up, or git pull && make install"
-        findings.append(Finding(where, "versions", "FAIL", f"{'; '.join(different)}: {advice}"))
+    if different := differences(driver.versions, facts.versions):
+        findings.append(Finding(where, "versions", "FAIL", f"{'; '.join(different)}: {SAME_PROJECT}"))
     if not findings:
         same = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
         findings.append(Finding(where, "versions", "OK", f"Python {facts.python}, {same}"))
     return findings
+
+
+def differences(driver: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
+    """Of versions by package, a text for each in which a node differs from the driver."""
+    return [
+        f"{name} {theirs.get(name) or 'missing'} (driver: {version or 'missing'})"
+        for name, version in driver.items()
+        if theirs.get(name) != version
+    ]
 
 
 def check_ray_version(facts: Facts, where: str) -> list[Finding]:

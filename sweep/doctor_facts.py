@@ -100,7 +100,7 @@ def gather(questions: Questions) -> Facts:
     return Facts(
         host=socket.gethostname(),
         python=platform.python_version(),
-        versions={**{name: version_of(name) for name in PACKAGES}, "galaxytl": project_version()},
+        versions=versions(),
         gpus=gpus,
         framework_gpus=framework_gpus() if gpus else None,
         cache=cache,
@@ -115,6 +115,11 @@ def gather(questions: Questions) -> Facts:
         token_mode=token.stat().st_mode & 0o777 if token.is_file() else None,
         listening=listening_ports(),
     )
+
+
+def versions() -> dict[str, str]:
+    """Of what must be the same on all nodes, the project included."""
+    return {**{name: version_of(name) for name in PACKAGES}, "galaxytl": project_version()}
 
 
 def version_of(package: str) -> str:

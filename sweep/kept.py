@@ -21,7 +21,7 @@ from threading import Event, Thread
 
 from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError
-from galaxytl.results import FILE_NAME, Rows, append_result, read_results
+from galaxytl.results import FILE_NAME, Rows, append_results, read_results
 from galaxytl.row_segments import RowWriter, merged, read_rows
 from galaxytl.storage import LONGEST_PAUSE, PATIENCE, Storage, StorageError, persistently
 from galaxytl.trial import TrialResult, TrialSpec
@@ -93,11 +93,11 @@ class Kept:
         for lease in self.leases:
             lease.stop_if_lost()
 
-    def append(self, result: TrialResult) -> None:
+    def append(self, *results: TrialResult) -> None:
         """Raises LeaseError, and writes nothing, where another driver has taken over."""
         for lease in self.leases:
             lease.check()
-        append_result(self.out, result)
+        append_results(self.out, *results)
 
     def drop_checkpoint(self, spec: TrialSpec) -> None:
         checkpoint_path(self.out, spec).unlink(missing_ok=True)

@@ -83,7 +83,7 @@ def count_gpus(address: str | None, log: Path) -> float:
     from sweep import cluster
 
     with as_usage_error(cluster.ClusterError), cluster.cluster(address, log) as found:
-        return found.gpus
+        return sum(node.gpus for node in found.nodes)
 
 
 def base_spec(dataset: str, fingerprint: str, profile: str) -> TrialSpec:

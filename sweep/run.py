@@ -92,8 +92,7 @@ def run_grid(options: argparse.Namespace, kept: Kept, console: Console) -> int:
         return 0
     known = rows.by_id()
     new = [result for result in prepared.impossible if result.trial_id not in known]
-    for result in new:
-        kept.append(result)
+    kept.append(*new)
     if todo.pending:
         schedule_trials(options, prepare.workplace(options, uri), plan, kept, console)
     if todo.pending or new:
@@ -124,12 +123,13 @@ def schedule_trials(
     specs = [spec for group in plan.groups for spec in group.specs]
     with as_usage_error(cluster.ClusterError), SweepTable(specs, console) as table:
 
-        def finished(result: TrialResult) -> None:
-            kept.append(result)
-            if result.status == COMPLETE:
-                kept.drop_checkpoint(result.spec)
-            table.finished(result)
-            results.append(result)
+        def finished(*ended: TrialResult) -> None:
+            kept.append(*ended)
+            for result in ended:
+                if result.status == COMPLETE:
+                    kept.drop_checkpoint(result.spec)
+                table.finished(result)
+            results.extend(ended)
 
         def epochs(latest: dict[str, dict[str, float]]) -> None:
             kept.stop_if_lost()

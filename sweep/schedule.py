@@ -1,4 +1,4 @@
-"""Ray Tune runs the trials. With cluster.py, schedule_worker.py and doctor_nodes.py the only file that imports ray.
+"""Ray Tune runs the trials. Only this, schedule_feed, schedule_worker, cluster, versions and doctor_nodes import ray.
 
 One Ray trial trains a group of specs; groups are taken one by one, as there is room, so that a search can make each
 with what the ones before have told it. A trial keeps its own checkpoint in the results folder, and a
@@ -21,14 +21,15 @@ from typing import Any
 
 from galaxytl.training import Group, Workplace, train
 from galaxytl.trial import FAILED, TrialResult
-from sweep import schedule_worker
+from sweep import schedule_worker, versions
 from sweep.cluster import (
     ClusterError,
-    Resources,
     cluster,
     resources_per_trial,
+    spare_place,
 )  # before ray: it sets what ray reads at its import
-from sweep.schedule_worker import TrainGroup, config_of, group_of, unfinished, unfinished_config
+from sweep.schedule_feed import Feed, InOrder, Room
+from sweep.schedule_worker import Terms, TrainGroup, group_of, report_seconds, unfinished, unfinished_config
 
 import ray  # isort: skip
 from ray import tune  # isort: skip
@@ -56,7 +57,8 @@ class Reporter:
     phases: Callable[[dict[str, str]], None]
     epochs: Callable[[dict[str, dict[str, float]]], Mapping[str, str] | None]
     """Told the last epochs of some trials; gives those that are to stop there, and why."""
-    finished: Callable[[TrialResult], None]
+    finished: Callable[..., None]
+    """Told the results, one or more, of a report."""
     note: Callable[[str], None]
     decides_at: frozenset[int] = frozenset()
     """Epochs after which a worker waits for what `epochs` says of them."""
@@ -90,14 +92,20 @@ def run_trials(
     reached: dict[str, int] = {}
     at_once = work.at_once
     while True:
-        feed, events = _Feed(itertools.chain(left, work.groups)), _ToReporter(reporter, reached)
+        events = _ToReporter(reporter, reached)
         with cluster(where.address, where.log) as available:
+            same = versions.own_versions() if where.address else {}
+            if same:
+                versions.check_nodes()
             resources = resources_per_trial(available, at_once, where.cpus, where.gpus)
             reporter.note(f"Each worker: {resources.cpus:g} CPUs, {resources.gpus:g} GPUs")
+            spare, num_spare = spare_place(available, resources)
             workers = min(at_once, available.room_for(resources))
-            room = min(at_once, workers + MAX_WAITING) if work.eager else workers
-            error = _run_round(feed, _Round(workplace, resources, workers, room, train_group), events)
-        left = unfinished(feed.given, events.finished)
+            given = min(at_once, workers + MAX_WAITING) if work.eager else workers
+            room = Room(resources, workers, given, spare, num_spare)
+            feed = Feed(itertools.chain(left, work.groups), room)
+            error = _run_round(feed, _Round(workplace, room, train_group, same), events)
+        left = unfinished(feed.taken, events.finished)
         if not left and feed.is_empty:
             return
         begun = events.running | events.progressed | events.died | events.finished
@@ -129,33 +137,31 @@ class _Round:
     """How Tune trains the groups of a feed on the connected cluster."""
 
     workplace: Workplace
-    resources: Resources
-    workers: int
-    """Groups that can run together."""
-    room: int
-    """Groups that can run or wait for it."""
+    room: Room
     train_group: TrainGroup
+    versions: Mapping[str, str]
+    """That the workers must have; empty: any."""
 
 
-def _run_round(feed: _Feed, how: _Round, events: _ToReporter) -> str:
+def _run_round(feed: Feed, how: _Round, events: _ToReporter) -> str:
     """Train what `feed` gives. Returns the error that made Tune give up, or ""."""
+    share, spare = how.room.trial, how.room.spare
     events.board = ray.remote(schedule_worker.Board).options(num_cpus=0).remote()
     trainable = tune.with_parameters(
         schedule_worker.train_group,
-        workplace=replace(how.workplace, num_threads=max(1, int(how.resources.cpus)), gpus=how.resources.gpus),
+        workplace=replace(how.workplace, num_threads=max(1, int(share.cpus)), gpus=share.gpus),
         board=events.board,
-        decides_at=events.reporter.decides_at,
-        seconds=schedule_worker.report_seconds(how.workers),
+        terms=Terms(events.reporter.decides_at, report_seconds(how.room.workers), how.versions, int(spare.cpus)),
         train=how.train_group,
     )
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": how.resources.cpus, "gpu": how.resources.gpus}),
+        tune.with_resources(trainable, how.room.of),
         tune_config=tune.TuneConfig(
             search_alg=feed,
-            scheduler=_InOrder(),
+            scheduler=InOrder(),
             num_samples=-1,  # as many as the feed gives
             reuse_actors=True,
-            max_concurrent_trials=how.room,
+            max_concurrent_trials=how.room.given + how.room.num_spare,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
         ),
@@ -195,72 +201,6 @@ def _trainable_read_once() -> Iterator[None]:
         yield
     finally:
         del registry.get, registry.contains
-
-
-class _InOrder(tune.schedulers.FIFOScheduler):
-    """Tune's own order. Tune's own class looks at all trials that there have been, at every step; this at the live."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._live: dict[str, Any] = {}
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        self._live[trial.trial_id] = trial
-
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: Any) -> None:
-        self._live.pop(trial.trial_id, None)
-
-    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        self._live.pop(trial.trial_id, None)
-
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        self._live.pop(trial.trial_id, None)
-
-    def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        return next((trial for trial in self._live.values() if trial.status == "PENDING"), None)  # none is ever paused
-
-
-class _Feed(tune.search.Searcher):
-    """Gives Tune groups as it has room for them."""
-
-    def __init__(self, groups: Iterator[Group | None]) -> None:
-        super().__init__()
-        self._groups = groups
-        self._live: set[str] = set()
-        self.given: list[Group] = []
-        self.is_empty = False
-        self.broken: Exception | None = None
-
-    def suggest(self, trial_id: str) -> Any:
-        """The next group as Tune's config; None where there is none now, FINISHED where there will be none.
-
-        When there is none now and nothing runs that could change that (workers have died), the round is finished.
-        """
-        try:
-            group = next(self._groups)
-        except StopIteration:
-            self.is_empty = True
-            return self.FINISHED
-        except Exception as error:
-            self.broken = error
-            raise
-        if group is None:
-            return None if self._live else self.FINISHED
-        self._live.add(trial_id)
-        self.given.append(group)
-        return config_of(group)
-
-    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        self._live.discard(trial_id)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing: rows say what is done."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing was saved."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles what it is given, for a restore that we do not use
 
 
 @contextlib.contextmanager
@@ -314,11 +254,12 @@ class _ToReporter(tune.Callback):
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
         try:
+            if text := result.get("refused"):
+                raise ClusterError(text)
             if (latest := result.get("epochs")) and (stopped := self.reporter.epochs(latest)):
                 ray.get(self.board.stop.remote(dict(stopped)))  # the worker asks when this returns
             self._note_progress(result.get("epochs") or {})
-            for row in result.get("rows", ()):
-                self.finish(TrialResult.from_dict(json.loads(row)))
+            self.finish(*(TrialResult.from_dict(json.loads(row)) for row in result.pop("rows", ())))
         except Exception as error:
             self.broken = error
             raise
@@ -352,11 +293,13 @@ class _ToReporter(tune.Callback):
                 self.reached[trial_id] = int(epoch["epoch"])
                 self.progressed.add(trial_id)
 
-    def finish(self, result: TrialResult) -> None:
-        if result.trial_id not in self.finished:  # Tune may tell of a report twice
-            self.reporter.finished(result)
-            self.finished.add(result.trial_id)
-            self.running.discard(result.trial_id)
+    def finish(self, *results: TrialResult) -> None:
+        new = [result for result in results if result.trial_id not in self.finished]  # Tune may tell of a report twice
+        if new:
+            self.reporter.finished(*new)
+            ended = {result.trial_id for result in new}
+            self.finished |= ended
+            self.running -= ended
 
 
 def _trial_name(trial: Any) -> str:

@@ -12,7 +12,7 @@ import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from galaxytl.training import Group, Neighbours, Watcher, Workplace
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep import cluster  # noqa: F401 (before ray: it sets what ray reads at its import)
 from sweep.copies import Answer, Copies
+from sweep.versions import refusal
 
 import ray  # isort: skip
 from ray import tune  # isort: skip
@@ -43,24 +44,44 @@ def report_seconds(num_workers: int) -> float:
     return max(REPORT_SECONDS, num_workers / REPORTS_A_SECOND)
 
 
+@dataclass(frozen=True)
+class Terms:
+    """Between the driver and its workers."""
+
+    decides_at: frozenset[int]
+    """Epochs after which a worker waits for what the driver says of them."""
+    seconds: float
+    """From one report of epochs to the next, at least."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """That a worker must have."""
+    spare_cpus: int = 0
+    """Of a worker on a node without GPU, beside others that have some."""
+
+
 def train_group(
     config: dict[str, Any],
     *,
     workplace: Workplace,
     board: Any,
-    decides_at: frozenset[int],
-    seconds: float,
+    terms: Terms,
     train: TrainGroup,
 ) -> None:
-    """Runs in a Ray worker: train the group, report its trials' epochs, and each result as one JSON row.
+    """Runs in a Ray worker: train the group, report its trials' epochs, and each result as one JSON row. A worker of
+    other versions than the driver's reports why it trains nothing.
 
     A group that is started again, because its worker died, is without what it had reported (`unfinished_config`).
     """
+    if text := refusal(terms.versions):
+        tune.report({"refused": text})
+        return
     group = group_of(config)
     trial_ids = [spec.trial_id for spec in group.specs]
-    reports = Reports(board, decides_at, trial_ids, seconds)
+    reports = Reports(board, terms.decides_at, trial_ids, terms.seconds)
     if group.specs:
-        copier = Copier(board, trial_ids[0], lambda text: reports.phase(trial_ids, text))
+        on_spare = config.get(ON_SPARE, False)
+        if on_spare:
+            workplace = replace(workplace, gpus=0.0, num_threads=max(1, terms.spare_cpus))
+        copier = Copier(board, trial_ids[0], lambda text: reports.phase(trial_ids, text), at_any_price=on_spare)
         watcher = Watcher(reports.phase, reports.epochs, reports.stopped, copier.neighbours())
         for result in _trained_and_kept(group, workplace, watcher, train):
             reports.row(result)
@@ -74,7 +95,7 @@ def _trained_and_kept(group: Group, workplace: Workplace, watcher: Watcher, trai
         return
     mirror = mirror_at(workplace.storage)
     mirror.fetch(group.specs)
-    for result in train(group, replace(workplace, out=mirror.out), watcher):
+    for result in train(group, replace(workplace, out=mirror.out), replace(watcher, kept=mirror.follow)):
         mirror.push()
         yield result
         mirror.forget([result.spec])
@@ -83,8 +104,9 @@ def _trained_and_kept(group: Group, workplace: Workplace, watcher: Watcher, trai
 class Copier:
     """Brings activations from the nodes that hold them, for one trial of this worker's group; see `Neighbours`."""
 
-    def __init__(self, board: Any, trial_id: str, say: Callable[[str], None]) -> None:
-        self._board, self._trial_id, self._say = board, trial_id, say
+    def __init__(self, board: Any, trial_id: str, say: Callable[[str], None], at_any_price: bool = False) -> None:
+        """at_any_price: copy, however much faster they were computed: that was elsewhere."""
+        self._board, self._trial_id, self._say, self._at_any_price = board, trial_id, say, at_any_price
         self._here = ray.get_runtime_context().get_node_id()
 
     def neighbours(self) -> Neighbours:
@@ -93,7 +115,7 @@ class Copier:
     def fetch(self, name: str, folder: Path) -> bool:
         """Copy what another node holds, after waiting for it where it is under way; False: this node is to make it."""
         while True:
-            answer = ray.get(self._board.claim.remote(name, self._here, self._trial_id))
+            answer = ray.get(self._board.claim.remote(name, self._here, self._trial_id, self._at_any_price))
             if answer.what == "MAKE":
                 return False
             if answer.node not in {node["NodeID"] for node in ray.nodes() if node["Alive"]}:
@@ -198,8 +220,8 @@ class Board:
         self._stopped: dict[str, str] = {}
         self._copies = Copies()
 
-    def claim(self, name: str, node: str, trial_id: str) -> Answer:
-        return self._copies.claim(name, node, trial_id)
+    def claim(self, name: str, node: str, trial_id: str, at_any_price: bool = False) -> Answer:
+        return self._copies.claim(name, node, trial_id, at_any_price)
 
     def made(self, name: str, node: str, num_bytes: int, seconds: float) -> None:
         self._copies.made(name, node, num_bytes, seconds)
@@ -223,6 +245,8 @@ class Board:
         return phases
 
 
+ON_SPARE = "without_gpu"
+"""In the config of a group that is for a node without GPU, beside others that have some."""
 LABELS = ("backbone", "weights", "unfrozen_blocks", "optimizer", "learning_rate")
 """What Tune's own files say of a group, where its trials agree in it."""
 
@@ -242,7 +266,8 @@ def config_of(group: Group) -> dict[str, Any]:
 def unfinished_config(config: Mapping[str, Any], finished: set[str]) -> dict[str, Any]:
     """The config of a group without its finished trials; perhaps none is left, and only its end was not reported."""
     group = group_of(config)
-    return config_of(replace(group, specs=tuple(spec for spec in group.specs if spec.trial_id not in finished)))
+    left = config_of(replace(group, specs=tuple(spec for spec in group.specs if spec.trial_id not in finished)))
+    return {**left, **{name: config[name] for name in (ON_SPARE,) if name in config}}
 
 
 def group_of(config: Mapping[str, Any]) -> Group:

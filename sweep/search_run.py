@@ -155,9 +155,10 @@ class SearchRun:
         console.print(f"Starting Ray{' at ' + options.address if options.address else ''}; log: {log}", markup=False)
         with as_usage_error(cluster.ClusterError), SweepTable([], console, self._num_trials) as table:
 
-            def finished(result: TrialResult) -> None:
-                self.finished(result)
-                table.finished(result)
+            def finished(*ended: TrialResult) -> None:
+                self.finished(*ended)
+                for result in ended:
+                    table.finished(result)
 
             def epochs(latest: dict[str, dict[str, float]]) -> dict[str, str]:
                 self.kept.stop_if_lost()
@@ -200,9 +201,13 @@ class SearchRun:
         done = self.kept.rows().by_id().get(tested.trial_id)
         return None if done and done.status == COMPLETE else tested
 
-    def finished(self, result: TrialResult) -> None:
-        """Keep the row, then tell the study; of checkpoints only the best trial's stays, for its test."""
-        self.kept.append(result)
+    def finished(self, *results: TrialResult) -> None:
+        """Keep their rows, then tell the study; of checkpoints only the best trial's stays, for its test."""
+        self.kept.append(*results)
+        for result in results:
+            self._tell(result)
+
+    def _tell(self, result: TrialResult) -> None:
         self.results.append(result)
         self.search.finished(result)
         outdone: TrialResult | None = result

@@ -12,8 +12,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("galaxytl", "sweep", "analysis")
 
+RAY = ("schedule", "schedule_feed", "schedule_worker", "cluster", "doctor_nodes", "versions")
 ONLY_IN = {  # a package -> the files that may import it
-    "ray": {"sweep/schedule.py", "sweep/schedule_worker.py", "sweep/cluster.py", "sweep/doctor_nodes.py"},
+    "ray": {f"sweep/{name}.py" for name in RAY},
     "optuna": {
         *(f"sweep/search{part}.py" for part in ("", "_agreement", "_mirror", "_storage", "_study", "_tpe")),
         "analysis/study.py",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis.gather import AnalysisError, Trials, choose_dataset, gather, keep_where
-from galaxytl.results import FILE_NAME, append_result
+from galaxytl.results import FILE_NAME, append_results
 from galaxytl.trial import FAILED, TrialResult
 from tests.analysis.fakes import make_result, make_spec
 
@@ -15,7 +15,7 @@ from tests.analysis.fakes import make_result, make_spec
 def folder_of(path: Path, *results: TrialResult) -> Path:
     path.mkdir()
     for result in results:
-        append_result(path, result)
+        append_results(path, result)
     return path
 
 

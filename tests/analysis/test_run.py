@@ -15,7 +15,7 @@ import pytest
 from analysis.listings import MARK
 from analysis.paper import TABLE_1
 from analysis.run import main
-from galaxytl.results import FILE_NAME, append_result
+from galaxytl.results import FILE_NAME, append_results
 from galaxytl.trial import FAILED, PRUNED, TrialResult
 from tests.analysis.fakes import (
     make_compared,
@@ -50,10 +50,12 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """Five complete cells, one failed without curves, one trial outside the grid, one half-written line."""
     folder = tmp_path_factory.mktemp("results")
     for cell in TABLE_1[:-1]:
-        append_result(folder, make_result(make_spec(cell.backbone, cell.imagenet), accuracy=cell.accuracy.value))
+        append_results(folder, make_result(make_spec(cell.backbone, cell.imagenet), accuracy=cell.accuracy.value))
     failed = make_spec("MobileNet", "OFF")
-    append_result(folder, make_result(failed, status=FAILED, message="no memory", history=(), confusion=(), metrics={}))
-    append_result(folder, make_result(make_spec(unfrozen_blocks="all", learning_rate=1e-5)))
+    append_results(
+        folder, make_result(failed, status=FAILED, message="no memory", history=(), confusion=(), metrics={})
+    )
+    append_results(folder, make_result(make_spec(unfrozen_blocks="all", learning_rate=1e-5)))
     with (folder / FILE_NAME).open("a") as file:
         file.write('{"schema":1')
     out = tmp_path_factory.mktemp("report")
@@ -136,7 +138,7 @@ def test_the_report_lists_trials_problems_and_pictures_that_exist(report: Ran) -
 def results(tmp_path: Path) -> Path:
     folder = tmp_path / "results"
     folder.mkdir()
-    append_result(folder, make_result())
+    append_results(folder, make_result())
     return folder
 
 
@@ -225,7 +227,7 @@ def simulated_search(folder: Path) -> list[TrialResult]:
     pruned = replace(make_compared(5, 63, learning_rate=0.5, **data), status=PRUNED, message=reason, metrics={})
     tested = make_tested(best, right=2500)
     for result in (*results, pruned, tested):
-        append_result(folder, result)
+        append_results(folder, result)
     write_search_file(folder)
     tell_study(folder, results)
     return [*results, pruned, tested]
@@ -311,7 +313,7 @@ def test_simulated_galaxies_and_stand_ins_are_named_wherever_a_search_is(
 def test_a_grid_and_a_search_are_reported_side_by_side(tmp_path: Path, results: Path) -> None:
     best = make_compared(40, seed=1)
     for result in (best, make_compared(30, seed=2), make_tested(best)):
-        append_result(results, result)
+        append_results(results, result)
 
     ran = run([str(results)], tmp_path / "report")
 
@@ -327,7 +329,7 @@ def test_a_grid_and_a_search_are_reported_side_by_side(tmp_path: Path, results: 
 def test_a_study_that_is_gone_is_a_sentence(tmp_path: Path) -> None:
     folder = tmp_path / "search"
     folder.mkdir()
-    append_result(folder, make_compared())
+    append_results(folder, make_compared())
     write_search_file(folder)
 
     ran = run([str(folder)], tmp_path / "report")
@@ -347,7 +349,7 @@ def test_a_search_without_a_choice_leaves_no_older_one(tmp_path: Path) -> None:
     older.write_text(f"{MARK}\n")
     older.with_suffix(".csv").write_text("an older report's")
     users.write_text("a user's own")
-    append_result(folder, replace(make_compared(), status=FAILED, message="no memory", metrics={}))
+    append_results(folder, replace(make_compared(), status=FAILED, message="no memory", metrics={}))
 
     ran = run([str(folder)], out)
 
@@ -364,7 +366,7 @@ def test_a_part_of_a_search_is_said_to_be_one(tmp_path: Path) -> None:
     folder = tmp_path / "search"
     folder.mkdir()
     for result in (make_compared(40, seed=1), make_compared(30, seed=2)):
-        append_result(folder, result)
+        append_results(folder, result)
 
     ran = run([str(folder), "--where", "seed=2"], tmp_path / "report")
 
@@ -376,7 +378,7 @@ def test_two_splits_in_one_search_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "search"
     folder.mkdir()
     for result in (make_compared(split_seed=0), make_compared(split_seed=1)):
-        append_result(folder, result)
+        append_results(folder, result)
 
     ran = run([str(folder)], tmp_path / "report")
 

@@ -19,7 +19,7 @@ from search_quality import make_row
 from search_table import make_table, read_table
 from simulation import Cluster, Run, Status, simulate
 
-from galaxytl.results import append_result
+from galaxytl.results import append_results
 from galaxytl.trial import FAILED, PRUNED, TrialSpec
 from sweep.axes import expand
 from sweep.grid_file import read_grid
@@ -191,7 +191,7 @@ def test_the_reader_takes_whole_curves_of_the_validation_part_and_what_diverged(
         make_row(SPEC.replace(seed=3), [], status=FAILED, message="no weights"),
     ]
     for row in [*good, diverged, *others]:
-        append_result(tmp_path, row)
+        append_results(tmp_path, row)
     table = read_table(tmp_path)
     assert {row.trial_id for row in table.rows} == {row.trial_id for row in [*good, diverged]}
     place = next(i for i, row in enumerate(table.rows) if row.status == FAILED)
@@ -202,7 +202,7 @@ def test_the_reader_takes_whole_curves_of_the_validation_part_and_what_diverged(
 
 
 def test_a_folder_without_curves_of_a_validation_part_is_refused(tmp_path: Path) -> None:
-    append_result(tmp_path, make_row(SPEC, [0.1, 0.2, 0.3], curves_on="test"))
+    append_results(tmp_path, make_row(SPEC, [0.1, 0.2, 0.3], curves_on="test"))
     with pytest.raises(SystemExit, match="watched on a validation part"):
         read_table(tmp_path)
 

@@ -123,6 +123,7 @@ class Chaos:
             self.kill_driver: 3,
             self.kill_head: 1,
             self.damage_cache: 2,
+            self.cut_storage_off: 1,
         }
         """And how often each, relative to the others."""
 
@@ -156,7 +157,9 @@ class Chaos:
                 self.sweep.start()
 
     def _next_sweep(self) -> Sweep:
-        self.sweeps.append(self.cluster.sweep(f"sweep{len(self.sweeps) + 1}", SMALL))
+        """Those of even number meet at the S3 server, the others on the shared folder."""
+        number = len(self.sweeps) + 1
+        self.sweeps.append(self.cluster.sweep(f"sweep{number}", SMALL, stored=number % 2 == 0))
         self.sweeps[-1].start()
         return self.sweeps[-1]
 
@@ -201,6 +204,11 @@ class Chaos:
         said = self.cluster.kill_head()
         self.sweep.start()
         return f"{said}; started the driver again"
+
+    def cut_storage_off(self) -> str:
+        said = self.cluster.cut_storage_off(self.rng.uniform(10, 60))
+        time.sleep(10)  # until the checkpoints are there again: of a worker that died now, more would be repeated
+        return said
 
     def damage_cache(self) -> str:
         """While it may be in use: whoever reads a cut file then dies of it."""

@@ -1,11 +1,12 @@
 """A Ray cluster on hosts of their own, started by hand as README tells, and what can happen to its machines.
 
     with lab() as cluster:
-        sweep = cluster.sweep("one")
+        sweep = cluster.sweep("one", {"head_epochs": 300, "epochs": 30, "networks": 2})
         sweep.start()
         print(cluster.kill_raylet(cluster.workers[0]))
 
-Results, data and the witness lie on the folder that all hosts share, each host's cache on its own disk.
+Data, results and the witness lie on the folder that all hosts share, each host's cache on its own disk. A sweep that is
+`stored` has its checkpoints at an S3 server on a host of its own instead.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from tests.cluster.local import Sweep
 from tests.galaxies import write_hdf5
 
 WORKERS = ("worker1", "worker2")
+STORE, BUCKET, S3_PORT = "store", "sweeps", 5000
 PORT = 6379
 ENVIRONMENT = {
     **{"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2", "RAY_USAGE_STATS_ENABLED": "0"},
@@ -34,7 +36,18 @@ ENVIRONMENT = {
     # A node without its head gives up after so many seconds; by default 60.
     **{"RAY_gcs_rpc_server_reconnect_timeout_s": "20"},
     "RAY_worker_niceness": "0",  # all hosts are one machine, where nothing else should come first
+    **{"AWS_ENDPOINT_URL": f"http://{STORE}:{S3_PORT}", "AWS_DEFAULT_REGION": "us-east-1"},
+    **{"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"},
 }
+MAKE_BUCKET = f"""
+import time, urllib.request as r
+for _ in range(100):
+    try:
+        r.urlopen(r.Request("http://127.0.0.1:{S3_PORT}/{BUCKET}", method="PUT"))
+        break
+    except OSError:
+        time.sleep(0.3)
+"""
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 ONE_HOUR = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": "+3600s"}
 """The clock of all that Ray starts on a host, an hour ahead, as when nobody set it."""
@@ -63,12 +76,13 @@ class Lab:
     def address(self) -> str:
         return f"{self.head.address}:{PORT}"
 
-    def sweep(self, name: str, sizes: Mapping[str, int]) -> Sweep:
+    def sweep(self, name: str, sizes: Mapping[str, int], stored: bool = False) -> Sweep:
         """Its driver runs on the head."""
         data = self.network.shared / "galaxies.h5"
         if not data.exists():
             write_hdf5(data)
-        arguments = ("--address", "auto", "--cpus-per-trial", "1")  # at an address it waits for no busy machine
+        arguments = ["--address", "auto", "--cpus-per-trial", "1"]  # at an address it waits for no busy machine
+        arguments += ["--storage", f"s3://{BUCKET}/{name}/"] if stored else []
         return Sweep(self.network.shared / name, data, arguments, self._on_head, sizes)
 
     def _on_head(self, command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
@@ -121,6 +135,13 @@ class Lab:
         host.restore()
         return f"cut {host.name} off for {seconds:g} s"
 
+    def cut_storage_off(self, seconds: float) -> str:
+        store = self.network[STORE]
+        store.cut()
+        time.sleep(seconds)
+        store.restore()
+        return f"cut the storage off for {seconds:g} s"
+
     def kill_driver(self, sweep: Sweep) -> str:
         assert sweep.process
         self.head.run("pkill -KILL -f tests.cluster.witness")
@@ -133,6 +154,11 @@ class Lab:
         self.head.boot()
         self.start()
         return "killed the head, and brought it up again"
+
+    def start_store(self) -> None:
+        store, python = self.network[STORE], shlex.quote(sys.executable)
+        store.start(f"exec {python} -m moto.server -H 0.0.0.0 -p {S3_PORT}", self.network.shared / "store.log")
+        store.run(f"{python} -c {shlex.quote(MAKE_BUCKET)}", check=True)
 
     def start(self) -> None:
         self.start_head()
@@ -147,7 +173,8 @@ def _exports(more: Mapping[str, str]) -> str:
 @contextlib.contextmanager
 def lab(skewed: Sequence[str] = ()) -> Iterator[Lab]:
     """A head without CPUs, and two workers with one each; of those `skewed` the clock is an hour ahead."""
-    with hosts("head", *WORKERS) as network:
+    with hosts("head", *WORKERS, STORE) as network:
         cluster = Lab(network, set(skewed))
+        cluster.start_store()
         cluster.start()
         yield cluster

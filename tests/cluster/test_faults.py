@@ -17,6 +17,8 @@ from galaxytl.results import read_results
 from galaxytl.row_segments import read_rows
 from galaxytl.storage import Storage
 from tests.cluster import faults
+from tests.cluster.hosts import why_not
+from tests.cluster.lab import FAKETIME, lab
 from tests.cluster.local import Sweep
 from tests.cluster.object_store import object_store
 
@@ -61,6 +63,35 @@ def test_driver_killed_and_what_it_left_damaged(sweep: Sweep, tmp_path: Path) ->
     check(sweep, resumed=2)
 
 
+@pytest.mark.cluster
+@pytest.mark.skipif(bool(why_not()), reason=why_not())
+@pytest.mark.timeout(900)
+def test_machines_die_are_cut_off_preempted_and_have_wrong_clocks() -> None:
+    """One sweep on a head and two workers that share no results but by S3, one of them an hour ahead: the raylet of the
+    other is killed; the one is cut off until it counts as dead, and comes back; the other is told that it must go, and
+    goes; the storage is cut off; the head dies with the driver on it, and the same command goes on."""
+    with lab(["worker2"] if FAKETIME.exists() else []) as cluster:
+        one, two = cluster.workers
+        sweep = cluster.sweep("sweep", {"head_epochs": 400, "epochs": 60, "networks": 2}, stored=True)
+        sweep.start()
+        for fault, host, more in (
+            (cluster.kill_raylet, one, ()),
+            (cluster.cut_off, two, (20,)),
+            (cluster.preempt, one, (3,)),
+        ):
+            sweep.wait_for_epochs(10)
+            print(fault(host, *more))
+            print(cluster.start_worker(host))
+        sweep.wait_for_epochs(10)
+        print(cluster.cut_storage_off(10))
+        sweep.wait_for_epochs(30)
+        print(cluster.kill_head())
+        assert sweep.finish() == 0, sweep.said()
+        check(sweep, resumed=4)
+        hosts = {row.environment["host"] for row in read_results(sweep.out).results}
+        assert hosts <= {"worker1", "worker2"}
+
+
 def test_full_results_folder_stops_the_sweep_and_the_same_command_goes_on(sweep: Sweep, small_disk: Path) -> None:
     """The disk fills while trials run. Checkpoints stay as they are and training goes on, until a row does not fit."""
     subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)  # a network's checkpoint takes 13 MB
@@ -88,11 +119,10 @@ def test_storage_away_while_trials_run_and_a_driver_dies(sweep: Sweep, monkeypat
         for name, value in store.environment.items():
             monkeypatch.setenv(name, value)
         sweep.arguments = ("--storage", f"{store.bucket}/results")
-        sweep.most_repeated = 10  # checkpoints follow to the storage within a second, in which several epochs fit here
         sweep.start()
         sweep.wait_for_epochs(10)
         print(store.go_away(20))
-        sweep.wait_for_epochs(10)
+        sweep.wait_for_epochs(30)  # it has all checkpoints again
         print(sweep.kill_driver())
         assert sweep.finish() == 0, sweep.said()
         check(sweep, resumed=1)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sweep import growth
-from sweep.cluster import available_of, resources_per_trial
+from sweep.cluster import Resources, available_of, resources_per_trial
 from sweep.doctor_file import placeholders
 from sweep.doctor_nodes import schema_problem
 from sweep.yaml_file import read_yaml
@@ -97,7 +97,7 @@ def test_a_trial_gets_a_gpu_of_a_cluster_that_has_none_yet(tmp_path: Path) -> No
     workers = growth.may_start(written(tmp_path))
     assert workers == [{"CPU": 4, "GPU": 1}] * 4  # of eight that the two types allow, the budget allows four
     available = available_of([{"CPU": 0.0, "node:__internal_head__": 1.0}], workers)
-    assert (available.cpus, available.gpus, available.node_cpus, available.node_gpus) == (16, 4, 4, 1)
+    assert available.nodes == (Resources(0, 0), *[Resources(4, 1)] * 4)
     share = resources_per_trial(available, 6, None, None)
     assert (share.cpus, share.gpus) == (4, 1)
     assert available.room_for(share) == 4
@@ -105,8 +105,10 @@ def test_a_trial_gets_a_gpu_of_a_cluster_that_has_none_yet(tmp_path: Path) -> No
 
 def test_workers_that_are_there_are_not_counted_twice(tmp_path: Path) -> None:
     workers = growth.may_start(written(tmp_path))
-    available = available_of([{}, {"CPU": 4.0, "GPU": 1.0}, {"CPU": 4.0, "GPU": 1.0}], workers)
-    assert (available.cpus, available.gpus) == (16, 4)
+    available = available_of(
+        [{"node:__internal_head__": 1.0}, {"CPU": 4.0, "GPU": 1.0}, {"CPU": 4.0, "GPU": 1.0}], workers
+    )
+    assert available.nodes == (Resources(0, 0), *[Resources(4, 1)] * 4)
 
 
 def test_budget_goes_to_gpus_first(tmp_path: Path) -> None:

@@ -287,7 +287,12 @@ def test_host_with_another_version_of_the_project(lab: Lab, galaxies: Path) -> N
     host = lab.network["worker2"]
     host.run("cp galaxytl/sweep/plan.py kept.py; echo '# changed' >> galaxytl/sweep/plan.py", check=True)
     status, lines, said = diagnosis(lab, "--data", galaxies, "--out", lab.shared / "results")
+    out = lab.shared / "results" / "refused"
+    refused, why = lab.exec(f"python -m sweep.run {SMOKE} --data {galaxies} --out {out}")
     host.run("mv kept.py galaxytl/sweep/plan.py", check=True)
+    assert refused == 2, why
+    assert f"error: every node must have what the driver has; {host.address} has galaxytl 0.1.0, code" in why
+    assert read_results(out).results == ()
     assert status == 1, said
     (line,) = [line for line in lines if line[2] == "FAIL"]
     assert line[:2] == (host.address, "versions")

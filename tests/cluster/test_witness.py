@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from galaxytl.results import append_result
+from galaxytl.results import append_results
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from tests.cluster.witness import Account, account_of
 
@@ -21,7 +21,7 @@ def told(place: Path, epochs: list[tuple[str, int]], rows: int = 1, after_row: i
     lines.insert(len(lines) - after_row, {"what": "row", "trial": SPEC.trial_id, "by": "driver"})
     (place / "witness").write_text("\n".join(map(json.dumps, lines)))
     for _ in range(rows):
-        append_result(place, TrialResult(spec=SPEC, status=COMPLETE, history=history))
+        append_results(place, TrialResult(spec=SPEC, status=COMPLETE, history=history))
     return account_of(place / "witness", place, 1)
 
 

@@ -51,9 +51,10 @@ def watched_run(witness: Path, run_trials: Callable[..., None], *arguments: Any)
     """`sweep.schedule.run_trials` in the driver, observed."""
     *others, reporter = arguments
 
-    def finished(result: TrialResult) -> None:
-        reporter.finished(result)
-        note(witness, what="row", trial=result.trial_id, status=result.status)
+    def finished(*results: TrialResult) -> None:
+        reporter.finished(*results)
+        for result in results:
+            note(witness, what="row", trial=result.trial_id, status=result.status)
 
     run_trials(*others, replace(reporter, finished=finished), functools.partial(watched, witness))
 

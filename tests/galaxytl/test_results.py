@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from galaxytl.results import append_result, read_results
+from galaxytl.results import append_results, read_results
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from tests.cluster.faults import fill, free
 
@@ -18,25 +18,25 @@ def result(seed: int, status: str = COMPLETE) -> TrialResult:
 
 def append_many(folder: Path, first: int) -> None:
     for seed in range(first, first + 50):
-        append_result(folder, result(seed))
+        append_results(folder, result(seed))
 
 
 def test_rows_come_back_in_order(tmp_path: Path) -> None:
     for seed in (3, 1, 2):
-        append_result(tmp_path, result(seed))
+        append_results(tmp_path, result(seed))
     rows = read_results(tmp_path)
     assert [r.spec.seed for r in rows.results] == [3, 1, 2]
     assert rows.problems == ()
 
 
 def test_full_disk_leaves_no_half_row_and_says_what_to_do(small_disk: Path) -> None:
-    append_result(small_disk, result(0))
+    append_results(small_disk, result(0))
     print(fill(small_disk))
     with pytest.raises(OSError, match=r"could not be written; make room, and the same command goes on.*trials\.jsonl"):
         append_many(small_disk, 1)
     rows = read_results(small_disk)
     print(free(small_disk))
-    append_result(small_disk, result(99))
+    append_results(small_disk, result(99))
     assert read_results(small_disk).problems == rows.problems == ()
     assert [r.spec.seed for r in read_results(small_disk).results] == [*(r.spec.seed for r in rows.results), 99]
 
@@ -46,24 +46,24 @@ def test_missing_file_has_no_rows(tmp_path: Path) -> None:
 
 
 def test_half_written_last_line_is_said_and_later_rows_are_kept(tmp_path: Path) -> None:
-    append_result(tmp_path, result(0))
-    append_result(tmp_path, result(1))
+    append_results(tmp_path, result(0))
+    append_results(tmp_path, result(1))
     path = tmp_path / "trials.jsonl"
     path.write_bytes(path.read_bytes()[:-30])  # a writer killed in the middle
     rows = read_results(tmp_path)
     assert [r.spec.seed for r in rows.results] == [0]
     assert "line 2 (half-written)" in rows.problems[0]
-    append_result(tmp_path, result(2))
+    append_results(tmp_path, result(2))
     assert [r.spec.seed for r in read_results(tmp_path).results] == [0, 2]
 
 
 def test_last_row_of_a_trial_counts(tmp_path: Path) -> None:
-    append_result(tmp_path, result(0, FAILED))
-    append_result(tmp_path, result(0))
+    append_results(tmp_path, result(0, FAILED))
+    append_results(tmp_path, result(0))
     rows = read_results(tmp_path)
     assert [r.status for r in rows.results] == [COMPLETE]
     assert rows.problems == ()
-    append_result(tmp_path, result(0))
+    append_results(tmp_path, result(0))
     assert "earlier COMPLETE row" in read_results(tmp_path).problems[0]
 
 

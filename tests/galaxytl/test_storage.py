@@ -15,7 +15,7 @@ from galaxytl import storage as storages
 from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError
 from galaxytl.mirror import Mirror
-from galaxytl.results import FILE_NAME, append_result, read_results
+from galaxytl.results import FILE_NAME, append_results, read_results
 from galaxytl.row_segments import MANY, RowWriter, read_rows
 from galaxytl.storage import Storage, StorageError, persistently
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
@@ -49,7 +49,7 @@ def result(seed: int, status: str = COMPLETE) -> TrialResult:
 def folder(path: Path, *results: TrialResult) -> Path:
     path.mkdir(exist_ok=True)
     for row in results:
-        append_result(path, row)
+        append_results(path, row)
     return path
 
 
@@ -107,13 +107,13 @@ def test_rows_of_one_machine_are_those_of_the_next(uri: str, tmp_path: Path) -> 
     writer = RowWriter(Storage(uri), first)
     assert writer.push()
     assert not writer.push()
-    append_result(first, result(1))
-    append_result(first, result(2, FAILED))
+    append_results(first, result(1))
+    append_results(first, result(2, FAILED))
     assert writer.push()
     second = folder(tmp_path / "second")
     later = RowWriter(Storage(uri), second)
     assert seeds(second) == [0, 1, 2]
-    append_result(second, result(2))
+    append_results(second, result(2))
     later.push()
     RowWriter(Storage(uri), folder(tmp_path / "third"))
     assert read_results(tmp_path / "third").by_id()[SPECS[2].trial_id].status == COMPLETE
@@ -125,9 +125,9 @@ def test_a_folder_that_was_not_stored_is_and_an_old_one_takes_nothing_back(uri: 
     RowWriter(Storage(uri), old).push()
     new = folder(tmp_path / "new", result(1))
     writer = RowWriter(Storage(uri), new)
-    append_result(new, result(0))
+    append_results(new, result(0))
     writer.push()
-    append_result(old, result(3))  # as by a driver that lost its storage
+    append_results(old, result(3))  # as by a driver that lost its storage
     RowWriter(Storage(uri), old).push()
     assert seeds(old) == [1, 0, 3]
     assert {row.status for row in read_results(old).results} == {COMPLETE}
@@ -142,7 +142,7 @@ def test_a_row_that_is_half_written_is_not_stored(uri: str, tmp_path: Path) -> N
         file.write('{"format": 1, "spec"')
     writer.push()
     assert len(read_rows(Storage(uri))) == 1
-    append_result(out, result(1))  # closes the half line
+    append_results(out, result(1))  # closes the half line
     writer.push()
     assert [row.spec.seed for row in read_results(out).results] == [0, 1]
 
@@ -151,7 +151,7 @@ def test_many_pieces_become_one(uri: str, tmp_path: Path) -> None:
     out = folder(tmp_path / "out")
     writer = RowWriter(Storage(uri), out)
     for number in range(MANY + 1):
-        append_result(out, TrialResult(spec=SPECS[0].replace(seed=number), status=COMPLETE))
+        append_results(out, TrialResult(spec=SPECS[0].replace(seed=number), status=COMPLETE))
         writer.push()
     before = read_rows(Storage(uri))
     assert len(Storage(uri).names("rows")) == MANY + 1
@@ -182,9 +182,11 @@ def test_checkpoints_follow_and_another_machine_goes_on_from_them(uri: str, tmp_
     storage = Storage(uri)
     first, second = (Mirror(storage, tmp_path / name) for name in ("first", "second"))
     name = written(first, 0, b"epoch 1").relative_to(first.out).as_posix()
-    wait_until(storage, name, b"epoch 1")
+    first.follow()
+    assert storage.get(name) == b"epoch 1"
     written(first, 0, b"epoch 2 ")
-    wait_until(storage, name, b"epoch 2 ")
+    first.follow()
+    assert storage.get(name) == b"epoch 2 "
     second.fetch(SPECS[:2])
     assert checkpoint_path(second.out, SPECS[0]).read_bytes() == b"epoch 2 "
     assert not checkpoint_path(second.out, SPECS[1]).exists()
@@ -242,6 +244,20 @@ def test_a_worker_waits_for_a_storage_and_gives_up_with_a_reason(
             mirror.push()
     mirror.push()
     assert Storage(str(shared)).get(name) == b"epoch 1"
+
+
+def test_training_does_not_wait_for_a_storage_that_is_away_and_its_newest_checkpoint_follows(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    mirror, storage = Mirror(Storage(str(shared)), tmp_path / "node"), Storage(str(shared))
+    with folder_away(shared):
+        for epoch in (b"epoch 1", b"epoch 2 "):
+            name = written(mirror, 0, epoch).relative_to(mirror.out).as_posix()
+            mirror.follow()
+    wait_until(storage, name, b"epoch 2 ")
+    written(mirror, 0, b"epoch 3  ")
+    mirror.follow()
+    assert storage.get(name) == b"epoch 3  "
 
 
 def test_an_action_is_tried_again_after_longer_pauses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,13 @@
 """Real trials on a Ray cluster of several nodes on this machine, each with a cache folder of its own: prints what was
 seen, as one line of JSON.
 
-python -m tests.sweep.hardware_driver promised|copies|copier DATA FOLDER
+python -m tests.sweep.hardware_driver promised|copies|copier|spare DATA FOLDER
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -21,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from galaxytl.data import open_dataset
-from galaxytl.training import Group, Workplace
-from galaxytl.trial import TrialResult, TrialSpec
+from galaxytl.training import Group, Watcher, Workplace
+from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep import schedule
 from sweep.schedule_worker import PART_BYTES, Board, Copier
 
@@ -56,7 +57,7 @@ def run(groups: Sequence[Group], data: str, where: schedule.Where) -> tuple[list
     reporter = schedule.Reporter(
         phases=lambda now: phases.extend(now.values()),
         epochs=lambda _: None,
-        finished=results.append,
+        finished=lambda *ended: results.extend(ended),
         note=lambda _: None,
     )
     work = schedule.Work(iter(groups), at_once=len(groups))
@@ -129,6 +130,47 @@ def copier(_: str, out: Path) -> dict[str, Any]:
     return seen
 
 
+def note_and_train(out: Path, group: Group, workplace: Workplace, watcher: Watcher) -> Iterator[TrialResult]:
+    """Instead of training: note where it is, and fetch or make features as `galaxytl.features` does."""
+    (spec,) = group.specs
+    name = f"heads {spec.seed}" if spec.unfrozen_blocks == 0 else "deep"
+    folder = Path(os.environ["GALAXYTL_CACHE_DIR"]) / "features" / "features"
+    got = "held"
+    if spec.unfrozen_blocks == 0 and not folder.exists():
+        folder.mkdir(parents=True)
+        got = "copied" if watcher.neighbours.fetch(folder.name, folder) else "made"
+        if got == "made":
+            (folder / "activations.npy").write_bytes(bytes(1000))
+        watcher.neighbours.made(folder.name, folder, 0.0)
+    seen = {"name": name, "gpus": workplace.gpus, "got": got, "node": ray.get_runtime_context().get_node_id()}
+    (out / f"{name}.json").write_text(json.dumps(seen))
+    time.sleep(20 if name == "deep" else 0.1)
+    yield TrialResult(spec=spec, status=COMPLETE)
+
+
+def spare(_: str, out: Path) -> dict[str, Any]:
+    """A search's groups, one after the other, on a node with a GPU and one without."""
+    trials = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(4)]
+    first, *others = [Group((spec.replace(weights="imagenet"),), (0,)) for spec in trials]
+    groups = [first, Group((trials[0].replace(unfrozen_blocks=1),), (1,)), *others]
+    results: list[TrialResult] = []
+    reporter = schedule.Reporter(lambda _: None, lambda _: None, lambda *ended: results.extend(ended), lambda _: None)
+    with nodes(out, {"num_cpus": 1, "num_gpus": 1}, {"num_cpus": 1}) as cluster:
+        where, work = schedule.Where("auto", 1, None, out / "sweep.log"), schedule.Work(iter(groups), 2, eager=False)
+        train = functools.partial(note_and_train, out)
+        schedule.run_trials(work, Workplace("simulated", out), where, reporter, train)
+        other = next(iter(cluster.worker_nodes)).node_id
+    seen = [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
+    return {
+        "statuses": [result.status for result in results],
+        "gpus": {one["name"]: one["gpus"] for one in seen},
+        "nodes": {one["name"]: one["node"] for one in seen},
+        "other": other,
+        "copied": [one["got"] for one in seen if one["node"] == other and one["got"] != "held"],
+    }
+
+
 if __name__ == "__main__":
     case, galaxies, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-    print(json.dumps({"promised": promised, "copies": copies, "copier": copier}[case](galaxies, folder)))
+    cases = {"promised": promised, "copies": copies, "copier": copier, "spare": spare}
+    print(json.dumps(cases[case](galaxies, folder)))

@@ -49,7 +49,7 @@ def run(groups: Iterator[Group | None], out: Path, train: TrainGroup = train_qui
     reporter = schedule.Reporter(
         phases=lambda _: None,
         epochs=told.get("epochs", lambda _: None),
-        finished=told.get("finished", lambda _: None),
+        finished=told.get("finished", lambda *_: None),
         note=lambda _: None,
         decides_at=frozenset({3, 9}),
     )
@@ -73,14 +73,14 @@ def search(out: Path) -> dict[str, Any]:
         odd = {spec.trial_id for spec in SPECS[:8] if spec.seed % 2}
         return {trial_id: "enough" for trial_id, epoch in latest.items() if trial_id in odd and epoch["epoch"] == 3}
 
-    run(groups(), out, epochs=epochs, finished=results.append)
+    run(groups(), out, epochs=epochs, finished=lambda *ended: results.extend(ended))
     rows = [{"seed": r.spec.seed, "status": r.status, "epochs": len(r.history)} for r in results]
     return {"under_way": under_way, "rows": rows}
 
 
 def dies(out: Path) -> dict[str, Any]:
     results: list[TrialResult] = []
-    run(iter([Group(tuple(SPECS[:4]))]), out, die_once, finished=results.append)
+    run(iter([Group(tuple(SPECS[:4]))]), out, die_once, finished=lambda *ended: results.extend(ended))
     begun = [int(line) for line in (out / "begun").read_text().split()]
     return {"begun": begun, "rows": [r.spec.seed for r in results], "statuses": sorted({r.status for r in results})}
 

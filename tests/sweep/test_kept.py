@@ -17,7 +17,7 @@ import pytest
 
 from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError
-from galaxytl.results import append_result, read_results
+from galaxytl.results import append_results, read_results
 from galaxytl.row_segments import read_rows
 from galaxytl.storage import Storage, StorageError
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
@@ -102,7 +102,7 @@ def test_the_storage_has_one_driver_too_and_gets_no_row_of_one_that_lost_it(
                 pytest.fail("there were two drivers")
             record = in_storage(Storage(str(shared)))
             wait_for(lambda: record.write(taken) or lost(kept), "it to notice", timeout=5)  # a beat may be under way
-            append_result(out, result(1))  # of which the storage is not to hear
+            append_results(out, result(1))  # of which the storage is not to hear
             with pytest.raises(LeaseError, match="process 7 on elsewhere has taken "):
                 kept.append(result(2))
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweep.cluster import Available, resources_per_trial
+from sweep.cluster import Available, Resources, resources_per_trial
 from sweep.options import parse
 from sweep.packing import MAX_PACKED, places, share_of
 
@@ -35,7 +35,7 @@ def test_a_share_is_of_one_gpu(gpus: float, share: float, number: int) -> None:
 
 def test_packing_makes_room_for_more_trials_and_parts_the_cpus_among_them() -> None:
     options = parse(["--trials-per-gpu", "4"], "")
-    available = Available(cpus=32, gpus=2, node_cpus=32, node_gpus=2)
+    available = Available((Resources(32, 2),))
     resources = resources_per_trial(available, 100, None, options.gpus_per_trial)
     assert (resources.cpus, resources.gpus) == (4, 0.25)
     assert available.room_for(resources) == 8

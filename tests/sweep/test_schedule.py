@@ -17,38 +17,50 @@ import pytest
 from galaxytl.training import Group, Workplace
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import schedule
-from sweep.cluster import Available, ClusterError, resources_per_trial
+from sweep.cluster import Available, ClusterError, Resources, resources_per_trial
 from sweep.schedule import death_message
+from sweep.schedule_feed import Feed, InOrder
 from sweep.schedule_worker import Board, config_of, group_of, report_seconds, unfinished_config
 from tests.sweep.sweeps import ROOT
 
 
+def having(*nodes: tuple[float, float]) -> Available:
+    """CPUs and GPUs of each."""
+    return Available(tuple(Resources(*node) for node in nodes))
+
+
 @pytest.mark.parametrize(
-    ("available", "num_trials", "cpus", "gpus"),
+    ("available", "num_trials", "cpus", "gpus", "room"),
     [
-        (Available(cpus=2, gpus=0, node_cpus=2, node_gpus=0), 6, 1, 0),  # a laptop
-        (Available(cpus=16, gpus=0, node_cpus=16, node_gpus=0), 6, 2, 0),
-        (Available(cpus=16, gpus=0, node_cpus=16, node_gpus=0), 1, 16, 0),
-        (Available(cpus=64, gpus=8, node_cpus=64, node_gpus=8), 100, 8, 1),
-        (Available(cpus=64, gpus=8, node_cpus=64, node_gpus=8), 2, 32, 1),
-        (Available(cpus=8, gpus=0, node_cpus=2, node_gpus=0), 2, 2, 0),  # four small nodes: a trial fits on one
-        (Available(cpus=4, gpus=8, node_cpus=4, node_gpus=8), 8, 1, 1),
+        (having((2, 0)), 6, 1, 0, 2),  # a laptop
+        (having((16, 0)), 6, 2, 0, 8),
+        (having((16, 0)), 1, 16, 0, 1),
+        (having((64, 8)), 100, 8, 1, 8),
+        (having((64, 8)), 2, 32, 1, 2),
+        (having(*[(2, 0)] * 4), 2, 2, 0, 4),  # a trial fits on one node
+        (having((4, 8)), 8, 1, 1, 4),
+        (having((32, 0), (8, 1)), 6, 8, 1, 1),  # CPUs of a node without GPU are none of a trial's that has one
+        (having((0, 0), (4, 1), (64, 8)), 100, 4, 1, 9),  # all GPUs are used
+        (having((4, 0), (16, 0)), 3, 5, 0, 3),
     ],
 )
-def test_default_share_of_a_trial(available: Available, num_trials: int, cpus: float, gpus: float) -> None:
+def test_default_share_of_a_trial(available: Available, num_trials: int, cpus: float, gpus: float, room: int) -> None:
     share = resources_per_trial(available, num_trials, None, None)
-    assert (share.cpus, share.gpus) == (cpus, gpus)
+    assert (share.cpus, share.gpus, available.room_for(share)) == (cpus, gpus, room)
 
 
 def test_what_the_user_says_counts() -> None:
-    share = resources_per_trial(Available(64, 4, 32, 2), 10, 3, 0.5)
+    share = resources_per_trial(having((32, 2), (32, 2)), 10, 3, 0.5)
     assert (share.cpus, share.gpus) == (3, 0.5)
 
 
-@pytest.mark.parametrize(("cpus", "gpus"), [(3, None), (None, 1)])
+@pytest.mark.parametrize(("cpus", "gpus"), [(9, None), (None, 2), (3, 1)])
 def test_a_trial_that_fits_on_no_node(cpus: float | None, gpus: float | None) -> None:
-    with pytest.raises(ClusterError, match="must fit on one node, and the largest have 2 CPUs and 0 GPUs; asked for"):
-        resources_per_trial(Available(8, 0, 2, 0), 6, cpus, gpus)
+    nodes = "they have 8 CPUs and 0 GPUs or 2 CPUs and 1 GPUs; asked for"
+    with pytest.raises(ClusterError, match=f"must fit on one node, and {nodes}"):
+        resources_per_trial(having((8, 0), (2, 1), (2, 1)), 6, cpus, gpus)
+    with pytest.raises(ClusterError, match="they have nothing; asked for 1 CPUs"):
+        resources_per_trial(having(), 6, None, None)
 
 
 def test_death_by_memory_says_so() -> None:
@@ -78,17 +90,17 @@ class Rounds:
 
     @contextlib.contextmanager
     def _no_cluster(self, *_: object) -> Iterator[Available]:
-        yield Available(2, 0, 2, 0)
+        yield having((2, 0))
 
-    def _run_round(self, feed: schedule._Feed, how: schedule._Round, events: schedule._ToReporter) -> str:
+    def _run_round(self, feed: Feed, how: schedule._Round, events: schedule._ToReporter) -> str:
         self.num_rounds += 1
         error = self.end(feed, events)
-        if feed.given:
-            self.rooms.append(how.room)
-            self.given.append([[spec.seed for spec in group.specs] for group in feed.given])
+        if feed.taken:
+            self.rooms.append(how.room.given)
+            self.given.append([[spec.seed for spec in group.specs] for group in feed.taken])
         return error
 
-    def end(self, feed: schedule._Feed, events: schedule._ToReporter) -> str:
+    def end(self, feed: Feed, events: schedule._ToReporter) -> str:
         """Tune takes all groups and gives up, with the first group running."""
         groups = list(taken(feed))
         events.running |= {spec.trial_id for group in groups[:1] for spec in group.specs}
@@ -100,10 +112,10 @@ class Rounds:
         schedule.run_trials(work, Workplace("simulated", Path()), WHERE, reporter)
 
 
-def taken(feed: schedule._Feed) -> Iterator[Group]:
+def taken(feed: Feed) -> Iterator[Group]:
     """As Tune takes them, until there is none now or at all."""
     for number in itertools.count():
-        config = feed.suggest(f"{len(feed.given)}-{number}")
+        config = feed.suggest(f"{len(feed.taken)}-{number}")
         if not isinstance(config, dict):
             return
         yield group_of(config)
@@ -131,7 +143,7 @@ def complete(events: schedule._ToReporter, group: Group) -> None:
 def test_group_whose_worker_dies_is_parted_and_only_the_trial_at_fault_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     rounds = Rounds(monkeypatch)
 
-    def end(feed: schedule._Feed, events: schedule._ToReporter) -> str:
+    def end(feed: Feed, events: schedule._ToReporter) -> str:
         for group in taken(feed):
             (die if SPECS[2] in group.specs else complete)(events, group)
         return ""
@@ -147,7 +159,7 @@ def test_a_trial_whose_machines_die_goes_on_as_long_as_it_comes_further(monkeypa
     """Two rounds end with an epoch that it had not reached before; in the third it only repeats the last one."""
     rounds = Rounds(monkeypatch)
 
-    def end(feed: schedule._Feed, events: schedule._ToReporter) -> str:
+    def end(feed: Feed, events: schedule._ToReporter) -> str:
         for group in taken(feed):
             epochs = {SPECS[0].trial_id: {"epoch": float(min(rounds.num_rounds, 2))}}
             events.on_trial_result(1, [], None, {"epochs": epochs})
@@ -222,7 +234,7 @@ class History:
 
 
 def test_trials_start_in_tunes_own_order_without_a_look_at_those_that_have_ended() -> None:
-    history, order, tunes = History(seed=0), schedule._InOrder(), schedule.tune.schedulers.FIFOScheduler()
+    history, order, tunes = History(seed=0), InOrder(), schedule.tune.schedulers.FIFOScheduler()
     for _ in range(2000):
         history.happen(order)
         assert order.choose_trial_to_run(None) is tunes.choose_trial_to_run(history)
@@ -268,38 +280,10 @@ class Groups:
         yield Group((SPECS[0].replace(seed=9),))
 
 
-def test_a_group_is_made_when_tune_asks_for_it_and_not_before() -> None:
-    groups = Groups()
-    feed = schedule._Feed(iter(groups))
-    assert groups.made == 0
-    assert feed.suggest("a") == config_of(GROUPS[0])
-    assert (groups.made, feed.given) == (1, GROUPS[:1])
-    assert feed.suggest("b") == config_of(GROUPS[1])
-    assert groups.made == 2
-    assert feed.suggest("c") is None  # not now
-    feed.on_trial_complete("a")
-    assert feed.suggest("d") is None  # b may change that
-    groups.ended |= {spec.trial_id for spec in SPECS}
-    feed.on_trial_complete("b")
-    assert group_of(feed.suggest("e")).specs[0].seed == 9
-    assert not feed.is_empty
-    assert [feed.suggest(name) for name in "fg"] == [feed.FINISHED] * 2
-    assert feed.is_empty
-
-
-def test_a_feed_of_which_only_dead_workers_are_left_ends_the_round() -> None:
-    feed = schedule._Feed(iter(Groups()))
-    for name in "ab":
-        feed.suggest(name)
-        feed.on_trial_complete(name, error=True)
-    assert feed.suggest("c") == feed.FINISHED
-    assert not feed.is_empty
-
-
 def test_after_a_round_that_ended_with_dead_workers_the_same_groups_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     rounds, groups = Rounds(monkeypatch), Groups()
 
-    def end(feed: schedule._Feed, events: schedule._ToReporter) -> str:
+    def end(feed: Feed, events: schedule._ToReporter) -> str:
         for number in itertools.count():
             config = feed.suggest(str(number))
             if config == feed.FINISHED:

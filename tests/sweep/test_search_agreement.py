@@ -14,7 +14,7 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from galaxytl.results import FILE_NAME, append_result, read_results
+from galaxytl.results import FILE_NAME, append_results, read_results
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
 from sweep.kept import Kept
 from sweep.options import parse
@@ -170,7 +170,7 @@ def test_a_row_that_says_otherwise_than_the_study_is_refused_and_nothing_changes
 ) -> None:
     first = searched(out)[0]
     other = {**first.history[-1], "val_accuracy": 0.999}
-    append_result(out, result_of(first.spec, history=(other,)) if changed == "score" else failed(first.spec))
+    append_results(out, result_of(first.spec, history=(other,)) if changed == "score" else failed(first.spec))
     before = toy_trials(out)
     with pytest.raises(StudyError) as caught:
         begun(out).begin()
@@ -198,7 +198,7 @@ def test_a_study_in_a_folder_that_has_none_of_its_rows_is_refused(out: Path) -> 
 
 def test_rows_that_the_space_does_not_have_are_said_and_left(out: Path) -> None:
     searched(out)
-    append_result(out, result_of(BASE.replace(seed=7)))
+    append_results(out, result_of(BASE.replace(seed=7)))
     for _ in range(2):
         outside, _ = begun(out).begin()
         assert outside == "note: 1 rows are of trials that this search's space does not have: the study is not told"
@@ -207,7 +207,7 @@ def test_rows_that_the_space_does_not_have_are_said_and_left(out: Path) -> None:
 
 def test_trials_of_other_sweeps_need_no_row_here(out: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    append_result(tmp_path / "other", result_of(BASE))
+    append_results(tmp_path / "other", result_of(BASE))
     run = begun(out, "--warm-start", tmp_path / "other")
     run.begin()
     train(run, 3)

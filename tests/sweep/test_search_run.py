@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from galaxytl.checkpoints import checkpoint_path
-from galaxytl.results import append_result, read_results
+from galaxytl.results import append_results, read_results
 from galaxytl.selection import ranked
 from galaxytl.training import Group
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
@@ -227,7 +227,7 @@ def test_a_warm_start_from_another_folder(tmp_path: Path) -> None:
     other.mkdir()
     inside, outside = BASE.replace(scored_on="test"), BASE.replace(seed=7)
     for result in (result_of(inside), result_of(outside)):
-        append_result(other, result)
+        append_results(other, result)
     run = begun(tmp_path / "toy", "--warm-start", f"{other},paper")
     assert run.begin() == [
         f"Start     1 of 2 trials of {other} are in the space and watched the same images: told",
