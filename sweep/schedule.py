@@ -23,6 +23,7 @@ from galaxytl.training import Group, Workplace, train
 from galaxytl.trial import FAILED, TrialResult
 from sweep import schedule_worker, versions
 from sweep.cluster import (
+    Available,
     ClusterError,
     cluster,
     resources_per_trial,
@@ -97,12 +98,8 @@ def run_trials(
             same = versions.own_versions() if where.address else {}
             if same:
                 versions.check_nodes()
-            resources = resources_per_trial(available, at_once, where.cpus, where.gpus)
-            reporter.note(f"Each worker: {resources.cpus:g} CPUs, {resources.gpus:g} GPUs")
-            spare, num_spare = spare_place(available, resources)
-            workers = min(at_once, available.room_for(resources))
-            given = min(at_once, workers + MAX_WAITING) if work.eager else workers
-            room = Room(resources, workers, given, spare, num_spare)
+            room = _room(available, where, at_once, work.eager)
+            reporter.note(room.text)
             feed = Feed(itertools.chain(left, work.groups), room)
             error = _run_round(feed, _Round(workplace, room, train_group, same), events)
         left = unfinished(feed.taken, events.finished)
@@ -121,6 +118,13 @@ def run_trials(
         left = _parted(unfinished(left, events.finished), worn_out)
         for trial_id in worn_out:
             del deaths[trial_id]
+
+
+def _room(available: Available, where: Where, at_once: int, eager: bool) -> Room:
+    trial = resources_per_trial(available, at_once, where.cpus, where.gpus)
+    workers = min(at_once, available.room_for(trial))
+    given = min(at_once, workers + MAX_WAITING) if eager else workers
+    return Room(trial, workers, given, *spare_place(available, trial))
 
 
 def _parted(groups: Sequence[Group], worn_out: set[str]) -> list[Group]:

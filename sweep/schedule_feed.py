@@ -32,6 +32,12 @@ class Room:
     num_spare: int
     """Groups that run there together."""
 
+    @property
+    def text(self) -> str:
+        trial, spare = self.trial, self.spare
+        also = f"; heads on nodes without GPU: {self.num_spare} at once, {spare.cpus:g} CPUs each"
+        return f"Each worker: {trial.cpus:g} CPUs, {trial.gpus:g} GPUs{also if self.num_spare else ''}"
+
     def of(self, config: Mapping[str, Any]) -> Any:
         """What Tune is to ask Ray for."""
         share = self.spare if config.get(ON_SPARE) else self.trial

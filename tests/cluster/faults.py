@@ -17,6 +17,8 @@ from pathlib import Path
 
 from tests.sweep.sweeps import ray_workers
 
+BEFORE = ".ray-before"
+
 
 def kill_a_worker(process: subprocess.Popen[bytes], rng: random.Random) -> str:
     """SIGKILL to one of the processes that train, below a driver of this machine."""
@@ -58,8 +60,14 @@ def truncate(path: Path, rng: random.Random | None = None) -> str:
     return f"cut {_short(path)} in half"
 
 
+def remember_tune_state(out: Path) -> None:
+    """As it is now, for `damage_tune_state` to bring back."""
+    shutil.rmtree(out / BEFORE, ignore_errors=True)
+    shutil.copytree(out / "ray", out / BEFORE)
+
+
 def damage_tune_state(out: Path, how: str) -> str:
-    """Truncate all files of Tune's own folder, or remove it."""
+    """Truncate all files of Tune's own folder, remove it, or have it as it was before."""
     folder = out / "ray"
     if how == "truncated":
         files = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
@@ -67,6 +75,8 @@ def damage_tune_state(out: Path, how: str) -> str:
             truncate(path)
         return f"cut {len(files)} files of Tune's in half"
     shutil.rmtree(folder, ignore_errors=True)
+    if how == "older":
+        shutil.copytree(out / BEFORE, folder)
     return f"Tune's folder is {how}"
 
 

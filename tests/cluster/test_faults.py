@@ -47,20 +47,23 @@ def check(sweep: Sweep, resumed: int) -> None:
 
 
 def test_driver_killed_and_what_it_left_damaged(sweep: Sweep, tmp_path: Path) -> None:
-    """Killed twice. Then Tune's state is cut in half, the next time it is gone; bytes of the hot copy are flipped, the
-    next time a stored activation is cut in half."""
+    """Killed three times. Tune's state is cut in half, then gone, then as it was long before; the hot copy and the
+    stored activations get other bytes, or are cut in half."""
     rng = random.Random(0)
     for tune, damage, pattern in (
         ("truncated", faults.flip_bytes, "images/*/images.npy"),
         ("missing", faults.truncate, "features/*/activations.npy"),
+        ("older", faults.truncate, "images/*/images.npy"),
     ):
         sweep.start()
         sweep.wait_for_epochs(15)
         sweep.kill_driver()
+        if tune == "truncated":
+            faults.remember_tune_state(sweep.out)
         faults.damage_tune_state(sweep.out, tune)
         damage(faults.one_of(tmp_path / "cache", pattern), rng)
     assert sweep.finish() == 0, sweep.said()
-    check(sweep, resumed=2)
+    check(sweep, resumed=3)
 
 
 @pytest.mark.cluster
