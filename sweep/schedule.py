@@ -34,6 +34,7 @@ from sweep.schedule_worker import Terms, TrainGroup, group_of, report_seconds, u
 
 import ray  # isort: skip
 from ray import tune  # isort: skip
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # isort: skip
 
 MAX_WORKER_DEATHS = 2
 """How often a group whose worker process died is started again, from its last epoch."""
@@ -150,7 +151,7 @@ class _Round:
 def _run_round(feed: Feed, how: _Round, events: _ToReporter) -> str:
     """Train what `feed` gives. Returns the error that made Tune give up, or ""."""
     share, spare = how.room.trial, how.room.spare
-    events.board = ray.remote(schedule_worker.Board).options(num_cpus=0).remote()
+    events.board = _board_here()
     trainable = tune.with_parameters(
         schedule_worker.train_group,
         workplace=replace(how.workplace, num_threads=max(1, int(share.cpus)), gpus=share.gpus),
@@ -185,6 +186,13 @@ def _run_round(feed: Feed, how: _Round, events: _ToReporter) -> str:
                 raise (events.broken or feed.broken) from error  # type: ignore[misc]
             return str(error)
     return ""
+
+
+def _board_here() -> Any:
+    """On the driver's own node: it must not die with another. Who cannot reach it asks until it can."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    board = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(schedule_worker.Board)
+    return board.options(scheduling_strategy=here).remote()
 
 
 @contextlib.contextmanager
