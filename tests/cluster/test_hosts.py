@@ -174,7 +174,7 @@ WAYS_IN = {  # from which host, and how; each says IN when it is
 if importlib.util.find_spec("aiohttp_cors"):  # of ray[default]: without it there is no dashboard that takes jobs
     submit = f"{RAY} job submit --address http://127.0.0.1:8265 -- echo $((6 * 7))"
     WAYS_IN["a job"] = ("head", f"{submit} | grep 42 && echo IN")
-REFUSED = r"InvalidAuthToken|Failed to connect to Ray cluster|connection timeout|did not let us in|no Ray cluster|401"
+REFUSED = r"InvalidAuthToken|Failed to connect to Ray cluster|connection timeout|did not let us in|no Ray cluster|401|Unauthorized"
 
 
 WITHOUT = ("RAY_AUTH_MODE=disabled", "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=wrong-0123456789-0123456789-0123456789")
@@ -290,7 +290,7 @@ def test_host_with_another_version_of_the_project(lab: Lab, galaxies: Path) -> N
     out = lab.shared / "results" / "refused"
     refused, why = lab.exec(f"python -m sweep.run {SMOKE} --data {galaxies} --out {out}")
     host.run("mv kept.py galaxytl/sweep/plan.py", check=True)
-    assert refused == 2, why
+    assert refused, why  # ray exec's own status
     assert f"error: every node must have what the driver has; {host.address} has galaxytl 0.1.0, code" in why
     assert read_results(out).results == ()
     assert status == 1, said

@@ -341,7 +341,7 @@ def test_who_asks_at_the_same_time_computes_once_and_a_killed_builder_leaves_not
     assert len(list(own_cache.glob("features/.*.building-*"))) == 1
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
-    said = [other.communicate(timeout=60)[0].split("\n")[-2] for other in others]
+    said = [other.communicate(timeout=300)[0].split("\n")[-2] for other in others]
     assert sorted(said) == ["computed", "read"]
     assert not list(own_cache.glob("features/.*.building-*"))
     told = Told(BASE)
