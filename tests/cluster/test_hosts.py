@@ -174,7 +174,10 @@ WAYS_IN = {  # from which host, and how; each says IN when it is
 if importlib.util.find_spec("aiohttp_cors"):  # of ray[default]: without it there is no dashboard that takes jobs
     submit = f"{RAY} job submit --address http://127.0.0.1:8265 -- echo $((6 * 7))"
     WAYS_IN["a job"] = ("head", f"{submit} | grep 42 && echo IN")
-REFUSED = r"InvalidAuthToken|Failed to connect to Ray cluster|connection timeout|did not let us in|no Ray cluster|401|Unauthorized"
+REFUSED = (
+    "InvalidAuthToken|Failed to connect to Ray cluster|connection timeout|did not let us in|no Ray cluster|401|"
+    "Unauthorized"
+)
 
 
 WITHOUT = ("RAY_AUTH_MODE=disabled", "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=wrong-0123456789-0123456789-0123456789")
