@@ -1,4 +1,4 @@
-"""Ray Tune runs the trials. Only this, schedule_feed, schedule_worker, cluster, versions and doctor_nodes import ray.
+"""Ray Tune runs the trials. Only schedule*.py, cluster.py and doctor_nodes.py import ray.
 
 One Ray trial trains a group of specs; groups are taken one by one, as there is room, so that a search can make each
 with what the ones before have told it. A trial keeps its own checkpoint in the results folder, and a
@@ -21,7 +21,7 @@ from typing import Any
 
 from galaxytl.training import Group, Workplace, train
 from galaxytl.trial import FAILED, TrialResult
-from sweep import schedule_worker, versions
+from sweep import schedule_versions, schedule_worker
 from sweep.cluster import (
     Available,
     ClusterError,
@@ -96,9 +96,9 @@ def run_trials(
     while True:
         events = _ToReporter(reporter, reached)
         with cluster(where.address, where.log) as available:
-            same = versions.own_versions() if where.address else {}
+            same = schedule_versions.own_versions() if where.address else {}
             if same:
-                versions.check_nodes()
+                schedule_versions.check_nodes()
             room = _room(available, where, at_once, work.eager)
             reporter.note(room.text)
             feed = Feed(itertools.chain(left, work.groups), room)

@@ -22,7 +22,7 @@ from galaxytl.training import Group, Neighbours, Watcher, Workplace
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep import cluster  # noqa: F401 (before ray: it sets what ray reads at its import)
 from sweep.copies import Answer, Copies
-from sweep.versions import refusal
+from sweep.schedule_versions import refusal
 
 import ray  # isort: skip
 from ray import tune  # isort: skip

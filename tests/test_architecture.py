@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("galaxytl", "sweep", "analysis")
 
-RAY = ("schedule", "schedule_feed", "schedule_worker", "cluster", "doctor_nodes", "versions")
+RAY = ("schedule", "schedule_feed", "schedule_worker", "cluster", "schedule_versions", "doctor_nodes")
 ONLY_IN = {  # a package -> the files that may import it
     "ray": {f"sweep/{name}.py" for name in RAY},
     "optuna": {
