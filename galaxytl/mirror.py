@@ -6,8 +6,8 @@
     mirror.push()                              # before a row is told of: what it names is there
 
 An epoch's checkpoints are at the storage before those of the next are written: of a worker that dies, another repeats
-no more than of one on a shared folder. While the storage does not answer, training goes on, and a thread stores the
-newest when it is back.
+no more than of one on a shared folder. Where the storage does not answer, training waits for it, but not for long: then
+it goes on, and a thread stores the newest when the storage is back.
 """
 
 from __future__ import annotations
@@ -25,10 +25,13 @@ from threading import Lock, Thread
 from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data.cache import cache_dir
 from galaxytl.data.locations import DataError
-from galaxytl.storage import PATIENCE, Storage, each, persistently
+from galaxytl.storage import PATIENCE, Storage, StorageError, each, persistently
 from galaxytl.trial import TrialSpec
 
 LOOK_SECONDS = 0.5
+WAIT_SECONDS = 60.0
+"""For which training waits for a storage that does not answer. A machine that is cut off trains nothing meanwhile that
+another one, which goes on with its trial, repeats."""
 FOLLOWING = ("checkpoints/*.npz", "probabilities/*.parquet", "errors/*.txt", "thumbnails.parquet")
 """What trials write into their results folder."""
 
@@ -64,9 +67,12 @@ class Mirror:
             self._pushed[self._name(path)] = _stamp(path)
 
     def follow(self) -> None:
-        """Store what was written since, unless the storage did not answer when it was last asked."""
+        """Store what was written since; where the storage does not answer, wait for it, unless that was in vain before."""
         if not self._is_away:
-            self._try()
+            try:
+                persistently(self._push, WAIT_SECONDS)
+            except (StorageError, OSError):
+                self._is_away = True
 
     def push(self) -> None:
         """Returns when the storage has all that was written. Raises StorageError when it is away for long."""
@@ -98,18 +104,13 @@ class Mirror:
     def _name(self, path: Path) -> str:
         return path.relative_to(self.out).as_posix()
 
-    def _try(self) -> None:
-        try:
-            self._push()
-            self._is_away = False
-        except (DataError, OSError):  # the next look tries again; `push` says what is wrong
-            self._is_away = True
-
     def _store_what_is_left(self) -> None:
         while True:
             time.sleep(LOOK_SECONDS)
             if self._is_away:
-                self._try()
+                with contextlib.suppress(DataError, OSError):  # the next look tries again; `push` says what is wrong
+                    self._push()
+                    self._is_away = False
 
 
 def _stamp(path: Path) -> tuple[int, int]:

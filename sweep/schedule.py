@@ -38,6 +38,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # iso
 
 MAX_WORKER_DEATHS = 2
 """How often a group whose worker process died is started again, from its last epoch."""
+RAISED = "ray::ImplicitFunc.train() (pid="
+"""With this Ray begins the traceback of a worker that lives: what it stands on, as its disk or the storage, failed."""
 MAX_WAITING = 64
 """Groups that wait for room, of which a cluster that can grow hears. Tune and Ray look at each at every step."""
 
@@ -321,15 +323,22 @@ def _trial_name(trial: Any) -> str:
 
 
 def death_message(error: str) -> str:
-    """Why a worker process died as often as it may, from what Ray says of it."""
-    times = f"the worker process died {MAX_WORKER_DEATHS + 1} times"
-    if "OutOfMemory" in error or "low on memory" in error:
-        return f"out of memory: {times}. Try a smaller --set batch_size, or fewer trials at once: --cpus-per-trial"
-    return f"{times}: {_last_line(error)}"
+    """Why a worker could not train as often as it may try, from what Ray says of it."""
+    tried = MAX_WORKER_DEATHS + 1
+    if _is_out_of_memory(error):
+        return (
+            f"out of memory: the worker process died {tried} times. Try a smaller --set batch_size, or fewer trials at "
+            "once: --cpus-per-trial"
+        )
+    return f"the worker {'failed' if RAISED in error else 'process died'} {tried} times: {_last_line(error)}"
+
+
+def _is_out_of_memory(error: str) -> bool:
+    return "OutOfMemory" in error or "low on memory" in error
 
 
 def _last_line(error: str) -> str:
     lines = [line.strip() for line in error.splitlines() if line.strip()]
-    if "OutOfMemory" in error or "low on memory" in error:
+    if _is_out_of_memory(error):
         return "A node ran low on memory, and Ray killed workers."
     return lines[-1][:300] if lines else "no reason known"

@@ -2,10 +2,10 @@
 
     python -m tests.cluster.chaos --minutes 30 --seed 1 --kills 20
 
-First the driver of one sweep on this machine is killed so many times, at random moments, and between its lives the
-cache and Tune's state are damaged. Then, on three hosts, faults of all kinds hit one sweep after the other, at random,
-until the time is over. Each fault is a line; at the end stands what survived. Exit status: 1 where a promise was
-broken.
+First the driver of one sweep on this machine is killed so many times, at random moments; in some of its lives the
+disk of its results is full for seconds, and between them the cache and Tune's state are damaged. Then, on three hosts,
+faults of all kinds hit one sweep after the other, at random, until the time is over. Each fault is a line; at the end
+stands what survived. Exit status: 1 where a promise was broken.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from sweep.run import BAD_INPUT
 from tests.cluster import faults
 from tests.cluster.hosts import Host, why_not
 from tests.cluster.lab import FAKETIME, Lab, lab
@@ -30,7 +31,14 @@ from tests.cluster.witness import Account
 from tests.galaxies import write_hdf5
 
 SMALL = {"head_epochs": 300, "epochs": 30, "networks": 2}
-LONG = {"head_epochs": 3000, "epochs": 80, "networks": 3}
+LONG = {"head_epochs": 4000, "epochs": 120, "networks": 3}
+DISK_MEGABYTES = 256
+"""Of the results' disk, or a worker's: several times what lies there."""
+CATCH_UP_SECONDS = 10
+"""After a disk was full, or a storage away, until all checkpoints are there again: of a process that was killed now,
+more would be repeated."""
+CACHE = ".cache/galaxytl"
+"""Below a host's home."""
 FINISH_SECONDS = 900
 
 
@@ -42,13 +50,14 @@ def main() -> int:
     options = parser.parse_args()
     rng, survived = random.Random(options.seed), list[Account]()
     say(f"seed {options.seed}")
+    if options.minutes and (reason := why_not()):
+        say(f"no faults on hosts: {reason}")
+        options.minutes = 0
     with tempfile.TemporaryDirectory(prefix="galaxytl-chaos-", dir="/var/tmp") as place:
         os.environ |= {"GALAXYTL_CACHE_DIR": f"{place}/cache", "HOME": place, "RAY_worker_niceness": "0"}
         if options.kills:
             survived.append(kill_the_driver(Path(place), options.kills, rng))
-    if options.minutes and (reason := why_not()):
-        say(f"no faults on hosts: {reason}")
-    elif options.minutes:
+    if options.minutes:
         skewed = ["worker2"] if FAKETIME.exists() else []
         with lab(skewed) as cluster:
             survived += Chaos(cluster, rng).run(options.minutes * 60)
@@ -65,20 +74,52 @@ def kill_the_driver(place: Path, kills: int, rng: random.Random) -> Account:
     """Every other time in the midst of an epoch, else at any moment from its start on."""
     sweep = Sweep(place / "killed", write_hdf5(place / "galaxies.h5"), sizes=LONG)
     try:
-        for number in range(kills):
-            sweep.start()
-            if number % 2:
-                sweep.wait_for_epochs(rng.randint(1, 10))
-            time.sleep(rng.uniform(0.0, 2.0 if number % 2 else 20.0))
-            if sweep.has_ended():
-                say("the sweep came to its end")
-                break
-            seen = sweep.seen()
-            say(f"{sweep.kill_driver()} ({number + 1} of {kills}; {seen.rows} rows, {seen.resumed} resumed)")
-            damage_what_is_left(sweep, place / "cache", rng)
-        return concluded(sweep)
+        with small_disk(place / "disk") as sweep.disk:
+            for number in range(kills):
+                sweep.start()
+                if number % 2:
+                    sweep.wait_for_epochs(rng.randint(1, 10))
+                if sweep.disk and number % 4 == 3:
+                    say(fill_for_a_while(sweep.disk, rng))
+                time.sleep(rng.uniform(0.0, 2.0 if number % 2 else 20.0))
+                assert sweep.process
+                if (status := sweep.process.poll()) == BAD_INPUT:
+                    say(f"it stopped: {sweep.said().splitlines()[-1]}")
+                    continue
+                if status is not None:
+                    say("the sweep came to its end")
+                    break
+                seen = sweep.seen()
+                say(f"{sweep.kill_driver()} ({number + 1} of {kills}; {seen.rows} rows, {seen.resumed} resumed)")
+                damage_what_is_left(sweep, place / "cache", rng)
+            return concluded(sweep)
     finally:
         sweep.end()
+
+
+@contextlib.contextmanager
+def small_disk(place: Path) -> Iterator[Path | None]:
+    """None where none may be mounted."""
+    place.mkdir()
+    size = f"size={DISK_MEGABYTES}m"
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", place], capture_output=True, check=False)
+    if mounted.returncode:
+        say(f"no full disk: {mounted.stderr.decode().strip()}")
+        yield None
+        return
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def fill_for_a_while(disk: Path, rng: random.Random) -> str:
+    seconds = rng.uniform(2, 10)
+    said = faults.fill(disk)
+    time.sleep(seconds)
+    faults.free(disk)
+    time.sleep(CATCH_UP_SECONDS)
+    return f"{said} for {seconds:.0f} s"
 
 
 def damage_what_is_left(sweep: Sweep, cache: Path, rng: random.Random) -> None:
@@ -112,6 +153,8 @@ class Chaos:
 
     def __init__(self, cluster: Lab, rng: random.Random) -> None:
         self.cluster, self.rng = cluster, rng
+        for worker in cluster.workers:
+            worker.mount_disk(cluster.network.home / CACHE, DISK_MEGABYTES)
         self.done: Counter[str] = Counter()
         self.sweeps: list[Sweep] = []
         self.faults: dict[Callable[[], str], float] = {
@@ -123,6 +166,7 @@ class Chaos:
             self.kill_driver: 3,
             self.kill_head: 1,
             self.damage_cache: 2,
+            self.fill_disk: 1,
             self.cut_storage_off: 1,
         }
         """And how often each, relative to the others."""
@@ -207,16 +251,25 @@ class Chaos:
 
     def cut_storage_off(self) -> str:
         said = self.cluster.cut_storage_off(self.rng.uniform(10, 60))
-        time.sleep(10)  # until the checkpoints are there again: of a worker that died now, more would be repeated
+        time.sleep(CATCH_UP_SECONDS)
         return said
 
     def damage_cache(self) -> str:
         """While it may be in use: whoever reads a cut file then dies of it."""
         host = self._worker()
-        found = sorted((host.own / "home/.cache/galaxytl").glob("*/*/*s.npy"))
+        found = sorted(self._cache_of(host).glob("*/*/*s.npy"))
         if not found:
             return f"nothing is cached on {host.name}"
         return f"{host.name}: {faults.flip_bytes(self.rng.choice(found), self.rng)}"
+
+    def fill_disk(self) -> str:
+        """A worker's own, on which images, activations and, of a sweep with a storage, checkpoints lie."""
+        host = self._worker()
+        return f"{host.name}: {fill_for_a_while(self._cache_of(host), self.rng)}"
+
+    def _cache_of(self, host: Host) -> Path:
+        """As the host sees it, with what is mounted there."""
+        return Path(f"/proc/{host.first}/root/{self.cluster.network.home}/{CACHE}")
 
 
 if __name__ == "__main__":

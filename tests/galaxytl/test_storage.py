@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -246,14 +247,32 @@ def test_a_worker_waits_for_a_storage_and_gives_up_with_a_reason(
     assert Storage(str(shared)).get(name) == b"epoch 1"
 
 
-def test_training_does_not_wait_for_a_storage_that_is_away_and_its_newest_checkpoint_follows(tmp_path: Path) -> None:
+def test_training_waits_for_a_storage_that_is_away_for_a_moment(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    mirror, storage = Mirror(Storage(str(shared)), tmp_path / "node"), Storage(str(shared))
+    name = written(mirror, 0, b"epoch 1").relative_to(mirror.out).as_posix()
+    with ThreadPoolExecutor(1) as thread:
+        with folder_away(shared):
+            followed = thread.submit(mirror.follow)
+            assert not wait([followed], timeout=1).done
+        followed.result(timeout=10)
+    assert storage.get(name) == b"epoch 1"
+
+
+def test_training_goes_on_when_a_storage_stays_away_and_its_newest_checkpoint_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     mirror, storage = Mirror(Storage(str(shared)), tmp_path / "node"), Storage(str(shared))
     with folder_away(shared):
-        for epoch in (b"epoch 1", b"epoch 2 "):
-            name = written(mirror, 0, epoch).relative_to(mirror.out).as_posix()
-            mirror.follow()
+        monkeypatch.setattr(mirrors, "WAIT_SECONDS", 0.3)
+        written(mirror, 0, b"epoch 1")
+        mirror.follow()
+        monkeypatch.setattr(mirrors, "WAIT_SECONDS", 600)  # it waits once only
+        name = written(mirror, 0, b"epoch 2 ").relative_to(mirror.out).as_posix()
+        mirror.follow()
     wait_until(storage, name, b"epoch 2 ")
     written(mirror, 0, b"epoch 3  ")
     mirror.follow()
