@@ -1,4 +1,5 @@
-# Two commands matter: `make paper` and `make test`. Variables can be set: make paper DATA=Galaxy10_DECals.h5
+# Two commands matter: `make paper` and `make test`. Variables can be set:
+# make paper DATA=Galaxy10_DECals.h5 OUT=results/galaxy10
 
 PYTHON ?= python3
 VENV := .venv

@@ -29,7 +29,7 @@ from ray import tune  # isort: skip
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # isort: skip
 
 REPORT_SECONDS = 0.5
-"""A group reports to Tune at most this often: a report costs 20 ms or more, an epoch of heads may take less."""
+"""A group reports to Tune at most this often: a report costs milliseconds on both sides, an epoch of heads may take less."""
 REPORTS_A_SECOND = 50
 """Of epochs, that all workers together make at most: what a driver can take beside groups and rows."""
 PART_BYTES = 32 * 2**20
