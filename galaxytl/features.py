@@ -84,11 +84,7 @@ def stored_activations(spec: TrialSpec, stored: tuple[int, ...], source: Source)
         if source.neighbours.fetch(folder.name, unfinished) and _is_readable(unfinished) and is_intact(unfinished):
             return
         started = time.monotonic()
-        try:
-            compute(unfinished)
-        except BaseException:
-            source.neighbours.gave_up(folder.name)
-            raise
+        compute(unfinished)
         took = time.monotonic() - started
 
     def compute(unfinished: Path) -> None:
@@ -97,7 +93,11 @@ def stored_activations(spec: TrialSpec, stored: tuple[int, ...], source: Source)
             inputs, first_cut = stored_activations(spec, tuple(before), source), before[-1]
         _compute(spec, (first_cut, cut), inputs, source, unfinished)
 
-    cache.built_once(folder, build, is_complete=_is_readable)
+    try:
+        cache.built_once(folder, build, is_complete=_is_readable)
+    except BaseException:
+        source.neighbours.gave_up(folder.name)
+        raise
     source.neighbours.made(folder.name, folder, took)
     return _opened(folder, spec)
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import os
-import platform
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -27,11 +25,14 @@ from galaxytl.backbones import backbone_named, head_layers
 from galaxytl.blocks import TRAINED_STEP
 from galaxytl.checkpoints import Epoch, checkpoint_path, parted
 from galaxytl.data import DataError, Dataset, Splits, open_dataset, sky, split_indices
+from galaxytl.data.locations import is_remote
 from galaxytl.data.thumbnails import write_thumbnails
 from galaxytl.features import LiveActivations, Source, batch_size, stored_activations
 from galaxytl.fit import Batches, Examples, Listener, class_weights, fit
 from galaxytl.fit_heads import WATCHED_BATCH, Head, HeadsListener, fit_heads
 from galaxytl.metrics import evaluate, softmax
+from galaxytl.predictions import store_probabilities
+from galaxytl.storage import StorageError, persistently
 from galaxytl.training import Clock, Diverged, Job, Pruned, environment, failed_row
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from galaxytl.weights import WeightsError, find_weights
@@ -39,6 +40,8 @@ from galaxytl.weights import WeightsError, find_weights
 P = ParamSpec("P")
 T = TypeVar("T")
 Observer = Callable[[int], list[diagnostics.Record]]
+READ_SECONDS = 120.0
+"""For which a dataset on another machine that does not answer is tried again."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ class Run(ABC):
         """Train all specs; one result each: COMPLETE, PRUNED or diverged."""
         dataset, splits = self._open()
         with self.clock.part("data"):
-            images = dataset.resized(self.spec.image_size, self._say_progress).images
+            resized = self._patiently(lambda: dataset.resized(self.spec.image_size, self._say_progress))
+        images = resized.images
         if self.spec.scored_on == "test":
             with contextlib.suppress(OSError):  # a report without pictures is better than no trial
                 write_thumbnails(self.workplace.out, images, dataset.labels, splits.test)
@@ -85,11 +89,20 @@ class Run(ABC):
     def _open(self) -> tuple[Dataset, Splits]:
         self.say("opening the dataset")
         with self.clock.part("data"):
-            dataset = open_dataset(self.workplace.data)
+            dataset = self._patiently(lambda: open_dataset(self.workplace.data))
             if dataset.fingerprint != self.spec.dataset_fingerprint:
                 wanted, found = self.spec.dataset_fingerprint[:12], dataset.fingerprint[:12]
                 raise DataError(f"{dataset.uri} must have the content {wanted} that the sweep saw; it has {found}")
             return dataset, split_indices(dataset.labels, self.spec, self._sky_groups(dataset))
+
+    def _patiently(self, read: Callable[[], T]) -> T:
+        """What `read` gives, which is tried again for a while where the dataset lies on another machine."""
+        if not is_remote(self.workplace.data):
+            return read()
+        try:
+            return persistently(read, READ_SECONDS)
+        except StorageError as error:
+            raise DataError(str(error)) from error
 
     def _sky_groups(self, dataset: Dataset) -> NDArray[np.int64] | None:
         if not self.spec.group_by_sky:
@@ -131,7 +144,7 @@ class Run(ABC):
             return replace(row, status=PRUNED, message=str(trained.logits))
         rows, probabilities = _scored(splits, trained.spec), softmax(trained.logits)
         metrics, confusion = evaluate(dataset.labels[rows], probabilities)
-        stored = store_probabilities(self.workplace.out, trained.spec, rows, dataset.labels, probabilities)
+        stored = store_probabilities(self.workplace, trained.spec, rows, dataset.labels[rows], probabilities)
         return replace(row, metrics=metrics, confusion=confusion, probabilities=stored)
 
     def _row(self, trained: Trained, dataset: Dataset, splits: Splits) -> TrialResult:
@@ -185,8 +198,8 @@ class HeadsRun(Run):
         self.say("first step (tracing the heads)")
         with self.clock.part("train"):
             observe = self._timed(diagnostics.of_heads(examples, self.spec)) if self.job.group.diagnostics else None
-            ends, kept = Ends(self.job, examples), self.job.watcher.kept
-            listener = HeadsListener(self.say, self._on_epoch, ends, observe, kept)
+            self._ends = Ends(self.job, examples)
+            listener = HeadsListener(self.say, self._on_epoch, self._ended, observe, self.job.watcher.kept)
             group = fit_heads(self.specs, examples, self.workplace.out, listener)
         self.job.histories.update({head.spec.trial_id: head.history for head in group})
         with self.clock.part("evaluate"):
@@ -224,9 +237,11 @@ class HeadsRun(Run):
             else:
                 yield head, next(logits) if head.pruned is None else Pruned(head.pruned)
 
+    def _ended(self, histories: Mapping[str, list[Epoch]]) -> Mapping[str, str]:
+        self.job.histories.update(histories)  # which grow; those of a checkpoint no epoch told of
+        return self._ends(histories)
+
     def _on_epoch(self, latest: dict[str, Epoch]) -> None:
-        for trial_id, epoch in latest.items():
-            self.job.histories.setdefault(trial_id, []).append(epoch)
         self.clock.count("train", self._epoch * len(latest))
         self.job.watcher.epoch({trial_id: parted([epoch])[0][0] for trial_id, epoch in latest.items()})
 
@@ -361,20 +376,3 @@ def predict(model: Any, examples: Examples, batch_size: int) -> NDArray[np.float
     """Logits (n, 10) of the examples to score."""
     batches = Batches(examples, examples.scored, batch_size)
     return np.asarray(model.predict(device.for_keras(batches), verbose=0))
-
-
-def store_probabilities(
-    out: Path, spec: TrialSpec, rows: NDArray[np.int64], labels: NDArray[np.int64], probabilities: NDArray[np.float64]
-) -> str:
-    """Write one row an image: `row` of the dataset, true `label`, float32 `p0`..`p9`. Returns the relative path."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    name = f"probabilities/{spec.trial_id}.parquet"
-    columns = {"row": rows, "label": labels[rows]}
-    columns |= {f"p{i}": p for i, p in enumerate(probabilities.T.astype(np.float32))}
-    (out / "probabilities").mkdir(parents=True, exist_ok=True)
-    unfinished = out / "probabilities" / f".{spec.trial_id}.{platform.node()}.{os.getpid()}.parquet"
-    pq.write_table(pa.table(columns), unfinished)
-    unfinished.replace(out / name)
-    return name

@@ -67,7 +67,7 @@ class Mirror:
             self._pushed[self._name(path)] = _stamp(path)
 
     def follow(self) -> None:
-        """Store what was written since; where the storage does not answer, wait for it, unless that was in vain before."""
+        """Store what was written since. Wait for a storage that does not answer, unless that was in vain before."""
         if not self._is_away:
             try:
                 persistently(self._push, WAIT_SECONDS)

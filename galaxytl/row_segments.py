@@ -8,12 +8,16 @@ The local file is written first and forced to disk; a piece follows within a sec
 
 from __future__ import annotations
 
+import contextlib
+import json
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from galaxytl.data.cache import write_atomically
 from galaxytl.results import FILE_NAME
 from galaxytl.storage import Storage, each
+from galaxytl.trial import FAILED
 
 FOLDER = "rows"
 MANY = 64
@@ -29,10 +33,25 @@ def read_rows(storage: Storage) -> list[bytes]:
 
 def merged(stored: list[bytes], content: bytes) -> bytes:
     """The stored lines, then those of a file's content that are not among them; without the half line of a killed
-    driver."""
+    driver, and without rows of trials that another has finished meanwhile: a trial has one."""
     known = set(stored)
     own = [line for line in content.split(b"\n")[:-1] if line and line not in known]
-    return b"".join(line + b"\n" for line in (*stored, *own))
+    ends = dict(map(_end, stored)) if own else {}
+    lines = [*stored, *(line for line in own if not _is_told(*_end(line), ends))]
+    return b"".join(line + b"\n" for line in lines)
+
+
+def _is_told(trial_id: str, status: str, ends: Mapping[str, str]) -> bool:
+    """Whether these tell as much of a trial: a FAILED one may be COMPLETE since."""
+    return trial_id in ends and (status == FAILED or ends[trial_id] != FAILED)
+
+
+def _end(line: bytes) -> tuple[str, str]:
+    """Trial and status of a row; of what is none, itself."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        row = json.loads(line)
+        return str(row["trial_id"]), str(row["status"])
+    return line.decode(errors="replace"), ""
 
 
 class RowWriter:

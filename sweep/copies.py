@@ -54,6 +54,8 @@ class Copies:
     def claim(self, name: str, node: str, trial_id: str, at_any_price: bool = False) -> Answer:
         """Asked by a node that lacks `name`, for one of its trials. One at a time asks on each node.
 
+        A trial whose worker died while it made `name`, and that begins again on another node, does not wait for itself.
+
         at_any_price: the node would take far longer than the others to make it, so it copies.
         """
         if (entry := self._entries.get(name)) and (others := [held for held in entry.holders if held != node]):
@@ -62,11 +64,14 @@ class Copies:
                 return Answer("COPY", others[0], entry.bytes, entry.seconds)
             return Answer("MAKE")
         maker = self._makers.get(name)
-        if maker and maker[0] != node and time.monotonic() - self._heard[maker[1]] < SILENCE_SECONDS:
+        if maker and node != maker[0] and trial_id != maker[1] and not self._is_silent(maker[1]):
             return Answer("WAIT", maker[0])
         self._makers[name] = (node, trial_id)
         self.heard(trial_id)
         return Answer("MAKE")
+
+    def _is_silent(self, trial_id: str) -> bool:
+        return time.monotonic() - self._heard[trial_id] >= SILENCE_SECONDS
 
     def made(self, name: str, node: str, num_bytes: int, seconds: float) -> None:
         """`node` holds `name` now; `seconds`: that making it took, infinity where that is not known."""

@@ -162,7 +162,7 @@ class _Storing:
                 self._push()
             except LeaseError:
                 return  # the driver hears of it with its next epoch or row
-            except DataError as error:
+            except (DataError, OSError) as error:  # the second, of this machine: its disk may be full
                 self._say_away(error)
                 pause = min(2 * pause, LONGEST_PAUSE) * random.uniform(0.8, 1.2)
             else:
@@ -171,17 +171,19 @@ class _Storing:
                     self._say(f"{self._storage} answers again; it has all rows")
                     self._is_away = False
 
-    def _say_away(self, error: DataError) -> None:
+    def _say_away(self, error: Exception) -> None:
         if not self._is_away:
             self._is_away = True
-            self._say(f"note: the storage does not answer; trials go on, and their rows wait in {self._out}. {error}")
+            away = "the storage does not answer" if isinstance(error, DataError) else "nothing can be stored just now"
+            self._say(f"note: {away}; trials go on, and their rows wait in {self._out}. {error}")
 
     def _push(self) -> None:
         self._lease.confirm()  # or a driver that wakes would store its rows, and its old study, over another's
+        unneeded = list(self.dropped)  # before the rows are read: those of these trials are among them
         self._rows.push()
-        while self.dropped:
-            self._storage.delete(self.dropped[-1])
-            self.dropped.pop()
+        for name in unneeded:
+            self._storage.delete(name)
+            self.dropped.remove(name)
         if time.monotonic() - self._study_stored > STUDY_SECONDS:
             self._store_study()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,6 +41,8 @@ MAX_WORKER_DEATHS = 2
 """How often a group whose worker process died is started again, from its last epoch."""
 RAISED = "ray::ImplicitFunc.train() (pid="
 """With this Ray begins the traceback of a worker that lives: what it stands on, as its disk or the storage, failed."""
+IDLE_SECONDS = 300.0
+"""Without a group that runs, after which the driver says what it waits for. A cloud's machine comes within minutes."""
 MAX_WAITING = 64
 """Groups that wait for room, of which a cluster that can grow hears. Tune and Ray look at each at every step."""
 
@@ -180,7 +183,7 @@ def _run_round(feed: Feed, how: _Round, events: _ToReporter) -> str:
             verbose=0,
         ),
     )
-    with _relay_phases(events.board, events.reporter), _trainable_read_once():
+    with _relay(events, how.room), _trainable_read_once():
         try:
             tuner.fit()
         except (RuntimeError, ray.exceptions.RayError, tune.TuneError) as error:
@@ -218,14 +221,24 @@ def _trainable_read_once() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _relay_phases(board: Any, reporter: Reporter) -> Iterator[None]:
-    """Pass what trials put on the board to the reporter, twice a second."""
+def _relay(events: _ToReporter, room: Room) -> Iterator[None]:
+    """Pass what trials put on the board to the reporter, twice a second; and say it when nothing runs for long."""
     stop = Event()
 
     def relay() -> None:
+        ran = time.monotonic()
         while not stop.wait(0.5):
             with contextlib.suppress(ray.exceptions.RayError):
-                reporter.phases(ray.get(board.read.remote(), timeout=5))
+                events.reporter.phases(ray.get(events.board.read.remote(), timeout=5))
+            if events.num_running:
+                ran = time.monotonic()
+            elif time.monotonic() - ran > IDLE_SECONDS:
+                ran = math.inf  # once
+                events.reporter.note(
+                    f"Nothing runs: for {IDLE_SECONDS / 60:.0f} minutes no node has had room for a trial of "
+                    f"{room.trial.cpus:g} CPUs and {room.trial.gpus:g} GPUs. It goes on when one comes; after Ctrl-C "
+                    "the same command goes on with the nodes that are there then."
+                )
 
     thread = Thread(target=relay, daemon=True)
     thread.start()
@@ -267,13 +280,19 @@ class _ToReporter(tune.Callback):
         self._groups.add(trial.trial_id)
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
-        try:
+        with self._own_errors():
             if text := result.get("refused"):
                 raise ClusterError(text)
             if (latest := result.get("epochs")) and (stopped := self.reporter.epochs(latest)):
                 ray.get(self.board.stop.remote(dict(stopped)))  # the worker asks when this returns
             self._note_progress(result.get("epochs") or {})
             self.finish(*(TrialResult.from_dict(json.loads(row)) for row in result.pop("rows", ())))
+
+    @contextlib.contextmanager
+    def _own_errors(self) -> Iterator[None]:
+        """What is raised here is the driver's, though Tune may raise it as its own."""
+        try:
+            yield
         except Exception as error:
             self.broken = error
             raise
@@ -297,7 +316,8 @@ class _ToReporter(tune.Callback):
         if any(spec.trial_id in self.progressed for spec in unfinished):
             return
         if len(unfinished) == 1:
-            self.finish(TrialResult(spec=unfinished[0], status=FAILED, message=message))
+            with self._own_errors():
+                self.finish(TrialResult(spec=unfinished[0], status=FAILED, message=message))
         else:
             self.died |= {spec.trial_id for spec in unfinished}
 

@@ -29,7 +29,7 @@ from ray import tune  # isort: skip
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # isort: skip
 
 REPORT_SECONDS = 0.5
-"""A group reports to Tune at most this often: a report costs milliseconds on both sides, an epoch of heads may take less."""
+"""A group reports to Tune at most this often: a report costs milliseconds, and an epoch of heads may take less."""
 REPORTS_A_SECOND = 50
 """Of epochs, that all workers together make at most: what a driver can take beside groups and rows."""
 PART_BYTES = 32 * 2**20
@@ -137,7 +137,7 @@ class Copier:
                 with (folder / file).open("ab") as copied:
                     copied.write(content)
             return True
-        except (ray.exceptions.RayError, OSError):  # removed there to make room, or the node died; or the disk is full
+        except ray.exceptions.RayError:  # removed there to make room, or the node died
             for file in folder.iterdir():
                 file.unlink()
             ray.get(self._board.lost.remote(name, answer.node))

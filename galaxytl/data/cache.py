@@ -17,6 +17,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -98,21 +99,26 @@ def built_once(
     size: bytes that building it will take; room for them is made first, in the cache that holds `folder`'s parent.
     Raises CacheFull where its disk has none.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    while not (_is_sound(folder, is_complete) and _hold(folder)):
-        with FileLock(folder.parent / f".{folder.name}.lock"):
-            if not _is_sound(folder, is_complete):
-                _discard(folder)
-                make_room(folder.parent.parent, size)
-                with _told_if_full(folder), _unfinished(folder) as unfinished:
-                    build(unfinished)
-                    (unfinished / USED).touch()
-                    seal(unfinished)
-                    _sync(unfinished)
-                    unfinished.rename(folder)
-                if not _is_sound(folder, is_complete):  # not again and again
-                    raise OSError(errno.EIO, "what was just written reads back differently", str(folder))
+    with _told_if_full(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        while not (_is_sound(folder, is_complete) and _hold(folder)):
+            with FileLock(folder.parent / f".{folder.name}.lock"):
+                if not _is_sound(folder, is_complete):
+                    _build(folder, build, size)
+                    if not _is_sound(folder, is_complete):  # not again and again
+                        raise OSError(errno.EIO, "what was just written reads back differently", str(folder))
     return folder
+
+
+def _build(folder: Path, build: Callable[[Path], None], size: int) -> None:
+    _discard(folder)
+    make_room(folder.parent.parent, size)
+    with _unfinished(folder) as unfinished:
+        build(unfinished)
+        (unfinished / USED).touch()
+        seal(unfinished)
+        _sync(unfinished)
+        unfinished.rename(folder)
 
 
 def _is_sound(folder: Path, is_complete: Callable[[Path], bool]) -> bool:
@@ -159,7 +165,7 @@ def _told_if_full(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in FULL or isinstance(error, CacheFull):
             raise
         raise CacheFull(error.errno, f"{error.strerror}, for what is cached", str(folder)) from error
 
@@ -201,8 +207,8 @@ def _remove_unless_held(entry: Path) -> bool:
         descriptor = os.open(entry / USED, os.O_RDWR)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            gone = Path(tempfile.mkdtemp(dir=entry.parent, prefix=f".{entry.name}.building-"))
-            entry.rename(gone / "removed")  # at once: a reader finds all of it or nothing
+            gone = entry.with_name(f".{entry.name}.building-{uuid.uuid4().hex[:8]}")
+            entry.rename(gone)  # at once: a reader finds all of it or nothing
             shutil.rmtree(gone, ignore_errors=True)
         except BlockingIOError:
             return False

@@ -136,6 +136,11 @@ def locate(uri: str) -> Location:
     return _s3(uri) if parts.scheme == "s3" else _any_scheme(uri)
 
 
+def is_remote(uri: str) -> bool:
+    """Whether what a dataset's path or URI names lies on another machine, which may not answer. Raises as `locate`."""
+    return "://" in uri and not locate(uri).is_local
+
+
 def _local(uri: str, path: str) -> Location:
     from pyarrow.fs import LocalFileSystem
 

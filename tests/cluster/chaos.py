@@ -269,7 +269,8 @@ class Chaos:
 
     def _cache_of(self, host: Host) -> Path:
         """As the host sees it, with what is mounted there."""
-        return Path(f"/proc/{host.first}/root/{self.cluster.network.home}/{CACHE}")
+        seen = Path("/proc") / str(host.first) / "root"
+        return seen / self.cluster.network.home.relative_to("/") / CACHE
 
 
 if __name__ == "__main__":

@@ -151,6 +151,14 @@ def test_where_the_disk_is_full_the_images_are_kept_in_memory(galaxies_file: Pat
     assert dataset.resized(32).images.shape == (40, 32, 32, 3)
 
 
+def test_where_no_folder_can_be_made_the_images_are_kept_in_memory(galaxies_file: Path, small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,nr_inodes=2", small_disk], check=True)
+    (small_disk / "last").touch()
+    with pytest.raises(OSError, match="No space"):
+        (small_disk / "images").mkdir()
+    assert open_dataset(str(galaxies_file), small_disk).resized(32).images.shape == (40, 32, 32, 3)
+
+
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "seal"])
 def test_a_damaged_entry_is_made_anew(damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also by a process that uses it, and holds its lock."""

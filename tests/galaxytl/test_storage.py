@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,6 +136,28 @@ def test_a_folder_that_was_not_stored_is_and_an_old_one_takes_nothing_back(uri: 
     assert {row.status for row in read_results(old).results} == {COMPLETE}
     RowWriter(Storage(uri), folder(tmp_path / "next"))
     assert (tmp_path / "next" / FILE_NAME).read_bytes() == (old / FILE_NAME).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("own", "stored", "left"),
+    [
+        (COMPLETE, COMPLETE, [COMPLETE]),
+        (FAILED, COMPLETE, [COMPLETE]),
+        (FAILED, FAILED, [FAILED]),
+        (COMPLETE, FAILED, [FAILED, COMPLETE]),
+    ],
+)
+def test_a_trial_that_another_machine_finished_too_has_one_row(
+    own: str, stored: str, left: list[str], uri: str, tmp_path: Path
+) -> None:
+    """The one died before its row was stored."""
+    RowWriter(Storage(uri), folder(tmp_path / "other", replace(result(0, stored), message="there"))).push()
+    out = folder(tmp_path / "out", replace(result(0, own), message="here"), result(1))
+    RowWriter(Storage(uri), out).push()
+    rows = [json.loads(line) for line in read_rows(Storage(uri))]
+    assert [row["status"] for row in rows] == [*left, COMPLETE]
+    assert rows[0]["message"] == "there"
+    assert (out / FILE_NAME).read_bytes().splitlines() == read_rows(Storage(uri))
 
 
 def test_a_row_that_is_half_written_is_not_stored(uri: str, tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from galaxytl import device
+from galaxytl import device, groups
 from galaxytl.checkpoints import checkpoint_path
-from galaxytl.data import open_dataset, split_indices
+from galaxytl.data import DataError, Dataset, open_dataset, split_indices
 from galaxytl.fit import Batches, Examples
+from galaxytl.predictions import store_probabilities
 from galaxytl.training import Group, Watcher, Workplace, train
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from galaxytl.weights import find_weights
@@ -259,6 +260,58 @@ def test_keras_gets_no_autotuner_to_wait_for() -> None:
     """With tf.data's autotuning on, an epoch ended 5.1, 10.2 or 20.5 s after its start, however short it was."""
     batches, _ = some_batches()
     assert device.for_keras(batches).options().autotune.enabled is False
+
+
+def test_a_dataset_elsewhere_that_does_not_answer_is_asked_again(
+    spec: TrialSpec, galaxies_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def away_twice(uri: str) -> Dataset:
+        asked.append(uri)
+        if len(asked) < 3:
+            raise DataError("it does not answer")
+        return open_dataset(uri)
+
+    monkeypatch.setattr(groups, "open_dataset", away_twice)
+    short = spec.replace(num_epochs=1)
+    assert run(short, galaxies_file, tmp_path).message == "it does not answer"  # what lies here is there or not
+    monkeypatch.setattr(groups, "is_remote", lambda uri: True)
+    assert run(short, galaxies_file, tmp_path).status == COMPLETE
+    assert len(asked) == 3
+    asked.clear()
+    monkeypatch.setattr(groups, "READ_SECONDS", 0.1)
+    assert run(short, galaxies_file, tmp_path).message == "the storage did not answer for 0 seconds: it does not answer"
+
+
+def test_predictions_that_do_not_fit_on_a_node_go_to_the_storage(
+    spec: TrialSpec, small_disk: Path, tmp_path: Path
+) -> None:
+    fill(small_disk)
+    rows, labels, found = np.array([3, 5]), np.array([1, 0]), np.full((2, 10), 0.1)
+    with pytest.raises(OSError, match="No space"):
+        store_probabilities(Workplace("", small_disk), spec, rows, labels, found)
+    name = store_probabilities(Workplace("", small_disk, storage=str(tmp_path / "shared")), spec, rows, labels, found)
+    assert pq.read_table(tmp_path / "shared" / name).to_pydict()["row"] == [3, 5]
+    assert not list(small_disk.rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_trial_that_goes_on_and_fails_has_all_its_epochs(
+    depth: int, spec: TrialSpec, galaxies_file: Path, tmp_path: Path
+) -> None:
+    def fail_at(number: int) -> Watcher:
+        def epoch(latest: dict[str, dict[str, float]]) -> None:
+            if next(iter(latest.values()))["epoch"] == number:
+                raise RuntimeError("it broke")
+
+        return Watcher(epoch=epoch)
+
+    spec = spec.replace(unfrozen_blocks=depth, num_epochs=6, seed=6)
+    assert [epoch["epoch"] for epoch in run(spec, galaxies_file, tmp_path, fail_at(2)).history] == [1, 2]
+    again = run(spec, galaxies_file, tmp_path, fail_at(4))
+    assert again.status == FAILED
+    assert [epoch["epoch"] for epoch in again.history] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("depth", [0, 1])

@@ -81,6 +81,13 @@ def test_a_trial_that_is_silent_for_too_long_is_not_waited_for(monkeypatch: pyte
     assert found.claim("name", "b", "other trial") == Answer("MAKE")
 
 
+def test_a_maker_that_was_started_again_elsewhere_does_not_wait_for_itself() -> None:
+    found = Copies()
+    found.claim("name", "a", "trial")
+    assert found.claim("name", "b", "trial") == Answer("MAKE")
+    assert found.claim("name", "a", "other trial") == Answer("WAIT", "b")
+
+
 def test_a_maker_that_was_started_again_on_its_node_goes_on() -> None:
     found = Copies()
     assert [found.claim("name", "a", "trial") for _ in range(2)] == [Answer("MAKE")] * 2

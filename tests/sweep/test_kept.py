@@ -18,7 +18,7 @@ import pytest
 from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError
 from galaxytl.results import append_results, read_results
-from galaxytl.row_segments import read_rows
+from galaxytl.row_segments import RowWriter, read_rows
 from galaxytl.storage import Storage, StorageError
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep import kept as kept_module
@@ -81,6 +81,29 @@ def test_checkpoints_at_the_storage_are_handed_on_and_dropped(out: Path, shared:
         kept.drop_checkpoint(SPECS[0])
         kept.drop_checkpoint(SPECS[2])
     assert storage.names("checkpoints") == [f"checkpoints/{SPECS[1].trial_id}.npz"]
+
+
+def test_no_checkpoint_goes_before_its_row_is_stored(out: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial ends while the rows before it are being stored: its own row will be with the next."""
+    storage, name = Storage(str(shared)), f"checkpoints/{SPECS[1].trial_id}.npz"
+    storage.put(name, b"weights")
+    put = RowWriter._put
+
+    def put_slowly(self: RowWriter, content: bytes) -> None:
+        put(self, content)
+        if len(read_results(out).results) == 1:
+            kept.append(result(1))
+            kept.drop_checkpoint(SPECS[1])
+
+    monkeypatch.setattr(RowWriter, "_put", put_slowly)
+    monkeypatch.setattr(kept_module, "PUSH_SECONDS", 1.0)
+    with keeping(out, str(shared), print) as kept:
+        kept.append(result(0))
+        wait_for(lambda: len(read_results(out).results) == 2, "both rows", timeout=5)
+        time.sleep(0.2)
+        assert storage.get(name) == b"weights"
+        wait_for(lambda: storage.get(name) is None, "the checkpoint to go", timeout=5)
+        assert len(read_rows(storage)) == 2
 
 
 def test_the_storage_has_one_driver_too_and_gets_no_row_of_one_that_lost_it(

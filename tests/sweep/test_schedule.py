@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import schedule
 from sweep.cluster import Available, ClusterError, Resources, resources_per_trial
 from sweep.schedule import death_message
-from sweep.schedule_feed import Feed, InOrder
+from sweep.schedule_feed import Feed, InOrder, Room
 from sweep.schedule_worker import Board, config_of, group_of, report_seconds, unfinished_config
 from tests.sweep.sweeps import ROOT
 
@@ -68,6 +69,11 @@ def test_death_by_memory_says_so() -> None:
     assert death_message("Traceback\n  x\nActorDiedError: connection reset\n") == (
         "the worker process died 3 times: ActorDiedError: connection reset"
     )
+
+
+def test_a_worker_that_lives_and_fails_is_not_said_to_have_died() -> None:
+    said = "Failure # 1\nray::ImplicitFunc.train() (pid=7, ip=10.0.0.1)\n  File x\nOSError: No space left on device\n"
+    assert death_message(said) == "the worker failed 3 times: OSError: No space left on device"
 
 
 SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(3)]
@@ -246,6 +252,32 @@ def running(events: schedule._ToReporter, tune_id: str, group: Group) -> Any:
     trial = SimpleNamespace(trial_id=tune_id, config=config_of(group), get_error=lambda: "", set_config=lambda _: None)
     events.on_trial_start(1, [], trial)
     return trial
+
+
+def test_what_the_driver_cannot_do_with_a_failed_trial_is_no_fault_of_tunes() -> None:
+    def full(*_: TrialResult) -> None:
+        raise OSError("No space left on device")
+
+    events = schedule._ToReporter(schedule.Reporter(lambda _: None, lambda _: None, full, lambda _: None))
+    with pytest.raises(OSError, match="No space"):
+        die(events, GROUPS[0])
+    assert str(events.broken) == "No space left on device"
+
+
+def test_it_is_said_once_when_nothing_runs_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    events = schedule._ToReporter(schedule.Reporter(lambda _: None, lambda _: None, lambda _: None, notes.append))
+    events.board = SimpleNamespace(read=SimpleNamespace(remote=lambda: None))
+    monkeypatch.setattr(schedule.ray, "get", lambda *_, **__: {})
+    monkeypatch.setattr(schedule, "IDLE_SECONDS", 0.9)
+    trial = running(events, "0", GROUPS[0])
+    with schedule._relay(events, Room(Resources(4, 1), 1, 1, Resources(0, 0), 0)):
+        time.sleep(1.6)
+        assert notes == []
+        events.on_trial_complete(1, [], trial)
+        time.sleep(2.5)
+    assert len(notes) == 1
+    assert "no node has had room for a trial of 4 CPUs and 1 GPUs" in notes[0]
 
 
 def test_groups_that_run_are_counted_as_they_start_and_end() -> None:

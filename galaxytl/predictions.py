@@ -1,0 +1,39 @@
+"""What a trained network says of each image that it is scored on: probabilities/<trial_id>.parquet, beside the rows."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxytl.data.cache import FULL, write_atomically
+from galaxytl.storage import PATIENCE, Storage, persistently
+from galaxytl.training import Workplace
+from galaxytl.trial import TrialSpec
+
+
+def store_probabilities(
+    workplace: Workplace,
+    spec: TrialSpec,
+    rows: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    probabilities: NDArray[np.float64],
+) -> str:
+    """Write one row an image: `row` of the dataset, true `label`, float32 `p0`..`p9`. Returns the relative path.
+
+    Where this machine's disk is full, and results are kept at a storage, straight there.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {"row": rows, "label": labels}
+    columns |= {f"p{i}": p for i, p in enumerate(probabilities.T.astype(np.float32))}
+    content = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), content)
+    name, found = f"probabilities/{spec.trial_id}.parquet", content.getvalue().to_pybytes()
+    try:
+        write_atomically(workplace.out / name, found)
+    except OSError as error:
+        if error.errno not in FULL or not workplace.storage:
+            raise
+        persistently(lambda: Storage(workplace.storage).put(name, found), PATIENCE)
+    return name
