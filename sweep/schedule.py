@@ -39,7 +39,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # iso
 
 MAX_WORKER_DEATHS = 2
 """How often a group whose worker process died is started again, from its last epoch."""
-RAISED = "ray::ImplicitFunc.train() (pid="
+RAISED = "ray::ImplicitFunc.train()"
 """With this Ray begins the traceback of a worker that lives: what it stands on, as its disk or the storage, failed."""
 IDLE_SECONDS = 300.0
 """Without a group that runs, after which the driver says what it waits for. A cloud's machine comes within minutes."""
@@ -311,7 +311,7 @@ class _ToReporter(tune.Callback):
         One that came further meanwhile goes on in the next round: its machines die, which is no fault of its own.
         """
         self._groups.discard(trial.trial_id)
-        message = death_message(str(trial.get_error() or "it could not be started, perhaps for want of memory"))
+        message = death_message(_error_of(trial) or "it could not be started, perhaps for want of memory")
         unfinished = [spec for spec in group_of(trial.config).specs if spec.trial_id not in self.finished]
         if any(spec.trial_id in self.progressed for spec in unfinished):
             return
@@ -340,6 +340,15 @@ def _trial_name(trial: Any) -> str:
     specs = group_of(trial.config).specs
     number = f"-{len(specs)}-trials" if len(specs) > 1 else ""
     return f"{specs[0].backbone}-{specs[0].weights}-{specs[0].unfrozen_blocks}-{specs[0].trial_id[:8]}{number}"
+
+
+def _error_of(trial: Any) -> str:
+    """What Ray said of the deaths of a trial's worker, in Tune's own file: the results folder gets a copy later."""
+    if not trial.error_file:
+        return ""
+    with contextlib.suppress(OSError):
+        return Path(trial.error_file).read_text()
+    return ""
 
 
 def death_message(error: str) -> str:

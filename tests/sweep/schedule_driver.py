@@ -1,6 +1,6 @@
 """What `sweep.schedule` does on real Ray, with trials that learn nothing: prints what was seen, as one line of JSON.
 
-python -m tests.sweep.schedule_driver search|dies|finished|epochs|groups FOLDER
+python -m tests.sweep.schedule_driver search|dies|fails|finished|epochs|groups FOLDER
 """
 
 from __future__ import annotations
@@ -85,6 +85,20 @@ def dies(out: Path) -> dict[str, Any]:
     return {"begun": begun, "rows": [r.spec.seed for r in results], "statuses": sorted({r.status for r in results})}
 
 
+def fails_or_dies(group: Group, workplace: Workplace, watcher: Watcher) -> Iterator[TrialResult]:
+    """Each time."""
+    if group.specs[0].seed:
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise OSError("no way to the disk")
+    yield
+
+
+def fails(out: Path) -> dict[str, Any]:
+    results: list[TrialResult] = []
+    run(iter([Group((spec,)) for spec in SPECS[:2]]), out, fails_or_dies, finished=lambda *ended: results.extend(ended))
+    return {"messages": {r.spec.seed: r.message for r in results}, "statuses": sorted({r.status for r in results})}
+
+
 class FullDiskError(OSError):
     pass
 
@@ -110,5 +124,5 @@ def broken(what: str, out: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     case, folder = sys.argv[1], Path(sys.argv[2])
-    seen = {"search": search, "dies": dies}.get(case)
+    seen = {"search": search, "dies": dies, "fails": fails}.get(case)
     print(json.dumps(seen(folder) if seen else broken(case, folder)))

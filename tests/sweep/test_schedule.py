@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import random
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,13 +14,12 @@ from typing import Any
 import pytest
 
 from galaxytl.training import Group, Workplace
-from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
+from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from sweep import schedule
 from sweep.cluster import Available, ClusterError, Resources, resources_per_trial
 from sweep.schedule import death_message
 from sweep.schedule_feed import Feed, InOrder, Room
 from sweep.schedule_worker import Board, config_of, group_of, report_seconds, unfinished_config
-from tests.sweep.sweeps import ROOT
 
 
 def having(*nodes: tuple[float, float]) -> Available:
@@ -138,7 +135,10 @@ def test_who_ran_each_time_that_tune_gave_up_fails_and_the_others_go_on(monkeypa
 
 
 def die(events: schedule._ToReporter, group: Group, error: str = "ActorDiedError: segmentation fault") -> None:
-    events.on_trial_error(1, [], SimpleNamespace(trial_id="", config=config_of(group), get_error=lambda: error))
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(error)
+        file.flush()
+        events.on_trial_error(1, [], SimpleNamespace(trial_id="", config=config_of(group), error_file=file.name))
 
 
 def complete(events: schedule._ToReporter, group: Group) -> None:
@@ -249,7 +249,7 @@ def test_trials_start_in_tunes_own_order_without_a_look_at_those_that_have_ended
 
 
 def running(events: schedule._ToReporter, tune_id: str, group: Group) -> Any:
-    trial = SimpleNamespace(trial_id=tune_id, config=config_of(group), get_error=lambda: "", set_config=lambda _: None)
+    trial = SimpleNamespace(trial_id=tune_id, config=config_of(group), error_file=None, set_config=lambda _: None)
     events.on_trial_start(1, [], trial)
     return trial
 
@@ -357,37 +357,3 @@ def test_a_group_whose_worker_died_begins_again_without_what_was_finished(num_fi
     finished = {spec.trial_id for spec in group.specs[:num_finished]}
     left = unfinished_config(config_of(group), finished)
     assert group_of(left) == replace(group, specs=group.specs[num_finished:])
-
-
-# On real Ray, in a process of its own
-
-
-def on_ray(case: str, out: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.sweep.schedule_driver", case, str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-@pytest.mark.slow
-def test_a_searchs_groups_are_asked_for_as_there_is_room_and_stopped_where_it_says(tmp_path: Path) -> None:
-    """Eight groups of a trial, of which those with an odd seed are to stop after three epochs; then one more."""
-    seen = on_ray("search", tmp_path)
-    assert max(seen["under_way"]) <= 2  # when each was asked for, itself included; in all there may be two
-    assert [row["seed"] for row in seen["rows"]][-1] == 9
-    assert sorted(row["seed"] for row in seen["rows"]) == [*range(8), 9]
-    for row in seen["rows"]:
-        stopped = row["seed"] % 2 and row["seed"] != 9
-        assert (row["status"], row["epochs"]) == ((PRUNED, 3) if stopped else (COMPLETE, 10))
-
-
-@pytest.mark.slow
-def test_a_group_whose_worker_is_killed_goes_on_with_the_trials_that_were_not_reported(tmp_path: Path) -> None:
-    seen = on_ray("dies", tmp_path)
-    assert seen == {"begun": [0, 1, 2, 2, 3], "rows": [0, 1, 2, 3], "statuses": [COMPLETE]}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("broken", ["finished", "epochs", "groups"])
-def test_what_the_driver_itself_cannot_do_comes_out_as_it_is(tmp_path: Path, broken: str) -> None:
-    assert on_ray(broken, tmp_path) == {"raised": "FullDiskError", "is_itself": True}
