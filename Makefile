@@ -14,7 +14,7 @@ SEED ?= 1
 KILLS ?= 20
 ON_JAX := blocks device diagnostics ends heads fit_heads features networks training
 
-.PHONY: paper test install lint format types tests tests-that-compute chaos lock
+.PHONY: paper test install lint format types tests chaos lock
 
 paper: install  ## the paper's grid, then its tables and figures
 	@status=0; \
@@ -47,14 +47,8 @@ format:
 types:
 	$(BIN)/mypy
 
-# Tests that start Ray wait most of their time. Those that compute fill the gaps, at the lowest priority.
 tests:
-	@said=$$(mktemp); nice -n 19 $(MAKE) --no-print-directory tests-that-compute > $$said 2>&1 & computing=$$!; \
-	status=0; $(BIN)/python -m pytest tests/sweep tests/cluster tests/benchmarks || status=$$?; \
-	wait $$computing || status=$$?; cat $$said; rm $$said; exit $$status
-
-tests-that-compute:
-	$(BIN)/python -m pytest tests/analysis tests/galaxytl tests/test_*.py
+	$(BIN)/python -m pytest
 	KERAS_BACKEND=jax $(BIN)/python -m pytest $(addprefix tests/galaxytl/test_,$(addsuffix .py,$(ON_JAX)))
 
 chaos: install  ## kill drivers, workers, nodes and the head of sweeps, fill and damage disks, and count what survives

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sweep.growth import may_start
 from sweep.packing import places
@@ -99,6 +100,7 @@ def cluster(address: str | None, log: Path) -> Iterator[Available]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ClusterError(f"no Ray cluster could be used at {address or 'this machine'}: {error}") from error
     logging.getLogger("ray").handlers = [logging.FileHandler(log)]  # instead of Ray's own, which writes to the terminal
+    ray._private.worker.print_to_stdstream = _to_log  # so does this, at length, when a worker has died
     logging.raiseExceptions = False  # a log that cannot be written, on a full disk, must not fill the terminal instead
     try:
         yield _available()
@@ -179,6 +181,10 @@ def _check_reachable(address: str) -> None:
         raise ClusterError(
             f"no Ray cluster answers at {address}: {error}. Is the head up? Try: ray status --address {address}"
         ) from error
+
+
+def _to_log(batch: Mapping[str, Any], *_: object, **__: object) -> None:
+    logging.getLogger("ray").error("\n".join(batch["lines"]))
 
 
 @contextlib.contextmanager

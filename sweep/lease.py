@@ -35,6 +35,9 @@ BEAT_SECONDS = 5.0
 """Between two signs of life of a driver."""
 BEATS_OF_THE_DEAD: Final = 3
 """When so many beats have not come, a driver is taken for dead."""
+BEATS_AT_STORAGE: Final = 12
+"""At a storage: there a beat of one that was cut off may still be under way, through three tries of a request, and would
+be written over the lease of who has taken over."""
 SETTLE_SECONDS: Final = 0.2
 """Of drivers that come at once, the one that wrote last leads: the others look again after this."""
 CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -66,6 +69,7 @@ class Place:
     """What `read` and `write` raise where they cannot."""
     may_be_away: bool = False
     """Whether a driver goes on while they cannot: then it looks at its beats alone, and need not wait for an answer."""
+    beats_of_the_dead: int = BEATS_OF_THE_DEAD
 
 
 def in_folder(folder: Path) -> Place:
@@ -106,7 +110,8 @@ def in_storage(storage: Storage) -> Place:
     def write(values: Values) -> None:
         storage.put(FILE_NAME, json.dumps(values, indent=1).encode())
 
-    return Place(read, write, "may write to the results at a storage", str(storage), "--out NAME", (DataError,), True)
+    rule, what = "may write to the results at a storage", str(storage)
+    return Place(read, write, rule, what, "--out NAME", (DataError,), True, BEATS_AT_STORAGE)
 
 
 class Lease:
@@ -182,7 +187,7 @@ class Lease:
 
     def _watch(self, holder: Values) -> None:
         """Returns when `holder` is dead; raises LeaseError when it beats."""
-        seconds = BEATS_OF_THE_DEAD * self._beat_seconds
+        seconds = self._place.beats_of_the_dead * self._beat_seconds
         self._note(
             f"note: {self._place.what} was led by {_driver(holder)}: watching for {seconds:g} s whether it lives"
         )

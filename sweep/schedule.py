@@ -303,6 +303,9 @@ class _ToReporter(tune.Callback):
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Its worker died, and another will begin: with what is left."""
         self._groups.discard(trial.trial_id)
+        error = _error_of(trial)
+        what = f"failed ({_last_line(error)})" if RAISED in error else "died"
+        self.reporter.note(f"{_trial_name(trial)}: its worker {what}; it goes on from its last epoch.")
         trial.set_config(unfinished_config(trial.config, self.finished))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from galaxytl.data import locations
 from galaxytl.storage import Storage
 from sweep import lease as lease_module
 from sweep import search_study
@@ -203,6 +204,16 @@ def test_a_driver_that_ends_while_it_is_watched_is_followed_at_once(tmp_path: Pa
         started = time.monotonic()
         with Lease(in_folder(tmp_path), beat_seconds=1):
             assert time.monotonic() - started < 3
+
+
+def test_at_a_storage_the_dead_are_watched_for_longer_than_a_beat_can_be_under_way(tmp_path: Path) -> None:
+    longest = 3 * (locations.CONNECT_SECONDS + locations.REQUEST_SECONDS)
+    place = in_storage(Storage(str(tmp_path)))
+    assert place.beats_of_the_dead * lease_module.BEAT_SECONDS > longest
+    place.write({"owner": "other", "host": "elsewhere", "processes": "others", "pid": 1, "beat": 7})
+    started = time.monotonic()
+    with Lease(place, beat_seconds=0.1):
+        assert time.monotonic() - started > 0.1 * place.beats_of_the_dead
 
 
 def test_what_is_in_lease_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
