@@ -36,8 +36,8 @@ BEAT_SECONDS = 5.0
 BEATS_OF_THE_DEAD: Final = 3
 """When so many beats have not come, a driver is taken for dead."""
 BEATS_AT_STORAGE: Final = 12
-"""At a storage: there a beat of one that was cut off may still be under way, through three tries of a request, and would
-be written over the lease of who has taken over."""
+"""At a storage: there a beat of one that was cut off may still be under way, through three tries of a request, and be
+written over the lease of who has taken over."""
 SETTLE_SECONDS: Final = 0.2
 """Of drivers that come at once, the one that wrote last leads: the others look again after this."""
 CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

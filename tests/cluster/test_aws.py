@@ -9,6 +9,7 @@ import ast
 import copy
 import json
 import re
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ MINE = "203.0.113.7/32"
 def aws() -> Iterator[pytest.MonkeyPatch]:
     """An empty account in us-east-1, for boto3 and so for Ray."""
     with s3_server() as url, pytest.MonkeyPatch.context() as patch:
+        urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST")).close()
         for name in ("AWS_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_EC2", "https_proxy"):
             patch.delenv(name, raising=False)
         patch.setenv("AWS_ENDPOINT_URL", url)
