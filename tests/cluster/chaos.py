@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from sweep.run import BAD_INPUT
@@ -71,10 +71,15 @@ def say(text: str) -> None:
 
 
 def kill_the_driver(place: Path, kills: int, rng: random.Random) -> Account:
-    """Every other time in the midst of an epoch, else at any moment from its start on."""
+    """Every other time in the midst of an epoch, every fourth after its disk was full, else at any moment from its
+    start on."""
     sweep = Sweep(place / "killed", write_hdf5(place / "galaxies.h5"), sizes=LONG)
     try:
-        with small_disk(place / "disk") as sweep.disk:
+        with contextlib.ExitStack() as mounted:
+            try:
+                sweep.disk = mounted.enter_context(faults.small_disk(place / "disk", DISK_MEGABYTES))
+            except OSError as error:
+                say(f"no full disk: {error}")
             for number in range(kills):
                 sweep.start()
                 if number % 2:
@@ -95,22 +100,6 @@ def kill_the_driver(place: Path, kills: int, rng: random.Random) -> Account:
             return concluded(sweep)
     finally:
         sweep.end()
-
-
-@contextlib.contextmanager
-def small_disk(place: Path) -> Iterator[Path | None]:
-    """None where none may be mounted."""
-    place.mkdir()
-    size = f"size={DISK_MEGABYTES}m"
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", place], capture_output=True, check=False)
-    if mounted.returncode:
-        say(f"no full disk: {mounted.stderr.decode().strip()}")
-        yield None
-        return
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def fill_for_a_while(disk: Path, rng: random.Random) -> str:

@@ -7,12 +7,13 @@ Those of a whole host are methods of `tests.cluster.lab.Lab`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.sweep.sweeps import ray_workers
@@ -85,6 +86,20 @@ def one_of(folder: Path, pattern: str) -> Path:
     found = sorted(folder.glob(pattern))
     assert found, f"nothing in {folder} is called {pattern}"
     return found[0]
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    """A file system of its own, at a folder that is made. Raises OSError where none may be mounted."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        raise OSError(f"no file system may be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def fill(folder: Path) -> str:

@@ -151,6 +151,13 @@ def test_where_the_disk_is_full_the_images_are_kept_in_memory(galaxies_file: Pat
     assert dataset.resized(32).images.shape == (40, 32, 32, 3)
 
 
+def test_what_is_written_is_for_whom_the_umask_lets_read(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(b"")
+    cache.write_atomically(tmp_path / "file", b"")
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_where_no_folder_can_be_made_the_images_are_kept_in_memory(galaxies_file: Path, small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,nr_inodes=2", small_disk], check=True)
     (small_disk / "last").touch()

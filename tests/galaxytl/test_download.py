@@ -5,7 +5,6 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -177,18 +176,6 @@ def test_another_file_in_its_place_is_left_alone(tmp_path: Path) -> None:
             download(remote(server, size=size), tmp_path / "file.h5", Listener())
     assert (tmp_path / "file.h5").read_bytes() == b"my thesis"
     assert server.requests == []
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"no small file system: {mounted.stderr.decode().strip()}")
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
 
 
 def test_no_space_is_said_before_the_first_byte(small_disk: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from galaxytl.data import DataError, open_dataset
 from galaxytl.data.convert import ConvertOptions, convert
-from galaxytl.data.locations import BLOCK, BlockFile, locate
+from galaxytl.data.locations import BLOCK, BlockFile, is_remote, locate
 from galaxytl.data.manifest import NAME, UNFINISHED
 from tests.galaxies import LABELS, SLOWLY, make_bucket, make_images, s3_server, write_hdf5
 
@@ -243,3 +243,11 @@ def test_blocks_of_a_remote_file(tmp_path: Path) -> None:
             file.seek(at)
             assert file.read(length) == content[at : at + length]
         assert file.seek(0, 2) == len(content)
+
+
+@pytest.mark.parametrize(
+    ("uri", "remote"),
+    [("simulated:100:3", False), ("galaxies.h5", False), ("file:///g.h5", False), ("s3://b/g?region=eu-west-1", True)],
+)
+def test_what_another_machine_has_to_answer_for(uri: str, remote: bool) -> None:
+    assert is_remote(uri) is remote
