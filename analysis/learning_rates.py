@@ -139,6 +139,7 @@ def _name_lines(axes: Axes, lines: Sequence[Line], layout: Layout) -> None:
         axes.annotate(
             name, (x, min(max(height, 0.04), 0.96)), (11, 0), textcoords="offset points", va="center",
             fontsize=7, color=layout.colours[lines[0].backbone],
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},  # over the dotted line
         )  # fmt: skip
 
 
