@@ -7,6 +7,7 @@ with cluster(None, log) as available:
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import socket
@@ -105,7 +106,8 @@ def cluster(address: str | None, log: Path) -> Iterator[Available]:
     try:
         yield _available()
     finally:
-        ray.shutdown()
+        with _no_garbage_collection():
+            ray.shutdown()
 
 
 def _available() -> Available:
@@ -181,6 +183,18 @@ def _check_reachable(address: str) -> None:
         raise ClusterError(
             f"no Ray cluster answers at {address}: {error}. Is the head up? Try: ray status --address {address}"
         ) from error
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """A reference to one of Ray's objects that is collected, in whichever thread, while Ray shuts down ends the process
+    at once, with exit status 1 and no word: Ray asks its core worker to forget the object, and that is gone by then."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _to_log(batch: Mapping[str, Any], *_: object, **__: object) -> None:

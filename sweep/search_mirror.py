@@ -15,9 +15,10 @@ reading the trial first.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -25,7 +26,7 @@ from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from sweep.search_study import StudyError
+from sweep.search_study import STORAGE_ERRORS, StudyError
 
 
 class Mirror:
@@ -35,7 +36,7 @@ class Mirror:
         self, study: optuna.Study, ask_again: Callable[[Trial], object], check: Callable[[], None] = lambda: None
     ) -> None:
         """`ask_again` has a trial of the study suggest its parameters, as those that wait to be tried first must.
-        `check` raises, before each write, when the study may be written to no more."""
+        `check` raises, before each write and after one that failed, when the study may be written to no more."""
         self.study, self._ask_again, self._check = study, ask_again, check
         self._ids: dict[int, int] = {}
         """Of the study's trials under way, by number, as its storage calls them."""
@@ -63,7 +64,10 @@ class Mirror:
 
     def keep(self, trial: Trial, attributes: Mapping[str, Any], reason: str = "") -> None:
         """Have an asked trial in the study with these user attributes: RUNNING, or FAIL where a `reason` says why."""
-        self._check()
+        with self._writing():
+            self._keep(trial, attributes, reason)
+
+    def _keep(self, trial: Trial, attributes: Mapping[str, Any], reason: str) -> None:
         asked = self._copy.get_trials(deepcopy=False)[trial.number]
         attributes = {**attributes, **({"reason": reason} if reason else {})}
         if trial.number in self._waiting:
@@ -99,14 +103,17 @@ class Mirror:
             self.study.tell(own, state=TrialState.FAIL)
 
     def report(self, number: int, value: float, epoch: int) -> None:
-        self._check()
-        self.study._storage.set_trial_intermediate_value(self._id(number), epoch, value)
+        with self._writing():
+            self.study._storage.set_trial_intermediate_value(self._id(number), epoch, value)
         if self._has_copy:
             self._copy._storage.set_trial_intermediate_value(_id_in(self._copy, number), epoch, value)
 
     def tell(self, number: int, state: TrialState, values: Sequence[float] | None = None, reason: str = "") -> None:
         """How a trial under way has ended."""
-        self._check()
+        with self._writing():
+            self._tell(number, state, values, reason)
+
+    def _tell(self, number: int, state: TrialState, values: Sequence[float] | None, reason: str) -> None:
         trial_id = self._id(number)
         if reason:
             self.study._storage.set_trial_user_attr(trial_id, "reason", reason)
@@ -120,6 +127,24 @@ class Mirror:
         else:
             self.study.tell(number, values, state)
         self._ids.pop(number, None)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Who was suspended between check and write finds trials that have ended meanwhile, or a changed database.
+
+        Raises StudyError where another program has ended a trial of this driver's."""
+        self._check()
+        try:
+            yield
+        except STORAGE_ERRORS:
+            self._check()
+            raise
+        except optuna.exceptions.UpdateFinishedTrialError as error:
+            self._check()
+            raise StudyError(
+                f"only its driver may end trials of a study; another program has ended one of "
+                f"'{self.study.study_name}': {error} The same command again goes on"
+            ) from error
 
     @property
     def _has_copy(self) -> bool:

@@ -1,14 +1,16 @@
 """What `sweep.schedule` does on real Ray, with trials that learn nothing: prints what was seen, as one line of JSON.
 
-python -m tests.sweep.schedule_driver search|dies|fails|finished|epochs|groups FOLDER
+python -m tests.sweep.schedule_driver search|dies|fails|collected|finished|epochs|groups FOLDER
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 from galaxytl.training import Group, Watcher, Workplace
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from sweep import schedule
+from sweep.cluster import cluster
 from sweep.schedule_worker import REPORT_SECONDS, TrainGroup
 
 SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(10)]
@@ -99,6 +102,34 @@ def fails(out: Path) -> dict[str, Any]:
     return {"messages": {r.spec.seed: r.message for r in results}, "statuses": sorted({r.status for r in results})}
 
 
+def collected(out: Path) -> dict[str, Any]:
+    """Another thread makes garbage while Ray shuts down, and Python might collect it there and then: objects in cycles,
+    each with a reference to an object of Ray's."""
+    import ray
+    from ray._private.worker import global_worker
+
+    cycles: list[list[Any]] = []
+
+    def drop() -> None:
+        while global_worker.connected:
+            time.sleep(0.0005)
+        while cycles:
+            cycles.pop()
+            [[] for _ in range(3000)]  # more than may be made before Python collects
+            time.sleep(0.0005)
+
+    gc.set_threshold(500, 1, 1)
+    with cluster(None, out / "sweep.log"):
+        for _ in range(2000):
+            cycles.append([ray.put(1)])
+            cycles[-1].append(cycles[-1])
+        thread = threading.Thread(target=drop)
+        thread.start()
+    left = len(cycles)
+    thread.join()
+    return {"dropped": 2000 - left, "collects": gc.isenabled()}
+
+
 class FullDiskError(OSError):
     pass
 
@@ -124,5 +155,5 @@ def broken(what: str, out: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     case, folder = sys.argv[1], Path(sys.argv[2])
-    seen = {"search": search, "dies": dies, "fails": fails}.get(case)
+    seen = {"search": search, "dies": dies, "fails": fails, "collected": collected}.get(case)
     print(json.dumps(seen(folder) if seen else broken(case, folder)))

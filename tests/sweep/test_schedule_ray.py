@@ -50,3 +50,9 @@ def test_a_trial_whose_worker_fails_or_dies_each_time_says_why(tmp_path: Path) -
 @pytest.mark.parametrize("broken", ["finished", "epochs", "groups"])
 def test_what_the_driver_itself_cannot_do_comes_out_as_it_is(tmp_path: Path, broken: str) -> None:
     assert on_ray(broken, tmp_path) == {"raised": "FullDiskError", "is_itself": True}
+
+
+def test_what_python_collects_while_ray_shuts_down_does_not_end_the_driver(tmp_path: Path) -> None:
+    seen = on_ray("collected", tmp_path)
+    assert seen["dropped"] > 100  # while it did
+    assert seen["collects"]

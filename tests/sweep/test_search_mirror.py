@@ -136,3 +136,34 @@ def test_a_driver_that_may_write_no_more_is_stopped_before_each_write(url: str) 
         with pytest.raises(LostError):
             write()
     assert study.trials == before
+
+
+@pytest.mark.parametrize("took_over", [True, False])
+def test_a_trial_that_ends_between_check_and_write_is_told_nothing(url: str, took_over: bool) -> None:
+    """The driver was suspended just then, until another had taken over; or another program ended its trial."""
+
+    class LostError(Exception):
+        pass
+
+    checks = 0
+
+    def check() -> None:
+        nonlocal checks
+        checks += 1
+        if took_over and checks > 1:
+            raise LostError("another driver has")
+
+    study, problem = reopened(url).study, make_problem(rule=Asha(BASE.num_epochs))
+    search = Search(study, problem, check)
+    (spec,) = search.ask(1)
+    reopened(url).study.tell(trial_of(search, spec).number, 0.5)
+    before = study.trials
+    for write in (
+        lambda: search.epochs({spec.trial_id: epoch_of(spec, 1)}),
+        lambda: search.finished(result_of(spec)),
+    ):
+        checks = 0
+        with pytest.raises(LostError if took_over else StudyError, match="another (driver|program) has"):
+            write()
+        assert checks == 2
+    assert study.trials == before
