@@ -163,7 +163,7 @@ def test_a_trial_that_ends_between_check_and_write_is_told_nothing(url: str, too
         lambda: search.finished(result_of(spec)),
     ):
         checks = 0
-        with pytest.raises(LostError if took_over else StudyError, match="another (driver|program) has"):
+        with pytest.raises(LostError if took_over else StudyError, match=r"another (driver|program) has"):
             write()
         assert checks == 2
     assert study.trials == before
