@@ -108,9 +108,11 @@ class Mirror:
         while True:
             time.sleep(LOOK_SECONDS)
             if self._is_away:
-                with contextlib.suppress(DataError, OSError):  # the next look tries again; `push` says what is wrong
+                self._is_away = False  # before the files are listed: what is written from now on is `follow`'s
+                try:
                     self._push()
-                    self._is_away = False
+                except (DataError, OSError):  # the next look tries again; `push` says what is wrong
+                    self._is_away = True
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -11,12 +11,15 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from galaxytl.trial import COMPLETE, TrialResult
 
 FILE_NAME = "trials.jsonl"
+LOCK_SECONDS = 30.0
+"""For the lock of the file of rows, which its driver holds while it writes a row."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,13 @@ class Rows:
 
 
 def append_results(folder: Path, *results: TrialResult) -> None:
-    """Append their rows and force them to disk, so that a row that was seen is a row that stays. All or none."""
+    """Append their rows and force them to disk, so that a row that was seen is a row that stays. All or none.
+
+    Raises OSError."""
     lines = [json.dumps(result.to_dict(), separators=(",", ":"), allow_nan=False) + "\n" for result in results]
     content = "".join(lines)
     with (folder / FILE_NAME).open("ab+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        _lock(file.fileno(), folder / FILE_NAME)
         file.seek(0, os.SEEK_END)
         size = file.tell()
         if size and not _ends_with_newline(file.fileno(), size):
@@ -74,6 +79,19 @@ def read_results(folder: Path) -> Rows:
             )
         rows[result.trial_id] = result
     return Rows(tuple(rows.values()), tuple(problems))
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > until:
+                what = f"another process has held it for {LOCK_SECONDS:g} s; a driver that is suspended? End it"
+                raise OSError(error.errno, f"{what}, and the same command goes on", str(path)) from error
+        time.sleep(0.05)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

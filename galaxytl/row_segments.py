@@ -22,11 +22,17 @@ from galaxytl.trial import FAILED
 FOLDER = "rows"
 MANY = 64
 """So many pieces become one when a driver begins. A reader of 10,000 trials then needs few requests."""
+JOINS = 5
+"""So often, at most, the pieces are listed again by a reader that finds one gone: a driver that begins has joined it
+to others."""
 
 
 def read_rows(storage: Storage) -> list[bytes]:
     """The lines of all pieces, without their ends. Raises DataError."""
-    pieces = each(storage.get, storage.names(FOLDER))
+    for _ in range(JOINS):
+        pieces = each(storage.get, storage.names(FOLDER))
+        if None not in pieces:
+            break
     lines = [line for piece in pieces for line in (piece or b"").split(b"\n") if line]
     return list(dict.fromkeys(lines))  # a piece and the one that it was joined into may both be there
 

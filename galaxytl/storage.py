@@ -73,7 +73,14 @@ class Storage:
     def get(self, name: str) -> bytes | None:
         """None where there is no such file."""
         location = self._at(name)
-        return location.read() if location.kind() == "file" else None
+        if location.kind() != "file":
+            return None
+        try:
+            return location.read()
+        except DataError:
+            if location.kind() != "file":  # it was deleted meanwhile
+                return None
+            raise
 
     def get_file(self, name: str, path: Path) -> bool:
         """Write the file to `path`; False where there is none."""

@@ -38,6 +38,8 @@ import ray
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(10**11), "MALLOC_TOP_PAD_": str(2**28)}
 
 CONNECT_SECONDS = 8
+HEALTH_SECONDS = 30
+"""For a question to Ray's head once it is connected to: a process of its own, on a machine that may be busy."""
 HEAD = "node:__internal_head__"
 """A resource that Ray gives to the head."""
 MAX_ROOM = 10_000
@@ -98,7 +100,7 @@ def cluster(address: str | None, log: Path) -> Iterator[Available]:
                 logging_level=logging.ERROR,
                 **({} if address else local),
             )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises just that where a node does not start in time
         raise ClusterError(f"no Ray cluster could be used at {address or 'this machine'}: {error}") from error
     logging.getLogger("ray").handlers = [logging.FileHandler(log)]  # instead of Ray's own, which writes to the terminal
     ray._private.worker.print_to_stdstream = _to_log  # so does this, at length, when a worker has died
@@ -178,7 +180,7 @@ def _check_reachable(address: str) -> None:
     check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-        subprocess.run(check, capture_output=True, timeout=CONNECT_SECONDS, check=True)
+        subprocess.run(check, capture_output=True, timeout=HEALTH_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise ClusterError(
             f"no Ray cluster answers at {address}: {error}. Is the head up? Try: ray status --address {address}"

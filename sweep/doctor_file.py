@@ -23,7 +23,7 @@ from sweep.doctor_checks import Finding, Status
 from sweep.yaml_file import YamlFileError, read_yaml
 
 PLACEHOLDER: Final = "CHANGE-ME"
-SSH_SECONDS: Final = 5
+SSH_SECONDS: Final = 15
 PYTHONS: Final = ((3, 11), (3, 13))
 """The oldest and the newest that pyproject.toml allows."""
 ASK_PYTHON: Final = "~/galaxytl/.venv/bin/python -V 2> /dev/null || python3 -V"

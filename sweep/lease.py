@@ -35,6 +35,8 @@ BEAT_SECONDS = 5.0
 """Between two signs of life of a driver."""
 BEATS_OF_THE_DEAD: Final = 3
 """When so many beats have not come, a driver is taken for dead."""
+LOOKS_A_BEAT: Final = 5
+"""Of who watches whether a driver lives. It counts them, not the time: it may itself be held up."""
 BEATS_AT_STORAGE: Final = 12
 """At a storage: there a beat of one that was cut off may still be under way, through three tries of a request, and be
 written over the lease of who has taken over."""
@@ -131,6 +133,8 @@ class Lease:
             "beat": 0,
         }
         self._taken_by: Values | None = None
+        self._succeeded = ""
+        """The owner that was taken for dead: one suspended between look and beat may write itself once more."""
         self._looked_at = -float("inf")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -139,6 +143,7 @@ class Lease:
         holder = self._place.read()
         if holder is not None and not is_dead(holder):
             self._watch(holder)
+            self._succeeded = holder.get("owner", "")
         self._place.write(self._own)
         time.sleep(SETTLE_SECONDS)
         self._look()
@@ -181,7 +186,10 @@ class Lease:
     def _look(self) -> None:
         now = time.clock_gettime(CLOCK)
         holder = self._place.read()
-        if holder and holder.get("owner") != self._own["owner"]:
+        owner = holder.get("owner") if holder else None
+        if owner and owner == self._succeeded:
+            self._place.write(self._own)
+        elif holder and owner != self._own["owner"]:
             self._taken_by = holder
         self._looked_at = now
 
@@ -191,9 +199,8 @@ class Lease:
         self._note(
             f"note: {self._place.what} was led by {_driver(holder)}: watching for {seconds:g} s whether it lives"
         )
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            time.sleep(self._beat_seconds / 5)
+        for _ in range(LOOKS_A_BEAT * self._place.beats_of_the_dead):
+            time.sleep(self._beat_seconds / LOOKS_A_BEAT)
             now = self._place.read()
             if now is None or is_dead(now):
                 return

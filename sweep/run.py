@@ -16,6 +16,7 @@ import argparse
 import functools
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -180,11 +181,10 @@ def conclude(
 
 def writable_folder(path: Path) -> Path:
     """`path`, made if need be; raises UsageError when files cannot be written into it."""
-    probe = path / ".writable"
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe.write_text("")
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=path):
+            pass
     except OSError as error:
         raise UsageError(f"--out must be a folder that can be written to; got {path}: {error.strerror}") from error
     return path

@@ -229,7 +229,7 @@ def _relay(events: _ToReporter, room: Room) -> Iterator[None]:
         ran = time.monotonic()
         while not stop.wait(0.5):
             with contextlib.suppress(ray.exceptions.RayError):
-                events.reporter.phases(ray.get(events.board.read.remote(), timeout=5))
+                events.reporter.phases(ray.get(events.board.read.remote(), timeout=2))
             if events.num_running:
                 ran = time.monotonic()
             elif time.monotonic() - ran > IDLE_SECONDS:
@@ -246,7 +246,7 @@ def _relay(events: _ToReporter, room: Room) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join(timeout=6)
+        thread.join()  # it holds references to objects of Ray's, which must be gone before Ray is
 
 
 class _ToReporter(tune.Callback):

@@ -25,13 +25,12 @@ from pathlib import Path
 
 import optuna
 from optuna.storages import RDBStorage
-from optuna.storages.journal import JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
 from galaxytl.results import FILE_NAME
 from galaxytl.trial import TrialResult
 from sweep.search import Problem, latest
-from sweep.search_study import StudyError, journal_path, open_storage
+from sweep.search_study import JournalLock, StudyError, journal_path, open_storage
 
 
 def agree(study: optuna.Study, problem: Problem, rows: Mapping[str, TrialResult], folder: Path) -> list[str]:
@@ -126,7 +125,7 @@ def mend_journal(url: str) -> str:
     path = journal_path(url)
     if path is None or not path.is_file():
         return ""
-    lock = JournalFileSymlinkLock(str(path))
+    lock = JournalLock(str(path))
     lock.acquire()  # nobody writes now
     try:
         content = path.read_bytes()

@@ -20,7 +20,7 @@ import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from galaxytl.trial import did_you_mean
 from sweep.lease import Place, Values
@@ -74,10 +74,24 @@ def open_storage(url: str) -> BaseStorage:
     try:
         if path := journal_path(url):
             path.parent.mkdir(parents=True, exist_ok=True)
-            return JournalStorage(JournalFileBackend(str(path)))
+            return JournalStorage(JournalFileBackend(str(path), JournalLock(str(path))))
         return _database(url)
     except Exception as error:  # no path, no driver, a schema of another version, a file that is no journal
         raise _unusable(url, error) from error
+
+
+class LockLostError(optuna.exceptions.StorageInternalError, RuntimeError):
+    """Optuna itself raises, and catches, RuntimeError."""
+
+
+class JournalLock(JournalFileSymlinkLock):
+    """Says it as the other storages do when a process that was suspended in the midst of a write has lost the lock."""
+
+    def release(self) -> None:
+        try:
+            super().release()
+        except RuntimeError as error:
+            raise LockLostError("another process took the journal's lock, as this one held it for long") from error
 
 
 def journal_path(url: str) -> Path | None:

@@ -18,7 +18,7 @@ from galaxytl.data.download import Patience
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-HASTY = Patience(attempts=4, first_wait=0.01, read_timeout=5)
+HASTY = Patience(attempts=4, first_wait=0.01, read_timeout=60)
 
 
 @dataclass
@@ -102,8 +102,8 @@ class FileServer:
 
             def send_body(self, body: bytes, step: Step, request: Request) -> None:
                 first = body[: step.cut] if step.cut is not None else body
+                request.sent = len(first)  # before: the client may have all, and look
                 self.wfile.write(first)
-                request.sent = len(first)
                 if step.stall:
                     self.wfile.flush()
                     step.stall.wait(30)

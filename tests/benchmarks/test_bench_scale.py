@@ -89,7 +89,7 @@ def test_smoke(tmp_path: Path) -> None:
     parts = ("trials", "resume", "nodes")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [*command, *parts], cwd=ROOT, capture_output=True, text=True, check=False, env=environment, timeout=400
+        [*command, *parts], cwd=ROOT, capture_output=True, text=True, check=False, env=environment, timeout=550
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^ +12 +\d+\.\d s", done.stdout, re.MULTILINE)

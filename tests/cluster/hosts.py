@@ -70,7 +70,7 @@ MaxStartups 100
 Subsystem sftp internal-sftp
 """
 SWITCH: Final = "ip link add switch type bridge && ip link set switch up && echo ready && exec sleep infinity"
-CONTROL_SECONDS: Final = 20
+CONTROL_SECONDS: Final = 120
 
 
 def why_not() -> str:
@@ -138,7 +138,7 @@ class Host:
         self._wait_for_sshd()
 
     def _wait_for_sshd(self) -> None:
-        for _ in range(100):
+        for _ in range(600):
             if self.run("exec 3<>/dev/tcp/127.0.0.1/22").returncode == 0:
                 return
             time.sleep(0.1)
@@ -239,7 +239,7 @@ def hosts(*names: str) -> Iterator[Network]:
         switch.kill()
         switch.communicate(timeout=CONTROL_SECONDS)
         shutil.rmtree(place)
-    for _ in range(20):
+    for _ in range(600):
         if not (left := left_over(namespaces, place)):
             return
         time.sleep(0.1)  # a program that had entered a host ends a moment after it

@@ -27,7 +27,7 @@ ON_A_NODE: Final = ". ~/galaxytl/env.sh && cd ~/galaxytl &&"
 AT_THE_DESK: Final = (
     "cd ~/project && export RAY_AUTH_MODE=token RAY_UP_enable_autoscaler_v2=0 COLUMNS=1000 PATH=$PWD/.venv/bin:$PATH &&"
 )
-JOIN_SECONDS: Final = 180
+JOIN_SECONDS: Final = 400
 S3_SECRET: Final = "the-key-of-the-s3-server-in-the-tests"
 
 INSTALL: Final = f"""\

@@ -24,6 +24,7 @@ from galaxytl.results import read_results
 from galaxytl.trial import COMPLETE
 from tests.cluster.hosts import ROOT, Host, Network, hosts, why_not
 from tests.cluster.onprem import AT_THE_DESK, ON_A_NODE, S3_SECRET, brought_up, cluster_file, token_of, wait_for_nodes
+from tests.sweep.sweeps import wait_for
 from tests.sweep.test_doctor import Line, failing, lines_of
 
 pytestmark = [
@@ -64,10 +65,10 @@ def lab() -> Iterator[Lab]:
         network["store"].start(f"{PYTHON} -m moto.server -H 0.0.0.0 -p 5000", network.shared / "store.log")
         with brought_up(network) as desk:
             yield Lab(network, desk)
-        assert ray_of(network["head"]) == []
+        wait_for(lambda: not ray_of(network["head"]), "the head's Ray to end", 60)
         for name in NODES[1:]:  # as the cluster file says: left alone, they take two minutes to notice
             network[name].run("galaxytl/.venv/bin/ray stop", check=True)
-        assert [line for host in network for line in ray_of(host)] == []
+        wait_for(lambda: not [line for host in network for line in ray_of(host)], "Ray to end everywhere", 60)
 
 
 def ray_of(host: Host) -> list[str]:
@@ -111,7 +112,7 @@ def diagnosis(lab: Lab, *arguments: object) -> tuple[int, list[Line], str]:
 
 
 def test_doctor_finds_hosts_and_file_fit(lab: Lab) -> None:
-    done = lab.desk.run(f"{AT_THE_DESK} python -m sweep.doctor --cluster cluster.yaml")
+    done = lab.desk.run(f"{AT_THE_DESK} python -m sweep.doctor --cluster cluster.yaml", timeout=400)
     lines = lines_of(done.stdout)
     assert (done.returncode, failing(lines)) == (0, {}), done.stdout + done.stderr
     assert [text for _, check, _, text in lines if check == "ssh"] == [f"{name} lets us in" for name in NODES]
@@ -188,7 +189,7 @@ def try_all(lab: Lab, *settings: str) -> list[tuple[str, str]]:
 
     def attempt(setting: str, way: str) -> tuple[str, str]:
         host, command = WAYS_IN[way]
-        done = lab.network[host].run(f"export HOME=/tmp/stranger {setting}; {command}")
+        done = lab.network[host].run(f"export HOME=/tmp/stranger {setting}; {command}", timeout=400)
         return f"{way}, {setting}", done.stdout + done.stderr
 
     with ThreadPoolExecutor(len(WAYS_IN) * len(settings)) as pool:
@@ -246,7 +247,7 @@ def files_with(secret: bytes, place: Path) -> Iterator[Path]:
 def file_findings(lab: Lab, *workers: str) -> list[str]:
     """What FAILs in a cluster file of these workers, asked at the desk."""
     (lab.desk.own / "home/project/other.yaml").write_text(cluster_file("head", workers))
-    done = lab.desk.run(f"{AT_THE_DESK} python -m sweep.doctor --cluster other.yaml")
+    done = lab.desk.run(f"{AT_THE_DESK} python -m sweep.doctor --cluster other.yaml", timeout=400)
     assert done.returncode == 1, done.stdout + done.stderr
     return [text for *_, status, text in lines_of(done.stdout) if status == "FAIL"]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.hosts import ROOT, Host, Network, hosts, left_over, why_not
+from tests.sweep.sweeps import wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
@@ -36,10 +37,10 @@ def test_each_has_its_own(network: Network) -> None:
         "two\n" * 4,
     ]
     sleeper = one.start("sleep 600", network.shared / "sleeper.log")
-    assert "sleep 600" in one.run("ps ax", check=True).stdout
+    wait_for(lambda: "sleep 600" in one.run("ps ax", check=True).stdout, "the sleeper")
     assert "sleep 600" not in two.run("ps ax", check=True).stdout
     one.run("pkill sleep", check=True)
-    sleeper.wait(10)
+    sleeper.wait(60)
     assert not one.run(f"ls -A {one.own.parent}", check=True).stdout  # no disk of another
 
 
@@ -54,11 +55,11 @@ def test_let_each_other_in_by_ssh(network: Network) -> None:
 
 def test_cut_and_restored(network: Network) -> None:
     one, two = network
-    assert reaches(one, two)
+    wait_for(lambda: reaches(one, two), "an answer")
     two.cut()
     assert not reaches(one, two)
     two.restore()
-    assert reaches(one, two)
+    wait_for(lambda: reaches(one, two), "an answer")
 
 
 def test_killed_and_booted_with_its_disk(network: Network) -> None:
@@ -67,7 +68,7 @@ def test_killed_and_booted_with_its_disk(network: Network) -> None:
     two.kill()
     assert not reaches(one, two)
     two.boot()
-    assert reaches(one, two)
+    wait_for(lambda: reaches(one, two), "an answer")
     assert two.run("cat /tmp/file", check=True).stdout == "kept\n"
 
 
@@ -95,7 +96,7 @@ with hosts("one", "two") as network:
     assert any("sshd" in line for line in left_over(set(namespaces), Path(place)))  # it would be seen
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    for _ in range(50):
+    for _ in range(600):
         if left_over(set(namespaces), Path(place)) == [place]:
             break
         time.sleep(0.1)

@@ -211,7 +211,8 @@ def test_rows_of_heads_share_what_their_group_took(
     )
     seconds = {name: sum(result.timings[name] for result in results) for name in results[0].timings}
     assert set(seconds) == {"data", "build", "features", "train", "evaluate", "total"}
-    assert seconds["total"] == pytest.approx(sum(seconds.values()) - seconds["total"], rel=0.05, abs=0.05)
+    smallest = min(seconds["build"], seconds["features"])  # of one that is not counted, more would lack
+    assert seconds["total"] == pytest.approx(sum(seconds.values()) - seconds["total"], rel=0.05, abs=smallest / 2)
 
 
 @pytest.mark.slow

@@ -83,8 +83,8 @@ class Readings:
         now = self.free.pop(0) if len(self.free) > 1 else self.free[0]
         return [GpuMemory("0", "GPU-a", 80_000, now, ("process 7 (python, 70000 MiB)",))]
 
-    def wait(self, share: float) -> None:
-        wait_until_free(share, self.said.append, self, seconds=0.3)
+    def wait(self, share: float, seconds: float = 0.3) -> None:
+        wait_until_free(share, self.said.append, self, seconds=seconds)
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +106,7 @@ def test_enough_for_a_share_is_enough(share: float, free: int) -> None:
 
 def test_memory_that_becomes_free_is_waited_for() -> None:
     readings = Readings(100, 100, 79_000)
-    readings.wait(1.0)
+    readings.wait(1.0, seconds=30)
     assert readings.said == ["waiting for the GPU's memory"] * 2
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import fcntl
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
+from galaxytl import results as results_module
 from galaxytl.results import append_results, read_results
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from tests.cluster.faults import fill, free
@@ -84,3 +86,19 @@ def test_two_writers_lose_no_row(tmp_path: Path) -> None:
     rows = read_results(tmp_path)
     assert len(rows.results) == 100
     assert rows.problems == ()
+
+
+def test_rows_that_another_process_has_locked_are_waited_for_and_then_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a driver does that was suspended while it wrote."""
+    append_results(tmp_path, result(0))
+    before = (tmp_path / "trials.jsonl").read_bytes()
+    monkeypatch.setattr(results_module, "LOCK_SECONDS", 0.2)
+    with (tmp_path / "trials.jsonl").open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match=r"another process has held it for 0\.2 s.*End it, and.*trials\.jsonl"):
+            append_results(tmp_path, result(1))
+        assert (tmp_path / "trials.jsonl").read_bytes() == before
+    append_results(tmp_path, result(1))
+    assert len(read_results(tmp_path).results) == 2

@@ -22,6 +22,7 @@ from galaxytl.data.convert import ConvertOptions, convert
 from galaxytl.data.dataset import open_source
 from galaxytl.data.prefetch import ahead
 from tests.galaxies import LABELS, left_in, make_images, read_all, write_parquet
+from tests.sweep.sweeps import wait_for
 
 SMALL = ConvertOptions(images_per_shard=16)
 
@@ -210,6 +211,7 @@ def test_ahead_is_one_ahead_and_closes() -> None:
     items = pieces()
     running = ahead(items)
     assert (next(running), next(running)) == (0, 1)
+    wait_for(lambda: len(made) == 3, "the one ahead")
     time.sleep(0.05)
     assert made == [0, 1, 2]
     running.close()

@@ -186,11 +186,33 @@ def test_many_pieces_become_one(uri: str, tmp_path: Path) -> None:
     assert seeds(tmp_path / "next") == list(range(MANY + 1))
 
 
+def test_pieces_that_are_joined_while_they_are_read_are_read_again(uri: str, tmp_path: Path) -> None:
+    class JoinedAsListed(Storage):
+        listed = 0
+
+        def names(self, folder: str) -> list[str]:
+            names = super().names(folder)
+            self.listed += 1
+            if self.listed == 1:
+                RowWriter(Storage(uri), tmp_path / "next")
+            return names
+
+    out = folder(tmp_path / "out")
+    folder(tmp_path / "next")
+    writer = RowWriter(Storage(uri), out)
+    for number in range(MANY + 1):
+        append_results(out, TrialResult(spec=SPECS[0].replace(seed=number), status=COMPLETE))
+        writer.push()
+    storage = JoinedAsListed(uri)
+    assert len(read_rows(storage)) == MANY + 1
+    assert storage.listed == 2
+
+
 # A worker's files
 
 
 def wait_until(stored: Storage, name: str, content: bytes | None) -> None:
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + 120
     while stored.get(name) != content:
         assert time.monotonic() < ends, name
         time.sleep(0.05)
@@ -280,7 +302,7 @@ def test_training_waits_for_a_storage_that_is_away_for_a_moment(tmp_path: Path) 
         with folder_away(shared):
             followed = thread.submit(mirror.follow)
             assert not wait([followed], timeout=1).done
-        followed.result(timeout=10)
+        followed.result(timeout=120)
     assert storage.get(name) == b"epoch 1"
 
 

@@ -135,9 +135,9 @@ def test_a_warm_trial_spends_its_time_in_training(
     train(spec)
     warm = [train(spec.replace(learning_rate=rate)).timings for rate in (1e-3, 1e-2, 1e-1)]
     parts = ("train", "features", "evaluate")
-    assert min(one["total"] - sum(one.get(part, 0.0) for part in parts) for one in warm) < 0.3
+    assert min(one["total"] - sum(one.get(part, 0.0) for part in parts) for one in warm) < 0.6  # 0.15 in quiet
     if depth == 0:  # no network computes the test split's logits
-        assert min(one["evaluate"] for one in warm) < 0.3
+        assert min(one["evaluate"] for one in warm) < 0.6
 
 
 def resident_megabytes() -> float:

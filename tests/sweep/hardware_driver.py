@@ -42,7 +42,7 @@ def nodes(folder: Path, *resources: dict[str, Any]) -> Iterator[Cluster]:
         for number, one in enumerate(resources):
             os.environ["GALAXYTL_CACHE_DIR"] = str(folder / f"node-{number}")
             cluster.add_node(include_dashboard=False, object_store_memory=100 * 2**20, **one)
-        cluster.wait_for_nodes()
+        cluster.wait_for_nodes(timeout=300)
         os.environ["RAY_ADDRESS"] = cluster.address  # what "auto" means; its health check takes long on a busy machine
         yield cluster
     finally:
@@ -144,7 +144,9 @@ def note_and_train(out: Path, group: Group, workplace: Workplace, watcher: Watch
         watcher.neighbours.made(folder.name, folder, 0.0)
     seen = {"name": name, "gpus": workplace.gpus, "got": got, "node": ray.get_runtime_context().get_node_id()}
     (out / f"{name}.json").write_text(json.dumps(seen))
-    time.sleep(20 if name == "deep" else 0.1)
+    until = time.monotonic() + 200
+    while name == "deep" and len(list(out.glob("heads*.json"))) < 4 and time.monotonic() < until:
+        time.sleep(0.1)  # as long as the others take
     yield TrialResult(spec=spec, status=COMPLETE)
 
 

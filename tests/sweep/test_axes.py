@@ -123,11 +123,11 @@ def test_seeds_count_up_from_the_grids_own(own: tuple[int, ...], num_seeds: int,
 def test_a_million_trials_are_refused_at_once_and_allowed_on_request() -> None:
     axes = [Axis("seed", tuple(range(1000)), "nuisance"), Axis("shuffle_seed", tuple(range(1000)), "nuisance")]
     grid = make_grid(*axes, *fixed(num_epochs=1))
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(SpecError, match=r"mine has 1,000,000 \(seed 1,000 x shuffle_seed 1,000\). Add --yes"):
         check_size(grid, yes=False)
     check_size(grid, yes=True)
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
     check_size(make_grid(Axis("seed", tuple(range(10_000)), "nuisance")), yes=False)
 
 

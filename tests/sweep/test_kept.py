@@ -53,7 +53,7 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_rows_are_stored_while_the_sweep_runs(out: Path, shared: Path) -> None:
     with keeping(out, str(shared), print) as kept:
         kept.append(result(0))
-        wait_for(lambda: len(read_rows(Storage(str(shared)))) == 1, "the row", timeout=5)
+        wait_for(lambda: len(read_rows(Storage(str(shared)))) == 1, "the row", timeout=60)
         kept.append(result(1))
     assert len(read_rows(Storage(str(shared)))) == 2
     assert len(read_results(out).results) == 2
@@ -94,16 +94,16 @@ def test_no_checkpoint_goes_before_its_row_is_stored(out: Path, shared: Path, mo
         if len(read_results(out).results) == 1:
             kept.append(result(1))
             kept.drop_checkpoint(SPECS[1])
+            monkeypatch.setattr(kept_module, "PUSH_SECONDS", 3600)  # no other before the sweep's end
 
     monkeypatch.setattr(RowWriter, "_put", put_slowly)
-    monkeypatch.setattr(kept_module, "PUSH_SECONDS", 1.0)
     with keeping(out, str(shared), print) as kept:
         kept.append(result(0))
-        wait_for(lambda: len(read_results(out).results) == 2, "both rows", timeout=5)
+        wait_for(lambda: len(read_results(out).results) == 2, "both rows", timeout=60)
         time.sleep(0.2)
         assert storage.get(name) == b"weights"
-        wait_for(lambda: storage.get(name) is None, "the checkpoint to go", timeout=5)
-        assert len(read_rows(storage)) == 2
+    assert storage.get(name) is None
+    assert len(read_rows(storage)) == 2
 
 
 def test_the_storage_has_one_driver_too_and_gets_no_row_of_one_that_lost_it(
@@ -117,14 +117,14 @@ def test_the_storage_has_one_driver_too_and_gets_no_row_of_one_that_lost_it(
     def lead_until_lost() -> None:
         with keeping(out, str(shared), print) as kept:
             kept.append(result(0))
-            wait_for(lambda: read_rows(Storage(str(shared))), "the row", timeout=5)
+            wait_for(lambda: read_rows(Storage(str(shared))), "the row", timeout=60)
             refused = pytest.raises(
                 LeaseError, match=r"may write to the results at a storage; .*shared is led by process"
             )
             with refused, keeping(other, str(shared), print):
                 pytest.fail("there were two drivers")
             record = in_storage(Storage(str(shared)))
-            wait_for(lambda: record.write(taken) or lost(kept), "it to notice", timeout=5)  # a beat may be under way
+            wait_for(lambda: record.write(taken) or lost(kept), "it to notice", timeout=60)  # a beat may be under way
             append_results(out, result(1))  # of which the storage is not to hear
             with pytest.raises(LeaseError, match="process 7 on elsewhere has taken "):
                 kept.append(result(2))
@@ -163,10 +163,10 @@ def test_a_sweep_outlives_its_storages_absence(out: Path, shared: Path, monkeypa
     with keeping(out, str(shared), said.append) as kept:
         away.is_away = True
         kept.append(result(0))
-        wait_for(lambda: said, "a word of it", timeout=5)
+        wait_for(lambda: said, "a word of it", timeout=60)
         kept.append(result(1))
         away.is_away = False
-        wait_for(lambda: len(said) == 2, "a word of its return", timeout=10)
+        wait_for(lambda: len(said) == 2, "a word of its return", timeout=60)
         assert len(read_rows(Storage(str(shared)))) == 2
     assert said[0].startswith("note: the storage does not answer; trials go on, and their rows wait in ")
     assert said[1].endswith("answers again; it has all rows")
@@ -227,7 +227,7 @@ def test_a_second_driver_at_the_storage_is_refused_and_one_that_looks_is_not(
         ):
             pytest.fail("there were two drivers")
         assert not (other / "trials.jsonl").exists()
-        wait_for(lambda: read_rows(Storage(str(shared))), "the row", timeout=5)
+        wait_for(lambda: read_rows(Storage(str(shared))), "the row", timeout=60)
         with looking(other, str(shared)) as seen:
             assert len(seen.rows().results) == 1
         assert not (other / "trials.jsonl").exists()
@@ -290,20 +290,20 @@ def test_a_sweep_goes_on_on_another_machine_from_what_the_storage_has(
     """The driver's machine is lost with its disk: a head's trials are finished, a network's under way."""
     out, log = tmp_path / "mine", tmp_path / "log"
     settings = (*QUICK, "--set", "backbone=MobileNet", "--set", "weights=random", "--set", "unfrozen_blocks=0,all")
-    arguments = ("--data", galaxies_file, "--out", out, "--storage", bucket, *settings, "--set", "num_epochs=14")
+    arguments = ("--data", galaxies_file, "--out", out, "--storage", bucket, *settings, "--set", "num_epochs=40")
     storage = Storage(f"{bucket}/mine")
     process = start(log, *arguments)
-    wait_for(lambda: re.search(r"all layers trained: epoch [3-9]/14:", log.read_text()), "three epochs", 300)
+    wait_for(lambda: re.search(r"all layers trained: epoch [3-9]/40:", log.read_text()), "three epochs", 300)
     wait_for(lambda: read_rows(storage), "the head's row at the storage")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    epochs = int(re.findall(r"all layers trained: epoch (\d+)/14:", log.read_text())[-1])
+    epochs = int(re.findall(r"all layers trained: epoch (\d+)/40:", log.read_text())[-1])
     shutil.rmtree(out)
 
     second = sweep(*arguments)
     assert second.returncode == 0, second.stdout + second.stderr
     assert "Trials    2: 1 finished, 0 failed, 1 to run" in second.stdout
-    trained = [int(n) for n in re.findall(r"all layers trained: epoch (\d+)/14:", second.stdout)]
+    trained = [int(n) for n in re.findall(r"all layers trained: epoch (\d+)/40:", second.stdout)]
     assert trained[0] >= epochs - 1 >= 2
     assert [row.status for row in read_results(out).results] == [COMPLETE] * 2
     assert storage.names("checkpoints") == []

@@ -20,13 +20,12 @@ import pytest
 from galaxytl.data import locations
 from galaxytl.storage import Storage
 from sweep import lease as lease_module
-from sweep import search_study
 from sweep.lease import FILE_NAME, Lease, LeaseError, Place, in_folder, in_storage, without_secrets
 from sweep.search import Search
 from sweep.search_study import lease_of, open_study
 from tests.galaxies import make_bucket, s3_server
 from tests.sweep.searches import make_problem, run_sequentially
-from tests.sweep.sweeps import ROOT, wait_for
+from tests.sweep.sweeps import ROOT, suspend_between_writes, wait_for
 
 pytestmark = pytest.mark.usefixtures("databases_closed")
 
@@ -57,8 +56,20 @@ def kept_at(place: str) -> Place:
     return lease_of(open_study(place, "toy", ["maximize"], {})) if "://" in place else in_folder(Path(place))
 
 
+def folder_of(place: str) -> Path:
+    return Path("/" + place.partition("://")[2].lstrip("/")).parent if "://" in place else Path(place)
+
+
 def held(place: str) -> dict[str, Any]:
     return dict(kept_at(place).read() or {})
+
+
+def lost(lease: Lease) -> bool:
+    try:
+        lease.check()
+    except LeaseError:
+        return True
+    return False
 
 
 @pytest.fixture(params=["", "sqlite://", "journal://"])
@@ -100,27 +111,40 @@ def test_a_second_driver_is_refused_while_the_first_lives(place: str) -> None:
 
 def test_a_driver_that_was_killed_is_taken_over_at_once(place: str) -> None:
     with held_by_another_process(place) as process:
+        suspend_between_writes(process.pid, folder_of(place))
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        started = time.monotonic()
         with Lease(kept_at(place), pytest.fail, beat_seconds=60):  # whether a process of this host lives can be seen
-            assert time.monotonic() - started < 10
             assert held(place)["pid"] == os.getpid()
 
 
 def test_a_suspended_driver_is_taken_over_and_stops_when_it_wakes(place: str) -> None:
     with held_by_another_process(place) as process:
-        os.kill(process.pid, signal.SIGSTOP)
+        suspend_between_writes(process.pid, folder_of(place))
         with Lease(kept_at(place), beat_seconds=0.3) as lease:
             assert held(place)["pid"] == os.getpid()
             os.kill(process.pid, signal.SIGCONT)
-            said = process.communicate(timeout=20)[1]
+            said = process.communicate(timeout=120)[1]
             lease.check()
             assert held(place)["pid"] == os.getpid()
     assert process.returncode == 1
     assert f"process {os.getpid()} on {os.uname().nodename} has taken " in said
     assert "as this one was suspended or cut off for long. It stops here; what it had finished is kept" in said
     assert "Traceback" not in said
+
+
+def test_a_last_beat_of_a_driver_that_was_taken_for_dead_changes_nothing(place: str) -> None:
+    """It was suspended between its look at the lease and its beat."""
+    there = kept_at(place)
+    there.write(values := {"owner": "other", "host": "elsewhere", "processes": "others", "pid": 7, "beat": 3})
+    with Lease(kept_at(place), beat_seconds=0.1) as lease:
+        there.write({**values, "beat": 4})
+        wait_for(lambda: held(place)["pid"] == os.getpid(), "the lease to be its again")
+        time.sleep(0.1)
+        lease.check()
+        there.write({**values, "owner": "a third"})
+        wait_for(lambda: lost(lease), "it to notice that another leads")
+    assert held(place)["owner"] == "a third"
 
 
 @pytest.mark.parametrize("beats", [True, False])
@@ -189,7 +213,7 @@ def test_a_driver_among_other_processes_is_watched_though_its_pid_is_nobodys_her
 
 def test_a_lease_beats_and_ends(place: str) -> None:
     with Lease(kept_at(place), beat_seconds=0.02) as lease:
-        wait_for(lambda: held(place)["beat"] >= 3, "three beats", 10)
+        wait_for(lambda: held(place)["beat"] >= 3, "three beats")
         assert "ended" not in held(place)
         lease.check()
     assert held(place)["ended"] is True
@@ -202,8 +226,8 @@ def test_a_driver_that_ends_while_it_is_watched_is_followed_at_once(tmp_path: Pa
         first.enter_context(Lease(in_folder(tmp_path), beat_seconds=60))
         threading.Timer(0.3, first.close).start()
         started = time.monotonic()
-        with Lease(in_folder(tmp_path), beat_seconds=1):
-            assert time.monotonic() - started < 3
+        with Lease(in_folder(tmp_path), beat_seconds=10):
+            assert time.monotonic() - started < 15  # of 30 in which it would be watched
 
 
 def test_at_a_storage_the_dead_are_watched_for_longer_than_a_beat_can_be_under_way(tmp_path: Path) -> None:
@@ -265,7 +289,7 @@ def test_a_driver_whose_storage_failed_for_a_while_still_leads(tmp_path: Path, m
         out.unlink()
         (tmp_path / "away").rename(out)
         lease.check()
-        wait_for(lambda: held(str(out))["beat"] > beat + 1, "beats to go on", 10)
+        wait_for(lambda: held(str(out))["beat"] > beat + 1, "beats to go on")
 
 
 def test_at_an_s3_storage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,7 +319,8 @@ def test_at_an_s3_storage(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (in_storage(Storage(uri)).read() or {})["owner"] == "another"
 
 
-AT_ONCE = f"import pathlib, sys\nwhile not pathlib.Path(sys.argv[2]).exists(): pass\n{HOLDER}"
+AT_ONCE = "import pathlib, sys\nwhile not pathlib.Path(sys.argv[2]).exists(): pass\n"
+AT_ONCE += HOLDER.replace("beat_seconds=0.1", "beat_seconds=1")  # a beat comes before one is taken for dead
 
 
 @pytest.mark.parametrize("kind", ["", "sqlite:///"])
@@ -312,7 +337,7 @@ def test_of_three_that_come_at_once_one_leads(kind: str, tmp_path: Path) -> None
             ending.callback(processes[-1].wait)
             ending.callback(processes[-1].kill)
         (tmp_path / "go").touch()
-        wait_for(lambda: sum(process.poll() is not None for process in processes) == 2, "two to be refused", 60)
+        wait_for(lambda: sum(process.poll() is not None for process in processes) == 2, "two to be refused")
         (leader,) = [process for process in processes if process.poll() is None]
         assert held(place)["pid"] == leader.pid
     for process, log in zip(processes, logs, strict=True):
@@ -321,8 +346,7 @@ def test_of_three_that_come_at_once_one_leads(kind: str, tmp_path: Path) -> None
         assert "Traceback" not in log.read_text()
 
 
-def test_beats_and_trials_from_two_threads_do_not_lock_each_other_out(url: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(search_study, "BUSY_SECONDS", 5)
+def test_beats_and_trials_from_two_threads_do_not_lock_each_other_out(url: str) -> None:
     study = open_study(url, "toy", ["maximize"], {})
     with Lease(lease_of(study), beat_seconds=0.001):
         specs = run_sequentially(Search(study, make_problem(num_trials=20)))

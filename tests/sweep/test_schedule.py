@@ -20,6 +20,7 @@ from sweep.cluster import Available, ClusterError, Resources, resources_per_tria
 from sweep.schedule import death_message
 from sweep.schedule_feed import Feed, InOrder, Room
 from sweep.schedule_worker import Board, config_of, group_of, report_seconds, unfinished_config
+from tests.sweep.sweeps import wait_for
 
 
 def having(*nodes: tuple[float, float]) -> Available:
@@ -275,7 +276,8 @@ def test_it_is_said_once_when_nothing_runs_for_long(monkeypatch: pytest.MonkeyPa
         time.sleep(1.6)
         assert notes == []
         events.on_trial_complete(1, [], trial)
-        time.sleep(2.5)
+        wait_for(lambda: notes, "the note")
+        time.sleep(1.6)
     assert len(notes) == 1
     assert "no node has had room for a trial of 4 CPUs and 1 GPUs" in notes[0]
 

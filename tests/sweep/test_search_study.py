@@ -140,6 +140,16 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         assert reason in refused(f"journal:///{tmp_path}/{path}")
 
 
+def test_a_journals_lock_that_another_process_took_is_an_error_of_the_storage(tmp_path: Path) -> None:
+    """As of one that held it while it was suspended."""
+    (tmp_path / "study.log").touch()
+    lock = search_study.JournalLock(str(tmp_path / "study.log"))
+    lock.acquire()
+    search_study.JournalLock(str(tmp_path / "study.log")).release()
+    with pytest.raises(search_study.STORAGE_ERRORS, match="another process took the journal's lock"):
+        lock.release()
+
+
 def test_a_database_that_was_damaged(url: str, tmp_path: Path) -> None:
     run_sequentially(Search(opened(url), make_problem(num_trials=3)))
     path = tmp_path / "study.db"

@@ -95,7 +95,7 @@ def test_results_folder_full_of_traps(tmp_path: Path) -> None:
     for trial_id, kind in zip(trials, (as_array, as_pickle), strict=True):
         (out / "probabilities" / f"{trial_id}.parquet").write_bytes(kind(trap))
     command = [sys.executable, "-m", "analysis.run", str(out), "--out", str(tmp_path / "report")]
-    report = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    report = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=550, check=False)
     assert (tmp_path / "report" / "index.html").exists(), report.stdout + report.stderr
     assert "Traceback" not in report.stderr
     assert not trap.sprung.exists()
