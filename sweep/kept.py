@@ -145,6 +145,8 @@ class _Storing:
 
     def close(self, patience: float) -> None:
         """Store what is left. Raises StorageError where that cannot be done."""
+        if self._is_away:
+            self._say(f"note: the last rows wait for the storage; Ctrl-C leaves them in {self._out}")
         self._stop.set()
         self._thread.join()
         try:

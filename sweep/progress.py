@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -58,6 +59,7 @@ class SweepTable:
         self._console = console
         self._live = Live(get_renderable=self._table, console=console, refresh_per_second=2, transient=False)
         self._said: dict[str, float] = {}
+        self._ending = threading.Lock()  # one thread tells of phases, another of ends
 
     def add(self, specs: Iterable[TrialSpec], varied: Sequence[str]) -> None:
         """Trials that wait from now on; their labels say the values of the `varied` fields."""
@@ -91,9 +93,10 @@ class SweepTable:
 
     def _begin(self, trial_id: str, text: str) -> bool:
         """False where the trial has ended."""
-        if self._state[trial_id] not in ("waiting", "running"):
-            return False
-        self._state[trial_id], self._text[trial_id] = "running", text
+        with self._ending:
+            if self._state[trial_id] not in ("waiting", "running"):
+                return False
+            self._state[trial_id], self._text[trial_id] = "running", text
         self._started.setdefault(trial_id, time.monotonic())
         return True
 
@@ -112,8 +115,8 @@ class SweepTable:
 
     def finished(self, result: TrialResult) -> None:
         trial_id = result.trial_id
-        self._state[trial_id] = result.status
-        self._text[trial_id] = result.message
+        with self._ending:
+            self._state[trial_id], self._text[trial_id] = result.status, result.message
         self._seconds[trial_id] = time.monotonic() - self._started.get(trial_id, time.monotonic())
         self._ended.append(trial_id)
         part = result.spec.scored_on

@@ -176,16 +176,18 @@ def test_a_sweep_outlives_its_storages_absence(out: Path, shared: Path, monkeypa
 def test_rows_that_could_not_be_stored_are_by_the_next_run(
     out: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    away = Away(monkeypatch)
+    away, said = Away(monkeypatch), list[str]()
     monkeypatch.setattr(kept_module, "PATIENCE", 0.2)
 
     def run() -> None:
-        with keeping(out, str(shared), print) as kept:
+        with keeping(out, str(shared), said.append) as kept:
             away.is_away = True
             kept.append(result(0))
+            wait_for(lambda: said, "a word of it", timeout=60)
 
     with pytest.raises(StorageError, match=r"lacks the last rows: .*trials\.jsonl; the same command stores them"):
         run()
+    assert said[1:] == [f"note: the last rows wait for the storage; Ctrl-C leaves them in {out}"]
     away.is_away = False
     assert read_rows(Storage(str(shared))) == []
     with keeping(out, str(shared), print):
