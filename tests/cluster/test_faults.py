@@ -76,7 +76,7 @@ def test_machines_die_are_cut_off_preempted_and_have_wrong_clocks() -> None:
     goes; the storage is cut off; the head dies with the driver on it, and the same command goes on."""
     with lab(["worker2"] if FAKETIME.exists() else []) as cluster:
         one, two = cluster.workers
-        sweep = cluster.sweep("sweep", {"head_epochs": 400, "epochs": 120, "networks": 2}, stored=True)
+        sweep = cluster.sweep("sweep", {"head_epochs": 400, "epochs": 90, "networks": 2}, stored=True)
         sweep.start()
         for fault, host, more in (
             (cluster.kill_raylet, one, ()),
