@@ -32,7 +32,7 @@ from galaxytl.fit import Batches, Examples, Listener, class_weights, fit
 from galaxytl.fit_heads import WATCHED_BATCH, Head, HeadsListener, fit_heads
 from galaxytl.metrics import evaluate, softmax
 from galaxytl.predictions import store_probabilities
-from galaxytl.storage import StorageError, persistently
+from galaxytl.storage import StorageError, persistently, waiting_for
 from galaxytl.training import Clock, Diverged, Job, Pruned, environment, failed_row
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from galaxytl.weights import WeightsError, find_weights
@@ -100,7 +100,7 @@ class Run(ABC):
         if not is_remote(self.workplace.data):
             return read()
         try:
-            return persistently(read, READ_SECONDS)
+            return persistently(read, READ_SECONDS, lambda error: self.say(waiting_for("dataset", error)))
         except StorageError as error:
             raise DataError(str(error)) from error
 

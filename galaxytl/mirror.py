@@ -1,13 +1,13 @@
 """What a worker writes, at the storage: it trains in a folder of its own machine, whose files follow to the storage.
 
     mirror = mirror_at("s3://bucket/sweeps/paper")
-    mirror.fetch(group.specs)                  # their checkpoints, wherever they were trained before
-    train(group, replace(workplace, out=mirror.out), Watcher(kept=mirror.follow))
-    mirror.push()                              # before a row is told of: what it names is there
+    mirror.fetch(group.specs, say)             # their checkpoints, wherever they were trained before
+    train(group, replace(workplace, out=mirror.out), Watcher(kept=partial(mirror.follow, say)))
+    mirror.push(say)                           # before a row is told of: what it names is there
 
 An epoch's checkpoints are at the storage before those of the next are written: of a worker that dies, another repeats
-no more than of one on a shared folder. Where the storage does not answer, training waits for it, but not for long: then
-it goes on, and a thread stores the newest when the storage is back.
+no more than of one on a shared folder. Where the storage does not answer, `say` is told, and training waits for it, but
+not for long: then it goes on, and a thread stores the newest when the storage is back.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock, Thread
 
@@ -32,8 +32,13 @@ LOOK_SECONDS = 0.5
 WAIT_SECONDS = 60.0
 """For which training waits for a storage that does not answer. A machine that is cut off trains nothing meanwhile that
 another one, which goes on with its trial, repeats."""
+Say = Callable[[DataError], object]
 FOLLOWING = ("checkpoints/*.npz", "probabilities/*.parquet", "errors/*.txt", "thumbnails.parquet")
 """What trials write into their results folder."""
+
+
+def _nobody(_: DataError) -> None:
+    pass
 
 
 @functools.cache
@@ -55,28 +60,28 @@ class Mirror:
         self._is_away = False
         Thread(target=self._store_what_is_left, daemon=True).start()
 
-    def fetch(self, specs: Sequence[TrialSpec]) -> None:
+    def fetch(self, specs: Sequence[TrialSpec], say: Say = _nobody) -> None:
         """Get the trials' checkpoints: those at the storage, for the trials may have gone on elsewhere. Raises
         StorageError when the storage is away for long."""
         paths = [checkpoint_path(self.out, spec) for spec in specs]
         with self._pushing:
-            persistently(lambda: each(self._fetch, paths), PATIENCE)
+            persistently(lambda: each(self._fetch, paths), PATIENCE, say)
 
     def _fetch(self, path: Path) -> None:
         if self._storage.get_file(self._name(path), path):
             self._pushed[self._name(path)] = _stamp(path)
 
-    def follow(self) -> None:
+    def follow(self, say: Say = _nobody) -> None:
         """Store what was written since. Wait for a storage that does not answer, unless that was in vain before."""
         if not self._is_away:
             try:
-                persistently(self._push, WAIT_SECONDS)
+                persistently(self._push, WAIT_SECONDS, say)
             except (StorageError, OSError):
                 self._is_away = True
 
-    def push(self) -> None:
+    def push(self, say: Say = _nobody) -> None:
         """Returns when the storage has all that was written. Raises StorageError when it is away for long."""
-        persistently(self._push, PATIENCE)
+        persistently(self._push, PATIENCE, say)
 
     def forget(self, specs: Sequence[TrialSpec]) -> None:
         """Remove what this machine holds of trials that are finished."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import textwrap
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -126,6 +127,11 @@ def each(action: Callable[[T], R], items: Sequence[T]) -> list[R]:
         return [action(item) for item in items]
     with ThreadPoolExecutor(min(AT_ONCE, len(items))) as threads:
         return list(threads.map(action, items))
+
+
+def waiting_for(what: str, error: DataError) -> str:
+    """A phase of a trial: "waiting for the storage, s3://... cannot be written: ..."."""
+    return f"waiting for the {what}, {textwrap.shorten(str(error), 160, placeholder=' ...')}"
 
 
 def persistently(action: Callable[[], R], seconds: float, failed: Callable[[DataError], Any] = lambda _: None) -> R:

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from galaxytl.data import cache
+from galaxytl.data import DataError, cache
 from galaxytl.mirror import mirror_at
+from galaxytl.storage import waiting_for
 from galaxytl.training import Group, Neighbours, Watcher, Workplace
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep import cluster  # noqa: F401 (before ray: it sets what ray reads at its import)
@@ -93,10 +94,15 @@ def _trained_and_kept(group: Group, workplace: Workplace, watcher: Watcher, trai
     if not workplace.storage:
         yield from train(group, workplace, watcher)
         return
+
+    def away(error: DataError) -> None:
+        watcher.phase([spec.trial_id for spec in group.specs], waiting_for("storage", error))
+
     mirror = mirror_at(workplace.storage)
-    mirror.fetch(group.specs)
-    for result in train(group, replace(workplace, out=mirror.out), replace(watcher, kept=mirror.follow)):
-        mirror.push()
+    mirror.fetch(group.specs, away)
+    follow = functools.partial(mirror.follow, away)
+    for result in train(group, replace(workplace, out=mirror.out), replace(watcher, kept=follow)):
+        mirror.push(away)
         yield result
         mirror.forget([result.spec])
 

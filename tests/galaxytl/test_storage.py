@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -20,7 +21,7 @@ from galaxytl.data import DataError
 from galaxytl.mirror import Mirror
 from galaxytl.results import FILE_NAME, append_results, read_results
 from galaxytl.row_segments import MANY, RowWriter, read_rows
-from galaxytl.storage import Storage, StorageError, persistently
+from galaxytl.storage import Storage, StorageError, persistently, waiting_for
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from tests.galaxies import make_bucket, s3_server
 
@@ -284,11 +285,17 @@ def test_a_worker_waits_for_a_storage_and_gives_up_with_a_reason(
     shared = tmp_path / "shared"
     shared.mkdir()
     monkeypatch.setattr(mirrors, "PATIENCE", 0.3)
-    mirror = Mirror(Storage(str(shared)), tmp_path / "node")
+    mirror, said = Mirror(Storage(str(shared)), tmp_path / "node"), list[str]()
+
+    def say(error: DataError) -> None:
+        said.append(waiting_for("storage", error))
+
     with folder_away(shared):
         name = written(mirror, 0, b"epoch 1").relative_to(mirror.out).as_posix()
         with pytest.raises(StorageError, match=r"did not answer for 0 seconds: .*shared"):
-            mirror.push()
+            mirror.push(say)
+    assert re.match(r"waiting for the storage, .*shared", said[0])
+    assert len(said[0]) <= 200
     mirror.push()
     assert Storage(str(shared)).get(name) == b"epoch 1"
 

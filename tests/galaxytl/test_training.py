@@ -277,7 +277,10 @@ def test_a_dataset_elsewhere_that_does_not_answer_is_asked_again(
     short = spec.replace(num_epochs=1)
     assert run(short, galaxies_file, tmp_path).message == "it does not answer"  # what lies here is there or not
     monkeypatch.setattr(groups, "is_remote", lambda uri: True)
-    assert run(short, galaxies_file, tmp_path).status == COMPLETE
+    phases: list[str] = []
+    listener = Watcher(phase=lambda _, text: phases.append(text))
+    assert run(short, galaxies_file, tmp_path, listener).status == COMPLETE
+    assert phases.count("waiting for the dataset, it does not answer") == 1  # the first was before it was remote
     assert len(asked) == 3
     asked.clear()
     monkeypatch.setattr(groups, "READ_SECONDS", 0.1)
