@@ -28,6 +28,8 @@ MAX_UNASKED: Final = 10_000
 MAX_VALUES: Final = 20
 """That a description lists of one axis."""
 
+SEEDS: Final = frozenset({"seed", "shuffle_seed", "split_seed"})
+
 Role = Literal["scientific", "nuisance", "fixed"]
 T = TypeVar("T")
 
@@ -175,6 +177,15 @@ def _counted_up(axis: Axis, num_seeds: int) -> Axis:
     settings = [{**s, "seed": s.get("seed", 0) + i} for s in axis.settings for i in range(num_seeds)]
     changed = _axis_of(replace(axis, role="nuisance") if axis.role == "fixed" else axis, settings)
     return changed or axis
+
+
+def with_one_seed(grid: Grid) -> Grid:
+    """Without the trials that only seeds tell from others: no network, and no rule, depends on a seed."""
+
+    def first(axis: Axis) -> Axis:
+        return replace(axis, values=axis.values[:1]) if set(axis.fields) <= SEEDS else axis
+
+    return replace(grid, parts=tuple(tuple(map(first, axes)) for axes in grid.parts))
 
 
 def check_size(grid: Grid, yes: bool) -> None:

@@ -70,7 +70,8 @@ def run_grid(options: argparse.Namespace, kept: Kept, console: Console) -> int:
     uri = options.data or grids.SIMULATED_DATA[profile]
     grid = axes.repeated(axes.overridden(options.sizes[profile], options.set), options.seeds)
     axes.check_size(grid, options.yes)
-    drafts = axes.expand(grid, prepare.base_spec("", "", profile)).specs  # no network depends on the dataset
+    one_seed = axes.with_one_seed(grid)
+    drafts = axes.expand(one_seed, prepare.base_spec("", "", profile)).specs  # no network depends on the dataset
     networks = {(spec.backbone, spec.image_size) for spec in drafts}
     with prepare.asking_keras(networks) as asked, TerminalProgress(console) as progress:
         dataset = open_dataset(uri, on_progress=progress.update)

@@ -19,6 +19,7 @@ from sweep.axes import (
     repeated,
     skip_notes,
     values_text,
+    with_one_seed,
 )
 
 BASE = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a")
@@ -118,6 +119,17 @@ def test_roles_follow_what_varies() -> None:
 def test_seeds_count_up_from_the_grids_own(own: tuple[int, ...], num_seeds: int, seeds: set[int]) -> None:
     axes = (Axis("seed", own, "nuisance"),) if own else ()
     assert {s.seed for s in expand(repeated(make_grid(RATES, *axes), num_seeds), BASE).specs} == seeds
+
+
+def test_with_one_seed_all_else_is_there() -> None:
+    seeds = Axis("seed", tuple(range(1000)), "nuisance"), Axis("shuffle_seed", (3, 4), "scientific")
+    together = Axis("start", ({"weights": "random", "seed": 5}, {"weights": "imagenet", "seed": 6}), "scientific")
+    grid = make_grid(RATES, *seeds)
+    assert with_one_seed(grid).size == len(RATES.values)
+    assert with_one_seed(make_grid(together)) == make_grid(together)
+    specs = expand(with_one_seed(grid), BASE).specs
+    assert {spec.learning_rate for spec in specs} == set(RATES.values)
+    assert {(spec.seed, spec.shuffle_seed) for spec in specs} == {(0, 3)}
 
 
 def test_a_million_trials_are_refused_at_once_and_allowed_on_request() -> None:

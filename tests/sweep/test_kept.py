@@ -292,20 +292,20 @@ def test_a_sweep_goes_on_on_another_machine_from_what_the_storage_has(
     """The driver's machine is lost with its disk: a head's trials are finished, a network's under way."""
     out, log = tmp_path / "mine", tmp_path / "log"
     settings = (*QUICK, "--set", "backbone=MobileNet", "--set", "weights=random", "--set", "unfrozen_blocks=0,all")
-    arguments = ("--data", galaxies_file, "--out", out, "--storage", bucket, *settings, "--set", "num_epochs=40")
+    arguments = ("--data", galaxies_file, "--out", out, "--storage", bucket, *settings, "--set", "num_epochs=25")
     storage = Storage(f"{bucket}/mine")
     process = start(log, *arguments)
-    wait_for(lambda: re.search(r"all layers trained: epoch [3-9]/40:", log.read_text()), "three epochs", 300)
+    wait_for(lambda: re.search(r"all layers trained: epoch [3-9]/25:", log.read_text()), "three epochs", 300)
     wait_for(lambda: read_rows(storage), "the head's row at the storage")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    epochs = int(re.findall(r"all layers trained: epoch (\d+)/40:", log.read_text())[-1])
+    epochs = int(re.findall(r"all layers trained: epoch (\d+)/25:", log.read_text())[-1])
     shutil.rmtree(out)
 
     second = sweep(*arguments)
     assert second.returncode == 0, second.stdout + second.stderr
     assert "Trials    2: 1 finished, 0 failed, 1 to run" in second.stdout
-    trained = [int(n) for n in re.findall(r"all layers trained: epoch (\d+)/40:", second.stdout)]
+    trained = [int(n) for n in re.findall(r"all layers trained: epoch (\d+)/25:", second.stdout)]
     assert trained[0] >= epochs - 1 >= 2
     assert [row.status for row in read_results(out).results] == [COMPLETE] * 2
     assert storage.names("checkpoints") == []
