@@ -34,6 +34,16 @@ def test_an_interruption_that_costs_an_epoch_is_none_too_many(tmp_path: Path) ->
     assert (seen.interruptions, seen.resumed, seen.repeated, seen.violations) == (1, 1, 1, [])
 
 
+def test_a_machine_that_was_cut_off_may_finish_the_epoch_that_it_was_at(tmp_path: Path) -> None:
+    seen = told(tmp_path, [*by("a", 1, 2), *by("b", 3, 4), *by("a", 3, 3), *by("b", 5, 5)])
+    assert (seen.interruptions, seen.resumed, seen.repeated, seen.violations) == (1, 1, 1, [])
+
+
+def test_a_trial_may_come_back_to_a_process_that_had_it_before(tmp_path: Path) -> None:
+    seen = told(tmp_path, [*by("a", 1, 2), *by("b", 3, 3), *by("a", 3, 5)])
+    assert (seen.interruptions, seen.repeated, seen.violations) == (2, 1, [])
+
+
 def test_a_trial_that_began_anew_was_not_resumed(tmp_path: Path) -> None:
     seen = told(tmp_path, [*by("a", 1, 1), *by("b", 1, 5)])
     assert (seen.interruptions, seen.resumed, seen.violations) == (1, 0, [])
@@ -43,6 +53,7 @@ def test_a_trial_that_began_anew_was_not_resumed(tmp_path: Path) -> None:
     ("epochs", "rows", "after_row", "violation"),
     [
         ([*by("a", 1, 3), *by("b", 2, 5)], 1, 0, "had finished epoch 3 and went on with epoch 2"),
+        ([*by("a", 1, 1), *by("b", 2, 4), *by("a", 2, 3), *by("b", 5, 5)], 1, 0, "(epoch 3) by one from whom another"),
         (by("a", 1, 5), 2, 0, "has 2 rows"),
         ([*by("a", 1, 5), *by("b", 5, 5)], 1, 1, "was trained (epoch 5) after its row was written"),
         ([*by("a", 1, 2), *by("a", 4, 5)], 1, 0, "went from epoch 2 to 4 in one process"),

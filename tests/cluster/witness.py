@@ -116,15 +116,29 @@ def account_of(witness: Path, out: Path, most_repeated: int) -> Account:
 
 
 def _follow(trial_id: str, events: list[dict[str, Any]], most_repeated: int, seen: Account) -> None:
-    """One trial's epochs in the order in which they were trained."""
+    """One trial's epochs in the order in which they were trained.
+
+    A process on a machine that was cut off may finish an epoch when another has already taken its trial over, and goes
+    on: that is repeated too, but nothing went on from there."""
     by, reached, has_row = "", 0, False
-    for event in events:
+    own: dict[str, int] = {}
+    last_of = {event["by"]: index for index, event in enumerate(events) if event["what"] == "epoch"}
+    late = Counter[str]()
+    for index, event in enumerate(events):
         if event["what"] == "row":
             has_row = True
             continue
         number = event["epoch"]
         if has_row:
             seen.violations.append(f"{trial_id} was trained (epoch {number}) after its row was written")
+        is_late = by and event["by"] != by and own.get(event["by"]) == number - 1 and last_of[by] > index
+        own[event["by"]] = number
+        if is_late:
+            late[event["by"]] += 1
+            seen.repeated = max(seen.repeated, late[event["by"]])
+            if late[event["by"]] > most_repeated:
+                seen.violations.append(f"{trial_id} was trained (epoch {number}) by one from whom another had taken it")
+            continue
         if by and event["by"] != by:
             seen.interruptions += 1
             seen.resumed += number > 1
