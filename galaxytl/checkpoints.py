@@ -5,6 +5,7 @@ Head-only trials keep the head and its optimizer's state (a few MB), not the bac
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
@@ -21,6 +22,8 @@ from galaxytl.data.cache import FULL
 from galaxytl.trial import TrialSpec
 
 DIAGNOSTICS = "diagnostics"
+DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+"""What reading a damaged checkpoint raises."""
 Epoch = dict[str, Any]
 """epoch (from 1), loss, accuracy, val_loss, val_accuracy, val_top_share, seconds; and DIAGNOSTICS where there are any:
 records of `galaxytl.diagnostics` since the epoch before, that of the start among those of the first."""
@@ -83,6 +86,15 @@ class CheckpointWriter:
         self._kept()
 
 
+def num_epochs(content: bytes) -> int:
+    """Of a checkpoint's history; 0 of a damaged one's."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            return len(json.loads(file["history"].tobytes()))
+    except DAMAGED:
+        return 0
+
+
 def load_checkpoint(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[str, NDArray[Any]], list[Epoch]]:
     """The arrays called `shapes`, of those shapes, and the history; both empty when there is no usable checkpoint.
 
@@ -96,7 +108,7 @@ def load_checkpoint(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[
             history: list[Epoch] = json.loads(file["history"].tobytes())
         if any(arrays[name].shape != shape for name, shape in shapes.items()):
             raise ValueError("its arrays have other shapes than this trial's")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         print(f"{path} is damaged, training starts anew: {error}", flush=True)
         return {}, []
     return arrays, history

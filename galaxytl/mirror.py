@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock, Thread
 
-from galaxytl.checkpoints import checkpoint_path
+from galaxytl.checkpoints import checkpoint_path, num_epochs
 from galaxytl.data.cache import cache_dir
 from galaxytl.data.locations import DataError
 from galaxytl.storage import PATIENCE, Storage, StorageError, each, persistently
@@ -58,6 +58,10 @@ class Mirror:
         """Time and size of each file when it was read for the storage."""
         self._pushing = Lock()
         self._is_away = False
+        self._in_doubt = False
+        """Whether the last push failed: this machine may have been cut off, and others have its trials now."""
+        self._taken: set[str] = set()
+        """Checkpoints of trials that others went on with."""
         Thread(target=self._store_what_is_left, daemon=True).start()
 
     def fetch(self, specs: Sequence[TrialSpec], say: Say = _nobody) -> None:
@@ -68,6 +72,7 @@ class Mirror:
             persistently(lambda: each(self._fetch, paths), PATIENCE, say)
 
     def _fetch(self, path: Path) -> None:
+        self._taken.discard(self._name(path))
         if self._storage.get_file(self._name(path), path):
             self._pushed[self._name(path)] = _stamp(path)
 
@@ -91,14 +96,29 @@ class Mirror:
 
     def _push(self) -> None:
         with self._pushing:
-            each(self._push_file, list(self._files()))
+            try:
+                each(self._push_file, list(self._files()))
+            except DataError:
+                self._in_doubt = True
+                raise
+            self._in_doubt = False
 
     def _push_file(self, path: Path) -> None:
+        name = self._name(path)
         with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
             stamp = _stamp(path)
-            if self._pushed.get(self._name(path)) != stamp:
-                self._storage.put_file(self._name(path), path)
-                self._pushed[self._name(path)] = stamp
+            if self._pushed.get(name) == stamp or name in self._taken:
+                return
+            if self._in_doubt and self._is_behind(path):
+                self._taken.add(name)
+                return
+            self._storage.put_file(name, path)
+            self._pushed[name] = stamp
+
+    def _is_behind(self, path: Path) -> bool:
+        """Whether the storage has a checkpoint of a later epoch."""
+        stored = self._storage.get(self._name(path)) if path.suffix == ".npz" else None
+        return stored is not None and num_epochs(stored) > num_epochs(path.read_bytes())
 
     def _files(self) -> Iterator[Path]:
         for pattern in FOLLOWING:

@@ -16,7 +16,7 @@ import pytest
 
 from galaxytl import mirror as mirrors
 from galaxytl import storage as storages
-from galaxytl.checkpoints import checkpoint_path
+from galaxytl.checkpoints import checkpoint_path, num_epochs, save_checkpoint
 from galaxytl.data import DataError
 from galaxytl.mirror import Mirror
 from galaxytl.results import FILE_NAME, append_results, read_results
@@ -330,6 +330,47 @@ def test_training_goes_on_when_a_storage_stays_away_and_its_newest_checkpoint_fo
     written(mirror, 0, b"epoch 3  ")
     mirror.follow()
     assert storage.get(name) == b"epoch 3  "
+
+
+def test_a_machine_that_was_cut_off_puts_no_old_checkpoint_over_that_of_who_went_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cable(Storage):
+        is_cut = False
+
+        def put_file(self, name: str, path: Path) -> None:
+            if self.is_cut:
+                raise DataError("no way to the storage")
+            super().put_file(name, path)
+
+    def train(mirror: Mirror, epochs: int) -> None:
+        history = [{"epoch": float(number)} for number in range(1, epochs + 1)]
+        save_checkpoint(checkpoint_path(mirror.out, SPECS[0]), {}, history)
+        mirror.follow()
+
+    def stored() -> int:
+        return num_epochs(Storage(shared).get(f"checkpoints/{SPECS[0].trial_id}.npz") or b"")
+
+    monkeypatch.setattr(mirrors, "WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(mirrors, "LOOK_SECONDS", 0.05)
+    shared = str(tmp_path / "shared")
+    cable = Cable(shared)
+    first, second = Mirror(cable, tmp_path / "one"), Mirror(Storage(shared), tmp_path / "two")
+    train(first, 3)
+    cable.is_cut = True
+    train(first, 4)
+    second.fetch(SPECS[:1])
+    train(second, 9)
+    cable.is_cut = False
+    first.push()
+    assert stored() == 9
+    train(first, 5)  # until it hears that it has lost the trial
+    first.push()
+    assert stored() == 9
+    first.fetch(SPECS[:1])  # it is given the trial again
+    train(first, 10)
+    first.push()
+    assert stored() == 10
 
 
 def test_an_action_is_tried_again_after_longer_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
