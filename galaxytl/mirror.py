@@ -37,10 +37,6 @@ FOLLOWING = ("checkpoints/*.npz", "probabilities/*.parquet", "errors/*.txt", "th
 """What trials write into their results folder."""
 
 
-def _nobody(_: DataError) -> None:
-    pass
-
-
 @functools.cache
 def mirror_at(uri: str) -> Mirror:
     """This process's only one for a storage."""
@@ -64,7 +60,7 @@ class Mirror:
         """Checkpoints of trials that others went on with."""
         Thread(target=self._store_what_is_left, daemon=True).start()
 
-    def fetch(self, specs: Sequence[TrialSpec], say: Say = _nobody) -> None:
+    def fetch(self, specs: Sequence[TrialSpec], say: Say = lambda _: None) -> None:
         """Get the trials' checkpoints: those at the storage, for the trials may have gone on elsewhere. Raises
         StorageError when the storage is away for long."""
         paths = [checkpoint_path(self.out, spec) for spec in specs]
@@ -76,7 +72,7 @@ class Mirror:
         if self._storage.get_file(self._name(path), path):
             self._pushed[self._name(path)] = _stamp(path)
 
-    def follow(self, say: Say = _nobody) -> None:
+    def follow(self, say: Say = lambda _: None) -> None:
         """Store what was written since. Wait for a storage that does not answer, unless that was in vain before."""
         if not self._is_away:
             try:
@@ -84,7 +80,7 @@ class Mirror:
             except (StorageError, OSError):
                 self._is_away = True
 
-    def push(self, say: Say = _nobody) -> None:
+    def push(self, say: Say = lambda _: None) -> None:
         """Returns when the storage has all that was written. Raises StorageError when it is away for long."""
         persistently(self._push, PATIENCE, say)
 
