@@ -39,6 +39,11 @@ def test_a_machine_that_was_cut_off_may_finish_the_epoch_that_it_was_at(tmp_path
     assert (seen.interruptions, seen.resumed, seen.repeated, seen.violations) == (1, 1, 1, [])
 
 
+def test_it_may_finish_it_when_the_trial_has_ended_elsewhere(tmp_path: Path) -> None:
+    seen = told(tmp_path, [*by("a", 1, 3), *by("b", 4, 5), *by("a", 4, 4)], after_row=1)
+    assert (seen.interruptions, seen.resumed, seen.repeated, seen.violations) == (1, 1, 1, [])
+
+
 def test_a_trial_may_come_back_to_a_process_that_had_it_before(tmp_path: Path) -> None:
     seen = told(tmp_path, [*by("a", 1, 2), *by("b", 3, 3), *by("a", 3, 5)])
     assert (seen.interruptions, seen.repeated, seen.violations) == (2, 1, [])

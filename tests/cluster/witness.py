@@ -129,16 +129,16 @@ def _follow(trial_id: str, events: list[dict[str, Any]], most_repeated: int, see
             has_row = True
             continue
         number = event["epoch"]
-        if has_row:
-            seen.violations.append(f"{trial_id} was trained (epoch {number}) after its row was written")
-        is_late = by and event["by"] != by and own.get(event["by"]) == number - 1 and last_of[by] > index
+        goes_on_itself = by and event["by"] != by and own.get(event["by"]) == number - 1
         own[event["by"]] = number
-        if is_late:
+        if goes_on_itself and (has_row or last_of[by] > index):
             late[event["by"]] += 1
             seen.repeated = max(seen.repeated, late[event["by"]])
             if late[event["by"]] > most_repeated:
                 seen.violations.append(f"{trial_id} was trained (epoch {number}) by one from whom another had taken it")
             continue
+        if has_row:
+            seen.violations.append(f"{trial_id} was trained (epoch {number}) after its row was written")
         if by and event["by"] != by:
             seen.interruptions += 1
             seen.resumed += number > 1
