@@ -7,7 +7,8 @@
 
 An epoch's checkpoints are at the storage before those of the next are written: of a worker that dies, another repeats
 no more than of one on a shared folder. Where the storage does not answer, `say` is told, and training waits for it, but
-not for long: then it goes on, and a thread stores the newest when the storage is back.
+not for long: then it goes on, and a thread stores the newest when the storage is back, but not over that of a machine
+that has come further with the trial meanwhile.
 """
 
 from __future__ import annotations

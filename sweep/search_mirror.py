@@ -142,7 +142,7 @@ class Mirror:
         except optuna.exceptions.UpdateFinishedTrialError as error:
             self._check()
             raise StudyError(
-                f"only its driver may end trials of a study; another program has ended one of "
+                "only its driver may end trials of a study; another program has ended one of "
                 f"'{self.study.study_name}': {error} The same command again goes on"
             ) from error
 

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from sweep.lease import LeaseError
+
 ROOT = Path(__file__).parents[2]
 
 QUICK = ("--set", "image_size=32", "--set", "batch_size=8", "--set", "num_epochs=2")
@@ -40,6 +42,15 @@ def wait_for(condition: Callable[[], object], what: str, timeout: float = 400) -
         if time.monotonic() > stop:
             raise AssertionError(f"waited {timeout:g} s for {what}")
         time.sleep(0.1)
+
+
+def is_lost(check: Callable[[], object]) -> bool:
+    """Whether `check`, of a lease or of what is kept under one, says that another driver leads."""
+    try:
+        check()
+    except LeaseError:
+        return True
+    return False
 
 
 def suspend_between_writes(driver: int, folder: Path) -> None:

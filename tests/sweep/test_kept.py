@@ -23,11 +23,11 @@ from galaxytl.storage import Storage, StorageError
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep import kept as kept_module
 from sweep import lease as lease_module
-from sweep.kept import Kept, keeping, looking
+from sweep.kept import keeping, looking
 from sweep.lease import LeaseError, in_storage
 from sweep.options import UsageError, parse
 from tests.galaxies import make_bucket, s3_server
-from tests.sweep.sweeps import QUICK, ROOT, start, sweep, wait_for
+from tests.sweep.sweeps import QUICK, ROOT, is_lost, start, sweep, wait_for
 
 SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(3)]
 
@@ -124,7 +124,9 @@ def test_the_storage_has_one_driver_too_and_gets_no_row_of_one_that_lost_it(
             with refused, keeping(other, str(shared), print):
                 pytest.fail("there were two drivers")
             record = in_storage(Storage(str(shared)))
-            wait_for(lambda: record.write(taken) or lost(kept), "it to notice", timeout=60)  # a beat may be under way
+            wait_for(
+                lambda: record.write(taken) or is_lost(kept.stop_if_lost), "it to notice", timeout=60
+            )  # a beat may be under way
             append_results(out, result(1))  # of which the storage is not to hear
             with pytest.raises(LeaseError, match="process 7 on elsewhere has taken "):
                 kept.append(result(2))
@@ -134,14 +136,6 @@ def test_the_storage_has_one_driver_too_and_gets_no_row_of_one_that_lost_it(
     assert len(read_rows(Storage(str(shared)))) == 1
     assert len(read_results(out).results) == 2
     assert in_storage(Storage(str(shared))).read() == taken
-
-
-def lost(kept: Kept) -> bool:
-    try:
-        kept.stop_if_lost()
-    except LeaseError:
-        return True
-    return False
 
 
 class Away:

@@ -25,7 +25,7 @@ from sweep.search import Search
 from sweep.search_study import lease_of, open_study
 from tests.galaxies import make_bucket, s3_server
 from tests.sweep.searches import make_problem, run_sequentially
-from tests.sweep.sweeps import ROOT, suspend_between_writes, wait_for
+from tests.sweep.sweeps import ROOT, is_lost, suspend_between_writes, wait_for
 
 pytestmark = pytest.mark.usefixtures("databases_closed")
 
@@ -62,14 +62,6 @@ def folder_of(place: str) -> Path:
 
 def held(place: str) -> dict[str, Any]:
     return dict(kept_at(place).read() or {})
-
-
-def lost(lease: Lease) -> bool:
-    try:
-        lease.check()
-    except LeaseError:
-        return True
-    return False
 
 
 @pytest.fixture(params=["", "sqlite://", "journal://"])
@@ -143,7 +135,7 @@ def test_a_last_beat_of_a_driver_that_was_taken_for_dead_changes_nothing(place: 
         time.sleep(0.1)
         lease.check()
         there.write({**values, "owner": "a third"})
-        wait_for(lambda: lost(lease), "it to notice that another leads")
+        wait_for(lambda: is_lost(lease.check), "it to notice that another leads")
     assert held(place)["owner"] == "a third"
 
 
