@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from galaxytl.data.cache import FULL, write_atomically
 from galaxytl.storage import PATIENCE, Storage, persistently
-from galaxytl.training import Workplace
+from galaxytl.training import ResultsFull, Workplace
 from galaxytl.trial import TrialSpec
 
 
@@ -20,7 +20,7 @@ def store_probabilities(
 ) -> str:
     """Write one row an image: `row` of the dataset, true `label`, float32 `p0`..`p9`. Returns the relative path.
 
-    Where this machine's disk is full, and results are kept at a storage, straight there.
+    Where this machine's disk is full, and results are kept at a storage, straight there; else it raises ResultsFull.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -33,7 +33,11 @@ def store_probabilities(
     try:
         write_atomically(workplace.out / name, found)
     except OSError as error:
-        if error.errno not in FULL or not workplace.storage:
+        if error.errno not in FULL:
             raise
+        if not workplace.storage:
+            what = f"{error.strerror}: the probabilities of trial {spec.trial_id} could not be written"
+            how = "make room, and the same command goes on"
+            raise ResultsFull(error.errno, f"{what}; {how}", str(workplace.out / name)) from error
         persistently(lambda: Storage(workplace.storage).put(name, found), PATIENCE)
     return name

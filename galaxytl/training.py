@@ -1,4 +1,5 @@
-"""The only door to training: `train(group, workplace)` gives one TrialResult a spec, whatever happens to it.
+"""The only door to training: `train(group, workplace)` gives one TrialResult a spec, whatever happens to it. Only where
+the results folder has no room for what a finished trial leaves there, it raises ResultsFull.
 
     results = list(train(Group((spec,), stored=(0,)), Workplace("simulated", Path("results/paper"))))
 
@@ -29,6 +30,11 @@ from galaxytl.weights import WeightsError
 PACKAGES = ("galaxytl", "keras", "tensorflow", "jax", "numpy", "scikit-learn", "ray")
 SPEAKS_FOR_ITSELF = (DataError, WeightsError, DeviceError)
 """Errors of what a trial stands on: its group fails with it, and no traceback says more."""
+
+
+class ResultsFull(OSError):
+    """There is no room in the results folder, which is no trial's fault: the next would end like this one."""
+
 
 _checked: set[float] = set()
 """GPUs that this process was given and has looked at. Later on it holds memory of its own there."""
@@ -133,7 +139,9 @@ class Job:
 
 
 def train(group: Group, workplace: Workplace, watcher: Watcher | None = None) -> Iterator[TrialResult]:
-    """Train a group's trials; yield each result as soon as it is there. No trial's failure stops another."""
+    """Train a group's trials; yield each result as soon as it is there. No trial's failure stops another.
+
+    Raises ResultsFull."""
     device.quiet_framework()
     device.configure(workplace.num_threads, workplace.gpus)
     together = group.specs[0].unfrozen_blocks == 0
@@ -153,14 +161,15 @@ def _train_or_fail(group: Group, workplace: Workplace, watcher: Watcher) -> list
     try:
         _check_device(job)
         results = kind(job, clock).results()
+    except ResultsFull:
+        raise
     except Exception as error:  # a failure is a row, whatever the libraries raise
         if not isinstance(error, Diverged):
             networks.forget()  # its memory may be what is short, its state what is wrong
         if group.stored and isinstance(error, cache.CacheFull):
             print(f"no room to store activations ({error}): they are computed whenever they are read", flush=True)
             return _train_or_fail(replace(group, stored=()), workplace, watcher)
-        results_full = isinstance(error, OSError) and error.errno in cache.FULL  # whoever trains
-        halves = _halves(group) if not (results_full or isinstance(error, SPEAKS_FOR_ITSELF)) else []
+        halves = _halves(group) if not isinstance(error, SPEAKS_FOR_ITSELF) else []
         if halves:  # some trial of the group, or their number, is at fault: the others must not pay
             return [result for half in halves for result in _train_or_fail(half, workplace, watcher)]
         results = [failed_row(spec, error, job) for spec in group.specs]

@@ -31,7 +31,7 @@ from sweep.cluster import (
     spare_place,
 )  # before ray: it sets what ray reads at its import
 from sweep.schedule_feed import Feed, InOrder, Room
-from sweep.schedule_worker import Terms, TrainGroup, group_of, report_seconds, unfinished, unfinished_config
+from sweep.schedule_worker import STOPS_ALL, Terms, TrainGroup, group_of, report_seconds, unfinished, unfinished_config
 
 import ray  # isort: skip
 from ray import tune  # isort: skip
@@ -281,7 +281,7 @@ class _ToReporter(tune.Callback):
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
         with self._own_errors():
-            if text := result.get("refused"):
+            if text := result.get(STOPS_ALL):
                 raise ClusterError(text)
             if (latest := result.get("epochs")) and (stopped := self.reporter.epochs(latest)):
                 ray.get(self.board.stop.remote(dict(stopped)))  # the worker asks when this returns

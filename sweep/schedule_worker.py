@@ -19,7 +19,7 @@ from typing import Any
 from galaxytl.data import DataError, cache
 from galaxytl.mirror import mirror_at
 from galaxytl.storage import waiting_for
-from galaxytl.training import Group, Neighbours, Watcher, Workplace
+from galaxytl.training import Group, Neighbours, ResultsFull, Watcher, Workplace
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep import cluster  # noqa: F401 (before ray: it sets what ray reads at its import)
 from sweep.copies import Answer, Copies
@@ -35,6 +35,8 @@ REPORTS_A_SECOND = 50
 """Of epochs, that all workers together make at most: what a driver can take beside groups and rows."""
 PART_BYTES = 32 * 2**20
 """Of a copy from node to node: four are under way at once, and a local object store holds 200 MiB."""
+STOPS_ALL = "stops_all"
+"""In a report: why no worker could go on, and the whole sweep is to stop."""
 AT_ONCE = {"_generator_backpressure_num_objects": 4}
 TrainGroup = Callable[[Group, Workplace, Watcher], Iterator[TrialResult]]
 """Trains a group: `galaxytl.training.train`; benchmarks of the scheduling itself have another."""
@@ -73,7 +75,7 @@ def train_group(
     A group that is started again, because its worker died, is without what it had reported (`unfinished_config`).
     """
     if text := refusal(terms.versions):
-        tune.report({"refused": text})
+        tune.report({STOPS_ALL: text})
         return
     group = group_of(config)
     trial_ids = [spec.trial_id for spec in group.specs]
@@ -84,8 +86,13 @@ def train_group(
             workplace = replace(workplace, gpus=0.0, num_threads=max(1, terms.spare_cpus))
         copier = Copier(board, trial_ids[0], lambda text: reports.phase(trial_ids, text), at_any_price=on_spare)
         watcher = Watcher(reports.phase, reports.epochs, reports.stopped, copier.neighbours())
-        for result in _trained_and_kept(group, workplace, watcher, train):
-            reports.row(result)
+        try:
+            for result in _trained_and_kept(group, workplace, watcher, train):
+                reports.row(result)
+        except ResultsFull as error:
+            reports.send()
+            tune.report({STOPS_ALL: str(error)})
+            return
     reports.send()
 
 

@@ -103,8 +103,8 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
 
 
 def fill(folder: Path) -> str:
-    """Take all that is left of the disk that `folder` lies on; `free` gives it back."""
-    with (folder / ".filler").open("wb", buffering=0) as file:
+    """Take all that is left of the disk that `folder` lies on, perhaps once more; `free` gives it back."""
+    with (folder / ".filler").open("ab", buffering=0) as file:
         try:
             while True:
                 file.write(b"\0" * 4096)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.cluster import faults
-from tests.cluster.witness import Account, account_of
+from tests.cluster.witness import PAUSE, Account, account_of
 from tests.sweep.sweeps import ROOT, below, wait_for
 
 GRID = """
@@ -87,13 +87,21 @@ class Sweep:
     def seen(self) -> Account:
         return account_of(self.witness, self.out, self.most_repeated)
 
-    def num_noted(self) -> int:
-        return len(self.witness.read_bytes().splitlines()) if self.witness.exists() else 0
+    def hold_back(self, seconds: float) -> None:
+        """Each epoch takes this much longer, until `let_go`."""
+        (self.place / PAUSE).write_text(str(seconds))
 
-    def wait_for_epochs(self, number: int, timeout: float = 300) -> None:
-        """Until so many more epochs have been finished."""
-        before = self.num_noted()
-        wait_for(lambda: self.num_noted() >= before + number or self.has_ended(), f"{number} epochs", timeout)
+    def let_go(self) -> None:
+        (self.place / PAUSE).unlink()
+
+    def num_noted(self, host: str = "") -> int:
+        lines = self.witness.read_text().splitlines() if self.witness.exists() else []
+        return sum(not host or f'"by": "{host} ' in line for line in lines)
+
+    def wait_for_epochs(self, number: int, timeout: float = 300, host: str = "") -> None:
+        """Until so many more epochs have been finished: anywhere, or on this host."""
+        before = self.num_noted(host)
+        wait_for(lambda: self.num_noted(host) >= before + number or self.has_ended(), f"{number} epochs", timeout)
         assert not self.has_ended(), self.said()
 
     def has_ended(self) -> bool:

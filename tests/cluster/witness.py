@@ -4,6 +4,9 @@
     seen = account_of(FILE, FOLDER, 1)    # what was interrupted, what was repeated, and what broke a promise
 
 A sweep's own rows cannot say whether a trial was trained twice: whoever trained last wrote them.
+
+While a file called "pause" lies beside FILE, each epoch ends with so many seconds: on a fast machine, too, a trial is
+still there when its fault comes.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import json
 import os
 import platform
 import sys
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -24,6 +28,8 @@ from galaxytl.results import FILE_NAME, read_results
 from galaxytl.training import Group, Watcher, Workplace, train
 from galaxytl.trial import COMPLETE, TrialResult
 from sweep import run
+
+PAUSE = "pause"
 
 
 def note(witness: Path, **facts: Any) -> None:
@@ -43,6 +49,8 @@ def watched(witness: Path, group: Group, workplace: Workplace, watcher: Watcher)
         for trial_id, values in latest.items():
             note(witness, what="epoch", trial=trial_id, epoch=int(values["epoch"]))
         watcher.epoch(latest)
+        with contextlib.suppress(FileNotFoundError):
+            time.sleep(float(witness.with_name(PAUSE).read_text()))
 
     return train(group, workplace, replace(watcher, epoch=epoch))
 

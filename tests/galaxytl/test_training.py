@@ -14,7 +14,7 @@ from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError, Dataset, open_dataset, split_indices
 from galaxytl.fit import Batches, Examples
 from galaxytl.predictions import store_probabilities
-from galaxytl.training import Group, Watcher, Workplace, train
+from galaxytl.training import Group, ResultsFull, Watcher, Workplace, train
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from galaxytl.weights import find_weights
 from tests.cluster.faults import fill
@@ -292,11 +292,20 @@ def test_predictions_that_do_not_fit_on_a_node_go_to_the_storage(
 ) -> None:
     fill(small_disk)
     rows, labels, found = np.array([3, 5]), np.array([1, 0]), np.full((2, 10), 0.1)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(ResultsFull, match=r"No space left .* make room, and the same command goes on"):
         store_probabilities(Workplace("", small_disk), spec, rows, labels, found)
     name = store_probabilities(Workplace("", small_disk, storage=str(tmp_path / "shared")), spec, rows, labels, found)
     assert pq.read_table(tmp_path / "shared" / name).to_pydict()["row"] == [3, 5]
     assert not list(small_disk.rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_a_full_results_folder_is_no_trial_s_failure(
+    depth: int, spec: TrialSpec, galaxies_file: Path, small_disk: Path
+) -> None:
+    fill(small_disk)
+    with pytest.raises(ResultsFull, match="the probabilities of trial"):
+        run(spec.replace(unfrozen_blocks=depth, num_epochs=1), galaxies_file, small_disk)
 
 
 @pytest.mark.parametrize("depth", [0, 1])
