@@ -2,16 +2,19 @@
 
 python -m tests.sweep.search_driver --search optuna --trials 30 --out FOLDER
 
-What it asks, plans, schedules on real Ray, writes and tells is what a real search does; see test_search_run.py.
+What it asks, plans, schedules on real Ray, writes and tells is what a real search does; see test_search_run.py. While
+a file called "pause" lies in FOLDER, an epoch takes so many seconds as it says.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -27,6 +30,7 @@ from tests.sweep.searches import BASE, FACTS, diverges, epoch_of, failed, make_p
 
 SPLITS = Splits(np.arange(600), np.arange(600, 700), np.arange(700, 1000))
 EPOCH_SECONDS = 0.02
+PAUSE = "pause"
 
 
 def set_up(options: argparse.Namespace, console: Console) -> Setup:
@@ -54,20 +58,28 @@ def train(group: Group, workplace: Workplace, watcher: Watcher) -> Iterator[Tria
     """Heads together, others one after the other, as `galaxytl.training.train`."""
     together = group.specs[0].unfrozen_blocks == 0
     for specs in [group.specs] if together else [(spec,) for spec in group.specs]:
-        yield from _train_together(specs, watcher)
+        yield from _train_together(specs, workplace.out / PAUSE, watcher)
 
 
-def _train_together(specs: Sequence[TrialSpec], watcher: Watcher) -> Iterator[TrialResult]:
+def _train_together(specs: Sequence[TrialSpec], pause: Path, watcher: Watcher) -> Iterator[TrialResult]:
     going = {spec.trial_id: spec for spec in specs}
     yield from [failed(going.pop(spec.trial_id)) for spec in specs if diverges(spec)]
     for number in range(1, BASE.num_epochs + 1):
-        time.sleep(EPOCH_SECONDS)
+        _take_time(pause)
         if going:
             watcher.epoch({trial_id: epoch_of(spec, number) for trial_id, spec in going.items()})
         for trial_id, reason in watcher.stopped().items():
             if trial_id in going:
                 yield result_of(going.pop(trial_id), PRUNED, number, message=reason)
     yield from [result_of(spec, COMPLETE) for spec in going.values()]
+
+
+def _take_time(pause: Path) -> None:
+    begun = time.monotonic()
+    time.sleep(EPOCH_SECONDS)
+    with contextlib.suppress(FileNotFoundError):
+        while time.monotonic() - begun < float(pause.read_text()):
+            time.sleep(EPOCH_SECONDS)
 
 
 if __name__ == "__main__":

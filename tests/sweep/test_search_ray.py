@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from galaxytl.results import read_results
 from galaxytl.selection import ranked
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
+from tests.sweep.search_driver import PAUSE
 from tests.sweep.searches import RUNGS, STATES, accuracy, diverges, toy_trials
 from tests.sweep.sweeps import ROOT, below, suspend_between_writes, sweep, wait_for
 
@@ -86,10 +87,25 @@ def run_and_kill(out: Path, log: Path, seconds: float, after_a_row: bool) -> str
     return log.read_text()
 
 
+def hold_back(out: Path, seconds: float) -> None:
+    """An epoch takes so long, until the file is removed."""
+    out.mkdir(exist_ok=True)
+    (out / "new").write_text(str(seconds))
+    (out / "new").rename(out / PAUSE)  # whole: workers read it
+
+
+def is_at_rest(out: Path) -> bool:
+    """Whether for a second nothing was written that lasts."""
+    before = ((out / "trials.jsonl").read_bytes(), toy_trials(out))
+    time.sleep(1)
+    return before == ((out / "trials.jsonl").read_bytes(), toy_trials(out))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_search_whose_driver_is_killed_ten_times_ends_as_if_nothing_had_been(tmp_path: Path) -> None:
     out, rng, left_running = tmp_path / "toy", random.Random(0), 0
+    hold_back(out, 0.2)  # ten lives are too short for all of it
     for number in range(10):
         in_the_midst = number % 2 > 0  # else anywhere, also while it starts
         seconds = rng.uniform(0, 0.7) if in_the_midst else rng.uniform(0.5, 6)
@@ -98,6 +114,7 @@ def test_a_search_whose_driver_is_killed_ten_times_ends_as_if_nothing_had_been(t
         left_running += Counter(trial.state for trial in toy_trials(out))[TrialState.RUNNING] if in_the_midst else 0
     assert left_running >= 5  # otherwise the kills were too kind
     assert len(read_results(out).results) < 30
+    (out / PAUSE).unlink()
 
     done = run_toy(out)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -116,7 +133,10 @@ def test_a_driver_that_was_suspended_until_another_took_over_writes_nothing_more
         first = subprocess.Popen(toy(out), cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, process_group=0)
     try:
         wait_for(lambda: len(read_results(out).results) >= 3 or first.poll() is not None, "rows")
+        hold_back(out, 1000)
+        wait_for(lambda: is_at_rest(out), "all workers to pause")
         suspend_between_writes(first.pid, out)
+        (out / PAUSE).unlink()
         second = run_toy(out)
         assert second.returncode == 0, second.stdout + second.stderr
         assert (
