@@ -35,9 +35,9 @@ REPORTS_A_SECOND = 50
 """Of epochs, that all workers together make at most: what a driver can take beside groups and rows."""
 PART_BYTES = 32 * 2**20
 """Of a copy from node to node: four are under way at once, and a local object store holds 200 MiB."""
+AT_ONCE = {"_generator_backpressure_num_objects": 4}
 STOPS_ALL = "stops_all"
 """In a report: why no worker could go on, and the whole sweep is to stop."""
-AT_ONCE = {"_generator_backpressure_num_objects": 4}
 TrainGroup = Callable[[Group, Workplace, Watcher], Iterator[TrialResult]]
 """Trains a group: `galaxytl.training.train`; benchmarks of the scheduling itself have another."""
 
