@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,14 +35,15 @@ class Rows:
         return {result.trial_id: result for result in self.results}
 
 
-def append_results(folder: Path, *results: TrialResult) -> None:
+def append_results(folder: Path, *results: TrialResult, check: Callable[[], object] = lambda: None) -> None:
     """Append their rows and force them to disk, so that a row that was seen is a row that stays. All or none.
 
-    Raises OSError."""
+    Raises OSError, and what `check` raises, which is asked when nobody else can write."""
     lines = [json.dumps(result.to_dict(), separators=(",", ":"), allow_nan=False) + "\n" for result in results]
     content = "".join(lines)
     with (folder / FILE_NAME).open("ab+") as file:
         _lock(file.fileno(), folder / FILE_NAME)
+        check()
         file.seek(0, os.SEEK_END)
         size = file.tell()
         if size and not _ends_with_newline(file.fileno(), size):
@@ -55,6 +57,14 @@ def append_results(folder: Path, *results: TrialResult) -> None:
             what = f"{error.strerror}: the row of trial {trial_ids} could not be written"
             how = "make room, and the same command goes on"
             raise OSError(error.errno, f"{what}; {how}", str(folder / FILE_NAME)) from error
+
+
+def wait_for_writer(folder: Path) -> None:
+    """Returns when who is in the midst of writing rows has written them. Raises OSError."""
+    path = folder / FILE_NAME
+    if path.exists():
+        with path.open("ab") as file:  # NFS locks only what may be written
+            _lock(file.fileno(), path)
 
 
 def read_results(folder: Path) -> Rows:

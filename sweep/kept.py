@@ -21,7 +21,7 @@ from threading import Event, Thread
 
 from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError
-from galaxytl.results import FILE_NAME, Rows, append_results, read_results
+from galaxytl.results import FILE_NAME, Rows, append_results, read_results, wait_for_writer
 from galaxytl.row_segments import RowWriter, merged, read_rows
 from galaxytl.storage import LONGEST_PAUSE, PATIENCE, Storage, StorageError, persistently
 from galaxytl.trial import TrialResult, TrialSpec
@@ -42,6 +42,7 @@ def keeping(out: Path, uri: str, say: Callable[[str], object]) -> Iterator[Kept]
     """
     with contextlib.ExitStack() as held:
         leases = [held.enter_context(Lease(in_folder(out), say))]
+        wait_for_writer(out)  # the driver before: suspended since it looked whether it leads
         if not uri:
             yield Kept(out, leases=leases)
             return
@@ -95,9 +96,11 @@ class Kept:
 
     def append(self, *results: TrialResult) -> None:
         """Raises LeaseError, and writes nothing, where another driver has taken over."""
+        append_results(self.out, *results, check=self._check)
+
+    def _check(self) -> None:
         for lease in self.leases:
             lease.check()
-        append_results(self.out, *results)
 
     def drop_checkpoint(self, spec: TrialSpec) -> None:
         checkpoint_path(self.out, spec).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -9,22 +10,24 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from galaxytl import results as results_module
 from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError
-from galaxytl.results import append_results, read_results
+from galaxytl.results import FILE_NAME, append_results, read_results
 from galaxytl.row_segments import RowWriter, read_rows
 from galaxytl.storage import Storage, StorageError
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep import kept as kept_module
 from sweep import lease as lease_module
-from sweep.kept import keeping, looking
-from sweep.lease import LeaseError, in_storage
+from sweep.kept import Kept, keeping, looking
+from sweep.lease import LeaseError, in_folder, in_storage
 from sweep.options import UsageError, parse
 from tests.galaxies import make_bucket, s3_server
 from tests.sweep.sweeps import QUICK, ROOT, is_lost, start, sweep, wait_for
@@ -136,6 +139,43 @@ def test_the_storage_has_one_driver_too_and_gets_no_row_of_one_that_lost_it(
     assert len(read_rows(Storage(str(shared)))) == 1
     assert len(read_results(out).results) == 2
     assert in_storage(Storage(str(shared))).read() == taken
+
+
+def test_a_row_that_waits_for_its_file_while_another_takes_over_is_not_written(out: Path, shared: Path) -> None:
+    """As of a driver that is suspended between its look at the lease and the file."""
+    said: list[BaseException] = []
+
+    def append(kept: Kept) -> None:
+        try:
+            kept.append(result(1))
+        except LeaseError as error:
+            said.append(error)
+
+    with keeping(out, "", print) as kept:
+        kept.append(result(0))
+        writer = threading.Thread(target=append, args=(kept,))
+        with (out / FILE_NAME).open("ab") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            writer.start()
+            lease = in_folder(out)
+            wait_for(lambda: lease.write({"owner": "another", "pid": 7}) or is_lost(kept.stop_if_lost), "it to notice")
+            assert writer.is_alive()
+        writer.join()
+    assert "process 7 on (unknown) has taken " in str(said[0])
+    assert [row.trial_id for row in read_results(out).results] == [SPECS[0].trial_id]
+
+
+def test_who_takes_over_waits_for_a_row_that_is_being_written(
+    out: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_results(out, result(0))
+    monkeypatch.setattr(results_module, "LOCK_SECONDS", 0.2)
+    with (out / FILE_NAME).open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="a driver that is suspended"), keeping(out, "", print):
+            pytest.fail("it did not wait")
+    with keeping(out, "", print) as kept:
+        assert len(kept.rows().results) == 1
 
 
 class Away:
