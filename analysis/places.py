@@ -32,6 +32,15 @@ def is_uri(text: str) -> bool:
     return "://" in text
 
 
+def shown(text: str) -> str:
+    """A folder, or a URI without its password."""
+    if not is_uri(text):
+        return text
+    from galaxytl.data.locations import without_secrets
+
+    return without_secrets(text)
+
+
 def _copy(uri: str) -> Path:
     from galaxytl.data.cache import cache_dir  # with what reads a storage: only where there is one
     from galaxytl.row_segments import fetch_results
@@ -58,4 +67,6 @@ def _told(uri: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:  # DataError or StorageError
-        raise AnalysisError(f"results at a URI must be a place that can be reached; got '{uri}': {error}") from error
+        raise AnalysisError(
+            f"results at a URI must be a place that can be reached; got '{shown(uri)}': {error}"
+        ) from error

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from analysis.found import Found, sort_out
 from analysis.gather import AnalysisError, choose_dataset, gather, keep_where
-from analysis.places import is_uri, reachable
+from analysis.places import is_uri, reachable, shown
 
 if TYPE_CHECKING:
     from analysis.written import Written
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if is_uri(arguments.out):
-        print(f"Stored at {arguments.out}")
+        print(f"Stored at {shown(arguments.out)}")
     return 0
 
 
@@ -77,8 +77,8 @@ def write(found: Found, arguments: argparse.Namespace, out: Path) -> Written:
 
 
 def as_typed(arguments: argparse.Namespace) -> str:
-    """The command, for the report; a storage's address may hold a password, and is left out."""
-    words = [*arguments.results, "--out", arguments.out]
+    """The command, for the report, without passwords; a study's address may hold one, and is left out."""
+    words = [*map(shown, arguments.results), "--out", shown(arguments.out)]
     words += ["--dataset", arguments.dataset] if arguments.dataset else []
     words += [word for condition in arguments.where for word in ("--where", condition)]
     return " ".join(["python -m analysis.run", shlex.join(words), *(["--storage URL"] if arguments.storage else [])])

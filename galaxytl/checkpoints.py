@@ -43,10 +43,10 @@ def checkpoint_path(out: Path, spec: TrialSpec) -> Path:
 
 def save_checkpoint(path: Path, arrays: Mapping[str, NDArray[Any]], history: list[Epoch]) -> None:
     """On a full disk the checkpoint before stays: training goes on, and the next epoch tries again."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}")  # one may train on, cut off, elsewhere
     note = np.frombuffer(json.dumps(history).encode(), np.uint8)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("wb") as file:
             np.savez(file, allow_pickle=False, history=note, **arrays)
         os.replace(unfinished, path)

@@ -24,7 +24,7 @@ from pathlib import Path
 from threading import Lock, Thread
 
 from galaxytl.checkpoints import checkpoint_path, num_epochs
-from galaxytl.data.cache import cache_dir
+from galaxytl.data.cache import FULL, cache_dir
 from galaxytl.data.locations import DataError
 from galaxytl.storage import PATIENCE, Storage, StorageError, each, persistently
 from galaxytl.trial import TrialSpec
@@ -63,15 +63,16 @@ class Mirror:
 
     def fetch(self, specs: Sequence[TrialSpec], say: Say = lambda _: None) -> None:
         """Get the trials' checkpoints: those at the storage, for the trials may have gone on elsewhere. Raises
-        StorageError when the storage is away for long."""
+        StorageError when the storage is away, or this machine's disk full, for long."""
         paths = [checkpoint_path(self.out, spec) for spec in specs]
         with self._pushing:
             persistently(lambda: each(self._fetch, paths), PATIENCE, say)
 
     def _fetch(self, path: Path) -> None:
         self._taken.discard(self._name(path))
-        if self._storage.get_file(self._name(path), path):
-            self._pushed[self._name(path)] = _stamp(path)
+        with _full_disk_is_waited_for():
+            if self._storage.get_file(self._name(path), path):
+                self._pushed[self._name(path)] = _stamp(path)
 
     def follow(self, say: Say = lambda _: None) -> None:
         """Store what was written since. Wait for a storage that does not answer, unless that was in vain before."""
@@ -137,6 +138,17 @@ class Mirror:
                     self._is_away = True
 
 
+@contextlib.contextmanager
+def _full_disk_is_waited_for() -> Iterator[None]:
+    """Others on the machine may make room, so it is waited for like a storage."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise DataError(f"this machine's disk must have room for checkpoints: {error}") from error
+
+
 def _stamp(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_mtime_ns, found.st_size
@@ -148,4 +160,5 @@ def _own_folder(base: Path) -> Path:
         process = left.name.partition("-")[0]
         if process.isdecimal() and not Path(f"/proc/{process}").exists():
             shutil.rmtree(left, ignore_errors=True)
-    return Path(tempfile.mkdtemp(dir=base, prefix=f"{os.getpid()}-"))
+    with _full_disk_is_waited_for():
+        return Path(tempfile.mkdtemp(dir=base, prefix=f"{os.getpid()}-"))

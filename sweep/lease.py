@@ -14,7 +14,6 @@ import contextlib
 import functools
 import json
 import os
-import re
 import shlex
 import socket
 import sys
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from galaxytl.data import DataError
+from galaxytl.data.locations import without_secrets
 from galaxytl.storage import Storage
 from sweep.options import UsageError
 
@@ -245,11 +245,6 @@ def process_table() -> str:
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:  # not Linux
         return socket.gethostname()
-
-
-def without_secrets(command: str) -> str:
-    """A command line as it may be kept: without the passwords of its URLs."""
-    return re.sub(r"(://[^/:@\s]*:)[^@\s]*@|(?<=password=)[^&\s]*", lambda m: f"{m[1]}***@" if m[1] else "***", command)
 
 
 def _driver(holder: Values) -> str:

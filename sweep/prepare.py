@@ -6,8 +6,6 @@ import argparse
 import contextlib
 import functools
 import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec
 from galaxytl.weights import Weights, WeightsError, WeightsNotFoundError, find_weights
 from sweep import grids
 from sweep.costs import Sizes
+from sweep.doctor_facts import driver_gpus
 from sweep.options import as_usage_error
 from sweep.packing import places
 from sweep.plan import Limits, Plan, make_plan
@@ -67,19 +66,11 @@ def choose_profile(data: str | None, num_gpus: float) -> str:
     return "paper" if is_real and num_gpus else "laptop"
 
 
-def local_gpus() -> int:
-    """GPUs of this machine that NVIDIA's driver lists."""
-    if not shutil.which("nvidia-smi"):
-        return 0
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
-    return sum(line.startswith("GPU ") for line in listed.splitlines())
-
-
 @functools.cache
 def count_gpus(address: str | None, log: Path) -> float:
     """GPUs that the sweep can use."""
     if not address:
-        return local_gpus()
+        return driver_gpus()
     from sweep import cluster
 
     with as_usage_error(cluster.ClusterError), cluster.cluster(address, log) as found:

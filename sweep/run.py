@@ -7,7 +7,8 @@
     python -m sweep.run --search optuna --trials 200                        # let Optuna choose the trials
 
 The same command again continues where it stopped: finished trials are not run again.
-Exit status: 0 all trials COMPLETE, 1 some FAILED, 2 bad input or another driver in the results folder, 130 interrupted.
+Exit status: 0 all trials COMPLETE, 1 some FAILED, 2 what stops the whole sweep (bad input, another driver
+in the results folder, no room there, no cluster), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from rich.console import Console
 
 from galaxytl.backbones import backbone_named
 from galaxytl.data import DataError, Dataset, open_dataset
+from galaxytl.data.locations import without_secrets
 from galaxytl.data.progress import TerminalProgress
 from galaxytl.storage import StorageError
 from galaxytl.training import Workplace
@@ -172,7 +174,7 @@ def conclude(
         console.print(f"FAILED    {trial_label(result.spec)}: {result.message}", markup=False)
     missing = len(specs) - len(results)
     counts = f"{len(results) - len(failed)} of {len(specs)} trials complete, {len(failed)} failed"
-    place = options.place or str(options.out)
+    place = without_secrets(options.place or str(options.out))
     console.print(f"{counts}{f', {missing} not run' if missing else ''}. Results: {options.out / 'trials.jsonl'}")
     if options.place:
         console.print(f"Kept at   {place}", markup=False)

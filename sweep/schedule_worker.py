@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
+import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +20,7 @@ from typing import Any
 
 from galaxytl.data import DataError, cache
 from galaxytl.mirror import mirror_at
-from galaxytl.storage import waiting_for
+from galaxytl.storage import PATIENCE, persistently, waiting_for
 from galaxytl.training import Group, Neighbours, ResultsFull, Watcher, Workplace
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep import cluster  # noqa: F401 (before ray: it sets what ray reads at its import)
@@ -70,11 +72,12 @@ def train_group(
     train: TrainGroup,
 ) -> None:
     """Runs in a Ray worker: train the group, report its trials' epochs, and each result as one JSON row. A worker of
-    other versions than the driver's reports why it trains nothing.
+    other versions than the driver's, or without its dataset, reports why it trains nothing: it would fail one trial
+    after the other.
 
     A group that is started again, because its worker died, is without what it had reported (`unfinished_config`).
     """
-    if text := refusal(terms.versions):
+    if text := refusal(terms.versions) or _absence(workplace.data):
         tune.report({STOPS_ALL: text})
         return
     group = group_of(config)
@@ -96,6 +99,16 @@ def train_group(
     reports.send()
 
 
+def _absence(data: str) -> str:
+    """Why this machine cannot train: it does not have the driver's dataset, which the driver has at this path."""
+    if not os.path.isabs(data) or os.path.exists(data):
+        return ""
+    return (
+        f"every node must have the dataset where the driver's machine has it; {platform.node()} has no {data}: "
+        "mount it there, or take the node away, and the same command goes on"
+    )
+
+
 def _trained_and_kept(group: Group, workplace: Workplace, watcher: Watcher, train: TrainGroup) -> Iterator[TrialResult]:
     """With a storage, train in a folder of this machine; what a row names is at the storage before the row is told."""
     if not workplace.storage:
@@ -105,7 +118,7 @@ def _trained_and_kept(group: Group, workplace: Workplace, watcher: Watcher, trai
     def away(error: DataError) -> None:
         watcher.phase([spec.trial_id for spec in group.specs], waiting_for("storage", error))
 
-    mirror = mirror_at(workplace.storage)
+    mirror = persistently(lambda: mirror_at(workplace.storage), PATIENCE, away)
     mirror.fetch(group.specs, away)
     follow = functools.partial(mirror.follow, away)
     for result in train(group, replace(workplace, out=mirror.out), replace(watcher, kept=follow)):

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from galaxytl.data import DataError, open_dataset
 from galaxytl.data.galaxy10 import FILE_NAME, HUB_DATASET, IMAGE_SIDE
+from galaxytl.data.locations import without_secrets
 from galaxytl.data.progress import TerminalProgress
 
 
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except (DataError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {without_secrets(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; what was done is kept: the same command goes on from there", file=sys.stderr)
@@ -69,7 +70,7 @@ def check(options: argparse.Namespace) -> int:
             report = examine(open_dataset(options.uri, on_progress=progress.update), progress.update)
     except (DataError, OSError) as error:
         if options.json:
-            print(json.dumps({"verdict": "unreadable", "uri": options.uri, "error": str(error)}))
+            print(json.dumps({"verdict": "unreadable", "uri": without_secrets(options.uri), "error": str(error)}))
         raise
     if options.json:
         print(json.dumps(report.to_dict()))
@@ -87,7 +88,8 @@ def convert(options: argparse.Namespace) -> int:
     with TerminalProgress(Console(stderr=True)) as progress:
         copy = write_copy(options.uri, options.to, how, progress.update)
     done = "already there" if copy.already_there else "written"
-    print(f"{copy.uri}: {done}, {copy.num_images:,} images of {copy.name}, fingerprint {copy.fingerprint}")
+    place = without_secrets(copy.uri)
+    print(f"{place}: {done}, {copy.num_images:,} images of {copy.name}, fingerprint {copy.fingerprint}")
     if copy.split:
         print(f"Split column: {copy.split}")
     return 0

@@ -22,7 +22,7 @@ from galaxytl.data import store
 from galaxytl.data.cache import cache_dir, write_atomically
 from galaxytl.data.fingerprint import ContentHash
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
-from galaxytl.data.locations import StoredFile
+from galaxytl.data.locations import StoredFile, without_secrets
 from galaxytl.data.sources import SKY_COLUMNS, ArraySource, DataError, Source, open_files
 
 Progress = Callable[[str, int, int], None]
@@ -36,6 +36,7 @@ class Dataset:
     """Galaxies with labels. `fingerprint` is of the content, so the same in every container."""
 
     uri: str
+    """For people: without a password."""
     name: str
     fingerprint: str
     source: Source
@@ -86,7 +87,7 @@ def open_dataset(uri: str, cache: Path | None = None, on_progress: Progress | No
     if fingerprint is None:
         fingerprint = _content_fingerprint(opened.source, on_progress)
         note_fingerprint(opened.files, cache, fingerprint)
-    return Dataset(uri, opened.name, fingerprint, opened.source, cache)
+    return Dataset(without_secrets(uri), opened.name, fingerprint, opened.source, cache)
 
 
 def open_source(uri: str, cache: Path, on_progress: Progress | None = None) -> Opened:
@@ -97,7 +98,7 @@ def open_source(uri: str, cache: Path, on_progress: Progress | None = None) -> O
         source = open_files(uri, cache / "scratch")
         fingerprint = source.declared_fingerprint or _noted_fingerprint(source.files, cache)
     except OSError as error:
-        raise DataError(f"{uri} cannot be read: {error}") from error
+        raise DataError(f"{without_secrets(uri)} cannot be read: {error}") from error
     return Opened(source, _name(source, source.declared_name), fingerprint, source.files)
 
 

@@ -131,7 +131,9 @@ def locate(uri: str) -> Location:
     parts = urlsplit(uri)
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost"):
-            raise DataError(f"a file:// URI must name a file of this machine, file:///path; got '{uri}'")
+            raise DataError(
+                f"a file:// URI must name a file of this machine, file:///path; got '{without_secrets(uri)}'"
+            )
         return _local(uri, unquote(parts.path))
     return _s3(uri) if parts.scheme == "s3" else _any_scheme(uri)
 
@@ -163,6 +165,11 @@ def _any_scheme(uri: str) -> Location:
     return Location(shown, path, filesystem)
 
 
+def without_secrets(text: str) -> str:
+    """A URI, or a command line, as it may be shown and kept: without the passwords of URLs."""
+    return re.sub(r"(://[^/:@\s]*:)[^@\s]*@|(?<=password=)[^&\s]*", lambda m: f"{m[1]}***@" if m[1] else "***", text)
+
+
 def _s3(uri: str) -> Location:
     parts = urlsplit(uri)
     options = dict(parse_qsl(parts.query))
@@ -170,7 +177,7 @@ def _s3(uri: str) -> Location:
         raise DataError(f"an s3:// URI's options are {', '.join(S3_OPTIONS)}; got '{min(unknown)}'")
     bucket = parts.netloc.rpartition("@")[2]
     if not bucket:
-        raise DataError(f"an s3:// URI must be s3://bucket/path; got '{uri}'")
+        raise DataError(f"an s3:// URI must be s3://bucket/path; got '{without_secrets(uri)}'")
     path = unquote(bucket + parts.path).rstrip("/")
     where = _s3_endpoint(options)
     region = options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")

@@ -16,19 +16,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tests.sweep.sweeps import ray_workers
-
 BEFORE = ".ray-before"
-
-
-def kill_a_worker(process: subprocess.Popen[bytes], rng: random.Random) -> str:
-    """SIGKILL to one of the processes that train, below a driver of this machine."""
-    workers = sorted(ray_workers(process.pid))
-    if not workers:
-        return "found no worker to kill"
-    worker = rng.choice(workers)
-    os.kill(worker, signal.SIGKILL)
-    return f"killed worker {worker}"
 
 
 def end_all(processes: Iterable[int]) -> None:

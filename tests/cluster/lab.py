@@ -48,7 +48,9 @@ for _ in range(100):
     except OSError:
         time.sleep(0.3)
 """
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+NOTHING = "nothing"
+"""So begins what a fault says that found nothing to hit."""
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), Path("/usr/lib/faketime/libfaketimeMT.so.1"))
 ONE_HOUR = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": "+3600s"}
 """The clock of all that Ray starts on a host, an hour ahead, as when nobody set it."""
 NODES = """
@@ -119,7 +121,7 @@ class Lab:
         """As a spot machine ends: its node is drained, told by when it must be gone; then it goes."""
         node = self.nodes().get(host.address)
         if node is None:
-            return f"{host.name} is no node just now"
+            return f"{NOTHING} was preempted: {host.name} is no node just now"
         drain = f"{sys.executable} -m ray.scripts.scripts drain-node --address {self.address} --node-id {node}"
         why = "--reason DRAIN_NODE_REASON_PREEMPTION --reason-message preempted"
         host_said = self.head.run(f"env {_exports({})} {drain} {why} --deadline-remaining-seconds {notice}", check=True)

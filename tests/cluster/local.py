@@ -104,6 +104,11 @@ class Sweep:
         wait_for(lambda: self.num_noted(host) >= before + number or self.has_ended(), f"{number} epochs", timeout)
         assert not self.has_ended(), self.said()
 
+    def wait_for_interruption(self, before: int) -> None:
+        """Until a trial goes on elsewhere, beyond the `before` times that one has."""
+        wait_for(lambda: self.seen().interruptions > before or self.has_ended(), "a trial to go on elsewhere")
+        assert not self.has_ended(), self.said()
+
     def has_ended(self) -> bool:
         return self.process is not None and self.process.poll() is not None
 

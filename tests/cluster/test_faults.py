@@ -71,12 +71,13 @@ def test_driver_killed_and_what_it_left_damaged(sweep: Sweep, tmp_path: Path) ->
 
 @pytest.mark.cluster
 @pytest.mark.skipif(bool(why_not()), reason=why_not())
+@pytest.mark.skipif(not FAKETIME.exists(), reason="no wrong clock: apt-get install libfaketime")
 @pytest.mark.timeout(1800)
 def test_machines_die_are_cut_off_preempted_and_have_wrong_clocks() -> None:
     """One sweep on a head and two workers that share no results but by S3, one of them an hour ahead: the raylet of the
     other is killed; the one is cut off until it counts as dead, and comes back; the other is told that it must go, and
     goes; the storage is cut off; the head dies with the driver on it, and the same command goes on."""
-    with lab(["worker2"] if FAKETIME.exists() else []) as cluster:
+    with lab(["worker2"]) as cluster:
         one, two = cluster.workers
         sweep = cluster.sweep("sweep", {"head_epochs": 400, "epochs": 90, "networks": 2}, stored=True)
         sweep.hold_back(1)
@@ -87,15 +88,17 @@ def test_machines_die_are_cut_off_preempted_and_have_wrong_clocks() -> None:
             (cluster.preempt, one, (3,)),
         ):
             sweep.wait_for_epochs(8, host=host.name)
+            before = sweep.seen().interruptions
             print(fault(host, *more))
             print(cluster.start_worker(host))
+            sweep.wait_for_interruption(before)
         sweep.wait_for_epochs(8)
         print(cluster.cut_storage_off(10))
         sweep.wait_for_epochs(30)  # it has all checkpoints again
         print(cluster.kill_head())
         sweep.let_go()
         assert sweep.finish() == 0, sweep.said()
-        check(sweep, resumed=4)
+        check(sweep, resumed=5)
         hosts = {row.environment["host"] for row in read_results(sweep.out).results}
         assert hosts <= {"worker1", "worker2"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import keras
@@ -13,11 +14,13 @@ from galaxytl import device, groups
 from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError, Dataset, open_dataset, split_indices
 from galaxytl.fit import Batches, Examples
+from galaxytl.mirror import Mirror
 from galaxytl.predictions import store_probabilities
+from galaxytl.storage import Storage
 from galaxytl.training import Group, ResultsFull, Watcher, Workplace, train
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from galaxytl.weights import find_weights
-from tests.cluster.faults import fill
+from tests.cluster.faults import fill, free
 from tests.galaxies import real_sample, real_weights
 from tests.galaxytl.trials import Stopped, tiny_spec
 
@@ -91,6 +94,8 @@ def test_killed_trial_goes_on_from_its_last_epoch(
 
     with pytest.raises(Stopped):
         run(spec, galaxies_file, tmp_path / "killed", Watcher(epoch=die))
+    if depth == 0:  # a head of 512 x 10, and Adam's two moments of it, take 62 kB; VGG16 without a head 59 MB
+        assert checkpoint_path(tmp_path / "killed", spec).stat().st_size < 100_000
     epochs: list[float] = []
     watcher = Watcher(epoch=lambda latest: epochs.append(latest[spec.trial_id]["epoch"]))
     resumed = run(spec, galaxies_file, tmp_path / "killed", watcher)
@@ -297,6 +302,23 @@ def test_predictions_that_do_not_fit_on_a_node_go_to_the_storage(
     name = store_probabilities(Workplace("", small_disk, storage=str(tmp_path / "shared")), spec, rows, labels, found)
     assert pq.read_table(tmp_path / "shared" / name).to_pydict()["row"] == [3, 5]
     assert not list(small_disk.rglob("*.parquet"))
+
+
+def test_a_checkpoint_for_which_a_node_has_no_room_is_waited_for(
+    spec: TrialSpec, small_disk: Path, tmp_path: Path
+) -> None:
+    storage, said = Storage(str(tmp_path / "shared")), list[str]()
+    storage.put(checkpoint_path(Path(), spec).as_posix(), bytes(100_000))
+    mirror = Mirror(storage, small_disk)
+    fill(small_disk)
+
+    def make_room(error: DataError) -> None:
+        said.append(str(error))
+        free(small_disk)
+
+    mirror.fetch([spec], make_room)
+    assert checkpoint_path(mirror.out, spec).stat().st_size == 100_000
+    assert re.match("this machine's disk must have room for checkpoints: .*No space left on device", *said)
 
 
 @pytest.mark.parametrize("depth", [0, 1])

@@ -323,10 +323,12 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_sweep_goes_on_on_another_machine_from_what_the_storage_has(
     bucket: str, galaxies_file: Path, tmp_path: Path
 ) -> None:
-    """The driver's machine is lost with its disk: a head's trials are finished, a network's under way."""
+    """The driver's machine is lost with its disk: a head's trials are finished, a network's under way. The secret
+    key in the storage's address comes out nowhere."""
     out, log = tmp_path / "mine", tmp_path / "log"
     settings = (*QUICK, "--set", "backbone=MobileNet", "--set", "weights=random", "--set", "unfrozen_blocks=0,all")
-    arguments = ("--data", galaxies_file, "--out", out, "--storage", bucket, *settings, "--set", "num_epochs=25")
+    place = bucket.replace("s3://", "s3://testing:geheim@")
+    arguments = ("--data", galaxies_file, "--out", out, "--storage", place, *settings, "--set", "num_epochs=25")
     storage = Storage(f"{bucket}/mine")
     process = start(log, *arguments)
     wait_for(lambda: re.search(r"all layers trained: epoch [3-9]/25:", log.read_text()), "three epochs", 300)
@@ -346,14 +348,20 @@ def test_a_sweep_goes_on_on_another_machine_from_what_the_storage_has(
     assert len(storage.names("probabilities")) == 2
 
     report = tmp_path / "report"
-    analysis = [sys.executable, "-m", "analysis.run", f"{bucket}/mine", "--out", str(report)]
+    analysis = [sys.executable, "-m", "analysis.run", f"{place}/mine", "--out", str(report)]
     done = subprocess.run(analysis, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (report / "index.html").is_file()
-    there = [*analysis[:-1], f"{bucket}/report"]
+    there = [*analysis[:-1], f"{place}/report"]
     done = subprocess.run(there, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "report/index.html" in Storage(bucket).names("report")
+
+    said = [log.read_text(), second.stdout, second.stderr, done.stdout, done.stderr]
+    assert "Kept at   s3://testing:***@" in second.stdout
+    assert "geheim" not in "".join(said)
+    files = [path for folder in (out, report) for path in folder.rglob("*") if path.is_file()]
+    assert [path for path in files if b"geheim" in path.read_bytes()] == []
 
 
 @pytest.mark.slow

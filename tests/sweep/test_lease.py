@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from galaxytl.data import locations
+from galaxytl.data.locations import without_secrets
 from galaxytl.storage import Storage
 from sweep import lease as lease_module
-from sweep.lease import FILE_NAME, Lease, LeaseError, Place, in_folder, in_storage, without_secrets
+from sweep.lease import FILE_NAME, Lease, LeaseError, Place, in_folder, in_storage
 from sweep.search import Search
 from sweep.search_study import lease_of, open_study
 from tests.galaxies import make_bucket, s3_server
