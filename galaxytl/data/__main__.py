@@ -70,7 +70,8 @@ def check(options: argparse.Namespace) -> int:
             report = examine(open_dataset(options.uri, on_progress=progress.update), progress.update)
     except (DataError, OSError) as error:
         if options.json:
-            print(json.dumps({"verdict": "unreadable", "uri": without_secrets(options.uri), "error": str(error)}))
+            uri, text = without_secrets(options.uri), without_secrets(str(error))
+            print(json.dumps({"verdict": "unreadable", "uri": uri, "error": text}))
         raise
     if options.json:
         print(json.dumps(report.to_dict()))

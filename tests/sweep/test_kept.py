@@ -352,14 +352,15 @@ def test_a_sweep_goes_on_on_another_machine_from_what_the_storage_has(
     done = subprocess.run(analysis, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (report / "index.html").is_file()
+    said = done.stdout + done.stderr
     there = [*analysis[:-1], f"{place}/report"]
     done = subprocess.run(there, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "report/index.html" in Storage(bucket).names("report")
 
-    said = [log.read_text(), second.stdout, second.stderr, done.stdout, done.stderr]
+    said += log.read_text() + second.stdout + second.stderr + done.stdout + done.stderr
     assert "Kept at   s3://testing:***@" in second.stdout
-    assert "geheim" not in "".join(said)
+    assert "geheim" not in said
     files = [path for folder in (out, report) for path in folder.rglob("*") if path.is_file()]
     assert [path for path in files if b"geheim" in path.read_bytes()] == []
 
