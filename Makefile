@@ -1,5 +1,6 @@
 # Two commands matter: `make paper` and `make test`. Variables can be set:
 # make paper DATA=Galaxy10_DECals.h5 OUT=results/galaxy10
+# make test-all JOBS=4
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,9 +13,14 @@ ARGS ?=
 MINUTES ?= 30
 SEED ?= 1
 KILLS ?= 20
+JOBS ?= 2
+UNTIL ?=
 ON_JAX := blocks device diagnostics ends heads fit_heads features networks training
 
-.PHONY: paper test install lint format types tests chaos lock
+PYTEST := $(BIN)/python -m pytest
+BESIDE := --numprocesses $(JOBS) --dist loadfile
+
+.PHONY: paper test test-all test-rest install lint format types tests mutants chaos lock
 
 paper: install  ## the paper's grid, then its tables and figures
 	@status=0; \
@@ -23,7 +29,9 @@ paper: install  ## the paper's grid, then its tables and figures
 	if [ $$status -gt 1 ]; then exit $$status; fi; \
 	$(BIN)/python -m analysis.run $(OUT) --out $(REPORT) && exit $$status
 
-test: install lint types tests
+test: install lint types tests  ## lint, types, and every promise of the README once
+
+test-all: test test-rest  ## hosts, faults, JAX and the benchmarks' smoke too
 
 install: $(VENV)/installed
 
@@ -48,8 +56,17 @@ types:
 	$(BIN)/mypy
 
 tests:
-	$(BIN)/python -m pytest
-	KERAS_BACKEND=jax $(BIN)/python -m pytest $(addprefix tests/galaxytl/test_,$(addsuffix .py,$(ON_JAX)))
+	$(PYTEST) $(BESIDE) -m "not rest and not alone"
+	$(PYTEST) -m "alone and not rest"
+
+test-rest: LATEST = $(if $(UNTIL),--until $(UNTIL))
+test-rest: install
+	$(PYTEST) $(BESIDE) $(LATEST) -m "rest and not alone"
+	KERAS_BACKEND=jax $(PYTEST) $(BESIDE) $(LATEST) $(addprefix tests/galaxytl/test_,$(addsuffix .py,$(ON_JAX)))
+	$(PYTEST) $(LATEST) -m "rest and alone"
+
+mutants: install  ## 60 deliberate faults, one after the other: do the tests catch them?
+	$(BIN)/python -m tests.mutants --jobs $(JOBS)
 
 chaos: install  ## kill drivers, workers, nodes and the head of sweeps, fill and damage disks, and count what survives
 	$(BIN)/python -m tests.cluster.chaos --minutes $(MINUTES) --seed $(SEED) --kills $(KILLS)

@@ -1,4 +1,4 @@
-"""Every test has a cache, a home and a Keras folder of its own, and no test reaches the network."""
+"""Every test has a cache, a home and a Keras folder of its own, reaches no network, and leaves nothing that runs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,27 @@ import contextlib
 import os
 import signal
 import tempfile
+import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.cluster import faults
 from tests.galaxies import write_hdf5
+
+SECONDS_TO_END = 20.0
+"""What a test started may take so long to end after it: Ray's processes notice within seconds that their driver has."""
+
+hypothesis.settings.register_profile("same-each-time", deadline=None, database=None, derandomize=True)
+hypothesis.settings.load_profile("same-each-time")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--until", type=float, help="skip the tests that are left at this time, in seconds since 1970")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,6 +43,44 @@ def pytest_configure(config: pytest.Config) -> None:
     }
     os.environ.pop("GALAXYTL_WEIGHTS_DIR", None)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and their children, ignore it
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    until = item.config.getoption("--until")
+    if until and time.time() > until:
+        pytest.skip("NOT RUN: the time that --until names is over")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line: how many tests were skipped, why, and what to install."""
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in reports)
+    if reasons:
+        terminalreporter.line("skipped: " + "; ".join(f"{number} x {reason}" for reason, number in reasons.items()))
+
+
+@pytest.fixture(autouse=True)
+def nothing_outlives_its_test() -> Iterator[None]:
+    """No thread and no process that a test started runs on after it: a later test would pay for it, or fail by it."""
+    before = _running()
+    yield
+    stop = time.monotonic() + SECONDS_TO_END
+    while (left := _running().keys() - before.keys()) and time.monotonic() < stop:
+        time.sleep(0.05)
+    assert not left, f"these outlive the test: {[_running().get(one) for one in left]}"
+
+
+def _running() -> dict[int, str]:
+    """This process's threads, its children, and all processes that have its home, by number."""
+    threads = {thread.native_id or 0: f"thread {thread.name}" for thread in threading.enumerate()}
+    mark = f"HOME={os.environ['HOME']}".encode()
+    processes = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            if parent == str(os.getpid()) or mark in (folder / "environ").read_bytes().split(b"\0"):
+                processes[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:200]
+    return threads | processes
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
+import itertools
 import logging
 import os
+import signal
+import subprocess
+import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +28,14 @@ from galaxytl.data.dataset import open_source
 
 LABELS = np.arange(40) % 10
 
-SLOWLY = """
-import sys, time
-import pyarrow.parquet, sklearn.model_selection
-from galaxytl.data import convert, sources
-sources.BATCH = 4
-print("ready", flush=True)
-slow = lambda what, done, total: time.sleep(0.1)
-convert.convert(*sys.argv[1:], convert.ConvertOptions(images_per_shard=16), slow)
-"""
-"""A program that converts argv[1], 40 images, to argv[2] in about a second, so that there is time to kill it."""
-
 
 def make_images(count: int = 40, seed: int = 0) -> np.ndarray:
     """(count, 256, 256, 3) uint8: noise of a brightness that follows the label, so that a network can learn it."""
+    return _noise(count, seed).copy()
+
+
+@functools.cache
+def _noise(count: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     noise = rng.integers(0, 60, (count, 256, 256, 3))
     return (noise + 18 * (np.arange(count) % 10)[:, None, None, None]).astype(np.uint8)
@@ -66,6 +65,55 @@ def write_parquet(folder: Path, images: np.ndarray, labels: np.ndarray, shards: 
 def read_all(path: Path) -> np.ndarray:
     """Every image, without the hot copy."""
     return np.concatenate(list(open_source(str(path), cache_dir()).source.batches()))
+
+
+def draw_quickly(patch: pytest.MonkeyPatch, cache: Path) -> list[int]:
+    """Have simulated galaxies drawn in this process, at no cost, into a cache of their own; the indices of those."""
+    from galaxytl.data import simulate
+
+    indices: list[int] = []
+
+    def draw(index: int, label: int, seed: int) -> simulate.SimulatedGalaxy:
+        indices.append(index)
+        image = np.full((256, 256, 3), (10 * index + label + seed) % 256, np.uint8)
+        return simulate.SimulatedGalaxy(image, label, 0.1, 1.0, 2.0, 0.262)
+
+    patch.setattr(simulate, "simulate_galaxy", draw)
+    patch.setattr(simulate, "usable_cpus", lambda: 1)
+    patch.setenv("GALAXYTL_CACHE_DIR", str(cache))
+    return indices
+
+
+def killed(work: str, places: Sequence[tuple[str, object]]) -> None:
+    """Run a line of code, with each of the places as `to`, in processes that kill themselves at their moments.
+
+    A moment is a number of images that `moment`, the code's reporter, hears of, or an audit event like os.rename, which
+    comes before what it names.
+    """
+    program = f"""
+import dataclasses, os, signal, sys
+from pathlib import Path
+import pyarrow.parquet, sklearn.model_selection
+from galaxytl.data import convert, open_dataset, sources
+sources.BATCH = 4
+for at, to in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
+    def moment(*seen):
+        if at in map(str, seen[:2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+    if not os.fork():
+        sys.addaudithook(lambda event, _: moment(event))
+        {work}
+        os._exit(0)
+    print(os.wait()[1])
+"""
+    command = [sys.executable, "-c", program, *itertools.chain(*places)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ))
+    assert done.stdout.split() == [str(int(signal.SIGKILL))] * len(places), done.stderr
+
+
+def killed_conversions(source: Path, places: Sequence[tuple[str, object]]) -> None:
+    """Convert `source` to each of the places, in shards of 16 images; see `killed`."""
+    killed(f"convert.convert({str(source)!r}, to, convert.ConvertOptions(images_per_shard=16), moment)", places)
 
 
 def left_in(place: Path) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable
 from typing import Any
+
+import numpy as np
 
 from galaxytl.trial import FAILED, TrialResult, TrialSpec
 from tests.analysis.fakes import COUNTS, make_result, make_spec
@@ -40,20 +41,15 @@ def one_class() -> tuple[tuple[int, ...], ...]:
 
 def guessing(seed: int = 0) -> tuple[tuple[int, ...], ...]:
     """Predictions that have nothing to do with the truth."""
-    numbers = random.Random(seed)
-    rows = []
-    for count in COUNTS:
-        row = [0] * len(COUNTS)
-        for _ in range(count):
-            row[numbers.randrange(len(COUNTS))] += 1
-        rows.append(tuple(row))
-    return tuple(rows)
+    counts = np.random.default_rng(seed).multinomial(COUNTS, [1 / len(COUNTS)] * len(COUNTS))
+    return tuple(map(tuple, counts.tolist()))
 
 
 def collapsing(spec: TrialSpec, cause: Cause, **changes: Any) -> TrialResult:
     """A trial that names one class where `cause` says so, and learns otherwise."""
-    accuracy = 0.148 if cause(spec) else 0.6 - 0.01 * (spec.seed % 3)
-    given = {"confusion": one_class()} if cause(spec) else {}
+    accuracy, given = 0.6 - 0.01 * (spec.seed % 3), {}
+    if cause(spec):
+        accuracy, given = 0.148, {"confusion": one_class()}
     environment = {"device": "NVIDIA H200", "galaxytl": "0.1.0", "keras": "3.15.1"}
     return make_result(
         spec, accuracy=accuracy, **{"curves_on": "validation", "environment": environment, **given, **changes}

@@ -1,7 +1,7 @@
 """Trials with predictions on disk, whose confusions are known, for the tests of comparisons and claims.
 
 fakes = Fakes(tmp_path)
-fakes.add("MobileNet", "ON", accuracy=0.8)
+fakes.add("MobileNet", "ON", 0.8)
 fakes.trials, fakes.grid
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from analysis.cells import PaperGrid, fill_cells
 from analysis.gather import Trials
 from galaxytl.trial import TrialResult
-from tests.analysis.fakes import make_result, make_spec
+from tests.analysis.fakes import make_result, make_spec, write_parquet
 
 NUM_IMAGES = 1000
 LABELS = np.arange(NUM_IMAGES) % 10
@@ -51,16 +51,15 @@ class Fakes:
         self,
         backbone: str,
         imagenet: str = "ON",
-        predicted: NDArray[np.int64] | None = None,
+        predicted: NDArray[np.int64] | float = 0.5,
         *,
-        accuracy: float = 0.5,
         changes: dict[str, Any] | None = None,
         **fields: Any,
     ) -> TrialResult:
         """A trial with these predictions of LABELS, or with this accuracy; `fields` are of its spec, `changes` of its
         row. What it predicts has probability 0.55, all else 0.05."""
         spec = make_spec(backbone, imagenet, **fields)
-        named = predicted_with(accuracy, spec.seed) if predicted is None else predicted
+        named = predicted_with(predicted, spec.seed) if isinstance(predicted, float) else predicted
         values: dict[str, Any] = {
             "num_images": {"train": 2000, "validation": 0, "test": NUM_IMAGES},
             "num_parameters": {"trainable": PARAMETERS[backbone]},
@@ -71,9 +70,13 @@ class Fakes:
         write_predictions(self.folder, result, named)
         return result
 
-    def add_table(self, accuracies: dict[tuple[str, str], float], **fields: Any) -> None:
-        for (backbone, imagenet), accuracy in accuracies.items():
-            self.add(backbone, imagenet, accuracy=accuracy, **fields)
+    def add_pair(self, backbone: str, on: Any = 0.5, off: Any = 0.5, **fields: Any) -> tuple[TrialResult, TrialResult]:
+        return self.add(backbone, "ON", on, **fields), self.add(backbone, "OFF", off, **fields)
+
+    def add_table(self, accuracies: dict[str, tuple[Any, Any]], **fields: Any) -> None:
+        """`accuracies`: backbone -> with ImageNet weights and without."""
+        for backbone, pair in accuracies.items():
+            self.add_pair(backbone, *pair, **fields)
 
     def forget_predictions(self) -> None:
         for file in (self.folder / "probabilities").iterdir():
@@ -83,12 +86,6 @@ class Fakes:
 def write_predictions(
     folder: Path, result: TrialResult, predicted: NDArray[np.int64], first_row: int = 0, confidence: float = 0.55
 ) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     probabilities = np.full((len(predicted), 10), (1 - confidence) / 9, np.float32)
     probabilities[np.arange(len(predicted)), predicted] = confidence
-    columns: dict[str, Any] = {"row": first_row + np.arange(len(predicted)), "label": LABELS[: len(predicted)]}
-    columns |= {f"p{i}": probabilities[:, i] for i in range(10)}
-    (folder / "probabilities").mkdir(exist_ok=True)
-    pq.write_table(pa.table(columns), folder / "probabilities" / f"{result.trial_id}.parquet")
+    write_parquet(folder, result, LABELS[: len(predicted)], probabilities, first_row)

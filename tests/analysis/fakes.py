@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 
+Numbers = NDArray[Any]
 CLASS_NAMES = (
     "Disturbed",
     "Merging",
@@ -65,15 +72,11 @@ def make_history(accuracy: float, num_epochs: int) -> tuple[dict[str, float], ..
     return tuple(epochs)
 
 
+@functools.cache
 def make_confusion(accuracy: float) -> tuple[tuple[int, ...], ...]:
     """Counts (10, 10): about `accuracy` of each true class right, all others predicted as the next class."""
-    rows = []
-    for index, count in enumerate(COUNTS):
-        row = [0] * len(COUNTS)
-        row[index] = round(count * accuracy)
-        row[(index + 1) % len(COUNTS)] = count - row[index]
-        rows.append(tuple(row))
-    return tuple(rows)
+    right = np.array([round(count * accuracy) for count in COUNTS])
+    return tuple(map(tuple, (np.diag(right) + np.roll(np.diag(COUNTS - right), 1, axis=1)).tolist()))
 
 
 def make_compared(right: int = 30, total: int = 60, **fields: Any) -> TrialResult:
@@ -91,12 +94,17 @@ def make_tested(compared: TrialResult, right: int = 2500, **changes: Any) -> Tri
 
 def write_probabilities(folder: Path, result: TrialResult, right: Sequence[bool], first_row: int = 100) -> None:
     """The file that a sweep writes for a trial that has these images right, all of class 3."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    probabilities = np.full((len(right), 10), 0.05)
+    probabilities[:, 3] = np.where(right, 0.9, 0.0)
+    write_parquet(folder, result, [3] * len(right), probabilities, first_row)
 
-    columns: dict[str, list[Any]] = {"row": list(range(first_row, first_row + len(right))), "label": [3] * len(right)}
-    columns |= {f"p{i}": [0.05] * len(right) for i in range(10)}
-    columns["p3"] = [0.9 if own else 0.0 for own in right]
+
+def write_parquet(
+    folder: Path, result: TrialResult, labels: Sequence[int] | Numbers, probabilities: Numbers, first_row: int
+) -> None:
+    """The file of a trial's `probabilities` (N, 10) of the images from `first_row` on."""
+    columns: dict[str, Any] = {"row": first_row + np.arange(len(labels)), "label": labels}
+    columns |= {f"p{i}": probabilities[:, i] for i in range(10)}
     (folder / "probabilities").mkdir(exist_ok=True)
     pq.write_table(pa.table(columns), folder / "probabilities" / f"{result.trial_id}.parquet")
 

@@ -6,17 +6,25 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from matplotlib.figure import Figure
 from PIL import Image
 
+from analysis.banner import Banner
 from analysis.failure import ONE_CLASS_SHARE
+from analysis.figures import Plan
+from analysis.more_figures import plan_more
+from analysis.style import style
 from galaxytl.trial import COMPLETE, TrialResult
 from tests.analysis.collapsing import one_class
-from tests.analysis.fakes import make_result, make_spec
+from tests.analysis.fakes import make_result, make_spec, write_parquet
+
+if TYPE_CHECKING:
+    from analysis.study import Study  # Optuna: a second
 
 LAYERS = ("block1_conv1", "block5_conv3", "output")
 
@@ -70,11 +78,7 @@ def write_predictions(
     folder: Path, result: TrialResult, labels: Sequence[int], predicted: Sequence[int]
 ) -> TrialResult:
     """The file of the trial's probabilities, of rows 10, 11, ...; returns the trial with the accuracy of these."""
-    columns: dict[str, Any] = {"row": range(10, 10 + len(labels)), "label": labels}
-    columns |= {f"p{i}": [0.91 if i == own else 0.01 for own in predicted] for i in range(10)}
-    (folder / "probabilities").mkdir(exist_ok=True)
-    table = pa.table({name: list(values) for name, values in columns.items()})
-    pq.write_table(table, folder / "probabilities" / f"{result.trial_id}.parquet")
+    write_parquet(folder, result, labels, np.where(np.arange(10) == np.reshape(predicted, (-1, 1)), 0.91, 0.01), 10)
     accuracy = sum(a == b for a, b in zip(labels, predicted, strict=True)) / len(labels)
     return replace(result, metrics={**result.metrics, "accuracy": accuracy})
 
@@ -88,3 +92,19 @@ def write_thumbnails(folder: Path, labels: Mapping[int, int]) -> None:
         pngs.append(file.getvalue())
     table = pa.table({"row": list(labels), "label": list(labels.values()), "png": pngs})
     pq.write_table(table, folder / "thumbnails.parquet")
+
+
+def plans_of(results: Sequence[TrialResult], *studies: Study) -> dict[str, Plan]:
+    """The figures beyond the paper's, by their stems."""
+    return {plan.stem: plan for plan in plan_more(results, {}, studies, Banner.of_search(results))}
+
+
+def drawn(stem: str, results: Sequence[TrialResult], *studies: Study) -> Figure:
+    plan = plans_of(results, *studies)[stem]
+    assert plan.draw is not None, plan.why_not
+    with style():
+        return plan.draw()
+
+
+def footer_of(figure: Figure) -> str:
+    return " ".join(figure.get_supxlabel().split())

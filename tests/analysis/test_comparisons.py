@@ -5,23 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
-from scipy.stats import norm
+from scipy.stats import chi2_contingency, norm
 
-from analysis.arms import OFF, ON, settings_of
-from analysis.comparisons import Compared, compare, compare_shares, compare_sizes, score_test
+from analysis.arms import OFF, ON, Setting, settings_of
+from analysis.comparisons import Compared, NotComparedError, compare, compare_shares, compare_sizes, score_test
 from analysis.intervals import Pairs, Share, difference, holm, mcnemar
 from analysis.predictions import PredictionsError, read_predictions
 from tests.analysis.fake_predictions import LABELS, NUM_IMAGES, Fakes, predicted_with, write_predictions
-
-TABLE = {
-    ("MobileNet", "ON"): 0.8,
-    ("MobileNet", "OFF"): 0.7,
-    ("ResNet50", "ON"): 0.6,
-    ("ResNet50", "OFF"): 0.58,
-    ("VGG16", "ON"): 0.1,
-    ("VGG16", "OFF"): 0.1,
-}
 
 
 @pytest.fixture
@@ -29,37 +21,32 @@ def fakes(tmp_path: Path) -> Fakes:
     return Fakes(tmp_path)
 
 
-def compared(fakes: Fakes) -> Compared:
+def setting_of(fakes: Fakes) -> Setting:
     (setting,) = settings_of(fakes.trials)
-    return compare(setting)
+    return setting
 
 
-def test_predictions_say_what_is_predicted(fakes: Fakes) -> None:
+def compared(fakes: Fakes) -> Compared:
+    return compare(setting_of(fakes))
+
+
+def test_predictions_say_what_is_predicted_and_labels_that_have_no_probability_are_refused(fakes: Fakes) -> None:
     predicted = predicted_with(0.4)
-    result = fakes.add("VGG16", predicted=predicted)
-
+    result = fakes.add("VGG16", "ON", predicted)
     found = read_predictions(fakes.folder, result)
-
     assert (found.predicted == predicted).all()
     assert (found.right == (predicted == LABELS)).all()
     assert found.losses == pytest.approx(np.where(found.right, -np.log(0.55), -np.log(0.05)), rel=1e-5)
 
-
-def test_labels_that_have_no_probability_are_refused(fakes: Fakes) -> None:
-    import pyarrow.parquet as pq
-
-    result = fakes.add("VGG16")
-    file = next((fakes.folder / "probabilities").iterdir())
+    (file,) = (fakes.folder / "probabilities").iterdir()
     pq.write_table(pq.read_table(file).drop_columns(["p9"]), file)
-
     with pytest.raises(PredictionsError, match="labels must be 0 to 8; got 0 to 9"):
         read_predictions(fakes.folder, result)
 
 
 def test_one_seed_each_is_paired_image_by_image(fakes: Fakes) -> None:
     on, off = predicted_with(0.62, seed=1), predicted_with(0.58, seed=2)
-    fakes.add("MobileNet", "ON", on)
-    fakes.add("MobileNet", "OFF", off)
+    fakes.add_pair("MobileNet", on, off)
     pairs = Pairs.of(on == LABELS, off == LABELS)
 
     (found,) = compared(fakes).comparisons
@@ -68,14 +55,12 @@ def test_one_seed_each_is_paired_image_by_image(fakes: Fakes) -> None:
     assert found.accuracy.value == pytest.approx(0.04)
     assert (found.accuracy.interval, found.accuracy.p_value) == (pairs.interval, mcnemar(pairs))
     assert found.method == "McNemar, one seed each"
-    assert found.resampled
     assert found.resampled.interval.low == pytest.approx(pairs.interval.low, abs=0.006)
-    assert found.f1
     assert found.f1.value == pytest.approx(0.04, abs=0.01)
 
 
 def test_families_are_corrected_by_holm_each_on_its_own(fakes: Fakes) -> None:
-    fakes.add_table(TABLE)
+    fakes.add_table({"MobileNet": (0.8, 0.7), "ResNet50": (0.6, 0.58), "VGG16": (0.1, 0.1)})
     found = compared(fakes).comparisons
     families = {c.family for c in found}
 
@@ -89,8 +74,7 @@ def test_families_are_corrected_by_holm_each_on_its_own(fakes: Fakes) -> None:
 def test_several_seeds_are_resampled(fakes: Fakes) -> None:
     """Seeds that differ by more than their mean difference: images alone would decide, seeds do not."""
     for seed, (on, off) in enumerate([(0.5, 0.6), (0.8, 0.55), (0.6, 0.6)]):
-        fakes.add("MobileNet", "ON", accuracy=on, seed=seed)
-        fakes.add("MobileNet", "OFF", accuracy=off, seed=seed)
+        fakes.add_pair("MobileNet", on, off, seed=seed)
 
     (found,) = compared(fakes).comparisons
 
@@ -101,8 +85,7 @@ def test_several_seeds_are_resampled(fakes: Fakes) -> None:
 
 
 def test_without_predictions_counts_are_compared_unpaired(fakes: Fakes) -> None:
-    fakes.add("MobileNet", "ON", accuracy=0.62)
-    fakes.add("MobileNet", "OFF", accuracy=0.58)
+    fakes.add_pair("MobileNet", 0.62, 0.58)
     fakes.forget_predictions()
 
     (found,) = compared(fakes).comparisons
@@ -119,8 +102,7 @@ def test_without_predictions_counts_are_compared_unpaired(fakes: Fakes) -> None:
 def test_counts_of_several_seeds_vary_with_the_seeds(fakes: Fakes) -> None:
     """ON 0.5 and 0.8, OFF 0.6: seeds add the variance 0.15**2, that of their mean."""
     for seed, on in enumerate((0.5, 0.8)):
-        fakes.add("MobileNet", "ON", accuracy=on, seed=seed)
-        fakes.add("MobileNet", "OFF", accuracy=0.6, seed=seed)
+        fakes.add_pair("MobileNet", on, 0.6, seed=seed)
     fakes.forget_predictions()
 
     (found,) = compared(fakes).comparisons
@@ -133,58 +115,40 @@ def test_counts_of_several_seeds_vary_with_the_seeds(fakes: Fakes) -> None:
 
 
 def test_the_score_test_is_chi_square_of_the_two_by_two_table() -> None:
-    from scipy.stats import chi2_contingency
-
     expected = chi2_contingency([[56, 14], [48, 32]], correction=False).pvalue
-
     assert score_test(Share(56, 70), Share(48, 80)) == pytest.approx(expected)
     assert score_test(Share(5, 5), Share(8, 8)) == 1.0
 
 
 def test_different_images_are_not_compared(fakes: Fakes) -> None:
-    fakes.add("MobileNet", "ON", accuracy=0.8)
-    off = fakes.add("MobileNet", "OFF", accuracy=0.5)
+    """By their rows, or where there are counts only by their classes."""
+    fakes.add("MobileNet", "ON", 0.8)
+    off = fakes.add("MobileNet", "OFF", 0.5, changes={"confusion": ((900, 100), (0, 0))})
     write_predictions(fakes.folder, off, predicted_with(0.5), first_row=5)
+    assert not compared(fakes).comparisons
+    assert "not compared: they are scored on different images" in compared(fakes).skipped[0]
 
-    found = compared(fakes)
-
-    assert not found.comparisons
-    assert "not compared: they are scored on different images" in found.skipped[0]
-
-
-def test_seeds_of_different_images_are_no_arm(fakes: Fakes) -> None:
-    fakes.add("MobileNet", "ON", accuracy=0.8)
-    other = fakes.add("MobileNet", "ON", accuracy=0.8, seed=1)
-    write_predictions(fakes.folder, other, predicted_with(0.8), first_row=5)
-
-    (setting,) = settings_of(fakes.trials)
-
-    assert not setting.arms
-    assert setting.problems == ("MobileNet, ImageNet ON: the probabilities of its seeds are of different images",)
-
-
-def test_other_classes_than_counted_are_not_compared(fakes: Fakes) -> None:
-    fakes.add("MobileNet", "ON", accuracy=0.8)
-    fakes.add("MobileNet", "OFF", changes={"confusion": ((900, 100), (0, 0))})
     fakes.forget_predictions()
-
     assert "different images" in compared(fakes).skipped[-1]
 
 
-def test_neither_predictions_nor_counts_are_no_arm(fakes: Fakes) -> None:
-    fakes.add("MobileNet", "ON", changes={"confusion": ()})
+def test_seeds_of_different_images_and_seeds_without_any_are_no_arm(fakes: Fakes) -> None:
+    fakes.add("MobileNet", "ON", 0.8)
+    other = fakes.add("MobileNet", "ON", 0.8, seed=1, changes={"confusion": ()})
+    write_predictions(fakes.folder, other, predicted_with(0.8), first_row=5)
+    setting = setting_of(fakes)
+    assert not setting.arms
+    assert setting.problems == ("MobileNet, ImageNet ON: the probabilities of its seeds are of different images",)
+
     fakes.forget_predictions()
-
-    (setting,) = settings_of(fakes.trials)
-
-    assert "neither probabilities nor a confusion matrix" in setting.problems[0]
+    assert "neither probabilities nor a confusion matrix" in setting_of(fakes).problems[0]
 
 
 def test_other_settings_and_the_validation_part_are_not_compared(fakes: Fakes) -> None:
-    fakes.add("MobileNet", "ON", accuracy=0.8)
-    fakes.add("MobileNet", "OFF", accuracy=0.5, learning_rate=1e-4)
-    fakes.add("MobileNet", "OFF", accuracy=0.5, validation_fraction=0.1, scored_on="validation")
-    fakes.add("ResNet50", "OFF", accuracy=0.5, split_seed=1)
+    fakes.add("MobileNet", "ON", 0.8)
+    fakes.add("MobileNet", "OFF", 0.5, learning_rate=1e-4)
+    fakes.add("MobileNet", "OFF", 0.5, validation_fraction=0.1, scored_on="validation")
+    fakes.add("ResNet50", "OFF", 0.5, split_seed=1)
 
     settings = settings_of(fakes.trials)
 
@@ -195,32 +159,23 @@ def test_other_settings_and_the_validation_part_are_not_compared(fakes: Fakes) -
 def test_pretraining_and_freezing_have_effects(fakes: Fakes) -> None:
     """ON 0.8, fine-tuned 0.9, frozen random 0.3, from scratch 0.6: pretraining (0.5 + 0.3) / 2, freezing
     (-0.1 - 0.3) / 2, interaction 0.5 - 0.3."""
-    right = {"ON": 0.8, "tuned": 0.9, "frozen": 0.3, "OFF": 0.6}
-    fakes.add("MobileNet", "ON", accuracy=right["ON"])
-    fakes.add("MobileNet", "ON", accuracy=right["tuned"], unfrozen_blocks="all")
-    fakes.add("MobileNet", "OFF", accuracy=right["frozen"], unfrozen_blocks=0)
-    fakes.add("MobileNet", "OFF", accuracy=right["OFF"])
+    fakes.add("MobileNet", "ON", 0.8)
+    fakes.add("MobileNet", "ON", 0.9, unfrozen_blocks="all")
+    fakes.add("MobileNet", "OFF", 0.3, unfrozen_blocks=0)
+    assert compared(fakes).effects == ()  # three of the four arms
+    fakes.add("MobileNet", "OFF", 0.6)
 
     effects = {effect.name: effect.accuracy for effect in compared(fakes).effects}
 
-    assert {name: one.value for name, one in effects.items()} == pytest.approx(
-        {"pretraining": 0.4, "freezing": -0.2, "interaction": 0.2}
-    )
+    expected = {"pretraining": 0.4, "freezing": -0.2, "interaction": 0.2}
+    assert {name: one.value for name, one in effects.items()} == pytest.approx(expected)
     assert all(one.adjusted < 0.05 and 0 not in one.interval for one in effects.values())
 
 
-def test_three_of_four_arms_have_no_effects(fakes: Fakes) -> None:
-    fakes.add("MobileNet", "ON")
-    fakes.add("MobileNet", "ON", unfrozen_blocks="all")
-    fakes.add("MobileNet", "OFF")
-
-    assert compared(fakes).effects == ()
-
-
 def test_sizes_are_compared_where_nothing_else_differs(fakes: Fakes) -> None:
-    fakes.add("MobileNet", "ON", accuracy=0.8, image_size=256)
-    fakes.add("MobileNet", "ON", accuracy=0.6, image_size=224)
-    fakes.add("MobileNet", "ON", accuracy=0.5, image_size=256, num_epochs=5)
+    fakes.add("MobileNet", "ON", 0.8, image_size=256)
+    fakes.add("MobileNet", "ON", 0.6, image_size=224)
+    fakes.add("MobileNet", "ON", 0.5, image_size=256, num_epochs=5)
 
     (found,) = compare_sizes(settings_of(fakes.trials))
 
@@ -229,21 +184,13 @@ def test_sizes_are_compared_where_nothing_else_differs(fakes: Fakes) -> None:
 
 
 def test_shares_of_no_image_are_refused(fakes: Fakes) -> None:
-    from analysis.comparisons import NotComparedError
-
-    fakes.add("MobileNet", "ON")
-    fakes.add("MobileNet", "OFF")
-    (setting,) = settings_of(fakes.trials)
-    arms = setting.arms["MobileNet", ON], setting.arms["MobileNet", OFF]
-
+    fakes.add_pair("MobileNet")
+    arms = setting_of(fakes).arms
     with pytest.raises(NotComparedError, match="no image of these classes"):
-        compare_shares(*arms, lambda p: p.right, lambda p: np.zeros(NUM_IMAGES, bool))
+        compare_shares(*arms.values(), lambda p: p.right, lambda p: np.zeros(NUM_IMAGES, bool))
 
 
 def test_stand_ins_go_where_there_are_real_weights(fakes: Fakes) -> None:
-    fakes.add("MobileNet", "ON", accuracy=0.8)
-    fakes.add("MobileNet", "ON", accuracy=0.1, weights="random", weights_fingerprint="", seed=1)
-
-    (setting,) = settings_of(fakes.trials)
-
-    assert [r.spec.weights for r in setting.arms["MobileNet", ON].results] == ["imagenet"]
+    fakes.add("MobileNet", "ON", 0.8)
+    fakes.add("MobileNet", "ON", 0.1, weights="random", weights_fingerprint="", seed=1)
+    assert [r.spec.weights for r in setting_of(fakes).arms["MobileNet", ON].results] == ["imagenet"]

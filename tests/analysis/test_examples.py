@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from matplotlib.figure import Figure
 
 from analysis.banner import Banner
 from analysis.examples import NUM_SHOWN, Example, changes_of, sample, trials_to_compare
@@ -37,20 +40,23 @@ def test_fixed_and_broken_are_those_that_one_of_the_two_has_right(tmp_path: Path
     assert (changes.on, changes.off, changes.num_images) == (*results, 5)
     assert changes.fixed == (Example(11, 1, 7),)
     assert changes.broken == (Example(12, 2, 9),)
-    assert {row: picture[0, 0].tolist() for row, picture in changes.pictures.items()} == {
-        11: [11, 0, 0],
-        12: [12, 0, 0],
-    }
+    assert {row: p[0, 0].tolist() for row, p in changes.pictures.items()} == {11: [11, 0, 0], 12: [12, 0, 0]}
+
+
+def sheet(results: list[TrialResult], folder: Path) -> tuple[Figure, str]:
+    """The figure and its caption."""
+    plans = plan_more(results, {r.trial_id: folder for r in results}, [], Banner.of_search(results))
+    plan = next(plan for plan in plans if plan.stem == "examples")
+    assert plan.draw is not None, plan.why_not
+    with style():
+        return plan.draw(), plan.caption
 
 
 def test_the_sheet_shows_the_pictures_with_both_classes(tmp_path: Path) -> None:
-    results, folders = write_pair(tmp_path, on=[0, 1, 9, 3, 4], off=[0, 7, 2, 3, 4])
+    results, _ = write_pair(tmp_path, on=[0, 1, 9, 3, 4], off=[0, 7, 2, 3, 4])
     write_thumbnails(tmp_path, dict(enumerate(LABELS, start=10)))
-    plan = next(p for p in plan_more(results, folders, [], Banner.of_search(results)) if p.stem == "examples")
-    assert plan.draw is not None, plan.why_not
 
-    with style():
-        figure = plan.draw()
+    figure, _ = sheet(results, tmp_path)
 
     fixed, broken = figure.axes[0], figure.axes[NUM_SHOWN]
     assert [axes.get_title() for axes in (fixed, broken)] == ["Merging", "Round Smooth"]
@@ -66,15 +72,11 @@ def test_stand_ins_for_imagenet_weights_are_starred(tmp_path: Path) -> None:
     stand_in = make_ended(dataset="simulated", weights="random", weights_fingerprint="")
     results = [write_predictions(tmp_path, r, LABELS, p) for r, p in ((stand_in, LABELS), (off, [0, 0, 0, 0, 0]))]
     write_thumbnails(tmp_path, dict(enumerate(LABELS, start=10)))
-    plans = plan_more(results, {r.trial_id: tmp_path for r in results}, [], Banner.of_search(results))
-    plan = next(plan for plan in plans if plan.stem == "examples")
-    assert plan.draw is not None, plan.why_not
 
-    with style():
-        figure = plan.draw()
+    figure, caption = sheet(results, tmp_path)
 
     assert figure.axes[0].get_ylabel().startswith("VGG16*\n")
-    assert "* random weights" in plan.caption
+    assert "* random weights" in caption
     assert trials_to_compare([stand_in, on, off]) == {"VGG16": (on, off)}  # the real weights where there are some
 
 
@@ -82,10 +84,7 @@ def test_trials_are_compared_at_the_same_other_settings_nearest_the_paper() -> N
     paper = [make_ended(imagenet=name, seed=1) for name in ("ON", "OFF")]
     farther = [make_ended(imagenet=name, learning_rate=1e-4) for name in ("ON", "OFF")]
     alone = [make_ended(seed=0), with_status(make_ended(imagenet="OFF", seed=0), FAILED)]
-    mobilenet = [
-        make_ended(imagenet="ON", backbone="MobileNet"),
-        make_ended(imagenet="OFF", seed=3, backbone="MobileNet"),
-    ]
+    mobilenet = [make_ended(imagenet=name, seed=seed, backbone="MobileNet") for name, seed in (("ON", 0), ("OFF", 3))]
 
     assert trials_to_compare([*farther, *alone, *mobilenet, *paper]) == {"VGG16": tuple(paper)}
 
@@ -119,19 +118,12 @@ def test_why_nothing_is_shown(tmp_path: Path) -> None:
     assert "the probabilities of trial" in changes_of(results, folders)[1][0]
 
 
-@pytest.mark.parametrize("content", [b"", b"no Parquet"])
-def test_a_garbled_file_of_thumbnails_is_said(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "thumbnails.parquet").write_bytes(content)
-
-    with pytest.raises(ThumbnailsError, match=r"thumbnails\.parquet cannot be read"):
-        read_thumbnails(tmp_path)
-
-
-def test_a_picture_that_is_none_is_said(tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    pq.write_table(pa.table({"row": [1], "label": [2], "png": [b"no PNG"]}), tmp_path / "thumbnails.parquet")
-
+def test_a_garbled_file_of_thumbnails_and_a_picture_that_is_none_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "thumbnails.parquet"
+    for content in (b"", b"no Parquet"):
+        path.write_bytes(content)
+        with pytest.raises(ThumbnailsError, match=r"thumbnails\.parquet cannot be read"):
+            read_thumbnails(tmp_path)
+    pq.write_table(pa.table({"row": [1], "label": [2], "png": [b"no PNG"]}), path)
     with pytest.raises(ThumbnailsError, match="cannot be read"):
         read_thumbnails(tmp_path).pictures([1])

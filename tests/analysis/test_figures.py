@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -35,32 +35,27 @@ def texts_of(figure: Figure) -> str:
     return " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
 
 
-def test_bars_are_as_high_as_the_scores() -> None:
+def test_bars_are_as_high_as_the_scores_and_the_papers_values_are_lines_but_the_impossible_f1() -> None:
     figure = bars.draw_metrics(full_grid(), Banner.of(full_grid()))
     heights = {str(p.get_gid()): p.get_height() for p in figure.axes[0].patches if isinstance(p, Rectangle)}
+    lines = [sorted(line.get_segments()[0][0][1] for line in axes.collections) for axes in figure.axes]
 
     assert heights["ours accuracy MobileNet, ImageNet ON"] == pytest.approx(0.823)
     assert heights["ours accuracy VGG16, ImageNet OFF"] == pytest.approx(0.157)
     assert len(heights) == 6
-
-
-def test_the_papers_values_are_lines_but_the_impossible_f1() -> None:
-    figure = bars.draw_metrics(full_grid(), Banner.of(full_grid()))
-    drawn = [sorted(line.get_segments()[0][0][1] for line in axes.collections) for axes in figure.axes]  # type: ignore[attr-defined]
-
-    assert drawn[0] == pytest.approx([0.142, 0.157, 0.564, 0.625, 0.686, 0.823])
-    assert drawn[2] == pytest.approx([0.043, 0.142, 0.575, 0.632, 0.823])
+    assert lines[0] == pytest.approx([0.142, 0.157, 0.564, 0.625, 0.686, 0.823])
+    assert lines[2] == pytest.approx([0.043, 0.142, 0.575, 0.632, 0.823])
+    near = bars.Bar(grid_of(make_result(accuracy=0.80)).cell("MobileNet", "ON"), "accuracy", 0.0)
+    assert near.label_height > 0.823  # its number stands clear of the paper's line
 
 
 def test_a_bar_ends_where_its_pixels_do() -> None:
-    grid = grid_of(make_result(accuracy=0.5))
     with style():
         figure = new_figure(5, 4, "")
         axes = figure.subplots()
-        bars.draw_bars(axes, bars.bars_of(grid, "accuracy"))
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+        bars.draw_bars(axes, bars.bars_of(grid_of(make_result(accuracy=0.5)), "accuracy"))
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())
 
     def colour_at(height: float) -> str:
         x, y = axes.transData.transform((2 - 0.5 * (bars.BAR_WIDTH + 0.04) + 0.15, height))
@@ -68,12 +63,6 @@ def test_a_bar_ends_where_its_pixels_do() -> None:
 
     assert colour_at(0.49) == colour_at(0.02) == COLOURS["MobileNet"].lower()
     assert colour_at(0.51) == "#ffffff"
-
-
-def test_numbers_stand_clear_of_the_papers_line() -> None:
-    cell = grid_of(make_result(accuracy=0.80)).cell("MobileNet", "ON")
-
-    assert bars.Bar(cell, "accuracy", 0.0).label_height > 0.823
 
 
 def test_curves_are_mean_and_seeds_of_both_splits() -> None:
@@ -86,24 +75,20 @@ def test_curves_are_mean_and_seeds_of_both_splits() -> None:
     assert (watched.split, watched.mean) == ("validation", (3.0,))
 
 
-def test_a_failed_trial_shows_its_beginning_and_its_reason() -> None:
+def test_a_failed_trial_shows_its_beginning_and_its_reason_and_the_same_numbers_give_the_same_files(
+    tmp_path: Path,
+) -> None:
     history = ({"epoch": 1.0, "loss": 2.0, "val_loss": 2.5}, {"epoch": 2.0, "loss": math.nan, "val_loss": math.nan})
-    grid = grid_of(make_result(status=FAILED, message="loss is NaN", history=history, metrics={}, confusion=()))
-
+    message = "loss is NaN, $x^{ is no formula$"  # drawn as it is
+    grid = grid_of(make_result(status=FAILED, message=message, history=history, metrics={}, confusion=()))
     with style():
-        figure = curves.draw_cell(grid.cell("MobileNet", "ON"), "loss", Banner.of(grid))
+        figure, again = (curves.draw_cell(grid.cell("MobileNet", "ON"), "loss", Banner.of(grid)) for _ in range(2))
+        files = zip(save(figure, tmp_path / "a"), save(again, tmp_path / "b"), strict=True)
 
-    assert "FAILED: loss is NaN" in texts_of(figure)
-    assert figure.axes[0].lines[0].get_ydata()[0] == 2.0  # type: ignore[index]
-
-
-def test_a_message_with_dollars_is_drawn_as_it_is(tmp_path: Path) -> None:
-    grid = grid_of(make_result(status=FAILED, message="$x^{ is no formula$", history=(), confusion=(), metrics={}))
-
-    with style():
-        paths = save(curves.draw_sheet(grid, Banner.of(grid)), tmp_path / "sheet")
-
-    assert all(path.stat().st_size > 0 for path in paths)
+    assert f"FAILED: {message}" in texts_of(figure)
+    assert figure.axes[0].lines[0].get_ydata()[0] == 2.0
+    for first, second in files:
+        assert first.read_bytes() == second.read_bytes()
 
 
 def test_references_are_what_the_class_counts_alone_give() -> None:
@@ -111,19 +96,13 @@ def test_references_are_what_the_class_counts_alone_give() -> None:
     entropy = -sum(n / 5321 * math.log(n / 5321) for n in COUNTS)
 
     for quantity, truth in (("accuracy", 794 / 5321), ("loss", entropy)):
-        reference = curves.reference_of(cell, quantity)
-        assert reference is not None
-        assert reference[0] == pytest.approx(truth)
+        assert curves.reference_of(cell, quantity)[0] == pytest.approx(truth)
     assert curves.reference_of(grid_of(make_result(confusion=())).cell("MobileNet", "ON"), "loss") is None
 
 
 def test_a_spike_puts_the_loss_on_a_log_scale() -> None:
-    spiked = (
-        {"epoch": 1.0, "loss": 500.0, "val_loss": 2.0},
-        *({"epoch": e, "loss": 2.0, "val_loss": 2.0} for e in (2.0, 3.0)),
-    )
+    spiked = tuple({"epoch": e, "loss": loss, "val_loss": 2.0} for e, loss in ((1.0, 500.0), (2.0, 2.0), (3.0, 2.0)))
     grid = grid_of(make_result(make_spec(num_epochs=3), history=spiked))
-
     assert curves.draw_cell(grid.cell("MobileNet", "ON"), "loss", Banner.of(grid)).axes[0].get_yscale() == "log"
 
 
@@ -133,23 +112,15 @@ def test_confusion_rows_are_shares_of_the_true_class_over_seeds() -> None:
 
     counted = confusion.confusion_of(grid_of(*results).cell("MobileNet", "ON"))
 
-    assert counted is not None
     assert counted.n == 2
     assert counted.shares.tolist() == [[0.5, 0.5], [0.0, 1.0]]
-
-
-def test_a_class_without_galaxies_is_zero() -> None:
-    counted = confusion.Confusion(np.array([[0, 0], [1, 1]]), ("a", "b"), 1)
-
-    assert counted.shares.tolist() == [[0.0, 0.0], [0.5, 0.5]]
+    lacking = confusion.Confusion(np.array([[0, 0], [1, 1]]), ("a", "b"), 1)
+    assert lacking.shares.tolist() == [[0.0, 0.0], [0.5, 0.5]]  # of a class without galaxies
 
 
 def test_confusion_figure_names_the_classes_and_writes_per_cents() -> None:
     grid = grid_of(make_result(accuracy=0.75))
-    cell = grid.cell("MobileNet", "ON")
-    counted = confusion.confusion_of(cell)
-    assert counted is not None
-
+    counted = confusion.confusion_of(cell := grid.cell("MobileNet", "ON"))
     figure = confusion.draw_cell(cell, counted, Banner.of(grid))
     labels = " ".join(label.get_text().replace("\n", " ") for label in figure.axes[0].get_yticklabels())
 
@@ -158,10 +129,8 @@ def test_confusion_figure_names_the_classes_and_writes_per_cents() -> None:
 
 
 def test_sheets_say_what_is_missing_and_why() -> None:
-    failed = make_result(
-        make_spec("VGG16", "OFF"), status=FAILED, message="diverged", history=(), confusion=(), metrics={}
-    )
-    grid = grid_of(make_result(), failed)
+    lost: dict[str, Any] = {"status": FAILED, "history": (), "confusion": (), "metrics": {}}
+    grid = grid_of(make_result(), make_result(make_spec("VGG16", "OFF"), message="diverged", **lost))
 
     for figure in (curves.draw_sheet(grid, Banner.of(grid)), confusion.draw_sheet(grid, Banner.of(grid))):
         assert "FAILED: diverged" in texts_of(figure).replace("\n", " ")
@@ -169,22 +138,10 @@ def test_sheets_say_what_is_missing_and_why() -> None:
 
 
 def test_figures_of_simulated_galaxies_and_random_weights_say_so() -> None:
-    spec = make_spec(dataset="simulated", weights="random", weights_fingerprint="")
-    grid = grid_of(make_result(spec))
+    grid = grid_of(make_result(make_spec(dataset="simulated", weights="random", weights_fingerprint="")))
 
     for plan in plan_figures(grid, Banner.of(grid)):
         if plan.draw:
             footer = " ".join(plan.draw().get_supxlabel().split())
             assert "simulated galaxies, not comparable with the paper" in footer
             assert "* random weights (ImageNet weights not found)" in footer
-
-
-def test_the_same_numbers_give_the_same_files(tmp_path: Path) -> None:
-    grid = grid_of(make_result())
-    files = []
-    for name in ("a", "b"):
-        with style():
-            files.append(save(curves.draw_cell(grid.cell("MobileNet", "ON"), "loss", Banner.of(grid)), tmp_path / name))
-
-    for first, second in zip(*files, strict=True):
-        assert first.read_bytes() == second.read_bytes()

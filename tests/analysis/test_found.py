@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis.found import Found, sort_out
-from analysis.gather import Trials, gather
+from analysis.gather import gather
 from galaxytl.trial import TrialResult
 from tests.analysis.fakes import make_compared, make_result, make_spec
 from tests.analysis.folders import other_sweep, paper_grid, write_folder
@@ -18,19 +18,12 @@ def found_in(tmp_path: Path, **folders: list[TrialResult]) -> Found:
     return sort_out(gather(paths), paths)
 
 
-def names(folders: tuple[Path, ...]) -> list[str]:
-    return [folder.name for folder in folders]
-
-
 @pytest.mark.parametrize("first", ["paper", "other"])
 def test_table_1_is_of_the_folder_with_one_common_setting(tmp_path: Path, first: str) -> None:
     results = {"paper": paper_grid(), "other": other_sweep(24)}
-    order = [first, *(name for name in results if name != first)]
+    found = found_in(tmp_path, **{first: results[first], **results})
 
-    found = found_in(tmp_path, **{name: results[name] for name in order})
-
-    assert found.grid is not None
-    assert names(found.table_folders) == ["paper"]
+    assert [folder.name for folder in found.table_folders] == ["paper"]
     assert [len(cell.results) for cell in found.grid.cells] == [1] * 6
     assert len(found.grid.outside) == 24
     assert f"Table 1 is of {tmp_path / 'paper'}. {tmp_path / 'other'}: " in found.table_origin
@@ -40,7 +33,6 @@ def test_table_1_is_of_the_folder_with_one_common_setting(tmp_path: Path, first:
 def test_of_two_grids_the_first_gives_the_setting(tmp_path: Path) -> None:
     found = found_in(tmp_path, sgd=paper_grid(optimizer="sgd"), adam=paper_grid())
 
-    assert found.grid is not None
     assert {r.spec.optimizer for r in found.grid.results} == {"sgd"}
     assert found.beside_table == (
         f"{tmp_path / 'adam'}: the 6 trials of the paper's cells differ from Table 1's in optimizer.",
@@ -49,20 +41,22 @@ def test_of_two_grids_the_first_gives_the_setting(tmp_path: Path) -> None:
 
 def test_folders_of_one_setting_share_a_table(tmp_path: Path) -> None:
     found = found_in(tmp_path, zero=paper_grid(), one=paper_grid(seed=1))
-
-    assert found.grid is not None
-    assert names(found.table_folders) == ["zero", "one"]
+    assert [folder.name for folder in found.table_folders] == ["zero", "one"]
     assert [len(cell.results) for cell in found.grid.cells] == [2] * 6
     assert found.beside_table == ()
 
 
-def test_one_folder_of_several_settings_has_no_table_and_the_way_out_is_said(tmp_path: Path) -> None:
+def test_several_settings_and_trials_of_no_cell_have_no_table_and_the_way_out_is_said(tmp_path: Path) -> None:
     found = found_in(tmp_path, lr=other_sweep(24))
 
     assert found.grid is None
     assert found.why_no_table.startswith("There is no Table 1. ")
     assert "learning_rate: " in found.why_no_table
     assert "--where learning_rate=" in found.why_no_table
+
+    found = found_in(tmp_path, unfreeze=[make_result(make_spec(unfrozen_blocks=2))])
+    assert found.grid is None
+    assert found.why_no_table == "There is no Table 1: of 1 trial, none is of the paper's cells."
 
 
 def test_another_weights_file_stays_beside_the_table(tmp_path: Path) -> None:
@@ -71,31 +65,15 @@ def test_another_weights_file_stays_beside_the_table(tmp_path: Path) -> None:
 
     found = found_in(tmp_path, paper=paper_grid(), other=[other])
 
-    assert found.grid is not None
     assert [r.spec.weights_fingerprint for r in found.grid.cell("VGG16", "ON").results] == ["f00dvgg16"]
     assert "one cell of Table 1 holds one weights file" in found.table_origin
 
 
-def test_trials_of_no_cell_make_no_table(tmp_path: Path) -> None:
-    found = found_in(tmp_path, unfreeze=[make_result(make_spec(unfrozen_blocks=2))])
+def test_a_search_is_not_in_the_table_and_alone_lacks_none(tmp_path: Path) -> None:
+    search = [make_compared(30), make_compared(20, seed=1)]
+    alone, beside = found_in(tmp_path, search=search), found_in(tmp_path, paper=paper_grid(), search=search)
 
-    assert found.grid is None
-    assert found.why_no_table == "There is no Table 1: of 1 trial, none is of the paper's cells."
-
-
-def test_a_search_alone_lacks_no_table(tmp_path: Path) -> None:
-    found = found_in(tmp_path, search=[make_compared(30), make_compared(20, seed=1)])
-
-    assert (found.grid, found.why_no_table, found.table_origin) == (None, "", "")
-    assert found.search is not None
-
-
-def test_a_search_beside_a_grid_is_not_in_the_table(tmp_path: Path) -> None:
-    found = found_in(tmp_path, paper=paper_grid(), search=[make_compared(30), make_compared(20, seed=1)])
-
-    assert found.grid is not None
-    assert found.search is not None
-    assert len(found.grid.results) == 6
-    assert found.grid.outside == ()
-    assert isinstance(found.trials, Trials)
-    assert len(found.trials.results) == 8
+    assert (alone.grid, alone.why_no_table, alone.table_origin) == (None, "", "")
+    assert (len(beside.grid.results), beside.grid.outside, len(beside.trials.results)) == (6, (), 8)
+    for found in (alone, beside):
+        assert len(found.search.results) == 2

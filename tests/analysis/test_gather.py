@@ -19,46 +19,33 @@ def folder_of(path: Path, *results: TrialResult) -> Path:
     return path
 
 
-def test_gather_joins_folders_in_order(tmp_path: Path) -> None:
-    first = folder_of(tmp_path / "a", make_result(make_spec(seed=0)))
-    second = folder_of(tmp_path / "b", make_result(make_spec(seed=1)))
-
-    assert [r.spec.seed for r in gather([first, second]).results] == [0, 1]
-
-
-def test_gather_passes_on_a_half_written_last_line(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path / "a", make_result())
-    with (folder / FILE_NAME).open("a") as file:
+def test_gather_joins_folders_in_order_and_passes_on_a_half_written_last_line(tmp_path: Path) -> None:
+    first = folder_of(tmp_path / "b", make_result(make_spec(seed=0)))
+    second = folder_of(tmp_path / "a", make_result(make_spec(seed=1)))
+    with (second / FILE_NAME).open("a") as file:
         file.write('{"schema":1,"trial_id":"12')
 
-    trials = gather([folder])
+    trials = gather([first, second])
 
-    assert len(trials.results) == 1
-    assert len(trials.problems) == 1
-    assert "line 2 (half-written)" in trials.problems[0]
-
-
-@pytest.mark.parametrize("failed_first", [True, False])
-def test_no_failure_hides_a_complete_row_of_the_same_trial(tmp_path: Path, failed_first: bool) -> None:
-    done = folder_of(tmp_path / "done", make_result())
-    failed = folder_of(tmp_path / "failed", make_result(status=FAILED, message="killed"))
-
-    trials = gather([failed, done] if failed_first else [done, failed])
-
-    assert [r.status for r in trials.results] == ["COMPLETE"]
-    assert "is in several folders" in trials.problems[0]
+    assert [r.spec.seed for r in trials.results] == [0, 1]
+    assert list(trials.folders.values()) == [first, second]
+    (problem,) = trials.problems
+    assert "line 2 (half-written)" in problem
 
 
-def test_the_later_folder_wins_between_complete_rows(tmp_path: Path) -> None:
+def test_the_later_folder_wins_but_no_failure_hides_a_complete_row_of_the_same_trial(tmp_path: Path) -> None:
     first = folder_of(tmp_path / "a", make_result(accuracy=0.3))
     second = folder_of(tmp_path / "b", make_result(accuracy=0.4))
+    failed = folder_of(tmp_path / "failed", make_result(status=FAILED, message="killed"))
 
-    assert gather([first, second]).results[0].metrics["accuracy"] == 0.4
+    for order, accuracy in (([first, second], 0.4), ([second, first], 0.3), ([failed, first], 0.3)):
+        trials = gather([*order, failed])
+        assert [(r.status, r.metrics["accuracy"]) for r in trials.results] == [("COMPLETE", accuracy)]
+        assert "is in several folders" in trials.problems[0]
 
 
 def test_a_folder_above_the_results_is_told_where_they_are(tmp_path: Path) -> None:
     folder_of(tmp_path / "paper", make_result())
-
     with pytest.raises(AnalysisError, match=r"holds none\. Did you mean '.*/paper'\?"):
         gather([tmp_path])
 
@@ -68,32 +55,24 @@ def two_datasets() -> Trials:
     return Trials((make_result(real), make_result(simulated)))
 
 
-def test_two_datasets_are_refused_and_listed() -> None:
-    with pytest.raises(AnalysisError, match=r"galaxy10_decals 0f3a.* \(1 trial\); simulated 5151.*--dataset"):
-        choose_dataset(two_datasets(), None)
-
-
 @pytest.mark.parametrize(("wanted", "name"), [("simulated", "simulated"), ("0f3a", "galaxy10_decals")])
 def test_dataset_is_chosen_by_name_or_fingerprint(wanted: str, name: str) -> None:
     assert [r.spec.dataset for r in choose_dataset(two_datasets(), wanted).results] == [name]
 
 
-def test_same_name_with_two_fingerprints_is_two_datasets() -> None:
-    trials = Trials(tuple(make_result(make_spec(dataset_fingerprint=mark * 32)) for mark in ("aa", "ab")))
-
-    with pytest.raises(AnalysisError, match="'galaxy10_decals' fits 2 of"):
-        choose_dataset(trials, "galaxy10_decals")
-    assert len(choose_dataset(trials, "ab").results) == 1
-
-
-def test_unknown_dataset_is_refused() -> None:
+def test_several_datasets_and_an_unknown_one_are_refused() -> None:
+    with pytest.raises(AnalysisError, match=r"galaxy10_decals 0f3a.* \(1 trial\); simulated 5151.*--dataset"):
+        choose_dataset(two_datasets(), None)
     with pytest.raises(AnalysisError, match="got 'galaxy_zoo'"):
         choose_dataset(two_datasets(), "galaxy_zoo")
+    same_name = Trials(tuple(make_result(make_spec(dataset_fingerprint=mark * 32)) for mark in ("aa", "ab")))
+    with pytest.raises(AnalysisError, match="'galaxy10_decals' fits 2 of"):
+        choose_dataset(same_name, "galaxy10_decals")
+    assert len(choose_dataset(same_name, "ab").results) == 1
 
 
 def test_where_reads_values_as_their_field_does() -> None:
     trials = Trials(tuple(make_result(make_spec(learning_rate=rate)) for rate in (1e-3, 1e-4)))
-
     assert [r.spec.learning_rate for r in keep_where(trials, ["learning_rate=1e-4"]).results] == [1e-4]
 
 
@@ -115,7 +94,5 @@ def test_bad_conditions_are_explained(condition: str, message: str) -> None:
 def test_weights_fingerprint_narrows_its_own_backbone_only() -> None:
     specs = [make_spec(weights_fingerprint=mark) for mark in ("aaaa", "bbbb")]
     specs += [make_spec("VGG16", "ON"), make_spec("MobileNet", "OFF")]
-
     kept = keep_where(Trials(tuple(make_result(s) for s in specs)), ["weights_fingerprint=bb"]).results
-
     assert [r.spec for r in kept] == specs[1:]

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from analysis.run import main
+from tests.analysis.pictures import blank_pictures
 
 GOLDEN = Path(__file__).parent / "golden"
 EXPECTED = GOLDEN / "expected"
@@ -32,7 +33,8 @@ def written(out: Path) -> dict[str, str]:
 
 
 def test_the_report_is_as_it_was_found_right(tmp_path: Path) -> None:
-    found = written(tmp_path / "report")
+    with blank_pictures():
+        found = written(tmp_path / "report")
     expected = {p.relative_to(EXPECTED).as_posix(): p.read_text() for p in EXPECTED.rglob("*") if p.is_file()}
 
     assert found.keys() == expected.keys()
@@ -42,7 +44,7 @@ def test_the_report_is_as_it_was_found_right(tmp_path: Path) -> None:
 
 def regenerate() -> None:
     shutil.rmtree(EXPECTED, ignore_errors=True)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, blank_pictures():
         for name, text in written(Path(folder) / "report").items():
             (EXPECTED / name).parent.mkdir(parents=True, exist_ok=True)
             (EXPECTED / name).write_text(text)

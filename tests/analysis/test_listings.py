@@ -27,13 +27,8 @@ SECTION = Section("Claims: 1", LISTING, ("It's $5.",))
 
 def test_csv_has_the_rows_and_the_banner() -> None:
     (row,) = csv.DictReader(io.StringIO(formats(SECTION, BANNER)[".csv"]))
-
-    assert row == {
-        "Claim": LISTING.rows[0][0],
-        "p": "0.05",
-        "warning": "SIMULATED galaxies",
-        "run_on": "simulated: 10 images",
-    }
+    banner = {"warning": "SIMULATED galaxies", "run_on": "simulated: 10 images"}
+    assert row == {"Claim": LISTING.rows[0][0], "p": "0.05", **banner}
 
 
 def test_latex_is_escaped_balanced_and_carries_the_banner() -> None:
@@ -48,32 +43,20 @@ def test_latex_is_escaped_balanced_and_carries_the_banner() -> None:
 
 def test_long_texts_break_their_lines_in_latex() -> None:
     wide = Section("Why", Listing(("Status", "Why"), (("FAILED", "a reason that is longer than a short word" * 2),)))
-
     assert r"\begin{tabular}{lp{0.70\linewidth}}" in formats(wide, BANNER)[".tex"]
 
 
-def test_markdown_begins_with_the_banner() -> None:
-    assert formats(SECTION, BANNER)[".md"].startswith(
-        "> SIMULATED galaxies\n>\n> simulated: 10 images\n\n## Claims: 1\n"
-    )
-
-
-def test_a_section_without_a_table_has_no_files() -> None:
+def test_markdown_begins_with_the_banner_and_a_section_without_a_table_has_no_files() -> None:
+    beginning = "> SIMULATED galaxies\n>\n> simulated: 10 images\n\n## Claims: 1\n"
+    assert formats(SECTION, BANNER)[".md"].startswith(beginning)
     with pytest.raises(ValueError, match="got 'Note' without one"):
         formats(Section("Note"), BANNER)
 
 
 def test_file_names_are_different_and_of_plain_letters() -> None:
-    headings = [
-        "../../etc/passwd",
-        "Was VGG16's collapse: 1",
-        "Was VGG16's collapse: 2",
-        "\N{GREEK SMALL LETTER KAPPA}",
-    ]
-
-    assert stems([Section(heading) for heading in headings]) == [
-        *("etc-passwd", "was-vgg16-s-collapse", "was-vgg16-s-collapse-2", "table")
-    ]
+    headings = ["../../etc/passwd", "Was VGG16's collapse: 1", "Was VGG16's collapse: 2", "\N{DEGREE SIGN}"]
+    names = stems([Section(heading) for heading in headings])
+    assert names == ["etc-passwd", "was-vgg16-s-collapse", "was-vgg16-s-collapse-2", "table"]
 
 
 def run_again(results: list[TrialResult], path: Path) -> set[TrialSpec]:
@@ -102,13 +85,10 @@ def test_the_grid_file_gives_exactly_the_trials(results: list[TrialResult], tmp_
 
 def test_a_stand_in_is_run_again_as_what_was_asked_for(tmp_path: Path) -> None:
     stand_in = make_spec(weights="random", weights_requested="imagenet", weights_fingerprint="", dataset="simulated")
-
     (spec,) = run_again([make_result(stand_in)], tmp_path / "again.yaml")
-
     assert spec.weights == "imagenet"
 
 
 def test_folders_of_one_name_have_different_grids() -> None:
     folders = [Path("a/paper"), Path("b/paper"), Path("c/my sweep!")]
-
     assert list(grid_names(folders).values()) == ["paper", "paper-2", "my-sweep"]

@@ -13,39 +13,27 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from analysis import collapse_rates, depths, gradients, learning_rates
-from analysis.banner import Banner
 from analysis.collapse_rates import Count, Place
 from analysis.figures import Plan, write_plans
-from analysis.more_figures import plan_more
 from analysis.starts import FROM_SCRATCH, IMAGENET_FROZEN, Start
-from analysis.style import style
 from galaxytl.trial import FAILED, TrialResult
-from tests.analysis.more_fakes import LAYERS, make_collapsed, make_ended, with_diagnostics, with_status
+from tests.analysis.more_fakes import (
+    LAYERS,
+    drawn,
+    footer_of,
+    make_collapsed,
+    make_ended,
+    plans_of,
+    with_diagnostics,
+    with_status,
+)
 
 SGD: dict[str, Any] = {"optimizer": "sgd", "momentum": 0.9}
 
 
-def plan_of(stem: str, results: list[TrialResult]) -> Plan:
-    plans = {plan.stem: plan for plan in plan_more(results, {}, [], Banner.of_search(results))}
-    return plans[stem]
-
-
-def drawn(stem: str, results: list[TrialResult]) -> Figure:
-    plan = plan_of(stem, results)
-    assert plan.draw is not None, plan.why_not
-    with style():
-        return plan.draw()
-
-
 def texts_of(figure: Figure) -> list[str]:
-    return [text.get_text() for axes in figure.axes for text in axes.texts] + [
-        axes.get_title("left") for axes in figure.axes
-    ]
-
-
-def gids_of(figure: Figure) -> list[str]:
-    artists = [artist for axes in figure.axes for artist in (*axes.lines, *axes.patches)]
-    return [str(artist.get_gid()) for artist in artists if artist.get_gid()]
+    titles = [axes.get_title("left") for axes in figure.axes]
+    return [text.get_text() for axes in figure.axes for text in axes.texts] + titles
 
 
 def collapse_grid() -> list[TrialResult]:
@@ -57,9 +45,6 @@ def collapse_grid() -> list[TrialResult]:
     return rows + [make_ended(0.6, learning_rate=rate, **SGD, **scratch) for rate in (1e-2, 1e-3)]
 
 
-# Learning rates
-
-
 def test_a_line_is_an_optimizer_of_a_start_with_its_rates_in_order() -> None:
     adam, sgd = learning_rates.lines_of(collapse_grid())
 
@@ -68,13 +53,6 @@ def test_a_line_is_an_optimizer_of_a_start_with_its_rates_in_order() -> None:
     assert [point.mean for point in adam.points] == pytest.approx([0.55, 0.35, 0.15])
     assert [point.num_collapsed for point in adam.points] == [0, 1, 2]
     assert (sgd.optimizer, sgd.rates) == ("SGD 0.9", (1e-3, 1e-2))
-
-
-def test_one_learning_rate_is_no_line() -> None:
-    results = [make_ended(seed=0), make_ended(seed=1), make_ended(unfrozen_blocks=2, learning_rate=1e-4)]
-
-    assert learning_rates.lines_of(results) == []
-    assert "two learning rates" in plan_of("accuracy-by-learning-rate", results).why_not
 
 
 def test_marks_say_how_many_seeds_collapsed_and_where_the_paper_is() -> None:
@@ -95,61 +73,39 @@ def test_a_failed_seed_is_marked_and_a_line_goes_on_without_it() -> None:
     failed = with_status(make_ended(learning_rate=1e-2), FAILED)
     figure = drawn("accuracy-by-learning-rate", [failed, make_ended(0.4), make_ended(0.5, learning_rate=1e-4)])
 
-    assert gids_of(figure).count("failed") == 1
+    assert [line.get_gid() for line in figure.axes[0].lines].count("failed") == 1
     heights = np.asarray(figure.axes[0].lines[0].get_ydata(), dtype=float)
-    assert heights[:2].tolist() == [0.5, 0.4]
-    assert math.isnan(heights[2])
-
-
-# Depths
+    assert heights == pytest.approx([0.5, 0.4, math.nan], nan_ok=True)
 
 
 def depth_grid(**changes: Any) -> list[TrialResult]:
     """At each depth 1e-3 is better on the test part, and 1e-4 on the validation part, but for the head."""
-    rows = []
-    for depth in (0, 1, "all"):
-        high, low = (0.5, 0.4) if depth == 0 else (0.4, 0.5)
-        rows.append(make_ended(0.7, unfrozen_blocks=depth, validation=high, **changes))
-        rows.append(make_ended(0.6, unfrozen_blocks=depth, validation=low, learning_rate=1e-4, **changes))
-    return rows
+    scores = {0: (0.5, 0.4), 1: (0.4, 0.5), "all": (0.4, 0.5)}
+    return [
+        make_ended(tested, unfrozen_blocks=depth, validation=validation, learning_rate=rate, **changes)
+        for depth, pair in scores.items()
+        for tested, validation, rate in zip((0.7, 0.6), pair, (1e-3, 1e-4), strict=True)
+    ]
 
 
 def test_the_learning_rate_of_a_depth_is_chosen_on_the_validation_part() -> None:
     (panel,) = depths.panels_of(depth_grid())
+    figure = drawn("accuracy-by-depth", depth_grid())
 
     assert panel.depths == (0, 1, "all")
     assert panel.best == (1e-3, 1e-4, 1e-4)
     assert panel.points[1e-4]["all"].mean == pytest.approx(0.6)
-
-
-def test_equal_learning_rates_choose_the_lowest() -> None:
-    rows = [make_ended(unfrozen_blocks=d, validation=0.5, learning_rate=r) for d in (0, 1, 2) for r in (1e-3, 1e-4)]
-
-    assert depths.panels_of(rows)[0].best == (1e-4,) * 3
-
-
-def test_without_a_validation_part_nothing_is_chosen_and_the_figure_says_so() -> None:
-    rows = [make_ended(unfrozen_blocks=depth, validation_fraction=0.0) for depth in (0, 1, "all")]
-
-    assert depths.panels_of(rows)[0].best == (None,) * 3
-    assert "no learning rate is chosen" in " ".join(drawn("accuracy-by-depth", rows).get_supxlabel().split())
-
-
-def test_two_depths_are_no_curve() -> None:
-    rows = [make_ended(unfrozen_blocks=depth) for depth in (0, "all")]
-
-    assert depths.panels_of(rows) == []
-    assert plan_of("accuracy-by-depth", rows).why_not == "no network was trained to 3 depths, all else being equal"
-
-
-def test_a_depth_names_its_learning_rate() -> None:
-    figure = drawn("accuracy-by-depth", depth_grid())
-
     assert texts_of(figure).count("1e-4") == 3  # two depths, and the pale line
     assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["head\nonly", "1", "all"]
 
 
-# Collapse rates
+def test_equal_learning_rates_choose_the_lowest_and_without_a_validation_part_none_is_chosen() -> None:
+    equal = [make_ended(unfrozen_blocks=d, validation=0.5, learning_rate=r) for d in (0, 1, 2) for r in (1e-3, 1e-4)]
+    without = [make_ended(unfrozen_blocks=depth, validation_fraction=0.0) for depth in (0, 1, "all")]
+
+    assert depths.panels_of(equal)[0].best == (1e-4,) * 3
+    assert depths.panels_of(without)[0].best == (None,) * 3
+    assert "no learning rate is chosen" in footer_of(drawn("accuracy-by-depth", without))
 
 
 def test_a_cell_counts_the_collapsed_of_the_complete() -> None:
@@ -176,16 +132,6 @@ def test_the_map_writes_counts_and_hatches_what_was_not_tried() -> None:
     assert sum(not box.get_fill() for box in boxes) == 1  # the paper's
 
 
-def test_the_learning_rates_of_a_search_are_no_map() -> None:
-    results = [make_ended(learning_rate=1e-3 + 1e-5 * i) for i in range(collapse_rates.MAX_RATES + 1)]
-
-    assert "more than 12 rates" in plan_of("collapse-rate", results).why_not
-    assert plan_of("collapse-rate", results[1:]).draw is not None
-
-
-# Gradients
-
-
 def test_the_trial_of_each_end_is_the_nearest_to_the_paper() -> None:
     scratch: dict[str, Any] = {"imagenet": "OFF"}
     nearest = with_diagnostics(make_collapsed(**scratch))
@@ -202,35 +148,31 @@ def test_the_trial_of_each_end_is_the_nearest_to_the_paper() -> None:
 
     picks = gradients.picks_of([*others, frozen, learned, nearest])
 
-    assert [(pick.start.name, pick.kind) for pick in picks] == [
-        *((IMAGENET_FROZEN, "learned"), (FROM_SCRATCH, "collapsed"), (FROM_SCRATCH, "learned")),
+    assert [(pick.start.name, pick.kind, pick.result) for pick in picks] == [
+        (IMAGENET_FROZEN, "learned", frozen),
+        (FROM_SCRATCH, "collapsed", nearest),
+        (FROM_SCRATCH, "learned", learned),
     ]
-    assert [pick.result for pick in picks] == [frozen, nearest, learned]
 
 
 def test_layers_stand_from_input_to_output_and_frozen_ones_have_no_number() -> None:
+    """A hidden layer that the longest record lacks stands before its last."""
     whole = with_diagnostics(make_ended(imagenet="OFF"), norms=(0.5, 0.25))
     head = with_diagnostics(make_ended(), frozen=True)
-    layers = gradients.layers_of([head, whole])
-
-    assert layers == LAYERS
-    assert gradients.grid_of(whole, "gradient_norms", layers).tolist() == [[0.5, 0.25]] * 3
-    frozen = gradients.grid_of(head, "gradient_norms", layers)
-    assert np.isnan(frozen[:2]).all()
-    assert frozen[2].tolist() == [0.1, 0.2]
-    assert np.isnan(gradients.grid_of(whole, "dead_shares", layers)[2]).all()
-
-
-def test_a_hidden_layer_that_the_longest_record_lacks_stands_before_its_last() -> None:
     record = {"epoch": 0, "gradient_norms": {"hidden": 1.0, "output": 1.0}, "dead_shares": {"hidden": 0.5}}
     hidden = replace(make_ended(head_units=8), diagnostics=(record,))
 
-    assert gradients.layers_of([with_diagnostics(make_ended()), hidden]) == (*LAYERS[:2], "hidden", "output")
+    assert gradients.layers_of([head, whole]) == LAYERS
+    assert gradients.layers_of([whole, hidden]) == (*LAYERS[:2], "hidden", "output")
+    assert gradients.grid_of(whole, "gradient_norms", LAYERS).tolist() == [[0.5, 0.25]] * 3
+    frozen = gradients.grid_of(head, "gradient_norms", LAYERS)
+    assert np.isnan(frozen[:2]).all()
+    assert frozen[2].tolist() == [0.1, 0.2]
+    assert np.isnan(gradients.grid_of(whole, "dead_shares", LAYERS)[2]).all()
 
 
 def test_the_norms_scale_spans_whole_decades_and_not_the_vanished() -> None:
     scale = gradients.norm_scale([np.array([[0.3, 0.0, math.nan]]), np.array([[1e-30, 0.002]])])
-
     assert (scale.vmin, scale.vmax) == (pytest.approx(1e-9), 1.0)
 
 
@@ -247,76 +189,74 @@ def test_the_gradients_figure_shows_what_json_has_no_number_for() -> None:
     assert np.isnan(np.asarray(losses.get_ydata(), dtype=float)).tolist() == [False, True]
 
 
+RATES_OF_A_SEARCH = [make_ended(learning_rate=1e-3 + 1e-5 * i) for i in range(collapse_rates.MAX_RATES + 1)]
+
+
 @pytest.mark.parametrize(
-    ("results", "why"),
+    ("stem", "results", "why"),
     [
-        ([make_ended(backbone="MobileNet")], "no VGG16 trial is complete"),
-        ([make_ended()], "no VGG16 trial recorded its gradients"),
-        ([with_diagnostics(make_ended(0.16))], "has collapsed or surely learned"),
+        (
+            "accuracy-by-learning-rate",
+            [make_ended(seed=0), make_ended(seed=1), make_ended(unfrozen_blocks=2, learning_rate=1e-4)],
+            "no network was trained from one start with one optimizer at two learning rates, all else being equal",
+        ),
+        (
+            "accuracy-by-depth",
+            [make_ended(unfrozen_blocks=depth) for depth in (0, "all")],
+            "no network was trained to 3 depths, all else being equal",
+        ),
+        ("collapse-rate", RATES_OF_A_SEARCH, "more than 12 rates"),
+        ("gradients", [make_ended(backbone="MobileNet")], "no VGG16 trial is complete"),
+        ("gradients", [make_ended()], "no VGG16 trial recorded its gradients"),
+        ("gradients", [with_diagnostics(make_ended(0.16))], "has collapsed or surely learned"),
     ],
 )
-def test_why_there_are_no_gradients(results: list[TrialResult], why: str) -> None:
-    plan = plan_of("gradients", results)
-
+def test_why_a_figure_is_not_drawn(stem: str, results: list[TrialResult], why: str) -> None:
+    plan = plans_of(results)[stem]
     assert plan.draw is None
     assert why in plan.why_not
 
 
-# All of them
-
-
-def everything(**changes: Any) -> list[TrialResult]:
-    rows = [*collapse_grid(), *depth_grid(num_epochs=19)]
-    return [with_diagnostics(r, frozen=r.spec.unfrozen_blocks == 0) for r in rows]
-
-
-def test_nothing_complete_is_said_of_every_figure() -> None:
-    results = [with_status(make_ended(), FAILED)]
-
-    plans = plan_more(results, {}, [], Banner.of_search(results))
-
+def test_of_twelve_learning_rates_there_is_a_map_and_of_nothing_complete_no_figure() -> None:
+    plans = list(plans_of([with_status(make_ended(), FAILED)]).values())
+    assert plans_of(RATES_OF_A_SEARCH[1:])["collapse-rate"].draw is not None
     assert all(plan.draw is None and plan.why_not for plan in plans)
     assert [plan.why_not for plan in plans[:3]] == ["no trial is complete"] * 3
+
+
+STEMS = ["accuracy-by-learning-rate", "accuracy-by-depth", "collapse-rate", "gradients"]
 
 
 def test_simulated_galaxies_and_random_weights_are_in_captions_and_bottom_lines() -> None:
     stand_in: dict[str, Any] = {"dataset": "simulated", "weights": "random", "weights_fingerprint": ""}
     results = [with_diagnostics(r) for r in depth_grid(**stand_in)]
-    plans = [plan for plan in plan_more(results, {}, [], Banner.of_search(results)) if plan.draw]
 
-    assert [plan.stem for plan in plans] == [
-        *("accuracy-by-learning-rate", "accuracy-by-depth", "collapse-rate", "gradients"),
-    ]
-    for plan in plans:
-        assert "SIMULATED galaxies" in plan.caption
-        assert "* random weights (ImageNet weights not found)" in plan.caption
-        assert plan.draw is not None
-        with style():
-            footer = " ".join(plan.draw().get_supxlabel().split())
+    for stem in STEMS:
+        caption, footer = plans_of(results)[stem].caption, footer_of(drawn(stem, results))
+        assert "SIMULATED galaxies" in caption
         assert "simulated galaxies, not comparable with the paper" in footer
-        assert "* random weights (ImageNet weights not found)" in footer
-
-
-def test_a_caption_says_what_is_left_out() -> None:
-    caption = plan_of("accuracy-by-depth", everything()).caption
-
-    assert "8 trials of other settings (weights_requested, optimizer, momentum, num_epochs) are not in it" in caption
+        for text in (caption, footer):
+            assert "* random weights (ImageNet weights not found)" in text
 
 
 def test_the_same_numbers_give_the_same_files_and_a_lost_figure_goes(tmp_path: Path) -> None:
-    results = everything()
+    rows = [*collapse_grid(), *depth_grid(num_epochs=19)]
+    results = [with_diagnostics(r, frozen=r.spec.unfrozen_blocks == 0) for r in rows]
+    plans = plans_of(results)
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    plans = plan_more(results, {}, [], Banner.of_search(results))
 
-    first, second = (write_plans(plans, tmp_path / name) for name in ("a", "b"))
+    wanted = [plans[stem] for stem in ("collapse-rate", "gradients", "examples")]
+    first, second = (write_plans(wanted, tmp_path / name) for name in ("a", "b"))
 
-    assert list(first.written) == ["accuracy-by-learning-rate", "accuracy-by-depth", "collapse-rate", "gradients"]
-    assert list(first.not_drawn) == ["examples"]
+    assert [stem for stem, plan in plans.items() if plan.draw] == STEMS
+    left_out = "8 trials of other settings (weights_requested, optimizer, momentum, num_epochs) are not in it"
+    assert left_out in plans["accuracy-by-depth"].caption
+    assert (list(first.written), list(first.not_drawn)) == (STEMS[2:], ["examples"])
     for stem, paths in first.written.items():
         for one, other in zip(paths, second.written[stem], strict=True):
             assert one.read_bytes() == other.read_bytes()
     lost = write_plans([Plan("gradients", "What the gradients did.", None, "no record")], tmp_path / "a")
     assert lost.not_drawn == {"gradients": "no record"}
-    assert not first.written["gradients"][0].exists()
+    assert not any(path.exists() for path in first.written["gradients"])
     assert first.written["collapse-rate"][1].exists()

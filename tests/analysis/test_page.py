@@ -15,7 +15,7 @@ from analysis.found import sort_out
 from analysis.gather import gather
 from analysis.page import data_uri, page_html
 from analysis.sections import Listing, Section
-from galaxytl.trial import FAILED
+from galaxytl.trial import FAILED, TrialResult
 from tests.analysis.fakes import make_result, make_spec
 from tests.analysis.folders import other_sweep, paper_grid, write_folder
 
@@ -60,58 +60,54 @@ def read(text: str) -> Reader:
     return reader
 
 
-def hostile_contents(tmp_path: Path) -> Contents:
+@pytest.fixture(scope="module")
+def contents(tmp_path_factory: pytest.TempPathFactory) -> Contents:
     """Markup wherever a row, a section or a folder has text."""
     failed = make_result(make_spec("VGG16"), status=FAILED, message=f"{HOSTILE} {UNICODE}", metrics={}, confusion=())
     odd = make_result(make_spec(backbone=HOSTILE, learning_rate=0.1), environment={"device": HOSTILE, HOSTILE: "1"})
-    folder = write_folder(tmp_path / "<b>paper", [*paper_grid()[1:], failed, odd])
+    folder = write_folder(tmp_path_factory.mktemp("page") / "<b>paper", [*paper_grid()[1:], failed, odd])
     section = Section(HOSTILE, Listing((HOSTILE,), ((HOSTILE,),)), (HOSTILE,))
     drawn = Drawn({}, {"one": HOSTILE}, {"one": HOSTILE})
     part = Part((f"label: {HOSTILE}",), (section,), (section,))
     return Contents.of(sort_out(gather([folder]), [folder]), [part], drawn, [Command(HOSTILE, HOSTILE)])
 
 
-def test_markup_in_texts_is_text(tmp_path: Path) -> None:
-    reader = read(page_html(hostile_contents(tmp_path)))
-
-    assert len(reader.all("script")) == 1
-    assert reader.all("img") == []
-    assert not any(name.startswith("on") for _, attributes in reader.elements for name in attributes)
-    assert reader.text.count("document.title='owned'") >= 8
-    assert "{{ 7*7 }}" in reader.text
-    assert UNICODE in reader.text
-    assert "<b>paper" in reader.text
+def contents_of(folder: Path, results: list[TrialResult]) -> Contents:
+    write_folder(folder, results)
+    return Contents.of(sort_out(gather([folder]), [folder]), [], Drawn({}, {}, {}), [])
 
 
-def test_the_page_fetches_nothing(tmp_path: Path) -> None:
-    text = page_html(hostile_contents(tmp_path))
+def test_markup_in_texts_is_text_and_the_page_fetches_nothing(contents: Contents) -> None:
+    text = page_html(contents)
     reader = read(text)
 
-    assert not reader.all("link")
-    links = [attributes["href"] or "" for attributes in reader.all("a")]
-    assert links
-    assert all(link.startswith("#") for link in links)
+    assert len(reader.all("script")) == 1
+    assert reader.all("img") == reader.all("link") == []
+    assert not any(name.startswith("on") for _, attributes in reader.elements for name in attributes)
+    assert reader.text.count("document.title='owned'") >= 8
+    for words in ("{{ 7*7 }}", UNICODE, "<b>paper"):
+        assert words in reader.text
     assert not re.search(r"url\(|@import", text)
     (policy,) = (a["content"] or "" for a in reader.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'; img-src data:;")
     assert re.search(r"script-src 'sha256-[\w+/]{43}='", policy)
 
 
-def test_links_lead_somewhere_and_ids_are_unique(tmp_path: Path) -> None:
-    contents = hostile_contents(tmp_path)
+def test_links_lead_somewhere_and_ids_are_unique(contents: Contents) -> None:
     many = Part(answers=tuple(Section(f"Question {i}") for i in range(5)))
 
     reader = read(page_html(dataclasses.replace(contents, parts=(*contents.parts, many))))
 
     ids = [attributes["id"] for _, attributes in reader.elements if "id" in attributes]
+    links = [str(attributes["href"]) for attributes in reader.all("a")]
     assert len(set(ids)) == len(ids)
-    assert {str(attributes["href"])[1:] for attributes in reader.all("a")} <= set(ids)
+    assert links
+    assert set(links) <= {f"#{own}" for own in ids}
     assert "Question 4" in reader.text
 
 
 def test_every_trial_is_a_row_with_its_curves(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "other", other_sweep(20))
-    contents = Contents.of(sort_out(gather([folder]), [folder]), [], Drawn({}, {}, {}), [])
+    contents = contents_of(tmp_path, other_sweep(20))
 
     text = page_html(contents)
 
@@ -122,9 +118,8 @@ def test_every_trial_is_a_row_with_its_curves(tmp_path: Path) -> None:
     assert '<td class="bad">FAILED</td>' in text
 
 
-def test_the_smaller_of_the_two_pictures_is_inlined(tmp_path: Path) -> None:
+def test_the_smaller_of_the_two_pictures_is_inlined(contents: Contents, tmp_path: Path) -> None:
     png, svg = tmp_path / "a.png", tmp_path / "a.svg"
-    contents = hostile_contents(tmp_path)
     drawn = Drawn({"a": (png, svg)}, {"a": "A."}, {})
 
     for small, large in ((png, svg), (svg, png)):
@@ -136,21 +131,19 @@ def test_the_smaller_of_the_two_pictures_is_inlined(tmp_path: Path) -> None:
 
 
 def test_a_warning_stands_at_the_top_and_real_data_have_none(tmp_path: Path) -> None:
-    pages = {}
-    for name in ("simulated", "galaxy10_decals"):
-        folder = write_folder(tmp_path / name, paper_grid(dataset=name))
-        pages[name] = page_html(Contents.of(sort_out(gather([folder]), [folder]), [], Drawn({}, {}, {}), []))
+    simulated, real = (
+        page_html(contents_of(tmp_path / name, paper_grid(dataset=name))) for name in ("simulated", "galaxy10_decals")
+    )
 
-    assert pages["simulated"].index("SIMULATED galaxies") < pages["simulated"].index("<nav")
-    assert "SIMULATED" not in pages["galaxy10_decals"]
+    assert simulated.index("SIMULATED galaxies") < simulated.index("<nav")
+    assert "SIMULATED" not in real
 
 
-@pytest.mark.parametrize("text", ["1.0 (sic)", "ON", "EXPLAINED by nothing"])
-def test_only_whole_words_are_set_off(tmp_path: Path, text: str) -> None:
-    section = Section("A", Listing(("Verdict",), ((text,), ("EXPLAINED",))))
-    contents = dataclasses.replace(hostile_contents(tmp_path), parts=(Part(answers=(section,)),))
+def test_only_whole_words_are_set_off(contents: Contents) -> None:
+    texts = ("1.0 (sic)", "ON", "EXPLAINED by nothing")
+    section = Section("A", Listing(("Verdict",), tuple((text,) for text in (*texts, "EXPLAINED"))))
 
-    page = page_html(contents)
+    page = page_html(dataclasses.replace(contents, parts=(Part(answers=(section,)),)))
 
-    assert f"<td>{text}</td>" in page
+    assert all(f"<td>{text}</td>" in page for text in texts)
     assert '<td class="good">EXPLAINED</td>' in page

@@ -36,7 +36,6 @@ def test_accuracy_goes_from_the_bottom_at_0_to_the_top_at_1() -> None:
 
 def test_loss_fills_the_height_with_its_highest_value() -> None:
     svg = sparkline(with_curves([4, 2], [2, 0], "loss"), "loss")
-
     assert points_of(svg, "train") == [(LEFT, TOP), (RIGHT, HEIGHT / 2)]
 
 
@@ -50,24 +49,17 @@ def test_a_curve_that_became_nan_ends_with_a_cross_and_says_so() -> None:
     assert "then not a number" in svg
 
 
-def test_many_epochs_are_thinned_to_the_last() -> None:
-    svg = sparkline(with_curves([i / 499 for i in range(500)], [0.5] * 500), "accuracy")
-    points = points_of(svg, "train")
+def test_many_epochs_are_thinned_to_the_last_and_a_lone_finite_one_is_drawn() -> None:
+    points = points_of(sparkline(with_curves([i / 499 for i in range(500)], [0.5] * 500), "accuracy"), "train")
+    lone = [math.nan, 0.5, *[math.nan] * 198]
 
     assert len(points) <= MAX_POINTS
-    assert points[0] == (LEFT, BOTTOM)
-    assert points[-1] == (RIGHT, TOP)
+    assert (points[0], points[-1]) == ((LEFT, BOTTOM), (RIGHT, TOP))
     assert points == sorted(points)
+    assert points_of(sparkline(with_curves(lone, lone), "accuracy"), "train")[0][1] == HEIGHT / 2
 
 
 def test_one_epoch_is_a_dot_and_none_is_nothing() -> None:
     assert 'd="M2 11h.01"' in sparkline(with_curves([0.5], [0.5]), "accuracy")
     assert sparkline(make_result(history=()), "accuracy") == ""
     assert sparkline(with_curves([math.nan], [math.nan]), "accuracy") == ""
-
-
-def test_a_finite_value_between_the_thinned_ones_is_still_drawn() -> None:
-    values = [math.nan] * 200
-    values[1] = 0.5
-
-    assert points_of(sparkline(with_curves(values, values), "accuracy"), "train")[0][1] == HEIGHT / 2

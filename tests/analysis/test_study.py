@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -56,42 +59,32 @@ def conditional(number: int) -> list[FrozenTrial]:
     return trials
 
 
-# Importances
-
-
 def by_name(part: Importances) -> dict[str, Importance]:
     return {row.parameter: row for row in part.rows}
 
 
-def test_the_parameter_that_decides_comes_first_by_both_measures() -> None:
-    every = importances_of(study_of(conditional(60)))[0]
+def test_importances_are_of_all_trials_and_then_of_each_case() -> None:
+    """By both measures the parameter that decides comes first; one with a single choice is not listed, and one that
+    some trials lack has no fANOVA over all."""
+    every, adam, sgd = importances_of(study_of(conditional(60)))
     rows = by_name(every)
 
     assert every.rows[0].parameter == "backbone"
+    assert rows.keys() == {"backbone", "optimizer", "learning_rate@adam", "learning_rate@sgd"}
+    assert (rows["backbone"].num_trials, rows["learning_rate@adam"].num_trials) == (60, 40)
     assert rows["backbone"].fanova == pytest.approx(1, abs=0.1)
+    assert rows["learning_rate@adam"].fanova is None
+    assert rows["learning_rate@adam"].ped_anova is not None
     assert (rows["backbone"].ped_anova or 0) > (rows["optimizer"].ped_anova or 0)
     assert sum(row.fanova or 0 for row in every.rows) == pytest.approx(1)
     assert sum(row.ped_anova or 0 for row in every.rows) == pytest.approx(1)
-
-
-def test_a_conditional_parameter_counts_its_trials_and_has_no_fanova_over_all() -> None:
-    every, adam, sgd = importances_of(study_of(conditional(60)))
-
-    assert by_name(every)["learning_rate@adam"].num_trials == 40
-    assert by_name(every)["learning_rate@adam"].fanova is None
-    assert by_name(every)["learning_rate@adam"].ped_anova is not None
-    assert by_name(every)["backbone"].num_trials == 60
     assert (adam.case, adam.num_trials, sgd.case, sgd.num_trials) == ("adam", 40, "sgd", 20)
     assert by_name(adam)["learning_rate@adam"].fanova is not None
     assert "learning_rate@sgd" not in by_name(adam)
 
 
-def test_a_parameter_with_one_choice_is_not_listed() -> None:
-    assert "head_units" not in by_name(importances_of(study_of(conditional(60)))[0])
-
-
 def test_importances_are_the_same_every_time() -> None:
-    assert importances_of(study_of(conditional(30))) == importances_of(study_of(conditional(30)))
+    assert importances_of(study_of(conditional(MIN_TRIALS))) == importances_of(study_of(conditional(MIN_TRIALS)))
 
 
 def choice(of: str) -> tuple[str, BaseDistribution]:
@@ -99,160 +92,125 @@ def choice(of: str) -> tuple[str, BaseDistribution]:
 
 
 def test_the_best_are_the_highest_or_the_lowest_as_the_direction_says() -> None:
-    trials = []
-    for i in range(40):
-        is_top, is_bottom = i < 5, i >= 35
-        value = 0.5 + 0.4 * is_top - 0.4 * is_bottom + i * 1e-4
-        params = {"top": choice("x" if is_top else "y"), "bottom": choice("x" if is_bottom else "y")}
-        trials.append(trial([value], params))
-
+    trials = [
+        trial(
+            [0.5 + 0.4 * (i < 5) - 0.4 * (i >= 35) + i * 1e-4],
+            {"top": choice("x" if i < 5 else "y"), "bottom": choice("x" if i >= 35 else "y")},
+        )
+        for i in range(40)
+    ]
     for direction, parameter in (("maximize", "top"), ("minimize", "bottom")):
         rows = importances_of(study_of(trials, direction))[0].rows
         assert max(rows, key=lambda row: row.ped_anova or 0).parameter == parameter
 
 
-def test_where_most_trials_are_equally_good_ped_anova_cannot_tell() -> None:
-    trials = [trial([0.9 if i < 3 else 0.1], {"top": choice("x" if i < 3 else "y")}) for i in range(40)]
+def test_a_measure_that_cannot_tell_is_none() -> None:
+    """PED-ANOVA where most trials are equally good, fANOVA where all chose alike."""
+    equal = [trial([0.9 if i < 3 else 0.1], {"top": choice("x" if i < 3 else "y")}) for i in range(40)]
+    alike = [trial([i / 100]) for i in range(MIN_TRIALS)]
+    (top,), (rate,) = (importances_of(study_of(trials))[0].rows for trials in (equal, alike))
 
-    (row,) = importances_of(study_of(trials))[0].rows
+    assert (top.parameter, top.fanova, top.ped_anova) == ("top", 1.0, None)
+    assert (rate.parameter, rate.fanova) == ("learning_rate", None)
 
-    assert (row.parameter, row.fanova, row.ped_anova) == ("top", 1.0, None)
 
-
-def test_where_all_trials_chose_alike_fanova_cannot_tell() -> None:
-    (row,) = importances_of(study_of([trial([i / 100]) for i in range(MIN_TRIALS)]))[0].rows
-
-    assert (row.parameter, row.fanova) == ("learning_rate", None)
+ONE_CHOICE = {"head_units": (64, CategoricalDistribution([64]))}
 
 
 @pytest.mark.parametrize(
     ("trials", "note"),
     [
         (conditional(MIN_TRIALS - 1), f"importances want {MIN_TRIALS} completed trials; there are {MIN_TRIALS - 1}"),
-        ([], f"importances want {MIN_TRIALS} completed trials; there are 0"),
+        ([trial(state=TrialState.PRUNED)] * MIN_TRIALS, f"importances want {MIN_TRIALS} completed trials; there are 0"),
         ([trial([0.1])] * MIN_TRIALS, "all completed trials have the same value"),
-        (
-            [trial([i / 100], {"head_units": (64, CategoricalDistribution([64]))}) for i in range(MIN_TRIALS)],
-            "no parameter has more than one value to choose from",
-        ),
+        ([trial([i], ONE_CHOICE) for i in range(MIN_TRIALS)], "no parameter has more than one value to choose from"),
     ],
 )
 def test_importances_that_would_mean_nothing_are_not_given(trials: list[FrozenTrial], note: str) -> None:
     every = importances_of(study_of(trials))[0]
-
     assert (every.rows, every.note) == ((), note)
 
 
-def test_trials_that_are_not_complete_have_no_say() -> None:
-    others = [trial(None, state=state) for state in (TrialState.PRUNED, TrialState.FAIL)] * MIN_TRIALS
-
-    assert importances_of(study_of(others + conditional(3)))[0].num_trials == 3
-
-
 def test_the_case_of_a_parameter_stands_behind_the_at_sign() -> None:
-    assert [case_of(name) for name in ("learning_rate@sgd", "backbone", "unfrozen_blocks@VGG16")] == [
-        "sgd",
-        "",
-        "VGG16",
-    ]
-
-
-# Pareto front
+    names = ("learning_rate@sgd", "backbone", "unfrozen_blocks@VGG16")
+    assert [case_of(name) for name in names] == ["sgd", "", "VGG16"]
 
 
 def test_the_front_is_the_trials_that_no_other_beats() -> None:
     values = {"cheap": [0.5, 10.0], "good": [0.9, 90.0], "beaten": [0.4, 20.0], "between": [0.7, 50.0]}
     study = study_of([trial(own, trial_id=name) for name, own in values.items()], "maximize", "minimize")
 
-    assert [(t.trial_id, t.values) for t in front_of(study)] == [
-        ("good", (0.9, 90.0)),
-        ("between", (0.7, 50.0)),
-        ("cheap", (0.5, 10.0)),
-    ]
+    front = [(t.trial_id, t.values) for t in front_of(study)]
+    assert front == [("good", (0.9, 90.0)), ("between", (0.7, 50.0)), ("cheap", (0.5, 10.0))]
+    assert front_of(study_of(conditional(3))) == ()  # one objective
 
 
-def test_one_objective_has_no_front() -> None:
-    assert front_of(study_of(conditional(3))) == ()
-
-
-# Storages
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a study of 21 complete trials, a running one, and a suggestion that was no trial."""
+    path = tmp_path_factory.mktemp("database") / "study.db"
+    fill(f"sqlite:///{path}", MIN_TRIALS + 1)
+    return path
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A results folder with a search.json and its study of 21 complete trials and one suggestion that was no trial."""
+def folder(tmp_path: Path, database: Path) -> Path:
+    """A results folder with a search.json and that study."""
     results = tmp_path / "results"
     results.mkdir()
     write_search_file(results)
-    fill(f"sqlite:///{results}/study.db")
+    shutil.copy(database, results)
     return results
 
 
-def fill(storage: str | optuna.storages.BaseStorage) -> None:
+def fill(storage: str | optuna.storages.BaseStorage, number: int) -> None:
     refused = trial(None, state=TrialState.FAIL, reason="equal to an earlier trial, 0123456789abcdef")
     study = optuna.create_study(study_name="search", storage=storage, direction="maximize")
-    study.add_trials([*conditional(MIN_TRIALS + 1), refused])
+    study.add_trials([*conditional(number), refused, trial(None, state=TrialState.RUNNING)])
 
 
-def test_the_study_that_search_json_names_is_read(folder: Path) -> None:
-    study = read_study(folder)
-
-    assert study.note == ""
-    assert study.importances[0].num_trials == MIN_TRIALS + 1
-    assert study.importances[0].rows[0].parameter == "backbone"
-    assert study.refused == (("equal to an earlier trial, 0123456789abcdef", 1),)
-    assert study.settings is not None
-    assert "40 trials asked for, TPESampler in sweep.space:space to maximize val_accuracy" in str(study.settings)
-
-
-def test_reading_changes_nothing(folder: Path) -> None:
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-
-    read_study(folder)
-
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-
-
-def test_a_log_that_is_still_written_is_read_too(folder: Path) -> None:
-    import sqlite3
-
-    with sqlite3.connect(folder / "study.db") as writer:
-        assert writer.execute("PRAGMA journal_mode=WAL").fetchone() == ("wal",)
-        assert read_study(folder).importances[0].num_trials == MIN_TRIALS + 1
-    writer.close()
-
-
-def test_optunas_log_and_warnings_are_as_before(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_study_that_search_json_names_is_read(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """And nothing else happens: no file changes, Optuna says nothing, and its log stays as loud as it was."""
     optuna.logging.set_verbosity(optuna.logging.INFO)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
     capfd.readouterr()
 
-    read_study(folder)
+    study = read_study(folder)
 
     assert optuna.logging.get_verbosity() == optuna.logging.INFO
     assert capfd.readouterr() == ("", "")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert study.note == ""
+    assert study.importances[0].num_trials == MIN_TRIALS + 1
+    assert study.importances[0].rows[0].parameter == "backbone"
+    assert [t.number for t in study.trials] == list(range(MIN_TRIALS + 2))
+    assert study.refused == (("equal to an earlier trial, 0123456789abcdef", 1),)
+    assert "40 trials asked for, TPESampler in sweep.space:space to maximize val_accuracy" in str(study.settings)
 
 
-def test_a_results_folder_that_was_moved_takes_its_study_along(folder: Path) -> None:
-    moved = folder.rename(folder.parent / "elsewhere")
+def test_a_log_that_is_still_written_is_read_too(folder: Path) -> None:
+    with contextlib.closing(sqlite3.connect(folder / "study.db")) as writer, writer:
+        assert writer.execute("PRAGMA journal_mode=WAL").fetchone() == ("wal",)
+        assert read_study(folder).importances[0].num_trials == MIN_TRIALS + 1
 
-    assert read_study(moved).note == ""
 
+def test_a_study_is_looked_for_beside_its_search_json_and_at_another_storage(folder: Path) -> None:
+    folder = folder.rename(folder.parent / "elsewhere")
+    assert read_study(folder).note == ""
 
-def test_another_storage_goes_before_the_named_one(folder: Path) -> None:
-    (folder / "study.db").rename(folder.parent / "copy.db")
-
+    (folder / "study.db").rename(folder / "copy.db")
     assert "study.db is not there. Pass --storage" in read_study(folder).note
     assert not (folder / "study.db").exists()
-    assert read_study(folder, f"sqlite:///{folder.parent}/copy.db").note == ""
+    assert read_study(folder, f"sqlite:///{folder}/copy.db").note == ""
 
 
-def test_a_journal_is_read(folder: Path) -> None:
-    path = folder / "study.log"
-    fill(optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path))))
-    write_search_file(folder, storage=f"journal://{path}")
+def test_a_journal_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "study.log"
+    fill(optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path))), 2)
+    write_search_file(tmp_path, storage=f"journal://{path}")
 
-    assert read_study(folder).importances[0].num_trials == MIN_TRIALS + 1
-    assert "is not there" in read_study(folder, "journal:///nowhere/study.log").note
+    assert read_study(tmp_path).importances[0].num_trials == 2
+    assert "is not there" in read_study(tmp_path, "journal:///nowhere/study.log").note
 
 
 @pytest.mark.parametrize(
@@ -277,22 +235,19 @@ def test_a_study_that_cannot_be_read_says_why(folder: Path, settings: dict[str, 
     assert (study.importances, study.front) == ((), ())
 
 
-def test_a_file_that_is_no_study_says_so(folder: Path) -> None:
-    (folder / "study.db").write_text("no database, but long enough to be looked at as one" * 30)
+@pytest.mark.parametrize(
+    ("name", "content", "note"),
+    [
+        ("study.db", "no database, but long enough to be looked at as one" * 30, "file is not a database"),
+        ("study.db", "", "cannot be read: no such table"),
+        ("search.json", "{", "search.json cannot be read"),
+        ("search.json", None, "holds no search.json"),
+    ],
+)
+def test_a_damaged_file_says_so_and_stays_as_it_is(folder: Path, name: str, content: str | None, note: str) -> None:
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_text(content)
 
-    assert "cannot be read: file is not a database" in read_study(folder).note
-
-
-def test_an_empty_database_is_left_empty(folder: Path) -> None:
-    (folder / "study.db").write_bytes(b"")
-
-    assert "cannot be read: no such table" in read_study(folder).note
-    assert (folder / "study.db").read_bytes() == b""
-
-
-def test_a_folder_without_search_json_says_so(folder: Path) -> None:
-    (folder / "search.json").unlink()
-    assert "holds no search.json" in read_study(folder).note
-
-    (folder / "search.json").write_text("{")
-    assert "search.json cannot be read" in read_study(folder).note
+    assert note in read_study(folder).note
+    assert content is None or (folder / name).read_text() == content

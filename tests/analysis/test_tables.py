@@ -41,7 +41,6 @@ def test_terminal_table_fits_and_has_ours_beside_the_papers() -> None:
 
 def test_rows_stand_in_the_papers_order() -> None:
     frame = as_frame(full_table())
-
     assert list(frame["accuracy"]) == pytest.approx([0.10, 0.11, 0.12, 0.13, 0.14, 0.15])
     assert list(frame["accuracy_paper"]) == [0.142, 0.625, 0.823, 0.157, 0.564, 0.686]
     assert list(frame["f1_weighted_paper_sic"]) == [False] * 5 + [True]
@@ -60,9 +59,7 @@ def test_every_format_says_what_was_run(write: Any) -> None:
 @pytest.mark.parametrize("write", [as_text, as_markdown, as_latex, as_csv])
 def test_every_format_says_that_data_are_simulated_and_weights_random(write: Any) -> None:
     spec = make_spec(dataset="simulated", weights="random", weights_fingerprint="")
-
     text = write(table_of(make_result(spec)))
-
     assert "SIMULATED galaxies: not comparable with the paper's values" in text
     assert "random (ImageNet weights not found)" in text
 
@@ -77,36 +74,32 @@ def test_several_seeds_are_mean_and_deviation_in_numbers_and_text() -> None:
     assert r"0.500$\pm$0.141" in as_latex(table)
 
 
-def test_missing_and_failed_cells_say_so() -> None:
-    table = table_of(make_result(make_spec("VGG16", "OFF"), status=FAILED, message="loss is NaN", metrics={}))
+def test_missing_and_failed_cells_and_some_failed_seeds_say_so() -> None:
+    lost = [make_spec("VGG16", "OFF"), make_spec("ResNet50", seed=1)]
+    failed = [make_result(spec, status=FAILED, message="loss is NaN", metrics={}) for spec in lost]
+    table = table_of(make_result(make_spec("ResNet50")), *failed)
     text = as_text(table)
 
     assert "missing" in line_with(text, "MobileNet", "ON")
-    assert "FAILED" in line_with(text, "VGG16", "OFF [1]")
-    assert "[1] VGG16, ImageNet OFF, FAILED: loss is NaN" in text
-    assert list(as_frame(table)["status"]) == ["MISSING"] * 3 + ["FAILED"] + ["MISSING"] * 2
+    assert "1 of 2" in line_with(text, "ResNet50", "ON")
+    assert "FAILED" in line_with(text, "VGG16", "OFF [2]")
+    assert "[1] ResNet50, ImageNet ON, 1 of 2 seeds not complete: loss is NaN" in text
+    assert "[2] VGG16, ImageNet OFF, FAILED: loss is NaN" in text
+    statuses = ["MISSING", "COMPLETE", "MISSING", "FAILED", "MISSING", "MISSING"]
+    assert list(as_frame(table)["status"]) == statuses
 
 
-def test_some_failed_seeds_are_counted() -> None:
-    failed = make_result(make_spec(seed=1), status=FAILED, message="killed", metrics={})
-    table = table_of(make_result(make_spec(seed=0)), failed)
-
-    assert "1 of 2" in line_with(as_text(table), "MobileNet", "ON")
-    assert "1 of 2 seeds not complete: killed" in as_text(table)
-
-
-NASTY = "5% of a_b & {c} #1 $x ~ ^ \\ | <b> [bold]text[/bold]"
-
-
-def nasty_table() -> Table1:
-    return table_of(make_result(make_spec("VGG16", "ON"), status=FAILED, message=NASTY, metrics={}))
-
-
-def test_latex_escapes_messages() -> None:
-    note = line_with(as_latex(nasty_table()), "[1] VGG16")
+def test_messages_are_escaped_in_each_format_and_not_read_as_markup() -> None:
+    nasty = "5% of a_b & {c} #1 $x ~ ^ \\ | <b> [bold]text[/bold]"
+    table = table_of(make_result(make_spec("VGG16", "ON"), status=FAILED, message=nasty, metrics={}))
+    note = line_with(as_latex(table), "[1] VGG16")
+    rows = list(csv.DictReader(io.StringIO(as_csv(table))))
 
     assert r"5\% of a\_b \& \{c\} \#1 \$x \textasciitilde{} \textasciicircum{} \textbackslash{}" in note
     assert r"\textbar{} \textless{}b\textgreater{}" in note
+    assert "[bold]text[/bold]" in as_text(table)
+    assert r"\|" in line_with(as_markdown(table), "VGG16, ImageNet ON")
+    assert (len(rows), rows[0]["message"], rows[0]["accuracy"]) == (6, nasty, "")
 
 
 def test_latex_table_is_balanced() -> None:
@@ -117,16 +110,3 @@ def test_latex_table_is_balanced() -> None:
     assert all(line.endswith(r"\\") for line in body)
     assert text.count(r"\begin{") == text.count(r"\end{") == 2
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
-
-
-def test_messages_are_not_read_as_markup() -> None:
-    assert "[bold]text[/bold]" in as_text(nasty_table())
-    assert r"\|" in line_with(as_markdown(nasty_table()), "VGG16, ImageNet ON")
-
-
-def test_csv_is_plain() -> None:
-    rows = list(csv.DictReader(io.StringIO(as_csv(nasty_table()))))
-
-    assert len(rows) == 6
-    assert rows[0]["message"] == NASTY
-    assert rows[0]["accuracy"] == ""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 import regret
 import search_methods
@@ -15,8 +16,9 @@ import search_overhead
 import search_quality
 import search_rate
 import yaml
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from search_quality import make_row
-from search_table import make_table, read_table
+from search_table import Table, make_table, read_table
 from simulation import Cluster, Run, Status, simulate
 
 from galaxytl.results import append_results
@@ -35,12 +37,9 @@ def spread(mean: float, num_seeds: int = 30) -> Any:
     return mean + noise - noise.mean()
 
 
-def test_regret_is_that_of_the_last_choice_a_budget_pays_for() -> None:
+def test_regret_is_that_of_the_last_choice_a_budget_pays_for_and_its_interval_is_students() -> None:
     found = regret.at_budgets([10, 30], [0.2, 0.1], [0, 9.9, 10, 29.9, 30, 1000], before=0.5)
     assert found.tolist() == [0.5, 0.5, 0.2, 0.2, 0.1, 0.1]
-
-
-def test_an_interval_is_students() -> None:
     own = regret.interval(np.array([1.0, 2.0, 3.0]))
     half = 4.302653 / math.sqrt(3)  # t of 2 degrees of freedom, standard deviation 1
     assert (own.mean, own.low, own.high) == pytest.approx((2, 2 - half, 2 + half), abs=1e-5)
@@ -50,26 +49,17 @@ def test_ours_holds_when_it_beats_random_and_is_no_worse_than_others() -> None:
     ours = spread(0.02)
     others = {"random": ours + 0.03 + 0.1 * spread(0.0), "optuna": ours[::-1]}
     found = regret.compare({"ours": ours, **others}, (10, 20))
-    assert found.beats_random
-    assert found.lost_to == ()
-    assert found.holds
+    assert (found.holds, found.beats_random, found.lost_to) == (True, True, ())
     assert found.differences["random"].overall.mean == pytest.approx(0.03)
     assert "beats random clearly: yes; loses to none" in regret.describe(found, "epochs")
 
 
-@pytest.mark.parametrize(
-    ("random", "tune", "lost_to"),
-    [(0.05, 0.00, ("tune",)), (0.02, 0.02, ()), (0.01, 0.05, ("random",))],
-    ids=["a baseline is better", "no better than random", "worse than random"],
-)
-def test_ours_does_not_hold(random: float, tune: float, lost_to: tuple[str, ...]) -> None:
-    regrets = {"ours": spread(0.02), "random": spread(random)[::-1], "tune": spread(tune)[::-1]}
-    found = regret.compare(regrets, (10, 20))
-    assert not found.holds
-    assert found.lost_to == lost_to
-
-
-def test_one_seed_has_no_interval() -> None:
+def test_ours_does_not_hold() -> None:
+    """Where a baseline is better, where it is no better than random, and where it is worse."""
+    for random, tune, lost_to in ((0.05, 0.00, ("tune",)), (0.02, 0.02, ()), (0.01, 0.05, ("random",))):
+        regrets = {"ours": spread(0.02), "random": spread(random)[::-1], "tune": spread(tune)[::-1]}
+        found = regret.compare(regrets, (10, 20))
+        assert (found.holds, found.lost_to) == (False, lost_to)
     with pytest.raises(ValueError, match="two seeds at least; got 1"):
         regret.compare({"ours": spread(0.1, 1), "random": spread(0.2, 1)}, (10, 20))
 
@@ -103,13 +93,10 @@ def run(name: str, *values: float, fails: bool = False) -> Run:
     return Run(name, int(name), values, fails)
 
 
-def test_workers_train_side_by_side() -> None:
+def test_workers_train_side_by_side_a_stopped_trial_makes_room_and_a_failed_one_costs_its_last_epoch() -> None:
     method = Given([run("0", 0.1, 0.2, 0.3)], [run("1", 0.1)], [run("2", 0.1)], [run("3", 0.1, 0.1)])
     steps = simulate(method, Cluster(2), until_epochs=100)
     assert [(step.chosen, step.time, step.epochs) for step in steps] == [(1, 1, 2), (2, 2, 4), (0, 3, 5), (3, 4, 7)]
-
-
-def test_a_stopped_trial_makes_room_and_a_failed_one_costs_its_last_epoch() -> None:
     method = Given([run("0", 0.1, 0.2, 0.3)], [run("1", 0.5, fails=True)], bar=0.2)
     steps = simulate(method, Cluster(1), until_epochs=100)
     assert method.ends == [("0", 1, "STOPPED"), ("1", 1, "FAILED")]
@@ -129,10 +116,7 @@ def test_a_search_ends_with_its_budget_of_epochs_and_of_time() -> None:
     assert simulate(Given(*jobs), Cluster(2), until_epochs=10)[-1].epochs == 10
     jobs = [[run(str(2 * i), 0.1), run(str(2 * i + 1), 0.1)] for i in range(50)]
     last = simulate(Given(*jobs), Cluster(2, further_head=0.0), until_epochs=10)[-1]
-    assert (last.epochs, last.time) == (
-        18,
-        5,
-    )  # twice the epochs in the same time
+    assert (last.epochs, last.time) == (18, 5)  # twice the epochs in the same time
 
 
 # The table
@@ -148,38 +132,23 @@ def grid_rows() -> list[Any]:
     return rows
 
 
-class Suggests:
-    """An optuna.Trial that gives the first choice and the least number, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: dict[str, Any] = {}
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        self.asked[name] = choices
-        return choices[-1]
-
-    def suggest_float(self, name: str, low: float, high: float, **how: Any) -> float:
-        self.asked[name] = (low, high, how)
-        return low
-
-
 def test_axes_are_the_fields_that_differ_and_that_no_other_determines() -> None:
-    table, trial = make_table(grid_rows()), Suggests()
-    fields = table.space(trial)
-    assert trial.asked == {
-        "head_units": (0, 64),
-        "optimizer": ("adam", "sgd"),
-        "learning_rate@sgd": (1e-3, 1e-1, {"log": True}),
+    table = make_table(grid_rows())
+    trial = optuna.trial.FixedTrial({"head_units": 64, "optimizer": "sgd", "learning_rate@sgd": 1e-3})
+    spec = table.rows[table.nearest(table.space(trial))].spec
+    assert trial.distributions == {
+        "head_units": CategoricalDistribution((0, 64)),
+        "optimizer": CategoricalDistribution(("adam", "sgd")),
+        "learning_rate@sgd": FloatDistribution(1e-3, 1e-1, log=True),
     }
-    spec = table.rows[table.nearest(fields)].spec
     assert (spec.head_units, spec.optimizer, spec.learning_rate, spec.momentum) == (64, "sgd", 1e-3, 0.9)
 
 
-@pytest.mark.parametrize(("rate", "nearest"), [(1e-2, 1e-2), (2.9e-3, 1e-3), (3.5e-3, 1e-2), (0.9, 1e-1)])
-def test_a_rate_gets_the_nearest_row(rate: float, nearest: float) -> None:
+def test_a_rate_gets_the_nearest_row() -> None:
     table = make_table(grid_rows())
-    found = table.nearest({"head_units": 0, "optimizer": "sgd", "learning_rate": rate})
-    assert table.rows[found].spec.learning_rate == nearest
+    for rate, nearest in ((1e-2, 1e-2), (2.9e-3, 1e-3), (3.5e-3, 1e-2), (0.9, 1e-1)):
+        found = table.nearest({"head_units": 0, "optimizer": "sgd", "learning_rate": rate})
+        assert table.rows[found].spec.learning_rate == nearest
 
 
 def test_the_reader_takes_whole_curves_of_the_validation_part_and_what_diverged(tmp_path: Path) -> None:
@@ -201,72 +170,71 @@ def test_the_reader_takes_whole_curves_of_the_validation_part_and_what_diverged(
     assert np.nanmax(table.final) == pytest.approx(0.3 + 1e-1 + 0.064)
 
 
-def test_a_folder_without_curves_of_a_validation_part_is_refused(tmp_path: Path) -> None:
+def test_rows_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
     append_results(tmp_path, make_row(SPEC, [0.1, 0.2, 0.3], curves_on="test"))
     with pytest.raises(SystemExit, match="watched on a validation part"):
         read_table(tmp_path)
-
-
-def test_rows_on_other_images_are_refused() -> None:
     with pytest.raises(ValueError, match="one split_seed; got 0, 1"):
         make_table([*grid_rows(), make_row(SPEC.replace(split_seed=1), [0.1, 0.2, 0.3])])
 
 
-@pytest.mark.parametrize(("small", "number"), [(False, 1152), (True, 48)])
-def test_the_grid_file_is_one(small: bool, number: int, tmp_path: Path) -> None:
+def test_the_grid_file_is_one(tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
-    path.write_text(yaml.safe_dump(search_quality.grid(small)))
-    specs = expand(read_grid(path), TrialSpec(dataset="simulated", dataset_fingerprint="0f")).specs
-    assert len({spec.trial_id for spec in specs}) == number
-    assert {(spec.scored_on, spec.validation_fraction) for spec in specs} == {("validation", 0.1)}
+    for small, number in ((False, 1152), (True, 48)):
+        path.write_text(yaml.safe_dump(search_quality.grid(small)))
+        specs = expand(read_grid(path), TrialSpec(dataset="simulated", dataset_fingerprint="0f")).specs
+        assert len({spec.trial_id for spec in specs}) == number
+        assert {(spec.scored_on, spec.validation_fraction) for spec in specs} == {("validation", 0.1)}
 
 
 # Methods
 
 
+class Listening(search_methods.Ours):
+    """Ours, which keeps how each configuration ended."""
+
+    def __init__(self, table: Table, seed: int, until_epochs: int) -> None:
+        super().__init__(table, seed, until_epochs)
+        self.ends: list[tuple[int | None, str]] = []
+
+    def ended(self, run: Run, num_epochs: int, status: Status) -> None:
+        self.ends.append((run.config, status))
+        super().ended(run, num_epochs, status)
+
+
 @pytest.mark.parametrize("name", ["ours", "optuna", "random"])
 def test_a_method_does_the_same_twice_and_comes_near_the_best(name: str) -> None:
+    """Ours never trains a configuration twice, and stops some."""
     table = search_quality.made_up_table()
-    searches = [simulate(search_quality.METHODS[name](table, 3, 300), Cluster(4), 300) for _ in range(2)]
+    make = Listening if name == "ours" else search_quality.METHODS[name]
+    methods = [make(table, 3, 300) for _ in range(2)]
+    searches = [simulate(method, Cluster(4), 300) for method in methods]
     assert searches[0] == searches[1]
     assert searches[0][-1].chosen is not None
     assert table.regret[searches[0][-1].chosen] < 0.2
-
-
-def test_ours_never_trains_a_configuration_twice_and_stops_some() -> None:
-    class Listening(search_methods.Ours):
-        ends: list[tuple[int, str]] = []  # noqa: RUF012 (of the one object of this class)
-
-        def ended(self, run: Run, num_epochs: int, status: Status) -> None:
-            self.ends.append((run.config, status))
-            super().ended(run, num_epochs, status)
-
-    simulate(Listening(search_quality.made_up_table(), 0, 300), Cluster(4), 300)
-    configs = [config for config, _ in Listening.ends]
-    assert len(set(configs)) == len(configs) > 8
-    assert {status for _, status in Listening.ends} == {"COMPLETE", "STOPPED"}
+    for method in (method for method in methods if isinstance(method, Listening)):
+        configs = [config for config, _ in method.ends]
+        assert len(set(configs)) == len(configs) > 8
+        assert {status for _, status in method.ends} == {"COMPLETE", "STOPPED"}
 
 
 # Rate and overhead
 
 
-def test_rates_are_of_all_and_of_the_last_hundred() -> None:
+def test_rates_are_of_all_and_of_the_last_hundred_and_measured_to_the_last_trial() -> None:
     seconds = [0.0, *np.linspace(0.01, 1, 100), *np.linspace(1.1, 11, 100)]
     assert search_rate.rates(seconds) == pytest.approx((200 / 11, 10))
+    measured = search_rate.ended_at(search_rate.Cell("RandomSampler", "memory", batch=3, scheduler="asha"), 7)
+    assert len(measured) == 8
+    assert measured == sorted(measured)
 
 
-def test_the_rate_is_measured_to_the_last_trial() -> None:
-    cell = search_rate.Cell("RandomSampler", "memory", batch=3, scheduler="asha")
-    seconds = search_rate.ended_at(cell, 7)
-    assert len(seconds) == 8
-    assert seconds == sorted(seconds)
-
-
-@pytest.mark.parametrize(("seconds", "verdict"), [(13.0, "1.30 (at most 1.3)"), (13.2, "1.32 (at most 1.3)  missed")])
-def test_overhead_compares_medians_of_whole_processes(seconds: float, verdict: str) -> None:
+def test_overhead_compares_medians_of_whole_processes() -> None:
     def of(*times: float) -> list[dict[str, float]]:
         return [{"seconds": time, "first": 2.0, "last": time - 1} for time in times]
 
-    found = {"ours": of(seconds, 99.0, 1.0), "tune": of(10.0), "tune-optuna": of(1.0)}
-    assert f"ours / tune  {verdict}" in search_overhead.describe(found, 1000, 2).splitlines()[-1]
-    assert search_overhead.describe(found, 1000, 2).endswith("missed") is (search_overhead.ratio(found) > 1.3)
+    for seconds, verdict in ((13.0, "1.30 (at most 1.3)"), (13.2, "1.32 (at most 1.3)  missed")):
+        found = {"ours": of(seconds, 99.0, 1.0), "tune": of(10.0), "tune-optuna": of(1.0)}
+        last = search_overhead.describe(found, 1000, 2).splitlines()[-1]
+        assert f"ours / tune  {verdict}" in last
+        assert last.endswith("missed") is (search_overhead.ratio(found) > 1.3)

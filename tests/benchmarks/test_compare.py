@@ -34,21 +34,15 @@ def places(*accuracies: float) -> dict[compare.Place, float]:
     return {("VGG16", 0, float(i)): accuracy for i, accuracy in enumerate(accuracies)}
 
 
-def test_systems_that_differ_by_noise_agree() -> None:
+def test_systems_that_differ_by_noise_agree_and_one_that_is_worse_in_every_trial_does_not() -> None:
     found = compare.agreement(places(0.5, 0.6, 0.4, 0.5), places(0.55, 0.55, 0.38, 0.53), num_test=1000)
     assert found.holds
     assert found.mean == pytest.approx(-0.0025)
     assert found.largest == pytest.approx(0.05)
-
-
-def test_a_system_that_is_worse_in_every_trial_does_not_agree() -> None:
-    found = compare.agreement(places(0.4, 0.5, 0.3, 0.41), places(0.5, 0.6, 0.4, 0.5), num_test=100)
-    assert not found.holds
-    assert "NOT WITHIN NOISE" in str(found)
-
-
-def test_one_test_image_more_or_less_is_no_difference() -> None:
-    assert compare.agreement(places(0.50, 0.60), places(0.51, 0.61), num_test=100).holds
+    worse = compare.agreement(places(0.4, 0.5, 0.3, 0.41), places(0.5, 0.6, 0.4, 0.5), num_test=100)
+    assert not worse.holds
+    assert "NOT WITHIN NOISE" in str(worse)
+    assert compare.agreement(places(0.50, 0.60), places(0.51, 0.61), num_test=100).holds  # one test image
     assert not compare.agreement(places(0.50, 0.60), places(0.52, 0.62), num_test=100).holds
 
 
@@ -64,18 +58,15 @@ def test_trials_that_one_system_did_not_finish_are_left_out_and_named() -> None:
         compare.agreement(ours, {}, 10)
 
 
-def test_a_frozen_backbone_is_minimally_computed_once_for_all_trials() -> None:
+def test_a_frozen_backbone_is_minimally_computed_once_and_cuts_of_one_share_their_prefixes() -> None:
     rows = [make_row(learning_rate=rate) for rate in (0.1, 0.01)]
     heads = 2 * 2 * HEAD * (3 * 7 + 3)  # two trials of two epochs
     assert compare.minimal_multiply_adds(rows, FOUND) == 1300 * 10 + heads
     assert compare.minimal_multiply_adds(rows, FOUND, is_stored=True) == heads
-
-
-def test_cuts_of_one_backbone_minimally_share_their_prefixes() -> None:
-    rows = [make_row(unfrozen_blocks=0), make_row(unfrozen_blocks=1), make_row(unfrozen_blocks="all")]
+    cuts = [make_row(unfrozen_blocks=number) for number in (0, 1, "all")]
     after = 2 * (3 * 7 + 3) * (HEAD + (300 + HEAD) + (1300 + HEAD))
-    assert compare.minimal_multiply_adds(rows, FOUND) == 1300 * 10 + after
-    assert compare.executed_multiply_adds(rows) == 90
+    assert compare.minimal_multiply_adds(cuts, FOUND) == 1300 * 10 + after
+    assert compare.executed_multiply_adds(cuts) == 90
 
 
 def test_the_first_trial_of_a_group_is_not_warm_unless_heads_shared_it() -> None:
@@ -86,13 +77,8 @@ def test_the_first_trial_of_a_group_is_not_warm_unless_heads_shared_it() -> None
 
 
 def test_parts_of_a_trial_add_up_to_its_total() -> None:
-    assert compare.seconds_by_part([make_row(), make_row()]) == {
-        "features": 10.0,
-        "train": 4.0,
-        "evaluate": 2.0,
-        "data": 2.0,
-        "other": 0.0,
-    }
+    parts = {"features": 10.0, "train": 4.0, "evaluate": 2.0, "data": 2.0, "other": 0.0}
+    assert compare.seconds_by_part([make_row(), make_row()]) == parts
 
 
 def test_floor_is_each_prefix_once_and_a_suffix_for_every_rate() -> None:

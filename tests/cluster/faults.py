@@ -1,6 +1,6 @@
 """What can go wrong while a sweep runs, a function each: it does it, and says what it did.
 
-    print(flip_bytes(one_of(cache, "images/*/images.npy"), random.Random(0)))
+    print(flip_bytes(cache / "images/1234/images.npy", random.Random(0)))
 
 Those of a whole host are methods of `tests.cluster.lab.Lab`.
 """
@@ -15,8 +15,6 @@ import signal
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-BEFORE = ".ray-before"
 
 
 def end_all(processes: Iterable[int]) -> None:
@@ -49,31 +47,16 @@ def truncate(path: Path, rng: random.Random | None = None) -> str:
     return f"cut {_short(path)} in half"
 
 
-def remember_tune_state(out: Path) -> None:
-    """As it is now, for `damage_tune_state` to bring back."""
-    shutil.rmtree(out / BEFORE, ignore_errors=True)
-    shutil.copytree(out / "ray", out / BEFORE)
-
-
 def damage_tune_state(out: Path, how: str) -> str:
-    """Truncate all files of Tune's own folder, remove it, or have it as it was before."""
+    """Truncate all files of Tune's own folder, or remove it."""
     folder = out / "ray"
-    if how == "truncated":
-        files = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
-        for path in files:
-            truncate(path)
-        return f"cut {len(files)} files of Tune's in half"
-    shutil.rmtree(folder, ignore_errors=True)
-    if how == "older":
-        shutil.copytree(out / BEFORE, folder)
-    return f"Tune's folder is {how}"
-
-
-def one_of(folder: Path, pattern: str) -> Path:
-    """The first file there; raises AssertionError when there is none."""
-    found = sorted(folder.glob(pattern))
-    assert found, f"nothing in {folder} is called {pattern}"
-    return found[0]
+    files = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
+    if how == "missing":
+        shutil.rmtree(folder, ignore_errors=True)
+        return "Tune's folder is missing"
+    for path in files:
+        truncate(path)
+    return f"cut {len(files)} files of Tune's in half"
 
 
 @contextlib.contextmanager

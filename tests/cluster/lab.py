@@ -101,7 +101,9 @@ class Lab:
         clock = ONE_HOUR if host.name in self.skewed else {}
         ray = f"{sys.executable} -m ray.scripts.scripts"
         common = f"--node-ip-address {host.address} --object-store-memory 100000000 --disable-usage-stats"
-        host.run(f"{ray} stop --force; env {_exports(clock)} {ray} start {common} {options}", timeout=400, check=True)
+        if any("/ray/" in line for line in host.processes().values()):  # of what died there
+            host.run(f"{ray} stop --force", timeout=400)
+        host.run(f"env {_exports(clock)} {ray} start {common} {options}", timeout=400, check=True)
         return f"started Ray on {host.name}{', its clock an hour ahead' if clock else ''}"
 
     def nodes(self) -> dict[str, str]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.cluster import faults
-from tests.cluster.witness import PAUSE, Account, account_of
-from tests.sweep.sweeps import ROOT, below, wait_for
+from tests.cluster.witness import PAUSE, Account, account_of, events_of
+from tests.sweep.sweeps import ROOT, below, joining, wait_for
 
 GRID = """
 name: faults
@@ -29,10 +29,12 @@ nuisance: {{learning_rate: [{rates}]}}
 Launch = Callable[[Sequence[str], Path], "subprocess.Popen[bytes]"]
 
 
-def here(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    """Start the driver on this machine."""
+def here(command: Sequence[str], log: Path, ray: str = "") -> subprocess.Popen[bytes]:
+    """Start the driver on this machine; with the options JOINED, for a Ray at this address."""
     with log.open("ab") as file:
-        return subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, process_group=0)
+        return subprocess.Popen(
+            command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, process_group=0, env=joining(ray)
+        )
 
 
 @dataclass
@@ -72,12 +74,13 @@ class Sweep:
     def num_trials(self) -> int:
         return 2 * self.sizes["networks"]
 
-    def command(self) -> list[str]:
-        options = ["--grid", self.place / "faults.yaml", "--data", self.data, "--out", self.out, *self.arguments]
-        return [sys.executable, "-m", "tests.cluster.witness", *map(str, [self.witness, *options])]
+    def options(self) -> list[object]:
+        """Of `sweep.run`."""
+        return ["--grid", self.place / "faults.yaml", "--data", self.data, "--out", self.out, *self.arguments]
 
     def start(self) -> subprocess.Popen[bytes]:
-        self.process = self.launch(self.command(), self.log)
+        options = map(str, [self.witness, *self.options()])
+        self.process = self.launch([sys.executable, "-m", "tests.cluster.witness", *options], self.log)
         return self.process
 
     def finish(self, timeout: float = 300) -> int:
@@ -95,8 +98,14 @@ class Sweep:
         (self.place / PAUSE).unlink()
 
     def num_noted(self, host: str = "") -> int:
-        lines = self.witness.read_text().splitlines() if self.witness.exists() else []
-        return sum(not host or f'"by": "{host} ' in line for line in lines)
+        return sum(not host or event["by"].startswith(f"{host} ") for event in events_of(self.witness))
+
+    def workers(self) -> list[int]:
+        """Processes that trained, as their own hosts count, in the order of their last epochs."""
+        last = {
+            int(e["by"].split()[1]): number for number, e in enumerate(events_of(self.witness)) if e["what"] == "epoch"
+        }
+        return sorted(last, key=lambda process: last[process])
 
     def wait_for_epochs(self, number: int, timeout: float = 300, host: str = "") -> None:
         """Until so many more epochs have been finished: anywhere, or on this host."""

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 from tests.cluster.hosts import ROOT, Host, Network, hosts, left_over, why_not
 from tests.sweep.sweeps import wait_for
 
-pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(why_not()), reason=why_not())]
+pytestmark = [pytest.mark.rest, pytest.mark.alone, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +31,16 @@ def test_each_has_its_own(network: Network) -> None:
     one, two = network
     for host in network:
         host.run("echo $HOSTNAME > /tmp/mine; echo $HOSTNAME > /dev/shm/mine; echo $HOSTNAME > ~/mine", check=True)
-    assert [host.run("hostname; cat /tmp/mine /dev/shm/mine ~/mine", check=True).stdout for host in network] == [
-        "one\n" * 4,
-        "two\n" * 4,
-    ]
+    read = [host.run("hostname; cat /tmp/mine /dev/shm/mine ~/mine", check=True).stdout for host in network]
+    assert read == ["one\n" * 4, "two\n" * 4]
     sleeper = one.start("sleep 600", network.shared / "sleeper.log")
     wait_for(lambda: "sleep 600" in one.run("ps ax", check=True).stdout, "the sleeper")
     assert "sleep 600" not in two.run("ps ax", check=True).stdout
     one.run("pkill sleep", check=True)
     sleeper.wait(60)
     assert not one.run(f"ls -A {one.own.parent}", check=True).stdout  # no disk of another
+    one.mount_disk(network.home / "disk", 2)
+    assert "No space left" in one.run("head -c 3000000 /dev/zero > disk/file").stderr
 
 
 def test_let_each_other_in_by_ssh(network: Network) -> None:
@@ -53,29 +52,20 @@ def test_let_each_other_in_by_ssh(network: Network) -> None:
     one.run("mv key .ssh/id_ed25519", check=True)
 
 
-def test_cut_and_restored(network: Network) -> None:
-    one, two = network
-    wait_for(lambda: reaches(one, two), "an answer")
-    two.cut()
-    assert not reaches(one, two)
-    two.restore()
-    wait_for(lambda: reaches(one, two), "an answer")
-
-
-def test_killed_and_booted_with_its_disk(network: Network) -> None:
-    one, two = network
-    two.run("echo kept > /tmp/file", check=True)
-    two.kill()
-    assert not reaches(one, two)
-    two.boot()
-    wait_for(lambda: reaches(one, two), "an answer")
-    assert two.run("cat /tmp/file", check=True).stdout == "kept\n"
-
-
-def test_small_disk(network: Network) -> None:
-    one, _ = network
-    one.mount_disk(network.home / "disk", 2)
-    assert "No space left" in one.run("head -c 3000000 /dev/zero > disk/file").stderr
+def test_cut_and_restored_killed_and_booted_with_its_disk() -> None:
+    """Hosts of its own: what a boot starts would outlive the test."""
+    with hosts("one", "two") as (one, two):
+        wait_for(lambda: reaches(one, two), "an answer")
+        two.cut()
+        assert not reaches(one, two)
+        two.restore()
+        wait_for(lambda: reaches(one, two), "an answer")
+        two.run("echo kept > /tmp/file", check=True)
+        two.kill()
+        assert not reaches(one, two)
+        two.boot()
+        wait_for(lambda: reaches(one, two), "an answer")
+        assert two.run("cat /tmp/file", check=True).stdout == "kept\n"
 
 
 def test_nothing_is_left_of_them_even_when_the_tests_are_killed() -> None:
@@ -96,9 +86,6 @@ with hosts("one", "two") as network:
     assert any("sshd" in line for line in left_over(set(namespaces), Path(place)))  # it would be seen
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    for _ in range(600):
-        if left_over(set(namespaces), Path(place)) == [place]:
-            break
-        time.sleep(0.1)
-    assert left_over(set(namespaces), Path(place)) == [place]  # an empty folder's worth of files, no process, no mount
+    # What is left is a folder of files, no process, no mount.
+    wait_for(lambda: left_over(set(namespaces), Path(place)) == [place], "the end of the hosts")
     shutil.rmtree(place)

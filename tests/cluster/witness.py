@@ -109,13 +109,17 @@ class Account:
         ]
 
 
+def events_of(witness: Path) -> list[dict[str, Any]]:
+    """What was noted so far."""
+    return [json.loads(line) for line in witness.read_text().splitlines()] if witness.exists() else []
+
+
 def account_of(witness: Path, out: Path, most_repeated: int) -> Account:
     """Of all runs so far, whether or not the sweep has ended. More than `most_repeated` finished epochs that one
     interruption had trained again are a violation."""
-    events = [json.loads(line) for line in witness.read_text().splitlines()] if witness.exists() else []
     seen = Account()
     told = defaultdict[str, list[dict[str, Any]]](list)
-    for event in events:
+    for event in events_of(witness):
         told[event["trial"]].append(event)
     for trial_id, of_trial in told.items():
         _follow(trial_id, of_trial, most_repeated, seen)

@@ -5,12 +5,10 @@ from typing import Any
 
 import h5py
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from galaxytl.data import DataError, open_dataset
-from tests.galaxies import LABELS, encode, make_images, real_sample, write_hdf5, write_parquet
+from tests.galaxies import LABELS, draw_quickly, make_images, real_sample, write_hdf5, write_parquet
 
 
 def test_hdf5_and_parquet_of_the_same_galaxies_are_the_same_dataset(galaxies_file: Path, tmp_path: Path) -> None:
@@ -26,11 +24,8 @@ def test_fingerprint_follows_every_pixel_and_label(tmp_path: Path) -> None:
     images, labels = make_images(), LABELS.astype(np.uint8)
     images[39, 255, 255, 2] ^= 1
     labels[0] = 1
-    files = [
-        write_hdf5(tmp_path / "a.h5"),
-        write_hdf5(tmp_path / "b.h5", images=images),
-        write_hdf5(tmp_path / "c.h5", ans=labels),
-    ]
+    changes: list[dict[str, Any]] = [{}, {"images": images}, {"ans": labels}]
+    files = [write_hdf5(tmp_path / f"{number}.h5", **changed) for number, changed in enumerate(changes)]
     assert len({open_dataset(str(file)).fingerprint for file in files}) == 3
 
 
@@ -56,7 +51,8 @@ def test_a_source_that_changes_during_a_sweep_is_noticed(tmp_path: Path) -> None
         dataset.resized(48)
 
 
-def test_simulated_is_a_dataset_that_says_so() -> None:
+def test_simulated_is_a_dataset_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_quickly(monkeypatch, tmp_path)
     dataset = open_dataset("simulated:30")
     assert dataset.name == "simulated"
     assert dataset.resized(32).images.shape == (30, 32, 32, 3)
@@ -95,21 +91,12 @@ def test_bad_columns_are_named(tmp_path: Path, changed: dict[str, Any], message:
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.98])
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.98])
 def test_truncated_hdf5(tmp_path: Path, share: float) -> None:
     path = write_hdf5(tmp_path / "cut.h5")
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(DataError, match=r"cut\.h5 (is empty|cannot be read as HDF5)"):
         open_dataset(str(path))
-
-
-@pytest.mark.parametrize("share", [0.0, 0.5, 0.98])
-def test_truncated_parquet(tmp_path: Path, share: float) -> None:
-    folder = write_parquet(tmp_path / "parquet", make_images(), LABELS)
-    shard = sorted(folder.iterdir())[1]
-    shard.write_bytes(shard.read_bytes()[: int(shard.stat().st_size * share)])
-    with pytest.raises(DataError, match=r"00001-of-00002\.parquet (is empty|cannot be read as Parquet)"):
-        open_dataset(str(folder))
 
 
 @pytest.mark.parametrize(
@@ -127,18 +114,3 @@ def test_not_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str
     Path("notes.txt").write_text("galaxies")
     with pytest.raises(DataError, match=message):
         open_dataset(uri)
-
-
-def test_corrupt_picture_is_named_by_row(tmp_path: Path) -> None:
-    images = make_images()
-    cells = [{"bytes": encode(image), "path": None} for image in images]
-    cells[17]["bytes"] = cells[17]["bytes"][:1000]
-    pq.write_table(pa.table({"image": cells, "label": LABELS}), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match=r"a\.parquet, row 17: the picture cannot be decoded"):
-        open_dataset(str(tmp_path))
-
-
-def test_parquet_without_labels(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"image": [{"bytes": b"", "path": ""}]}), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match="'label' is missing"):
-        open_dataset(str(tmp_path))

@@ -50,22 +50,19 @@ def test_random_weights_of_another_backend_have_other_activations(monkeypatch: p
 # GPUs that are given: this process has none, whatever it is promised
 
 
-@pytest.mark.parametrize(("given", "number"), [(1.0, 1), (0.25, 1), (2.0, 2)])
+@pytest.mark.parametrize(("given", "number"), [(0.25, 1), (2.0, 2)])
 def test_a_gpu_that_is_given_and_not_there_is_an_error_with_both_numbers(
     given: float, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if device.num_gpus():
         pytest.skip("this machine has a GPU")
+    for none in (None, 0.0):
+        device.check_gpus(none)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     with pytest.raises(DeviceError) as caught:
         device.check_gpus(given)
     assert f"must see the GPUs that a trial was given, {number} (CUDA_VISIBLE_DEVICES=3); on " in str(caught.value)
     assert "it sees 0: start Ray there with as many --num-gpus as nvidia-smi lists" in str(caught.value)
-
-
-@pytest.mark.parametrize("given", [None, 0.0])
-def test_who_was_given_no_gpu_misses_none(given: float | None) -> None:
-    device.check_gpus(given)
 
 
 @pytest.fixture
@@ -106,19 +103,16 @@ class Config:
         self.limits += [one.memory_limit for one in devices]
 
 
-@pytest.mark.parametrize(("gpus", "limits"), [(None, []), (1.0, []), (0.25, [18_000]), (0.5, [36_000])])
+@pytest.mark.parametrize(
+    ("gpus", "total", "limits"), [(None, 80_000, []), (1.0, 80_000, []), (0.25, 80_000, [18_000]), (0.5, 0, [])]
+)
 def test_a_process_that_shares_a_gpu_takes_its_share_at_most(
-    gpus: float | None, limits: list[int], monkeypatch: pytest.MonkeyPatch
+    gpus: float | None, total: int, limits: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gpu_memory, "read_memory", lambda: [GpuMemory("0", "GPU-a", 80_000, 80_000)])
+    """Where nobody says how much memory there is, it grows."""
+    memory = [GpuMemory("0", "GPU-a", total, total)] if total else []
+    monkeypatch.setattr(gpu_memory, "read_memory", lambda: memory)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     config = Config()
     device._limit_memory(config, gpus)
     assert (config.limits, config.grows) == (limits, [] if limits else ["GPU"])
-
-
-def test_where_nobody_says_how_much_memory_there_is_it_grows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_memory, "read_memory", list)
-    config = Config()
-    device._limit_memory(config, 0.5)
-    assert (config.limits, config.grows) == ([], ["GPU"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,21 @@ from galaxytl.blocks import relu_tensors
 from galaxytl.diagnostics import MOST_IMAGES, NetworkProbe, of_heads, probe_rows
 from galaxytl.fit import Examples
 from galaxytl.fit_heads import fit_heads
-from galaxytl.training import Group, Watcher, Workplace, train
+from galaxytl.training import Watcher
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
+from tests.galaxytl import toy
 from tests.galaxytl.test_fit_heads import BASE, SILENT, make_examples
-from tests.galaxytl.trials import Stopped, curves, tiny_spec
+from tests.galaxytl.trials import Stopped, curves, fails_after, run, tiny_spec
 
-SGD = {"optimizer": "sgd", "learning_rate": 0.5, "weights": "random", "weights_requested": "random", "image_size": 32}
-
-
-@pytest.fixture
-def fresh() -> Iterator[None]:
-    networks.forget()
-    yield
-    networks.forget()
+SGD = BASE.replace(
+    backbone=toy.NAME,
+    weights="random",
+    weights_requested="random",
+    image_size=32,
+    unfrozen_blocks=1,
+    optimizer="sgd",
+    learning_rate=0.5,
+)
 
 
 def images(count: int = 8) -> Examples:
@@ -74,20 +75,15 @@ def probe_of(spec: TrialSpec) -> tuple[Any, NetworkProbe]:
     return model, NetworkProbe(model, network, count, networks.frozen_until(spec, count))
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("fresh")
+@pytest.mark.usefixtures("toy_backbone")
 @pytest.mark.parametrize(
     "change",
-    [
-        {"backbone": "VGG16", "unfrozen_blocks": 2, "head_units": 6},
-        {"backbone": "MobileNet", "unfrozen_blocks": 1},
-        {"backbone": "MobileNet", "unfrozen_blocks": 1, "unfrozen_batchnorm": "inference"},
-    ],
-    ids=["vgg", "batchnorm", "inference"],
+    [{"head_units": 6}, {"unfrozen_blocks": 2, "unfrozen_batchnorm": "inference"}],
+    ids=["batchnorm", "inference"],
 )
 def test_gradient_norms_are_those_of_the_optimizers_step(change: dict[str, Any]) -> None:
     """Plain SGD changes weights by its learning rate times the gradient."""
-    spec, examples = BASE.replace(**SGD, **change), images()
+    spec, examples = SGD.replace(**change), images()
     model, probe = probe_of(spec)
     before = [np.array(np.asarray(v.value)) for v in model.variables]
 
@@ -107,35 +103,29 @@ def test_gradient_norms_are_those_of_the_optimizers_step(change: dict[str, Any])
         assert norm**2 == pytest.approx(squares[layer], rel=0.02, abs=1e-9), layer
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("fresh")
+@pytest.mark.usefixtures("toy_backbone")
 def test_a_layer_that_is_dead_is_seen() -> None:
-    spec, examples = BASE.replace(**SGD, backbone="VGG16", unfrozen_blocks=1), images()
-    _, probe = probe_of(spec)
-    _, network = networks.trained(spec, None, lambda: None)
-    bias = network.model.get_layer("block5_conv3").bias
-    bias.assign(np.where(np.arange(512) < 128, np.asarray(bias.value), -1e6))
+    examples = images()
+    _, probe = probe_of(SGD)
+    _, network = networks.trained(SGD, None, lambda: None)
+    bias = network.model.get_layer("block3_conv2").bias
+    bias.assign(np.where(np.arange(8) < 6, -1e6, np.asarray(bias.value)))
 
-    record = probe.observer(examples, spec)(0)
+    record = probe.observer(examples, SGD)(0)
 
-    assert record["dead_shares"]["block5_conv3"] >= 0.75 > record["dead_shares"]["block5_conv1"]
-    assert list(record["dead_shares"]) == ["block5_conv1", "block5_conv2", "block5_conv3"]
+    assert record["dead_shares"]["block3_conv2"] >= 0.75 > record["dead_shares"]["block3_conv1"]
+    assert list(record["dead_shares"]) == ["block3_conv1", "block3_conv2"]
 
 
-@pytest.mark.parametrize(
-    ("name", "cut", "expected"),
-    [
-        ("VGG16", 1, ["block5_conv1", "block5_conv2", "block5_conv3"]),
-        ("MobileNet", 1, ["conv_dw_13_relu", "conv_pw_13_relu"]),
-        ("ResNet50", 1, ["conv5_block3_1_relu", "conv5_block3_2_relu", "conv5_block3_out"]),
-        ("EfficientNetB0", 1, []),  # swish
-    ],
-)
-def test_layers_with_a_relu_are_found_in_the_graph(name: str, cut: int, expected: list[str]) -> None:
-    model = getattr(keras.applications, name)(include_top=False, weights=None, input_shape=(32, 32, 3))
-
-    assert list(relu_tensors(model, cut)) == expected
-    assert relu_tensors(model, 0) == {}
+@pytest.mark.usefixtures("toy_backbone")
+def test_layers_with_a_relu_are_found_in_the_graph() -> None:
+    model = networks.backbone(SGD, lambda: None).model
+    found = ["block1_relu", "block2_out", "block3_conv1", "block3_conv2"]
+    for cut, count in enumerate((0, 2, 3, 4)):
+        assert list(relu_tensors(model, cut)) == found[4 - count :]
+    start = keras.Input((4, 4, 3))
+    layers = keras.layers.Conv2D(3, 1, activation="swish"), keras.layers.ReLU(negative_slope=0.1)
+    assert relu_tensors(keras.Model(start, layers[1](layers[0](start))), 1) == {}
 
 
 def test_it_looks_at_a_batch_of_the_images_to_train_on() -> None:
@@ -151,11 +141,7 @@ def test_heads_that_go_on_keep_their_records(tmp_path: Path) -> None:
     specs, examples = [BASE.replace(seed=seed, num_epochs=3) for seed in (0, 1)], make_examples()
 
     def listener(last: int) -> Any:
-        def listen(latest: dict[str, Any]) -> None:
-            if any(epoch["epoch"] == last for epoch in latest.values()):
-                raise Stopped
-
-        return replace(SILENT, epoch=listen, observe=of_heads(examples, BASE))
+        return replace(SILENT, epoch=fails_after(last, Stopped()).epoch, observe=of_heads(examples, BASE))
 
     with pytest.raises(Stopped):
         fit_heads(specs, examples, tmp_path / "cut", listener(2))
@@ -168,35 +154,13 @@ def test_heads_that_go_on_keep_their_records(tmp_path: Path) -> None:
         assert [r["loss"] for r in found] == pytest.approx([r["loss"] for r in wanted], rel=1e-3)
 
 
-def trained(spec: TrialSpec, data: Path, out: Path, **group: bool) -> tuple[TrialResult, list[dict[str, Any]]]:
+@pytest.mark.usefixtures("toy_backbone")
+@pytest.mark.parametrize("depth", [0, 1])
+def test_recording_changes_nothing_and_is_told_to_nobody(depth: int, galaxies_file: Path, tmp_path: Path) -> None:
+    spec = tiny_spec(galaxies_file).replace(unfrozen_blocks=depth, head_units=8, head_dropout=0.5)
     told: list[dict[str, Any]] = []
-    stored = (0,) if spec.unfrozen_blocks == 0 else ()
-    (row,) = train(Group((spec,), stored, **group), Workplace(str(data), out), Watcher(epoch=told.append))
-    return row, told
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("fresh")
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"head_units": 8, "head_dropout": 0.5},
-        {
-            "backbone": "MobileNet",
-            "preprocessing": "divide_by_255",
-            "unfrozen_blocks": 1,
-            "head_units": 8,
-            "head_dropout": 0.5,
-        },
-    ],
-    ids=["heads", "network"],
-)
-def test_recording_changes_nothing_and_is_told_to_nobody(
-    change: dict[str, Any], galaxies_file: Path, tmp_path: Path
-) -> None:
-    spec = tiny_spec(galaxies_file).replace(**change)
-    plain, _ = trained(spec, galaxies_file, tmp_path / "plain")
-    row, told = trained(spec, galaxies_file, tmp_path / "recorded", diagnostics=True)
+    plain = run(spec, galaxies_file, tmp_path / "plain")
+    row = run(spec, galaxies_file, tmp_path / "recorded", watcher=Watcher(epoch=told.append), diagnostics=True)
 
     assert (plain.status, row.status) == (COMPLETE, COMPLETE), row.message
     assert curves(row.history) == pytest.approx(curves(plain.history), rel=1e-5, abs=1e-6)

@@ -14,7 +14,7 @@ from galaxytl.checkpoints import Epoch
 from galaxytl.fit import Examples, Listener, fit
 from galaxytl.fit_heads import HeadsListener, fit_heads
 from galaxytl.groups import Ends
-from galaxytl.training import Group, Job, Pruned, Watcher, Workplace, train
+from galaxytl.training import Group, Job, Pruned, Watcher, Workplace
 from galaxytl.trial import COMPLETE, PRUNED, TrialSpec
 from tests.galaxytl.test_fit_heads import (
     BASE,
@@ -102,7 +102,7 @@ def test_a_head_that_only_learns_the_classes_shares_is_ended_as_collapsed(tmp_pa
     """With class weights too, where the best answer that is the same for all is another one."""
     examples = blind(skewed_examples())
     specs = [
-        BASE.replace(learning_rate=0.01, class_weighting=weighting, num_epochs=60) for weighting in ("none", "balanced")
+        BASE.replace(learning_rate=0.02, class_weighting=weighting, num_epochs=40) for weighting in ("none", "balanced")
     ]
     specs.append(specs[0].replace(learning_rate=1e-6))  # names one class, but its loss is that of no answer yet
     plain, balanced, slow = fit_heads(specs, examples, tmp_path / "3", ends_of(specs, examples, 3))
@@ -114,24 +114,18 @@ def test_a_head_that_only_learns_the_classes_shares_is_ended_as_collapsed(tmp_pa
             f"collapsed: one class whatever the image, and the loss of ignoring it ({ignoring:.2f} nats), for 3 epochs"
         )
         assert head.pruned == f"{wanted} in a row"
-        assert 3 <= len(head.history) < 60
+        assert 3 <= len(head.history) < 40
         for epoch in head.history[-3:]:
             assert epoch["val_top_share"] == 1
             assert epoch["val_loss"] == pytest.approx(ignoring, abs=collapse.TOLERANCE)
     assert slow.pruned is None
-    assert len(slow.history) == 60
+    assert len(slow.history) == 40
+    for head in fit_heads(SPECS, make_examples(), tmp_path / "learns", ends_of(SPECS, make_examples(), 1)):
+        assert (head.pruned, len(head.history)) == (None, 4)
     unwatched = fit_heads(specs[:1], examples, tmp_path / "0", ends_of(specs, examples, 0))
-    assert [len(head.history) for head in unwatched] == [60]
+    assert [len(head.history) for head in unwatched] == [40]
 
 
-def test_a_head_that_learns_is_not_collapsed(tmp_path: Path) -> None:
-    examples = make_examples()
-    for head in fit_heads(SPECS, examples, tmp_path, ends_of(SPECS, examples, 1)):
-        assert head.pruned is None
-        assert len(head.history) == 4
-
-
-@pytest.mark.slow
 def test_a_network_that_is_ended_says_why_and_goes_on_from_there(tmp_path: Path) -> None:
     spec, examples, path = BASE, make_examples(), tmp_path / "checkpoint.npz"
     told: list[int] = []
@@ -153,7 +147,7 @@ def test_a_network_that_is_ended_says_why_and_goes_on_from_there(tmp_path: Path)
     assert curves(history) == pytest.approx(curves(fit_alone(spec, tmp_path).history), abs=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("toy_backbone")
 def test_a_stopped_head_is_a_pruned_row_and_the_others_are_complete(galaxies_file: Path, tmp_path: Path) -> None:
     spec = tiny_spec(galaxies_file)
     specs = [spec.replace(learning_rate=rate) for rate in (1e-4, 1e-3, 1e-2)]
@@ -179,13 +173,12 @@ def test_a_stopped_head_is_a_pruned_row_and_the_others_are_complete(galaxies_fil
     assert results[2].metrics == pytest.approx(alone.metrics, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("toy_backbone")
 def test_a_collapsed_head_is_a_pruned_row(galaxies_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collapse, "ONE_CLASS", 0.0)
     monkeypatch.setattr(collapse, "TOLERANCE", math.inf)  # every epoch counts
     spec = tiny_spec(galaxies_file).replace(num_epochs=3)
     for epochs, status in ((0, COMPLETE), (2, PRUNED), (3, COMPLETE)):  # after 3 its last epoch is done
-        group = Group((spec,), (0,), stop_collapsed=epochs)
-        (result,) = train(group, Workplace(str(galaxies_file), tmp_path / str(epochs)))
+        result = run(spec, galaxies_file, tmp_path / str(epochs), stop_collapsed=epochs)
         assert result.status == status, result.message
         assert len(result.history) == (2 if status == PRUNED else 3)

@@ -1,12 +1,12 @@
-"""Stored activations are what the live network gives; they are computed once, and nothing damaged is read."""
+"""Stored activations are what the live network gives; they are computed once, and nothing damaged is read.
+
+Networks are built here, most of them of three blocks: what they give is what is stored."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from galaxytl import networks
+from galaxytl import features, networks
 from galaxytl.blocks import cut_tensor
 from galaxytl.data import cache
 from galaxytl.features import (
@@ -27,11 +27,14 @@ from galaxytl.features import (
     stored_activations,
 )
 from galaxytl.trial import SPEC_FIELDS, TrialSpec
+from tests.galaxytl import asking, toy
+
+pytestmark = pytest.mark.usefixtures("toy_backbone")
 
 BASE = TrialSpec(
     dataset="simulated",
     dataset_fingerprint="0" * 64,
-    backbone="VGG16",
+    backbone=toy.NAME,
     weights="random",
     weights_requested="random",
     preprocessing="backbone",
@@ -119,7 +122,7 @@ def live(spec: TrialSpec, rows: np.ndarray, cut: int) -> np.ndarray:
     if spec.preprocessing == "divide_by_255":
         inputs = pixels / 255
     else:
-        module = {"VGG16": keras.applications.vgg16, "ResNet50": keras.applications.resnet}[spec.backbone]
+        module = {toy.NAME: toy, "ResNet50": keras.applications.resnet}[spec.backbone]
         inputs = module.preprocess_input(pixels)
     model = keras.Model(network.model.inputs[0], cut_tensor(network.model, cut))
     return np.asarray(model(inputs, training=False))
@@ -142,36 +145,36 @@ def difference(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.abs(found - wanted).max() / np.abs(wanted).max())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "preprocessing", "middle"),
-    [("VGG16", "backbone", 2), ("MobileNet", "divide_by_255", 4), ("ResNet50", "backbone", 3)],
+    [
+        (toy.NAME, "backbone", 2),
+        pytest.param("MobileNet", "divide_by_255", 4, marks=pytest.mark.rest),
+        pytest.param("ResNet50", "backbone", 3, marks=pytest.mark.rest),
+    ],
 )
 def test_stored_is_live(backbone: str, preprocessing: Any, middle: int) -> None:
     spec = BASE.replace(backbone=backbone, preprocessing=preprocessing)
-    num_blocks = len(network_of(spec).structure.blocks)
+    structure = network_of(spec).structure
     at_middle = stored(spec, (middle,))
     assert at_middle.dtype == np.float32
     assert difference(at_middle, live(spec, ROWS, middle)) < 1e-5
     told = Told(spec)
     from_stored = np.asarray(stored_activations(spec, (middle, 0), told.source))
     assert difference(from_stored, live(spec, ROWS, 0)) < 1e-5
-    structure = network_of(spec).structure
     assert sum(told.multiply_adds) == len(ROWS) * structure.multiply_adds(middle, 0)  # the middle was not computed anew
     other_rows = ROWS + 1
     from_images = stored(spec, (0,), other_rows)
     assert difference(from_images, live(spec, other_rows, 0)) < 1e-5
-    assert difference(stored(spec, (num_blocks - 1, middle, 0), other_rows), from_images) < 1e-5
+    assert difference(stored(spec, (len(structure.blocks) - 1, 1, 0), other_rows), from_images) < 1e-5
     assert difference(from_images, from_stored) > 1e-3  # the tolerance tells images apart
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_half_precision_is_stored_as_it_is_computed(precision: Any, own_cache: Path) -> None:
-    spec = BASE.replace(precision=precision, backbone="MobileNet", preprocessing="divide_by_255")
-    found = stored(spec, (3, 0))
+@pytest.mark.parametrize(("precision", "epsilon"), [("mixed_bfloat16", 2**-8), ("mixed_float16", 2**-11)])
+def test_half_precision_is_stored_as_it_is_computed(precision: Any, epsilon: float, own_cache: Path) -> None:
+    spec = BASE.replace(precision=precision)
+    found = stored(spec, (2, 0))
     assert found.dtype.name == precision.removeprefix("mixed_")
-    epsilon = {"mixed_bfloat16": 2**-8, "mixed_float16": 2**-11}[precision]
     assert difference(found, live(spec, ROWS, 0)) <= 4 * epsilon
     exact = live(spec.replace(precision="float32"), ROWS, 0)
     assert difference(found.astype(np.float32), exact) < 60 * epsilon
@@ -195,7 +198,7 @@ def test_computed_once_and_read_from_then_on(own_cache: Path) -> None:
 
 
 def test_batches_cover_all_rows_and_the_last_is_nearly_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("galaxytl.features.batch_size", lambda num_rows, image_size: 4)
+    monkeypatch.setattr(features, "batch_size", lambda num_rows, image_size: 4)
     told = Told(BASE)
     by_fours = np.asarray(stored_activations(BASE, (0,), told.source))
     assert told.progress == [(0, 9), (4, 9), (8, 9), (9, 9)]
@@ -228,10 +231,6 @@ def test_weights_from_a_file_have_their_fingerprint_and_no_seed_in_the_key() -> 
     assert folder_of(spec.replace(weights_fingerprint="b" * 64), ROWS, 1) != key
 
 
-def test_another_seed_has_other_activations() -> None:
-    assert difference(stored(BASE.replace(seed=1), (0,)), stored(BASE, (0,))) > 1e-3
-
-
 @pytest.mark.parametrize("damage", [lambda file: os.truncate(file, 200), lambda file: os.truncate(file, 0), os.unlink])
 def test_a_damaged_file_is_made_anew(damage: Callable[[Path], None]) -> None:
     whole = stored(BASE, (1,))
@@ -250,14 +249,14 @@ def test_a_failed_build_leaves_nothing(own_cache: Path) -> None:
         stored_activations(BASE, (0,), source)
     assert cache.entries(own_cache) == []
     assert not list(own_cache.glob("features/.*.building-*"))
-    assert stored(BASE, (0,)).shape == (9, 1, 1, 512)
+    assert stored(BASE, (0,)).shape == (9, 4, 4, 8)
 
 
 def test_the_manifest_says_what_it_is() -> None:
     stored(BASE, (1,))
     manifest = json.loads((folder_of(BASE, ROWS, 1) / "manifest.json").read_text())
     assert manifest == {
-        "what": "activations of VGG16, 1 blocks before its output",
+        "what": "activations of ToyNet, 1 blocks before its output",
         "weights": "random",
         "dataset": "simulated",
         "dataset_fingerprint": "0" * 64,
@@ -284,7 +283,7 @@ def test_live_activations_are_the_stored_ones() -> None:
 
 def test_the_least_recently_used_activations_make_room(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Entries of other processes, that have ended: what this one reads is kept as long as it runs."""
-    size = 9 * 512 * 4
+    size = 9 * toy.NUM_FEATURES * 4
     for name, used in (("old", 1), ("new", 2)):
         folder = own_cache / "features" / name
         folder.mkdir(parents=True)
@@ -299,42 +298,20 @@ def test_the_least_recently_used_activations_make_room(own_cache: Path, monkeypa
 
 def test_full_disk_is_an_error_and_leaves_nothing(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GALAXYTL_CACHE_DIR", str(small_disk))
-    early = len(network_of(BASE).structure.blocks) - 1  # 16 x 16 x 64 numbers an image: 2.6 MB
+    early = len(network_of(BASE).structure.blocks) - 1  # 16 x 16 x 8 numbers an image, 300 of them: 2.5 MB
     with pytest.raises(OSError, match="No space left on device"):
-        stored(BASE, (early,), np.arange(40))
+        stored(BASE, (early,), np.arange(300) % 40)
     assert cache.entries(small_disk) == []
     assert not list(small_disk.glob("features/.*.building-*"))
-    assert stored(BASE, (0,)).shape == (9, 1, 1, 512)
+    assert stored(BASE, (0,)).shape == (9, 4, 4, 8)
 
 
-BUILDER = """
-import sys, time
-from tests.galaxytl.test_features import BASE, Told, stored_activations
-told = Told(BASE)
-add = told.progress.append
-def progress(*done):
-    add(done)
-    print("at", *done, flush=True)
-    time.sleep(float(sys.argv[1]))
-object.__setattr__(told.source, "on_progress", progress)
-print("ready", flush=True)
-stored_activations(BASE, (0,), told.source)
-print("computed" if told.progress else "read", flush=True)
-"""
-"""A process that asks for activations, and waits argv[1] seconds whenever it has told how far it is."""
-
-
-def start_builder(seconds: float) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "ignore", "-c", BUILDER, str(seconds)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-
-
-@pytest.mark.slow
 def test_who_asks_at_the_same_time_computes_once_and_a_killed_builder_leaves_nothing(own_cache: Path) -> None:
-    killed = start_builder(600)
+    """Of processes: only a process can be killed."""
+    killed = asking.start(600)
     assert killed.stdout
     assert [killed.stdout.readline().split()[0] for _ in range(2)] == ["ready", "at"]  # it has the lock, and builds
-    others = [start_builder(0.5) for _ in range(2)]
+    others = [asking.start(0.2) for _ in range(2)]
     for other in others:
         assert other.stdout
         assert other.stdout.readline() == "ready\n"
@@ -344,7 +321,6 @@ def test_who_asks_at_the_same_time_computes_once_and_a_killed_builder_leaves_not
     said = [other.communicate(timeout=300)[0].split("\n")[-2] for other in others]
     assert sorted(said) == ["computed", "read"]
     assert not list(own_cache.glob("features/.*.building-*"))
-    told = Told(BASE)
-    found = stored_activations(BASE, (0,), told.source)
-    assert told.built == 0
-    assert difference(np.asarray(found), live(BASE, ROWS, 0)) < 1e-5
+    heard: list[str] = []
+    assert np.array_equal(asking.ask(0, lambda *words: heard.append(words[0])), asking.FOUND)
+    assert heard == ["ready", "read"]

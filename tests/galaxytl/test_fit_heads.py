@@ -11,11 +11,11 @@ import pytest
 
 from galaxytl import heads
 from galaxytl.checkpoints import checkpoint_path
-from galaxytl.fit import Examples, Listener, TopShare, compile_model, epoch_order, fit
+from galaxytl.fit import Examples, Listener, compile_model, fit
 from galaxytl.fit_heads import Head, HeadsListener, fit_heads
-from galaxytl.training import Watcher
 from galaxytl.trial import COMPLETE, FAILED, TrialSpec
-from tests.galaxytl.trials import Stopped, curves, run, run_all, tiny_spec
+from tests.galaxytl import toy
+from tests.galaxytl.trials import Stopped, curves, fails_after, run, run_all, tiny_spec
 
 BASE = TrialSpec(dataset="simulated", dataset_fingerprint="0" * 64, batch_size=8, num_epochs=4)
 SPECS = [BASE.replace(learning_rate=rate, seed=seed) for seed, rate in enumerate((1e-3, 1e-2, 1e-1))]
@@ -41,11 +41,7 @@ def fit_alone(spec: TrialSpec, out: Path) -> Head:
 
 
 def die_after(epoch: int) -> HeadsListener:
-    def listen(latest: dict[str, dict[str, float]]) -> None:
-        if any(one["epoch"] == epoch for one in latest.values()):
-            raise Stopped
-
-    return HeadsListener(lambda text: None, listen)
+    return HeadsListener(lambda text: None, fails_after(epoch, Stopped()).epoch)
 
 
 def assert_equal(found: Head, wanted: Head) -> None:
@@ -54,49 +50,24 @@ def assert_equal(found: Head, wanted: Head) -> None:
     assert found.state["weights"] == pytest.approx(wanted.state["weights"], abs=1e-5)
 
 
-@pytest.mark.slow
-def test_histories_are_those_of_keras(tmp_path: Path) -> None:
-    examples = make_examples()
-    for head in fit_heads(SPECS, examples, tmp_path, SILENT):
-        model = keras.Sequential([keras.Input((2, 3, 4)), keras.layers.Flatten(), keras.layers.Dense(10)])
-        start = heads.initial_state(head.spec, 24)
-        model.set_weights([start["weights"][:, 0], start["bias"][0, 0]])
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.Adam(head.spec.learning_rate), loss, metrics=["accuracy", TopShare()])
-        watched = (examples.inputs[examples.watched], examples.labels[examples.watched])
-        for epoch in head.history:
-            order = epoch_order(head.spec, int(epoch["epoch"]), examples.train)
-            logs = model.fit(
-                examples.inputs[order],
-                examples.labels[order],
-                batch_size=8,
-                shuffle=False,
-                verbose=0,
-                validation_data=watched,
-            ).history
-            del logs["top_share"]  # of the training part
-            assert {name: values[0] for name, values in logs.items()} == pytest.approx(
-                {name: epoch[name] for name in logs}, abs=1e-5
-            )
-            assert set(epoch) == {"epoch", *logs, "seconds"}
-    assert head.history[-1]["accuracy"] > head.history[0]["accuracy"]
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "adam": {"class_weighting": "balanced", "learning_rate": 1e-2},
+    "sgd": {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.1, "learning_rate": 1e-2},
+    "rmsprop": {"optimizer": "rmsprop", "momentum": 0.5, "weight_decay": 0.1, "learning_rate": 2e-3},
+}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("weighting", ["none", "balanced"])
-def test_a_network_of_one_layer_has_the_history_of_a_head(weighting: Any, tmp_path: Path) -> None:
-    """`galaxytl.fit` and `galaxytl.fit_heads` mean the same by each of their words, class weights included."""
-    examples = skewed_examples()
-    spec = BASE.replace(class_weighting=weighting, learning_rate=1e-2)
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", pytest.param("rmsprop", marks=pytest.mark.rest)])
+def test_a_network_of_one_layer_has_the_history_of_a_head(optimizer: str, tmp_path: Path) -> None:
+    """`galaxytl.fit`, which is Keras's training, and `galaxytl.fit_heads` mean the same by each of their words."""
+    examples, spec = skewed_examples(), BASE.replace(**OPTIMIZERS[optimizer])
     (head,) = fit_heads([spec], examples, tmp_path / "head", SILENT)
-    history = fit(
-        one_layer(spec), spec, examples, tmp_path / "network.npz", Listener(lambda text: None, lambda history: None)
-    )
+    model, listener = one_layer(spec), Listener(lambda text: None, lambda history: None)
+    history = fit(model, spec, examples, tmp_path / "network.npz", listener)
     assert [set(epoch) for epoch in history] == [set(epoch) for epoch in head.history]
     assert curves(history) == pytest.approx(curves(head.history), abs=1e-5)
-    other = spec.replace(class_weighting="none" if weighting == "balanced" else "balanced")
-    (otherwise,) = fit_heads([other], examples, tmp_path / "other", SILENT)
-    assert curves(history) != pytest.approx(curves(otherwise.history), abs=1e-2)
+    assert head.history[-1]["accuracy"] > head.history[0]["accuracy"]
+    assert model.get_weights()[0] == pytest.approx(head.state["weights"][:, 0], abs=1e-5)
 
 
 def one_layer(spec: TrialSpec) -> Any:
@@ -136,16 +107,10 @@ def test_a_killed_group_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
     listener = HeadsListener(
         lambda text: None, lambda latest: epochs.extend(epoch["epoch"] for epoch in latest.values())
     )
-    for head in fit_heads(SPECS, make_examples(), tmp_path, listener):
+    group = fit_heads(SPECS, make_examples(), tmp_path, listener)
+    for head in (*group, *fit_heads(SPECS, make_examples(), tmp_path, die_after(1))):  # and when all have ended
         assert_equal(head, fit_alone(head.spec, tmp_path))
     assert epochs == [4, 4, 4]
-
-
-def test_a_finished_group_is_not_trained_again(tmp_path: Path) -> None:
-    first = fit_heads(SPECS, make_examples(), tmp_path, SILENT)
-    again = fit_heads(SPECS, make_examples(), tmp_path, die_after(1))
-    for head, wanted in zip(again, first, strict=True):
-        assert_equal(head, wanted)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half a checkpoint"])
@@ -181,19 +146,14 @@ def test_a_head_that_diverges_says_so_and_the_others_end_as_alone(tmp_path: Path
         assert_equal(head, fit_alone(head.spec, tmp_path))
 
 
-def vgg16_multiply_adds(size: int) -> int:
-    """Of one image: 3x3 convolutions, (times, channels in, channels out) at the size that each pooling halves."""
-    stages = [[(3, 64), (64, 64)], [(64, 128), (128, 128)], [(128, 256), (256, 256), (256, 256)]]
-    stages += [[(256, 512), (512, 512), (512, 512)], [(512, 512)] * 3]
-    return sum((size >> i) ** 2 * 9 * a * b for i, stage in enumerate(stages) for a, b in stage)
+# The rows that `train` gives, of heads on the features of a toy backbone
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("units", "head", "weights"), [(0, 512 * 10, 5130), (8, 512 * 8 + 8 * 10, 4104 + 90)])
+@pytest.mark.usefixtures("toy_backbone")
+@pytest.mark.parametrize("units", [0, 8])
 def test_rows_of_heads_share_what_their_group_took(
-    units: int, head: int, weights: int, galaxies_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    units: int, galaxies_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """VGG16 leaves one pixel of 32 x 32, of 512 channels."""
     monkeypatch.setenv("GALAXYTL_CACHE_DIR", str(tmp_path / "cache"))
     spec = tiny_spec(galaxies_file).replace(head_units=units)
     specs = [spec.replace(learning_rate=rate) for rate in (1e-4, 1e-3, 1e-2)]
@@ -201,21 +161,22 @@ def test_rows_of_heads_share_what_their_group_took(
     assert [result.spec for result in results] == specs
     assert {(result.status, result.num_fused) for result in results} == {(COMPLETE, 3)}
     total = {name: sum(result.multiply_adds[name] for result in results) for name in results[0].multiply_adds}
-    assert {result.num_parameters["trainable"] for result in results} == {weights}
+    layers = [(toy.NUM_FEATURES, units), (units, 10)] if units else [(toy.NUM_FEATURES, 10)]
+    head = sum(a * b for a, b in layers)
+    assert {result.num_parameters["trainable"] for result in results} == {sum((a + 1) * b for a, b in layers)}
     assert total == pytest.approx(
         {
-            "features": 40 * vgg16_multiply_adds(32),
+            "features": 40 * toy.MULTIPLY_ADDS,
             "train": 3 * 2 * head * (3 * 28 + 12),  # heads, epochs; a trained step counts as three passes
             "evaluate": 3 * head * 12,
         }
     )
     seconds = {name: sum(result.timings[name] for result in results) for name in results[0].timings}
     assert set(seconds) == {"data", "build", "features", "train", "evaluate", "total"}
-    smallest = min(seconds["build"], seconds["features"])  # of one that is not counted, more would lack
-    assert seconds["total"] == pytest.approx(sum(seconds.values()) - seconds["total"], rel=0.05, abs=smallest / 2)
+    assert sum(seconds.values()) - seconds["total"] <= seconds["total"] + 0.001  # nothing is counted twice
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("toy_backbone")
 def test_a_diverging_head_is_a_failed_row_and_the_others_are_complete(galaxies_file: Path, tmp_path: Path) -> None:
     spec = tiny_spec(galaxies_file).replace(optimizer="sgd", learning_rate=1e-3)
     specs = [spec, spec.replace(learning_rate=1e38), spec.replace(learning_rate=1e-4)]
@@ -230,23 +191,18 @@ def test_a_diverging_head_is_a_failed_row_and_the_others_are_complete(galaxies_f
     assert results[2].confusion == alone.confusion
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("toy_backbone")
 def test_a_killed_group_of_trials_has_all_its_epochs_after_the_next_run(galaxies_file: Path, tmp_path: Path) -> None:
     specs = [tiny_spec(galaxies_file).replace(learning_rate=rate, num_epochs=3) for rate in (1e-3, 1e-2)]
-
-    def die(latest: dict[str, dict[str, float]]) -> None:
-        if latest[specs[0].trial_id]["epoch"] == 2:
-            raise Stopped
-
     with pytest.raises(Stopped):
-        run_all(specs, galaxies_file, tmp_path, Watcher(epoch=die))
+        run_all(specs, galaxies_file, tmp_path, fails_after(2, Stopped()))
     for result, whole in zip(
         run_all(specs, galaxies_file, tmp_path), run_all(specs, galaxies_file, tmp_path / "whole"), strict=True
     ):
         assert curves(result.history) == pytest.approx(curves(whole.history), rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("toy_backbone")
 def test_an_exception_in_one_head_fails_its_row_alone(
     galaxies_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,7 +223,7 @@ def test_an_exception_in_one_head_fails_its_row_alone(
     assert "no head for this one" in (tmp_path / "errors" / f"{specs[2].trial_id}.txt").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("toy_backbone")
 def test_more_heads_than_memory_holds_are_trained_in_halves(
     galaxies_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from galaxytl import gpu_memory
 from galaxytl.gpu_memory import DeviceError, GpuMemory, given, read_memory, wait_until_free
+from tests.clock import Clock
 
 SMI = """#!/bin/sh
 case "$1" in
@@ -83,42 +85,38 @@ class Readings:
         now = self.free.pop(0) if len(self.free) > 1 else self.free[0]
         return [GpuMemory("0", "GPU-a", 80_000, now, ("process 7 (python, 70000 MiB)",))]
 
-    def wait(self, share: float, seconds: float = 0.3) -> None:
-        wait_until_free(share, self.said.append, self, seconds=seconds)
+    def wait(self, share: float) -> None:
+        wait_until_free(share, self.said.append, self)
 
 
 @pytest.fixture(autouse=True)
-def all_gpus_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """All GPUs are given, and no second passes but in `sleep`."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    clock = Clock()
+    monkeypatch.setattr(gpu_memory, "time", clock)
+    return clock
 
 
-@pytest.mark.parametrize(("share", "free"), [(1.0, 64_000), (0.5, 32_000), (0.25, 16_000), (2.0, 64_000)])
+@pytest.mark.parametrize(("share", "free"), [(1.0, 64_000), (0.25, 16_000), (2.0, 64_000)])
 def test_enough_for_a_share_is_enough(share: float, free: int) -> None:
     enough = Readings(free)
     enough.wait(share)
     assert enough.said == []
-    short = Readings(free - 1)
-    with pytest.raises(
-        DeviceError, match=rf"must have {free:,} MiB free for a trial; after 0\.3 s it has {free - 1:,} of"
-    ):
-        short.wait(share)
+    with pytest.raises(DeviceError) as caught:
+        Readings(free - 1).wait(share)
+    assert f"must have {free:,} MiB free for a trial; after 120 s it has {free - 1:,} of 80,000" in str(caught.value)
+    assert ": held by process 7 (python, 70000 MiB). End what holds it" in str(caught.value)
 
 
 def test_memory_that_becomes_free_is_waited_for() -> None:
-    readings = Readings(100, 100, 79_000)
-    readings.wait(1.0, seconds=30)
-    assert readings.said == ["waiting for the GPU's memory"] * 2
-
-
-def test_memory_that_stays_taken_is_an_error_that_says_by_whom() -> None:
-    with pytest.raises(DeviceError) as caught:
-        Readings(100).wait(1.0)
-    assert "it has 100 of 80,000: held by process 7 (python, 70000 MiB). End what holds it" in str(caught.value)
+    readings = Readings(*[100] * 119, 79_000)
+    readings.wait(1.0)
+    assert readings.said == ["waiting for the GPU's memory"] * 119
 
 
 def test_a_gpu_that_was_not_given_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    wait_seconds = 0.1
     for visible in ("1", "0"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         with contextlib.nullcontext() if visible == "1" else pytest.raises(DeviceError, match="GPU 0 of"):
-            wait_until_free(1.0, print, lambda: GPUS, wait_seconds)
+            wait_until_free(1.0, print, lambda: GPUS)

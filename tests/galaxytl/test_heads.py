@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import hypothesis
 import keras
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
 from galaxytl import head_dropout, heads
@@ -16,33 +18,30 @@ from galaxytl.fit import Examples, class_weights, epoch_order
 from galaxytl.trial import TrialSpec, seed_for
 
 NUM_FEATURES, NUM_EXAMPLES, BATCH = 24, 44, 8  # five whole batches and a ragged one of four
-NUM_EPOCHS = 34  # 204 steps
+NUM_EPOCHS = 12  # 72 steps
 TOLERANCE = 1e-5
 
 BASE = TrialSpec(dataset="simulated", dataset_fingerprint="0" * 64, batch_size=BATCH, num_epochs=NUM_EPOCHS)
 GROUPS = {
     "sgd": [
         BASE.replace(optimizer="sgd", learning_rate=0.1, momentum=0.9),
-        BASE.replace(optimizer="sgd", learning_rate=0.01, seed=1),
         BASE.replace(optimizer="sgd", learning_rate=0.03, momentum=0.5, weight_decay=0.1, seed=2),
-        BASE.replace(optimizer="sgd", learning_rate=1e-3, seed=3),
+        BASE.replace(optimizer="sgd", learning_rate=0.01, seed=1),
     ],
     "adam": [
-        BASE.replace(learning_rate=1e-3),
-        BASE.replace(learning_rate=1e-2, seed=1),
-        BASE.replace(learning_rate=1e-4, weight_decay=0.2, seed=2),
+        BASE.replace(learning_rate=1e-2),
+        BASE.replace(learning_rate=1e-3, weight_decay=0.2, seed=2),
         BASE.replace(learning_rate=3e-2, seed=3),
     ],
     "rmsprop": [
-        BASE.replace(optimizer="rmsprop", learning_rate=1e-3),
         BASE.replace(optimizer="rmsprop", learning_rate=1e-2, momentum=0.5, seed=1),
-        BASE.replace(optimizer="rmsprop", learning_rate=1e-4, momentum=0.9, weight_decay=0.2, seed=2),
-        BASE.replace(optimizer="rmsprop", learning_rate=3e-3, weight_decay=0.01, seed=3),
+        BASE.replace(optimizer="rmsprop", learning_rate=1e-3, momentum=0.9, weight_decay=0.2, seed=2),
+        BASE.replace(optimizer="rmsprop", learning_rate=3e-3, seed=3),
     ],
 }
 NUM_UNITS = 6
-HIDDEN_GROUPS = {  # slower: where units switch on and off, rounding errors of 1e-7 grow to 3e-4 in 204 steps of 0.1
-    optimizer: [spec.replace(head_units=NUM_UNITS, learning_rate=spec.learning_rate / 3) for spec in specs[:3]]
+HIDDEN_GROUPS = {  # slower: where units switch on and off, rounding errors grow
+    optimizer: [spec.replace(head_units=NUM_UNITS, learning_rate=spec.learning_rate / 3) for spec in specs]
     for optimizer, specs in GROUPS.items()
 }
 RATES = (0.5, 0.2, 0.0)
@@ -71,7 +70,7 @@ def fused(specs: Sequence[TrialSpec], num_epochs: int = NUM_EPOCHS, examples: Ex
     state = heads.join([heads.initial_state(spec, NUM_FEATURES) for spec in specs])
     for number in range(1, num_epochs + 1):
         order = epoch_order(specs[0], number, examples.train)
-        for chunk in heads.chunks(examples, order, BATCH):
+        for chunk in heads.chunks(examples, order, specs[0].batch_size):
             state, _ = heads.train_steps(specs[0].optimizer, settings(specs), state, chunk)
     return {name: np.asarray(value) for name, value in state.items()}
 
@@ -113,30 +112,33 @@ def distance(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> float
     return float(max(np.abs(mine - its).max() for mine, its in zip(found, wanted, strict=True)))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("optimizer", list(GROUPS))
-@pytest.mark.parametrize("groups", [GROUPS, HIDDEN_GROUPS], ids=["linear", "hidden"])
-def test_fused_heads_are_what_keras_trains(groups: dict[str, list[TrialSpec]], optimizer: str) -> None:
-    specs = groups[optimizer]
-    state = fused(specs)
-    assert state["steps"].min() == state["steps"].max() == 204
-    for number, spec in enumerate(specs):
-        by_keras = trained_by_keras(spec)
-        start = layers_of(heads.initial_state(spec, NUM_FEATURES), 0)
-        assert all(np.abs(its - mine).max() > 10 * TOLERANCE for its, mine in zip(by_keras, start, strict=True))
-        assert distance(layers_of(state, number), by_keras) < TOLERANCE
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("groups", [GROUPS, HIDDEN_GROUPS], ids=["linear", "hidden"])
-def test_balanced_class_weights_are_what_keras_makes_of_them(groups: dict[str, list[TrialSpec]]) -> None:
-    """Beside a head without them, which they do not touch."""
-    plain = groups["sgd"][1]
+@pytest.mark.parametrize(
+    ("kind", "optimizer"),
+    [
+        ("linear", "sgd"),
+        ("hidden", "adam"),
+        ("linear", "rmsprop"),
+        *(
+            pytest.param(*case, marks=pytest.mark.rest)
+            for case in zip(("hidden", "linear", "hidden"), GROUPS, strict=True)
+        ),
+    ],
+)
+def test_fused_heads_are_what_keras_trains(kind: str, optimizer: str) -> None:
+    """With class weights too, beside heads without, which they do not touch. Keras compiles a network here: the update
+    rules are Keras's, so nothing else is their truth."""
+    first, plain, last = (HIDDEN_GROUPS if kind == "hidden" else GROUPS)[optimizer]
     balanced = plain.replace(class_weighting="balanced")
-    state = fused([plain, balanced])
-    assert distance(layers_of(state, 1), trained_by_keras(balanced)) < TOLERANCE
-    assert distance(layers_of(state, 1), layers_of(state, 0)) > 100 * TOLERANCE
-    assert distance(layers_of(state, 0), layers_of(fused([plain]), 0)) < TOLERANCE
+    wanted, otherwise = (balanced, plain) if optimizer != "sgd" else (plain, balanced)
+    state, other = fused([first, wanted, last]), fused([first, otherwise, last])
+    assert state["steps"].min() == state["steps"].max() == 72
+    by_keras = trained_by_keras(wanted)
+    start = layers_of(heads.initial_state(wanted, NUM_FEATURES), 0)
+    assert all(np.abs(its - mine).max() > 10 * TOLERANCE for its, mine in zip(by_keras, start, strict=True))
+    assert distance(layers_of(state, 1), by_keras) < TOLERANCE
+    assert distance(layers_of(other, 1), by_keras) > 100 * TOLERANCE
+    for number in (0, 2):
+        assert distance(layers_of(other, number), layers_of(state, number)) < TOLERANCE
 
 
 def test_balanced_is_scikit_learns_rule_and_a_missing_class_counts_nothing() -> None:
@@ -167,21 +169,39 @@ def test_a_weighted_loss_is_divided_by_the_number_of_examples() -> None:
     assert np.array_equal(sums["correct"], scores["correct"])
 
 
-@pytest.mark.parametrize("optimizer", list(GROUPS))
-@pytest.mark.parametrize("groups", [GROUPS, DROPOUT_GROUPS], ids=["linear", "dropout"])
-def test_fused_heads_are_what_this_code_trains_alone(groups: dict[str, list[TrialSpec]], optimizer: str) -> None:
-    specs = groups[optimizer]
-    state = fused(specs)
+@st.composite
+def groups_of_heads(draw: st.DrawFn) -> list[TrialSpec]:
+    """Two or five heads that train in one pass."""
+    optimizer = draw(st.sampled_from(sorted(GROUPS)))
+    units = draw(st.sampled_from([0, NUM_UNITS]))
+    shared = {"optimizer": optimizer, "head_units": units, "batch_size": draw(st.sampled_from([3, 20]))}
+
+    def head(seed: int) -> TrialSpec:
+        own = {"learning_rate": 10 ** draw(st.floats(-5, -2)), "weight_decay": draw(st.sampled_from([0.0, 0.3]))}
+        own["momentum"] = 0.0 if optimizer == "adam" else draw(st.sampled_from([0.0, 0.9]))
+        own["head_dropout"] = draw(st.sampled_from([0.2, 0.5])) if units else 0.0
+        weighting = draw(st.sampled_from(["none", "balanced"]))
+        return BASE.replace(**shared, **own, class_weighting=weighting, seed=seed)
+
+    return [head(draw(st.integers(0, 3))) for _ in range(draw(st.sampled_from([2, 5])))]
+
+
+@hypothesis.settings(max_examples=15)
+@hypothesis.given(groups_of_heads(), st.sampled_from([2, 100]))
+def test_whatever_heads_share_a_pass_each_ends_as_alone(specs: list[TrialSpec], steps_in_a_chunk: int) -> None:
+    """In whatever chunks the features are read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(heads, "CHUNK_BYTES", steps_in_a_chunk * specs[0].batch_size * NUM_FEATURES * 4)
+        state = fused(specs, num_epochs=2)
     for number, spec in enumerate(specs):
-        alone = fused([spec])
+        alone = fused([spec], num_epochs=2)
         for name, value in heads.take(state, number).items():
             assert value == pytest.approx(alone[name], abs=TOLERANCE), name
 
 
-@pytest.mark.parametrize("optimizer", list(GROUPS))
-def test_dropout_changes_what_is_learned(optimizer: str) -> None:
+def test_dropout_changes_what_is_learned() -> None:
     """Or the test above would show nothing."""
-    with_dropout, without = fused(DROPOUT_GROUPS[optimizer], 5), fused(HIDDEN_GROUPS[optimizer], 5)
+    with_dropout, without = fused(DROPOUT_GROUPS["adam"], 5), fused(HIDDEN_GROUPS["adam"], 5)
     for number, rate in enumerate(RATES):
         changed = distance(layers_of(with_dropout, number), layers_of(without, number))
         assert (changed > 10 * TOLERANCE) == (rate > 0)
@@ -286,12 +306,8 @@ def test_a_loss_that_heads_share_would_be_noticed(wrong: Callable[[dict], dict],
     assert np.abs(fused(specs)["weights"] - right["weights"]).max() > 100 * TOLERANCE
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
-@pytest.mark.parametrize("groups", [GROUPS, DROPOUT_GROUPS], ids=["linear", "dropout"])
-def test_a_head_that_becomes_nan_leaves_the_others_as_they_are(
-    groups: dict[str, list[TrialSpec]], optimizer: str
-) -> None:
-    specs = groups[optimizer]
+@pytest.mark.parametrize("specs", [GROUPS["sgd"], DROPOUT_GROUPS["rmsprop"]], ids=["linear sgd", "dropout rmsprop"])
+def test_a_head_that_becomes_nan_leaves_the_others_as_they_are(specs: list[TrialSpec]) -> None:
     tame = fused(specs, num_epochs=5)
     wild = fused([specs[0], specs[1].replace(learning_rate=1e38), *specs[2:]], num_epochs=5)
     assert np.isnan(wild["weights"][:, 1]).any()
@@ -300,18 +316,16 @@ def test_a_head_that_becomes_nan_leaves_the_others_as_they_are(
             assert np.array_equal(value, heads.take(tame, number)[name]), name
 
 
-@pytest.mark.parametrize("steps_in_a_chunk", [0.5, 1, 2, 4])
-def test_chunks_change_no_result(steps_in_a_chunk: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    specs = GROUPS["adam"]
-    whole = fused(specs, num_epochs=3)
+@pytest.mark.parametrize("steps_in_a_chunk", [0.5, 1, 4])
+def test_chunks_have_every_example_once(steps_in_a_chunk: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heads, "CHUNK_BYTES", int(steps_in_a_chunk * BATCH * NUM_FEATURES * 4))
     most = max(1, int(steps_in_a_chunk))
     chunks = list(heads.chunks(make_examples(), np.arange(NUM_EXAMPLES), BATCH))
     assert {chunk.features.shape for chunk in chunks} == {(most, BATCH, NUM_FEATURES)}
     assert sum(chunk.num_steps for chunk in chunks) == 6
     assert sum(chunk.sizes.sum() for chunk in chunks) == NUM_EXAMPLES
-    for name, value in fused(specs, num_epochs=3).items():
-        assert value == pytest.approx(whole[name], abs=1e-7), name
+    labels = np.concatenate([chunk.labels[: chunk.num_steps].ravel() for chunk in chunks])
+    assert labels[labels >= 0].tolist() == make_examples().labels.tolist()
 
 
 def wanted_logits(state: heads.State, inputs: np.ndarray) -> np.ndarray:
@@ -332,6 +346,7 @@ def test_scores_are_those_of_the_logits(specs: list[TrialSpec]) -> None:
     logits = heads.logits(alone, examples, rows, BATCH)
     wanted = wanted_logits(state, examples.inputs.reshape(NUM_EXAMPLES, -1)[rows].astype(np.float64))
     assert logits == pytest.approx(wanted, abs=1e-5)
+    assert heads.logits([], examples, rows, BATCH).shape == (0, 11, 10)
     sums = [heads.score(state, chunk) for chunk in heads.chunks(examples, rows, BATCH)]
     labels = examples.labels[rows]
     right = wanted[:, np.arange(len(rows)), labels]
@@ -341,10 +356,6 @@ def test_scores_are_those_of_the_logits(specs: list[TrialSpec]) -> None:
     assert np.array_equal(sum(np.asarray(s["correct"]) for s in sums), (wanted.argmax(-1) == labels).sum(-1))
     counts = [np.bincount(predicted, minlength=10) for predicted in wanted.argmax(-1)]
     assert np.array_equal(sum(np.asarray(s["predicted"]) for s in sums), counts)
-
-
-def test_no_heads_have_no_logits() -> None:
-    assert heads.logits([], make_examples(), np.arange(5), BATCH).shape == (0, 5, 10)
 
 
 @pytest.mark.parametrize("units", [0, NUM_UNITS])
@@ -369,9 +380,8 @@ def test_the_kernels_of_a_head_are_drawn_apart() -> None:
     assert np.array_equal(output, linear)  # what a head of this shape always started with
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_features_are_computed_with_in_float32(dtype: str) -> None:
-    halves = make_examples(dtype)
+def test_half_precision_features_are_computed_with_in_float32() -> None:
+    halves = make_examples("bfloat16")
     exact = Examples(halves.inputs.astype(np.float32), halves.labels, halves.train, halves.watched, halves.scored)
     specs = GROUPS["adam"]
     from_halves, from_exact = fused(specs, 5, halves), fused(specs, 5, exact)
@@ -380,7 +390,7 @@ def test_half_precision_features_are_computed_with_in_float32(dtype: str) -> Non
 
 def test_epochs_and_chunks_of_one_shape_are_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heads, "CHUNK_BYTES", 4 * BATCH * NUM_FEATURES * 4)
-    specs = [spec.replace(seed=9) for spec in GROUPS["rmsprop"][:3]]  # three heads: a shape that no other test has
+    specs = [BASE.replace(optimizer="rmsprop", seed=seed) for seed in range(4)]  # a number that no other test has
     before = heads.traces["train_steps rmsprop"]
     fused(specs, num_epochs=1)
     assert heads.traces["train_steps rmsprop"] == before + 1

@@ -1,15 +1,13 @@
+"""A real S3 API, because what it refuses and how it says so is not in our hands."""
+
 from __future__ import annotations
 
+import io
 import json
-import os
-import random
 import socket
-import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -21,9 +19,18 @@ from galaxytl.data import DataError, open_dataset
 from galaxytl.data.convert import ConvertOptions, convert
 from galaxytl.data.locations import BLOCK, BlockFile, is_remote, locate
 from galaxytl.data.manifest import NAME, UNFINISHED
-from tests.galaxies import LABELS, SLOWLY, make_bucket, make_images, s3_server, write_hdf5
+from tests.galaxies import LABELS, killed_conversions, make_bucket, make_images, s3_server, write_hdf5
 
 numbers = count()
+
+
+NARROW = {"ans": LABELS[:8]} | {name: np.full(8, np.nan) for name in ("ra", "dec", "redshift", "pxscale")}
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """8 galaxies."""
+    return write_hdf5(tmp_path_factory.mktemp("few") / "g.h5", images=make_images(8), **NARROW)
 
 
 @pytest.fixture(scope="module")
@@ -48,108 +55,64 @@ def names_in(uri: str) -> list[str]:
     return [file.location.path.removeprefix(location.path + "/") for file in location.files()]
 
 
-SMALL = ConvertOptions(images_per_shard=16)
+SMALL = ConvertOptions(images_per_shard=3)
 
 
-def test_folder_in_s3_and_back(bucket: str, galaxies_file: Path, tmp_path: Path) -> None:
-    shared = convert(str(galaxies_file), f"{bucket}/shared/galaxy10/", SMALL)
+def test_folder_in_s3_and_back(bucket: str, few: Path, tmp_path: Path) -> None:
+    shared = convert(str(few), f"{bucket}/shared/galaxy10/", SMALL)
     shards = [f"data/galaxy10-0000{i}-of-00003.parquet" for i in range(3)]
     assert names_in(f"{bucket}/shared/galaxy10") == [*shards, NAME]
     dataset = open_dataset(f"{bucket}/shared/galaxy10/", cache=tmp_path / "other node")
-    assert dataset.fingerprint == shared.fingerprint == open_dataset(str(galaxies_file)).fingerprint
-    assert np.array_equal(dataset.resized(256).images, make_images())
+    assert dataset.fingerprint == shared.fingerprint == open_dataset(str(few)).fingerprint
+    assert np.array_equal(dataset.resized(256).images, make_images(8))
+    assert convert(str(few), f"{bucket}/shared/galaxy10", SMALL).already_there
     back = convert(f"{bucket}/shared/galaxy10", str(tmp_path / "back.h5"))
     assert back.fingerprint == shared.fingerprint
     with h5py.File(tmp_path / "back.h5") as file:
-        assert np.array_equal(file["images"][:], make_images())
+        assert np.array_equal(file["images"][:], make_images(8))
 
 
-@pytest.mark.parametrize("name", ["galaxies.h5", "galaxies.parquet"])
-def test_single_file_in_s3(bucket: str, galaxies_file: Path, tmp_path: Path, name: str) -> None:
-    sent = convert(str(galaxies_file), f"{bucket}/{name}")
-    assert names_in(bucket) == [name]
-    dataset = open_dataset(f"{bucket}/{name}", cache=tmp_path / "other node")
-    assert dataset.fingerprint == sent.fingerprint
-    assert np.array_equal(dataset.labels, LABELS)
-    assert convert(str(galaxies_file), f"{bucket}/{name}").already_there
+def test_single_files_in_s3(bucket: str, few: Path, tmp_path: Path) -> None:
+    for name in ("galaxies.h5", "galaxies.parquet"):
+        sent = convert(str(few), f"{bucket}/{name}")
+        dataset = open_dataset(f"{bucket}/{name}", cache=tmp_path / "other node")
+        assert dataset.fingerprint == sent.fingerprint
+        assert np.array_equal(dataset.labels, LABELS[:8])
+        assert convert(str(few), f"{bucket}/{name}").already_there
+    assert names_in(bucket) == ["galaxies.h5", "galaxies.parquet"]
 
 
 def test_hdf5_in_s3_with_chunks_across_images(bucket: str, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "auto.h5", "w") as file:
-        file.create_dataset("images", data=make_images(), chunks=(13, 16, 32, 1), compression="gzip")
-        file["ans"] = LABELS
+        file.create_dataset("images", data=make_images(8), chunks=(5, 16, 32, 1), compression="gzip")
+        file["ans"] = LABELS[:8]
     place = locate(f"{bucket}/auto.h5")
     with (tmp_path / "auto.h5").open("rb") as content:
         place.write(content)
-    assert np.array_equal(open_dataset(place.uri, cache=tmp_path / "other node").resized(256).images, make_images())
+    assert np.array_equal(open_dataset(place.uri, cache=tmp_path / "other node").resized(256).images, make_images(8))
 
 
-def test_converting_again_does_nothing_and_other_galaxies_are_refused(
-    bucket: str, galaxies_file: Path, tmp_path: Path
+def test_killed_on_its_way_to_s3_and_run_again(
+    bucket: str, galaxies_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    convert(str(galaxies_file), f"{bucket}/g", SMALL)
-    before = [file.modified for file in locate(f"{bucket}/g").files()]
-    assert convert(str(galaxies_file), f"{bucket}/g", SMALL).already_there
-    other = write_hdf5(tmp_path / "other.h5", images=make_images(seed=5))
-    with pytest.raises(DataError, match="--to must name a place where nothing is yet, or the same galaxies"):
-        convert(str(other), f"{bucket}/g", SMALL)
-    assert [file.modified for file in locate(f"{bucket}/g").files()] == before
-
-
-def test_what_a_killed_conversion_left_is_replaced_and_never_read(bucket: str, galaxies_file: Path) -> None:
-    convert(str(galaxies_file), f"{bucket}/g", ConvertOptions(images_per_shard=10))
-    folder = locate(f"{bucket}/g")
-    folder.child(NAME).delete()
-    with (galaxies_file).open("rb") as content:
-        folder.child(UNFINISHED).write(content)
-    with pytest.raises(DataError, match="must be complete; its conversion was cut off"):
+    """In a process that really dies, after the first of three shards."""
+    monkeypatch.setenv("GALAXYTL_CACHE_DIR", str(tmp_path))
+    killed_conversions(galaxies_file, [("20", f"{bucket}/g")])
+    assert names_in(f"{bucket}/g") == ["data/galaxy10-00000-of-00003.parquet", UNFINISHED]
+    with pytest.raises(DataError, match="its conversion was cut off"):
         open_dataset(f"{bucket}/g")
-    assert not convert(str(galaxies_file), f"{bucket}/g", SMALL).already_there
-    assert len(names_in(f"{bucket}/g")) == 4
-    assert len(open_dataset(f"{bucket}/g")) == 40
-
-
-def test_killed_on_its_way_to_s3_and_run_again(bucket: str, galaxies_file: Path, tmp_path: Path) -> None:
-    chance, in_the_middle = random.Random(1), 0
-    environment = os.environ | {"GALAXYTL_CACHE_DIR": str(tmp_path)}
-    for _ in range(4):
-        command = [sys.executable, "-c", SLOWLY, galaxies_file, f"{bucket}/g"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(chance.uniform(0.1, 1.2))
-        process.kill()
-        process.communicate()
-        if UNFINISHED in (left := names_in(f"{bucket}/g")) and NAME not in left:
-            in_the_middle += 1
-            with pytest.raises(DataError, match="its conversion was cut off"):
-                open_dataset(f"{bucket}/g")
-    assert in_the_middle
-    wanted = convert(str(galaxies_file), f"{bucket}/g", replace(SMALL, cache=tmp_path)).fingerprint
+    wanted = convert(str(galaxies_file), f"{bucket}/g", ConvertOptions(images_per_shard=10)).fingerprint
+    assert len(names_in(f"{bucket}/g")) == 5  # none of the first try is left
     assert open_dataset(f"{bucket}/g").resized(256).images.shape == (40, 256, 256, 3)
     assert wanted == open_dataset(str(galaxies_file)).fingerprint
     assert not list((tmp_path / "scratch").iterdir())
 
 
-def test_a_folder_of_something_else_is_left_alone(bucket: str, galaxies_file: Path, tmp_path: Path) -> None:
-    (tmp_path / "thesis").write_text("irreplaceable")
-    with (tmp_path / "thesis").open("rb") as content:
-        locate(f"{bucket}/mine/thesis.tex").write(content)
+def test_a_folder_of_something_else_is_left_alone(bucket: str, few: Path) -> None:
+    locate(f"{bucket}/mine/thesis.tex").write(io.BytesIO(b"irreplaceable"))
     with pytest.raises(DataError, match="--to must name a place where nothing is yet"):
-        convert(str(galaxies_file), f"{bucket}/mine")
+        convert(str(few), f"{bucket}/mine")
     assert names_in(f"{bucket}/mine") == ["thesis.tex"]
-
-
-def test_a_shard_missing_or_changed_in_s3(bucket: str, galaxies_file: Path) -> None:
-    convert(str(galaxies_file), f"{bucket}/g", SMALL)
-    shard = locate(f"{bucket}/g/data/galaxy10-00001-of-00003.parquet")
-    with galaxies_file.open("rb") as content:
-        shard.write(content)
-    with pytest.raises(DataError, match=r"00001-of-00003\.parquet has 7,.* bytes instead of"):
-        open_dataset(f"{bucket}/g")
-    shard.delete()
-    with pytest.raises(DataError, match=r"00001-of-00003\.parquet is missing"):
-        open_dataset(f"{bucket}/g")
 
 
 def test_query_goes_before_the_environment(bucket: str, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,21 +125,16 @@ def test_query_goes_before_the_environment(bucket: str, endpoint: str, monkeypat
     assert (place.filesystem.region, place.path) == ("eu-west-1", f"{bucket.removeprefix('s3://')}/a/b")
 
 
-@pytest.mark.usefixtures("bucket")
-def test_bucket_that_is_not_there(galaxies_file: Path) -> None:
-    for uri in ("s3://no-such-bucket/galaxy10/", "s3://no-such-bucket"):
-        with pytest.raises(DataError, match="the bucket must exist; no-such-bucket does not"):
-            open_dataset(uri)
-        with pytest.raises(DataError, match="the bucket must exist; no-such-bucket does not"):
-            convert(str(galaxies_file), uri)
-
-
-def test_nothing_in_the_bucket(bucket: str) -> None:
+def test_nothing_there(bucket: str, few: Path) -> None:
     with pytest.raises(DataError, match="/nowhere does not exist"):
         open_dataset(f"{bucket}/nowhere")
+    for uri in ("s3://no-such-bucket/galaxy10/", "s3://no-such-bucket"):
+        for action in (open_dataset, partial(convert, str(few))):
+            with pytest.raises(DataError, match="the bucket must exist; no-such-bucket does not"):
+                action(uri)
 
 
-def test_access_refused(bucket: str, endpoint: str, galaxies_file: Path) -> None:
+def test_access_refused(bucket: str, endpoint: str, few: Path) -> None:
     def ask_for_keys_after(requests: int) -> None:
         plain = {"Content-Type": "text/plain"}
         address, body = f"{endpoint}/moto-api/reset-auth", str(requests).encode()
@@ -184,10 +142,9 @@ def test_access_refused(bucket: str, endpoint: str, galaxies_file: Path) -> None
 
     ask_for_keys_after(0)
     try:
-        with pytest.raises(DataError, match=r"access must be allowed; galaxies-.* refuses it"):
-            open_dataset(f"{bucket}/galaxy10/")
-        with pytest.raises(DataError, match=r"access must be allowed; galaxies-.* refuses it"):
-            convert(str(galaxies_file), f"{bucket}/galaxy10/")
+        for action in (open_dataset, partial(convert, str(few))):
+            with pytest.raises(DataError, match=r"access must be allowed; galaxies-.* refuses it"):
+                action(f"{bucket}/galaxy10/")
     finally:
         ask_for_keys_after(10**9)
 
@@ -198,10 +155,8 @@ def test_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        started = time.monotonic()
         with pytest.raises(DataError, match=f"the server must answer; .*127.0.0.1:{port} does not"):
             open_dataset("s3://galaxies/galaxy10/")
-        assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize(
@@ -209,7 +164,6 @@ def test_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("ftp://host/galaxies.h5", "must be a path, file://, s3://.*; got 'ftp://host/galaxies.h5'"),
         ("s4://user:secret@bucket/galaxies.h5", "got 's4://bucket/galaxies.h5'"),
-        ("abfs://container@account/galaxies", "must be a path, file://, s3://"),
         ("file://elsewhere/galaxies.h5", "must name a file of this machine"),
         ("s3:///galaxies.h5", "must be s3://bucket/path"),
         ("s3://bucket/galaxies.h5?regoin=eu", "options are endpoint_override, .*; got 'regoin'"),
@@ -245,9 +199,6 @@ def test_blocks_of_a_remote_file(tmp_path: Path) -> None:
         assert file.seek(0, 2) == len(content)
 
 
-@pytest.mark.parametrize(
-    ("uri", "remote"),
-    [("simulated:100:3", False), ("galaxies.h5", False), ("file:///g.h5", False), ("s3://b/g?region=eu-west-1", True)],
-)
-def test_what_another_machine_has_to_answer_for(uri: str, remote: bool) -> None:
-    assert is_remote(uri) is remote
+def test_what_another_machine_has_to_answer_for() -> None:
+    assert is_remote("s3://b/g?region=eu-west-1")
+    assert not any(map(is_remote, ("simulated:100:3", "galaxies.h5", "file:///g.h5")))

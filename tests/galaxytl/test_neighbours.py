@@ -16,6 +16,8 @@ from galaxytl.features import activations_folder, rows_digest, stored_activation
 from galaxytl.training import Neighbours
 from tests.galaxytl.test_features import BASE, ROWS, Told
 
+pytestmark = pytest.mark.usefixtures("toy_backbone")
+
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -47,15 +49,15 @@ class OtherNode:
 
 def test_what_another_node_holds_is_not_computed(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     computed, alone = Told(BASE), OtherNode()
-    here = stored_activations(BASE, (3, 0), replace(computed.source, neighbours=alone.neighbours))
-    names = [activations_folder(BASE, rows_digest(ROWS), cut).name for cut in (0, 3)]
+    here = stored_activations(BASE, (2, 0), replace(computed.source, neighbours=alone.neighbours))
+    names = [activations_folder(BASE, rows_digest(ROWS), cut).name for cut in (0, 2)]
     assert alone.asked == names  # the later one first
     assert [name for name, *_ in alone.told] == names[::-1]
     assert all(is_there and 0 < seconds < 100 for _, is_there, seconds in alone.told)
 
     monkeypatch.setenv("GALAXYTL_CACHE_DIR", str(own_cache.parent / "second"))
     copied, other = Told(BASE), OtherNode(own_cache)
-    there = stored_activations(BASE, (3, 0), replace(copied.source, neighbours=other.neighbours))
+    there = stored_activations(BASE, (2, 0), replace(copied.source, neighbours=other.neighbours))
     np.testing.assert_array_equal(there, here)
     assert (copied.built, copied.multiply_adds) == (0, [])
     assert other.asked == names[:1]  # what leads there is not needed

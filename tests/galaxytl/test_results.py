@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import fcntl
-from multiprocessing import get_context
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,33 +19,29 @@ def result(seed: int, status: str = COMPLETE) -> TrialResult:
     return TrialResult(spec=SPEC.replace(seed=seed), status=status)
 
 
-def append_many(folder: Path, first: int) -> None:
-    for seed in range(first, first + 50):
-        append_results(folder, result(seed))
-
-
 def test_rows_come_back_in_order(tmp_path: Path) -> None:
-    for seed in (3, 1, 2):
-        append_results(tmp_path, result(seed))
+    assert read_results(tmp_path).results == ()
+    append_results(tmp_path, result(3), result(1))
+    append_results(tmp_path, result(2))
     rows = read_results(tmp_path)
     assert [r.spec.seed for r in rows.results] == [3, 1, 2]
     assert rows.problems == ()
+    with pytest.raises(ValueError, match="lost"):
+        append_results(tmp_path, result(4), check=lambda: int("lost"))  # asked before anything is written
+    assert read_results(tmp_path) == rows
 
 
 def test_full_disk_leaves_no_half_row_and_says_what_to_do(small_disk: Path) -> None:
     append_results(small_disk, result(0))
     print(fill(small_disk))
     with pytest.raises(OSError, match=r"could not be written; make room, and the same command goes on.*trials\.jsonl"):
-        append_many(small_disk, 1)
+        append_results(small_disk, *map(result, range(1, 50)))
     rows = read_results(small_disk)
+    assert [r.spec.seed for r in rows.results] == [0]
     print(free(small_disk))
     append_results(small_disk, result(99))
     assert read_results(small_disk).problems == rows.problems == ()
-    assert [r.spec.seed for r in read_results(small_disk).results] == [*(r.spec.seed for r in rows.results), 99]
-
-
-def test_missing_file_has_no_rows(tmp_path: Path) -> None:
-    assert read_results(tmp_path).results == ()
+    assert [r.spec.seed for r in read_results(small_disk).results] == [0, 99]
 
 
 def test_half_written_last_line_is_said_and_later_rows_are_kept(tmp_path: Path) -> None:
@@ -76,13 +73,22 @@ def test_foreign_lines_are_problems_not_errors(tmp_path: Path) -> None:
     assert len(rows.problems) == 4
 
 
+WRITER = """
+import sys
+from pathlib import Path
+from galaxytl.results import append_results
+from galaxytl.trial import TrialResult, TrialSpec
+spec = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a")
+for seed in range(50):
+    result = TrialResult(spec=spec.replace(seed=int(sys.argv[2]) + seed), status="COMPLETE")
+    append_results(Path(sys.argv[1]), result)
+"""
+
+
 def test_two_writers_lose_no_row(tmp_path: Path) -> None:
-    context = get_context("spawn")
-    writers = [context.Process(target=append_many, args=(tmp_path, first)) for first in (0, 1000)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
+    """Processes, as two drivers are: they share nothing but the file's lock."""
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, tmp_path, first]) for first in ("0", "1000")]
+    assert [writer.wait() for writer in writers] == [0, 0]
     rows = read_results(tmp_path)
     assert len(rows.results) == 100
     assert rows.problems == ()

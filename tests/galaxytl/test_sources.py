@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-import io
+import math
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from galaxytl.data import DataError, chunks, open_dataset
 from galaxytl.data.cache import cache_dir
@@ -21,7 +23,7 @@ from galaxytl.data.containers import png
 from galaxytl.data.convert import ConvertOptions, convert
 from galaxytl.data.dataset import open_source
 from galaxytl.data.prefetch import ahead
-from tests.galaxies import LABELS, left_in, make_images, read_all, write_parquet
+from tests.galaxies import LABELS, encode, left_in, make_images, write_parquet
 from tests.sweep.sweeps import wait_for
 
 SMALL = ConvertOptions(images_per_shard=16)
@@ -35,87 +37,98 @@ def folder(galaxies_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return place
 
 
-@pytest.mark.parametrize(
-    "layout",
-    [
-        {"chunks": (7, 16, 32, 1), "compression": "gzip"},
-        {"chunks": (13, 100, 200, 2), "compression": "gzip", "shuffle": True},
-        {"chunks": (40, 8, 8, 1), "compression": "gzip"},
-        {"chunks": (16, 128, 256, 3), "compression": "lzf"},
-        {"chunks": (3, 256, 256, 3)},
-        {"chunks": (5, 64, 64, 3), "compression": "gzip", "fletcher32": True},
-        {"chunks": (64, 256, 256, 3), "compression": "gzip", "maxshape": (None, 256, 256, 3)},
-        {},
-    ],
-    ids=str,
+GZIP = {"compression": "gzip"}
+filters = st.sampled_from([{}, GZIP, GZIP | {"shuffle": True}, GZIP | {"fletcher32": True}, {"compression": "lzf"}])
+
+
+@settings(max_examples=50)
+@given(
+    st.tuples(st.integers(1, 20), st.integers(1, 12), st.integers(1, 12), st.just(3)),
+    st.tuples(st.integers(1, 24), st.integers(1, 12), st.integers(1, 12), st.integers(1, 3)) | st.none(),
+    filters,
+    st.sampled_from([10**6, 1500, 200]),
+    st.booleans(),
 )
-@pytest.mark.parametrize("slab_bytes", [chunks.SLAB_BYTES, 5_000_000, 1_000_000])
-def test_any_chunks_are_read_once_each(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: dict[str, Any], slab_bytes: int
+def test_any_chunks_are_read_once_each_and_no_more_than_fit(
+    shape: tuple[int, ...], chunk: tuple[int, ...] | None, filtered: dict[str, Any], slab_bytes: int, has_gap: bool
 ) -> None:
     """With little memory, rows of chunks go through a file, and single chunks are decompressed piece by piece."""
-    with h5py.File(tmp_path / "g.h5", "w") as file:
-        file.create_dataset("images", data=make_images(), **layout)
-        file["ans"] = LABELS
-    monkeypatch.setattr(chunks, "SLAB_BYTES", slab_bytes)
+    images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    images[-1] *= not has_gap
+    layout = {"chunks": chunk, "maxshape": (None,) * 4, **filtered} if chunk else {}
+    goes_through_file = chunk is not None and chunk[0] * images[0].nbytes > slab_bytes
     read: list[chunks.Offset] = []
     decoded = chunks.Chunks.decoded
-    monkeypatch.setattr(chunks.Chunks, "decoded", lambda self, at: (read.append(at), decoded(self, at))[1])
-    too_large = int(np.prod(layout.get("chunks", 1))) > slab_bytes
-    if too_large and ("fletcher32" in layout or layout["compression"] == "lzf"):
-        with pytest.raises(DataError, match=r"must be plain or gzip.*Rewrite it: h5repack"):
-            read_all(tmp_path / "g.h5")
-        return
-    assert np.array_equal(read_all(tmp_path / "g.h5"), make_images())
+    with tempfile.TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:
+        path = Path(scratch, "g.h5")
+        with h5py.File(path, "w") as file:
+            written = len(images) - has_gap  # the last one is perhaps never written
+            file.create_dataset("images", shape, np.uint8, **layout)[:written] = images[:written]
+        patch.setattr(chunks, "SLAB_BYTES", slab_bytes)
+        patch.setattr(chunks, "IMAGES_AT_A_TIME", 4)
+        patch.setattr(chunks, "PIECE", 100)
+        patch.setattr(chunks.Chunks, "decoded", lambda self, at: (read.append(at), decoded(self, at))[1])
+        with h5py.File(path, "r") as file:
+            pieces = chunks.slabs(file["images"], lambda: path.open("rb"), Path(scratch))
+            if goes_through_file and math.prod(chunk or ()) > slab_bytes and not chunks.Chunks(file["images"]).is_plain:
+                with pytest.raises(DataError, match=r"must be plain or gzip.*Rewrite it: h5repack"):
+                    list(pieces)
+                return
+            slabs = list(pieces)
+    assert np.array_equal(np.concatenate(slabs), images)
     assert len(read) == len(set(read))
+    largest = max(1, slab_bytes // 2 // images[0].nbytes) if goes_through_file else max(4, chunk[0] if chunk else 4)
+    assert max(map(len, slabs)) <= largest
 
 
-def damaged(folder: Path, place: Path) -> Path:
-    """A copy of a converted folder, to be damaged; the path of its second shard."""
-    return shutil.copytree(folder, place) / "data" / "galaxy10-00001-of-00003.parquet"
+@pytest.fixture
+def bad(folder: Path, tmp_path: Path) -> Path:
+    """A copy of the converted folder, to be damaged."""
+    return shutil.copytree(folder, tmp_path / "bad")
+
+
+def second(bad: Path) -> Path:
+    return bad / "data" / "galaxy10-00001-of-00003.parquet"
 
 
 def rewritten(path: Path, change: Any) -> None:
     pq.write_table(change(pq.read_table(path)), path)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
-@pytest.mark.parametrize("with_manifest", [True, False])
-def test_truncated_shard(folder: Path, tmp_path: Path, share: float, with_manifest: bool) -> None:
-    shard = damaged(folder, tmp_path / "bad")
-    shard.write_bytes(shard.read_bytes()[: int(shard.stat().st_size * share)])
+@pytest.mark.parametrize(("share", "with_manifest"), [(0.0, False), (0.5, False), (0.99, False), (0.99, True)])
+def test_truncated_shard(bad: Path, share: float, with_manifest: bool) -> None:
+    second(bad).write_bytes(second(bad).read_bytes()[: int(second(bad).stat().st_size * share)])
     if not with_manifest:
-        (tmp_path / "bad" / "manifest.json").unlink()
+        (bad / "manifest.json").unlink()
     with pytest.raises(DataError, match=r"00001-of-00003\.parquet (is empty|has .* instead|cannot be read as Parquet)"):
-        open_dataset(str(tmp_path / "bad"))
+        open_dataset(str(bad))
 
 
-def test_shards_unlike_the_manifest(folder: Path, tmp_path: Path) -> None:
-    shard = damaged(folder, tmp_path / "bad")
-    shutil.copy(shard, shard.with_name("extra.parquet"))
+def test_shards_unlike_the_manifest(bad: Path) -> None:
+    shutil.copy(second(bad), bad / "data" / "extra.parquet")
     with pytest.raises(DataError, match=r"found data/extra\.parquet"):
-        open_dataset(str(tmp_path / "bad"))
-    shard.with_name("extra.parquet").unlink()
-    shard.unlink()
+        open_dataset(str(bad))
+    (bad / "data" / "extra.parquet").unlink()
+    second(bad).unlink()
     with pytest.raises(DataError, match=r"00001-of-00003\.parquet is missing"):
-        open_dataset(str(tmp_path / "bad"))
+        open_dataset(str(bad))
 
 
-def test_rows_unlike_the_manifest(folder: Path, tmp_path: Path) -> None:
-    manifest = damaged(folder, tmp_path / "bad").parent.parent / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"rows": 8', '"rows": 9'))
-    with pytest.raises(DataError, match=r"00002-of-00003\.parquet must have 9 rows; it has 8"):
-        open_dataset(str(tmp_path / "bad"))
-    manifest.write_text(manifest.read_text().replace('"rows": 9', '"rows": 8').replace('"Merging": 4', '"Merging": 5'))
-    with pytest.raises(DataError, match=r"the labels must be those that manifest\.json counts"):
-        open_dataset(str(tmp_path / "bad"))
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1}', '{"format": 1, "shards": 3}'])
-def test_manifest_that_is_none(folder: Path, tmp_path: Path, text: str) -> None:
-    (damaged(folder, tmp_path / "bad").parent.parent / "manifest.json").write_text(text)
-    with pytest.raises(DataError, match=r"manifest\.json must be "):
-        open_dataset(str(tmp_path / "bad"))
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('"rows": 8', '"rows": 9', r"00002-of-00003\.parquet must have 9 rows; it has 8"),
+        ('"Merging": 4', '"Merging": 5', r"the labels must be those that manifest\.json counts"),
+        ('"format": 1', '"format": 2', r"manifest\.json must be of format 1; got 2"),
+        ('"shards": [', '"shards": 3, "more": [', r"manifest\.json must be a manifest"),
+        ("{", "", r"manifest\.json must be a manifest"),
+    ],
+)
+def test_a_manifest_of_something_else(bad: Path, before: str, after: str, message: str) -> None:
+    manifest = bad / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(before, after, 1))
+    with pytest.raises(DataError, match=message):
+        open_dataset(str(bad))
 
 
 def with_label(values: Any) -> Any:
@@ -133,17 +146,11 @@ def with_label(values: Any) -> Any:
         (with_label([None, *[1] * 15]), "whole numbers from 0 to 9; got type float64"),
     ],
 )
-def test_bad_columns_in_one_shard(folder: Path, tmp_path: Path, change: Any, message: str) -> None:
-    rewritten(damaged(folder, tmp_path / "bad"), change)
-    (tmp_path / "bad" / "manifest.json").unlink()
+def test_bad_columns_in_one_shard(bad: Path, change: Any, message: str) -> None:
+    rewritten(second(bad), change)
+    (bad / "manifest.json").unlink()
     with pytest.raises(DataError, match=message):
-        open_dataset(str(tmp_path / "bad"))
-
-
-def encoded(image: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
+        open_dataset(str(bad))
 
 
 GOOD = png(make_images(1)[0])
@@ -157,42 +164,40 @@ RGB_16 = GOOD[:24] + b"\x10" + GOOD[25:]
         (GOOD[:50_000] + bytes(100) + GOOD[50_100:], "the picture cannot be decoded"),
         (b"galaxy", "the picture cannot be decoded"),
         (b"", "image must be a struct with the encoded picture"),
-        (encoded(np.zeros((69, 69, 3), np.uint8)), "got 69 x 69 x 3 of type uint8"),
-        (encoded(np.zeros((256, 256), np.uint8)), "got 256 x 256 of type uint8"),
-        (encoded(np.zeros((256, 256, 4), np.uint8)), "got 256 x 256 x 4 of type uint8"),
-        (encoded(np.zeros((256, 256), np.uint16)), "of type uint16"),
+        (encode(np.zeros((69, 69, 3), np.uint8)), "got 69 x 69 x 3 of type uint8"),
+        (encode(np.zeros((256, 256), np.uint8)), "got 256 x 256 of type uint8"),
+        (encode(np.zeros((256, 256, 4), np.uint8)), "got 256 x 256 x 4 of type uint8"),
+        (encode(np.zeros((256, 256), np.uint16)), "of type uint16"),
         (RGB_16, "of type uint16"),
     ],
     ids=["cut", "zeroed", "text", "empty", "small", "grey", "alpha", "grey 16 bits", "colour 16 bits"],
 )
 def test_a_bad_picture_is_named_and_nothing_is_written(tmp_path: Path, picture: bytes, message: str) -> None:
-    write_parquet(tmp_path / "bad", make_images(), LABELS, shards=1)
+    write_parquet(tmp_path / "bad", make_images(4), LABELS[:4], shards=1)
     path = next((tmp_path / "bad").iterdir())
     cells = pq.read_table(path)["image"].to_pylist()
-    cells[33]["bytes"] = picture
+    cells[2]["bytes"] = picture
     rewritten(path, lambda table: table.set_column(0, "image", pa.array(cells)))
     for name in ("copy", "copy.h5"):
-        with pytest.raises(DataError, match=rf"\.parquet, row 33: .*{message}"):
+        with pytest.raises(DataError, match=rf"\.parquet, row 2: .*{message}"):
             convert(str(tmp_path / "bad"), str(tmp_path / name))
     assert left_in(tmp_path) == ["bad"]
 
 
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
-def test_damage_in_the_middle_of_an_hdf5_file(galaxies_file: Path, tmp_path: Path, share: float) -> None:
+def test_damage_in_the_middle_of_an_hdf5_file(galaxies_file: Path, tmp_path: Path) -> None:
     convert(str(galaxies_file), str(tmp_path / "g.h5"))
-    content = bytearray((tmp_path / "g.h5").read_bytes())
-    at = int(len(content) * share)
-    content[at : at + 5000] = bytes(5000)
-    (tmp_path / "g.h5").write_bytes(content)
-    with pytest.raises(DataError, match=r"g\.h5 cannot be read as HDF5"):
-        convert(str(tmp_path / "g.h5"), str(tmp_path / "copy"))
+    whole = (tmp_path / "g.h5").read_bytes()
+    for at in (len(whole) * 3 // 10, len(whole) * 9 // 10):
+        (tmp_path / "g.h5").write_bytes(whole[:at] + bytes(5000) + whole[at + 5000 :])
+        with pytest.raises(DataError, match=r"g\.h5 cannot be read as HDF5"):
+            convert(str(tmp_path / "g.h5"), str(tmp_path / "copy"))
     assert left_in(tmp_path) == ["g.h5"]
 
 
-def test_no_images_at_all(folder: Path, tmp_path: Path) -> None:
-    rewritten(shard := damaged(folder, tmp_path / "bad"), lambda table: table.slice(0, 0))
+def test_no_images_at_all(bad: Path, tmp_path: Path) -> None:
+    rewritten(second(bad), lambda table: table.slice(0, 0))
     with pytest.raises(DataError, match="must hold at least one image"):
-        convert(str(shard), str(tmp_path / "copy"))
+        convert(str(second(bad)), str(tmp_path / "copy"))
 
 
 def test_ahead_is_one_ahead_and_closes() -> None:

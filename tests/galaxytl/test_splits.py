@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from galaxytl.data import DataError, Splits, split_indices
 from galaxytl.data.splits import describe_leaks, leaks
@@ -12,6 +12,26 @@ from galaxytl.trial import TrialSpec
 SPEC = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a")
 LABELS = np.repeat(np.arange(10), 100)
 
+choices = st.fixed_dictionaries(
+    {
+        "test_fraction": st.sampled_from([0.3, 0.5]),
+        "validation_fraction": st.sampled_from([0.0, 0.2]),
+        "stratified": st.booleans(),
+        "split_seed": st.integers(0, 2**32 - 1),
+        "max_images": st.sampled_from([0, 250]),
+    }
+)
+
+
+def twin_groups(pairs: int, size: int = 2, seed: int = 0, labels: np.ndarray = LABELS) -> np.ndarray:
+    """(N,): `pairs` groups of `size` rows of one class, the rest alone; numbered by their first row."""
+    rng = np.random.default_rng(seed)
+    groups = np.arange(len(labels))
+    for number in range(pairs):
+        rows = rng.choice(np.flatnonzero(labels == number % 10), size, replace=False)
+        groups[rows] = groups[rows].min()
+    return groups
+
 
 def test_seventy_thirty_and_no_row_twice() -> None:
     splits = split_indices(LABELS, SPEC)
@@ -19,29 +39,34 @@ def test_seventy_thirty_and_no_row_twice() -> None:
     assert np.array_equal(splits.all(), np.arange(1000))
 
 
-def test_validation_comes_out_of_the_train_part() -> None:
-    without, with_validation = (split_indices(LABELS, SPEC.replace(validation_fraction=f)) for f in (0.0, 0.2))
-    assert np.array_equal(without.test, with_validation.test)
-    together = np.sort(np.concatenate([with_validation.train, with_validation.validation]))
-    assert np.array_equal(together, without.train)
-    assert len(with_validation.validation) == 140
-
-
-def test_split_follows_its_own_seed_only() -> None:
-    same = split_indices(LABELS, SPEC.replace(seed=7, shuffle_seed=3, backbone="VGG16", learning_rate=0.1))
-    assert np.array_equal(split_indices(LABELS, SPEC).test, same.test)
-    assert not np.array_equal(split_indices(LABELS, SPEC.replace(split_seed=1)).test, same.test)
-
-
-def test_stratified_keeps_the_shares() -> None:
-    splits = split_indices(LABELS, SPEC.replace(stratified=True))
-    assert np.bincount(LABELS[splits.test]).tolist() == [30] * 10
-
-
-def test_subset_is_stratified_and_stays_in_the_dataset() -> None:
-    splits = split_indices(LABELS, SPEC.replace(max_images=200, stratified=True))
-    assert np.bincount(LABELS[splits.all()]).tolist() == [20] * 10
-    assert all(a < b for a, b in pairwise(splits.all()))
+@settings(max_examples=50)
+@given(choices, st.lists(st.integers(40, 60), min_size=10, max_size=10), st.integers(1, 4))
+def test_every_split_keeps_its_promises(changes: dict[str, float], counts: list[int], size: int) -> None:
+    """Of shuffled labels, with galaxies of some `size` images or, of one, without twins."""
+    spec, seed = SPEC.replace(**changes), int(changes["split_seed"])
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(10), counts))
+    groups = twin_groups(40, size, seed, labels)
+    largest = np.bincount(groups).max()
+    splits = split_indices(labels, spec, groups)
+    rows, number = splits.all(), spec.max_images or len(labels)
+    assert number <= len(rows) == len(set(rows)) <= number + (spec.max_images > 0)  # max_images / N is rounded
+    assert np.abs(np.bincount(labels[rows]) - np.array(counts) * number / sum(counts)).max() < 1
+    assert leaks(splits, groups) == {}
+    assert set(labels[splits.train]) == set(labels[splits.test]) == set(range(10))
+    validation = spec.validation_fraction * (1 - spec.test_fraction)
+    for part, share in ((splits.test, spec.test_fraction), (splits.validation, validation)):
+        assert np.array_equal(part, np.sort(part))
+        uneven = np.bincount(labels[part], minlength=10) - np.bincount(labels[rows]) * share
+        assert abs(uneven.sum()) <= (10 if spec.stratified else 1) * largest / 2 + 2
+        assert not spec.stratified or np.abs(uneven).max() <= largest + 2
+    # Validation comes out of the train part, a subset before the groups, and only what was torn changes sides.
+    bare = spec.replace(validation_fraction=0.0, seed=7, shuffle_seed=3, backbone="VGG16", learning_rate=0.1)
+    plain, grouped = split_indices(labels, bare), split_indices(labels, bare, groups)
+    assert np.array_equal(plain.all(), rows)
+    assert np.array_equal(grouped.test, splits.test)
+    assert np.array_equal(grouped.train, np.sort(np.r_[splits.train, splits.validation]))
+    assert np.isin(groups[np.setxor1d(plain.test, grouped.test)], leaks(plain, groups).get("train/test", [])).all()
+    assert not np.array_equal(split_indices(labels, bare.replace(split_seed=seed ^ 1), groups).test, splits.test)
 
 
 @pytest.mark.parametrize(
@@ -69,58 +94,12 @@ def test_classes_too_small_to_split(labels: np.ndarray, changes: dict[str, objec
         split_all()
 
 
-def twin_groups(pairs: int, size: int = 2, seed: int = 0) -> np.ndarray:
-    """(1000,): `pairs` groups of `size` rows of one class, the rest alone; numbered by their first row."""
-    rng = np.random.default_rng(seed)
-    groups = np.arange(1000)
-    for number in range(pairs):
-        rows = rng.choice(100, size, replace=False) + 100 * (number % 10)
-        groups[rows] = groups[rows].min()
-    return groups
-
-
-@pytest.mark.parametrize("stratified", [False, True])
-@pytest.mark.parametrize("seed", range(4))
-def test_groups_stay_together(seed: int, stratified: bool) -> None:
-    groups = twin_groups(120)
-    spec = SPEC.replace(split_seed=seed, stratified=stratified, validation_fraction=0.2)
-    assert len(leaks(split_indices(LABELS, spec), groups)["train/test"]) > 20
-    splits = split_indices(LABELS, spec, groups)
-    largest = np.unique(groups, return_counts=True)[1].max()
-    assert leaks(splits, groups) == {}
-    assert np.array_equal(splits.all(), np.arange(1000))
-    for part, share in ((splits.test, 0.3), (splits.validation, 0.14)):
-        uneven = np.bincount(LABELS[part], minlength=10) - 100 * share
-        assert abs(uneven.sum()) <= (10 if stratified else 1) * largest / 2 + 1
-        assert not stratified or np.abs(uneven).max() <= largest
-
-
 def test_large_groups_keep_the_sizes_within_half_of_the_largest() -> None:
     for seed in range(5):
         groups = twin_groups(10, size=60, seed=seed)
         splits = split_indices(LABELS, SPEC.replace(split_seed=seed), groups)
         assert leaks(splits, groups) == {}
         assert abs(len(splits.test) - 300) <= 30
-
-
-def test_without_twins_grouping_changes_nothing() -> None:
-    spec = SPEC.replace(validation_fraction=0.1)
-    plain, grouped = split_indices(LABELS, spec), split_indices(LABELS, spec, np.arange(1000))
-    assert all(np.array_equal(getattr(plain, part), getattr(grouped, part)) for part in plain.sizes())
-
-
-def test_only_torn_groups_change_sides() -> None:
-    groups = twin_groups(120)
-    plain, grouped = split_indices(LABELS, SPEC), split_indices(LABELS, SPEC, groups)
-    moved = np.setxor1d(plain.test, grouped.test)
-    assert np.isin(groups[moved], leaks(plain, groups)["train/test"]).all()
-
-
-def test_a_subset_is_taken_before_the_groups() -> None:
-    groups = twin_groups(120)
-    spec = SPEC.replace(max_images=300)
-    assert np.array_equal(split_indices(LABELS, spec, groups).all(), split_indices(LABELS, spec).all())
-    assert leaks(split_indices(LABELS, spec, groups), groups) == {}
 
 
 def test_leaks_are_counted_and_described() -> None:

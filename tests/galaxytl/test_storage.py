@@ -1,31 +1,31 @@
-"""Results at a URI: a real S3 API that comes and goes, and folders that machines share."""
+"""Results at a URI: a real S3 API, for what a folder that machines share could not show, and such folders."""
 
 from __future__ import annotations
 
-import contextlib
-import json
+import itertools
 import os
 import re
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from galaxytl import mirror as mirrors
+from galaxytl import row_segments
 from galaxytl import storage as storages
 from galaxytl.checkpoints import checkpoint_path, num_epochs, save_checkpoint
 from galaxytl.data import DataError
 from galaxytl.mirror import Mirror
 from galaxytl.results import FILE_NAME, append_results, read_results
-from galaxytl.row_segments import MANY, RowWriter, read_rows
+from galaxytl.row_segments import RowWriter, merged, read_rows
 from galaxytl.storage import Storage, StorageError, persistently, waiting_for
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
+from tests.clock import Clock
 from tests.galaxies import make_bucket, s3_server
 
-SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(5)]
+SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(6)]
+buckets = itertools.count()
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +37,24 @@ def server() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def shared(tmp_path: Path) -> str:
+    """A folder that is not there yet."""
+    return str(tmp_path / "shared" / "paper")
+
+
 @pytest.fixture(params=["s3", "folder"])
-def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def uri(request: pytest.FixtureRequest, server: str, shared: str) -> str:
     """Of a place where nothing is yet."""
-    if request.param == "folder":
-        return str(tmp_path / "shared" / "paper")
-    bucket = f"sweeps-{time.monotonic_ns()}"
-    return f"{make_bucket(request.getfixturevalue('server'), bucket)}/paper"
+    return shared if request.param == "folder" else f"{make_bucket(server, f'sweeps-{next(buckets)}')}/paper"
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """What waits for a storage waits by it."""
+    clock = Clock()
+    monkeypatch.setattr(storages, "time", clock)
+    return clock
 
 
 def result(seed: int, status: str = COMPLETE) -> TrialResult:
@@ -83,24 +94,13 @@ def test_files_come_back_as_they_were_and_missing_ones_are_none(uri: str, tmp_pa
     assert storage.get("c.npz") is None
 
 
-@pytest.mark.parametrize(
-    ("place", "reason"),
-    [
-        ("s3://no-such-bucket-here/paper", "the bucket must exist"),
-        ("s3:///paper", "must be s3://bucket/path"),
-        ("s3://bucket/paper?colour=red", "options are"),
-        ("s5://bucket/paper", "must be a path"),
-    ],
-)
-def test_a_place_that_cannot_be_is_refused(server: str, place: str, reason: str) -> None:
-    with pytest.raises(StorageError, match=f"--storage must be a place.*{reason}"):
-        Storage(place).check()
-
-
-def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("server")
+def test_a_place_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="--storage must be a place that can be written to"):
-        Storage(str(tmp_path / "file" / "paper")).check()
+    places = {"s3://no-such-bucket-here/paper": "the bucket must exist", "s3:///paper": "must be s3://bucket/path"}
+    for place, reason in (places | {str(tmp_path / "file" / "paper"): "that can be written to"}).items():
+        with pytest.raises(StorageError, match=f"--storage must be a place.*{reason}"):
+            Storage(place).check()
 
 
 # Rows
@@ -124,70 +124,75 @@ def test_rows_of_one_machine_are_those_of_the_next(uri: str, tmp_path: Path) -> 
     assert len(read_rows(Storage(uri))) == 4
 
 
-def test_a_folder_that_was_not_stored_is_and_an_old_one_takes_nothing_back(uri: str, tmp_path: Path) -> None:
+def test_a_folder_that_was_not_stored_is_and_an_old_one_takes_nothing_back(shared: str, tmp_path: Path) -> None:
     old = folder(tmp_path / "old", result(0, FAILED))
-    RowWriter(Storage(uri), old).push()
+    RowWriter(Storage(shared), old).push()
     new = folder(tmp_path / "new", result(1))
-    writer = RowWriter(Storage(uri), new)
+    writer = RowWriter(Storage(shared), new)
     append_results(new, result(0))
     writer.push()
     append_results(old, result(3))  # as by a driver that lost its storage
-    RowWriter(Storage(uri), old).push()
+    RowWriter(Storage(shared), old).push()
     assert seeds(old) == [1, 0, 3]
     assert {row.status for row in read_results(old).results} == {COMPLETE}
-    RowWriter(Storage(uri), folder(tmp_path / "next"))
+    RowWriter(Storage(shared), folder(tmp_path / "next"))
     assert (tmp_path / "next" / FILE_NAME).read_bytes() == (old / FILE_NAME).read_bytes()
 
 
 @pytest.mark.parametrize(
     ("own", "stored", "left"),
     [
-        (COMPLETE, COMPLETE, [COMPLETE]),
-        (FAILED, COMPLETE, [COMPLETE]),
-        (FAILED, FAILED, [FAILED]),
-        (COMPLETE, FAILED, [FAILED, COMPLETE]),
+        ("COMPLETE", "COMPLETE", "s"),
+        ("FAILED", "COMPLETE", "s"),
+        ("FAILED", "FAILED", "s"),
+        ("COMPLETE", "FAILED", "so"),
     ],
 )
-def test_a_trial_that_another_machine_finished_too_has_one_row(
-    own: str, stored: str, left: list[str], uri: str, tmp_path: Path
-) -> None:
-    """The one died before its row was stored."""
-    RowWriter(Storage(uri), folder(tmp_path / "other", replace(result(0, stored), message="there"))).push()
-    out = folder(tmp_path / "out", replace(result(0, own), message="here"), result(1))
-    RowWriter(Storage(uri), out).push()
-    rows = [json.loads(line) for line in read_rows(Storage(uri))]
-    assert [row["status"] for row in rows] == [*left, COMPLETE]
-    assert rows[0]["message"] == "there"
-    assert (out / FILE_NAME).read_bytes().splitlines() == read_rows(Storage(uri))
+def test_a_trial_that_another_machine_finished_too_has_one_row(own: str, stored: str, left: str) -> None:
+    """The one died before its row was stored, and left half of the next."""
+    rows = {
+        "s": f'{{"trial_id": "a", "status": "{stored}", "of": "there"}}',
+        "o": f'{{"trial_id": "a", "status": "{own}"}}',
+    }
+    content = rows["o"] + '\n{"trial_id": "b", "status": "FAILED"}\n\n{"trial_id": "c", "sta'
+    lines = [rows[row] for row in left] + ['{"trial_id": "b", "status": "FAILED"}']
+    assert merged([rows["s"].encode()], content.encode()).decode().splitlines() == lines
+    assert merged([line.encode() for line in lines], content.encode()).decode().splitlines() == lines
 
 
-def test_a_row_that_is_half_written_is_not_stored(uri: str, tmp_path: Path) -> None:
+def test_a_row_that_is_half_written_is_not_stored(shared: str, tmp_path: Path) -> None:
     out = folder(tmp_path / "out", result(0))
-    writer = RowWriter(Storage(uri), out)
-    with (out / FILE_NAME).open("a") as file:
-        file.write('{"format": 1, "spec"')
+    writer = RowWriter(Storage(shared), out)
+    (out / FILE_NAME).write_bytes((out / FILE_NAME).read_bytes() + b'{"format": 1, "spec"')
     writer.push()
-    assert len(read_rows(Storage(uri))) == 1
+    assert len(read_rows(Storage(shared))) == 1
     append_results(out, result(1))  # closes the half line
     writer.push()
     assert [row.spec.seed for row in read_results(out).results] == [0, 1]
 
 
-def test_many_pieces_become_one(uri: str, tmp_path: Path) -> None:
-    out = folder(tmp_path / "out")
-    writer = RowWriter(Storage(uri), out)
-    for number in range(MANY + 1):
-        append_results(out, TrialResult(spec=SPECS[0].replace(seed=number), status=COMPLETE))
+@pytest.fixture
+def pieces(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A storage of one piece more than stay apart, a row in each."""
+    monkeypatch.setattr(row_segments, "MANY", len(SPECS) - 1)
+    writer = RowWriter(Storage(uri), folder(tmp_path / "out"))
+    for seed in range(len(SPECS)):
+        append_results(tmp_path / "out", result(seed))
         writer.push()
-    before = read_rows(Storage(uri))
-    assert len(Storage(uri).names("rows")) == MANY + 1
-    RowWriter(Storage(uri), folder(tmp_path / "next"))
-    assert len(Storage(uri).names("rows")) == 1
-    assert read_rows(Storage(uri)) == before
-    assert seeds(tmp_path / "next") == list(range(MANY + 1))
+    return uri
 
 
-def test_pieces_that_are_joined_while_they_are_read_are_read_again(uri: str, tmp_path: Path) -> None:
+def test_many_pieces_become_one(pieces: str, tmp_path: Path) -> None:
+    storage = Storage(pieces)
+    before = read_rows(storage)
+    assert len(storage.names("rows")) == len(SPECS)
+    RowWriter(storage, folder(tmp_path / "next"))
+    assert len(storage.names("rows")) == 1
+    assert read_rows(storage) == before
+    assert seeds(tmp_path / "next") == list(range(len(SPECS)))
+
+
+def test_pieces_that_are_joined_while_they_are_read_are_read_again(pieces: str, tmp_path: Path) -> None:
     class JoinedAsListed(Storage):
         listed = 0
 
@@ -195,50 +200,57 @@ def test_pieces_that_are_joined_while_they_are_read_are_read_again(uri: str, tmp
             names = super().names(folder)
             self.listed += 1
             if self.listed == 1:
-                RowWriter(Storage(uri), tmp_path / "next")
+                RowWriter(Storage(pieces), tmp_path / "next")
             return names
 
-    out = folder(tmp_path / "out")
     folder(tmp_path / "next")
-    writer = RowWriter(Storage(uri), out)
-    for number in range(MANY + 1):
-        append_results(out, TrialResult(spec=SPECS[0].replace(seed=number), status=COMPLETE))
-        writer.push()
-    storage = JoinedAsListed(uri)
-    assert len(read_rows(storage)) == MANY + 1
+    storage = JoinedAsListed(pieces)
+    assert len(read_rows(storage)) == len(SPECS)
     assert storage.listed == 2
 
 
 # A worker's files
 
 
-def wait_until(stored: Storage, name: str, content: bytes | None) -> None:
-    ends = time.monotonic() + 120
-    while stored.get(name) != content:
-        assert time.monotonic() < ends, name
-        time.sleep(0.05)
+@pytest.fixture(autouse=True)
+def thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mock]:
+    """In place of a mirror's thread, which never ends."""
+    thread = Mock()
+    monkeypatch.setattr(mirrors, "Thread", thread)
+    yield thread
+    assert thread.return_value.start.call_count == thread.call_count
+    assert all(call.kwargs["daemon"] for call in thread.call_args_list)
 
 
-def written(mirror: Mirror, seed: int, content: bytes) -> Path:
-    path = checkpoint_path(mirror.out, SPECS[seed])
+def look(thread: Mock) -> None:
+    """What the thread of the newest mirror does every half second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mirrors, "time", Mock(sleep=Mock(side_effect=[None, SystemExit])))
+        with pytest.raises(SystemExit):
+            thread.call_args.kwargs["target"]()
+
+
+def write(mirror: Mirror, content: bytes) -> str:
+    """Write the first trial's checkpoint; its name at the storage."""
+    path = checkpoint_path(mirror.out, SPECS[0])
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
-    return path
+    return path.relative_to(mirror.out).as_posix()
 
 
 def test_checkpoints_follow_and_another_machine_goes_on_from_them(uri: str, tmp_path: Path) -> None:
     storage = Storage(uri)
     first, second = (Mirror(storage, tmp_path / name) for name in ("first", "second"))
-    name = written(first, 0, b"epoch 1").relative_to(first.out).as_posix()
+    name = write(first, b"epoch 1")
     first.follow()
     assert storage.get(name) == b"epoch 1"
-    written(first, 0, b"epoch 2 ")
+    write(first, b"epoch 2 ")
     first.follow()
     assert storage.get(name) == b"epoch 2 "
     second.fetch(SPECS[:2])
     assert checkpoint_path(second.out, SPECS[0]).read_bytes() == b"epoch 2 "
     assert not checkpoint_path(second.out, SPECS[1]).exists()
-    written(second, 0, b"epoch 3  ")
+    write(second, b"epoch 3  ")
     second.push()
     first.fetch(SPECS[:1])  # it had an older one
     assert checkpoint_path(first.out, SPECS[0]).read_bytes() == b"epoch 3  "
@@ -247,13 +259,13 @@ def test_checkpoints_follow_and_another_machine_goes_on_from_them(uri: str, tmp_
     assert storage.get(name) == b"epoch 3  "
 
 
-def test_what_is_being_written_does_not_follow(uri: str, tmp_path: Path) -> None:
-    mirror = Mirror(Storage(uri), tmp_path / "node")
+def test_what_is_being_written_does_not_follow(shared: str, tmp_path: Path) -> None:
+    mirror = Mirror(Storage(shared), tmp_path / "node")
     for name in ("checkpoints/.0f3a.npz.77", "checkpoints/note.txt", "ray/x.json", "errors/0f3a.txt"):
         (mirror.out / name).parent.mkdir(exist_ok=True)
         (mirror.out / name).write_text("x")
     mirror.push()
-    assert Storage(uri).names("") == ["errors/0f3a.txt"]
+    assert Storage(shared).names("") == ["errors/0f3a.txt"]
 
 
 def test_what_a_killed_worker_left_is_removed_and_what_a_living_one_has_is_not(tmp_path: Path) -> None:
@@ -267,82 +279,65 @@ def test_what_a_killed_worker_left_is_removed_and_what_a_living_one_has_is_not(t
 # A storage that is away
 
 
-@contextlib.contextmanager
-def folder_away(path: Path) -> Iterator[None]:
-    """In place of a shared folder there is a file: nothing below it can be reached."""
-    path.rename(path.with_name("moved"))
-    path.write_text("")
-    try:
-        yield
-    finally:
-        path.unlink()
-        path.with_name("moved").rename(path)
+class Cable(Storage):
+    """To a storage, which may be cut."""
+
+    is_cut = True
+
+    def put_file(self, name: str, path: Path) -> None:
+        if self.is_cut:
+            raise DataError("no way to the storage")
+        super().put_file(name, path)
 
 
-def test_a_worker_waits_for_a_storage_and_gives_up_with_a_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shared = tmp_path / "shared"
-    shared.mkdir()
-    monkeypatch.setattr(mirrors, "PATIENCE", 0.3)
-    mirror, said = Mirror(Storage(str(shared)), tmp_path / "node"), list[str]()
-
-    def say(error: DataError) -> None:
-        said.append(waiting_for("storage", error))
-
-    with folder_away(shared):
-        name = written(mirror, 0, b"epoch 1").relative_to(mirror.out).as_posix()
-        with pytest.raises(StorageError, match=r"did not answer for 0 seconds: .*shared"):
-            mirror.push(say)
+def test_a_worker_waits_for_a_storage_and_gives_up_with_a_reason(shared: str, tmp_path: Path, clock: Clock) -> None:
+    Path(shared).parent.write_text("")  # a file in place of the folder: nothing below it can be reached
+    mirror, said = Mirror(Storage(shared), tmp_path / "node"), list[str]()
+    name = write(mirror, b"epoch 1")
+    with pytest.raises(StorageError, match=r"did not answer for 600 seconds: .*shared"):
+        mirror.push(lambda error: said.append(waiting_for("storage", error)))
+    assert 580 < clock.now <= 610  # the last pause is 20 s, more or less
     assert re.match(r"waiting for the storage, .*shared", said[0])
     assert len(said[0]) <= 200
+    Path(shared).parent.unlink()
     mirror.push()
-    assert Storage(str(shared)).get(name) == b"epoch 1"
+    assert Storage(shared).get(name) == b"epoch 1"
 
 
-def test_training_waits_for_a_storage_that_is_away_for_a_moment(tmp_path: Path) -> None:
-    shared = tmp_path / "shared"
-    shared.mkdir()
-    mirror, storage = Mirror(Storage(str(shared)), tmp_path / "node"), Storage(str(shared))
-    name = written(mirror, 0, b"epoch 1").relative_to(mirror.out).as_posix()
-    with ThreadPoolExecutor(1) as thread:
-        with folder_away(shared):
-            followed = thread.submit(mirror.follow)
-            assert not wait([followed], timeout=1).done
-        followed.result(timeout=120)
-    assert storage.get(name) == b"epoch 1"
+def test_training_waits_for_a_storage_that_is_away_for_a_moment(shared: str, tmp_path: Path, clock: Clock) -> None:
+    cable = Cable(shared)
+    mirror = Mirror(cable, tmp_path / "node")
+    name = write(mirror, b"epoch 1")
+    mirror.follow(lambda error: setattr(cable, "is_cut", clock.now < 5))
+    assert cable.get(name) == b"epoch 1"
+    assert 5 <= clock.now < mirrors.WAIT_SECONDS
 
 
 def test_training_goes_on_when_a_storage_stays_away_and_its_newest_checkpoint_follows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared: str, tmp_path: Path, clock: Clock, thread: Mock
 ) -> None:
-    shared = tmp_path / "shared"
-    shared.mkdir()
-    mirror, storage = Mirror(Storage(str(shared)), tmp_path / "node"), Storage(str(shared))
-    with folder_away(shared):
-        monkeypatch.setattr(mirrors, "WAIT_SECONDS", 0.3)
-        written(mirror, 0, b"epoch 1")
-        mirror.follow()
-        monkeypatch.setattr(mirrors, "WAIT_SECONDS", 600)  # it waits once only
-        name = written(mirror, 0, b"epoch 2 ").relative_to(mirror.out).as_posix()
-        mirror.follow()
-    wait_until(storage, name, b"epoch 2 ")
-    written(mirror, 0, b"epoch 3  ")
+    cable = Cable(shared)
+    mirror = Mirror(cable, tmp_path / "node")
+    write(mirror, b"epoch 1")
     mirror.follow()
-    assert storage.get(name) == b"epoch 3  "
+    waited = clock.now
+    assert 40 < waited <= 70
+    name = write(mirror, b"epoch 2 ")
+    mirror.follow()
+    assert clock.now == waited  # it waits once only
+    look(thread)
+    assert cable.get(name) is None
+    cable.is_cut = False
+    look(thread)
+    assert cable.get(name) == b"epoch 2 "
+    write(mirror, b"epoch 3  ")
+    mirror.follow()
+    assert cable.get(name) == b"epoch 3  "
 
 
 def test_a_machine_that_was_cut_off_puts_no_old_checkpoint_over_that_of_who_went_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared: str, tmp_path: Path
 ) -> None:
-    class Cable(Storage):
-        is_cut = False
-
-        def put_file(self, name: str, path: Path) -> None:
-            if self.is_cut:
-                raise DataError("no way to the storage")
-            super().put_file(name, path)
-
     def train(mirror: Mirror, epochs: int) -> None:
         history = [{"epoch": float(number)} for number in range(1, epochs + 1)]
         save_checkpoint(checkpoint_path(mirror.out, SPECS[0]), {}, history)
@@ -351,10 +346,8 @@ def test_a_machine_that_was_cut_off_puts_no_old_checkpoint_over_that_of_who_went
     def stored() -> int:
         return num_epochs(Storage(shared).get(f"checkpoints/{SPECS[0].trial_id}.npz") or b"")
 
-    monkeypatch.setattr(mirrors, "WAIT_SECONDS", 0.3)
-    monkeypatch.setattr(mirrors, "LOOK_SECONDS", 0.05)
-    shared = str(tmp_path / "shared")
     cable = Cable(shared)
+    cable.is_cut = False
     first, second = Mirror(cable, tmp_path / "one"), Mirror(Storage(shared), tmp_path / "two")
     train(first, 3)
     cable.is_cut = True
@@ -371,21 +364,24 @@ def test_a_machine_that_was_cut_off_puts_no_old_checkpoint_over_that_of_who_went
     train(first, 10)
     first.push()
     assert stored() == 10
+    cable.is_cut = True
+    train(first, 11)
+    cable.is_cut = False
+    first.push()
+    assert stored() == 11  # nobody else went on meanwhile
 
 
-def test_an_action_is_tried_again_after_longer_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, told = [0.0], []
-    monkeypatch.setattr(storages.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(storages.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+def test_an_action_is_tried_again_after_longer_pauses(clock: Clock) -> None:
+    told: list[DataError] = []
 
     def action() -> str:
-        if now[0] < 60:
+        if clock.now < 60:
             raise DataError("away")
         return "back"
 
     assert persistently(action, 600, told.append) == "back"
-    assert 60 <= now[0] < 60 + 1.5 * storages.LONGEST_PAUSE
-    assert 7 <= len(told) <= 16
-    now[0] = 0.0
+    assert 60 <= clock.now < 60 + 1.5 * storages.LONGEST_PAUSE
+    assert 7 <= len(told) == len(clock.pauses) <= 16
+    clock.now = 0.0
     with pytest.raises(StorageError, match="did not answer for 30 seconds: away"):
         persistently(action, 30)

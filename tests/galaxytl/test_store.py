@@ -30,15 +30,6 @@ def test_resize_keeps_brightness_and_position() -> None:
     assert not small[33:].any()
 
 
-def test_a_killed_build_is_not_used(galaxies_file: Path, tmp_path: Path) -> None:
-    dataset = open_dataset(str(galaxies_file), cache=tmp_path)
-    left = tmp_path / "images" / f".{dataset.fingerprint[:32]}-64px-v{store.FORMAT}.building-dead"
-    left.mkdir(parents=True)
-    (left / "images.npy").write_bytes(b"half")
-    assert dataset.resized(64).images.shape == (40, 64, 64, 3)
-    assert not left.exists()
-
-
 def test_read_only_source(tmp_path: Path) -> None:
     path = write_hdf5(tmp_path / "galaxies.h5", images=make_images(seed=4))
     path.chmod(0o444)

@@ -1,126 +1,100 @@
-"""Real, tiny trainings: MobileNet and VGG16 at 32 px on 40 made-up galaxies."""
+"""Real, tiny trainings, of a network of three blocks on 40 made-up galaxies: the rows that `train` gives, whatever
+happens. Each starts Keras, since what goes from one part of a training to the next is what breaks."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import keras
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from galaxytl import device, groups
+from galaxytl import device, groups, mirror
+from galaxytl.backbones import BACKBONES
 from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError, Dataset, open_dataset, split_indices
 from galaxytl.fit import Batches, Examples
-from galaxytl.mirror import Mirror
 from galaxytl.predictions import store_probabilities
 from galaxytl.storage import Storage
 from galaxytl.training import Group, ResultsFull, Watcher, Workplace, train
-from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
+from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialSpec
 from galaxytl.weights import find_weights
 from tests.cluster.faults import fill, free
 from tests.galaxies import real_sample, real_weights
-from tests.galaxytl.trials import Stopped, tiny_spec
+from tests.galaxytl import toy
+from tests.galaxytl.trials import Stopped, fails_after, run, tiny_spec
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.usefixtures("toy_backbone")
 
 
 @pytest.fixture(scope="module")
 def spec(galaxies_file: Path) -> TrialSpec:
-    return tiny_spec(galaxies_file).replace(num_epochs=4)
+    return tiny_spec(galaxies_file)
 
 
-def group_of(*specs: TrialSpec) -> Group:
-    """Reads what is stored right before the first block that is trained."""
-    depth = specs[0].unfrozen_blocks
-    return Group(specs, () if depth == "all" else (int(depth),))
-
-
-def run(spec: TrialSpec, data: Path, out: Path, watcher: Watcher | None = None) -> TrialResult:
-    return next(train(group_of(spec), Workplace(str(data), out), watcher))
-
-
-def test_frozen_trial_learns_and_its_row_is_complete(spec: TrialSpec, galaxies_file: Path, tmp_path: Path) -> None:
+def test_a_frozen_trial_learns_and_its_row_is_complete(spec: TrialSpec, galaxies_file: Path, tmp_path: Path) -> None:
     phases: list[str] = []
     result = run(
         spec.replace(num_epochs=30, learning_rate=1e-2, seed=77),  # no other test has stored this seed's activations
         galaxies_file,
         tmp_path,
-        Watcher(phase=lambda _, text: phases.append(text)),
+        watcher=Watcher(phase=lambda _, text: phases.append(text)),
     )
     assert result.status == COMPLETE, result.message
     losses = [epoch["loss"] for epoch in result.history]
     assert len(losses) == 30
     assert losses[-1] < 0.8 * losses[0]
     assert result.num_images == {"train": 28, "validation": 0, "test": 12}
-    assert result.num_parameters == {"total": 14_714_688 + 5_130, "trainable": 5_130}
+    head = toy.NUM_FEATURES * 10 + 10
+    assert result.num_parameters == {"total": toy.BACKBONE.num_parameters + head, "trainable": head}
     assert result.history[-1]["val_loss"] == pytest.approx(result.metrics["loss"], rel=1e-3)
     assert np.sum(result.confusion) == 12
     assert {"device", "keras", "tensorflow", "numpy"} <= set(result.environment)
     assert "frozen activations, 40/40" in phases
-
-
-def test_stored_probabilities_are_those_of_the_metrics(spec: TrialSpec, galaxies_file: Path, tmp_path: Path) -> None:
-    result = run(spec, galaxies_file, tmp_path)
+    # What it stored is what it was scored on.
     table = pq.read_table(tmp_path / result.probabilities).to_pydict()
     dataset = open_dataset(str(galaxies_file))
     probabilities = np.array([table[f"p{i}"] for i in range(10)]).T
     assert table["row"] == split_indices(dataset.labels, spec).test.tolist()
     assert np.array_equal(table["label"], dataset.labels[table["row"]])
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
-    accuracy = np.mean(probabilities.argmax(axis=1) == table["label"])
-    assert accuracy == pytest.approx(result.metrics["accuracy"])
+    assert np.mean(probabilities.argmax(axis=1) == table["label"]) == pytest.approx(result.metrics["accuracy"])
+    loss = -np.log(probabilities[np.arange(12), table["label"]]).mean()
+    assert loss == pytest.approx(result.metrics["loss"], rel=1e-3)
 
 
 def test_equal_specs_give_equal_results_and_seeds_differ(spec: TrialSpec, galaxies_file: Path, tmp_path: Path) -> None:
-    first, again = (run(spec, galaxies_file, tmp_path) for _ in range(2))
+    first, again = (run(spec, galaxies_file, tmp_path / name) for name in "ab")
     other = run(spec.replace(seed=1), galaxies_file, tmp_path)
     assert again.history[-1]["loss"] == pytest.approx(first.history[-1]["loss"], rel=1e-5)
     assert other.history[-1]["loss"] != pytest.approx(first.history[-1]["loss"], rel=1e-3)
 
 
-@pytest.mark.parametrize("depth", [0, "all"])
-def test_killed_trial_goes_on_from_its_last_epoch(
+@pytest.mark.parametrize("depth", [0, pytest.param("all", marks=pytest.mark.rest)])
+def test_a_trial_that_was_killed_or_failed_goes_on_from_its_last_epoch(
     depth: int | str, spec: TrialSpec, galaxies_file: Path, tmp_path: Path
 ) -> None:
-    spec = spec.replace(unfrozen_blocks=depth, num_epochs=3, backbone="VGG16" if depth == 0 else "MobileNet")
+    spec = spec.replace(unfrozen_blocks=depth, num_epochs=3, seed=3)
     whole = run(spec, galaxies_file, tmp_path / "whole")
-
-    def die(latest: dict[str, dict[str, float]]) -> None:
-        if latest[spec.trial_id]["epoch"] == 2:
-            raise Stopped
-
     with pytest.raises(Stopped):
-        run(spec, galaxies_file, tmp_path / "killed", Watcher(epoch=die))
-    if depth == 0:  # a head of 512 x 10, and Adam's two moments of it, take 62 kB; VGG16 without a head 59 MB
-        assert checkpoint_path(tmp_path / "killed", spec).stat().st_size < 100_000
+        run(spec, galaxies_file, tmp_path / "killed", watcher=fails_after(1, Stopped()))
+    if depth == 0:  # a head and Adam's two moments of it, and the number of steps; nothing of the backbone
+        with np.load(checkpoint_path(tmp_path / "killed", spec)) as kept:
+            assert sum(kept[name].size for name in kept if name != "history") == 3 * (toy.NUM_FEATURES * 10 + 10) + 1
+    failed = run(spec, galaxies_file, tmp_path / "killed", watcher=fails_after(2, RuntimeError("it broke")))
+    assert failed.status == FAILED
+    assert [epoch["epoch"] for epoch in failed.history] == [1, 2]
     epochs: list[float] = []
     watcher = Watcher(epoch=lambda latest: epochs.append(latest[spec.trial_id]["epoch"]))
-    resumed = run(spec, galaxies_file, tmp_path / "killed", watcher)
+    resumed = run(spec, galaxies_file, tmp_path / "killed", watcher=watcher)
     assert epochs == [3]
-    assert len(resumed.history) == 3
-    assert (whole.resumed_after, resumed.resumed_after) == ((), (2,))
+    assert [epoch["epoch"] for epoch in resumed.history] == [1, 2, 3]
+    assert (whole.resumed_after, resumed.resumed_after) == ((), (1, 2))
     assert resumed.history[-1]["loss"] == pytest.approx(whole.history[-1]["loss"], rel=1e-3)
     assert resumed.metrics["loss"] == pytest.approx(whole.metrics["loss"], rel=1e-2)
-
-
-def test_damaged_checkpoint_costs_time_not_the_trial(spec: TrialSpec, galaxies_file: Path, tmp_path: Path) -> None:
-    path = checkpoint_path(tmp_path, spec)
-    path.parent.mkdir()
-    path.write_bytes(b"PK\x03\x04 half a checkpoint")
-    assert run(spec, galaxies_file, tmp_path).status == COMPLETE
-
-
-def test_diverging_trial_is_a_failed_row_and_the_next_one_runs(
-    spec: TrialSpec, galaxies_file: Path, tmp_path: Path
-) -> None:
-    wild = spec.replace(optimizer="sgd", learning_rate=1e38)
-    results = list(train(group_of(wild, spec), Workplace(str(galaxies_file), tmp_path)))
-    assert [result.status for result in results] == [FAILED, COMPLETE]
-    assert results[0].message.startswith("diverged: the loss became")
-    assert "epoch 1/4" in results[0].message
 
 
 def test_wrong_dataset_is_a_failed_row(spec: TrialSpec, galaxies_file: Path, tmp_path: Path) -> None:
@@ -130,7 +104,7 @@ def test_wrong_dataset_is_a_failed_row(spec: TrialSpec, galaxies_file: Path, tmp
 
 
 def test_validation_part_is_what_the_curves_watch(spec: TrialSpec, galaxies_file: Path, tmp_path: Path) -> None:
-    result = run(spec.replace(validation_fraction=0.4), galaxies_file, tmp_path)
+    result = run(spec.replace(validation_fraction=0.4, learning_rate=0.01, num_epochs=9), galaxies_file, tmp_path)
     assert result.curves_on == "validation"
     assert result.num_images == {"train": 16, "validation": 12, "test": 12}
     assert result.history[-1]["val_loss"] != pytest.approx(result.metrics["loss"], rel=1e-4)
@@ -140,18 +114,24 @@ def test_validation_part_is_what_the_curves_watch(spec: TrialSpec, galaxies_file
 def test_a_trial_that_is_scored_on_the_validation_part_leaves_the_test_part_alone(
     depth: int, spec: TrialSpec, galaxies_file: Path, tmp_path: Path
 ) -> None:
+    """With a hidden layer, dropout and class weights, which its scores know nothing of."""
     spec = spec.replace(validation_fraction=0.4, scored_on="validation", unfrozen_blocks=depth, num_epochs=1)
+    spec = spec.replace(head_units=8, head_dropout=0.5, class_weighting="balanced")
     phases: list[str] = []
-    result = run(spec, galaxies_file, tmp_path, Watcher(phase=lambda _, text: phases.append(text)))
+    result = run(spec, galaxies_file, tmp_path, watcher=Watcher(phase=lambda _, text: phases.append(text)))
     assert result.status == COMPLETE, result.message
     table = pq.read_table(tmp_path / result.probabilities).to_pydict()
     splits = split_indices(open_dataset(str(galaxies_file)).labels, spec)
     assert table["row"] == splits.validation.tolist()
     assert not set(table["row"]) & set(splits.test.tolist())
     assert np.sum(result.confusion) == 12
-    assert result.metrics["loss"] == pytest.approx(result.history[-1]["val_loss"], rel=1e-3)
-    assert result.metrics["accuracy"] == pytest.approx(result.history[-1]["val_accuracy"])
-    assert result.metrics["top_predicted_share"] == pytest.approx(result.history[-1]["val_top_share"])
+    (epoch,) = result.history
+    assert set(epoch) == {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_top_share", "seconds"}
+    assert result.metrics["loss"] == pytest.approx(epoch["val_loss"], rel=1e-3)
+    assert result.metrics["accuracy"] == pytest.approx(epoch["val_accuracy"])
+    assert result.metrics["top_predicted_share"] == pytest.approx(epoch["val_top_share"])
+    head = toy.NUM_FEATURES * 8 + 8 + 8 * 10 + 10
+    assert result.num_parameters["total"] == toy.BACKBONE.num_parameters + head
     assert "evaluating on the validation split" in phases
 
 
@@ -165,43 +145,19 @@ def test_a_stopped_network_is_a_pruned_row_and_goes_on_where_it_is_not_stopped(
         stopped=lambda: {spec.trial_id: "worse than the others", "of another worker": ""} if epochs else {},
     )
     for _ in range(2):  # and again from its checkpoint: before it trains
-        result = run(spec, galaxies_file, tmp_path, stopping)
+        result = run(spec, galaxies_file, tmp_path, watcher=stopping)
         assert (result.status, result.message) == (PRUNED, "worse than the others")
         assert epochs == [1]
         assert [epoch["epoch"] for epoch in result.history] == [1]
         assert (result.metrics, result.confusion, result.probabilities) == ({}, (), "")
         assert result.num_images == {"train": 28, "validation": 0, "test": 12}
-        assert result.num_parameters["trainable"] > 5_130
+        assert result.num_parameters["trainable"] > toy.NUM_FEATURES * 10 + 10
         assert {"train", "total"} <= set(result.timings)
         assert "keras" in result.environment
     whole = run(spec, galaxies_file, tmp_path)
     assert whole.status == COMPLETE, whole.message
     assert whole.history[0] == result.history[0]
     assert len(whole.history) == 3
-
-
-def test_a_network_may_have_a_hidden_layer_and_class_weights(
-    spec: TrialSpec, galaxies_file: Path, tmp_path: Path
-) -> None:
-    rich = spec.replace(
-        **{"unfrozen_blocks": 1, "head_units": 8, "head_dropout": 0.5, "class_weighting": "balanced", "num_epochs": 2}
-    )
-    result = run(rich, galaxies_file, tmp_path)
-    assert result.status == COMPLETE, result.message
-    assert result.num_parameters["total"] == 14_714_688 + 512 * 8 + 8 + 8 * 10 + 10
-    assert set(result.history[0]) == {
-        "epoch",
-        "loss",
-        "accuracy",
-        "val_loss",
-        "val_accuracy",
-        "val_top_share",
-        "seconds",
-    }
-    assert result.history[-1]["val_top_share"] == pytest.approx(result.metrics["top_predicted_share"])
-    assert result.history[-1]["val_loss"] == pytest.approx(
-        result.metrics["loss"], rel=1e-3
-    )  # unweighted, nothing dropped
 
 
 def test_real_weights_and_real_galaxies(spec: TrialSpec, tmp_path: Path) -> None:
@@ -219,34 +175,28 @@ def test_real_weights_and_real_galaxies(spec: TrialSpec, tmp_path: Path) -> None
         image_size=64,
         num_epochs=10,
     )
-    result = next(train(group_of(real), Workplace(str(real_sample()), tmp_path, weights.path.parent)))
+    result = next(train(Group((real,), (0,)), Workplace(str(real_sample()), tmp_path, weights.path.parent)))
     assert result.status == COMPLETE, result.message
     assert result.history[-1]["accuracy"] > 0.7
+    assert result.num_parameters["total"] == BACKBONES["MobileNet"].num_parameters + 2 * 2 * 1024 * 10 + 10
 
 
-def some_batches(class_weights: np.ndarray | None = None) -> tuple[Batches, np.ndarray]:
-    """18 of 20 examples in some order, in batches of 8."""
+def test_keras_gets_every_batch_in_order_and_what_each_example_counts() -> None:
+    """18 of 20 examples, in batches of 8."""
     nothing = np.empty(0, np.int64)
     examples = Examples(np.arange(40).reshape(20, 2), np.arange(20), nothing, nothing, nothing)
     order = np.random.default_rng(0).permutation(18)
-    return Batches(examples, order, 8, class_weights), order
-
-
-def test_keras_gets_every_batch_in_order() -> None:
-    batches, order = some_batches()
-    fed = device.for_keras(batches)
-    found = list(fed) if keras.backend.backend() == "tensorflow" else [fed[i] for i in range(len(fed))]
-    assert [len(labels) for _, labels in found] == [8, 8, 2]
-    assert np.array_equal(np.concatenate([labels for _, labels in found]), order)
-    assert np.array_equal(np.concatenate([inputs for inputs, _ in found]), np.arange(40).reshape(20, 2)[order])
-
-
-def test_keras_gets_what_each_example_counts() -> None:
     weights = np.linspace(0, 1, 20).astype(np.float32)
-    batches, order = some_batches(weights)
-    fed = device.for_keras(batches)
-    found = list(fed) if keras.backend.backend() == "tensorflow" else [fed[i] for i in range(len(fed))]
-    assert np.array_equal(np.concatenate([counts for _, _, counts in found]), weights[order])
+    for class_weights in (None, weights):
+        fed = device.for_keras(Batches(examples, order, 8, class_weights))
+        found = list(fed) if keras.backend.backend() == "tensorflow" else [fed[i] for i in range(len(fed))]
+        assert [len(part[1]) for part in found] == [8, 8, 2]
+        inputs, labels, *counts = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        assert np.array_equal(labels, order)
+        assert np.array_equal(inputs, examples.inputs[order])
+        assert [part.tolist() for part in counts] == ([] if class_weights is None else [weights[order].tolist()])
+    if keras.backend.backend() == "tensorflow":  # whose autotuner has every epoch wait for seconds
+        assert fed.options().autotune.enabled is False
 
 
 def test_keras_trains_on_the_batches_in_order_from_the_first_epoch_on() -> None:
@@ -258,13 +208,6 @@ def test_keras_trains_on_the_batches_in_order_from_the_first_epoch_on() -> None:
     for epoch in (1, 2):
         model.fit(device.for_keras(ones), shuffle=False, verbose=0)
         assert float(np.asarray(model.weights[0].value)[0, 0]) == pytest.approx(order[-1]), epoch
-
-
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow has tf.data")
-def test_keras_gets_no_autotuner_to_wait_for() -> None:
-    """With tf.data's autotuning on, an epoch ended 5.1, 10.2 or 20.5 s after its start, however short it was."""
-    batches, _ = some_batches()
-    assert device.for_keras(batches).options().autotune.enabled is False
 
 
 def test_a_dataset_elsewhere_that_does_not_answer_is_asked_again(
@@ -284,7 +227,7 @@ def test_a_dataset_elsewhere_that_does_not_answer_is_asked_again(
     monkeypatch.setattr(groups, "is_remote", lambda uri: True)
     phases: list[str] = []
     listener = Watcher(phase=lambda _, text: phases.append(text))
-    assert run(short, galaxies_file, tmp_path, listener).status == COMPLETE
+    assert run(short, galaxies_file, tmp_path, watcher=listener).status == COMPLETE
     assert phases.count("waiting for the dataset, it does not answer") == 1  # the first was before it was remote
     assert len(asked) == 3
     asked.clear()
@@ -305,55 +248,35 @@ def test_predictions_that_do_not_fit_on_a_node_go_to_the_storage(
 
 
 def test_a_checkpoint_for_which_a_node_has_no_room_is_waited_for(
-    spec: TrialSpec, small_disk: Path, tmp_path: Path
+    spec: TrialSpec, small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(mirror, "Thread", Mock())  # which stores in the background as long as the process runs
     storage, said = Storage(str(tmp_path / "shared")), list[str]()
     storage.put(checkpoint_path(Path(), spec).as_posix(), bytes(100_000))
-    mirror = Mirror(storage, small_disk)
+    node = mirror.Mirror(storage, small_disk)
     fill(small_disk)
 
     def make_room(error: DataError) -> None:
         said.append(str(error))
         free(small_disk)
 
-    mirror.fetch([spec], make_room)
-    assert checkpoint_path(mirror.out, spec).stat().st_size == 100_000
+    node.fetch([spec], make_room)
+    assert checkpoint_path(node.out, spec).stat().st_size == 100_000
     assert re.match("this machine's disk must have room for checkpoints: .*No space left on device", *said)
 
 
-@pytest.mark.parametrize("depth", [0, 1])
-def test_a_full_results_folder_is_no_trial_s_failure(
-    depth: int, spec: TrialSpec, galaxies_file: Path, small_disk: Path
-) -> None:
+def test_a_full_results_folder_is_no_trial_s_failure(spec: TrialSpec, galaxies_file: Path, small_disk: Path) -> None:
     fill(small_disk)
     with pytest.raises(ResultsFull, match="the probabilities of trial"):
-        run(spec.replace(unfrozen_blocks=depth, num_epochs=1), galaxies_file, small_disk)
+        run(spec.replace(num_epochs=1), galaxies_file, small_disk)
 
 
-@pytest.mark.parametrize("depth", [0, 1])
-def test_trial_that_goes_on_and_fails_has_all_its_epochs(
-    depth: int, spec: TrialSpec, galaxies_file: Path, tmp_path: Path
-) -> None:
-    def fail_at(number: int) -> Watcher:
-        def epoch(latest: dict[str, dict[str, float]]) -> None:
-            if next(iter(latest.values()))["epoch"] == number:
-                raise RuntimeError("it broke")
-
-        return Watcher(epoch=epoch)
-
-    spec = spec.replace(unfrozen_blocks=depth, num_epochs=3, seed=6)
-    assert [epoch["epoch"] for epoch in run(spec, galaxies_file, tmp_path, fail_at(1)).history] == [1]
-    again = run(spec, galaxies_file, tmp_path, fail_at(2))
-    assert again.status == FAILED
-    assert [epoch["epoch"] for epoch in again.history] == [1, 2]
-
-
-@pytest.mark.parametrize("depth", [0, 1])
+@pytest.mark.parametrize("depth", [0, pytest.param(1, marks=pytest.mark.rest)])
 def test_trial_on_a_node_with_a_full_disk(
     depth: int, spec: TrialSpec, galaxies_file: Path, small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is no room for images nor activations: it comes out as where there is, only later."""
-    spec = spec.replace(unfrozen_blocks=depth, num_epochs=2, seed=5)
+    spec = spec.replace(unfrozen_blocks=depth, seed=5)
     whole = run(spec, galaxies_file, tmp_path / "whole")
     monkeypatch.setenv("GALAXYTL_CACHE_DIR", str(small_disk))
     fill(small_disk)

@@ -12,6 +12,7 @@ import numpy as np
 from galaxytl.data import open_dataset
 from galaxytl.training import Group, Watcher, Workplace, train
 from galaxytl.trial import TrialResult, TrialSpec
+from tests.galaxytl import toy
 
 SCORES = ("loss", "accuracy", "val_loss", "val_accuracy", "val_top_share")
 
@@ -22,12 +23,12 @@ class Stopped(BaseException):
 
 @functools.cache
 def tiny_spec(galaxies_file: Path) -> TrialSpec:
-    """A frozen VGG16 with random weights."""
+    """The frozen toy backbone with random weights: for tests that use the fixture `toy_backbone`."""
     dataset = open_dataset(str(galaxies_file))
     return TrialSpec(
         dataset=dataset.name,
         dataset_fingerprint=dataset.fingerprint,
-        backbone="VGG16",
+        backbone=toy.NAME,
         weights="random",
         weights_requested="random",
         preprocessing="backbone",
@@ -38,16 +39,33 @@ def tiny_spec(galaxies_file: Path) -> TrialSpec:
     )
 
 
-def run(spec: TrialSpec, data: Path, out: Path, stored: tuple[int, ...] | None = None) -> TrialResult:
+def run(
+    spec: TrialSpec,
+    data: Path,
+    out: Path,
+    stored: tuple[int, ...] | None = None,
+    watcher: Watcher | None = None,
+    **group: Any,
+) -> TrialResult:
     """Train one trial; without `stored` it reads what is stored right before the first block that is trained."""
     if stored is None:
         stored = () if spec.unfrozen_blocks == "all" else (int(spec.unfrozen_blocks),)
-    return next(train(Group((spec,), stored), Workplace(str(data), out)))
+    return next(train(Group((spec,), stored, **group), Workplace(str(data), out), watcher))
 
 
 def run_all(specs: Sequence[TrialSpec], data: Path, out: Path, watcher: Watcher | None = None) -> list[TrialResult]:
     """Train heads on stored activations."""
     return list(train(Group(tuple(specs), (0,)), Workplace(str(data), out), watcher))
+
+
+def fails_after(epoch: int, error: BaseException) -> Watcher:
+    """Raises `error` where a trial has so many epochs."""
+
+    def listen(latest: dict[str, dict[str, float]]) -> None:
+        if any(one["epoch"] == epoch for one in latest.values()):
+            raise error
+
+    return Watcher(epoch=listen)
 
 
 def curves(history: Sequence[dict[str, float]]) -> np.ndarray[Any, np.dtype[np.float64]]:

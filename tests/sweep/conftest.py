@@ -1,11 +1,22 @@
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.storages import RDBStorage
+
+from tests.sweep.sweeps import ray_head
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """One Ray for all drivers that join it, as `sweep(..., ray=ray_address)` does: starting one takes long."""
+    temporary = tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
+    with temporary as folder, ray_head(Path(folder)) as address:
+        yield address
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
-"""What `sweep.schedule` does on real Ray, with trials that learn nothing: prints what was seen, as one line of JSON.
+"""What `sweep.schedule` does on the real Ray at $RAY_ADDRESS, with trials that learn nothing: some sweeps, and what was
+seen of each, printed as one line of JSON.
 
-python -m tests.sweep.schedule_driver search|dies|fails|collected|finished|epochs|groups FOLDER
+python -m tests.sweep.schedule_driver FOLDER
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def run(groups: Iterator[Group | None], out: Path, train: TrainGroup = train_qui
         note=lambda _: None,
         decides_at=frozenset({3, 9}),
     )
-    where, work = schedule.Where(None, 1, 0, out / "sweep.log"), schedule.Work(groups, at_once=2, eager=False)
+    where, work = schedule.Where("auto", 1, 0, out / "sweep.log"), schedule.Work(groups, at_once=2, eager=False)
     schedule.run_trials(work, Workplace("simulated", out), where, reporter, train)
 
 
@@ -119,7 +120,7 @@ def collected(out: Path) -> dict[str, Any]:
             time.sleep(0.0005)
 
     gc.set_threshold(500, 1, 1)
-    with cluster(None, out / "sweep.log"):
+    with cluster("auto", out / "sweep.log"):
         for _ in range(2000):
             cycles.append([ray.put(1)])
             cycles[-1].append(cycles[-1])
@@ -134,7 +135,7 @@ class FullDiskError(OSError):
     pass
 
 
-def broken(what: str, out: Path) -> dict[str, Any]:
+def broken(out: Path, **told: Any) -> dict[str, Any]:
     """What comes out when the driver itself fails: in a callback, or in making a group."""
     error = FullDiskError("no space left on the device")
 
@@ -143,17 +144,24 @@ def broken(what: str, out: Path) -> dict[str, Any]:
 
     def groups() -> Iterator[Group | None]:
         yield Group((SPECS[0],))
-        if what == "groups":
+        if not told:
             fail()
 
     try:
-        run(groups(), out, **({what: fail} if what != "groups" else {}))
+        run(groups(), out, **dict.fromkeys(told, fail))
     except Exception as raised:
         return {"raised": type(raised).__name__, "is_itself": raised is error}
     return {"raised": None}
 
 
+def broken_in_a_callback(out: Path) -> dict[str, Any]:
+    return broken(out, finished=True)
+
+
 if __name__ == "__main__":
-    case, folder = sys.argv[1], Path(sys.argv[2])
-    seen = {"search": search, "dies": dies, "fails": fails, "collected": collected}.get(case)
-    print(json.dumps(seen(folder) if seen else broken(case, folder)))
+    seen = {}
+    for case in (search, dies, fails, broken, broken_in_a_callback, collected):  # the last changes how Python collects
+        folder = Path(sys.argv[1]) / case.__name__
+        folder.mkdir()
+        seen[case.__name__] = case(folder)
+    print(json.dumps(seen))

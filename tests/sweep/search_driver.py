@@ -2,8 +2,9 @@
 
 python -m tests.sweep.search_driver --search optuna --trials 30 --out FOLDER
 
-What it asks, plans, schedules on real Ray, writes and tells is what a real search does; see test_search_run.py. While
-a file called "pause" lies in FOLDER, an epoch takes so many seconds as it says.
+What it asks, plans, schedules on real Ray, writes and tells is what a real search does; see test_search_ray.py. While
+a file called "pause" lies in FOLDER, an epoch takes so many seconds as it says. `Toy` is the same without Ray and
+processes: drivers that come to a folder one after the other.
 """
 
 from __future__ import annotations
@@ -15,15 +16,22 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import optuna
 from rich.console import Console
 
 from galaxytl.data import Splits
 from galaxytl.training import Group, Watcher, Workplace
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from sweep import lease, run, search_run
-from sweep.search_setup import Setup
+from sweep.kept import Kept
+from sweep.options import parse
+from sweep.search import Search
+from sweep.search_run import SearchRun
+from sweep.search_setup import Setup, check_pinned
+from sweep.search_study import open_study
 from sweep.stopping import make_rule
 from tests.sweep.fakes import TOY
 from tests.sweep.searches import BASE, FACTS, diverges, epoch_of, failed, make_problem, result_of
@@ -35,6 +43,7 @@ PAUSE = "pause"
 
 def set_up(options: argparse.Namespace, console: Console) -> Setup:
     problem = make_problem(
+        pinned=check_pinned(options.set),
         rule=make_rule(options.scheduler, BASE.num_epochs),
         num_trials=options.trials,
         sampler="TPESampler",
@@ -52,6 +61,34 @@ def set_up(options: argparse.Namespace, console: Console) -> Setup:
         options=options,
         notes=(),
     )
+
+
+class Toy:
+    """A results folder of toy searches, and their study: in memory, or in the storage at `url`."""
+
+    def __init__(self, out: Path, num_trials: int, url: str = "") -> None:
+        out.mkdir()
+        self.out, self.num_trials, self.url = out, num_trials, url
+        self.memory = optuna.storages.InMemoryStorage()
+
+    def begun(self, *arguments: object) -> SearchRun:
+        """The search of the next driver, as the command line makes it, without its lines."""
+        given = ["--trials", self.num_trials, "--out", self.out, *arguments]
+        options = parse(["--search", "optuna", *map(str, given)], "")
+        options.study, options.storage = options.study or self.out.name, self.url or f"sqlite:///{self.out}/study.db"
+        setup = set_up(options, Console(quiet=True))
+        self.study = self._opened(options.study, setup.identity)
+        return SearchRun(setup, Search(self.study, setup.problem), Kept(self.out))
+
+    def begin(self, *arguments: object) -> tuple[SearchRun, list[str]]:
+        """The search of the next driver, and what it says of what it finds."""
+        run = self.begun(*arguments)
+        return run, run.begin()
+
+    def _opened(self, name: str, identity: dict[str, Any]) -> optuna.Study:
+        if self.url:
+            return open_study(self.url, name, ["maximize"], identity)
+        return optuna.create_study(storage=self.memory, study_name=name, direction="maximize", load_if_exists=True)
 
 
 def train(group: Group, workplace: Workplace, watcher: Watcher) -> Iterator[TrialResult]:

@@ -71,8 +71,7 @@ def make_problem(**given: Any) -> Problem:
 
 def make_study(problem: Problem) -> optuna.Study:
     """In memory."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.create_study(directions=[OBJECTIVES[name] for name in problem.objectives])
+    return optuna.create_study(study_name="toy", directions=[OBJECTIVES[name] for name in problem.objectives])
 
 
 def make_search(**given: Any) -> Search:
@@ -82,6 +81,12 @@ def make_search(**given: Any) -> Search:
 
 def asha(**given: Any) -> Search:
     return make_search(rule=Asha(BASE.num_epochs), **given)
+
+
+def next_driver(search: Search, **given: Any) -> Search:
+    """On the same study in memory, as the driver has it that comes after."""
+    study = search.study
+    return Search(optuna.load_study(study_name=study.study_name, storage=study._storage), make_problem(**given))
 
 
 def reopened(url: str, **given: Any) -> Search:

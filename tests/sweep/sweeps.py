@@ -5,35 +5,90 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
+import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from sweep.lease import LeaseError
+from tests.cluster import faults
 
 ROOT = Path(__file__).parents[2]
 
 QUICK = ("--set", "image_size=32", "--set", "batch_size=8", "--set", "num_epochs=2")
 
+JOINED = ("--address", "auto", "--profile", "laptop", "--gpus-per-trial", "0")
+"""For a driver that `joining` an address has set up. Without the others it would connect once more to count GPUs."""
 
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "sweep.run", *map(str, arguments)]
+
+@contextlib.contextmanager
+def ray_head(folder: Path) -> Iterator[str]:
+    """A Ray of two CPUs, started by hand in a folder of a short name; its address. At the end its own processes end.
+
+    It wants the token of the home in which it starts. Its workers have the environment that it has.
+    """
+    token = Path.home() / ".ray" / "auth_token"
+    if not token.exists():
+        token.parent.mkdir(exist_ok=True)
+        os.close(os.open(token, os.O_WRONLY | os.O_CREAT, 0o600))
+        token.write_text(secrets.token_hex(32))
+    options = ["--head", "--block", "--port", "0", "--temp-dir", folder, "--num-cpus", 2, "--no-monitor"]
+    options += ["--object-store-memory", 200 * 2**20, "--include-dashboard", "false", "--disable-usage-stats"]
+    options += ["--ray-client-server-port", free_port()]  # nobody asks there, but Ray would take 10001 for it
+    tied = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []  # else it would outlive killed tests
+    start = [*tied, sys.executable, "-m", "ray.scripts.scripts", "start", *map(str, options)]
+    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0"}
+    with (folder / "log").open("wb") as log:
+        head = subprocess.Popen(start, stdout=log, stderr=log, env=environment, process_group=0)
+    address = folder / "ray_current_cluster"
+    try:
+        wait_for(lambda: (address.exists() and address.read_text()) or head.poll() is not None, "Ray")
+        assert head.poll() is None, (folder / "log").read_text()
+        yield address.read_text().strip()
+    finally:
+        started = below(head.pid)
+        head.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            head.wait(60)
+        faults.end_all([head.pid, *started])
+        head.wait()
 
 
-def sweep(*arguments: object, timeout: float = 550) -> subprocess.CompletedProcess[str]:
+def free_port() -> int:
+    with socket.create_server(("", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def joining(address: str) -> Mapping[str, str]:
+    """The environment of a driver with the options JOINED, for a Ray at this address; "": as it is."""
+    return {**os.environ, **({"RAY_ADDRESS": address, "RAY_AUTH_MODE": "token"} if address else {})}
+
+
+def command(*arguments: object, ray: str = "") -> list[str]:
+    return [sys.executable, "-m", "sweep.run", *map(str, (*(JOINED if ray else ()), *arguments))]
+
+
+def sweep(*arguments: object, ray: str = "", timeout: float = 550) -> subprocess.CompletedProcess[str]:
+    """A sweep, from its start to its end, on the Ray at an address, or on one of its own."""
+    started = command(*arguments, ray=ray)
     return subprocess.run(
-        command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False, env=os.environ
+        started, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False, env=joining(ray)
     )
 
 
-def start(log: Path, *arguments: object) -> subprocess.Popen[bytes]:
+def start(log: Path, *arguments: object, ray: str = "") -> subprocess.Popen[bytes]:
     """A sweep in a process group of its own, as a shell starts it; its output goes to `log`."""
+    started = command(*arguments, ray=ray)
     with log.open("wb") as file:
-        return subprocess.Popen(command(*arguments), cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, process_group=0)
+        return subprocess.Popen(
+            started, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, process_group=0, env=joining(ray)
+        )
 
 
 def wait_for(condition: Callable[[], object], what: str, timeout: float = 400) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from sweep import axes, grids
 from sweep.asking import Asking, Found, SpaceError, load_space, parameters_of
 from sweep.search import rehearse
 from sweep.space import DEFAULT, Facts, Suggests, space
-from tests.sweep.searches import build, make_problem
+from tests.sweep.searches import make_problem
 
 FACTS = Facts(
     32,
@@ -55,73 +54,53 @@ def given_by(found: Found | None, asking: Asking) -> dict[str, Any]:
 
 
 def test_default_space_gives_trials_that_can_be() -> None:
-    specs = [spec_of(fields) for _, fields in suggestions(Asking(space, FACTS), 200)]
-    assert {spec.backbone for spec in specs} == set(FACTS.backbones)
-    assert {spec.optimizer for spec in specs} == {"adam", "sgd", "rmsprop"}
-    assert {"all", 0, 1, 12} <= {spec.unfrozen_blocks for spec in specs}
-    assert len({spec.trial_id for spec in specs}) == 200
-
-
-def test_networks_that_scale_pixels_themselves_get_their_own_preprocessing() -> None:
-    specs = [spec_of(fields) for _, fields in suggestions(Asking(space, FACTS), 200)]
-    assert {spec.preprocessing for spec in specs if spec.backbone == "EfficientNetB0"} == {"backbone"}
-    assert {spec.preprocessing for spec in specs if spec.backbone == "VGG16"} == {"backbone", "divide_by_255"}
-
-
-def test_depths_are_those_of_the_network() -> None:
     specs = [spec_of(fields) for _, fields in suggestions(Asking(space, FACTS), 400)]
+    assert {spec.optimizer for spec in specs} == {"adam", "sgd", "rmsprop"}
+    assert len({spec.trial_id for spec in specs}) == 400
+    scalings = {name: {spec.preprocessing for spec in specs if spec.backbone == name} for name in FACTS.backbones}
+    both = {"backbone", "divide_by_255"}
+    assert scalings == dict.fromkeys(FACTS.backbones, both) | {"EfficientNetB0": {"backbone"}}
     for name, number in FACTS.num_blocks.items():
         depths = {spec.unfrozen_blocks for spec in specs if spec.backbone == name}
-        assert depths <= {0, "all", *range(1, max(2, number))}
+        assert {0, "all"} <= depths <= {0, "all", *range(1, max(2, number))}
     assert {spec.unfrozen_blocks for spec in specs if spec.backbone == "VGG16"} == {0, 1, 2, 3, 4, "all"}
 
 
-@pytest.mark.parametrize("profile", grids.PROFILES)
-def test_the_papers_trials_are_in_the_default_space(profile: str) -> None:
+def test_the_papers_trials_are_in_the_default_space() -> None:
     asking = Asking(space, FACTS)
-    specs = axes.expand(grids.paper(profile), BASE).specs
-    assert len(specs) == 6
+    specs = [spec for profile in grids.PROFILES for spec in axes.expand(grids.paper(profile), BASE).specs]
+    assert len(specs) == 6 * len(grids.PROFILES)
     for spec in specs:
         given = given_by(parameters_of(asking, spec.to_dict()), asking)
         assert spec.replace(**given) == spec
         assert (given["learning_rate"], given["optimizer"]) == (1e-3, "adam")
 
 
-def test_parameters_give_back_what_was_suggested() -> None:
+def test_parameters_give_back_what_was_suggested_and_how_it_was_asked_for() -> None:
     asking = Asking(space, FACTS)
-    for trial, fields in suggestions(asking, 200):
+    for trial, fields in suggestions(asking, 100):
         found = parameters_of(asking, spec_of(fields).to_dict())
         assert found is not None
         assert rounded(found.values) == rounded(trial.params)
         assert found.fields == fields
-
-
-def test_found_parameters_can_be_added_to_a_study() -> None:
-    asking = Asking(space, FACTS)
-    for trial, fields in suggestions(asking, 50):
-        found = parameters_of(asking, spec_of(fields).to_dict())
-        assert found is not None
-        assert found.asked.keys() == trial.distributions.keys()
+        again = optuna.create_study().ask()
         for name, (kind, arguments, how) in found.asked.items():
-            suggest = getattr(optuna.create_study().ask(), f"suggest_{kind}")
-            suggest(name, *arguments, **how)  # as the space asked, so that the distribution is the same
+            getattr(again, f"suggest_{kind}")(name, *arguments, **how)
+        assert again.distributions == trial.distributions
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+def test_what_the_space_does_not_have_is_not_found() -> None:
+    asking, inside = Asking(space, FACTS), BASE.replace(backbone="VGG16")
+    assert parameters_of(asking, inside.to_dict()) is not None
+    for change in (
         {"learning_rate": 0.5},
         {"weight_decay": 0.5},
         {"head_units": 100},
         {"unfrozen_blocks": 5},  # VGG16 has five: it is called "all"
         {"backbone": "DenseNet121"},
         {"head_units": 64, "head_dropout": 0.25},  # the space goes in steps of 0.1
-    ],
-)
-def test_what_the_space_does_not_have_is_not_found(change: dict[str, Any]) -> None:
-    asking, inside = Asking(space, FACTS), BASE.replace(backbone="VGG16")
-    assert parameters_of(asking, inside.to_dict()) is not None
-    assert parameters_of(asking, inside.replace(**change).to_dict()) is None
+    ):
+        assert parameters_of(asking, inside.replace(**change).to_dict()) is None, change
 
 
 # Pinned fields
@@ -165,16 +144,12 @@ def test_other_values_of_a_pinned_field_are_not_in_the_space() -> None:
 
 
 def test_a_pinned_field_that_does_not_go_with_others_is_no_trial_then() -> None:
-    def broken(momentum: float) -> int:
-        found = rehearse(make_problem(space=space_of_optimizers, pinned={"momentum": (momentum,)}))
-        return found.broken.total()
+    def optimizers(trial: Suggests, facts: Facts) -> dict[str, Any]:
+        return {"optimizer": trial.suggest_categorical("optimizer", ("adam", "sgd"))}
 
-    assert broken(0.0) == 0
-    assert 0 < broken(0.9) < 50  # adam has none
-
-
-def space_of_optimizers(trial: Suggests, facts: Facts) -> dict[str, Any]:
-    return {"optimizer": trial.suggest_categorical("optimizer", ("adam", "sgd"))}
+    broken = [rehearse(make_problem(space=optimizers, pinned={"momentum": (m,)})).broken.total() for m in (0.0, 0.9)]
+    assert broken[0] == 0
+    assert 0 < broken[1] < 50  # adam has none
 
 
 # Users' spaces
@@ -182,10 +157,9 @@ def space_of_optimizers(trial: Suggests, facts: Facts) -> dict[str, Any]:
 
 def test_a_choice_of_another_name_is_found_by_trying() -> None:
     def by_start(trial: Suggests, facts: Facts) -> dict[str, Any]:
-        start = trial.suggest_categorical("start", ("frozen", "tuned", "scratch"))
-        size = trial.suggest_categorical("size", ("small", "large"))
         starts = {"frozen": ("imagenet", 0), "tuned": ("imagenet", "all"), "scratch": ("random", "all")}
-        weights, depth = starts[start]
+        weights, depth = starts[trial.suggest_categorical("start", tuple(starts))]
+        size = trial.suggest_categorical("size", ("small", "large"))
         rate = trial.suggest_float("learning_rate", 1e-5, 1e-2, log=True)
         fields = {"weights": weights, "unfrozen_blocks": depth, "learning_rate": rate}
         return fields | {"head_units": {"small": 0, "large": 256}[size]}
@@ -198,7 +172,7 @@ def test_a_choice_of_another_name_is_found_by_trying() -> None:
     assert parameters_of(asking, BASE.replace(weights="random").to_dict()) is None  # frozen, and not of ImageNet
 
 
-def test_a_branch_of_another_name_is_found_though_the_first_leads_nowhere() -> None:
+def test_a_branch_of_another_name_is_found_though_the_first_leads_nowhere_and_a_number_is_not() -> None:
     def branched(trial: Suggests, facts: Facts) -> dict[str, Any]:
         if trial.suggest_categorical("range", ("low", "high")) == "low":
             return {"learning_rate": trial.suggest_float("learning_rate@low", 1e-6, 1e-4)}
@@ -208,8 +182,6 @@ def test_a_branch_of_another_name_is_found_though_the_first_leads_nowhere() -> N
     assert found is not None
     assert found.values == {"range": "high", "learning_rate@high": 1e-2}
 
-
-def test_a_number_of_another_name_cannot_be_found() -> None:
     def by_exponent(trial: Suggests, facts: Facts) -> dict[str, Any]:
         return {"learning_rate": 10 ** trial.suggest_float("exponent", -5, -1)}
 
@@ -232,12 +204,8 @@ def test_whole_numbers_in_steps() -> None:
     def stepped(trial: Suggests, facts: Facts) -> dict[str, Any]:
         return {"batch_size": trial.suggest_int("batch_size", 8, 64, step=8)}
 
-    asking = Asking(stepped, FACTS)
-    found = parameters_of(asking, BASE.replace(batch_size=24).to_dict())
-    assert found is not None
-    assert found.values == {"batch_size": 24}
-    assert parameters_of(asking, BASE.replace(batch_size=25).to_dict()) is None
-    assert parameters_of(asking, BASE.replace(batch_size=128).to_dict()) is None
+    found = [parameters_of(Asking(stepped, FACTS), BASE.replace(batch_size=size).to_dict()) for size in (24, 25, 128)]
+    assert [one and one.values for one in found] == [{"batch_size": 24}, None, None]
 
 
 @pytest.fixture
@@ -245,17 +213,14 @@ def user_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
     """Writes a module into the working directory, and gives "MODULE:space"."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    written: list[str] = []
+    name = f"user_space_{tmp_path.name}".replace("-", "_")
 
     def write(body: str) -> str:
-        name = f"user_space_{tmp_path.name}_{len(written)}".replace("-", "_")
         Path(f"{name}.py").write_text(body)
-        written.append(name)
         return f"{name}:space"
 
     yield write
-    for name in written:
-        sys.modules.pop(name, None)
+    sys.modules.pop(name, None)
 
 
 def test_a_space_of_the_working_directory_is_found(user_space: Any) -> None:
@@ -268,65 +233,51 @@ def test_a_space_of_the_working_directory_is_found(user_space: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nothing", "--space takes MODULE:FUNCTION, like my_module:space; got 'nothing'"),
-        (":space", "--space takes MODULE:FUNCTION"),
+        ("nothing", "--space takes MODULE:FUNCTION, like my_module:space; got 'nothing'$"),
         ("sweep.space:", "--space takes MODULE:FUNCTION"),
         ("no_such_module:space", "ModuleNotFoundError: No module named 'no_such_module'"),
-        ("sweep.space:spcae", "--space must name a function of sweep.space; it has no function 'spcae'"),
-        ("sweep.space:DEFAULT", "it has no function 'DEFAULT'"),
+        ("sweep.space:DEFAULT", "--space must name a function of sweep.space; it has no function 'DEFAULT'$"),
     ],
 )
 def test_a_space_that_is_not_there(text: str, message: str) -> None:
-    with pytest.raises(SpaceError) as caught:
-        load_space(text)
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        ("\n\n1 / 0\n", r"ZeroDivisionError: division by zero \(user_space_\w+\.py, line 3\)"),
-        ("def space(:\n", r"SyntaxError: invalid syntax .*line 1"),
-    ],
-)
-def test_a_module_that_cannot_be_imported_names_the_line(user_space: Any, body: str, message: str) -> None:
     with pytest.raises(SpaceError, match=message):
-        load_space(user_space(body))
+        load_space(text)
 
 
-BROKEN_SPACES = [
-    ("    return 1 / 0", r"the space raised ZeroDivisionError: division by zero \(user_space_\w+\.py, line 2\)"),
-    ("    return helper()", r"the space raised RuntimeError: no message \(user_space_\w+\.py, line 5\)"),
-    ("    return facts.backbone", r"has no attribute 'backbone' \(user_space_\w+\.py, line 2\)"),
-    ("    return trial.suggest_float('x', 2, 1)", r"ValueError: .*low <= high.*user_space_\w+\.py, line 2\)"),
-    ("    return 3", r"a space must give a mapping .*; got int .*user_space_\w+\.py, line 1"),
-    ("    return {'learning_rat': 1e-3}", r"Did you mean 'learning_rate'\? \(user_space_\w+\.py, line 1\)"),
-    ("    return {'learning_rate': -1.0}", r"greater than 0; got -1\.0.*user_space_\w+\.py, line 1"),
-    ("    return {'optimizer': 'adm'}", r"Did you mean 'adam'\?.*user_space_\w+\.py, line 1"),
-    ("    return {'scored_on': 'validation', 'validation_fraction': 0.0}", r"wants a validation part.*line 1"),
+SPACE = "def space(trial, facts):\n    "
+BROKEN = [
+    ("\n\n1 / 0", r"ZeroDivisionError: division by zero \(MODULE, line 3\)"),
+    ("def space(:", r"SyntaxError: invalid syntax .*line 1"),
+    (SPACE + "return 1 / 0", r"the space raised ZeroDivisionError: division by zero \(MODULE, line 2\)"),
+    (SPACE + "return helper()", r"the space raised RuntimeError: no message \(MODULE, line 5\)"),
+    (SPACE + "return trial.suggest_float('x', 2, 1)", r"ValueError: .*low <= high.*MODULE, line 2\)"),
+    (SPACE + "return 3", r"a space must give a mapping .*; got int .*MODULE, line 1"),
+    (SPACE + "return {'learning_rat': 1e-3}", r"Did you mean 'learning_rate'\? \(MODULE, line 1\)"),
+    (SPACE + "return {'learning_rate': -1.0}", r"greater than 0; got -1\.0.*MODULE, line 1"),
+    (SPACE + "return {'scored_on': 'validation', 'validation_fraction': 0.0}", r"wants a validation part.*line 1"),
 ]
 
 
-@pytest.mark.parametrize(("body", "message"), BROKEN_SPACES)
+@pytest.mark.parametrize(("body", "message"), BROKEN)
 def test_a_broken_space_is_named_with_file_and_line_before_anything_starts(
     user_space: Any, body: str, message: str
 ) -> None:
-    name = user_space(f"def space(trial, facts):\n{body}\n\ndef helper():\n    raise RuntimeError\n")
-    with pytest.raises((SpaceError, SpecError), match=message) as caught:
+    name = user_space(f"{body}\n\ndef helper():\n    raise RuntimeError\n")
+    with pytest.raises((SpaceError, SpecError), match=message.replace("MODULE", r"user_space_\w+\.py")) as caught:
         rehearse(make_problem(space=load_space(name)))
     assert "\n" not in str(caught.value)
 
 
-def test_rehearsal_says_what_is_searched_and_which_rules_are_broken() -> None:
+def test_rehearsal_says_what_is_searched_and_which_rules_are_broken(capfd: pytest.CaptureFixture[str]) -> None:
     def some(trial: Suggests, facts: Facts) -> dict[str, Any]:
-        optimizer = trial.suggest_categorical("optimizer", ("adam", "sgd"))
-        rate = trial.suggest_float("learning_rate", 1e-5, 1e-1, log=True)
-        dropout = trial.suggest_float("head_dropout", 0.0, 0.5, step=0.1)
-        blocks = trial.suggest_int("unfrozen_blocks", 0, 3)
-        momentum = trial.suggest_float("momentum", 0.1, 0.9)
-        fields = {"optimizer": optimizer, "learning_rate": rate, "unfrozen_blocks": blocks, "momentum": momentum}
-        return {**fields, "head_dropout": dropout, "head_units": 16}
+        return {
+            "optimizer": trial.suggest_categorical("optimizer", ("adam", "sgd")),
+            "learning_rate": trial.suggest_float("learning_rate", 1e-5, 1e-1, log=True),
+            "head_dropout": trial.suggest_float("head_dropout", 0.0, 0.5, step=0.1),
+            "unfrozen_blocks": trial.suggest_int("unfrozen_blocks", 0, 3),
+            "momentum": trial.suggest_float("momentum", 0.1, 0.9),
+            "head_units": 16,
+        }
 
     found = rehearse(make_problem(space=some))
     assert list(found.broken) == ["momentum is a setting of sgd and rmsprop"]
@@ -338,10 +289,4 @@ def test_rehearsal_says_what_is_searched_and_which_rules_are_broken() -> None:
         ["optimizer", "adam, sgd"],
         ["unfrozen_blocks", "0 to 3"],
     ]
-
-
-def test_rehearsal_leaves_no_trace(capfd: pytest.CaptureFixture[str]) -> None:
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    problem = make_problem()
-    rehearse(replace(problem, build=build))
     assert capfd.readouterr() == ("", "")

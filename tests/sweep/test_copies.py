@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,10 +21,10 @@ VGG16_AT_64_PX = 1_252_786_176
 """Multiply-adds of an image."""
 
 
-def made_on_a(seconds: float = 60, num_bytes: int = 100 * MB) -> Copies:
+def made_on_a(seconds: float = 60) -> Copies:
     found = Copies()
-    assert found.claim("name", "a", "trial") == Answer("MAKE")
-    found.made("name", "a", num_bytes, seconds)
+    found.claim("name", "a", "trial")
+    found.made("name", "a", 100 * MB, seconds)
     return found
 
 
@@ -40,18 +41,14 @@ def test_the_first_makes_and_the_others_wait_and_copy() -> None:
 def test_what_is_computed_faster_than_it_is_copied_is_computed(seconds: float, what: str) -> None:
     """100 MB take a second."""
     assert made_on_a(seconds).claim("name", "b", "trial").what == what
+    assert made_on_a(seconds).claim("name", "b", "trial", at_any_price=True).what == "COPY"
 
 
-def test_copies_spread_the_load() -> None:
+def test_copies_spread_the_load_and_a_node_that_removed_its_own_gets_another() -> None:
     found = made_on_a()
+    assert found.claim("name", "a", "trial") == Answer("MAKE")  # there is no other
     found.made("name", "b", 100 * MB, math.inf)
     assert {found.claim("name", "c", "trial").node for _ in range(2)} == {"a", "b"}
-
-
-def test_a_node_that_removed_its_own_copies_from_another_or_makes_it_anew() -> None:
-    found = made_on_a()
-    assert found.claim("name", "a", "trial") == Answer("MAKE")
-    found.made("name", "b", 100 * MB, 60)
     assert found.claim("name", "a", "trial").node == "b"
 
 
@@ -69,31 +66,26 @@ def test_of_a_node_that_lost_it_or_died_nothing_is_expected(is_made: bool) -> No
 
 
 def test_a_trial_that_is_silent_for_too_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 1000.0
-    monkeypatch.setattr(copies.time, "monotonic", lambda: now)
+    clock = SimpleNamespace(now=1000.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(copies, "time", clock)
     found = Copies()
     found.claim("name", "a", "trial")
     for _ in range(3):
-        now += copies.SILENCE_SECONDS - 1
+        clock.now += SILENCE_SECONDS - 1
         assert found.claim("name", "b", "other trial") == Answer("WAIT", "a")
         found.heard("trial")
-    now += copies.SILENCE_SECONDS
+    clock.now += SILENCE_SECONDS
     assert found.claim("name", "b", "other trial") == Answer("MAKE")
 
 
-def test_a_maker_that_was_started_again_elsewhere_does_not_wait_for_itself() -> None:
+def test_a_maker_that_was_started_again_goes_on_or_begins_elsewhere_and_waits_not_for_itself() -> None:
     found = Copies()
-    found.claim("name", "a", "trial")
+    assert [found.claim("name", "a", "trial") for _ in range(2)] == [Answer("MAKE")] * 2
     assert found.claim("name", "b", "trial") == Answer("MAKE")
     assert found.claim("name", "a", "other trial") == Answer("WAIT", "b")
 
 
-def test_a_maker_that_was_started_again_on_its_node_goes_on() -> None:
-    found = Copies()
-    assert [found.claim("name", "a", "trial") for _ in range(2)] == [Answer("MAKE")] * 2
-
-
-# On real Ray, several nodes, each with a cache folder of its own
+# On real Ray: workers on several nodes, each with a cache folder of its own, copy from each other as Ray moves objects
 
 
 def on_nodes(case: str, data: Path, out: Path) -> dict[str, Any]:
@@ -103,7 +95,8 @@ def on_nodes(case: str, data: Path, out: Path) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.mark.slow
+@pytest.mark.rest
+@pytest.mark.alone
 def test_a_worker_copies_what_another_node_holds_and_waits_for_no_dead_one(galaxies_file: Path, tmp_path: Path) -> None:
     seen = on_nodes("copier", galaxies_file, tmp_path)
     assert (seen["held"], seen["same"], seen["files"]) == (True, True, ["activations.npy"])
@@ -112,7 +105,8 @@ def test_a_worker_copies_what_another_node_holds_and_waits_for_no_dead_one(galax
     assert 2 < seen["waited"] < SILENCE_SECONDS
 
 
-@pytest.mark.slow
+@pytest.mark.rest
+@pytest.mark.alone
 def test_activations_are_computed_once_in_a_cluster(galaxies_file: Path, tmp_path: Path) -> None:
     """Four trials on two nodes, which need the activations at two cuts."""
     seen = on_nodes("copies", galaxies_file, tmp_path)
@@ -123,7 +117,8 @@ def test_activations_are_computed_once_in_a_cluster(galaxies_file: Path, tmp_pat
     assert set(first) & set(second)  # both nodes had to do with them
 
 
-@pytest.mark.slow
+@pytest.mark.rest
+@pytest.mark.alone
 def test_a_gpu_that_a_node_promises_and_has_not_fails_its_trials_and_the_sweep_goes_on(
     galaxies_file: Path, tmp_path: Path
 ) -> None:

@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,8 +51,9 @@ def failures(content: Any, home: Path) -> list[str]:
 
 
 def test_a_file_that_is_filled_in_is_fit(home: Path) -> None:
-    findings = findings_of(aws(), home)
-    assert [(finding.check, finding.status) for finding in findings] == [("schema", "OK")]
+    assert [(finding.check, finding.status) for finding in findings_of(aws(), home)] == [("schema", "OK")]
+    (finding,) = check_cluster_file(home / "cluster.yml")
+    assert (finding.status, "does not exist" in finding.message) == ("FAIL", True)
 
 
 def changed(**changes: Any) -> dict[str, Any]:
@@ -70,12 +70,15 @@ def changed(**changes: Any) -> dict[str, Any]:
     return content
 
 
+OPEN_DASHBOARD = "RAY_AUTH_MODE=token ray start --head --dashboard-host=0.0.0.0"
+WORLD = {"FromPort": 8265, "ToPort": 8265, "IpProtocol": "tcp", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (changed(idle_timeout_minuts=5), "no key 'idle_timeout_minuts'. Did you mean 'idle_timeout_minutes'?"),
         (changed(provider__regoin="us-east-1"), "no key 'provider.regoin'. Did you mean 'region'?"),
-        (changed(auth__ssh_usr="ubuntu"), "no key 'auth.ssh_usr'. Did you mean 'ssh_user'?"),
         (changed(available_node_types__head__resorces={}), "types.head.resorces'. Did you mean 'resources'?"),
         (changed(provider__region=None), "provider.region must be set; it is missing"),
         (changed(provider__region="Virginia"), "provider.region must be a region, like us-east-1; got 'Virginia'"),
@@ -87,44 +90,29 @@ def changed(**changes: Any) -> dict[str, Any]:
         (changed(file_mounts={}), "file_mounts must bring ~/.ray/auth_token to the nodes"),
         (changed(file_mounts__there="not/here"), "file_mounts: not/here does not exist"),
         (changed(auth__ssh_private_key="~/.ssh/other"), "auth.ssh_private_key: ~/.ssh/other does not exist"),
-        (
-            changed(head_start_ray_commands=["RAY_AUTH_MODE=token ray start --head --dashboard-host=0.0.0.0"]),
-            "the dashboard must not listen on all interfaces",
-        ),
-        (
-            changed(provider__security_group__IpPermissions=[
-                {"FromPort": 8265, "ToPort": 8265, "IpProtocol": "tcp", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
-            ]),
-            "ports 8265 to 8265 must not be open to the world",
-        ),
+        (changed(head_start_ray_commands=[OPEN_DASHBOARD]), "the dashboard must not listen on all interfaces"),
+        (changed(provider__security_group__IpPermissions=[WORLD]), "ports 8265 to 8265 must not be open to the world"),
         (changed(max_workers="four"), "max_workers: 'four' is not of type 'integer'"),  # what Ray's schema says
         (changed(available_node_types__head__resources={"CPU": -1}), "CPU: -1 is less than the minimum"),
         ("a: [1", "a cluster file must be YAML; got in line"),
         ("a: 1\na: 2", "a key is given once; got 'a' again in line 2"),
         ("- a", "a cluster file must be a mapping"),
     ],
-)  # fmt: skip
+)
 def test_each_mistake_is_a_clear_line(home: Path, content: Any, message: str) -> None:
     found = failures(content, home)
     assert any(message in line for line in found), found
     assert all("\n" not in line for line in found)
 
 
-def test_file_that_is_not_there(home: Path) -> None:
-    (finding,) = check_cluster_file(home / "cluster.yml")
-    assert (finding.status, "does not exist" in finding.message) == ("FAIL", True)
-
-
 def test_token_that_others_may_read_or_none(home: Path) -> None:
     token = home / ".ray" / "auth_token"
     token.chmod(0o644)
-    assert failures(aws(), home) == [
-        "~/.ray/auth_token may be read by its owner only; its mode is 0644: chmod 600 ~/.ray/auth_token"
-    ]
+    (said,) = failures(aws(), home)
+    assert said == "~/.ray/auth_token may be read by its owner only; its mode is 0644: chmod 600 ~/.ray/auth_token"
     token.unlink()
-    assert failures(aws(), home) == [
-        "file_mounts: ~/.ray/auth_token does not exist: ray get-auth-token --generate makes it"
-    ]
+    (said,) = failures(aws(), home)
+    assert said == "file_mounts: ~/.ray/auth_token does not exist: ray get-auth-token --generate makes it"
 
 
 def test_what_costs_is_a_warning(home: Path) -> None:
@@ -141,64 +129,40 @@ def test_placeholders_say_where_they_stand() -> None:
     assert list(placeholders(content)) == ["a.b[1]", "c, export X=CHANGE-ME"]
 
 
-# Hosts of one's own
+# Hosts of one's own: whether a login works, and what ssh says where it does not, only a real sshd shows
 
 
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
-    """A real sshd on loopback that lets one key in: its port, and the key."""
+@pytest.fixture
+def sshd(home: Path) -> Iterator[str]:
+    """One on loopback that lets the key home/mine in: its name, which carries the port. The user runs the tests."""
     server = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     if not server or not shutil.which("ssh") or not shutil.which("ssh-keygen"):
         pytest.skip("no sshd, ssh and ssh-keygen here: install openssh-server")
-    folder = tmp_path_factory.mktemp("sshd")
     for name in ("host", "mine", "other"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
-    (folder / "authorized").write_text((folder / "mine.pub").read_text())
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", home / name], check=True)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    (folder / "config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\nStrictModes no\nUsePAM no\n"
-        f"AuthorizedKeysFile {folder}/authorized\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+    (home / "config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {home}/host\nPidFile none\nStrictModes no\nUsePAM no\n"
+        f"AuthorizedKeysFile {home}/mine.pub\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
         "PermitRootLogin prohibit-password\n"
     )
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)  # where sshd, as root, wants to be confined
-    process = subprocess.Popen([server, "-D", "-e", "-f", folder / "config"], stderr=subprocess.PIPE, text=True)
-    try:
-        wait_for_port(port, process)
-        yield port, folder
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
-
-
-def wait_for_port(port: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
+    with subprocess.Popen([server, "-D", "-e", "-f", home / "config"], stderr=subprocess.PIPE, text=True) as process:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=5).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    process.kill()
-    pytest.skip(f"sshd does not start here: {process.communicate()[1].strip()}")
+            assert process.stderr
+            if "Server listening" not in process.stderr.readline():
+                process.kill()
+                pytest.skip(f"sshd does not start here: {process.stderr.read().strip()}")
+            yield f"ssh://127.0.0.1:{port}"
+        finally:
+            process.terminate()
 
 
-def ask(port: int, key: Path) -> str:
-    """An ssh:// name carries the port; the user is whoever runs the tests."""
-    return ssh_refusal(f"ssh://127.0.0.1:{port}", {"ssh_private_key": str(key)})
-
-
-@pytest.mark.usefixtures("home")
-def test_host_that_lets_us_in(sshd: tuple[int, Path]) -> None:
-    port, folder = sshd
-    assert ask(port, folder / "mine") == ""
-
-
-@pytest.mark.usefixtures("home")
-def test_host_that_refuses_the_key(sshd: tuple[int, Path]) -> None:
-    port, folder = sshd
-    refusal = ask(port, folder / "other")
+def test_host_that_lets_us_in_or_refuses_the_key(sshd: str, home: Path) -> None:
+    assert ssh_refusal(sshd, {"ssh_private_key": str(home / "mine")}) == ""
+    refusal = ssh_refusal(sshd, {"ssh_private_key": str(home / "other")})
     assert "Permission denied" in refusal
     assert "ssh-copy-id" in refusal
 
@@ -207,18 +171,12 @@ def test_host_that_refuses_the_key(sshd: tuple[int, Path]) -> None:
 def test_hosts_where_nobody_listens_are_each_a_line(home: Path) -> None:
     content = read_yaml(ROOT / "cluster-onprem.yaml", "a cluster file")
     content["provider"] |= {"head_ip": "ssh://127.0.0.1:9", "worker_ips": ["no-such-host.invalid"]}
-    content["auth"]["ssh_user"] = ""
-    content["auth"].pop("ssh_user")
+    del content["auth"]["ssh_user"], content["min_workers"]
     found = failures(content, home)
+    assert any("without it Ray starts no worker" in line for line in found)
     assert "auth.ssh_user must be set; it is missing" in found
     assert any("127.0.0.1:9: " in line and "does its sshd listen" in line for line in found)
     assert any(line.startswith("no-such-host.invalid: ") and "Is the name right?" in line for line in found)
-
-
-def test_local_cluster_that_would_start_no_worker(home: Path) -> None:
-    content = read_yaml(ROOT / "cluster-onprem.yaml", "a cluster file")
-    del content["min_workers"]
-    assert any("without it Ray starts no worker" in line for line in failures(content, home))
 
 
 def test_hosts_must_have_the_same_python() -> None:

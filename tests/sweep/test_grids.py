@@ -9,9 +9,8 @@ import pytest
 
 from galaxytl.blocks import Block, Structure, structures
 from galaxytl.data import open_dataset
-from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
+from galaxytl.trial import FAILED, SpecError, TrialSpec
 from sweep import axes, grids, prepare
-from sweep.plan import sort_out
 from sweep.prepare import choose_profile, resolve_weights
 from tests.galaxies import write_hdf5
 
@@ -28,12 +27,8 @@ def expand(
 def test_the_papers_grid_is_three_backbones_on_and_off() -> None:
     specs = expand()
     assert [(s.backbone, s.weights, s.unfrozen_blocks) for s in specs] == [
-        ("VGG16", "imagenet", 0),
-        ("ResNet50", "imagenet", 0),
-        ("MobileNet", "imagenet", 0),
-        ("VGG16", "random", "all"),
-        ("ResNet50", "random", "all"),
-        ("MobileNet", "random", "all"),
+        *((backbone, "imagenet", 0) for backbone in ("VGG16", "ResNet50", "MobileNet")),
+        *((backbone, "random", "all") for backbone in ("VGG16", "ResNet50", "MobileNet")),
     ]
     assert {(s.optimizer, s.learning_rate, s.preprocessing) for s in specs} == {("adam", 1e-3, "divide_by_255")}
 
@@ -52,32 +47,15 @@ def test_seeds_repeat_every_trial_on_the_same_split() -> None:
     assert {s.seed for s in expand(num_seeds=2, seed=[10])} == {10, 11}
 
 
-def test_overrides_apply_to_all_and_leave_no_repetition() -> None:
-    assert {s.learning_rate for s in expand(learning_rate=[1e-4])} == {1e-4}
-    assert len(expand(backbone=["VGG16"])) == 2
-    random = expand(weights=["random"])
-    assert len(random) == 6
-    assert not any(s.is_substituted for s in random)
-
-
 def test_unknown_names_get_the_nearest_one() -> None:
     names = "paper, lr, unfreeze, vgg-collapse, smoke, or a YAML file like my_grid.yaml"
     with pytest.raises(SpecError, match=f"--grid must be one of {names}; got 'unfreze'. Did you mean 'unfreeze'\\?"):
         grids.find("unfreze")
 
 
-@pytest.mark.parametrize(
-    ("data", "gpus", "profile"),
-    [
-        (None, 0, "laptop"),
-        (None, 8, "laptop"),
-        ("simulated:500", 1, "laptop"),
-        ("g.h5", 0, "laptop"),
-        ("g.h5", 1, "paper"),
-    ],
-)
-def test_default_profile(data: str | None, gpus: int, profile: str) -> None:
-    assert choose_profile(data, gpus) == profile
+def test_the_paper_profile_is_for_real_galaxies_on_a_gpu() -> None:
+    asked = [(None, 0), (None, 8), ("simulated:500", 1), ("g.h5", 0), ("g.h5", 1)]
+    assert [choose_profile(data, gpus) for data, gpus in asked] == ["laptop"] * 4 + ["paper"]
 
 
 def test_missing_weights_are_substituted_on_simulated_galaxies_and_say_so() -> None:
@@ -96,30 +74,26 @@ def test_missing_weights_fail_on_real_galaxies() -> None:
     assert all(result.status == FAILED and "not found: put" in result.message for result in prepared.impossible)
 
 
-def test_several_values_of_a_field_multiply_the_grid() -> None:
+def test_several_values_of_a_field_multiply_the_grid_and_leave_no_repetition() -> None:
     specs = expand(learning_rate=[1e-3, 1e-4], batch_size=[16, 32], num_seeds=2)
     assert len({spec.trial_id for spec in specs}) == len(specs) == 6 * 2 * 2 * 2
     frozen = expand(backbone=["VGG16"], weights=["random"], unfrozen_blocks=[0, 1], learning_rate=[1e-3, 1e-4])
-    assert [(spec.unfrozen_blocks, spec.learning_rate) for spec in frozen] == [
-        (0, 1e-3),
-        (0, 1e-4),
-        (1, 1e-3),
-        (1, 1e-4),
-    ]
+    assert [(s.unfrozen_blocks, s.learning_rate) for s in frozen] == [(0, 1e-3), (0, 1e-4), (1, 1e-3), (1, 1e-4)]
+    assert len(expand(weights=["random"])) == 6  # both starts of each backbone, which differ in what is frozen
+    assert not any(spec.is_substituted for spec in expand(weights=["random"]))
 
 
 VGG16 = Structure("VGG16", 32, tuple(Block(f"block{i}_pool", (1, 1, 8), 10, 5) for i in range(5)))
 
 
-@pytest.mark.parametrize(("asked", "trained"), [(0, 0), (4, 4), (5, "all"), ("all", "all")])
-def test_as_many_unfrozen_blocks_as_there_are_is_all(asked: int | str, trained: int | str) -> None:
-    (spec,) = prepare.check_networks([BASE.replace(backbone="VGG16", unfrozen_blocks=asked)], {("VGG16", 32): VGG16})
-    assert spec.unfrozen_blocks == trained
+def test_as_many_unfrozen_blocks_as_there_are_is_all_and_more_are_refused() -> None:
+    def checked(blocks: int | str) -> int | str:
+        spec = BASE.replace(backbone="VGG16", unfrozen_blocks=blocks)
+        return prepare.check_networks([spec], {("VGG16", 32): VGG16})[0].unfrozen_blocks
 
-
-def test_more_unfrozen_blocks_than_there_are() -> None:
+    assert [checked(blocks) for blocks in (0, 4, 5, "all")] == [0, 4, "all", "all"]
     with pytest.raises(SpecError, match="unfrozen_blocks must be at most the number of blocks, 5 for VGG16; got 6"):
-        prepare.check_networks([BASE.replace(backbone="VGG16", unfrozen_blocks=6)], {("VGG16", 32): VGG16})
+        checked(6)
 
 
 def test_a_network_that_scales_pixels_is_fed_whole_ones() -> None:
@@ -131,21 +105,6 @@ def test_a_network_that_scales_pixels_is_fed_whole_ones() -> None:
     assert prepare.check_networks([fed], structures) == [fed]
 
 
-def test_todo_drops_what_is_done() -> None:
-    specs = expand()
-    rows = {
-        specs[0].trial_id: TrialResult(spec=specs[0], status=COMPLETE),
-        specs[1].trial_id: TrialResult(spec=specs[1], status=FAILED, message="diverged"),
-    }
-    todo = sort_out(specs, rows)
-    assert todo.pending == tuple(specs[2:])
-    assert todo.finished == (specs[0],)
-    assert todo.failed == (specs[1],)
-    retry = sort_out(specs, rows, retry_failed=True)
-    assert len(retry.pending) == 5
-    assert retry.failed == ()
-
-
 def test_leaks_are_said_and_grouping_prevents_them_under_an_id_of_its_own(tmp_path: Path) -> None:
     positions = np.repeat(np.arange(20.0), 2)  # every position twice: images 2 i and 2 i + 1 are of one galaxy
     path = write_hdf5(tmp_path / "pairs.h5", ra=positions, dec=np.zeros(40))
@@ -153,10 +112,8 @@ def test_leaks_are_said_and_grouping_prevents_them_under_an_id_of_its_own(tmp_pa
     base = prepare.base_spec(dataset.name, dataset.fingerprint, "laptop")
     grid = grids.find("paper")["laptop"]
     torn = prepare.check_splits(dataset, axes.expand(grid, base).specs, lambda *_: None)
-    assert re.search(
-        r"galaxies have images on both sides of the train/test split; --group-by-sky prevents it", torn.notes[0]
-    )
-    assert len(torn.notes) == 1
+    (note,) = torn.notes
+    assert "galaxies have images on both sides of the train/test split; --group-by-sky prevents it" in note
     assert torn.specs[0].groups_fingerprint == ""
     by_sky = axes.overridden(grid, {"group_by_sky": [True]})
     grouped = prepare.check_splits(dataset, axes.expand(by_sky, base).specs, lambda *_: None)
@@ -176,10 +133,8 @@ def test_every_grid_is_what_its_docstring_says(name: str, profile: str) -> None:
     assert not expanded.skipped
     assert int(said[1]) == grid.size == len(expanded.specs) == len({spec.trial_id for spec in expanded.specs})
     assert f"python -m sweep.run --grid {name}" in docstring
-    assert grid.name == name
-    assert grid.purpose.endswith("?")
-    roles = {axis.role for axes_of_part in grid.parts for axis in axes_of_part}
-    assert "scientific" in roles
+    assert (grid.name, grid.purpose[-1]) == (name, "?")
+    assert "scientific" in {axis.role for part in grid.parts for axis in part}
     assert {spec.weights for spec in expanded.specs} == {"imagenet", "random"} or name == "unfreeze"
     assert not any(spec.is_substituted for spec in expanded.specs)
 
@@ -231,8 +186,9 @@ def test_choosing_a_backbone_keeps_its_own_depths(profile: str) -> None:
     assert {spec.backbone for spec in all_backbones} == set(grids.BACKBONES)
 
 
-@pytest.mark.slow
+@pytest.mark.rest
 def test_depths_are_whole_stages() -> None:
+    """Of the real networks, which Keras builds."""
     found = structures({(backbone, 64) for backbone in grids.BACKBONES})
     for depths in grids.DEPTHS.values():
         for backbone, cuts in depths.items():
@@ -242,17 +198,6 @@ def test_depths_are_whole_stages() -> None:
             assert max(inner) < len(structure.blocks)
     with pytest.raises(AssertionError):
         assert found["ResNet50", 64].shape_at(2) != found["ResNet50", 64].shape_at(1)  # in the middle of conv5
-
-
-def test_choosing_an_optimizer_keeps_its_momentum() -> None:
-    assert {(s.optimizer, s.momentum) for s in expand(grid="lr", optimizer=["sgd"])} == {("sgd", 0.9)}
-    assert {(s.optimizer, s.momentum) for s in expand(grid="lr", momentum=[0.5])} == {("sgd", 0.5), ("rmsprop", 0.5)}
-
-
-def test_collapse_with_other_learning_rates_is_every_optimizer_at_each() -> None:
-    specs = expand(grid="vgg-collapse", learning_rate=[1e-5, 1e-2])
-    scratch = {(s.optimizer, s.learning_rate) for s in specs if s.unfrozen_blocks == "all" and s.backbone == "VGG16"}
-    assert scratch == {(optimizer, rate) for optimizer in ("adam", "sgd", "rmsprop") for rate in (1e-5, 1e-2)}
 
 
 def test_the_grids_behind_the_report_record_diagnostics_unless_told_otherwise() -> None:

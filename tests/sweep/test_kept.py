@@ -10,10 +10,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,9 +25,10 @@ from galaxytl.storage import Storage, StorageError
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep import kept as kept_module
 from sweep import lease as lease_module
-from sweep.kept import Kept, keeping, looking
+from sweep.kept import keeping, looking
 from sweep.lease import LeaseError, in_folder, in_storage
 from sweep.options import UsageError, parse
+from sweep.run import main
 from tests.galaxies import make_bucket, s3_server
 from tests.sweep.sweeps import QUICK, ROOT, is_lost, start, sweep, wait_for
 
@@ -51,15 +51,6 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(kept_module, "PUSH_SECONDS", 0.05)
     monkeypatch.setattr(lease_module, "BEAT_SECONDS", 0.2)
     return tmp_path / "shared"
-
-
-def test_rows_are_stored_while_the_sweep_runs(out: Path, shared: Path) -> None:
-    with keeping(out, str(shared), print) as kept:
-        kept.append(result(0))
-        wait_for(lambda: len(read_rows(Storage(str(shared)))) == 1, "the row", timeout=60)
-        kept.append(result(1))
-    assert len(read_rows(Storage(str(shared)))) == 2
-    assert len(read_results(out).results) == 2
 
 
 def test_without_a_storage_there_is_the_folder_alone(out: Path, tmp_path: Path) -> None:
@@ -90,46 +81,37 @@ def test_no_checkpoint_goes_before_its_row_is_stored(out: Path, shared: Path, mo
     """A trial ends while the rows before it are being stored: its own row will be with the next."""
     storage, name = Storage(str(shared)), f"checkpoints/{SPECS[1].trial_id}.npz"
     storage.put(name, b"weights")
-    put = RowWriter._put
+    put, deleted = RowWriter._put, list[int]()
+    delete = Storage.delete
 
     def put_slowly(self: RowWriter, content: bytes) -> None:
         put(self, content)
         if len(read_results(out).results) == 1:
             kept.append(result(1))
             kept.drop_checkpoint(SPECS[1])
-            monkeypatch.setattr(kept_module, "PUSH_SECONDS", 3600)  # no other before the sweep's end
+
+    def delete_noted(self: Storage, gone: str) -> None:
+        deleted.extend([len(read_rows(storage))] if gone == name else [])
+        delete(self, gone)
 
     monkeypatch.setattr(RowWriter, "_put", put_slowly)
+    monkeypatch.setattr(Storage, "delete", delete_noted)
     with keeping(out, str(shared), print) as kept:
         kept.append(result(0))
         wait_for(lambda: len(read_results(out).results) == 2, "both rows", timeout=60)
-        time.sleep(0.2)
-        assert storage.get(name) == b"weights"
+    assert deleted == [2]
     assert storage.get(name) is None
-    assert len(read_rows(storage)) == 2
 
 
-def test_the_storage_has_one_driver_too_and_gets_no_row_of_one_that_lost_it(
-    out: Path, shared: Path, tmp_path: Path
-) -> None:
-    """On two machines, each with a results folder of its own."""
-    other = tmp_path / "other"
-    other.mkdir()
-    taken = {"owner": "another", "host": "elsewhere", "pid": 7}
+def test_the_storage_gets_no_row_of_a_driver_that_lost_it(out: Path, shared: Path) -> None:
+    record, taken = in_storage(Storage(str(shared))), {"owner": "another", "host": "elsewhere", "pid": 7}
 
     def lead_until_lost() -> None:
         with keeping(out, str(shared), print) as kept:
             kept.append(result(0))
             wait_for(lambda: read_rows(Storage(str(shared))), "the row", timeout=60)
-            refused = pytest.raises(
-                LeaseError, match=r"may write to the results at a storage; .*shared is led by process"
-            )
-            with refused, keeping(other, str(shared), print):
-                pytest.fail("there were two drivers")
-            record = in_storage(Storage(str(shared)))
-            wait_for(
-                lambda: record.write(taken) or is_lost(kept.stop_if_lost), "it to notice", timeout=60
-            )  # a beat may be under way
+            # Again and again: a beat may be under way.
+            wait_for(lambda: record.write(taken) or is_lost(kept.stop_if_lost), "it to notice", timeout=60)
             append_results(out, result(1))  # of which the storage is not to hear
             with pytest.raises(LeaseError, match="process 7 on elsewhere has taken "):
                 kept.append(result(2))
@@ -138,30 +120,24 @@ def test_the_storage_has_one_driver_too_and_gets_no_row_of_one_that_lost_it(
         lead_until_lost()
     assert len(read_rows(Storage(str(shared)))) == 1
     assert len(read_results(out).results) == 2
-    assert in_storage(Storage(str(shared))).read() == taken
+    assert record.read() == taken
 
 
-def test_a_row_that_waits_for_its_file_while_another_takes_over_is_not_written(out: Path, shared: Path) -> None:
+def test_a_row_that_waits_for_its_file_while_another_takes_over_is_not_written(
+    out: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As of a driver that is suspended between its look at the lease and the file."""
-    said: list[BaseException] = []
+    lock, taken = results_module._lock, {"owner": "another", "pid": 7}
 
-    def append(kept: Kept) -> None:
-        try:
-            kept.append(result(1))
-        except LeaseError as error:
-            said.append(error)
+    def lock_late(*given: Any) -> None:
+        wait_for(lambda: in_folder(out).write(taken) or is_lost(kept.stop_if_lost), "it to notice", timeout=60)
+        lock(*given)
 
     with keeping(out, "", print) as kept:
         kept.append(result(0))
-        writer = threading.Thread(target=append, args=(kept,))
-        with (out / FILE_NAME).open("ab") as other:
-            fcntl.flock(other, fcntl.LOCK_EX)
-            writer.start()
-            lease = in_folder(out)
-            wait_for(lambda: lease.write({"owner": "another", "pid": 7}) or is_lost(kept.stop_if_lost), "it to notice")
-            assert writer.is_alive()
-        writer.join()
-    assert "process 7 on (unknown) has taken " in str(said[0])
+        monkeypatch.setattr(results_module, "_lock", lock_late)
+        with pytest.raises(LeaseError, match=r"process 7 on \(unknown\) has taken "):
+            kept.append(result(1))
     assert [row.trial_id for row in read_results(out).results] == [SPECS[0].trial_id]
 
 
@@ -207,6 +183,17 @@ def test_a_sweep_outlives_its_storages_absence(out: Path, shared: Path, monkeypa
     assert len(said) == 2
 
 
+def test_what_is_finished_when_a_user_stops_the_sweep_is_stored(out: Path, shared: Path) -> None:
+    def stop() -> None:
+        with keeping(out, str(shared), print) as kept:
+            kept.append(result(0))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    assert len(read_rows(Storage(str(shared)))) == 1
+
+
 def test_rows_that_could_not_be_stored_are_by_the_next_run(
     out: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +211,7 @@ def test_rows_that_could_not_be_stored_are_by_the_next_run(
     assert said[1:] == [f"note: the last rows wait for the storage; Ctrl-C leaves them in {out}"]
     away.is_away = False
     assert read_rows(Storage(str(shared))) == []
+    monkeypatch.setattr(lease_module, "BEAT_SECONDS", 0.02)  # its lease at the storage did not end
     with keeping(out, str(shared), print):
         pass
     assert len(read_rows(Storage(str(shared)))) == 1
@@ -248,28 +236,21 @@ def test_a_study_is_stored_whole_and_comes_back_to_another_machine(out: Path, sh
 
 
 def test_a_second_driver_at_the_storage_is_refused_and_one_that_looks_is_not(
-    out: Path, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    out: Path, shared: Path, tmp_path: Path
 ) -> None:
     """From another folder, as on another machine; this process lives, so its beats are waited for."""
-    monkeypatch.setattr(lease_module, "BEAT_SECONDS", 0.2)
-    monkeypatch.setattr(lease_module, "process_table", lambda: str(time.monotonic()))
     other = tmp_path / "other"
     other.mkdir()
     with keeping(out, str(shared), print) as kept:
         kept.append(result(0))
-        with (
-            pytest.raises(LeaseError, match="may write to the results at a storage"),
-            keeping(other, str(shared), print),
-        ):
+        refused = pytest.raises(LeaseError, match=r"may write to the results at a storage; .*shared is led by process")
+        with refused, keeping(other, str(shared), print):
             pytest.fail("there were two drivers")
-        assert not (other / "trials.jsonl").exists()
         wait_for(lambda: read_rows(Storage(str(shared))), "the row", timeout=60)
-        with looking(other, str(shared)) as seen:
-            assert len(seen.rows().results) == 1
+        for folder in (other, out):  # the latter has the stored row too: it is one row
+            with looking(folder, str(shared)) as seen:
+                assert (len(seen.rows().results), seen.rows().problems) == (1, ())
         assert not (other / "trials.jsonl").exists()
-        with looking(out, str(shared)) as seen:  # the folder has the stored row too: it is one row
-            assert len(seen.rows().results) == 1
-            assert seen.rows().problems == ()
 
 
 # The option
@@ -283,8 +264,8 @@ def test_a_second_driver_at_the_storage_is_refused_and_one_that_looks_is_not(
         (["--storage", "s3://b/s?region=eu-west-1"], "s3://b/s/paper?region=eu-west-1", None),
         (["--storage", "/nfs/sweeps"], "/nfs/sweeps/paper", None),
         ([], "", None),
-        (["--search", "optuna", "--storage", "sqlite:///study.db"], "", "sqlite:///study.db"),
         (["--search", "optuna", "--storage", "gs://b", "--storage", "journal:///j"], "gs://b/search", "journal:///j"),
+        (["--search", "optuna", "--storage", "sqlite:///study.db"], "", "sqlite:///study.db"),
         (["--search", "optuna", "--storage", "s3://b"], "s3://b/search", ""),
     ],
 )
@@ -296,15 +277,15 @@ def test_storages_are_told_apart_by_their_scheme(arguments: list[str], place: st
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--storage", "sqlite:///study.db"], "--storage must be a place for results, like s3://bucket/sweeps/"),
-        (["--storage", "s4://bucket"], "got 's4://bucket'"),
-        (["--storage", "study.db", "--search", "optuna"], "like sqlite:///study.db; got 'study.db'"),
-        (["--storage", "s3://a", "--storage", "s3://b"], "takes one place for results, and one study"),
+        (["sqlite:///study.db"], "--storage must be a place for results, like s3://bucket/sweeps/"),
+        (["s4://bucket"], "got 's4://bucket'"),
+        (["study.db", "--search", "optuna"], "like sqlite:///study.db; got 'study.db'"),
+        (["s3://a", "--storage", "s3://b"], "takes one place for results, and one study"),
     ],
 )
 def test_other_storages_are_refused(arguments: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
-        parse(arguments, "")
+        parse(["--storage", *arguments], "")
 
 
 # A real sweep
@@ -319,12 +300,14 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield make_bucket(url, "sweeps-of-mine")
 
 
-@pytest.mark.slow
+@pytest.mark.rest
+@pytest.mark.alone
 def test_a_sweep_goes_on_on_another_machine_from_what_the_storage_has(
     bucket: str, galaxies_file: Path, tmp_path: Path
 ) -> None:
     """The driver's machine is lost with its disk: a head's trials are finished, a network's under way. The secret
-    key in the storage's address comes out nowhere."""
+    key in the storage's address comes out nowhere. A killed driver, and workers that write to S3, are processes.
+    """
     out, log = tmp_path / "mine", tmp_path / "log"
     settings = (*QUICK, "--set", "backbone=MobileNet", "--set", "weights=random", "--set", "unfrozen_blocks=0,all")
     place = bucket.replace("s3://", "s3://testing:geheim@")
@@ -347,27 +330,24 @@ def test_a_sweep_goes_on_on_another_machine_from_what_the_storage_has(
     assert storage.names("checkpoints") == []
     assert len(storage.names("probabilities")) == 2
 
-    report = tmp_path / "report"
-    analysis = [sys.executable, "-m", "analysis.run", f"{place}/mine", "--out", str(report)]
-    done = subprocess.run(analysis, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    report, said = tmp_path / "report", log.read_text() + second.stdout + second.stderr
+    for there in (str(report), f"{place}/report"):
+        analysis = [sys.executable, "-m", "analysis.run", f"{place}/mine", "--out", there]
+        done = subprocess.run(analysis, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        said += done.stdout + done.stderr
     assert (report / "index.html").is_file()
-    said = done.stdout + done.stderr
-    there = [*analysis[:-1], f"{place}/report"]
-    done = subprocess.run(there, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
     assert "report/index.html" in Storage(bucket).names("report")
 
-    said += log.read_text() + second.stdout + second.stderr + done.stdout + done.stderr
     assert "Kept at   s3://testing:***@" in second.stdout
     assert "geheim" not in said
     files = [path for folder in (out, report) for path in folder.rglob("*") if path.is_file()]
     assert [path for path in files if b"geheim" in path.read_bytes()] == []
 
 
-@pytest.mark.slow
-def test_a_bucket_that_is_not_there_is_refused_before_anything_starts(bucket: str, tmp_path: Path) -> None:
-    done = sweep("--storage", f"{bucket}-of-others", "--out", tmp_path / "out", timeout=60)
-    assert done.returncode == 2
-    assert re.search(r"error: --storage must be a place that can be written to: .* the bucket must exist", done.stderr)
-    assert "Traceback" not in done.stderr
+def test_a_bucket_that_is_not_there_is_refused_before_anything_starts(
+    bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--storage", f"{bucket}-of-others", "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert re.search(r"error: --storage must be a place that can be written to: .* the bucket must exist", said)

@@ -102,7 +102,7 @@ def test_heads_of_which_no_node_holds_the_features_wait_for_a_gpu() -> None:
     assert failed.suggest("c") is None
 
 
-def test_features_of_groups_that_train_more_than_heads_are_none() -> None:
+def test_features_are_those_of_heads_alone() -> None:
     assert features_of(DEEP) == features_of(replace(HEADS[0], stored=())) == ()
     assert features_of(HEADS[0]) == features_of(HEADS[1]) != ()
 
@@ -129,7 +129,8 @@ def test_place_on_nodes_without_gpu(nodes: Any, trial: tuple[float, float], cpus
     assert spare_place(having(*nodes), Resources(*trial)) == (Resources(cpus, 0), num)
 
 
-@pytest.mark.slow
+@pytest.mark.rest
+@pytest.mark.alone
 def test_heads_on_a_node_without_gpu(tmp_path: Path) -> None:
     """On real Ray: the first group computes features on the node with a GPU; while another keeps that busy, the others'
     heads are trained on the node without, which copies them."""

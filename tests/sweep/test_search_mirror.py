@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
+from galaxytl.trial import TrialSpec
 from sweep.search import Search
 from sweep.search_study import StudyError
 from sweep.space import Facts, Suggests
@@ -19,6 +21,8 @@ from tests.sweep.searches import (
     failed,
     make_problem,
     make_search,
+    make_study,
+    next_driver,
     reopened,
     result_of,
     run_sequentially,
@@ -46,28 +50,27 @@ def test_trials_added_from_rows_are_like_those_that_were_asked_for() -> None:
 
 
 @pytest.mark.parametrize("state", [TrialState.WAITING, TrialState.RUNNING, TrialState.FAIL])
-def test_a_study_that_another_program_adds_trials_to_is_told_nothing_wrong(url: str, state: TrialState) -> None:
+def test_a_study_that_another_program_adds_trials_to_is_told_nothing_wrong(state: TrialState) -> None:
     """Trials go by their numbers, which are others then. Started again, the search takes them for what they are."""
-    search = reopened(url, sampler="TPESampler")
+    search = make_search(sampler="TPESampler")
     train(search, search.ask(2))
-    reopened(url).study.add_trial(optuna.trial.create_trial(state=state))
+    next_driver(search).study.add_trial(optuna.trial.create_trial(state=state))
     under_way = search.ask(2)
     rows = {spec.trial_id: result_of(spec) for spec in under_way}
     with pytest.raises(StudyError, match="another program has added some to 'toy'"):
         search.finished(rows[under_way[0].trial_id])
-    again = reopened(url, sampler="TPESampler")
+    again = next_driver(search, sampler="TPESampler")
     assert again.resume(rows) == []
     assert [trial_of(again, spec).value for spec in under_way] == [accuracy(spec, 10) for spec in under_way]
     run_sequentially(again)
     assert states(again).keys() <= {"COMPLETE", "FAIL"}
 
 
-def test_what_an_initial_point_leaves_open_is_the_samplers_to_choose(url: str) -> None:
+def test_what_an_initial_point_leaves_open_is_the_samplers_to_choose() -> None:
     """As of one that a user enqueued: the study must have the parameters of the trial that runs."""
-    study = reopened(url).study
-    study.enqueue_trial({"optimizer": "sgd"})
-    study.enqueue_trial({"unfrozen_blocks": 1})
-    search = reopened(url, sampler="TPESampler")
+    search = make_search(sampler="TPESampler")
+    search.study.enqueue_trial({"optimizer": "sgd"})
+    search.study.enqueue_trial({"unfrozen_blocks": 1})
     search.resume({})
     first, second = search.ask(2)
     assert (first.optimizer, second.unfrozen_blocks) == ("sgd", 1)
@@ -89,9 +92,8 @@ def test_samplers_read_a_copy_that_is_the_study(url: str) -> None:
         return fields | ({"momentum": 0.5} if fields["unfrozen_blocks"] == 1 else {})  # no trial with adam
 
     def driver(num_trials: int) -> Search:
-        search = reopened(
-            url, sampler="TPESampler", rule=Asha(BASE.num_epochs), num_trials=num_trials, space=with_impossible
-        )
+        given: dict[str, Any] = {"sampler": "TPESampler", "rule": Asha(BASE.num_epochs), "space": with_impossible}
+        search = reopened(url, num_trials=num_trials, **given)
         train(search, search.resume({}))
         search.add_known([result_of(BASE.replace(learning_rate=2e-3))])
         search.enqueue(PAPER)
@@ -99,10 +101,9 @@ def test_samplers_read_a_copy_that_is_the_study(url: str) -> None:
 
     first = driver(20)
     while first.num_left:
-        specs = first.ask(4)
-        for spec in specs[:1]:
-            first.finished(failed(spec))
-        train(first, specs[1:])
+        crashed, *others = first.ask(4)
+        first.finished(failed(crashed))
+        train(first, others)
         assert facts(first.study) == facts(first._mirror._copy)
     assert states(first).keys() == {"COMPLETE", "PRUNED", "FAIL"}
     second = driver(30)
@@ -115,42 +116,38 @@ def test_samplers_read_a_copy_that_is_the_study(url: str) -> None:
     assert states(third).total() == 31
 
 
-def test_a_driver_that_may_write_no_more_is_stopped_before_each_write(url: str) -> None:
-    class LostError(Exception):
-        pass
+class LostError(Exception):
+    """Of a driver that may write no more."""
 
+
+def writes_of(search: Search, spec: TrialSpec) -> tuple[Callable[[], object], ...]:
+    """To a trial under way."""
+    return lambda: search.epochs({spec.trial_id: epoch_of(spec, 1)}), lambda: search.finished(result_of(spec))
+
+
+def test_a_driver_that_may_write_no_more_is_stopped_before_each_write() -> None:
     def check() -> None:
         if lost:
             raise LostError
 
-    lost = False
-    study, problem = reopened(url).study, make_problem(rule=Asha(BASE.num_epochs))
-    search = Search(study, problem, check)
+    lost, problem = False, make_problem(rule=Asha(BASE.num_epochs))
+    search = Search(make_study(problem), problem, check)
     (spec, _) = search.ask(2)
-    lost, before = True, study.trials
-    for write in (
-        lambda: search.ask(1),
-        lambda: search.epochs({spec.trial_id: epoch_of(spec, 1)}),
-        lambda: search.finished(result_of(spec)),
-    ):
+    lost, before = True, search.study.trials
+    for write in (lambda: search.ask(1), *writes_of(search, spec)):
         with pytest.raises(LostError):
             write()
-    assert study.trials == before
+    assert search.study.trials == before
 
 
 @pytest.mark.parametrize("took_over", [True, False])
 def test_a_trial_that_ends_between_check_and_write_is_told_nothing(url: str, took_over: bool) -> None:
     """The driver was suspended just then, until another had taken over; or another program ended its trial."""
-
-    class LostError(Exception):
-        pass
-
-    checks = 0
+    checks: list[int] = []
 
     def check() -> None:
-        nonlocal checks
-        checks += 1
-        if took_over and checks > 1:
+        checks.append(1)
+        if took_over and len(checks) == 2:
             raise LostError("another driver has")
 
     study, problem = reopened(url).study, make_problem(rule=Asha(BASE.num_epochs))
@@ -158,12 +155,9 @@ def test_a_trial_that_ends_between_check_and_write_is_told_nothing(url: str, too
     (spec,) = search.ask(1)
     reopened(url).study.tell(trial_of(search, spec).number, 0.5)
     before = study.trials
-    for write in (
-        lambda: search.epochs({spec.trial_id: epoch_of(spec, 1)}),
-        lambda: search.finished(result_of(spec)),
-    ):
-        checks = 0
+    for write in writes_of(search, spec):
+        checks.clear()
         with pytest.raises(LostError if took_over else StudyError, match=r"another (driver|program) has"):
             write()
-        assert checks == 2
+        assert len(checks) == 2
     assert study.trials == before

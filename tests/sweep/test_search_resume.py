@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from optuna.trial import TrialState
 
-from galaxytl.trial import COMPLETE, FAILED, PRUNED, SpecError, TrialResult, TrialSpec
-from sweep.search import Search
+from galaxytl.trial import COMPLETE, PRUNED, SpecError, TrialResult, TrialSpec
 from sweep.search_study import StudyError
 from sweep.space import Facts, Suggests
 from sweep.stopping import Asha
 from tests.sweep.searches import (
     BASE,
     RUNGS,
+    STATES,
     accuracy,
     asha,
     epoch_of,
     failed,
-    make_problem,
     make_search,
+    next_driver,
     reopened,
     result_of,
     run_sequentially,
@@ -34,85 +32,74 @@ from tests.sweep.searches import (
     trial_of,
 )
 
-pytestmark = pytest.mark.usefixtures("databases_closed")
-
-
 # What a driver that died leaves
 
 
+@pytest.mark.usefixtures("databases_closed")
 def test_resume_tells_hands_back_and_reaps(url: str) -> None:
     """The driver died with rows that the study does not know, a trial in training, and a suggestion half made."""
-    dead = reopened(url, rule=Asha(BASE.num_epochs), num_trials=8)
-    specs = dead.ask(6)
+    given: dict[str, Any] = {"rule": Asha(BASE.num_epochs), "num_trials": 9}
+    dead = reopened(url, **given)
+    specs = dead.ask(7)
     train(dead, specs[:3])
-    complete, stopped, under_way = specs[3:]
+    complete, stopped, diverged, under_way = specs[3:]
     dead.epochs({spec.trial_id: epoch_of(spec, 1) for spec in specs[3:]})
     half = dead.study.ask()
     half.suggest_categorical("optimizer", ("adam", "sgd"))
     before = {trial.number: trial for trial in dead.study.trials}
-    rows = {s.trial_id: r for s, r in [(complete, result_of(complete)), (stopped, result_of(stopped, PRUNED, 1))]}
+    rows = {r.trial_id: r for r in (result_of(complete), result_of(stopped, PRUNED, 1), failed(diverged))}
 
-    search = reopened(url, rule=Asha(BASE.num_epochs), num_trials=8)
+    search = reopened(url, **given)
     assert search.resume(rows) == [under_way]
     assert trial_of(search, complete).value == accuracy(complete, 10)
-    pruned = trial_of(search, stopped)
+    pruned, lost, reaped = trial_of(search, stopped), trial_of(search, diverged), search.study.trials[half.number]
     assert (pruned.state, pruned.intermediate_values) == (TrialState.PRUNED, {1: accuracy(stopped, 1)})
-    reaped = search.study.trials[half.number]
+    assert (lost.state, lost.user_attrs["reason"][:8]) == (TrialState.FAIL, "diverged")
     assert (reaped.state, reaped.user_attrs["reaped"]) == (TrialState.FAIL, True)
     assert reaped.user_attrs["reason"] == "its driver died while it was being suggested"
     for number, trial in before.items():  # what was told stays as it was
-        if trial.state.is_finished():
-            assert search.study.trials[number] == trial
+        assert search.study.trials[number] == trial or not trial.state.is_finished()
 
     assert search.num_left == 2  # the half suggestion does not count
     train(search, [under_way])
-    assert trial_of(search, under_way).number == before[trial_of(dead, under_way).number].number
+    assert trial_of(search, under_way).number == 6
     assert len(run_sequentially(search)) == 2
     assert states(search)["RUNNING"] == 0
-    assert len([t for t in search.study.trials if "trial_id" in t.user_attrs]) == 8
-    assert reopened(url, num_trials=8).num_left == 8  # nothing is known before resume
-    last = reopened(url, num_trials=8)
+    assert len([t for t in search.study.trials if "trial_id" in t.user_attrs]) == 9
+    last = reopened(url, **given)
+    assert last.num_left == 9  # nothing is known before resume
     assert (last.resume(rows), last.num_left) == ([], 0)
 
 
-def test_a_failed_row_is_told_too(url: str) -> None:
-    (spec,) = reopened(url).ask(1)
-    search = reopened(url)
-    assert search.resume({spec.trial_id: failed(spec)}) == []
-    assert trial_of(search, spec).state == TrialState.FAIL
-    assert trial_of(search, spec).user_attrs["reason"].startswith("diverged")
-
-
-def test_a_resumed_rule_stops_like_one_that_was_there_all_along(url: str) -> None:
-    whole = asha(num_trials=12)
+def test_a_resumed_rule_stops_like_one_that_was_there_all_along() -> None:
+    whole, search = asha(num_trials=12), asha(num_trials=12)
     there = [train(whole, whole.ask(3)) for _ in range(4)]
     resumed = []
     for _ in range(4):
-        search = reopened(url, rule=Asha(BASE.num_epochs), num_trials=12)
+        search = next_driver(search, rule=Asha(BASE.num_epochs), num_trials=12)
         assert search.resume({}) == []
         resumed.append(train(search, search.ask(3)))
     assert resumed == there
     assert {result.status for results in there for result in results.values()} == {COMPLETE, PRUNED}
 
 
-def test_a_trial_that_goes_on_reports_only_what_is_new(url: str) -> None:
-    first = reopened(url, rule=Asha(BASE.num_epochs))
+def test_a_trial_that_goes_on_reports_only_what_is_new() -> None:
+    first = asha()
     (spec,) = first.ask(1)
     for epoch in (1, 3):
         first.epochs({spec.trial_id: epoch_of(spec, epoch)})
-    second = reopened(url, rule=Asha(BASE.num_epochs))
+    second = next_driver(first, rule=Asha(BASE.num_epochs))
     assert second.resume({}) == [spec]
+    second.epochs({spec.trial_id: {"epoch": 1, "val_accuracy": 0.0}})
     train(second, [spec])  # from its first epoch: its checkpoint was lost
     trial = trial_of(second, spec)
     assert trial.intermediate_values == {epoch: accuracy(spec, epoch) for epoch in RUNGS}
     assert (trial.state, len(second.study.trials)) == (TrialState.COMPLETE, 1)
 
 
-imagenet = functools.partial(BASE.replace, weights="imagenet", weights_requested="imagenet")
-
-
 def begun_with(fingerprint: str) -> Callable[[Mapping[str, Any]], TrialSpec]:
-    return lambda fields: imagenet(**fields, weights_fingerprint=fingerprint)
+    imagenet = BASE.replace(weights="imagenet", weights_requested="imagenet", weights_fingerprint=fingerprint)
+    return lambda fields: imagenet.replace(**fields)
 
 
 def without_file(fields: Mapping[str, Any]) -> TrialSpec:
@@ -128,33 +115,30 @@ def no_file_at_all(fields: Mapping[str, Any]) -> TrialSpec:
     [
         (begun_with("b" * 64), "this search ImageNet weights bbbbbbbbbbbb: see --weights-dir"),
         (without_file, "this search random (ImageNet weights not found): see --weights-dir"),
-        (
-            no_file_at_all,
-            "cannot be now (ImageNet weights of Toy not found: put toy.h5 into --weights-dir), this search",
-        ),
+        (no_file_at_all, "be now (ImageNet weights of Toy not found: put toy.h5 into --weights-dir), this search"),
     ],
 )
 def test_a_study_whose_trials_began_with_other_weights_is_refused(
-    url: str, build: Callable[[Mapping[str, Any]], TrialSpec], this_search: str
+    build: Callable[[Mapping[str, Any]], TrialSpec], this_search: str
 ) -> None:
-    first = reopened(url, build=begun_with("a" * 64))
+    first = make_search(build=begun_with("a" * 64))
     rows = train(first, first.ask(3))
     before = first.study.trials
     for known, said in ((rows, "that began with ImageNet weights aaaaaaaaaaaa"), ({}, "that began with other weights")):
         with pytest.raises(StudyError) as caught:
-            reopened(url, build=build).resume(known)
+            next_driver(first, build=build).resume(known)
         assert this_search in str(caught.value)
         assert "Go on with the options that it was begun with, or choose another --study" in str(caught.value)
         assert said in str(caught.value) or build is no_file_at_all
     assert first.study.trials == before  # nothing was told
-    assert reopened(url, build=begun_with("a" * 64)).resume(rows) == []
+    assert next_driver(first, build=begun_with("a" * 64)).resume(rows) == []
 
 
-def test_a_trial_whose_weights_were_replaced_on_the_way_is_not_waited_for(url: str) -> None:
-    first = reopened(url, build=begun_with("a" * 64))
+def test_a_trial_whose_weights_were_replaced_on_the_way_is_not_waited_for() -> None:
+    first = make_search(build=begun_with("a" * 64))
     train(first, first.ask(1))
-    (spec,) = reopened(url, build=begun_with("b" * 64)).ask(1)
-    search = reopened(url, build=begun_with("a" * 64))
+    (spec,) = next_driver(first, build=begun_with("b" * 64)).ask(1)
+    search = next_driver(first, build=begun_with("a" * 64))
     assert search.resume({}) == []
     assert not search.is_running
     assert trial_of(search, spec).state == TrialState.FAIL
@@ -172,51 +156,40 @@ PAPER = [
 ]
 
 
-@pytest.mark.parametrize("sampler", ["TPESampler", "RandomSampler", "NSGAIISampler"])
-def test_initial_points_come_first_and_in_their_order(sampler: str) -> None:
-    search = make_search(sampler=sampler)
-    assert search.enqueue(PAPER) == 3
-    assert search.num_left == 15  # they are among these
-    specs = search.ask(5)
-    assert specs[:3] == PAPER[:3]
-    assert len({spec.trial_id for spec in specs}) == 5
-    assert search.num_left == 10
-
-
-def test_initial_points_are_enqueued_once(url: str) -> None:
-    first = reopened(url)
+@pytest.mark.parametrize("sampler", ["TPESampler", "NSGAIISampler"])
+def test_initial_points_come_first_in_their_order_and_once(sampler: str) -> None:
+    first = make_search(sampler=sampler)
     assert [first.enqueue(PAPER), first.enqueue(PAPER)] == [3, 3]
-    assert len(first.study.trials) == 3
-    train(first, first.ask(2))
-    second = reopened(url)
+    assert (first.num_left, len(first.study.trials)) == (15, 3)  # they are among the 15
+    train(first, specs := first.ask(2))
+    second = next_driver(first, sampler=sampler)
     assert second.resume({}) == []
     assert second.enqueue(PAPER) == 3
-    assert second.ask(1) == PAPER[2:3]
-    assert len(second.study.trials) == 3
+    specs += second.ask(3)
+    assert specs[:3] == PAPER[:3]
+    assert len({spec.trial_id for spec in specs}) == len(second.study.trials) == 5
+    assert second.num_left == 10
 
 
-@pytest.mark.parametrize("number", [0, 1, 2, 3])
-def test_a_driver_that_died_while_it_enqueued_is_made_up_for(
-    url: str, number: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Killed(BaseException):
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_driver_that_died_while_it_enqueued_is_made_up_for(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    class KilledError(BaseException):
         pass
 
-    def die(*_: Any) -> None:
-        raise Killed
+    def die(*_: Any, **__: Any) -> None:
+        raise KilledError
+
+    dead = make_search()
+    enqueue = dead.study.enqueue_trial
 
     def enqueue_or_die(*arguments: Any, **options: Any) -> None:
-        if len(dead.study.trials) == number:
-            die()
-        enqueue(*arguments, **options)
+        (die if len(dead.study.trials) == number else enqueue)(*arguments, **options)
 
-    dead = reopened(url)
-    enqueue = dead.study.enqueue_trial
     monkeypatch.setattr(dead.study, "enqueue_trial", enqueue_or_die)
     monkeypatch.setattr(dead.study, "set_user_attr", die)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         dead.enqueue(PAPER)
-    search = reopened(url)
+    search = next_driver(dead)
     search.resume({})
     assert len(search.study.trials) == number
     assert search.enqueue(PAPER) == 3
@@ -225,24 +198,22 @@ def test_a_driver_that_died_while_it_enqueued_is_made_up_for(
 
 
 @pytest.mark.parametrize("suggested_so_far", [0, 1])
-def test_an_initial_point_whose_driver_died_while_it_was_suggested_is_tried_all_the_same(
-    url: str, suggested_so_far: int
-) -> None:
-    dead = reopened(url)
+def test_an_initial_point_whose_driver_died_while_it_was_suggested_is_tried_all_the_same(suggested_so_far: int) -> None:
+    dead = make_search()
     dead.enqueue(PAPER)
     half = dead.study.ask()
     for _ in range(suggested_so_far):
         assert half.suggest_categorical("optimizer", ("adam", "sgd")) == "adam"
     for _ in range(2):  # the second time there is nothing to do
-        search = reopened(url)
+        search = next_driver(dead)
         assert search.resume({}) == []
         assert states(search) == {"WAITING": 3, "FAIL": 1}
     assert {spec.trial_id for spec in search.ask(3)} == {spec.trial_id for spec in PAPER[:3]}
     assert search.num_left == 12
 
 
-def test_initial_points_that_the_space_would_make_something_else_of_are_not_counted() -> None:
-    """The space says nothing of the momentum: with it, the trial is not what these parameters give."""
+def test_initial_points_that_the_space_cannot_give_exactly_are_not_counted() -> None:
+    """One says nothing of the momentum: with it, the trial is not what these parameters give. Another is pinned."""
 
     def without_momentum(trial: Suggests, facts: Facts) -> dict[str, Any]:
         return {"optimizer": trial.suggest_categorical("optimizer", ("adam", "sgd"))}
@@ -251,12 +222,9 @@ def test_initial_points_that_the_space_would_make_something_else_of_are_not_coun
     assert search.enqueue([BASE, BASE.replace(optimizer="sgd", momentum=0.5)]) == 1
     assert search.ask(1) == [BASE]
     assert len(search.study.trials) == 1
-
-
-def test_pinned_fields_leave_out_initial_points_with_others() -> None:
-    search = make_search(pinned={"optimizer": ("adam",), "unfrozen_blocks": (0, 2)})
-    assert search.enqueue(PAPER) == 2
-    assert search.ask(2) == PAPER[:2]
+    pinned = make_search(pinned={"optimizer": ("adam",), "unfrozen_blocks": (0, 2)})
+    assert pinned.enqueue(PAPER) == 2
+    assert pinned.ask(2) == PAPER[:2]
 
 
 # Trials that have rows already
@@ -270,24 +238,20 @@ def some_results() -> list[TrialResult]:
     return [*results[:-2], failed(results[-2].spec), failed(results[-1].spec, "out of memory: 1 GB")]
 
 
-def test_rows_that_a_lost_study_had_are_told_again_and_count(url: str) -> None:
+def test_rows_that_a_lost_study_had_are_told_again_and_count() -> None:
     results = some_results()
-    search = reopened(url, rule=Asha(BASE.num_epochs), num_trials=20)
+    search = asha(num_trials=20)
     assert search.resume({result.trial_id: result for result in results}) == []
     assert search.add_known(results, own=True) == 12
     assert search.num_left == 8
     for result in results:
-        trial = trial_of(search, result.spec)
-        assert (
-            trial.state
-            == {COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, FAILED: TrialState.FAIL}[result.status]
-        )
-        assert trial.value == (result.history[-1]["val_accuracy"] if result.status == COMPLETE else None)
+        trial, last = trial_of(search, result.spec), result.history[-1:]
+        assert trial.state == STATES[result.status]
+        assert trial.value == (last[0]["val_accuracy"] if result.status == COMPLETE else None)
+        assert trial.user_attrs["reason"] == result.message
         if result.status == PRUNED:
-            assert trial.intermediate_values == {len(result.history): accuracy(result.spec, len(result.history))}
-        if result.status == FAILED:
-            assert trial.user_attrs["reason"] == result.message
-    again = reopened(url, rule=Asha(BASE.num_epochs), num_trials=20)
+            assert trial.intermediate_values == {len(result.history): last[0]["val_accuracy"]}
+    again = next_driver(search, rule=Asha(BASE.num_epochs), num_trials=20)
     again.resume({})
     assert (again.add_known(results, own=True), again.num_left) == (0, 8)
     specs = run_sequentially(again)
@@ -302,7 +266,7 @@ def test_rows_of_another_sweep_inform_the_sampler_but_are_not_asked_for() -> Non
     assert (told.num_left, told.gave_up) == (15, "")
     assert run_sequentially(told, 3) != run_sequentially(untold, 3)
     assert len(run_sequentially(told)) == 12
-    resumed = Search(told.study, make_problem(sampler="TPESampler"))
+    resumed = next_driver(told, sampler="TPESampler")
     assert (resumed.resume({}), resumed.num_left) == ([], 0)
     assert resumed.add_known(results) == 0
 
@@ -318,35 +282,21 @@ def test_a_known_trial_is_not_asked_for_again() -> None:
 
 def test_a_known_trial_that_was_scored_on_the_test_part_is_told_by_its_curves() -> None:
     """A grid's trial has its score on the test part, which no search may look at."""
-    search = make_search()
-    spec = BASE.replace(scored_on="test")
-    result = result_of(spec, metrics={"accuracy": 0.999, "loss": 0.0})
-    assert search.add_known([result]) == 1
+    search, spec = make_search(), BASE.replace(scored_on="test")
+    assert search.add_known([result_of(spec, metrics={"accuracy": 0.999, "loss": 0.0})]) == 1
     (trial,) = search.study.trials
     assert trial.value == accuracy(spec, 10)
     assert trial.user_attrs["trial_id"] == BASE.trial_id
     assert trial.user_attrs["known_before"] is True
 
 
-@pytest.mark.parametrize(
-    ("fields", "given"),
-    [
-        ({"dataset_fingerprint": "other"}, {}),
-        ({"image_size": 64}, {}),
-        ({"num_epochs": 20}, {}),
-        ({"split_seed": 1}, {}),
-        ({"validation_fraction": 0.2}, {}),
-        ({"weights_fingerprint": "other"}, {}),
-        ({"seed": 1}, {}),
-        ({"learning_rate": 0.5}, {}),
-        ({"scored_on": "test", "validation_fraction": 0.0}, {"curves_on": "test"}),
-    ],
-)
-def test_trials_on_other_images_or_sizes_or_with_curves_on_the_test_part_are_not_told(
-    fields: dict[str, Any], given: dict[str, Any]
-) -> None:
+def test_trials_on_other_images_or_sizes_or_with_curves_on_the_test_part_are_not_told() -> None:
+    changes: dict[str, Any] = {"dataset_fingerprint": "other", "image_size": 64, "num_epochs": 20, "split_seed": 1}
+    changes |= {"validation_fraction": 0.2, "weights_fingerprint": "other", "seed": 1, "learning_rate": 0.5}
     search = make_search()
-    assert search.add_known([result_of(BASE.replace(**fields), **given)]) == 0
+    seen = result_of(BASE.replace(scored_on="test", validation_fraction=0.0), curves_on="test")
+    for other in (seen, *(result_of(BASE.replace(**{name: value})) for name, value in changes.items())):
+        assert search.add_known([other]) == 0, other.spec
     assert search.study.trials == []
     assert search.add_known([result_of(BASE)]) == 1
 
@@ -367,8 +317,6 @@ def test_trials_with_random_weights_in_place_of_imagenets_are_known_for_what_was
 
 
 def test_a_known_row_whose_objective_is_no_number_is_a_failed_trial() -> None:
-    result = result_of(BASE)
-    broken = replace(result, history=(*result.history[:-1], {**result.history[-1], "val_loss": math.nan}))
     search = make_search(objectives=("val_loss",))
-    assert search.add_known([broken]) == 1
+    assert search.add_known([result_of(BASE, history=({**epoch_of(BASE, 10), "val_loss": math.nan},))]) == 1
     assert search.study.trials[0].state == TrialState.FAIL

@@ -66,29 +66,17 @@ def test_a_whole_trial_is_written_as_optuna_writes_it() -> None:
     assert [list(trial.params) for trial in own[1]] == [list(trial.params) for trial in trials]
 
 
-@pytest.mark.parametrize("kind", [WholeTrials, RDBStorage])
-def test_a_parameter_that_another_trial_of_the_study_had_otherwise_is_refused(kind: type[RDBStorage]) -> None:
-    """By a storage that wrote the other one as by one that did not; and nothing is left of the trial."""
-    engine = {"poolclass": sqlalchemy.pool.StaticPool, "connect_args": {"check_same_thread": False}}
-    storage = kind("sqlite://", engine_kwargs=engine)
-    studies = [optuna.create_study(storage=storage, study_name=name) for name in ("one", "other")]
-    studies[0].add_trial(create_trial(values=[1.0], params=PARAMS, distributions=DISTRIBUTIONS))
+def test_a_parameter_that_another_trial_of_the_study_had_otherwise_is_refused() -> None:
+    study = optuna.create_study(storage=WholeTrials("sqlite://"))
+    study.add_trial(create_trial(values=[1.0], params=PARAMS, distributions=DISTRIBUTIONS))
     otherwise = {"optimizer": CategoricalDistribution(("sgd", "rmsprop"))}
-    trial = create_trial(values=[1.0], params={"optimizer": "sgd"}, distributions=otherwise)
     with pytest.raises(ValueError, match="does not support dynamic value space"):
-        studies[0].add_trial(trial)
-    studies[1].add_trial(trial)
-    assert [len(study.get_trials()) for study in studies] == [1, 1]
-    if kind is WholeTrials:
-        storage._distributions.clear()  # as in the next driver
-        with pytest.raises(ValueError, match="does not support dynamic value space"):
-            studies[0].add_trial(trial)
+        study.add_trial(create_trial(values=[1.0], params={"optimizer": "sgd"}, distributions=otherwise))
+    assert len(study.get_trials()) == 1
 
 
-@pytest.mark.parametrize(("quick", "most"), [(True, 10), (False, 40)])
-def test_a_trial_takes_few_statements(url: str, monkeypatch: pytest.MonkeyPatch, quick: bool, most: int) -> None:
+def test_a_trial_takes_few_statements(url: str) -> None:
     """10 from suggestion to end, in two transactions; the toy's 3 or 4 parameters take Optuna's own 24 or more."""
-    monkeypatch.setattr(search_study, "is_known_optuna", lambda: quick)
     search = reopened(url, num_trials=12)
     train(search, search.ask(2))
     counts: Counter[str] = Counter()
@@ -97,13 +85,12 @@ def test_a_trial_takes_few_statements(url: str, monkeypatch: pytest.MonkeyPatch,
     sqlalchemy.event.listen(engine, "commit", lambda _: counts.update(["commits"]))
     train(search, search.ask(10))
     assert counts["commits"] == 20
-    assert counts["statements"] <= 10 * most
-    assert quick or counts["statements"] > 200
+    assert counts["statements"] <= 100
 
 
 def searched(make: Callable[..., Search], **given: Any) -> list[tuple[Any, ...]]:
-    """What became of 45 trials, three at a time so that TPE sees some under way."""
-    search = make(sampler="TPESampler", rule=Asha(BASE.num_epochs), num_trials=45, **given)
+    """What became of 30 trials, three at a time so that TPE sees some under way."""
+    search = make(sampler="TPESampler", rule=Asha(BASE.num_epochs), num_trials=30, **given)
     while specs := search.ask(3):
         train(search, specs)
     trials = search.study.get_trials(deepcopy=False)
@@ -119,35 +106,13 @@ def test_suggestions_are_optunas_own(monkeypatch: pytest.MonkeyPatch, objectives
     assert {state for _, state, *_ in quick} >= {TrialState.COMPLETE}
 
 
-@pytest.mark.parametrize("quick", [True, False])
-def test_trials_are_sorted_once_a_suggestion(monkeypatch: pytest.MonkeyPatch, quick: bool) -> None:
+def test_trials_are_sorted_once_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
     """Optuna's own sorts them for what all trials have, then for each other parameter."""
-    monkeypatch.setattr(search_study, "is_known_optuna", lambda: quick)
-    search = make_search(sampler="TPESampler", num_trials=40)
+    search, calls, split = make_search(sampler="TPESampler", num_trials=40), [], optunas_tpe._split_trials
     train(search, search.ask(20))
-    counts: Counter[str] = Counter()
-    split = optunas_tpe._split_trials
-
-    def counted(*arguments: Any) -> Any:
-        counts["sorted"] += 1
-        return split(*arguments)
-
-    monkeypatch.setattr(optunas_tpe, "_split_trials", counted)
+    monkeypatch.setattr(optunas_tpe, "_split_trials", lambda *given: calls.append(1) or split(*given))
     search.ask(10)
-    assert (counts["sorted"] == 10) == quick
-    assert counts["sorted"] >= 10
-
-
-def test_the_distributions_of_trials_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not again for each suggestion: TPE looks for the parameters that all trials have."""
-    search = make_search(sampler="TPESampler", num_trials=60)
-    train(search, search.ask(40))
-    search.ask(1)
-    compared: list[int] = []
-    equal = CategoricalDistribution.__eq__
-    monkeypatch.setattr(CategoricalDistribution, "__eq__", lambda *both: bool(compared.append(1)) or equal(*both))
-    search.ask(5)
-    assert len(compared) < 40
+    assert len(calls) == 10
 
 
 def test_with_another_optuna_its_own_classes_are_used(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

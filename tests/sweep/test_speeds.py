@@ -48,25 +48,18 @@ def test_a_run_is_measured_by_kind_of_work(tmp_path: Path) -> None:
 
 
 def test_heads_behind_frozen_blocks_measure_the_blocks(tmp_path: Path) -> None:
-    behind = result(HEAD, {"train": 2}, {"train": 1e10}, num_parameters={"trainable": 1000})
-    learn(tmp_path / "speeds.json", behind)
+    learn(tmp_path / "speeds.json", result(HEAD, {"train": 2}, {"train": 1e10}, num_parameters={"trainable": 1000}))
     speeds = load_speeds(tmp_path / "speeds.json", 1, on_gpu=False)
-    assert speeds.of(HEAD, "forward") == 5e9
-    assert speeds.of(HEAD, "heads") == CPU_THREAD_SPEED * HEADS_SHARE
+    assert (speeds.of(HEAD, "forward"), speeds.of(HEAD, "heads")) == (5e9, CPU_THREAD_SPEED * HEADS_SHARE)
 
 
-def test_shares_of_a_group_add_up(tmp_path: Path) -> None:
+def test_shares_of_a_group_add_up_and_runs_are_smoothed(tmp_path: Path) -> None:
     specs = (DEEP, DEEP.replace(seed=1))
-    rows = [result(spec, {"train": 2, "build": 5}, {"train": 1e10}) for spec in specs]
-    learn_speeds(tmp_path / "speeds.json", rows, [Group(specs)])
-    speeds = load_speeds(tmp_path / "speeds.json", 1, on_gpu=False)
-    assert (speeds.of(DEEP, "train"), speeds.build_seconds(DEEP)) == (5e9, 10)
-
-
-def test_runs_are_smoothed(tmp_path: Path) -> None:
-    for seconds in (10, 5):
-        learn(tmp_path / "speeds.json", result(DEEP, {"train": seconds}, {"train": 1e11}))
-    assert load_speeds(tmp_path / "speeds.json", 1, on_gpu=False).of(DEEP, "train") == 1.5e10
+    for seconds, speed, build in ((2, 5e9, 10), (1, 7.5e9, 10)):
+        rows = [result(spec, {"train": seconds, "build": 5}, {"train": 1e10}) for spec in specs]
+        learn_speeds(tmp_path / "speeds.json", rows, [Group(specs)])
+        speeds = load_speeds(tmp_path / "speeds.json", 1, on_gpu=False)
+        assert (speeds.of(DEEP, "train"), speeds.build_seconds(DEEP)) == (speed, build)
 
 
 def test_the_most_similar_network_stands_in(tmp_path: Path) -> None:
@@ -96,17 +89,14 @@ def test_failed_trials_and_what_took_no_time_measure_nothing(tmp_path: Path) -> 
     assert load_speeds(path, 1, on_gpu=False).measured == {}
 
 
+ONE = '{"format": %d, "last": "c", "devices": {"c": {"speeds": {"%s": %s}, "builds": {}}}}'
+
+
 @pytest.mark.parametrize(
     "content",
     [
-        "",
-        "[]",
-        '{"format": 1}',
-        '{"format": 0, "last": "c", "devices": {"c": {"speeds": {}, "builds": {}}}}',
-        '{"format": 1, "last": "c", "devices": {"c": {"speeds": {"a/1/b/train": NaN}, "builds": {}}}}',
-        '{"format": 1, "last": "c", "devices": {"c": {"speeds": {"a/1/b/train": -1}, "builds": {}}}}',
-        '{"format": 1, "last": "c", "devices": {"c": {"speeds": {"a/1/b/train": "1"}, "builds": {}}}}',
-        '{"format": 1, "last": "c", "devices": {"c": {"speeds": {"nonsense": 1}, "builds": {}}}}',
+        *("", "[]", '{"format": 1}', ONE % (0, "a/1/b/train", 1), ONE % (1, "nonsense", 1)),
+        *(ONE % (1, "a/1/b/train", value) for value in ("NaN", -1, '"1"')),
     ],
 )
 def test_a_damaged_file_is_measured_anew(tmp_path: Path, content: str) -> None:

@@ -1,4 +1,7 @@
-"""Results from others are read, never executed: pickles in the places of checkpoints, predictions and Tune's state."""
+"""Results from others are read, never executed: pickles in the places of checkpoints, predictions and Tune's state.
+
+That Ray restores nothing of it can only be seen where Ray runs.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,8 @@ def test_checkpoint_is_not_executed(kind: object, tmp_path: Path, capsys: pytest
     assert not trap.sprung.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.rest
+@pytest.mark.alone
 def test_results_folder_full_of_traps(tmp_path: Path) -> None:
     """A sweep goes on in it and a report is made of it: a head, and a network that is trained as a whole."""
     out, trap = tmp_path / "results", Trap(tmp_path / "sprung")

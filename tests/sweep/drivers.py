@@ -1,0 +1,168 @@
+"""Drivers that take turns under a clock of the test's own: the real lease and real files, without any waiting."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
+
+import greenlet
+import pytest
+
+from sweep import lease as lease_module
+from sweep.lease import Lease, LeaseError, Place
+
+STEP_SECONDS = 0.4
+"""Between two looks of a driver whether it is known to have lost its lease."""
+SLOWEST_SECONDS = 0.04
+"""What reading or writing a lease takes, at most, before it happens, and again after it."""
+
+
+@dataclass
+class Driver:
+    """A process that leads if it may, and writes rows. The test has it end, sleep or die by setting the first three."""
+
+    pid: int
+    host: str
+    ends: bool = False
+    is_running: bool = True
+    is_alive: bool = True
+    led_from: float | None = None
+    rows: list[float] = field(default_factory=list)
+    """When each was written; -1 where that could not be done as the lease could not be read."""
+    notes: list[str] = field(default_factory=list)
+    said: str = ""
+    """Why it writes no more."""
+
+    @property
+    def leads(self) -> bool:
+        return self.led_from is not None and self.is_alive and self.is_running and not self.said
+
+
+class Task(greenlet.greenlet):
+    """A thread of a driver, which runs until it waits for something."""
+
+    def __init__(self, world: World, driver: Driver, target: Callable[[], object]) -> None:
+        super().__init__(target)
+        self.world, self.driver, self.wakes = world, driver, world.now
+
+    def is_due(self, until: float) -> bool:
+        return not self.dead and self.driver.is_alive and self.driver.is_running and self.wakes <= until
+
+    def join(self) -> None:
+        while not self.dead:
+            self.world.sleep(0.05)
+
+
+class Event:
+    """As in `threading`, for one thread that waits."""
+
+    def __init__(self, world: World) -> None:
+        self._world, self._is_set, self._waiting = world, False, list[Task]()
+
+    def wait(self, seconds: float) -> bool:
+        self._waiting = [self._world.current]
+        if not self._is_set:
+            self._world.sleep(seconds)
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
+        for task in self._waiting:
+            task.wakes = self._world.now
+
+
+class World:
+    """One thread runs at a time, until it waits for something; meanwhile the clock stands still."""
+
+    def __init__(self, place: Place, seed: int = 0, row_seconds: float = STEP_SECONDS) -> None:
+        self.now, self.drivers = 0.0, list[Driver]()
+        self._place, self._row_seconds, self._random = place, row_seconds, random.Random(seed)
+        self._tasks, self._test, self._patch = list[Task](), greenlet.getcurrent(), pytest.MonkeyPatch()
+        self._is_over = False
+
+    def __enter__(self) -> World:
+        def kill(pid: int, _: int) -> None:
+            if pid not in {driver.pid for driver in self.drivers if driver.is_alive}:
+                raise ProcessLookupError
+
+        def thread(target: Callable[[], object], daemon: bool) -> SimpleNamespace:
+            task = Task(self, self.current.driver, target)
+            return SimpleNamespace(start=lambda: self._tasks.append(task), join=task.join)
+
+        fakes = {
+            "time": SimpleNamespace(sleep=self.sleep, clock_gettime=lambda _: self.now),
+            "os": SimpleNamespace(getpid=lambda: self.current.driver.pid, kill=kill, replace=os.replace),
+            "socket": SimpleNamespace(gethostname=lambda: self.current.driver.host),
+            "threading": SimpleNamespace(Event=lambda: Event(self), Thread=thread),
+            "process_table": lambda: self.current.driver.host,
+        }
+        for name, fake in fakes.items():
+            self._patch.setattr(lease_module, name, fake)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._is_over = True
+        for task in self._tasks:
+            task.throw()
+        self._patch.undo()
+
+    @property
+    def current(self) -> Task:
+        return greenlet.getcurrent()
+
+    def come(self, host: str = "here") -> Driver:
+        """Start a driver."""
+        self.drivers.append(driver := Driver(len(self.drivers) + 1, host))
+        self._tasks.append(Task(self, driver, lambda: self._lead(driver)))
+        return driver
+
+    def run(self, seconds: float) -> None:
+        """Have everything happen that is due within so many seconds."""
+        until = self.now + seconds
+        while due := [task for task in self._tasks if task.is_due(until)]:
+            task = min(due, key=lambda task: task.wakes)
+            self.now = max(self.now, task.wakes)
+            task.switch()
+        self.now = until
+
+    def sleep(self, seconds: float) -> None:
+        """Of the thread that runs: the others' turn."""
+        if self._is_over:
+            raise greenlet.GreenletExit
+        self.current.wakes = self.now + seconds
+        self._test.switch()
+
+    def _lead(self, driver: Driver) -> None:
+        slow = replace(self._place, read=self._slowly(self._place.read), write=self._slowly(self._place.write))
+        try:
+            with Lease(slow, driver.notes.append) as lease:
+                driver.led_from = next_row = self.now
+                while not driver.ends:
+                    lease.stop_if_lost()
+                    if self.now >= next_row:
+                        next_row = self.now + self._row_seconds
+                        driver.rows.append(self._row(lease))
+                    self.sleep(STEP_SECONDS)
+            driver.said = "through"
+        except LeaseError as error:
+            driver.said = str(error)
+
+    def _row(self, lease: Lease) -> float:
+        try:
+            lease.check()
+        except OSError:
+            return -1
+        return self.now
+
+    def _slowly(self, action: Callable[..., Any]) -> Callable[..., Any]:
+        def act(*given: Any) -> Any:
+            self.sleep(self._random.uniform(0, SLOWEST_SECONDS))
+            answer = action(*given)
+            self.sleep(self._random.uniform(0, SLOWEST_SECONDS))
+            return answer
+
+        return act
