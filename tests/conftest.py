@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import tempfile
 import threading
@@ -43,6 +44,14 @@ def pytest_configure(config: pytest.Config) -> None:
     }
     os.environ.pop("GALAXYTL_WEIGHTS_DIR", None)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and their children, ignore it
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A file without the marker that `-m` wants is not imported: many import TensorFlow, or Ray, which takes seconds."""
+    wanted = set(re.findall(r"(?<!not )\b(?:alone|rest)\b", config.option.markexpr))
+    if collection_path.suffix == ".py" and not all(f"mark.{name}" in collection_path.read_text() for name in wanted):
+        return True
+    return None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -101,9 +101,11 @@ class Lab:
         clock = ONE_HOUR if host.name in self.skewed else {}
         ray = f"{sys.executable} -m ray.scripts.scripts"
         common = f"--node-ip-address {host.address} --object-store-memory 100000000 --disable-usage-stats"
+        start = f"env {_exports(clock)} {ray} start {common} {options}"
         if any("/ray/" in line for line in host.processes().values()):  # of what died there
-            host.run(f"{ray} stop --force", timeout=400)
-        host.run(f"env {_exports(clock)} {ray} start {common} {options}", timeout=400, check=True)
+            start = f"{ray} stop --force; {start}"
+        again = f"{ray} stop --force; {start}"  # on a busy machine Ray may give up after 30 s
+        host.run(f"({start}) || ({again})", timeout=400, check=True)
         return f"started Ray on {host.name}{', its clock an hour ahead' if clock else ''}"
 
     def nodes(self) -> dict[str, str]:

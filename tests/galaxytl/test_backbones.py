@@ -97,7 +97,7 @@ def test_backbones_that_fit() -> None:
 
 @OLD_SAVER
 @pytest.mark.rest
-@pytest.mark.parametrize("name", ["MobileNetV2", "DenseNet121", "EfficientNetB0"])
+@pytest.mark.parametrize("name", ["MobileNetV2", "EfficientNetB0"])
 def test_keras_asks_for_the_file_of_the_table_and_we_build_the_same_of_it(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,12 +137,11 @@ def test_a_network_that_is_ended_says_why_and_goes_on_from_there(tmp_path: Path)
             lambda history: "enough" if len(history) in ends else None,
         )
 
-    model = one_layer(spec)
     for _ in range(2):  # at the stop, and again at the start from its checkpoint
         with pytest.raises(Pruned, match="enough"):
-            fit(model, spec, examples, path, listener(2))
+            fit(one_layer(spec), spec, examples, path, listener(2))
         assert told == [1, 2]
-    history = fit(model, spec, examples, path, listener(4))  # of its last epoch nothing is asked
+    history = fit(one_layer(spec), spec, examples, path, listener(4))  # of its last epoch nothing is asked
     assert told == [1, 2, 3, 4]
     assert curves(history) == pytest.approx(curves(fit_alone(spec, tmp_path).history), abs=1e-5)
 

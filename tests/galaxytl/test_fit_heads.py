@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from galaxytl import heads
+from galaxytl import heads, networks
 from galaxytl.checkpoints import checkpoint_path
 from galaxytl.fit import Examples, Listener, compile_model, fit
 from galaxytl.fit_heads import Head, HeadsListener, fit_heads
@@ -67,7 +67,7 @@ def test_a_network_of_one_layer_has_the_history_of_a_head(optimizer: str, tmp_pa
     assert [set(epoch) for epoch in history] == [set(epoch) for epoch in head.history]
     assert curves(history) == pytest.approx(curves(head.history), abs=1e-5)
     assert head.history[-1]["accuracy"] > head.history[0]["accuracy"]
-    assert model.get_weights()[0] == pytest.approx(head.state["weights"][:, 0], abs=1e-5)
+    assert np.asarray(model.weights[0].value) == pytest.approx(head.state["weights"][:, 0], abs=1e-5)
 
 
 def one_layer(spec: TrialSpec) -> Any:
@@ -215,10 +215,13 @@ def test_an_exception_in_one_head_fails_its_row_alone(
         return right(spec, num_features)
 
     monkeypatch.setattr(heads, "initial_state", initial_state)
+    forgotten: list[str] = []
+    monkeypatch.setattr(networks, "forget", lambda: forgotten.append("what may be short of memory, or wrong"))
     results = run_all(specs, galaxies_file, tmp_path)
     assert [result.spec for result in results] == specs
     assert [result.status for result in results] == [COMPLETE, COMPLETE, FAILED, COMPLETE]
     assert [result.num_fused for result in results] == [2, 2, 1, 1]
+    assert len(forgotten) == 3  # after four heads, two, and one
     assert "no head for this one" in results[2].message
     assert "no head for this one" in (tmp_path / "errors" / f"{specs[2].trial_id}.txt").read_text()
 

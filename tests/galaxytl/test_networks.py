@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from galaxytl import groups, networks
+from galaxytl import augmentation, groups, networks
 from galaxytl.backbones import build_backbone, build_head
 from galaxytl.data import open_dataset, split_indices
 from galaxytl.fit import TopShare, compile_model
@@ -28,6 +28,7 @@ BASE = TrialSpec(
     backbone=toy.NAME,
     weights="random",
     weights_requested="random",
+    preprocessing="backbone",
     image_size=32,
     optimizer="sgd",
     learning_rate=0.5,
@@ -88,30 +89,11 @@ def test_random_weights_are_drawn_like_kerass_and_follow_the_seed_alone(backbone
     assert not any(np.array_equal(one, another) for one, another in itertools.combinations(kernels, 2))
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras's way to save weights
-def test_weights_of_a_file_are_there_again_after_training(tmp_path: Path) -> None:
-    path = tmp_path / "toy.weights.h5"
-    original = build_backbone(BASE, None)
-    original.save_weights(path)
-    spec = BASE.replace(
-        weights="imagenet", weights_requested="imagenet", weights_fingerprint="a" * 64, unfrozen_blocks=2
-    )
-    model, network = networks.trained(spec, None, lambda: path)
-    model.train_on_batch(np.zeros((8, 32, 32, 3), np.uint8), np.arange(8))
-    wanted = weights_of(original)
-    assert not all(np.array_equal(weights_of(network.model)[name], value) for name, value in wanted.items())
-    again = networks.backbone(spec.replace(seed=3), lambda: path)
-    assert again is network
-    for name, value in wanted.items():
-        assert np.array_equal(weights_of(again.model)[name], value), name
-
-
 @pytest.mark.parametrize(
     ("backbone", "depth", "cuts"),
     [
         (toy.NAME, 1, [(1,)]),
-        pytest.param(toy.NAME, 1, [(2,)], marks=pytest.mark.rest),
-        pytest.param("MobileNet", 2, [(2,), (5, 4)], marks=pytest.mark.rest),
+        pytest.param("MobileNet", 2, [(5, 4)], marks=pytest.mark.rest),
     ],
 )
 def test_stored_activations_change_no_history_and_less_is_computed(
@@ -122,9 +104,7 @@ def test_stored_activations_change_no_history_and_less_is_computed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    spec = tiny_spec(galaxies_file).replace(
-        backbone=backbone, preprocessing="divide_by_255", unfrozen_blocks=depth, learning_rate=1e-4, batch_size=4
-    )
+    spec = tiny_spec(galaxies_file).replace(backbone=backbone, unfrozen_blocks=depth, learning_rate=1e-4, batch_size=4)
     from_images = run(spec, galaxies_file, tmp_path / "images", stored=())
     assert from_images.status == COMPLETE, from_images.message
     structure = networks.backbone(spec, lambda: None).structure
@@ -179,15 +159,12 @@ def test_training_sees_the_turned_images_of_its_epoch_and_nothing_else_is_turned
         assert of == spec
         return seen.setdefault(number, SeenImages(images))
 
-    with monkeypatch.context() as patch:
-        patch.setattr(groups, "turned", turned)
-        unturned = run(spec, galaxies_file, tmp_path / "unturned", stored=())
+    assert groups.turned is augmentation.turned
+    monkeypatch.setattr(groups, "turned", turned)
+    unturned = run(spec, galaxies_file, tmp_path / "unturned", stored=())
     assert unturned.status == COMPLETE, unturned.message
     splits = split_indices(open_dataset(str(galaxies_file)).labels, spec)
     assert {number: images.rows for number, images in seen.items()} == {n: set(splits.train.tolist()) for n in (1, 2)}
-    result = run(spec, galaxies_file, tmp_path / "turned", stored=())
-    assert result.status == COMPLETE, result.message
-    assert result.history[0]["loss"] != pytest.approx(unturned.history[0]["loss"], rel=1e-5)
     if depth == 0:
         plain = run(spec.replace(augmentation=False), galaxies_file, tmp_path / "plain", stored=(0,))
         assert curves(unturned.history) == pytest.approx(curves(plain.history), rel=1e-4, abs=1e-5)
@@ -243,3 +220,21 @@ def test_the_top_share_is_that_of_all_batches_together() -> None:
     metric.reset_state()
     metric.update_state(np.zeros(2, np.int32), np.eye(10, dtype=np.float32)[[5, 5]])
     assert float(metric.result()) == 1.0
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")  # Keras's way to save weights
+def test_weights_of_a_file_are_there_again_after_training(tmp_path: Path) -> None:
+    path = tmp_path / "toy.weights.h5"
+    original = build_backbone(BASE, None)
+    original.save_weights(path)
+    spec = BASE.replace(
+        weights="imagenet", weights_requested="imagenet", weights_fingerprint="a" * 64, unfrozen_blocks=2
+    )
+    model, network = networks.trained(spec, None, lambda: path)
+    model.train_on_batch(np.zeros((8, 32, 32, 3), np.uint8), np.arange(8))
+    wanted = weights_of(original)
+    assert not all(np.array_equal(weights_of(network.model)[name], value) for name, value in wanted.items())
+    again = networks.backbone(spec.replace(seed=3), lambda: path)
+    assert again is network
+    for name, value in wanted.items():
+        assert np.array_equal(weights_of(again.model)[name], value), name

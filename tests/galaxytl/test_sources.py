@@ -118,6 +118,7 @@ def test_shards_unlike_the_manifest(bad: Path) -> None:
     ("before", "after", "message"),
     [
         ('"rows": 8', '"rows": 9', r"00002-of-00003\.parquet must have 9 rows; it has 8"),
+        ('"rows": 8,\n   "size": ', '"rows": 8,\n   "size": 1', r"00002-of-00003\.parquet has .* bytes instead of 1"),
         ('"Merging": 4', '"Merging": 5', r"the labels must be those that manifest\.json counts"),
         ('"format": 1', '"format": 2', r"manifest\.json must be of format 1; got 2"),
         ('"shards": [', '"shards": 3, "more": [', r"manifest\.json must be a manifest"),

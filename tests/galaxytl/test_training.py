@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from galaxytl import device, groups, mirror
+from galaxytl import device, groups, mirror, storage
 from galaxytl.backbones import BACKBONES
 from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError, Dataset, open_dataset, split_indices
@@ -22,6 +22,7 @@ from galaxytl.storage import Storage
 from galaxytl.training import Group, ResultsFull, Watcher, Workplace, train
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialSpec
 from galaxytl.weights import find_weights
+from tests.clock import Clock
 from tests.cluster.faults import fill, free
 from tests.galaxies import real_sample, real_weights
 from tests.galaxytl import toy
@@ -225,6 +226,7 @@ def test_a_dataset_elsewhere_that_does_not_answer_is_asked_again(
     short = spec.replace(num_epochs=1)
     assert run(short, galaxies_file, tmp_path).message == "it does not answer"  # what lies here is there or not
     monkeypatch.setattr(groups, "is_remote", lambda uri: True)
+    monkeypatch.setattr(storage, "time", Clock())
     phases: list[str] = []
     listener = Watcher(phase=lambda _, text: phases.append(text))
     assert run(short, galaxies_file, tmp_path, watcher=listener).status == COMPLETE
@@ -251,9 +253,9 @@ def test_a_checkpoint_for_which_a_node_has_no_room_is_waited_for(
     spec: TrialSpec, small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mirror, "Thread", Mock())  # which stores in the background as long as the process runs
-    storage, said = Storage(str(tmp_path / "shared")), list[str]()
-    storage.put(checkpoint_path(Path(), spec).as_posix(), bytes(100_000))
-    node = mirror.Mirror(storage, small_disk)
+    shared, said = Storage(str(tmp_path / "shared")), list[str]()
+    shared.put(checkpoint_path(Path(), spec).as_posix(), bytes(100_000))
+    node = mirror.Mirror(shared, small_disk)
     fill(small_disk)
 
     def make_room(error: DataError) -> None:
@@ -271,12 +273,11 @@ def test_a_full_results_folder_is_no_trial_s_failure(spec: TrialSpec, galaxies_f
         run(spec.replace(num_epochs=1), galaxies_file, small_disk)
 
 
-@pytest.mark.parametrize("depth", [0, pytest.param(1, marks=pytest.mark.rest)])
 def test_trial_on_a_node_with_a_full_disk(
-    depth: int, spec: TrialSpec, galaxies_file: Path, small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spec: TrialSpec, galaxies_file: Path, small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is no room for images nor activations: it comes out as where there is, only later."""
-    spec = spec.replace(unfrozen_blocks=depth, seed=5)
+    spec = spec.replace(seed=5)
     whole = run(spec, galaxies_file, tmp_path / "whole")
     monkeypatch.setenv("GALAXYTL_CACHE_DIR", str(small_disk))
     fill(small_disk)

@@ -58,20 +58,16 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
-MOMENTUM = {"unfrozen_blocks": "all", "optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.01, "learning_rate": 1e-3}
-DROPOUT: dict[str, Any] = {
-    "precision": "mixed_float16",
-    "head_units": 8,
-    "head_dropout": 0.5,
-    "class_weighting": "balanced",
-}
+DROPOUT: dict[str, Any] = {"head_units": 8, "head_dropout": 0.5, "class_weighting": "balanced"}
+MOMENTUM = {"unfrozen_blocks": "all", "optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.01}
+LOSS_SCALE = {"unfrozen_blocks": "all", "precision": "mixed_float16"}
 MOBILENET = {"backbone": "MobileNet", "preprocessing": "divide_by_255", "unfrozen_blocks": 2, "learning_rate": 1e-4}
 
 
 @pytest.mark.parametrize(
     "settings",
-    [DROPOUT, *(pytest.param(settings, marks=pytest.mark.rest) for settings in (MOMENTUM, MOBILENET))],
-    ids=["loss scale and dropout", "all with momentum", "MobileNet"],
+    [DROPOUT, *(pytest.param(settings, marks=pytest.mark.rest) for settings in (MOMENTUM, LOSS_SCALE, MOBILENET))],
+    ids=["dropout", "momentum", "loss scale", "MobileNet"],
 )
 def test_a_warm_trial_is_a_fresh_one_and_compiles_nothing(
     settings: dict[str, Any], fine: TrialSpec, train: Callable[[TrialSpec], TrialResult], traced: list[str]
@@ -133,11 +129,11 @@ def resident_megabytes() -> float:
 
 @pytest.mark.rest
 @pytest.mark.parametrize("depth", [0, 1])
-def test_memory_is_flat_over_100_trials(depth: int, fine: TrialSpec, train: Callable[[TrialSpec], TrialResult]) -> None:
+def test_memory_is_flat_over_50_trials(depth: int, fine: TrialSpec, train: Callable[[TrialSpec], TrialResult]) -> None:
     spec = fine.replace(unfrozen_blocks=depth, batch_size=28, optimizer="sgd")
     measured = {}
-    for number in range(1, 101):
+    for number in range(1, 51):
         train(spec.replace(learning_rate=1e-6 * number))
-        if number in (20, 100):
+        if number in (15, 50):
             measured[number] = resident_megabytes()
-    assert measured[100] - measured[20] < 25
+    assert measured[50] - measured[15] < 15

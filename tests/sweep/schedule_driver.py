@@ -6,12 +6,10 @@ python -m tests.sweep.schedule_driver FOLDER
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +18,6 @@ from typing import Any
 from galaxytl.training import Group, Watcher, Workplace
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from sweep import schedule
-from sweep.cluster import cluster
 from sweep.schedule_worker import REPORT_SECONDS, TrainGroup
 
 SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(10)]
@@ -103,34 +100,6 @@ def fails(out: Path) -> dict[str, Any]:
     return {"messages": {r.spec.seed: r.message for r in results}, "statuses": sorted({r.status for r in results})}
 
 
-def collected(out: Path) -> dict[str, Any]:
-    """Another thread makes garbage while Ray shuts down, and Python might collect it there and then: objects in cycles,
-    each with a reference to an object of Ray's."""
-    import ray
-    from ray._private.worker import global_worker
-
-    cycles: list[list[Any]] = []
-
-    def drop() -> None:
-        while global_worker.connected:
-            time.sleep(0.0005)
-        while cycles:
-            cycles.pop()
-            [[] for _ in range(3000)]  # more than may be made before Python collects
-            time.sleep(0.0005)
-
-    gc.set_threshold(500, 1, 1)
-    with cluster("auto", out / "sweep.log"):
-        for _ in range(2000):
-            cycles.append([ray.put(1)])
-            cycles[-1].append(cycles[-1])
-        thread = threading.Thread(target=drop)
-        thread.start()
-    left = len(cycles)
-    thread.join()
-    return {"dropped": 2000 - left, "collects": gc.isenabled()}
-
-
 class FullDiskError(OSError):
     pass
 
@@ -160,7 +129,7 @@ def broken_in_a_callback(out: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     seen = {}
-    for case in (search, dies, fails, broken, broken_in_a_callback, collected):  # the last changes how Python collects
+    for case in (search, dies, fails, broken, broken_in_a_callback):
         folder = Path(sys.argv[1]) / case.__name__
         folder.mkdir()
         seen[case.__name__] = case(folder)

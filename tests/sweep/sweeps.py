@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[2]
 
 QUICK = ("--set", "image_size=32", "--set", "batch_size=8", "--set", "num_epochs=2")
 
+FROZEN = ("--set", "backbone=VGG16", "--set", "weights=random", "--set", "unfrozen_blocks=0")
+
 JOINED = ("--address", "auto", "--profile", "laptop", "--gpus-per-trial", "0")
 """For a driver that `joining` an address has set up. Without the others it would connect once more to count GPUs."""
 
@@ -38,17 +40,20 @@ def ray_head(folder: Path) -> Iterator[str]:
         token.parent.mkdir(exist_ok=True)
         os.close(os.open(token, os.O_WRONLY | os.O_CREAT, 0o600))
         token.write_text(secrets.token_hex(32))
-    options = ["--head", "--block", "--port", "0", "--temp-dir", folder, "--num-cpus", 2, "--no-monitor"]
-    options += ["--object-store-memory", 200 * 2**20, "--include-dashboard", "false", "--disable-usage-stats"]
-    options += ["--ray-client-server-port", free_port()]  # nobody asks there, but Ray would take 10001 for it
+    options = ["--head", "--block", "--port", "0", "--num-cpus", 2, "--no-monitor", "--include-dashboard", "false"]
+    options += ["--object-store-memory", 200 * 2**20, "--disable-usage-stats"]
     tied = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []  # else it would outlive killed tests
-    start = [*tied, sys.executable, "-m", "ray.scripts.scripts", "start", *map(str, options)]
+    start = [*tied, sys.executable, "-m", "ray.scripts.scripts", "start", *options]
     environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0"}
-    with (folder / "log").open("wb") as log:
-        head = subprocess.Popen(start, stdout=log, stderr=log, env=environment, process_group=0)
-    address = folder / "ray_current_cluster"
+    for place in (folder / "1", folder / "2", folder / "3"):  # where others run, Ray may give up after 30 s
+        start += ["--temp-dir", place, "--ray-client-server-port", free_port()]  # nobody asks there; else it is 10001
+        with (folder / "log").open("ab") as log:
+            head = subprocess.Popen(list(map(str, start)), stdout=log, stderr=log, env=environment, process_group=0)
+        address = place / "ray_current_cluster"
+        wait_for(lambda: (address.exists() and address.read_text()) or head.poll() is not None, "Ray")  # noqa: B023
+        if head.poll() is None:
+            break
     try:
-        wait_for(lambda: (address.exists() and address.read_text()) or head.poll() is not None, "Ray")
         assert head.poll() is None, (folder / "log").read_text()
         yield address.read_text().strip()
     finally:

@@ -54,7 +54,7 @@ def start_toy(out: Path, log: Path, **given: Any) -> subprocess.Popen[bytes]:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """The driver and all of Ray below it, at once."""
+    """The driver and what runs below it, at once."""
     processes = below(process.pid)
     for one in (process.pid, *processes):
         with contextlib.suppress(ProcessLookupError):
@@ -124,18 +124,20 @@ def test_the_same_command_goes_on_after_a_kill_and_scores_the_chosen_one_on_the_
 
 @pytest.mark.rest
 @pytest.mark.timeout(1200)
-def test_a_search_whose_driver_is_killed_six_times_ends_as_if_nothing_had_been(tmp_path: Path) -> None:
+def test_a_search_whose_driver_is_killed_six_times_ends_as_if_nothing_had_been(
+    tmp_path: Path, ray_address: str
+) -> None:
     out, rng, left_running = tmp_path / "toy", random.Random(0), 0
     hold_back(out, 0.2)  # six lives are too short for all of it
     for number in range(6):
         in_the_midst = number % 2 > 0  # else anywhere, also while it starts
         seconds = rng.uniform(0, 0.7) if in_the_midst else rng.uniform(0.5, 6)
-        run_and_kill(out, tmp_path / f"{number}.log", seconds, rows=int(in_the_midst))
+        run_and_kill(out, tmp_path / f"{number}.log", seconds, rows=int(in_the_midst), ray=ray_address)
         left_running += Counter(trial.state for trial in toy_trials(out))[TrialState.RUNNING] if in_the_midst else 0
     assert left_running >= 3  # otherwise the kills were too kind
     assert len(read_results(out).results) < 30
     (out / PAUSE).unlink()
-    run_toy(out)
+    run_toy(out, ray=ray_address)
     check_end(out, 30)
 
 
