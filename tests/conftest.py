@@ -47,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """A file without the marker that `-m` wants is not imported: many import TensorFlow, or Ray, which takes seconds."""
+    """A file without the marker that `-m` wants is not imported: many import TensorFlow, or Ray, which take seconds."""
     wanted = set(re.findall(r"(?<!not )\b(?:alone|rest)\b", config.option.markexpr))
     if collection_path.suffix == ".py" and not all(f"mark.{name}" in collection_path.read_text() for name in wanted):
         return True

@@ -13,7 +13,7 @@ from analysis.collapse_sections import collapse_sections, summary
 from analysis.intervals import Share
 from analysis.rivals import examine_rivals
 from galaxytl.trial import TrialResult
-from tests.analysis.collapsing import always, by_preprocessing, by_rate, collapsing, factorial, failed, never
+from tests.analysis.collapsing import SETTINGS, always, by_preprocessing, by_rate, collapsing, factorial, failed, never
 from tests.analysis.fakes import make_result, make_spec
 
 
@@ -191,3 +191,18 @@ def test_the_certificate_of_every_frozen_setting_is_shown(epochs: tuple[int, ...
     assert sorted(row.get("num_epochs", "20") for row in shown) == [str(number) for number in epochs for _ in range(8)]
     values = listing.rows[0][4 + (len(epochs) > 1) :][:5]
     assert values == ("0.500", "0.0010", "0.600", "2.50", "2.00 to 2.00")
+
+
+def test_the_seeds_that_test_an_alternative_have_no_say_in_its_choice() -> None:
+    """In the first half Adam at 1e-4 is a little better than SGD, in the second SGD by far."""
+    accuracies = {0: (0.1,) * 4, 1: (0.5, 0.5, 0.1, 0.1), 2: (0.4, 0.4, 0.9, 0.9)}
+    results = [
+        collapsing(
+            make_spec("VGG16", "ON", validation_fraction=0.1, seed=seed, **SETTINGS[number]),
+            by_rate,
+            history=({"epoch": 1.0, "val_accuracy": accuracy},),
+        )
+        for number, own in accuracies.items()
+        for seed, accuracy in enumerate(own)
+    ]
+    assert examine(results).arms[0].alternative.label == "adam 0.0001"

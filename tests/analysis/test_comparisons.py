@@ -14,6 +14,7 @@ from analysis.comparisons import Compared, NotComparedError, compare, compare_sh
 from analysis.intervals import Pairs, Share, difference, holm, mcnemar
 from analysis.predictions import PredictionsError, read_predictions
 from tests.analysis.fake_predictions import LABELS, NUM_IMAGES, Fakes, predicted_with, write_predictions
+from tests.analysis.fakes import make_result, write_parquet
 
 
 @pytest.fixture
@@ -194,3 +195,17 @@ def test_stand_ins_go_where_there_are_real_weights(fakes: Fakes) -> None:
     fakes.add("MobileNet", "ON", 0.8)
     fakes.add("MobileNet", "ON", 0.1, weights="random", weights_fingerprint="", seed=1)
     assert [r.spec.weights for r in setting_of(fakes).arms["MobileNet", ON].results] == ["imagenet"]
+
+
+def test_predictions_are_ordered_by_image_whatever_the_files_order(tmp_path: Path) -> None:
+    labels = np.arange(6) % 3
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(10), 6)
+    accuracy = float((probabilities.argmax(axis=1) == labels).mean())
+    result = make_result(accuracy=accuracy)
+    write_parquet(tmp_path, result, labels, probabilities, 7)
+    path = tmp_path / "probabilities" / f"{result.trial_id}.parquet"
+    ordered = read_predictions(tmp_path, result)
+    pq.write_table(pq.read_table(path).take([3, 0, 5, 1, 4, 2]), path)
+    other = read_predictions(tmp_path, result)
+    for name in ("rows", "labels", "predicted", "losses"):
+        assert getattr(other, name).tolist() == getattr(ordered, name).tolist()

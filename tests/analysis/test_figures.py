@@ -145,3 +145,11 @@ def test_figures_of_simulated_galaxies_and_random_weights_say_so() -> None:
             footer = " ".join(plan.draw().get_supxlabel().split())
             assert "simulated galaxies, not comparable with the paper" in footer
             assert "* random weights (ImageNet weights not found)" in footer
+
+
+def test_confusion_figure_has_the_predicted_class_across_and_the_true_one_down() -> None:
+    grid = grid_of(make_result(confusion=((3, 1), (0, 4)), class_names=("a", "b")))
+    counted = confusion.confusion_of(cell := grid.cell("MobileNet", "ON"))
+    (axes,) = confusion.draw_cell(cell, counted, Banner.of(grid)).axes
+    assert {text.get_position(): text.get_text() for text in axes.texts} == {(0, 0): "75", (1, 0): "25", (1, 1): "100"}
+    assert axes.images[0].get_array().tolist() == [[0.75, 0.25], [0, 1]]

@@ -260,3 +260,16 @@ def test_the_same_numbers_give_the_same_files_and_a_lost_figure_goes(tmp_path: P
     assert lost.not_drawn == {"gradients": "no record"}
     assert not any(path.exists() for path in first.written["gradients"])
     assert first.written["collapse-rate"][1].exists()
+
+
+def test_the_map_has_learning_rates_across_and_optimizers_down() -> None:
+    axes = drawn("collapse-rate", collapse_grid()).axes[0]
+    rates, optimizers = ([t.get_text() for t in labels] for labels in (axes.get_xticklabels(), axes.get_yticklabels()))
+    found = {(optimizers[y], rates[x]): t.get_text() for t in axes.texts for x, y in [t.get_position()]}
+    assert found == {
+        ("Adam", "1e-5"): "0/2",
+        ("Adam", "1e-4"): "1/2",
+        ("Adam", "1e-3"): "2/2",
+        ("SGD 0.9", "1e-3"): "0/1",
+        ("SGD 0.9", "1e-2"): "0/1",
+    }

@@ -9,7 +9,7 @@ import pytest
 
 from analysis.collapse import examine
 from analysis.collapse_sections import collapse_sections
-from analysis.intervals import Share
+from analysis.intervals import Share, holm
 from analysis.rivals import attribute, examine_rivals, uncertainty_coefficient
 from galaxytl.trial import TrialResult
 from tests.analysis.collapsing import always, by_preprocessing, by_rate, collapsing, factorial, never
@@ -111,3 +111,10 @@ def test_stand_ins_are_never_called_imagenet() -> None:
     missing = ", random weights (ImageNet weights not found)"
     assert {c.arm for c in rivals.contrasts} == {f"ON{missing}"}
     assert [p.label for p in rivals.parameters] == [f"VGG16{missing}", "MobileNet", f"ResNet50{missing}"]
+
+
+def test_contrasts_are_corrected_for_their_number() -> None:
+    contrasts = examine_rivals([*factorial(by_preprocessing), *factorial(never, arms=["ON"], num_epochs=50)]).contrasts
+    assert len(contrasts) > 2
+    assert [c.corrected for c in contrasts] == pytest.approx(holm([c.p_value for c in contrasts]))
+    assert all(c.corrected > c.p_value for c in contrasts if c.p_value < 0.1)

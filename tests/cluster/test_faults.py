@@ -40,8 +40,8 @@ def check(sweep: Sweep, resumed: int) -> None:
 @pytest.mark.timeout(1500)
 def test_machines_die_are_cut_off_and_have_wrong_clocks() -> None:
     """One sweep on a head and two workers that share no results but by S3. One of them, an hour ahead, is cut off until
-    it counts as dead, and comes back, while the raylet of the other is killed; then the head dies with the driver on it,
-    and the same command goes on."""
+    it counts as dead, and comes back, while the raylet of the other is killed; then the head dies with the driver on
+    it, and the same command goes on."""
     with lab(["worker2"]) as cluster, ThreadPoolExecutor(1) as pool:
         one, two = cluster.workers
         sweep = cluster.sweep("sweep", {"head_epochs": 400, "epochs": 90, "networks": 2}, stored=True)

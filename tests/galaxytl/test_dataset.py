@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from galaxytl.data import DataError, open_dataset
+from galaxytl.data.galaxy10 import CLASS_NAMES
 from tests.galaxies import LABELS, draw_quickly, make_images, real_sample, write_hdf5, write_parquet
 
 
@@ -114,3 +115,11 @@ def test_not_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str
     Path("notes.txt").write_text("galaxies")
     with pytest.raises(DataError, match=message):
         open_dataset(uri)
+
+
+def test_classes_are_called_as_published() -> None:
+    """Labels 0 to 9 of Galaxy10 DECaLS, as astroNN's documentation lists them, without "Galaxies"."""
+    assert (
+        *("Disturbed", "Merging", "Round Smooth", "In-between Round Smooth", "Cigar Round Smooth", "Barred Spiral"),
+        *("Unbarred Tight Spiral", "Unbarred Loose Spiral", "Edge-on without Bulge", "Edge-on with Bulge"),
+    ) == CLASS_NAMES

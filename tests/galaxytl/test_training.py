@@ -21,7 +21,7 @@ from galaxytl.predictions import store_probabilities
 from galaxytl.storage import Storage
 from galaxytl.training import Group, ResultsFull, Watcher, Workplace, train
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialSpec
-from galaxytl.weights import find_weights
+from galaxytl.weights import Weights, find_weights
 from tests.clock import Clock
 from tests.cluster.faults import fill, free
 from tests.galaxies import real_sample, real_weights
@@ -285,3 +285,13 @@ def test_trial_on_a_node_with_a_full_disk(
     assert result.status == COMPLETE, result.message
     assert result.metrics["loss"] == pytest.approx(whole.metrics["loss"], rel=1e-3)
     assert not list(small_disk.glob("*/*/*.npy"))
+
+
+def test_other_weights_than_the_sweep_saw_are_a_failed_row(
+    galaxies_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "find_weights", lambda *_: Weights(tmp_path / "toy_net.h5", "e" * 64))
+    wanted = {"weights": "imagenet", "weights_requested": "imagenet", "weights_fingerprint": "f" * 64}
+    result = run(tiny_spec(galaxies_file).replace(**wanted), galaxies_file, tmp_path)
+    assert result.status == FAILED
+    assert "must hold the tensors ffffffffffff" in result.message

@@ -137,3 +137,14 @@ def test_memory_is_flat_over_50_trials(depth: int, fine: TrialSpec, train: Calla
         if number in (15, 50):
             measured[number] = resident_megabytes()
     assert measured[50] - measured[15] < 15
+
+
+def test_a_trial_after_one_of_another_preprocessing_sees_its_own_pixels(
+    fine: TrialSpec, train: Callable[[TrialSpec], TrialResult]
+) -> None:
+    own = fine.replace(unfrozen_blocks="all", preprocessing="divide_by_255")  # reads images: nothing is stored for it
+    networks.forget()
+    fresh = train(own)
+    networks.forget()
+    train(own.replace(preprocessing="backbone"))
+    assert_equal(train(own), fresh)

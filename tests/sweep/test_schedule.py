@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import itertools
+import json
 import random
 import tempfile
 from collections.abc import Iterator
@@ -381,3 +382,15 @@ def test_a_group_survives_its_way_to_the_worker_and_begins_again_without_what_wa
     for num_finished in range(3):
         left = unfinished_config(config_of(group), {spec.trial_id for spec in group.specs[:num_finished]})
         assert group_of(left) == replace(group, specs=group.specs[num_finished:])
+
+
+def test_a_report_that_tune_tells_of_twice_is_told_once() -> None:
+    told: list[str] = []
+    reporter = schedule.Reporter(
+        lambda _: None, lambda _: None, lambda *ended: told.extend(r.trial_id for r in ended), lambda _: None
+    )
+    events = schedule._ToReporter(reporter)
+    result = TrialResult(spec=TrialSpec(dataset="simulated", dataset_fingerprint="0f3a"), status=COMPLETE)
+    for _ in range(2):
+        events.on_trial_result(0, [], SimpleNamespace(), {"rows": [json.dumps(result.to_dict())]})
+    assert told == [result.trial_id]

@@ -16,15 +16,18 @@ from galaxytl.checkpoints import checkpoint_path
 from galaxytl.results import append_results, read_results
 from galaxytl.selection import ranked
 from galaxytl.training import Group
-from galaxytl.trial import PRUNED, SpecError, TrialResult, TrialSpec
+from galaxytl.trial import COMPLETE, PRUNED, SpecError, TrialResult, TrialSpec
 from sweep import lease, search_run
+from sweep.costs import Costs
 from sweep.lease import LeaseError
+from sweep.objectives import measure
 from sweep.options import UsageError, parse, parse_settings
 from sweep.progress import SweepTable
 from sweep.run import main
 from sweep.search_run import SearchRun, conclude
 from sweep.search_setup import check_pinned
 from sweep.search_study import StudyError
+from sweep.speeds import assumed_speeds
 from tests.sweep.search_driver import Toy, set_up
 from tests.sweep.searches import BASE, accuracy, epoch_of, failed, result_of
 
@@ -313,3 +316,14 @@ def test_a_driver_from_whom_another_took_the_study_over_writes_nothing_more(
     assert "error: one driver at a time may lead a study; process 7 on elsewhere has taken" in capsys.readouterr().err
     assert [len(run.kept.leases) for run in runs] == [2]
     assert read_results(tmp_path / "toy").results == ()
+
+
+def test_a_search_is_told_the_validation_part_though_the_trial_was_scored_on_the_test_part() -> None:
+    """As the trials of a grid are, of which a study is told with --warm-start."""
+    history = ({"epoch": 1.0, "val_accuracy": 0.5, "val_loss": 1.2},)
+    spec = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", validation_fraction=0.1)
+    result = TrialResult(
+        spec=spec, status=COMPLETE, history=history, metrics={"accuracy": 0.9, "loss": 0.3}, num_parameters={"total": 7}
+    )
+    costs = Costs({}, {}, assumed_speeds(1, on_gpu=False))
+    assert [measure(result, name, costs) for name in ("val_accuracy", "val_loss", "parameters")] == [0.5, 1.2, 7.0]
