@@ -57,6 +57,7 @@ def test_it_is_the_optimum_that_scikit_learn_finds(examples: Examples, optimum: 
     loss, best = scikit_learn(examples)
 
     assert optimum.gap_bound <= WANTED_GAP
+    assert optimum.gap_bound == pytest.approx(optimum.gradient_norm**2 / (2 * RIDGE))
     assert loss == pytest.approx(optimum.optimal_loss, abs=0.01)
     assert best <= loss + optimum.gap_bound + 0.1
     assert 0.3 < optimum.optimal_train_accuracy < 1

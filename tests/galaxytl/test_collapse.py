@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from galaxytl.collapse import TOLERANCE, is_collapsed, loss_of_ignoring, why_collapsed
+from galaxytl.collapse import ONE_CLASS, TOLERANCE, is_collapsed, loss_of_ignoring, why_collapsed
 
 IGNORING = 2.21
 COLLAPSED = {"epoch": 1, "val_top_share": 1.0, "val_loss": IGNORING + 0.5 * TOLERANCE}
@@ -45,7 +45,7 @@ def test_a_class_that_training_never_saw_is_infinitely_surprising() -> None:
     ("changed", "expected"),
     [
         ({}, True),
-        ({"val_top_share": 0.9995}, True),
+        ({"val_top_share": ONE_CLASS}, True),
         ({"val_top_share": 0.99}, False),  # tells some images apart
         ({"val_loss": IGNORING - 0.9 * TOLERANCE}, True),
         ({"val_loss": IGNORING - 2 * TOLERANCE}, False),  # better than ignoring the image
