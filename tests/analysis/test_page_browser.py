@@ -29,7 +29,7 @@ HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"
 def browser() -> Iterator[Browser]:
     path = os.environ.get("GALAXYTL_TEST_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
     if not path:
-        pytest.skip(f"no browser: none of {', '.join(NAMES)} is on the PATH, and GALAXYTL_TEST_BROWSER is not set")
+        pytest.skip("no browser on the PATH or at GALAXYTL_TEST_BROWSER: apt-get install chromium")
     as_root = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses root its sandbox
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=path, args=as_root)
