@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from analysis.cells import Cell, PaperGrid
-from galaxytl.trial import TrialResult, TrialSpec
+from galaxytl.trial import DAMAGE, TrialResult, TrialSpec
 
 SIMULATED = "SIMULATED galaxies: not comparable with the paper's values"
+DAMAGED = "DAMAGED data"
 SUBSTITUTED = "random weights (ImageNet weights not found)"
 STAR = f"* {SUBSTITUTED}"
 
@@ -36,7 +37,7 @@ class Banner:
         parts = [f"{spec.dataset}: {_images(results)}"]
         parts += _settings(spec) if grid.results else ["no trial of the paper's grid"]
         parts.append(_devices(results))
-        warning = SIMULATED if spec.is_simulated else ""
+        warning = "; ".join(_about_data(results))
         return cls("; ".join(part for part in parts if part), warning, _footer(results))
 
     @classmethod
@@ -44,7 +45,7 @@ class Banner:
         """Of trials that a search compares. They differ in most settings: it says what they have in common."""
         spec = results[0].spec
         num_substituted = sum(r.spec.is_substituted for r in results)
-        warnings = [SIMULATED] if spec.is_simulated else []
+        warnings = _about_data(results)
         warnings += [f"{SUBSTITUTED} in {num_substituted} of {len(results)} trials"] if num_substituted else []
         sizes, epochs = ({getattr(r.spec, name) for r in results} for name in ("image_size", "num_epochs"))
         counts = dict.fromkeys(_images([r]) for r in results if r.num_images)
@@ -69,17 +70,27 @@ class Banner:
         """`text`, and what is not real in the figure: a caption is read where the bottom line is too small."""
         star = f"{STAR}." if any(r.spec.is_substituted for r in results) else ""
         simulated = f"{SIMULATED}." if SIMULATED in self.warning else ""
-        return " ".join(part for part in (text, simulated, star) if part)
+        damaged = f"{DAMAGED}." if DAMAGED in self.warning else ""
+        return " ".join(part for part in (text, simulated, damaged, star) if part)
 
     @property
     def lines(self) -> tuple[str, ...]:
         return tuple(line for line in (self.warning, self.run_on) if line)
 
 
+def _about_data(results: Iterable[TrialResult]) -> list[str]:
+    """What is not real in the data, and what is wrong with it: a warning each."""
+    results = list(results)
+    damages = sorted({r.environment[DAMAGE] for r in results if DAMAGE in r.environment})
+    simulated = [SIMULATED] if results[0].spec.is_simulated else []
+    return [*simulated, *(f"{DAMAGED}, accepted by who ran the sweep: {damage}" for damage in damages)]
+
+
 def _footer(results: Sequence[TrialResult]) -> str:
     spec = results[0].spec
     kind = "simulated galaxies, not comparable with the paper" if spec.is_simulated else ""
-    return "; ".join(part for part in (f"{spec.dataset}, {_images(results)}", kind) if part)
+    damaged = DAMAGED if any(DAMAGE in r.environment for r in results) else ""
+    return "; ".join(part for part in (f"{spec.dataset}, {_images(results)}", kind, damaged) if part)
 
 
 def _images(results: Iterable[TrialResult]) -> str:

@@ -26,6 +26,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -90,8 +91,8 @@ def cross_entropy(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> fl
 
 def known_optimum(spec: TrialSpec, examples: Examples) -> Optimum:
     """Read from this node's cache, or computed and kept there: trials that differ in their optimizer share it."""
-    drawn_by = device.backend() if spec.weights == "random" else ""
-    facts = [FORMAT, RIDGE, *spec.backbone_key, drawn_by, *spec.split_key, spec.scored_on, device.on_gpu()]
+    made_by = [device.backend(), version("keras"), version("pillow")]  # of the features: see `galaxytl.features`
+    facts = [FORMAT, RIDGE, *spec.backbone_key, *made_by, *spec.split_key, spec.scored_on, device.on_gpu()]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     path = cache.cache_dir() / "optima" / f"{name}.json"
     with contextlib.suppress(OSError, ValueError, TypeError):

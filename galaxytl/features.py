@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +64,8 @@ def activations_folder(spec: TrialSpec, digest: str, cut: int) -> Path:
 
     Its name is a hash of all that their values depend on.
     """
-    drawn_by = device.backend() if spec.weights == "random" else ""  # TensorFlow and JAX draw others from one seed
-    facts = [FORMAT, blocks.FORMAT, *spec.backbone_key, drawn_by, digest, cut]
+    made_by = [device.backend(), version("keras"), version("pillow")]  # each may draw, compute or resize otherwise
+    facts = [FORMAT, blocks.FORMAT, *spec.backbone_key, *made_by, digest, cut]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     return cache.cache_dir() / "features" / name
 

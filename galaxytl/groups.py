@@ -161,7 +161,7 @@ class Run(ABC):
             class_names=dataset.class_names,
             num_images=splits.sizes(),
             num_parameters={"total": total, "trainable": trained.num_trained},
-            environment=environment(),
+            environment=environment(self.workplace.damage),
             started=self.job.started,
         )
 

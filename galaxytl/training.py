@@ -24,7 +24,7 @@ from galaxytl import device, gpu_memory
 from galaxytl.checkpoints import Epoch, parted
 from galaxytl.data import DataError, cache
 from galaxytl.gpu_memory import DeviceError
-from galaxytl.trial import FAILED, TrialResult, TrialSpec
+from galaxytl.trial import DAMAGE, FAILED, TrialResult, TrialSpec
 from galaxytl.weights import WeightsError
 
 PACKAGES = ("galaxytl", "keras", "tensorflow", "jax", "numpy", "scikit-learn", "ray")
@@ -79,6 +79,8 @@ class Workplace:
     """URI of the results folder's copy, where nodes meet that share no folder (`galaxytl.mirror`); "": none."""
     gpus: float | None = None
     """GPUs that this process was given, perhaps a share of one; None: it may use what it sees."""
+    damage: str = ""
+    """What is wrong with the dataset, where its user accepted it: the rows say so."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ def failed_row(spec: TrialSpec, error: Exception, job: Job) -> TrialResult:
         message=failure_message(error, job.workplace.out / "errors" / f"{spec.trial_id}.txt"),
         history=history,
         diagnostics=records,
-        environment=environment(),
+        environment=environment(job.workplace.damage),
         started=job.started,
     )
 
@@ -230,9 +232,10 @@ def failure_message(error: Exception, report: Path) -> str:
 
 
 @functools.cache
-def environment() -> dict[str, str]:
-    """What a result was computed on and with."""
-    found = {"device": device.describe(), "keras_backend": device.backend()}
+def environment(damage: str = "") -> dict[str, str]:
+    """What a result was computed on and with. damage: what is wrong with the dataset, if that was accepted."""
+    found = {DAMAGE: damage} if damage else {}
+    found |= {"device": device.describe(), "keras_backend": device.backend()}
     found |= {"host": platform.node(), "python": platform.python_version()}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

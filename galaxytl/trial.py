@@ -21,6 +21,9 @@ from typing import Any, Final, Literal
 
 SCHEMA = 3  # of a row in trials.jsonl; raised when a reader of the old rows would misunderstand the new ones
 
+DAMAGE: Final = "data_damage"
+"""In a result's environment: what is wrong with the dataset, where its user accepted it."""
+
 COMPLETE: Final = "COMPLETE"
 FAILED: Final = "FAILED"
 PRUNED: Final = "PRUNED"
@@ -302,7 +305,7 @@ class TrialResult:
     multiply_adds: dict[str, float] = field(default_factory=dict)
     """Executed in features, train and evaluate: a trained step counts 3 forward passes. Shared as the timings are."""
     environment: dict[str, str] = field(default_factory=dict)
-    """device, host, versions of python and of the packages that computed this."""
+    """device, host, versions of python and of the packages that computed this; DAMAGE, where there is any."""
     probabilities: str = ""
     """Parquet file of that part's class probabilities, relative to the results folder."""
     started: str = ""

@@ -197,6 +197,11 @@ def _add_files(files: argparse._ArgumentGroup) -> None:
         metavar="FOLDER",
         help="folder of ImageNet weights files (also looked in: $GALAXYTL_WEIGHTS_DIR, Keras's own folder)",
     )
+    files.add_argument(
+        "--accept-damaged",
+        action="store_true",
+        help="go on where `python -m galaxytl.data check` calls the dataset harmful; rows and reports say so",
+    )
     files.add_argument("--out", type=Path, metavar="FOLDER", help="results folder (default: results/NAME)")
     files.add_argument(
         "--storage",

@@ -15,8 +15,10 @@ from typing import Any
 from galaxytl import blocks
 from galaxytl.backbones import backbone_named
 from galaxytl.blocks import Structure
-from galaxytl.data import Dataset, Splits, cache, sky, split_indices
+from galaxytl.data import DataError, Dataset, Splits, cache, sky, split_indices
+from galaxytl.data.check import content_findings
 from galaxytl.data.dataset import Progress
+from galaxytl.data.findings import harmful_text
 from galaxytl.data.splits import describe_leaks, leaks
 from galaxytl.features import activations_folder, rows_digest
 from galaxytl.training import Workplace
@@ -47,9 +49,25 @@ class Prepared:
     """FAILED rows of specs whose weights cannot be had or used."""
 
 
-def workplace(options: argparse.Namespace, uri: str) -> Workplace:
-    """Of trials on the dataset at `uri`."""
-    return Workplace(absolute(uri), options.out.resolve(), options.weights_dir, storage=options.place)
+def workplace(options: argparse.Namespace, uri: str, damage: str) -> Workplace:
+    """Of trials on the dataset at `uri`, with what is wrong with it (`check_content`)."""
+    where = absolute(uri)
+    return Workplace(where, options.out.resolve(), options.weights_dir, storage=options.place, damage=damage)
+
+
+def check_content(dataset: Dataset, accept_damaged: bool, on_progress: Progress) -> str:
+    """What is wrong with the images and labels; "" where nothing is. Raises DataError for it, unless it is accepted."""
+    damage = harmful_text(content_findings(dataset, sky.remembered_scan(dataset, on_progress)))
+    if damage and not accept_damaged:
+        raise DataError(
+            f"{dataset.uri} would spoil a sweep: {damage}. Mend it (python -m galaxytl.data check lists the rows), or "
+            "add --accept-damaged: then rows and reports say so"
+        )
+    return damage
+
+
+def damage_notes(damage: str) -> list[str]:
+    return [f"the dataset is damaged, and that was accepted: {damage}"] if damage else []
 
 
 def profile_for(options: argparse.Namespace) -> str:

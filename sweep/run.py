@@ -77,6 +77,7 @@ def run_grid(options: argparse.Namespace, kept: Kept, console: Console) -> int:
     networks = {(spec.backbone, spec.image_size) for spec in drafts}
     with prepare.asking_keras(networks) as asked, TerminalProgress(console) as progress:
         dataset = open_dataset(uri, on_progress=progress.update)
+        damage = prepare.check_content(dataset, options.accept_damaged, progress.update)
         expanded = axes.expand(grid, prepare.base_spec(dataset.name, dataset.fingerprint, profile))
         checked = prepare.check_splits(dataset, expanded.specs, progress.update)
         structures = asked.result()
@@ -84,7 +85,7 @@ def run_grid(options: argparse.Namespace, kept: Kept, console: Console) -> int:
     prepared = prepare.resolve_weights(fitting.specs, options.weights_dir)
     rows = kept.rows()
     skipped = axes.skip_notes(expanded.skipped + fitting.skipped)
-    for problem in [*checked.notes, *skipped, *rows.problems]:
+    for problem in [*dataset.notes, *prepare.damage_notes(damage), *checked.notes, *skipped, *rows.problems]:
         console.print(f"note: {problem}", markup=False)
     todo = sort_out(prepared.specs, rows.by_id(), options.retry_failed)
     announce_grid(console, grid, with_axes=options.dry_run)
@@ -98,7 +99,7 @@ def run_grid(options: argparse.Namespace, kept: Kept, console: Console) -> int:
     new = [result for result in prepared.impossible if result.trial_id not in known]
     kept.append(*new)
     if todo.pending:
-        schedule_trials(options, prepare.workplace(options, uri), plan, kept, console)
+        schedule_trials(options, prepare.workplace(options, uri, damage), plan, kept, console)
     if todo.pending or new:
         known = kept.rows().by_id()
     return conclude(console, options, [*prepared.specs, *(result.spec for result in prepared.impossible)], known)

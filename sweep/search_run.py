@@ -169,7 +169,7 @@ class SearchRun:
             reporter = schedule.Reporter(table.phases, epochs, finished, table.note, decides_at)
             work = schedule.Work(self._groups(table), max(2, options.batch, prepare.num_workers(options)), eager=False)
             where = schedule.Where(options.address, options.cpus_per_trial, options.gpus_per_trial, log)
-            schedule.run_trials(work, prepare.workplace(options, self.setup.uri), where, reporter)
+            schedule.run_trials(work, prepare.workplace(options, self.setup.uri, self.setup.damage), where, reporter)
         learn_speeds(speeds_path(), self.results, self.begun)
 
     @property

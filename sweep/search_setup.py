@@ -59,6 +59,8 @@ class Setup:
     structures: prepare.Structures
     options: argparse.Namespace
     notes: tuple[str, ...]
+    damage: str = ""
+    """What is wrong with the dataset, and was accepted."""
 
     def groups(self, specs: Sequence[TrialSpec]) -> list[Group]:
         """How to train these: groups as for a grid, with what stops collapsed trials."""
@@ -88,6 +90,7 @@ def set_up(options: argparse.Namespace, console: Console) -> Setup:
         TerminalProgress(console) as progress,
     ):
         dataset = open_dataset(uri, on_progress=progress.update)
+        damage = prepare.check_content(dataset, options.accept_damaged, progress.update)
         base = draft.replace(dataset=dataset.name, dataset_fingerprint=dataset.fingerprint)
         checked = prepare.check_splits(dataset, [base], progress.update)
         structures = asked.result()
@@ -105,8 +108,8 @@ def set_up(options: argparse.Namespace, console: Console) -> Setup:
         sampler=sampler,
         seed=options.search_seed,
     )
-    splits, all_notes = checked.splits, (*checked.notes, *notes)
-    return Setup(dataset, uri, profile, base, problem, facts, splits, structures, options, all_notes)
+    splits, all_notes = checked.splits, (*dataset.notes, *prepare.damage_notes(damage), *checked.notes, *notes)
+    return Setup(dataset, uri, profile, base, problem, facts, splits, structures, options, all_notes, damage)
 
 
 def build(

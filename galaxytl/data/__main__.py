@@ -93,6 +93,8 @@ def convert(options: argparse.Namespace) -> int:
     print(f"{place}: {done}, {copy.num_images:,} images of {copy.name}, fingerprint {copy.fingerprint}")
     if copy.split:
         print(f"Split column: {copy.split}")
+    for note in copy.notes:
+        print(f"note: {note}")
     return 0
 
 

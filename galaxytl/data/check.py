@@ -3,9 +3,9 @@
     report = examine(open_dataset("Galaxy10_DECals.h5"))
     print_report(report, Console()); report.verdict        # "fine", "usable" or "harmful"
 
-A finding is harmful where it would spoil a run: images without content, labels that contradict each other, positions
-that cannot be, a full dataset that is not the published one, a split that cannot be made. The others are for the
-reader to weigh.
+A finding is harmful where it would spoil a run: parts that are missing, more than a few images without content, labels
+that contradict each other, positions that cannot be, a full dataset that is not the published one, a split that cannot
+be made. The others are for the reader to weigh. A sweep stops at what is harmful in the content (`content_findings`).
 """
 
 from __future__ import annotations
@@ -24,32 +24,17 @@ from rich.table import Table
 
 from galaxytl.data import sky
 from galaxytl.data.dataset import Dataset, Progress
-from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, FILE_NAME, NUM_CLASSES
+from galaxytl.data.findings import SHOWN, Finding, is_many, on_rows
+from galaxytl.data.galaxy10 import CLASS_COUNTS, FILE_NAME, NUM_CLASSES
 from galaxytl.data.sources import DataError
 from galaxytl.data.splits import describe_leaks, leaks, split_indices
 from galaxytl.trial import TrialSpec
-
-SHOWN = 8  # row numbers that a finding names; there may be more
 
 VERDICTS = {
     "fine": "nothing is wrong with it",
     "usable": "it can be used; read the warnings",
     "harmful": "it would spoil a run",
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something about the dataset that its user must know."""
-
-    code: str
-    """For programs; does not change with the wording."""
-    harmful: bool
-    message: str
-    count: int = 0
-    """Images, pairs or galaxies concerned."""
-    rows: tuple[int, ...] = ()
-    """The first rows concerned, at most 8."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +46,7 @@ class Report:
     fingerprint: str
     images: int
     class_counts: tuple[int, ...]
+    class_names: tuple[str, ...]
     published_counts: tuple[int, ...] | None
     """Of the published file, where this one is or claims to be it."""
     known: dict[str, int]
@@ -83,49 +69,63 @@ def examine(dataset: Dataset, on_progress: Progress | None = None) -> Report:
     twins = sky.twins(scan.digests)
     counts = tuple(np.bincount(dataset.labels, minlength=NUM_CLASSES).tolist())
     published = CLASS_COUNTS if _claims_to_be_published(dataset) else None
-    findings = (
-        *_about_classes(counts, published),
+    findings = (*content_findings(dataset, scan), *_about_splits(dataset, sky.united(twins, dataset.columns)))
+    known = {name: int(np.sum(~np.isnan(values))) for name, values in dataset.columns.items()}
+    named = (dataset.uri, dataset.name, dataset.fingerprint, len(dataset), counts, dataset.class_names)
+    return Report(*named, published, known, findings)
+
+
+def content_findings(dataset: Dataset, scan: sky.Scan) -> tuple[Finding, ...]:
+    """What is wrong with the images, labels and columns, whatever is to be done with them."""
+    twins = sky.twins(scan.digests)
+    return (
+        *dataset.source.findings,
+        *_about_classes(dataset),
         *_about_pixels(scan),
         *_about_twins(np.where(scan.one_colour, np.arange(len(twins)), twins), dataset.labels),
         *_about_columns(dataset.columns),
         *_about_positions(dataset.columns, dataset.labels),
-        *_about_splits(dataset, sky.united(twins, dataset.columns)),
     )
-    known = {name: int(np.sum(~np.isnan(values))) for name, values in dataset.columns.items()}
-    return Report(dataset.uri, dataset.name, dataset.fingerprint, len(dataset), counts, published, known, findings)
 
 
 def _claims_to_be_published(dataset: Dataset) -> bool:
     return len(dataset) == sum(CLASS_COUNTS) or dataset.uri.rstrip("/").endswith(FILE_NAME)
 
 
-def _about_classes(counts: tuple[int, ...], published: tuple[int, ...] | None) -> Iterator[Finding]:
-    if published not in (None, counts):
+def _about_classes(dataset: Dataset) -> Iterator[Finding]:
+    counts = tuple(np.bincount(dataset.labels, minlength=NUM_CLASSES).tolist())
+    if note := dataset.source.classes.note:
+        yield Finding("class_names", False, note)
+    if _claims_to_be_published(dataset) and counts != CLASS_COUNTS:
         wrong = sum(count != right for count, right in zip(counts, CLASS_COUNTS, strict=True))
         rule = f"{FILE_NAME}, or {sum(CLASS_COUNTS):,} images, must have the published number of images of each class"
         yield Finding("class_counts", True, f"{rule}; {wrong} of {NUM_CLASSES} differ", wrong)
-    if empty := [label for label in range(NUM_CLASSES) if not counts[label]]:
-        yield Finding("empty_classes", False, f"no image of {_named(empty)}", len(empty))
-    if small := [label for label in range(NUM_CLASSES) if 0 < counts[label] < 3]:
-        message = f"fewer than 3 images, too few for a train, a validation and a test part: {_named(small)}"
-        yield Finding("small_classes", False, message, len(small))
+    classes = range(len(dataset.source.classes.own) or NUM_CLASSES)
+    if empty := [label for label in classes if not counts[label]]:
+        yield Finding("empty_classes", False, f"no image of {_named(empty, dataset.class_names)}", len(empty))
+    if small := [label for label in classes if 0 < counts[label] < 3]:
+        message = "fewer than 3 images, too few for a train, a validation and a test part: "
+        yield Finding("small_classes", False, message + _named(small, dataset.class_names), len(small))
 
 
 def _about_pixels(scan: sky.Scan) -> Iterator[Finding]:
-    if scan.black.any():
-        yield _on_rows("black", True, "black all over", np.flatnonzero(scan.black))
-    if (flat := np.flatnonzero(scan.one_colour & ~scan.black)).size:
-        yield _on_rows("one_colour", True, "of a single colour", flat)
+    empty = np.flatnonzero(scan.one_colour)
+    for code, message, rows in (
+        ("black", "black all over", np.flatnonzero(scan.black)),
+        ("one_colour", "of a single colour", np.flatnonzero(scan.one_colour & ~scan.black)),
+    ):
+        if rows.size:
+            yield on_rows(code, message, rows, harmful=is_many(len(empty), len(scan.black)))
 
 
 def _about_twins(twins: NDArray[np.int64], labels: NDArray[np.int64]) -> Iterator[Finding]:
     copies = np.flatnonzero(twins != np.arange(len(twins)))
-    conflicting = labels[copies] != labels[twins[copies]]
-    if conflicting.any():
-        message = "equal to an earlier image of another class"
-        yield _on_rows("conflicting_duplicates", True, message, copies[conflicting])
-    if (~conflicting).any():
-        yield _on_rows("duplicates", False, "equal to an earlier image of the same class", copies[~conflicting])
+    differ = labels[copies] != labels[twins[copies]]
+    if differ.any():
+        message, many = "equal to an earlier image of another class", is_many(int(differ.sum()), len(labels))
+        yield on_rows("conflicting_duplicates", message, copies[differ], harmful=many)
+    if (~differ).any():
+        yield on_rows("duplicates", "equal to an earlier image of the same class", copies[~differ], harmful=False)
 
 
 def _about_columns(columns: Mapping[str, NDArray[np.float64]]) -> Iterator[Finding]:
@@ -147,7 +147,8 @@ def _about_columns(columns: Mapping[str, NDArray[np.float64]]) -> Iterator[Findi
         outside = np.flatnonzero(~np.isnan(values) & ~((values >= low) & (values <= high) & np.isfinite(values)))
         if outside.size:
             example = f"with {rule}, such as {values[outside[0]]:g}"
-            yield _on_rows(f"{name}_out_of_range", name in ("ra", "dec"), example, outside)
+            many = name in ("ra", "dec") and is_many(len(outside), len(values))
+            yield on_rows(f"{name}_out_of_range", example, outside, harmful=many)
 
 
 def _about_positions(columns: Mapping[str, NDArray[np.float64]], labels: NDArray[np.int64]) -> Iterator[Finding]:
@@ -184,13 +185,8 @@ def _about_splits(dataset: Dataset, groups: NDArray[np.int64]) -> Iterator[Findi
         yield Finding("unsplittable_by_sky", True, f"a split with --group-by-sky cannot be made: {error}")
 
 
-def _on_rows(code: str, harmful: bool, message: str, rows: NDArray[np.int64]) -> Finding:
-    images = f"{len(rows):,} image{'' if len(rows) == 1 else 's'}"
-    return Finding(code, harmful, f"{images} {message}", len(rows), tuple(rows[:SHOWN].tolist()))
-
-
-def _named(labels: list[int]) -> str:
-    return ", ".join(f"{label} ({CLASS_NAMES[label]})" for label in labels)
+def _named(labels: list[int], names: tuple[str, ...]) -> str:
+    return ", ".join(f"{label} ({names[label]})" for label in labels)
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -225,7 +221,7 @@ def _class_table(report: Report) -> Table:
     for name in ("images", "share", *(("published",) if report.published_counts else ())):
         table.add_column(name, justify="right")
     for label, count in enumerate(report.class_counts):
-        row = [str(label), CLASS_NAMES[label], f"{count:,}", f"{count / report.images:.1%}"]
+        row = [str(label), report.class_names[label], f"{count:,}", f"{count / report.images:.1%}"]
         if report.published_counts:
             published = report.published_counts[label]
             row.append(f"{published:,}" if published == count else f"[red]{published:,}[/]")

@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data.chunks import hdf5_lock
-from galaxytl.data.galaxy10 import CLASS_NAMES, IMAGE_SIDE
+from galaxytl.data.classes import Classes
+from galaxytl.data.galaxy10 import IMAGE_SIDE
 from galaxytl.data.manifest import Shard
-from galaxytl.data.sources import NAME_ATTRIBUTE, PARQUET_KEY, SKY_COLUMNS
+from galaxytl.data.sources import CLASSES_ATTRIBUTE, NAME_ATTRIBUTE, PARQUET_KEY, SKY_COLUMNS
 
 ROW_GROUP = 32  # images that a reader of one image must fetch: 4 MB
 GZIP_LEVEL = 1
@@ -37,10 +38,14 @@ class Rows:
     """What stands beside the images, one value an image."""
 
     dataset_name: str
-    labels: NDArray[np.int64]
+    classes: Classes
     columns: Mapping[str, NDArray[np.float64]]
     split: Sequence[str | None]
     """ "train" or "test"."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return self.classes.labels
 
 
 class Writer(Protocol):
@@ -78,16 +83,15 @@ def _png_part(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
 
 
-def parquet_schema(dataset_name: str) -> Any:
-    """Arrow schema; its `huggingface` metadata makes `datasets` decode images and name the classes."""
+def parquet_schema(dataset_name: str, class_names: Sequence[str]) -> Any:
+    """Arrow schema; its `huggingface` metadata makes `datasets` decode images and name the classes, where these are
+    known."""
     import pyarrow as pa
 
     picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     kinds = {"image": picture, "label": pa.int64(), **dict.fromkeys(SKY_COLUMNS, pa.float64()), "split": pa.string()}
-    features: dict[str, Any] = {
-        "image": {"_type": "Image"},
-        "label": {"names": list(CLASS_NAMES), "_type": "ClassLabel"},
-    }
+    label = {"names": list(class_names), "_type": "ClassLabel"} if class_names else {"dtype": "int64", "_type": "Value"}
+    features: dict[str, Any] = {"image": {"_type": "Image"}, "label": label}
     features |= {name: {"dtype": "float64", "_type": "Value"} for name in SKY_COLUMNS}
     features["split"] = {"dtype": "string", "_type": "Value"}
     metadata = {
@@ -108,7 +112,7 @@ class ParquetWriter:
         """on_file: called with the name of each file when it is complete."""
         self._folder, self._names, self._rows, self._rows_per_file = folder, names, rows, rows_per_file
         self._on_file = on_file
-        self._schema = parquet_schema(rows.dataset_name)
+        self._schema = parquet_schema(rows.dataset_name, rows.classes.known)
         self._digits = len(str(len(rows.labels) - 1))
         self._pending: list[bytes] = []
         self._row = 0
@@ -186,6 +190,8 @@ class HDF5Writer:
         self._row = 0
         self._file = h5py.File(path, "w", locking=False)
         self._file.attrs[NAME_ATTRIBUTE] = rows.dataset_name
+        if rows.classes.known:
+            self._file.attrs[CLASSES_ATTRIBUTE] = list(rows.classes.known)
         side = (IMAGE_SIDE, IMAGE_SIDE, 3)
         filters = {"compression": "gzip", "compression_opts": GZIP_LEVEL} if is_zipped else {}
         self._images = self._file.create_dataset(

@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 
 from galaxytl.data.cache import cache_dir
 from galaxytl.data.containers import HDF5Writer, ParquetWriter, Rows, Writer
-from galaxytl.data.dataset import Opened, Progress, note_fingerprint, open_dataset, open_source
+from galaxytl.data.dataset import Opened, Progress, note_fingerprint, note_path, open_dataset, open_source
+from galaxytl.data.findings import harmful_text
 from galaxytl.data.fingerprint import ContentHash
-from galaxytl.data.galaxy10 import CLASS_NAMES, NUM_CLASSES
 from galaxytl.data.locations import DataError, Location, StoredFile, locate
 from galaxytl.data.manifest import NAME, Manifest, SourceFile
 from galaxytl.data.prefetch import ahead
+from galaxytl.data.sources import class_counts
 from galaxytl.data.splits import split_indices
 from galaxytl.data.targets import Staging, is_taken, staged
 from galaxytl.trial import TrialSpec
@@ -61,6 +62,8 @@ class Converted:
     """How the split column was made; empty for HDF5, which has none."""
     already_there: bool = False
     """Nothing was written, because the same galaxies were there."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of how the source was read."""
 
 
 def convert(
@@ -78,13 +81,21 @@ def convert(
     if is_taken(target):
         return _already_there(source_uri, to, cache, on_progress)
     split, split_rule = split_column(opened.source.labels, options.stratified)
-    rows = Rows(opened.name, opened.source.labels, opened.source.columns, split)
+    rows = Rows(opened.name, opened.source.classes, opened.source.columns, split)
     with staged(target, cache, container == "folder") as staging:
         job = Job(opened, rows, split_rule, options, on_progress)
         fingerprint = job.write_folder(staging) if container == "folder" else job.write_file(staging.path, container)
     if container != "folder":
-        note_fingerprint([target.stored()], cache, fingerprint)
-    return Converted(to, opened.name, fingerprint, len(rows.labels), "" if container == "hdf5" else split_rule)
+        note_fingerprint(note_path([target.stored()], cache), fingerprint)
+    said = "" if container == "hdf5" else split_rule
+    return Converted(to, opened.name, fingerprint, len(rows.labels), said, notes=reading_notes(opened))
+
+
+def reading_notes(opened: Opened) -> tuple[str, ...]:
+    """What was found about the source's classes, and its harmful damage, which a copy no longer shows."""
+    classes = opened.source.classes
+    unnamed = "" if classes.known else "it says no class names, so the copy says none"
+    return tuple(text for text in (classes.note, unnamed, harmful_text(opened.source.findings)) if text)
 
 
 def parse_target(to: str) -> tuple[Container, Location]:
@@ -161,12 +172,11 @@ class Job:
             names, size = self._shard_names(), self.options.images_per_shard
             writer = ParquetWriter(staging.path, names, self.rows, size, staging.file_done)
             fingerprint = self._copy_images(writer)
-            counts = np.bincount(self.rows.labels, minlength=NUM_CLASSES).tolist()
             manifest = Manifest(
                 dataset_name=self.opened.name,
                 fingerprint=fingerprint,
                 num_images=len(self.rows.labels),
-                class_counts=dict(zip(CLASS_NAMES, counts, strict=True)),
+                class_counts=class_counts(self.rows.classes),
                 split=self.split_rule,
                 source=source.result(),
                 shards=tuple(writer.shards),
@@ -189,11 +199,14 @@ class Job:
                 done += len(cells)
                 if self.on_progress:
                     self.on_progress("converting", done, total)
-        fingerprint = content.hexdigest(self.rows.labels)
+        fingerprint = content.hexdigest(self.rows.classes)
         if self.opened.fingerprint not in (None, fingerprint):
+            if self.opened.note:
+                self.opened.note.unlink(missing_ok=True)
             raise DataError(
                 "the source must have the content that its manifest, or an earlier look at it, tells: "
-                f"{self.opened.fingerprint:.12}; it has {fingerprint[:12]}. It changed or is damaged: fetch it again"
+                f"{self.opened.fingerprint:.12}; it has {fingerprint[:12]}. It changed or is damaged: run "
+                "the command again to take it as it is, or fetch it again"
             )
         return fingerprint
 

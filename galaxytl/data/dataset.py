@@ -11,17 +11,20 @@ import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data import store
 from galaxytl.data.cache import cache_dir, write_atomically
-from galaxytl.data.fingerprint import ContentHash
-from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
+from galaxytl.data.fingerprint import ContentChangedError, ContentHash
+from galaxytl.data.galaxy10 import CLASS_COUNTS, NUM_CLASSES
 from galaxytl.data.locations import StoredFile, without_secrets
 from galaxytl.data.sources import SKY_COLUMNS, ArraySource, DataError, Source, open_files
 
@@ -29,6 +32,10 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many images are done, and of how many."""
 
 DEFAULT_SIMULATED = 1000
+
+NOTE_FORMAT = 2  # of the state that a noted fingerprint is named by; raised when the same files are read otherwise
+SETTLED_NANOSECONDS = 5 * 10**9
+"""Times of an object store have seconds, and its clock may be off by as much again."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,8 @@ class Dataset:
     fingerprint: str
     source: Source
     cache: Path
+    note: Path | None = None
+    """Where the fingerprint was remembered, if it was not read from the images just now."""
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -54,14 +63,40 @@ class Dataset:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        return CLASS_NAMES
+        """Of the classes 0 to 9."""
+        return self.source.classes.names
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of how it was read."""
+        return (self.source.classes.note,) if self.source.classes.note else ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def resized(self, image_size: int, on_progress: Progress | None = None) -> store.HotCopy:
-        """The node-local copy at `image_size` pixels, made now if it is not there."""
-        return store.hot_copy(self.source, self.fingerprint, image_size, self.cache, on_progress)
+        """The node-local copy at `image_size` pixels, made now if it is not there.
+
+        Raises ContentChangedError when the images or labels are no longer those of the fingerprint.
+        """
+        with self.forgetting():
+            return store.hot_copy(self.source, self.fingerprint, image_size, self.cache, on_progress)
+
+    @contextlib.contextmanager
+    def forgetting(self) -> Iterator[None]:
+        """Forget the remembered fingerprint where what is read in this block is something else, so that the next
+        command reads anew."""
+        try:
+            yield
+        except ContentChangedError as error:
+            if self.note:
+                self.note.unlink(missing_ok=True)
+            elif getattr(self.source, "declared_fingerprint", None):
+                raise DataError(
+                    f"{self.uri} must have the content that its manifest.json tells; its files were changed ({error}). "
+                    "Convert the data again, or remove manifest.json"
+                ) from error
+            raise
 
 
 @dataclass(frozen=True)
@@ -72,6 +107,8 @@ class Opened:
     name: str
     fingerprint: str | None
     """What is known of it without reading the images: from a manifest, or noted when they were read before."""
+    note: Path | None = None
+    """Where to remember its fingerprint; None where that is not possible or not needed."""
     files: Sequence[StoredFile] = ()
 
 
@@ -86,8 +123,8 @@ def open_dataset(uri: str, cache: Path | None = None, on_progress: Progress | No
     fingerprint = opened.fingerprint
     if fingerprint is None:
         fingerprint = _content_fingerprint(opened.source, on_progress)
-        note_fingerprint(opened.files, cache, fingerprint)
-    return Dataset(without_secrets(uri), opened.name, fingerprint, opened.source, cache)
+        note_fingerprint(opened.note, fingerprint)
+    return Dataset(without_secrets(uri), opened.name, fingerprint, opened.source, cache, opened.note)
 
 
 def open_source(uri: str, cache: Path, on_progress: Progress | None = None) -> Opened:
@@ -96,10 +133,11 @@ def open_source(uri: str, cache: Path, on_progress: Progress | None = None) -> O
         return _open_simulated(uri, cache, on_progress)
     try:
         source = open_files(uri, cache / "scratch")
-        fingerprint = source.declared_fingerprint or _noted_fingerprint(source.files, cache)
+        note = None if source.declared_fingerprint else note_path(source.files, cache)
+        fingerprint = source.declared_fingerprint or _noted_fingerprint(note)
     except OSError as error:
         raise DataError(f"{without_secrets(uri)} cannot be read: {error}") from error
-    return Opened(source, _name(source, source.declared_name), fingerprint, source.files)
+    return Opened(source, _name(source, source.declared_name), fingerprint, note, source.files)
 
 
 def _open_simulated(uri: str, cache: Path, on_progress: Progress | None) -> Opened:
@@ -124,29 +162,33 @@ def _parse_simulated(uri: str) -> tuple[int, int]:
     return num_images, seed
 
 
-def note_fingerprint(files: Sequence[StoredFile], cache: Path, fingerprint: str) -> None:
-    """Remember the fingerprint of these files in the cache, for as long as their sizes and times stay the same."""
-    if note := _note(files, cache):
+def note_fingerprint(note: Path | None, fingerprint: str) -> None:
+    """Remember the fingerprint of files at their `note_path`."""
+    if note:
         with contextlib.suppress(OSError):  # on a full disk: the images are read again next time
             write_atomically(note, fingerprint.encode())
 
 
-def _noted_fingerprint(files: Sequence[StoredFile], cache: Path) -> str | None:
-    note = _note(files, cache)
+def _noted_fingerprint(note: Path | None) -> str | None:
     if note and note.exists() and len(text := note.read_text()) == 64:
         return text
     return None
 
 
-def _note(files: Sequence[StoredFile], cache: Path) -> Path | None:
-    """Its name is the very state of the files; None where that is not known."""
-    state = []
+def note_path(files: Sequence[StoredFile], cache: Path) -> Path | None:
+    """Where the fingerprint of these files is noted. The name is their very state: sizes, times, and what decodes them.
+
+    None where the state does not tell that the content stays the same: no time is known, or a file at another machine
+    was written so lately that another write would have the same time.
+    """
+    state: list[Any] = [NOTE_FORMAT, version("pillow")]
     for file in files:
-        if file.modified is None:
-            return None
         place = file.location
-        state.append((str(place.local.resolve()) if place.is_local else place.uri, file.size, file.modified))
-    if not state:
+        if file.modified is None or (not place.is_local and time.time_ns() - file.modified < SETTLED_NANOSECONDS):
+            return None
+        name = str(place.local.resolve()) if place.is_local else place.uri
+        state.append((name, file.size, file.modified, *file.identity))
+    if not files:
         return None
     return cache / "fingerprints" / hashlib.sha256(json.dumps(state).encode()).hexdigest()[:32]
 
@@ -159,13 +201,15 @@ def _content_fingerprint(source: Source, on_progress: Progress | None) -> str:
         done += len(batch)
         if on_progress:
             on_progress("reading images", done, len(source.labels))
-    return content.hexdigest(source.labels)
+    return content.hexdigest(source.classes)
 
 
 def _name(source: Source, declared: str | None) -> str:
     """From the content, so that a trial's id does not depend on a file's name; simulated galaxies stay simulated."""
     if declared and declared.startswith("simulated"):
         return "simulated"
+    if source.classes.own:
+        return f"own_classes_{len(source.labels)}_images"
     counts = np.bincount(source.labels, minlength=NUM_CLASSES)
     if tuple(counts) == CLASS_COUNTS:
         return "galaxy10_decals"

@@ -70,14 +70,19 @@ class Location:
             return _stored(self, self.filesystem.get_file_info(self.path))
 
     def files(self, suffix: str = "") -> list[StoredFile]:
-        """Files below this folder whose names end so, in order of their paths, but hidden ones (.name)."""
+        """Files below this folder whose names end so, whatever their capitals, in order of their paths, but hidden ones
+        (.name). Raises DataError for a link that leads nowhere."""
         from pyarrow.fs import FileSelector
 
         with reaching(self):
-            found = self.filesystem.get_file_info(FileSelector(self.path, recursive=True))
+            if self.is_local:  # pyarrow leaves out what a link leads to, and links that lead nowhere
+                paths = [str(path) for path in _walk(self.local)]
+                found = self.filesystem.get_file_info(paths) if paths else []
+            else:
+                found = self.filesystem.get_file_info(FileSelector(self.path, recursive=True))
         root = self.path.rstrip("/") + "/"
         relative = {info.path.removeprefix(root): info for info in found if info.is_file}
-        names = [name for name in relative if name.endswith(suffix) and not re.search(r"(^|/)\.", name)]
+        names = [n for n in relative if n.lower().endswith(suffix) and not re.search(r"(^|/)\.", n)]
         return [_stored(self.child(name), relative[name]) for name in sorted(names)]
 
     def child(self, name: str) -> Location:
@@ -115,10 +120,32 @@ class StoredFile:
     """Bytes."""
     modified: int | None
     """Nanoseconds since 1970; None where the file system does not say."""
+    identity: tuple[int, ...] = ()
+    """Of a local file: device, inode, and nanoseconds of its last change of any kind, which no program sets back."""
 
 
 def _stored(location: Location, info: Any) -> StoredFile:
-    return StoredFile(location, int(info.size or 0), info.mtime_ns)
+    state = os.stat(location.path) if location.is_local else None
+    identity = (state.st_dev, state.st_ino, state.st_ctime_ns) if state else ()
+    return StoredFile(location, int(info.size or 0), info.mtime_ns, identity)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files below a local folder, also those that links lead to. Raises DataError for a link that leads nowhere."""
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:  # a link to a folder above
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in sorted([*files, *folders]):
+            path = Path(place, name)
+            if path.is_symlink() and not path.exists():
+                raise DataError(
+                    f"{path} is a link that leads nowhere, to {os.readlink(path)}: fetch what it stands for, or "
+                    "remove it"
+                )
+        yield from (Path(place, name) for name in files)
 
 
 def locate(uri: str) -> Location:
@@ -146,6 +173,13 @@ def is_remote(uri: str) -> bool:
 def _local(uri: str, path: str) -> Location:
     from pyarrow.fs import LocalFileSystem
 
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        name = path.encode(errors="backslashreplace").decode()
+        raise DataError(
+            f"names of files must be UTF-8; got '{name}': rename it, or make a link with another name"
+        ) from error
     return Location(uri, os.path.abspath(path), LocalFileSystem(), is_local=True)
 
 
@@ -256,6 +290,8 @@ def reaching(location: Location, doing: str = "read") -> Iterator[None]:
     """Turns a file system's error into a DataError that says what to do."""
     try:
         yield
+    except UnicodeError as error:
+        raise DataError(f"{location} cannot be {doing}: names of files in it must be UTF-8 ({error})") from error
     except OSError as error:
         raise explained(location, error, doing) from error
 

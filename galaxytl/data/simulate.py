@@ -34,8 +34,9 @@ from PIL import Image
 
 from galaxytl.data import morphology
 from galaxytl.data.cache import built_once, create_array
+from galaxytl.data.classes import Classes
 from galaxytl.data.fingerprint import ContentHash
-from galaxytl.data.galaxy10 import CLASS_COUNTS, IMAGE_SIDE, NUM_CLASSES, PIXEL_SCALE
+from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, IMAGE_SIDE, NUM_CLASSES, PIXEL_SCALE
 from galaxytl.data.morphology import Grid
 from galaxytl.data.starlight import Array, Population, band_fluxes
 
@@ -313,7 +314,7 @@ def build(
         "num_images": num_images,
         "seed": seed,
         "galsim_version": galsim.__version__,
-        "fingerprint": content.hexdigest(labels),
+        "fingerprint": content.hexdigest(Classes(labels, CLASS_NAMES)),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 

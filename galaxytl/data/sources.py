@@ -8,24 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import json
 import os
+import re
 import zlib
-from collections.abc import Generator, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl.data import classes
 from galaxytl.data.chunks import IMAGES_AT_A_TIME as BATCH
 from galaxytl.data.chunks import slabs
-from galaxytl.data.galaxy10 import IMAGE_SIDE, NUM_CLASSES
+from galaxytl.data.classes import Classes
+from galaxytl.data.findings import Finding, on_rows
+from galaxytl.data.galaxy10 import CLASS_NAMES, IMAGE_SIDE, NUM_CLASSES
+from galaxytl.data.hdf5_layout import check_readable, never_written
 from galaxytl.data.locations import DataError, Location, StoredFile, explained, locate
 from galaxytl.data.manifest import Manifest, check_rows, check_shards, read_manifest
+from galaxytl.data.pictures import decode
 from galaxytl.data.prefetch import ahead
 
 __all__ = [
@@ -43,6 +49,8 @@ SKY_COLUMNS = ("ra", "dec", "redshift", "pxscale")
 """Degrees, degrees, dimensionless, arcseconds a pixel; NaN where unknown."""
 NAME_ATTRIBUTE = "dataset_name"
 """Of an HDF5 file's root: what its galaxies are, where `convert` wrote it."""
+CLASSES_ATTRIBUTE = "class_names"
+"""Of an HDF5 file's root: the names of its classes, in the order of their numbers; `galaxytl.data.classes` reads it."""
 PARQUET_KEY = b"galaxytl"
 """Of a Parquet file's metadata: a JSON object with dataset_name."""
 READ_BUFFER = 8 * 2**20  # bytes of a column read at a time; without it pyarrow reads all of a row group's
@@ -53,6 +61,9 @@ Batches = Generator[NDArray[np.uint8], None, None]
 
 class Source(Protocol):
     @property
+    def classes(self) -> Classes: ...
+
+    @property
     def labels(self) -> NDArray[np.int64]: ...
 
     @property
@@ -60,6 +71,11 @@ class Source(Protocol):
 
     def batches(self) -> Batches:
         """All images in order, (n, 256, 256, 3) uint8 a batch."""
+        ...
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong with how it is stored."""
         ...
 
 
@@ -87,7 +103,7 @@ def open_files(uri: str, scratch: Path) -> FileSource:
         _bucket_must_exist(location)
         rule = "--data must be 'simulated', an HDF5 file or a folder of Parquet files"
         raise DataError(f"{rule}; {location} does not exist")
-    is_parquet = kind == "folder" or location.path.endswith(".parquet")
+    is_parquet = kind == "folder" or location.path.lower().endswith(".parquet")
     return ParquetSource(location) if is_parquet else HDF5Source(location, scratch)
 
 
@@ -110,18 +126,19 @@ class HDF5Source:
         self.files = [location.stored()]
         self._scratch = scratch
         with self._opened() as file:
-            for name in ("images", "ans"):
-                if name not in file:
-                    found = ", ".join(sorted(file)) or "nothing"
-                    raise DataError(
-                        f"{location} must hold the columns images and ans; '{name}' is missing, found {found}"
-                    )
+            _check_hdf5_columns(file, location)
             images = file["images"]
-            self.labels = check_labels(np.asarray(file["ans"][()]), len(images), location)
             check_images(images.shape[1:], images.dtype, location)
+            labels = check_labels(np.asarray(file["ans"][()]), len(images), location)
+            self.classes = classes.of_labels(labels, classes.in_hdf5(file, location), location)
             self.columns = {name: _hdf5_column(location, file, name, len(images)) for name in SKY_COLUMNS}
             declared = file.attrs.get(NAME_ATTRIBUTE)
             self.declared_name = None if declared is None else str(declared)
+            self.findings = _unwritten(file)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return self.classes.labels
 
     def batches(self) -> Batches:
         location = self.files[0].location
@@ -159,19 +176,26 @@ class ParquetSource:
             tables = list(pool.map(_small_columns, self.files))
         _check_same_columns(self.files, tables)
         labels = np.concatenate([table["label"].to_numpy() for table in tables])
-        self.labels = check_labels(labels, len(labels), location)
+        labels = check_labels(labels, len(labels), location)
+        names = {str(f.location): found for f, t in zip(self.files, tables, strict=True) if (found := _names(t))}
+        self.classes = classes.of_labels(labels, classes.agreed(names, location), location)
         self.columns = {
             name: np.concatenate([_parquet_column(table, name) for table in tables]) for name in SKY_COLUMNS
         }
+        self.findings = (*_missing_shards(location, self.files), *(_unfinished(location) if is_folder else ()))
         self.declared_name = _declared_name(tables[0])
         self.declared_fingerprint: str | None = None
         if manifest:
             self._take(manifest, location, [table.num_rows for table in tables])
 
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return self.classes.labels
+
     def _take(self, manifest: Manifest, location: Location, rows: list[int]) -> None:
         check_rows(location, manifest, rows)
-        counts = np.bincount(self.labels, minlength=NUM_CLASSES).tolist()
-        if counts != list(manifest.class_counts.values()):
+        counts = class_counts(self.classes)
+        if list(counts.values()) != list(manifest.class_counts.values()):
             raise DataError(f"{location}: the labels must be those that manifest.json counts; got {counts} a class")
         self.declared_name, self.declared_fingerprint = manifest.dataset_name, manifest.fingerprint
 
@@ -198,6 +222,11 @@ class ArraySource:
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     columns: Mapping[str, NDArray[np.float64]]
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def classes(self) -> Classes:
+        return Classes(self.labels, CLASS_NAMES)
 
     def batches(self) -> Batches:
         for start in range(0, len(self.images), BATCH):
@@ -219,11 +248,67 @@ def check_labels(labels: NDArray[Any], num_images: int, where: object) -> NDArra
     return labels.astype(np.int64)
 
 
+def class_counts(found: Classes) -> dict[str, int]:
+    """Images of each class, by its name where that is known, else by its number."""
+    counts = np.bincount(found.labels, minlength=NUM_CLASSES).tolist()
+    names = found.names if found.known else map(str, range(NUM_CLASSES))
+    return dict(zip(names, counts, strict=True))
+
+
 def check_images(shape: tuple[int, ...], dtype: np.dtype[Any], where: object) -> None:
+    """Raises DataError unless images have Galaxy10's shape (H, W, 3) and type."""
     if tuple(shape) != (IMAGE_SIDE, IMAGE_SIDE, 3) or dtype != np.uint8:
         wanted = f"{IMAGE_SIDE} x {IMAGE_SIDE} x 3 of type uint8"
         found = " x ".join(map(str, shape)) or "single numbers"
         raise DataError(f"{where}: images must be {wanted}; got {found} of type {dtype}")
+
+
+def _check_hdf5_columns(file: Any, location: Location) -> None:
+    """Raises DataError unless the columns are there, and lie in this file."""
+    for name in ("images", "ans", *SKY_COLUMNS):
+        if file.get(name, getlink=True) is not None:
+            check_readable(file, name, location)
+        elif name in ("images", "ans"):
+            found = ", ".join(sorted(file)) or "nothing"
+            raise DataError(f"{location} must hold the columns images and ans; '{name}' is missing, found {found}")
+
+
+def _unwritten(file: Any) -> tuple[Finding, ...]:
+    rows = {name: never_written(file[name]) for name in ("images", "ans")}
+    text = "whose {} was never written, as when the program that wrote the file was killed"
+    return tuple(on_rows("unwritten", text.format(n), found, harmful=True) for n, found in rows.items() if found.size)
+
+
+SHARD: Final = re.compile(r"(.*?)-(\d{5,})-of-(\d{5,})(?:-[0-9a-f]+)?\.parquet", re.IGNORECASE)
+"""Names of shards as `datasets` and TensorFlow write them: train-00000-of-00004.parquet."""
+
+
+def _missing_shards(folder: Location, files: Sequence[StoredFile]) -> tuple[Finding, ...]:
+    """A finding for each set of shards that is not complete by its own names."""
+    found: dict[tuple[str, int], set[int]] = defaultdict(set)
+    for file in files:
+        if match := SHARD.fullmatch(file.location.path):
+            found[match[1], int(match[3])].add(int(match[2]))
+    findings = []
+    for (stem, total), numbers in found.items():
+        if missing := sorted(set(range(total)) - numbers):
+            name = stem.rpartition("/")[2]
+            message = f"{len(missing)} of the {total} shards of '{name}' are missing, the first is number {missing[0]}"
+            chosen = "; one file was named, which is one of them" if folder.path == files[0].location.path else ""
+            findings.append(Finding("missing_shards", not chosen, message + chosen, len(missing)))
+    return tuple(findings)
+
+
+def _unfinished(folder: Location) -> tuple[Finding, ...]:
+    """A finding where a folder holds what a download or a copy of a Parquet file left."""
+    names = [file.location.uri.rpartition("/")[2] for file in folder.files()]
+    left = [name for name in names if re.search(r"\.parquet\.(?!crc$)", name.lower())]
+    message = f"{len(left)} unfinished or packed Parquet files are left out, such as '{left[0]}'" if left else ""
+    return (Finding("unfinished_files", True, message, len(left)),) if left else ()
+
+
+def _names(table: Any) -> list[str]:
+    return classes.in_parquet(table.schema.metadata)
 
 
 @contextlib.contextmanager
@@ -302,21 +387,10 @@ def _declared_name(table: Any) -> str | None:
 
 
 def _decode(place: Location, cell: Any, row: int) -> NDArray[np.uint8]:
-    from PIL import Image
-
     where = f"{place}, row {row}"
     if not isinstance(cell, dict) or not cell.get("bytes"):
         raise DataError(f"{where}: image must be a struct with the encoded picture in `bytes`; got {str(cell)[:60]}")
-    data: bytes = cell["bytes"]
-    if data[:4] == b"\x89PNG" and data[24:25] == b"\x10":  # Pillow would drop the lower byte and say nothing
-        check_images((IMAGE_SIDE, IMAGE_SIDE, 3), np.dtype(np.uint16), where)
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "TIFF")) as picture:
-            if picture.size == (IMAGE_SIDE, IMAGE_SIDE):
-                pixels = np.asarray(picture)
-            else:  # told by its header: a picture of a million by a million pixels is not unpacked
-                pixels = np.broadcast_to(np.uint8(0), (picture.height, picture.width, len(picture.getbands())))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Warning) as error:
-        raise DataError(f"{where}: the picture cannot be decoded: {error}") from error
-    check_images(pixels.shape, pixels.dtype, where)
-    return pixels
+        return decode(cell["bytes"])
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error

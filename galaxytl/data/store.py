@@ -1,8 +1,8 @@
 """The node-local hot copy: every image resized once to the size that trials use, uint8, memory-mapped.
 
-Owner: the cache folder of the node. Key: content fingerprint and image size. Lifetime: until the cache is over its
-limit and no process uses it (`galaxytl.data.cache`). Derivation: at 224 px a trial of 20 epochs reads each image 20
-times; decoding it each time costs 2 ms (PNG), mapping it 0.01 ms (`benchmarks/bench_data.py`).
+Owner: the cache folder of the node. Key: content fingerprint, image size, Pillow's version. Lifetime: until the cache
+is over its limit and no process uses it (`galaxytl.data.cache`). Derivation: at 224 px a trial of 20 epochs reads each
+image 20 times; decoding it each time costs 2 ms (PNG), mapping it 0.01 ms (`benchmarks/bench_data.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from galaxytl.data import cache as cache_of_node
-from galaxytl.data.fingerprint import ContentHash
-from galaxytl.data.sources import DataError, Source
+from galaxytl.data.fingerprint import ContentChangedError, ContentHash, check_content
+from galaxytl.data.sources import Source
 
 FORMAT = 1  # of the folder; raised when older copies must not be read
 
@@ -43,9 +44,9 @@ def hot_copy(
 ) -> HotCopy:
     """The copy of `source` at `image_size` pixels in `cache`; where its disk is full, in the memory of this process.
 
-    Raises DataError when the source's content no longer has `fingerprint`.
+    Raises ContentChangedError when the source's content no longer has `fingerprint`.
     """
-    folder = cache / "images" / f"{fingerprint[:32]}-{image_size}px-v{FORMAT}"
+    folder = cache / "images" / f"{fingerprint[:32]}-{image_size}px-pillow{version('pillow')}-v{FORMAT}"
     size = len(source.labels) * image_size**2 * 3
     try:
         cache_of_node.built_once(folder, functools.partial(_build, source, fingerprint, image_size, on_progress), size)
@@ -54,7 +55,10 @@ def hot_copy(
         images = np.empty((len(source.labels), image_size, image_size, 3), np.uint8)
         _fill(images, source, fingerprint, on_progress)
         return HotCopy(images, np.array(source.labels))
-    return HotCopy(np.load(folder / "images.npy", mmap_mode="r"), np.load(folder / "labels.npy"))
+    labels = np.load(folder / "labels.npy")
+    if not np.array_equal(labels, source.labels):  # a note or a manifest, by which this copy was found, is not true
+        raise ContentChangedError(f"the labels are not those that were seen with the content {fingerprint[:12]}")
+    return HotCopy(np.load(folder / "images.npy", mmap_mode="r"), labels)
 
 
 def _build(
@@ -92,11 +96,7 @@ def _fill(
             done += len(batch)
             if on_progress:
                 on_progress(f"resizing to {image_size} px", done, count)
-    if (found := content.hexdigest(source.labels)) != fingerprint:
-        raise DataError(
-            f"the dataset changed while it was in use: its content was {fingerprint[:12]}, now it is {found[:12]}. "
-            "Run the command again to start from the new content."
-        )
+    check_content(content.hexdigest(source.classes), fingerprint, "the dataset")
 
 
 def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -30,7 +30,7 @@ def report_of(images: np.ndarray = IMAGES, labels: np.ndarray = LABELS, uri: str
     content = ContentHash()
     content.add(images)
     source = ArraySource(images, labels, FINE | columns)
-    return examine(Dataset(uri, "made up", content.hexdigest(labels), source, Path()))
+    return examine(Dataset(uri, "made up", content.hexdigest(source.classes), source, Path()))
 
 
 def codes(report: Report, harmful: bool) -> set[str]:
@@ -55,12 +55,12 @@ def test_nothing_wrong() -> None:
 @pytest.mark.parametrize(
     ("columns", "code", "rows"),
     [
-        ({"images": changed(IMAGES, [3, 64], 0)}, "black", (3, 64)),
-        ({"images": changed(IMAGES, 3, 7)}, "one_colour", (3,)),
-        ({"images": changed(IMAGES, 14, IMAGES[3])}, "conflicting_duplicates", (14,)),
-        ({"ra": changed(DEGREES, 9, 360.5)}, "ra_out_of_range", (9,)),
-        ({"ra": changed(DEGREES, 9, np.inf)}, "ra_out_of_range", (9,)),
-        ({"dec": changed(np.zeros(COUNT), 5, -91)}, "dec_out_of_range", (5,)),
+        ({"images": changed(IMAGES, [3, 64, 65, 66], 0)}, "black", (3, 64, 65, 66)),
+        ({"images": changed(IMAGES, range(4), 7)}, "one_colour", (0, 1, 2, 3)),
+        ({"images": changed(IMAGES, range(14, 18), IMAGES[3])}, "conflicting_duplicates", (14, 15, 16, 17)),
+        ({"ra": changed(DEGREES, range(6, 10), 360.5)}, "ra_out_of_range", (6, 7, 8, 9)),
+        ({"ra": changed(DEGREES, range(6, 10), np.inf)}, "ra_out_of_range", (6, 7, 8, 9)),
+        ({"dec": changed(np.zeros(COUNT), range(4), -91)}, "dec_out_of_range", (0, 1, 2, 3)),
         ({"labels": changed(LABELS, LABELS == 9, 0) + 9 * (np.arange(COUNT) == 99)}, "unsplittable", ()),
         ({"ra": np.zeros(COUNT)}, "unsplittable_by_sky", ()),
         ({"uri": "Galaxy10_DECals.h5"}, "class_counts", ()),
@@ -79,6 +79,10 @@ def test_what_would_spoil_a_run(columns: dict[str, Any], code: str, rows: tuple[
     ("columns", "code", "count"),
     [
         ({"images": changed(IMAGES, 13, IMAGES[3])}, "duplicates", 1),
+        ({"images": changed(IMAGES, [3, 64, 65], 0)}, "black", 3),
+        ({"images": changed(IMAGES, 3, 7)}, "one_colour", 1),
+        ({"images": changed(IMAGES, 14, IMAGES[3])}, "conflicting_duplicates", 1),
+        ({"ra": changed(DEGREES, 9, np.inf)}, "ra_out_of_range", 1),
         ({"ra": changed(DEGREES, 20, 1 - ARCSEC)}, "close_positions", 1),
         ({"ra": changed(DEGREES, 20, 360 - ARCSEC)}, "close_positions", 1),
         ({name: np.full(COUNT, np.nan) for name in ("ra", "pxscale")}, "missing_columns", 2),
@@ -125,14 +129,14 @@ def test_what_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str],
 
 
 def test_the_table_is_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    images = changed(make_images(), [20, 13], [make_images()[3] * 0, make_images()[3]])
+    images = changed(changed(make_images(), range(20, 24), 0), 13, make_images()[3])
     assert main(["check", str(write_hdf5(tmp_path / "Galaxy10_DECals.h5", images=images, ra=None))]) == 1
     out = " ".join(capsys.readouterr().out.split())
     for words in (
         "images 40",
         "2 Round Smooth 4 10.0% 2,645",
-        "harmful 1 image black all over 20",
-        "warning 1 image equal to an earlier image of the same class 13",
+        "harmful 4 images black all over 20, 21, 22, 23",
+        "warning 1 image equal to an earlier image of the",
         "no image has a value for ra, dec",
         "harmful: it would spoil a run",
     ):

@@ -32,8 +32,9 @@ SMALL = ConvertOptions(images_per_shard=16)
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 galaxies with positions, one of them unknown."""
-    return write_hdf5(tmp_path_factory.mktemp("source") / "source.h5", **(SKY | {"ra": np.r_[np.nan, SKY["ra"][1:]]}))
+    """40 galaxies with names and positions, one of these unknown."""
+    sky = SKY | {"ra": np.r_[np.nan, SKY["ra"][1:]]}
+    return write_hdf5(tmp_path_factory.mktemp("source") / "source.h5", class_names=list(CLASS_NAMES), **sky)
 
 
 @pytest.fixture(scope="module")

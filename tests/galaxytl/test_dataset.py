@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from galaxytl.data import DataError, open_dataset
+from galaxytl.data.dataset import note_fingerprint
 from galaxytl.data.galaxy10 import CLASS_NAMES
 from tests.galaxies import LABELS, draw_quickly, make_images, real_sample, write_hdf5, write_parquet
 
@@ -50,6 +52,31 @@ def test_a_source_that_changes_during_a_sweep_is_noticed(tmp_path: Path) -> None
     write_hdf5(path, images=make_images(seed=3))
     with pytest.raises(DataError, match="changed while it was in use"):
         dataset.resized(48)
+
+
+def test_a_file_changed_in_place_with_its_time_put_back_is_read_anew(tmp_path: Path) -> None:
+    path = write_hdf5(tmp_path / "galaxies.h5")
+    before, state = open_dataset(str(path)).fingerprint, path.stat()
+    with h5py.File(path, "r+") as file:
+        file["images"][0, 0, 0] ^= 1
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (state.st_size, state.st_mtime_ns)
+    assert open_dataset(str(path)).fingerprint != before
+
+
+@pytest.mark.parametrize("change", [{"images": make_images(seed=3)}, {"ans": np.roll(LABELS, 3)}])
+def test_a_note_that_is_not_true_goes_so_that_the_same_command_works(tmp_path: Path, change: dict[str, Any]) -> None:
+    path, cache = write_hdf5(tmp_path / "galaxies.h5"), tmp_path / "cache"
+    dataset = open_dataset(str(path), cache)
+    if "ans" in change:
+        dataset.resized(48)  # with the images of the old content, the labels alone could be new
+    other = open_dataset(str(write_hdf5(tmp_path / "other.h5", **change)), cache)
+    note_fingerprint(other.note, dataset.fingerprint)  # as where the change left no trace in the file's state
+    with pytest.raises(DataError, match=r"changed while it was in use|not those that were seen"):
+        open_dataset(str(tmp_path / "other.h5"), cache).resized(48)
+    again = open_dataset(str(tmp_path / "other.h5"), cache)
+    assert again.fingerprint == other.fingerprint
+    assert len(again.resized(48).images) == 40
 
 
 def test_simulated_is_a_dataset_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,6 +188,31 @@ def test_hidden_files_are_no_data(tmp_path: Path) -> None:
     assert files[1].size == len('"b.parquet"')
 
 
+def test_links_are_followed_and_one_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    (tmp_path / "blobs" / "deep").mkdir(parents=True)
+    for name in ("a", "deep/b.parquet", "deep/c.PARQUET"):
+        (tmp_path / "blobs" / name).write_text(name)
+    folder = tmp_path / "snapshot"
+    folder.mkdir()
+    (folder / "a.parquet").symlink_to("../blobs/a")
+    (folder / "deep").symlink_to("../blobs/deep")
+    (folder / "deep" / "round").symlink_to("..")
+    found = locate(str(folder)).files(".parquet")
+    assert [file.location.path.removeprefix(f"{folder}/") for file in found] == [
+        "a.parquet",
+        "deep/b.parquet",
+        "deep/c.PARQUET",
+    ]
+    (folder / "gone.parquet").symlink_to("../blobs/gone")
+    with pytest.raises(DataError, match=r"gone\.parquet is a link that leads nowhere, to \.\./blobs/gone"):
+        locate(str(folder)).files(".parquet")
+
+
+def test_a_name_that_is_no_utf8_is_said_in_one_line() -> None:
+    with pytest.raises(DataError, match=r"must be UTF-8; got '.*gal\\udcff\.h5': rename it"):
+        locate("gal\udcff.h5")
+
+
 def test_blocks_of_a_remote_file(tmp_path: Path) -> None:
     content = np.random.default_rng(0).bytes(2 * BLOCK + 1000)
     (tmp_path / "file").write_bytes(content)

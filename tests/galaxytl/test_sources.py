@@ -104,6 +104,19 @@ def test_truncated_shard(bad: Path, share: float, with_manifest: bool) -> None:
         open_dataset(str(bad))
 
 
+def test_missing_shards_and_unfinished_files_are_found(tmp_path: Path) -> None:
+    folder = write_parquet(tmp_path / "g", make_images(), LABELS, shards=4)
+    assert open_dataset(str(folder)).source.findings == ()
+    (folder / "train-00002-of-00004.parquet").rename(folder / "train-00002-of-00004.parquet.part")
+    missing, unfinished = open_dataset(str(folder)).source.findings
+    assert missing.message == "1 of the 4 shards of 'train' are missing, the first is number 2"
+    assert unfinished.message.endswith("left out, such as 'train-00002-of-00004.parquet.part'")
+    assert missing.harmful
+    assert unfinished.harmful
+    (alone,) = open_dataset(str(folder / "train-00001-of-00004.parquet")).source.findings
+    assert (alone.code, alone.harmful) == ("missing_shards", False)  # who names one file may want just that
+
+
 def test_shards_unlike_the_manifest(bad: Path) -> None:
     shutil.copy(second(bad), bad / "data" / "extra.parquet")
     with pytest.raises(DataError, match=r"found data/extra\.parquet"):
@@ -119,7 +132,7 @@ def test_shards_unlike_the_manifest(bad: Path) -> None:
     [
         ('"rows": 8', '"rows": 9', r"00002-of-00003\.parquet must have 9 rows; it has 8"),
         ('"rows": 8,\n   "size": ', '"rows": 8,\n   "size": 1', r"00002-of-00003\.parquet has .* bytes instead of 1"),
-        ('"Merging": 4', '"Merging": 5', r"the labels must be those that manifest\.json counts"),
+        ('"1": 4', '"1": 5', r"the labels must be those that manifest\.json counts"),
         ('"format": 1', '"format": 2', r"manifest\.json must be of format 1; got 2"),
         ('"shards": [', '"shards": 3, "more": [', r"manifest\.json must be a manifest"),
         ("{", "", r"manifest\.json must be a manifest"),
@@ -166,7 +179,7 @@ RGB_16 = GOOD[:24] + b"\x10" + GOOD[25:]
         (b"galaxy", "the picture cannot be decoded"),
         (b"", "image must be a struct with the encoded picture"),
         (encode(np.zeros((69, 69, 3), np.uint8)), "got 69 x 69 x 3 of type uint8"),
-        (encode(np.zeros((256, 256), np.uint8)), "got 256 x 256 of type uint8"),
+        (encode(np.zeros((256, 256), np.uint8)), "got 256 x 256 x 1 of type uint8"),
         (encode(np.zeros((256, 256, 4), np.uint8)), "got 256 x 256 x 4 of type uint8"),
         (encode(np.zeros((256, 256), np.uint16)), "of type uint16"),
         (RGB_16, "of type uint16"),

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from galaxytl.blocks import Block, Structure, structures
-from galaxytl.data import open_dataset
+from galaxytl.data import DataError, open_dataset
 from galaxytl.trial import FAILED, SpecError, TrialSpec
 from sweep import axes, grids, prepare
 from sweep.prepare import choose_profile, resolve_weights
-from tests.galaxies import write_hdf5
+from tests.galaxies import make_images, write_hdf5
 
 BASE = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", **grids.PROFILES["laptop"])
 
@@ -120,6 +120,18 @@ def test_leaks_are_said_and_grouping_prevents_them_under_an_id_of_its_own(tmp_pa
     assert grouped.notes == ()
     assert len(grouped.specs[0].groups_fingerprint) == 64
     assert grouped.specs[0].trial_id != torn.specs[0].trial_id
+
+
+def test_a_sweep_stops_at_a_damaged_dataset_unless_that_is_accepted(tmp_path: Path) -> None:
+    images = make_images()
+    images[3] = 0
+    few = open_dataset(str(write_hdf5(tmp_path / "few.h5", images=images)))
+    assert prepare.check_content(few, False, lambda *_: None) == ""  # one black image is an accident
+    images[:4] = 0
+    dataset = open_dataset(str(write_hdf5(tmp_path / "many.h5", images=images)))
+    with pytest.raises(DataError, match=r"would spoil a sweep: 4 images black all over\. .*--accept-damaged"):
+        prepare.check_content(dataset, False, lambda *_: None)
+    assert prepare.check_content(dataset, True, lambda *_: None) == "4 images black all over"
 
 
 @pytest.mark.parametrize("profile", grids.PROFILES)

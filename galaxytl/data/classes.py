@@ -1,0 +1,199 @@
+"""Which classes the labels of a dataset stand for: what the file says of them decides, whatever their order.
+
+    found = of_labels(labels, ("Merging Galaxies", "Disturbed Galaxies", ...), where)
+    found.labels, found.names, found.note
+
+Names that are all Galaxy10's, in its own or in astroNN's spelling, are Galaxy10's classes, and labels are numbered as
+Galaxy10 numbers them. Any other name makes them classes of the dataset's own. A file that names none is taken for
+Galaxy10's layout where its labels reach class 9; that is an assumption, and no copy of it writes a name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
+from galaxytl.data.locations import DataError
+
+SPELLINGS: Final = {**{name: i for i, name in enumerate(CLASS_NAMES)}, "Cigar Shaped Smooth": 4, "Cigar Shaped": 4}
+"""Galaxy10's names, and those of astroNN's documentation where they differ; "Galaxies" and capitals do not matter."""
+KEYS: Final = frozenset(
+    (
+        *("classnames", "classname", "classes", "class", "labelnames", "labels", "names", "categories", "classlabels"),
+        *("targetnames", "ansnames", "labelname", "categorynames", "galaxyclasses"),
+    )
+)
+"""Attributes and datasets of an HDF5 file that may hold the names of its classes, in small letters and nothing else."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What the labels of a dataset stand for."""
+
+    labels: NDArray[np.int64]
+    """(N,) 0 to 9; numbered as Galaxy10 numbers its classes where they are these."""
+    known: tuple[str, ...]
+    """Names that the file says, or that its numbers of images prove; empty where they are assumed."""
+    note: str = ""
+    """For people: what is to be known of the names; empty where they are as expected."""
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Names of classes that are not Galaxy10's."""
+        return () if self.known == CLASS_NAMES else self.known
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Ten, one an output of a network."""
+        if not self.known and self.labels.max() == NUM_CLASSES - 1:
+            return CLASS_NAMES
+        return (*self.known, *(f"class {number}" for number in range(len(self.known), NUM_CLASSES)))
+
+
+def of_labels(labels: NDArray[np.int64], names: Sequence[str], where: object) -> Classes:
+    """The classes of a dataset with these labels (N,), 0 to 9, whose file gives `names`, in the order of its numbers.
+
+    Raises DataError where the names contradict each other or the labels.
+    """
+    if all(_is_number(name, i) for i, name in enumerate(names)):  # nothing, or names that say no more than numbers
+        counts = tuple(np.bincount(labels, minlength=NUM_CLASSES).tolist())
+        return Classes(labels, CLASS_NAMES if counts == CLASS_COUNTS else ())
+    names = tuple(str(name).strip() for name in names)
+    _check(labels, names, where)
+    numbers = [SPELLINGS_BY_WORDS.get(_words(name)) for name in names]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        return Classes(labels, names, f"its classes are not Galaxy10's but its own: {', '.join(names)}")
+    if numbers == list(range(len(numbers))):
+        return Classes(labels, CLASS_NAMES)
+    note = (
+        f"its class names are in another order than Galaxy10's ({', '.join(names)}): labels are numbered as Galaxy10's"
+    )
+    return Classes(np.array(numbers, np.int64)[labels], CLASS_NAMES, note)
+
+
+def _words(name: str) -> frozenset[str]:
+    """
+    >>> sorted(_words("Edge-on Galaxies with Bulge"))
+    ['bulge', 'edge', 'on', 'with']
+    """
+    return frozenset(re.findall(r"[a-z]+", name.lower())) - {"galaxy", "galaxies"}
+
+
+SPELLINGS_BY_WORDS: Final = {_words(name): number for name, number in SPELLINGS.items()}
+
+
+def _is_number(name: object, number: int) -> bool:
+    return re.fullmatch(rf"(class|label)?[ _-]?0*{number}", str(name).strip().lower()) is not None
+
+
+def _check(labels: NDArray[np.int64], names: tuple[str, ...], where: object) -> None:
+    if twice := sorted({name for name in names if names.count(name) > 1 or not name}):
+        raise DataError(f"{where}: class names must differ and not be empty; got '{twice[0]}' more than once or empty")
+    if len(names) > NUM_CLASSES:
+        raise DataError(f"{where}: there must be at most {NUM_CLASSES} classes; it names {len(names)}")
+    if labels.max() >= len(names):
+        raise DataError(f"{where}: every label must have a name; it names {len(names)} and has label {labels.max()}")
+
+
+def agreed(found: Mapping[str, Sequence[str]], where: object) -> tuple[str, ...]:
+    """The names that all places (name of the place -> names) give; () where there is no place. Raises DataError."""
+    first = next(iter(found), "")
+    for place, names in found.items():
+        if tuple(names) != tuple(found[first]):
+            raise DataError(
+                f"{where}: class names must be the same everywhere; {first} says {', '.join(found[first])}, "
+                f"{place} says {', '.join(names)}"
+            )
+    return tuple(found[first]) if found else ()
+
+
+def in_hdf5(file: Any, where: object) -> tuple[str, ...]:
+    """Class names that an open h5py file says: the labels' HDF5 enumeration, or an attribute or dataset of names."""
+    found, labels = {}, np.asarray(file["ans"][()])
+    for place, value in _hdf5_places(file):
+        names = _texts(value)
+        if len(names) == len(labels) > NUM_CLASSES:  # a text an image, which may be of its class, or of itself
+            names = _of_images(labels, names)
+        if names:
+            found[place] = names
+    return agreed(found, where)
+
+
+def _of_images(labels: NDArray[Any], texts: Sequence[str]) -> list[str]:
+    """Class names from a text an image (N,); [] where images of one label have different texts: they are no classes."""
+    pairs = dict(zip(labels.tolist(), texts, strict=True))
+    same = all(pairs[label] == text for label, text in zip(labels.tolist(), texts, strict=True))
+    return _by_number(pairs) if same else []
+
+
+def _by_number(names: Mapping[int, str]) -> list[str]:
+    return [str(names.get(number, f"class {number}")) for number in range(max(names, default=-1) + 1)]
+
+
+def _hdf5_places(file: Any) -> Iterator[tuple[str, Any]]:
+    import h5py
+
+    if (members := h5py.check_enum_dtype(file["ans"].dtype)) and min(members.values()) >= 0:
+        yield "the type of ans", _by_number({number: name for name, number in members.items()})
+    for place, holder in (("an attribute", file), ("an attribute of ans", file["ans"])):
+        yield from ((f"{place}, {key},", holder.attrs[key]) for key in holder.attrs if _is_key(key))
+    for key in file:
+        if _is_key(key) and isinstance(file.get(key), h5py.Dataset):
+            yield f"the dataset {key}", file[key][()]
+
+
+def _is_key(name: str) -> bool:
+    return re.sub(r"[^a-z]", "", name.lower()) in KEYS
+
+
+def _texts(value: Any) -> list[str]:
+    """Names out of a list or array of texts, a JSON text, or a text with commas; [] of what is not text."""
+    if isinstance(value, bytes | str):
+        return _split(_text(value))
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "OSUT":
+        return []
+    items = np.asarray(value, dtype=object).ravel().tolist()
+    if not items or not all(isinstance(item, bytes | str) for item in items):
+        return []
+    return _split(_text(items[0])) if len(items) == 1 else [_text(item) for item in items]
+
+
+def _split(text: str) -> list[str]:
+    try:
+        parsed = json.loads(text)
+    except ValueError:
+        return [part.strip() for part in re.split(r"[,;\n]", text)]
+    return in_json(parsed) or [text]
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def in_json(value: Any) -> list[str]:
+    """Names out of JSON: a list, or a mapping of numbers to names or of names to numbers; [] of anything else."""
+    if isinstance(value, Mapping):
+        try:
+            turned = all(isinstance(number, int) for number in value.values())
+            return _by_number(
+                {int(n): k for k, n in value.items()} if turned else {int(k): n for k, n in value.items()}
+            )
+        except ValueError:
+            return []
+    return [str(name) for name in value] if isinstance(value, list) else []
+
+
+def in_parquet(metadata: Mapping[bytes, bytes] | None) -> list[str]:
+    """Class names in the metadata of a Parquet schema, where Hugging Face's `datasets` writes a column's ClassLabel."""
+    try:
+        label = json.loads((metadata or {})[b"huggingface"])["info"]["features"]["label"]
+        return in_json(label.get("names"))
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return []

@@ -1,0 +1,99 @@
+"""HDF5 files whose storage would give other numbers than their writer's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from galaxytl.data import DataError, open_dataset
+from galaxytl.data.hdf5_layout import never_written
+from tests.galaxies import LABELS, make_images, write_hdf5
+
+
+def by_link(file: h5py.File) -> None:
+    file["images"] = h5py.ExternalLink("parts.h5", "/images")
+
+
+def by_soft_link(file: h5py.File) -> None:
+    file["other"], file["images"] = h5py.ExternalLink("parts.h5", "/"), h5py.SoftLink("/other/images")
+
+
+def by_lost_link(file: h5py.File) -> None:
+    file["images"] = h5py.ExternalLink("lost.h5", "/images")
+
+
+def virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((40, 256, 256, 3), np.uint8)
+    layout[:20] = h5py.VirtualSource("parts.h5", "images", (40, 256, 256, 3))[:20]
+    layout[20:] = h5py.VirtualSource("lost.h5", "images", (40, 256, 256, 3))[20:]
+    file.create_virtual_dataset("images", layout)
+
+
+def external(file: h5py.File) -> None:
+    file.create_dataset("images", (40, 256, 256, 3), np.uint8, external=[("lost.raw", 0, h5py.h5f.UNLIMITED)])
+
+
+@pytest.mark.parametrize(
+    ("write", "files"),
+    [
+        (by_link, r"parts\.h5\."),
+        (by_soft_link, r"parts\.h5\."),
+        (by_lost_link, r"lost\.h5 \(not found\)"),
+        (virtual, r"lost\.h5 \(not found\), parts\.h5"),
+        (external, r"lost\.raw \(not found\)"),
+    ],
+)
+def test_images_in_other_files_are_refused_by_name(
+    tmp_path: Path, write: Callable[[h5py.File], None], files: str
+) -> None:
+    write_hdf5(tmp_path / "parts.h5")
+    with h5py.File(tmp_path / "g.h5", "w", libver="latest") as file:
+        file["ans"] = LABELS
+        write(file)
+    with pytest.raises(DataError, match=rf"must lie in this file: 'images' lies in .*{files}"):
+        open_dataset(str(tmp_path / "g.h5"))
+
+
+def test_labels_and_positions_in_other_files_are_refused_too(tmp_path: Path) -> None:
+    write_hdf5(tmp_path / "parts.h5")
+    for name in ("ans", "ra"):
+        path = write_hdf5(tmp_path / f"{name}.h5", **{name: None})
+        with h5py.File(path, "r+") as file:
+            file[name] = h5py.ExternalLink("parts.h5", f"/{name}")
+        with pytest.raises(DataError, match=f"'{name}' lies in"):
+            open_dataset(str(path))
+
+
+def test_links_inside_the_file_are_followed(tmp_path: Path) -> None:
+    path = write_hdf5(tmp_path / "g.h5", images=None)
+    with h5py.File(path, "r+") as file:
+        file["raw/images"], file["images"] = make_images(), h5py.SoftLink("/raw/images")
+    assert open_dataset(str(path)).fingerprint == open_dataset(str(write_hdf5(tmp_path / "plain.h5"))).fingerprint
+
+
+def test_a_filter_that_is_missing_is_named_with_where_to_get_it(tmp_path: Path) -> None:
+    path = write_hdf5(tmp_path / "g.h5", images=None)
+    with h5py.File(path, "r+") as file:
+        how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        how.set_chunk((1, 256, 256, 3))
+        how.set_filter(32015, h5py.h5z.FLAG_OPTIONAL, (3,))
+        space = h5py.h5s.create_simple((40, 256, 256, 3))
+        h5py.h5d.create(file.id, b"images", h5py.h5t.NATIVE_UINT8, space, how)
+    with pytest.raises(DataError, match=r"32015 \(Zstandard\)\. Try pip install hdf5plugin"):
+        open_dataset(str(path))
+
+
+def test_rows_that_were_never_written_are_found(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "g.h5", "w") as file:
+        chunked = file.create_dataset("chunked", (10, 4, 4), np.uint8, chunks=(3, 4, 2))
+        chunked[0:3], chunked[6:10, :, :2] = 1, 1
+        assert never_written(chunked).tolist() == [3, 4, 5, 6, 7, 8, 9]
+        chunked[:] = 1
+        plain = file.create_dataset("plain", (5, 2), np.uint8)
+        assert (never_written(chunked).size, never_written(plain).tolist()) == (0, [0, 1, 2, 3, 4])
+        plain[0] = 1
+        assert not never_written(plain).size
