@@ -1,0 +1,159 @@
+"""Damaged and odd files and settings: does any of them end in a traceback, or give another number under the same id?
+
+    python -m tests.fuzz                              # 340 cases, some minutes; exit status 0 where none does
+    python -m tests.fuzz --seed 7 --files 1000        # others, and more
+
+Each file is a small dataset with some mutations: bytes flipped or cut, columns and chunks changed, pictures of other
+kinds, names of classes, links. It is checked, converted and, where a sweep would take it, trained on for an epoch: a
+row that is COMPLETE must be that of the clean run with the same trial id. Each grid is a YAML file with tokens changed,
+planned with --dry-run. Each setting is a process with odd environment variables, which trains the clean dataset.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tests.fuzz import grids, hdf5, parquet, settings
+
+TRAIN: Final = Path(__file__).with_name("train.py")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--files", type=int, default=220, metavar="N", help="HDF5 and Parquet files (default: 220)")
+    parser.add_argument("--grids", type=int, default=100, metavar="N", help="YAML files (default: 100)")
+    parser.add_argument("--settings", type=int, default=20, metavar="N", help="environments (default: 20)")
+    options = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        os.environ["GALAXYTL_CACHE_DIR"] = f"{folder}/cache"
+        os.environ["GALAXYTL_WEIGHTS_DIR"] = ""
+        fuzz = Fuzz(Path(folder), options.seed)
+        fuzz.run_files(options.files)
+        fuzz.run_grids(options.grids)
+        fuzz.run_settings(options.settings)
+    print(", ".join(f"{count} {what}" for what, count in sorted(fuzz.ends.items())))
+    for problem in fuzz.problems:
+        print(f"PROBLEM {problem}")
+    return 1 if fuzz.problems else 0
+
+
+class Fuzz:
+    """One run: `ends` counts how the cases ended, `problems` names those that must not end so."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder, self.seed = folder, seed
+        self.ends: Counter[str] = Counter()
+        self.problems: list[str] = []
+        self._clean = self._clean_rows()
+
+    def _clean_rows(self) -> dict[str, Any]:
+        """trial_id -> what the undamaged files give; every container must give the same row."""
+        from tests.fuzz.train import row_of
+
+        rows = {}
+        for name, write in (("hdf5", hdf5.write), ("parquet", parquet.write)):
+            place = write(self.folder / f"clean-{name}", random.Random(self.seed), mutations=0)
+            trial_id, row = row_of(str(place))
+            assert rows.setdefault(trial_id, row) == row, "the clean files differ"
+        self.clean_data = str(place)
+        return rows
+
+    def run_files(self, count: int) -> None:
+        for number in range(count):
+            rng = random.Random(f"{self.seed} file {number}")
+            kind, write = (("hdf5", hdf5.write), ("parquet", parquet.write))[number % 2]
+            place = write(self.folder / f"{kind}-{number}", rng, mutations=1 + number % 3)
+            with self._watched(f"{kind} file {number}"):
+                self._try_dataset(place)
+
+    def _try_dataset(self, place: Path) -> None:
+        from galaxytl.data import DataError
+        from galaxytl.data.__main__ import main as data_command
+        from tests.fuzz.train import row_of
+
+        status = self._command(data_command, ["check", str(place)], (0, 1, 2))
+        self._command(data_command, ["convert", str(place), "--to", f"{place}.copy.h5"], (0, 2))
+        try:
+            trial_id, row = row_of(str(place))
+        except DataError:
+            self.ends["datasets refused"] += 1
+            return
+        if status == 2:
+            raise AssertionError("check cannot read what a sweep takes")
+        known = self._clean.setdefault(trial_id, row)
+        if row["status"] == "COMPLETE" and row != known:
+            raise AssertionError(f"the row of {trial_id} differs from the clean one: {row} is not {known}")
+        self.ends[f"datasets {row['status']}"] += 1
+
+    def run_grids(self, count: int) -> None:
+        from sweep.run import main as sweep_command
+
+        for number in range(count):
+            path = self.folder / f"grid-{number}.yaml"
+            path.write_bytes(grids.text(random.Random(f"{self.seed} grid {number}")))
+            arguments = ["--grid", str(path), "--data", self.clean_data, "--out", f"{self.folder}/out", "--dry-run"]
+            with self._watched(f"grid {number}: {path.read_bytes()!r}"):
+                status = self._command(sweep_command, arguments, (0, 2))
+                self.ends["grids refused" if status else "grids planned"] += 1
+
+    def run_settings(self, count: int) -> None:
+        for number in range(count):
+            rng = random.Random(f"{self.seed} setting {number}")
+            changes = settings.environment(rng, self.folder / f"home-{number}")
+            with self._watched(f"setting {number}: {changes}"):
+                done = subprocess.run(
+                    [sys.executable, str(TRAIN), self.clean_data],
+                    env={**os.environ, "PYTHONPATH": str(TRAIN.parents[2]), **changes},
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                self._judge_setting(done)
+
+    def _judge_setting(self, done: subprocess.CompletedProcess[str]) -> None:
+        if done.returncode == 2 and "Traceback" not in done.stderr:
+            self.ends["settings refused"] += 1
+            return
+        if done.returncode:
+            raise AssertionError(f"exit status {done.returncode}: {done.stderr[-1500:]}")
+        trial_id, row = json.loads(done.stdout.splitlines()[-1])
+        if row != json.loads(json.dumps(self._clean.get(trial_id))):
+            raise AssertionError(f"{trial_id}: {row} is not {self._clean.get(trial_id)}")
+        self.ends["settings with the same row"] += 1
+
+    def _command(self, command: Callable[[list[str]], int], arguments: list[str], allowed: Sequence[int]) -> int:
+        """The exit status of one of the project's commands, which must be allowed, without a traceback."""
+        out, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+            status = command(arguments)
+        text = out.getvalue() + errors.getvalue()
+        if status not in allowed or "Traceback" in text or "unforeseen" in text:
+            raise AssertionError(f"{arguments[0]} ended with {status}: {text[-800:]}")
+        return status
+
+    @contextlib.contextmanager
+    def _watched(self, case: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # the very thing that is looked for
+            where = "" if isinstance(error, AssertionError) else traceback.format_exc()[-1200:]
+            self.problems.append(f"{case}: {error} {where}")
+            print(f"PROBLEM {case}: {error}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
