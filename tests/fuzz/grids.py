@@ -15,55 +15,36 @@ scientific:
   optimizer: [adam, {optimizer: sgd, momentum: 0.9}]
 nuisance:   {learning_rate: [1e-3, 1e-4], seed: [0, 1]}
 """
-ODD: Final = [
-    "020",
-    "0x10",
-    "1:30",
-    "1_000",
-    ".inf",
-    "-.nan",
-    "+1",
-    "1e400",
-    "2026-11-29",
-    "yes",
-    "~",
-    "null",
-    "''",
-    "&a",
-    "*a",
-    "!!binary",
-    "[",
-    "]",
-    "{",
-    "}",
-    "?",
-    "-",
-    "|",
-    "%",
-    "<<\nseed",
-    "learning_rate",
-    "dataset",
-    "fixed",
-    "true",
-    "1e-3",
-    "-5",
-    "0.5",
+ODD: Final = (
+    *("020", "0x10", "1:30", "1_000", ".inf", "-.nan", "+1", "1e400", "2026-11-29", "yes", "~", "null", "''", "&a"),
+    *("*a", "!!binary", "[", "]", "{", "}", "?", "-", "|", "%", "<<", "seed", "learning_rate", "dataset", "fixed"),
+    *("true", "1e-3", "-5", "0.5", "[[1]]", "{seed: 1}", "!!python/object:os.system", "é", "\x00", "\t", "\n"),
+)
+MILD: Final = (
+    "MobileNet",
     "VGG16",
-    "[[1]]",
-    "{seed:1}",
-    "!!python/object:os.system",
-    "é",
-    "\x00",
-    "\t\n",
-]
-MILD: Final = ("MobileNet", "VGG16", "ResNet50", "1e-2", "3", "0", "adam", "sgd", "rmsprop", "64", "imagenet", "2", "1")
+    "random",
+    "ResNet50",
+    "1e-2",
+    "3",
+    "0",
+    "adam",
+    "sgd",
+    "rmsprop",
+    "64",
+    "imagenet",
+    "2",
+    "1",
+)
 """Tokens that often leave a grid possible."""
 
 
 def text(rng: random.Random) -> bytes:
     """The grid with one to three words replaced, removed or added; rarely bytes that are no UTF-8."""
     parts = re.split(r"([\w.-]+)", GRID)  # every other part is a word
+    words = range(5, len(parts), 2)
+    values = [at for at in words if parts[at] in MILD or re.match(r"\d", parts[at])]
     for _ in range(rng.randrange(1, 4)):
-        at = 2 * rng.randrange(2, len(parts) // 2) + 1
+        at = rng.choice(values if rng.random() < 0.8 else words)
         parts[at] = rng.choice([rng.choice(MILD), rng.choice(MILD), rng.choice(ODD), "", f"{parts[at]} {parts[at]}"])
-    return "".join(parts).encode() + rng.choice([b"", b"", b"", b"", b"\xff", b"\n---\na: 1\n"])
+    return "".join(parts).encode() + rng.choice([*[b""] * 8, b"\xff", b"\n---\na: 1\n"])
