@@ -105,6 +105,8 @@ def draw_sheet(options: argparse.Namespace) -> int:
     sources = {}
     for uri in options.data:
         dataset = open_dataset(uri)
+        if own := dataset.source.classes.own:
+            raise DataError(f"a sheet shows Galaxy10's classes; {dataset.uri} has its own: {', '.join(own)}")
         name = "Galaxy10 DECaLS" if dataset.name.startswith("galaxy10") else dataset.name
         sources[name] = (dataset.resized(IMAGE_SIDE).images, dataset.labels)
     write_sheet(options.out, sources)

@@ -142,7 +142,8 @@ def _hdf5_places(file: Any) -> Iterator[tuple[str, Any]]:
 
     if (members := h5py.check_enum_dtype(file["ans"].dtype)) and min(members.values()) >= 0:
         yield "the type of ans", _by_number({number: name for name, number in members.items()})
-    for place, holder in (("an attribute", file), ("an attribute of ans", file["ans"])):
+    holders = (("an attribute", file), ("an attribute of ans", file["ans"]), ("an attribute of images", file["images"]))
+    for place, holder in holders:
         yield from ((f"{place}, {key},", holder.attrs[key]) for key in holder.attrs if _is_key(key))
     for key in file:
         if _is_key(key) and isinstance(file.get(key), h5py.Dataset):
