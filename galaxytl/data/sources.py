@@ -10,7 +10,6 @@ import contextlib
 import functools
 import io
 import json
-import os
 import zlib
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from galaxytl.data.galaxy10 import IMAGE_SIDE, NUM_CLASSES
 from galaxytl.data.locations import DataError, Location, StoredFile, explained, locate
 from galaxytl.data.manifest import Manifest, check_rows, check_shards, read_manifest
 from galaxytl.data.prefetch import ahead
+from galaxytl.process import usable_cpus
 
 __all__ = [
     "SKY_COLUMNS",
@@ -177,7 +177,7 @@ class ParquetSource:
 
     def batches(self) -> Batches:
         with contextlib.ExitStack() as closing:
-            pool = closing.enter_context(ThreadPoolExecutor(os.cpu_count()))  # Pillow decodes without Python's lock
+            pool = closing.enter_context(ThreadPoolExecutor(usable_cpus()))  # Pillow decodes without Python's lock
             yield from closing.enter_context(contextlib.closing(ahead(self._decoded(pool))))
 
     def _decoded(self, pool: ThreadPoolExecutor) -> Iterator[NDArray[np.uint8]]:
