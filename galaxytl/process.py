@@ -22,18 +22,21 @@ TAKEN_OUT: Final = (
     *("KERAS_*", "TF_*", "TF2_BEHAVIOR", "XLA_*", "JAX_*", "ONEDNN_*", "DNNL_*"),
     *("NVIDIA_TF32_OVERRIDE", "CUBLAS_*", "CUDNN_ERRATA_*", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "PYTHONWARNINGS"),
 )
-"""Patterns of names. Of those that were tried (TensorFlow 2.21, JAX 0.10, two trials of MobileNet on CPU), other digits
-came with TF_ENABLE_ONEDNN_OPTS=0, TF_DETERMINISTIC_OPS=1, TF_XLA_FLAGS=--tf_xla_auto_jit=2, ONEDNN_MAX_CPU_ISA=SSE41,
-ONEDNN_DEFAULT_FPMATH_MODE=BF16 and KERAS_MAX_STEPS_PER_EPOCH=2; and trials failed with KERAS_NNX_ENABLED=1 and
-TF_FUNCTION_JIT_COMPILE_DEFAULT=1. Threads (OMP_NUM_THREADS, TF_NUM_INTRAOP_THREADS) changed no digit."""
+"""Patterns of names. Of those that were tried, with two trials of MobileNet on CPU, other digits came with
+TF_ENABLE_ONEDNN_OPTS=0, TF_DETERMINISTIC_OPS=1, TF_XLA_FLAGS=--tf_xla_auto_jit=2, ONEDNN_MAX_CPU_ISA=SSE41,
+ONEDNN_DEFAULT_FPMATH_MODE=BF16 and KERAS_MAX_STEPS_PER_EPOCH=2 (TensorFlow 2.21), and with JAX_THREEFRY_PARTITIONABLE=0
+and XLA_FLAGS=--xla_cpu_enable_fast_math=true (JAX 0.10); and trials failed with KERAS_NNX_ENABLED=1,
+TF_FUNCTION_JIT_COMPILE_DEFAULT=1 and JAX_DEFAULT_PRNG_IMPL=rbg. Threads (OMP_NUM_THREADS, TF_NUM_INTRAOP_THREADS)
+changed no digit."""
 USERS: Final = (
     *("KERAS_BACKEND", "KERAS_HOME", "TF_CPP_*", "TF_NUM_*_THREADS", "TF_FORCE_GPU_ALLOW_GROWTH", "TF_GPU_ALLOCATOR"),
     *("TF_GPU_THREAD_*", "TF_*_LIMIT_*", "TF_ENABLED_DEVICE_TYPES", "TF_MIN_GPU_MULTIPROCESSOR_COUNT"),
     *("XLA_PYTHON_CLIENT_*", "JAX_PLATFORMS", "JAX_PLATFORM_NAME", "JAX_*_CACHE_*", "JAX_CUDA_VISIBLE_DEVICES"),
     *("JAX_LOGGING_LEVEL", "ONEDNN_VERBOSE*", "DNNL_VERBOSE*", "CUBLAS_LOG*"),
+    *("TF_VAR_*", "TF_CLI_*", "TF_LOG*", "TF_DATA_DIR", "TF_INPUT", "TF_IN_AUTOMATION", "TF_WORKSPACE", "TF_PLUGIN_*"),
 )
 """Of those, the ones that stay as they are: which devices, how much memory, how many threads, where files lie, what is
-printed. Of XLA_FLAGS stays where CUDA lies."""
+printed, and, in the last row, Terraform's. Of XLA_FLAGS stays where CUDA lies."""
 XLA_PLACES: Final = ("--xla_gpu_cuda_data_dir=",)
 PATHS: Final = ("GALAXYTL_WEIGHTS_DIR", "GALAXYTL_CACHE_DIR", "XDG_CACHE_HOME", "KERAS_HOME")
 """Folders, which other processes read too: they may have another working folder."""

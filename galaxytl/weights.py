@@ -76,18 +76,22 @@ def weight_places(weights_dir: Path | None) -> list[Path]:
 
 
 def _checked(path: Path, backbone: Backbone) -> Weights:
-    _saved(path, backbone)
+    _saved(path, backbone, *_state(path))
     return Weights(path, fingerprint_of(path, backbone))
 
 
 def fingerprint_of(path: Path, backbone: Backbone) -> str:
     """SHA-256 over the sorted digests of all tensors: equal for equal tensors in whatever layout they lie.
 
-    The MD5 that Keras pins is of the file, and so differs between layouts of the same weights. A process reads each
-    file once, as long as it stays the same file, of the same size and times: that of a change cannot be put back.
+    The MD5 that Keras pins is of the file, and so differs between layouts of the same weights.
     """
+    return _fingerprint(path, backbone, *_state(path))
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """While this stays the same, a process reads a file once. Of its times, that of a change cannot be put back."""
     state = path.stat()
-    return _fingerprint(path, backbone, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
 
 
 @functools.cache
@@ -142,7 +146,7 @@ def _another_layout(path: Path, layout: str, backbone: Backbone) -> str:
 def check_fits(path: Path, backbone_name: str, tensors: Shapes) -> None:
     """Raises WeightsError where the file does not fit a network of these tensors (`galaxytl.blocks.Structure`)."""
     backbone = backbone_named(backbone_name)
-    saved = _saved(path, backbone) if tensors else ()
+    saved = _saved(path, backbone, *_state(path)) if tensors else ()
     for i, (found, wanted) in enumerate(itertools.zip_longest(saved, tensors, fillvalue=())):
         if found != wanted:
             raise WeightsError(
@@ -155,7 +159,8 @@ def _listed(shapes: tuple[tuple[int, ...], ...]) -> str:
     return ", ".join("x".join(map(str, shape)) or "one number" for shape in shapes) or "none"
 
 
-def _saved(path: Path, backbone: Backbone) -> Shapes:
+@functools.cache
+def _saved(path: Path, backbone: Backbone, *_state: int) -> Shapes:
     """The shapes in a file, in the order in which Keras reads them. Raises WeightsError where it could not: another
     layout, or content that lies in other files, which no fingerprint would cover."""
     import h5py

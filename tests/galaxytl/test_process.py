@@ -16,6 +16,8 @@ from tests.galaxytl.trials import run, tiny_spec
 
 ROOT = Path(__file__).parents[2]
 CHANGING = {
+    "JAX_DEFAULT_PRNG_IMPL": "rbg",
+    "JAX_THREEFRY_PARTITIONABLE": "0",
     "KERAS_MAX_STEPS_PER_EPOCH": "1",
     "KERAS_NNX_ENABLED": "1",
     "ONEDNN_DEFAULT_FPMATH_MODE": "BF16",
@@ -27,7 +29,7 @@ CHANGING = {
     "TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit",
     "XLA_FLAGS": "--xla_no_such_flag",
 }
-"""Each of them alone changes a digit, or ends a trial."""
+"""Each of them alone changes a digit, or ends a trial, with the backend that reads it."""
 HARMLESS = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1", "TZ": "Asia/Kathmandu"}
 SETTINGS = {"floatx": "float16", "epsilon": 0.1, "image_data_format": "channels_first", "nnx_enabled": True}
 TRAINED_ELSEWHERE = """
@@ -64,7 +66,7 @@ def test_what_other_programs_left_changes_no_digit_of_a_trial(galaxies_file: Pat
 
 
 def test_what_changes_numbers_is_taken_out_by_name_and_what_a_machine_is_stays() -> None:
-    users = {"KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "1"}
+    users = {"KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu", "TF_CLI_CONFIG_FILE": "/t"}
     environment = {**CHANGING, **HARMLESS, **users}
     assert settle(environment) == sorted(CHANGING)
     assert environment == {**HARMLESS, **users, "TF_ENABLE_ONEDNN_OPTS": "1"}
