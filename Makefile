@@ -15,7 +15,7 @@ SEED ?= 1
 KILLS ?= 20
 JOBS ?= 2
 UNTIL ?=
-ON_JAX := blocks device diagnostics ends heads fit_heads features networks training
+ON_JAX := blocks device diagnostics ends heads fit_heads features networks process training
 
 PYTEST := $(BIN)/python -m pytest
 BESIDE := --numprocesses $(JOBS) --dist loadfile

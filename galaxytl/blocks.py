@@ -39,6 +39,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from galaxytl import device, process
 from galaxytl.backbones import backbone_named
 from galaxytl.data.cache import cache_dir, write_atomically
 from galaxytl.trial import SpecError
@@ -72,6 +73,9 @@ class Structure:
     backbone: str
     image_size: int
     blocks: tuple[Block, ...]
+    tensors: tuple[tuple[tuple[int, ...], ...], ...] = ()
+    """Shapes of the weights of each layer that has some, in the order in which a published file holds them; empty: not
+    known."""
 
     def shape_at(self, cut: int) -> tuple[int, ...]:
         """(h, w, channels) of the tensor at a cut; raises ValueError when there is no such cut."""
@@ -109,6 +113,12 @@ def find_blocks(model: Any) -> tuple[Block, ...]:
         shape = _output_shape(calls[-1])
         blocks.append(Block(calls[-1].operation.name, shape, sum(map(_multiply_adds, calls)), num_parameters))
     return tuple(blocks)
+
+
+def find_tensors(model: Any) -> tuple[tuple[tuple[int, ...], ...], ...]:
+    """`Structure.tensors` of a model: what is trained of a layer comes before what is not, as in Keras 1 and 2."""
+    layers = ([*layer.trainable_weights, *layer.non_trainable_weights] for layer in model.layers)
+    return tuple(tuple(tuple(weight.shape) for weight in weights) for weights in layers if weights)
 
 
 def cut_tensor(model: Any, cut: int) -> Any:
@@ -335,9 +345,10 @@ def _read(path: Path) -> Structure | None:
 
 
 def _structure(row: dict[str, Any]) -> Structure:
-    """From JSON, which has lists where a Block has tuples."""
+    """From JSON, which has lists where a Block has tuples. Raises KeyError where an earlier version wrote it."""
     blocks = (Block(**{**block, "output_shape": tuple(block["output_shape"])}) for block in row["blocks"])
-    return Structure(row["backbone"], row["image_size"], tuple(blocks))
+    tensors = tuple(tuple(map(tuple, shapes)) for shapes in row["tensors"])
+    return Structure(row["backbone"], row["image_size"], tuple(blocks), tensors)
 
 
 def _ask_keras(wanted: list[tuple[str, int]]) -> list[dict[str, Any]]:
@@ -346,7 +357,8 @@ def _ask_keras(wanted: list[tuple[str, int]]) -> list[dict[str, Any]]:
         return []
     arguments = [str(part) for key in wanted for part in key]
     command = [sys.executable, "-W", "ignore", "-m", "galaxytl.blocks", *arguments]
-    done = subprocess.run(command, env=quick_keras(), capture_output=True, text=True, check=False)
+    text = {"encoding": "utf-8", "errors": "replace"}  # whatever the locale
+    done = subprocess.run(command, env=quick_keras(), capture_output=True, check=False, **text)
     if done.returncode:
         raise RuntimeError(f"Keras could not build {wanted}: {done.stderr.strip()[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -358,9 +370,10 @@ def quick_keras() -> dict[str, str]:
     Keras's numpy backend starts in 2-4 s where TensorFlow takes 10, but computes convolutions with the package jax. It
     infers some shapes by computing with zeros, and warns when it divides by them.
     """
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, **device.without_settings(), "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
     if find_spec("jax"):
         environment["KERAS_BACKEND"] = "numpy"
+    process.settle(environment)
     return environment
 
 
@@ -374,7 +387,7 @@ def main(arguments: list[str]) -> None:
         try:
             constructor = getattr(keras.applications, backbone_named(name).name)
             model = constructor(include_top=False, input_shape=(size, size, 3), weights=None)
-            rows.append(dataclasses.asdict(Structure(name, size, find_blocks(model))))
+            rows.append(dataclasses.asdict(Structure(name, size, find_blocks(model), find_tensors(model))))
         except ValueError as error:
             rows.append({"refused": str(error)})
     print(json.dumps(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
@@ -12,23 +13,48 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from galaxytl import gpu_memory
+from galaxytl import gpu_memory, process
 from galaxytl.gpu_memory import DeviceError
 
+BACKENDS: Final = ("tensorflow", "jax")
+"""Of Keras's, those that this project's networks and heads are written for."""
 LIMIT_SHARE: Final = 0.9
 """Of its share of a GPU's memory, what a process that shares it may take for arrays: CUDA itself wants some hundred MB
 in each process beside them."""
 
 
 def backend() -> str:
-    """Keras's backend, "tensorflow" or "jax", by Keras's own rules and without importing it."""
+    """Keras's backend, by Keras's own rules and without importing it; all that is read of a user's Keras settings."""
     if chosen := os.environ.get("KERAS_BACKEND"):
         return chosen
     try:
-        settings = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "keras.json"
-        return str(json.loads(settings.read_text())["backend"])
+        return str(json.loads(_settings().read_text(encoding="utf-8"))["backend"])
     except (OSError, ValueError, KeyError, TypeError):
         return "tensorflow"
+
+
+def keras_home() -> Path:
+    """Where Keras keeps its settings and its downloads."""
+    return process.absolute(os.environ.get("KERAS_HOME") or "~/.keras")
+
+
+def _settings() -> Path:
+    return keras_home() / "keras.json"
+
+
+def check_backend() -> None:
+    """Raises DeviceError where Keras's backend is not one of BACKENDS, or is not installed."""
+    chosen = backend()
+    said_by = "KERAS_BACKEND" if os.environ.get("KERAS_BACKEND") else f"backend in {_settings()}"
+    if chosen not in BACKENDS:
+        raise DeviceError(
+            f"{said_by} must be {' or '.join(BACKENDS)}; got '{chosen}': set the variable KERAS_BACKEND=tensorflow"
+        )
+    if not importlib.util.find_spec(chosen):
+        raise DeviceError(
+            f"{said_by} must be a package that is installed; {socket.gethostname()} has no {chosen}: install it there, "
+            "or set KERAS_BACKEND to the other of " + " and ".join(BACKENDS)
+        )
 
 
 def _tensorflow() -> Any:
@@ -41,18 +67,45 @@ def _tensorflow() -> Any:
 
 
 def quiet_framework() -> None:
-    """Keep the C++ start-up notes of TensorFlow and XLA out of the logs; call before Keras is imported."""
+    """Keep what other programs left in the environment from what is computed, and the C++ start-up notes of TensorFlow
+    and XLA out of the logs; call before Keras is imported."""
+    process.settle()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+def without_settings() -> dict[str, str]:
+    """Variables with which Keras, when it is imported, neither reads nor writes a keras.json: what there is in a user's
+    would change what networks compute, and what is wrong with it ends the import. Of it the backend alone is kept."""
+    return {"KERAS_HOME": os.devnull, "KERAS_BACKEND": backend()}
+
+
+def _start_keras() -> None:
+    """Import Keras without its user's settings, or set them to Keras's own where it is imported already: what a trial
+    computes is said by its spec. TensorFlow imports Keras too, and goes on with half of it where that fails."""
+    before = {name: os.environ.get(name) for name in without_settings()}
+    os.environ |= without_settings()
+    try:
+        import keras
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_dtype_policy("float32")  # networks are built with the spec's (`galaxytl.networks`)
+    keras.config.set_max_epochs(None)
+    keras.config.set_max_steps_per_epoch(None)
 
 
 def configure(num_threads: int | None, gpus: float | None = None) -> None:
-    """Use at most `num_threads` CPU threads, and take GPU memory as it is needed. Once a process, before any model.
+    """Start Keras, with at most `num_threads` CPU threads, taking GPU memory as it is needed. Before any model; threads
+    and memory once a process.
 
     gpus: how many this process was given; of less than one at most that share of its memory is taken; with 0, NVIDIA's
     are hidden from it. None: it may use all that it sees.
     """
     _prepare_gpus(gpus)
+    _start_keras()
     tensorflow = _tensorflow()
     if tensorflow is None:
         return
@@ -216,7 +269,7 @@ def describe() -> str:
         return ", ".join(
             tensorflow.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus
         )
-    threads = tensorflow.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
+    threads = tensorflow.config.threading.get_intra_op_parallelism_threads() or process.usable_cpus()
     return f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}"
 
 

@@ -7,19 +7,28 @@ Looked for in `weights_dir`, in $GALAXYTL_WEIGHTS_DIR, and where Keras keeps its
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
+import tempfile
 import urllib.request
+import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from galaxytl import device, process
 from galaxytl.backbones import Backbone, backbone_named
+
+Shapes = tuple[tuple[tuple[int, ...], ...], ...]
+"""Of the layers that have weights, those of their tensors, in order."""
 
 PROBE_SECONDS = 10
 """How long the weights' server may take to answer before it counts as out of reach."""
@@ -42,15 +51,16 @@ class Weights:
 def find_weights(backbone_name: str, weights_dir: Path | None = None, *, download: bool = True) -> Weights:
     """The ImageNet weights of a backbone, checked.
 
-    Raises WeightsNotFoundError when there are none, WeightsError when the file is damaged or another backbone's.
+    Raises WeightsNotFoundError when there are none, WeightsError when the file is damaged, another backbone's, or in
+    another layout than Keras publishes.
     """
     backbone = backbone_named(backbone_name)
     places = weight_places(weights_dir)
     for place in places:
         if (path := place / backbone.weights_file).is_file():
-            return Weights(path, fingerprint_of(path, backbone))
-    if download and (path := places[-1] / backbone.weights_file) and _download(backbone) and path.is_file():
-        return Weights(path, fingerprint_of(path, backbone))
+            return _checked(path, backbone)
+    if download and _download(backbone, places[-1]):
+        return _checked(places[-1] / backbone.weights_file, backbone)
     raise WeightsNotFoundError(
         f"ImageNet weights of {backbone.name} not found: put {backbone.weights_file} into --weights-dir "
         f"(looked in {', '.join(map(str, places))}; get it from {backbone.weights_url})"
@@ -61,18 +71,27 @@ def weight_places(weights_dir: Path | None) -> list[Path]:
     """Folders that are looked into, in order; the last is Keras's own."""
     named = [weights_dir] if weights_dir else []
     if variable := os.environ.get("GALAXYTL_WEIGHTS_DIR"):
-        named.append(Path(variable))
-    return [*named, Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"]
+        named.append(process.absolute(variable))
+    return [*named, device.keras_home() / "models"]
+
+
+def _checked(path: Path, backbone: Backbone) -> Weights:
+    _saved(path, backbone, *_state(path))
+    return Weights(path, fingerprint_of(path, backbone))
 
 
 def fingerprint_of(path: Path, backbone: Backbone) -> str:
     """SHA-256 over the sorted digests of all tensors: equal for equal tensors in whatever layout they lie.
 
-    The MD5 that Keras pins is of the file, and so differs between layouts of the same weights. A process reads each
-    file once, as long as its size and time of modification stay the same.
+    The MD5 that Keras pins is of the file, and so differs between layouts of the same weights.
     """
+    return _fingerprint(path, backbone, *_state(path))
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """While this stays the same, a process reads a file once. Of its times, that of a change cannot be put back."""
     state = path.stat()
-    return _fingerprint(path, backbone, state.st_size, state.st_mtime_ns)
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
 
 
 @functools.cache
@@ -82,18 +101,19 @@ def _fingerprint(path: Path, backbone: Backbone, *_state: int) -> str:
     digests: list[bytes] = []
     count = 0
 
-    def visit(_: str, item: Any) -> None:
+    def visit(name: str, item: Any) -> str | None:
         nonlocal count
         if isinstance(item, h5py.Dataset):
             tensor = np.ascontiguousarray(item[()])
+            if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+                return name
             count += tensor.size
             digests.append(hashlib.sha256(f"{tensor.dtype}{tensor.shape}".encode() + tensor.tobytes()).digest())
+        return None
 
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            _saved_weights(file).visititems(visit)
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(f"{path} cannot be read as HDF5, perhaps truncated: {error}. Fetch it again.") from error
+    with _opened(path, backbone) as group:
+        if name := group.visititems(visit):
+            raise WeightsError(f"{path} must hold finite weights; {name} has others. Fetch it again.")
     if count != backbone.num_parameters:
         raise WeightsError(
             f"{path} must hold the {backbone.num_parameters:,} weights of {backbone.name} without its top; "
@@ -102,13 +122,82 @@ def _fingerprint(path: Path, backbone: Backbone, *_state: int) -> str:
     return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 
 
-def _saved_weights(file: Any) -> Any:
-    """The part of an open HDF5 file that Keras's `load_weights` reads: not the optimizer's state beside a model's."""
-    return file["model_weights"] if "layer_names" not in file.attrs and "model_weights" in file else file
+@contextlib.contextmanager
+def _opened(path: Path, backbone: Backbone) -> Iterator[Any]:
+    """The part of an HDF5 file that Keras's `load_weights` reads: not the optimizer's state beside a model's."""
+    import h5py
+
+    if zipfile.is_zipfile(path):
+        raise WeightsError(_another_layout(path, "a .keras archive", backbone))
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            yield file["model_weights"] if "layer_names" not in file.attrs and "model_weights" in file else file
+    except (OSError, RuntimeError) as error:
+        raise WeightsError(f"{path} cannot be read as HDF5, perhaps truncated: {error}. Fetch it again.") from error
 
 
-def _download(backbone: Backbone) -> bool:
-    """Let Keras download and verify its file, in a process of its own so that the driver stays without Keras.
+def _another_layout(path: Path, layout: str, backbone: Backbone) -> str:
+    return (
+        f"{path} must have the layout of the files that Keras publishes, HDF5 with layer_names; it is {layout}. Get it "
+        f"from {backbone.weights_url}, or load yours into {backbone.name} without its top, and model.save() that as .h5"
+    )
+
+
+def check_fits(path: Path, backbone_name: str, tensors: Shapes) -> None:
+    """Raises WeightsError where the file does not fit a network of these tensors (`galaxytl.blocks.Structure`)."""
+    backbone = backbone_named(backbone_name)
+    saved = _saved(path, backbone, *_state(path)) if tensors else ()
+    for i, (found, wanted) in enumerate(itertools.zip_longest(saved, tensors, fillvalue=())):
+        if found != wanted:
+            raise WeightsError(
+                f"{path} must fit {backbone.name}, whose layer {i + 1} of {len(tensors)} with weights has the shapes "
+                f"{_listed(wanted)}; there it has {_listed(found)}. Get it from {backbone.weights_url}"
+            )
+
+
+def _listed(shapes: tuple[tuple[int, ...], ...]) -> str:
+    return ", ".join("x".join(map(str, shape)) or "one number" for shape in shapes) or "none"
+
+
+@functools.cache
+def _saved(path: Path, backbone: Backbone, *_state: int) -> Shapes:
+    """The shapes in a file, in the order in which Keras reads them. Raises WeightsError where it could not: another
+    layout, or content that lies in other files, which no fingerprint would cover."""
+    import h5py
+
+    def elsewhere(name: str, link: Any) -> str | None:
+        item = group.get(name) if isinstance(link, h5py.HardLink) else None
+        lies_here = item is not None and not (isinstance(item, h5py.Dataset) and (item.is_virtual or item.external))
+        return None if lies_here else name
+
+    with _opened(path, backbone) as group:
+        layers = _names(group, "layer_names")
+        if not layers:
+            own = "layers" in group or "_layer_checkpoint_dependencies" in group
+            layout = "in that of Keras 3's .weights.h5" if own else "in another"
+            raise WeightsError(_another_layout(path, layout, backbone))
+        if name := group.visititems_links(elsewhere):  # h5py takes no exception through a visit
+            copy = f"Copy all into one file, or get it from {backbone.weights_url}"
+            raise WeightsError(f"{path} must hold its weights itself; {name} only says where they lie. {copy}")
+        try:
+            found = [[group[layer][name].shape for name in _names(group[layer], "weight_names")] for layer in layers]
+        except (KeyError, AttributeError) as error:
+            raise WeightsError(f"{path} must hold what it names; {error}. Fetch it again.") from error
+    return tuple(tuple(shapes) for shapes in found if shapes)
+
+
+def _names(group: Any, attribute: str) -> list[str]:
+    """A list in an attribute of a group, or in several where it is long: "layer_names0", "layer_names1"."""
+    parts = [attribute] if attribute in group.attrs else []
+    while not parts or f"{attribute}{len(parts)}" in group.attrs:
+        parts.append(f"{attribute}{len(parts)}")
+    values = [value for part in parts for value in group.attrs.get(part, ())]
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+
+
+def _download(backbone: Backbone, folder: Path) -> bool:
+    """Let Keras download and verify its file, in a process of its own so that the driver stays without Keras, and in a
+    folder of its own: a user's keras.json would be heeded.
 
     It builds the network to do so, at 224 pixels: of MobileNet's files that is the one we want, and NASNet's does not
     fit a network of no fixed size (`galaxytl.keras_networks`).
@@ -116,9 +205,16 @@ def _download(backbone: Backbone) -> bool:
     try:
         request = urllib.request.Request(backbone.weights_url, method="HEAD")
         urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as home:
+            print(f"Downloading {backbone.weights_url}", flush=True)
+            arguments = "include_top=False, input_shape=(224, 224, 3), weights='imagenet'"
+            command = [sys.executable, "-c", f"import keras; keras.applications.{backbone.name}({arguments})"]
+            environment = {**os.environ, **device.without_settings(), "KERAS_HOME": home}
+            process.settle(environment)
+            done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
+            if done.returncode == 0:
+                Path(home, "models", backbone.weights_file).replace(folder / backbone.weights_file)
+            return done.returncode == 0
     except OSError:
         return False
-    print(f"Downloading {backbone.weights_url}", flush=True)
-    arguments = "include_top=False, input_shape=(224, 224, 3), weights='imagenet'"
-    code = f"import keras; keras.applications.{backbone.name}({arguments})"
-    return subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0

@@ -13,25 +13,41 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from galaxytl.process import usable_cpus
 from sweep.growth import may_start
 from sweep.packing import places
 
-# Set before ray is imported. Tune's own handler of Ctrl-C would wait for the steps under way.
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-# Tune's files go to the results folder so often, in seconds, and at the end: each time those of all trials, which every
-# ten seconds, Tune's own choice, would be most of the work of a long sweep. Nothing of ours reads them.
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "300")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # prints a banner whatever `verbose` says
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # --data and --out may be relative paths
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray will do, without its warning
+OF_TUNE = ("TUNE_", "RAY_AIR_", "RAY_TRAIN_")
+"""How variables begin that are made for other programs: they change when results come, what is tried again and where
+Tune's files lie. Ray's own say what a machine is, and stay."""
+CHECKPOINT_SECONDS = "TUNE_GLOBAL_CHECKPOINT_S"
+"""How often Tune's files go to the results folder, each time those of all trials: every ten seconds, Tune's own choice,
+that would be most of the work of a long sweep. Nothing of ours reads them, so it is the user's."""
 
-import ray
+
+def settle(environment: MutableMapping[str, str]) -> None:
+    """Set what Ray and Tune read at their import and in their workers."""
+    for name in list(environment):
+        if name.startswith(OF_TUNE) and name != CHECKPOINT_SECONDS:
+            del environment[name]
+    environment.update(
+        TUNE_DISABLE_SIGINT_HANDLER="1",  # it would wait for the steps under way
+        RAY_AIR_NEW_OUTPUT="0",  # prints a banner whatever `verbose` says
+        RAY_CHDIR_TO_TRIAL_DIR="0",  # a relative path means the same everywhere
+        RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",  # what Ray will do, without its warning
+    )
+    environment.setdefault(CHECKPOINT_SECONDS, "300")
+    environment.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+settle(os.environ)
+
+import ray  # noqa: E402
 
 # glibc gives the memory of every step's activations back to the system and takes it again: a quarter of the time of a
 # training step of VGG16 at 32 px on CPU. Workers of a cluster that we start keep it instead.
@@ -91,7 +107,11 @@ def cluster(address: str | None, log: Path) -> Iterator[Available]:
     else:
         for name, value in KEEP_MEMORY.items():
             os.environ.setdefault(name, value)
-    local = {"include_dashboard": False, "object_store_memory": 200 * 2**20}  # arrays travel through files, not Ray
+    local = {
+        "num_cpus": usable_cpus(),  # Ray itself counts those that this process may not use
+        "include_dashboard": False,
+        "object_store_memory": 200 * 2**20,  # arrays travel through files, not Ray
+    }
     try:
         with _quiet_stderr(log):
             ray.init(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from galaxytl import blocks
+from galaxytl import blocks, device, process
 from galaxytl.backbones import backbone_named
 from galaxytl.blocks import Structure
 from galaxytl.data import DataError, Dataset, Splits, cache, sky, split_indices
@@ -21,9 +21,10 @@ from galaxytl.data.dataset import Progress
 from galaxytl.data.findings import harmful_text
 from galaxytl.data.splits import describe_leaks, leaks
 from galaxytl.features import activations_folder, rows_digest
+from galaxytl.gpu_memory import DeviceError
 from galaxytl.training import Workplace
 from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec
-from galaxytl.weights import Weights, WeightsError, WeightsNotFoundError, find_weights
+from galaxytl.weights import Shapes, Weights, WeightsError, WeightsNotFoundError, check_fits, find_weights
 from sweep import grids
 from sweep.costs import Sizes
 from sweep.doctor_facts import driver_gpus
@@ -47,6 +48,16 @@ class Prepared:
     """As they will run: weights fingerprints filled in, random weights in place of missing ones where allowed."""
     impossible: tuple[TrialResult, ...]
     """FAILED rows of specs whose weights cannot be had or used."""
+
+
+def settle(say: Callable[[str], object]) -> None:
+    """See to it that trials depend on what their specs hold, and say what of the environment is not heeded for that.
+
+    Raises UsageError where Keras's backend is none that trials run on."""
+    with as_usage_error(DeviceError):
+        device.check_backend()
+    if names := process.settle():
+        say(f"note: not heeded, because trials depend on what their specs say alone: {', '.join(names)}")
 
 
 def workplace(options: argparse.Namespace, uri: str, damage: str) -> Workplace:
@@ -173,7 +184,7 @@ def plan_for(
     workers = num_workers(options) if pending else 0
     image_bytes = max((3 * spec.image_size**2 * num_images for spec in pending), default=0)
     within = limits(image_bytes, workers)
-    speeds = load_speeds(speeds_path(), os.cpu_count() or 1, bool(workers))
+    speeds = load_speeds(speeds_path(), process.usable_cpus(), bool(workers))
     sizes = {key: Sizes(**found.sizes()) for key, found in splits.items()}
     return make_plan(pending, structures, sizes, within, speeds, on_disk(splits))
 
@@ -194,14 +205,15 @@ def on_disk(splits: SplitsOf) -> Callable[[TrialSpec, int], bool]:
     return is_stored
 
 
-def resolve_weights(specs: Sequence[TrialSpec], weights_dir: Path | None) -> Prepared:
-    """Find the ImageNet weights that `specs` ask for.
+def resolve_weights(specs: Sequence[TrialSpec], weights_dir: Path | None, structures: Structures) -> Prepared:
+    """Find the ImageNet weights that `specs` ask for, and see that they fit their networks.
 
     Simulated galaxies may go on with random weights, which the spec then says; on real galaxies a missing file makes a
     FAILED row, as does a damaged file on any.
     """
     wanted = sorted({spec.backbone for spec in specs if spec.weights == "imagenet"})
-    found = {name: _find(name, weights_dir) for name in wanted}
+    tensors = {name: structure.tensors for (name, _), structure in structures.items()}
+    found = {name: _find(name, weights_dir, tensors.get(name, ())) for name in wanted}
     ready, impossible = [], []
     for spec in specs:
         weights = found.get(spec.backbone) if spec.weights == "imagenet" else None
@@ -216,9 +228,11 @@ def resolve_weights(specs: Sequence[TrialSpec], weights_dir: Path | None) -> Pre
     return Prepared(tuple(ready), tuple(impossible))
 
 
-def _find(backbone: str, weights_dir: Path | None) -> Weights | WeightsError:
+def _find(backbone: str, weights_dir: Path | None, tensors: Shapes) -> Weights | WeightsError:
     try:
-        return find_weights(backbone, weights_dir)
+        weights = find_weights(backbone, weights_dir)
+        check_fits(weights.path, backbone, tensors)
+        return weights
     except WeightsError as error:
         return error
 

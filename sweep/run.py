@@ -57,8 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    out = writable_folder(options.out)
     say = functools.partial(console.print, markup=False)
+    prepare.settle(say)
+    out = writable_folder(options.out)
     with looking(out, options.place) if options.dry_run else keeping(out, options.place, say) as kept:
         if options.search:
             from sweep.search_run import run_search  # Optuna takes a second to import
@@ -82,7 +83,7 @@ def run_grid(options: argparse.Namespace, kept: Kept, console: Console) -> int:
         checked = prepare.check_splits(dataset, expanded.specs, progress.update)
         structures = asked.result()
     fitting = axes.possible(checked.specs, lambda spec: prepare.check_networks([spec], structures)[0])
-    prepared = prepare.resolve_weights(fitting.specs, options.weights_dir)
+    prepared = prepare.resolve_weights(fitting.specs, options.weights_dir, structures)
     rows = kept.rows()
     skipped = axes.skip_notes(expanded.skipped + fitting.skipped)
     for problem in [*dataset.notes, *prepare.damage_notes(damage), *checked.notes, *skipped, *rows.problems]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+from galaxytl import device
 from galaxytl.training import Group, Workplace, train
 from galaxytl.trial import FAILED, TrialResult
 from sweep import schedule_versions, schedule_worker
@@ -161,7 +162,13 @@ def _run_round(feed: Feed, how: _Round, events: _ToReporter) -> str:
         schedule_worker.train_group,
         workplace=replace(how.workplace, num_threads=max(1, int(share.cpus)), gpus=share.gpus),
         board=events.board,
-        terms=Terms(events.reporter.decides_at, report_seconds(how.room.workers), how.versions, int(spare.cpus)),
+        terms=Terms(
+            events.reporter.decides_at,
+            report_seconds(how.room.workers),
+            how.versions,
+            int(spare.cpus),
+            device.backend(),
+        ),
         train=how.train_group,
     )
     tuner = tune.Tuner(
@@ -350,7 +357,7 @@ def _error_of(trial: Any) -> str:
     if not trial.error_file:
         return ""
     with contextlib.suppress(OSError):
-        return Path(trial.error_file).read_text()
+        return Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
     return ""
 
 

@@ -18,7 +18,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from galaxytl import device
 from galaxytl.data import DataError, cache
+from galaxytl.gpu_memory import DeviceError
 from galaxytl.mirror import mirror_at
 from galaxytl.storage import PATIENCE, persistently, waiting_for
 from galaxytl.training import Group, Neighbours, ResultsFull, Watcher, Workplace
@@ -61,6 +63,8 @@ class Terms:
     """That a worker must have."""
     spare_cpus: int = 0
     """Of a worker on a node without GPU, beside others that have some."""
+    backend: str = ""
+    """Of Keras, as the driver has it; "": the node's own."""
 
 
 def train_group(
@@ -77,7 +81,7 @@ def train_group(
 
     A group that is started again, because its worker died, is without what it had reported (`unfinished_config`).
     """
-    if text := refusal(terms.versions) or _absence(workplace.data):
+    if text := refusal(terms.versions) or _absence(workplace.data) or use_backend(terms.backend):
         tune.report({STOPS_ALL: text})
         return
     group = group_of(config)
@@ -97,6 +101,18 @@ def train_group(
             tune.report({STOPS_ALL: str(error)})
             return
     reports.send()
+
+
+def use_backend(backend: str) -> str:
+    """Have this process use the driver's backend; why it cannot, or ""."""
+    if not backend:
+        return ""
+    os.environ["KERAS_BACKEND"] = backend
+    try:
+        device.check_backend()
+    except DeviceError as error:
+        return str(error)
+    return ""
 
 
 def _absence(data: str) -> str:

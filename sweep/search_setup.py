@@ -121,7 +121,7 @@ def build(
     if (spec.backbone, spec.image_size) not in structures:
         known = ", ".join(sorted({name for name, _ in structures}))
         raise SpecError(f"backbone must be one of those that the search began with, {known}; got '{spec.backbone}'")
-    prepared = prepare.resolve_weights(prepare.check_networks([spec], structures), weights_dir)
+    prepared = prepare.resolve_weights(prepare.check_networks([spec], structures), weights_dir, structures)
     if prepared.impossible:
         raise SpecError(prepared.impossible[0].message)
     return prepared.specs[0]

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data.locations import DataError
+from galaxytl.process import usable_cpus
 
 Offset = tuple[int, ...]
 Images = NDArray[np.uint8]
@@ -52,7 +53,7 @@ def slabs(dataset: Any, open_raw: Callable[[], BinaryIO], scratch: Path) -> Iter
         yield from _through_scratch(chunks, open_raw, scratch)
         return
     step = rows * max(1, IMAGES_AT_A_TIME // rows)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cpus()) as pool:
         for start in range(0, len(dataset), step):
             yield chunks.slab(start, start + step, pool)
 

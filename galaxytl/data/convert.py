@@ -32,6 +32,7 @@ from galaxytl.data.prefetch import ahead
 from galaxytl.data.sources import class_counts
 from galaxytl.data.splits import split_indices
 from galaxytl.data.targets import Staging, is_taken, staged
+from galaxytl.process import usable_cpus
 from galaxytl.trial import TrialSpec
 
 Container = Literal["folder", "parquet", "hdf5"]
@@ -211,7 +212,7 @@ class Job:
         return fingerprint
 
     def _encoded(self, writer: Writer, content: ContentHash) -> Iterator[list[bytes]]:
-        with ThreadPoolExecutor(os.cpu_count()) as pool, contextlib.closing(self.opened.source.batches()) as batches:
+        with ThreadPoolExecutor(usable_cpus()) as pool, contextlib.closing(self.opened.source.batches()) as batches:
             for batch in batches:
                 cells = pool.map(writer.encode, batch)
                 content.add(batch)

@@ -18,7 +18,6 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
-import os
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
@@ -39,6 +38,7 @@ from galaxytl.data.fingerprint import ContentHash
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, IMAGE_SIDE, NUM_CLASSES, PIXEL_SCALE
 from galaxytl.data.morphology import Grid
 from galaxytl.data.starlight import Array, Population, band_fluxes
+from galaxytl.process import usable_cpus
 
 SIMULATOR_VERSION = 2
 """Counted up whenever a pixel changes, so that no cache of an older simulator is taken for this one's."""
@@ -352,11 +352,6 @@ def blank_main_module() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may use: what a container or a job scheduler gave it, where the system tells."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def draw_chunk(folder: Path, labels: NDArray[np.int64], start: int, seed: int) -> tuple[int, int, NDArray[np.float64]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import os
 import re
 import zlib
 from collections import defaultdict
@@ -33,6 +32,7 @@ from galaxytl.data.locations import DataError, Location, StoredFile, explained, 
 from galaxytl.data.manifest import Manifest, check_rows, check_shards, read_manifest
 from galaxytl.data.pictures import decode
 from galaxytl.data.prefetch import ahead
+from galaxytl.process import usable_cpus
 
 __all__ = [
     "SKY_COLUMNS",
@@ -201,7 +201,7 @@ class ParquetSource:
 
     def batches(self) -> Batches:
         with contextlib.ExitStack() as closing:
-            pool = closing.enter_context(ThreadPoolExecutor(os.cpu_count()))  # Pillow decodes without Python's lock
+            pool = closing.enter_context(ThreadPoolExecutor(usable_cpus()))  # Pillow decodes without Python's lock
             yield from closing.enter_context(contextlib.closing(ahead(self._decoded(pool))))
 
     def _decoded(self, pool: ThreadPoolExecutor) -> Iterator[NDArray[np.uint8]]:

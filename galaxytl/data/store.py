@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from PIL import Image
 from galaxytl.data import cache as cache_of_node
 from galaxytl.data.fingerprint import ContentChangedError, ContentHash, check_content
 from galaxytl.data.sources import Source
+from galaxytl.process import usable_cpus
 
 FORMAT = 1  # of the folder; raised when older copies must not be read
 
@@ -87,7 +87,7 @@ def _fill(
     count, image_size = images.shape[:2]
     content = ContentHash()
     done = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow and hashlib work without holding Python's lock
+    with ThreadPoolExecutor(usable_cpus()) as pool:  # Pillow and hashlib work without holding Python's lock
         for batch in source.batches():
             resized = pool.map(functools.partial(resize, size=image_size), batch)
             content.add(batch)

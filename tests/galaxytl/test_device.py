@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,21 @@ def test_without_a_variable_kerass_file_says_the_backend(
     if settings is not None:
         (tmp_path / "keras.json").write_text(settings)
     assert device.backend() == backend
+
+
+@pytest.mark.parametrize("backend", ["torch", "numpy", "openvino", "TensorFlow"])
+def test_other_backends_are_refused_by_name(backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    with pytest.raises(
+        DeviceError, match=f"KERAS_BACKEND must be tensorflow or jax; got '{backend}': set the variable"
+    ):
+        device.check_backend()
+    monkeypatch.delenv("KERAS_BACKEND")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    device.check_backend()
+    (tmp_path / "keras.json").write_text(json.dumps({"backend": backend}))
+    with pytest.raises(DeviceError, match=f"backend in {tmp_path}/keras.json must be tensorflow or jax"):
+        device.check_backend()
 
 
 def test_random_weights_of_another_backend_have_other_activations(monkeypatch: pytest.MonkeyPatch) -> None:

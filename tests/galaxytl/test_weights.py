@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 
 from galaxytl.backbones import BACKBONES, Backbone
-from galaxytl.weights import WeightsError, WeightsNotFoundError, find_weights, fingerprint_of
+from galaxytl.weights import WeightsError, WeightsNotFoundError, check_fits, find_weights, fingerprint_of
 from tests.galaxies import real_weights
 
 SMALL = Backbone("Small", "small", 12, "small.h5", "https://example.org/small.h5")
@@ -58,6 +60,91 @@ def test_folder_of_the_environment_is_looked_in(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(WeightsError, match="cannot be read as HDF5") as caught:
         find_weights("VGG16")
     assert not isinstance(caught.value, WeightsNotFoundError)
+
+
+NAME = "Small"
+SHAPES = (((2, 5),), ((2,), ()))
+"""Of a layer with a kernel, and of one with a bias and a scalar: 13 numbers."""
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file as Keras publishes them, in a folder of its own, and its network in the table."""
+    monkeypatch.setitem(BACKBONES, NAME, Backbone(NAME, "small", 13, "small.h5", SMALL.weights_url))
+    path = tmp_path / "small.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names0"] = [b"input", b"conv"]
+        file.attrs["layer_names1"] = ["norm"]
+        for layer, names in (("input", []), ("conv", ["conv/kernel"]), ("norm", ["norm/bias", "norm/count"])):
+            file.create_group(layer).attrs["weight_names"] = names
+        file["conv/conv/kernel"] = np.zeros((2, 5), np.float32)
+        file["norm/norm/bias"] = np.zeros(2, np.float32)
+        file["norm/norm/count"] = np.float32(0)
+    return path
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(WeightsError) as caught:
+        find_weights(NAME, path.parent, download=False)
+    assert not isinstance(caught.value, WeightsNotFoundError)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def test_published_file_fits_its_network_and_no_other(published: Path) -> None:
+    weights = find_weights(NAME, published.parent)
+    assert weights.path == published
+    check_fits(published, NAME, SHAPES)
+    check_fits(published, NAME, ())
+    with pytest.raises(WeightsError, match=r"layer 1 of 2 with weights has the shapes 5x2; there it has 2x5\. Get it"):
+        check_fits(published, NAME, (((5, 2),), SHAPES[1]))
+    with pytest.raises(WeightsError, match="layer 2 of 1 with weights has the shapes none; there it has 2, one number"):
+        check_fits(published, NAME, SHAPES[:1])
+
+
+def test_other_layouts_under_a_published_name_are_refused_with_the_way_out(published: Path) -> None:
+    with h5py.File(published, "w") as file:
+        file["layers/conv/vars/0"] = np.zeros(13, np.float32)
+    message = refused(published)
+    assert "it is in that of Keras 3's .weights.h5. Get it from https://example.org/small.h5, or load yours" in message
+    write(published, {"kernel": np.zeros(13, np.float32)})
+    assert "HDF5 with layer_names; it is in another." in refused(published)
+    with zipfile.ZipFile(published, "w") as archive:
+        archive.writestr("config.json", "{}")
+    assert "it is a .keras archive" in refused(published)
+
+
+def test_weights_that_lie_elsewhere_or_are_no_numbers_are_refused(published: Path) -> None:
+    whole = published.read_bytes()
+    for link in (h5py.ExternalLink("other.h5", "kernel"), h5py.SoftLink("/norm/norm/bias")):
+        published.write_bytes(whole)
+        with h5py.File(published, "a") as file:
+            del file["conv/conv/kernel"]
+            file["conv/conv/kernel"] = link
+        assert "conv/conv/kernel only says where they lie. Copy all into one file" in refused(published)
+    published.write_bytes(whole)
+    with h5py.File(published, "a") as file:
+        file["norm/norm/bias"][1] = np.nan
+    assert "must hold finite weights; norm/norm/bias has others" in refused(published)
+    with h5py.File(published, "a") as file:
+        del file["norm/norm/bias"]
+    assert "must hold what it names" in refused(published)
+
+
+def test_change_whose_time_is_put_back_is_seen(published: Path) -> None:
+    before, state = find_weights(NAME, published.parent).fingerprint, published.stat()
+    with h5py.File(published, "a") as file:
+        file["norm/norm/bias"][0] = 1
+    os.utime(published, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert find_weights(NAME, published.parent).fingerprint != before
+
+
+def test_home_folder_in_the_environment_is_written_with_a_tilde(
+    published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(published.parent.parent))
+    monkeypatch.setenv("GALAXYTL_WEIGHTS_DIR", f"~/{published.parent.name}")
+    assert find_weights(NAME).path == published
 
 
 @pytest.mark.parametrize("name", ["MobileNet", "VGG16"])

@@ -59,7 +59,7 @@ def test_the_paper_profile_is_for_real_galaxies_on_a_gpu() -> None:
 
 
 def test_missing_weights_are_substituted_on_simulated_galaxies_and_say_so() -> None:
-    prepared = resolve_weights(expand(), None)
+    prepared = resolve_weights(expand(), None, {})
     assert not prepared.impossible
     on = [spec for spec in prepared.specs if spec.unfrozen_blocks == 0]
     assert {spec.weights_label for spec in on} == {"random (ImageNet weights not found)"}
@@ -68,7 +68,7 @@ def test_missing_weights_are_substituted_on_simulated_galaxies_and_say_so() -> N
 
 def test_missing_weights_fail_on_real_galaxies() -> None:
     real = [spec.replace(dataset="galaxy10_decals") for spec in expand()]
-    prepared = resolve_weights(real, None)
+    prepared = resolve_weights(real, None, {})
     assert len(prepared.specs) == 3
     assert {result.spec.backbone for result in prepared.impossible} == {"VGG16", "ResNet50", "MobileNet"}
     assert all(result.status == FAILED and "not found: put" in result.message for result in prepared.impossible)

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import itertools
 import json
+import os
 import random
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import pytest
 
 from galaxytl.training import Group, Workplace
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
-from sweep import cluster, schedule
+from sweep import cluster, schedule, schedule_worker
 from sweep.cluster import Available, ClusterError, Resources, resources_per_trial
 from sweep.schedule import death_message
 from sweep.schedule_feed import Feed, InOrder, Room
@@ -71,6 +72,24 @@ def test_what_the_user_says_counts_where_it_fits_on_a_node() -> None:
 )
 def test_it_is_said_what_a_worker_died_of_and_where_it_only_failed(error: str, message: str) -> None:
     assert death_message(error).startswith(message)
+
+
+def test_what_other_programs_set_for_tune_is_not_heeded_and_what_a_machine_is_stays() -> None:
+    users = {"RAY_ADDRESS": "auto", "RAY_TMPDIR": "/scratch", "TUNE_GLOBAL_CHECKPOINT_S": "60", "PATH": "/bin"}
+    others = {"TUNE_RESULT_BUFFER_LENGTH": "100", "RAY_CHDIR_TO_TRIAL_DIR": "1", "RAY_AIR_LOCAL_CACHE_DIR": "/x"}
+    environment = {**users, **others}
+    cluster.settle(environment)
+    assert environment.items() >= users.items()
+    assert environment["RAY_CHDIR_TO_TRIAL_DIR"] == os.environ["RAY_CHDIR_TO_TRIAL_DIR"] == "0"
+    assert environment.keys().isdisjoint({"TUNE_RESULT_BUFFER_LENGTH", "RAY_AIR_LOCAL_CACHE_DIR"})
+
+
+def test_worker_computes_with_the_drivers_backend_or_says_why_it_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    assert schedule_worker.use_backend("") == ""
+    assert os.environ["KERAS_BACKEND"] == "tensorflow"
+    assert "KERAS_BACKEND must be tensorflow or jax; got 'torch'" in schedule_worker.use_backend("torch")
+    assert os.environ["KERAS_BACKEND"] == "torch"
 
 
 def test_python_collects_nothing_while_ray_shuts_down(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
