@@ -18,6 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from galaxytl.command import UsageError
 from galaxytl.results import read_results
 from galaxytl.selection import ranked
 from galaxytl.training import Group
@@ -26,7 +27,7 @@ from sweep import axes, grids, prepare, search_study
 from sweep.kept import Kept
 from sweep.lease import Lease
 from sweep.objectives import OBJECTIVES
-from sweep.options import UsageError, as_usage_error
+from sweep.options import as_usage_error
 from sweep.progress import SweepTable, trial_label
 from sweep.search import Search, rehearse
 from sweep.search_agreement import agree, mend_journal
@@ -149,7 +150,7 @@ class SearchRun:
         """Let Tune train all trials, then score the chosen one."""
         from sweep import cluster, schedule  # ray takes seconds to import
 
-        options, log = self.setup.options, self.out / prepare.LOG
+        options, log = self.setup.options, prepare.log_of(self.setup.options)
         if not (self.left or self.search.num_left or self._to_test()):
             return
         console.print(f"Starting Ray{' at ' + options.address if options.address else ''}; log: {log}", markup=False)

@@ -22,9 +22,9 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
+from galaxytl.command import UsageError
 from galaxytl.trial import did_you_mean
 from sweep.lease import Place, Values
-from sweep.options import UsageError
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # the driver says itself what becomes of trials
 

@@ -9,6 +9,7 @@ neither the meridian at ra 0 nor the poles matter; an image without a position h
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from galaxytl.data.cache import write_atomically
+from galaxytl.data.cache import keep
 from galaxytl.data.dataset import Dataset, Progress
 from galaxytl.data.sources import DataError
 
@@ -151,14 +152,16 @@ def _remembered_twins(dataset: Dataset, on_progress: Progress | None) -> NDArray
     takes 6 s, and decoding them from PNG half a minute more; with the file, a trial waits some milliseconds.
     """
     path = dataset.cache / "groups" / f"{dataset.fingerprint}-v{FORMAT}.npy"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):  # trials that start together read the images once
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):  # of another user's folder: then each reads them
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(FileLock(path.with_suffix(".lock")))  # trials that start together read the images once
         known = _load(path, len(dataset))
         if known is None:
             known = twins(scan_images(dataset, on_progress).digests)
             content = io.BytesIO()
             np.save(content, known)
-            write_atomically(path, content.getvalue())
+            keep(path, content.getvalue())
     return known
 
 
