@@ -119,20 +119,16 @@ def cluster(address: str | None, log: Path) -> Iterator[Available]:
             ray.shutdown()
 
 
-def short_folder() -> str | None:
-    """For Ray's sessions, whose sockets' paths may have 107 bytes; None where Ray's own choice is short enough.
-
-    Raises ClusterError where there is none.
-    """
-    chosen = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
-    if len(os.fsencode(chosen)) <= MAX_TEMPORARY:
-        return None
-    for folder in ("/tmp", "/var/tmp", "/dev/shm"):
-        if os.access(folder, os.W_OK | os.X_OK):
-            return f"{folder}/ray"
+def short_folder() -> str:
+    """For Ray's sessions: its own choice, unless the paths of sockets there would be longer than the 107 bytes that a
+    system takes, or nothing can be written there. Raises ClusterError where there is no other."""
+    chosen = os.path.abspath(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
+    for folder in (chosen, "/tmp", "/var/tmp", "/dev/shm"):
+        if len(os.fsencode(folder)) <= MAX_TEMPORARY and os.access(folder, os.W_OK | os.X_OK):
+            return os.path.join(folder, "ray")
     raise ClusterError(
-        f"Ray's folder for temporary files must have a path of at most {MAX_TEMPORARY} bytes; got {chosen}. "
-        "Set RAY_TMPDIR to another"
+        f"Ray's temporary files must lie in a folder that can be written to, whose path has at most {MAX_TEMPORARY} "
+        f"bytes; got {chosen}. Set RAY_TMPDIR to such a one"
     )
 
 

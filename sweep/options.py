@@ -260,6 +260,7 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--warm-start",
+        type=lambda text: ",".join(path_or_uri(part) for part in text.split(",")),
         metavar="WHAT,...",
         help="paper: try the paper's six trials first; a results folder: tell the study of its trials",
     )

@@ -24,7 +24,7 @@ from galaxytl.selection import ranked
 from galaxytl.training import Group
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import axes, grids, prepare, search_study
-from sweep.kept import Kept
+from sweep.kept import STUDY, Kept
 from sweep.lease import Lease
 from sweep.objectives import OBJECTIVES
 from sweep.options import as_usage_error
@@ -41,7 +41,7 @@ NAMED_BY = ("optimizer", "learning_rate")
 def run_search(options: argparse.Namespace, kept: Kept, console: Console) -> int:
     """Returns the exit status: 0 when a trial was chosen and scored on the test part."""
     out = kept.out
-    options.storage = search_study.absolute(options.storage or f"sqlite:///{out.resolve()}/study.db")
+    options.storage = search_study.absolute(options.storage or search_study.sqlite_url(out.resolve() / STUDY))
     options.study = options.study or out.resolve().name
     setup = set_up(options, console)
     announce(setup, console)
