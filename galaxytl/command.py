@@ -250,6 +250,7 @@ def path(text: str) -> Path:
     """An option's path on this machine; ~ is the home folder."""
     if not text:
         raise argparse.ArgumentTypeError("must be a path; got ''")
+    _check_utf8(text)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
         raise argparse.ArgumentTypeError(f"must be a path of this machine; got the URI '{text}'")
     try:
@@ -260,7 +261,17 @@ def path(text: str) -> Path:
 
 def path_or_uri(text: str) -> str:
     """As it is, but for ~ at its beginning."""
+    _check_utf8(text)
     return str(path(text)) if text.startswith("~") else text
+
+
+def _check_utf8(text: str) -> None:
+    """Of a name that is not UTF-8, nothing but the system's own calls can make use: no Parquet, no JSON, no database."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        way_out = "rename it, or run with LC_ALL=C.UTF-8 if it is"
+        raise argparse.ArgumentTypeError(f"must be UTF-8; got '{text}': {way_out}") from None
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
