@@ -59,6 +59,7 @@ def run_command(
     known: errors whose message says all that the user needs. stopped: what is printed when a signal ended it.
     """
     _prepare_streams()
+    _have_a_home()
     received: list[int] = []
     with _signals_end_it(received), _threads_end_in_a_line():
         try:
@@ -75,6 +76,13 @@ def run_command(
             _say(_line_about(error, (UsageError, *known)))
             status = BAD_INPUT
         return 128 + received[0] if received else status
+
+
+def _have_a_home() -> None:
+    """astropy, Ray and Keras want a home folder of whoever runs them; where there is none, the cache will do."""
+    cache = os.environ.get("GALAXYTL_CACHE_DIR")
+    if cache and os.path.expanduser("~") == "~":
+        os.environ["HOME"] = os.path.abspath(cache)
 
 
 @contextlib.contextmanager
@@ -266,7 +274,7 @@ def path_or_uri(text: str) -> str:
 
 
 def _check_utf8(text: str) -> None:
-    """Of a name that is not UTF-8, nothing but the system's own calls can make use: no Parquet, no JSON, no database."""
+    """Only the system itself can make use of another name: no Parquet file, no report and no database can hold it."""
     try:
         text.encode()
     except UnicodeEncodeError:
