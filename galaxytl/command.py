@@ -19,6 +19,7 @@ import contextlib
 import itertools
 import os
 import re
+import select
 import signal
 import sys
 import tempfile
@@ -59,10 +60,10 @@ def run_command(
     known: errors whose message says all that the user needs. stopped: what is printed when a signal ended it.
     """
     _prepare_streams()
-    _have_a_home()
     received: list[int] = []
     with _signals_end_it(received), _threads_end_in_a_line():
         try:
+            _have_a_home()
             status = story()
             sys.stdout.flush()
         except KeyboardInterrupt:
@@ -70,18 +71,21 @@ def run_command(
             status = 128 + signal.SIGINT
         except SystemExit as error:
             status = _status_of(error)
-        except BrokenPipeError:
-            status = _unread()
         except Exception as error:
-            _say(_line_about(error, (UsageError, *known)))
-            status = BAD_INPUT
+            if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
+                status = _unread()
+            else:
+                _say(_line_about(error, (UsageError, *known)))
+                status = BAD_INPUT
         return 128 + received[0] if received else status
 
 
 def _have_a_home() -> None:
     """astropy, Ray and Keras want a home folder of whoever runs them; where there is none, the cache will do."""
-    cache = os.environ.get("GALAXYTL_CACHE_DIR")
-    if cache and os.path.expanduser("~") == "~":
+    if os.path.expanduser("~") == "~":
+        cache = os.environ.get("GALAXYTL_CACHE_DIR")
+        if not cache:
+            raise UsageError("a user must have a home folder; this one has none: set GALAXYTL_CACHE_DIR to a folder")
         os.environ["HOME"] = os.path.abspath(cache)
 
 
@@ -144,6 +148,14 @@ def _unread() -> int:
     """As of other programs whose reader has gone; what is still in the buffer goes nowhere, without a word."""
     _to_nowhere(sys.stdout)
     return 128 + signal.SIGPIPE
+
+
+def _is_unread(stream: Any) -> bool:
+    """Whether it is a pipe whose reader has gone: others break too, between processes of ours."""
+    look = select.poll()
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        look.register(stream.fileno(), 0)
+    return any(events & select.POLLERR for _, events in look.poll(0))
 
 
 def _to_nowhere(stream: Any) -> None:

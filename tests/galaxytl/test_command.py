@@ -206,3 +206,17 @@ def test_every_command_refuses_in_a_line(main: Callable[[list[str]], int], capsy
         assert main(given) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("error: ")
+
+
+def test_who_has_no_home_is_told_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a process of a user without entry among the users, whose HOME is not set."""
+    monkeypatch.setattr(os.path, "expanduser", lambda text: text)
+    monkeypatch.delenv("GALAXYTL_CACHE_DIR")
+    assert run_command(lambda: 0) == 2
+    assert capsys.readouterr().err.startswith("error: a user must have a home folder; this one has none: set GALAXYTL_")
+    monkeypatch.setenv("GALAXYTL_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("HOME", "")
+    assert run_command(lambda: 0) == 0
+    assert os.environ["HOME"] == str(tmp_path)
