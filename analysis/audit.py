@@ -15,13 +15,17 @@ from collections.abc import Sequence
 from analysis.claims_arithmetic import arithmetic_claims
 from analysis.claims_sections import ARITHMETIC, claims_section
 from analysis.sections import Section, as_markdown, as_rich
+from galaxytl.command import Parser, run_command
 
 WIDTH = (80, 100)
 """Columns of the printed table: at least, and at most."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = parse(argv)
+    return run_command(lambda: story(parse(argv)))
+
+
+def story(arguments: argparse.Namespace) -> int:
     section = claims_section(ARITHMETIC, arithmetic_claims())
     if arguments.markdown:
         print(as_markdown([section]))
@@ -31,9 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m analysis.audit", description=(__doc__ or "").split("\n")[0])
+    parser = Parser(prog="python -m analysis.audit", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--markdown", action="store_true", help="print Markdown instead of a terminal's table")
-    return parser.parse_args(argv)
+    options: argparse.Namespace = parser.parse_args(argv)
+    return options
 
 
 def show(section: Section) -> None:

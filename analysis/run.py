@@ -20,34 +20,40 @@ from typing import TYPE_CHECKING
 from analysis.found import Found, sort_out
 from analysis.gather import AnalysisError, choose_dataset, gather, keep_where
 from analysis.places import is_uri, reachable, shown
+from galaxytl.command import Parser, path_or_uri, run_command
 
 if TYPE_CHECKING:
     from analysis.written import Written
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = parse(argv)
-    try:
-        with reachable(arguments.results, arguments.out) as (folders, out):
-            found = read(folders, arguments.dataset, arguments.where)
-            written = write(found, arguments, out)
-            from analysis.terminal import show
+    return run_command(lambda: story(parse(argv)), known=(AnalysisError, OSError))
 
-            show(written)
-    except AnalysisError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+
+def story(arguments: argparse.Namespace) -> int:
+    with reachable(arguments.results, arguments.out) as (folders, out):
+        found = read(folders, arguments.dataset, arguments.where)
+        written = write(found, arguments, out)
+        from analysis.terminal import show
+
+        show(written)
     if is_uri(arguments.out):
         print(f"Stored at {shown(arguments.out)}")
     return 0
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m analysis.run", description=(__doc__ or "").split("\n")[0])
+    parser = Parser(prog="python -m analysis.run", description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
-        "results", nargs="+", metavar="RESULTS", help="folders written by sweep.run, or URIs, like s3://..."
+        "results",
+        nargs="+",
+        type=path_or_uri,
+        metavar="RESULTS",
+        help="folders written by sweep.run, or URIs, like s3://...",
     )
-    parser.add_argument("--out", default="report", help="folder of the report, or a URI (default: report)")
+    parser.add_argument(
+        "--out", type=path_or_uri, default="report", help="folder of the report, or a URI (default: report)"
+    )
     parser.add_argument("--dataset", help="name, or beginning of the fingerprint, where the folders hold several")
     parser.add_argument(
         "--where", action="append", default=[], metavar="FIELD=VALUE",
@@ -57,7 +63,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--storage", metavar="URL",
         help="where a search's Optuna study is now, if not where its search.json says, or if that lacks the password",
     )  # fmt: skip
-    return parser.parse_args(argv)
+    options: argparse.Namespace = parser.parse_args(argv)
+    return options
 
 
 def read(folders: Sequence[Path], dataset: str | None, conditions: Sequence[str]) -> Found:

@@ -183,7 +183,8 @@ log of Optuna's."""
 def _open(url: str, folder: Path | None) -> RDBStorage | JournalStorage:
     """The storage at `url`, as it is: no table and no file is made. Raises StudyError, or one of _UNREADABLE."""
     if url.startswith(JOURNAL):
-        return JournalStorage(JournalFileBackend(str(_find("/" + url.removeprefix(JOURNAL), folder))))
+        name = url.removeprefix(JOURNAL)
+        return JournalStorage(JournalFileBackend(str(_find(name if name.startswith("~") else f"/{name}", folder))))
     parsed = sqlalchemy.make_url(url)
     if parsed.password == MASK:
         raise StudyError(f"the password of {_shown(url)} is not kept. Pass --storage with the whole URL")
@@ -198,7 +199,7 @@ def _open(url: str, folder: Path | None) -> RDBStorage | JournalStorage:
 
 def _find(name: str, folder: Path | None) -> Path:
     """The file of a storage: where its URL says or, for a results folder that was moved with it, in `folder`."""
-    places = [Path(name), *([folder / Path(name).name] if folder else [])]
+    places = [Path(name).expanduser(), *([folder / Path(name).name] if folder else [])]
     for path in places:
         if path.is_file():
             return path

@@ -41,7 +41,7 @@ from typing import Any
 
 from galaxytl import device, process
 from galaxytl.backbones import backbone_named
-from galaxytl.data.cache import cache_dir, write_atomically
+from galaxytl.data.cache import cache_dir, keep
 from galaxytl.trial import SpecError
 
 FORMAT = 1  # of a structure's file and of the definition above: raised when either changes
@@ -330,7 +330,7 @@ def structures(wanted: Iterable[tuple[str, int]], cache: Path | None = None) -> 
         if "refused" in row:
             refused[key] = row["refused"]
         else:
-            write_atomically(places[key], json.dumps(row).encode())
+            keep(places[key], json.dumps(row).encode())
             found[key] = _structure(row)
     for (name, size), reason in refused.items():
         raise SpecError(f"image_size must be one that Keras accepts for {name}; got {size}: {reason}")

@@ -98,7 +98,7 @@ def known_optimum(spec: TrialSpec, examples: Examples) -> Optimum:
     with contextlib.suppress(OSError, ValueError, TypeError):
         return Optimum(**json.loads(path.read_bytes()))
     found = solve(Features(examples.inputs, examples.train), examples)
-    cache.write_atomically(path, json.dumps(asdict(found)).encode())
+    cache.keep(path, json.dumps(asdict(found)).encode())
     return found
 
 

@@ -169,7 +169,7 @@ def _train_or_fail(group: Group, workplace: Workplace, watcher: Watcher) -> list
         if not isinstance(error, Diverged):
             networks.forget()  # its memory may be what is short, its state what is wrong
         if group.stored and isinstance(error, cache.CacheFull):
-            print(f"no room to store activations ({error}): they are computed whenever they are read", flush=True)
+            print(f"activations cannot be stored ({error}): they are computed whenever they are read", flush=True)
             return _train_or_fail(replace(group, stored=()), workplace, watcher)
         halves = _halves(group) if not isinstance(error, SPEAKS_FOR_ITSELF) else []
         if halves:  # some trial of the group, or their number, is at fault: the others must not pay

@@ -229,8 +229,8 @@ def parse_field(name: str, text: str) -> Any:
             value = json.loads(text.lower())
         except ValueError:
             value = text  # _check_field says what is allowed
-    if rule.type == "float" and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+    if rule.type == "float" and isinstance(value, int | float) and not isinstance(value, bool):
+        value = float(value) + 0.0  # -0.0 is 0.0, and makes no other trial
     _check_field(name, value, rule)
     return value
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from galaxytl.command import UsageError
 from galaxytl.trial import SpecError, check_field_name
-from sweep.options import UsageError
 from sweep.space import Facts, Space, Suggests
 
 

@@ -28,6 +28,9 @@ MAX_UNASKED: Final = 10_000
 MAX_VALUES: Final = 20
 """That a description lists of one axis."""
 
+MAX_LETTERS: Final = 100
+"""Of a value: no number that a computer can hold has more, and no name."""
+
 SEEDS: Final = frozenset({"seed", "shuffle_seed", "split_seed"})
 
 Role = Literal["scientific", "nuisance", "fixed"]
@@ -293,10 +296,9 @@ def parse_value(name: str, text: str) -> Any:
     if name in SET_BY_SWEEP:
         allowed = ", ".join(settable_fields())
         raise SpecError(f"the fields that can be set are {allowed}; got '{name}', which a sweep finds out")
-    try:
-        value = parse_field(name, text)
-    except OverflowError:
-        raise SpecError(f"{name} must be a number that a computer can hold; got one of {len(text)} digits") from None
+    if len(text) > MAX_LETTERS:
+        raise SpecError(f"a value has at most {MAX_LETTERS} letters or digits; got {len(text)} for {name}")
+    value = parse_field(name, text)
     if name == "backbone":
         backbone_named(value)
     return value

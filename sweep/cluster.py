@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from galaxytl.command import own_handlers
 from galaxytl.process import usable_cpus
 from sweep.growth import may_start
 from sweep.packing import places
@@ -49,6 +50,9 @@ settle(os.environ)
 
 import ray  # noqa: E402
 
+# Ray's own handler of SIGTERM ends the driver before what it holds is let go of (Ray 2.60: `ray.init` sets it).
+ray._private.utils.set_sigterm_handler = lambda handler: None
+
 # glibc gives the memory of every step's activations back to the system and takes it again: a quarter of the time of a
 # training step of VGG16 at 32 px on CPU. Workers of a cluster that we start keep it instead.
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(10**11), "MALLOC_TOP_PAD_": str(2**28)}
@@ -58,6 +62,8 @@ HEALTH_SECONDS = 30
 """For a question to Ray's head once it is connected to: a process of its own, on a machine that may be busy."""
 HEAD = "node:__internal_head__"
 """A resource that Ray gives to the head."""
+MAX_TEMPORARY = 36
+"""Bytes: of a socket's path Ray takes 71 for /ray/session_2026-01-02_03-04-05_678901_2345678/sockets/plasma_store."""
 MAX_ROOM = 10_000
 """Trials that take no CPU and no GPU."""
 MAX_SAID = 5
@@ -111,9 +117,10 @@ def cluster(address: str | None, log: Path) -> Iterator[Available]:
         "num_cpus": usable_cpus(),  # Ray itself counts those that this process may not use
         "include_dashboard": False,
         "object_store_memory": 200 * 2**20,  # arrays travel through files, not Ray
+        "_temp_dir": short_folder(),
     }
     try:
-        with _quiet_stderr(log):
+        with own_handlers(), _quiet_stderr(log):  # Ray's C++ parts take SIGTERM too, and print their stack
             ray.init(
                 address=address or "local",
                 log_to_driver=False,
@@ -128,8 +135,21 @@ def cluster(address: str | None, log: Path) -> Iterator[Available]:
     try:
         yield _available()
     finally:
-        with _no_garbage_collection():
+        with own_handlers(), _no_garbage_collection():
             ray.shutdown()
+
+
+def short_folder() -> str:
+    """For Ray's sessions: its own choice, unless the paths of sockets there would be longer than the 107 bytes that a
+    system takes, or nothing can be written there. Raises ClusterError where there is no other."""
+    chosen = os.path.abspath(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
+    for folder in (chosen, "/tmp", "/var/tmp", "/dev/shm"):
+        if len(os.fsencode(folder)) <= MAX_TEMPORARY and os.access(folder, os.W_OK | os.X_OK):
+            return os.path.join(folder, "ray")
+    raise ClusterError(
+        f"Ray's temporary files must lie in a folder that can be written to, whose path has at most {MAX_TEMPORARY} "
+        f"bytes; got {chosen}. Set RAY_TMPDIR to such a one"
+    )
 
 
 def _available() -> Available:

@@ -25,28 +25,27 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from galaxytl.command import Parser, UsageError, path, path_or_uri, run_command, whole_number
 from galaxytl.data.locations import DataError, locate
-from galaxytl.trial import did_you_mean
 from sweep import grids, prepare
 from sweep.doctor_checks import Finding, check_dashboard, check_machine, check_node, verdict
 from sweep.doctor_facts import Facts, Questions, gather, write
 from sweep.doctor_file import check_cluster_file
-from sweep.options import Parser, UsageError
 
 STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}
 SIMULATED = "simulated"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    console = Console(highlight=False, soft_wrap=True)
-    try:
-        options = parse(sys.argv[1:] if argv is None else argv)
-        findings = examine(options)
-    except (UsageError, DataError, OSError) as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    def story() -> int:
+        findings = examine(parse(sys.argv[1:] if argv is None else argv))
+        return report(findings, Console(highlight=False, soft_wrap=True))
+
+    return run_command(story, known=(DataError, OSError), stopped="Stopped. The doctor leaves nothing behind.")
+
+
+def report(findings: Sequence[Finding], console: Console) -> int:
+    """Print what was found; the exit status."""
     console.print(findings_table(findings))
     worst = verdict(findings)
     ends = {"OK": "All is well.", "WARN": "It will run; read the WARNs.", "FAIL": "Mend what FAILs, and ask again."}
@@ -59,25 +58,24 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         prog="python -m sweep.doctor",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "--address", metavar="HOST:PORT", help="ask each node of this Ray cluster too; auto: of the one here"
     )
-    parser.add_argument("--data", metavar="URI", help="the dataset, as for sweep.run")
-    parser.add_argument("--weights-dir", type=Path, metavar="FOLDER", help="of ImageNet weights, as for sweep.run")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="results folder, that all nodes must share")
+    parser.add_argument("--data", type=path_or_uri, metavar="URI", help="the dataset, as for sweep.run")
+    parser.add_argument("--weights-dir", type=path, metavar="FOLDER", help="of ImageNet weights, as for sweep.run")
+    parser.add_argument("--out", type=path, metavar="FOLDER", help="results folder, that all nodes must share")
     parser.add_argument(
-        "--storage", metavar="URI", help="an s3:// place for results that all nodes must be able to write"
+        "--storage",
+        type=path_or_uri,
+        metavar="URI",
+        help="an s3:// place for results that all nodes must be able to write",
     )
-    parser.add_argument("--cluster", type=Path, metavar="FILE", help="a cluster file, like cluster.yaml")
-    parser.add_argument("--image-size", type=int, default=224, metavar="PIXELS", help="of the trials (default: 224)")
-    options, unknown = parser.parse_known_args(argv)
-    if unknown:
-        known = [option for action in parser._actions for option in action.option_strings]
-        raise UsageError(f"unknown option '{unknown[0]}'.{did_you_mean(unknown[0], known)} (--help lists the options)")
-    if not 1 <= options.image_size <= 4096:
-        raise UsageError(f"--image-size must be 1 to 4096 pixels; got {options.image_size}")
+    parser.add_argument("--cluster", type=path, metavar="FILE", help="a cluster file, like cluster.yaml")
+    parser.add_argument(
+        "--image-size", type=whole_number(1, 4096), default=224, metavar="PIXELS", help="of the trials (default: 224)"
+    )
+    options: argparse.Namespace = parser.parse_args(argv)
     return options
 
 
@@ -97,14 +95,14 @@ def questions_of(options: argparse.Namespace) -> Questions:
     """Paths in full: a Ray worker has another working folder. Simulated galaxies are not looked at: drawing them
     would take longer than everything else, and each node draws its own."""
     is_simulated = not options.data or options.data == SIMULATED or options.data.startswith(f"{SIMULATED}:")
-    places = [str(options.out.expanduser().resolve())] if options.out else []
+    places = [str(options.out.resolve())] if options.out else []
     if options.out:
-        options.out.expanduser().mkdir(parents=True, exist_ok=True)
+        options.out.mkdir(parents=True, exist_ok=True)
     if options.storage:
         places.append(options.storage)
     return Questions(
         data="" if is_simulated else prepare.absolute(options.data),
-        weights_dir=str(options.weights_dir.expanduser().resolve()) if options.weights_dir else "",
+        weights_dir=str(options.weights_dir.resolve()) if options.weights_dir else "",
         backbones=grids.BACKBONES,
         places=places,
     )

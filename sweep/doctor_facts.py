@@ -96,7 +96,9 @@ def gather(questions: Questions) -> Facts:
     """This machine's answers; what cannot be found out is an answer too."""
     gpus = driver_gpus()
     cache, free, limit, cache_error = cache_room()
-    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+    token = Path(
+        os.path.expanduser(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token")
+    )  # ~ as it is without home
     return Facts(
         host=socket.gethostname(),
         python=platform.python_version(),

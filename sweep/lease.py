@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from galaxytl.command import UsageError
 from galaxytl.data import DataError
 from galaxytl.data.locations import without_secrets
 from galaxytl.storage import Storage
-from sweep.options import UsageError
 
 FILE_NAME: Final = "lease.json"
 BEAT_SECONDS = 5.0

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 
-from galaxytl.trial import did_you_mean
+from galaxytl.command import Parser, UsageError, path, path_or_uri, whole_number
+from galaxytl.data.locations import without_secrets
 from sweep import grids
 from sweep.axes import MAX_UNASKED, parse_value
 from sweep.objectives import OBJECTIVES
@@ -36,9 +38,8 @@ SEARCH_DEFAULTS: Mapping[str, Any] = {
 PLACES = ("", "file", "s3", "gs", "gcs", "hdfs", "viewfs")
 """Schemes of places for results; what --storage names by another is a database."""
 
-
-class UsageError(ValueError):
-    """The command line asks for something that cannot be done."""
+COUNT, PACKED, NATURAL = whole_number(1, 10_000), whole_number(1, MAX_PACKED), whole_number(0, 10**9)
+"""Types of options."""
 
 
 @contextlib.contextmanager
@@ -50,18 +51,9 @@ def as_usage_error(kind: type[Exception]) -> Iterator[None]:
         raise UsageError(str(error)) from error
 
 
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (--help lists the options)")
-
-
 def parse(argv: Sequence[str], description: str) -> argparse.Namespace:
     """The options that `argv` sets, or their defaults; raises UsageError or SpecError. `description` is for --help."""
-    parser = make_parser(description)
-    options, unknown = parser.parse_known_args(argv)
-    if unknown:
-        known = [option for action in parser._actions for option in action.option_strings]
-        raise UsageError(f"unknown option '{unknown[0]}'.{did_you_mean(unknown[0], known)} (--help lists the options)")
+    options: argparse.Namespace = make_parser(description).parse_args(argv)
     options.address = None if options.address == "local" else options.address
     options.storage, options.place = storages(options.storage or [])
     if options.search:
@@ -75,6 +67,8 @@ def parse(argv: Sequence[str], description: str) -> argparse.Namespace:
         raise UsageError(f"--weights-dir must be a folder; got {options.weights_dir}")
     options.set = parse_settings(options.set)
     if options.group_by_sky:
+        if "group_by_sky" in options.set:
+            raise UsageError("--group-by-sky is --set group_by_sky=true: give one of the two; got both")
         options.set["group_by_sky"] = [True]
     if options.trials_per_gpu:
         options.gpus_per_trial = share_of(options.trials_per_gpu)
@@ -86,21 +80,32 @@ def parse(argv: Sequence[str], description: str) -> argparse.Namespace:
 
 def storages(given: Sequence[str]) -> tuple[str | None, str]:
     """Of what --storage names, one of each at most: the database of a search's study, and the place for results."""
-    places = [uri for uri in given if urlsplit(uri).scheme in PLACES]
+    places = [uri for uri in given if scheme(uri) in PLACES]
     databases = [uri for uri in given if uri not in places]
     for uri in places:
-        if not urlsplit(uri).scheme and uri.endswith((".db", ".sqlite", ".sqlite3")):
+        if not scheme(uri) and uri.endswith((".db", ".sqlite", ".sqlite3")):
             raise UsageError(f"--storage takes a study as a URL, like sqlite:///{uri}; got '{uri}'")
     if len(places) > 1 or len(databases) > 1:
         raise UsageError(f"--storage takes one place for results, and one study of a search; got {' and '.join(given)}")
     return (databases[0] if databases else None), (places[0] if places else "")
 
 
+def scheme(uri: str) -> str:
+    """Of a URI, in small letters; "" of a path. Raises UsageError for what is neither."""
+    name, separator, _ = uri.partition("://")
+    if not separator and (typo := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", uri)):
+        raise UsageError(f"--storage takes a URI, like {typo[0]}//..., or a path, like ./{uri}; got '{uri}'")
+    return name.lower() if separator else ""
+
+
 def below(uri: str, name: str) -> str:
     """The folder `name` of a place; relative paths become absolute, for workers have other working folders."""
-    parts = urlsplit(uri)
-    if not parts.scheme:
-        return str(Path(uri).expanduser().absolute() / name)
+    if not scheme(uri):
+        return str(Path(uri).absolute() / name)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise UsageError(f"--storage must be a path or a URI; got '{without_secrets(uri)}': {error}") from error
     return parts._replace(path=f"{parts.path.rstrip('/')}/{name}").geturl()
 
 
@@ -145,11 +150,12 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         prog="python -m sweep.run",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     what = parser.add_argument_group("what to run")
     names = ", ".join(grids.GRIDS)
-    what.add_argument("--grid", metavar="NAME", help=f"{names}, or a YAML file like my_grid.yaml (default: paper)")
+    what.add_argument(
+        "--grid", type=path_or_uri, metavar="NAME", help=f"{names}, or a YAML file like my_grid.yaml (default: paper)"
+    )
     what.add_argument(
         "--profile",
         metavar="NAME",
@@ -164,7 +170,13 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         help="any field of the trials, like learning_rate=1e-4; several values, like learning_rate=1e-3,1e-4, "
         "multiply the grid; repeatable",
     )
-    what.add_argument("--seeds", type=count, default=1, metavar="N", help="repeat each trial with N seeds (default: 1)")
+    what.add_argument(
+        "--seeds",
+        type=COUNT,
+        default=1,
+        metavar="N",
+        help="repeat each trial with N seeds (default: 1)",
+    )
     what.add_argument(
         "--diagnostics",
         action=argparse.BooleanOptionalAction,
@@ -187,13 +199,14 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 def _add_files(files: argparse._ArgumentGroup) -> None:
     files.add_argument(
         "--data",
+        type=path_or_uri,
         metavar="URI",
         help="Galaxy10 HDF5 file, folder of Parquet files, or "
         "simulated[:IMAGES[:SEED]] (default: simulated, as many galaxies as the profile wants)",
     )
     files.add_argument(
         "--weights-dir",
-        type=Path,
+        type=path,
         metavar="FOLDER",
         help="folder of ImageNet weights files (also looked in: $GALAXYTL_WEIGHTS_DIR, Keras's own folder)",
     )
@@ -202,10 +215,11 @@ def _add_files(files: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="go on where `python -m galaxytl.data check` calls the dataset harmful; rows and reports say so",
     )
-    files.add_argument("--out", type=Path, metavar="FOLDER", help="results folder (default: results/NAME)")
+    files.add_argument("--out", type=path, metavar="FOLDER", help="results folder (default: results/NAME)")
     files.add_argument(
         "--storage",
         action="append",
+        type=path_or_uri,
         metavar="URI",
         help="where results are kept too, below their folder's name: s3://..., gs://... or a path that all machines "
         "share; then --out may be a disk of this machine. Of a search also the study's URL: sqlite:///FILE, "
@@ -217,7 +231,7 @@ def _add_where(where: argparse._ArgumentGroup) -> None:
     where.add_argument(
         "--address",
         metavar="HOST:PORT",
-        default=os.environ.get("RAY_ADDRESS"),
+        default=os.environ.get("RAY_ADDRESS") or None,
         help="a running Ray cluster; auto: the one of this machine; local: a new one (default: $RAY_ADDRESS, or local)",
     )
     where.add_argument("--cpus-per-trial", type=share, metavar="N", help="(default: an equal share)")
@@ -226,14 +240,17 @@ def _add_where(where: argparse._ArgumentGroup) -> None:
         "--gpus-per-trial", type=gpu_share, metavar="N", help="may be a fraction (default: 1 where there are)"
     )
     gpus.add_argument(
-        "--trials-per-gpu", type=packed, metavar="N", help="share each GPU, and its memory, among N trials"
+        "--trials-per-gpu",
+        type=PACKED,
+        metavar="N",
+        help="share each GPU, and its memory, among N trials",
     )
 
 
 def _add_search(group: argparse._ArgumentGroup) -> None:
     default = SEARCH_DEFAULTS
     group.add_argument("--search", choices=("optuna",), help="let Optuna choose the trials")
-    group.add_argument("--trials", type=count, metavar="N", help=f"to ask for in all (default: {default['trials']})")
+    group.add_argument("--trials", type=COUNT, metavar="N", help=f"to ask for in all (default: {default['trials']})")
     group.add_argument(
         "--scheduler", metavar="NAME", help=f"what stops bad trials early: {', '.join(SCHEDULERS)} (default: asha)"
     )
@@ -248,17 +265,18 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--warm-start",
+        type=lambda text: ",".join(path_or_uri(part) for part in text.split(",")),
         metavar="WHAT,...",
         help="paper: try the paper's six trials first; a results folder: tell the study of its trials",
     )
-    group.add_argument("--batch", type=count, metavar="N", help="trials to ask for at once (default: 8)")
+    group.add_argument("--batch", type=COUNT, metavar="N", help="trials to ask for at once (default: 8)")
     group.add_argument(
         "--stop-collapsed",
-        type=natural,
+        type=NATURAL,
         metavar="N",
         help="stop trials that named one class for N epochs; 0: never (default: 3)",
     )
-    group.add_argument("--search-seed", type=natural, metavar="N", help="seed of the suggestions (default: 0)")
+    group.add_argument("--search-seed", type=NATURAL, metavar="N", help="seed of the suggestions (default: 0)")
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
@@ -268,26 +286,12 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         name, equals, text = setting.partition("=")
         if not equals:
             raise UsageError(f"--set takes FIELD=VALUE, like learning_rate=1e-4; got '{setting}'")
+        if name in values:
+            raise UsageError(f"--set takes a field once, with all its values, like {name}=A,B; got {name} twice")
         values[name] = [parse_value(name, part) for part in text.split(",")]
+        if len(set(values[name])) < len(values[name]):
+            raise UsageError(f"the values of {name} must differ; got --set {setting}")
     return values
-
-
-def count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 10000; got '{text}'")
-    return int(text)
-
-
-def packed(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_PACKED:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MAX_PACKED}; got '{text}'")
-    return int(text)
-
-
-def natural(text: str) -> int:
-    if not text.isdecimal() or int(text) > 10**9:
-        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more; got '{text}'")
-    return int(text)
 
 
 def gpu_share(text: str) -> float:
@@ -298,10 +302,7 @@ def gpu_share(text: str) -> float:
 
 
 def share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
+    value = float(text) if re.fullmatch(r"[0-9]*\.?[0-9]+", text) else -1.0
     if not 0 <= value <= 1024:
         raise argparse.ArgumentTypeError(f"must be a number from 0 to 1024; got '{text}'")
     return value

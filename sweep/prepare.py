@@ -86,7 +86,12 @@ def profile_for(options: argparse.Namespace) -> str:
     if options.profile:
         return str(options.profile)
     is_real = bool(options.data) and not options.data.startswith("simulated")
-    return choose_profile(options.data, count_gpus(options.address, options.out / LOG) if is_real else 0)
+    return choose_profile(options.data, count_gpus(options.address, log_of(options)) if is_real else 0)
+
+
+def log_of(options: argparse.Namespace) -> Path:
+    """Where Ray's messages go; of a dry run nowhere, as it writes nothing."""
+    return Path(os.devnull) if options.dry_run else options.out / LOG
 
 
 def choose_profile(data: str | None, num_gpus: float) -> str:
@@ -174,7 +179,7 @@ def num_workers(options: argparse.Namespace) -> int:
     """How many trials have a GPU, or their share of one, at the same time; 0 where there are none."""
     if options.gpus_per_trial == 0:
         return 0
-    return places(count_gpus(options.address, options.out / LOG), options.gpus_per_trial or 1.0)
+    return places(count_gpus(options.address, log_of(options)), options.gpus_per_trial or 1.0)
 
 
 def plan_for(
@@ -199,7 +204,7 @@ def on_disk(splits: SplitsOf) -> Callable[[TrialSpec, int], bool]:
     """Tells whether the activations of a spec's frozen backbone at a cut are in this node's cache."""
 
     def is_stored(spec: TrialSpec, cut: int) -> bool:
-        return activations_folder(spec, digests[spec.split_key], cut).is_dir()
+        return os.path.isdir(activations_folder(spec, digests[spec.split_key], cut))  # False of another user's
 
     digests = {key: rows_digest(found.all()) for key, found in splits.items()}
     return is_stored

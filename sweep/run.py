@@ -8,7 +8,8 @@
 
 The same command again continues where it stopped: finished trials are not run again.
 Exit status: 0 all trials COMPLETE, 1 some FAILED, 2 what stops the whole sweep (bad input, another driver
-in the results folder, no room there, no cluster), 130 interrupted.
+in the results folder, no room there, no cluster), 130 after Ctrl-C, 143 and 129 after SIGTERM and
+SIGHUP: then too the same command goes on.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from pathlib import Path
 from rich.console import Console
 
 from galaxytl.backbones import backbone_named
+from galaxytl.command import UsageError, run_command
 from galaxytl.data import DataError, Dataset, open_dataset
+from galaxytl.data.cache import check_cache
 from galaxytl.data.locations import without_secrets
 from galaxytl.data.progress import TerminalProgress
 from galaxytl.storage import StorageError
@@ -34,32 +37,27 @@ from galaxytl.training import Workplace
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
 from sweep import axes, grids, prepare
 from sweep.kept import Kept, keeping, looking
-from sweep.options import UsageError, as_usage_error, parse
+from sweep.options import as_usage_error, parse
 from sweep.plan import Plan, Todo, sort_out
 from sweep.plan_table import comparison, plan_table
 from sweep.progress import SweepTable, trial_label
 from sweep.speeds import learn_speeds, speeds_path
 
-BAD_INPUT, INTERRUPTED = 2, 130
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    console = Console(highlight=False, soft_wrap=True)
-    try:
+    def story() -> int:
         options = parse(sys.argv[1:] if argv is None else argv, __doc__ or "")
-        return run(options, console)
-    except KeyboardInterrupt:
-        console.print("\nStopped. The same command again continues: finished trials are kept.")
-        return INTERRUPTED
-    except (UsageError, SpecError, DataError, StorageError, OSError) as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
-        return BAD_INPUT
+        return run(options, Console(highlight=False, soft_wrap=True))
+
+    stopped = "Stopped. The same command again continues: finished trials are kept."
+    return run_command(story, known=(SpecError, DataError, StorageError, OSError), stopped=stopped)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
+    check_cache()
+    out = writable_folder(options.out, make=not options.dry_run)
     say = functools.partial(console.print, markup=False)
     prepare.settle(say)
-    out = writable_folder(options.out)
     with looking(out, options.place) if options.dry_run else keeping(out, options.place, say) as kept:
         if options.search:
             from sweep.search_run import run_search  # Optuna takes a second to import
@@ -122,7 +120,7 @@ def schedule_trials(
     """Start or join Ray and train the plan's groups, writing each row as it comes; then say what it took."""
     from sweep import cluster, schedule  # ray takes seconds to import: only where there is something to run
 
-    log = workplace.out / prepare.LOG
+    log = prepare.log_of(options)
     console.print(f"Starting Ray{' at ' + options.address if options.address else ''}; log: {log}", markup=False)
     results: list[TrialResult] = []
     started = time.monotonic()
@@ -184,11 +182,16 @@ def conclude(
     return 1 if failed or missing else 0
 
 
-def writable_folder(path: Path) -> Path:
-    """`path`, made if need be; raises UsageError when files cannot be written into it."""
+def writable_folder(path: Path, make: bool) -> Path:
+    """`path`, made if need be; raises UsageError when files cannot be written into it. Unless it is to be made, the
+    nearest folder above it that is there is tried."""
+    place = path.absolute()
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
+        if make:
+            path.mkdir(parents=True, exist_ok=True)
+        while not place.exists():
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
         raise UsageError(f"--out must be a folder that can be written to; got {path}: {error.strerror}") from error

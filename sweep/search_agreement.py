@@ -30,7 +30,7 @@ from optuna.trial import FrozenTrial, TrialState
 from galaxytl.results import FILE_NAME
 from galaxytl.trial import TrialResult
 from sweep.search import Problem, latest
-from sweep.search_study import JournalLock, StudyError, journal_path, open_storage
+from sweep.search_study import JournalLock, StudyError, journal_path, open_storage, sqlite_url
 
 
 def agree(study: optuna.Study, problem: Problem, rows: Mapping[str, TrialResult], folder: Path) -> list[str]:
@@ -109,7 +109,7 @@ def _copied(study: optuna.Study, folder: Path) -> Path:
     name = time.strftime("study-%Y%m%d-%H%M%S")
     names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
     path = next(path for path in (folder / f"{name}.db" for name in names) if not path.exists())
-    storage = open_storage(f"sqlite:///{path.resolve()}")
+    storage = open_storage(sqlite_url(path.resolve()))
     optuna.copy_study(from_study_name=study.study_name, from_storage=study._storage, to_storage=storage)
     if isinstance(storage, RDBStorage):
         storage.remove_session()

@@ -18,15 +18,16 @@ from pathlib import Path
 
 from rich.console import Console
 
+from galaxytl.command import UsageError
 from galaxytl.results import read_results
 from galaxytl.selection import ranked
 from galaxytl.training import Group
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import axes, grids, prepare, search_study
-from sweep.kept import Kept
+from sweep.kept import STUDY, Kept
 from sweep.lease import Lease
 from sweep.objectives import OBJECTIVES
-from sweep.options import UsageError, as_usage_error
+from sweep.options import as_usage_error
 from sweep.progress import SweepTable, trial_label
 from sweep.search import Search, rehearse
 from sweep.search_agreement import agree, mend_journal
@@ -40,7 +41,7 @@ NAMED_BY = ("optimizer", "learning_rate")
 def run_search(options: argparse.Namespace, kept: Kept, console: Console) -> int:
     """Returns the exit status: 0 when a trial was chosen and scored on the test part."""
     out = kept.out
-    options.storage = search_study.absolute(options.storage or f"sqlite:///{out.resolve()}/study.db")
+    options.storage = search_study.absolute(options.storage or search_study.sqlite_url(out.resolve() / STUDY))
     options.study = options.study or out.resolve().name
     setup = set_up(options, console)
     announce(setup, console)
@@ -149,7 +150,7 @@ class SearchRun:
         """Let Tune train all trials, then score the chosen one."""
         from sweep import cluster, schedule  # ray takes seconds to import
 
-        options, log = self.setup.options, self.out / prepare.LOG
+        options, log = self.setup.options, prepare.log_of(self.setup.options)
         if not (self.left or self.search.num_left or self._to_test()):
             return
         console.print(f"Starting Ray{' at ' + options.address if options.address else ''}; log: {log}", markup=False)

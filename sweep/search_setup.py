@@ -18,6 +18,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from galaxytl.backbones import BACKBONES, backbones_that_fit
+from galaxytl.command import UsageError
 from galaxytl.data import Dataset, open_dataset
 from galaxytl.data.progress import TerminalProgress
 from galaxytl.training import Group
@@ -27,7 +28,6 @@ from sweep import grids, prepare
 from sweep.asking import Asking, load_space
 from sweep.costs import Costs, Sizes
 from sweep.objectives import measure
-from sweep.options import UsageError
 from sweep.search import Problem
 from sweep.search_study import find_sampler
 from sweep.space import Facts

@@ -22,9 +22,9 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
+from galaxytl.command import UsageError
 from galaxytl.trial import did_you_mean
 from sweep.lease import Place, Values
-from sweep.options import UsageError
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # the driver says itself what becomes of trials
 
@@ -146,6 +146,8 @@ def _unusable(url: str, error: Exception) -> StudyError:
 
 def without_password(url: str) -> str:
     """The URL as it may be shown and kept."""
+    if url.startswith(JOURNAL):
+        return url
     try:
         return sqlalchemy.make_url(url).render_as_string(hide_password=True)
     except (sqlalchemy.exc.ArgumentError, ValueError):
@@ -153,10 +155,25 @@ def without_password(url: str) -> str:
 
 
 def absolute(url: str) -> str:
-    """The same storage from any working directory."""
-    if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
-        return f"sqlite:///{Path(url.removeprefix('sqlite:///')).resolve()}"
-    return url
+    """The same storage from any working directory; ~ is the home folder. Raises StudyError."""
+    if url.startswith(JOURNAL):
+        path = url.removeprefix(JOURNAL)
+        return JOURNAL + str(Path(path).expanduser()).lstrip("/") if path.startswith("~") else url
+    if not url.startswith("sqlite:///") or url.startswith("sqlite:///file:"):
+        return url
+    name, question, settings = url.partition("?")
+    if question and not all("=" in setting for setting in settings.split("&")):
+        raise StudyError(f"the path of a study must have %3F in place of each question mark; got {url}")
+    path = sqlalchemy.make_url(name).database
+    return sqlite_url(Path(path).expanduser().absolute()) + question + settings if path else url
+
+
+def sqlite_url(path: Path) -> str:
+    """Of the database in a file, whatever letters its path has. Raises StudyError."""
+    try:
+        return sqlalchemy.URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+    except UnicodeError:
+        raise StudyError(f"the path of a study must be UTF-8; got {path}: choose another --out or --storage") from None
 
 
 def _check_identity(study: optuna.Study, directions: Sequence[str], identity: Mapping[str, Any]) -> None:

@@ -122,7 +122,7 @@ def learn_speeds(path: Path, results: Sequence[TrialResult], groups: Iterable[Gr
         _blend(facts["builds"], _measured_builds(own, groups))
         seconds[device] = sum(result.timings.get("total", 0.0) for result in own.values())
     known["last"] = max(seconds, key=lambda device: seconds[device])
-    cache.write_atomically(path, json.dumps(known, indent=1, sort_keys=True).encode())
+    cache.keep(path, json.dumps(known, indent=1, sort_keys=True).encode())
 
 
 def _measured_speeds(results: Iterable[TrialResult]) -> dict[str, float]:

@@ -5,7 +5,8 @@ python -m galaxytl.data check Galaxy10_DECals.h5           # what is in it, what
 python -m galaxytl.data convert Galaxy10_DECals.h5 --to s3://bucket/galaxy10/
 python -m galaxytl.data sheet --data Galaxy10_DECals.h5 --data simulated --out galaxies.png
 
-Exit status: 0 done, 1 `check` found what would spoil a run, 2 it could not be done, 130 interrupted.
+Exit status: 0 done, 1 `check` found what would spoil a run, 2 it could not be done; 130, 143, 129 interrupted
+(Ctrl-C, SIGTERM, SIGHUP).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,22 +22,21 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
+from galaxytl.command import Parser, path, path_or_uri, run_command
 from galaxytl.data import DataError, open_dataset
+from galaxytl.data.cache import check_cache
 from galaxytl.data.galaxy10 import FILE_NAME, HUB_DATASET, IMAGE_SIDE
 from galaxytl.data.locations import without_secrets
 from galaxytl.data.progress import TerminalProgress
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = make_parser().parse_args(argv)
-    try:
+    def story() -> int:
+        options = make_parser().parse_args(argv)
         return int(options.run(options))
-    except (DataError, OSError) as error:
-        print(f"error: {without_secrets(str(error))}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; what was done is kept: the same command goes on from there", file=sys.stderr)
-        return 130
+
+    kept = "interrupted; what was done is kept: the same command goes on from there"
+    return run_command(story, known=(DataError, OSError), stopped=kept)
 
 
 def fetch(options: argparse.Namespace) -> int:
@@ -57,7 +58,7 @@ def fetch(options: argparse.Namespace) -> int:
             if target.is_dir():
                 target /= Path(urlsplit(remote.url).path).name or FILE_NAME
             fetch_hdf5(remote, target, progress)
-    print(f"Next: python -m galaxytl.data check {target}")
+    print(f"Next: python -m galaxytl.data check {shlex.quote(str(target))}")
     return 0
 
 
@@ -65,6 +66,7 @@ def check(options: argparse.Namespace) -> int:
     """Print what is in a dataset and what is wrong with it; 1 when that would spoil a run."""
     from galaxytl.data.check import examine, print_report
 
+    check_cache()
     try:
         with TerminalProgress(Console(stderr=True)) as progress:
             report = examine(open_dataset(options.uri, on_progress=progress.update), progress.update)
@@ -85,6 +87,7 @@ def convert(options: argparse.Namespace) -> int:
     from galaxytl.data.convert import ConvertOptions
     from galaxytl.data.convert import convert as write_copy
 
+    check_cache()
     how = ConvertOptions(compression=options.compression, stratified=options.stratified)
     with TerminalProgress(Console(stderr=True)) as progress:
         copy = write_copy(options.uri, options.to, how, progress.update)
@@ -102,12 +105,16 @@ def draw_sheet(options: argparse.Namespace) -> int:
     """Write a PNG with galaxies of each class, one block of rows a dataset."""
     from galaxytl.data.sheet import write_sheet
 
+    check_cache()
     sources = {}
     for uri in options.data:
         dataset = open_dataset(uri)
         if own := dataset.source.classes.own:
             raise DataError(f"a sheet shows Galaxy10's classes; {dataset.uri} has its own: {', '.join(own)}")
         name = "Galaxy10 DECaLS" if dataset.name.startswith("galaxy10") else dataset.name
+        name = f"{name}, {without_secrets(uri)}" if name in sources else name
+        if name in sources:
+            raise DataError(f"--data must name different datasets; got {without_secrets(uri)} twice")
         sources[name] = (dataset.resized(IMAGE_SIDE).images, dataset.labels)
     write_sheet(options.out, sources)
     print(options.out)
@@ -115,34 +122,45 @@ def draw_sheet(options: argparse.Namespace) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m galaxytl.data", description=(__doc__ or "").splitlines()[0])
+    parser = Parser(prog="python -m galaxytl.data", description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_fetch(commands.add_parser("fetch", help="download and verify Galaxy10 DECaLS (2.54 GB); resumes what was cut"))
     looked_at = commands.add_parser("check", help="what is in a dataset, and what is wrong with it")
-    looked_at.add_argument("uri", metavar="FILE-OR-URI", help="a file, a folder of Parquet files, simulated:300, ...")
+    looked_at.add_argument(
+        "uri", type=path_or_uri, metavar="FILE-OR-URI", help="a file, a folder of Parquet files, simulated:300, ..."
+    )
     looked_at.add_argument("--json", action="store_true", help="print one JSON object, for programs")
     looked_at.set_defaults(run=check)
     _add_convert(commands.add_parser("convert", help="copy a dataset to HDF5 or Parquet, here or on s3://"))
     sheet = commands.add_parser("sheet", help="draw a contact sheet: a few galaxies of each class")
-    sheet.add_argument("--data", action="append", required=True, metavar="URI", help="repeat to compare datasets")
-    sheet.add_argument("--out", type=Path, required=True, metavar="FILE.png")
+    sheet.add_argument(
+        "--data", type=path_or_uri, action="append", required=True, metavar="URI", help="repeat to compare datasets"
+    )
+    sheet.add_argument("--out", type=path, required=True, metavar="FILE.png")
     sheet.set_defaults(run=draw_sheet)
     return parser
 
 
-def _add_fetch(parser: argparse.ArgumentParser) -> None:
+def _add_uri(parser: Parser) -> None:
+    what = "a file, a folder of Parquet files, simulated:300, ..."
+    parser.add_argument("uri", type=path_or_uri, metavar="FILE-OR-URI", help=what)
+
+
+def _add_fetch(parser: Parser) -> None:
     place = f"where to (default: ./{FILE_NAME}, or the folder ./{HUB_DATASET.split('/')[1]} from Hugging Face)"
-    parser.add_argument("--out", type=Path, metavar="FILE", help=place)
+    parser.add_argument("--out", type=path, metavar="FILE", help=place)
     parser.add_argument("--source", choices=("zenodo", "huggingface"), default="zenodo", help="default: zenodo")
     parser.add_argument("--url", help="fetch this file instead, a mirror for example; needs --sha256")
     parser.add_argument("--sha256", type=_sha256, metavar="HEX", help="what the file at --url must have")
     parser.set_defaults(run=fetch)
 
 
-def _add_convert(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("uri", metavar="FILE-OR-URI", help="a file, a folder of Parquet files, simulated:300, ...")
+def _add_convert(parser: Parser) -> None:
+    parser.add_argument(
+        "uri", type=path_or_uri, metavar="FILE-OR-URI", help="a file, a folder of Parquet files, simulated:300, ..."
+    )
     target = "a .h5 or .parquet file, or a folder of Parquet files; a path or an s3:// URI"
-    parser.add_argument("--to", required=True, metavar="URI", help=target)
+    parser.add_argument("--to", type=path_or_uri, required=True, metavar="URI", help=target)
     parser.add_argument("--compression", choices=("gzip", "none"), default="gzip", help="of HDF5 images; default: gzip")
     parser.add_argument("--stratified", action="store_true", help="make Parquet's split column class by class")
     parser.set_defaults(run=convert)

@@ -16,7 +16,6 @@ import errno
 import fcntl
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,40 +25,72 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import DTypeLike
 
+from galaxytl.command import UsageError
 from galaxytl.data.seal import is_intact, seal
 
 DEFAULT_LIMIT_GB = 50.0
 """Gigabytes (1e9 bytes). All of Galaxy10 at 224 px takes 2.7, its VGG16 features 1.8, its ResNet50 features 7.1."""
 
+MOST_GB = 1e9
+WAY_OUT = "Set GALAXYTL_CACHE_DIR to a folder that you may write to"
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """`errno` of an OSError that says that a disk, or a user's share of it, is full."""
+
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""`errno` of an OSError that says that this user may not read or write there."""
 
 USED = ".used"  # in each entry: its time of modification is the time of last use, and users hold a shared lock on it
 
 
 class CacheFull(OSError):
-    """There is no room on the cache's disk for an entry."""
+    """There is no room on the cache's disk for an entry, or no right to it: it must be done without."""
 
 
 _held: dict[Path, int] = {}  # entries that this process uses: their open USED files
 
 
 def cache_dir() -> Path:
-    """$GALAXYTL_CACHE_DIR, else galaxytl/ in the user's cache folder. Everything in it can be made again."""
+    """$GALAXYTL_CACHE_DIR, else galaxytl/ in the user's cache folder. Everything in it can be made again.
+
+    Raises UsageError where it is in the home of a user who has none."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("GALAXYTL_CACHE_DIR") or Path(base) / "galaxytl").expanduser()
+    try:
+        return Path(os.environ.get("GALAXYTL_CACHE_DIR") or Path(base) / "galaxytl").expanduser()
+    except RuntimeError:
+        raise UsageError(f"the cache's folder must be known, and this user has no home folder. {WAY_OUT}") from None
+
+
+def check_cache() -> None:
+    """Before anything is begun: raises UsageError where the cache cannot be used, or its limit is none."""
+    folder = cache_dir()
+    limit_bytes()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno not in FULL:  # then entries are kept in memory
+            raise UsageError(f"the cache's folder must be one; got {folder}: {error.strerror}. {WAY_OUT}") from error
+        return
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"the cache's folder must be one that you may write to; got {folder}. {WAY_OUT}")
 
 
 def limit_bytes() -> int:
-    """What the cache may take: $GALAXYTL_CACHE_GB gigabytes. Raises ValueError when that is no positive number."""
-    text = os.environ.get("GALAXYTL_CACHE_GB", str(DEFAULT_LIMIT_GB))
+    """What the cache may take: $GALAXYTL_CACHE_GB gigabytes. Raises UsageError when that is no positive number."""
+    text = os.environ.get("GALAXYTL_CACHE_GB") or str(DEFAULT_LIMIT_GB)
     try:
         gigabytes = float(text)
     except ValueError:
         gigabytes = -1.0
-    if not gigabytes > 0:
-        raise ValueError(f"GALAXYTL_CACHE_GB must be a positive number of gigabytes; got '{text}'")
+    if not 0 < gigabytes < MOST_GB:
+        raise UsageError(f"GALAXYTL_CACHE_GB must be a positive number of gigabytes; got '{text}'")
     return int(gigabytes * 1e9)
+
+
+def keep(path: Path, content: bytes) -> None:
+    """Write what can be found out again: where there is no room for it, or no right, it will be."""
+    with contextlib.suppress(OSError):
+        write_atomically(path, content)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -97,9 +128,9 @@ def built_once(
     """Return the entry `folder`, in use by this process, after `build(unfinished)` made it if it was not complete.
 
     size: bytes that building it will take; room for them is made first, in the cache that holds `folder`'s parent.
-    Raises CacheFull where its disk has none.
+    Raises CacheFull where its disk has none, and where it is another user's that this one may not read.
     """
-    with _told_if_full(folder):
+    with _told_if_unusable(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         while not (_is_sound(folder, is_complete) and _hold(folder)):
             with FileLock(folder.parent / f".{folder.name}.lock"):
@@ -112,6 +143,8 @@ def built_once(
 
 def _build(folder: Path, build: Callable[[Path], None], size: int) -> None:
     _discard(folder)
+    if folder.exists():
+        raise PermissionError(errno.EACCES, "it is damaged, and another user's")
     make_room(folder.parent.parent, size)
     with _unfinished(folder) as unfinished:
         build(unfinished)
@@ -122,6 +155,11 @@ def _build(folder: Path, build: Callable[[Path], None], size: int) -> None:
 
 
 def _is_sound(folder: Path, is_complete: Callable[[Path], bool]) -> bool:
+    """Raises PermissionError where that cannot be known: it is no damage that another user may read it alone."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for path in folder.iterdir():
+            if path.exists() and not os.access(path, os.R_OK):
+                raise PermissionError(errno.EACCES, f"{path.name} may not be read")
     return is_complete(folder) and is_intact(folder)
 
 
@@ -161,21 +199,25 @@ def make_room(cache: Path, size: int) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _told_if_full(folder: Path) -> Iterator[None]:
+def _told_if_unusable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL or isinstance(error, CacheFull):
+        if error.errno not in FULL + DENIED or isinstance(error, CacheFull):
             raise
-        raise CacheFull(error.errno, f"{error.strerror}, for what is cached", str(folder)) from error
+        way_out = f". {WAY_OUT}" if error.errno in DENIED else ""
+        raise CacheFull(error.errno, f"{error.strerror}, for what is cached{way_out}", str(folder)) from error
 
 
 @contextlib.contextmanager
 def _unfinished(folder: Path) -> Iterator[Path]:
-    """A folder to build in, gone afterwards unless it was renamed to `folder`, whose lock the caller holds."""
+    """A folder to build in, gone afterwards unless it was renamed to `folder`, whose lock the caller holds.
+
+    Who may read it is for the umask to say: `tempfile` would make it this user's alone."""
     for left in folder.parent.glob(f".{folder.name}.building-*"):
         shutil.rmtree(left, ignore_errors=True)  # of a builder that was killed: we hold its lock
-    unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.building-"))
+    unfinished = folder.with_name(f".{folder.name}.building-{uuid.uuid4().hex[:8]}")
+    unfinished.mkdir()
     try:
         yield unfinished
     finally:
@@ -186,31 +228,44 @@ def _hold(folder: Path) -> bool:
     """Mark `folder` used, by this process until it ends; False when it was removed meanwhile."""
     if folder in _held:
         if folder.is_dir():
-            os.utime(_held[folder])
+            with contextlib.suppress(PermissionError):
+                os.utime(_held[folder])
             return True
         os.close(_held.pop(folder))
     try:
-        descriptor = os.open(folder / USED, os.O_RDWR | os.O_CREAT)
+        descriptor = _open_mark(folder)
     except FileNotFoundError:
         return False
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     if not folder.is_dir():
         os.close(descriptor)
         return False
-    os.utime(descriptor)
+    with contextlib.suppress(PermissionError):  # another user's: it is held, but looks as if it had not been used
+        os.utime(descriptor)
     _held[folder] = descriptor
     return True
 
 
+def _open_mark(folder: Path) -> int:
+    """Of an entry, to lock it: of another user's, which can only be read, to read it."""
+    try:
+        return os.open(folder / USED, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:
+        return os.open(folder / USED, os.O_RDONLY)
+
+
 def _remove_unless_held(entry: Path) -> bool:
     with contextlib.suppress(FileNotFoundError):
-        descriptor = os.open(entry / USED, os.O_RDWR)
+        try:
+            descriptor = os.open(entry / USED, os.O_RDWR)
+        except PermissionError:
+            return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             gone = entry.with_name(f".{entry.name}.building-{uuid.uuid4().hex[:8]}")
             entry.rename(gone)  # at once: a reader finds all of it or nothing
             shutil.rmtree(gone, ignore_errors=True)
-        except BlockingIOError:
+        except (BlockingIOError, PermissionError):
             return False
         finally:
             os.close(descriptor)

@@ -28,7 +28,9 @@ def seal(folder: Path) -> None:
 
 
 def is_intact(folder: Path) -> bool:
-    """Whether the files of `folder` are as they were sealed; True where there is no seal to tell."""
+    """Whether the files of `folder` are as they were sealed; True where there is no seal to tell.
+
+    Raises PermissionError where this user may not read them."""
     try:
         sums = json.loads((folder / SEAL).read_text())
     except FileNotFoundError:
@@ -41,6 +43,8 @@ def is_intact(folder: Path) -> bool:
             if any(_checksum(folder / name) != value for name, value in sums.items()):
                 return False
             _intact[folder] = state
+    except PermissionError:
+        raise
     except OSError:
         return False
     return True

@@ -9,6 +9,7 @@ neither the meridian at ra 0 nor the poles matter; an image without a position h
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import zipfile
@@ -24,7 +25,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from galaxytl.data.cache import write_atomically
+from galaxytl.data.cache import keep
 from galaxytl.data.dataset import Dataset, Progress
 from galaxytl.data.fingerprint import ContentHash, check_content
 
@@ -152,14 +153,16 @@ def remembered_scan(dataset: Dataset, on_progress: Progress | None = None) -> Sc
     path = dataset.cache / "scans" / f"{dataset.fingerprint}-v{FORMAT}.npz"
     if (known := _load(path, len(dataset))) is not None:
         return known
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock"), mode=0o666):  # trials that start together read the images once
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):  # of another user's folder: then each reads them
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(FileLock(path.with_suffix(".lock")))  # trials that start together read the images once
         known = _load(path, len(dataset))
         if known is None:
             known = scan_images(dataset, on_progress)
             content = io.BytesIO()
             np.savez(content, digests=known.digests, one_colour=known.one_colour, black=known.black)
-            write_atomically(path, content.getvalue())
+            keep(path, content.getvalue())
     return known
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import os
 import re
 import shutil
@@ -67,7 +68,7 @@ def staged(location: Location, cache: Path, is_folder: bool) -> Iterator[Staging
 @contextlib.contextmanager
 def _own_folder(place: Path, prefix: str) -> Iterator[Path]:
     """A new folder, gone at the end of the block; those of processes that were killed are removed first."""
-    for left in place.glob(f"{prefix}*/{OWNER}"):
+    for left in place.glob(f"{glob.escape(prefix)}*/{OWNER}"):
         with contextlib.suppress(OSError), left.open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its owner lives
             shutil.rmtree(left.parent, ignore_errors=True)

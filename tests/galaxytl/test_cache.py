@@ -5,8 +5,10 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 
 from galaxytl.data import cache, open_dataset, seal
 from tests.galaxies import killed, make_images
+from tests.sweep.sweeps import ROOT
 
 KILOBYTE = 1000
 
@@ -75,7 +78,7 @@ def test_cache_dir_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_
     assert cache.cache_dir() == Path("/var/cache/me/galaxytl")
 
 
-@pytest.mark.parametrize("text", ["0", "much", "nan"])
+@pytest.mark.parametrize("text", ["0", "much", "nan", "inf", "50GB"])
 def test_bad_limit_is_named(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("GALAXYTL_CACHE_GB", text)
     with pytest.raises(ValueError, match=f"GALAXYTL_CACHE_GB must be a positive number of gigabytes; got '{text}'"):
@@ -186,3 +189,53 @@ def test_bytes_that_a_disk_flipped_are_seen_by_the_next_process(
     cache.built_once(folder, build_bytes)
     assert (folder / "data").read_bytes() == b"x" * 100 * KILOBYTE
     cache.release()
+
+
+# Two users of one cache
+
+
+def as_another_user(code: str, *arguments: object) -> str:
+    """What a process of a user without rights prints, in which `code` runs."""
+    if os.geteuid():
+        pytest.skip("to be two users, these tests must run as root")
+    start = "import os, sys; from pathlib import Path; from galaxytl.data import cache, seal\nos.setuid(12345)\n"
+    command = [sys.executable, "-c", start + code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[Path]:
+    """A folder that both may write to, in one that both may enter."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "cache"
+        folder.mkdir()
+        for path in (folder.parent, folder):
+            path.chmod(0o777)
+        yield folder
+
+
+USE = """
+folder = Path(sys.argv[1])
+try:
+    cache.built_once(folder, lambda unfinished: (unfinished / "data").write_bytes(b"another"))
+    print((folder / "data").read_bytes()[:7], cache.make_room(folder.parent.parent, 10**13))
+except cache.CacheFull as error:
+    print(error)
+"""
+
+
+def test_the_umask_says_who_may_read_an_entry_and_an_unreadable_one_is_done_without(shared: Path) -> None:
+    readable, private, damaged = (shared / "images" / name for name in ("readable", "private", "damaged"))
+    for folder in (readable, damaged):
+        build(folder)
+    before = os.umask(0o077)
+    try:
+        build(private)
+    finally:
+        os.umask(before)
+    os.truncate(damaged / "data", 10)
+    assert as_another_user(USE, readable) == "b'xxxxxxx' []\n"
+    for folder in (private, damaged, shared / "images" / "new"):
+        said = as_another_user(USE, folder)
+        assert "for what is cached. Set GALAXYTL_CACHE_DIR to a folder that you may write to" in said
+    assert as_another_user(USE, shared / "features" / "own") == "b'another' []\n"

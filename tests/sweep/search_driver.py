@@ -73,7 +73,8 @@ class Toy:
 
     def begun(self, *arguments: object) -> SearchRun:
         """The search of the next driver, as the command line makes it, without its lines."""
-        given = ["--trials", self.num_trials, "--out", self.out, *arguments]
+        trials = [] if "--trials" in arguments else ["--trials", self.num_trials]
+        given = [*trials, "--out", self.out, *arguments]
         options = parse(["--search", "optuna", *map(str, given)], "")
         options.study, options.storage = options.study or self.out.name, self.url or f"sqlite:///{self.out}/study.db"
         setup = set_up(options, Console(quiet=True))

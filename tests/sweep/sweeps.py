@@ -21,7 +21,12 @@ from tests.cluster import faults
 
 ROOT = Path(__file__).parents[2]
 
-QUICK = ("--set", "image_size=32", "--set", "batch_size=8", "--set", "num_epochs=2")
+
+def quick(num_epochs: int) -> tuple[str, ...]:
+    return ("--set", "image_size=32", "--set", "batch_size=8", "--set", f"num_epochs={num_epochs}")
+
+
+QUICK = quick(2)
 
 FROZEN = ("--set", "backbone=VGG16", "--set", "weights=random", "--set", "unfrozen_blocks=0")
 

@@ -171,7 +171,7 @@ def test_description_says_role_name_and_values() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1" + "0" * 400, "learning_rate must be a number that a computer can hold; got one of 401"),
+        ("1" + "0" * 400, "at most 100 letters or digits; got 401 for learning_rate"),
         ("1e999", "learning_rate must be greater than 0; got inf"),
     ],
 )

@@ -88,7 +88,7 @@ def test_damaged_weights(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
     ("arguments", "message"),
     [
         (["--adress", "auto"], "unknown option '--adress'. Did you mean '--address'?"),
-        (["--image-size", "0"], "--image-size must be 1 to 4096 pixels; got 0"),
+        (["--image-size", "0"], "--image-size: must be a whole number from 1 to 4096; got '0'"),
         (["--address", "here"], "must be HOST:PORT of the head node"),
         (["--address", "127.0.0.1:9"], "no Ray cluster answers at 127.0.0.1:9"),
     ],

@@ -18,6 +18,7 @@ import pytest
 
 from galaxytl import results as results_module
 from galaxytl.checkpoints import checkpoint_path
+from galaxytl.command import UsageError
 from galaxytl.data import DataError
 from galaxytl.results import FILE_NAME, append_results, read_results
 from galaxytl.row_segments import RowWriter, read_rows
@@ -27,10 +28,10 @@ from sweep import kept as kept_module
 from sweep import lease as lease_module
 from sweep.kept import keeping, looking
 from sweep.lease import LeaseError, in_folder, in_storage
-from sweep.options import UsageError, parse
+from sweep.options import parse
 from sweep.run import main
 from tests.galaxies import make_bucket, s3_server
-from tests.sweep.sweeps import QUICK, ROOT, is_lost, start, sweep, wait_for
+from tests.sweep.sweeps import ROOT, is_lost, quick, start, sweep, wait_for
 
 SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(3)]
 
@@ -309,9 +310,9 @@ def test_a_sweep_goes_on_on_another_machine_from_what_the_storage_has(
     key in the storage's address comes out nowhere. A killed driver, and workers that write to S3, are processes.
     """
     out, log = tmp_path / "mine", tmp_path / "log"
-    settings = (*QUICK, "--set", "backbone=MobileNet", "--set", "weights=random", "--set", "unfrozen_blocks=0,all")
+    settings = (*quick(25), "--set", "backbone=MobileNet", "--set", "weights=random", "--set", "unfrozen_blocks=0,all")
     place = bucket.replace("s3://", "s3://testing:geheim@")
-    arguments = ("--data", galaxies_file, "--out", out, "--storage", place, *settings, "--set", "num_epochs=25")
+    arguments = ("--data", galaxies_file, "--out", out, "--storage", place, *settings)
     storage = Storage(f"{bucket}/mine")
     process = start(log, *arguments)
     wait_for(lambda: re.search(r"all layers trained: epoch [3-9]/25:", log.read_text()), "three epochs", 300)

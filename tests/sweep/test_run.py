@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from galaxytl.command import UsageError
 from galaxytl.results import read_results
 from galaxytl.training import Workplace
 from galaxytl.trial import FAILED, SpecError, TrialResult
 from sweep import cluster, lease
-from sweep.options import UsageError, parse
+from sweep.options import parse
 from sweep.prepare import LOG
 from sweep.run import main
 from sweep.schedule import Reporter, Where, Work
@@ -87,7 +88,8 @@ def test_a_command_line_that_is_wrong(arguments: str, message: str) -> None:
         ("--gird paper", "unknown option '--gird'. Did you mean '--grid'?"),
         ("--set dataset=mine", "got 'dataset', which a sweep finds out"),
         ("--seeds 10000", "a grid of more than 10,000 trials wants --yes; paper has 20,000"),
-        ("--set image_size=8", "image_size must be at least 32"),
+        ("--set seed=-1", "seed must be at least 0"),
+        ("--set image_size=64", "like image_size=A,B; got image_size twice"),
         ("--out /proc/results", "--out must be a folder that can be written to; got /proc/results"),
         ("--data /nowhere.h5", "/nowhere.h5 does not exist"),
         ("--set unfrozen_blocks=6 --data GALAXIES", "5 for VGG16; got 6"),
@@ -99,7 +101,8 @@ def test_bad_input_is_said_in_one_line_and_nothing_is_written(
     arguments: str, message: str, galaxies_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = arguments.replace("GALAXIES", str(galaxies_file)).split()
-    assert main(["--out", str(tmp_path), *QUICK, "--set", "backbone=VGG16", *asked]) == 2
+    out = [] if "--out" in asked else ["--out", str(tmp_path)]
+    assert main([*out, *QUICK, "--set", "backbone=VGG16", *asked]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.startswith("error: ")

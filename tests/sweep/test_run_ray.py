@@ -28,7 +28,7 @@ from tests.cluster import faults
 from tests.cluster.local import Sweep, here
 from tests.cluster.witness import Account
 from tests.galaxies import make_images, real_sample, real_weights, write_hdf5
-from tests.sweep.sweeps import FROZEN, JOINED, QUICK, ROOT, sweep, wait_for
+from tests.sweep.sweeps import FROZEN, JOINED, ROOT, quick, sweep, wait_for
 
 pytestmark = pytest.mark.alone
 
@@ -38,8 +38,7 @@ def test_paper_grid_runs_end_to_end_and_a_rerun_trains_nothing(
 ) -> None:
     """As README writes it, on a Ray of its own; of the three networks the one that is quickest."""
     out = tmp_path / "paper"
-    only = ("--set", "num_epochs=1", "--set", "backbone=VGG16")
-    arguments = ("--grid", "paper", "--data", "simulated:60", *QUICK, *only, "--out", str(out))
+    arguments = ("--grid", "paper", "--data", "simulated:60", *quick(1), "--set", "backbone=VGG16", "--out", str(out))
     first = sweep(*arguments)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "60 simulated galaxies, not real ones" in first.stdout
@@ -71,7 +70,7 @@ def test_paper_grid_runs_end_to_end_and_a_rerun_trains_nothing(
 def test_real_galaxies_with_real_weights(tmp_path: Path, ray_address: str) -> None:
     """ResNet50's file is not among the test weights: its ImageNet row fails and names it; the others are there."""
     where = ("--data", real_sample(), "--weights-dir", real_weights(), "--out", tmp_path)
-    done = sweep("--grid", "paper", *where, *QUICK, "--set", "num_epochs=1", "--no-diagnostics", ray=ray_address)
+    done = sweep("--grid", "paper", *where, *quick(1), "--no-diagnostics", ray=ray_address)
     assert done.returncode == 1, done.stderr
     assert "5 of 6 trials complete, 1 failed" in done.stdout
     rows = {(row.spec.backbone, row.spec.weights): row for row in read_results(tmp_path).results}
@@ -87,7 +86,7 @@ def test_real_galaxies_with_real_weights(tmp_path: Path, ray_address: str) -> No
 def test_depths_and_learning_rates_share_what_is_frozen(galaxies_file: Path, tmp_path: Path, ray_address: str) -> None:
     """Six trials, two of them heads in one pass; the activations before each depth are computed once, and stay."""
     axes = ("--set", "unfrozen_blocks=0,1,2", "--set", "learning_rate=1e-3,1e-4")
-    arguments = ("--data", galaxies_file, *QUICK, *FROZEN, "--set", "num_epochs=1", *axes)
+    arguments = ("--data", galaxies_file, *quick(1), *FROZEN, *axes)
     first = sweep(*arguments, "--out", tmp_path / "first", ray=ray_address)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "VGG16, random, 2 blocks trained, learning_rate 0.001: COMPLETE" in first.stdout
@@ -109,7 +108,7 @@ def test_trial_that_runs_out_of_memory_is_a_failed_row(
     """On a Ray of its own, which is short of memory."""
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.001")  # above it Ray kills workers: at once, here
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "200")
-    done = sweep("--data", galaxies_file, "--out", tmp_path, *QUICK, *FROZEN, "--set", "num_epochs=1000")
+    done = sweep("--data", galaxies_file, "--out", tmp_path, *quick(1000), *FROZEN)
     assert done.returncode == 1, done.stdout + done.stderr
     assert re.search(r"FAILED    VGG16, random, frozen: (out of memory|.* want of memory)", done.stdout)
     assert "Traceback" not in done.stdout + done.stderr

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from galaxytl.checkpoints import checkpoint_path
+from galaxytl.command import UsageError
 from galaxytl.results import append_results, read_results
 from galaxytl.selection import ranked
 from galaxytl.training import Group
@@ -21,7 +22,7 @@ from sweep import lease, search_run
 from sweep.costs import Costs
 from sweep.lease import LeaseError
 from sweep.objectives import measure
-from sweep.options import UsageError, parse, parse_settings
+from sweep.options import parse, parse_settings
 from sweep.progress import SweepTable
 from sweep.run import main
 from sweep.search_run import SearchRun, conclude
@@ -45,7 +46,7 @@ from tests.sweep.searches import BASE, accuracy, epoch_of, failed, result_of
         (["--search", "optuna", "--retry-failed"], "--retry-failed is for grids"),
         (["--search", "optuna", "--trials", "0"], "must be a whole number from 1 to 10000; got '0'"),
         (["--search", "optuna", "--trials", "10001"], "must be a whole number from 1 to 10000; got '10001'"),
-        (["--search", "optuna", "--stop-collapsed", "-1"], "must be a whole number, 0 or more; got '-1'"),
+        (["--search", "optuna", "--stop-collapsed", "-1"], "must be a whole number from 0 to 1000000000; got '-1'"),
         (["--search", "optuna", "--seeds", "3"], "of a search, set the trials' seed with --set seed=N"),
         (["--search", "optuna", "--objective", "val_acuracy"], "Did you mean 'val_accuracy'?"),
         (["--search", "optuna", "--objective", "val_loss,val_loss"], "one or two different names"),

@@ -17,7 +17,7 @@ from optuna.storages._rdb import storage as optunas
 
 from sweep import search_study
 from sweep.search import Search
-from sweep.search_study import StudyError, absolute, find_sampler, make_sampler, open_study, sampler_names
+from sweep.search_study import StudyError, absolute, find_sampler, make_sampler, open_study, sampler_names, sqlite_url
 from tests.sweep.searches import make_problem, run_sequentially
 
 pytestmark = pytest.mark.usefixtures("databases_closed")
@@ -65,6 +65,20 @@ def test_a_relative_path_is_made_absolute(tmp_path: Path, monkeypatch: pytest.Mo
     assert absolute("sqlite:///study.db") == f"sqlite:///{tmp_path}/study.db"
     for url in ("sqlite:////tmp/study.db", "journal:///tmp/study.log", "postgresql://host/db"):
         assert absolute(url) == url
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert absolute("sqlite:///~/study.db?timeout=3") == "sqlite:////home/ada/study.db?timeout=3"
+    assert absolute("journal:///~/study.log") == "journal:///home/ada/study.log"
+
+
+@pytest.mark.parametrize("name", ["what?", "50 %41", "a#b&c=d", "Köln [2]"])
+def test_a_study_lies_in_its_folder_whatever_letters_that_has(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name / "study.db"
+    url = sqlite_url(path)
+    run_sequentially(Search(opened(absolute(url)), make_problem(num_trials=1)))
+    assert path.is_file()
+    assert [folder.name for folder in tmp_path.iterdir()] == [name]
+    with pytest.raises(StudyError, match="%3F in place of each question mark"):
+        absolute(f"sqlite:///{tmp_path}/what?/study.db")
 
 
 # Storages that do not
