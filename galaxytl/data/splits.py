@@ -98,17 +98,19 @@ def _advice(labels: NDArray[np.int64], spec: TrialSpec, groups: Indices, part: s
 def _other_splits(spec: TrialSpec, num_images: int, part: str) -> Iterator[dict[str, Any]]:
     """Changes of one field of the spec, the nearest first, those of the `part` that misses a class before the others;
     then of two."""
-    stratified = [] if spec.stratified else [{"stratified": True}]
+    stratified: list[dict[str, Any]] = [] if spec.stratified else [{"stratified": True}]
     shares = [round(0.05 * number, 2) for number in range(1, 17)]
-    larger = [{"validation_fraction": share} for share in shares if 0 < spec.validation_fraction < share]
-    tests = [{"test_fraction": share} for share in sorted(shares, key=lambda share: abs(share - spec.test_fraction))]
+    larger: list[dict[str, Any]] = []
+    larger += ({"validation_fraction": share} for share in shares if 0 < spec.validation_fraction < share)
+    nearest = sorted(shares, key=lambda share: abs(share - spec.test_fraction))
+    tests: list[dict[str, Any]] = [{"test_fraction": share} for share in nearest]
     yield from stratified
     yield from [{"max_images": 0}] if part == SUBSET else []
     yield from [*tests, *larger] if part == "test" else [*larger, *tests]
     sizes = [{"max_images": spec.max_images * number} for number in range(2, 1 + num_images // (spec.max_images or 1))]
     yield from [*sizes[:8], {"max_images": 0}] if spec.max_images else []
     yield {"validation_fraction": 0.0}
-    yield from ({**one, **other} for one, other in itertools.product(stratified or larger, [*larger, *tests]))
+    yield from (one | other for one, other in itertools.product(stratified or larger, [*larger, *tests]))
     yield from ({"split_seed": seed} for seed in range(20) if not spec.stratified)
 
 
