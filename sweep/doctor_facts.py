@@ -8,6 +8,7 @@ what it needs of the project it imports where it asks, with the failure as an an
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -148,6 +149,15 @@ def driver_gpus() -> int:
         return 0
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
     return sum(line.startswith("GPU ") for line in listed.splitlines())
+
+
+def driver_cpus() -> int:
+    """CPUs that a local Ray takes for its own: all, or what the process group may use (cgroup v2)."""
+    number = os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()  # "max": no limit, which is no number
+        return min(number, max(1, int(quota) // int(period)))
+    return number
 
 
 def framework_gpus() -> int:
