@@ -258,7 +258,8 @@ def _estimate(families: Sequence[Family], costs: Costs, workers: int) -> Estimat
 def _spread(families: Sequence[Family], workers: int, speeds: Speeds) -> float:
     """From the doubt in each part, by its share of the time: that of workers counts as much as they are parallel; and
     from what differs from run to run."""
-    busy: list[Cost | Prefix] = [work for family in families for work in (*family.costs, *family.prefixes)]
+    busy: list[Cost | Prefix] = [cost for family in families for cost in family.costs]
+    busy += [prefix for family in families for prefix in family.prefixes]
     seconds = sum(work.seconds for work in busy) / workers + speeds.seconds(START)
     doubt = sum(work.doubt for work in busy) / workers + speeds.doubt(START)
     return math.exp(math.hypot(doubt / seconds, NOISE))

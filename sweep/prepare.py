@@ -148,9 +148,8 @@ def _check_network(spec: TrialSpec, structures: Structures) -> TrialSpec:
 
 def num_workers(options: argparse.Namespace) -> int:
     """How many trials have a GPU, or their share of one, at the same time; 0 where there are none."""
-    if options.gpus_per_trial == 0:
-        return 0
-    return places(count_gpus(options.address, options.out / LOG), options.gpus_per_trial or 1.0)
+    gpus = count_gpus(options.address, options.out / LOG)  # asked in any case: once Ray runs it is too late
+    return 0 if options.gpus_per_trial == 0 else places(gpus, options.gpus_per_trial or 1.0)
 
 
 def plan_for(
@@ -159,7 +158,7 @@ def plan_for(
     """How to train what is pending, on the machine or cluster that the options name."""
     workers = num_workers(options) if pending else 0
     image_bytes = max((3 * spec.image_size**2 * num_images for spec in pending), default=0)
-    within = replace(limits(image_bytes, workers), crew=functools.partial(_crew, options))
+    within = replace(limits(image_bytes, workers), crew=functools.partial(_crew, options) if pending else None)
     speeds = load_speeds(speeds_path(), driver_cpus(), bool(workers))
     sizes = {key: Sizes(**found.sizes()) for key, found in splits.items()}
     return make_plan(pending, structures, sizes, within, speeds, on_disk(splits))

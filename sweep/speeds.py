@@ -19,6 +19,7 @@ compiling, hardly moves what is thought of multiply-adds.
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
 import re
@@ -330,8 +331,6 @@ def _start(results: Sequence[TrialResult], wall_seconds: float) -> list[_Measure
 
 
 def _epoch_seconds(started: str) -> float:
-    import datetime
-
     return datetime.datetime.fromisoformat(started).timestamp()
 
 
