@@ -14,14 +14,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from galaxytl.command import own_handlers
 from galaxytl.process import usable_cpus
 from sweep.growth import may_start
-from sweep.packing import places
+from sweep.packing import Available, Resources, fair_share, room_on
 
 OF_TUNE = ("TUNE_", "RAY_AIR_", "RAY_TRAIN_")
 """How variables begin that are made for other programs: they change when results come, what is tried again and where
@@ -64,42 +63,12 @@ HEAD = "node:__internal_head__"
 """A resource that Ray gives to the head."""
 MAX_TEMPORARY = 36
 """Bytes: of a socket's path Ray takes 71 for /ray/session_2026-01-02_03-04-05_678901_2345678/sockets/plasma_store."""
-MAX_ROOM = 10_000
-"""Trials that take no CPU and no GPU."""
 MAX_SAID = 5
 """Kinds of nodes that an error tells of."""
 
 
 class ClusterError(RuntimeError):
     """No Ray cluster answers, or it cannot run what was asked for."""
-
-
-@dataclass(frozen=True)
-class Resources:
-    """Of a trial, whose GPUs may be a share, or of a node."""
-
-    cpus: float
-    gpus: float
-
-
-@dataclass(frozen=True)
-class Available:
-    """What each node has that is there, or may come. A trial must fit on one."""
-
-    nodes: tuple[Resources, ...]
-
-    def room_for(self, trial: Resources) -> int:
-        """How many trials of these resources run at the same time."""
-        return min(MAX_ROOM, sum(_room_on(node, trial) for node in self.nodes))
-
-    def most(self, name: str) -> float:
-        """CPUs, or GPUs, of the node that has most."""
-        return max((getattr(node, name) for node in self.nodes), default=0.0)
-
-
-def _room_on(node: Resources, trial: Resources) -> int:
-    by_cpu = int(node.cpus // trial.cpus) if trial.cpus else MAX_ROOM
-    return min(by_cpu, places(node.gpus, trial.gpus)) if trial.gpus else by_cpu
 
 
 @contextlib.contextmanager
@@ -174,17 +143,11 @@ def _in_all(nodes: Sequence[Mapping[str, float]]) -> tuple[float, float]:
 
 
 def resources_per_trial(available: Available, num_trials: int, cpus: float | None, gpus: float | None) -> Resources:
-    """One GPU a trial where there are GPUs, and of the CPUs as many as leave room for all trials at once that there
-    would be room for with one each; `cpus` and `gpus` override.
+    """A trial's `fair_share`.
 
     Raises ClusterError when no node could ever hold such a trial.
     """
-    gpus = gpus if gpus is not None else min(1.0, available.most("gpus"))
-    if cpus is None:
-        at_once = min(num_trials, available.room_for(Resources(1.0, gpus)))
-        shares = range(1, max(1, int(available.most("cpus"))) + 1)
-        cpus = max((n for n in shares if available.room_for(Resources(n, gpus)) >= at_once), default=1)
-    trial = Resources(float(cpus), gpus)
+    trial = fair_share(available, num_trials, cpus, gpus)
     if not available.room_for(trial):
         kinds = sorted({(node.cpus, node.gpus) for node in available.nodes}, reverse=True)[:MAX_SAID]
         nodes = " or ".join(f"{cpus:g} CPUs and {gpus:g} GPUs" for cpus, gpus in kinds)
@@ -201,10 +164,10 @@ def spare_place(available: Available, trial: Resources) -> tuple[Resources, int]
     No more than nodes with GPUs have too: where the others have died, nothing waits for them.
     """
     spare = [node for node in available.nodes if not node.gpus and node.cpus >= 1]
-    others = [node for node in available.nodes if _room_on(node, trial)] if trial.gpus else []
+    others = [node for node in available.nodes if room_on(node, trial)] if trial.gpus else []
     cpus = int(min(max((node.cpus for node in spare), default=0.0), min((node.cpus for node in others), default=0.0)))
     share = Resources(float(cpus), 0.0)
-    return share, sum(_room_on(node, share) for node in spare) if cpus else 0
+    return share, sum(room_on(node, share) for node in spare) if cpus else 0
 
 
 def _check_reachable(address: str) -> None:

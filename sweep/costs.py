@@ -18,7 +18,7 @@ from galaxytl.backbones import head_layers
 from galaxytl.blocks import TRAINED_STEP, Structure
 from galaxytl.trial import TrialSpec
 from sweep.cuts import BYTES_PER_SECOND, Chain
-from sweep.speeds import Speeds
+from sweep.speeds import Speeds, add, kind_of, steps_of
 
 FLOAT_BYTES: Final = 4
 SCRATCH: Final = 2
@@ -56,6 +56,8 @@ class Cost:
     multiply_adds: float
     seconds: float
     """Of one worker, the network's compilation included."""
+    doubt: float = 0.0
+    """`Speeds.doubt` of these."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Costs:
             row_bytes=network.row_bytes,
             num_rows=self.sizes(spec).rows,
             rows_read=tuple(rows_read.get(cut, 0) for cut in range(len(network.depths))),
-            speed=self.speeds.of(spec, "forward"),
+            speed=self.speeds.speed(spec),
             on_disk=on_disk,
         )
 
@@ -120,17 +122,36 @@ class Costs:
 
     def of(self, specs: Sequence[TrialSpec], source: int) -> Cost:
         """Of a group of `specs` whose passes read the cut `source`."""
-        spec, network = specs[0], self._network(specs[0])
+        network = self._network(specs[0])
         rows_read = self.rows_read(specs)
-        frozen = rows_read * (network.depths[self.freeze_point(spec)] - network.depths[source])
+        frozen = rows_read * (network.depths[self.freeze_point(specs[0])] - network.depths[source])
         trained = self.trained_multiply_adds(specs)
-        seconds = (
-            self.speeds.build_seconds(spec)
-            + rows_read * network.row_bytes[source] / BYTES_PER_SECOND
-            + self.speeds.seconds(spec, "forward", frozen)
-            + self.speeds.seconds(spec, "heads" if spec.unfrozen_blocks == 0 else "train", trained)
-        )
-        return Cost(rows_read, frozen + trained, seconds)
+        parts = self._parts(specs, frozen, trained)
+        parts["read"] = rows_read * network.row_bytes[source] / BYTES_PER_SECOND
+        return Cost(rows_read, frozen + trained, self.speeds.seconds(parts), self.speeds.doubt(parts))
+
+    def _parts(self, specs: Sequence[TrialSpec], frozen: float, trained: float) -> dict[str, float]:
+        """Assumed seconds of a group, which runs so many multiply-adds of frozen blocks and of what is trained."""
+        spec, sizes, worker = specs[0], self.sizes(specs[0]), self.speeds.assumed
+        kind, epochs = kind_of(spec), [spec.num_epochs for spec in specs]
+        passes = max(epochs) if kind == "heads" else sum(epochs)
+        parts = {**worker.fixed(spec, kind), **worker.trials(kind, len(specs))}
+        if kind == "heads" and frozen:
+            add(parts, worker.fixed(spec, "forward"))
+            add(parts, worker.work(spec, "forward", frozen))
+        work = trained if kind == "heads" else frozen + trained
+        add(parts, worker.work(spec, kind, work, passes * steps_of(spec, sizes.train, sizes.watched), passes))
+        return parts
+
+    def fixed_seconds(self, spec: TrialSpec) -> float:
+        """To build and compile what a group of trials like `spec` trains."""
+        return self.speeds.seconds(self.speeds.assumed.fixed(spec, kind_of(spec)))
+
+    def storing(self, spec: TrialSpec, multiply_adds: float) -> tuple[float, float]:
+        """Seconds, reading and writing apart, and their doubt, to compute activations that are stored."""
+        worker = self.speeds.assumed
+        parts = {**worker.fixed(spec, "forward"), **worker.work(spec, "forward", multiply_adds)}
+        return self.speeds.seconds(parts), self.speeds.doubt(parts)
 
     def trained_multiply_adds(self, specs: Sequence[TrialSpec]) -> int:
         """Of a group after its freeze point: unfrozen blocks and head of each trial."""

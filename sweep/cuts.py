@@ -56,8 +56,11 @@ class Chain:
         """Read all rows at `source`, compute them to `cut`, and write them; nothing where that is on disk."""
         if cut in self.on_disk:
             return 0.0
-        moved = (self.row_bytes[source] + self.row_bytes[cut]) / BYTES_PER_SECOND
-        return self.num_rows * (moved + self.forward(source, cut) / self.speed)
+        return self.move_seconds(source, cut) + self.num_rows * self.forward(source, cut) / self.speed
+
+    def move_seconds(self, source: int, cut: int) -> float:
+        """Read all rows at `source`, and write them at `cut`."""
+        return self.num_rows * (self.row_bytes[source] + self.row_bytes[cut]) / BYTES_PER_SECOND
 
     def pass_seconds(self, source: int, cut: int) -> float:
         """Of all passes frozen up to `cut`: read `source`, compute to `cut`."""

@@ -35,6 +35,8 @@ class Prefix:
     multiply_adds: int
     """To compute it from the stored cut before it, or from the images; 0 when it is on disk."""
     seconds: float
+    doubt: float
+    """`Speeds.doubt` of these."""
     on_disk: bool
     users: int
     """Trials that read it, or what is computed from it."""
@@ -97,24 +99,32 @@ def _family(members: Sequence[Specs], costs: Costs, on_disk: frozenset[int], bud
     return Family(
         groups=tuple(group for group, _ in costed),
         costs=tuple(cost for _, cost in costed),
-        prefixes=_prefixes(chain, cuts, groups),
+        prefixes=_prefixes(chain, cuts, groups, costs),
         needed_multiply_adds=_needed_multiply_adds(chain),
     )
 
 
-def _prefixes(chain: Chain, cuts: Sequence[int], groups: Sequence[Group]) -> tuple[Prefix, ...]:
+def _prefixes(chain: Chain, cuts: Sequence[int], groups: Sequence[Group], costs: Costs) -> tuple[Prefix, ...]:
     return tuple(
-        Prefix(
-            spec=groups[0].specs[0],
-            cut=cut,
-            rows=chain.num_rows,
-            bytes=chain.stored_bytes(cut),
-            multiply_adds=0 if cut in chain.on_disk else chain.num_rows * chain.forward(source, cut),
-            seconds=chain.store_seconds(source, cut),
-            on_disk=cut in chain.on_disk,
-            users=sum(len(group.specs) for group in groups if cut in group.stored),
-        )
-        for source, cut in zip((chain.images, *cuts), cuts, strict=False)
+        _prefix(chain, source, cut, groups, costs) for source, cut in zip((chain.images, *cuts), cuts, strict=False)
+    )
+
+
+def _prefix(chain: Chain, source: int, cut: int, groups: Sequence[Group], costs: Costs) -> Prefix:
+    spec, on_disk = groups[0].specs[0], cut in chain.on_disk
+    multiply_adds = 0 if on_disk else chain.num_rows * chain.forward(source, cut)
+    computing, doubt = (0.0, 0.0) if on_disk else costs.storing(spec, multiply_adds)
+    moving = 0.0 if on_disk else chain.move_seconds(source, cut)
+    return Prefix(
+        spec=spec,
+        cut=cut,
+        rows=chain.num_rows,
+        bytes=chain.stored_bytes(cut),
+        multiply_adds=multiply_adds,
+        seconds=computing + moving,
+        doubt=doubt,
+        on_disk=on_disk,
+        users=sum(len(group.specs) for group in groups if cut in group.stored),
     )
 
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from galaxytl.blocks import Structure
@@ -23,11 +24,15 @@ from galaxytl.training import Group
 from galaxytl.trial import FAILED, TrialResult, TrialSpec
 from sweep.costs import Cost, Costs, Sizes
 from sweep.families import Disk, Family, Prefix, Specs, cuts_on_disk, find_families
-from sweep.speeds import WORKER_START_SECONDS, Speeds
+from sweep.packing import Crew
+from sweep.speeds import NOISE, START_SECONDS, Speeds
 
 MIN_HEADS: Final = 8
 """Heads are not parted into smaller groups for idle workers. Measured: 8 to 16 heads in one pass are 2.9 times (25,088
 to 50,176 features) to 21 times (1,024) faster a head than one."""
+
+
+START: Final = {"start": START_SECONDS}
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,9 @@ class Limits:
     head_memory_bytes: int
     """For the state of one worker's heads."""
     workers: int
-    """Groups that run at the same time, like GPUs. 0 or 1: one after the other, each with the whole machine."""
+    """For which groups are parted where there are fewer, like GPUs. 0 or 1: none is."""
+    crew: Callable[[int], Crew] | None = field(default=None, compare=False)
+    """The workers that train so many groups; None: `workers`, as far as there are groups."""
 
     def __post_init__(self) -> None:
         for name in ("disk_bytes", "head_memory_bytes", "workers"):
@@ -69,7 +76,17 @@ class Estimate:
     minimal: float
     """Multiply-adds with every needed frozen block computed once for every image: no plan can do with fewer."""
     seconds: float
-    """From the first worker's start to the last one's end."""
+    """From the start of Ray to its end."""
+    spread: float = 1.0
+    """What is likely is from `seconds` divided by it to as many times `seconds`."""
+
+    @property
+    def low(self) -> float:
+        return self.seconds / self.spread
+
+    @property
+    def high(self) -> float:
+        return self.seconds * self.spread
 
 
 @dataclass(frozen=True)
@@ -82,6 +99,7 @@ class Plan:
     """In the order in which the groups need them."""
     estimate: Estimate
     workers: int
+    """Groups that are trained at the same time."""
     speeds: Speeds
 
 
@@ -112,23 +130,34 @@ def make_plan(
     of the spec's frozen backbone at that cut are stored already; asked once for each cut of a family. Raises ValueError
     where a structure or a size is missing.
     """
-    costs = Costs(structures, sizes, speeds)
-    groups = _groups_that_fit(pending, costs, limits.head_memory_bytes)
+    groups = _groups_that_fit(pending, Costs(structures, sizes, speeds), limits.head_memory_bytes)
+    costs = Costs(structures, sizes, _with_threads(speeds, _crew(limits, len(groups), speeds).threads))
     stored = cuts_on_disk(groups, costs, on_disk)
     disk = Disk(limits.disk_bytes, limits.workers)
     families = find_families(groups, costs, stored, disk)
     if limits.workers > 1:
         groups = _parted_for_workers(families, costs, limits.workers)
         families = find_families(groups, costs, stored, disk)  # more passes read: the cuts are chosen anew
+    crew = _crew(limits, len(groups), speeds)
     families = _in_order(families)
     return Plan(
         groups=tuple(group for family in families for group in family.groups),
         costs=tuple(cost for family in families for cost in family.costs),
         prefixes=tuple(prefix for family in families for prefix in family.prefixes),
-        estimate=_estimate(families, costs, max(1, limits.workers)),
-        workers=limits.workers,
-        speeds=speeds,
+        estimate=_estimate(families, costs, crew.number),
+        workers=crew.number,
+        speeds=costs.speeds,
     )
+
+
+def _crew(limits: Limits, num_groups: int, speeds: Speeds) -> Crew:
+    if limits.crew:
+        return limits.crew(max(1, num_groups))
+    return Crew(max(1, min(limits.workers, num_groups)), speeds.assumed.threads)
+
+
+def _with_threads(speeds: Speeds, threads: int) -> Speeds:
+    return replace(speeds, assumed=replace(speeds.assumed, threads=threads))
 
 
 def _groups_that_fit(pending: Sequence[TrialSpec], costs: Costs, head_memory: int) -> list[Specs]:
@@ -174,7 +203,7 @@ def _parted_for_workers(families: Sequence[Family], costs: Costs, workers: int) 
         seconds, i = heapq.heappop(costliest)
         if more := _next_number(groups[i], number[i]):
             parts = _part_seconds(groups[i], more, costs)
-            if -seconds - parts[0] > (more - number[i]) * costs.speeds.build_seconds(groups[i].specs[0]):
+            if -seconds - parts[0] > (more - number[i]) * costs.fixed_seconds(groups[i].specs[0]):
                 busy += sum(parts) - sum(_part_seconds(groups[i], number[i], costs))
                 number[i] = more
                 heapq.heappush(costliest, (-parts[0], i))
@@ -213,6 +242,7 @@ def _first_seconds(family: Family) -> float:
 
 def _estimate(families: Sequence[Family], costs: Costs, workers: int) -> Estimate:
     groups = [group.specs for family in families for group in family.groups]
+    seconds = _wall_seconds(families, workers, costs.speeds) if groups else 0.0
     planned = sum(cost.multiply_adds for family in families for cost in family.costs)
     stored = sum(prefix.multiply_adds for family in families for prefix in family.prefixes)
     return Estimate(
@@ -220,16 +250,27 @@ def _estimate(families: Sequence[Family], costs: Costs, workers: int) -> Estimat
         unshared=sum(map(costs.unshared_multiply_adds, groups)),
         minimal=sum(costs.trained_multiply_adds(group) + costs.turned_multiply_adds(group) for group in groups)
         + sum(family.needed_multiply_adds for family in families),
-        seconds=_wall_seconds(families, workers) if groups else 0.0,
+        seconds=seconds,
+        spread=_spread(families, workers, costs.speeds),
     )
 
 
-def _wall_seconds(families: Iterable[Family], workers: int) -> float:
+def _spread(families: Sequence[Family], workers: int, speeds: Speeds) -> float:
+    """From the doubt in each part, by its share of the time: that of workers counts as much as they are parallel; and
+    from what differs from run to run."""
+    busy: list[Cost | Prefix] = [cost for family in families for cost in family.costs]
+    busy += [prefix for family in families for prefix in family.prefixes]
+    seconds = sum(work.seconds for work in busy) / workers + speeds.seconds(START)
+    doubt = sum(work.doubt for work in busy) / workers + speeds.doubt(START)
+    return math.exp(math.hypot(doubt / seconds, NOISE))
+
+
+def _wall_seconds(families: Iterable[Family], workers: int, speeds: Speeds) -> float:
     """When the last worker is done, if each takes the next group as soon as it is free.
 
     The first group that needs a prefix computes it; those that start meanwhile wait for it.
     """
-    free = [WORKER_START_SECONDS] * workers
+    free = [speeds.seconds(START)] * workers
     for family in families:
         ready: dict[int, float] = {}  # cut -> when it is stored
         for group, cost in zip(family.groups, family.costs, strict=True):

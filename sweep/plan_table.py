@@ -50,7 +50,8 @@ def comparison(plan: Plan, results: Sequence[TrialResult], wall_seconds: float) 
     for row in _compared(plan, results, wall_seconds):
         ratio = f"{row.happened / row.estimated:.2f}" if row.estimated else ""
         table.add_row(row.name, row.text(row.estimated), row.text(row.happened), ratio)
-    return Lines(table, f"Estimated with {escape(plan.speeds.source)}.")
+    likely = duration_range(plan.estimate.low, plan.estimate.high)
+    return Lines(table, f"Estimated in all: {likely}; {escape(plan.speeds.source)}.")
 
 
 def quantity(value: float) -> str:
@@ -88,6 +89,21 @@ def duration(seconds: float) -> str:
     if seconds < 48 * 3600 - 1800:
         return _two_units(seconds, "h", 3600, "min", 60)
     return _two_units(seconds, "days", 86400, "h", 3600)
+
+
+def duration_range(low: float, high: float) -> str:
+    """Both in one unit; one time where both read alike.
+
+    >>> duration_range(490, 1190), duration_range(20, 90), duration_range(9000, 15000), duration_range(600, 602)
+    ('8 to 20 min', '20 to 90 s', '2.5 to 4.2 h', '10 min')
+    """
+    if duration(low) == duration(high):
+        return duration(low)
+    for name, unit in (("days", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        if low >= unit and high >= 2 * unit:
+            digits = 1 if high < min(2 * low, 10 * unit) and name != "s" else 0
+            return f"{low / unit:.{digits}f} to {high / unit:.{digits}f} {name}"
+    return f"{duration(low)} to {duration(high)}"
 
 
 def _two_units(seconds: float, large: str, per_large: int, small: str, per_small: int) -> str:
@@ -138,7 +154,7 @@ def _estimate_lines(plan: Plan) -> Iterator[str]:
         size = sum(prefix.bytes for prefix in plan.prefixes)
         yield f"Disk           {byte_quantity(size)} of activations, {byte_quantity(there)} of it there already"
     workers = _number(max(1, plan.workers), "worker")
-    yield f"Time           about {duration(estimate.seconds)} with {workers}"
+    yield f"Time           about {duration_range(estimate.low, estimate.high)} with {workers}"
     yield f"               {escape(plan.speeds.source)}"
 
 

@@ -8,7 +8,7 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from sweep import grids
 from sweep.costs import Sizes
 from sweep.doctor_facts import driver_gpus
 from sweep.options import as_usage_error
-from sweep.packing import places
+from sweep.packing import Available, Crew, Resources, crew, places
 from sweep.plan import Limits, Plan, make_plan
 from sweep.speeds import load_speeds, speeds_path
 
@@ -100,15 +100,20 @@ def choose_profile(data: str | None, num_gpus: float) -> str:
     return "paper" if is_real and num_gpus else "laptop"
 
 
-@functools.cache
 def count_gpus(address: str | None, log: Path) -> float:
     """GPUs that the sweep can use."""
+    return sum(node.gpus for node in find_nodes(address, log).nodes)
+
+
+@functools.cache
+def find_nodes(address: str | None, log: Path) -> Available:
+    """What the sweep can use: of the cluster at `address`, or of this machine, where no Ray is started for it."""
     if not address:
-        return driver_gpus()
+        return Available((Resources(process.usable_cpus(), driver_gpus()),))
     from sweep import cluster
 
     with as_usage_error(cluster.ClusterError), cluster.cluster(address, log) as found:
-        return sum(node.gpus for node in found.nodes)
+        return found
 
 
 def base_spec(dataset: str, fingerprint: str, profile: str) -> TrialSpec:
@@ -177,9 +182,8 @@ def _check_network(spec: TrialSpec, structures: Structures) -> TrialSpec:
 
 def num_workers(options: argparse.Namespace) -> int:
     """How many trials have a GPU, or their share of one, at the same time; 0 where there are none."""
-    if options.gpus_per_trial == 0:
-        return 0
-    return places(count_gpus(options.address, log_of(options)), options.gpus_per_trial or 1.0)
+    gpus = count_gpus(options.address, log_of(options))  # asked in any case: once Ray runs it is too late
+    return 0 if options.gpus_per_trial == 0 else places(gpus, options.gpus_per_trial or 1.0)
 
 
 def plan_for(
@@ -188,10 +192,15 @@ def plan_for(
     """How to train what is pending, on the machine or cluster that the options name."""
     workers = num_workers(options) if pending else 0
     image_bytes = max((3 * spec.image_size**2 * num_images for spec in pending), default=0)
-    within = limits(image_bytes, workers)
+    within = replace(limits(image_bytes, workers), crew=functools.partial(_crew, options) if pending else None)
     speeds = load_speeds(speeds_path(), process.usable_cpus(), bool(workers))
     sizes = {key: Sizes(**found.sizes()) for key, found in splits.items()}
     return make_plan(pending, structures, sizes, within, speeds, on_disk(splits))
+
+
+def _crew(options: argparse.Namespace, num_groups: int) -> Crew:
+    nodes = find_nodes(options.address, options.out / LOG)
+    return crew(nodes, num_groups, options.cpus_per_trial, options.gpus_per_trial)
 
 
 def limits(image_bytes: int, num_gpus: int) -> Limits:

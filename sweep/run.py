@@ -142,8 +142,9 @@ def schedule_trials(
         reporter = schedule.Reporter(table.phases, epochs, finished, table.note)
         where = schedule.Where(options.address, options.cpus_per_trial, options.gpus_per_trial, log)
         schedule.run_trials(schedule.Work(iter(plan.groups), len(plan.groups)), workplace, where, reporter)
-    console.print(comparison(plan, results, time.monotonic() - started))
-    learn_speeds(speeds_path(), results, plan.groups)
+    seconds = time.monotonic() - started
+    console.print(comparison(plan, results, seconds))
+    learn_speeds(speeds_path(), results, plan.groups, seconds)
 
 
 def announce(console: Console, dataset: Dataset, profile: str, todo: Todo, prepared: prepare.Prepared) -> None:

@@ -25,12 +25,12 @@ from galaxytl.training import Group, Workplace, train
 from galaxytl.trial import FAILED, TrialResult
 from sweep import schedule_versions, schedule_worker
 from sweep.cluster import (
-    Available,
     ClusterError,
     cluster,
     resources_per_trial,
     spare_place,
 )  # before ray: it sets what ray reads at its import
+from sweep.packing import Available
 from sweep.schedule_feed import Feed, InOrder, Room
 from sweep.schedule_worker import STOPS_ALL, Terms, TrainGroup, group_of, report_seconds, unfinished, unfinished_config
 

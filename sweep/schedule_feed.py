@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from galaxytl.training import Group
-from sweep.cluster import Resources
+from sweep.packing import Resources
 from sweep.schedule_worker import ON_SPARE, config_of
 
 from ray import tune  # isort: skip

@@ -10,18 +10,23 @@ class with a test share of 0.157, and the largest class of the whole dataset has
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data.galaxy10 import CLASS_NAMES, NUM_CLASSES
 from galaxytl.data.sources import DataError
-from galaxytl.trial import TrialSpec, seed_for
+from galaxytl.trial import SpecError, TrialSpec, seed_for
 
 Indices = NDArray[np.int64]
+SUBSET = "subset"
+"""Of the dataset, `max_images` of it: the part that is split further."""
 
 
 @dataclass(frozen=True)
@@ -46,22 +51,67 @@ def split_indices(labels: NDArray[np.int64], spec: TrialSpec, groups: Indices | 
     that it tears apart is moved to one side: no other row changes sides, and the sizes (of each class, if stratified)
     stay within half of the largest such group, unless that would leave a class out.
 
-    Raises DataError when a class would have no image in the train or the test part.
+    Raises DataError when a class would have no image in the train or the test part, or a stratified part fewer images
+    than there are classes; with the option that helps, if one does.
     """
+    groups = np.arange(len(labels)) if groups is None else groups
+    try:
+        return _split(labels, spec, groups)
+    except _LeftOut as problem:
+        raise DataError(f"{problem} {_advice(labels, spec, groups, problem.part)}") from problem
+
+
+class _LeftOut(ValueError):
+    """Says which classes a part would be without."""
+
+    def __init__(self, part: str, text: str) -> None:
+        super().__init__(text)
+        self.part = part
+
+
+def _split(labels: NDArray[np.int64], spec: TrialSpec, groups: Indices) -> Splits:
+    """`split_indices`, without advice: raises _LeftOut."""
     seed = seed_for(spec, "split")
     rows = _subset(labels, spec.max_images, seed)
-    if groups is None:
-        groups = np.arange(len(labels))
     _check_class_sizes(labels[rows], groups[rows], parts=3 if spec.validation_fraction else 2)
-    train, test = _cut(rows, labels, spec.test_fraction, spec.stratified, seed)
+    train, test = _cut("test", rows, labels, spec.test_fraction, spec.stratified, seed)
     _check_group_sizes(groups[rows], len(test))
     train, test = _mended(train, test, labels, groups, spec.stratified)
     validation = np.empty(0, np.int64)
     if spec.validation_fraction:
-        train, validation = _cut(train, labels, spec.validation_fraction, spec.stratified, seed + 1)
+        train, validation = _cut("validation", train, labels, spec.validation_fraction, spec.stratified, seed + 1)
         train, validation = _mended(train, validation, labels, groups, spec.stratified)
     _check_coverage(labels, rows, {"train": train, "test": test})
     return Splits(np.sort(train), np.sort(validation), np.sort(test))
+
+
+def _advice(labels: NDArray[np.int64], spec: TrialSpec, groups: Indices, part: str) -> str:
+    """The options of the first other split that can be made: each is tried."""
+    for changes in _other_splits(spec, len(labels), part):
+        with contextlib.suppress(_LeftOut, DataError, SpecError):
+            _split(labels, spec.replace(**changes), groups)
+            options = [f"--set {name}={str(value).lower()}" for name, value in changes.items()]
+            return f"Try {' '.join(options)}."
+    return "No option helps: take more images."
+
+
+def _other_splits(spec: TrialSpec, num_images: int, part: str) -> Iterator[dict[str, Any]]:
+    """Changes of one field of the spec, the nearest first, those of the `part` that misses a class before the others;
+    then of two."""
+    stratified: list[dict[str, Any]] = [] if spec.stratified else [{"stratified": True}]
+    shares = [round(0.05 * number, 2) for number in range(1, 17)]
+    larger: list[dict[str, Any]] = []
+    larger += ({"validation_fraction": share} for share in shares if 0 < spec.validation_fraction < share)
+    nearest = sorted(shares, key=lambda share: abs(share - spec.test_fraction))
+    tests: list[dict[str, Any]] = [{"test_fraction": share} for share in nearest]
+    yield from stratified
+    yield from [{"max_images": 0}] if part == SUBSET else []
+    yield from [*tests, *larger] if part == "test" else [*larger, *tests]
+    sizes = [{"max_images": spec.max_images * number} for number in range(2, 1 + num_images // (spec.max_images or 1))]
+    yield from [*sizes[:8], {"max_images": 0}] if spec.max_images else []
+    yield {"validation_fraction": 0.0}
+    yield from (one | other for one, other in itertools.product(stratified or larger, [*larger, *tests]))
+    yield from ({"split_seed": seed} for seed in range(20) if not spec.stratified)
 
 
 def leaks(splits: Splits, groups: Indices) -> dict[str, Indices]:
@@ -93,7 +143,7 @@ def _subset(labels: NDArray[np.int64], max_images: int, seed: int) -> Indices:
         return rows
     if max_images < 3 * NUM_CLASSES:
         raise DataError(f"max_images must be 0 (all) or at least {3 * NUM_CLASSES}; got {max_images}")
-    return _cut(rows, labels, max_images / len(labels), True, seed)[1]
+    return _cut(SUBSET, rows, labels, max_images, True, seed)[1]
 
 
 def _mended(
@@ -127,22 +177,32 @@ def _class_counts(labels: NDArray[np.int64]) -> Indices:
 
 
 def _cut(
-    rows: Indices, labels: NDArray[np.int64], share: float, stratified: bool, seed: int
+    part: str, rows: Indices, labels: NDArray[np.int64], size: float | int, stratified: bool, seed: int
 ) -> tuple[Indices, Indices]:
-    classes = labels[rows] if stratified else None
+    """The rows without the `part`, and the part: a share (float) of them, rounded up, or so many (int)."""
     from sklearn.model_selection import train_test_split  # takes a second to import
 
-    try:
-        kept, cut = train_test_split(rows, test_size=share, random_state=seed, stratify=classes)
-    except ValueError as error:
-        counts = _class_counts(labels[rows])
-        smallest = int(np.argmin(counts))
-        raise DataError(
-            f"{len(rows)} images cannot be split by a share of {share:g} with every class on both sides: "
-            f"class {smallest} ({CLASS_NAMES[smallest]}) has {counts[smallest]}. Take more images or another share. "
-            f"({error})"
-        ) from error
+    number = size if isinstance(size, int) else math.ceil(size * len(rows))
+    _check_cut(part, len(rows), number, labels[rows] if stratified else None)
+    kept, cut = train_test_split(rows, test_size=size, random_state=seed, stratify=labels[rows] if stratified else None)
     return kept, cut
+
+
+def _check_cut(part: str, num_rows: int, number: int, labels: NDArray[np.int64] | None) -> None:
+    """Of `num_rows` images `number` go to the part. Stratified: of both sides, each class (`labels`) wants one."""
+    classes, counts = (np.zeros(1, np.int64), [2]) if labels is None else np.unique(labels, return_counts=True)
+    of_classes = f"; stratified, it wants one of each of the {len(classes)} classes" if labels is not None else ""
+    others = "rest" if part == SUBSET else "train part"
+    for name, images in ((part if part == SUBSET else f"{part} part", number), (others, num_rows - number)):
+        if images < len(classes):
+            raise _LeftOut(part, f"the {name} would have {images} of {num_rows} images{of_classes}.")
+    if min(counts) < 2:
+        label = int(classes[np.argmin(counts)])
+        raise _LeftOut(
+            part,
+            f"class {label} ({CLASS_NAMES[label]}) has 1 of the {num_rows} images, and would be missing in the {part} "
+            f"or the {others}.",
+        )
 
 
 def _check_class_sizes(labels: NDArray[np.int64], groups: Indices, parts: int) -> None:
@@ -151,9 +211,10 @@ def _check_class_sizes(labels: NDArray[np.int64], groups: Indices, parts: int) -
         galaxies = len(np.unique(groups[labels == label]))
         if galaxies < parts:
             found = f"{images}" if galaxies == images else f"{images}, which show {galaxies}"
-            raise DataError(
+            raise _LeftOut(
+                "validation" if parts == 3 else "test",
                 f"each class must have at least {parts} images to be split; "
-                f"class {label} ({CLASS_NAMES[label]}) has {found}"
+                f"class {label} ({CLASS_NAMES[label]}) has {found}.",
             )
 
 
@@ -171,7 +232,8 @@ def _check_coverage(labels: NDArray[np.int64], rows: Indices, parts: dict[str, I
         missing = np.setdiff1d(labels[rows], labels[part])
         if missing.size:
             label = int(missing[0])
-            raise DataError(
-                f"every class must be in the {name} part; the random split left class {label} "
-                f"({CLASS_NAMES[label]}) out of it. Try --set stratified=true, or another --set split_seed=..."
+            raise _LeftOut(
+                name,
+                f"every class must be in the {name} part; the split left class {label} ({CLASS_NAMES[label]}), "
+                f"{np.sum(labels[rows] == label)} images, out of it.",
             )

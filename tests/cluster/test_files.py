@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from sweep import growth
-from sweep.cluster import Resources, available_of, resources_per_trial
+from sweep.cluster import available_of, resources_per_trial
 from sweep.doctor_file import placeholders
 from sweep.doctor_nodes import schema_problem
+from sweep.packing import Resources
 from sweep.yaml_file import read_yaml
 
 ROOT = Path(__file__).parent.parent.parent

@@ -46,8 +46,10 @@ def row_of(data: str) -> tuple[str, dict[str, Any]]:
 
 if __name__ == "__main__":
     from galaxytl.data import DataError
+    from sweep.prepare import settle
 
     try:
+        settle(lambda text: print(text, file=sys.stderr))
         print(json.dumps(row_of(sys.argv[1])))
     except (DataError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import json
+import re
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import train_test_split
 
 from galaxytl.data import DataError, Splits, split_indices
 from galaxytl.data.splits import describe_leaks, leaks
@@ -49,7 +54,7 @@ def test_every_split_keeps_its_promises(changes: dict[str, float], counts: list[
     largest = np.bincount(groups).max()
     splits = split_indices(labels, spec, groups)
     rows, number = splits.all(), spec.max_images or len(labels)
-    assert number <= len(rows) == len(set(rows)) <= number + (spec.max_images > 0)  # max_images / N is rounded
+    assert len(rows) == len(set(rows)) == number
     assert np.abs(np.bincount(labels[rows]) - np.array(counts) * number / sum(counts)).max() < 1
     assert leaks(splits, groups) == {}
     assert set(labels[splits.train]) == set(labels[splits.test]) == set(range(10))
@@ -72,13 +77,18 @@ def test_every_split_keeps_its_promises(changes: dict[str, float], counts: list[
 @pytest.mark.parametrize(
     ("labels", "changes", "message"),
     [
-        (np.r_[LABELS[:900], 9], {}, r"at least 2 images to be split; class 9 \(Edge-on with Bulge\) has 1"),
+        (np.r_[LABELS[:900], 9], {}, r"at least 2 images to be split; class 9 \(Edge-on with Bulge\) has 1. No option"),
         (np.r_[LABELS[:900], 9, 9], {"validation_fraction": 0.1}, "at least 3 images"),
-        (np.r_[LABELS[:900], 9, 9], {}, "out of it. Try --set stratified=true"),
+        (np.r_[LABELS[:900], 9, 9], {}, "class 9 .Edge-on with Bulge., 2 images, out of it. Try --set stratified=true"),
         (
             np.repeat(np.arange(10), 2),
             {"stratified": True, "test_fraction": 0.05},
-            "cannot be split by a share of 0.05",
+            "test part would have 1 of 20 images; stratified, .* each of the 10 classes. Try --set test_fraction=0.5",
+        ),
+        (  # no class of the data is small: the validation part is
+            np.repeat([0, 1, 2, 3, 5, 6, 7, 8, 9], 10),
+            {"stratified": True, "validation_fraction": 0.1},
+            "validation part would have 7 of 63 images; .* the 9 classes. Try --set validation_fraction=0.15",
         ),
         (LABELS, {"max_images": 12}, "max_images must be 0 .all. or at least 30; got 12"),
     ],
@@ -92,6 +102,51 @@ def test_classes_too_small_to_split(labels: np.ndarray, changes: dict[str, objec
 
     with pytest.raises(DataError, match=message):
         split_all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    choices,
+    st.sampled_from([0.05, 0.3]),
+    st.sampled_from([0.0, 0.1]),
+    st.lists(st.integers(0, 9), min_size=10, max_size=10).filter(any),
+)
+def test_the_option_that_is_named_helps(
+    changes: dict[str, Any], test: float, validation: float, counts: list[int]
+) -> None:
+    labels = np.repeat(np.arange(10), counts)
+    spec = SPEC.replace(**{**changes, "test_fraction": test, "validation_fraction": validation, "max_images": 0})
+    if problem := why_not(labels, spec):
+        named = dict(re.findall(r"--set (\w+)=(\S+?)\.?(?= |$)", problem))
+        assert named or "No option helps: take more images" in problem
+        assert not any(f"class {label} " in problem for label in range(10) if not counts[label])
+        changes = {name: json.loads(text) for name, text in named.items()}
+        assert not named or not why_not(labels, spec.replace(**changes))
+
+
+def why_not(labels: np.ndarray, spec: TrialSpec) -> str:
+    """Why they cannot be split; empty where they can."""
+    try:
+        split_indices(labels, spec)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+@settings(max_examples=25)
+@given(st.integers(100, 1000), st.floats(0.1, 0.9), st.integers(0, 100))
+def test_a_number_of_images_takes_the_rows_that_the_share_took(total: int, share: float, seed: int) -> None:
+    """Which old results had, except where rounding the share gave an image too many."""
+    rows, labels = np.arange(total), np.arange(total) % 10
+    number = round(share * total)
+    if min(number, total - number) < 10:
+        return
+    cut = [
+        train_test_split(rows, test_size=size, random_state=seed, stratify=labels)[1]
+        for size in (number, number / total)
+    ]
+    assert len(cut[0]) == number
+    assert len(cut[1]) > number or np.array_equal(*cut)
 
 
 def test_large_groups_keep_the_sizes_within_half_of_the_largest() -> None:

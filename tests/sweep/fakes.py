@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from galaxytl.blocks import Block, Structure
 from galaxytl.trial import TrialSpec
 from sweep.costs import Sizes
 from sweep.plan import Limits, Plan, make_plan
-from sweep.speeds import Speeds
+from sweep.speeds import OTHER_CPU_SPEED, Ratio, Speeds, Worker
 
 # Three blocks on 32 x 32 images: cut 3 are the images (3,072 bytes), then 4,096, 2,048 and 40 bytes of float32.
 TOY = Structure(
@@ -21,7 +22,16 @@ TOY = Structure(
     ),
 )
 SIZES = Sizes(train=600, validation=100, test=300)
-SLOW = Speeds(device="", assumed=1e8)  # 70 ms for the whole network: storing pays
+
+
+def toy_speeds(multiply_adds: float) -> Speeds:
+    """Of a machine that runs so many a second, of heads a tenth; all else takes what is assumed."""
+    ratio = Ratio(math.log(OTHER_CPU_SPEED / multiply_adds), 0.1)
+    work = ("forward/work/Toy/32/float32", "train/work/Toy/32/float32", "heads/work")
+    return Speeds("", Worker(1, on_gpu=False), dict.fromkeys(work, ratio))
+
+
+SLOW = toy_speeds(1e8)  # 70 ms for the whole network: storing pays
 
 
 def toy_spec(**fields: Any) -> TrialSpec:

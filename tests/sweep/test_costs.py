@@ -6,11 +6,22 @@ import pytest
 
 from sweep.costs import Costs, Sizes, head_weights
 from sweep.cuts import BYTES_PER_SECOND
-from sweep.speeds import BUILD_SECONDS, HEADS_SHARE, Speeds
-from tests.sweep.fakes import SIZES, TOY, toy_spec
+from sweep.speeds import (
+    BLOCK_SHARE,
+    EPOCH_SECONDS,
+    HEADS_FIXED,
+    HEADS_SHARE,
+    HEADS_STEP_SECONDS,
+    OTHER_FIXED,
+    STEP_SECONDS,
+    TRIAL_SECONDS,
+    Speeds,
+    Worker,
+)
+from tests.sweep.fakes import SIZES, TOY, toy_spec, toy_speeds
 
 MILLION = 10**6
-COSTS = Costs({("Toy", 32): TOY}, {toy_spec().split_key: SIZES}, Speeds(device="", assumed=1e9))
+COSTS = Costs({("Toy", 32): TOY}, {toy_spec().split_key: SIZES}, toy_speeds(1e9))
 READ = 10 * (600 + 100) + 300  # images of one pass of 10 epochs: train and validation in each, then test
 TRAINED = 10 * (3 * 600 + 100) + 300  # forward passes of one trial: three a trained step
 
@@ -19,7 +30,10 @@ def test_heads_share_one_pass_as_long_as_the_longest() -> None:
     cost = COSTS.of([toy_spec(), toy_spec(learning_rate=1e-4, num_epochs=5)], source=0)
     heads = 100 * (TRAINED + 5 * (3 * 600 + 100) + 300)
     assert (cost.rows_read, cost.multiply_adds) == (READ, heads)
-    assert cost.seconds == pytest.approx(BUILD_SECONDS + READ * 40 / BYTES_PER_SECOND + heads / (1e9 * HEADS_SHARE))
+    fixed = HEADS_FIXED + 2 * TRIAL_SECONDS["heads"]
+    steps = 10 * ((19 + 4 / 3) * HEADS_STEP_SECONDS + EPOCH_SECONDS["heads"])  # 600 and 100 images in batches of 32
+    work = READ * 40 / BYTES_PER_SECOND + heads / (1e9 * HEADS_SHARE)
+    assert cost.seconds == pytest.approx(fixed + steps + work)
 
 
 def test_frozen_blocks_after_the_stored_cut_run_once_for_all_heads() -> None:
@@ -33,7 +47,21 @@ def test_other_trials_have_a_pass_each() -> None:
     assert cost.rows_read == 2 * READ
     assert cost.multiply_adds == 2 * (READ * 2 * MILLION + TRAINED * (MILLION + 100))
     frozen, trained = 2 * READ * 2 * MILLION, 2 * TRAINED * (MILLION + 100)
-    assert cost.seconds == pytest.approx(BUILD_SECONDS + 2 * READ * 4096 / BYTES_PER_SECOND + (frozen + trained) / 1e9)
+    fixed = OTHER_FIXED["train"] * (0.2 + BLOCK_SHARE) + 2 * TRIAL_SECONDS["train"]
+    steps = 20 * ((19 + 4 / 3) * STEP_SECONDS["cpu"] + EPOCH_SECONDS["train"])
+    work = 2 * READ * 4096 / BYTES_PER_SECOND + (frozen + trained) / 1e9
+    assert cost.seconds == pytest.approx(fixed + steps + work)
+
+
+def test_time_grows_with_images_and_epochs_and_less_than_they_do() -> None:
+    def seconds(images: int, epochs: int, **fields: object) -> float:
+        spec = toy_spec(num_epochs=epochs, **fields)
+        costs = Costs({("Toy", 32): TOY}, {spec.split_key: Sizes(images, 100, 100)}, Speeds("", Worker(1, False)))
+        return costs.of([spec], source=3).seconds
+
+    for fields in ({"unfrozen_blocks": "all"}, {"unfrozen_blocks": 1}, {"unfrozen_blocks": 0}):
+        for few, many in (((100, 1), (1000, 1)), ((100, 1), (100, 10)), ((1000, 10), (10_000, 10))):
+            assert seconds(*few, **fields) < seconds(*many, **fields) < 10 * seconds(*few, **fields)
 
 
 def test_alone_every_frozen_block_runs_in_every_epoch() -> None:

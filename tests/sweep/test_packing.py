@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from sweep.cluster import Available, Resources, resources_per_trial
+from sweep.cluster import resources_per_trial
 from sweep.options import parse
-from sweep.packing import MAX_PACKED, places, share_of
+from sweep.packing import MAX_PACKED, Available, Crew, Resources, crew, places, share_of
 
 
 def test_as_many_trials_as_are_said_share_a_gpu() -> None:
@@ -29,3 +29,11 @@ def test_packing_makes_room_for_more_trials_and_parts_the_cpus_among_them() -> N
     assert (resources.cpus, resources.gpus) == (4, 0.25)
     assert available.room_for(resources) == 8
     assert parse([], "").gpus_per_trial is None
+
+
+def test_the_crew_is_as_large_as_the_groups_and_the_room_are() -> None:
+    laptop, nodes = Available((Resources(2, 0),)), Available((Resources(32, 2), Resources(32, 2)))
+    assert [crew(laptop, groups, None, None) for groups in (1, 2, 6)] == [Crew(1, 2), Crew(2, 1), Crew(2, 1)]
+    assert [crew(nodes, groups, None, None) for groups in (1, 3, 6)] == [Crew(1, 32), Crew(3, 16), Crew(4, 16)]
+    assert crew(laptop, 6, cpus=2, gpus=None) == Crew(1, 2)
+    assert crew(laptop, 6, None, gpus=1) == Crew(1, 2)  # no room at all: Ray says it

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from galaxytl.blocks import Structure
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep.costs import Costs
+from sweep.packing import Crew
 from sweep.plan import MIN_HEADS, Limits, make_plan, sort_out
-from sweep.speeds import BUILD_SECONDS, WORKER_START_SECONDS, Speeds
-from tests.sweep.fakes import SIZES, SLOW, TOY, toy_plan, toy_spec
+from sweep.speeds import EPOCH_SECONDS, OTHER_FIXED, START_SECONDS, STEP_SECONDS, TRIAL_SECONDS
+from tests.sweep.fakes import SIZES, SLOW, TOY, toy_plan, toy_spec, toy_speeds
 
 MILLION = 10**6
 READ, TRAINED = 10 * (600 + 100) + 300, 10 * (3 * 600 + 100) + 300  # see test_costs.py
@@ -139,7 +140,7 @@ def test_idle_workers_get_parts_of_other_groups_where_the_costliest_is_a_single_
 
 
 def test_heads_are_parted_for_workers_into_no_fewer_than_eight() -> None:
-    slow = Speeds(device="", assumed=1e5)
+    slow = toy_speeds(1e5)
     many = [toy_spec(seed=seed) for seed in range(2 * MIN_HEADS + 1)]
     assert sorted(len(g.specs) for g in toy_plan(many, workers(4), speeds=slow).groups) == [MIN_HEADS, MIN_HEADS + 1]
     few = many[: 2 * MIN_HEADS - 1]
@@ -147,7 +148,7 @@ def test_heads_are_parted_for_workers_into_no_fewer_than_eight() -> None:
 
 
 def test_short_groups_are_not_worth_another_worker() -> None:
-    assert len(toy_plan(DEPTHS, workers(8), speeds=Speeds(device="", assumed=1e15)).groups) == 4
+    assert len(toy_plan(DEPTHS, workers(8), speeds=toy_speeds(1e15)).groups) == 4
 
 
 def test_long_groups_start_first_and_families_stay_together() -> None:
@@ -165,15 +166,29 @@ def test_long_groups_start_first_and_families_stay_together() -> None:
 def test_time_of_one_worker_adds_up() -> None:
     plan = toy_plan(DEPTHS)
     seconds = sum(cost.seconds for cost in plan.costs) + sum(prefix.seconds for prefix in plan.prefixes)
-    assert plan.estimate.seconds == pytest.approx(WORKER_START_SECONDS + seconds)
+    assert plan.estimate.seconds == pytest.approx(START_SECONDS + seconds)
     assert toy_plan([]).estimate.seconds == 0
+
+
+def test_the_workers_that_will_run_are_reckoned_with() -> None:
+    deep = [toy_spec(unfrozen_blocks="all", batch_size=size) for size in (8, 16, 32, 64)]
+
+    def halves(groups: int) -> Crew:
+        return Crew(2, 1) if groups > 1 else Crew(1, 2)
+
+    alone, two = toy_plan(deep), toy_plan(deep, Limits(10**9, 10**9, 0, crew=halves))
+    assert (alone.workers, two.workers, two.groups) == (1, 2, alone.groups)  # no group is parted for a CPU
+    assert 1.5 < (alone.estimate.seconds - START_SECONDS) / (two.estimate.seconds - START_SECONDS) <= 2
+    single, whole = toy_plan(deep[:1]), toy_plan(deep[:1], Limits(10**9, 10**9, 0, crew=halves))
+    assert (whole.workers, whole.speeds.assumed.threads) == (1, 2)
+    assert whole.estimate.seconds < single.estimate.seconds
 
 
 def test_workers_that_start_on_one_family_wait_for_its_prefix() -> None:
     depths = [toy_spec(unfrozen_blocks=1, batch_size=size) for size in (8, 16)]
     plan = toy_plan(depths, workers(2))
     (prefix,) = plan.prefixes
-    assert plan.estimate.seconds == pytest.approx(WORKER_START_SECONDS + prefix.seconds + plan.costs[0].seconds)
+    assert plan.estimate.seconds == pytest.approx(START_SECONDS + prefix.seconds + plan.costs[0].seconds)
 
 
 def test_nobody_waits_for_what_an_activation_on_disk_was_computed_from() -> None:
@@ -182,7 +197,7 @@ def test_nobody_waits_for_what_an_activation_on_disk_was_computed_from() -> None
     assert [group.stored for group in plan.groups] == [(2, 1), (2,)]
     assert [(prefix.cut, prefix.on_disk) for prefix in plan.prefixes] == [(2, False), (1, True)]
     ends = (plan.costs[0].seconds, plan.prefixes[0].seconds + plan.costs[1].seconds)
-    assert plan.estimate.seconds == pytest.approx(WORKER_START_SECONDS + max(ends))
+    assert plan.estimate.seconds == pytest.approx(START_SECONDS + max(ends))
     assert plan.costs[0].seconds + plan.prefixes[0].seconds > max(ends)
 
 
@@ -247,7 +262,10 @@ def test_the_work_of_planning_grows_with_the_trials_and_not_with_their_square(mo
 def test_compiling_counts_once_a_group() -> None:
     costs = toy_plan([toy_spec(unfrozen_blocks="all", seed=seed) for seed in range(2)]).costs
     work = 2 * TRAINED * (7 * MILLION + 100) / 1e8 + 2 * READ * 3072 / 1e9
-    assert [cost.seconds for cost in costs] == pytest.approx([BUILD_SECONDS + work])
+    steps = 20 * ((19 + 4 / 3) * STEP_SECONDS["cpu"] + EPOCH_SECONDS["train"])
+    assert [cost.seconds for cost in costs] == pytest.approx(
+        [OTHER_FIXED["train"] + steps + work + 2 * TRIAL_SECONDS["train"]]
+    )
 
 
 def test_what_must_be_stored_first_counts_in_the_order() -> None:

@@ -32,7 +32,7 @@ def test_the_plan_says_what_is_run_stored_and_spent() -> None:
     assert "Stored activations: 3 prefixes" in text
     (stored,) = [line for line in text.splitlines() if "cut 2" in line and "ImageNet" in line and "MB" in line]
     assert "on disk" in stored
-    assert "speeds assumed" in text
+    assert "Time           about 54 to 103 min with 1 worker\n               assumed: nothing was" in text
     assert "Disk           6.18 MB of activations, 4.10 MB of it there already" in text
 
 

@@ -19,7 +19,8 @@ import pytest
 from galaxytl.training import Group, Workplace
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from sweep import cluster, schedule, schedule_worker
-from sweep.cluster import Available, ClusterError, Resources, resources_per_trial
+from sweep.cluster import ClusterError, resources_per_trial
+from sweep.packing import Available, Resources
 from sweep.schedule import death_message
 from sweep.schedule_feed import Feed, InOrder, Room
 from sweep.schedule_worker import Board, config_of, group_of, report_seconds, unfinished_config

@@ -13,7 +13,8 @@ import pytest
 
 from galaxytl.training import Group
 from galaxytl.trial import TrialSpec
-from sweep.cluster import Resources, spare_place
+from sweep.cluster import spare_place
+from sweep.packing import Resources
 from sweep.schedule_feed import Feed, Room, features_of
 from sweep.schedule_worker import ON_SPARE, config_of, group_of, unfinished_config
 from tests.sweep.sweeps import ROOT
