@@ -194,7 +194,7 @@ def test_a_diverging_head_is_a_failed_row_and_the_others_are_complete(galaxies_f
 @pytest.mark.usefixtures("toy_backbone")
 def test_a_last_step_that_is_too_long_is_no_score(galaxies_file: Path, tmp_path: Path) -> None:
     """The loss of the only step is finite: it is taken before the weights move."""
-    spec = tiny_spec(galaxies_file).replace(optimizer="sgd", learning_rate=1e40, batch_size=64, num_epochs=1)
+    spec = tiny_spec(galaxies_file).replace(optimizer="rmsprop", learning_rate=2e38, batch_size=64, num_epochs=1)
     result = run(spec, galaxies_file, tmp_path)
     assert (result.status, result.metrics) == (FAILED, {})
     assert result.message == "diverged: the logits are not finite after the last epoch"
