@@ -26,6 +26,8 @@ VARIED: Final = ("backbone", "unfrozen_blocks", "learning_rate")
 MIN_DEPTHS: Final = 3
 """Of a backbone: two are a start and its opposite, and no curve."""
 LABEL_GAP: Final = 0.045
+MAX_NAMED: Final = 20
+"""Learning rates whose names have room beside one another."""
 PAPER: Final = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 Depth = int | str
 
@@ -117,7 +119,7 @@ def _draw_panel(axes: Axes, panel: Panel, colour: str) -> None:
     _draw_best(axes, panel, places, colour)
     draw_reference(axes, [r for point in panel.all_points for r in point.complete])
     axes.set_title(panel.backbone + ("*" if panel.is_substituted else ""), color=colour)
-    axes.set(ylim=(0, 1), xlim=(-0.35, len(places) - 0.3))
+    axes.set(ylim=(0, 1), xlim=(-0.35, len(places) - 0.1))
     axes.set_xticks(range(len(places)), ["head\nonly" if d == 0 else str(d) for d in places])
     axes.set_xlabel("blocks trained, from the output")
 
@@ -131,12 +133,14 @@ def _draw_faint(axes: Axes, by_depth: Mapping[Depth, Point], places: Mapping[Dep
 
 
 def _name_faint(axes: Axes, panel: Panel, colour: str) -> None:
-    """The learning rates, right of the lines that reach the last depth."""
+    """The learning rates, right of the lines that reach the last depth, clear of the name above their best; a search
+    tries too many to name."""
     last = panel.depths[-1]
     points = {rate_text(rate): by_depth[last] for rate, by_depth in panel.points.items() if last in by_depth}
-    for height, name in spread([(point.mean, name) for name, point in points.items() if point.complete], LABEL_GAP):
+    ends = [(point.mean, name) for name, point in points.items() if point.complete]
+    for height, name in spread(ends if len(ends) <= MAX_NAMED else [], LABEL_GAP):
         axes.annotate(
-            name, (len(panel.depths) - 1, height), (7, 0), textcoords="offset points", va="center", fontsize=7,
+            name, (len(panel.depths) - 1, height), (13, 0), textcoords="offset points", va="center", fontsize=7,
             color=tint(colour, 0.65), bbox=PAPER,
         )  # fmt: skip
 
