@@ -8,6 +8,7 @@ with style():
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -108,7 +109,7 @@ class _PlainNumbers(Formatter):
         return number_texts([value])[0]
 
     def format_ticks(self, values: Sequence[float]) -> list[str]:
-        low, high = sorted(self.axis.get_view_interval())
+        low, high = sorted(self.axis.get_view_interval()) if self.axis else (-math.inf, math.inf)
         is_drawn = [low <= value <= high for value in values]  # the others lie beyond the ends of the axis
         texts = iter(number_texts([value for value, drawn in zip(values, is_drawn, strict=True) if drawn]))
         return [next(texts) if drawn else "" for drawn in is_drawn]
