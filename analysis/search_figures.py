@@ -31,6 +31,8 @@ OBJECTIVES: Final = {
     "val_accuracy": "validation accuracy", "val_loss": "validation loss", "multiply_adds": "multiply-adds"
 }  # fmt: skip
 """In words; another one's name as it is."""
+NAME_LINE: Final = 0.215
+"""Inches, of a backbone's name beside the front."""
 NONE_COMPLETE: Final = "no trial of the study is complete"
 UNKNOWN_BACKBONE: Final = "no row here"
 
@@ -212,10 +214,11 @@ def draw_front(study: Study, results: Sequence[TrialResult], banner: Banner) -> 
     backbones = {r.trial_id: r.spec.backbone for r in results}
     complete = [trial for trial in study.trials if trial.status == COMPLETE]
     notes = f"{len(complete)} completed trials; line: the {len(study.front)} that no other beats in both objectives"
-    figure = new_figure(10, 5, _bottom_line(study, results, banner, notes))
-    axes = figure.subplots()
     on_front = {trial.trial_id for trial in study.front}
     named = ordered_backbones(backbones.get(trial.trial_id, UNKNOWN_BACKBONE) for trial in complete)
+    height = max(5.0, 1.2 + NAME_LINE * len(named))
+    figure = new_figure(10, height, _bottom_line(study, results, banner, notes))
+    axes = figure.subplots()
     colours = {**backbone_colours(name for name in named if name != UNKNOWN_BACKBONE), UNKNOWN_BACKBONE: GREY}
     for name in named:
         own = [trial for trial in complete if backbones.get(trial.trial_id, UNKNOWN_BACKBONE) == name]
@@ -224,7 +227,7 @@ def draw_front(study: Study, results: Sequence[TrialResult], banner: Banner) -> 
     axes.set(xlabel=_heading(second), ylabel=_heading(first))
     if _spans_decades([trial.values[1] for trial in complete]):
         set_log(axes, "x")
-    _name_backbones(axes, colours, named)
+    _name_backbones(axes, {name: colours[name] for name in named}, NAME_LINE / (height - 1.1))
     return figure
 
 
@@ -249,9 +252,10 @@ def _spans_decades(values: Sequence[float]) -> bool:
     return min(values) > 0 and max(values) > 20 * min(values)
 
 
-def _name_backbones(axes: Axes, colours: Mapping[str, str], names: Sequence[str]) -> None:
-    for line, name in enumerate(names):
+def _name_backbones(axes: Axes, colours: Mapping[str, str], step: float) -> None:
+    """Right of the axes, by `step` of their height."""
+    for line, name in enumerate(colours):
         axes.annotate(
-            f"● {name}", (1, 0.97 - 0.055 * line), (6, 0), xycoords="axes fraction",
+            f"● {name}", (1, 0.97 - step * line), (6, 0), xycoords="axes fraction",
             textcoords="offset points", va="center", fontsize=8, color=colours[name], annotation_clip=False,
         )  # fmt: skip

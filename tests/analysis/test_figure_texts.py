@@ -109,6 +109,15 @@ def of_depths() -> list[TrialResult]:
     ]
 
 
+def of_backbones(number: int, depths: int) -> list[TrialResult]:
+    return [
+        make_ended(unfrozen_blocks=depth, validation=0.4, learning_rate=rate, backbone=f"EfficientNetV2B{index}")
+        for index in range(number)
+        for depth in (*range(depths), "all")
+        for rate in (1e-3, 3.2e-4)
+    ]
+
+
 def of_one_point() -> list[TrialResult]:
     rows = [make_ended(unfrozen_blocks=d, validation=0.5, num_epochs=1) for d in (0, 1, "all")]
     other = [make_ended(learning_rate=2e-3, num_epochs=1, validation=0.4)]
@@ -131,7 +140,7 @@ def examples(folder: Path) -> list[Plan]:
 
 def searches(folder: Path) -> Iterator[Plan]:
     """Of one trial and of hundreds; their values near one another, far apart, and huge."""
-    rows = [make_compared(seed=seed, backbone=b) for seed in range(40) for b in ("VGG16", "InceptionResNetV2")]
+    rows = [make_compared(backbone=f"EfficientNetV2B{index}") for index in range(60)]
 
     def front(*values: tuple[float, float]) -> list[FrozenTrial]:
         return [trial(list(own), trial_id=row.trial_id) for own, row in zip(values, rows, strict=False)]
@@ -166,6 +175,9 @@ WORLDS: dict[str, Callable[[Path], Iterable[Plan]]] = {
     "forty classes": lambda _: only(papers_figures(of_forty_classes()), "confusion"),
     "forty settings": lambda _: more_figures(of_forty_settings()),
     "depths": lambda _: more_figures(of_depths()),
+    "twelve backbones": lambda _: only(more_figures(of_backbones(12, 4)), "accuracy-by-depth"),
+    "seventeen blocks": lambda _: only(more_figures(of_backbones(2, 18)), "accuracy-by-depth"),
+    "seven depths": lambda _: only(more_figures(of_backbones(3, 6)), "accuracy-by-depth"),
     "one point": lambda _: more_figures(of_one_point()),
     "examples": examples,
     "searches": searches,
