@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from dataclasses import dataclass
 
@@ -15,6 +16,12 @@ from analysis.cells import Cell, PaperGrid
 from analysis.style import CONFUSION_COLOURS, INK, new_figure
 
 SHEET_ROWS, SHEET_COLUMNS = ("ON", "OFF"), ("MobileNet", "ResNet50", "VGG16")
+CELL = 0.45  # inches, of a single figure's cells, where its SIDE has room for them
+SIDE = (4.5, 12.0)  # inches, the least and the most, of a single figure's matrix
+SHEET_SIDE = 2.7  # inches, of a matrix on the sheet
+NAME_WIDTH = 16  # letters on a line of a class's name
+SHEET_NAME = 28  # letters of a class's name on the sheet
+LINE = 0.135  # inches, of a line of names
 WHITE_TEXT_FROM = 0.55  # share of a row above which the blue is too dark for black numbers
 
 
@@ -46,22 +53,31 @@ def confusion_of(cell: Cell) -> Confusion | None:
 def draw_cell(cell: Cell, confusion: Confusion, banner: Banner) -> Figure:
     """One of the paper's single figures."""
     seeds = f"sum of {confusion.n} seeds" if confusion.n > 1 else ""
-    figure = new_figure(7.2, 6.6, banner.footer_of(cell, also=seeds))
+    side = min(max(CELL * len(confusion.names), SIDE[0]), SIDE[1])
+    figure = new_figure(side + 2.7, side + 2.1, banner.footer_of(cell, also=seeds))
     axes = figure.subplots()
-    _draw_matrix(axes, confusion, fontsize=9)
+    _draw_matrix(axes, confusion, side, fontsize=9 if side < SIDE[1] else 7)
     totals = confusion.counts.sum(axis=1) // confusion.n
-    names = [_wrapped(index, name) for index, name in enumerate(confusion.names)]
-    ticks = range(len(names))
-    axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
-    axes.set_yticks(ticks, [f"{name} ({n:,})" for name, n in zip(names, totals, strict=True)], fontsize=8)
+    ticks = _ticks(len(totals), side)
+    room = side / len(totals) * ticks.step / LINE  # in lines of names, which stand at 45 degrees below
+    below = [_wrapped(f"{i} {confusion.names[i]}", 0.7 * room) for i in ticks]
+    beside = [f"{_wrapped(f'{i} {confusion.names[i]}', room)} ({totals[i]:,})" for i in ticks]
+    axes.set_xticks(ticks, below, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
+    axes.set_yticks(ticks, beside, fontsize=8)
     axes.set_title(f"{cell.title}: per cent of each true class", pad=8)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class (test galaxies)")
     return figure
 
 
-def _wrapped(index: int, name: str) -> str:
-    return textwrap.fill(f"{index} {name}", 16)
+def _ticks(size: int, side: float) -> range:
+    """The classes that are named beside a matrix of `side` inches: all that have room for a line each."""
+    return range(0, size, max(1, math.ceil(size * LINE / side)))
+
+
+def _wrapped(name: str, room: float) -> str:
+    """In as many lines as there is room for."""
+    return textwrap.fill(name, NAME_WIDTH, max_lines=max(1, int(room)), placeholder=" …")
 
 
 def draw_sheet(grid: PaperGrid, banner: Banner) -> Figure:
@@ -80,28 +96,31 @@ def draw_sheet(grid: PaperGrid, banner: Banner) -> Figure:
 def _draw_panel(axes: Axes, cell: Cell, size: int) -> None:
     axes.set_title(cell.title)
     if (confusion := confusion_of(cell)) is not None:
-        _draw_matrix(axes, confusion, fontsize=7)
+        _draw_matrix(axes, confusion, SHEET_SIDE, fontsize=7)
     else:
         _say_why(axes, cell, size)
 
 
 def _name_classes(axes: Axes, names: tuple[str, ...], *, left: bool, bottom: bool) -> None:
     """Names at the sheet's left edge, also beside an empty panel; numbers elsewhere."""
-    ticks = range(len(names))
-    short = [str(index) for index in ticks]
-    full = [f"{index} {name}" for index, name in enumerate(names)]
+    ticks = _ticks(len(names), SHEET_SIDE)
+    numbered = _ticks(len(names), SHEET_SIDE / 1.5)  # a number is wider than high
+    full = [textwrap.shorten(f"{index} {names[index]}", SHEET_NAME, placeholder=" …") for index in ticks]
     drawn = bool(axes.images)
-    axes.set_xticks(ticks if drawn else [], short if drawn else [], fontsize=8)
-    axes.set_yticks(ticks if drawn or left else [], (full if left else short) if drawn or left else [], fontsize=8)
+    axes.set_xticks(numbered if drawn else [], [*map(str, numbered)] if drawn else [], fontsize=8)
+    beside = full if left else [*map(str, ticks)]
+    axes.set_yticks(ticks if drawn or left else [], beside if drawn or left else [], fontsize=8)
     axes.set_xlabel("predicted class" if bottom and drawn else "")
     axes.set_ylabel("true class" if left else "")
 
 
-def _draw_matrix(axes: Axes, confusion: Confusion, fontsize: float) -> None:
+def _draw_matrix(axes: Axes, confusion: Confusion, side: float, fontsize: float) -> None:
+    """On `side` inches; where its cells are too small for per cents the colours alone say them."""
     shares = confusion.shares
     axes.imshow(shares, cmap=CONFUSION_COLOURS, vmin=0, vmax=1, interpolation="nearest")
+    has_room = side / len(shares) > 2.6 * fontsize / 72  # for ">99"
     for (true, predicted), share in np.ndenumerate(shares):
-        if text := percent(share):
+        if has_room and (text := percent(share)):
             colour = "white" if share > WHITE_TEXT_FROM else INK
             axes.text(predicted, true, text, ha="center", va="center", fontsize=fontsize, color=colour)
     _rule(axes, len(shares))

@@ -15,13 +15,15 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.banner import Banner
 from analysis.cells import Cell, PaperGrid
-from analysis.style import COLOURS, GREY, INK, new_figure, tint
+from analysis.style import COLOURS, GREY, INK, new_figure, set_log, tint
 from galaxytl.trial import COMPLETE, TrialResult
 
 QUANTITIES = {"loss": "cross-entropy loss [nats]", "accuracy": "accuracy"}
 SHEET_COLUMNS = tuple((name, imagenet) for name in ("MobileNet", "ResNet50", "VGG16") for imagenet in ("ON", "OFF"))
 WIDTHS = {True: 3.6, False: 1.5}  # points: of the training curve, of the watched one
 Colour = tuple[float, float, float]
+LONG_LOSS = 10_000
+LABEL_EDGE = 0.05  # of the axis, that a line label keeps clear of its ends
 LABEL_GAP = 0.07  # least distance of two line labels, as a share of the axis
 
 
@@ -75,7 +77,7 @@ def draw_cell(cell: Cell, quantity: str, banner: Banner) -> Figure:
     axes.set_title(cell.title + _seeds(cell))
     axes.set_ylabel(QUANTITIES[quantity])
     axes.set_xlabel("epoch")
-    _name_reference(axes, cell, quantity)
+    _name_reference(axes, cell, quantity, curves)
     _name_curves(axes, cell, curves)
     return figure
 
@@ -141,11 +143,12 @@ def draw_curves(axes: Axes, cell: Cell, quantity: str) -> list[Curve]:
 
 
 def _scale(axes: Axes, values: Sequence[float], quantity: str) -> None:
-    """From zero up, so that heights compare; a loss that rises above ten times its median goes on a log scale."""
+    """From zero up, so that heights compare; a loss that rises above ten times its median, or is too long a number to
+    stand beside the axis, goes on a log scale."""
     if quantity == "accuracy":
         axes.set_ylim(0, 1.02)  # room for half a line at 1
-    elif values and max(values) > 10 * statistics.median(values) and min(values) > 0:
-        axes.set_yscale("log")
+    elif values and max(values) > min(10 * statistics.median(values), LONG_LOSS) and max(values) > 0:
+        set_log(axes, "y")
     else:
         axes.set_ylim(0, 1.05 * max(values, default=1.0))
 
@@ -173,13 +176,19 @@ def _say_why(axes: Axes, cell: Cell) -> None:
         axes.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
 
 
-def _name_reference(axes: Axes, cell: Cell, quantity: str) -> None:
+def _name_reference(axes: Axes, cell: Cell, quantity: str, curves: Sequence[Curve]) -> None:
+    """At the right, on the side of the line where fewer points of the curves are in the way."""
     if not (reference := reference_of(cell, quantity)):
         return
     value, name = reference
+    ends = [p for c in curves for p in zip(c.epochs, c.mean, strict=True) if math.isfinite(p[1])]
+    (_, line), *places = axes.transLimits.transform(axes.transScale.transform([(1, value), *ends]))
+    heights = [y - line for x, y in places if x > 0.4]
+    above, below = (sum(0.01 < way * height < LABEL_GAP for height in heights) for way in (1, -1))
     axes.annotate(
-        f"{name}: {value:.3f}", (1, value), (-2, 2), xycoords=("axes fraction", "data"),
-        textcoords="offset points", ha="right", va="bottom", fontsize=7, color=GREY,
+        f"{name}: {value:.3f}", (1, value), (-2, -2 if above > below else 2), xycoords=("axes fraction", "data"),
+        textcoords="offset points", ha="right", va="top" if above > below else "bottom", fontsize=7, color=GREY,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
     )  # fmt: skip
 
 
@@ -201,9 +210,10 @@ def _name_curves(axes: Axes, cell: Cell, curves: Sequence[Curve]) -> None:
 
 
 def spread(ends: Sequence[tuple[float, str]], gap: float) -> list[tuple[float, str]]:
-    """The heights of labels, from the lowest up, moved as little as keeps them `gap` apart.
+    """The heights of labels, as shares of the axis, from the lowest up, moved as little as keeps them `gap` apart.
 
-    As little: by the least squares. Less i gaps, the heights must not fall, which is isotonic regression.
+    As little: by the least squares. Less i gaps, the heights must not fall, which is isotonic regression. Where they
+    then pass an end of the axis all move together.
 
     >>> spread([(0.5, "test"), (0.5, "training")], 0.1)
     [(0.45, 'test'), (0.55, 'training')]
@@ -214,4 +224,6 @@ def spread(ends: Sequence[tuple[float, str]], gap: float) -> list[tuple[float, s
     if not ordered:
         return []
     fitted = isotonic_regression([height - i * gap for i, (height, _) in enumerate(ordered)]).x
-    return [(float(height) + i * gap, name) for i, (height, (_, name)) in enumerate(zip(fitted, ordered, strict=True))]
+    heights = [float(height) + i * gap for i, height in enumerate(fitted)]
+    move = max(LABEL_EDGE - heights[0], 0.0) or min(1 - LABEL_EDGE - heights[-1], 0.0)
+    return [(height + move, name) for height, (_, name) in zip(heights, ordered, strict=True)]

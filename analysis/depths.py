@@ -6,9 +6,11 @@ panel.depths, panel.best                   # (0, 1, 3, "all"), (0.001, 0.0001, .
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Final
 
 from matplotlib.axes import Axes
@@ -25,7 +27,12 @@ from galaxytl.trial import TrialResult
 VARIED: Final = ("backbone", "unfrozen_blocks", "learning_rate")
 MIN_DEPTHS: Final = 3
 """Of a backbone: two are a start and its opposite, and no curve."""
+MAX_ACROSS: Final = 4
+DEPTHS_ACROSS: Final = 21
+"""Panels beside one another, and depths in all of them, whose names have room."""
 LABEL_GAP: Final = 0.045
+MAX_NAMED: Final = 20
+"""Learning rates whose names have room beside one another."""
 PAPER: Final = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 Depth = int | str
 
@@ -99,12 +106,18 @@ def draw_depths(results: Sequence[TrialResult], banner: Banner) -> Figure:
     if all(rate is None for panel in panels for rate in panel.best):
         chosen = "no trial held out a validation part: no learning rate is chosen"
     notes = "; ".join(note for note in (chosen, seeds_text(points), COLLAPSED_NOTE) if note)
-    figure = new_figure(10, 4.2, banner.bottom_line(drawn, notes))
-    columns = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    across = max(1, min(len(panels), MAX_ACROSS, DEPTHS_ACROSS // max(len(panel.depths) for panel in panels)))
+    down = math.ceil(len(panels) / across)
+    figure = new_figure(10, 0.9 + 3.3 * down, banner.bottom_line(drawn, notes))
+    columns = figure.subplots(down, across, sharey=True, squeeze=False)
     colours = backbone_colours(panel.backbone for panel in panels)
-    for axes, panel in zip(columns, panels, strict=True):
-        _draw_panel(axes, panel, colours[panel.backbone])
-    columns[0].set_ylabel(part_text(drawn))
+    for axes, panel in zip_longest(columns.flat, panels):
+        if panel is None:
+            axes.remove()
+        else:
+            _draw_panel(axes, panel, colours[panel.backbone])
+    for axes in columns[:, 0]:
+        axes.set_ylabel(part_text(drawn))
     explain_marks(figure, points)
     return figure
 
@@ -117,7 +130,7 @@ def _draw_panel(axes: Axes, panel: Panel, colour: str) -> None:
     _draw_best(axes, panel, places, colour)
     draw_reference(axes, [r for point in panel.all_points for r in point.complete])
     axes.set_title(panel.backbone + ("*" if panel.is_substituted else ""), color=colour)
-    axes.set(ylim=(0, 1), xlim=(-0.35, len(places) - 0.3))
+    axes.set(ylim=(0, 1), xlim=(-0.35, len(places) - 0.1))
     axes.set_xticks(range(len(places)), ["head\nonly" if d == 0 else str(d) for d in places])
     axes.set_xlabel("blocks trained, from the output")
 
@@ -131,12 +144,14 @@ def _draw_faint(axes: Axes, by_depth: Mapping[Depth, Point], places: Mapping[Dep
 
 
 def _name_faint(axes: Axes, panel: Panel, colour: str) -> None:
-    """The learning rates, right of the lines that reach the last depth."""
+    """The learning rates, right of the lines that reach the last depth, clear of the name above their best; a search
+    tries too many to name."""
     last = panel.depths[-1]
     points = {rate_text(rate): by_depth[last] for rate, by_depth in panel.points.items() if last in by_depth}
-    for height, name in spread([(point.mean, name) for name, point in points.items() if point.complete], LABEL_GAP):
+    ends = [(point.mean, name) for name, point in points.items() if point.complete]
+    for height, name in spread(ends if len(ends) <= MAX_NAMED else [], LABEL_GAP):
         axes.annotate(
-            name, (len(panel.depths) - 1, height), (7, 0), textcoords="offset points", va="center", fontsize=7,
+            name, (len(panel.depths) - 1, height), (13, 0), textcoords="offset points", va="center", fontsize=7,
             color=tint(colour, 0.65), bbox=PAPER,
         )  # fmt: skip
 
@@ -148,4 +163,4 @@ def _draw_best(axes: Axes, panel: Panel, places: Mapping[Depth, int], colour: st
         draw_point(axes, x, point, colour)
         top = point.low_high[1] if point.low_high else point.mean
         above = (0, 9 if point.is_papers else 6)
-        axes.annotate(rate_text(rate), (x, top), above, textcoords="offset points", ha="center", fontsize=8, color=INK)
+        axes.annotate(rate_text(rate), (x, top), above, textcoords="offset points", ha="center", fontsize=7, color=INK)

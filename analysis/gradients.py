@@ -34,7 +34,7 @@ from analysis.starts import (
     rate_text,
     start_of,
 )
-from analysis.style import GREY, INK, PALE, new_figure
+from analysis.style import GREY, INK, PALE, new_figure, set_log
 from galaxytl.trial import COMPLETE, TrialResult
 
 BACKBONE: Final = "VGG16"
@@ -123,7 +123,7 @@ def draw_gradients(picks: Sequence[Pick], banner: Banner) -> Figure:
         f" units; black: no gradient, or less than {rate_text(LEAST_SHARE)} of the largest"
     )
     notes = "; ".join(note for note in (notes, momentum_note(results)) if note)
-    heights = [max(0.16 * len(layers), 0.6)] * 2 + [0.95, 0.95]
+    heights = [max(0.16 * len(layers), 1.2)] * 2 + [0.95, 0.95]
     figure = new_figure(10, 1.9 + sum(heights), banner.bottom_line(results, notes))
     panels = figure.subplots(4, len(picks), sharex="col", sharey="row", squeeze=False, height_ratios=heights)
     norms = {name: [grid_of(result, name, layers) for result in results] for name in MAPS}
@@ -203,8 +203,7 @@ def _draw_lines(panels: Sequence[Axes], picks: Sequence[Pick], quantity: str) ->
     values = [v for pick in picks for v in series_of(pick.result, quantity) if math.isfinite(v)]
     positive = [value for value in values if value > 0]
     if quantity == "logit_spread" and positive and max(positive) > 20 * min(positive):  # a 0 leaves a gap
-        panels[0].set_yscale("log")
-        panels[0].yaxis.set_major_formatter(lambda value, _: rate_text(value))
+        set_log(panels[0], "y")
     elif values:
         panels[0].set_ylim(0, 1.08 * max(values))
 

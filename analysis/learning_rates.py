@@ -20,7 +20,7 @@ from analysis.curves import spread
 from analysis.marks import draw_point, draw_reference, explain_marks
 from analysis.points import WEIGHTS, Point, part_text, seeds_text
 from analysis.starts import COLLAPSED_NOTE, Start, momentum_note, optimizer_name, ordered_backbones, rate_text, start_of
-from analysis.style import GREY, INK, backbone_colours, new_figure
+from analysis.style import GREY, INK, backbone_colours, new_figure, set_log
 from galaxytl.trial import TrialResult
 
 VARIED: Final = ("backbone", *WEIGHTS, "unfrozen_blocks", "optimizer", "momentum", "learning_rate")
@@ -104,7 +104,8 @@ def draw_learning_rates(results: Sequence[TrialResult], banner: Banner) -> Figur
 
 
 def _draw_panel(axes: Axes, lines: Sequence[Line], layout: Layout) -> None:
-    axes.set(xscale="log", ylim=(0, 1))
+    set_log(axes, "x")
+    axes.set_ylim(0, 1)
     if not lines:
         axes.text(0.5, 0.5, "no trials", transform=axes.transAxes, ha="center", color=GREY, fontsize=8)
         return
@@ -137,7 +138,7 @@ def _name_lines(axes: Axes, lines: Sequence[Line], layout: Layout) -> None:
     x = max(rate for line in lines for rate in line.rates)
     for height, name in spread(ends, LABEL_GAP):
         axes.annotate(
-            name, (x, min(max(height, 0.04), 0.96)), (11, 0), textcoords="offset points", va="center",
+            name, (x, height), (11, 0), textcoords="offset points", va="center",
             fontsize=7, color=layout.colours[lines[0].backbone],
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},  # over the dotted line
         )  # fmt: skip

@@ -7,7 +7,7 @@ draw_course(study, results, banner)   # a Figure; draw_importances and draw_fron
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from matplotlib.axes import Axes
@@ -16,8 +16,8 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.banner import SUBSTITUTED, Banner
 from analysis.gather import count_of_trials
-from analysis.starts import ordered_backbones, rate_text
-from analysis.style import GREY, INK, backbone_colours, new_figure
+from analysis.starts import ordered_backbones
+from analysis.style import GREY, INK, backbone_colours, new_figure, set_log
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
 
 if TYPE_CHECKING:  # study.py imports Optuna: a second
@@ -27,6 +27,12 @@ if TYPE_CHECKING:  # study.py imports Optuna: a second
 BLUE, ORANGE, RED = "#0072B2", "#E69F00", "#D55E00"
 MEASURES: Final = {"fanova": "fANOVA", "ped_anova": "PED-ANOVA"}
 MAX_PARAMETERS: Final = 14
+OBJECTIVES: Final = {
+    "val_accuracy": "validation accuracy", "val_loss": "validation loss", "multiply_adds": "multiply-adds"
+}  # fmt: skip
+"""In words; another one's name as it is."""
+NAME_LINE: Final = 0.215
+"""Inches, of a backbone's name beside the front."""
 NONE_COMPLETE: Final = "no trial of the study is complete"
 UNKNOWN_BACKBONE: Final = "no row here"
 
@@ -113,14 +119,14 @@ def draw_course(study: Study, results: Sequence[TrialResult], banner: Banner) ->
     figure = new_figure(10, 4.2, _bottom_line(study, results, banner, notes))
     axes = figure.subplots()
     _draw_trials_of(axes, course)
-    if course.best:
-        axes.step(*_columns(course.best), where="post", color=INK, linewidth=1.4, label="best so far")
-        _name_best(axes, course, goal.name)
-    axes.set_ylabel(goal.heading)
+    axes.set_ylabel(_heading(goal))
     axes.set_xlabel("trial of the study, by number")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     last = max(trial.number for trial in study.trials)
     axes.set_xlim(-0.02 * last - 0.5, last * 1.02 + 0.5)
+    if course.best:
+        axes.step(*_columns(course.best), where="post", color=INK, linewidth=1.4, label="best so far")
+        _name_best(axes, course, f"best {_words(goal)}")
     figure.legend(loc="outside upper right", ncols=6, columnspacing=1.4, frameon=False, fontsize=8)
     return figure
 
@@ -153,11 +159,19 @@ def _columns(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float
     return [x for x, _ in points], [y for _, y in points]
 
 
+def _words(goal: Objective) -> str:
+    return OBJECTIVES.get(goal.name, goal.name)
+
+
+def _heading(goal: Objective) -> str:
+    return replace(goal, name=_words(goal)).heading
+
+
 def _name_best(axes: Axes, course: Course, name: str) -> None:
     number, value = next(point for point in course.best if point[1] == course.best[-1][1])
     axes.annotate(
-        f"best {name}: {value:.4g}, trial {number}", (number, value), (0, 8), textcoords="offset points", fontsize=8,
-        ha="left" if number < 0.7 * course.best[-1][0] else "right",
+        f"{name}: {value:.4g}, trial {number}", (number, value), (0, 8), textcoords="offset points", fontsize=8,
+        ha="left" if number < sum(axes.get_xlim()) / 2 else "right",
     )  # fmt: skip
     axes.margins(y=0.12)
 
@@ -175,7 +189,7 @@ def draw_importances(study: Study, results: Sequence[TrialResult], banner: Banne
     for axes, (name, heading) in zip(panels, MEASURES.items(), strict=True):
         _draw_bars(axes, [getattr(row, name) for row in rows])
         axes.set_title(heading)
-        axes.set_xlabel(f"importance for {_goals(study)[0].name}")
+        axes.set_xlabel(f"importance for {_words(_goals(study)[0])}")
     panels[0].set_yticks(range(len(rows)), [_parameter(row, part.num_trials) for row in rows], fontsize=8)
     panels[0].set(xlim=(0, 1.09), ylim=(len(rows) - 0.4, -0.6))
     return figure
@@ -200,20 +214,20 @@ def draw_front(study: Study, results: Sequence[TrialResult], banner: Banner) -> 
     backbones = {r.trial_id: r.spec.backbone for r in results}
     complete = [trial for trial in study.trials if trial.status == COMPLETE]
     notes = f"{len(complete)} completed trials; line: the {len(study.front)} that no other beats in both objectives"
-    figure = new_figure(10, 5, _bottom_line(study, results, banner, notes))
-    axes = figure.subplots()
     on_front = {trial.trial_id for trial in study.front}
     named = ordered_backbones(backbones.get(trial.trial_id, UNKNOWN_BACKBONE) for trial in complete)
+    height = max(5.0, 1.2 + NAME_LINE * len(named))
+    figure = new_figure(10, height, _bottom_line(study, results, banner, notes))
+    axes = figure.subplots()
     colours = {**backbone_colours(name for name in named if name != UNKNOWN_BACKBONE), UNKNOWN_BACKBONE: GREY}
     for name in named:
         own = [trial for trial in complete if backbones.get(trial.trial_id, UNKNOWN_BACKBONE) == name]
         _draw_trials(axes, own, on_front, colours[name])
     _draw_steps(axes, study, first, second)
-    axes.set(xlabel=second.heading, ylabel=first.heading)
+    axes.set(xlabel=_heading(second), ylabel=_heading(first))
     if _spans_decades([trial.values[1] for trial in complete]):
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda value, _: rate_text(value))
-    _name_backbones(axes, colours, named)
+        set_log(axes, "x")
+    _name_backbones(axes, {name: colours[name] for name in named}, NAME_LINE / (height - 1.1))
     return figure
 
 
@@ -238,9 +252,10 @@ def _spans_decades(values: Sequence[float]) -> bool:
     return min(values) > 0 and max(values) > 20 * min(values)
 
 
-def _name_backbones(axes: Axes, colours: Mapping[str, str], names: Sequence[str]) -> None:
-    for line, name in enumerate(names):
+def _name_backbones(axes: Axes, colours: Mapping[str, str], step: float) -> None:
+    """Right of the axes, by `step` of their height."""
+    for line, name in enumerate(colours):
         axes.annotate(
-            f"● {name}", (1, 0.97 - 0.055 * line), (6, 0), xycoords="axes fraction",
+            f"● {name}", (1, 0.97 - step * line), (6, 0), xycoords="axes fraction",
             textcoords="offset points", va="center", fontsize=8, color=colours[name], annotation_clip=False,
         )  # fmt: skip

@@ -8,17 +8,22 @@ with style():
 
 from __future__ import annotations
 
+import math
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import Formatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
+
+from analysis.starts import rate_text
 
 # Okabe M and Ito K 2008, "Color universal design": told apart with every common colour blindness.
 COLOURS = {"VGG16": "#D55E00", "ResNet50": "#009E73", "MobileNet": "#0072B2"}
@@ -41,7 +46,7 @@ _RC: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "text.color": INK,
-    "text.parse_math": False,  # a dollar in a trial's message is a dollar
+    "text.parse_math": False,  # a dollar in a trial's message is a dollar; hence `set_log`
     "xtick.color": GREY,
     "ytick.color": GREY,
     "xtick.labelcolor": INK,
@@ -79,6 +84,46 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
         axes.set_position(Bbox(axes.get_position().get_points().round(9)))
     figure.savefig(svg, metadata={"Date": None})
     return png, svg
+
+
+def set_log(axes: Axes, axis: Literal["x", "y"]) -> None:
+    """Make an axis logarithmic, with labels that are plain text: matplotlib's own are TeX, which the style does not
+    read. Decades are labelled; 2 and 5 between them too where the values span less than two decades."""
+    axes.set(**{f"{axis}scale": "log"})
+    own = axes.xaxis if axis == "x" else axes.yaxis
+    own.set_major_locator(_Decades())
+    own.set_major_formatter(_PlainNumbers())
+    own.set_minor_formatter(NullFormatter())
+
+
+class _Decades(LogLocator):
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        self.set_params(subs=(1, 2, 5) if vmin > 0 and vmax < 100 * vmin else (1,))
+        return super().tick_values(vmin, vmax)
+
+
+class _PlainNumbers(Formatter):
+    """Of one axis all alike."""
+
+    def __call__(self, value: float, pos: int | None = None) -> str:
+        return number_texts([value])[0]
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        low, high = sorted(self.axis.get_view_interval()) if self.axis else (-math.inf, math.inf)
+        is_drawn = [low <= value <= high for value in values]  # the others lie beyond the ends of the axis
+        texts = iter(number_texts([value for value, drawn in zip(values, is_drawn, strict=True) if drawn]))
+        return [next(texts) if drawn else "" for drawn in is_drawn]
+
+
+def number_texts(values: Sequence[float]) -> list[str]:
+    """As digits where all of them are short, else all as powers of ten.
+
+    >>> number_texts([0.1, 1.0, 1000.0]), number_texts([1.0, 20000.0])
+    (['0.1', '1', '1,000'], ['1e0', '2e4'])
+    """
+    if all(0.001 <= value < 10_000 for value in values):
+        return [f"{value:,.4g}" if value < 1000 else f"{value:,.0f}" for value in values]
+    return [rate_text(value) for value in values]
 
 
 def backbone_colours(backbones: Iterable[str]) -> dict[str, str]:

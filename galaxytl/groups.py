@@ -142,6 +142,8 @@ class Run(ABC):
         row = self._row(trained, dataset, splits)
         if isinstance(trained.logits, Pruned):
             return replace(row, status=PRUNED, message=str(trained.logits))
+        if not np.isfinite(trained.logits).all():  # the last step may be the one that is too long
+            return failed_row(trained.spec, Diverged("the logits are not finite after the last epoch"), self.job)
         rows, probabilities = _scored(splits, trained.spec), softmax(trained.logits)
         metrics, confusion = evaluate(dataset.labels[rows], probabilities)
         stored = store_probabilities(self.workplace, trained.spec, rows, dataset.labels[rows], probabilities)

@@ -15,18 +15,26 @@ def evaluate(
 ) -> tuple[dict[str, float], tuple[tuple[int, ...], ...]]:
     """Scores of `probabilities` (N, C) against `labels` (N,), and the (C, C) confusion matrix, rows true.
 
-    Precision, recall and F1 of a class that is never predicted count as 0 (the paper's VGG rows need that rule).
+    By scikit-learn's rules. Precision, recall and F1 that are undefined count as 0: precision of a class that is never
+    predicted (the paper's VGG rows need that rule), recall of one that is predicted but has no images. A class with
+    neither images nor predictions counts nowhere. (The macro scores of the first rows counted it as 0; a row's
+    confusion matrix gives them again.) Of equal probabilities the first class is predicted.
+
     Scores: accuracy; precision, recall, f1, each weighted by class size and macro; loss, the mean cross-entropy in
     nats; top_predicted_share and top_predicted_class, the largest share of the predictions that one class takes;
     majority_share, the accuracy of always naming the largest class; cohen_kappa, 0 at chance level (0 also where it
     is undefined: one class in labels and predictions).
+
+    Raises ValueError where a probability is NaN: it has no largest one, and no score.
     """
+    if number := int(np.isnan(probabilities).any(axis=1).sum()):
+        raise ValueError(f"class probabilities must be numbers; got NaN for {number} of {len(labels)} images")
     num_classes = probabilities.shape[1]
     classes = np.arange(num_classes)
     predicted = probabilities.argmax(axis=1)
     metrics = {"accuracy": float(accuracy_score(labels, predicted))}
     for average in ("weighted", "macro"):
-        scores = precision_recall_fscore_support(labels, predicted, labels=classes, average=average, zero_division=0)
+        scores = precision_recall_fscore_support(labels, predicted, average=average, zero_division=0)
         for name, score in zip(("precision", "recall", "f1"), scores[:3], strict=True):
             metrics[f"{name}_{average}"] = float(score)
     predicted_counts = np.bincount(predicted, minlength=num_classes)

@@ -100,6 +100,14 @@ def test_references_are_what_the_class_counts_alone_give() -> None:
     assert curves.reference_of(grid_of(make_result(confusion=())).cell("MobileNet", "ON"), "loss") is None
 
 
+@pytest.mark.parametrize(("loss", "side"), [(2.26, "top"), (2.16, "bottom")])
+def test_the_name_of_the_reference_is_not_where_the_curves_are(loss: float, side: str) -> None:
+    history = tuple({"epoch": epoch, "loss": loss, "val_loss": loss} for epoch in (1.0, 2.0, 3.0))
+    grid = grid_of(make_result(make_spec(num_epochs=3), history=history))
+    texts = curves.draw_cell(grid.cell("MobileNet", "ON"), "loss", Banner.of(grid)).axes[0].texts
+    assert [text.get_va() for text in texts if "class shares" in text.get_text()] == [side]
+
+
 def test_a_spike_puts_the_loss_on_a_log_scale() -> None:
     spiked = tuple({"epoch": e, "loss": loss, "val_loss": 2.0} for e, loss in ((1.0, 500.0), (2.0, 2.0), (3.0, 2.0)))
     grid = grid_of(make_result(make_spec(num_epochs=3), history=spiked))

@@ -68,7 +68,7 @@ def test_the_course_figure_counts_how_trials_ended_and_names_the_best(tmp_path: 
 
     ended = ["3 complete", "1 known before", "1 stopped early", "1 stopped early, no value", "1 failed"]
     assert labels == [*ended, "best so far"]
-    assert figure.axes[0].texts[0].get_text() == "best val_accuracy: 0.7, trial 5"
+    assert figure.axes[0].texts[0].get_text() == "best validation accuracy: 0.7, trial 5"
     assert np.asarray(figure.axes[0].lines[0].get_ydata()).tolist() == [0.55, 0.55, 0.7, 0.7]
 
 
@@ -96,7 +96,7 @@ def test_the_front_is_a_line_through_its_trials_in_the_colours_of_their_backbone
     assert (np.asarray(steps.get_xdata()).tolist(), np.asarray(steps.get_ydata()).tolist()) == ([1e8, 4e9], [0.6, 0.7])
     assert [text.get_text() for text in axes.texts] == ["● VGG16", "● no row here"]
     assert axes.get_xscale() == "log"
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("multiply_adds ↓", "val_accuracy ↑")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("multiply-adds ↓", "validation accuracy ↑")
 
 
 def test_why_a_figure_of_a_search_is_not_drawn(tmp_path: Path) -> None:

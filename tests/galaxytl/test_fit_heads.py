@@ -192,6 +192,15 @@ def test_a_diverging_head_is_a_failed_row_and_the_others_are_complete(galaxies_f
 
 
 @pytest.mark.usefixtures("toy_backbone")
+def test_a_last_step_that_is_too_long_is_no_score(galaxies_file: Path, tmp_path: Path) -> None:
+    """The loss of the only step is finite: it is taken before the weights move."""
+    spec = tiny_spec(galaxies_file).replace(optimizer="rmsprop", learning_rate=2e38, batch_size=64, num_epochs=1)
+    result = run(spec, galaxies_file, tmp_path)
+    assert (result.status, result.metrics) == (FAILED, {})
+    assert result.message == "diverged: the logits are not finite after the last epoch"
+
+
+@pytest.mark.usefixtures("toy_backbone")
 def test_a_killed_group_of_trials_has_all_its_epochs_after_the_next_run(galaxies_file: Path, tmp_path: Path) -> None:
     specs = [tiny_spec(galaxies_file).replace(learning_rate=rate, num_epochs=3) for rate in (1e-3, 1e-2)]
     with pytest.raises(Stopped):

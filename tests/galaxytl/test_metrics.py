@@ -4,6 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from sklearn import metrics as sklearn_metrics
 
 from galaxytl.metrics import evaluate
 
@@ -45,3 +49,42 @@ def test_loss_is_the_mean_cross_entropy() -> None:
 
 def test_one_class_only_has_a_defined_kappa() -> None:
     assert evaluate(np.zeros(5, np.int64), one_hot([0] * 5))[0]["cohen_kappa"] == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*single label was found:UserWarning")
+@given(st.data(), st.integers(1, 12), st.integers(2, 5))
+def test_every_score_is_scikit_learns(data: st.DataObject, num_images: int, num_classes: int) -> None:
+    """Of few images of several classes: classes without images or predictions, one class only, ties."""
+    labels = data.draw(arrays.arrays(np.int64, num_images, elements=st.integers(0, num_classes - 1)))
+    counts = data.draw(arrays.arrays(np.int64, (num_images, num_classes), elements=st.integers(1, 3)))
+    probabilities = counts / counts.sum(axis=1, keepdims=True)
+    predicted = probabilities.argmax(axis=1)
+
+    metrics, confusion = evaluate(labels, probabilities)
+
+    truth = {"accuracy": sklearn_metrics.accuracy_score(labels, predicted)}
+    for name in ("precision", "recall", "f1"):
+        score = getattr(sklearn_metrics, f"{name}_score")
+        for average in ("weighted", "macro"):
+            truth[f"{name}_{average}"] = score(labels, predicted, average=average, zero_division=0)
+    truth["loss"] = sklearn_metrics.log_loss(labels, probabilities, labels=range(num_classes))
+    if len(np.union1d(labels, predicted)) > 1:  # else kappa is undefined
+        truth["cohen_kappa"] = sklearn_metrics.cohen_kappa_score(labels, predicted)
+    assert {name: metrics[name] for name in truth} == pytest.approx(truth)
+    known = sklearn_metrics.confusion_matrix(labels, predicted, labels=range(num_classes))
+    assert np.array_equal(confusion, known)
+    assert metrics["majority_share"] == known.sum(axis=1).max() / num_images
+    assert metrics["top_predicted_share"] == known[:, int(metrics["top_predicted_class"])].sum() / num_images
+
+
+def test_a_class_without_images_counts_nowhere_until_it_is_predicted() -> None:
+    labels = np.array([0, 1, 3, 3])
+    perfect, _ = evaluate(labels, one_hot([0, 1, 3, 3], 4))
+    once, _ = evaluate(labels, one_hot([0, 1, 3, 2], 4))
+    assert (perfect["f1_macro"], perfect["precision_macro"], perfect["recall_macro"]) == (1, 1, 1)
+    assert once["recall_macro"] == pytest.approx((1 + 1 + 0.5 + 0) / 4)
+
+
+def test_an_image_without_a_largest_probability_has_no_score() -> None:
+    with pytest.raises(ValueError, match="got NaN for 1 of 2 images"):
+        evaluate(np.array([0, 1]), np.array([[0.5, 0.5], [math.nan, 0.5]]))
