@@ -357,8 +357,9 @@ def _ask_keras(wanted: list[tuple[str, int]]) -> list[dict[str, Any]]:
         return []
     arguments = [str(part) for key in wanted for part in key]
     command = [sys.executable, "-W", "ignore", "-m", "galaxytl.blocks", *arguments]
-    text = {"encoding": "utf-8", "errors": "replace"}  # whatever the locale
-    done = subprocess.run(command, env=quick_keras(), capture_output=True, check=False, **text)
+    done = subprocess.run(
+        command, env=quick_keras(), capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     if done.returncode:
         raise RuntimeError(f"Keras could not build {wanted}: {done.stderr.strip()[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
