@@ -164,8 +164,8 @@ def absolute(url: str) -> str:
     name, question, settings = url.partition("?")
     if question and not all("=" in setting for setting in settings.split("&")):
         raise StudyError(f"the path of a study must have %3F in place of each question mark; got {url}")
-    path = sqlalchemy.make_url(name).database
-    return sqlite_url(Path(path).expanduser().absolute()) + question + settings if path else url
+    file = sqlalchemy.make_url(name).database
+    return sqlite_url(Path(file).expanduser().absolute()) + question + settings if file else url
 
 
 def sqlite_url(path: Path) -> str:
