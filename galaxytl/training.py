@@ -227,8 +227,7 @@ def failure_message(error: Exception, report: Path) -> str:
         return text
     with contextlib.suppress(OSError):  # the disk may be what failed
         report.parent.mkdir(parents=True, exist_ok=True)
-        text_of_error = "".join(traceback.format_exception(error))
-        report.write_text(text_of_error, encoding="utf-8", errors="backslashreplace")
+        report.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
     return f"{type(error).__name__}: {text.splitlines()[0][:500]} (traceback: {report.parent.name}/{report.name})"
 
 

@@ -49,13 +49,14 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(
     galaxies_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rates = ("--set", "learning_rate=1e-1,1e-2,1e-3,1e-4")
-    assert main(["--data", str(galaxies_file), "--out", str(tmp_path), *QUICK, *FROZEN, *rates, "--dry-run"]) == 0
+    out = tmp_path / "results" / "new"
+    assert main(["--data", str(galaxies_file), "--out", str(out), *QUICK, *FROZEN, *rates, "--dry-run"]) == 0
     printed = capsys.readouterr().out
     assert "Trials    4: 0 finished, 0 failed, 4 to run" in printed
     assert "Plan: 4 trials in 1 group" in printed
     assert "Stored activations: 1 prefix" in printed
     assert "without sharing" in printed
-    assert not list(tmp_path.glob("[!.]*"))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,13 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(
         ("--set learning_rat=1", "Did you mean 'learning_rate'?"),
         ("--set learning_rate", "--set takes FIELD=VALUE"),
         ("--set unfrozen_blocks=-1", "unfrozen_blocks must be 0 (train the head only), a whole number, or all"),
+        ("--set learning_rate=1e-3 --set learning_rate=1e-4", "like learning_rate=A,B; got learning_rate twice"),
+        ("--set learning_rate=1e-3,0.001", "the values of learning_rate must differ; got --set learning_rate=1e-3,0."),
+        ("--group-by-sky --set group_by_sky=false", "give one of the two; got both"),
+        ("--diagnostics --no-diagnostics", "an option is given once; got --diagnostics or --no-diagnostics 2 times"),
+        ("--storage s3:/bucket", "--storage takes a URI, like s3://..., or a path, like ./s3:/bucket"),
+        ("--storage s3://[b", "--storage must be a path or a URI; got 's3://[b'"),
+        ("--cpus-per-trial 1_0", "must be a number from 0 to 1024; got '1_0'"),
         ("--set learning_rate=1e-3,,1e-4", "learning_rate must be a number; got ''"),
         ("--seeds 0", "must be a whole number from 1 to 10000; got '0'"),
         ("--weights-dir /nowhere", "--weights-dir must be a folder; got /nowhere"),
@@ -139,3 +147,33 @@ def test_half_written_row_is_said_and_its_trial_runs_again(
     printed = capsys.readouterr().out
     assert "line 1 (half-written) was left out" in printed
     assert "1 to run" in printed
+
+
+def test_a_cache_that_cannot_be_is_said_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    for name, value, message in (
+        ("GALAXYTL_CACHE_GB", "50GB", "GALAXYTL_CACHE_GB must be a positive number of gigabytes; got '50GB'"),
+        (
+            "GALAXYTL_CACHE_DIR",
+            str(tmp_path / "file"),
+            f"the cache's folder must be one; got {tmp_path}",
+        ),
+    ):
+        monkeypatch.setenv(name, value)
+        assert main(["--data", "simulated:100", "--out", str(tmp_path / "out")]) == 2
+        assert capsys.readouterr().err.startswith(f"error: {message}")
+        monkeypatch.delenv(name)
+    assert not (tmp_path / "out").exists()
+
+
+def test_rays_folder_is_short_enough_for_its_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("t" * 90)
+    long.mkdir()
+    for chosen, folder in (("/var/tmp", "/var/tmp/ray"), (str(long), "/tmp/ray"), ("/nowhere", "/tmp/ray")):
+        monkeypatch.setenv("RAY_TMPDIR", chosen)
+        assert cluster.short_folder() == folder
+    monkeypatch.setattr(cluster.os, "access", lambda *_: False)
+    with pytest.raises(cluster.ClusterError, match=r"at most 36 bytes; got /nowhere\. Set RAY_TMPDIR"):
+        cluster.short_folder()

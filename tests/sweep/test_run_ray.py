@@ -28,7 +28,7 @@ from tests.cluster import faults
 from tests.cluster.local import Sweep, here
 from tests.cluster.witness import Account
 from tests.galaxies import make_images, real_sample, real_weights, write_hdf5
-from tests.sweep.sweeps import FROZEN, JOINED, ROOT, quick, sweep, wait_for
+from tests.sweep.sweeps import FROZEN, JOINED, ROOT, joining, quick, sweep, wait_for
 
 pytestmark = pytest.mark.alone
 
@@ -228,6 +228,34 @@ def test_ctrl_c_stops_it_and_the_same_command_ends_as_if_nothing_had_been(interr
     complete = {row.trial_id for row in rows if row.status == COMPLETE}
     assert not complete & {path.stem for path in (out / "checkpoints").glob("*")}
     assert "Traceback" not in said
+
+
+DRIVER = """
+import sys, time
+from pathlib import Path
+from galaxytl.command import run_command
+from sweep.cluster import cluster
+
+def story():
+    with cluster("auto", Path(sys.argv[1])):
+        print("connected", flush=True)
+        while True:
+            time.sleep(0.1)  # as Tune looks whether there is something to do
+
+sys.exit(run_command(story, stopped="Stopped."))
+"""
+"""What is connected to Ray, whose own handlers of signals end the process at once, and print a stack."""
+
+
+def test_a_scheduler_stops_a_driver_as_ctrl_c_does(tmp_path: Path, ray_address: str) -> None:
+    command = [sys.executable, "-c", DRIVER, str(tmp_path / "log")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, env=joining(ray_address), **pipes) as driver:
+        assert driver.stdout
+        assert driver.stdout.readline() == b"connected\n"
+        driver.send_signal(signal.SIGTERM)
+        _, said = driver.communicate()
+    assert (driver.returncode, said) == (143, b"\nStopped.\n")
 
 
 def test_failed_trials_are_rows_and_are_tried_again_only_on_request(interrupted: Interrupted) -> None:
