@@ -91,7 +91,8 @@ def cross_entropy(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> fl
 
 def known_optimum(spec: TrialSpec, examples: Examples) -> Optimum:
     """Read from this node's cache, or computed and kept there: trials that differ in their optimizer share it."""
-    made_by = [device.backend(), version("keras"), version("pillow")]  # of the features: see `galaxytl.features`
+    drawn_by = device.backend() if spec.weights == "random" else ""
+    made_by = [drawn_by, version("keras"), version("pillow")]  # of the features: see `galaxytl.features`
     facts = [FORMAT, RIDGE, *spec.backbone_key, *made_by, *spec.split_key, spec.scored_on, device.on_gpu()]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     path = cache.cache_dir() / "optima" / f"{name}.json"

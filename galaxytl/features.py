@@ -64,7 +64,8 @@ def activations_folder(spec: TrialSpec, digest: str, cut: int) -> Path:
 
     Its name is a hash of all that their values depend on.
     """
-    made_by = [device.backend(), version("keras"), version("pillow")]  # each may draw, compute or resize otherwise
+    drawn_by = device.backend() if spec.weights == "random" else ""  # TensorFlow and JAX draw others from one seed
+    made_by = [drawn_by, version("keras"), version("pillow")]  # other versions may build, draw or resize otherwise
     facts = [FORMAT, blocks.FORMAT, *spec.backbone_key, *made_by, digest, cut]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     return cache.cache_dir() / "features" / name

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -90,7 +91,8 @@ class Dataset:
             yield
         except ContentChangedError as error:
             if self.note:
-                self.note.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # another user's
+                    self.note.unlink()
             elif getattr(self.source, "declared_fingerprint", None):
                 raise DataError(
                     f"{self.uri} must have the content that its manifest.json tells; its files were changed ({error}). "
@@ -170,8 +172,9 @@ def note_fingerprint(note: Path | None, fingerprint: str) -> None:
 
 
 def _noted_fingerprint(note: Path | None) -> str | None:
-    if note and note.exists() and len(text := note.read_text()) == 64:
-        return text
+    with contextlib.suppress(OSError, UnicodeError):  # not there, damaged, or another user's: the images are read
+        if note and re.fullmatch("[0-9a-f]{64}", text := note.read_text()):
+            return text
     return None
 
 

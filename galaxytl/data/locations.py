@@ -155,7 +155,10 @@ def locate(uri: str) -> Location:
     """
     if not re.match(r"^[A-Za-z][A-Za-z0-9+.-]*://", uri):
         return _local(uri, os.path.expanduser(uri))
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise DataError(f"a dataset's place must be a path or a URI; got '{without_secrets(uri)}': {error}") from error
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost"):
             raise DataError(
@@ -174,7 +177,7 @@ def _local(uri: str, path: str) -> Location:
     from pyarrow.fs import LocalFileSystem
 
     try:
-        path.encode()
+        os.path.abspath(path).encode()
     except UnicodeEncodeError as error:
         name = path.encode(errors="backslashreplace").decode()
         raise DataError(

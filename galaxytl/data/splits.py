@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.galaxy10 import CLASS_NAMES, NUM_CLASSES
+from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.data.sources import DataError
 from galaxytl.trial import SpecError, TrialSpec, seed_for
 
@@ -200,8 +200,7 @@ def _check_cut(part: str, num_rows: int, number: int, labels: NDArray[np.int64] 
         label = int(classes[np.argmin(counts)])
         raise _LeftOut(
             part,
-            f"class {label} ({CLASS_NAMES[label]}) has 1 of the {num_rows} images, and would be missing in the {part} "
-            f"or the {others}.",
+            f"class {label} has 1 of the {num_rows} images, and would be missing in the {part} or the {others}.",
         )
 
 
@@ -213,8 +212,7 @@ def _check_class_sizes(labels: NDArray[np.int64], groups: Indices, parts: int) -
             found = f"{images}" if galaxies == images else f"{images}, which show {galaxies}"
             raise _LeftOut(
                 "validation" if parts == 3 else "test",
-                f"each class must have at least {parts} images to be split; "
-                f"class {label} ({CLASS_NAMES[label]}) has {found}.",
+                f"each class must have at least {parts} images to be split; class {label} has {found}.",
             )
 
 
@@ -234,6 +232,6 @@ def _check_coverage(labels: NDArray[np.int64], rows: Indices, parts: dict[str, I
             label = int(missing[0])
             raise _LeftOut(
                 name,
-                f"every class must be in the {name} part; the split left class {label} ({CLASS_NAMES[label]}), "
+                f"every class must be in the {name} part; the split left class {label}, "
                 f"{np.sum(labels[rows] == label)} images, out of it.",
             )

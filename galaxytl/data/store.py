@@ -42,7 +42,7 @@ def hot_copy(
     cache: Path,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> HotCopy:
-    """The copy of `source` at `image_size` pixels in `cache`; where its disk is full, in the memory of this process.
+    """The copy of `source` at `image_size` pixels in `cache`; where that cannot be used, in the memory of this process.
 
     Raises ContentChangedError when the source's content no longer has `fingerprint`.
     """
@@ -51,7 +51,7 @@ def hot_copy(
     try:
         cache_of_node.built_once(folder, functools.partial(_build, source, fingerprint, image_size, on_progress), size)
     except cache_of_node.CacheFull as error:
-        print(f"{cache} is full ({error}): the images are kept in memory", flush=True)
+        print(f"the cache {cache} cannot be used ({error}): the images are kept in memory", flush=True)
         images = np.empty((len(source.labels), image_size, image_size, 3), np.uint8)
         _fill(images, source, fingerprint, on_progress)
         return HotCopy(images, np.array(source.labels))
