@@ -17,6 +17,7 @@ import io
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--files", type=int, default=220, metavar="N", help="HDF5 and Parquet files (default: 220)")
     parser.add_argument("--grids", type=int, default=100, metavar="N", help="YAML files (default: 100)")
     parser.add_argument("--settings", type=int, default=20, metavar="N", help="environments (default: 20)")
+    parser.add_argument("--reasons", type=int, default=0, metavar="N", help="the most common reasons to print")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         os.environ["GALAXYTL_CACHE_DIR"] = f"{folder}/cache"
@@ -45,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         fuzz.run_files(options.files)
         fuzz.run_grids(options.grids)
         fuzz.run_settings(options.settings)
+    for reason, count in fuzz.reasons.most_common(options.reasons):
+        print(f"{count:5} refused: {reason}")
     print(", ".join(f"{count} {what}" for what, count in sorted(fuzz.ends.items())))
     for problem in fuzz.problems:
         print(f"PROBLEM {problem}")
@@ -58,6 +62,7 @@ class Fuzz:
         self.folder, self.seed = folder, seed
         self.ends: Counter[str] = Counter()
         self.problems: list[str] = []
+        self.reasons: Counter[str] = Counter()
         self._clean = self._clean_rows()
 
     def _clean_rows(self) -> dict[str, Any]:
@@ -89,7 +94,8 @@ class Fuzz:
         self._command(data_command, ["convert", str(place), "--to", f"{place}.copy.h5"], (0, 2))
         try:
             trial_id, row = row_of(str(place))
-        except DataError:
+        except DataError as error:
+            self.reasons["sweep: " + re.sub(r"\d+|/\S*", "_", str(error))[:110]] += 1
             self.ends["datasets refused"] += 1
             return
         if status == 2:
@@ -141,6 +147,8 @@ class Fuzz:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
             status = command(arguments)
         text = out.getvalue() + errors.getvalue()
+        if status == 2:
+            self.reasons[re.sub(r"\d+|/\S*", "_", errors.getvalue()).strip()[:110]] += 1
         if status not in allowed or "Traceback" in text or "unforeseen" in text:
             raise AssertionError(f"{arguments[0]} ended with {status}: {text[-800:]}")
         return status
