@@ -20,7 +20,7 @@ ON_JAX := blocks device diagnostics ends heads fit_heads features networks proce
 PYTEST := $(BIN)/python -m pytest
 BESIDE := --numprocesses $(JOBS) --dist loadfile
 
-.PHONY: paper test test-all test-rest install lint format types tests mutants chaos lock
+.PHONY: paper test test-all test-rest install lint format types tests mutants fuzz chaos lock
 
 paper: install  ## the paper's grid, then its tables and figures
 	@status=0; \
@@ -67,6 +67,9 @@ test-rest: install
 
 mutants: install  ## 60 deliberate faults, one after the other: do the tests catch them?
 	$(BIN)/python -m tests.mutants --jobs $(JOBS)
+
+fuzz: install  ## damaged and odd files, grids and settings: no traceback, and no other row under a trial's id
+	$(BIN)/python -m tests.fuzz
 
 chaos: install  ## kill drivers, workers, nodes and the head of sweeps, fill and damage disks, and count what survives
 	$(BIN)/python -m tests.cluster.chaos --minutes $(MINUTES) --seed $(SEED) --kills $(KILLS)

@@ -274,9 +274,12 @@ def _check_hdf5_columns(file: Any, location: Location) -> None:
 
 
 def _unwritten(file: Any) -> tuple[Finding, ...]:
-    rows = {name: never_written(file[name]) for name in ("images", "ans")}
-    text = "whose {} was never written, as when the program that wrote the file was killed"
-    return tuple(on_rows("unwritten", text.format(n), found, harmful=True) for n, found in rows.items() if found.size)
+    parts = (("images", "pixels were"), ("ans", "label was"))
+    rows = [(never_written(file[name]), what) for name, what in parts]
+    cause = "never written, as when the program that wrote the file was killed"
+    return tuple(
+        on_rows("unwritten", f"whose {what} {cause}", found, harmful=True) for found, what in rows if found.size
+    )
 
 
 SHARD: Final = re.compile(r"(.*?)-(\d{5,})-of-(\d{5,})(?:-[0-9a-f]+)?\.parquet", re.IGNORECASE)
