@@ -98,7 +98,7 @@ def cluster(address: str | None, log: Path) -> Iterator[Available]:
             )
     except Exception as error:  # Ray raises just that where a node does not start in time
         raise ClusterError(f"no Ray cluster could be used at {address or 'this machine'}: {error}") from error
-    logging.getLogger("ray").handlers = [logging.FileHandler(log)]  # instead of Ray's own, which writes to the terminal
+    _log_to(log)
     ray._private.worker.print_to_stdstream = _to_log  # so does this, at length, when a worker has died
     logging.raiseExceptions = False  # a log that cannot be written, on a full disk, must not fill the terminal instead
     try:
@@ -200,6 +200,14 @@ def _no_garbage_collection() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+def _log_to(file: Path) -> None:
+    """What Ray says goes to `file` instead of the terminal, or of the file that the last connection had."""
+    messages = logging.getLogger("ray")
+    for handler in messages.handlers:
+        handler.close()
+    messages.handlers = [logging.FileHandler(file)]
 
 
 def _to_log(batch: Mapping[str, Any], *_: object, **__: object) -> None:
