@@ -11,7 +11,7 @@ import pytest
 
 from galaxytl.data import Dataset
 from galaxytl.data.__main__ import main
-from galaxytl.data.check import Report, examine
+from galaxytl.data.check import Report, _about_twins, examine
 from galaxytl.data.fingerprint import ContentHash
 from galaxytl.data.galaxy10 import CLASS_COUNTS
 from galaxytl.data.sources import ArraySource
@@ -97,6 +97,13 @@ def test_what_a_user_must_know(columns: dict[str, Any], code: str, count: int) -
     report = report_of(**columns)
     assert report.verdict == "usable"
     assert next(finding.count for finding in report.findings if finding.code == code) == count
+
+
+def test_what_is_published_with_twins_of_two_classes_is_used_as_it_is() -> None:
+    published = np.repeat(np.arange(10), CLASS_COUNTS)
+    for labels, harmful in ((published, False), (published[1:], True)):
+        finding = next(_about_twins(np.zeros(len(labels), np.int64), labels))
+        assert (finding.code, finding.harmful) == ("conflicting_duplicates", harmful)
 
 
 def test_a_leak_of_the_papers_split_is_counted() -> None:
