@@ -80,10 +80,11 @@ def of_labels(labels: NDArray[np.int64], names: Sequence[str], where: object) ->
 
 def _words(name: str) -> frozenset[str]:
     """
-    >>> sorted(_words("Edge-on Galaxies with Bulge"))
-    ['bulge', 'edge', 'on', 'with']
+    >>> sorted(_words("Edge-on Galaxies with Bulge")) == sorted(_words("EdgeOn_WithBulge"))
+    True
     """
-    return frozenset(re.findall(r"[a-z]+", name.lower())) - {"galaxy", "galaxies"}
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    return frozenset(re.findall(r"[a-z]+", apart.lower())) - {"galaxy", "galaxies", "class"}
 
 
 SPELLINGS_BY_WORDS: Final = {_words(name): number for name, number in SPELLINGS.items()}
