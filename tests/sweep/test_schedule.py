@@ -105,6 +105,7 @@ def test_python_collects_nothing_while_ray_shuts_down(monkeypatch: pytest.Monkey
         _private=SimpleNamespace(worker=SimpleNamespace()),
     )
     monkeypatch.setattr(cluster, "ray", fake)
+    monkeypatch.setattr(cluster, "_log_to", lambda file: None)
     monkeypatch.setattr(cluster, "logging", Mock())
     monkeypatch.setattr(cluster, "KEEP_MEMORY", {})
     with cluster.cluster(None, tmp_path / "log"):
