@@ -24,7 +24,8 @@ def check_content(found: str, expected: str, where: object) -> None:
     if found != expected:
         raise ContentChangedError(
             f"{where} changed while it was in use: its content was {expected[:12]}, now it is {found[:12]}. "
-            "Run the command again to start from the new content."
+            "Run the command again to start from the new content. If it says so each time, the file is damaged, and a "
+            "filter such as LZF does not notice: fetch or copy it again."
         )
 
 

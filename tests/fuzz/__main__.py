@@ -63,6 +63,7 @@ class Fuzz:
         self.ends: Counter[str] = Counter()
         self.problems: list[str] = []
         self.reasons: Counter[str] = Counter()
+        self._said = ""
         self._clean = self._clean_rows()
 
     def _clean_rows(self) -> dict[str, Any]:
@@ -90,7 +91,7 @@ class Fuzz:
         from galaxytl.data.__main__ import main as data_command
         from tests.fuzz.train import row_of
 
-        status = self._command(data_command, ["check", str(place)], (0, 1, 2))
+        status, said = self._command(data_command, ["check", str(place)], (0, 1, 2)), self._said
         self._command(data_command, ["convert", str(place), "--to", f"{place}.copy.h5"], (0, 2))
         try:
             trial_id, row = row_of(str(place))
@@ -98,8 +99,8 @@ class Fuzz:
             self.reasons["sweep: " + re.sub(r"\d+|/\S*", "_", str(error))[:110]] += 1
             self.ends["datasets refused"] += 1
             return
-        if status == 2:
-            raise AssertionError("check cannot read what a sweep takes")
+        if status == 2 and "each time, the file is damaged" not in said:  # a damaged LZF chunk reads as memory was
+            raise AssertionError(f"check cannot read what a sweep takes: {said}")
         known = self._clean.setdefault(trial_id, row)
         if row["status"] == "COMPLETE" and row != known:
             raise AssertionError(f"the row of {trial_id} differs from the clean one: {row} is not {known}")
@@ -147,6 +148,7 @@ class Fuzz:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
             status = command(arguments)
         text = out.getvalue() + errors.getvalue()
+        self._said = text
         if status == 2:
             self.reasons[re.sub(r"\d+|/\S*", "_", errors.getvalue()).strip()[:110]] += 1
         if status not in allowed or "Traceback" in text or "unforeseen" in text:

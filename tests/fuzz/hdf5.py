@@ -25,7 +25,9 @@ def write(path: Path, rng: random.Random, mutations: int) -> Path:
     how = rng.choice(STORAGE) if mutations else {}
     inside = [rng.choice(INSIDE) for _ in range(mutations) if rng.random() < 0.7]
     for change in inside:
-        with contextlib.suppress(KeyError, TypeError, ValueError, IndexError):  # what an earlier one left does not suit
+        with contextlib.suppress(
+            KeyError, TypeError, ValueError, IndexError, AttributeError
+        ):  # what an earlier one left does not suit
             change(columns, rng)
     with h5py.File(path, "w", libver=rng.choice([None, "latest"])) as file:
         for name, value in columns.items():

@@ -30,7 +30,9 @@ def write(folder: Path, rng: random.Random, mutations: int) -> Path:
     table: Table = {"image": [png(image) for image in make_images()], "label": LABELS.tolist()}
     inside = [rng.choice(INSIDE) for _ in range(mutations) if rng.random() < 0.6]
     for change in inside:
-        with contextlib.suppress(KeyError, TypeError, ValueError, IndexError):  # what an earlier one left does not suit
+        with contextlib.suppress(
+            KeyError, TypeError, ValueError, IndexError, AttributeError
+        ):  # what an earlier one left does not suit
             change(table, rng)
     names = table.pop("names", None)
     for number in range(SHARDS):
