@@ -31,7 +31,8 @@ def write(path: Path, rng: random.Random, mutations: int) -> Path:
             change(columns, rng)
     with h5py.File(path, "w", libver=rng.choice([None, "latest"])) as file:
         for name, value in columns.items():
-            _put(file, name, value, how if name == "images" else {})
+            with contextlib.suppress(TypeError, ValueError):  # what HDF5 cannot hold is left out
+                _put(file, name, value, how if name == "images" else {})
     for _ in range(mutations - len(inside)):
         damage_bytes(path, rng)
     return path

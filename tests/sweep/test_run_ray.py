@@ -86,8 +86,8 @@ def test_real_galaxies_with_real_weights(tmp_path: Path, ray_address: str) -> No
 def test_depths_and_learning_rates_share_what_is_frozen(galaxies_file: Path, tmp_path: Path, ray_address: str) -> None:
     """Six trials, two of them heads in one pass; the activations before each depth are computed once, and stay."""
     axes = ("--set", "unfrozen_blocks=0,1,2", "--set", "learning_rate=1e-3,1e-4")
-    arguments = ("--data", galaxies_file, *quick(1), *FROZEN, *axes)
-    first = sweep(*arguments, "--out", tmp_path / "first", ray=ray_address)
+    arguments = ("--data", galaxies_file, *quick(1), "--set", "backbone=VGG16", "--set", "weights=random")
+    first = sweep(*arguments, *axes, "--out", tmp_path / "first", ray=ray_address)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "VGG16, random, 2 blocks trained, learning_rate 0.001: COMPLETE" in first.stdout
     estimated, happened = re.search(r"stored activations +([\d.]+ \w) +([\d.]+ \w)", first.stdout).groups()  # type: ignore[union-attr]
