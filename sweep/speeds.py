@@ -7,7 +7,7 @@
 
 Seconds are assumed in parts: what is fixed ("fixed": to build, trace and compile), what each step and epoch costs
 whatever its size ("step"), what each trial costs beside its training ("trial"), and what grows with the multiply-adds
-("work"); for each kind of work: "forward" (frozen blocks), "train" (all passes of a network of which blocks are
+("compute"); for each kind of work: "forward" (frozen blocks), "train" (all passes of a network of which blocks are
 trained), "heads" (heads on frozen features). For each part of each network a ratio is learned, measured to assumed. A
 part that was never measured borrows the ratio of the most similar ones: a network is as much slower than assumed as
 others were, and not as fast in multiply-adds a second as they are.
@@ -36,7 +36,7 @@ from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 
 Kind = Literal["forward", "train", "heads"]
 Parts = Mapping[str, float]
-"""Assumed seconds by part: "train/work/VGG16/224/float32", "train/step/VGG16", "heads/fixed", "start", ..."""
+"""Assumed seconds by part: "train/compute/VGG16/224/float32", "train/step/VGG16", "heads/fixed", "start", ..."""
 
 FORMAT: Final = 2  # of speeds.json; raised when older files must not be read
 
@@ -117,7 +117,7 @@ class Worker:
             per_step, speed = STEP_SECONDS[self.place] + updated, self._speed(spec.backbone)
             ending = f"/{spec.backbone}"
         size = f"{ending}/{spec.image_size}/{spec.precision}" if ending else ""
-        parts = {f"{kind}/work{size}": multiply_adds / speed}
+        parts = {f"{kind}/compute{size}": multiply_adds / speed}
         if steps or epochs:
             parts[f"{kind}/step{ending}"] = steps * per_step + epochs * EPOCH_SECONDS[kind]
         return parts

@@ -126,9 +126,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_fetch(commands.add_parser("fetch", help="download and verify Galaxy10 DECaLS (2.54 GB); resumes what was cut"))
     looked_at = commands.add_parser("check", help="what is in a dataset, and what is wrong with it")
-    looked_at.add_argument(
-        "uri", type=path_or_uri, metavar="FILE-OR-URI", help="a file, a folder of Parquet files, simulated:300, ..."
-    )
+    _add_uri(looked_at)
     looked_at.add_argument("--json", action="store_true", help="print one JSON object, for programs")
     looked_at.set_defaults(run=check)
     _add_convert(commands.add_parser("convert", help="copy a dataset to HDF5 or Parquet, here or on s3://"))
@@ -156,9 +154,7 @@ def _add_fetch(parser: Parser) -> None:
 
 
 def _add_convert(parser: Parser) -> None:
-    parser.add_argument(
-        "uri", type=path_or_uri, metavar="FILE-OR-URI", help="a file, a folder of Parquet files, simulated:300, ..."
-    )
+    _add_uri(parser)
     target = "a .h5 or .parquet file, or a folder of Parquet files; a path or an s3:// URI"
     parser.add_argument("--to", type=path_or_uri, required=True, metavar="URI", help=target)
     parser.add_argument("--compression", choices=("gzip", "none"), default="gzip", help="of HDF5 images; default: gzip")

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl.data.hdf5_layout import filters_of
 from galaxytl.data.locations import DataError
 from galaxytl.process import usable_cpus
 
@@ -66,8 +67,7 @@ class Chunks:
         self.shape: Offset = dataset.chunks
         self.image_bytes = int(np.prod(dataset.shape[1:]))
         self.chunk_bytes = int(np.prod(self.shape))
-        properties = dataset.id.get_create_plist()
-        filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
+        filters = filters_of(dataset)
         self._gzip_bit = 1 << filters.index(GZIP) if GZIP in filters else 0
         grid = [-(-length // chunk) for length, chunk in zip(dataset.shape, self.shape, strict=True)]
         all_there = dataset.id.get_num_chunks() == int(np.prod(grid))  # one that was never written has no bytes

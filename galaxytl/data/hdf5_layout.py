@@ -44,7 +44,7 @@ def check_readable(file: Any, name: str, where: Location) -> None:
             f"of these in place, write one: python -c \"import h5py; a, b = h5py.File('OLD.h5'), h5py.File('NEW.h5', "
             "'w'); [b.create_dataset(n, data=a[n][()]) for n in a]\""
         )
-    for number in _filters(file[name]):
+    for number in filters_of(file[name]):
         if not _is_available(number):
             raise DataError(
                 f"{where}: '{name}' must be compressed by a filter that is installed; it has {number} "
@@ -77,7 +77,8 @@ def _in_words(files: list[str], where: Location) -> str:
     return ", ".join(map(shown, files[:SHOWN])) + rest
 
 
-def _filters(dataset: Any) -> list[int]:
+def filters_of(dataset: Any) -> list[int]:
+    """Registered numbers of a dataset's filters, in the order in which they are applied."""
     properties = dataset.id.get_create_plist()
     return [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
 

@@ -38,7 +38,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     _check_png_depth(data)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            check_size(picture.height, picture.width, len(picture.getbands()), _depth(picture))
+            check_shape((picture.height, picture.width, len(picture.getbands())), _depth(picture))
             _check_meaning(picture)
             turned = ImageOps.exif_transpose(picture) if picture.getexif().get(EXIF_ORIENTATION) else picture
             return np.asarray(turned)
@@ -48,18 +48,19 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         raise DataError(f"the picture cannot be decoded: {error}") from error
 
 
-def check_size(height: int, width: int, bands: int, kind: object) -> None:
-    """Raises DataError unless a picture has Galaxy10's size. `kind`: what its numbers are, else "uint8"."""
-    if (height, width, bands, str(kind)) != (IMAGE_SIDE, IMAGE_SIDE, 3, "uint8"):
+def check_shape(shape: tuple[int, ...], kind: object) -> None:
+    """Raises DataError unless an image has Galaxy10's shape (H, W, 3). `kind`: type of its numbers, must be uint8."""
+    if (tuple(shape), str(kind)) != ((IMAGE_SIDE, IMAGE_SIDE, 3), "uint8"):
         wanted = f"{IMAGE_SIDE} x {IMAGE_SIDE} x 3 of type uint8"
-        raise DataError(f"images must be {wanted}; got {height} x {width} x {bands} of type {kind}")
+        found = " x ".join(map(str, shape)) or "single numbers"
+        raise DataError(f"images must be {wanted}; got {found} of type {kind}")
 
 
 def _check_png_depth(data: bytes) -> None:
     """Pillow makes 8 bits of 16; byte 24 says how many there are, bytes 16 to 23 width and height."""
     if data[:4] == b"\x89PNG" and data[24:25] == b"\x10":
         width, height = struct.unpack(">II", data[16:24])
-        check_size(height, width, 3, "uint16")
+        check_shape((height, width, 3), "uint16")
 
 
 def _depth(picture: Any) -> str:

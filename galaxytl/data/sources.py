@@ -26,11 +26,11 @@ from galaxytl.data.chunks import IMAGES_AT_A_TIME as BATCH
 from galaxytl.data.chunks import slabs
 from galaxytl.data.classes import Classes
 from galaxytl.data.findings import Finding, on_rows
-from galaxytl.data.galaxy10 import CLASS_NAMES, IMAGE_SIDE, NUM_CLASSES
+from galaxytl.data.galaxy10 import CLASS_NAMES, NUM_CLASSES
 from galaxytl.data.hdf5_layout import check_readable, never_written
 from galaxytl.data.locations import DataError, Location, StoredFile, explained, locate
 from galaxytl.data.manifest import Manifest, check_rows, check_shards, read_manifest
-from galaxytl.data.pictures import decode
+from galaxytl.data.pictures import check_shape, decode
 from galaxytl.data.prefetch import ahead
 from galaxytl.process import usable_cpus
 
@@ -128,7 +128,8 @@ class HDF5Source:
         with self._opened() as file:
             _check_hdf5_columns(file, location)
             images = file["images"]
-            check_images(images.shape[1:], images.dtype, location)
+            with _about(location):
+                check_shape(images.shape[1:], images.dtype)
             labels = check_labels(np.asarray(file["ans"][()]), len(images), location)
             self.classes = classes.of_labels(labels, classes.in_hdf5(file, location), location)
             self.columns = {name: _hdf5_column(location, file, name, len(images)) for name in SKY_COLUMNS}
@@ -253,14 +254,6 @@ def class_counts(found: Classes) -> dict[str, int]:
     counts = np.bincount(found.labels, minlength=NUM_CLASSES).tolist()
     names = found.names if found.known else map(str, range(NUM_CLASSES))
     return dict(zip(names, counts, strict=True))
-
-
-def check_images(shape: tuple[int, ...], dtype: np.dtype[Any], where: object) -> None:
-    """Raises DataError unless images have Galaxy10's shape (H, W, 3) and type."""
-    if tuple(shape) != (IMAGE_SIDE, IMAGE_SIDE, 3) or dtype != np.uint8:
-        wanted = f"{IMAGE_SIDE} x {IMAGE_SIDE} x 3 of type uint8"
-        found = " x ".join(map(str, shape)) or "single numbers"
-        raise DataError(f"{where}: images must be {wanted}; got {found} of type {dtype}")
 
 
 def _check_hdf5_columns(file: Any, location: Location) -> None:
@@ -389,11 +382,18 @@ def _declared_name(table: Any) -> str | None:
         return None
 
 
+@contextlib.contextmanager
+def _about(where: object) -> Iterator[None]:
+    """Has a DataError begin with what it is about."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
 def _decode(place: Location, cell: Any, row: int) -> NDArray[np.uint8]:
     where = f"{place}, row {row}"
     if not isinstance(cell, dict) or not cell.get("bytes"):
         raise DataError(f"{where}: image must be a struct with the encoded picture in `bytes`; got {str(cell)[:60]}")
-    try:
+    with _about(where):
         return decode(cell["bytes"])
-    except DataError as error:
-        raise DataError(f"{where}: {error}") from error

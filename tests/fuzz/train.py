@@ -20,22 +20,12 @@ def row_of(data: str) -> tuple[str, dict[str, Any]]:
     """The trial id and the row's FIELDS of a head on a frozen MobileNet. Raises DataError where a sweep would stop."""
     from galaxytl.data import open_dataset
     from galaxytl.training import Group, Workplace, train
-    from galaxytl.trial import TrialSpec
     from sweep.prepare import check_content, check_splits
+    from tests.galaxytl.trials import tiny_spec
 
     dataset = open_dataset(data)
     check_content(dataset, False, lambda *_: None)
-    spec = TrialSpec(
-        dataset=dataset.name,
-        dataset_fingerprint=dataset.fingerprint,
-        backbone="MobileNet",
-        weights="random",
-        weights_requested="random",
-        image_size=32,
-        num_epochs=2,
-        batch_size=8,
-        stratified=True,
-    )
+    spec = tiny_spec(Path(data)).replace(backbone="MobileNet", preprocessing="divide_by_255")
     check_splits(dataset, [spec], lambda *_: None)
     with tempfile.TemporaryDirectory() as out:
         (result,) = train(Group((spec,)), Workplace(data, Path(out), num_threads=1))

@@ -27,7 +27,7 @@ SIZES = Sizes(train=600, validation=100, test=300)
 def toy_speeds(multiply_adds: float) -> Speeds:
     """Of a machine that runs so many a second, of heads a tenth; all else takes what is assumed."""
     ratio = Ratio(math.log(OTHER_CPU_SPEED / multiply_adds), 0.1)
-    work = ("forward/work/Toy/32/float32", "train/work/Toy/32/float32", "heads/work")
+    work = ("forward/compute/Toy/32/float32", "train/compute/Toy/32/float32", "heads/compute")
     return Speeds("", Worker(1, on_gpu=False), dict.fromkeys(work, ratio))
 
 

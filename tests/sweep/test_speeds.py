@@ -62,7 +62,7 @@ def test_nothing_measured_is_assumed_and_says_so(tmp_path: Path) -> None:
     assert speeds.seconds(parts := ONE.work(WHOLE, "train", 5e9)) == sum(parts.values()) == pytest.approx(1.0)
     assert speeds.source == "assumed: nothing was measured here yet"
     on_gpu = Worker(16, on_gpu=True)
-    assert on_gpu.work(WHOLE, "train", 1e13)["train/work/MobileNet/224/float32"] == 1.0
+    assert on_gpu.work(WHOLE, "train", 1e13)["train/compute/MobileNet/224/float32"] == 1.0
     more = Worker(4, on_gpu=False).work(WHOLE, "train", 5e9)
     assert 1 / 4 < sum(more.values()) < 1 / 2  # four threads are not four times as fast
 
@@ -110,7 +110,7 @@ def test_a_tiny_sweep_does_not_spoil_the_estimate_of_a_large_one(rest: float) ->
 ratios = st.floats(0.33, 3.0)
 
 
-@given(st.fixed_dictionaries({"fixed": ratios, "step": ratios, "work": ratios}))
+@given(st.fixed_dictionaries({"fixed": ratios, "step": ratios, "compute": ratios}))
 @settings(max_examples=50)
 def test_on_any_machine_three_runs_of_different_size_are_enough(truth: dict[str, float]) -> None:
     """And the true time lies within what is called likely, or nearly."""
