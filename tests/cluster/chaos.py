@@ -248,6 +248,8 @@ class Chaos:
         return f"{said}; started the driver again"
 
     def cut_storage_off(self) -> str:
+        if len(self.sweeps) % 2:
+            return f"{NOTHING} of this sweep is at the storage"
         said = self.cluster.cut_storage_off(self.rng.uniform(10, 60))
         time.sleep(CATCH_UP_SECONDS)
         return said
