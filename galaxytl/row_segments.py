@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from galaxytl.data.cache import write_atomically
+from galaxytl.history import operation
 from galaxytl.results import FILE_NAME
 from galaxytl.storage import Storage, each
 from galaxytl.trial import FAILED
@@ -60,6 +61,10 @@ def _end(line: bytes) -> tuple[str, str]:
     return line.decode(errors="replace"), ""
 
 
+def _trials(lines: list[bytes]) -> list[str]:
+    return [_end(line)[0] for line in lines]
+
+
 class RowWriter:
     """Brings a folder's rows and the storage's together, then pushes what is appended to the folder's file."""
 
@@ -68,7 +73,9 @@ class RowWriter:
         self._storage, self._path = storage, folder / FILE_NAME
         names = storage.names(FOLDER)
         self._number = 1 + max((_number(name) for name in names), default=0)
-        stored = read_rows(storage)
+        with operation("read", str(storage)) as note:
+            stored = read_rows(storage)
+            note(trials=lambda: _trials(stored))
         if len(names) > MANY:
             self._join(names, stored)
         self._at = self._merge(stored)
@@ -94,7 +101,8 @@ class RowWriter:
             new = file.read()
         new = new[: new.rfind(b"\n") + 1]
         if new:
-            self._put(new)
+            with operation("push", str(self._storage), trials=lambda: _trials(new.splitlines())):
+                self._put(new)
             self._at += len(new)
         return bool(new)
 

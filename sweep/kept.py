@@ -21,6 +21,7 @@ from threading import Event, Thread
 
 from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError
+from galaxytl.history import operation
 from galaxytl.results import FILE_NAME, Rows, append_results, read_results, wait_for_writer
 from galaxytl.row_segments import RowWriter, merged, read_rows
 from galaxytl.storage import LONGEST_PAUSE, PATIENCE, Storage, StorageError, persistently
@@ -87,7 +88,10 @@ class Kept:
         self.out, self._storing, self.leases = out, storing, list(leases)
 
     def rows(self) -> Rows:
-        return read_results(self.out)
+        with operation("read", str(self.out)) as note:
+            rows = read_results(self.out)
+            note(trials=lambda: list(rows.by_id()))
+        return rows
 
     def stop_if_lost(self) -> None:
         """Raises LeaseError when another driver is known to lead."""
@@ -96,7 +100,8 @@ class Kept:
 
     def append(self, *results: TrialResult) -> None:
         """Raises LeaseError, and writes nothing, where another driver has taken over."""
-        append_results(self.out, *results, check=self._check)
+        with operation("append", str(self.out), trials=lambda: [result.trial_id for result in results]):
+            append_results(self.out, *results, check=self._check)
 
     def _check(self) -> None:
         for lease in self.leases:

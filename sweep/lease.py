@@ -28,6 +28,7 @@ from typing import Any, Final
 from galaxytl.command import UsageError
 from galaxytl.data import DataError
 from galaxytl.data.locations import without_secrets
+from galaxytl.history import operation
 from galaxytl.storage import Storage
 
 FILE_NAME: Final = "lease.json"
@@ -140,6 +141,12 @@ class Lease:
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> Lease:
+        with operation("take", self._place.what, owner=self._own["owner"]):
+            self._take()
+        self._thread.start()
+        return self
+
+    def _take(self) -> None:
         holder = self._place.read()
         if holder is not None and not is_dead(holder):
             self._watch(holder)
@@ -149,8 +156,6 @@ class Lease:
         self._look()
         if self._taken_by:
             raise self._in_use(self._taken_by)
-        self._thread.start()
-        return self
 
     def __exit__(self, *error: object) -> None:
         self._stop.set()
@@ -158,7 +163,8 @@ class Lease:
         with contextlib.suppress(*self._place.errors):
             self._look()
             if not self._taken_by:
-                self._place.write({**self._own, "ended": True})
+                with operation("release", self._place.what):
+                    self._place.write({**self._own, "ended": True})
 
     def check(self) -> None:
         """Before something is written: raises LeaseError when another driver leads. Looks again after a fifth of a beat
@@ -185,8 +191,10 @@ class Lease:
 
     def _look(self) -> None:
         now = time.clock_gettime(CLOCK)
-        holder = self._place.read()
-        owner = holder.get("owner") if holder else None
+        with operation("look", self._place.what) as note:
+            holder = self._place.read()
+            owner = holder.get("owner") if holder else None
+            note(owner=owner)
         if owner and owner == self._succeeded:
             self._place.write(self._own)
         elif holder and owner != self._own["owner"]:
@@ -220,7 +228,8 @@ class Lease:
             with contextlib.suppress(*self._place.errors):
                 self._look()
                 if not self._taken_by:
-                    self._place.write({**self._own, "beat": beats})
+                    with operation("renew", self._place.what):
+                        self._place.write({**self._own, "beat": beats})
 
 
 def is_dead(holder: Values) -> bool:
