@@ -31,6 +31,7 @@ from sweep.lease import LeaseError, in_folder, in_storage
 from sweep.options import parse
 from sweep.run import main
 from tests.galaxies import make_bucket, s3_server
+from tests.sweep.drivers import plant
 from tests.sweep.sweeps import ROOT, is_lost, quick, start, sweep, wait_for
 
 SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(3)]
@@ -112,7 +113,7 @@ def test_the_storage_gets_no_row_of_a_driver_that_lost_it(out: Path, shared: Pat
             kept.append(result(0))
             wait_for(lambda: read_rows(Storage(str(shared))), "the row", timeout=60)
             # Again and again: a beat may be under way.
-            wait_for(lambda: record.write(taken) or is_lost(kept.stop_if_lost), "it to notice", timeout=60)
+            wait_for(lambda: plant(record, taken) or is_lost(kept.stop_if_lost), "it to notice", timeout=60)
             append_results(out, result(1))  # of which the storage is not to hear
             with pytest.raises(LeaseError, match="process 7 on elsewhere has taken "):
                 kept.append(result(2))
@@ -131,7 +132,7 @@ def test_a_row_that_waits_for_its_file_while_another_takes_over_is_not_written(
     lock, taken = results_module._lock, {"owner": "another", "pid": 7}
 
     def lock_late(*given: Any) -> None:
-        wait_for(lambda: in_folder(out).write(taken) or is_lost(kept.stop_if_lost), "it to notice", timeout=60)
+        wait_for(lambda: plant(in_folder(out), taken) or is_lost(kept.stop_if_lost), "it to notice", timeout=60)
         lock(*given)
 
     with keeping(out, "", print) as kept:
