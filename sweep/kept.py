@@ -21,9 +21,8 @@ from threading import Event, Thread
 
 from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError
-from galaxytl.history import operation
-from galaxytl.results import FILE_NAME, Rows, append_results, read_results, wait_for_writer
-from galaxytl.row_segments import RowWriter, merged, read_rows
+from galaxytl.results import FILE_NAME, Rows, append_results, read_results
+from galaxytl.row_segments import RowWriter, Sealed, merged, read_rows
 from galaxytl.storage import LONGEST_PAUSE, PATIENCE, Storage, StorageError, persistently
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep.lease import Lease, LeaseError, in_folder, in_storage
@@ -41,15 +40,16 @@ def keeping(out: Path, uri: str, say: Callable[[str], object]) -> Iterator[Kept]
     Raises LeaseError where another leads, StorageError at the start where the storage cannot be used, and at the end
     where it lacks rows.
     """
+    storage = _usable(uri, say) if uri else None
+    leases = [Lease(in_folder(out), say), *([Lease(in_storage(storage), say)] if storage else [])]
+    for lease in leases:
+        lease.wait()  # nothing is taken before all are free: where one cannot be, whoever leads goes on
     with contextlib.ExitStack() as held:
-        leases = [held.enter_context(Lease(in_folder(out), say))]
-        wait_for_writer(out)  # the driver before: suspended since it looked whether it leads
-        if not uri:
+        for lease in leases:
+            held.enter_context(lease)
+        if not storage:
             yield Kept(out, leases=leases)
             return
-        storage = Storage(uri)
-        storage.check()
-        leases.append(held.enter_context(Lease(in_storage(storage), say)))
         kept = Kept(out, _Storing(out, storage, leases[-1], say), leases)
         try:
             yield kept
@@ -57,6 +57,18 @@ def keeping(out: Path, uri: str, say: Callable[[str], object]) -> Iterator[Kept]
             kept.close(LONGEST_PAUSE)  # the error, or Ctrl-C, is what the user waits for
             raise
         kept.close(PATIENCE)
+
+
+def _usable(uri: str, say: Callable[[str], object]) -> Storage:
+    storage = Storage(uri)
+    storage.check()
+    if storage.unconditional:
+        say(
+            f"note: {storage} cannot be written to on a condition: {storage.unconditional}. Two drivers that come at "
+            "once are told apart by waiting for longer than a write took; one whose writes come later still may lead "
+            "beside the other for a while, and some trials be trained twice"
+        )
+    return storage
 
 
 @contextlib.contextmanager
@@ -137,7 +149,7 @@ class _Storing:
         self.dropped: list[str] = []
         """Files that are of no more use at the storage."""
         with as_storage_error():
-            self._rows = RowWriter(storage, out)
+            self._rows = RowWriter(storage, out, lease.generation)
             for name in (STUDY, DESCRIPTION):
                 if not (out / name).exists():
                     storage.get_file(name, out / name)
@@ -190,12 +202,22 @@ class _Storing:
     def _push(self) -> None:
         self._lease.confirm()  # or a driver that wakes would store its rows, and its old study, over another's
         unneeded = list(self.dropped)  # before the rows are read: those of these trials are among them
-        self._rows.push()
+        self._push_rows()
         for name in unneeded:
             self._storage.delete(name)
             self.dropped.remove(name)
         if time.monotonic() - self._study_stored > STUDY_SECONDS:
             self._store_study()
+
+    def _push_rows(self) -> None:
+        try:
+            self._rows.push()
+        except Sealed:
+            self._lease.confirm()
+            while self._lease.generation <= self._rows.generation:  # it failed to take over: this driver goes on
+                self._lease.advance()
+            self._rows = RowWriter(self._storage, self._out, self._lease.generation)
+            self._rows.push()
 
     def _push_all(self) -> None:
         self._push()

@@ -187,7 +187,8 @@ def test_many_pieces_become_one(pieces: str, tmp_path: Path) -> None:
     before = read_rows(storage)
     assert len(storage.names("rows")) == len(SPECS)
     RowWriter(storage, folder(tmp_path / "next"))
-    assert len(storage.names("rows")) == 1
+    seal, joined = storage.names("rows")
+    assert (storage.get(seal), joined) == (b"", "rows/g000002-000000.jsonl")
     assert read_rows(storage) == before
     assert seeds(tmp_path / "next") == list(range(len(SPECS)))
 

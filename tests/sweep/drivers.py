@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,7 @@ import greenlet
 import pytest
 
 from sweep import lease as lease_module
-from sweep.lease import Lease, LeaseError, Place
+from sweep.lease import Lease, LeaseError, Place, Values
 
 STEP_SECONDS = 0.4
 """Between two looks of a driver whether it is known to have lost its lease."""
@@ -75,6 +74,12 @@ class Event:
             task.wakes = self._world.now
 
 
+def plant(place: Place, values: Values) -> None:
+    """Have this lease there, whoever leads."""
+    while not place.replace(place.read(), values):
+        pass
+
+
 class World:
     """One thread runs at a time, until it waits for something; meanwhile the clock stands still."""
 
@@ -95,7 +100,7 @@ class World:
 
         fakes = {
             "time": SimpleNamespace(sleep=self.sleep, clock_gettime=lambda _: self.now),
-            "os": SimpleNamespace(getpid=lambda: self.current.driver.pid, kill=kill, replace=os.replace),
+            "os": SimpleNamespace(getpid=lambda: self.current.driver.pid, kill=kill),
             "socket": SimpleNamespace(gethostname=lambda: self.current.driver.host),
             "threading": SimpleNamespace(Event=lambda: Event(self), Thread=thread),
             "process_table": lambda: self.current.driver.host,
@@ -137,7 +142,8 @@ class World:
         self._test.switch()
 
     def _lead(self, driver: Driver) -> None:
-        slow = replace(self._place, read=self._slowly(self._place.read), write=self._slowly(self._place.write))
+        read, change = self._slowly(self._place.read), self._slowly(self._place.replace)
+        slow = replace(self._place, read=read, replace=change)
         try:
             with Lease(slow, driver.notes.append) as lease:
                 driver.led_from = next_row = self.now
