@@ -41,16 +41,15 @@ def append_results(folder: Path, *results: TrialResult, check: Callable[[], obje
     """Append their rows and force them to disk, so that a row that was seen is a row that stays. All or none.
 
     Raises OSError, and what `check` raises, which is asked when nobody else can write."""
-    lines = [json.dumps(result.to_dict(), separators=(",", ":"), allow_nan=False) + "\n" for result in results]
-    content = "".join(lines)
+    content = b"".join(row_line(result) + b"\n" for result in results)
     with locked_rows(folder) as file:
         check()
         file.seek(0, os.SEEK_END)
         size = file.tell()
         if size and not _ends_with_newline(file.fileno(), size):
-            content = "\n" + content  # closes the half line that a killed writer left
+            content = b"\n" + content  # closes the half line that a killed writer left
         try:
-            _write_all(file.fileno(), content.encode())
+            _write_all(file.fileno(), content)
             os.fsync(file.fileno())
         except OSError as error:
             os.ftruncate(file.fileno(), size)  # no half line
@@ -58,6 +57,11 @@ def append_results(folder: Path, *results: TrialResult, check: Callable[[], obje
             what = f"{error.strerror}: the row of trial {trial_ids} could not be written"
             how = "make room, and the same command goes on"
             raise OSError(error.errno, f"{what}; {how}", str(folder / FILE_NAME)) from error
+
+
+def row_line(result: TrialResult) -> bytes:
+    """As it stands in the file, without its end."""
+    return json.dumps(result.to_dict(), separators=(",", ":"), allow_nan=False).encode()
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from galaxytl.data.cache import write_atomically
+from galaxytl.history import operation
 from galaxytl.results import FILE_NAME, locked_rows
 from galaxytl.storage import Storage, each
 from galaxytl.trial import FAILED
@@ -102,7 +103,7 @@ def _end(line: bytes) -> tuple[str, str]:
     return line.decode(errors="replace"), ""
 
 
-def _trials(lines: list[bytes]) -> list[str]:
+def trials_of(lines: Iterable[bytes]) -> list[str]:
     return [_end(line)[0] for line in lines]
 
 
@@ -113,7 +114,7 @@ class RowWriter:
         """0: the one after those that are there. Raises DataError, OSError."""
         self._storage, self._folder, self._path = storage, folder, folder / FILE_NAME
         self.generation = generation or newest_generation(storage) + 1
-        self._number, self._pending = 1, b""
+        self._number, self._pending = 1, list[bytes]()
         pieces = _read_pieces(storage, {})
         self._merge(_lines(pieces))  # what may fail, a full disk or a lost file, fails before anybody is shut out
         if not storage.unconditional:
@@ -121,7 +122,9 @@ class RowWriter:
             pieces = _read_pieces(storage, pieces)
         if len(pieces) > MANY:
             self._join(pieces)
-        self._at = self._merge(_lines(pieces))
+        self._merge(_lines(pieces))
+        self.stored = set(_lines(pieces))
+        """The lines that the storage has."""
 
     def _seal(self, pieces: Mapping[str, bytes]) -> None:
         """Close every generation before this one, those too of which there is no piece yet."""
@@ -145,30 +148,27 @@ class RowWriter:
         self._put(_name(self.generation, number), b"".join(line + b"\n" for line in _lines(pieces)))
         each(self._storage.delete, [name for name, content in pieces.items() if content])
 
-    def _merge(self, stored: list[bytes]) -> int:
-        """Have the stored lines in the folder's file, then its own that the storage lacks; where those begin."""
+    def _merge(self, stored: list[bytes]) -> None:
+        """Have the stored lines in the folder's file, then its own that the storage lacks."""
         with locked_rows(self._folder) as file:
             file.seek(0)
             content = file.read()
             both = merged(stored, content)
             if both != content:
                 write_atomically(self._path, both)
-        return sum(len(line) + 1 for line in stored)
 
-    def push(self) -> bool:
-        """Store the rows appended since the last push; False where there are none. Raises DataError."""
-        if not self._path.exists():
-            return False
-        with self._path.open("rb") as file:
-            file.seek(self._at)
-            new = file.read()
-        new = self._pending or new[: new.rfind(b"\n") + 1]
+    def push(self, lines: Iterable[bytes]) -> bool:
+        """Store those that the storage lacks; False where there are none. Raises DataError.
+
+        lines: as the driver knows them, who has forced them to disk; the file may have vanished since."""
+        self._pending = self._pending or [line for line in lines if line not in self.stored]
+        new = self._pending  # until it is there: a try of which nothing was heard may have stored it
         if new:
-            self._pending = new  # until it is there: a try of which nothing was heard may have stored it
-            self._put(_name(self.generation, self._number), new)
-            self._pending = b""
+            with operation("push", str(self._storage), (Sealed,), trials=lambda: trials_of(new)):
+                self._put(_name(self.generation, self._number), b"".join(line + b"\n" for line in new))
             self._number += 1
-            self._at += len(new)
+            self.stored.update(new)
+            self._pending = []
         return bool(new)
 
     def _put(self, name: str, content: bytes) -> None:

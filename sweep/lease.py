@@ -36,6 +36,7 @@ from galaxytl.command import UsageError
 from galaxytl.data import DataError
 from galaxytl.data.cache import write_atomically
 from galaxytl.data.locations import without_secrets
+from galaxytl.history import operation
 from galaxytl.results import locked_rows
 from galaxytl.row_segments import newest_generation
 from galaxytl.storage import Storage
@@ -190,7 +191,9 @@ class Lease:
         """False where what `wait` saw is there no more."""
         self._own["generation"] = 1 + max(_generation(self._before), self._place.newest_generation())
         try:
-            is_taken = self._place.replace(self._before, self._own)
+            with operation("take", self._place.what, owner=self._own["owner"], generation=self.generation) as note:
+                is_taken = self._place.replace(self._before, self._own)
+                note(outcome="ok" if is_taken else "fail")
         except BaseException:
             self._give_back()  # what was asked for may have been done
             raise
@@ -208,7 +211,7 @@ class Lease:
 
     def _give_back(self) -> None:
         """To the one before, which goes on if it lives."""
-        with contextlib.suppress(*self._place.errors):
+        with contextlib.suppress(*self._place.errors), operation("give back", self._place.what):
             now = self._place.read()
             if now and now.get("owner") == self._own["owner"]:
                 before = self._before or {**self._own, "ended": True}
@@ -248,14 +251,23 @@ class Lease:
 
     def _look(self, sign: Values | None = None) -> bool:
         """See who leads and, if it is this driver, leave a sign of life there, if one is given; whether it was left."""
-        looked_at, now = time.clock_gettime(CLOCK), self._place.read()
+        looked_at = time.clock_gettime(CLOCK)
+        with operation("look", self._place.what) as note:
+            now = self._place.read()
+            note(owner=(now or {}).get("owner"))
         late = (self._before or {}).get("owner")  # without conditions, a beat may come after it was taken for dead
         if now and now.get("owner") not in (self._own["owner"], late or self._own["owner"]):
             self._taken_by = now
             return False
         self._looked_at = looked_at
         self._own["generation"] = max(self.generation, _generation(now))  # another had taken over, and given back
-        return sign is not None and self._place.replace(now, {**self._own, **sign})
+        if sign is None:
+            return False
+        what = "release" if "ended" in sign else "renew"
+        with operation(what, self._place.what, generation=self.generation) as note:
+            is_left = self._place.replace(now, {**self._own, **sign})
+            note(outcome="ok" if is_left else "fail")
+        return is_left
 
     def _watch(self, holder: Values) -> Values | None:
         """The lease of `holder` when it is dead, or what is there by then; raises LeaseError when it beats."""

@@ -44,6 +44,8 @@ class Reign:
     take: Operation
     until: float
     """When the same process took again, if it did."""
+    given_back: float = math.inf
+    """When it began to give the lease back to the one before, which may go on from then."""
     writes: list[Operation] = field(default_factory=list)
     """That were acknowledged."""
     renewals: list[Operation] = field(default_factory=list)
@@ -79,6 +81,8 @@ def reigns_of(history: Sequence[Operation], where: str) -> list[Reign]:
     for take in takes:
         others = (other.begin for other in takes if other.pid == take.pid and other.begin > take.begin)
         reign = Reign(take, min(others, default=math.inf))
+        back = [o.begin for o in history if (o.where, o.pid, o.what) == (where, take.pid, "give back")]
+        reign.given_back = min((at for at in back if take.begin <= at < reign.until), default=math.inf)
         own = [o for o in of_place if o.pid == take.pid and take.begin <= o.begin < reign.until]
         reign.writes = [operation for operation in own if operation.what in WRITES]
         reign.renewals = [operation for operation in own if operation.what == "renew"]
@@ -121,7 +125,7 @@ def _of_the_deposed(reigns: Sequence[Reign]) -> Iterator[str]:
     for number, reign in enumerate(reigns):
         for successor in reigns[number + 1 :]:
             for operation in (*reign.writes, *reign.renewals):
-                if operation.begin > successor.take.end:
+                if successor.take.end < operation.begin < successor.given_back:
                     yield f"two led: {operation} was ok, after {successor.take}"
 
 
@@ -131,6 +135,8 @@ def _of_readings(reigns: Sequence[Reign]) -> Iterator[str]:
             read = successor.first_read
             known = set(read.trials) if read else set()
             for write in reign.writes if read else ():
+                if write.begin > successor.given_back:
+                    continue
                 if missing := [trial for trial in write.trials if trial not in known]:
                     yield f"a row that its successor did not read: {missing[0]} of {write}; {read}"
 
@@ -169,6 +175,7 @@ def _at_the_end(history: Sequence[Operation], where: str, lines: Sequence[bytes]
                 outcomes[trial].add(operation.outcome)
                 if operation.outcome == "ok" and trial not in there:
                     yield f"an acknowledged row is missing: {trial} of {operation}"
+    elsewhere = {t for o in history if o.where != where and o.what in WRITES and o.outcome != "fail" for t in o.trials}
     for trial, of_trial in outcomes.items():
-        if of_trial == {"fail"} and trial in there:
+        if of_trial == {"fail"} and trial in there and trial not in elsewhere:
             yield f"a refused row is there: {trial} at {where}"

@@ -1,4 +1,4 @@
-"""A driver without Ray and without training: it leads a results folder, as `sweep.run` does, and writes made-up rows."""
+"""A driver without Ray and without training: it leads a results folder as `sweep.run` does, and writes made-up rows."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from galaxytl.storage import StorageError
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep import kept as kept_module
 from sweep import lease as lease_module
+from sweep import rows_file
 from sweep.kept import keeping
 from sweep.lease import LeaseError
 from tests.cluster.mischief import Mischief, slow_files
@@ -59,7 +60,7 @@ def main(driver: Driver) -> None:
     os.environ |= {VARIABLE: str(driver.history), "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
     os.environ |= {"AWS_ENDPOINT_URL": driver.endpoint, "AWS_REGION": "us-east-1"} if driver.endpoint else {}
     lease_module.BEAT_SECONDS = BEAT_SECONDS_AT_STORAGE if driver.uri else BEAT_SECONDS
-    kept_module.PUSH_SECONDS = 0.1
+    kept_module.PUSH_SECONDS = rows_file.LOOK_SECONDS = 0.1
     kept_module.PATIENCE, kept_module.LONGEST_PAUSE = 20.0, 2.0
     results_module.LOCK_SECONDS = 5.0
 

@@ -77,7 +77,7 @@ class Mischief:
 
 
 def _chance(step: str) -> float:
-    """Of a stop where a step is done the first time: rows matter most, and whether a place can be written not at all."""
+    """Of a stop where a step is done the first time: rows matter most, trials of writing not at all."""
     if ".writable" in step:
         return 0.0
     return 0.5 if "rows" in step or "trials" in step else 0.15
@@ -150,6 +150,7 @@ def _kind(path: str) -> str:
 
 
 OF_A_CONNECTION = ("content-length", "transfer-encoding", "connection", "expect")
+
 
 @contextlib.contextmanager
 def faulty_s3(url: str, mischief: Mischief, suspend: Callable[[], object]) -> Iterator[str]:
