@@ -199,7 +199,7 @@ class RowsFile:
             self.folder.mkdir(exist_ok=True)
             with locked_rows(self.folder) as file:
                 self._check()
-                if not file.read():
+                if not file.tell():  # its size: it is open for appending
                     write_atomically(self._path, b"".join(line + b"\n" for line in self._lines))
                     return True
         return False
