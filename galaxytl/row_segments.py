@@ -152,20 +152,25 @@ class RowWriter:
         return sum(len(line) + 1 for line in stored)
 
     def push(self) -> bool:
-        """Store the rows appended since the last push; False where there are none. Raises DataError."""
+        """Store the rows appended since the last push; False where there are none. Raises DataError, and Sealed where
+        a driver of a later generation was there first."""
+        is_pushed = False
+        while new := self._pending or self._appended():
+            self._pending = new  # until it is there: a try of which nothing was heard may have stored it
+            self._put(_name(self.generation, self._number), new)
+            self._pending, is_pushed = b"", True
+            self._number += 1
+            self._at += len(new)
+        return is_pushed
+
+    def _appended(self) -> bytes:
+        """The whole lines that are not stored."""
         if not self._path.exists():
-            return False
+            return b""
         with self._path.open("rb") as file:
             file.seek(self._at)
             new = file.read()
-        new = self._pending or new[: new.rfind(b"\n") + 1]
-        if new:
-            self._pending = new  # until it is there: a try of which nothing was heard may have stored it
-            self._put(_name(self.generation, self._number), new)
-            self._pending = b""
-            self._number += 1
-            self._at += len(new)
-        return bool(new)
+        return new[: new.rfind(b"\n") + 1]
 
     def _put(self, name: str, content: bytes) -> None:
         if self._storage.unconditional:
