@@ -1,4 +1,4 @@
-"""What drivers that take turns leave at an object store: whenever one is suspended, and whatever becomes of requests."""
+"""What drivers that take turns leave at an object store, whenever one is suspended and whatever becomes of requests."""
 
 from __future__ import annotations
 
@@ -84,3 +84,22 @@ def test_whatever_happens_a_trial_has_one_row(tmp_path: Path, first_seed: int) -
             assert driver.said, seed
             if driver.said == "through":
                 assert all(stored[row] == driver.pid for row in driver.rows), (seed, said)
+
+
+@pytest.mark.parametrize("folders", ["same", "another"])
+def test_a_takeover_that_fails_leaves_the_first_driver_in_the_lead(tmp_path: Path, folders: str) -> None:
+    out = tmp_path / "0"
+    others = out if folders == "same" else tmp_path / "1"
+    with Sweeps(out) as world:
+        first = world.sweep(out)
+        world.run(2)
+        first.is_running = False
+        second = world.sweep(others, "elsewhere", fails=True)
+        world.run(90)
+        assert (second.led_from is not None, second.said) == (True, "it fails")
+        assert [name for name in world.store.names("rows") if not world.store.files[name]]  # the first was shut out
+        first.is_running = True
+        world.run(60)
+        assert first.said == "through"
+        assert world.store.writers() == dict.fromkeys(ALL, first.pid)
+        assert seeds(out) == world.store.seeds() == ALL
