@@ -232,7 +232,7 @@ class _Storing:
 
     def _push_rows(self) -> None:
         try:
-            self._push_known()
+            self._rows.push(self._file.lines())
         except Sealed:
             self._lease.confirm()
             while self._lease.generation <= self._rows.generation:  # it failed to take over: this driver goes on
@@ -240,11 +240,7 @@ class _Storing:
             with contextlib.suppress(GoneError):  # then it has said so, and the rows are known
                 self._file.look()
             self._rows = self._row_writer()
-            self._push_known()
-
-    def _push_known(self) -> None:
-        while self._rows.push(self._file.lines()):
-            pass
+            self._rows.push(self._file.lines())
 
     def _push_all(self) -> None:
         self._push()
