@@ -201,7 +201,8 @@ def persistently(action: Callable[[], R], seconds: float, failed: Callable[[Data
             return action()
         except DataError as error:
             failed(error)
-            if time.monotonic() + pause > ends:
+            own_pause = pause * random.uniform(0.5, 1.5)  # so that the workers of a cluster do not come all at once
+            if time.monotonic() + own_pause > ends:
                 raise StorageError(f"the storage did not answer for {seconds:.0f} seconds: {error}") from error
-        time.sleep(pause * random.uniform(0.5, 1.5))  # so that the workers of a cluster do not come all at once
+        time.sleep(own_pause)
         pause = min(2 * pause, LONGEST_PAUSE)

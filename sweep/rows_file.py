@@ -72,8 +72,8 @@ class RowsFile:
                 yield
             finally:
                 self._state = self._look_up()
-                there = self._path.read_bytes().split(b"\n") if self._state else []
-                self._lines = [line for line in there if line]
+                if self._state:
+                    self._lines = [line for line in self._path.read_bytes().split(b"\n") if line]
 
     def lines(self) -> Sequence[bytes]:
         """All that are in the file, or should be, in order."""

@@ -60,6 +60,7 @@ def main(driver: Driver) -> None:
     os.environ |= {VARIABLE: str(driver.history), "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
     os.environ |= {"AWS_ENDPOINT_URL": driver.endpoint, "AWS_REGION": "us-east-1"} if driver.endpoint else {}
     lease_module.BEAT_SECONDS = BEAT_SECONDS_AT_STORAGE if driver.uri else BEAT_SECONDS
+    lease_module.BEATS_AT_STORAGE = 4
     kept_module.PUSH_SECONDS = rows_file.LOOK_SECONDS = 0.1
     kept_module.PATIENCE, kept_module.LONGEST_PAUSE = 20.0, 2.0
     results_module.LOCK_SECONDS = 5.0

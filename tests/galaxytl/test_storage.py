@@ -391,3 +391,4 @@ def test_an_action_is_tried_again_after_longer_pauses(clock: Clock) -> None:
     clock.now = 0.0
     with pytest.raises(StorageError, match="did not answer for 30 seconds: away"):
         persistently(action, 30)
+    assert clock.now <= 30
