@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,10 @@ from tests.cluster.history_driver import Driver, note_in, specs
 from tests.cluster.mischief import Mischief, faulty_s3
 from tests.cluster.object_store import ObjectStore, object_store
 
-TRIALS = 14
-SLOWEST_SECONDS = 1.2
-"""Of a step in a slow folder, and of a request: many beats of a driver."""
-LONGEST_STOP_SECONDS = 6.0
+TRIALS = 12
+LATE = ((0.1, 0.3), (0.4, 0.1), (1.2, 0.05))
+"""Seconds that a step in a folder, or a request, is late at most, and how often: the last are many beats."""
+LONGEST_STOP_SECONDS = 3.0
 """After which a driver goes on though no other has taken over: perhaps all wait for its lock."""
 STUCK_SECONDS = 120.0
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -95,6 +95,13 @@ class Contender:
             return stat.rpartition(")")[2].split()[0] == "T"
         return False
 
+    def suspend(self) -> None:
+        """Returns when it goes on."""
+        self.signal(signal.SIGSTOP)
+        time.sleep(0.05)
+        while self.is_stopped:
+            time.sleep(0.02)
+
     def signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.process.pid, number)
@@ -127,14 +134,13 @@ class Round:
     def _start(self, number: int, proxies: contextlib.ExitStack) -> None:
         """Drivers at a storage have folders of their own, as on machines of their own."""
         seed, out = f"{self.seed} {number}", self.place / (f"out{number}" if self.store else "out")
-        stops, delay = self.rng.choice((0, 1, 2, 3)), self.rng.choice((0.1, 0.5, SLOWEST_SECONDS))
-        files = 0.0 if self.store else delay
-        driver = Driver(number, seed, out, self.uri, self.history, self.faults, TRIALS, "", files, stops)
+        stops, (delay, often) = self.rng.choice((0, 1, 2, 3)), self.rng.choice(LATE)
+        driver = Driver(number, seed, out, self.uri, self.history, self.faults, TRIALS, "", delay, often, stops)
         contender = Contender(driver, None)
         if self.store:
-            mischief = Mischief(f"{seed} s3", self._note(number), delay, self.rng.choice((0.05, 0.15)), stops)
-            url = faulty_s3(self.store.url, mischief, lambda: contender.signal(signal.SIGSTOP))
-            driver = Driver(**{**vars(driver), "endpoint": proxies.enter_context(url)})
+            mischief = Mischief(f"{seed} s3", self._note(number), delay, often, stops)
+            url = faulty_s3(self.store.url, mischief, contender.suspend)
+            driver = replace(driver, endpoint=proxies.enter_context(url), delay=0.0)
         contender.driver, contender.process = driver, PROCESSES.Process(target=history_driver.main, args=(driver,))
         contender.process.start()
         self.contenders.append(contender)
@@ -183,8 +189,8 @@ class Round:
     def _come_to_rest(self) -> None:
         """The same command once more from each folder, nothing going wrong: what waited for the storage is stored."""
         for driver in {contender.driver.out: contender.driver for contender in self.contenders}.values():
-            calm = {**vars(driver), "delay": 0.0, "stops": 0, "endpoint": self.store.url if self.store else ""}
-            process = PROCESSES.Process(target=history_driver.main, args=(Driver(**calm),))
+            calm = replace(driver, delay=0.0, stops=0, endpoint=self.store.url if self.store else "")
+            process = PROCESSES.Process(target=history_driver.main, args=(calm,))
             process.start()
             process.join()
 

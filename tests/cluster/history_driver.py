@@ -41,6 +41,7 @@ class Driver:
     trials: int
     endpoint: str = ""
     delay: float = 0.0
+    often: float = 0.0
     stops: int = 0
 
 
@@ -70,7 +71,7 @@ def main(driver: Driver) -> None:
 
     driver.out.mkdir(exist_ok=True, parents=True)
     if driver.delay or driver.stops:
-        slow_files(driver.out, Mischief(driver.seed, note, driver.delay, 0.15, driver.stops))
+        slow_files(driver.out, Mischief(driver.seed, note, driver.delay, driver.often, driver.stops))
     rng, until = random.Random(driver.seed), time.monotonic() + ROUND_SECONDS
     while time.monotonic() < until:
         with contextlib.suppress(LeaseError, OSError, StorageError, DataError):
