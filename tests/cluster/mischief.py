@@ -154,8 +154,9 @@ OF_A_CONNECTION = ("content-length", "transfer-encoding", "connection", "expect"
 
 @contextlib.contextmanager
 def faulty_s3(url: str, mischief: Mischief, suspend: Callable[[], object]) -> Iterator[str]:
-    """An URL whose requests go to the S3 server at `url`, as far as they do. suspend: stops the driver that asks, and returns when it
-    goes on: a request that was under way is then as late as its driver."""
+    """An URL whose requests go to the S3 server at `url`, as far as they do.
+
+    suspend: stops the driver that asks, and returns when it goes on: a request that was under way is as late."""
     to = urlsplit(url).netloc
 
     class Handler(http.server.BaseHTTPRequestHandler):
