@@ -20,7 +20,7 @@ ON_JAX := blocks device diagnostics ends heads fit_heads features networks proce
 PYTEST := $(BIN)/python -m pytest
 BESIDE := --numprocesses $(JOBS) --dist loadfile
 
-.PHONY: paper test test-all test-rest install lint format types tests mutants fuzz chaos lock
+.PHONY: paper test test-all test-rest install lint format types tests mutants fuzz chaos history lock
 
 paper: install  ## the paper's grid, then its tables and figures
 	@status=0; \
@@ -73,6 +73,9 @@ fuzz: install  ## damaged and odd files, grids and settings: no traceback, and n
 
 chaos: install  ## kill drivers, workers, nodes and the head of sweeps, fill and damage disks, and count what survives
 	$(BIN)/python -m tests.cluster.chaos --minutes $(MINUTES) --seed $(SEED) --kills $(KILLS)
+
+history: install  ## drivers that contend for the same results while files and S3 fail them: does one lead, do all rows stay?
+	$(BIN)/python -m tests.cluster.history --minutes $(MINUTES) --seed $(SEED)
 
 lock: install  ## write requirements.lock anew from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv

@@ -11,6 +11,7 @@ A file appears whole or not at all. Rows, of which S3 can append none, are `gala
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import random
@@ -22,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from galaxytl.conditions import Conditions, NoConditions, UnknownCondition, conditions_at
 from galaxytl.data.cache import write_atomically
 from galaxytl.data.locations import DataError, Location, locate, reaching
 
@@ -32,6 +34,12 @@ AT_ONCE = 16
 """Requests to a storage that wait at the same time: each takes some 30 ms on S3, however small."""
 T = TypeVar("T")
 R = TypeVar("R")
+
+SETTLE_SECONDS = 0.5
+"""At least, where a storage knows no conditional writes: of who writes at once, the last has written; the others look
+again after this, and after twice what their own write took."""
+TRIES = 5
+"""Of a conditional write that is refused although nothing is there, as of two that come at the same time."""
 
 
 class StorageError(ValueError):
@@ -57,8 +65,56 @@ class Storage:
         try:
             self.put(probe, b"")
             self.delete(probe)
+            _ = self._conditions
         except DataError as error:
             raise StorageError(f"--storage must be a place that can be written to: {error}") from error
+
+    @property
+    def unconditional(self) -> str:
+        """Why nothing can be written here on a condition; "" where it can."""
+        return self._conditions.reason if isinstance(self._conditions, NoConditions) else ""
+
+    @functools.cached_property
+    def _conditions(self) -> Conditions | NoConditions:
+        """Found out with a file that is made twice. Raises DataError where the storage does not answer."""
+        probe = self._at(f".writable-{uuid.uuid4().hex[:12]}")
+        conditions = conditions_at(probe)
+        if isinstance(conditions, NoConditions):
+            return conditions
+        try:
+            if conditions.create(probe, b"1") and not conditions.create(probe, b"2"):
+                return conditions
+            return NoConditions("it wrote a file a second time that was to be written once")
+        except UnknownCondition as error:
+            return NoConditions(str(error))
+        finally:
+            self.delete(probe.path.rpartition("/")[2])
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a file that is not there yet; False where another's is. One's own is found there where the answer to
+        an earlier try was lost: so `content` should be nobody else's. Only where `unconditional` is ""."""
+        assert not isinstance(self._conditions, NoConditions)
+        for _ in range(TRIES):
+            if self._conditions.create(self._at(name), content):
+                return True
+            if (there := self.get(name)) is not None:
+                return there == content
+        raise DataError(f"{self._at(name)} cannot be written: it is refused as if it were there, and is not")
+
+    def replace(self, name: str, is_expected: Callable[[bytes | None], bool], content: bytes) -> bool:
+        """Write over a file (None: over none) that is still as expected; False where it is not. As `create`, it finds
+        its own. Where there are no conditions it waits, and looks whether another has written meanwhile."""
+        if isinstance(self._conditions, NoConditions):
+            return self._replace_and_look(name, is_expected, content)
+        return self._conditions.replace(self._at(name), is_expected, content) or self.get(name) == content
+
+    def _replace_and_look(self, name: str, is_expected: Callable[[bytes | None], bool], content: bytes) -> bool:
+        begun = time.monotonic()
+        if not is_expected(self.get(name)):
+            return False
+        self.put(name, content)
+        time.sleep(max(SETTLE_SECONDS, 2 * (time.monotonic() - begun)))
+        return self.get(name) == content
 
     def put(self, name: str, content: bytes) -> None:
         location = self._at(name)
@@ -145,7 +201,8 @@ def persistently(action: Callable[[], R], seconds: float, failed: Callable[[Data
             return action()
         except DataError as error:
             failed(error)
-            if time.monotonic() + pause > ends:
+            own_pause = pause * random.uniform(0.5, 1.5)  # so that the workers of a cluster do not come all at once
+            if time.monotonic() + own_pause > ends:
                 raise StorageError(f"the storage did not answer for {seconds:.0f} seconds: {error}") from error
-        time.sleep(pause * random.uniform(0.5, 1.5))  # so that the workers of a cluster do not come all at once
+        time.sleep(own_pause)
         pause = min(2 * pause, LONGEST_PAUSE)

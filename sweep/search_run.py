@@ -31,6 +31,7 @@ from sweep.options import as_usage_error
 from sweep.progress import SweepTable, trial_label
 from sweep.search import Search, rehearse
 from sweep.search_agreement import agree, mend_journal
+from sweep.search_lease import lease_of
 from sweep.search_setup import Setup, set_up
 from sweep.speeds import learn_speeds, speeds_path
 
@@ -57,7 +58,7 @@ def run_search(options: argparse.Namespace, kept: Kept, console: Console) -> int
         console.print(mended, markup=False)
     study = search_study.open_study(options.storage, options.study, directions, setup.identity)
     note = functools.partial(console.print, markup=False)
-    with search_study.told_as_errors(options.storage), Lease(search_study.lease_of(study), note) as of_study:
+    with search_study.told_as_errors(options.storage), Lease(lease_of(study), note) as of_study:
         kept.leases.append(of_study)
         run = SearchRun(setup, Search(study, setup.problem, of_study.check), kept)
         for line in run.begin():

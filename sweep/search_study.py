@@ -1,7 +1,6 @@
-"""Opening an Optuna study for one driver: storages by URL, samplers by name, and where its lease is kept.
+"""Opening an Optuna study for one driver: storages by URL, and samplers by name.
 
     study = open_study("sqlite:///study.db", "search", directions=["maximize"], identity={"space": "sweep.space:space"})
-    with Lease(lease_of(study)): ...
 
 URLs: what SQLAlchemy knows (sqlite:///FILE, postgresql://..., mysql://...), or journal:///FILE, Optuna's own log.
 `optuna-dashboard URL` (of a journal: the file) shows the study, live and afterwards.
@@ -24,7 +23,6 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from galaxytl.command import UsageError
 from galaxytl.trial import did_you_mean
-from sweep.lease import Place, Values
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # the driver says itself what becomes of trials
 
@@ -256,16 +254,3 @@ def _quick_tpe() -> type[optuna.samplers.TPESampler]:
     from sweep.search_tpe import SortsOnceTPE
 
     return SortsOnceTPE
-
-
-def lease_of(study: optuna.Study) -> Place:
-    """Where the lease of a study is kept: in one of its attributes."""
-
-    def read() -> Values | None:
-        values = study.user_attrs.get("driver")
-        return values if isinstance(values, dict) or values is None else {}
-
-    def write(values: Values) -> None:
-        study.set_user_attr("driver", dict(values))
-
-    return Place(read, write, "may lead a study", f"'{study.study_name}'", "--study", STORAGE_ERRORS)

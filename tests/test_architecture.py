@@ -14,11 +14,12 @@ RAY = ("schedule", "schedule_feed", "schedule_worker", "cluster", "schedule_vers
 ONLY_IN = {  # a package -> the files that may import it
     "ray": {f"sweep/{name}.py" for name in RAY},
     "optuna": {
-        *(f"sweep/search{part}.py" for part in ("", "_agreement", "_mirror", "_storage", "_study", "_tpe")),
+        *(f"sweep/search{part}.py" for part in ("", "_agreement", "_lease", "_mirror", "_storage", "_study", "_tpe")),
         "analysis/study.py",
     },
     "tensorflow": {"galaxytl/device.py"},
     "jax": {"galaxytl/device.py"},
+    "obstore": {"galaxytl/conditions.py"},
     "yaml": {"sweep/yaml_file.py"},
     "galsim": {"galaxytl/data/"},
     "keras": {"galaxytl/"},

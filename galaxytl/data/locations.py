@@ -47,6 +47,8 @@ class Location:
     is_local: bool = False
     server: str = ""
     """Who answers for an s3:// URI."""
+    settings: Any = field(default=None, repr=False, compare=False)
+    """What an s3:// or gs:// URI says of how to reach it, credentials included; for other libraries than pyarrow."""
 
     def __str__(self) -> str:
         return self.uri
@@ -199,7 +201,8 @@ def _any_scheme(uri: str) -> Location:
         filesystem, path = FileSystem.from_uri(uri)
     except (ValueError, NotImplementedError, ImportError, OSError) as error:
         raise DataError(f"{shown} cannot be reached by pyarrow: {str(error).splitlines()[0]}") from error
-    return Location(shown, path, filesystem)
+    settings = {**dict(parse_qsl(parts.query)), "anonymous": parts.username == "anonymous"}
+    return Location(shown, path, filesystem, settings=settings if parts.scheme in ("gs", "gcs") else None)
 
 
 def without_secrets(text: str) -> str:
@@ -222,7 +225,8 @@ def _s3(uri: str) -> Location:
     key, secret = (unquote(text) if text else None for text in (parts.username, parts.password))
     anonymous = options.get("anonymous", "").lower() in ("1", "true", "yes")
     settings = {"region": region, "access_key": key, "secret_key": secret, "anonymous": anonymous, **where}
-    return Location(f"s3://{path}", path, _s3_filesystem(settings), server=where.get("endpoint_override", "Amazon"))
+    server = where.get("endpoint_override", "Amazon")
+    return Location(f"s3://{path}", path, _s3_filesystem(settings), server=server, settings=settings)
 
 
 def _s3_filesystem(settings: dict[str, Any]) -> Any:

@@ -10,7 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from sweep.lease import LeaseError, in_folder, in_storage
 from sweep.options import parse
 from sweep.run import main
 from tests.galaxies import make_bucket, s3_server
+from tests.sweep.drivers import plant
 from tests.sweep.sweeps import ROOT, is_lost, quick, start, sweep, wait_for
 
 SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(3)]
@@ -85,8 +86,8 @@ def test_no_checkpoint_goes_before_its_row_is_stored(out: Path, shared: Path, mo
     put, deleted = RowWriter._put, list[int]()
     delete = Storage.delete
 
-    def put_slowly(self: RowWriter, content: bytes) -> None:
-        put(self, content)
+    def put_slowly(self: RowWriter, name: str, content: bytes) -> None:
+        put(self, name, content)
         if len(read_results(out).results) == 1:
             kept.append(result(1))
             kept.drop_checkpoint(SPECS[1])
@@ -112,7 +113,7 @@ def test_the_storage_gets_no_row_of_a_driver_that_lost_it(out: Path, shared: Pat
             kept.append(result(0))
             wait_for(lambda: read_rows(Storage(str(shared))), "the row", timeout=60)
             # Again and again: a beat may be under way.
-            wait_for(lambda: record.write(taken) or is_lost(kept.stop_if_lost), "it to notice", timeout=60)
+            wait_for(lambda: plant(record, taken) or is_lost(kept.stop_if_lost), "it to notice", timeout=60)
             append_results(out, result(1))  # of which the storage is not to hear
             with pytest.raises(LeaseError, match="process 7 on elsewhere has taken "):
                 kept.append(result(2))
@@ -128,15 +129,16 @@ def test_a_row_that_waits_for_its_file_while_another_takes_over_is_not_written(
     out: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As of a driver that is suspended between its look at the lease and the file."""
-    lock, taken = results_module._lock, {"owner": "another", "pid": 7}
+    lock, taken = results_module.lock, {"owner": "another", "pid": 7}
 
     def lock_late(*given: Any) -> None:
-        wait_for(lambda: in_folder(out).write(taken) or is_lost(kept.stop_if_lost), "it to notice", timeout=60)
+        monkeypatch.undo()
+        plant(in_folder(out), taken)
         lock(*given)
 
     with keeping(out, "", print) as kept:
         kept.append(result(0))
-        monkeypatch.setattr(results_module, "_lock", lock_late)
+        monkeypatch.setattr(results_module, "lock", lock_late)
         with pytest.raises(LeaseError, match=r"process 7 on \(unknown\) has taken "):
             kept.append(result(1))
     assert [row.trial_id for row in read_results(out).results] == [SPECS[0].trial_id]
@@ -159,14 +161,17 @@ class Away:
     """A storage whose writing fails while `is_away`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.is_away, put = False, Storage.put
+        self.is_away = False
+        for name in ("put", "create", "replace"):
+            monkeypatch.setattr(Storage, name, self._if_there(getattr(Storage, name)))
 
-        def put_if_there(storage: Storage, name: str, content: bytes) -> None:
+    def _if_there(self, write: Callable[..., Any]) -> Callable[..., Any]:
+        def write_if_there(*given: Any) -> Any:
             if self.is_away:
                 raise DataError("s3://bucket cannot be written: the server must answer")
-            put(storage, name, content)
+            return write(*given)
 
-        monkeypatch.setattr(Storage, "put", put_if_there)
+        return write_if_there
 
 
 def test_a_sweep_outlives_its_storages_absence(out: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,9 @@ from galaxytl.storage import Storage
 from sweep import lease as lease_module
 from sweep.lease import FILE_NAME, Lease, LeaseError, Place, in_folder, in_storage, is_dead, process_table
 from sweep.search import Search
-from sweep.search_study import lease_of, open_study
-from tests.sweep.drivers import World
+from sweep.search_lease import lease_of
+from sweep.search_study import open_study
+from tests.sweep.drivers import World, plant
 from tests.sweep.searches import make_problem, run_sequentially
 from tests.sweep.sweeps import ROOT, suspend_between_writes, wait_for
 
@@ -92,7 +93,7 @@ def test_whatever_happens_to_drivers_one_leads(
             run(world, 20)
         (leader,) = [driver for driver in world.drivers if driver.leads]
         assert held(in_folder(folder))["pid"] == leader.pid
-        assert [path.name for path in folder.iterdir()] == [FILE_NAME]
+        assert sorted(path.name for path in folder.iterdir()) == [FILE_NAME, "trials.jsonl"]
         if "suspend" not in [what for what, *_ in happens]:
             assert not any("has taken" in driver.said for driver in world.drivers)
 
@@ -151,16 +152,16 @@ def test_how_long_it_is_watched_whether_a_driver_lives(
 def test_a_last_beat_of_a_driver_that_was_taken_for_dead_changes_nothing(out: Path) -> None:
     """It was suspended between its look at the lease and its beat."""
     place = in_folder(out)
-    place.write(OTHER)
+    plant(place, OTHER)
     with World(place) as world:
         driver = world.come()
         world.run(17)
         assert driver.leads
-        place.write({**OTHER, "beat": 4})
+        plant(place, {**OTHER, "beat": 4})
         world.run(6)
         assert driver.leads
         assert held(place)["pid"] == driver.pid
-        place.write({**OTHER, "owner": "a third"})
+        plant(place, {**OTHER, "owner": "a third"})
         world.run(6)
         assert "process 7 on elsewhere has taken" in driver.said
     assert held(place)["owner"] == "a third"
@@ -236,7 +237,7 @@ def test_a_driver_goes_on_while_a_storage_is_away_and_confirms_before_it_stores(
     assert place.beats_of_the_dead * lease_module.BEAT_SECONDS > longest
     with Lease(place, beat_seconds=60) as lease:
         lease.confirm()
-        place.write(OTHER)
+        plant(place, OTHER)
         lease._looked_at = -float("inf")  # as after a beat
         lease.check()  # looks at nothing: the storage may be away
         with pytest.raises(LeaseError, match=rf"at a storage; process 7 on elsewhere has taken {out} over"):
@@ -257,10 +258,10 @@ def test_what_is_in_lease_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sys, "argv", ["sweep/run.py", "--storage", "postgresql://user:secret@host/db", "--out", "a b"])
     with Lease(in_folder(tmp_path)):
         values = json.loads((tmp_path / FILE_NAME).read_text())
-    assert set(values) == {"owner", "host", "processes", "pid", "command", "beat"}
+    assert set(values) == {"owner", "host", "processes", "pid", "command", "generation", "beat"}
     assert (values["host"], values["pid"]) == (os.uname().nodename, os.getpid())
     assert values["command"] == "sweep/run.py --storage postgresql://user:***@host/db --out 'a b'"
-    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [FILE_NAME, "trials.jsonl"]
 
 
 def test_passwords_are_not_kept() -> None:
