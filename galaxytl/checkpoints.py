@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data.cache import FULL
+from galaxytl.strict_json import read_json
 from galaxytl.trial import TrialSpec
 
 DIAGNOSTICS = "diagnostics"
@@ -90,7 +91,7 @@ def num_epochs(content: bytes) -> int:
     """Of a checkpoint's history; 0 of a damaged one's."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            return len(json.loads(file["history"].tobytes()))
+            return len(read_json(file["history"].tobytes()))
     except DAMAGED:
         return 0
 
@@ -105,7 +106,7 @@ def load_checkpoint(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in shapes}
-            history: list[Epoch] = json.loads(file["history"].tobytes())
+            history: list[Epoch] = read_json(file["history"].tobytes())
         if any(arrays[name].shape != shape for name, shape in shapes.items()):
             raise ValueError("its arrays have other shapes than this trial's")
     except DAMAGED as error:
