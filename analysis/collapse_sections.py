@@ -224,9 +224,9 @@ def _certificate_row(results: Sequence[TrialResult], others: Sequence[str]) -> t
     settings = (show_value(getattr(spec, name)) for name in others)
 
     def mean(name: str) -> float:
-        return statistics.fmean(r.certificate[name] for r in results)
+        return statistics.fmean(r.certificate.get(name, math.nan) for r in results)
 
-    excess = [r.certificate["excess_loss"] for r in results]
+    excess = [r.certificate.get("excess_loss", math.nan) for r in results]
     above = f"{min(excess):.2f}" if len(excess) == 1 else f"{min(excess):.2f} to {max(excess):.2f}"
     accuracies = [r.metrics["accuracy"] for r in results if "accuracy" in r.metrics]
     accuracy = f"{statistics.fmean(accuracies):.3f}" if accuracies else ""

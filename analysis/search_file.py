@@ -6,13 +6,13 @@ settings.study, settings.storage, settings.objectives      # "search", "sqlite:/
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from analysis.gather import count_of_trials
+from galaxytl.strict_json import read_json
 
 FILE_NAME: Final = "search.json"
 FORMAT: Final = 1
@@ -59,7 +59,7 @@ def read_search_file(folder: Path) -> SearchFile:
     """Of the search whose rows lie in `folder`. Raises SearchFileError."""
     path = folder / FILE_NAME
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path.read_bytes())
     except FileNotFoundError:
         raise SearchFileError(f"{folder} holds no {FILE_NAME}, which names the study of a search") from None
     except (OSError, ValueError) as error:

@@ -38,6 +38,7 @@ from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.fit import Examples
 from galaxytl.fit_heads import WATCHED_BATCH, Head
 from galaxytl.metrics import softmax
+from galaxytl.strict_json import read_json
 from galaxytl.trial import TrialSpec
 
 FORMAT = 1  # of what is kept in the cache; raised when older files must not be read
@@ -96,8 +97,8 @@ def known_optimum(spec: TrialSpec, examples: Examples) -> Optimum:
     facts = [FORMAT, RIDGE, *spec.backbone_key, *made_by, *spec.split_key, spec.scored_on, device.on_gpu()]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     path = cache.cache_dir() / "optima" / f"{name}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        return Optimum(**json.loads(path.read_bytes()))
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+        return Optimum(**{name: float(value) for name, value in read_json(path.read_bytes()).items()})
     found = solve(Features(examples.inputs, examples.train), examples)
     cache.keep(path, json.dumps(asdict(found)).encode())
     return found

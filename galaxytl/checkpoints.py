@@ -22,7 +22,7 @@ from galaxytl.data.cache import FULL
 from galaxytl.trial import TrialSpec
 
 DIAGNOSTICS = "diagnostics"
-DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+DAMAGED = (OSError, ValueError, KeyError, EOFError, RecursionError, zipfile.BadZipFile)
 """What reading a damaged checkpoint raises."""
 Epoch = dict[str, Any]
 """epoch (from 1), loss, accuracy, val_loss, val_accuracy, val_top_share, seconds; and DIAGNOSTICS where there are any:
@@ -90,9 +90,17 @@ def num_epochs(content: bytes) -> int:
     """Of a checkpoint's history; 0 of a damaged one's."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            return len(json.loads(file["history"].tobytes()))
+            return len(_history(file))
     except DAMAGED:
         return 0
+
+
+def _history(file: Mapping[str, NDArray[Any]]) -> list[Epoch]:
+    """By Python's own reader of JSON: the loss of a part that is only watched may be NaN."""
+    history = json.loads(file["history"].tobytes())
+    if not isinstance(history, list) or not all(isinstance(e, dict) and type(e.get("epoch")) is int for e in history):
+        raise ValueError("its history must be a list of epochs")
+    return history
 
 
 def load_checkpoint(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[str, NDArray[Any]], list[Epoch]]:
@@ -105,7 +113,7 @@ def load_checkpoint(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in shapes}
-            history: list[Epoch] = json.loads(file["history"].tobytes())
+            history = _history(file)
         if any(arrays[name].shape != shape for name, shape in shapes.items()):
             raise ValueError("its arrays have other shapes than this trial's")
     except DAMAGED as error:

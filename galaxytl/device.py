@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import math
 import os
 import platform
@@ -15,6 +14,7 @@ from typing import Any, Final
 
 from galaxytl import gpu_memory, process
 from galaxytl.gpu_memory import DeviceError
+from galaxytl.strict_json import read_json
 
 BACKENDS: Final = ("tensorflow", "jax")
 """Of Keras's, those that this project's networks and heads are written for."""
@@ -28,7 +28,7 @@ def backend() -> str:
     if chosen := os.environ.get("KERAS_BACKEND"):
         return chosen
     try:
-        return str(json.loads(_settings().read_text(encoding="utf-8"))["backend"])
+        return str(read_json(_settings().read_bytes())["backend"])
     except (OSError, ValueError, KeyError, TypeError):
         return "tensorflow"
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from galaxytl.row_lines import Problems, lines_of, results_in
 from galaxytl.trial import COMPLETE, TrialResult
 
 FILE_NAME = "trials.jsonl"
@@ -31,7 +32,9 @@ class Rows:
 
     results: tuple[TrialResult, ...]
     problems: tuple[str, ...]
-    """A sentence for each line that was left out, and why."""
+    """A sentence for each reason why lines were left out: the first such line, and how many."""
+    num_newer: int = 0
+    """Rows that were left out as only a later version knows their kind of trial."""
 
     def by_id(self) -> dict[str, TrialResult]:
         return {result.trial_id: result for result in self.results}
@@ -89,25 +92,20 @@ def _is_still(path: Path, file: BinaryIO) -> bool:
 def read_results(folder: Path) -> Rows:
     """Read `folder`/trials.jsonl; a missing file has no rows. Unreadable lines become problems, not errors."""
     path = folder / FILE_NAME
-    lines = path.read_bytes().split(b"\n") if path.exists() else []
     rows: dict[str, TrialResult] = {}
-    problems = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            result = TrialResult.from_dict(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            half = " (half-written)" if number == len(lines) else ""
-            problems.append(f"{path}, line {number}{half} was left out: {error}")
-            continue
-        earlier = rows.pop(result.trial_id, None)
-        if earlier and earlier.status == COMPLETE:
-            problems.append(
-                f"{path}, line {number}: trial {result.trial_id} has an earlier COMPLETE row; last one used"
-            )
-        rows[result.trial_id] = result
-    return Rows(tuple(rows.values()), tuple(problems))
+    problems = Problems(path)
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        for number, (line, is_whole) in enumerate(lines_of(file), start=1):
+            for result in results_in(line):
+                if isinstance(result, ValueError):
+                    problems.left_out(number, result, is_whole)
+                    continue
+                earlier = rows.pop(result.trial_id, None)
+                if earlier and earlier.status == COMPLETE:
+                    text = f"trial {result.trial_id} has an earlier COMPLETE row; last one used"
+                    problems.note(number, text, reason="twice")
+                rows[result.trial_id] = result
+    return Rows(tuple(rows.values()), problems.sentences(), problems.num_newer)
 
 
 def lock(descriptor: int, path: Path) -> None:

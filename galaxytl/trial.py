@@ -17,9 +17,14 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_type_hints
 
-SCHEMA = 3  # of a row in trials.jsonl; raised when a reader of the old rows would misunderstand the new ones
+from galaxytl.row_fields import RowError, check_unknown, reader_of
+from galaxytl.strict_json import shown
+
+SCHEMA = 3
+"""Of a row in trials.jsonl; raised when a reader of the old rows would misunderstand the new ones. A further field of
+TrialSpec or TrialResult is no reason: see there."""
 
 DAMAGE: Final = "data_damage"
 """In a result's environment: what is wrong with the dataset, where its user accepted it."""
@@ -41,9 +46,29 @@ def _number(default: Any, low: float, high: float = math.inf, *, open_low: bool 
     return field(default=default, metadata={"low": low, "high": high, "open_low": open_low})
 
 
+ADDED_WITH: Final = "added_with"
+
+
+def _added(rule: Any, *added_with: Any) -> Any:
+    """A field that a later version adds to TrialSpec: `rule` is its default, or what `_number` or `_choice` gives.
+
+    added_with: what trials did before there was the field, once its default is another; until then, its default."""
+    rule = rule if isinstance(rule, dataclasses.Field) else field(default=rule)
+    (first,) = added_with or (rule.default,)
+    return field(default=rule.default, metadata={**rule.metadata, ADDED_WITH: first})
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialSpec:
-    """One point of a sweep. Equal specs have equal `trial_id`s on every machine.
+    """One point of a sweep. Equal specs have equal `trial_id`s on every machine, and in every later version.
+
+    A further field takes one line, with `_added` and a default by which trials do what they did without it:
+
+        label_smoothing: float = _added(_number(0.0, 0.0, 0.5))
+
+    It enters the trial_id, and the rows, only where it differs from that default: old rows keep their ids, and older
+    versions read the rows of trials that do not use it. Where the default is changed later, `_added(_number(0.1, ...),
+    0.0)` keeps the one that it was added with. The fields without `_added` are in every trial_id: none may go.
 
     Raises SpecError when a field breaks its rule.
     """
@@ -113,8 +138,8 @@ class TrialSpec:
     """Of the order of the batches. Apart from `seed`, so that trials which differ in `seed` can share a pass."""
 
     def __post_init__(self) -> None:
-        for name, rule in SPEC_FIELDS.items():
-            _check_field(name, getattr(self, name), rule)
+        for name, value in vars(self).items():
+            (_check_once if value.__hash__ else _check_field)(name, value)
         if self.momentum and self.optimizer == "adam":
             raise SpecError(f"momentum is a setting of sgd and rmsprop; got momentum={self.momentum} with adam")
         if self.head_dropout and not self.head_units:
@@ -125,8 +150,7 @@ class TrialSpec:
     @functools.cached_property  # a driver asks for it tens of times a trial, and it takes longer than all else it does
     def trial_id(self) -> str:
         """16 hexadecimal digits: SHA-256 of the spec's canonical JSON."""
-        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return _hash(self.to_dict())
 
     @property
     def split_key(self) -> tuple[Any, ...]:
@@ -174,19 +198,33 @@ class TrialSpec:
     def replace(self, **changes: Any) -> TrialSpec:
         return dataclasses.replace(self, **changes)
 
-    def to_dict(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, Any]:
+        """All values, by name."""
         # dataclasses.asdict would copy each value, at ten times the cost
         return {name: getattr(self, name) for name in SPEC_FIELDS}
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values: those of the fields that a later version added, only where they differ from what was before."""
+        values = self.fields()
+        return {name: value for name, value in values.items() if name not in ADDED or value != ADDED[name]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrialSpec:
         """Build a spec from JSON values; raises SpecError on an unknown field."""
         for name in values:
             check_field_name(name)
-        return cls(**values)
+        return cls(**{**ADDED, **values})
+
+
+def _hash(values: Mapping[str, Any]) -> str:
+    """Of a spec as it stands in a row: every version's is that of what it wrote."""
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 SPEC_FIELDS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(TrialSpec)}
+ADDED: Final = {name: f.metadata[ADDED_WITH] for name, f in SPEC_FIELDS.items() if ADDED_WITH in f.metadata}
+"""Fields that a later version added, and what trials did before."""
 SPLIT_FIELDS = (
     *("dataset_fingerprint", "max_images", "test_fraction", "validation_fraction"),
     *("stratified", "group_by_sky", "groups_fingerprint", "split_seed"),
@@ -231,7 +269,7 @@ def parse_field(name: str, text: str) -> Any:
             value = text  # _check_field says what is allowed
     if rule.type == "float" and isinstance(value, int | float) and not isinstance(value, bool):
         value = float(value) + 0.0  # -0.0 is 0.0, and makes no other trial
-    _check_field(name, value, rule)
+    _check_field(name, value)
     return value
 
 
@@ -241,22 +279,29 @@ def seed_for(spec: TrialSpec, purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{purpose}/{root}".encode()).digest()[:4], "big")
 
 
-def _check_field(name: str, value: Any, rule: dataclasses.Field[Any]) -> None:
+def _check_field(name: str, value: Any) -> None:
+    rule = SPEC_FIELDS[name]
     if name == "unfrozen_blocks":
         if value != "all" and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-            raise SpecError(f"unfrozen_blocks must be 0 (train the head only), a whole number, or all; got {value!r}")
+            raise SpecError(
+                f"unfrozen_blocks must be 0 (train the head only), a whole number, or all; got {shown(value)}"
+            )
         return
     if choices := rule.metadata.get("choices"):
         if value not in choices:
-            hint = did_you_mean(str(value), choices)
-            raise SpecError(f"{name} must be one of {', '.join(choices)}; got {value!r}.{hint}")
+            hint = did_you_mean(str(value)[:40], choices)
+            raise SpecError(f"{name} must be one of {', '.join(choices)}; got {shown(value)}.{hint}")
         return
     python_type = {"str": str, "int": int, "float": float, "bool": bool}[str(rule.type)]
     if not isinstance(value, python_type) or (python_type is not bool and isinstance(value, bool)):
         words = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-        raise SpecError(f"{name} must be {words[python_type]}; got {value!r}")
+        raise SpecError(f"{name} must be {words[python_type]}; got {shown(value)}")
     if "low" in rule.metadata:
         _check_range(name, value, rule.metadata)
+
+
+_check_once: Final = functools.lru_cache(maxsize=4096, typed=True)(_check_field)
+"""Thousands of rows have the same few values."""
 
 
 def _check_range(name: str, value: Any, rule: Mapping[str, Any]) -> None:
@@ -264,7 +309,7 @@ def _check_range(name: str, value: Any, rule: Mapping[str, Any]) -> None:
     if not math.isfinite(value) or value > high or value < low or (open_low and value == low):
         above = f"greater than {low:g}" if open_low else f"at least {low:g}"
         below = f" and at most {high:g}" if math.isfinite(high) else ""
-        raise SpecError(f"{name} must be {above}{below}; got {value!r}")
+        raise SpecError(f"{name} must be {above}{below}; got {shown(value)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,6 +355,9 @@ class TrialResult:
     """Parquet file of that part's class probabilities, relative to the results folder."""
     started: str = ""
     """ISO 8601, UTC."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """What the row of a later version says beyond these, by name: kept where the row is written again, and not used. A
+    further field needs nothing but a default, and a reader of its annotation (`galaxytl.row_fields`)."""
 
     @property
     def trial_id(self) -> str:
@@ -322,32 +370,81 @@ class TrialResult:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; NaN and infinity become None, which JSON has."""
-        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        return _without_nan({"schema": SCHEMA, "trial_id": self.trial_id, **values, "spec": self.spec.to_dict()})
+        values = {name: getattr(self, name) for name in ("spec", *_READERS)} | {"spec": self.spec.to_dict()}
+        return _without_nan({"schema": SCHEMA, "trial_id": self.trial_id, **values, **self.extra})
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> TrialResult:
-        """Raises ValueError on a row of another schema, of unknown fields, or with a spec that is not its id's."""
+        """Build a result from a row of this or an earlier version; of a later one, as far as its trial is one of today.
+
+        Raises OtherVersionError, and RowError or SpecError where a field breaks its rule."""
+        if not isinstance(row, Mapping):
+            raise RowError(f"a row must be an object; got {shown(row)}")
         values = dict(row)
-        if (schema := values.pop("schema", None)) != SCHEMA:
-            raise ValueError(f"a row must have schema {SCHEMA}; got {schema!r}")
-        trial_id = values.pop("trial_id", None)
-        spec = TrialSpec.from_dict(values.pop("spec"))
-        if trial_id != spec.trial_id:
-            raise ValueError(f"trial_id must be the hash of the row's spec, {spec.trial_id}; got {trial_id!r}")
-        values["history"] = tuple({k: math.nan if v is None else v for k, v in e.items()} for e in values["history"])
-        values["metrics"] = {k: math.nan if v is None else v for k, v in values["metrics"].items()}
-        values["confusion"] = tuple(tuple(line) for line in values["confusion"])
-        values["class_names"] = tuple(values["class_names"])
-        values["diagnostics"] = tuple(_with_nan(record) for record in values.get("diagnostics", ()))
-        values["certificate"] = {k: math.nan if v is None else v for k, v in values.get("certificate", {}).items()}
-        return cls(spec=spec, **values)
+        spec = _spec_of(values.pop("schema", None), values.pop("trial_id", None), values.pop("spec", None))
+        known = {name: read(name, values.pop(name)) for name, read in _READERS.items() if name in values}
+        if "status" not in known:
+            raise RowError("a row must have a status; got none")
+        confusion, class_names = known.get("confusion", ()), known.get("class_names", ())
+        if confusion and class_names and len(confusion) != len(class_names):
+            raise RowError(f"confusion must have a line a class, {len(class_names)}; got {len(confusion)}")
+        check_unknown(values)
+        return cls(spec=spec, extra=values, **known)
 
 
-def _with_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _with_nan(v) for k, v in value.items()}
-    return math.nan if value is None else value
+_READERS: Final = {
+    name: reader_of(annotation)
+    for name, annotation in get_type_hints(TrialResult).items()
+    if name not in ("spec", "extra")
+}
+
+
+class OtherVersionError(RowError):
+    """A row is sound, but of a kind of trial that only a later version knows: `what` it has that is not known here."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"a row must be of a trial that this version knows; got {what}")
+        self.what = what
+
+
+_SINCE_SCHEMA_2: Final = {"unfrozen_batchnorm": "train", "precision": "float32"}
+_SINCE_SCHEMA_3: Final = {
+    **{"scored_on": "test", "augmentation": False, "class_weighting": "none"},
+    **{"head_units": 0, "head_dropout": 0.0},
+}
+BEFORE: Final[Mapping[int, Mapping[str, Any]]] = {
+    1: {"group_by_sky": False, "groups_fingerprint": "", **_SINCE_SCHEMA_2, **_SINCE_SCHEMA_3},
+    2: _SINCE_SCHEMA_3,
+    3: {},
+}
+"""By schema: fields that its rows lack, the first of them or all, and what trials did then."""
+
+
+def _spec_of(schema: Any, trial_id: Any, values: Any) -> TrialSpec:
+    """Of a row. Its trial_id is the hash of the spec as it stands there, whatever version wrote it."""
+    if type(schema) is int and schema > SCHEMA:
+        raise OtherVersionError(f"schema {schema}")
+    if type(schema) is not int or schema not in BEFORE:
+        raise RowError(f"a row must have a schema from 1 to {SCHEMA}; got {shown(schema)}")
+    if type(values) is not dict:
+        raise RowError(f"spec must be an object; got {shown(values)}")
+    check_unknown(values)
+    if trial_id != (wanted := _hash(values)):
+        raise RowError(f"trial_id must be the hash of the row's spec; got {shown(trial_id)} for {wanted}")
+    if unknown := values.keys() - SPEC_FIELDS.keys():
+        raise OtherVersionError(", ".join(shown(name).strip("'") for name in sorted(unknown)[:5]))
+    complete = {**ADDED, **BEFORE[schema], **values}
+    if missing := [name for name in SPEC_FIELDS if name not in complete]:
+        raise RowError(f"the spec of a row of schema {schema} must have {missing[0]}; got none")
+    spec = TrialSpec(**complete)
+    if len(complete) == len(values) + len(ADDED) and schema == SCHEMA:
+        spec.__dict__["trial_id"] = trial_id  # as the property would keep it: the same hash
+    if schema == 2 and spec.unfrozen_blocks not in (0, "all") and not spec.backbone.startswith("VGG"):
+        raise RowError(
+            "a row of schema 2 must say in which mode the BatchNorm of its frozen blocks was (the first version with "
+            f"such trials had them train); got unfrozen_blocks={spec.unfrozen_blocks} of {shown(spec.backbone)}"
+        )
+    return spec
 
 
 def _without_nan(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 asking = Asking(load_space("my_module:space"), facts, pinned={"optimizer": ("adam",)})
 fields = asking(trial)                      # of one trial, from an optuna.Trial or anything that suggests
-parameters_of(asking, spec.to_dict())       # the parameters that would have given them
+parameters_of(asking, spec.fields())        # the parameters that would have given them
 """
 
 from __future__ import annotations

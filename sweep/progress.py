@@ -33,7 +33,7 @@ def trial_label(spec: TrialSpec, varied: Sequence[str] = ()) -> str:
 
 def varied_fields(specs: Iterable[TrialSpec]) -> list[str]:
     """Fields that differ between trials and that their labels do not say anyway."""
-    rows = [spec.to_dict() for spec in specs]
+    rows = [spec.fields() for spec in specs]
     return [name for name in SPEC_FIELDS if name not in SAID_BY_LABEL and len({row[name] for row in rows}) > 1]
 
 

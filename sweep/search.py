@@ -321,7 +321,7 @@ def latest(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
 
 def _asked_for(spec: TrialSpec) -> dict[str, Any]:
     """The fields that a space gave, where random weights stand in for ImageNet's: those that it had asked for."""
-    return {**spec.to_dict(), "weights": spec.weights_requested}
+    return {**spec.fields(), "weights": spec.weights_requested}
 
 
 def _start_text(spec: TrialSpec) -> str:

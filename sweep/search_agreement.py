@@ -28,6 +28,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from galaxytl.results import FILE_NAME
+from galaxytl.strict_json import JsonError, read_json
 from galaxytl.trial import TrialResult
 from sweep.search import Problem, latest
 from sweep.search_study import JournalLock, StudyError, journal_path, open_storage, sqlite_url
@@ -118,9 +119,9 @@ def _copied(study: optuna.Study, folder: Path) -> Path:
 
 
 def mend_journal(url: str) -> str:
-    """Cut off the half line that a driver which died while it wrote left at the end of a journal; what was done, if so.
+    """Cut off what a driver which died while it wrote, or a power cut, left at the end of a journal; what was done, if so.
 
-    Optuna reads over it, but would append to it: the study could not be opened another time.
+    Optuna reads over a last line that is none, but appends to it: the study could not be opened another time.
     """
     path = journal_path(url)
     if path is None or not path.is_file():
@@ -129,12 +130,29 @@ def mend_journal(url: str) -> str:
     lock.acquire()  # nobody writes now
     try:
         content = path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole == len(content) or b'"op_code"' not in content.partition(b"\n")[0]:  # not a journal
+        whole = _end_of_logs(content)
+        if whole == len(content) or not _is_log(content.partition(b"\n")[0]):  # not a journal
             return ""
         copy = path.with_name(f"{path.name}-{time.strftime('%Y%m%d-%H%M%S')}")
         copy.write_bytes(content)
         os.truncate(path, whole)
     finally:
         lock.release()
-    return f"note: the last line of {path} was half-written and was cut off; the file as it was: {copy}"
+    cut = f"{len(content) - whole:,} bytes"
+    return f"note: the end of {path}, {cut}, was half-written or damaged and was cut off; the file as it was: {copy}"
+
+
+def _end_of_logs(content: bytes) -> int:
+    """Where the last line ends that is one of a journal."""
+    end = content.rfind(b"\n") + 1
+    while end and not _is_log(content[(start := content.rfind(b"\n", 0, end - 1) + 1) : end]):
+        end = start
+    return end
+
+
+def _is_log(line: bytes) -> bool:
+    try:
+        values = read_json(line)
+    except JsonError:
+        return False
+    return isinstance(values, dict) and {"op_code", "worker_id"} <= values.keys()

@@ -31,6 +31,7 @@ from typing import Final, Literal, NamedTuple
 
 from galaxytl.backbones import BACKBONES
 from galaxytl.data import cache
+from galaxytl.strict_json import read_json
 from galaxytl.training import Group
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 
@@ -367,7 +368,7 @@ def add(parts: dict[str, float], more: Parts) -> None:
 def _read(path: Path) -> dict[str, dict[str, Ratio]]:
     """Ratios by device, the last one last; nothing where the file is missing, damaged or of another format."""
     try:
-        found = json.loads(path.read_bytes())
+        found = read_json(path.read_bytes())
         if found["format"] != FORMAT:
             return {}
         return {

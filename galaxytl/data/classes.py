@@ -10,7 +10,6 @@ Galaxy10's layout where its labels reach class 9; that is an assumption, and no 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
 from galaxytl.data.locations import DataError
+from galaxytl.strict_json import read_json
 
 SPELLINGS: Final = {**{name: i for i, name in enumerate(CLASS_NAMES)}, "Cigar Shaped Smooth": 4, "Cigar Shaped": 4}
 """Galaxy10's names, and those of astroNN's documentation where they differ; "Galaxies" and capitals do not matter."""
@@ -169,7 +169,7 @@ def _texts(value: Any) -> list[str]:
 
 def _split(text: str) -> list[str]:
     try:
-        parsed = json.loads(text)
+        parsed = read_json(text.encode())
     except ValueError:
         return [part.strip() for part in re.split(r"[,;\n]", text)]
     return in_json(parsed) or [text]
@@ -195,7 +195,7 @@ def in_json(value: Any) -> list[str]:
 def in_parquet(metadata: Mapping[bytes, bytes] | None) -> list[str]:
     """Class names in the metadata of a Parquet schema, where Hugging Face's `datasets` writes a column's ClassLabel."""
     try:
-        label = json.loads((metadata or {})[b"huggingface"])["info"]["features"]["label"]
+        label = read_json((metadata or {})[b"huggingface"])["info"]["features"]["label"]
         return in_json(label.get("names"))
     except (KeyError, ValueError, TypeError, AttributeError):
         return []

@@ -28,6 +28,7 @@ from galaxytl.data.fingerprint import ContentChangedError, ContentHash
 from galaxytl.data.galaxy10 import CLASS_COUNTS, NUM_CLASSES
 from galaxytl.data.locations import StoredFile, without_secrets
 from galaxytl.data.sources import SKY_COLUMNS, ArraySource, DataError, Source, open_files
+from galaxytl.strict_json import read_json
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many images are done, and of how many."""
@@ -150,7 +151,7 @@ def _open_simulated(uri: str, cache: Path, on_progress: Progress | None) -> Open
     folder = simulated_folder(num_images, seed, cache, progress)
     arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("images", "labels", *SKY_COLUMNS)}
     source = ArraySource(arrays["images"], np.array(arrays["labels"]), {n: arrays[n] for n in SKY_COLUMNS})
-    return Opened(source, "simulated", json.loads((folder / "manifest.json").read_text())["fingerprint"])
+    return Opened(source, "simulated", read_json((folder / "manifest.json").read_bytes())["fingerprint"])
 
 
 def _parse_simulated(uri: str) -> tuple[int, int]:

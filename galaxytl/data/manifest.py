@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from galaxytl.data.locations import DataError, Location, StoredFile
+from galaxytl.strict_json import read_json
 
 FORMAT = 1  # raised when an older program would misread the folder
 NAME = "manifest.json"
@@ -72,7 +73,7 @@ def read_manifest(folder: Location) -> Manifest | None:
 
 def _parsed(text: bytes, place: Location) -> Manifest:
     try:
-        values: dict[str, Any] = json.loads(text)
+        values: dict[str, Any] = read_json(text)
         found = values["format"]
         if found != FORMAT:
             raise DataError(f"{place} must be of format {FORMAT}; got {found!r}. Convert the data again")

@@ -13,6 +13,8 @@ import json
 import zlib
 from pathlib import Path
 
+from galaxytl.strict_json import read_json
+
 SEAL = ".crc32"
 BLOCK = 2**20
 
@@ -32,10 +34,12 @@ def is_intact(folder: Path) -> bool:
 
     Raises PermissionError where this user may not read them."""
     try:
-        sums = json.loads((folder / SEAL).read_text())
+        sums = read_json((folder / SEAL).read_bytes())
     except FileNotFoundError:
         return True
     except ValueError:
+        return False
+    if not isinstance(sums, dict):
         return False
     try:
         state = tuple((s.st_size, s.st_mtime_ns, s.st_ino) for s in ((folder / name).stat() for name in sums))

@@ -39,6 +39,7 @@ from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, IMAGE_SIDE, NUM_CL
 from galaxytl.data.morphology import Grid
 from galaxytl.data.starlight import Array, Population, band_fluxes
 from galaxytl.process import usable_cpus
+from galaxytl.strict_json import read_json
 
 SIMULATOR_VERSION = 2
 """Counted up whenever a pixel changes, so that no cache of an older simulator is taken for this one's."""
@@ -283,7 +284,7 @@ def simulated_folder(
 def is_complete(folder: Path, num_images: int, seed: int) -> bool:
     """Whether `folder` holds a manifest of exactly this simulation and every array that it promises."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest = read_json((folder / "manifest.json").read_bytes())
         found = tuple(manifest[key] for key in ("simulator_version", "num_images", "seed", "fingerprint"))
         shapes = [np.load(folder / f"{name}.npy", mmap_mode="r").shape for name in ("images", "labels", *COLUMNS)]
     except (OSError, ValueError, KeyError, TypeError):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import re
 import zlib
 from collections import defaultdict
@@ -33,6 +32,7 @@ from galaxytl.data.manifest import Manifest, check_rows, check_shards, read_mani
 from galaxytl.data.pictures import check_shape, decode
 from galaxytl.data.prefetch import ahead
 from galaxytl.process import usable_cpus
+from galaxytl.strict_json import read_json
 
 __all__ = [
     "SKY_COLUMNS",
@@ -377,7 +377,7 @@ def _parquet_column(table: Any, name: str) -> NDArray[np.float64]:
 
 def _declared_name(table: Any) -> str | None:
     try:
-        return str(json.loads((table.schema.metadata or {})[PARQUET_KEY])[NAME_ATTRIBUTE])
+        return str(read_json((table.schema.metadata or {})[PARQUET_KEY])[NAME_ATTRIBUTE])
     except (KeyError, ValueError, TypeError):
         return None
 

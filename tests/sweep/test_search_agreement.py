@@ -200,19 +200,44 @@ def test_a_study_in_a_journal_is_copied_too(in_journal: Toy) -> None:
     assert [(trial.state, trial.params) for trial in kept] == [(trial.state, trial.params) for trial in before]
 
 
-def test_a_half_written_line_of_a_journal_is_cut_off(in_journal: Toy, journal: Path) -> None:
+ENDS = {
+    "half a line": b'{"op_code":8,"wor',
+    "a damaged line": b'{"op_code":8,"wor\n',
+    "NULs": bytes(4096),
+    "NULs and an end": bytes(4096) + b"\n",
+    "several": b'{"op_code":8\n\xff\n[1]\n',
+    "nested": b"[" * 100_000 + b"\n",
+}
+
+
+@pytest.mark.parametrize("half", ENDS.values(), ids=ENDS)
+def test_a_damaged_end_of_a_journal_is_cut_off(half: bytes, in_journal: Toy, journal: Path) -> None:
     """Optuna reads over it, appends to it, and then can read the file no more."""
     assert mend_journal(in_journal.url) == ""
-    whole, half = journal.read_bytes(), b'{"op_code":8,"wor'
+    whole = journal.read_bytes()
     journal.write_bytes(whole + half)
     said = mend_journal(in_journal.url)
     (copy,) = journal.parent.glob("journal-*")
-    assert said == f"note: the last line of {journal} was half-written and was cut off; the file as it was: {copy}"
+    assert f"note: the end of {journal}, {len(half):,} bytes, was half-written or damaged and was cut off; " in said
+    assert said.endswith(f"the file as it was: {copy}")
     assert (journal.read_bytes(), copy.read_bytes()) == (whole, whole + half)
-    for number in (0, 3):  # it can be written to, and opened again
+    for number in (0, 1):  # it can be written to, and opened again
         run, lines = in_journal.begin()
         assert lines[-1].endswith(f"0 to go on with, {9 - number} to ask for")
-        train(run, 3)
+        train(run, 1)
+
+
+@pytest.mark.parametrize(
+    "damage", [b"x", b"[1]", b"{}", b'{"op_code":8}', b'{"op_code":"x","worker_id":1}', b"[" * 9999]
+)
+def test_a_journal_that_is_damaged_in_the_midst_is_refused_in_a_sentence(
+    damage: bytes, in_journal: Toy, journal: Path
+) -> None:
+    lines = journal.read_bytes().split(b"\n")
+    journal.write_bytes(b"\n".join([*lines[:9], damage, *lines[9:]]))
+    assert mend_journal(in_journal.url) == ""
+    with pytest.raises(StudyError, match="one that is damaged may be moved away"):
+        in_journal.begin()
 
 
 @pytest.mark.parametrize("content", ["", "my notes\nmore of them"])
