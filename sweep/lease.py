@@ -28,6 +28,7 @@ from typing import Any, Final
 from galaxytl.command import UsageError
 from galaxytl.data import DataError
 from galaxytl.data.locations import without_secrets
+from galaxytl.foreign_text import visible
 from galaxytl.storage import Storage
 
 FILE_NAME: Final = "lease.json"
@@ -42,6 +43,9 @@ BEATS_AT_STORAGE: Final = 12
 written over the lease of who has taken over."""
 SETTLE_SECONDS: Final = 0.2
 """Of drivers that come at once, the one that wrote last leads: the others look again after this."""
+MOST_SAID: Final = 100
+"""Letters of a lease's value that a message shows."""
+MOST_PID: Final = 2**31 - 1
 CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """Goes on while a laptop sleeps, where there is such a clock."""
 
@@ -83,7 +87,7 @@ def in_folder(folder: Path) -> Place:
             values = json.loads(path.read_text())
         except FileNotFoundError:
             return None
-        except ValueError:  # what a power failure left, or not ours
+        except (ValueError, RecursionError):  # what a power failure left, or not ours
             return {}
         return values if isinstance(values, dict) else {}
 
@@ -105,7 +109,7 @@ def in_storage(storage: Storage) -> Place:
         content = storage.get(FILE_NAME)
         try:
             values = None if content is None else json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return values if isinstance(values, dict | None) else {}
 
@@ -229,8 +233,11 @@ def is_dead(holder: Values) -> bool:
         return True
     if holder.get("processes") != process_table():
         return False
+    pid = holder.get("pid")
+    if not isinstance(pid, int) or isinstance(pid, bool) or not 0 < pid <= MOST_PID:
+        return False  # os.kill takes 0 and what is negative for groups of processes
     try:
-        os.kill(holder["pid"], 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:
@@ -248,4 +255,6 @@ def process_table() -> str:
 
 
 def _driver(holder: Values) -> str:
-    return f"process {holder.get('pid', '(unknown)')} on {holder.get('host', '(unknown)')}"
+    """For people; a lease may be a stranger's."""
+    pid, host = (visible(str(holder.get(name, "(unknown)")))[:MOST_SAID] for name in ("pid", "host"))
+    return f"process {pid} on {host}"
