@@ -16,7 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from galaxytl.trial import COMPLETE, TrialResult
+from galaxytl.foreign_text import visible
+from galaxytl.inside import no_link
+from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 
 FILE_NAME = "trials.jsonl"
 LOCK_SECONDS = 30.0
@@ -41,7 +43,7 @@ def append_results(folder: Path, *results: TrialResult, check: Callable[[], obje
     Raises OSError, and what `check` raises, which is asked when nobody else can write."""
     lines = [json.dumps(result.to_dict(), separators=(",", ":"), allow_nan=False) + "\n" for result in results]
     content = "".join(lines)
-    with (folder / FILE_NAME).open("ab+") as file:
+    with open(folder / FILE_NAME, "ab+", opener=no_link) as file:
         _lock(file.fileno(), folder / FILE_NAME)
         check()
         file.seek(0, os.SEEK_END)
@@ -63,7 +65,7 @@ def wait_for_writer(folder: Path) -> None:
     """Returns when who is in the midst of writing rows has written them. Raises OSError."""
     path = folder / FILE_NAME
     if path.exists():
-        with path.open("ab") as file:  # NFS locks only what may be written
+        with open(path, "ab", opener=no_link) as file:  # NFS locks only what may be written
             _lock(file.fileno(), path)
 
 
@@ -78,6 +80,7 @@ def read_results(folder: Path) -> Rows:
             continue
         try:
             result = TrialResult.from_dict(json.loads(line))
+            _check_shown(result.spec)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             half = " (half-written)" if number == len(lines) else ""
             problems.append(f"{path}, line {number}{half} was left out: {error}")
@@ -89,6 +92,13 @@ def read_results(folder: Path) -> Rows:
             )
         rows[result.trial_id] = result
     return Rows(tuple(rows.values()), tuple(problems))
+
+
+def _check_shown(spec: TrialSpec) -> None:
+    """Raises ValueError where a text of the spec, by which its trial is known, holds what no sweep writes there."""
+    for name, value in spec.to_dict().items():
+        if isinstance(value, str) and visible(value) != value:
+            raise ValueError(f"{name} must be text that can be shown; got '{visible(value)}'")
 
 
 def _lock(descriptor: int, path: Path) -> None:

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from galaxytl.foreign_text import visible_values
+
 SCHEMA = 3  # of a row in trials.jsonl; raised when a reader of the old rows would misunderstand the new ones
 
 DAMAGE: Final = "data_damage"
@@ -195,6 +197,8 @@ SCALAR_FIELDS = ("learning_rate", "num_epochs", "seed")
 """May differ between trials that use one compiled network."""
 HEAD_FIELDS = (*SCALAR_FIELDS, "momentum", "weight_decay", "class_weighting", "head_dropout", "unfrozen_batchnorm")
 """May differ between heads that are trained in one pass over the same features."""
+TEXTS = ("status", "message", "curves_on", "class_names", "environment", "probabilities", "started")
+"""Fields of a result that hold texts; of the others only names that are known are read."""
 SET_BY_SWEEP = ("dataset", "dataset_fingerprint", "groups_fingerprint", "weights_requested", "weights_fingerprint")
 
 
@@ -310,6 +314,11 @@ class TrialResult:
     """Parquet file of that part's class probabilities, relative to the results folder."""
     started: str = ""
     """ISO 8601, UTC."""
+
+    def __post_init__(self) -> None:
+        """Makes texts visible: they may be others', or an error's."""
+        for name in TEXTS:
+            object.__setattr__(self, name, visible_values(getattr(self, name)))
 
     @property
     def trial_id(self) -> str:
