@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from galaxytl.data.cache import write_atomically
+from galaxytl.inside import inside
 from galaxytl.results import FILE_NAME
 from galaxytl.storage import Storage, each
 from galaxytl.trial import FAILED
@@ -109,8 +110,9 @@ def _number(name: str) -> int:
 
 
 def fetch_results(storage: Storage, folder: Path) -> None:
-    """Have in `folder` what an analysis reads of the results at a storage. Raises DataError."""
+    """Have in `folder` what an analysis reads of the results at a storage. Raises DataError, and StorageError and
+    OutsideError for names that lead elsewhere."""
     lines = read_rows(storage)
     write_atomically(folder / FILE_NAME, b"".join(line + b"\n" for line in lines))
     others = [name for name in storage.names("") if not name.startswith((f"{FOLDER}/", "checkpoints/", "ray/"))]
-    each(lambda name: storage.get_file(name, folder / name), others)
+    each(lambda name: storage.get_file(name, inside(folder, name)), others)
