@@ -20,7 +20,7 @@ from galaxytl.results import FILE_NAME, read_results
 from galaxytl.training import failure_message
 from galaxytl.trial import FAILED, TrialResult, TrialSpec
 
-UNSEEN = {"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"}
+UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 NASTY = "\x1b[2J\x1b]0;owned\x07\r\n\x00\x7f\x85\x9b31m\u2028\u202e\u2066\ufeff\ud800\uffff"
 SPEC = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a")
 
@@ -95,7 +95,8 @@ def test_an_error_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_the_console_obeys_rich_alone(is_terminal: bool) -> None:
     file = io.StringIO()
-    console = Console(file=file, force_terminal=is_terminal, width=100, color_system="truecolor", highlight=False)
+    colours = "truecolor" if is_terminal else None
+    console = Console(file=file, force_terminal=is_terminal, width=100, color_system=colours, highlight=False)
     table = Table("name")
     table.add_row(Text("[red]x\x1b[31m\u202e", style="bold"))
     console.print(table)
