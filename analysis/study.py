@@ -35,8 +35,8 @@ from optuna.trial import FrozenTrial, TrialState
 from analysis.search import common_reasons
 from analysis.search_file import SearchFile, SearchFileError, read_search_file
 from galaxytl.foreign_text import visible
-from galaxytl.inside import inside
-from galaxytl.study_file import check_journal, check_schema
+from galaxytl.inside import check_journal, inside
+from galaxytl.study_file import check_schema
 from galaxytl.trial import COMPLETE, FAILED, PRUNED
 
 TOP: Final = 5
@@ -207,7 +207,7 @@ def _open(url: str, folder: Path | None) -> RDBStorage | JournalStorage:
         check_schema(connection)
         return connection
 
-    check_journal(path)
+    check_journal(path.with_name(f"{path.name}-journal"))
     return RDBStorage("sqlite://", engine_kwargs={"creator": connect}, skip_table_creation=True)
 
 

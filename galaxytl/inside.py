@@ -14,9 +14,13 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from galaxytl.foreign_text import visible
 
+NAMES_ANOTHER: Final = bytes.fromhex("d9d505f920a163d7")
+"""Ends a rollback journal of SQLite that names a further file, the journal of a transaction of several databases. No
+study's is; and SQLite, when it opens the database, removes a file so named that is none (pager.c)."""
 WAY_OUT = "Remove it, or put the whole folder elsewhere: that one may be a link"
 
 
@@ -39,8 +43,8 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def check_links(folder: Path) -> None:
-    """Raises OutsideError where something in `folder`, or in a folder in it, is a link that leads out of it, or is no
-    file at all (a pipe would be waited for, a device written to). Links of Optuna's journals stay inside."""
+    """Raises OutsideError where something in `folder`, or in a folder in it, is a link that leads out of it, a journal
+    of SQLite that does, or no file at all (a pipe would be waited for). Links of Optuna's journals stay inside."""
     if not folder.is_dir():
         return
     root = folder.resolve()
@@ -50,6 +54,8 @@ def check_links(folder: Path) -> None:
                 raise OutsideError(f"files of {folder} must lie in it; {visible(entry.path)} is a link. {WAY_OUT}")
         elif not (entry.is_file() or entry.is_dir()):
             raise OutsideError(f"{folder} must hold files and folders; {visible(entry.path)} is neither. Remove it")
+        elif entry.name.endswith("-journal") and entry.is_file():
+            check_journal(Path(entry.path))
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
@@ -60,6 +66,15 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
             if entry.is_dir(follow_symlinks=False):
                 with os.scandir(entry) as below:
                     yield from below
+
+
+def check_journal(path: Path) -> None:
+    """Raises OutsideError where this rollback journal names a further file."""
+    if path.is_file():
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - len(NAMES_ANOTHER)))
+            if file.read() == NAMES_ANOTHER:
+                raise OutsideError(f"a study's journal names no further file; {visible(str(path))} does. Remove it")
 
 
 def no_link(path: str, flags: int) -> int:

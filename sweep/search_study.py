@@ -24,7 +24,8 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from galaxytl.command import UsageError
-from galaxytl.study_file import check_journal, check_schema
+from galaxytl.inside import check_journal
+from galaxytl.study_file import check_schema
 from galaxytl.trial import did_you_mean
 from sweep.lease import Place, Values
 
@@ -118,7 +119,7 @@ def _database(url: str) -> RDBStorage:
     path = Path(parsed.database)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_file():
-        check_journal(path)
+        check_journal(path.with_name(f"{path.name}-journal"))
         with contextlib.closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
             check_schema(connection)
     storage = _rdb_storage()(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})

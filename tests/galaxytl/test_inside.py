@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +13,11 @@ import numpy as np
 import pytest
 
 from galaxytl.checkpoints import checkpoint_path, save_checkpoint
-from galaxytl.inside import OutsideError, check_links, inside
+from galaxytl.inside import NAMES_ANOTHER, OutsideError, check_links, inside
 from galaxytl.results import FILE_NAME, append_results, wait_for_writer
 from galaxytl.row_segments import fetch_results
 from galaxytl.storage import Storage, StorageError
-from galaxytl.study_file import NAMES_ANOTHER, check_journal, check_schema
+from galaxytl.study_file import check_schema
 from galaxytl.trial import FAILED, TrialResult, TrialSpec
 
 SPEC = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a")
@@ -159,9 +161,24 @@ def test_a_study_computes_nothing(folder: Path) -> None:
 
 
 def test_a_journal_that_names_another_file_is_refused(folder: Path) -> None:
-    """SQLite opens it, finds the name of a file whose databases are gone, and removes that file."""
-    path = folder / "study.db"
-    check_journal(path)
-    (folder / "study.db-journal").write_bytes(bytes(512) + b"/home/me/thesis.tex" + NAMES_ANOTHER)
-    with pytest.raises(ValueError, match="Remove the journal"):
-        check_journal(path)
+    """SQLite, which opens the database, removes that file."""
+    with contextlib.closing(sqlite3.connect(folder / "study.db")) as connection, connection:
+        connection.execute("CREATE TABLE plain (x)")
+    thesis = folder.parent / "thesis.tex"
+    thesis.write_text("mine")
+    write_journal(folder / "study.db-journal", thesis)
+    with pytest.raises(OutsideError, match=r"names no further file.*Remove it"):
+        check_links(folder)
+
+    with contextlib.closing(sqlite3.connect(folder / "study.db")) as connection:
+        connection.execute("SELECT * FROM plain").fetchall()
+    assert not thesis.exists()  # the danger is real
+    check_links(folder)
+
+
+def write_journal(path: Path, names: Path) -> None:
+    """A rollback journal of an empty transaction, with the name of a super-journal."""
+    name = str(names).encode()
+    head = NAMES_ANOTHER + struct.pack(">IIIII", 0, 0, 2, 512, 4096)
+    record = struct.pack(">I", 2**30 // 4096 + 1) + name + struct.pack(">II", len(name), sum(name)) + NAMES_ANOTHER
+    path.write_bytes(head.ljust(512, b"\0") + record)

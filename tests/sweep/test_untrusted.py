@@ -19,10 +19,10 @@ import pytest
 
 from galaxytl.checkpoints import load_checkpoint
 from galaxytl.results import read_results
-from galaxytl.study_file import NAMES_ANOTHER
 from galaxytl.trial import COMPLETE
 from sweep.run import main
 from sweep.search_study import StudyError, open_study, sqlite_url
+from tests.galaxytl.test_inside import write_journal
 from tests.sweep.sweeps import QUICK, ROOT, sweep
 
 
@@ -102,8 +102,8 @@ def test_a_study_is_opened_as_data(tmp_path: Path) -> None:
         connection.execute("CREATE TRIGGER t AFTER INSERT ON trials BEGIN DELETE FROM trials; END")
     with pytest.raises(StudyError, match="holds tables; got the trigger t"):
         open_study(sqlite_url(path), "search", ["maximize"], {})
-    path.with_name("study.db-journal").write_bytes(bytes(512) + str(thesis).encode() + NAMES_ANOTHER)
-    with pytest.raises(StudyError, match="its journal is of several databases"):
+    write_journal(path.with_name("study.db-journal"), thesis)
+    with pytest.raises(StudyError, match="names no further file"):
         open_study(sqlite_url(path), "search", ["maximize"], {})
     assert thesis.exists()
 
