@@ -179,6 +179,7 @@ def _copy(name: str, url: str, folder: Path | None) -> tuple[optuna.Study, tuple
 _UNREADABLE: Final = (
     *(sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError),
     *(ImportError, OSError, RuntimeError, ValueError),
+    *(TypeError, AttributeError, AssertionError, IndexError),  # a log that was damaged in the midst
 )
 """What opening a storage raises: a database and Optuna's view of it; no driver, no file, another version's schema, no
 log of Optuna's."""

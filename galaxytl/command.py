@@ -180,7 +180,7 @@ def _line_about(error: BaseException, known: tuple[type[Exception], ...]) -> str
     from galaxytl.data.locations import without_secrets  # NumPy comes with it
 
     if isinstance(error, known):
-        return visible(without_secrets(f"error: {error}"), keep="\n")
+        return visible(without_secrets(f"error: {error}"))
     said = " ".join(f"{type(error).__name__}: {error}".split())
     return visible(without_secrets(f"unforeseen error: {said[:300]}; {_kept_traceback(error)}; please report it"))
 

@@ -10,6 +10,7 @@ whatever is no letter, mark, number, sign or space is shown by its name. Standar
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -43,3 +44,10 @@ def visible_values(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(map(visible_values, value))
     return value
+
+
+def check_visible(values: Mapping[str, Any]) -> None:
+    """Raises ValueError where a text is not as it would be shown: of what is known by its very letters, like a spec."""
+    for name, value in values.items():
+        if isinstance(value, str) and visible(value) != value:
+            raise ValueError(f"{name} must be text that can be shown; got '{visible(value)[:100]}'")

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from galaxytl.foreign_text import visible
+from galaxytl.foreign_text import check_visible
 from galaxytl.inside import no_link
-from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
+from galaxytl.trial import COMPLETE, TrialResult
 
 FILE_NAME = "trials.jsonl"
 LOCK_SECONDS = 30.0
@@ -80,7 +80,7 @@ def read_results(folder: Path) -> Rows:
             continue
         try:
             result = TrialResult.from_dict(json.loads(line))
-            _check_shown(result.spec)
+            check_visible(result.spec.to_dict())  # they are hashed: what is told of them is what is there
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             half = " (half-written)" if number == len(lines) else ""
             problems.append(f"{path}, line {number}{half} was left out: {error}")
@@ -92,13 +92,6 @@ def read_results(folder: Path) -> Rows:
             )
         rows[result.trial_id] = result
     return Rows(tuple(rows.values()), tuple(problems))
-
-
-def _check_shown(spec: TrialSpec) -> None:
-    """Raises ValueError where a text of the spec, by which its trial is known, holds what no sweep writes there."""
-    for name, value in spec.to_dict().items():
-        if isinstance(value, str) and visible(value) != value:
-            raise ValueError(f"{name} must be text that can be shown; got '{visible(value)}'")
 
 
 def _lock(descriptor: int, path: Path) -> None:
