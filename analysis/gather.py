@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from galaxytl.inside import check_links
 from galaxytl.results import FILE_NAME, read_results
 from galaxytl.trial import COMPLETE, SpecError, TrialResult, parse_field
 
@@ -34,7 +35,8 @@ class Trials:
 
 
 def gather(folders: Sequence[Path]) -> Trials:
-    """Read the folders in order. Raises AnalysisError for a folder that holds no readable trial."""
+    """Read the folders in order. Raises AnalysisError for a folder that holds no readable trial, OutsideError for one
+    with links."""
     found: dict[str, TrialResult] = {}
     source: dict[str, Path] = {}
     problems: list[str] = []
@@ -53,6 +55,7 @@ def gather(folders: Sequence[Path]) -> Trials:
 def _read_folder(folder: Path) -> Trials:
     if not folder.is_dir():
         raise AnalysisError(f"a results folder must exist; got '{folder}'. Pass the folder given to the sweep's --out")
+    check_links(folder)
     if not (folder / FILE_NAME).is_file():
         hint = _nearby(folder)
         raise AnalysisError(f"a results folder must hold {FILE_NAME}; '{folder}' holds none.{hint}")

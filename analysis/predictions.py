@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.intervals import Pairs
+from galaxytl.inside import OutsideError, inside
 from galaxytl.trial import TrialResult
 
 
@@ -43,7 +44,11 @@ class Predictions:
 
 def read_predictions(folder: Path, result: TrialResult) -> Predictions:
     """Of a COMPLETE trial whose row lies in `folder`. Raises PredictionsError."""
-    found = _read(folder / (result.probabilities or f"probabilities/{result.trial_id}.parquet"), result.trial_id)
+    try:
+        path = inside(folder, result.probabilities or f"probabilities/{result.trial_id}.parquet")
+    except OutsideError as error:
+        raise PredictionsError(f"the probabilities of trial {result.trial_id} cannot be read: {error}") from error
+    found = _read(path, result.trial_id)
     accuracy = result.metrics["accuracy"]
     if round(accuracy * len(found.rows)) != np.count_nonzero(found.right):
         raise PredictionsError(

@@ -47,7 +47,8 @@ def save_checkpoint(path: Path, arrays: Mapping[str, NDArray[Any]], history: lis
     note = np.frombuffer(json.dumps(history).encode(), np.uint8)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
+        unfinished.unlink(missing_ok=True)  # of a process of that number before, or a link of who knows whom
+        with unfinished.open("xb") as file:
             np.savez(file, allow_pickle=False, history=note, **arrays)
         os.replace(unfinished, path)
     except OSError as error:

@@ -32,6 +32,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NoReturn
 
+from galaxytl.foreign_text import visible
 from galaxytl.trial import did_you_mean
 
 BAD_INPUT: Final = 2
@@ -179,9 +180,9 @@ def _line_about(error: BaseException, known: tuple[type[Exception], ...]) -> str
     from galaxytl.data.locations import without_secrets  # NumPy comes with it
 
     if isinstance(error, known):
-        return without_secrets(f"error: {error}")
+        return visible(without_secrets(f"error: {error}"))
     said = " ".join(f"{type(error).__name__}: {error}".split())
-    return without_secrets(f"unforeseen error: {said[:300]}; {_kept_traceback(error)}; please report it")
+    return visible(without_secrets(f"unforeseen error: {said[:300]}; {_kept_traceback(error)}; please report it"))
 
 
 def _kept_traceback(error: BaseException) -> str:

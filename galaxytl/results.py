@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from galaxytl.inside import no_link
 from galaxytl.row_lines import Problems, lines_of, results_in
 from galaxytl.trial import COMPLETE, TrialResult
 
@@ -74,7 +75,7 @@ def locked_rows(folder: Path) -> Iterator[BinaryIO]:
     Raises OSError where another process holds it for long."""
     path = folder / FILE_NAME
     while True:
-        with path.open("ab+") as file:  # NFS locks only what may be written
+        with open(path, "ab+", opener=no_link) as file:  # NFS locks only what may be written
             lock(file.fileno(), path)
             if _is_still(path, file):
                 yield file

@@ -27,6 +27,7 @@ from pathlib import Path
 
 from galaxytl.data.cache import write_atomically
 from galaxytl.history import operation
+from galaxytl.inside import inside
 from galaxytl.results import FILE_NAME, locked_rows
 from galaxytl.storage import Storage, each
 from galaxytl.trial import FAILED
@@ -198,8 +199,9 @@ def _order(name: str) -> tuple[int, int, str]:
 
 
 def fetch_results(storage: Storage, folder: Path) -> None:
-    """Have in `folder` what an analysis reads of the results at a storage. Raises DataError."""
+    """Have in `folder` what an analysis reads of the results at a storage. Raises DataError, and StorageError and
+    OutsideError for names that lead elsewhere."""
     lines = read_rows(storage)
     write_atomically(folder / FILE_NAME, b"".join(line + b"\n" for line in lines))
     others = [name for name in storage.names("") if not name.startswith((f"{FOLDER}/", "checkpoints/", "ray/"))]
-    each(lambda name: storage.get_file(name, folder / name), others)
+    each(lambda name: storage.get_file(name, inside(folder, name)), others)

@@ -11,6 +11,7 @@ A file appears whole or not at all. Rows, of which S3 can append none, are `gala
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
@@ -18,7 +19,7 @@ import random
 import textwrap
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from typing import Any, TypeVar
 from galaxytl.conditions import Conditions, NoConditions, UnknownCondition, conditions_at
 from galaxytl.data.cache import write_atomically
 from galaxytl.data.locations import DataError, Location, locate, reaching
+from galaxytl.inside import OutsideError, check_links, inside
 
 PATIENCE = 600.0
 """Seconds for which a storage that does not answer is tried again."""
@@ -60,7 +62,10 @@ class Storage:
         return self._root.uri
 
     def check(self) -> None:
-        """Raises StorageError when files cannot be written and deleted there."""
+        """Raises StorageError when files cannot be written and deleted there, or would land elsewhere."""
+        if self._root.is_local:
+            with _told():
+                check_links(self._root.local)
         probe = f".writable-{uuid.uuid4().hex[:12]}"
         try:
             self.put(probe, b"")
@@ -174,7 +179,19 @@ class Storage:
             location.delete()
 
     def _at(self, name: str) -> Location:
+        """Raises StorageError for a name that leads out of the storage, and, where it is a folder, for links."""
+        if name:
+            with _told():
+                inside(self._root.local if self._root.is_local else Path(), name)
         return self._root.child(name)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except OutsideError as error:
+        raise StorageError(f"results at a storage must lie in it: {error}") from error
 
 
 def each(action: Callable[[T], R], items: Sequence[T]) -> list[R]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from galaxytl import device, gpu_memory
 from galaxytl.checkpoints import Epoch, parted
 from galaxytl.data import DataError, cache
+from galaxytl.foreign_text import visible
 from galaxytl.gpu_memory import DeviceError
 from galaxytl.trial import DAMAGE, FAILED, TrialResult, TrialSpec
 from galaxytl.weights import WeightsError
@@ -224,10 +225,10 @@ def failure_message(error: Exception, report: Path) -> str:
     if isinstance(error, Diverged):
         return f"diverged: {text}"
     if isinstance(error, SPEAKS_FOR_ITSELF):
-        return text
+        return " ".join(text.split())
     with contextlib.suppress(OSError):  # the disk may be what failed
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
+        shown = visible("".join(traceback.format_exception(error)), keep="\n")
+        cache.write_atomically(report, shown.encode())
     return f"{type(error).__name__}: {text.splitlines()[0][:500]} (traceback: {report.parent.name}/{report.name})"
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from galaxytl.command import own_handlers
+from galaxytl.foreign_text import visible
 from galaxytl.process import usable_cpus
 from sweep.growth import may_start
 from sweep.packing import Available, Resources, fair_share, room_on
@@ -211,7 +212,7 @@ def _log_to(file: Path) -> None:
 
 
 def _to_log(batch: Mapping[str, Any], *_: object, **__: object) -> None:
-    logging.getLogger("ray").error("\n".join(batch["lines"]))
+    logging.getLogger("ray").error(visible("\n".join(batch["lines"]), keep="\n"))
 
 
 @contextlib.contextmanager

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from galaxytl.command import Parser, UsageError, path, path_or_uri, run_command, whole_number
+from galaxytl.console import Console
 from galaxytl.data.locations import DataError, locate
 from sweep import grids, prepare
 from sweep.doctor_checks import Finding, check_dashboard, check_machine, check_node, verdict

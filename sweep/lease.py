@@ -36,10 +36,12 @@ from galaxytl.command import UsageError
 from galaxytl.data import DataError
 from galaxytl.data.cache import write_atomically
 from galaxytl.data.locations import without_secrets
+from galaxytl.foreign_text import visible
 from galaxytl.history import operation
 from galaxytl.results import locked_rows
 from galaxytl.row_segments import newest_generation
 from galaxytl.storage import Storage
+from galaxytl.strict_json import JsonError, read_json
 
 FILE_NAME: Final = "lease.json"
 BEAT_SECONDS = 5.0
@@ -50,6 +52,9 @@ LOOKS_A_BEAT: Final = 5
 """Of who watches whether a driver lives. It counts them, not the time: it may itself be held up."""
 BEATS_AT_STORAGE: Final = 12
 """At a storage: one that does not answer for a moment, through three tries of a request, changes no driver."""
+MOST_SAID: Final = 100
+"""Letters of a lease's value that a message shows."""
+MOST_PID: Final = 2**31 - 1
 CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """Goes on while a laptop sleeps, where there is such a clock."""
 
@@ -137,8 +142,8 @@ def _content(values: Values) -> bytes:
 def _values(content: bytes | None) -> Values | None:
     """Of what a power failure left, or what is not ours: none."""
     try:
-        values = None if content is None else json.loads(content)
-    except (ValueError, RecursionError):
+        values = None if content is None else read_json(content)
+    except JsonError:
         return {}
     return values if isinstance(values, dict | None) else {}
 
@@ -309,11 +314,14 @@ def is_dead(holder: Values) -> bool:
         return True
     if holder.get("processes") != process_table():
         return False
+    pid = holder.get("pid")
+    if not isinstance(pid, int) or isinstance(pid, bool) or not 0 < pid <= MOST_PID:
+        return False  # os.kill takes 0 and what is negative for groups of processes
     try:
-        os.kill(holder["pid"], 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except (PermissionError, KeyError, TypeError, OverflowError):
+    except PermissionError:
         return False
     return False
 
@@ -328,4 +336,6 @@ def process_table() -> str:
 
 
 def _driver(holder: Values) -> str:
-    return f"process {holder.get('pid', '(unknown)')} on {holder.get('host', '(unknown)')}"
+    """For people; a lease may be a stranger's."""
+    pid, host = (visible(str(holder.get(name, "(unknown)")))[:MOST_SAID] for name in ("pid", "host"))
+    return f"process {pid} on {host}"

@@ -19,12 +19,14 @@ from pathlib import Path
 from rich.console import Console
 
 from galaxytl.command import UsageError
+from galaxytl.data.cache import write_atomically
+from galaxytl.inside import check_links
 from galaxytl.results import read_results
 from galaxytl.selection import ranked
 from galaxytl.training import Group
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import axes, grids, prepare, search_study
-from sweep.kept import STUDY, Kept
+from sweep.kept import DESCRIPTION, STUDY, Kept
 from sweep.lease import Lease
 from sweep.objectives import OBJECTIVES
 from sweep.options import as_usage_error
@@ -126,6 +128,7 @@ class SearchRun:
         if source == "paper":
             specs = axes.expand(grids.paper(self.setup.profile), self.setup.base).specs
             return f"{self.search.enqueue(specs)} of the paper's {len(specs)} trials are in the space: tried first"
+        check_links(Path(source))
         results = read_results(Path(source)).results
         if not results:
             raise UsageError(f"--warm-start must be paper, or a results folder that holds rows; got '{source}'")
@@ -145,7 +148,7 @@ class SearchRun:
             "scheduler": options.scheduler,
             "num_trials": problem.num_trials,
         }
-        (self.out / "search.json").write_text(json.dumps(facts, indent=1))
+        write_atomically(self.out / DESCRIPTION, json.dumps(facts, indent=1).encode())
 
     def train(self, console: Console) -> None:
         """Let Tune train all trials, then score the chosen one."""
@@ -226,7 +229,7 @@ def conclude(run: SearchRun, console: Console) -> int:
     own = [row for row in rows.values() if row.spec.scored_on == "validation"]
     counts = Counter(row.status for row in own)
     ended = f"{counts[COMPLETE]} complete, {counts[PRUNED]} stopped early, {counts[FAILED]} failed"
-    console.print(f"{len(own)} trials: {ended}. Results: {run.out / 'trials.jsonl'}")
+    console.print(f"{len(own)} trials: {ended}. Results: {run.out / 'trials.jsonl'}", markup=False)
     if run.search.gave_up:
         console.print(f"error: stopped, as {run.search.gave_up}", markup=False)
     if run.best is None:
@@ -245,8 +248,16 @@ def conclude(run: SearchRun, console: Console) -> int:
     looked = sum(row.spec.scored_on == "test" for row in rows.values())
     if looked > 1:
         console.print(f"note: {looked} trials of this folder have been scored on the test part, one after the other")
-    console.print(f"Report: python -m analysis.run {shlex.quote(str(run.out))} --out report/")
+    elsewhere = "" if _is_in(run.out, run.setup.options.storage) else " --storage URL"
+    report = f"python -m analysis.run {shlex.quote(str(run.out))} --out report/{elsewhere}"
+    console.print(f"Report: {report}{', the URL being of the study' if elsewhere else ''}", markup=False)
     return 0
+
+
+def _is_in(folder: Path, storage: str) -> bool:
+    """Whether the study lies in the folder, where an analysis looks for it."""
+    file = search_study.study_file(storage)
+    return file is not None and file.resolve().parent == folder.resolve()
 
 
 def tested_text(result: TrialResult) -> str:

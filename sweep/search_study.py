@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from galaxytl.command import UsageError
+from galaxytl.inside import check_journal
+from galaxytl.study_file import check_schema
 from galaxytl.trial import did_you_mean
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # the driver says itself what becomes of trials
@@ -97,13 +100,26 @@ def journal_path(url: str) -> Path | None:
     return Path("/" + url.removeprefix(JOURNAL).lstrip("/")) if url.startswith(JOURNAL) else None
 
 
+def study_file(url: str) -> Path | None:
+    """The file of a study; None where it is on a server."""
+    if path := journal_path(url):
+        return path
+    parsed = sqlalchemy.make_url(url)
+    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+
+
 def _database(url: str) -> RDBStorage:
     parsed = sqlalchemy.make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return _rdb_storage()(url, engine_kwargs={"pool_pre_ping": True})
     if not parsed.database or parsed.database == ":memory:":
         raise ValueError("a database in memory ends with its driver")
-    Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    path = Path(parsed.database)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_file():
+        check_journal(path.with_name(f"{path.name}-journal"))
+        with contextlib.closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+            check_schema(connection)
     storage = _rdb_storage()(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
     sqlalchemy.event.listen(storage.engine, "connect", _write_ahead)
     storage.engine.dispose()  # of connections without it

@@ -30,7 +30,8 @@ ONLY_IN = {  # a package -> the files that may import it
 
 ANALYSIS_MAY_IMPORT = {
     *("galaxytl.trial", "galaxytl.results", "galaxytl.selection"),  # the contract
-    "galaxytl.command",  # how a command ends
+    *("galaxytl.command", "galaxytl.console"),  # how a command ends, and what it prints
+    *("galaxytl.foreign_text", "galaxytl.inside", "galaxytl.study_file"),  # what strangers sent
     *("galaxytl.storage", "galaxytl.row_segments", "galaxytl.data.cache", "galaxytl.data.locations"),  # where it lies
 }
 

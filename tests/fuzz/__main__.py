@@ -1,12 +1,13 @@
 """Damaged and odd files and settings: does any of them end in a traceback, or give another number under the same id?
 
-    python -m tests.fuzz                              # 340 cases, some minutes; exit status 0 where none does
+    python -m tests.fuzz                              # 380 cases, some minutes; exit status 0 where none does
     python -m tests.fuzz --seed 7 --files 1000        # others, and more
 
 Each file is a small dataset with some mutations: bytes flipped or cut, columns and chunks changed, pictures of other
 kinds, names of classes, links. It is checked, converted and, where a sweep would take it, trained on for an epoch: a
 row that is COMPLETE must be that of the clean run with the same trial id. Each grid is a YAML file with tokens changed,
-planned with --dry-run. Each setting is a process with odd environment variables, which trains the clean dataset.
+planned with --dry-run. Each setting is a process with odd environment variables, which trains the clean dataset. Each
+search is a results folder as a stranger may send it, of which a report is made: no connection, nothing outside it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,7 +29,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tests.fuzz import grids, hdf5, parquet, settings
+from tests.analysis.pictures import blank_pictures
+from tests.fuzz import grids, hdf5, parquet, searches, settings
 
 TRAIN: Final = Path(__file__).with_name("train.py")
 
@@ -38,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--files", type=int, default=220, metavar="N", help="HDF5 and Parquet files (default: 220)")
     parser.add_argument("--grids", type=int, default=100, metavar="N", help="YAML files (default: 100)")
     parser.add_argument("--settings", type=int, default=20, metavar="N", help="environments (default: 20)")
+    parser.add_argument("--searches", type=int, default=40, metavar="N", help="results of searches (default: 40)")
     parser.add_argument("--reasons", type=int, default=0, metavar="N", help="the most common reasons to print")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
@@ -47,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         fuzz.run_files(options.files)
         fuzz.run_grids(options.grids)
         fuzz.run_settings(options.settings)
+        fuzz.run_searches(options.searches)
     for reason, count in fuzz.reasons.most_common(options.reasons):
         print(f"{count:5} refused: {reason}")
     print(", ".join(f"{count} {what}" for what, count in sorted(fuzz.ends.items())))
@@ -141,6 +146,34 @@ class Fuzz:
         if row != json.loads(json.dumps(self._clean.get(trial_id))):
             raise AssertionError(f"{trial_id}: {row} is not {self._clean.get(trial_id)}")
         self.ends["settings with the same row"] += 1
+
+    def run_searches(self, count: int) -> None:
+        """Each is read for a report: no connection, and what lies beside its folder stays as it is."""
+        outside = self.folder / "outside"
+        outside.mkdir()
+        shutil.copy(searches.write(self.folder / "search-clean", random.Random(), mutations=0) / "study.db", outside)
+        before = searches.content_of(outside)
+        for number in range(count):
+            rng = random.Random(f"{self.seed} search {number}")
+            folder = searches.write(self.folder / f"search-{number}", rng, mutations=1 + number % 3)
+            with self._watched(f"search {number}"):
+                self._try_search(folder)
+                if searches.content_of(outside) != before:
+                    raise AssertionError("a file outside the results folder has changed")
+
+    def _try_search(self, folder: Path) -> None:
+        from analysis.run import main as report_command
+
+        report = folder.with_name(f"{folder.name}-report")
+        with searches.connections() as asked, blank_pictures():
+            status = self._command(report_command, [str(folder), "--out", str(report)], (0, 2))
+        if asked:
+            raise AssertionError(f"a connection was wanted to {asked}")
+        if unseen := searches.unseen_in(report):
+            raise AssertionError(f"{unseen} hold what cannot be seen")
+        if searches.UNSEEN.search(self._said):
+            raise AssertionError(f"the terminal was sent what cannot be seen: {self._said[:500]!r}")
+        self.ends["searches refused" if status else "searches reported"] += 1
 
     def _command(self, command: Callable[[list[str]], int], arguments: list[str], allowed: Sequence[int]) -> int:
         """The exit status of one of the project's commands, which must be allowed, without a traceback."""

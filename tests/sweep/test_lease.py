@@ -337,3 +337,38 @@ def test_a_suspended_driver_is_taken_over_and_stops_when_it_wakes(out: Path) -> 
     assert process.returncode == 1
     assert f"process {os.getpid()} on {os.uname().nodename} has taken " in said
     assert "Traceback" not in said
+
+
+# A lease that somebody else has written
+
+
+STRANGE_PIDS = (-1, 0, -(2**31), 2**31, 10**400, True, 1.5, "7", "\x1b[31m", None, [1], {"pid": 1})
+
+
+@pytest.mark.parametrize("pid", STRANGE_PIDS)
+def test_no_signal_goes_to_what_is_no_process(pid: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """os.kill takes -1 for every process of the user."""
+    asked: list[Any] = []
+    monkeypatch.setattr(os, "kill", lambda *arguments: asked.append(arguments))
+    assert not is_dead({"owner": "other", "processes": process_table(), "pid": pid})
+    assert asked == []
+
+
+STRANGE = (
+    '{"pid": 1, "host": "\\u001b[31m\\u202e%s"}' % ("x" * 10**4),
+    "[" * 100_000,
+    "7",
+    "null",
+    '"\\ud800"',
+    "\xff",
+    "{}",
+)
+
+
+@pytest.mark.parametrize("content", STRANGE)
+def test_a_strange_lease_is_watched_and_shown(out: Path, content: str) -> None:
+    (out / FILE_NAME).write_bytes(content.encode("latin-1"))
+    said: list[str] = []
+    with Lease(in_folder(out), said.append, beat_seconds=0.02):
+        pass
+    assert all(line.isprintable() and len(line) < 400 + len(str(out)) for line in said)
