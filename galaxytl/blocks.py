@@ -41,7 +41,7 @@ from typing import Any
 
 from galaxytl import device, process
 from galaxytl.backbones import backbone_named
-from galaxytl.data.cache import cache_dir, keep
+from galaxytl.data.cache import cache_dir, keep, read_own
 from galaxytl.trial import SpecError
 
 FORMAT = 1  # of a structure's file and of the definition above: raised when either changes
@@ -339,8 +339,8 @@ def structures(wanted: Iterable[tuple[str, int]], cache: Path | None = None) -> 
 
 def _read(path: Path) -> Structure | None:
     """None when the file is not there or damaged."""
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        return _structure(json.loads(path.read_bytes()))
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return _structure(json.loads(read_own(path)))
     return None
 
 

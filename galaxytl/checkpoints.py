@@ -9,7 +9,6 @@ import io
 import json
 import os
 import platform
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -18,12 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl.arrays import DAMAGED, opened_npz
 from galaxytl.data.cache import FULL
 from galaxytl.trial import TrialSpec
 
 DIAGNOSTICS = "diagnostics"
-DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
-"""What reading a damaged checkpoint raises."""
 Epoch = dict[str, Any]
 """epoch (from 1), loss, accuracy, val_loss, val_accuracy, val_top_share, seconds; and DIAGNOSTICS where there are any:
 records of `galaxytl.diagnostics` since the epoch before, that of the start among those of the first."""
@@ -89,10 +87,17 @@ class CheckpointWriter:
 def num_epochs(content: bytes) -> int:
     """Of a checkpoint's history; 0 of a damaged one's."""
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            return len(json.loads(file["history"].tobytes()))
+        with opened_npz(io.BytesIO(content)) as file:
+            return len(_history(file))
     except DAMAGED:
         return 0
+
+
+def _history(file: Any) -> list[Epoch]:
+    history = json.loads(file["history"].tobytes())
+    if not (isinstance(history, list) and all(isinstance(epoch, dict) for epoch in history)):
+        raise ValueError("its history must be a list of epochs")
+    return history
 
 
 def load_checkpoint(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[str, NDArray[Any]], list[Epoch]]:
@@ -103,9 +108,9 @@ def load_checkpoint(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[
     if not path.exists():
         return {}, []
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with opened_npz(path) as file:
             arrays = {name: file[name] for name in shapes}
-            history: list[Epoch] = json.loads(file["history"].tobytes())
+            history = _history(file)
         if any(arrays[name].shape != shape for name, shape in shapes.items()):
             raise ValueError("its arrays have other shapes than this trial's")
     except DAMAGED as error:

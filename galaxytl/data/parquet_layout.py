@@ -22,6 +22,8 @@ UNCOMPRESSED, COMPRESSED = 2, 3
 """Fields of PageHeader: bytes of the page."""
 TRUE, FALSE, BYTE, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
 """Types of Thrift's compact protocol; those between are whole numbers."""
+UNREADABLE: Final = (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError, MemoryError)
+"""What pyarrow raises for a damaged file."""
 MOST_NESTED: Final = 8
 
 

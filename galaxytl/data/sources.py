@@ -31,7 +31,7 @@ from galaxytl.data.galaxy10 import CLASS_NAMES, NUM_CLASSES
 from galaxytl.data.hdf5_layout import LARGEST_CHUNK, never_written, opened, texts, values
 from galaxytl.data.locations import DataError, Location, StoredFile, explained, locate
 from galaxytl.data.manifest import Manifest, check_rows, check_shards, read_manifest
-from galaxytl.data.parquet_layout import LARGE_PAGE, SMALL_PAGE, check_layout, num_rows
+from galaxytl.data.parquet_layout import LARGE_PAGE, SMALL_PAGE, UNREADABLE, check_layout, num_rows
 from galaxytl.data.pictures import MOST_BYTES, check_shape, decode
 from galaxytl.data.prefetch import ahead
 from galaxytl.process import usable_cpus
@@ -387,7 +387,7 @@ def _as_data_error(file: StoredFile, kind: str) -> Iterator[None]:
         raise
     except PermissionError as error:
         raise DataError(f"{place} cannot be read: {error}") from error
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, OverflowError, zlib.error) as error:
+    except (*UNREADABLE, OverflowError, zlib.error) as error:
         if not place.is_local and "AWS Error" in str(error):
             raise explained(place, error) from error
         what = "is empty" if file.size == 0 else f"cannot be read as {kind} ({file.size:,} bytes)"
