@@ -68,7 +68,8 @@ def _read_folder(folder: Path) -> Trials:
     if not results:
         why = "".join(f" {problem}." for problem in (*rows.problems[:1], *unscored))
         how = "" if rows.num_newer else " Run the sweep again: it trains what has no row"
-        raise AnalysisError(f"a results folder must hold a readable trial; '{folder / FILE_NAME}' holds none.{why}{how}")
+        rule = f"a results folder must hold a readable trial; '{folder / FILE_NAME}' holds none"
+        raise AnalysisError(f"{rule}.{why}{how}")
     return Trials(results, (*rows.problems, *unscored))
 
 

@@ -9,7 +9,6 @@ import io
 import json
 import os
 import platform
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -18,12 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl.arrays import DAMAGED, opened_npz
 from galaxytl.data.cache import FULL
 from galaxytl.trial import TrialSpec
 
 DIAGNOSTICS = "diagnostics"
-DAMAGED = (OSError, ValueError, KeyError, EOFError, RecursionError, zipfile.BadZipFile)
-"""What reading a damaged checkpoint raises."""
 Epoch = dict[str, Any]
 """epoch (from 1), loss, accuracy, val_loss, val_accuracy, val_top_share, seconds; and DIAGNOSTICS where there are any:
 records of `galaxytl.diagnostics` since the epoch before, that of the start among those of the first."""
@@ -90,7 +88,7 @@ class CheckpointWriter:
 def num_epochs(content: bytes) -> int:
     """Of a checkpoint's history; 0 of a damaged one's."""
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        with opened_npz(io.BytesIO(content)) as file:
             return len(_history(file))
     except DAMAGED:
         return 0
@@ -112,7 +110,7 @@ def load_checkpoint(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[
     if not path.exists():
         return {}, []
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with opened_npz(path) as file:
             arrays = {name: file[name] for name in shapes}
             history = _history(file)
         if any(arrays[name].shape != shape for name, shape in shapes.items()):

@@ -38,6 +38,7 @@ from galaxytl.trial import did_you_mean
 BAD_INPUT: Final = 2
 ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
 """What schedulers and closed terminals send."""
+OUT_OF_MEMORY: Final = "free some, use a machine with more, or make what is read smaller"
 ONE_WISH_SECONDS: Final = 5.0
 """Signals come in twos, as SIGTERM and SIGHUP: one that follows another so soon does not cut the ending short."""
 
@@ -179,6 +180,9 @@ def _say(text: str) -> None:
 def _line_about(error: BaseException, known: tuple[type[Exception], ...]) -> str:
     from galaxytl.data.locations import without_secrets  # NumPy comes with it
 
+    if isinstance(error, MemoryError):
+        reason = f" ({text})" if (text := " ".join(str(error).split())[:200]) else ""
+        return f"error: there must be enough memory for what is read and computed; it ran out{reason}: {OUT_OF_MEMORY}"
     if isinstance(error, known):
         return visible(without_secrets(f"error: {error}"))
     said = " ".join(f"{type(error).__name__}: {error}".split())

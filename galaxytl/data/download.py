@@ -218,7 +218,7 @@ class _Transfer:
         self._check_place(response)
         self._check_space(total)
         wanted = total if total is not None else self._remote.size
-        with self._part.open("ab", buffering=0) as part:
+        with open(self._part, "ab", buffering=0, opener=_no_link) as part:
             for chunk in response.iter_content(CHUNK):
                 self._write(part, chunk)
                 self._reporter.update(f"fetching {self._target.name}", self._size, wanted or 0)
@@ -264,6 +264,11 @@ class _Transfer:
         self._reporter.say(f"{reason}; starting over")
         self._part.unlink(missing_ok=True)
         self._size, self._hash = 0, hashlib.sha256()
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Opens a file that is no link: one that lay there would have what is fetched written elsewhere."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def check_status(response: requests.Response) -> None:

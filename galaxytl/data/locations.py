@@ -15,7 +15,7 @@ import io
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
@@ -87,6 +87,12 @@ class Location:
         names = [n for n in relative if n.lower().endswith(suffix) and not re.search(r"(^|/)\.", n)]
         return [_stored(self.child(name), relative[name]) for name in sorted(names)]
 
+    def check_inside(self, name: str) -> None:
+        """Raises DataError where `name` in this folder is a link that leads out of it: whoever made the folder would
+        choose which of its reader's files are read."""
+        if self.is_local:
+            _check_link(self.local / name, _roots(self.local))
+
     def child(self, name: str) -> Location:
         uri, path = (text.rstrip("/") + "/" + name for text in (self.uri, self.path))
         return replace(self, uri=uri, path=path)
@@ -133,21 +139,43 @@ def _stored(location: Location, info: Any) -> StoredFile:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Files below a local folder, also those that links lead to. Raises DataError for a link that leads nowhere."""
+    """Files below a local folder, also those that links inside it lead to, and those of Hugging Face's cache. Raises
+    DataError for a link that leads nowhere, or elsewhere."""
     seen: set[str] = set()
+    roots = _roots(folder)
     for place, folders, files in os.walk(folder, followlinks=True):
         if (real := os.path.realpath(place)) in seen:  # a link to a folder above
             folders.clear()
             continue
         seen.add(real)
         for name in sorted([*files, *folders]):
-            path = Path(place, name)
-            if path.is_symlink() and not path.exists():
-                raise DataError(
-                    f"{path} is a link that leads nowhere, to {os.readlink(path)}: fetch what it stands for, or "
-                    "remove it"
-                )
+            if not name.startswith("."):
+                _check_link(Path(place, name), roots)
+        folders[:] = [name for name in folders if not name.startswith(".")]  # hidden ones are no data
         yield from (Path(place, name) for name in files)
+
+
+def _roots(folder: Path) -> tuple[Path, ...]:
+    """Where the files of a folder may really lie: in it, and, as huggingface_hub has it, where it is
+    .../snapshots/REVISION or below, in .../blobs."""
+    hubs = [above.parent / "blobs" for above in folder.parents if above.name == "snapshots"]
+    return tuple(Path(os.path.realpath(root)) for root in (folder, *hubs))
+
+
+def _check_link(path: Path, roots: Sequence[Path]) -> None:
+    """Raises DataError for a link that leads nowhere, or to what lies below none of the `roots`."""
+    if not path.is_symlink():
+        return
+    if not path.exists():
+        raise DataError(
+            f"{path} is a link that leads nowhere, to {os.readlink(path)}: fetch what it stands for, or remove it"
+        )
+    real = Path(os.path.realpath(path))
+    if not any(real.is_relative_to(root) for root in roots):
+        raise DataError(
+            f"{path} must lie in its folder; it is a link that leads out of it, to {os.readlink(path)}. Where it is "
+            "yours, copy the file there, or name the folder where it lies"
+        )
 
 
 def locate(uri: str) -> Location:
