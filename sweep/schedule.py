@@ -101,7 +101,7 @@ def run_trials(
     at_once = work.at_once
     while True:
         events = _ToReporter(reporter, reached)
-        with cluster(where.address, where.log) as available:
+        with cluster(where.address, where.log, reporter.note) as available:
             same = schedule_versions.own_versions() if where.address else {}
             if same:
                 schedule_versions.check_nodes()
