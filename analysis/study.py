@@ -34,6 +34,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from analysis.search import common_reasons
 from analysis.search_file import SearchFile, SearchFileError, read_search_file
+from galaxytl.credentials import MASK, remember, without_secrets
 from galaxytl.trial import COMPLETE, FAILED, PRUNED
 
 TOP: Final = 5
@@ -46,7 +47,6 @@ ROUNDING: Final = 1e-9
 """Importances before they are made to sum to 1 are of the order of 1; less than this in all is none."""
 STATUSES: Final = {TrialState.COMPLETE: COMPLETE, TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED}
 """Of a trial that has ended -> that of its row."""
-MASK: Final = "***"
 JOURNAL: Final = "journal:///"
 
 
@@ -185,8 +185,9 @@ def _open(url: str, folder: Path | None) -> RDBStorage | JournalStorage:
     if url.startswith(JOURNAL):
         name = url.removeprefix(JOURNAL)
         return JournalStorage(JournalFileBackend(str(_find(name if name.startswith("~") else f"/{name}", folder))))
+    remember(url)
     parsed = sqlalchemy.make_url(url)
-    if parsed.password == MASK:
+    if MASK in (parsed.password, *parsed.query.values()):
         raise StudyError(f"the password of {_shown(url)} is not kept. Pass --storage with the whole URL")
     if parsed.get_backend_name() != "sqlite" or not parsed.database:
         return RDBStorage(url, skip_table_creation=True)
@@ -209,7 +210,7 @@ def _find(name: str, folder: Path | None) -> Path:
 def _shown(url: str) -> str:
     """The URL without its password."""
     try:
-        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+        return without_secrets(sqlalchemy.make_url(url).render_as_string(hide_password=True))
     except (sqlalchemy.exc.ArgumentError, ValueError):
         return "the storage"
 
@@ -220,7 +221,7 @@ def _reason(error: Exception) -> str:
         return "it is no URL of a database, like sqlite:///study.db"
     inner = error.__cause__ or error
     text = " ".join(str(getattr(inner, "orig", None) or inner).split())
-    return text[:200].rstrip(".") or type(error).__name__
+    return without_secrets(text)[:200].rstrip(".") or type(error).__name__
 
 
 @_quiet()

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import logging
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from galaxytl.command import own_handlers
+from galaxytl.credentials import without_secrets
 from galaxytl.process import usable_cpus
 from sweep.growth import may_start
 from sweep.packing import Available, Resources, fair_share, room_on
@@ -49,6 +51,9 @@ def settle(environment: MutableMapping[str, str]) -> None:
 settle(os.environ)
 
 import ray  # noqa: E402
+
+# The command line, which Ray lists as that of a job.
+ray._private.utils.get_entrypoint_name = lambda: without_secrets(shlex.join(sys.argv))
 
 # Ray's own handler of SIGTERM ends the driver before what it holds is let go of (Ray 2.60: `ray.init` sets it).
 ray._private.utils.set_sigterm_handler = lambda handler: None
@@ -212,6 +217,12 @@ def _log_to(file: Path) -> None:
     for handler in messages.handlers:
         handler.close()
     messages.handlers = [logging.FileHandler(file)]
+    messages.handlers[0].setFormatter(_WithoutSecrets())
+
+
+class _WithoutSecrets(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
 
 
 def _to_log(batch: Mapping[str, Any], *_: object, **__: object) -> None:

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from galaxytl.command import UsageError
+from galaxytl.credentials import without_secrets
 from galaxytl.data import DataError
-from galaxytl.data.locations import without_secrets
 from galaxytl.storage import Storage
 
 FILE_NAME: Final = "lease.json"

@@ -28,9 +28,9 @@ from rich.console import Console
 
 from galaxytl.backbones import backbone_named
 from galaxytl.command import UsageError, run_command
+from galaxytl.credentials import without_secrets
 from galaxytl.data import DataError, Dataset, open_dataset
 from galaxytl.data.cache import check_cache
-from galaxytl.data.locations import without_secrets
 from galaxytl.data.progress import TerminalProgress
 from galaxytl.storage import StorageError
 from galaxytl.training import Workplace

@@ -21,6 +21,7 @@ from threading import Event, Thread
 from typing import Any
 
 from galaxytl import device
+from galaxytl.credentials import without_secrets
 from galaxytl.training import Group, Workplace, train
 from galaxytl.trial import FAILED, TrialResult
 from sweep import schedule_versions, schedule_worker
@@ -121,7 +122,7 @@ def run_trials(
             deaths.update(events.running - events.progressed)
         worn_out = events.died | {trial_id for trial_id in deaths if deaths[trial_id] > MAX_WORKER_DEATHS}
         for spec in [group.specs[0] for group in left if len(group.specs) == 1 and group.specs[0].trial_id in worn_out]:
-            events.finish(TrialResult(spec=spec, status=FAILED, message=death_message(error)))
+            events.finish(TrialResult(spec=spec, status=FAILED, message=without_secrets(death_message(error))))
         left = _parted(unfinished(left, events.finished), worn_out)
         for trial_id in worn_out:
             del deaths[trial_id]
@@ -327,7 +328,7 @@ class _ToReporter(tune.Callback):
             return
         if len(unfinished) == 1:
             with self._own_errors():
-                self.finish(TrialResult(spec=unfinished[0], status=FAILED, message=message))
+                self.finish(TrialResult(spec=unfinished[0], status=FAILED, message=without_secrets(message)))
         else:
             self.died |= {spec.trial_id for spec in unfinished}
 

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from galaxytl.credentials import remember, without_secrets
+
 CONNECT_SECONDS = 4.0
 """S3 connections are tried three times: an address where nobody answers is given up after some 15 seconds."""
 REQUEST_SECONDS = 15.0
@@ -153,6 +155,7 @@ def locate(uri: str) -> Location:
 
     Raises DataError on an unknown scheme and on options that do not exist.
     """
+    remember(uri)
     if not re.match(r"^[A-Za-z][A-Za-z0-9+.-]*://", uri):
         return _local(uri, os.path.expanduser(uri))
     try:
@@ -200,11 +203,6 @@ def _any_scheme(uri: str) -> Location:
     except (ValueError, NotImplementedError, ImportError, OSError) as error:
         raise DataError(f"{shown} cannot be reached by pyarrow: {str(error).splitlines()[0]}") from error
     return Location(shown, path, filesystem)
-
-
-def without_secrets(text: str) -> str:
-    """A URI, or a command line, as it may be shown and kept: without the passwords of URLs."""
-    return re.sub(r"(://[^/:@\s]*:)[^@\s]*@|(?<=password=)[^&\s]*", lambda m: f"{m[1]}***@" if m[1] else "***", text)
 
 
 def _s3(uri: str) -> Location:

@@ -21,7 +21,15 @@ from typing import Final
 
 from tests.cluster.hosts import ROOT, Host, Network
 
-PROJECT: Final = ("galaxytl", "sweep", "analysis", "pyproject.toml", "README.md", "requirements.lock", "requirements-gpu.lock")
+PROJECT: Final = (
+    "galaxytl",
+    "sweep",
+    "analysis",
+    "pyproject.toml",
+    "README.md",
+    "requirements.lock",
+    "requirements-gpu.lock",
+)
 ON_A_NODE: Final = ". ~/galaxytl/env.sh && cd ~/galaxytl &&"
 """What a login does on a node, as the cluster file has set it up."""
 AT_THE_DESK: Final = (

@@ -38,7 +38,15 @@ def aws() -> dict[str, Any]:
 
 def findings_of(content: Any, home: Path) -> list[Finding]:
     """Of a file with this content, beside the project's folders."""
-    for name in ("galaxytl", "sweep", "analysis", "pyproject.toml", "README.md", "requirements.lock", "requirements-gpu.lock"):
+    for name in (
+        "galaxytl",
+        "sweep",
+        "analysis",
+        "pyproject.toml",
+        "README.md",
+        "requirements.lock",
+        "requirements-gpu.lock",
+    ):
         if not (home / name).exists():
             (home / name).symlink_to(ROOT / name)
     path = home / "cluster.yaml"
