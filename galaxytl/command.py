@@ -180,8 +180,8 @@ def _say(text: str) -> None:
 def _line_about(error: BaseException, known: tuple[type[Exception], ...]) -> str:
     if isinstance(error, known):
         return without_secrets(f"error: {error}")
-    said = " ".join(f"{type(error).__name__}: {error}".split())
-    return without_secrets(f"unforeseen error: {said[:300]}; {_kept_traceback(error)}; please report it")
+    said = " ".join(without_secrets(f"{type(error).__name__}: {error}").split())  # before a part of it is cut off
+    return f"unforeseen error: {said[:300]}; {_kept_traceback(error)}; please report it"
 
 
 def _kept_traceback(error: BaseException) -> str:
@@ -336,7 +336,9 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
     def parse(text: str) -> int:
         if not re.fullmatch(r"0|[1-9][0-9]{0,17}", text) or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high}; got '{text[:40]}'")
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number from {low} to {high}; got '{without_secrets(text)[:40]}'"
+            )
         return int(text)
 
     return parse

@@ -34,7 +34,7 @@ TYPED: Final = re.compile(r"(?:--[\w-]+=)?(?:[A-Za-z][\w+.-]*:/{0,3})?[^/:@\s]*:
 """A word of a command line with a user's password, also where the scheme is mistyped."""
 SETTING: Final = re.compile(r"(?:^|[?&;])([^=?&;\s]+)=([^&]*(?:&[^=&]*(?=&|$))*)")
 """A name and value of a query, or of a connection string. What has no = behind an & belongs to the value before."""
-SHORTEST_WORD, SHORTEST_OTHER = 6, 4
+SHORTEST_WORD, SHORTEST_OTHER = 5, 4
 """Letters of a secret that is masked by its value: of letters and digits alone; of others too."""
 FILE_SYSTEMS: Final = ("s3", "gs", "gcs", "hdfs", "viewfs", "file")
 WITHOUT_PORT: Final = ("s3", "gs", "gcs")
@@ -56,9 +56,10 @@ class CredentialsError(ValueError):
 
 def without_secrets(text: str) -> str:
     """A text, an address or a command line, as it may be shown and kept."""
+    text = _by_value().sub(MASK, text) if _known else text
     for pattern, masked in IN_PLACE:
         text = pattern.sub(masked, text)
-    return _by_value().sub(MASK, text) if _known else text
+    return text
 
 
 def remember(word: str) -> None:
@@ -80,18 +81,24 @@ def check_address(uri: str) -> None:
     kind = scheme.lower().partition("+")[0]
     if not separator or "@" not in rest:
         return
-    if kind in FILE_SYSTEMS:
-        host = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
-        _, colon, port = host.rpartition("]")[2].partition(":")
-        torn = bool(colon) and (kind in WITHOUT_PORT or not port.isdecimal())
-    else:  # of databases, as SQLAlchemy takes their addresses apart
-        torn = "@" in re.split(r"[/?]", rest.partition("@")[2], maxsplit=1)[0]
-    if torn:
+    if _is_torn(kind, rest):
         safe = SAFE_WAYS.get(kind, "its own file or the environment")
         raise CredentialsError(
             f"a password in an address must have %2F, %40, %3A, %3F and %23 in place of / @ : ? and #; got "
             f"'{without_secrets(uri)}'. It is safer in {safe}: other users see what is typed"
         )
+
+
+def _is_torn(kind: str, rest: str) -> bool:
+    """rest: behind ://, with an @. Databases end the password at the first one, file systems at the last."""
+    if kind not in FILE_SYSTEMS:
+        return "@" in rest.partition("@")[2].partition("?")[0]
+    place = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    user, _, host = place.rpartition("@")
+    _, colon, port = host.rpartition("]")[2].partition(":")
+    if colon and (kind in WITHOUT_PORT or not port.isdecimal()):
+        return True
+    return ":" in user and "@" in rest[len(place) :].partition("?")[0]
 
 
 def secrets_of(word: str) -> Iterator[str]:
@@ -103,8 +110,10 @@ def secrets_of(word: str) -> Iterator[str]:
 
 
 def forms(secret: str) -> Iterator[str]:
-    """Those in which a secret may come back: decoded, encoded, and quoted as Python, JSON, HTML and shells do."""
-    for plain in {secret, unquote(secret), unquote_plus(secret)}:
+    """Those in which a secret, or a part of it, may come back: decoded, encoded, and quoted as Python, JSON, HTML and
+    shells do."""
+    whole = {secret, unquote(secret), unquote_plus(secret)}
+    for plain in whole | {part for text in whole for part in re.split(r"[^\w.~-]+", text)}:
         is_word = re.fullmatch(r"[A-Za-z0-9]*", plain) is not None
         if len(plain) < (SHORTEST_WORD if is_word else SHORTEST_OTHER):
             continue

@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from galaxytl.credentials import without_secrets
 from galaxytl.data.cache import write_atomically
 from galaxytl.data.locations import DataError, Location, locate, reaching
 
@@ -131,7 +132,7 @@ def each(action: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 def waiting_for(what: str, error: DataError) -> str:
     """A phase of a trial: "waiting for the storage, s3://... cannot be written: ..."."""
-    return f"waiting for the {what}, {textwrap.shorten(str(error), 160, placeholder=' ...')}"
+    return f"waiting for the {what}, {textwrap.shorten(without_secrets(str(error)), 160, placeholder=' ...')}"
 
 
 def persistently(action: Callable[[], R], seconds: float, failed: Callable[[DataError], Any] = lambda _: None) -> R:

@@ -381,4 +381,4 @@ def _last_line(error: str) -> str:
     lines = [line.strip() for line in error.splitlines() if line.strip()]
     if _is_out_of_memory(error):
         return "A node ran low on memory, and Ray killed workers."
-    return lines[-1][:300] if lines else "no reason known"
+    return without_secrets(lines[-1])[:300] if lines else "no reason known"

@@ -209,7 +209,8 @@ def _s3(uri: str) -> Location:
     parts = urlsplit(uri)
     options = dict(parse_qsl(parts.query))
     if unknown := set(options) - set(S3_OPTIONS):
-        raise DataError(f"an s3:// URI's options are {', '.join(S3_OPTIONS)}; got '{min(unknown)}'")
+        keys = "keys belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in a profile that AWS_PROFILE names"
+        raise DataError(f"an s3:// URI's options are {', '.join(S3_OPTIONS)}; got '{min(unknown)}'; {keys}")
     bucket = parts.netloc.rpartition("@")[2]
     if not bucket:
         raise DataError(f"an s3:// URI must be s3://bucket/path; got '{without_secrets(uri)}'")
