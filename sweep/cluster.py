@@ -102,6 +102,7 @@ def _local_settings(folder: str) -> dict[str, Any]:
         "include_dashboard": False,
         "object_store_memory": 200 * 2**20,  # arrays travel through files, not Ray
         "_temp_dir": folder,
+        "_system_config": {"enable_metrics_collection": False},  # whose port answers whoever asks
     }
 
 

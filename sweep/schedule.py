@@ -122,7 +122,7 @@ def run_trials(
             deaths.update(events.running - events.progressed)
         worn_out = events.died | {trial_id for trial_id in deaths if deaths[trial_id] > MAX_WORKER_DEATHS}
         for spec in [group.specs[0] for group in left if len(group.specs) == 1 and group.specs[0].trial_id in worn_out]:
-            events.finish(TrialResult(spec=spec, status=FAILED, message=without_secrets(death_message(error))))
+            events.finish(TrialResult(spec=spec, status=FAILED, message=death_message(error)))
         left = _parted(unfinished(left, events.finished), worn_out)
         for trial_id in worn_out:
             del deaths[trial_id]
@@ -328,7 +328,7 @@ class _ToReporter(tune.Callback):
             return
         if len(unfinished) == 1:
             with self._own_errors():
-                self.finish(TrialResult(spec=unfinished[0], status=FAILED, message=without_secrets(message)))
+                self.finish(TrialResult(spec=unfinished[0], status=FAILED, message=message))
         else:
             self.died |= {spec.trial_id for spec in unfinished}
 
