@@ -30,7 +30,7 @@ IN_PLACE: Final = (
     (re.compile(r"""(:/{1,3}[^/:@\s]*:)(?:(?!://)[^\s"'<>])*@"""), rf"\1{MASK}@"),
     (re.compile(rf"""((?<![\w.%-])(?:{NAMES})(?:=|%3D))[^&\s"'<>]+""", re.IGNORECASE), rf"\1{MASK}"),
 )
-TYPED: Final = re.compile(r"(?:--[\w-]+=)?(?:[A-Za-z][\w+.-]*:/{0,3})?[^/:@\s]*:(.*)@", re.DOTALL)
+TYPED: Final = re.compile(r"(?:--[\w-]+=)?(?:[A-Za-z][\w+.-]*:/{0,3})?[^/:@\s]*:(?!//)(.*)@", re.DOTALL)
 """A word of a command line with a user's password, also where the scheme is mistyped."""
 SETTING: Final = re.compile(r"(?:^|[?&;])([^=?&;\s]+)=([^&]*(?:&[^=&]*(?=&|$))*)")
 """A name and value of a query, or of a connection string. What has no = behind an & belongs to the value before."""
@@ -56,7 +56,7 @@ class CredentialsError(ValueError):
 
 def without_secrets(text: str) -> str:
     """A text, an address or a command line, as it may be shown and kept."""
-    text = _by_value().sub(MASK, text) if _known else text
+    text = _by_value(len(_known)).sub(MASK, text) if _known else text
     for pattern, masked in IN_PLACE:
         text = pattern.sub(masked, text)
     return text
@@ -65,7 +65,6 @@ def without_secrets(text: str) -> str:
 def remember(word: str) -> None:
     """From here on `without_secrets` masks the secrets in this word of a command line, or address, by their values."""
     _known.update(form for secret in secrets_of(word) for form in forms(secret))
-    _by_value.cache_clear()
 
 
 def forget() -> None:
@@ -79,7 +78,7 @@ def check_address(uri: str) -> None:
     host or a bucket, which are shown."""
     scheme, separator, rest = uri.partition("://")
     kind = scheme.lower().partition("+")[0]
-    if not separator or "@" not in rest:
+    if not separator or "@" not in rest or rest.startswith("/"):
         return
     if _is_torn(kind, rest):
         safe = SAFE_WAYS.get(kind, "its own file or the environment")
@@ -102,9 +101,9 @@ def _is_torn(kind: str, rest: str) -> bool:
 
 
 def secrets_of(word: str) -> Iterator[str]:
-    """Whatever in a word may be a secret, as it was typed: with several @, what stands before each."""
+    """Whatever in a word may be a secret, as it was typed: with several @ before its query, what precedes each."""
     for part in {word, *word.split(","), unquote_plus(word)}:
-        if user := TYPED.match(part):
+        if user := TYPED.match(part.partition("?")[0]) or TYPED.match(part):
             yield from (user[1][: place.start()] for place in re.finditer("@|$", user[1]))
         yield from (value for name, value in SETTING.findall(part) if SECRET_NAME.fullmatch(unquote(name)))
 
@@ -126,8 +125,9 @@ def forms(secret: str) -> Iterator[str]:
             yield text.replace("'", "'\"'\"'")
 
 
-@functools.cache
-def _by_value() -> re.Pattern[str]:
+@functools.lru_cache(maxsize=1)
+def _by_value(_count: int) -> re.Pattern[str]:
+    """Of all that is known, whose number only grows until it is forgotten."""
     return re.compile("|".join(map(_whole, sorted(_known, key=len, reverse=True))))
 
 

@@ -204,6 +204,13 @@ def test_what_tears_an_address_is_refused_with_the_safe_way_and_nothing_else_is(
         assert leaks(str(refused.value)) == []
     for uri in (*TAKEN, "s3://b/a@b:c", "s3://bucket", "hdfs://[::1]:8020/a", "hdfs://me:x@[::1]:8020/a", "a/b@c:d"):
         check_address(uri)
+    for uri in (
+        "sqlite:////home/me@lab/a@b.db",
+        "journal:////home/me@lab/a@b",
+        "file:///a:b@c@d",
+        "mysql://me@host/db?x=a@b",
+    ):
+        check_address(uri)
     with pytest.raises(CredentialsError, match=r"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"):
         check_address("s3://k:a/b@bucket")
     with pytest.raises(CredentialsError, match=r"in ~/\.pgpass, or PGPASSWORD"):
@@ -222,6 +229,9 @@ def test_what_is_no_secret_stays_as_it_is() -> None:
         "RAY_AUTH_MODE=token sqlite:////home/me/study.db monkey=3 passes=2 design=1",
     ):
         assert without_secrets(text) == text
+    for uri in ("s3://bucket/a:b@c", "postgresql://me@place:5432/db@x", "s3://k:x@bucket/a?region=here@x", "host:6379"):
+        remember(uri)
+    assert without_secrets("s3 bucket region place") == "s3 bucket region place"
     remember("postgresql://postgres:postgres@host/db")
     assert without_secrets("postgresql://host and postgres") == "postgresql://host and ***"
     remember("postgresql://me:a1@host/db")  # so short that it stands in every text
