@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from analysis.gather import AnalysisError
+from galaxytl.credentials import without_secrets
 from galaxytl.inside import OutsideError, inside
 
 
@@ -35,11 +36,7 @@ def is_uri(text: str) -> bool:
 
 def shown(text: str) -> str:
     """A folder, or a URI without its password."""
-    if not is_uri(text):
-        return text
-    from galaxytl.data.locations import without_secrets
-
-    return without_secrets(text)
+    return without_secrets(text) if is_uri(text) else text
 
 
 def _copy(uri: str) -> Path:

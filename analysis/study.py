@@ -34,6 +34,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from analysis.search import common_reasons
 from analysis.search_file import SearchFile, SearchFileError, read_search_file
+from galaxytl.credentials import MASK, remember, without_secrets
 from galaxytl.foreign_text import visible
 from galaxytl.inside import check_journal, inside
 from galaxytl.study_file import check_schema
@@ -49,7 +50,6 @@ ROUNDING: Final = 1e-9
 """Importances before they are made to sum to 1 are of the order of 1; less than this in all is none."""
 STATUSES: Final = {TrialState.COMPLETE: COMPLETE, TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED}
 """Of a trial that has ended -> that of its row."""
-MASK: Final = "***"
 JOURNAL: Final = "journal:///"
 
 
@@ -191,9 +191,10 @@ def _open(url: str, folder: Path | None) -> RDBStorage | JournalStorage:
     if url.startswith(JOURNAL):
         name = url.removeprefix(JOURNAL)
         return JournalStorage(JournalFileBackend(str(_find(name if name.startswith("~") else f"/{name}", folder))))
+    remember(url)
     parsed = sqlalchemy.make_url(url)
     is_file = parsed.get_backend_name() == "sqlite" and parsed.database
-    if parsed.password == MASK:
+    if MASK in (parsed.password, *parsed.query.values()):
         raise StudyError(f"the password of {_shown(url)} is not kept. Pass --storage with the whole URL")
     if folder and not is_file:
         raise StudyError(f"{_shown(url)} cannot be read: a server is asked only where you say so. Pass --storage URL")
@@ -226,7 +227,7 @@ def _find(name: str, folder: Path | None) -> Path:
 def _shown(url: str) -> str:
     """The URL without its password."""
     try:
-        return visible(sqlalchemy.make_url(url).render_as_string(hide_password=True))
+        return visible(without_secrets(sqlalchemy.make_url(url).render_as_string(hide_password=True)))
     except (sqlalchemy.exc.ArgumentError, ValueError):
         return "the storage"
 
@@ -237,7 +238,7 @@ def _reason(error: Exception) -> str:
         return "it is no URL of a database, like sqlite:///study.db"
     inner = error.__cause__ or error
     text = " ".join(str(getattr(inner, "orig", None) or inner).split())
-    return visible(text)[:200].rstrip(".") or type(error).__name__
+    return visible(without_secrets(text))[:200].rstrip(".") or type(error).__name__
 
 
 @_quiet()

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from galaxytl.conditions import Conditions, NoConditions, UnknownCondition, conditions_at
+from galaxytl.credentials import without_secrets
 from galaxytl.data.cache import write_atomically
 from galaxytl.data.locations import DataError, Location, locate, reaching
 from galaxytl.inside import OutsideError, check_links, inside
@@ -204,7 +205,7 @@ def each(action: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 def waiting_for(what: str, error: DataError) -> str:
     """A phase of a trial: "waiting for the storage, s3://... cannot be written: ..."."""
-    return f"waiting for the {what}, {textwrap.shorten(str(error), 160, placeholder=' ...')}"
+    return f"waiting for the {what}, {textwrap.shorten(without_secrets(str(error)), 160, placeholder=' ...')}"
 
 
 def persistently(action: Callable[[], R], seconds: float, failed: Callable[[DataError], Any] = lambda _: None) -> R:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from galaxytl import device, gpu_memory
 from galaxytl.checkpoints import Epoch, parted
+from galaxytl.credentials import without_secrets
 from galaxytl.data import DataError, cache
 from galaxytl.foreign_text import visible
 from galaxytl.gpu_memory import DeviceError
@@ -219,7 +220,7 @@ def failed_row(spec: TrialSpec, error: Exception, job: Job) -> TrialResult:
 
 def failure_message(error: Exception, report: Path) -> str:
     """Why a trial failed, for people. What does not speak for itself leaves its traceback in the file `report`."""
-    text = str(error).strip() or type(error).__name__
+    text = without_secrets(str(error).strip()) or type(error).__name__
     if device.is_out_of_memory(error):
         return f"out of memory: {text.splitlines()[0][:300]}. Try a smaller --set batch_size or --set image_size"
     if isinstance(error, Diverged):
@@ -227,8 +228,8 @@ def failure_message(error: Exception, report: Path) -> str:
     if isinstance(error, SPEAKS_FOR_ITSELF):
         return " ".join(text.split())
     with contextlib.suppress(OSError):  # the disk may be what failed
-        shown = visible("".join(traceback.format_exception(error)), keep="\n")
-        cache.write_atomically(report, shown.encode())
+        frames = without_secrets("".join(traceback.format_exception(error)))
+        cache.write_atomically(report, visible(frames, keep="\n").encode())
     return f"{type(error).__name__}: {text.splitlines()[0][:500]} (traceback: {report.parent.name}/{report.name})"
 
 

@@ -33,9 +33,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from galaxytl.command import UsageError
+from galaxytl.credentials import without_secrets
 from galaxytl.data import DataError
 from galaxytl.data.cache import write_atomically
-from galaxytl.data.locations import without_secrets
 from galaxytl.foreign_text import visible
 from galaxytl.history import operation
 from galaxytl.results import locked_rows

@@ -27,9 +27,9 @@ from pathlib import Path
 from galaxytl.backbones import backbone_named
 from galaxytl.command import UsageError, run_command
 from galaxytl.console import Console
+from galaxytl.credentials import without_secrets
 from galaxytl.data import DataError, Dataset, open_dataset
 from galaxytl.data.cache import check_cache
-from galaxytl.data.locations import without_secrets
 from galaxytl.data.progress import TerminalProgress
 from galaxytl.inside import OutsideError, check_links
 from galaxytl.storage import StorageError

@@ -23,6 +23,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from galaxytl.command import UsageError
+from galaxytl.credentials import remember, without_secrets
 from galaxytl.inside import check_journal
 from galaxytl.study_file import check_schema
 from galaxytl.trial import did_you_mean
@@ -72,6 +73,7 @@ def told_as_errors(url: str) -> Iterator[None]:
 
 def open_storage(url: str) -> BaseStorage:
     """Raises StudyError when it cannot be used."""
+    remember(url)
     try:
         if path := journal_path(url):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +145,7 @@ def _write_ahead(connection: Any, _record: Any) -> None:
 
 def _unusable(url: str, error: Exception) -> StudyError:
     inner = error.__cause__ or error
-    reason = " ".join(str(getattr(inner, "orig", None) or inner).split())[:300].rstrip(".")
+    reason = without_secrets(" ".join(str(getattr(inner, "orig", None) or inner).split()))[:300].rstrip(".")
     hint = (
         "Check the path or address, and that nothing else holds it; one that is damaged may be moved away, as a new "
         "study is told all rows"
@@ -163,9 +165,9 @@ def without_password(url: str) -> str:
     if url.startswith(JOURNAL):
         return url
     try:
-        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+        return without_secrets(sqlalchemy.make_url(url).render_as_string(hide_password=True))
     except (sqlalchemy.exc.ArgumentError, ValueError):
-        return url.rpartition("@")[2] if "@" in url else url
+        return without_secrets(url.rpartition("@")[2] if "@" in url else url)
 
 
 def absolute(url: str) -> str:

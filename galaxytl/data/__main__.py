@@ -22,10 +22,10 @@ from urllib.parse import urlsplit
 
 from galaxytl.command import Parser, path, path_or_uri, run_command
 from galaxytl.console import Console
+from galaxytl.credentials import without_secrets
 from galaxytl.data import DataError, open_dataset
 from galaxytl.data.cache import check_cache
 from galaxytl.data.galaxy10 import FILE_NAME, HUB_DATASET, IMAGE_SIDE
-from galaxytl.data.locations import without_secrets
 from galaxytl.data.progress import TerminalProgress
 from galaxytl.foreign_text import visible
 

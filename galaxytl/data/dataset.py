@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl.credentials import without_secrets
 from galaxytl.data import store
 from galaxytl.data.cache import cache_dir, read_own, write_atomically
 from galaxytl.data.fingerprint import ContentChangedError, ContentHash, check_fingerprint
 from galaxytl.data.galaxy10 import CLASS_COUNTS, NUM_CLASSES
-from galaxytl.data.locations import StoredFile, without_secrets
+from galaxytl.data.locations import StoredFile
 from galaxytl.data.sources import SKY_COLUMNS, ArraySource, DataError, Source, open_files
 from galaxytl.strict_json import read_json
 

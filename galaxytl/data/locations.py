@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from galaxytl.credentials import remember, without_secrets
+
 CONNECT_SECONDS = 4.0
 """S3 connections are tried three times: an address where nobody answers is given up after some 15 seconds."""
 REQUEST_SECONDS = 15.0
@@ -183,6 +185,7 @@ def locate(uri: str) -> Location:
 
     Raises DataError on an unknown scheme and on options that do not exist.
     """
+    remember(uri)
     if not re.match(r"^[A-Za-z][A-Za-z0-9+.-]*://", uri):
         return _local(uri, os.path.expanduser(uri))
     try:
@@ -233,16 +236,12 @@ def _any_scheme(uri: str) -> Location:
     return Location(shown, path, filesystem, settings=settings if parts.scheme in ("gs", "gcs") else None)
 
 
-def without_secrets(text: str) -> str:
-    """A URI, or a command line, as it may be shown and kept: without the passwords of URLs."""
-    return re.sub(r"(://[^/:@\s]*:)[^@\s]*@|(?<=password=)[^&\s]*", lambda m: f"{m[1]}***@" if m[1] else "***", text)
-
-
 def _s3(uri: str) -> Location:
     parts = urlsplit(uri)
     options = dict(parse_qsl(parts.query))
     if unknown := set(options) - set(S3_OPTIONS):
-        raise DataError(f"an s3:// URI's options are {', '.join(S3_OPTIONS)}; got '{min(unknown)}'")
+        keys = "keys belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in a profile that AWS_PROFILE names"
+        raise DataError(f"an s3:// URI's options are {', '.join(S3_OPTIONS)}; got '{min(unknown)}'; {keys}")
     bucket = parts.netloc.rpartition("@")[2]
     if not bucket:
         raise DataError(f"an s3:// URI must be s3://bucket/path; got '{without_secrets(uri)}'")
