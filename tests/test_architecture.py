@@ -31,7 +31,7 @@ ONLY_IN = {  # a package -> the files that may import it
 ANALYSIS_MAY_IMPORT = {
     *("galaxytl.trial", "galaxytl.results", "galaxytl.selection"),  # the contract
     *("galaxytl.command", "galaxytl.console", "galaxytl.credentials"),  # how a command ends, and what it prints
-    *("galaxytl.foreign_text", "galaxytl.inside", "galaxytl.study_file"),  # what strangers sent
+    *("galaxytl.foreign_text", "galaxytl.inside", "galaxytl.strict_json", "galaxytl.study_file"),  # what strangers sent
     "galaxytl.data.parquet_layout",  # what reading a file of it takes
     *("galaxytl.storage", "galaxytl.row_segments", "galaxytl.data.cache", "galaxytl.data.locations"),  # where it lies
 }
