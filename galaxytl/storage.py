@@ -77,18 +77,19 @@ class Storage:
     @functools.cached_property
     def _conditions(self) -> Conditions | NoConditions:
         """Found out with a file that is made twice. Raises DataError where the storage does not answer."""
-        probe = self._at(f".writable-{uuid.uuid4().hex[:12]}")
-        conditions = conditions_at(probe)
+        name = f".writable-{uuid.uuid4().hex[:12]}"
+        conditions = conditions_at(self._at(name))
         if isinstance(conditions, NoConditions):
             return conditions
         try:
-            if conditions.create(probe, b"1") and not conditions.create(probe, b"2"):
+            conditions.create(self._at(name), b"1")  # False too is well: where the answer to an earlier try was lost
+            if not conditions.create(self._at(name), b"2") and self.get(name) == b"1":
                 return conditions
             return NoConditions("it wrote a file a second time that was to be written once")
         except UnknownCondition as error:
             return NoConditions(str(error))
         finally:
-            self.delete(probe.path.rpartition("/")[2])
+            self.delete(name)
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a file that is not there yet; False where another's is. One's own is found there where the answer to

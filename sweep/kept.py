@@ -208,10 +208,11 @@ class _Storing:
     def _push_rows(self) -> None:
         try:
             self._rows.push()
-        except Sealed:
+        except Sealed as error:
             self._lease.confirm()
-            while self._lease.generation <= self._rows.generation:  # it failed to take over: this driver goes on
-                self._lease.advance()
+            if self._lease.generation <= self._rows.generation:
+                raise LeaseError(f"one driver at a time may write to the results at a storage; {error}") from error
+            # Who has closed the rows has then failed, and given the lease back: this driver goes on.
             self._rows = RowWriter(self._storage, self._out, self._lease.generation)
             self._rows.push()
 

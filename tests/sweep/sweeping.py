@@ -1,9 +1,9 @@
 """Sweeps at an object store, under a clock of the test's own: the real `keeping`, its leases and rows, without trials.
 
-    with Sweeps(seed=3, slowest=0.5, failing=0.1) as world:
-        first = world.sweep(folder)
-        world.run(60)
-        world.store.rows()
+with Sweeps(seed=3, slowest=0.5, failing=0.1) as world:
+    first = world.sweep(folder)
+    world.run(60)
+    world.store.rows()
 """
 
 from __future__ import annotations
