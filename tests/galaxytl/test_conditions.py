@@ -1,4 +1,4 @@
-"""Writes on a condition, at a real S3 API and in folders; through a proxy, at servers that lose answers or know none."""
+"""Writes on a condition, at a real S3 API and in folders; behind a proxy, at servers that lose answers or know none."""
 
 from __future__ import annotations
 
