@@ -176,7 +176,7 @@ class RowWriter:
         if self._storage.unconditional:
             self._storage.put(name.replace(".jsonl", f"-{uuid.uuid4().hex[:8]}.jsonl"), content)
         elif not self._storage.create(name, content):
-            raise Sealed(f"{name} is another driver's")
+            raise Sealed(f"{self._storage}/{name} is another's")
 
 
 def _name(generation: int, number: int) -> str:
