@@ -159,7 +159,7 @@ def test_where_there_are_no_conditions_a_write_settles(
         assert not store.replace("lease", lambda there: there is None, b"2")
         (tmp_path / "trials.jsonl").write_text('{"row": 1}\n')
         writer = RowWriter(store, tmp_path, 2)
-        assert writer.push()
+        assert writer.push(lines(tmp_path))
         assert read_rows(store) == [b'{"row": 1}']
         (name,) = store.names("rows")
         assert re.fullmatch(r"rows/g000002-000001-[0-9a-f]{8}\.jsonl", name)
@@ -249,15 +249,15 @@ def test_a_driver_that_was_taken_over_finds_the_seal_and_old_pieces_come_first(u
     first = folder(tmp_path / "first")
     writer = RowWriter(store, first, 3)
     append(first, 1)
-    assert writer.push()
+    assert writer.push(lines(first))
     append(first, 2)
     second = folder(tmp_path / "second")
     later = RowWriter(store, second, 4)
     append(second, 3)
-    assert later.push()
+    assert later.push(lines(second))
     for _ in range(2):
         with pytest.raises(Sealed, match=r"g000003-000002\.jsonl is another's"):
-            writer.push()
+            writer.push(lines(first))
     assert read_rows(store) == [b'{"row": %d}' % row for row in (0, 1, 3)]
     RowWriter(store, first, 5)
     assert (first / "trials.jsonl").read_bytes().count(b"\n") == 4  # what it had finished is kept
@@ -274,13 +274,17 @@ def test_no_generation_before_is_left_open(tmp_path: Path) -> None:
     append(out, 1)
     for driver in drivers:
         with pytest.raises(Sealed):
-            driver.push()
+            driver.push(lines(out))
     assert read_rows(store) == []
 
 
 def folder(path: Path) -> Path:
     path.mkdir()
     return path
+
+
+def lines(path: Path) -> list[bytes]:
+    return (path / "trials.jsonl").read_bytes().splitlines()
 
 
 def append(path: Path, row: int) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -240,12 +242,16 @@ def test_a_sweep_says_that_its_rows_were_deleted_and_its_folder_moved(galaxies_f
     out, away, log = tmp_path / "mine", tmp_path / "away", tmp_path / "log"
     settings = (*quick(60), "--set", "backbone=MobileNet", "--set", "weights=random", "--set", "unfrozen_blocks=0,all")
     process = start(log, "--data", galaxies_file, "--out", out, *settings)
-    wait_for(lambda: re.search(r"all layers trained: epoch [3-9]/60:", log.read_text()) and seeds(out), "a row", 300)
-    delete(out / FILE_NAME)
-    wait_for(lambda: "trials.jsonl was deleted while the sweep runs: its 1 rows" in log.read_text(), "a word", 60)
-    assert len(seeds(out)) == 1
-    out.rename(away)
-    assert process.wait(120) == 2
+    try:
+        wait_for(lambda: re.search(r"layers trained: epoch [1-9]", log.read_text()) and seeds(out), "a row", 400)
+        delete(out / FILE_NAME)
+        wait_for(lambda: "trials.jsonl was deleted while the sweep runs: its 1 rows" in log.read_text(), "a word", 60)
+        assert len(seeds(out)) == 1
+        out.rename(away)
+        assert process.wait(120) == 2
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     said = log.read_text()
     assert f"error: a results folder stays where it is while its sweep runs; {out} was moved to {away}, with" in said
     assert "Traceback" not in said
