@@ -18,7 +18,7 @@ from galaxytl.results import append_results, read_results
 from galaxytl.selection import ranked
 from galaxytl.training import Group
 from galaxytl.trial import COMPLETE, PRUNED, SpecError, TrialResult, TrialSpec
-from sweep import lease, search_run
+from sweep import search_run
 from sweep.costs import Costs
 from sweep.lease import LeaseError
 from sweep.objectives import measure
