@@ -158,13 +158,13 @@ class RowWriter:
             if both != content:
                 write_atomically(self._path, both)
 
-    def push(self, lines: Iterable[bytes]) -> bool:
+    def push(self, lines: Sequence[bytes]) -> bool:
         """Store those that the storage lacks; False where there are none. Raises DataError, and Sealed where a driver
         of a later generation was there first.
 
         lines: as the driver knows them, who has forced them to disk; the file may have vanished since."""
-        new, is_pushed = [line for line in lines if line not in self.stored], False
-        while new := self._pending or [line for line in new if line not in self.stored]:
+        is_pushed = False
+        while new := self._pending or [line for line in lines if line not in self.stored]:
             self._pending = new  # until it is there: a try of which nothing was heard may have stored it
             with operation("push", str(self._storage), (Sealed,), trials=lambda new=new: trials_of(new)):
                 self._put(_name(self.generation, self._number), b"".join(line + b"\n" for line in new))
@@ -177,7 +177,7 @@ class RowWriter:
         if self._storage.unconditional:
             self._storage.put(name.replace(".jsonl", f"-{uuid.uuid4().hex[:8]}.jsonl"), content)
         elif not self._storage.create(name, content):
-            raise Sealed(f"{name} is another driver's")
+            raise Sealed(f"{self._storage}/{name} is another's")
 
 
 def _name(generation: int, number: int) -> str:

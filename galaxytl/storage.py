@@ -67,10 +67,9 @@ class Storage:
         if self._root.is_local:
             with _told():
                 check_links(self._root.local)
-        probe = f".writable-{uuid.uuid4().hex[:12]}"
         try:
-            self.put(probe, b"")
-            self.delete(probe)
+            with self._probe() as name:
+                self.put(name, b"")
             _ = self._conditions
         except DataError as error:
             raise StorageError(f"--storage must be a place that can be written to: {error}") from error
@@ -83,18 +82,33 @@ class Storage:
     @functools.cached_property
     def _conditions(self) -> Conditions | NoConditions:
         """Found out with a file that is made twice. Raises DataError where the storage does not answer."""
-        probe = self._at(f".writable-{uuid.uuid4().hex[:12]}")
-        conditions = conditions_at(probe)
+        conditions = conditions_at(self._root)
         if isinstance(conditions, NoConditions):
             return conditions
+        for _ in range(TRIES):
+            with self._probe() as name:
+                try:
+                    return self._tried(conditions, name)
+                except DataError as failed:
+                    self.put(name, b"")  # raises where it is the storage that does not answer
+                    error = failed
+        return NoConditions(f"obstore does not reach it as pyarrow does: {error}")
+
+    @contextlib.contextmanager
+    def _probe(self) -> Iterator[str]:
+        """The name of a file to try things with."""
+        name = f".writable-{uuid.uuid4().hex[:12]}"
+        yield name
+        self.delete(name)
+
+    def _tried(self, conditions: Conditions, name: str) -> Conditions | NoConditions:
         try:
-            if conditions.create(probe, b"1") and not conditions.create(probe, b"2"):
+            conditions.create(self._at(name), b"1")  # False too is well: where the answer to an earlier try was lost
+            if not conditions.create(self._at(name), b"2") and self.get(name) == b"1":
                 return conditions
-            return NoConditions("it wrote a file a second time that was to be written once")
         except UnknownCondition as error:
             return NoConditions(str(error))
-        finally:
-            self.delete(probe.path.rpartition("/")[2])
+        return NoConditions("it wrote a file a second time that was to be written once")
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a file that is not there yet; False where another's is. One's own is found there where the answer to

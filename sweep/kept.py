@@ -233,10 +233,11 @@ class _Storing:
     def _push_rows(self) -> None:
         try:
             self._rows.push(self._file.lines())
-        except Sealed:
+        except Sealed as error:
             self._lease.confirm()
-            while self._lease.generation <= self._rows.generation:  # it failed to take over: this driver goes on
-                self._lease.advance()
+            if self._lease.generation <= self._rows.generation:
+                raise LeaseError(f"one driver at a time may write to the results at a storage; {error}") from error
+            # Who has closed the rows has then failed, and given the lease back: this driver goes on.
             with contextlib.suppress(GoneError):  # then it has said so, and the rows are known
                 self._file.look()
             self._rows = self._row_writer()

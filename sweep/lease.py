@@ -222,15 +222,6 @@ class Lease:
                 before = self._before or {**self._own, "ended": True}
                 self._place.replace(now, {**before, "generation": _generation(now) + 1})
 
-    def advance(self) -> None:
-        """Begin a generation of one's own, where another driver has closed this one and then not taken over. Raises
-        LeaseError when it has, and what the place raises."""
-        before = self.generation
-        while self.generation == before:
-            self._look({"generation": before + 1})
-            self._look()
-            self.stop_if_lost()
-
     def check(self) -> None:
         """Before something is written: raises LeaseError when another driver leads."""
         self._is_used = True

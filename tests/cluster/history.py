@@ -35,11 +35,13 @@ from tests.cluster.history_driver import Driver, note_in, specs
 from tests.cluster.mischief import Mischief, faulty_s3
 from tests.cluster.object_store import ObjectStore, object_store
 
-TRIALS = 12
+TRIALS = 24
 LATE = ((0.1, 0.3), (0.4, 0.1), (1.2, 0.05))
 """Seconds that a step in a folder, or a request, is late at most, and how often: the last are many beats."""
-LONGEST_STOP_SECONDS = 3.0
+LONGEST_STOP_SECONDS = {"folder": 3.0, "storage": 8.0}
 """After which a driver goes on though no other has taken over: perhaps all wait for its lock."""
+ALONE_SECONDS = 0.5
+"""As that, where nobody is there who could take over."""
 STUCK_SECONDS = 120.0
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.cluster.history_driver"])
@@ -114,6 +116,7 @@ class Round:
         self.seed, self.place, self.store = seed, place, store
         self.rng = random.Random(seed)
         self.history, self.faults = place / "history", place / "faults"
+        self.kind = "storage" if store else "folder"
         self.uri = f"{store.bucket}/{place.name}" if store else ""
         self.contenders: list[Contender] = []
 
@@ -134,13 +137,13 @@ class Round:
     def _start(self, number: int, proxies: contextlib.ExitStack) -> None:
         """Drivers at a storage have folders of their own, as on machines of their own."""
         seed, out = f"{self.seed} {number}", self.place / (f"out{number}" if self.store else "out")
-        stops, (delay, often) = self.rng.choice((0, 1, 2, 3)), self.rng.choice(LATE)
+        stops, (delay, often) = self.rng.choice((1, 2, 3)), self.rng.choice(LATE)
         driver = Driver(number, seed, out, self.uri, self.history, self.faults, TRIALS, "", delay, often, stops)
         contender = Contender(driver, None)
         if self.store:
             mischief = Mischief(f"{seed} s3", self._note(number), delay, often, stops)
             url = faulty_s3(self.store.url, mischief, contender.suspend)
-            driver = replace(driver, endpoint=proxies.enter_context(url), delay=0.0)
+            driver = replace(driver, endpoint=proxies.enter_context(url), delay=0.0, stops=0)
         contender.driver, contender.process = driver, PROCESSES.Process(target=history_driver.main, args=(driver,))
         contender.process.start()
         self.contenders.append(contender)
@@ -157,19 +160,20 @@ class Round:
             if now > stuck:
                 note_in(self.faults, driver=-1, fault="gave up", step="")
                 return
+            rivals = sum(not contender.is_stopped for contender in running)
             for contender in running:
-                self._let_go_on(contender, now)
+                self._let_go_on(contender, now, LONGEST_STOP_SECONDS[self.kind] if rivals else ALONE_SECONDS)
             if upsets and now > upsets[0]:
                 del upsets[0]
                 self._upset(self.rng.choice(running))
             time.sleep(0.02)
 
-    def _let_go_on(self, contender: Contender, now: float) -> None:
+    def _let_go_on(self, contender: Contender, now: float, longest: float) -> None:
         if not contender.is_stopped:
             contender.stopped = None
         elif contender.stopped is None:
             contender.stopped, contender.led = now, len(self._takes())
-        elif len(self._takes()) > contender.led or now - contender.stopped > LONGEST_STOP_SECONDS:
+        elif len(self._takes()) > contender.led or now - contender.stopped > longest:
             time.sleep(self.rng.uniform(0, 0.3))
             contender.signal(signal.SIGCONT)
 

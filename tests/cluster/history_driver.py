@@ -86,7 +86,7 @@ def lead(driver: Driver, rng: random.Random) -> None:
         known = kept.rows().by_id()
         todo = [spec for spec in specs(driver.trials) if spec.trial_id not in known]
         while todo:
-            number = min(len(todo), rng.choice((1, 1, 1, 3)))
+            number = min(len(todo), rng.choice((1, 1, 2)))
             batch, todo = todo[:number], todo[number:]
             text = f"of process {os.getpid()}, {rng.random()}"
             kept.append(*(TrialResult(spec=spec, status=COMPLETE, message=text) for spec in batch))

@@ -3,8 +3,8 @@
     slow_files(folder, Mischief(seed, note, delay=0.3, stops=2))     # in the driver's process
     with faulty_s3(url, mischief) as proxied: ...                    # an URL of its own for one driver
 
-A step has a name ("before replace lease.json", "after PUT rows"), and one that was seen seldom is the likelier to be
-hit, so that rows, of which there are few, are hit as often as beats.
+A step has a name ("before replace lease.json", "after PUT rows"). Of a lease, one that was seen seldom is the likelier
+to be hit, so that its taking, of which there are few, is hit as often as its beats.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Mischief:
     def stops_at(self, step: str) -> bool:
         with self.lock:
             self.seen[step] += 1
-            hit = self.stops > 0 and self.random.random() < _chance(step) / self.seen[step]
+            hit = self.stops > 0 and self.random.random() < _chance(step, self.seen[step])
             self.stops -= hit
         if hit:
             self.note("stop", step)
@@ -76,11 +76,11 @@ class Mischief:
         return fault
 
 
-def _chance(step: str) -> float:
-    """Of a stop where a step is done the first time: rows matter most, trials of writing not at all."""
+def _chance(step: str, seen: int) -> float:
+    """Of a stop at a step that was seen so often: rows matter most, trials of writing not at all."""
     if ".writable" in step:
         return 0.0
-    return 0.5 if "rows" in step or "trials" in step else 0.15
+    return 0.1 if "rows" in step or "trials" in step else 0.15 / seen
 
 
 # Files, in the driver's own process

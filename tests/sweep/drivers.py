@@ -87,6 +87,8 @@ def plant(place: Place, values: Values) -> None:
 class World:
     """One thread runs at a time, until it waits for something; meanwhile the clock stands still."""
 
+    slowest = SLOWEST_SECONDS
+
     def __init__(self, place: Place, seed: int = 0, row_seconds: float = STEP_SECONDS) -> None:
         self.now, self.drivers = 0.0, list[Driver]()
         self._place, self._row_seconds, self.random = place, row_seconds, random.Random(seed)
@@ -174,9 +176,9 @@ class World:
 
     def _slowly(self, action: Callable[..., Any]) -> Callable[..., Any]:
         def act(*given: Any) -> Any:
-            self.sleep(self.random.uniform(0, SLOWEST_SECONDS))
+            self.sleep(self.random.uniform(0, self.slowest))
             answer = action(*given)
-            self.sleep(self.random.uniform(0, SLOWEST_SECONDS))
+            self.sleep(self.random.uniform(0, self.slowest))
             return answer
 
         return act

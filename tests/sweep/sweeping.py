@@ -116,6 +116,7 @@ class Sweeps(World):
         self.patch.setattr(storage_module, "time", clock)
         self.patch.setattr(storage_module, "random", self.random)
         self.patch.setattr(row_segments, "each", one_after_another)
+        self.patch.setattr(row_segments, "MANY", self.random.choice((2, 5, 64)))
         fakes = {"time": clock, "random": self.random, "Thread": self.thread, "Event": lambda: Event(self)}
         for name, fake in {**fakes, "Storage": lambda _: self.store}.items():
             self.patch.setattr(kept_module, name, fake)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -259,6 +260,27 @@ def test_a_second_driver_at_the_storage_is_refused_and_one_that_looks_is_not(
         assert not (other / "trials.jsonl").exists()
 
 
+def test_nothing_is_taken_where_a_takeover_cannot_succeed(
+    out: Path, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The storage is away, or led by another, or the user does not wait."""
+    suspended = {"owner": "suspended", "host": "elsewhere", "pid": 7, "generation": 5}
+    plant(in_folder(out), suspended)
+
+    def refused(error: type[BaseException], message: str, uri: str) -> None:
+        with pytest.raises(error, match=message), keeping(out, uri, print):
+            pytest.fail("it was taken")
+        assert in_folder(out).read() == suspended
+
+    (tmp_path / "file").write_text("")
+    refused(StorageError, "can be written to", str(tmp_path / "file" / "below"))
+    (tmp_path / "other").mkdir()
+    with keeping(tmp_path / "other", str(shared), print):
+        refused(LeaseError, "results at a storage", str(shared))
+    monkeypatch.setattr(lease_module.time, "sleep", Mock(side_effect=KeyboardInterrupt))
+    refused(KeyboardInterrupt, "^$", "")
+
+
 # The option
 
 
@@ -304,6 +326,60 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
         yield make_bucket(url, "sweeps-of-mine")
+
+
+DRIVER = """
+import os, signal, sys, time
+from pathlib import Path
+from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
+from sweep import kept, lease
+out, uri, stop = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+kept.PUSH_SECONDS, lease.BEAT_SECONDS, look = 0.1, 0.2, lease.Lease.confirm
+
+def rows():
+    path = out / "trials.jsonl"
+    return path.read_bytes() if path.exists() else b""
+
+def look_and_be_suspended(lease):
+    look(lease)
+    if stop.exists() and b"}" in rows() and lease is kept_.leases[-1]:
+        stop.unlink()
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+lease.Lease.confirm = look_and_be_suspended
+try:
+    with kept.keeping(out, uri, print) as kept_:
+        stop.touch()
+        kept_.append(TrialResult(spec=TrialSpec(dataset="simulated", dataset_fingerprint="0f3a"), status=COMPLETE))
+        while True:
+            kept_.stop_if_lost()
+            time.sleep(0.05)
+except lease.LeaseError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_row_of_a_driver_that_was_suspended_before_its_put_is_refused(
+    bucket: str, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has looked at the lease, and another takes over before it goes on: a process, and a real S3 API."""
+    monkeypatch.setattr(lease_module, "BEAT_SECONDS", 0.05)
+    (tmp_path / "first").mkdir()
+    command = [sys.executable, "-c", DRIVER, str(tmp_path / "first"), f"{bucket}/paper", str(tmp_path / "stop")]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as first:
+        try:
+            wait_for(lambda: Path(f"/proc/{first.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", "it", 60)
+            with keeping(out, f"{bucket}/paper", print) as kept:
+                os.kill(first.pid, signal.SIGCONT)
+                said = first.communicate(timeout=60)[1]
+                assert read_rows(Storage(f"{bucket}/paper")) == []
+                kept.append(result(1))
+        finally:
+            first.kill()
+    assert f"process {os.getpid()} on {os.uname().nodename} has taken {bucket}/paper over" in said
+    assert "Traceback" not in said
+    assert len(read_rows(Storage(f"{bucket}/paper"))) == 1
+    assert len(read_results(tmp_path / "first").results) == 1  # what it had finished is kept
 
 
 @pytest.mark.rest

@@ -6,6 +6,7 @@ a real one's signals, pid and namespaces mean to the lease what they should.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -13,10 +14,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -167,6 +170,20 @@ def test_a_last_beat_of_a_driver_that_was_taken_for_dead_changes_nothing(out: Pa
     assert held(place)["owner"] == "a third"
 
 
+@pytest.mark.parametrize("make", [FOLDER, STORAGE])
+@pytest.mark.parametrize("seed", range(10))
+def test_of_drivers_that_come_at_once_one_leads_however_long_their_writes_take(
+    out: Path, make: Callable[[Path], Place], seed: int
+) -> None:
+    with World(make(out), seed) as world:
+        world.slowest = 3.0
+        drivers = [world.come(host) for host in ("here", "here", "elsewhere")]
+        run(world, 60)
+        assert [driver.leads for driver in drivers].count(True) == 1
+        assert sum(driver.led_from is not None for driver in drivers) == 1
+        assert held(make(out))["generation"] == 1
+
+
 def test_a_driver_that_ends_while_it_is_watched_is_followed_at_once(out: Path) -> None:
     with World(in_folder(out)) as world:
         first = world.come("elsewhere")
@@ -244,6 +261,69 @@ def test_a_driver_goes_on_while_a_storage_is_away_and_confirms_before_it_stores(
             lease.confirm()
     assert held(place) == OTHER
     assert place.option == "--out NAME"
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_of_two_who_have_read_the_lease_of_a_study_one_replaces_it(kind: str, out: Path) -> None:
+    one, other = (lease_of(open_study(f"{kind}:///{out}/s", "toy", ["maximize"], {})) for _ in range(2))
+    for before, ours in ((None, {"owner": "a"}), ({"owner": "a"}, {"owner": "a", "beat": 1})):
+        assert one.read() == other.read() == before
+        assert one.replace(before, ours)
+        assert not other.replace(before, OTHER)
+        assert other.read() == ours
+    assert not other.replace({}, OTHER)
+
+
+def test_of_two_who_find_no_lease_in_a_database_one_makes_it(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have looked before either writes."""
+    one, other = (lease_of(open_study(f"sqlite:///{out}/s", "toy", ["maximize"], {})) for _ in range(2))
+    insert = sqlalchemy.insert
+
+    def insert_late(*table: Any) -> Any:
+        monkeypatch.undo()
+        assert one.replace(None, {"owner": "a"})
+        return insert(*table)
+
+    monkeypatch.setattr(sqlalchemy, "insert", insert_late)
+    assert not other.replace(None, OTHER)
+    assert held(other) == {"owner": "a"}
+
+
+def test_a_lease_is_given_back_where_nothing_was_written_under_it(out: Path) -> None:
+    """The one before may live; but not for a driver that has written, or has come to its end."""
+    place = in_folder(out)
+
+    def fail(writes: bool) -> None:
+        with Lease(place, beat_seconds=0.01) as lease:
+            if writes:
+                lease.check()
+            raise KeyboardInterrupt
+
+    for writes, owner, generation in ((False, "other", 2), (True, None, 3)):
+        plant(place, {**OTHER, "generation": 0} if not writes else held(place))
+        with pytest.raises(KeyboardInterrupt):
+            fail(writes)
+        assert held(place).get("ended", False) is writes
+        assert held(place)["generation"] == generation
+        assert owner in (None, held(place)["owner"])
+
+
+def test_a_lease_that_may_have_been_taken_is_given_back(out: Path) -> None:
+    """Its write was done, and the answer lost; or the disk was full, and nothing was done."""
+    place = in_folder(out)
+    for is_done, generation in ((True, 2), (False, 0)):
+
+        def change(expected: Any, values: Any, is_done: bool = is_done) -> bool:
+            if values["owner"] == "other" or is_done:
+                place.replace(expected, values)
+            if values["owner"] == "other":
+                return True
+            raise OSError(errno.ENOSPC, "the disk is full")
+
+        plant(place, {**OTHER, "generation": 0})
+        with pytest.raises(OSError, match="full"), Lease(replace(place, replace=change), beat_seconds=0.01):
+            pytest.fail("it was not taken")
+        assert held(place) == {**OTHER, "generation": generation}
 
 
 def test_beats_and_trials_from_two_threads_do_not_lock_each_other_out(url: str) -> None:

@@ -18,7 +18,7 @@ from galaxytl.results import append_results, read_results
 from galaxytl.selection import ranked
 from galaxytl.training import Group
 from galaxytl.trial import COMPLETE, PRUNED, SpecError, TrialResult, TrialSpec
-from sweep import lease, search_run
+from sweep import search_run
 from sweep.costs import Costs
 from sweep.lease import LeaseError
 from sweep.objectives import measure
@@ -311,7 +311,6 @@ def test_a_driver_from_whom_another_took_the_study_over_writes_nothing_more(
         run.finished(result_of(spec))
 
     monkeypatch.setattr(search_run, "set_up", set_up)
-    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.0)
     monkeypatch.setattr(SearchRun, "train", train)
     assert main(["--search", "optuna", "--out", str(tmp_path / "toy"), "--storage", url]) == 2
     assert "error: one driver at a time may lead a study; process 7 on elsewhere has taken" in capsys.readouterr().err
