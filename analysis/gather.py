@@ -65,7 +65,9 @@ def _read_folder(folder: Path) -> Trials:
     if not results:
         why = "".join(f" {problem}." for problem in (*rows.problems[:1], *unscored))
         how = "" if rows.num_newer else " Run the sweep again: it trains what has no row"
-        raise AnalysisError(f"a results folder must hold a readable trial; '{folder / FILE_NAME}' holds none.{why}{how}")
+        raise AnalysisError(
+            f"a results folder must hold a readable trial; '{folder / FILE_NAME}' holds none.{why}{how}"
+        )
     return Trials(results, (*rows.problems, *unscored))
 
 
@@ -76,7 +78,7 @@ def _is_scored(result: TrialResult) -> bool:
 
 def _unscored(path: Path, number: int) -> list[str]:
     rule = "a COMPLETE trial must have an accuracy from 0 to 1 and a loss"
-    return [f"{path}: {count_of_trials(number)} without them left out: {rule}"] if number else []
+    return [f"{path}: {rule}; {count_of_trials(number)} without them left out"] if number else []
 
 
 def _nearby(folder: Path) -> str:

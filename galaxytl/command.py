@@ -32,6 +32,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NoReturn
 
+from galaxytl import permissions
 from galaxytl.trial import did_you_mean
 
 BAD_INPUT: Final = 2
@@ -179,7 +180,8 @@ def _line_about(error: BaseException, known: tuple[type[Exception], ...]) -> str
     from galaxytl.data.locations import without_secrets  # NumPy comes with it
 
     if isinstance(error, known):
-        return without_secrets(f"error: {error}")
+        line, how = f"error: {error}", permissions.advice(error)
+        return without_secrets(f"{line.rstrip('.')}. {how}" if how else line)
     said = " ".join(f"{type(error).__name__}: {error}".split())
     return without_secrets(f"unforeseen error: {said[:300]}; {_kept_traceback(error)}; please report it")
 

@@ -119,7 +119,7 @@ def _copied(study: optuna.Study, folder: Path) -> Path:
 
 
 def mend_journal(url: str) -> str:
-    """Cut off what a driver which died while it wrote, or a power cut, left at the end of a journal; what was done, if so.
+    """Cut off the end of a journal that a driver which died while it wrote, or a power cut, left damaged; says so, if.
 
     Optuna reads over a last line that is none, but appends to it: the study could not be opened another time.
     """
