@@ -72,7 +72,6 @@ def _cases(folder: Path) -> list[list[str]]:
     return [
         ["analysis", str(results["rows"]), "--out", str(folder / "made")],
         ["analysis", str(results["closed"]), "--out", str(folder / "made")],
-        ["analysis", str(results["open"]), "--out", str(report)],
         ["analysis", str(results["open"]), "--out", str(report / "inside")],
         ["analysis", f"file://{storage}/paper", "--out", str(folder / "made")],
         *([*grid, str(results[name])] for name in ("rows", "read-only-rows", "closed", "lease")),
