@@ -8,7 +8,6 @@ trials = keep_where(trials, ["learning_rate=0.001"])
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -63,7 +62,7 @@ def _read_folder(folder: Path) -> Trials:
         rows = read_results(folder)
     except OSError as error:
         raise AnalysisError(f"a results folder must be readable; '{folder / FILE_NAME}' is not: {error}") from error
-    results = tuple(r for r in rows.results if r.status != COMPLETE or _is_scored(r))
+    results = tuple(r for r in rows.results if r.status != COMPLETE or r.is_scored)
     unscored = _unscored(folder / FILE_NAME, len(rows.results) - len(results))
     if not results:
         why = "".join(f" {problem}." for problem in (*rows.problems[:1], *unscored))
@@ -73,14 +72,9 @@ def _read_folder(folder: Path) -> Trials:
     return Trials(results, (*rows.problems, *unscored))
 
 
-def _is_scored(result: TrialResult) -> bool:
-    accuracy = result.metrics.get("accuracy", math.nan)
-    return 0 <= accuracy <= 1 and "loss" in result.metrics
-
-
 def _unscored(path: Path, number: int) -> list[str]:
     rule = "a COMPLETE trial must have an accuracy from 0 to 1 and a loss"
-    return [f"{path}: {count_of_trials(number)} without them left out: {rule}"] if number else []
+    return [f"{path}: {rule}; {count_of_trials(number)} without them left out"] if number else []
 
 
 def _nearby(folder: Path) -> str:

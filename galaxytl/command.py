@@ -32,6 +32,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NoReturn
 
+from galaxytl import permissions
 from galaxytl.credentials import CredentialsError, check_address, forget, remember, without_secrets
 from galaxytl.foreign_text import visible
 from galaxytl.trial import did_you_mean
@@ -184,7 +185,8 @@ def _line_about(error: BaseException, known: tuple[type[Exception], ...]) -> str
         reason = f" ({text})" if (text := " ".join(str(error).split())[:200]) else ""
         return f"error: there must be enough memory for what is read and computed; it ran out{reason}: {OUT_OF_MEMORY}"
     if isinstance(error, known):
-        return visible(without_secrets(f"error: {error}"))
+        line, how = f"error: {error}", permissions.advice(error)
+        return visible(without_secrets(f"{line.rstrip('.')}. {how}" if how else line))
     said = " ".join(without_secrets(f"{type(error).__name__}: {error}").split())  # before a part of it is cut off
     return visible(f"unforeseen error: {said[:300]}; {_kept_traceback(error)}; please report it")
 

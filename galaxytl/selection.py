@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from galaxytl.trial import COMPLETE, TrialResult
+from galaxytl.trial import TrialResult
 
 
 def ranked(results: Iterable[TrialResult]) -> list[TrialResult]:
@@ -19,5 +19,5 @@ def ranked(results: Iterable[TrialResult]) -> list[TrialResult]:
     By accuracy on the validation part after the last epoch; of equals by the lower loss there, then by trial_id, so
     that the order is the same everywhere.
     """
-    candidates = [r for r in results if r.status == COMPLETE and r.spec.scored_on == "validation"]
+    candidates = [r for r in results if r.is_scored and r.spec.scored_on == "validation"]
     return sorted(candidates, key=lambda r: (-r.metrics["accuracy"], r.metrics["loss"], r.trial_id))

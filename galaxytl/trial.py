@@ -372,6 +372,12 @@ class TrialResult:
         return self.spec.trial_id
 
     @property
+    def is_scored(self) -> bool:
+        """Whether it is COMPLETE and has what trials are compared by; of a sweep's own rows all that are COMPLETE."""
+        accuracy = self.metrics.get("accuracy", math.nan)
+        return self.status == COMPLETE and 0 <= accuracy <= 1 and "loss" in self.metrics
+
+    @property
     def resumed_after(self) -> tuple[int, ...]:
         """The epochs after which the trial was interrupted, as far as an epoch came of it."""
         return tuple(int(epoch["epoch"]) - 1 for epoch in self.history if epoch.get("resumed"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from galaxytl.trial import TrialResult
@@ -18,9 +19,10 @@ blocks once; weights of the whole network."""
 
 
 def measure(result: TrialResult, name: str, costs: Costs) -> float:
-    """The value of objective `name` of a COMPLETE trial whose curves are on the validation part."""
+    """The value of objective `name` of a COMPLETE trial whose curves are on the validation part; NaN where its row
+    lacks it."""
     if name == "multiply_adds":
         return float(costs.alone_multiply_adds(result.spec))
     if name == "parameters":
-        return float(result.num_parameters["total"])
-    return result.history[-1][name]
+        return float(result.num_parameters.get("total", math.nan))
+    return result.history[-1].get(name, math.nan) if result.history else math.nan

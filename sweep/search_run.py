@@ -241,7 +241,7 @@ def conclude(run: SearchRun, console: Console) -> int:
         f"          accuracy {run.best.metrics['accuracy']:.3f} on the validation part, by which it was chosen"
     )
     tested = rows.get(run.best.spec.replace(scored_on="test").trial_id)
-    if tested is None or tested.status != COMPLETE:
+    if tested is None or not tested.is_scored:
         console.print(f"          not scored on the test part: {tested.message if tested else 'not run'}", markup=False)
         return 1
     console.print(f"          accuracy {tested_text(tested)} on the test part")
@@ -264,6 +264,8 @@ def tested_text(result: TrialResult) -> str:
     """ "0.612 (95 % interval 0.556 to 0.665)": Wilson's, which holds with few images too."""
     from scipy.stats import binomtest
 
-    total = result.num_images["test"]
+    total = result.num_images.get("test", 0)
+    if not total:
+        return f"{result.metrics['accuracy']:.3f}"
     interval = binomtest(round(result.metrics["accuracy"] * total), total).proportion_ci(method="wilson")
     return f"{result.metrics['accuracy']:.3f} (95 % interval {interval.low:.3f} to {interval.high:.3f})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,24 @@ def test_weights_fingerprint_narrows_its_own_backbone_only() -> None:
     specs += [make_spec("VGG16", "ON"), make_spec("MobileNet", "OFF")]
     kept = keep_where(Trials(tuple(make_result(s) for s in specs)), ["weights_fingerprint=bb"]).results
     assert [r.spec for r in kept] == specs[1:]
+
+
+def test_trials_without_a_score_are_left_out_in_a_sentence(tmp_path: Path) -> None:
+    whole = make_result(make_spec(seed=0))
+    odd = [{}, {"accuracy": 0.5}, {"loss": 1.0}, {"accuracy": 1.5, "loss": 1.0}, {"accuracy": math.nan, "loss": 1.0}]
+    results = [make_result(make_spec(seed=seed), metrics=metrics) for seed, metrics in enumerate(odd, start=1)]
+    trials = gather([folder_of(tmp_path / "a", *results, whole)])
+    assert [r.spec.seed for r in trials.results] == [0]
+    (problem,) = trials.problems
+    assert problem.endswith("must have an accuracy from 0 to 1 and a loss; 5 trials without them left out")
+    with pytest.raises(AnalysisError, match="must have an accuracy"):
+        gather([folder_of(tmp_path / "b", *results)])
+
+
+def test_rows_of_a_newer_version_are_no_reason_to_train_again(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "a", make_result())
+    path = folder / FILE_NAME
+    path.write_text(path.read_text().replace('"schema":3', '"schema":4'))
+    with pytest.raises(AnalysisError, match="written by a newer version") as caught:
+        gather([folder])
+    assert "Run the sweep again" not in str(caught.value)

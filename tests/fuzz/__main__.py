@@ -7,7 +7,8 @@ Each file is a small dataset with some mutations: bytes flipped or cut, columns 
 kinds, names of classes, links. It is checked, converted and, where a sweep would take it, trained on for an epoch: a
 row that is COMPLETE must be that of the clean run with the same trial id. Each grid is a YAML file with tokens changed,
 planned with --dry-run. Each setting is a process with odd environment variables, which trains the clean dataset. Each
-search is a results folder as a stranger may send it, of which a report is made: no connection, nothing outside it.
+search is a results folder as a stranger may send it, of which a report is made: no connection, nothing outside it. Rows
+are mutated by Hypothesis among sound ones, which must all be read, and a report is written of them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.analysis.pictures import blank_pictures
-from tests.fuzz import grids, hdf5, parquet, searches, settings
+from tests.fuzz import grids, hdf5, parquet, rows, searches, settings
 
 TRAIN: Final = Path(__file__).with_name("train.py")
 
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--grids", type=int, default=100, metavar="N", help="YAML files (default: 100)")
     parser.add_argument("--settings", type=int, default=20, metavar="N", help="environments (default: 20)")
     parser.add_argument("--searches", type=int, default=40, metavar="N", help="results of searches (default: 40)")
+    parser.add_argument("--rows", type=int, default=40, metavar="N", help="folders to report on (default: 40)")
     parser.add_argument("--reasons", type=int, default=0, metavar="N", help="the most common reasons to print")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
@@ -52,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         fuzz.run_grids(options.grids)
         fuzz.run_settings(options.settings)
         fuzz.run_searches(options.searches)
+        fuzz.run_rows(options.rows)
     for reason, count in fuzz.reasons.most_common(options.reasons):
         print(f"{count:5} refused: {reason}")
     print(", ".join(f"{count} {what}" for what, count in sorted(fuzz.ends.items())))
@@ -75,13 +78,13 @@ class Fuzz:
         """trial_id -> what the undamaged files give; every container must give the same row."""
         from tests.fuzz.train import row_of
 
-        rows = {}
+        found = {}
         for name, write in (("hdf5", hdf5.write), ("parquet", parquet.write)):
             place = write(self.folder / f"clean-{name}", random.Random(self.seed), mutations=0)
             trial_id, row = row_of(str(place))
-            assert rows.setdefault(trial_id, row) == row, "the clean files differ"
+            assert found.setdefault(trial_id, row) == row, "the clean files differ"
         self.clean_data = str(place)
-        return rows
+        return found
 
     def run_files(self, count: int) -> None:
         for number in range(count):
@@ -121,6 +124,16 @@ class Fuzz:
             with self._watched(f"grid {number}: {path.read_bytes()!r}"):
                 status = self._command(sweep_command, arguments, (0, 2))
                 self.ends["grids refused" if status else "grids planned"] += 1
+
+    def run_rows(self, count: int) -> None:
+        """Reports take half a second each, reading a hundredth of it."""
+        for what, number, check in (("reads", 50 * count, rows.try_reading), ("reports", count, rows.try_analysis)):
+            place = self.folder / f"rows-{what}"
+            place.mkdir()
+            with self._watched(f"rows, {what}"):
+                if number:
+                    check(place, number, self.seed)
+                self.ends[f"rows, {what}"] += number
 
     def run_settings(self, count: int) -> None:
         for number in range(count):
