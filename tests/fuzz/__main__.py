@@ -7,7 +7,8 @@ Each file is a small dataset with some mutations: bytes flipped or cut, columns 
 kinds, names of classes, links. It is checked, converted and, where a sweep would take it, trained on for an epoch: a
 row that is COMPLETE must be that of the clean run with the same trial id. Each grid is a YAML file with tokens changed,
 planned with --dry-run. Each manifest lies beside true galaxies, and each file of thumbnails is read as a report does:
-none may write outside its folder and the cache, or take more than 500 MB. Each setting is a process with odd environment variables, which trains the clean dataset.
+none may write outside its folder and the cache, or take more than 500 MB. Each setting is a process with odd
+environment variables, which trains the clean dataset.
 """
 
 from __future__ import annotations
@@ -130,12 +131,13 @@ class Fuzz:
             rng = random.Random(f"{self.seed} stranger {number}")
             place = self.folder / f"stranger-{number}"
             with self._watched(f"stranger {number} ({place.name})"):
+                if number % 2:
+                    manifests.write(place, rng, self.clean_data, canary)
+                else:
+                    thumbnails.write(place, rng)
                 Path("/proc/self/clear_refs").write_text("5")  # the peak of memory begins anew
                 memory = _megabytes("VmRSS")
-                if number % 2:
-                    self._try_manifest(manifests.write(place, rng, self.clean_data, canary))
-                else:
-                    self._try_thumbnails(thumbnails.write(place, rng))
+                (self._try_manifest if number % 2 else self._try_thumbnails)(place)
                 taken = _megabytes("VmHWM") - memory
                 if taken > MOST_MEGABYTES or _listing(canary) != before:
                     raise AssertionError(f"it took {taken} MB, and left {_listing(canary)} of {before}")
