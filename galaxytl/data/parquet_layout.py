@@ -14,8 +14,8 @@ from typing import Any, Final
 
 SMALL_PAGE: Final = 32 * 2**20
 """Bytes, decompressed, of a page of numbers: writers make them of 1 MiB."""
-LARGE_PAGE: Final = 192 * 2**20
-"""Of a page of pictures: 1024 of Galaxy10's as plain pixels; writers look at a page's size every 1024 rows."""
+LARGE_PAGE: Final = 160 * 2**20
+"""Of a page of pictures: 1024 of Galaxy10's as PNG; writers look at a page's size every 1024 rows."""
 WINDOW: Final = 2**16  # bytes read at a time; headers have some 50
 LONGEST_HEADER: Final = 2**20
 UNCOMPRESSED, COMPRESSED = 2, 3
