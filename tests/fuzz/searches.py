@@ -42,9 +42,9 @@ Change = Callable[[Path, random.Random], None]
 def write(folder: Path, rng: random.Random, mutations: int) -> Path:
     """The results of a small search with so many mutations; they must not touch what is in `folder`.parent/outside."""
     shutil.copytree(_clean(), folder)
-    for _ in range(mutations):
+    for change in sorted((rng.choice(CHANGES) for _ in range(mutations)), key=lambda change: change is link):
         with contextlib.suppress(sqlite3.Error, OSError, ValueError, KeyError, TypeError, IndexError):
-            rng.choice(CHANGES)(folder, rng)  # what an earlier one left may not suit
+            change(folder, rng)  # what an earlier one left may not suit
     return folder
 
 
