@@ -159,7 +159,7 @@ def _copy(name: str, url: str, folder: Path | None) -> tuple[optuna.Study, tuple
     try:
         storage = _open(url, folder)
         try:
-            study = optuna.load_study(study_name=name, storage=storage)
+            study = _load(name, storage, url)
             copy = optuna.create_study(directions=study.directions)
             ended = study.get_trials(deepcopy=False, states=tuple(STATUSES))
             copy.add_trials(ended)
@@ -169,25 +169,21 @@ def _copy(name: str, url: str, folder: Path | None) -> tuple[optuna.Study, tuple
                 storage.engine.dispose()
     except StudyError:
         raise
-    except KeyError as error:
-        raise StudyError(f"{_shown(url)} holds no study called '{name}'. Pass another --storage URL") from error
-    except _UNREADABLE as error:
+    except Exception as error:  # Optuna believes what it reads: where that is not so, anything may come of it
         raise StudyError(f"{_shown(url)} cannot be read: {_reason(error)}. Pass another --storage URL") from error
     return copy, trials_of(ended)
 
 
-_UNREADABLE: Final = (
-    *(sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError),
-    *(ImportError, OSError, RuntimeError, ValueError),
-    *(TypeError, AttributeError, AssertionError, IndexError),  # a log that was damaged in the midst
-)
-"""What opening a storage raises: a database and Optuna's view of it; no driver, no file, another version's schema, no
-log of Optuna's."""
+def _load(name: str, storage: RDBStorage | JournalStorage, url: str) -> optuna.Study:
+    try:
+        return optuna.load_study(study_name=name, storage=storage)
+    except KeyError as error:
+        raise StudyError(f"{_shown(url)} holds no study called '{name}'. Pass another --storage URL") from error
 
 
 def _open(url: str, folder: Path | None) -> RDBStorage | JournalStorage:
     """The storage at `url`, as it is: no table and no file is made. With `folder`, only from a file in that. Raises
-    StudyError, or one of _UNREADABLE."""
+    StudyError, or what Optuna does."""
     if url.startswith(JOURNAL):
         name = url.removeprefix(JOURNAL)
         return JournalStorage(JournalFileBackend(str(_find(name if name.startswith("~") else f"/{name}", folder))))

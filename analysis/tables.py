@@ -109,15 +109,15 @@ def as_rich(table: Table1) -> Group:
     grid.add_column("Seeds", justify="right")
     for row in table.rows:
         lead = [row.cell.paper.backbone, row.cell.paper.imagenet + _marks(row)]
-        grid.add_row(*(Text(text) for text in (*lead, *row.values, row.cell.seeds)))
+        grid.add_row(*(Text(visible(text)) for text in (*lead, *row.values, row.cell.seeds)))
     above = [Text(TITLE, style="bold"), *banner_text(table.banner)]
-    notes = [Text(f"[{number}] {note}") for number, note in enumerate(table.footnotes, start=1)]
+    notes = [Text(f"[{number}] {visible(note)}") for number, note in enumerate(table.footnotes, start=1)]
     return Group(*above, grid, Text(table.legend, style="dim"), *notes)
 
 
 def banner_text(banner: Banner) -> list[Text]:
-    warning = [Text(banner.warning, style="bold red")] if banner.warning else []
-    return [*warning, Text(banner.run_on)]
+    warning = [Text(visible(banner.warning), style="bold red")] if banner.warning else []
+    return [*warning, Text(visible(banner.run_on))]
 
 
 def as_text(table: Table1, width: int = WIDTH) -> str:

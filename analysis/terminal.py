@@ -34,7 +34,7 @@ def show(written: Written) -> None:
         console.print()
         console.print(table_rich(contents.table))
     if contents.table_note:
-        console.print(Text(f"\n{contents.table_note}"))
+        console.print(Text(f"\n{visible(contents.table_note)}"))
     if contents.printed:
         console.print(as_rich(contents.printed))
     print("\nWritten:")
@@ -61,7 +61,7 @@ def say_problems(contents: Contents) -> None:
 
 def _show_summary(contents: Contents, console: Console) -> None:
     """A line each, the label set off; the warning stands out."""
-    for line in contents.summary:
+    for line in map(visible, contents.summary):
         label, colon, rest = line.partition(": ")
         console.print(Text.assemble((label + colon, "bold"), rest) if colon else Text(line))
 

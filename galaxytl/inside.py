@@ -2,7 +2,7 @@
 
     check_links(Path("results/paper"))                            # before anything in it is read or written
     path = inside(Path("results/paper"), "probabilities/0f3a.parquet")
-    with path.open("ab", opener=no_link) as file: ...             # for what is appended to, not replaced
+    with open(path, "ab", opener=no_link) as file: ...            # for what is appended to, not replaced
 
 A results folder may itself be a link, to a large disk: its user made that. A link in it may be of who sent it, and what
 is written through it lands where that one likes. Standard library only.
@@ -10,6 +10,7 @@ is written through it lands where that one likes. Standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -64,7 +65,7 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
         for entry in found:
             yield entry
             if entry.is_dir(follow_symlinks=False):
-                with os.scandir(entry) as below:
+                with contextlib.suppress(PermissionError), os.scandir(entry) as below:  # nothing is read there either
                     yield from below
 
 

@@ -13,12 +13,16 @@ from typing import Final
 
 from galaxytl.foreign_text import visible
 
+MOST_BYTES: Final = 16 * 2**20
+"""Of a value; Optuna's longest are the attributes of a trial. A column that is computed may have any."""
 TABLES: Final = ("table", "index")
 
 
 def check_schema(connection: sqlite3.Connection) -> None:
-    """Have the connection compute nothing that the schema says; raises ValueError where it holds more than tables."""
+    """Have the connection compute nothing that the schema says, and give no value of more than MOST_BYTES; raises
+    ValueError where the schema holds more than tables."""
     connection.execute("PRAGMA trusted_schema=OFF")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_BYTES)
     for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master"):
         if kind not in TABLES or str(sql).lstrip().upper().startswith("CREATE VIRTUAL"):
             found = visible(f"{'virtual table' if kind in TABLES else kind} {name}")

@@ -7,7 +7,6 @@ import csv
 import io
 import json
 import re
-import socket
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from galaxytl.trial import DAMAGE, FAILED, TrialResult
 from tests.analysis.fakes import make_compared, make_result, make_tested, write_probabilities, write_search_file
 from tests.analysis.folders import paper_grid
 from tests.analysis.pictures import blank_pictures
+from tests.fuzz.searches import connections
 
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
 """All but newlines and tabs; soft hyphens and their like are no danger."""
@@ -88,7 +88,7 @@ def texts_of(path: Path) -> str:
 def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The report's folder, and what the terminal was sent."""
     base = tmp_path_factory.mktemp("strangers")
-    folder, out, said = strange_folder(base / f"from\n{NASTY[0]} a|b"), base / "report", io.StringIO()
+    folder, out, said = strange_folder(base / f"from\nforged{NASTY[0]} a|b"), base / "report", io.StringIO()
     with blank_pictures(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         assert main([str(folder), "--out", str(out)]) == 0, said.getvalue()
     return out, said.getvalue()
@@ -102,7 +102,7 @@ def test_no_output_holds_what_cannot_be_seen(report: tuple[Path, str]) -> None:
         assert not UNSEEN.search(text), (name, UNSEEN.findall(text)[:5])
         assert "\\x1b[31m" in text or path_is_plain(name), name
     assert "\\x1b]0;owned" in said
-    assert not any(line.startswith("lines: injected") for line in said.splitlines())
+    assert not any(line.startswith(("forged", "lines: injected", "over")) for line in said.splitlines())
 
 
 def path_is_plain(name: str) -> bool:
@@ -244,20 +244,6 @@ def test_a_folder_of_a_report_that_is_a_link_is_refused(
 # Studies
 
 
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Where this process wanted to connect to."""
-    found: list[Any] = []
-
-    def connect(_: socket.socket, address: Any) -> None:
-        found.append(address)
-        raise ConnectionRefusedError
-
-    monkeypatch.setattr(socket.socket, "connect", connect)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **_: connect(None, address))  # type: ignore[arg-type]
-    return found
-
-
 SERVERS = (
     "postgresql://me@evil.example/db",
     "mysql://evil.example/db",
@@ -267,12 +253,20 @@ SERVERS = (
 
 
 @pytest.mark.parametrize("url", [*SERVERS, "sqlite+pysqlcipher:////etc/passwd", "sqlite://", "redis://evil.example"])
-def test_no_server_is_asked_for_a_stranger(tmp_path: Path, url: str, asked: list[Any]) -> None:
+def test_no_server_is_asked_for_a_stranger(tmp_path: Path, url: str) -> None:
     write_search_file(tmp_path, storage=url)
-    note = read_study(tmp_path).note
+    with connections() as asked:
+        note = read_study(tmp_path).note
     assert "--storage" in note
     assert note.isprintable()
     assert asked == []
+
+
+def test_a_server_is_asked_where_the_user_says_so(tmp_path: Path) -> None:
+    write_search_file(tmp_path, storage=SERVERS[1])
+    with connections() as asked:
+        assert "cannot be read" in read_study(tmp_path, SERVERS[0]).note
+    assert asked == [SERVERS[0]]
 
 
 def test_a_study_elsewhere_is_read_where_the_user_says_so(tmp_path: Path) -> None:

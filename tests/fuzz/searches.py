@@ -42,9 +42,9 @@ Change = Callable[[Path, random.Random], None]
 def write(folder: Path, rng: random.Random, mutations: int) -> Path:
     """The results of a small search with so many mutations; they must not touch what is in `folder`.parent/outside."""
     shutil.copytree(_clean(), folder)
-    for _ in range(mutations):
+    for change in sorted((rng.choice(CHANGES) for _ in range(mutations)), key=lambda change: change is link):
         with contextlib.suppress(sqlite3.Error, OSError, ValueError, KeyError, TypeError, IndexError):
-            rng.choice(CHANGES)(folder, rng)  # what an earlier one left may not suit
+            change(folder, rng)  # what an earlier one left may not suit
     return folder
 
 
@@ -183,19 +183,27 @@ CHANGES: Final[tuple[Change, ...]] = (
 
 @contextlib.contextmanager
 def connections() -> Iterator[list[Any]]:
-    """Where this process wanted to connect to, meanwhile: nobody is asked."""
+    """Where this process wanted to connect to, meanwhile, and which databases: drivers for servers may be missing. No
+    server is asked."""
     asked: list[Any] = []
-    before = socket.socket.connect, socket.getaddrinfo
+    before = socket.socket.connect, socket.getaddrinfo, optuna.storages.RDBStorage.__init__
 
     def refuse(*arguments: Any, **_: Any) -> Any:
         asked.append(arguments[-1])
         raise ConnectionRefusedError("no connection in a fuzz")
 
+    def look(storage: optuna.storages.RDBStorage, url: str, *arguments: Any, **settings: Any) -> None:
+        if not url.startswith("sqlite://"):
+            refuse(url)
+        before[2](storage, url, *arguments, **settings)
+
     socket.socket.connect = socket.getaddrinfo = refuse  # type: ignore[assignment, method-assign]
+    optuna.storages.RDBStorage.__init__ = look  # type: ignore[method-assign]
     try:
         yield asked
     finally:
-        socket.socket.connect, socket.getaddrinfo = before  # type: ignore[method-assign]
+        socket.socket.connect, socket.getaddrinfo = before[:2]  # type: ignore[method-assign]
+        optuna.storages.RDBStorage.__init__ = before[2]  # type: ignore[method-assign]
 
 
 def content_of(folder: Path) -> dict[str, bytes]:

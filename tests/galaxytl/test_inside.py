@@ -160,6 +160,16 @@ def test_a_study_computes_nothing(folder: Path) -> None:
         connection.close()
 
 
+def test_a_study_s_values_take_no_memory(tmp_path: Path) -> None:
+    """8 kB of a file, and a gigabyte of a value."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as connection:
+        connection.execute("CREATE TABLE trials (x, y GENERATED ALWAYS AS (zeroblob(500000000)) VIRTUAL)")
+        connection.execute("INSERT INTO trials (x) VALUES (1)")
+        check_schema(connection)
+        with pytest.raises(sqlite3.DatabaseError, match="too big"):
+            connection.execute("SELECT y FROM trials").fetchall()
+
+
 def test_a_journal_that_names_another_file_is_refused(folder: Path) -> None:
     """SQLite, which opens the database, removes that file."""
     with contextlib.closing(sqlite3.connect(folder / "study.db")) as connection, connection:

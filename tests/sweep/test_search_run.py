@@ -27,7 +27,7 @@ from sweep.progress import SweepTable
 from sweep.run import main
 from sweep.search_run import SearchRun, conclude
 from sweep.search_setup import check_pinned
-from sweep.search_study import StudyError
+from sweep.search_study import StudyError, sqlite_url
 from sweep.speeds import assumed_speeds
 from tests.sweep.search_driver import Toy, set_up
 from tests.sweep.searches import BASE, accuracy, epoch_of, failed, result_of
@@ -327,3 +327,10 @@ def test_a_search_is_told_the_validation_part_though_the_trial_was_scored_on_the
     )
     costs = Costs({}, {}, assumed_speeds(1, on_gpu=False))
     assert [measure(result, name, costs) for name in ("val_accuracy", "val_loss", "parameters")] == [0.5, 1.2, 7.0]
+
+
+def test_an_analysis_finds_the_study_in_its_folder_alone(tmp_path: Path) -> None:
+    for url in (sqlite_url(tmp_path / "study.db"), f"journal://{tmp_path}/study.log"):
+        assert search_run._is_in(tmp_path, url)
+        assert not search_run._is_in(tmp_path / "other", url)
+    assert not search_run._is_in(tmp_path, "postgresql://host/db")
