@@ -279,14 +279,14 @@ def test_no_generation_before_is_left_open(tmp_path: Path) -> None:
 
 
 def test_a_piece_that_comes_while_its_generation_is_closed_is_read(tmp_path: Path) -> None:
-    first, second = folder(tmp_path / "first"), folder(tmp_path / "second")
+    first, second, left = folder(tmp_path / "first"), folder(tmp_path / "second"), [2]
 
     class Late(Storage):
         """The driver before writes one more piece after the first look at what is there."""
 
         def create(self, name: str, content: bytes) -> bool:
-            if not content:
-                append(first, 2)
+            if left:
+                append(first, left.pop())
                 assert writer.push()
             return super().create(name, content)
 
