@@ -110,8 +110,12 @@ class RowsFile:
 
     def _watch(self) -> None:
         while not (self._gone or self._stop.wait(LOOK_SECONDS)):
-            with contextlib.suppress(OSError, UsageError):  # the driver hears of it with its next epoch or row
+            try:
                 self.look()
+            except GoneError as error:
+                self._say(f"note: {error}")  # at once: the sweep stops with its next epoch or row
+            except (OSError, UsageError):  # as above, the driver hears of it
+                continue
 
     # The file
 

@@ -167,6 +167,7 @@ def test_it_is_noticed_without_a_row(out: Path, said: list[str], monkeypatch: py
         out.rename(out.with_name("away"))
         with pytest.raises(GoneError, match=r"was moved to .*/away, with its 1 rows\. .*with --out .*/away the same"):
             wait_for(kept.stop_if_lost, "it to be noticed", 60)
+    assert "was moved to" in said[1]
     assert seeds(out.with_name("away")) == [0]
     assert not out.exists()
 
