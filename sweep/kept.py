@@ -124,7 +124,8 @@ class Kept:
 
     def append(self, *results: TrialResult) -> None:
         """Raises LeaseError, and writes nothing, where another driver has taken over; GoneError."""
-        with operation("append", str(self.out), trials=lambda: [result.trial_id for result in results]):
+        trials = [result.trial_id for result in results]
+        with operation("append", str(self.out), (LeaseError,), trials=trials):
             if self.file:
                 self.file.append(*results)
             else:
