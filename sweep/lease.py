@@ -268,7 +268,9 @@ class Lease:
         )
         for _ in range(LOOKS_A_BEAT * self._place.beats_of_the_dead):
             time.sleep(self._beat_seconds / LOOKS_A_BEAT)
-            now = self._place.read()
+            now: Values | None = holder
+            with contextlib.suppress(*self._place.errors):  # what is not seen is not written over
+                now = self._place.read()
             if now is None or is_dead(now):
                 return now
             if now != holder:

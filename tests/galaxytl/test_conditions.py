@@ -278,6 +278,46 @@ def test_no_generation_before_is_left_open(tmp_path: Path) -> None:
     assert read_rows(store) == []
 
 
+def test_a_piece_that_comes_while_its_generation_is_closed_is_read(tmp_path: Path) -> None:
+    first, second, left = folder(tmp_path / "first"), folder(tmp_path / "second"), [2]
+
+    class Late(Storage):
+        """The driver before writes one more piece after the first look at what is there."""
+
+        def create(self, name: str, content: bytes) -> bool:
+            if left:
+                append(first, left.pop())
+                assert writer.push()
+            return super().create(name, content)
+
+    writer = RowWriter(Storage(str(tmp_path / "shared")), first, 1)
+    append(first, 1)
+    writer.push()
+    RowWriter(Late(str(tmp_path / "shared")), second, 2)
+    assert (second / "trials.jsonl").read_text() == '{"row": 1}\n{"row": 2}\n'
+
+
+def test_a_piece_of_which_nothing_was_heard_is_pushed_again_as_it_was(tmp_path: Path) -> None:
+    """Though there are more rows by then."""
+    out, lost = folder(tmp_path / "out"), [True]
+
+    class Lossy(Storage):
+        def create(self, name: str, content: bytes) -> bool:
+            made = super().create(name, content)
+            if lost.pop():
+                raise DataError("the answer was lost")
+            return made
+
+    writer = RowWriter(Lossy(str(tmp_path / "shared")), out, 1)
+    append(out, 1)
+    with pytest.raises(DataError):
+        writer.push()
+    append(out, 2)
+    lost.extend([False, False])
+    assert writer.push()
+    assert read_rows(Storage(str(tmp_path / "shared"))) == [b'{"row": 1}', b'{"row": 2}']
+
+
 def folder(path: Path) -> Path:
     path.mkdir()
     return path
