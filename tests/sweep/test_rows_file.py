@@ -238,8 +238,7 @@ def test_the_storage_has_each_row_whatever_becomes_of_the_file(
 @pytest.mark.rest
 @pytest.mark.alone
 def test_a_sweep_says_that_its_rows_were_deleted_and_its_folder_moved(galaxies_file: Path, tmp_path: Path) -> None:
-    """A head's row is there, a network trains. From where it is now, the sweep goes on. What Ray and its workers make
-    of a folder that is moved under them is theirs alone."""
+    """A head's row is there, a network trains. The same command would go on from where the folder is now."""
     out, away, log = tmp_path / "mine", tmp_path / "away", tmp_path / "log"
     settings = (*quick(40), "--set", "backbone=MobileNet", "--set", "weights=random", "--set", "unfrozen_blocks=0,all")
     process = start(log, "--data", galaxies_file, "--out", out, *settings)
