@@ -4,6 +4,8 @@
     storage.check()                                        # raises StorageError where it cannot be written
     storage.put_file("checkpoints/0f3a.npz", path)
     storage.get_file("checkpoints/0f3a.npz", path)         # False where there is none
+    storage.create("rows/g000001-000001.jsonl", b"...")    # False where there is one: of two writers one is the first
+    storage.replace("lease.json", is_as_read, b"...")      # False where another has written meanwhile
     persistently(lambda: storage.put_file(...), PATIENCE)  # a storage may be away for minutes
 
 A file appears whole or not at all. Rows, of which S3 can append none, are `galaxytl.row_segments`.
