@@ -22,7 +22,7 @@ from threading import Event, Thread
 from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError
 from galaxytl.history import operation
-from galaxytl.results import FILE_NAME, Rows, read_results
+from galaxytl.results import FILE_NAME, Rows, append_results, read_results
 from galaxytl.row_segments import RowWriter, Sealed, merged, read_rows, trials_of
 from galaxytl.storage import LONGEST_PAUSE, PATIENCE, Storage, StorageError, persistently
 from galaxytl.trial import TrialResult, TrialSpec
@@ -124,9 +124,12 @@ class Kept:
 
     def append(self, *results: TrialResult) -> None:
         """Raises LeaseError, and writes nothing, where another driver has taken over; GoneError."""
-        assert self.file
-        with operation("append", str(self.out), trials=lambda: [result.trial_id for result in results]):
-            self.file.append(*results)
+        trials = [result.trial_id for result in results]
+        with operation("append", str(self.out), (LeaseError,), trials=trials):
+            if self.file:
+                self.file.append(*results)
+            else:
+                append_results(self.out, *results, check=self.check)
 
     def check(self) -> None:
         """Before something is written. Raises LeaseError."""

@@ -46,6 +46,8 @@ class RowsFile:
         noticed."""
         self.folder, self._path, self._check, self._say = folder, folder / FILE_NAME, check, say
         self._place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        self._identity = os.fstat(self._place)
+        """Of the folder: no other has it while that is open."""
         self._lines: list[bytes] = []
         self._state: State = None
         self._gone: GoneError | None = None
@@ -110,8 +112,12 @@ class RowsFile:
 
     def _watch(self) -> None:
         while not (self._gone or self._stop.wait(LOOK_SECONDS)):
-            with contextlib.suppress(OSError, UsageError):  # the driver hears of it with its next epoch or row
+            try:
                 self.look()
+            except GoneError as error:
+                self._say(f"note: {error}")  # at once: the sweep stops with its next epoch or row
+            except (OSError, UsageError):  # as above, the driver hears of it
+                continue
 
     # The file
 
@@ -171,7 +177,7 @@ class RowsFile:
     def _is_in_place(self) -> bool:
         """Raises OSError where that cannot be said."""
         try:
-            return os.path.samestat(os.stat(self.folder), os.fstat(self._place))
+            return os.path.samestat(os.stat(self.folder), self._identity)
         except (FileNotFoundError, NotADirectoryError):
             return False
 
@@ -179,7 +185,7 @@ class RowsFile:
         """Where the folder is now, as far as the system says; None: it was deleted."""
         with contextlib.suppress(OSError):
             new = Path(os.readlink(f"/proc/self/fd/{self._place}"))
-            if os.path.samestat(new.stat(), os.fstat(self._place)):
+            if os.path.samestat(new.stat(), self._identity):
                 return new
         return None
 

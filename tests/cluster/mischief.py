@@ -43,9 +43,11 @@ class Mischief:
     often: float = 0.3
     """The share of steps that are late, or of requests that fail."""
     stops: int = 0
-    """How often the driver is suspended, at most."""
+    """How often the driver is suspended where it writes rows, at most, and as often at other steps."""
     faults: tuple[str, ...] = FAULTS
     seen: Counter[str] = field(default_factory=Counter)
+    stopped: Counter[bool] = field(default_factory=Counter)
+    """How often: at steps of rows, and at others."""
     lock: Any = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -60,10 +62,11 @@ class Mischief:
         return seconds
 
     def stops_at(self, step: str) -> bool:
+        is_of_rows = "rows" in step or "trials" in step
         with self.lock:
             self.seen[step] += 1
-            hit = self.stops > 0 and self.random.random() < _chance(step, self.seen[step])
-            self.stops -= hit
+            hit = self.random.random() < _chance(step, self.seen[step]) and self.stopped[is_of_rows] < self.stops
+            self.stopped[is_of_rows] += hit
         if hit:
             self.note("stop", step)
         return hit
@@ -80,7 +83,9 @@ def _chance(step: str, seen: int) -> float:
     """Of a stop at a step that was seen so often: rows matter most, trials of writing not at all."""
     if ".writable" in step:
         return 0.0
-    return 0.1 if "rows" in step or "trials" in step else 0.15 / seen
+    if "PUT rows" in step or "write trials" in step:
+        return 0.2
+    return 0.05 if "rows" in step or "trials" in step else 0.15 / seen
 
 
 # Files, in the driver's own process

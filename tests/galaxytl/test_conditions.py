@@ -287,12 +287,12 @@ def test_a_piece_that_comes_while_its_generation_is_closed_is_read(tmp_path: Pat
         def create(self, name: str, content: bytes) -> bool:
             if left:
                 append(first, left.pop())
-                assert writer.push()
+                assert writer.push(lines(first))
             return super().create(name, content)
 
     writer = RowWriter(Storage(str(tmp_path / "shared")), first, 1)
     append(first, 1)
-    writer.push()
+    writer.push(lines(first))
     RowWriter(Late(str(tmp_path / "shared")), second, 2)
     assert (second / "trials.jsonl").read_text() == '{"row": 1}\n{"row": 2}\n'
 
@@ -311,10 +311,10 @@ def test_a_piece_of_which_nothing_was_heard_is_pushed_again_as_it_was(tmp_path: 
     writer = RowWriter(Lossy(str(tmp_path / "shared")), out, 1)
     append(out, 1)
     with pytest.raises(DataError):
-        writer.push()
+        writer.push(lines(out))
     append(out, 2)
     lost.extend([False, False])
-    assert writer.push()
+    assert writer.push(lines(out))
     assert read_rows(Storage(str(tmp_path / "shared"))) == [b'{"row": 1}', b'{"row": 2}']
 
 
