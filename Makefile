@@ -18,9 +18,11 @@ UNTIL ?=
 ON_JAX := blocks device diagnostics ends heads fit_heads features networks process training
 
 PYTEST := $(BIN)/python -m pytest
+COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --upgrade \
+  --no-header --no-annotate --no-emit-index-url --quiet
 BESIDE := --numprocesses $(JOBS) --dist loadfile
 
-.PHONY: paper test test-all test-rest install lint format types tests mutants fuzz chaos lock
+.PHONY: paper test test-all test-rest install lint format types tests mutants fuzz chaos history lock licences
 
 paper: install  ## the paper's grid, then its tables and figures
 	@status=0; \
@@ -40,8 +42,8 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
 	  sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed; {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 lint:
@@ -74,7 +76,13 @@ fuzz: install  ## damaged and odd files, grids and settings: no traceback, and n
 chaos: install  ## kill drivers, workers, nodes and the head of sweeps, fill and damage disks, and count what survives
 	$(BIN)/python -m tests.cluster.chaos --minutes $(MINUTES) --seed $(SEED) --kills $(KILLS)
 
-lock: install  ## write requirements.lock anew from pyproject.toml
-	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
-	  --no-header --no-annotate --upgrade --quiet --output-file requirements.lock
+history: install  ## drivers that contend for the same results while files and S3 fail them: does one lead, do all rows stay?
+	$(BIN)/python -m tests.cluster.history --minutes $(MINUTES) --seed $(SEED)
+
+lock: install  ## write the locks anew from pyproject.toml, each file with its hashes, and the licences of what is in them
+	$(COMPILE) --extra dev --output-file requirements.lock
+	$(COMPILE) --extra gpu --constraint requirements.lock --output-file requirements-gpu.lock
+	$(MAKE) licences
+
+licences: install  ## docs/licences.md, from what the package index says of what is locked
+	$(BIN)/python -m tests.licences

@@ -42,7 +42,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def show(section: Section) -> None:
-    from rich.console import Console
+    from galaxytl.console import Console
 
     low, high = WIDTH
     console = Console(highlight=False, width=min(high, max(low, Console().width)))

@@ -13,6 +13,7 @@ from pathlib import Path
 from analysis.banner import Banner
 from analysis.gather import count_of_trials
 from analysis.search import Search
+from galaxytl.foreign_text import visible
 from galaxytl.trial import TrialResult, TrialSpec, settable_fields
 
 FILE_NAME = "best.yaml"
@@ -25,7 +26,7 @@ def best_yaml(search: Search, best: TrialResult, banner: Banner) -> str:
         f"trial {spec_id(best)} on the test part: the best by validation accuracy of"
         f" {count_of_trials(len(search.ranking))}"
     )
-    lines = [f"# {line}" for line in (*banner.lines, *_data(best.spec), *_stand_in(best.spec))]
+    lines = [f"# {visible(line)}" for line in (*banner.lines, *_data(best.spec), *_stand_in(best.spec))]
     lines += [f"name: best-{spec_id(best)}", f"purpose: {json.dumps(purpose)}", "fixed:"]
     lines += [f"  {name}: {json.dumps(getattr(spec, name))}" for name in settable_fields()]  # JSON is YAML
     return "\n".join(lines) + "\n"

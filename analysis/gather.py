@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from galaxytl.inside import check_links
 from galaxytl.results import FILE_NAME, read_results
 from galaxytl.trial import COMPLETE, SpecError, TrialResult, parse_field
 
@@ -33,7 +34,8 @@ class Trials:
 
 
 def gather(folders: Sequence[Path]) -> Trials:
-    """Read the folders in order. Raises AnalysisError for a folder that holds no readable trial."""
+    """Read the folders in order. Raises AnalysisError for a folder that holds no readable trial, OutsideError for one
+    with links."""
     found: dict[str, TrialResult] = {}
     source: dict[str, Path] = {}
     problems: list[str] = []
@@ -52,6 +54,7 @@ def gather(folders: Sequence[Path]) -> Trials:
 def _read_folder(folder: Path) -> Trials:
     if not folder.is_dir():
         raise AnalysisError(f"a results folder must exist; got '{folder}'. Pass the folder given to the sweep's --out")
+    check_links(folder)
     if not (folder / FILE_NAME).is_file():
         hint = _nearby(folder)
         raise AnalysisError(f"a results folder must hold {FILE_NAME}; '{folder}' holds none.{hint}")
@@ -64,9 +67,8 @@ def _read_folder(folder: Path) -> Trials:
     if not results:
         why = "".join(f" {problem}." for problem in (*rows.problems[:1], *unscored))
         how = "" if rows.num_newer else " Run the sweep again: it trains what has no row"
-        raise AnalysisError(
-            f"a results folder must hold a readable trial; '{folder / FILE_NAME}' holds none.{why}{how}"
-        )
+        rule = f"a results folder must hold a readable trial; '{folder / FILE_NAME}' holds none"
+        raise AnalysisError(f"{rule}.{why}{how}")
     return Trials(results, (*rows.problems, *unscored))
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from analysis.banner import Banner
 from analysis.sections import Listing, Section, as_markdown
-from analysis.tables import escape_latex, escape_markdown
+from analysis.tables import escape_csv, escape_latex, escape_markdown
 
 MARK: Final = "% written by analysis.run; needs \\usepackage{booktabs}"
 """First line of each LaTeX table: tells an earlier report's files from a user's own."""
@@ -55,8 +55,9 @@ def _csv(listing: Listing, banner: Banner) -> str:
     """The banner is two columns, so that no row can lose it."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*listing.headings, "warning", "run_on"])
-    writer.writerows([*row, banner.warning, banner.run_on] for row in listing.rows)
+    rows = [[*listing.headings, "warning", "run_on"]]
+    rows += [[*row, banner.warning, banner.run_on] for row in listing.rows]
+    writer.writerows(map(escape_csv, row) for row in rows)
     return file.getvalue()
 
 

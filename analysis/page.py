@@ -27,6 +27,7 @@ from analysis.report import is_overview
 from analysis.sections import Section
 from analysis.sparkline import sparkline
 from analysis.trial_table import TrialRow
+from galaxytl.foreign_text import visible
 
 TYPES: Final = {".svg": "image/svg+xml", ".png": "image/png"}
 GOOD, BAD, OPEN = "good", "bad", "open"
@@ -45,9 +46,14 @@ def page_html(contents: Contents) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
+        finalize=_visible,
     )
     environment.filters |= {"tone": tone, "labelled": labelled}
     return environment.get_template("page.html").render(page=Page(contents), title=TITLE, question=QUESTION)
+
+
+def _visible(value: object) -> object:
+    return visible(value) if type(value) is str else value  # Markup is this file's own
 
 
 @dataclass(frozen=True)

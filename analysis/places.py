@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from analysis.gather import AnalysisError
+from galaxytl.credentials import without_secrets
+from galaxytl.inside import OutsideError, inside
 
 
 @contextlib.contextmanager
@@ -34,11 +36,7 @@ def is_uri(text: str) -> bool:
 
 def shown(text: str) -> str:
     """A folder, or a URI without its password."""
-    if not is_uri(text):
-        return text
-    from galaxytl.data.locations import without_secrets
-
-    return without_secrets(text)
+    return without_secrets(text) if is_uri(text) else text
 
 
 def _copy(uri: str) -> Path:
@@ -48,7 +46,7 @@ def _copy(uri: str) -> Path:
 
     with _told(uri):
         storage = Storage(uri)
-        folder = cache_dir() / "copies" / str(storage).replace("://", "/").strip("/")
+        folder = inside(cache_dir() / "copies", "/".join(filter(None, str(storage).replace("://", "/").split("/"))))
         fetch_results(storage, folder)
     return folder
 
@@ -66,7 +64,7 @@ def _store(folder: Path, uri: str) -> None:
 def _told(uri: str) -> Iterator[None]:
     try:
         yield
-    except ValueError as error:  # DataError or StorageError
+    except (ValueError, OutsideError) as error:  # the first: DataError or StorageError
         raise AnalysisError(
             f"results at a URI must be a place that can be reached; got '{shown(uri)}': {error}"
         ) from error

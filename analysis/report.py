@@ -15,6 +15,7 @@ from analysis.sections import as_markdown
 from analysis.tables import as_markdown as table_markdown
 from analysis.tables import escape_markdown
 from analysis.trial_table import TrialTable
+from galaxytl.foreign_text import visible
 
 FIGURES: Final = "figures"
 """Folder of the pictures inside the report's folder."""
@@ -84,7 +85,7 @@ def _row(texts: Iterable[str]) -> list[str]:
 def _again(contents: Contents) -> Iterator[str]:
     yield "## Run it again\n"
     for command in contents.commands:
-        yield f"{escape_markdown(command.what)}:\n\n```\n{command.line}\n```\n"
+        yield f"{escape_markdown(command.what)}:\n\n```\n{visible(command.line)}\n```\n"
     yield "| what | value |\n| --- | --- |"
     yield from (f"| {' | '.join(_row(row))} |" for row in contents.provenance)
     yield ""

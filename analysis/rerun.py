@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.banner import Banner
+from galaxytl.foreign_text import visible
 from galaxytl.trial import TrialResult, TrialSpec, settable_fields
 
 
@@ -22,7 +23,7 @@ def grid_yaml(name: str, results: Sequence[TrialResult], banner: Banner) -> str:
     """The trials as one axis of settings that change together; `name` must be letters, digits, '-', '_' and '.'."""
     trials = [_settings(result.spec) for result in results]
     varied = [field for field in settable_fields() if any(trial[field] != trials[0][field] for trial in trials)]
-    lines = [f"# {line}" for line in (*banner.lines, *_data(results))]
+    lines = [f"# {visible(line)}" for line in (*banner.lines, *_data(results))]
     lines += [f"name: {name}", "fixed:"]
     lines += [f"  {field}: {json.dumps(value)}" for field, value in trials[0].items() if field not in varied]
     if varied:

@@ -21,6 +21,7 @@ from analysis.found import Found, sort_out
 from analysis.gather import AnalysisError, choose_dataset, gather, keep_where
 from analysis.places import is_uri, reachable, shown
 from galaxytl.command import Parser, path_or_uri, run_command
+from galaxytl.foreign_text import visible
 
 if TYPE_CHECKING:
     from analysis.written import Written
@@ -38,7 +39,7 @@ def story(arguments: argparse.Namespace) -> int:
 
         show(written)
     if is_uri(arguments.out):
-        print(f"Stored at {shown(arguments.out)}")
+        print(f"Stored at {visible(shown(arguments.out))}")
     return 0
 
 
@@ -61,7 +62,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--storage", metavar="URL",
-        help="where a search's Optuna study is now, if not where its search.json says, or if that lacks the password",
+        help="where a search's Optuna study is, if not in the results folder; no server is asked without it",
     )  # fmt: skip
     options: argparse.Namespace = parser.parse_args(argv)
     return options

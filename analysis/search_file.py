@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from analysis.gather import count_of_trials
+from galaxytl.foreign_text import visible
 from galaxytl.strict_json import read_json
 
 FILE_NAME: Final = "search.json"
@@ -62,20 +63,21 @@ def read_search_file(folder: Path) -> SearchFile:
         values = read_json(path.read_bytes())
     except FileNotFoundError:
         raise SearchFileError(f"{folder} holds no {FILE_NAME}, which names the study of a search") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SearchFileError(f"{path} cannot be read: {error}") from error
     if not isinstance(values, Mapping) or values.get("format") != FORMAT:
         found = values.get("format") if isinstance(values, Mapping) else None
         raise SearchFileError(f"{path} must be of format {FORMAT}; got {found!r}. It is of another version of sweep")
     try:
         return _search_file(values)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise SearchFileError(f"{path} lacks or garbles a setting: {error}") from error
 
 
 def _search_file(values: Mapping[str, Any]) -> SearchFile:
-    texts = {name: str(values[name]) for name in ("study", "storage", "space", "sampler", "scheduler")}
-    objectives = tuple(Objective(str(name), str(direction)) for name, direction in values["objectives"])
+    names = ("study", "storage", "space", "sampler", "scheduler")
+    texts = {name: visible(str(values[name])) for name in names}
+    objectives = tuple(Objective(visible(str(name)), visible(str(way))) for name, way in values["objectives"])
     if not objectives:
         raise ValueError("objectives must name at least one")
     return SearchFile(objectives=objectives, num_trials=int(values["num_trials"]), **texts)

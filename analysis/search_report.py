@@ -20,7 +20,9 @@ from analysis.gather import show_value
 from analysis.search import Search, setting
 from analysis.search_sections import search_sections
 from analysis.sections import Section, as_markdown
-from analysis.tables import escape_markdown
+from analysis.tables import escape_csv, escape_markdown
+from galaxytl.data.cache import write_atomically
+from galaxytl.foreign_text import visible
 from galaxytl.trial import COMPLETE, TrialResult
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ def write_search(search: Search, studies: Sequence[Study], folder: Path) -> Sear
         grid_file.unlink(missing_ok=True)  # an earlier search's choice must not be taken for this one's
     texts["search.md"] = search_markdown(search, banner, sections, command)
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        write_atomically(folder / name, text.encode())
     return SearchReport(banner, sections, tuple(folder / name for name in reversed(texts)), command)
 
 
@@ -63,7 +65,7 @@ def search_markdown(search: Search, banner: Banner, sections: Sequence[Section],
         lines += [f"> **{escape_markdown(banner.warning)}**", ">"]
     lines += [f"> {escape_markdown(banner.run_on)}", "", as_markdown(sections)]
     if command:
-        lines += ["## The best trial again", "", f"```\n{command}\n```", ""]
+        lines += ["## The best trial again", "", f"```\n{visible(command)}\n```", ""]
     lines += ["## Left out, and why", ""]
     lines += [f"- {escape_markdown(problem)}" for problem in search.problems] or ["Nothing was left out."]
     return "\n".join(lines) + "\n"
@@ -77,7 +79,7 @@ def search_csv(search: Search, banner: Banner) -> str:
     records = [dict(_record(r, search, ranks, banner)) for r in (*search.ranking, *others)]
     writer = csv.DictWriter(file, list(records[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows({name: escape_csv(value) for name, value in record.items()} for record in records)
     return file.getvalue()
 
 

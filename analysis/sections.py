@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.tables import escape_markdown
+from galaxytl.foreign_text import visible
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,10 @@ def as_rich(sections: Iterable[Section]) -> Group:
     """For a terminal of 80 columns or more: long texts are wrapped. Text objects, so that nothing is read as markup."""
     parts: list[Text | Table] = []
     for section in sections:
-        parts += [Text(), Text(section.heading, style="bold")]
+        parts += [Text(), Text(visible(section.heading), style="bold")]
         if section.listing:
             parts.append(_rich_table(section.listing))
-        parts += [Text(sentence) for sentence in section.sentences]
+        parts += [Text(visible(sentence)) for sentence in section.sentences]
     return Group(*parts)
 
 
@@ -52,9 +53,11 @@ def _rich_table(listing: Listing) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, heading in enumerate(listing.headings):
         is_number = number in listing.right
-        table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+        table.add_column(
+            Text(visible(heading)), justify="right" if is_number else "left", no_wrap=is_number, overflow="fold"
+        )
     for row in listing.rows:
-        table.add_row(*(Text(text) for text in row))
+        table.add_row(*(Text(visible(text)) for text in row))
     return table
 
 

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import optuna
 import sqlalchemy
@@ -34,6 +34,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from analysis.search import common_reasons
 from analysis.search_file import SearchFile, SearchFileError, read_search_file
+from galaxytl.credentials import MASK, remember, without_secrets
+from galaxytl.foreign_text import visible
+from galaxytl.inside import check_journal, inside
+from galaxytl.study_file import check_schema
 from galaxytl.trial import COMPLETE, FAILED, PRUNED
 
 TOP: Final = 5
@@ -46,7 +50,6 @@ ROUNDING: Final = 1e-9
 """Importances before they are made to sum to 1 are of the order of 1; less than this in all is none."""
 STATUSES: Final = {TrialState.COMPLETE: COMPLETE, TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED}
 """Of a trial that has ended -> that of its row."""
-MASK: Final = "***"
 JOURNAL: Final = "journal:///"
 
 
@@ -137,7 +140,8 @@ def _quiet() -> Iterator[None]:
 
 @_quiet()
 def read_study(folder: Path, storage: str | None = None) -> Study:
-    """The study that `folder`/search.json names; `storage`, a URL, goes before the one that stands there."""
+    """The study that `folder`/search.json names, from `folder` alone: others may have written that file. From
+    elsewhere, a server as well, where the user says so: `storage` is a URL."""
     try:
         settings = read_search_file(folder)
     except SearchFileError as error:
@@ -155,7 +159,7 @@ def _copy(name: str, url: str, folder: Path | None) -> tuple[optuna.Study, tuple
     try:
         storage = _open(url, folder)
         try:
-            study = optuna.load_study(study_name=name, storage=storage)
+            study = _load(name, storage, url)
             copy = optuna.create_study(directions=study.directions)
             ended = study.get_trials(deepcopy=False, states=tuple(STATUSES))
             copy.add_trials(ended)
@@ -165,52 +169,61 @@ def _copy(name: str, url: str, folder: Path | None) -> tuple[optuna.Study, tuple
                 storage.engine.dispose()
     except StudyError:
         raise
-    except KeyError as error:
-        raise StudyError(f"{_shown(url)} holds no study called '{name}'. Pass another --storage URL") from error
-    except _UNREADABLE as error:
+    except Exception as error:  # Optuna believes what it reads: where that is not so, anything may come of it
         raise StudyError(f"{_shown(url)} cannot be read: {_reason(error)}. Pass another --storage URL") from error
     return copy, trials_of(ended)
 
 
-_UNREADABLE: Final = (
-    *(sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError),
-    *(ImportError, OSError, RuntimeError, ValueError),
-    *(TypeError, AttributeError, AssertionError, IndexError),  # a log that was damaged in the midst
-)
-"""What opening a storage raises: a database and Optuna's view of it; no driver, no file, another version's schema, no
-log of Optuna's."""
+def _load(name: str, storage: RDBStorage | JournalStorage, url: str) -> optuna.Study:
+    try:
+        return optuna.load_study(study_name=name, storage=storage)
+    except KeyError as error:
+        raise StudyError(f"{_shown(url)} holds no study called '{name}'. Pass another --storage URL") from error
 
 
 def _open(url: str, folder: Path | None) -> RDBStorage | JournalStorage:
-    """The storage at `url`, as it is: no table and no file is made. Raises StudyError, or one of _UNREADABLE."""
+    """The storage at `url`, as it is: no table and no file is made. With `folder`, only from a file in that. Raises
+    StudyError, or what Optuna does."""
     if url.startswith(JOURNAL):
         name = url.removeprefix(JOURNAL)
         return JournalStorage(JournalFileBackend(str(_find(name if name.startswith("~") else f"/{name}", folder))))
+    remember(url)
     parsed = sqlalchemy.make_url(url)
-    if parsed.password == MASK:
+    is_file = parsed.get_backend_name() == "sqlite" and parsed.database
+    if MASK in (parsed.password, *parsed.query.values()):
         raise StudyError(f"the password of {_shown(url)} is not kept. Pass --storage with the whole URL")
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+    if folder and not is_file:
+        raise StudyError(f"{_shown(url)} cannot be read: a server is asked only where you say so. Pass --storage URL")
+    if not is_file:
         return RDBStorage(url, skip_table_creation=True)
-    path = _find(parsed.database, folder)
+    path = _find(str(parsed.database), folder)
     # A log that is being written is read through files beside it, which SQLite makes where it may write.
     mode = "mode=ro" if os.access(path.parent, os.W_OK) else "immutable=1"
-    arguments: dict[str, Any] = {"creator": lambda: sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)}
-    return RDBStorage("sqlite://", engine_kwargs=arguments, skip_table_creation=True)
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)
+        check_schema(connection)
+        return connection
+
+    check_journal(path.with_name(f"{path.name}-journal"))
+    return RDBStorage("sqlite://", engine_kwargs={"creator": connect}, skip_table_creation=True)
 
 
 def _find(name: str, folder: Path | None) -> Path:
-    """The file of a storage: where its URL says or, for a results folder that was moved with it, in `folder`."""
-    places = [Path(name).expanduser(), *([folder / Path(name).name] if folder else [])]
-    for path in places:
-        if path.is_file():
-            return path
-    raise StudyError(f"the study's file {name} is not there. Pass --storage with the URL of where it is now")
+    """The file of a storage: in `folder`, which may have been moved with it, or, without one, where its URL says."""
+    path = Path(name).expanduser()
+    if folder:
+        path = inside(folder, path.name or "..")
+    if path.is_file():
+        return path
+    other = f" (its search.json says {visible(name)})" if folder else ""
+    raise StudyError(f"the study's file {path} is not there. Pass --storage with the URL of where it is now{other}")
 
 
 def _shown(url: str) -> str:
     """The URL without its password."""
     try:
-        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+        return visible(without_secrets(sqlalchemy.make_url(url).render_as_string(hide_password=True)))
     except (sqlalchemy.exc.ArgumentError, ValueError):
         return "the storage"
 
@@ -221,7 +234,7 @@ def _reason(error: Exception) -> str:
         return "it is no URL of a database, like sqlite:///study.db"
     inner = error.__cause__ or error
     text = " ".join(str(getattr(inner, "orig", None) or inner).split())
-    return text[:200].rstrip(".") or type(error).__name__
+    return visible(without_secrets(text))[:200].rstrip(".") or type(error).__name__
 
 
 @_quiet()
@@ -251,15 +264,15 @@ def _importances(case: str, trials: Sequence[FrozenTrial], direction: optuna.stu
     shared = [n for n in sorted(counts) if counts[n] == number and len({t.distributions[n] for t in trials}) == 1]
     wanted = shared if case else sorted(counts)
     if note := _why_none(trials, wanted):
-        return Importances(case, number, note=note)
+        return Importances(visible(case), number, note=note)
     study = optuna.create_study(direction=direction)
     study.add_trials(_first_objective(trial) for trial in trials)
     chosen = [name for name in shared if len({trial.params[name] for trial in trials}) > 1]
     fanova = _evaluate(study, FanovaImportanceEvaluator(seed=0), chosen)
     ped_anova = _evaluate(study, PedAnovaImportanceEvaluator(target_quantile=max(TOP_SHARE, TOP / number)), wanted)
-    rows = [Importance(name, counts[name], fanova.get(name), ped_anova.get(name)) for name in wanted]
+    rows = [Importance(visible(name), counts[name], fanova.get(name), ped_anova.get(name)) for name in wanted]
     rows.sort(key=lambda row: (-(row.fanova or 0.0), -(row.ped_anova or 0.0), row.parameter))
-    return Importances(case, number, tuple(rows))
+    return Importances(visible(case), number, tuple(rows))
 
 
 def _why_none(trials: Sequence[FrozenTrial], parameters: Sequence[str]) -> str:
@@ -292,7 +305,7 @@ def front_of(study: optuna.Study) -> tuple[FrontTrial, ...]:
     if len(study.directions) < 2:
         return ()
     sign = -1 if study.directions[0] == optuna.study.StudyDirection.MAXIMIZE else 1
-    front = [FrontTrial(t.user_attrs.get("trial_id", "unknown"), tuple(t.values)) for t in study.best_trials]
+    front = [FrontTrial(_text(t.user_attrs.get("trial_id", "unknown")), tuple(t.values)) for t in study.best_trials]
     return tuple(sorted(front, key=lambda trial: (sign * trial.values[0], trial.values[1:])))
 
 
@@ -306,7 +319,7 @@ def _study_trial(trial: FrozenTrial) -> StudyTrial:
     return StudyTrial(
         number=trial.number,
         status=STATUSES[trial.state],
-        trial_id=str(facts.get("trial_id", "")),
+        trial_id=_text(facts.get("trial_id", "")),
         values=tuple(trial.values) if trial.state == TrialState.COMPLETE else (),
         stopped_at=reported[max(reported)] if reported and trial.state == TrialState.PRUNED else None,
         known_before=bool(facts.get("known_before", False)),
@@ -316,4 +329,9 @@ def _study_trial(trial: FrozenTrial) -> StudyTrial:
 def _refused(study: optuna.Study) -> tuple[tuple[str, int], ...]:
     failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
     attributes = [trial.user_attrs for trial in failed if "trial_id" not in trial.user_attrs]
-    return common_reasons(own.get("reason", "no reason given") for own in attributes)
+    return common_reasons(_text(own.get("reason", "no reason given")) for own in attributes)
+
+
+def _text(attribute: object) -> str:
+    """An attribute of a trial, which may hold anything."""
+    return visible(str(attribute))

@@ -8,6 +8,7 @@ with style():
 
 from __future__ import annotations
 
+import io
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -20,10 +21,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 from matplotlib.ticker import Formatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from analysis.starts import rate_text
+from galaxytl.data.cache import write_atomically
+from galaxytl.foreign_text import visible
 
 # Okabe M and Ito K 2008, "Color universal design": told apart with every common colour blindness.
 COLOURS = {"VGG16": "#D55E00", "ResNet50": "#009E73", "MobileNet": "#0072B2"}
@@ -77,13 +81,22 @@ def new_figure(width: float, height: float, footer: str) -> Figure:
 def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     """Write stem.png and stem.svg, with no date in them; returns both paths."""
     png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
-    figure.savefig(png, dpi=DPI, metadata={"Software": None})
+    for text in figure.findobj(Text):
+        if (shown := visible(text.get_text(), keep="\n")) != text.get_text():
+            text.set_text(shown)
+    write_atomically(png, _bytes(figure, "png", dpi=DPI, metadata={"Software": None}))
     figure.set_layout_engine("none")  # the layout stands: solving it again would double the time
     for axes in figure.axes:
         # The layout's last digits depend on where objects lie in memory, and the SVG's names of clips on all digits.
         axes.set_position(Bbox(axes.get_position().get_points().round(9)))
-    figure.savefig(svg, metadata={"Date": None})
+    write_atomically(svg, _bytes(figure, "svg", metadata={"Date": None}))
     return png, svg
+
+
+def _bytes(figure: Figure, ending: str, **settings: Any) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format=ending, **settings)
+    return file.getvalue()
 
 
 def set_log(axes: Axes, axis: Literal["x", "y"]) -> None:

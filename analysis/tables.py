@@ -8,17 +8,20 @@ Every format carries the banner: what was run, and whether it is simulated.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from analysis.banner import Banner
 from analysis.cells import MISSING, Cell, PaperGrid
 from analysis.paper import METRICS
+from galaxytl.console import Console
+from galaxytl.foreign_text import visible
 from galaxytl.trial import COMPLETE
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 TITLE = "Table 1. Scores on the test split: ours, and the paper's beside them"
 WIDTH = 100  # columns of the terminal that the table fits
+FORMULA = (*"=+-@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""How a spreadsheet's formulas begin, in letters of full width too."""
 
 
 @dataclass(frozen=True)
@@ -104,15 +109,15 @@ def as_rich(table: Table1) -> Group:
     grid.add_column("Seeds", justify="right")
     for row in table.rows:
         lead = [row.cell.paper.backbone, row.cell.paper.imagenet + _marks(row)]
-        grid.add_row(*(Text(text) for text in (*lead, *row.values, row.cell.seeds)))
+        grid.add_row(*(Text(visible(text)) for text in (*lead, *row.values, row.cell.seeds)))
     above = [Text(TITLE, style="bold"), *banner_text(table.banner)]
-    notes = [Text(f"[{number}] {note}") for number, note in enumerate(table.footnotes, start=1)]
+    notes = [Text(f"[{number}] {visible(note)}") for number, note in enumerate(table.footnotes, start=1)]
     return Group(*above, grid, Text(table.legend, style="dim"), *notes)
 
 
 def banner_text(banner: Banner) -> list[Text]:
-    warning = [Text(banner.warning, style="bold red")] if banner.warning else []
-    return [*warning, Text(banner.run_on)]
+    warning = [Text(visible(banner.warning), style="bold red")] if banner.warning else []
+    return [*warning, Text(visible(banner.run_on))]
 
 
 def as_text(table: Table1, width: int = WIDTH) -> str:
@@ -129,7 +134,7 @@ def as_markdown(table: Table1) -> str:
         headings += [heading, "paper"]
     lines = [f"**{TITLE}**", ""]
     if table.banner.warning:
-        lines += [f"> **{table.banner.warning}**", ">"]
+        lines += [f"> **{escape_markdown(table.banner.warning)}**", ">"]
     lines += [f"> {escape_markdown(table.banner.run_on)}", ""]
     lines += [_markdown_row([*headings, "Seeds"]), _markdown_row(["---", "---", *["---:"] * 7])]
     for row in table.rows:
@@ -146,7 +151,7 @@ def _markdown_row(cells: list[str]) -> str:
 
 def escape_markdown(text: str) -> str:
     """Escape what Markdown would read as markup in a name or a message."""
-    return "".join(f"\\{letter}" if letter in r"\|*_[]<>`#" else letter for letter in text)
+    return "".join(f"\\{letter}" if letter in r"\|*_[]<>`#$&~" else letter for letter in visible(text))
 
 
 def as_frame(table: Table1) -> pd.DataFrame:
@@ -173,7 +178,25 @@ def _record(row: Row, banner: Banner) -> dict[str, Any]:
 
 
 def as_csv(table: Table1) -> str:
-    return as_frame(table).to_csv(index=False, lineterminator="\n")
+    return as_frame(table).map(escape_csv).to_csv(index=False, lineterminator="\n")
+
+
+_NUMBER = r"[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+|inf)(?:e[-+]?\d+)?"
+_NUMBERS = re.compile(rf"{_NUMBER}(?: to {_NUMBER})?(?: \[{_NUMBER} to {_NUMBER}\])?", re.ASCII)
+
+
+def escape_csv(value: Any) -> Any:
+    """A cell of which no spreadsheet makes a formula: an apostrophe before it says that it is text (OWASP, "CSV
+    injection"). Numbers, alone and as an interval, stay as they are.
+
+    >>> escape_csv("=1+1"), escape_csv("-0.5"), escape_csv("+0.02 [-0.05 to 0.11]"), escape_csv("-1+1"), escape_csv(2)
+    ("'=1+1", '-0.5', '+0.02 [-0.05 to 0.11]', "'-1+1", 2)
+    """
+    if not isinstance(value, str):
+        return value
+    text = visible(value)
+    is_formula = text.lstrip()[:1] in FORMULA and not _NUMBERS.fullmatch(text)
+    return f"'{text}" if is_formula else text
 
 
 def as_latex(table: Table1) -> str:
@@ -222,4 +245,5 @@ def escape_latex(text: str) -> str:
     >>> escape_latex("5% of a_b")
     '5\\% of a\\_b'
     """
-    return "".join(_LATEX.get(letter, letter) for letter in text)
+    escaped = "".join(_LATEX.get(letter, letter) for letter in visible(text))
+    return "{}" + escaped if escaped.startswith(("[", "*")) else escaped  # a row's end would take it for its own

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from rich.console import Console
 from rich.text import Text
 
 from analysis.contents import Contents
@@ -18,6 +17,8 @@ from analysis.sections import as_rich
 from analysis.tables import WIDTH
 from analysis.tables import as_rich as table_rich
 from analysis.written import Written
+from galaxytl.console import Console
+from galaxytl.foreign_text import visible
 
 MOST_NAMED: Final = 3
 """Figures that could not be drawn: more of them are counted."""
@@ -33,24 +34,25 @@ def show(written: Written) -> None:
         console.print()
         console.print(table_rich(contents.table))
     if contents.table_note:
-        console.print(Text(f"\n{contents.table_note}"))
+        console.print(Text(f"\n{visible(contents.table_note)}"))
     if contents.printed:
         console.print(as_rich(contents.printed))
     print("\nWritten:")
     for line in _files(written):
-        print(f"  {line}")
+        print(f"  {visible(line)}")
     not_drawn = list(contents.drawn.not_drawn.items())
     for stem, why in not_drawn if len(not_drawn) <= MOST_NAMED else ():
-        print(f"not drawn: {stem}: {why}")
+        print(f"not drawn: {stem}: {visible(why)}")
     if len(not_drawn) > MOST_NAMED:
         print(f"{len(not_drawn)} figures could not be drawn; the page says which, and why")
     if written.search and written.search.command:
-        print(f"\nThe best trial again, on the test part; DATA is what the search had:\n  {written.search.command}")
+        command = visible(written.search.command)
+        print(f"\nThe best trial again, on the test part; DATA is what the search had:\n  {command}")
 
 
 def say_problems(contents: Contents) -> None:
     for problem in contents.problems:
-        print(f"warning: {problem}", file=sys.stderr)
+        print(f"warning: {visible(problem)}", file=sys.stderr)
     if contents.num_outside:
         verb = "is" if contents.num_outside == 1 else "are"
         trials = count_of_trials(contents.num_outside)
@@ -59,7 +61,7 @@ def say_problems(contents: Contents) -> None:
 
 def _show_summary(contents: Contents, console: Console) -> None:
     """A line each, the label set off; the warning stands out."""
-    for line in contents.summary:
+    for line in map(visible, contents.summary):
         label, colon, rest = line.partition(": ")
         console.print(Text.assemble((label + colon, "bold"), rest) if colon else Text(line))
 

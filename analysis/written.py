@@ -27,6 +27,8 @@ from analysis.report import FIGURES, report_markdown
 from analysis.rivals import examine_rivals
 from analysis.search import part
 from analysis.search_report import SearchReport, write_search
+from galaxytl.data.cache import write_atomically
+from galaxytl.inside import inside
 from galaxytl.trial import TrialResult
 
 if TYPE_CHECKING:  # study.py imports Optuna: a second that only a report of a search needs
@@ -70,11 +72,13 @@ class Written:
 def write_report(found: Found, request: Request) -> Written:
     """Write everything into the request's folder, which is made if need be; files of an earlier report are replaced.
 
-    Raises AnalysisError where the folder cannot be written.
+    A link is replaced, never followed. Raises AnalysisError where the folder cannot be written, or one in it is a link.
     """
     studies = _studies(found, request.storage)
     with _writing_into(request.out):
         request.out.mkdir(parents=True, exist_ok=True)
+        for name in (AGAIN, FIGURES, TABLES):
+            inside(request.out, name)
         search = write_search(found.search, studies, request.out) if found.search else None
         grids = _write_grids(found, request.out / AGAIN)
         drawn = _draw(plans_of(found, studies), request.out / FIGURES)
@@ -144,10 +148,10 @@ def _draw(plans: Sequence[Plan], folder: Path) -> Drawn:
 def _write(contents: Contents, grids: Sequence[Path], search: SearchReport | None, out: Path) -> Written:
     texts = {"report.md": report_markdown(contents), **_table_1(contents)}
     for name, text in texts.items():
-        (out / name).write_text(text, encoding="utf-8")
+        write_atomically(out / name, text.encode())
     own = _write_listings(contents, out / TABLES)
     page = out / PAGE
-    page.write_text(page_html(contents), encoding="utf-8")
+    write_atomically(page, page_html(contents).encode())
     paths = (*(out / name for name in texts), *(search.texts if search else ()))
     return Written(contents, page, paths, own, tuple(grids), search)
 
@@ -174,16 +178,23 @@ def _write_listings(contents: Contents, folder: Path) -> tuple[Path, ...]:
     for stem, section in zip(listings.stems(sections), sections, strict=True):
         for ending, text in listings.formats(section, contents.banner).items():
             paths.append(folder / f"{stem}{ending}")
-            paths[-1].write_text(text, encoding="utf-8")
+            write_atomically(paths[-1], text.encode())
     return tuple(paths)
 
 
 def _remove_earlier(folder: Path) -> None:
     """Only what this program wrote: the LaTeX file of each table says so in its first line."""
     for path in folder.glob("*.tex"):
-        if path.read_text(encoding="utf-8", errors="replace").startswith(listings.MARK):
+        if not path.is_symlink() and _begins_with(path, listings.MARK):
             for ending in (".csv", ".md", ".tex"):
                 path.with_suffix(ending).unlink(missing_ok=True)
+
+
+def _begins_with(path: Path, mark: str) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(mark.encode())) == mark.encode()
 
 
 def _write_grids(found: Found, folder: Path) -> list[Path]:
@@ -196,7 +207,8 @@ def _write_grids(found: Found, folder: Path) -> list[Path]:
     paths = []
     for source, name in rerun.grid_names(own).items():
         paths.append(folder / f"{name}.yaml")
-        paths[-1].write_text(rerun.grid_yaml(name, own[source], Banner.of_search(own[source])), encoding="utf-8")
+        text = rerun.grid_yaml(name, own[source], Banner.of_search(own[source]))
+        write_atomically(paths[-1], text.encode())
     return paths
 
 

@@ -77,7 +77,13 @@ def simulate(sweep: Sweep, costs: Costs) -> Outcome:
     ends = {part: _simulate_one(part, costs) for part in set(parts)}
     makespan = max(end for end, _ in ends.values())
     busy = sum(ends[part][1] for part in parts) / sweep.drivers
-    return Outcome(makespan, busy / makespan, sweep.groups * sweep.seconds / (sweep.workers * makespan))
+    trained = sweep.groups * sweep.seconds
+    return Outcome(makespan, _share(busy, makespan), _share(trained, sweep.workers * makespan))
+
+
+def _share(part: float, whole: float) -> float:
+    """1 where there is nothing to have a part of."""
+    return part / whole if whole else 1.0
 
 
 def _part(sweep: Sweep, number: int) -> Sweep:
@@ -113,9 +119,10 @@ def _simulate_one(sweep: Sweep, costs: Costs) -> tuple[float, float]:
 
 def describe(sweep: Sweep, outcome: Outcome) -> str:
     ideal = sweep.groups * sweep.seconds / sweep.workers
+    longer = f"{outcome.makespan / ideal:.2f} of the ideal" if ideal else "where ideally none"
     return (
         f"{sweep.trials:,} trials in {sweep.groups:,} groups of {sweep.seconds:g} s on {sweep.workers:,} workers, "
-        f"{sweep.drivers} drivers: {outcome.makespan:,.0f} s, {outcome.makespan / ideal:.2f} of the ideal; "
+        f"{sweep.drivers} drivers: {outcome.makespan:,.0f} s, {longer}; "
         f"drivers busy {outcome.driver_busy:.0%}, workers {outcome.workers_busy:.0%}"
     )
 

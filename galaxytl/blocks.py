@@ -41,7 +41,7 @@ from typing import Any
 
 from galaxytl import device, process
 from galaxytl.backbones import backbone_named
-from galaxytl.data.cache import cache_dir, keep
+from galaxytl.data.cache import cache_dir, keep, read_own
 from galaxytl.strict_json import read_json
 from galaxytl.trial import SpecError
 
@@ -341,7 +341,7 @@ def structures(wanted: Iterable[tuple[str, int]], cache: Path | None = None) -> 
 def _read(path: Path) -> Structure | None:
     """None when the file is not there or damaged."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        return _structure(read_json(path.read_bytes()))
+        return _structure(read_json(read_own(path)))
     return None
 
 

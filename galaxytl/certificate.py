@@ -98,7 +98,7 @@ def known_optimum(spec: TrialSpec, examples: Examples) -> Optimum:
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     path = cache.cache_dir() / "optima" / f"{name}.json"
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-        return Optimum(**{name: float(value) for name, value in read_json(path.read_bytes()).items()})
+        return Optimum(**{name: float(value) for name, value in read_json(cache.read_own(path)).items()})
     found = solve(Features(examples.inputs, examples.train), examples)
     cache.keep(path, json.dumps(asdict(found)).encode())
     return found

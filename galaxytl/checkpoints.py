@@ -9,7 +9,6 @@ import io
 import json
 import os
 import platform
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -18,12 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl.arrays import DAMAGED, opened_npz
 from galaxytl.data.cache import FULL
 from galaxytl.trial import TrialSpec
 
 DIAGNOSTICS = "diagnostics"
-DAMAGED = (OSError, ValueError, KeyError, EOFError, RecursionError, zipfile.BadZipFile)
-"""What reading a damaged checkpoint raises."""
 Epoch = dict[str, Any]
 """epoch (from 1), loss, accuracy, val_loss, val_accuracy, val_top_share, seconds; and DIAGNOSTICS where there are any:
 records of `galaxytl.diagnostics` since the epoch before, that of the start among those of the first."""
@@ -47,7 +45,8 @@ def save_checkpoint(path: Path, arrays: Mapping[str, NDArray[Any]], history: lis
     note = np.frombuffer(json.dumps(history).encode(), np.uint8)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
+        unfinished.unlink(missing_ok=True)  # of a process of that number before, or a link of who knows whom
+        with unfinished.open("xb") as file:
             np.savez(file, allow_pickle=False, history=note, **arrays)
         os.replace(unfinished, path)
     except OSError as error:
@@ -89,7 +88,7 @@ class CheckpointWriter:
 def num_epochs(content: bytes) -> int:
     """Of a checkpoint's history; 0 of a damaged one's."""
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        with opened_npz(io.BytesIO(content)) as file:
             return len(_history(file))
     except DAMAGED:
         return 0
@@ -98,7 +97,10 @@ def num_epochs(content: bytes) -> int:
 def _history(file: Mapping[str, NDArray[Any]]) -> list[Epoch]:
     """By Python's own reader of JSON: the loss of a part that is only watched may be NaN."""
     history = json.loads(file["history"].tobytes())
-    if not isinstance(history, list) or not all(isinstance(e, dict) and type(e.get("epoch")) is int for e in history):
+    numbers = (
+        [epoch.get("epoch") for epoch in history if isinstance(epoch, dict)] if isinstance(history, list) else [""]
+    )
+    if len(numbers) != len(history) or not all(isinstance(number, int | float) for number in numbers):
         raise ValueError("its history must be a list of epochs")
     return history
 
@@ -111,7 +113,7 @@ def load_checkpoint(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[
     if not path.exists():
         return {}, []
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with opened_npz(path) as file:
             arrays = {name: file[name] for name in shapes}
             history = _history(file)
         if any(arrays[name].shape != shape for name, shape in shapes.items()):

@@ -33,11 +33,14 @@ from types import FrameType
 from typing import Any, Final, NoReturn
 
 from galaxytl import permissions
+from galaxytl.credentials import CredentialsError, check_address, forget, remember, without_secrets
+from galaxytl.foreign_text import visible
 from galaxytl.trial import did_you_mean
 
 BAD_INPUT: Final = 2
 ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
 """What schedulers and closed terminals send."""
+OUT_OF_MEMORY: Final = "free some, use a machine with more, or make what is read smaller"
 ONE_WISH_SECONDS: Final = 5.0
 """Signals come in twos, as SIGTERM and SIGHUP: one that follows another so soon does not cut the ending short."""
 
@@ -61,8 +64,9 @@ def run_command(
     known: errors whose message says all that the user needs. stopped: what is printed when a signal ended it.
     """
     _prepare_streams()
+    _remember_secrets()
     received: list[int] = []
-    with _signals_end_it(received), _threads_end_in_a_line():
+    with _without_secrets(), _signals_end_it(received), _threads_end_in_a_line():
         try:
             _have_a_home()
             status = story()
@@ -177,13 +181,14 @@ def _say(text: str) -> None:
 
 
 def _line_about(error: BaseException, known: tuple[type[Exception], ...]) -> str:
-    from galaxytl.data.locations import without_secrets  # NumPy comes with it
-
+    if isinstance(error, MemoryError):
+        reason = f" ({text})" if (text := " ".join(str(error).split())[:200]) else ""
+        return f"error: there must be enough memory for what is read and computed; it ran out{reason}: {OUT_OF_MEMORY}"
     if isinstance(error, known):
         line, how = f"error: {error}", permissions.advice(error)
-        return without_secrets(f"{line.rstrip('.')}. {how}" if how else line)
-    said = " ".join(f"{type(error).__name__}: {error}".split())
-    return without_secrets(f"unforeseen error: {said[:300]}; {_kept_traceback(error)}; please report it")
+        return visible(without_secrets(f"{line.rstrip('.')}. {how}" if how else line))
+    said = " ".join(without_secrets(f"{type(error).__name__}: {error}").split())  # before a part of it is cut off
+    return visible(f"unforeseen error: {said[:300]}; {_kept_traceback(error)}; please report it")
 
 
 def _kept_traceback(error: BaseException) -> str:
@@ -191,7 +196,7 @@ def _kept_traceback(error: BaseException) -> str:
     try:
         handle, name = tempfile.mkstemp(prefix="galaxytl-error-", suffix=".txt")
         with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write("".join(traceback.format_exception(error)))
+            file.write(without_secrets("".join(traceback.format_exception(error))))
     except OSError as unkept:
         return f"its traceback could not be kept ({unkept})"
     return f"the traceback lies in {name}"
@@ -209,6 +214,37 @@ def _prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (as long as the process)
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="shown")
+
+
+def _remember_secrets() -> None:
+    """Of this process's addresses, those of its environment too: proxies and endpoints."""
+    forget()
+    for word in [*sys.argv, *(value for value in os.environ.values() if "://" in value)]:
+        remember(word)
+
+
+class _Masked:
+    """A stream into which no secret is written."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        self._stream.write(without_secrets(text))
+        return len(text)
+
+
+@contextlib.contextmanager
+def _without_secrets() -> Iterator[None]:
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(_Masked, before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
 
 
 def shown(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -249,6 +285,8 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         given = sys.argv[1:] if args is None else list(args)
+        for word in given:
+            remember(word)
         self._refuse_repetitions(given)
         return super().parse_known_args(given, namespace)
 
@@ -284,6 +322,10 @@ def path(text: str) -> Path:
 def path_or_uri(text: str) -> str:
     """As it is, but for ~ at its beginning."""
     _check_utf8(text)
+    try:
+        check_address(text)
+    except CredentialsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     return str(path(text)) if text.startswith("~") else text
 
 
@@ -301,7 +343,9 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
     def parse(text: str) -> int:
         if not re.fullmatch(r"0|[1-9][0-9]{0,17}", text) or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high}; got '{text[:40]}'")
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number from {low} to {high}; got '{without_secrets(text)[:40]}'"
+            )
         return int(text)
 
     return parse

@@ -19,12 +19,13 @@ import os
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock, Thread
 
 from galaxytl.checkpoints import checkpoint_path, num_epochs
-from galaxytl.data.cache import FULL, cache_dir
+from galaxytl.data.cache import FULL, cache_dir, is_own
 from galaxytl.data.locations import DataError
 from galaxytl.storage import PATIENCE, Storage, StorageError, each, persistently
 from galaxytl.trial import TrialSpec
@@ -156,6 +157,9 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 def _own_folder(base: Path) -> Path:
     base.mkdir(parents=True, exist_ok=True)
+    if not is_own(base):  # a link that another user put there would have folders of this one removed
+        base = Path(tempfile.gettempdir(), f"galaxytl-mirrors-{uuid.uuid4().hex}")
+        base.mkdir(0o700)
     for left in base.iterdir():
         process = left.name.partition("-")[0]
         if process.isdecimal() and not Path(f"/proc/{process}").exists():

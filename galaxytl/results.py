@@ -17,7 +17,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+from galaxytl.inside import no_link
 from galaxytl.row_lines import Problems, lines_of, results_in
 from galaxytl.trial import COMPLETE, TrialResult
 
@@ -44,17 +46,15 @@ def append_results(folder: Path, *results: TrialResult, check: Callable[[], obje
     """Append their rows and force them to disk, so that a row that was seen is a row that stays. All or none.
 
     Raises OSError, and what `check` raises, which is asked when nobody else can write."""
-    lines = [json.dumps(result.to_dict(), separators=(",", ":"), allow_nan=False) + "\n" for result in results]
-    content = "".join(lines)
-    with (folder / FILE_NAME).open("ab+") as file:
-        _lock(file.fileno(), folder / FILE_NAME)
+    content = b"".join(row_line(result) + b"\n" for result in results)
+    with locked_rows(folder) as file:
         check()
         file.seek(0, os.SEEK_END)
         size = file.tell()
         if size and not _ends_with_newline(file.fileno(), size):
-            content = "\n" + content  # closes the half line that a killed writer left
+            content = b"\n" + content  # closes the half line that a killed writer left
         try:
-            _write_all(file.fileno(), content.encode())
+            _write_all(file.fileno(), content)
             os.fsync(file.fileno())
         except OSError as error:
             os.ftruncate(file.fileno(), size)  # no half line
@@ -64,12 +64,31 @@ def append_results(folder: Path, *results: TrialResult, check: Callable[[], obje
             raise OSError(error.errno, f"{what}; {how}", str(folder / FILE_NAME)) from error
 
 
-def wait_for_writer(folder: Path) -> None:
-    """Returns when who is in the midst of writing rows has written them. Raises OSError."""
+def row_line(result: TrialResult) -> bytes:
+    """As it stands in the file, without its end."""
+    return json.dumps(result.to_dict(), separators=(",", ":"), allow_nan=False).encode()
+
+
+@contextlib.contextmanager
+def locked_rows(folder: Path) -> Iterator[BinaryIO]:
+    """The file of rows, made where there is none, while nobody else writes to it, or takes its folder over.
+
+    Raises OSError where another process holds it for long."""
     path = folder / FILE_NAME
-    if path.exists():
-        with path.open("ab") as file:  # NFS locks only what may be written
-            _lock(file.fileno(), path)
+    while True:
+        with open(path, "ab+", opener=no_link) as file:  # NFS locks only what may be written
+            lock(file.fileno(), path)
+            if _is_still(path, file):
+                yield file
+                return
+
+
+def _is_still(path: Path, file: BinaryIO) -> bool:
+    """Whether it was not replaced while its lock was waited for."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def read_results(folder: Path) -> Rows:
@@ -103,7 +122,8 @@ def _no_garbage() -> Iterator[None]:
             gc.enable()
 
 
-def _lock(descriptor: int, path: Path) -> None:
+def lock(descriptor: int, path: Path) -> None:
+    """For as long as the file is open. Raises OSError where another process holds it for long."""
     until = time.monotonic() + LOCK_SECONDS
     while True:
         try:

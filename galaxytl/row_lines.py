@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from galaxytl.foreign_text import check_visible
 from galaxytl.strict_json import LARGEST, JsonError, read_json
 from galaxytl.trial import OtherVersionError, TrialResult
 
@@ -59,9 +60,11 @@ def results_in(line: bytes) -> Iterator[TrialResult | ValueError]:
 
 def _result(text: bytes) -> TrialResult | ValueError:
     try:
-        return TrialResult.from_dict(read_json(text))
+        result = TrialResult.from_dict(read_json(text))
+        check_visible(result.spec.to_dict())  # they are hashed: what is told of them is what is there
     except ValueError as error:
         return error
+    return result
 
 
 @dataclass

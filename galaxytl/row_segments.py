@@ -1,23 +1,35 @@
 """The rows of a results folder at a storage: pieces of its trials.jsonl, numbered in the order of their writing.
 
-    lines = read_rows(storage)               # of all pieces; each line once
-    writer = RowWriter(storage, folder)      # of the one driver: takes over the lines, pushes what is appended
+    lines = read_rows(storage)                  # of all pieces; each line once
+    writer = RowWriter(storage, folder, 7)      # of the driver of generation 7: takes over the lines, pushes new ones
 
 The local file is written first and forced to disk; a piece follows within a second or two, or when the storage is back.
+
+    rows/g000006-000001.jsonl    the first piece of the driver of generation 6
+    rows/g000006-000002.jsonl    without content: the seal, put there by who came after it
+    rows/g000007-000000.jsonl    all rows before generation 7, joined; what is before is read no more
+    rows/000012-8c1f03a2.jsonl   a piece as it was called before there were generations; these come first
+
+A piece is made where nothing is, or not at all, and a driver writes its pieces one after another. So whoever takes over
+closes the generations before its own, each with a seal where the next piece would be, and only then reads the rows: a
+driver that was suspended in the midst of a write finds the seal, and nothing comes after what was read. Seals stay.
+Where a storage knows no conditional writes there are no seals, and pieces have a random name besides.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
+import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from galaxytl.data.cache import write_atomically
-from galaxytl.results import FILE_NAME
+from galaxytl.history import operation
+from galaxytl.inside import inside
+from galaxytl.results import FILE_NAME, locked_rows
+from galaxytl.row_lines import results_in
 from galaxytl.storage import Storage, each
-from galaxytl.trial import FAILED
+from galaxytl.trial import FAILED, TrialResult
 
 FOLDER = "rows"
 MANY = 64
@@ -27,13 +39,44 @@ JOINS = 5
 to others."""
 
 
+class Sealed(Exception):
+    """A driver of a later generation has closed this one's pieces."""
+
+
 def read_rows(storage: Storage) -> list[bytes]:
     """The lines of all pieces, without their ends. Raises DataError."""
+    return _lines(_read_pieces(storage, {}))
+
+
+def newest_generation(storage: Storage) -> int:
+    """0 where there are no pieces with one. Raises DataError."""
+    return max((_place(name)[0] for name in storage.names(FOLDER)), default=0)
+
+
+def _read_pieces(storage: Storage, known: Mapping[str, bytes]) -> dict[str, bytes]:
+    """All that are to be read, by name, in order; those that are known are as they were."""
     for _ in range(JOINS):
-        pieces = each(storage.get, storage.names(FOLDER))
-        if None not in pieces:
+        names = _unjoined(storage.names(FOLDER))
+        new = [name for name in names if name not in known]
+        contents = dict(zip(new, each(storage.get, new), strict=True))
+        if None not in contents.values():
             break
-    lines = [line for piece in pieces for line in (piece or b"").split(b"\n") if line]
+    return {name: known.get(name) or contents.get(name) or b"" for name in names}
+
+
+def _unjoined(names: Sequence[str]) -> list[str]:
+    """Without what is in the newest joined piece."""
+    joined = _joined(names)
+    return sorted((name for name in names if _place(name)[0] >= joined or _is_old(name)), key=_order)
+
+
+def _joined(names: Iterable[str]) -> int:
+    """The generation of the newest joined piece; 0 where there is none."""
+    return max((generation for generation, number in map(_place, names) if number == 0), default=0)
+
+
+def _lines(pieces: Mapping[str, bytes]) -> list[bytes]:
+    lines = [line for piece in pieces.values() for line in piece.split(b"\n") if line]
     return list(dict.fromkeys(lines))  # a piece and the one that it was joined into may both be there
 
 
@@ -53,64 +96,111 @@ def _is_told(trial_id: str, status: str, ends: Mapping[str, str]) -> bool:
 
 
 def _end(line: bytes) -> tuple[str, str]:
-    """Trial and status of a row; of what is none, itself."""
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        row = json.loads(line)
-        return str(row["trial_id"]), str(row["status"])
+    """Trial and status of a row; of what is none, or one of a newer version, itself: it takes no other row's place."""
+    found = next(results_in(line), None)
+    if isinstance(found, TrialResult):
+        return found.trial_id, found.status
     return line.decode(errors="replace"), ""
+
+
+def trials_of(lines: Iterable[bytes]) -> list[str]:
+    return [_end(line)[0] for line in lines]
 
 
 class RowWriter:
     """Brings a folder's rows and the storage's together, then pushes what is appended to the folder's file."""
 
-    def __init__(self, storage: Storage, folder: Path) -> None:
-        """Raises DataError."""
-        self._storage, self._path = storage, folder / FILE_NAME
-        names = storage.names(FOLDER)
-        self._number = 1 + max((_number(name) for name in names), default=0)
-        stored = read_rows(storage)
-        if len(names) > MANY:
-            self._join(names, stored)
-        self._at = self._merge(stored)
+    def __init__(self, storage: Storage, folder: Path, generation: int = 0) -> None:
+        """0: the one after those that are there. Raises DataError, OSError."""
+        self._storage, self._folder, self._path = storage, folder, folder / FILE_NAME
+        self.generation = generation or newest_generation(storage) + 1
+        self._number, self._pending = 1, list[bytes]()
+        pieces = _read_pieces(storage, {})
+        self._merge(_lines(pieces))  # what may fail, a full disk or a lost file, fails before anybody is shut out
+        if not storage.unconditional:
+            self._seal(pieces)
+            pieces = _read_pieces(storage, pieces)
+        if len(pieces) > MANY:
+            self._join(pieces)
+        self._merge(_lines(pieces))
+        self.stored = set(_lines(pieces))
+        """The lines that the storage has."""
 
-    def _join(self, names: list[str], lines: list[bytes]) -> None:
-        self._put(b"".join(line + b"\n" for line in lines))
-        each(self._storage.delete, names)
+    def _seal(self, pieces: Mapping[str, bytes]) -> None:
+        """Close every generation before this one, those too of which there is no piece yet."""
+        last: dict[int, tuple[int, bytes]] = {}
+        for name, content in pieces.items():  # in order
+            generation, number = _place(name)
+            last[generation] = number, content
+        for generation in range(max(1, _joined(pieces)), self.generation):
+            number, content = last.get(generation, (0, b""))
+            if number == 0 or content:
+                self._seal_after(generation, number)
 
-    def _merge(self, stored: list[bytes]) -> int:
-        """Have the stored lines in the folder's file, then its own that the storage lacks; where those begin."""
-        content = self._path.read_bytes() if self._path.exists() else b""
-        both = merged(stored, content)
-        if both != content:
-            write_atomically(self._path, both)
-        return sum(len(line) + 1 for line in stored)
+    def _seal_after(self, generation: int, number: int) -> None:
+        """Whatever the driver of that generation writes meanwhile."""
+        while not self._storage.create(_name(generation, number := number + 1), b""):
+            pass
 
-    def push(self) -> bool:
-        """Store the rows appended since the last push; False where there are none. Raises DataError."""
-        if not self._path.exists():
-            return False
-        with self._path.open("rb") as file:
-            file.seek(self._at)
-            new = file.read()
-        new = new[: new.rfind(b"\n") + 1]
-        if new:
-            self._put(new)
-            self._at += len(new)
-        return bool(new)
+    def _join(self, pieces: Mapping[str, bytes]) -> None:
+        """Where nothing is sealed, to an ordinary piece: what comes late, of a driver before, must be read too."""
+        number, self._number = (self._number, 2) if self._storage.unconditional else (0, 1)
+        self._put(_name(self.generation, number), b"".join(line + b"\n" for line in _lines(pieces)))
+        each(self._storage.delete, [name for name, content in pieces.items() if content])
 
-    def _put(self, content: bytes) -> None:
-        self._storage.put(f"{FOLDER}/{self._number:06d}-{uuid.uuid4().hex[:8]}.jsonl", content)
-        self._number += 1
+    def _merge(self, stored: list[bytes]) -> None:
+        """Have the stored lines in the folder's file, then its own that the storage lacks."""
+        with locked_rows(self._folder) as file:
+            file.seek(0)
+            content = file.read()
+            both = merged(stored, content)
+            if both != content:
+                write_atomically(self._path, both)
+
+    def push(self, lines: Sequence[bytes]) -> bool:
+        """Store those that the storage lacks; False where there are none. Raises DataError, and Sealed where a driver
+        of a later generation was there first.
+
+        lines: as the driver knows them, who has forced them to disk; the file may have vanished since."""
+        is_pushed = False
+        while new := self._pending or [line for line in lines if line not in self.stored]:
+            self._pending = new  # until it is there: a try of which nothing was heard may have stored it
+            with operation("push", str(self._storage), (Sealed,), trials=lambda new=new: trials_of(new)):
+                self._put(_name(self.generation, self._number), b"".join(line + b"\n" for line in new))
+            self._pending, is_pushed = [], True
+            self._number += 1
+            self.stored.update(new)
+        return is_pushed
+
+    def _put(self, name: str, content: bytes) -> None:
+        if self._storage.unconditional:
+            self._storage.put(name.replace(".jsonl", f"-{uuid.uuid4().hex[:8]}.jsonl"), content)
+        elif not self._storage.create(name, content):
+            raise Sealed(f"{self._storage}/{name} is another's")
 
 
-def _number(name: str) -> int:
-    digits = name.removeprefix(f"{FOLDER}/").partition("-")[0]
-    return int(digits) if digits.isdecimal() else 0
+def _name(generation: int, number: int) -> str:
+    return f"{FOLDER}/g{generation:06d}-{number:06d}.jsonl"
+
+
+def _place(name: str) -> tuple[int, int]:
+    """Generation and number; (0, -1) of what has none."""
+    match = re.fullmatch(rf"{FOLDER}/g(\d+)-(\d+)(-[0-9a-f]+)?\.jsonl", name)
+    return (int(match[1]), int(match[2])) if match else (0, -1)
+
+
+def _is_old(name: str) -> bool:
+    return _place(name)[0] == 0
+
+
+def _order(name: str) -> tuple[int, int, str]:
+    return (*_place(name), name)
 
 
 def fetch_results(storage: Storage, folder: Path) -> None:
-    """Have in `folder` what an analysis reads of the results at a storage. Raises DataError."""
+    """Have in `folder` what an analysis reads of the results at a storage. Raises DataError, and StorageError and
+    OutsideError for names that lead elsewhere."""
     lines = read_rows(storage)
     write_atomically(folder / FILE_NAME, b"".join(line + b"\n" for line in lines))
     others = [name for name in storage.names("") if not name.startswith((f"{FOLDER}/", "checkpoints/", "ray/"))]
-    each(lambda name: storage.get_file(name, folder / name), others)
+    each(lambda name: storage.get_file(name, inside(folder, name)), others)

@@ -11,19 +11,24 @@ A file appears whole or not at all. Rows, of which S3 can append none, are `gala
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
 import os
 import random
 import textwrap
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from galaxytl.conditions import Conditions, NoConditions, UnknownCondition, conditions_at
+from galaxytl.credentials import without_secrets
 from galaxytl.data.cache import write_atomically
 from galaxytl.data.locations import DataError, Location, locate, reaching
+from galaxytl.inside import OutsideError, check_links, inside
 
 PATIENCE = 600.0
 """Seconds for which a storage that does not answer is tried again."""
@@ -32,6 +37,12 @@ AT_ONCE = 16
 """Requests to a storage that wait at the same time: each takes some 30 ms on S3, however small."""
 T = TypeVar("T")
 R = TypeVar("R")
+
+SETTLE_SECONDS = 0.5
+"""At least, where a storage knows no conditional writes: of who writes at once, the last has written; the others look
+again after this, and after twice what their own write took."""
+TRIES = 5
+"""Of a conditional write that is refused although nothing is there, as of two that come at the same time."""
 
 
 class StorageError(ValueError):
@@ -52,13 +63,78 @@ class Storage:
         return self._root.uri
 
     def check(self) -> None:
-        """Raises StorageError when files cannot be written and deleted there."""
-        probe = f".writable-{uuid.uuid4().hex[:12]}"
+        """Raises StorageError when files cannot be written and deleted there, or would land elsewhere."""
+        if self._root.is_local:
+            with _told():
+                check_links(self._root.local)
         try:
-            self.put(probe, b"")
-            self.delete(probe)
+            with self._probe() as name:
+                self.put(name, b"")
+            _ = self._conditions
         except DataError as error:
             raise StorageError(f"--storage must be a place that can be written to: {error}") from error
+
+    @property
+    def unconditional(self) -> str:
+        """Why nothing can be written here on a condition; "" where it can."""
+        return self._conditions.reason if isinstance(self._conditions, NoConditions) else ""
+
+    @functools.cached_property
+    def _conditions(self) -> Conditions | NoConditions:
+        """Found out with a file that is made twice. Raises DataError where the storage does not answer."""
+        conditions = conditions_at(self._root)
+        if isinstance(conditions, NoConditions):
+            return conditions
+        for _ in range(TRIES):
+            with self._probe() as name:
+                try:
+                    return self._tried(conditions, name)
+                except DataError as failed:
+                    self.put(name, b"")  # raises where it is the storage that does not answer
+                    error = failed
+        return NoConditions(f"obstore does not reach it as pyarrow does: {error}")
+
+    @contextlib.contextmanager
+    def _probe(self) -> Iterator[str]:
+        """The name of a file to try things with."""
+        name = f".writable-{uuid.uuid4().hex[:12]}"
+        yield name
+        self.delete(name)
+
+    def _tried(self, conditions: Conditions, name: str) -> Conditions | NoConditions:
+        try:
+            conditions.create(self._at(name), b"1")  # False too is well: where the answer to an earlier try was lost
+            if not conditions.create(self._at(name), b"2") and self.get(name) == b"1":
+                return conditions
+        except UnknownCondition as error:
+            return NoConditions(str(error))
+        return NoConditions("it wrote a file a second time that was to be written once")
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a file that is not there yet; False where another's is. One's own is found there where the answer to
+        an earlier try was lost: so `content` should be nobody else's. Only where `unconditional` is ""."""
+        assert not isinstance(self._conditions, NoConditions)
+        for _ in range(TRIES):
+            if self._conditions.create(self._at(name), content):
+                return True
+            if (there := self.get(name)) is not None:
+                return there == content
+        raise DataError(f"{self._at(name)} cannot be written: it is refused as if it were there, and is not")
+
+    def replace(self, name: str, is_expected: Callable[[bytes | None], bool], content: bytes) -> bool:
+        """Write over a file (None: over none) that is still as expected; False where it is not. As `create`, it finds
+        its own. Where there are no conditions it waits, and looks whether another has written meanwhile."""
+        if isinstance(self._conditions, NoConditions):
+            return self._replace_and_look(name, is_expected, content)
+        return self._conditions.replace(self._at(name), is_expected, content) or self.get(name) == content
+
+    def _replace_and_look(self, name: str, is_expected: Callable[[bytes | None], bool], content: bytes) -> bool:
+        begun = time.monotonic()
+        if not is_expected(self.get(name)):
+            return False
+        self.put(name, content)
+        time.sleep(max(SETTLE_SECONDS, 2 * (time.monotonic() - begun)))
+        return self.get(name) == content
 
     def put(self, name: str, content: bytes) -> None:
         location = self._at(name)
@@ -118,7 +194,19 @@ class Storage:
             location.delete()
 
     def _at(self, name: str) -> Location:
+        """Raises StorageError for a name that leads out of the storage, and, where it is a folder, for links."""
+        if name:
+            with _told():
+                inside(self._root.local if self._root.is_local else Path(), name)
         return self._root.child(name)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except OutsideError as error:
+        raise StorageError(f"results at a storage must lie in it: {error}") from error
 
 
 def each(action: Callable[[T], R], items: Sequence[T]) -> list[R]:
@@ -131,7 +219,7 @@ def each(action: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 def waiting_for(what: str, error: DataError) -> str:
     """A phase of a trial: "waiting for the storage, s3://... cannot be written: ..."."""
-    return f"waiting for the {what}, {textwrap.shorten(str(error), 160, placeholder=' ...')}"
+    return f"waiting for the {what}, {textwrap.shorten(without_secrets(str(error)), 160, placeholder=' ...')}"
 
 
 def persistently(action: Callable[[], R], seconds: float, failed: Callable[[DataError], Any] = lambda _: None) -> R:
@@ -145,7 +233,8 @@ def persistently(action: Callable[[], R], seconds: float, failed: Callable[[Data
             return action()
         except DataError as error:
             failed(error)
-            if time.monotonic() + pause > ends:
+            own_pause = pause * random.uniform(0.5, 1.5)  # so that the workers of a cluster do not come all at once
+            if time.monotonic() + own_pause > ends:
                 raise StorageError(f"the storage did not answer for {seconds:.0f} seconds: {error}") from error
-        time.sleep(pause * random.uniform(0.5, 1.5))  # so that the workers of a cluster do not come all at once
+        time.sleep(own_pause)
         pause = min(2 * pause, LONGEST_PAUSE)

@@ -22,7 +22,9 @@ from pathlib import Path
 
 from galaxytl import device, gpu_memory
 from galaxytl.checkpoints import Epoch, parted
+from galaxytl.credentials import without_secrets
 from galaxytl.data import DataError, cache
+from galaxytl.foreign_text import visible
 from galaxytl.gpu_memory import DeviceError
 from galaxytl.trial import DAMAGE, FAILED, TrialResult, TrialSpec
 from galaxytl.weights import WeightsError
@@ -218,16 +220,16 @@ def failed_row(spec: TrialSpec, error: Exception, job: Job) -> TrialResult:
 
 def failure_message(error: Exception, report: Path) -> str:
     """Why a trial failed, for people. What does not speak for itself leaves its traceback in the file `report`."""
-    text = str(error).strip() or type(error).__name__
+    text = without_secrets(str(error).strip()) or type(error).__name__
     if device.is_out_of_memory(error):
         return f"out of memory: {text.splitlines()[0][:300]}. Try a smaller --set batch_size or --set image_size"
     if isinstance(error, Diverged):
         return f"diverged: {text}"
     if isinstance(error, SPEAKS_FOR_ITSELF):
-        return text
+        return " ".join(text.split())
     with contextlib.suppress(OSError):  # the disk may be what failed
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
+        frames = without_secrets("".join(traceback.format_exception(error)))
+        cache.write_atomically(report, visible(frames, keep="\n").encode())
     return f"{type(error).__name__}: {text.splitlines()[0][:500]} (traceback: {report.parent.name}/{report.name})"
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_type_hints
 
+from galaxytl.foreign_text import visible_values
 from galaxytl.row_fields import RowError, check_unknown, reader_of
 from galaxytl.strict_json import shown
 
@@ -233,6 +234,8 @@ SCALAR_FIELDS = ("learning_rate", "num_epochs", "seed")
 """May differ between trials that use one compiled network."""
 HEAD_FIELDS = (*SCALAR_FIELDS, "momentum", "weight_decay", "class_weighting", "head_dropout", "unfrozen_batchnorm")
 """May differ between heads that are trained in one pass over the same features."""
+TEXTS = ("status", "message", "curves_on", "class_names", "environment", "probabilities", "started")
+"""Fields of a result that hold texts; of the others only names that are known are read."""
 SET_BY_SWEEP = ("dataset", "dataset_fingerprint", "groups_fingerprint", "weights_requested", "weights_fingerprint")
 
 
@@ -265,7 +268,7 @@ def parse_field(name: str, text: str) -> Any:
     if rule.type != "str" and "choices" not in rule.metadata:
         try:
             value = json.loads(text.lower())
-        except ValueError:
+        except (ValueError, RecursionError):
             value = text  # _check_field says what is allowed
     if rule.type == "float" and isinstance(value, int | float) and not isinstance(value, bool):
         value = float(value) + 0.0  # -0.0 is 0.0, and makes no other trial
@@ -358,6 +361,11 @@ class TrialResult:
     extra: dict[str, Any] = field(default_factory=dict)
     """What the row of a later version says beyond these, by name: kept where the row is written again, and not used. A
     further field needs nothing but a default, and a reader of its annotation (`galaxytl.row_fields`)."""
+
+    def __post_init__(self) -> None:
+        """Makes texts visible: they may be others', or an error's."""
+        for name in TEXTS:
+            object.__setattr__(self, name, visible_values(getattr(self, name)))
 
     @property
     def trial_id(self) -> str:

@@ -11,13 +11,15 @@ import contextlib
 import functools
 import hashlib
 import itertools
+import math
+import mmap
 import os
 import subprocess
 import sys
 import tempfile
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +28,13 @@ import numpy as np
 
 from galaxytl import device, process
 from galaxytl.backbones import Backbone, backbone_named
+from galaxytl.data.hdf5_layout import opened, texts, values
 
 Shapes = tuple[tuple[tuple[int, ...], ...], ...]
 """Of the layers that have weights, those of their tensors, in order."""
 
+MOST_NAMES = 128 * 2**20
+"""Bytes that all names of layers and weights may take. NASNetLarge has 2,600, some 60 bytes each."""
 PROBE_SECONDS = 10
 """How long the weights' server may take to answer before it counts as out of reach."""
 
@@ -96,30 +101,74 @@ def _state(path: Path) -> tuple[int, ...]:
 
 @functools.cache
 def _fingerprint(path: Path, backbone: Backbone, *_state: int) -> str:
+    digests = []
+    with _opened(path, backbone) as group:
+        tensors = dict(_tensors(group, path, backbone))
+        _check_tensors(tensors, path, backbone)
+        for name, dataset in tensors.items():
+            tensor = np.ascontiguousarray(values(dataset, name, path))
+            if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+                raise WeightsError(f"{path} must hold finite weights; {name} has others. Fetch it again.")
+            digests.append(hashlib.sha256(f"{tensor.dtype}{tensor.shape}".encode() + tensor.tobytes()).digest())
+    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
+
+
+def _tensors(group: Any, path: Path, backbone: Backbone) -> Iterator[tuple[str, Any]]:
+    """Name and h5py dataset of all that lies in a group, each once, however links lead in circles: HDF5's own visit
+    believes a file that says how often an object is linked to.
+
+    Raises WeightsError for what lies in other files, or in other places, which no fingerprint would cover.
+    """
     import h5py
 
-    digests: list[bytes] = []
-    count = 0
+    seen, left = {_address(group)}, [("", group)]
+    while left:
+        start, holder = left.pop()
+        for key in holder.keys():  # noqa: SIM118 (`in holder` is no iteration over names alone for mypy)
+            name = f"{start}{key}"
+            if not _is_hard(holder, key):
+                raise _lie_elsewhere(path, name, backbone)
+            item = opened(holder, key, path)
+            if _address(item) in seen:
+                continue
+            seen.add(_address(item))
+            if isinstance(item, h5py.Group):
+                left.append((f"{name}/", item))
+            elif isinstance(item, h5py.Dataset):
+                yield name, item
 
-    def visit(name: str, item: Any) -> str | None:
-        nonlocal count
-        if isinstance(item, h5py.Dataset):
-            tensor = np.ascontiguousarray(item[()])
-            if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
-                return name
-            count += tensor.size
-            digests.append(hashlib.sha256(f"{tensor.dtype}{tensor.shape}".encode() + tensor.tobytes()).digest())
-        return None
 
-    with _opened(path, backbone) as group:
-        if name := group.visititems(visit):
-            raise WeightsError(f"{path} must hold finite weights; {name} has others. Fetch it again.")
+def _address(item: Any) -> int:
+    import h5py
+
+    return int(h5py.h5o.get_info(item.id).addr)
+
+
+def _is_hard(group: Any, key: str) -> bool:
+    import h5py
+
+    try:
+        return isinstance(group.get(key, getlink=True), h5py.HardLink)
+    except TypeError:  # of a kind that a program registers itself
+        return False
+
+
+def _lie_elsewhere(path: Path, name: str, backbone: Backbone) -> WeightsError:
+    copy = f"Copy all into one file, or get it from {backbone.weights_url}"
+    return WeightsError(f"{path} must hold its weights itself; {name} only says where they lie. {copy}")
+
+
+def _check_tensors(tensors: Mapping[str, Any], path: Path, backbone: Backbone) -> None:
+    """Before any is read. Raises WeightsError unless they are as many numbers as the backbone has."""
+    for name, tensor in tensors.items():
+        if tensor.shape is None or tensor.dtype.kind not in "fiub":
+            raise WeightsError(f"{path} must hold numbers; {name} has {tensor.dtype}. Fetch it again.")
+    count = sum(math.prod(tensor.shape) for tensor in tensors.values())
     if count != backbone.num_parameters:
         raise WeightsError(
             f"{path} must hold the {backbone.num_parameters:,} weights of {backbone.name} without its top; "
             f"it holds {count:,}, so it is another network's. Get it from {backbone.weights_url}"
         )
-    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 
 
 @contextlib.contextmanager
@@ -131,8 +180,11 @@ def _opened(path: Path, backbone: Backbone) -> Iterator[Any]:
         raise WeightsError(_another_layout(path, "a .keras archive", backbone))
     try:
         with h5py.File(path, "r", locking=False) as file:
-            yield file["model_weights"] if "layer_names" not in file.attrs and "model_weights" in file else file
-    except (OSError, RuntimeError) as error:
+            is_model = "layer_names" not in file.attrs and "model_weights" in file.keys()  # noqa: SIM118 (follows no link)
+            yield opened(file, "model_weights", path) if is_model else file
+    except WeightsError:
+        raise
+    except (OSError, RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise WeightsError(f"{path} cannot be read as HDF5, perhaps truncated: {error}. Fetch it again.") from error
 
 
@@ -163,36 +215,52 @@ def _listed(shapes: tuple[tuple[int, ...], ...]) -> str:
 def _saved(path: Path, backbone: Backbone, *_state: int) -> Shapes:
     """The shapes in a file, in the order in which Keras reads them. Raises WeightsError where it could not: another
     layout, or content that lies in other files, which no fingerprint would cover."""
-    import h5py
-
-    def elsewhere(name: str, link: Any) -> str | None:
-        item = group.get(name) if isinstance(link, h5py.HardLink) else None
-        lies_here = item is not None and not (isinstance(item, h5py.Dataset) and (item.is_virtual or item.external))
-        return None if lies_here else name
-
     with _opened(path, backbone) as group:
-        layers = _names(group, "layer_names")
+        names = _Names(path)
+        layers = names.listed(group, "layer_names")
         if not layers:
             own = "layers" in group or "_layer_checkpoint_dependencies" in group
             layout = "in that of Keras 3's .weights.h5" if own else "in another"
             raise WeightsError(_another_layout(path, layout, backbone))
-        if name := group.visititems_links(elsewhere):  # h5py takes no exception through a visit
-            copy = f"Copy all into one file, or get it from {backbone.weights_url}"
-            raise WeightsError(f"{path} must hold its weights itself; {name} only says where they lie. {copy}")
+        tensors = dict(_tensors(group, path, backbone))
         try:
-            found = [[group[layer][name].shape for name in _names(group[layer], "weight_names")] for layer in layers]
+            found = [
+                [tensors[f"{layer}/{name}"].shape for name in names.listed(opened(group, layer, path), "weight_names")]
+                for layer in layers
+            ]
         except (KeyError, AttributeError) as error:
             raise WeightsError(f"{path} must hold what it names; {error}. Fetch it again.") from error
     return tuple(tuple(shapes) for shapes in found if shapes)
 
 
-def _names(group: Any, attribute: str) -> list[str]:
-    """A list in an attribute of a group, or in several where it is long: "layer_names0", "layer_names1"."""
-    parts = [attribute] if attribute in group.attrs else []
-    while not parts or f"{attribute}{len(parts)}" in group.attrs:
-        parts.append(f"{attribute}{len(parts)}")
-    values = [value for part in parts for value in group.attrs.get(part, ())]
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+class _Names:
+    """Lists of names in the attributes of a file, which hold most of memory where they are many and long."""
+
+    def __init__(self, path: Path) -> None:
+        self._left, self._longest = MOST_NAMES, _longest_text(path)
+
+    def listed(self, group: Any, attribute: str) -> list[str]:
+        """In an attribute of a group, or in several where it is long: "layer_names0", "layer_names1"."""
+        parts = [attribute] if attribute in group.attrs else []
+        while not parts or f"{attribute}{len(parts)}" in group.attrs:
+            parts.append(f"{attribute}{len(parts)}")
+        return [name for part in parts if part in group.attrs for name in self._texts(group.attrs.get_id(part))]
+
+    def _texts(self, attribute: Any) -> list[str]:
+        self._left -= math.prod(attribute.shape or ()) * self._longest
+        if self._left < 0:
+            raise ValueError("its layers and weights must have fewer, or shorter, names")
+        return texts(attribute, MOST_NAMES)
+
+
+def _longest_text(path: Path) -> int:
+    """Bytes that a text of variable length can have at most: such texts lie in HDF5's global heap, in collections that
+    begin with GCOL, a version, and their size (HDF5 File Format Specification, III.E)."""
+    longest, at = 0, -1
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        while (at := content.find(b"GCOL\x01", at + 1)) >= 0:
+            longest = max(longest, min(int.from_bytes(content[at + 8 : at + 16], "little"), len(content) - at))
+    return longest
 
 
 def _download(backbone: Backbone, folder: Path) -> bool:

@@ -10,17 +10,21 @@ import contextlib
 import gc
 import logging
 import os
+import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from galaxytl.command import own_handlers
+from galaxytl.credentials import without_secrets
+from galaxytl.foreign_text import visible
 from galaxytl.process import usable_cpus
 from sweep.growth import may_start
 from sweep.packing import Available, Resources, fair_share, room_on
+from sweep.ray_files import check_token, own_folder
 
 OF_TUNE = ("TUNE_", "RAY_AIR_", "RAY_TRAIN_")
 """How variables begin that are made for other programs: they change when results come, what is tried again and where
@@ -49,6 +53,9 @@ settle(os.environ)
 
 import ray  # noqa: E402
 
+# The command line, which Ray lists as that of a job.
+ray._private.utils.get_entrypoint_name = lambda: without_secrets(shlex.join(sys.argv))
+
 # Ray's own handler of SIGTERM ends the driver before what it holds is let go of (Ray 2.60: `ray.init` sets it).
 ray._private.utils.set_sigterm_handler = lambda handler: None
 
@@ -61,8 +68,6 @@ HEALTH_SECONDS = 30
 """For a question to Ray's head once it is connected to: a process of its own, on a machine that may be busy."""
 HEAD = "node:__internal_head__"
 """A resource that Ray gives to the head."""
-MAX_TEMPORARY = 36
-"""Bytes: of a socket's path Ray takes 71 for /ray/session_2026-01-02_03-04-05_678901_2345678/sockets/plasma_store."""
 MAX_SAID = 5
 """Kinds of nodes that an error tells of."""
 
@@ -72,53 +77,59 @@ class ClusterError(RuntimeError):
 
 
 @contextlib.contextmanager
-def cluster(address: str | None, log: Path) -> Iterator[Available]:
+def cluster(address: str | None, log: Path, note: Callable[[str], object] = lambda _: None) -> Iterator[Available]:
     """Connect to the cluster at `address`, or start a local one; gives its resources. Ray's messages go to `log`.
 
-    Raises ClusterError when nothing answers at `address`.
+    note: told what the user should know. Raises ClusterError when nothing answers at `address`, and RayFilesError.
     """
     if address:
         _check_reachable(address)
-    else:
-        for name, value in KEEP_MEMORY.items():
-            os.environ.setdefault(name, value)
-    local = {
+    if warning := check_token(starts_ray=not address):
+        note(warning)
+    with contextlib.nullcontext() if address else own_folder() as folder:
+        _connect(address, log, _local_settings(folder) if folder else {})
+        try:
+            yield _available()
+        finally:
+            with own_handlers(), _no_garbage_collection():
+                ray.shutdown()
+
+
+def _local_settings(folder: str) -> dict[str, Any]:
+    for name, value in KEEP_MEMORY.items():
+        os.environ.setdefault(name, value)
+    return {
         "num_cpus": usable_cpus(),  # Ray itself counts those that this process may not use
         "include_dashboard": False,
         "object_store_memory": 200 * 2**20,  # arrays travel through files, not Ray
-        "_temp_dir": short_folder(),
+        "_temp_dir": folder,
+        "_system_config": {"enable_metrics_collection": False},  # whose port answers whoever asks
     }
+
+
+def _connect(address: str | None, log: Path, settings: Mapping[str, Any]) -> None:
+    """Raises ClusterError when it cannot be."""
     try:
-        with own_handlers(), _quiet_stderr(log):  # Ray's C++ parts take SIGTERM too, and print their stack
-            ray.init(
-                address=address or "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **({} if address else local),
-            )
+        with own_handlers(), _quiet_stderr(log), _within_this_machine(not address):  # Ray's C++ parts take SIGTERM too
+            ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **settings)
     except Exception as error:  # Ray raises just that where a node does not start in time
         raise ClusterError(f"no Ray cluster could be used at {address or 'this machine'}: {error}") from error
     _log_to(log)
     ray._private.worker.print_to_stdstream = _to_log  # so does this, at length, when a worker has died
     logging.raiseExceptions = False  # a log that cannot be written, on a full disk, must not fill the terminal instead
+
+
+@contextlib.contextmanager
+def _within_this_machine(is_local: bool) -> Iterator[None]:
+    """A cluster of one machine listens on its loopback address alone: Ray's own choice on macOS and Windows, and no
+    other setting brings it about elsewhere (Ray 2.60)."""
+    constants = ray._private.ray_constants
+    before = constants.ENABLE_RAY_CLUSTER
+    constants.ENABLE_RAY_CLUSTER = before and not is_local
     try:
-        yield _available()
+        yield
     finally:
-        with own_handlers(), _no_garbage_collection():
-            ray.shutdown()
-
-
-def short_folder() -> str:
-    """For Ray's sessions: its own choice, unless the paths of sockets there would be longer than the 107 bytes that a
-    system takes, or nothing can be written there. Raises ClusterError where there is no other."""
-    chosen = os.path.abspath(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
-    for folder in (chosen, "/tmp", "/var/tmp", "/dev/shm"):
-        if len(os.fsencode(folder)) <= MAX_TEMPORARY and os.access(folder, os.W_OK | os.X_OK):
-            return os.path.join(folder, "ray")
-    raise ClusterError(
-        f"Ray's temporary files must lie in a folder that can be written to, whose path has at most {MAX_TEMPORARY} "
-        f"bytes; got {chosen}. Set RAY_TMPDIR to such a one"
-    )
+        constants.ENABLE_RAY_CLUSTER = before
 
 
 def _available() -> Available:
@@ -208,10 +219,16 @@ def _log_to(file: Path) -> None:
     for handler in messages.handlers:
         handler.close()
     messages.handlers = [logging.FileHandler(file)]
+    messages.handlers[0].setFormatter(_WithoutSecrets())
+
+
+class _WithoutSecrets(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
 
 
 def _to_log(batch: Mapping[str, Any], *_: object, **__: object) -> None:
-    logging.getLogger("ray").error("\n".join(batch["lines"]))
+    logging.getLogger("ray").error(visible("\n".join(batch["lines"]), keep="\n"))
 
 
 @contextlib.contextmanager

@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from galaxytl.command import Parser, UsageError, path, path_or_uri, run_command, whole_number
+from galaxytl.console import Console
+from galaxytl.credentials import without_secrets
 from galaxytl.data.locations import DataError, locate
 from sweep import grids, prepare
 from sweep.doctor_checks import Finding, check_dashboard, check_machine, check_node, verdict
@@ -167,7 +168,8 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     table.add_column("found", overflow="fold")
     for finding in findings:
         status = f"[{STYLES[finding.status]}]{finding.status}[/]"
-        table.add_row(escape(finding.where), finding.check, status, escape(finding.message))
+        where, message = (escape(without_secrets(text)) for text in (finding.where, finding.message))
+        table.add_row(where, finding.check, status, message)
     return table
 
 

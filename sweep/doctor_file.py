@@ -192,7 +192,7 @@ def _check_files(content: Mapping[str, Any], folder: Path) -> Found:
     for remote, local in _section(content, "file_mounts").items():
         path = folder / Path(str(local)).expanduser()
         if not path.exists():
-            make = ": ray get-auth-token --generate makes it" if remote == TOKEN_REMOTE else ""
+            make = ": (umask 077; ray get-auth-token --generate) makes it" if remote == TOKEN_REMOTE else ""
             yield "files", "FAIL", f"file_mounts: {local} does not exist{make}"
         elif remote == TOKEN_REMOTE and (mode := path.stat().st_mode & 0o777) & 0o077:
             yield "token", "FAIL", f"{local} may be read by its owner only; its mode is {mode:04o}: chmod 600 {local}"

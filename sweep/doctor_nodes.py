@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from galaxytl.credentials import without_secrets
 from sweep import doctor_facts
 from sweep.cluster import HEAD, ClusterError, cluster  # before ray: it sets what ray reads at its import
 from sweep.doctor_checks import HEAD_METRICS, RayNode
@@ -137,7 +138,7 @@ def _asks_for_token() -> bool:
 
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else type(error).__name__
+    return without_secrets(lines[-1])[:300] if lines else type(error).__name__
 
 
 def schema_problem(config: Mapping[str, Any]) -> str:

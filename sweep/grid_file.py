@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
 
+from galaxytl.foreign_text import visible
 from galaxytl.trial import SPEC_FIELDS, SpecError, check_field_name, did_you_mean
 from sweep.axes import Axis, Grid, Role, fixed, parse_value
 from sweep.yaml_file import YamlFileError, read_yaml
@@ -66,7 +67,7 @@ def _grid(content: Any, stem: str) -> Grid:
     purpose = content.get("purpose", "")
     if not isinstance(purpose, str):
         raise SpecError(f"purpose must be text; got {_kind(purpose)}")
-    return Grid(name, " ".join(purpose.split()), (tuple(axes),))
+    return Grid(name, visible(" ".join(purpose.split())), (tuple(axes),))
 
 
 def _check_key(key: str) -> None:
@@ -80,7 +81,7 @@ def _axes(role: Role, section: Any) -> Iterator[Axis]:
     if not isinstance(section, Mapping):
         raise SpecError(f"{role} must map fields to values; got {_kind(section)}. Leave it out where it has none")
     for name, values in section.items():
-        yield _axis(role, str(name), values)
+        yield _axis(role, visible(str(name)), values)
 
 
 def _axis(role: Role, name: str, values: Any) -> Axis:

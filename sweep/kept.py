@@ -21,11 +21,13 @@ from threading import Event, Thread
 
 from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError
-from galaxytl.results import FILE_NAME, Rows, append_results, read_results, wait_for_writer
-from galaxytl.row_segments import RowWriter, merged, read_rows
+from galaxytl.history import operation
+from galaxytl.results import FILE_NAME, Rows, read_results
+from galaxytl.row_segments import RowWriter, Sealed, merged, read_rows, trials_of
 from galaxytl.storage import LONGEST_PAUSE, PATIENCE, Storage, StorageError, persistently
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep.lease import Lease, LeaseError, in_folder, in_storage
+from sweep.rows_file import GoneError, RowsFile
 
 PUSH_SECONDS = 1.0
 STUDY_SECONDS = 60.0
@@ -40,22 +42,37 @@ def keeping(out: Path, uri: str, say: Callable[[str], object]) -> Iterator[Kept]
     Raises LeaseError where another leads, StorageError at the start where the storage cannot be used, and at the end
     where it lacks rows.
     """
+    storage = _usable(uri, say) if uri else None
+    leases = [Lease(in_folder(out), say), *([Lease(in_storage(storage), say)] if storage else [])]
+    for lease in leases:
+        lease.wait()  # nothing is taken before all are free: where one cannot be, whoever leads goes on
     with contextlib.ExitStack() as held:
-        leases = [held.enter_context(Lease(in_folder(out), say))]
-        wait_for_writer(out)  # the driver before: suspended since it looked whether it leads
-        if not uri:
-            yield Kept(out, leases=leases)
+        for lease in leases:
+            held.enter_context(lease)
+        kept = Kept(out, leases)
+        kept.file = held.enter_context(RowsFile(out, kept.check, say))
+        if not storage:
+            yield kept
             return
-        storage = Storage(uri)
-        storage.check()
-        leases.append(held.enter_context(Lease(in_storage(storage), say)))
-        kept = Kept(out, _Storing(out, storage, leases[-1], say), leases)
+        kept.storing = _Storing(kept.file, storage, leases[-1], say)
         try:
             yield kept
         except BaseException:
             kept.close(LONGEST_PAUSE)  # the error, or Ctrl-C, is what the user waits for
             raise
         kept.close(PATIENCE)
+
+
+def _usable(uri: str, say: Callable[[str], object]) -> Storage:
+    storage = Storage(uri)
+    storage.check()
+    if storage.unconditional:
+        say(
+            f"note: {storage} cannot be written to on a condition: {storage.unconditional}. Two drivers that come at "
+            "once are told apart by waiting for longer than a write took; one whose writes come later still may lead "
+            "beside the other for a while, and some trials be trained twice"
+        )
+    return storage
 
 
 @contextlib.contextmanager
@@ -83,40 +100,54 @@ def as_storage_error() -> Iterator[None]:
 class Kept:
     """A results folder, its copy where there is one, and the leases without which nothing is written."""
 
-    def __init__(self, out: Path, storing: _Storing | None = None, leases: Sequence[Lease] = ()) -> None:
-        self.out, self._storing, self.leases = out, storing, list(leases)
+    def __init__(self, out: Path, leases: Sequence[Lease] = ()) -> None:
+        self.out, self.leases = out, list(leases)
+        self.file: RowsFile | None = None
+        """Of the driver."""
+        self.storing: _Storing | None = None
 
     def rows(self) -> Rows:
-        return read_results(self.out)
+        """Raises LeaseError, and GoneError where the folder has gone."""
+        if self.file:
+            self.file.look()
+        with operation("read", str(self.out)) as note:
+            rows = read_results(self.out)
+            note(trials=lambda: list(rows.by_id()))
+        return rows
 
     def stop_if_lost(self) -> None:
-        """Raises LeaseError when another driver is known to lead."""
+        """Raises LeaseError when another driver is known to lead, GoneError when the folder is known to have gone."""
         for lease in self.leases:
             lease.stop_if_lost()
+        if self.file:
+            self.file.stop_if_gone()
 
     def append(self, *results: TrialResult) -> None:
-        """Raises LeaseError, and writes nothing, where another driver has taken over."""
-        append_results(self.out, *results, check=self._check)
+        """Raises LeaseError, and writes nothing, where another driver has taken over; GoneError."""
+        assert self.file
+        with operation("append", str(self.out), trials=lambda: [result.trial_id for result in results]):
+            self.file.append(*results)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Before something is written. Raises LeaseError."""
         for lease in self.leases:
             lease.check()
 
     def drop_checkpoint(self, spec: TrialSpec) -> None:
         checkpoint_path(self.out, spec).unlink(missing_ok=True)
-        if self._storing:
-            self._storing.dropped.append(_checkpoint(spec))
+        if self.storing:
+            self.storing.dropped.append(_checkpoint(spec))
 
     def hand_on_checkpoint(self, spec: TrialSpec, to: TrialSpec) -> None:
         """Have `to`, the same trial scored on another part, begin where `spec` has ended, if that is known."""
         with contextlib.suppress(FileNotFoundError):
             checkpoint_path(self.out, spec).replace(checkpoint_path(self.out, to))
-        if self._storing:
-            self._storing.copy(_checkpoint(spec), _checkpoint(to))
+        if self.storing:
+            self.storing.copy(_checkpoint(spec), _checkpoint(to))
 
     def close(self, patience: float) -> None:
-        if self._storing:
-            self._storing.close(patience)
+        if self.storing:
+            self.storing.close(patience)
 
 
 def _checkpoint(spec: TrialSpec) -> str:
@@ -126,13 +157,14 @@ def _checkpoint(spec: TrialSpec) -> str:
 class _Storing:
     """Keeps the storage's copy of a driver's folder up to date, in a thread of its own."""
 
-    def __init__(self, out: Path, storage: Storage, lease: Lease, say: Callable[[str], object]) -> None:
+    def __init__(self, file: RowsFile, storage: Storage, lease: Lease, say: Callable[[str], object]) -> None:
         """`lease`: of the storage."""
-        self._out, self._storage, self._lease, self._say = out, storage, lease, say
+        self._file, self._storage, self._lease, self._say = file, storage, lease, say
+        self._out = out = file.folder
         self.dropped: list[str] = []
         """Files that are of no more use at the storage."""
         with as_storage_error():
-            self._rows = RowWriter(storage, out)
+            self._rows = self._row_writer()
             for name in (STUDY, DESCRIPTION):
                 if not (out / name).exists():
                     storage.get_file(name, out / name)
@@ -141,6 +173,12 @@ class _Storing:
         self._stop = Event()
         self._thread = Thread(target=self._follow, daemon=True)
         self._thread.start()
+
+    def _row_writer(self) -> RowWriter:
+        with operation("read", str(self._storage)) as note, self._file.changing():
+            writer = RowWriter(self._storage, self._out, self._lease.generation)
+            note(trials=lambda: trials_of(writer.stored))
+        return writer
 
     def copy(self, name: str, new: str) -> None:
         with contextlib.suppress(StorageError):  # without it the training is repeated
@@ -185,12 +223,25 @@ class _Storing:
     def _push(self) -> None:
         self._lease.confirm()  # or a driver that wakes would store its rows, and its old study, over another's
         unneeded = list(self.dropped)  # before the rows are read: those of these trials are among them
-        self._rows.push()
+        self._push_rows()
         for name in unneeded:
             self._storage.delete(name)
             self.dropped.remove(name)
         if time.monotonic() - self._study_stored > STUDY_SECONDS:
             self._store_study()
+
+    def _push_rows(self) -> None:
+        try:
+            self._rows.push(self._file.lines())
+        except Sealed as error:
+            self._lease.confirm()
+            if self._lease.generation <= self._rows.generation:
+                raise LeaseError(f"one driver at a time may write to the results at a storage; {error}") from error
+            # Who has closed the rows has then failed, and given the lease back: this driver goes on.
+            with contextlib.suppress(GoneError):  # then it has said so, and the rows are known
+                self._file.look()
+            self._rows = self._row_writer()
+            self._rows.push(self._file.lines())
 
     def _push_all(self) -> None:
         self._push()

@@ -6,6 +6,13 @@
 A driver counts beats where its lease is kept: in lease.json of a results folder, in an attribute of an Optuna study.
 Whoever comes later watches whether they go on, by its own clock, so that no clock is compared with another host's. A
 driver that was suspended for so long that another took over finds the other's name there, and writes no more.
+
+A lease is written over only where it is still as it was read: of drivers that come at once one is the first, however
+long their writes take, and a late beat changes nothing. Each takeover has a generation, one more than the one before.
+A look at the lease does not keep a write from coming late; so rows are written under the lock under which a folder's
+lease changes hands, and to pieces of a generation that is closed at a storage (`galaxytl.row_segments`).
+
+A driver that ends with an error before it has written anything gives the lease back to the one before: it may live.
 """
 
 from __future__ import annotations
@@ -26,9 +33,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from galaxytl.command import UsageError
+from galaxytl.credentials import without_secrets
 from galaxytl.data import DataError
-from galaxytl.data.locations import without_secrets
+from galaxytl.data.cache import write_atomically
+from galaxytl.foreign_text import visible
+from galaxytl.history import operation
+from galaxytl.results import locked_rows
+from galaxytl.row_segments import newest_generation
 from galaxytl.storage import Storage
+from galaxytl.strict_json import JsonError, read_json
 
 FILE_NAME: Final = "lease.json"
 BEAT_SECONDS = 5.0
@@ -38,15 +51,16 @@ BEATS_OF_THE_DEAD: Final = 3
 LOOKS_A_BEAT: Final = 5
 """Of who watches whether a driver lives. It counts them, not the time: it may itself be held up."""
 BEATS_AT_STORAGE: Final = 12
-"""At a storage: there a beat of one that was cut off may still be under way, through three tries of a request, and be
-written over the lease of who has taken over."""
-SETTLE_SECONDS: Final = 0.2
-"""Of drivers that come at once, the one that wrote last leads: the others look again after this."""
+"""At a storage: one that does not answer for a moment, through three tries of a request, changes no driver."""
+MOST_SAID: Final = 100
+"""Letters of a lease's value that a message shows."""
+MOST_PID: Final = 2**31 - 1
 CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """Goes on while a laptop sleeps, where there is such a clock."""
 
 Values = Mapping[str, Any]
-"""Of a lease: owner, host, processes, pid, command, beat, and "ended" when its driver is through."""
+"""Of a lease: owner, host, processes, pid, command, generation (0 in old folders), beat, and "ended" when its driver is
+through. No two that are ever written are equal."""
 
 
 class LeaseError(UsageError):
@@ -59,8 +73,9 @@ class Place:
 
     read: Callable[[], Values | None]
     """None where there is no lease; what is no lease is one without values."""
-    write: Callable[[Values], None]
-    """Whole: readers see the lease before or the one after."""
+    replace: Callable[[Values | None, Values], bool]
+    """Write the second where the first is what is there, as `read` gives it, and nobody can write between; False where
+    it is not. Readers see the lease before or the one after."""
     rule: str
     """What one driver at a time may do: "may write to a results folder"."""
     what: str
@@ -68,10 +83,14 @@ class Place:
     option: str
     """Chooses another."""
     errors: tuple[type[Exception], ...] = (OSError,)
-    """What `read` and `write` raise where they cannot."""
+    """What `read` and `replace` raise where they cannot."""
     may_be_away: bool = False
     """Whether a driver goes on while they cannot: then it looks at its beats alone, and need not wait for an answer."""
     beats_of_the_dead: int = BEATS_OF_THE_DEAD
+    fresh_for: float = 0.0
+    """The part of a beat for which a look holds, where looking takes long."""
+    newest_generation: Callable[[], int] = lambda: 0
+    """Of what has been written under leases here: one may be lost."""
 
 
 def in_folder(folder: Path) -> Place:
@@ -80,40 +99,53 @@ def in_folder(folder: Path) -> Place:
 
     def read() -> Values | None:
         try:
-            values = json.loads(path.read_text())
+            return _values(path.read_bytes())
         except FileNotFoundError:
             return None
-        except ValueError:  # what a power failure left, or not ours
-            return {}
-        return values if isinstance(values, dict) else {}
 
-    def write(values: Values) -> None:
-        unfinished = path.with_name(f".{FILE_NAME}.{values['owner']}")
-        try:
-            unfinished.write_text(json.dumps(values, indent=1))
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)  # what a full disk left
+    def replace(expected: Values | None, values: Values) -> bool:
+        with locked_rows(folder):  # who writes rows has written them, or looks at the lease when we are through
+            is_expected = read() == expected
+            if is_expected:
+                write_atomically(path, _content(values))
+            return is_expected
 
-    return Place(read, write, "may write to a results folder", str(folder), "--out")
+    return Place(read, replace, "may write to a results folder", str(folder), "--out")
 
 
 def in_storage(storage: Storage) -> Place:
     """The lease of the results at a storage."""
 
     def read() -> Values | None:
-        content = storage.get(FILE_NAME)
-        try:
-            values = None if content is None else json.loads(content)
-        except ValueError:
-            return {}
-        return values if isinstance(values, dict | None) else {}
+        return _values(storage.get(FILE_NAME))
 
-    def write(values: Values) -> None:
-        storage.put(FILE_NAME, json.dumps(values, indent=1).encode())
+    def replace(expected: Values | None, values: Values) -> bool:
+        return storage.replace(FILE_NAME, lambda there: _values(there) == expected, _content(values))
 
-    rule, what = "may write to the results at a storage", str(storage)
-    return Place(read, write, rule, what, "--out NAME", (DataError,), True, BEATS_AT_STORAGE)
+    return Place(
+        read,
+        replace,
+        "may write to the results at a storage",
+        str(storage),
+        "--out NAME",
+        (DataError,),
+        may_be_away=True,
+        beats_of_the_dead=BEATS_AT_STORAGE,
+        newest_generation=lambda: newest_generation(storage),
+    )
+
+
+def _content(values: Values) -> bytes:
+    return json.dumps(values, indent=1).encode()
+
+
+def _values(content: bytes | None) -> Values | None:
+    """Of what a power failure left, or what is not ours: none."""
+    try:
+        values = None if content is None else read_json(content)
+    except JsonError:
+        return {}
+    return values if isinstance(values, dict | None) else {}
 
 
 class Lease:
@@ -124,45 +156,75 @@ class Lease:
     ) -> None:
         """`note` is told why it takes a while."""
         self._place, self._note, self._beat_seconds = place, note, beat_seconds or BEAT_SECONDS
-        self._own = {
+        self._own: dict[str, Any] = {
             "owner": uuid.uuid4().hex,
             "host": socket.gethostname(),
             "processes": process_table(),
             "pid": os.getpid(),
             "command": without_secrets(shlex.join(sys.argv)),
+            "generation": 0,
             "beat": 0,
         }
+        self._before: Values | None = None
+        """What is written over when this one is taken."""
+        self._is_free = False
+        """Whether nobody leads, as far as `wait` knows."""
+        self._is_used = False
         self._taken_by: Values | None = None
-        self._succeeded = ""
-        """The owner that was taken for dead: one suspended between look and beat may write itself once more."""
         self._looked_at = -float("inf")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
+    @property
+    def generation(self) -> int:
+        return int(self._own["generation"])
+
+    def wait(self) -> None:
+        """Returns when nobody leads, as far as can be seen; raises LeaseError when another does. Takes nothing."""
+        self._before = self._place.read()
+        if self._before is not None and not is_dead(self._before):
+            self._before = self._watch(self._before)
+        self._is_free = True
+
     def __enter__(self) -> Lease:
-        holder = self._place.read()
-        if holder is not None and not is_dead(holder):
-            self._watch(holder)
-            self._succeeded = holder.get("owner", "")
-        self._place.write(self._own)
-        time.sleep(SETTLE_SECONDS)
-        self._look()
-        if self._taken_by:
-            raise self._in_use(self._taken_by)
+        while not (self._is_free and self._take()):
+            self.wait()
         self._thread.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def _take(self) -> bool:
+        """False where what `wait` saw is there no more."""
+        self._own["generation"] = 1 + max(_generation(self._before), self._place.newest_generation())
+        try:
+            with operation("take", self._place.what, owner=self._own["owner"], generation=self.generation) as note:
+                is_taken = self._place.replace(self._before, self._own)
+                note(outcome="ok" if is_taken else "fail")
+        except BaseException:
+            self._give_back()  # what was asked for may have been done
+            raise
+        self._is_free = is_taken
+        return is_taken
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._stop.set()
         self._thread.join()
+        if kind is not None and not self._is_used:
+            self._give_back()
+            return
         with contextlib.suppress(*self._place.errors):
-            self._look()
-            if not self._taken_by:
-                self._place.write({**self._own, "ended": True})
+            self._look({"ended": True})
+
+    def _give_back(self) -> None:
+        """To the one before, which goes on if it lives."""
+        with contextlib.suppress(*self._place.errors), operation("give back", self._place.what):
+            now = self._place.read()
+            if now and now.get("owner") == self._own["owner"]:
+                before = self._before or {**self._own, "ended": True}
+                self._place.replace(now, {**before, "generation": _generation(now) + 1})
 
     def check(self) -> None:
-        """Before something is written: raises LeaseError when another driver leads. Looks again after a fifth of a beat
-        only: rows come by the hundred, and no driver is taken for dead within it."""
+        """Before something is written: raises LeaseError when another driver leads."""
+        self._is_used = True
         if self._place.may_be_away:
             self.stop_if_lost()
         else:
@@ -170,7 +232,7 @@ class Lease:
 
     def confirm(self) -> None:
         """As `check`, wherever the lease is kept; raises what reading it raises."""
-        if time.clock_gettime(CLOCK) - self._looked_at > self._beat_seconds / 5:
+        if time.clock_gettime(CLOCK) - self._looked_at >= self._beat_seconds * self._place.fresh_for:
             self._look()
         self.stop_if_lost()
 
@@ -183,18 +245,28 @@ class Lease:
                 "as this one was suspended or cut off for long. It stops here; what it had finished is kept"
             )
 
-    def _look(self) -> None:
-        now = time.clock_gettime(CLOCK)
-        holder = self._place.read()
-        owner = holder.get("owner") if holder else None
-        if owner and owner == self._succeeded:
-            self._place.write(self._own)
-        elif holder and owner != self._own["owner"]:
-            self._taken_by = holder
-        self._looked_at = now
+    def _look(self, sign: Values | None = None) -> bool:
+        """See who leads and, if it is this driver, leave a sign of life there, if one is given; whether it was left."""
+        looked_at = time.clock_gettime(CLOCK)
+        with operation("look", self._place.what) as note:
+            now = self._place.read()
+            note(owner=(now or {}).get("owner"))
+        late = (self._before or {}).get("owner")  # without conditions, a beat may come after it was taken for dead
+        if now and now.get("owner") not in (self._own["owner"], late or self._own["owner"]):
+            self._taken_by = now
+            return False
+        self._looked_at = looked_at
+        self._own["generation"] = max(self.generation, _generation(now))  # another had taken over, and given back
+        if sign is None:
+            return False
+        what = "release" if "ended" in sign else "renew"
+        with operation(what, self._place.what, generation=self.generation) as note:
+            is_left = self._place.replace(now, {**self._own, **sign})
+            note(outcome="ok" if is_left else "fail")
+        return is_left
 
-    def _watch(self, holder: Values) -> None:
-        """Returns when `holder` is dead; raises LeaseError when it beats."""
+    def _watch(self, holder: Values) -> Values | None:
+        """The lease of `holder` when it is dead, or what is there by then; raises LeaseError when it beats."""
         seconds = self._place.beats_of_the_dead * self._beat_seconds
         self._note(
             f"note: {self._place.what} was led by {_driver(holder)}: watching for {seconds:g} s whether it lives"
@@ -203,9 +275,10 @@ class Lease:
             time.sleep(self._beat_seconds / LOOKS_A_BEAT)
             now = self._place.read()
             if now is None or is_dead(now):
-                return
+                return now
             if now != holder:
                 raise self._in_use(now)
+        return holder
 
     def _in_use(self, holder: Values) -> LeaseError:
         return LeaseError(
@@ -218,9 +291,12 @@ class Lease:
         while not (self._taken_by or self._stop.wait(self._beat_seconds)):
             beats += 1
             with contextlib.suppress(*self._place.errors):
-                self._look()
-                if not self._taken_by:
-                    self._place.write({**self._own, "beat": beats})
+                self._look({"beat": beats})
+
+
+def _generation(holder: Values | None) -> int:
+    number = (holder or {}).get("generation")
+    return number if isinstance(number, int) else 0
 
 
 def is_dead(holder: Values) -> bool:
@@ -229,8 +305,11 @@ def is_dead(holder: Values) -> bool:
         return True
     if holder.get("processes") != process_table():
         return False
+    pid = holder.get("pid")
+    if not isinstance(pid, int) or isinstance(pid, bool) or not 0 < pid <= MOST_PID:
+        return False  # os.kill takes 0 and what is negative for groups of processes
     try:
-        os.kill(holder["pid"], 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:
@@ -248,4 +327,6 @@ def process_table() -> str:
 
 
 def _driver(holder: Values) -> str:
-    return f"process {holder.get('pid', '(unknown)')} on {holder.get('host', '(unknown)')}"
+    """For people; a lease may be a stranger's."""
+    pid, host = (visible(str(holder.get(name, "(unknown)")))[:MOST_SAID] for name in ("pid", "host"))
+    return f"process {pid} on {host}"

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from galaxytl.command import Parser, UsageError, path, path_or_uri, whole_number
-from galaxytl.data.locations import without_secrets
+from galaxytl.credentials import without_secrets
 from sweep import grids
 from sweep.axes import MAX_UNASKED, parse_value
 from sweep.objectives import OBJECTIVES

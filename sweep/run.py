@@ -24,14 +24,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from galaxytl.backbones import backbone_named
 from galaxytl.command import UsageError, run_command
+from galaxytl.console import Console
+from galaxytl.credentials import without_secrets
 from galaxytl.data import DataError, Dataset, open_dataset
 from galaxytl.data.cache import check_cache
-from galaxytl.data.locations import without_secrets
 from galaxytl.data.progress import TerminalProgress
+from galaxytl.inside import OutsideError, check_links
 from galaxytl.storage import StorageError
 from galaxytl.training import Workplace
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
@@ -152,7 +152,9 @@ def announce(console: Console, dataset: Dataset, profile: str, todo: Todo, prepa
     kind = "simulated galaxies, not real ones" if dataset.name.startswith("simulated") else "galaxies"
     specs = [*prepared.specs, *(result.spec for result in prepared.impossible)]
     sizes = f"{specs[0].image_size} px, {specs[0].num_epochs} epochs, batch size {specs[0].batch_size}"
-    console.print(f"Dataset   {dataset.name}: {len(dataset):,} {kind}, fingerprint {dataset.fingerprint[:12]}")
+    console.print(
+        f"Dataset   {dataset.name}: {len(dataset):,} {kind}, fingerprint {dataset.fingerprint[:12]}", markup=False
+    )
     console.print(f"Profile   {profile} ({sizes}); choose with --profile {' or '.join(sorted(grids.PROFILES))}")
     for name in sorted({spec.backbone for spec in specs if spec.is_substituted}):
         missing = backbone_named(name).weights_file
@@ -176,7 +178,8 @@ def conclude(
     missing = len(specs) - len(results)
     counts = f"{len(results) - len(failed)} of {len(specs)} trials complete, {len(failed)} failed"
     place = without_secrets(options.place or str(options.out))
-    console.print(f"{counts}{f', {missing} not run' if missing else ''}. Results: {options.out / 'trials.jsonl'}")
+    ended = f"{counts}{f', {missing} not run' if missing else ''}"
+    console.print(f"{ended}. Results: {options.out / 'trials.jsonl'}", markup=False)
     if options.place:
         console.print(f"Kept at   {place}", markup=False)
     console.print(f"Tables and figures: python -m analysis.run {shlex.quote(place)} --out report/", markup=False)
@@ -184,16 +187,19 @@ def conclude(
 
 
 def writable_folder(path: Path, make: bool) -> Path:
-    """`path`, made if need be; raises UsageError when files cannot be written into it. Unless it is to be made, the
-    nearest folder above it that is there is tried."""
+    """`path`, made if need be; raises UsageError when files cannot be written into it, OutsideError where they would
+    land elsewhere. Unless it is to be made, the nearest folder above it that is there is tried."""
     place = path.absolute()
     try:
         if make:
             path.mkdir(parents=True, exist_ok=True)
+        check_links(path)
         while not place.exists():
             place = place.parent
         with tempfile.TemporaryFile(dir=place):
             pass
+    except OutsideError:
+        raise
     except OSError as error:
         raise UsageError(f"--out must be a folder that can be written to; got {path}: {error.strerror}") from error
     return path

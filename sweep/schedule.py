@@ -21,6 +21,7 @@ from threading import Event, Thread
 from typing import Any
 
 from galaxytl import device
+from galaxytl.credentials import without_secrets
 from galaxytl.training import Group, Workplace, train
 from galaxytl.trial import FAILED, TrialResult
 from sweep import schedule_versions, schedule_worker
@@ -101,7 +102,7 @@ def run_trials(
     at_once = work.at_once
     while True:
         events = _ToReporter(reporter, reached)
-        with cluster(where.address, where.log) as available:
+        with cluster(where.address, where.log, reporter.note) as available:
             same = schedule_versions.own_versions() if where.address else {}
             if same:
                 schedule_versions.check_nodes()
@@ -380,4 +381,4 @@ def _last_line(error: str) -> str:
     lines = [line.strip() for line in error.splitlines() if line.strip()]
     if _is_out_of_memory(error):
         return "A node ran low on memory, and Ray killed workers."
-    return lines[-1][:300] if lines else "no reason known"
+    return without_secrets(lines[-1])[:300] if lines else "no reason known"

@@ -119,7 +119,7 @@ def _copied(study: optuna.Study, folder: Path) -> Path:
 
 
 def mend_journal(url: str) -> str:
-    """Cut off the end of a journal that a driver which died while it wrote, or a power cut, left damaged; says so, if.
+    """Cut off what a driver that died while it wrote, or a power cut, left at a journal's end; what was done, if so.
 
     Optuna reads over a last line that is none, but appends to it: the study could not be opened another time.
     """

@@ -19,18 +19,21 @@ from pathlib import Path
 from rich.console import Console
 
 from galaxytl.command import UsageError
+from galaxytl.data.cache import write_atomically
+from galaxytl.inside import check_links
 from galaxytl.results import read_results
 from galaxytl.selection import ranked
 from galaxytl.training import Group
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import axes, grids, prepare, search_study
-from sweep.kept import STUDY, Kept
+from sweep.kept import DESCRIPTION, STUDY, Kept
 from sweep.lease import Lease
 from sweep.objectives import OBJECTIVES
 from sweep.options import as_usage_error
 from sweep.progress import SweepTable, trial_label
 from sweep.search import Search, rehearse
 from sweep.search_agreement import agree, mend_journal
+from sweep.search_lease import lease_of
 from sweep.search_setup import Setup, set_up
 from sweep.speeds import learn_speeds, speeds_path
 
@@ -57,7 +60,7 @@ def run_search(options: argparse.Namespace, kept: Kept, console: Console) -> int
         console.print(mended, markup=False)
     study = search_study.open_study(options.storage, options.study, directions, setup.identity)
     note = functools.partial(console.print, markup=False)
-    with search_study.told_as_errors(options.storage), Lease(search_study.lease_of(study), note) as of_study:
+    with search_study.told_as_errors(options.storage), Lease(lease_of(study), note) as of_study:
         kept.leases.append(of_study)
         run = SearchRun(setup, Search(study, setup.problem, of_study.check), kept)
         for line in run.begin():
@@ -125,6 +128,7 @@ class SearchRun:
         if source == "paper":
             specs = axes.expand(grids.paper(self.setup.profile), self.setup.base).specs
             return f"{self.search.enqueue(specs)} of the paper's {len(specs)} trials are in the space: tried first"
+        check_links(Path(source))
         results = read_results(Path(source)).results
         if not results:
             raise UsageError(f"--warm-start must be paper, or a results folder that holds rows; got '{source}'")
@@ -144,7 +148,7 @@ class SearchRun:
             "scheduler": options.scheduler,
             "num_trials": problem.num_trials,
         }
-        (self.out / "search.json").write_text(json.dumps(facts, indent=1))
+        write_atomically(self.out / DESCRIPTION, json.dumps(facts, indent=1).encode())
 
     def train(self, console: Console) -> None:
         """Let Tune train all trials, then score the chosen one."""
@@ -225,7 +229,7 @@ def conclude(run: SearchRun, console: Console) -> int:
     own = [row for row in rows.values() if row.spec.scored_on == "validation"]
     counts = Counter(row.status for row in own)
     ended = f"{counts[COMPLETE]} complete, {counts[PRUNED]} stopped early, {counts[FAILED]} failed"
-    console.print(f"{len(own)} trials: {ended}. Results: {run.out / 'trials.jsonl'}")
+    console.print(f"{len(own)} trials: {ended}. Results: {run.out / 'trials.jsonl'}", markup=False)
     if run.search.gave_up:
         console.print(f"error: stopped, as {run.search.gave_up}", markup=False)
     if run.best is None:
@@ -244,8 +248,16 @@ def conclude(run: SearchRun, console: Console) -> int:
     looked = sum(row.spec.scored_on == "test" for row in rows.values())
     if looked > 1:
         console.print(f"note: {looked} trials of this folder have been scored on the test part, one after the other")
-    console.print(f"Report: python -m analysis.run {shlex.quote(str(run.out))} --out report/")
+    elsewhere = "" if _is_in(run.out, run.setup.options.storage) else " --storage URL"
+    report = f"python -m analysis.run {shlex.quote(str(run.out))} --out report/{elsewhere}"
+    console.print(f"Report: {report}{', the URL being of the study' if elsewhere else ''}", markup=False)
     return 0
+
+
+def _is_in(folder: Path, storage: str) -> bool:
+    """Whether the study lies in the folder, where an analysis looks for it."""
+    file = search_study.study_file(storage)
+    return file is not None and file.resolve().parent == folder.resolve()
 
 
 def tested_text(result: TrialResult) -> str:

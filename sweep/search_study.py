@@ -1,7 +1,6 @@
-"""Opening an Optuna study for one driver: storages by URL, samplers by name, and where its lease is kept.
+"""Opening an Optuna study for one driver: storages by URL, and samplers by name.
 
     study = open_study("sqlite:///study.db", "search", directions=["maximize"], identity={"space": "sweep.space:space"})
-    with Lease(lease_of(study)): ...
 
 URLs: what SQLAlchemy knows (sqlite:///FILE, postgresql://..., mysql://...), or journal:///FILE, Optuna's own log.
 `optuna-dashboard URL` (of a journal: the file) shows the study, live and afterwards.
@@ -11,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,8 +23,10 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from galaxytl.command import UsageError
+from galaxytl.credentials import remember, without_secrets
+from galaxytl.inside import check_journal
+from galaxytl.study_file import check_schema
 from galaxytl.trial import did_you_mean
-from sweep.lease import Place, Values
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # the driver says itself what becomes of trials
 
@@ -71,6 +73,7 @@ def told_as_errors(url: str) -> Iterator[None]:
 
 def open_storage(url: str) -> BaseStorage:
     """Raises StudyError when it cannot be used."""
+    remember(url)
     try:
         if path := journal_path(url):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,13 +102,26 @@ def journal_path(url: str) -> Path | None:
     return Path("/" + url.removeprefix(JOURNAL).lstrip("/")) if url.startswith(JOURNAL) else None
 
 
+def study_file(url: str) -> Path | None:
+    """The file of a study; None where it is on a server."""
+    if path := journal_path(url):
+        return path
+    parsed = sqlalchemy.make_url(url)
+    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+
+
 def _database(url: str) -> RDBStorage:
     parsed = sqlalchemy.make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return _rdb_storage()(url, engine_kwargs={"pool_pre_ping": True})
     if not parsed.database or parsed.database == ":memory:":
         raise ValueError("a database in memory ends with its driver")
-    Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    path = Path(parsed.database)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_file():
+        check_journal(path.with_name(f"{path.name}-journal"))
+        with contextlib.closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+            check_schema(connection)
     storage = _rdb_storage()(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
     sqlalchemy.event.listen(storage.engine, "connect", _write_ahead)
     storage.engine.dispose()  # of connections without it
@@ -129,7 +145,7 @@ def _write_ahead(connection: Any, _record: Any) -> None:
 
 def _unusable(url: str, error: Exception) -> StudyError:
     inner = error.__cause__ or error
-    reason = " ".join(str(getattr(inner, "orig", None) or inner).split())[:300].rstrip(".")
+    reason = without_secrets(" ".join(str(getattr(inner, "orig", None) or inner).split()))[:300].rstrip(".")
     hint = (
         "Check the path or address, and that nothing else holds it; one that is damaged may be moved away, as a new "
         "study is told all rows"
@@ -149,9 +165,9 @@ def without_password(url: str) -> str:
     if url.startswith(JOURNAL):
         return url
     try:
-        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+        return without_secrets(sqlalchemy.make_url(url).render_as_string(hide_password=True))
     except (sqlalchemy.exc.ArgumentError, ValueError):
-        return url.rpartition("@")[2] if "@" in url else url
+        return without_secrets(url.rpartition("@")[2] if "@" in url else url)
 
 
 def absolute(url: str) -> str:
@@ -256,16 +272,3 @@ def _quick_tpe() -> type[optuna.samplers.TPESampler]:
     from sweep.search_tpe import SortsOnceTPE
 
     return SortsOnceTPE
-
-
-def lease_of(study: optuna.Study) -> Place:
-    """Where the lease of a study is kept: in one of its attributes."""
-
-    def read() -> Values | None:
-        values = study.user_attrs.get("driver")
-        return values if isinstance(values, dict) or values is None else {}
-
-    def write(values: Values) -> None:
-        study.set_user_attr("driver", dict(values))
-
-    return Place(read, write, "may lead a study", f"'{study.study_name}'", "--study", STORAGE_ERRORS)

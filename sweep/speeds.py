@@ -368,13 +368,13 @@ def add(parts: dict[str, float], more: Parts) -> None:
 def _read(path: Path) -> dict[str, dict[str, Ratio]]:
     """Ratios by device, the last one last; nothing where the file is missing, damaged or of another format."""
     try:
-        found = read_json(path.read_bytes())
+        found = read_json(cache.read_own(path))
         if found["format"] != FORMAT:
             return {}
         return {
             device: {part: _ratio(*ratio) for part, ratio in own.items()} for device, own in found["devices"].items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}  # it can be measured again
 
 

@@ -14,11 +14,12 @@ RAY = ("schedule", "schedule_feed", "schedule_worker", "cluster", "schedule_vers
 ONLY_IN = {  # a package -> the files that may import it
     "ray": {f"sweep/{name}.py" for name in RAY},
     "optuna": {
-        *(f"sweep/search{part}.py" for part in ("", "_agreement", "_mirror", "_storage", "_study", "_tpe")),
+        *(f"sweep/search{part}.py" for part in ("", "_agreement", "_lease", "_mirror", "_storage", "_study", "_tpe")),
         "analysis/study.py",
     },
     "tensorflow": {"galaxytl/device.py"},
     "jax": {"galaxytl/device.py"},
+    "obstore": {"galaxytl/conditions.py"},
     "yaml": {"sweep/yaml_file.py"},
     "galsim": {"galaxytl/data/"},
     "keras": {"galaxytl/"},
@@ -29,7 +30,9 @@ ONLY_IN = {  # a package -> the files that may import it
 
 ANALYSIS_MAY_IMPORT = {
     *("galaxytl.trial", "galaxytl.results", "galaxytl.selection"),  # the contract
-    "galaxytl.command",  # how a command ends
+    *("galaxytl.command", "galaxytl.console", "galaxytl.credentials"),  # how a command ends, and what it prints
+    *("galaxytl.foreign_text", "galaxytl.inside", "galaxytl.strict_json", "galaxytl.study_file"),  # what strangers sent
+    "galaxytl.data.parquet_layout",  # what reading a file of it takes
     *("galaxytl.storage", "galaxytl.row_segments", "galaxytl.data.cache", "galaxytl.data.locations"),  # where it lies
 }
 

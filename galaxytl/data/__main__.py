@@ -20,14 +20,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from rich.console import Console
-
 from galaxytl.command import Parser, path, path_or_uri, run_command
+from galaxytl.console import Console
+from galaxytl.credentials import without_secrets
 from galaxytl.data import DataError, open_dataset
 from galaxytl.data.cache import check_cache
 from galaxytl.data.galaxy10 import FILE_NAME, HUB_DATASET, IMAGE_SIDE
-from galaxytl.data.locations import without_secrets
 from galaxytl.data.progress import TerminalProgress
+from galaxytl.foreign_text import visible
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,9 +95,9 @@ def convert(options: argparse.Namespace) -> int:
     place = without_secrets(copy.uri)
     print(f"{place}: {done}, {copy.num_images:,} images of {copy.name}, fingerprint {copy.fingerprint}")
     if copy.split:
-        print(f"Split column: {copy.split}")
+        print(f"Split column: {visible(copy.split)}")
     for note in copy.notes:
-        print(f"note: {note}")
+        print(f"note: {visible(note)}")
     return 0
 
 

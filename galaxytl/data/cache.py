@@ -14,12 +14,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock
@@ -40,6 +42,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 """`errno` of an OSError that says that this user may not read or write there."""
 
+ANOTHERS = "another user put it there, and whether it is true cannot be known"
+LARGEST_NOTE = 16 * 2**20
+"""Bytes of a file that is read whole. The structure of the largest network has 0.1 MB."""
 USED = ".used"  # in each entry: its time of modification is the time of last use, and users hold a shared lock on it
 
 
@@ -87,6 +92,36 @@ def limit_bytes() -> int:
     return int(gigabytes * 1e9)
 
 
+def is_own(path: Path) -> bool:
+    """Whether this user, or root, put there what is called `path`: in a folder that many may write to, what others
+    put there would be taken for what was computed. A link counts as itself."""
+    return os.lstat(path).st_uid in (os.geteuid(), 0)
+
+
+@contextlib.contextmanager
+def opened_own(path: Path) -> Iterator[BinaryIO]:
+    """A file of the cache. Raises OSError where there is none, where it is a link, and where it is another user's."""
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        state = os.fstat(file.fileno())
+        if not stat.S_ISREG(state.st_mode) or state.st_uid not in (os.geteuid(), 0):
+            _tell_once(path)
+            raise PermissionError(errno.EACCES, ANOTHERS, str(path))
+        yield file
+
+
+def read_own(path: Path) -> bytes:
+    """A small file of the cache. Raises OSError as `opened_own`, and where it is large."""
+    with opened_own(path) as file:
+        if os.fstat(file.fileno()).st_size > LARGEST_NOTE:
+            raise OSError(errno.EFBIG, f"it must have at most {LARGEST_NOTE:,} bytes", str(path))
+        return file.read()
+
+
+@functools.cache
+def _tell_once(path: Path) -> None:
+    print(f"{path} is done without: {ANOTHERS}", flush=True)
+
+
 def keep(path: Path, content: bytes) -> None:
     """Write what can be found out again: where there is no room for it, or no right, it will be."""
     with contextlib.suppress(OSError):
@@ -130,6 +165,8 @@ def built_once(
     size: bytes that building it will take; room for them is made first, in the cache that holds `folder`'s parent.
     Raises CacheFull where its disk has none, and where it is another user's that this one may not read.
     """
+    if ".." in folder.parts:
+        raise ValueError(f"an entry of the cache must lie in it; got {folder}")
     with _told_if_unusable(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         while not (_is_sound(folder, is_complete) and _hold(folder)):
@@ -155,9 +192,12 @@ def _build(folder: Path, build: Callable[[Path], None], size: int) -> None:
 
 
 def _is_sound(folder: Path, is_complete: Callable[[Path], bool]) -> bool:
-    """Raises PermissionError where that cannot be known: it is no damage that another user may read it alone."""
+    """Raises PermissionError where that cannot be known: it is no damage that another user may read it alone, or put
+    it there."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        for path in folder.iterdir():
+        for path in (folder.parent, folder, *folder.iterdir()):
+            if not is_own(path) or (path.is_symlink() and path != folder.parent):
+                raise PermissionError(errno.EACCES, f"{path.name}: {ANOTHERS}")
             if path.exists() and not os.access(path, os.R_OK):
                 raise PermissionError(errno.EACCES, f"{path.name} may not be read")
     return is_complete(folder) and is_intact(folder)
@@ -249,17 +289,19 @@ def _hold(folder: Path) -> bool:
 def _open_mark(folder: Path) -> int:
     """Of an entry, to lock it: of another user's, which can only be read, to read it."""
     try:
-        return os.open(folder / USED, os.O_RDWR | os.O_CREAT, 0o666)
+        return os.open(folder / USED, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except PermissionError:
-        return os.open(folder / USED, os.O_RDONLY)
+        return os.open(folder / USED, os.O_RDONLY | os.O_NOFOLLOW)
 
 
 def _remove_unless_held(entry: Path) -> bool:
     with contextlib.suppress(FileNotFoundError):
         try:
-            descriptor = os.open(entry / USED, os.O_RDWR)
-        except PermissionError:
-            return False
+            descriptor = os.open(entry / USED, os.O_RDWR | os.O_NOFOLLOW)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            return False  # another user's, or a link that somebody put there
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             gone = entry.with_name(f".{entry.name}.building-{uuid.uuid4().hex[:8]}")

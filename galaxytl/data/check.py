@@ -28,6 +28,7 @@ from galaxytl.data.findings import SHOWN, Finding, is_many, on_rows
 from galaxytl.data.galaxy10 import CLASS_COUNTS, FILE_NAME, NUM_CLASSES
 from galaxytl.data.sources import DataError
 from galaxytl.data.splits import describe_leaks, leaks, split_indices
+from galaxytl.foreign_text import visible
 from galaxytl.trial import TrialSpec
 
 VERDICTS = {
@@ -222,7 +223,7 @@ def _class_table(report: Report) -> Table:
     for name in ("images", "share", *(("published",) if report.published_counts else ())):
         table.add_column(name, justify="right")
     for label, count in enumerate(report.class_counts):
-        row = [str(label), report.class_names[label], f"{count:,}", f"{count / report.images:.1%}"]
+        row = [str(label), escape(visible(report.class_names[label])), f"{count:,}", f"{count / report.images:.1%}"]
         if report.published_counts:
             published = report.published_counts[label]
             row.append(f"{published:,}" if published == count else f"[red]{published:,}[/]")

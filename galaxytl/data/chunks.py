@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import math
 import os
 import tempfile
 import zlib
@@ -22,7 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.hdf5_layout import filters_of
+from galaxytl.data.hdf5_layout import GZIP, SHUFFLE, filters_of, hdf5_lock, inflated, is_compressed, measure
 from galaxytl.data.locations import DataError
 from galaxytl.process import usable_cpus
 
@@ -35,7 +36,6 @@ SLAB_BYTES = 128 * 2**20
 """A longer row of chunks goes through a file. A slab may exist four times: the caller's, the next one, and the chunks
 of it compressed and decompressed. So all stays below 600 MB."""
 PIECE = 64 * 2**10  # compressed bytes taken at a time of a chunk too large for memory: at most 64 MiB decompressed
-GZIP, SHUFFLE = 1, 2  # HDF5's registered filter numbers; shuffling bytes of one-byte numbers changes nothing
 
 
 def slabs(dataset: Any, open_raw: Callable[[], BinaryIO], scratch: Path) -> Iterator[Images]:
@@ -50,7 +50,7 @@ def slabs(dataset: Any, open_raw: Callable[[], BinaryIO], scratch: Path) -> Iter
         return
     chunks = Chunks(dataset)
     rows = dataset.chunks[0]
-    if rows * chunks.image_bytes > SLAB_BYTES:
+    if rows * chunks.padded_bytes > SLAB_BYTES:
         yield from _through_scratch(chunks, open_raw, scratch)
         return
     step = rows * max(1, IMAGES_AT_A_TIME // rows)
@@ -65,13 +65,17 @@ class Chunks:
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
         self.shape: Offset = dataset.chunks
-        self.image_bytes = int(np.prod(dataset.shape[1:]))
-        self.chunk_bytes = int(np.prod(self.shape))
+        self.image_bytes = math.prod(dataset.shape[1:])
+        self.chunk_bytes = math.prod(self.shape)
+        grid = [-(-length // chunk) for length, chunk in zip(dataset.shape, self.shape, strict=True)]
+        self.padded_bytes = math.prod(count * length for count, length in zip(grid[1:], self.shape[1:], strict=True))
+        """Of an image, with what chunks hold beyond its edges."""
         filters = filters_of(dataset)
         self._gzip_bit = 1 << filters.index(GZIP) if GZIP in filters else 0
-        grid = [-(-length // chunk) for length, chunk in zip(dataset.shape, self.shape, strict=True)]
-        all_there = dataset.id.get_num_chunks() == int(np.prod(grid))  # one that was never written has no bytes
+        all_there = dataset.id.get_num_chunks() == math.prod(grid)  # one that was never written has no bytes
+        # Shuffling the bytes of one-byte numbers changes nothing.
         self.is_plain = dataset.dtype == np.uint8 and all_there and set(filters) <= {GZIP, SHUFFLE}
+        self._is_measured = self.is_plain or not is_compressed(dataset)
 
     def offsets(self, start: int, stop: int) -> list[Offset]:
         """Of the chunks that hold images from `start`, where a row of chunks begins, to `stop`."""
@@ -82,6 +86,8 @@ class Chunks:
     def slab(self, start: int, stop: int, pool: ThreadPoolExecutor) -> Images:
         """Images from `start` to `stop`, both where a row of chunks begins."""
         if not self.is_plain:
+            for offset in () if self._is_measured else self.offsets(start, stop):
+                measure(self.dataset, offset)
             return self.dataset[start:stop]
         slab = np.empty((min(stop, len(self.dataset)) - start, *self.dataset.shape[1:]), np.uint8)
 
@@ -95,15 +101,20 @@ class Chunks:
     def decoded(self, offset: Offset) -> Images:
         """One chunk in its full shape, also where it reaches beyond the dataset."""
         if not self.is_plain:
+            if not self._is_measured:
+                measure(self.dataset, offset)
             whole = np.zeros(self.shape, np.uint8)
             ends = zip(offset, self.shape, strict=True)
             found = self.dataset[tuple(slice(begin, begin + length) for begin, length in ends)]
             whole[tuple(slice(0, length) for length in found.shape)] = found
             return whole
+        size = self.dataset.id.get_chunk_info_by_coord(offset).size
+        if size > 2 * self.chunk_bytes + PIECE:
+            raise ValueError(f"the chunk at {offset} takes {size:,} bytes, decompressed {self.chunk_bytes:,}")
         with hdf5_lock():
             mask, stored = self.dataset.id.read_direct_chunk(offset)
         is_zipped = self._gzip_bit and not mask & self._gzip_bit
-        content = zlib.decompress(stored, bufsize=self.chunk_bytes) if is_zipped else stored
+        content = inflated(stored, self.chunk_bytes) if is_zipped else stored
         return np.frombuffer(content, np.uint8).reshape(self.shape)
 
     def pieces(self, offset: Offset, raw: BinaryIO) -> Iterator[bytes | memoryview]:
@@ -115,9 +126,16 @@ class Chunks:
         info = self.dataset.id.get_chunk_info_by_coord(offset)
         unzip = zlib.decompressobj() if self._gzip_bit and not info.filter_mask & self._gzip_bit else None
         raw.seek(info.byte_offset)
+        left = self.chunk_bytes
         for at in range(0, info.size, PIECE):
-            piece = raw.read(min(PIECE, info.size - at))
-            yield unzip.decompress(piece) if unzip else piece
+            stored = raw.read(min(PIECE, info.size - at))
+            piece = unzip.decompress(stored) if unzip else stored
+            left -= len(piece)
+            if left < 0:  # not to fill a disk with
+                raise ValueError(
+                    f"the chunk at {offset} holds more than the {self.chunk_bytes:,} bytes that it declares"
+                )
+            yield piece
 
     def _must_be_streamable(self) -> None:
         if not self.is_plain or self.dataset.file.userblock_size:
@@ -126,16 +144,6 @@ class Chunks:
             )
             found = f"{self.dataset.file.filename} has chunks of {self.chunk_bytes / 2**20:,.0f} MiB"
             raise DataError(f"{rule}; {found}. Rewrite it: h5repack -l images:CHUNK=1x256x256x3 OLD NEW")
-
-
-def hdf5_lock() -> Any:
-    """The lock that h5py takes around calls into HDF5, which allows one thread at a time.
-
-    h5py 3.14 does not take it in read_direct_chunk and write_direct_chunk: two threads there crash the process.
-    """
-    from h5py._objects import phil
-
-    return phil
 
 
 def _put(slab: Images, at: Offset, block: Images) -> None:
@@ -180,7 +188,7 @@ def _gathered(chunks: Chunks, descriptor: int, offsets: list[Offset]) -> Iterato
     start = offsets[0][0]
     end = min(start + rows, shape[0])
     row_bytes = chunks.chunk_bytes // rows
-    step = max(1, SLAB_BYTES // 2 // chunks.image_bytes)
+    step = max(1, SLAB_BYTES // 2 // max(chunks.image_bytes, row_bytes))
     for first in range(start, end, step):
         count = min(step, end - first)
         slab = np.empty((count, *shape[1:]), np.uint8)

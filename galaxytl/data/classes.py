@@ -10,6 +10,7 @@ Galaxy10's layout where its labels reach class 9; that is an assumption, and no 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
+from galaxytl.data.hdf5_layout import opened, texts
 from galaxytl.data.locations import DataError
 from galaxytl.strict_json import read_json
 
@@ -31,6 +33,8 @@ KEYS: Final = frozenset(
     )
 )
 """Attributes and datasets of an HDF5 file that may hold the names of its classes, in small letters and nothing else."""
+MOST_NAMED: Final = 16
+"""Names that are read of a dataset, to say how many there are: more than any that can be used."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +73,15 @@ def of_labels(labels: NDArray[np.int64], names: Sequence[str], where: object) ->
     _check(labels, names, where)
     numbers = [SPELLINGS_BY_WORDS.get(_words(name)) for name in names]
     if None in numbers or len(set(numbers)) < len(numbers):
-        return Classes(labels, names, f"its classes are not Galaxy10's but its own: {', '.join(names)}")
+        return Classes(labels, names, f"its classes are not Galaxy10's but its own: {_shown(names)}")
     if numbers == list(range(len(numbers))):
         return Classes(labels, CLASS_NAMES)
-    note = (
-        f"its class names are in another order than Galaxy10's ({', '.join(names)}): labels are numbered as Galaxy10's"
-    )
+    note = f"its class names are in another order than Galaxy10's ({_shown(names)}): labels are numbered as Galaxy10's"
     return Classes(np.array(numbers, np.int64)[labels], CLASS_NAMES, note)
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names)[:1000]
 
 
 def _words(name: str) -> frozenset[str]:
@@ -109,20 +115,23 @@ def agreed(found: Mapping[str, Sequence[str]], where: object) -> tuple[str, ...]
     for place, names in found.items():
         if tuple(names) != tuple(found[first]):
             raise DataError(
-                f"{where}: class names must be the same everywhere; {first} says {', '.join(found[first])}, "
-                f"{place} says {', '.join(names)}"
+                f"{where}: class names must be the same everywhere; {first} says {_shown(found[first])}, "
+                f"{place} says {_shown(names)}"
             )
     return tuple(found[first]) if found else ()
 
 
-def in_hdf5(file: Any, where: object) -> tuple[str, ...]:
-    """Class names that an open h5py file says: the labels' HDF5 enumeration, or an attribute or dataset of names."""
-    found, labels = {}, np.asarray(file["ans"][()])
-    for place, value in _hdf5_places(file):
-        names = _texts(value)
-        if len(names) == len(labels) > NUM_CLASSES:  # a text an image, which may be of its class, or of itself
-            names = _of_images(labels, names)
-        if names:
+def in_hdf5(file: Any, columns: Mapping[str, Any], labels: NDArray[np.int64], where: object) -> tuple[str, ...]:
+    """Class names that an open h5py file says: the labels' HDF5 enumeration, or an attribute or dataset of names.
+
+    columns: its datasets `images` and `ans`. Raises DataError where names contradict each other, or are too many.
+    """
+    found = {}
+    for place, said in _hdf5_places(file, columns, len(labels), where):
+        is_of_images = (
+            len(said) == len(labels) > NUM_CLASSES
+        )  # a text an image, which may be of its class, or of itself
+        if names := _of_images(labels, said) if is_of_images else said:
             found[place] = names
     return agreed(found, where)
 
@@ -135,36 +144,43 @@ def _of_images(labels: NDArray[Any], texts: Sequence[str]) -> list[str]:
 
 
 def _by_number(names: Mapping[int, str]) -> list[str]:
+    """Raises ValueError for numbers that are none of a class."""
+    if names and not 0 <= min(names) <= max(names) < MOST_NAMED:
+        raise ValueError(f"classes must have numbers from 0 to {NUM_CLASSES - 1}; got {min(names)} to {max(names)}")
     return [str(names.get(number, f"class {number}")) for number in range(max(names, default=-1) + 1)]
 
 
-def _hdf5_places(file: Any) -> Iterator[tuple[str, Any]]:
+def _hdf5_places(
+    file: Any, columns: Mapping[str, Any], count: int, where: object
+) -> Iterator[tuple[str, Sequence[str]]]:
     import h5py
 
-    if (members := h5py.check_enum_dtype(file["ans"].dtype)) and min(members.values()) >= 0:
+    ans, images = columns["ans"], columns["images"]
+    if (members := h5py.check_enum_dtype(ans.dtype)) and min(members.values()) >= 0:
         yield "the type of ans", _by_number({number: name for name, number in members.items()})
-    holders = (("an attribute", file), ("an attribute of ans", file["ans"]), ("an attribute of images", file["images"]))
+    holders = (("an attribute", file), ("an attribute of ans", ans), ("an attribute of images", images))
     for place, holder in holders:
-        yield from ((f"{place}, {key},", holder.attrs[key]) for key in holder.attrs if _is_key(key))
-    for key in file:
-        if _is_key(key) and isinstance(file.get(key), h5py.Dataset):
-            yield f"the dataset {key}", file[key][()]
+        for key in filter(_is_key, holder.attrs):
+            name = f"{place}, {key},"
+            yield name, _names_in(holder.attrs.get_id(key), MOST_NAMED, f"{where}: {name}")
+    for key in filter(_is_key, file):
+        with contextlib.suppress(KeyError):  # a link that leads nowhere
+            if isinstance(item := opened(file, key, where), h5py.Dataset):
+                name = f"the dataset {key}"
+                yield name, _names_in(item, max(count, MOST_NAMED), f"{where}: {name}")
+
+
+def _names_in(holder: Any, most: int, where: str) -> list[str]:
+    """Of an attribute or dataset: a list of texts, a JSON text, or a text with commas; [] of what is not text."""
+    try:
+        found = texts(holder, most)
+    except ValueError as error:
+        raise DataError(f"{where} must hold the names of at most {NUM_CLASSES} classes: {error}") from error
+    return _split(found[0]) if len(found) == 1 else found
 
 
 def _is_key(name: str) -> bool:
     return re.sub(r"[^a-z]", "", name.lower()) in KEYS
-
-
-def _texts(value: Any) -> list[str]:
-    """Names out of a list or array of texts, a JSON text, or a text with commas; [] of what is not text."""
-    if isinstance(value, bytes | str):
-        return _split(_text(value))
-    if isinstance(value, np.ndarray) and value.dtype.kind not in "OSUT":
-        return []
-    items = np.asarray(value, dtype=object).ravel().tolist()
-    if not items or not all(isinstance(item, bytes | str) for item in items):
-        return []
-    return _split(_text(items[0])) if len(items) == 1 else [_text(item) for item in items]
 
 
 def _split(text: str) -> list[str]:
@@ -173,10 +189,6 @@ def _split(text: str) -> list[str]:
     except ValueError:
         return [part.strip() for part in re.split(r"[,;\n]", text)]
     return in_json(parsed) or [text]
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def in_json(value: Any) -> list[str]:
@@ -197,5 +209,5 @@ def in_parquet(metadata: Mapping[bytes, bytes] | None) -> list[str]:
     try:
         label = read_json((metadata or {})[b"huggingface"])["info"]["features"]["label"]
         return in_json(label.get("names"))
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return []

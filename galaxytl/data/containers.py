@@ -21,9 +21,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.chunks import hdf5_lock
 from galaxytl.data.classes import Classes
 from galaxytl.data.galaxy10 import IMAGE_SIDE
+from galaxytl.data.hdf5_layout import hdf5_lock
 from galaxytl.data.manifest import Shard
 from galaxytl.data.sources import CLASSES_ATTRIBUTE, NAME_ATTRIBUTE, PARQUET_KEY, SKY_COLUMNS
 

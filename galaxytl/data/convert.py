@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl.data import sky
 from galaxytl.data.cache import cache_dir
 from galaxytl.data.containers import HDF5Writer, ParquetWriter, Rows, Writer
 from galaxytl.data.dataset import Opened, Progress, note_fingerprint, note_path, open_dataset, open_source
@@ -146,6 +147,7 @@ def _already_there(source_uri: str, to: str, cache: Path, on_progress: Progress 
             f"content {found.fingerprint[:12]}, {source_uri} is {source.name} with {source.fingerprint[:12]}. "
             "Choose another place, or remove what is there"
         )
+    sky.remembered_scan(found, on_progress)  # a manifest may claim what is not there
     return Converted(to, found.name, found.fingerprint, len(found), "", already_there=True)
 
 

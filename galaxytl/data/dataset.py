@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl.credentials import without_secrets
 from galaxytl.data import store
-from galaxytl.data.cache import cache_dir, write_atomically
-from galaxytl.data.fingerprint import ContentChangedError, ContentHash
+from galaxytl.data.cache import cache_dir, read_own, write_atomically
+from galaxytl.data.fingerprint import ContentChangedError, ContentHash, check_fingerprint
 from galaxytl.data.galaxy10 import CLASS_COUNTS, NUM_CLASSES
-from galaxytl.data.locations import StoredFile, without_secrets
+from galaxytl.data.locations import StoredFile
 from galaxytl.data.sources import SKY_COLUMNS, ArraySource, DataError, Source, open_files
 from galaxytl.strict_json import read_json
 
@@ -52,6 +53,9 @@ class Dataset:
     cache: Path
     note: Path | None = None
     """Where the fingerprint was remembered, if it was not read from the images just now."""
+
+    def __post_init__(self) -> None:
+        check_fingerprint(self.fingerprint, self.uri)
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -174,7 +178,7 @@ def note_fingerprint(note: Path | None, fingerprint: str) -> None:
 
 def _noted_fingerprint(note: Path | None) -> str | None:
     with contextlib.suppress(OSError, UnicodeError):  # not there, damaged, or another user's: the images are read
-        if note and re.fullmatch("[0-9a-f]{64}", text := note.read_text()):
+        if note and re.fullmatch("[0-9a-f]{64}", text := read_own(note).decode()):
             return text
     return None
 

@@ -23,11 +23,13 @@ from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
+from galaxytl.credentials import without_secrets
 from galaxytl.data.progress import Reporter
 from galaxytl.data.sources import DataError
 
@@ -94,7 +96,9 @@ def get_json(url: str, reporter: Reporter, patience: Patience = PATIENT) -> tupl
             with _get(url, {}, patience) as response:
                 retries.reached = True
                 check_status(response)
-                return response.json(), response.links.get("next", {}).get("url")
+                following = response.links.get("next", {}).get("url")
+                check_encrypted(url, following or url)
+                return response.json(), following
         except requests.JSONDecodeError as error:
             raise DataError(f"{url} must answer with JSON; got {response.text[:60]!r}") from error
         except (requests.RequestException, TryAgain) as trouble:
@@ -218,7 +222,7 @@ class _Transfer:
         self._check_place(response)
         self._check_space(total)
         wanted = total if total is not None else self._remote.size
-        with self._part.open("ab", buffering=0) as part:
+        with open(self._part, "ab", buffering=0, opener=_no_link) as part:
             for chunk in response.iter_content(CHUNK):
                 self._write(part, chunk)
                 self._reporter.update(f"fetching {self._target.name}", self._size, wanted or 0)
@@ -266,6 +270,11 @@ class _Transfer:
         self._size, self._hash = 0, hashlib.sha256()
 
 
+def _no_link(path: str, flags: int) -> int:
+    """Opens a file that is no link: one that lay there would have what is fetched written elsewhere."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 def check_status(response: requests.Response) -> None:
     """Raises TryAgain for what may pass, DataError for every other answer that is no success."""
     status = f"{response.status_code} {response.reason}"
@@ -275,10 +284,27 @@ def check_status(response: requests.Response) -> None:
         raise UnreachableError(f"{response.url} must be there for anyone to read; the server answered {status}.")
 
 
+def check_encrypted(url: str, target: str) -> None:
+    """Raises UnreachableError where an https:// address leads to another that is not: who sits between could send
+    anything."""
+    whole = urljoin(url, target)
+    if urlsplit(url).scheme == "https" and urlsplit(whole).scheme != "https":
+        raise UnreachableError(f"what begins with https:// must stay so; {url} leads to {without_secrets(whole)}.")
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        target: str | None = super().get_redirect_target(resp)
+        if target:
+            check_encrypted(resp.url, target)
+        return target
+
+
 def _get(url: str, headers: dict[str, str], patience: Patience) -> requests.Response:
     # "identity": ranges and sizes are those of the file, not of a compressed transfer
     headers = {"Accept-Encoding": "identity", **headers}
-    return requests.get(url, headers=headers, stream=True, timeout=(patience.connect_timeout, patience.read_timeout))
+    with _Session() as session:
+        return session.get(url, headers=headers, stream=True, timeout=(patience.connect_timeout, patience.read_timeout))
 
 
 def _total(response: requests.Response) -> int | None:

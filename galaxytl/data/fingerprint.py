@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,13 @@ from galaxytl.data.locations import DataError
 
 class ContentChangedError(DataError):
     """What is read is not what an earlier look at the same dataset saw."""
+
+
+def check_fingerprint(text: object, where: object) -> str:
+    """The text, if it is one; it becomes part of paths in the cache. Raises DataError otherwise."""
+    if not isinstance(text, str) or not re.fullmatch("[0-9a-f]{64}", text):
+        raise DataError(f"{where}: fingerprint must have 64 hexadecimal digits; got {str(text)[:80]!r}")
+    return text
 
 
 def check_content(found: str, expected: str, where: object) -> None:

@@ -1,18 +1,23 @@
-"""How an HDF5 dataset is stored, where that decides whether its numbers can be trusted.
+"""How an HDF5 dataset is stored, where that decides whether its numbers can be trusted, and what reading them takes.
 
-    check_readable(file, "images")           # raises DataError for links to other files, and filters that are missing
-    never_written(file["images"])            # rows whose chunks nobody wrote: they would read as black images
+    images = opened(file, "images", where)   # raises DataError for what lies in other files, and filters without bound
+    never_written(images)                    # rows whose chunks nobody wrote: they would read as black images
+    values(file["ans"], "ans", where)        # all numbers of a small dataset, in memory that its shape foretells
 
-What lies in other files (external links, virtual datasets, external storage) is refused: HDF5 reads zeros where such a
-file is missing, finds it in a place that depends on the working folder and on environment variables, and does not tell
-when it has changed.
+What lies in other files (external links, virtual datasets, external storage) is refused, and never opened: HDF5 reads
+zeros where such a file is missing, finds it in a place that depends on the working folder and on environment variables,
+does not tell when it has changed, and whoever made the file would choose which of the reader's files becomes part of a
+copy. HDF5 itself decompresses a chunk to whatever size it has: each is measured before, against the size that the
+file declares.
 """
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import itertools
+import math
+import zlib
+from collections import deque
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -21,10 +26,14 @@ from numpy.typing import NDArray
 from galaxytl.data.findings import SHOWN
 from galaxytl.data.locations import DataError, Location
 
+GZIP, SHUFFLE, FLETCHER32, LZF = 1, 2, 3, 32000
+"""The filters that are read, by The HDF Group's registered numbers."""
+COMPRESSORS: Final = (GZIP, LZF)
 FILTERS: Final = {
     4: "szip",
+    5: "nbit",
+    6: "scale-offset",
     307: "bzip2",
-    32000: "LZF",
     32001: "Blosc",
     32004: "LZ4",
     32008: "Bitshuffle",
@@ -33,45 +42,97 @@ FILTERS: Final = {
     32017: "SZ",
     32026: "Blosc2",
 }
-"""Names of filters by The HDF Group's registered numbers."""
+"""Names of others."""
+LARGEST_CHUNK = 128 * 2**20
+"""Bytes of a chunk, decompressed, that is held in memory."""
+CHECK_SUMS = 256
+"""Bytes that may stand beside those of a chunk: check sums, and a little that did not compress."""
+LZF_RATIO = 88
+"""Bytes that LZF makes of one at most: three stand for up to 264."""
+MOST_LINKS = 40
+"""Soft links that are followed for one name, as many as Linux follows."""
+LARGEST_TEXT = 16 * 2**20
+"""Bytes of names and texts that are read of one attribute or dataset."""
 
 
-def check_readable(file: Any, name: str, where: Location) -> None:
-    """Raises DataError unless the dataset `name` of an open h5py file lies in this file, and can be decompressed."""
-    if others := _other_files(file, name):
+def opened(file: Any, name: str, where: object) -> Any:
+    """The dataset (or group) `name` of an open h5py file, whose content lies in this file and can be read in bounds.
+
+    Raises DataError otherwise, KeyError where it is not there. No other file is looked at.
+    """
+    item = _reached(file, name, where)
+    if not hasattr(item, "chunks"):
+        return item
+    if others := _other_files(item):
+        raise _lies_elsewhere(name, others, where)
+    numbers = filters_of(item)
+    if unknown := [number for number in numbers if number not in (GZIP, SHUFFLE, FLETCHER32, LZF)]:
         raise DataError(
-            f"{where}: all that is read must lie in this file: '{name}' lies in {_in_words(others, where)}. With all "
-            f"of these in place, write one: python -c \"import h5py; a, b = h5py.File('OLD.h5'), h5py.File('NEW.h5', "
-            "'w'); [b.create_dataset(n, data=a[n][()]) for n in a]\""
+            f"{where}: '{name}' must be plain, or compressed by gzip or LZF; it has the filter {unknown[0]} "
+            f"({FILTERS.get(unknown[0], 'of no name known here')}), which says itself how much memory it takes. "
+            f"Where you know the file to be sound, rewrite it: {_rewriting('import h5py, hdf5plugin')}"
         )
-    for number in filters_of(file[name]):
-        if not _is_available(number):
-            raise DataError(
-                f"{where}: '{name}' must be compressed by a filter that is installed; it has {number} "
-                f"({FILTERS.get(number, 'of no name known here')}). Try pip install hdf5plugin, or rewrite the file "
-                "where it can be read: h5repack -f GZIP=1 OLD NEW"
-            )
+    if sum(number in COMPRESSORS for number in numbers) > 1:
+        raise DataError(f"{where}: '{name}' must be compressed once; it is several times. {_rewriting('import h5py')}")
+    return item
 
 
-def _other_files(file: Any, name: str) -> list[str]:
-    """Files beside `file` that the content of a dataset comes from."""
+def _reached(file: Any, name: str, where: object) -> Any:
+    """Follows the links of a name one by one: HDF5 alone would open the files that some of them lead to."""
     import h5py
 
-    link = file.get(name, getlink=True)
-    if isinstance(link, h5py.ExternalLink):
-        return [str(link.filename)]
-    dataset = file[name]
-    if h5py.h5f.get_name(dataset.id) != h5py.h5f.get_name(file.id):  # by a soft link that leads through another
-        return [str(dataset.file.filename)]
+    item, left, followed = file, deque(part for part in name.split("/") if part), 0
+    while left:
+        if not isinstance(item, h5py.Group):
+            raise KeyError(f"'{name}' leads through what is no group")
+        part = left.popleft()
+        link = _link(item, part)
+        if isinstance(link, h5py.SoftLink):
+            followed += 1
+            if followed > MOST_LINKS:
+                raise DataError(f"{where}: '{name}' must lead somewhere; it leads round in a circle of links")
+            item = file if link.path.startswith("/") else item
+            left.extendleft(reversed([step for step in link.path.split("/") if step not in ("", ".")]))
+        elif isinstance(link, h5py.HardLink):
+            item = item[part]
+        else:
+            raise _lies_elsewhere(name, [str(getattr(link, "filename", "a place of its own kind"))], where)
+    return item
+
+
+def _link(group: Any, part: str) -> Any:
+    try:
+        link = group.get(part, getlink=True)
+    except TypeError:  # of a kind that a program registers itself
+        return None
+    if link is None:
+        raise KeyError(f"'{part}' is not there")
+    return link
+
+
+def _other_files(dataset: Any) -> list[str]:
+    """Files beside its own that the content of a dataset comes from."""
     if dataset.is_virtual:
         return sorted({part.file_name for part in dataset.virtual_sources()})
     return [part[0] for part in dataset.external or ()]
 
 
-def _in_words(files: list[str], where: Location) -> str:
+def _lies_elsewhere(name: str, files: list[str], where: object) -> DataError:
+    return DataError(
+        f"{where}: all that is read must lie in this file: '{name}' lies in {_in_words(files, where)}. With all "
+        f"of these in place, where you know them to be yours, write one: {_rewriting('import h5py')}"
+    )
+
+
+def _rewriting(imports: str) -> str:
+    copying = "a, b = h5py.File('OLD.h5'), h5py.File('NEW.h5', 'w'); [b.create_dataset(n, data=a[n][()]) for n in a]"
+    return f'python -c "{imports}; {copying}"'
+
+
+def _in_words(files: list[str], where: object) -> str:
     def shown(name: str) -> str:
-        is_there = name == "." or not where.is_local or (where.local.parent / name).exists()
-        return name if is_there else f"{name} (not found)"
+        is_there = name == "." or not isinstance(where, Location) or not where.is_local
+        return name if is_there or (where.local.parent / name).exists() else f"{name} (not found)"  # type: ignore[attr-defined]
 
     rest = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
     return ", ".join(map(shown, files[:SHOWN])) + rest
@@ -83,15 +144,140 @@ def filters_of(dataset: Any) -> list[int]:
     return [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
 
 
-def _is_available(number: int) -> bool:
-    """Whether HDF5 can undo a filter, perhaps by the package hdf5plugin, which registers many when it is imported."""
+# What reading takes
+
+
+def values(dataset: Any, name: str, where: object) -> Any:
+    """All of a dataset from `opened`, whose type and shape the caller has looked at, in no more memory than they say.
+
+    Raises DataError and ValueError where its chunks hold more than they declare, or are too large.
+    """
+    measure_all(dataset, name, where)
+    return dataset[()]
+
+
+def measure_all(dataset: Any, name: str, where: object) -> None:
+    """Raises DataError or ValueError where reading a small dataset would take more memory than its shape says."""
+    if not dataset.chunks:
+        return
+    if (chunk_bytes := declared_bytes(dataset)) > LARGEST_CHUNK:
+        rule = f"chunks of '{name}' must have at most {LARGEST_CHUNK // 2**20} MiB"
+        raise DataError(f"{where}: {rule}; they have {chunk_bytes / 2**20:,.0f}. {_rewriting('import h5py')}")
+    if is_compressed(dataset):
+        grid = (range(0, length, chunk) for length, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+        for offset in itertools.product(*grid):
+            measure(dataset, offset)
+
+
+def is_compressed(dataset: Any) -> bool:
+    return any(number in COMPRESSORS for number in filters_of(dataset))
+
+
+def declared_bytes(dataset: Any) -> int:
+    """Of a chunk of `dataset`, decompressed."""
+    return math.prod(dataset.chunks) * int(dataset.id.get_type().get_size())
+
+
+def measure(dataset: Any, offset: tuple[int, ...]) -> None:
+    """Raises ValueError where the chunk at `offset` would decompress to more than it declares."""
+    info, declared = dataset.id.get_chunk_info_by_coord(offset), declared_bytes(dataset)
+    if info.byte_offset is None:
+        return
+    most = declared + CHECK_SUMS
+    if info.size > most + declared // 1000:
+        raise ValueError(f"the chunk at {offset} takes {info.size:,} bytes, and declares {declared:,} decompressed")
+    used = [number for place, number in enumerate(filters_of(dataset)) if not info.filter_mask >> place & 1]
+    if GZIP in used:
+        inflated(stored_chunk(dataset, offset), most)
+    elif LZF in used and info.size * LZF_RATIO > LARGEST_CHUNK:
+        _check_lzf(stored_chunk(dataset, offset), most + LZF_RATIO * CHECK_SUMS)
+
+
+def stored_chunk(dataset: Any, offset: tuple[int, ...]) -> bytes:
+    """As it lies in the file."""
+    with hdf5_lock():
+        return bytes(dataset.id.read_direct_chunk(offset)[1])
+
+
+def hdf5_lock() -> Any:
+    """The lock that h5py takes around calls into HDF5, which allows one thread at a time.
+
+    h5py 3.14 does not take it in read_direct_chunk and write_direct_chunk: two threads there crash the process.
+    """
+    from h5py._objects import phil
+
+    return phil
+
+
+def inflated(content: bytes, most: int) -> bytes:
+    """What zlib compressed, of at most so many bytes; raises ValueError where it would be more."""
+    stream = zlib.decompressobj()
+    found = stream.decompress(content, most)
+    if not stream.eof and stream.decompress(stream.unconsumed_tail, 1):
+        raise ValueError(f"a chunk holds more than the {most:,} bytes that it declares")
+    if not stream.eof:
+        raise ValueError("a chunk is cut off")
+    return found
+
+
+def _check_lzf(content: bytes, most: int) -> None:
+    """Raises ValueError where what LZF compressed would be more than so many bytes."""
+    at = found = 0
+    while at < len(content) and found <= most:
+        control = content[at]
+        if control < 32:  # as many bytes as they are, and one more
+            found += control + 1
+            at += control + 2
+        elif control < 224:  # repeated: 3 to 8 bytes
+            found += (control >> 5) + 2
+            at += 2
+        else:
+            found += 9 + (content[at + 1] if at + 1 < len(content) else 0)
+            at += 3
+    if found > most:
+        raise ValueError(f"a chunk holds more than the {most:,} bytes that it declares")
+
+
+def texts(holder: Any, most: int) -> list[str]:
+    """Texts in an HDF5 attribute (h5py's AttrID) or dataset of at most `most` of them; [] of what holds none.
+
+    Raises ValueError where they are more, or long. A text of variable length may be named many times, though it lies in
+    the file once: of a dataset each is read alone.
+    """
+    kind, count = holder.dtype, math.prod(holder.shape or ())
+    if holder.shape is None or not _is_text(kind):
+        return []
+    if (count * kind.itemsize > LARGEST_TEXT) if kind.kind == "S" else (count > most):
+        raise ValueError(f"there may be {most:,} texts, of {LARGEST_TEXT // 2**20} MiB in all; got {count:,}")
+    return [_decoded(value) for value in _each(holder, kind, count)]
+
+
+def _is_text(kind: Any) -> bool:
     import h5py
 
-    if h5py.h5z.filter_avail(number):
-        return True
-    with contextlib.suppress(ImportError):
-        importlib.import_module("hdf5plugin")
-    return bool(h5py.h5z.filter_avail(number))
+    return h5py.check_string_dtype(kind) is not None
+
+
+def _each(holder: Any, kind: Any, count: int) -> Iterator[Any]:
+    import h5py
+
+    if not isinstance(holder, h5py.Dataset):
+        found = np.empty(holder.shape, kind)
+        holder.read(found, mtype=h5py.h5t.py_create(kind))
+        yield from found.ravel().tolist()
+        return
+    measure_all(holder, holder.name, holder.file.filename)
+    left = LARGEST_TEXT
+    for place in np.ndindex(holder.shape):
+        value = holder[place]
+        left -= len(value)
+        if left < 0:
+            raise ValueError(f"{count:,} texts must have {LARGEST_TEXT // 2**20} MiB in all; they have more")
+        yield value
+
+
+def _decoded(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def never_written(dataset: Any) -> NDArray[np.int64]:
@@ -102,15 +288,15 @@ def never_written(dataset: Any) -> NDArray[np.int64]:
         is_there = dataset.id.get_create_plist().get_layout() == h5py.h5d.COMPACT or dataset.id.get_offset() is not None
         return np.arange(0 if is_there else len(dataset))
     grid = [-(-length // chunk) for length, chunk in zip(dataset.shape, dataset.chunks, strict=True)]
-    if dataset.id.get_num_chunks() == int(np.prod(grid)):
+    if dataset.id.get_num_chunks() == math.prod(grid):
         return np.arange(0)
-    written = np.zeros(grid, np.bool_)
+    written = np.zeros(grid[0], np.int64)
 
     def note(chunk: Any) -> None:
-        written[tuple(start // length for start, length in zip(chunk.chunk_offset, dataset.chunks, strict=True))] = True
+        written[chunk.chunk_offset[0] // dataset.chunks[0]] += 1
 
     dataset.id.chunk_iter(note)
-    missing = np.flatnonzero(~written.reshape(len(written), -1).all(axis=1))
+    missing = np.flatnonzero(written < math.prod(grid[1:]))
     rows = itertools.chain.from_iterable(
         range(int(n) * dataset.chunks[0], min((int(n) + 1) * dataset.chunks[0], len(dataset))) for n in missing
     )

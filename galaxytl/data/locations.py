@@ -15,11 +15,13 @@ import io
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from galaxytl.credentials import remember, without_secrets
 
 CONNECT_SECONDS = 4.0
 """S3 connections are tried three times: an address where nobody answers is given up after some 15 seconds."""
@@ -47,6 +49,8 @@ class Location:
     is_local: bool = False
     server: str = ""
     """Who answers for an s3:// URI."""
+    settings: Any = field(default=None, repr=False, compare=False)
+    """What an s3:// or gs:// URI says of how to reach it, credentials included; for other libraries than pyarrow."""
 
     def __str__(self) -> str:
         return self.uri
@@ -84,6 +88,12 @@ class Location:
         relative = {info.path.removeprefix(root): info for info in found if info.is_file}
         names = [n for n in relative if n.lower().endswith(suffix) and not re.search(r"(^|/)\.", n)]
         return [_stored(self.child(name), relative[name]) for name in sorted(names)]
+
+    def check_inside(self, name: str) -> None:
+        """Raises DataError where `name` in this folder is a link that leads out of it: whoever made the folder would
+        choose which of its reader's files are read."""
+        if self.is_local:
+            _check_link(self.local / name, _roots(self.local))
 
     def child(self, name: str) -> Location:
         uri, path = (text.rstrip("/") + "/" + name for text in (self.uri, self.path))
@@ -131,21 +141,43 @@ def _stored(location: Location, info: Any) -> StoredFile:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Files below a local folder, also those that links lead to. Raises DataError for a link that leads nowhere."""
+    """Files below a local folder, also those that links inside it lead to, and those of Hugging Face's cache. Raises
+    DataError for a link that leads nowhere, or elsewhere."""
     seen: set[str] = set()
+    roots = _roots(folder)
     for place, folders, files in os.walk(folder, followlinks=True):
         if (real := os.path.realpath(place)) in seen:  # a link to a folder above
             folders.clear()
             continue
         seen.add(real)
         for name in sorted([*files, *folders]):
-            path = Path(place, name)
-            if path.is_symlink() and not path.exists():
-                raise DataError(
-                    f"{path} is a link that leads nowhere, to {os.readlink(path)}: fetch what it stands for, or "
-                    "remove it"
-                )
+            if not name.startswith("."):
+                _check_link(Path(place, name), roots)
+        folders[:] = [name for name in folders if not name.startswith(".")]  # hidden ones are no data
         yield from (Path(place, name) for name in files)
+
+
+def _roots(folder: Path) -> tuple[Path, ...]:
+    """Where the files of a folder may really lie: in it, and, as huggingface_hub has it, where it is
+    .../snapshots/REVISION or below, in .../blobs."""
+    hubs = [above.parent / "blobs" for above in folder.parents if above.name == "snapshots"]
+    return tuple(Path(os.path.realpath(root)) for root in (folder, *hubs))
+
+
+def _check_link(path: Path, roots: Sequence[Path]) -> None:
+    """Raises DataError for a link that leads nowhere, or to what lies below none of the `roots`."""
+    if not path.is_symlink():
+        return
+    if not path.exists():
+        raise DataError(
+            f"{path} is a link that leads nowhere, to {os.readlink(path)}: fetch what it stands for, or remove it"
+        )
+    real = Path(os.path.realpath(path))
+    if not any(real.is_relative_to(root) for root in roots):
+        raise DataError(
+            f"{path} must lie in its folder; it is a link that leads out of it, to {os.readlink(path)}. Where it is "
+            "yours, copy the file there, or name the folder where it lies"
+        )
 
 
 def locate(uri: str) -> Location:
@@ -153,6 +185,7 @@ def locate(uri: str) -> Location:
 
     Raises DataError on an unknown scheme and on options that do not exist.
     """
+    remember(uri)
     if not re.match(r"^[A-Za-z][A-Za-z0-9+.-]*://", uri):
         return _local(uri, os.path.expanduser(uri))
     try:
@@ -199,19 +232,16 @@ def _any_scheme(uri: str) -> Location:
         filesystem, path = FileSystem.from_uri(uri)
     except (ValueError, NotImplementedError, ImportError, OSError) as error:
         raise DataError(f"{shown} cannot be reached by pyarrow: {str(error).splitlines()[0]}") from error
-    return Location(shown, path, filesystem)
-
-
-def without_secrets(text: str) -> str:
-    """A URI, or a command line, as it may be shown and kept: without the passwords of URLs."""
-    return re.sub(r"(://[^/:@\s]*:)[^@\s]*@|(?<=password=)[^&\s]*", lambda m: f"{m[1]}***@" if m[1] else "***", text)
+    settings = {**dict(parse_qsl(parts.query)), "anonymous": parts.username == "anonymous"}
+    return Location(shown, path, filesystem, settings=settings if parts.scheme in ("gs", "gcs") else None)
 
 
 def _s3(uri: str) -> Location:
     parts = urlsplit(uri)
     options = dict(parse_qsl(parts.query))
     if unknown := set(options) - set(S3_OPTIONS):
-        raise DataError(f"an s3:// URI's options are {', '.join(S3_OPTIONS)}; got '{min(unknown)}'")
+        keys = "keys belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in a profile that AWS_PROFILE names"
+        raise DataError(f"an s3:// URI's options are {', '.join(S3_OPTIONS)}; got '{min(unknown)}'; {keys}")
     bucket = parts.netloc.rpartition("@")[2]
     if not bucket:
         raise DataError(f"an s3:// URI must be s3://bucket/path; got '{without_secrets(uri)}'")
@@ -222,7 +252,8 @@ def _s3(uri: str) -> Location:
     key, secret = (unquote(text) if text else None for text in (parts.username, parts.password))
     anonymous = options.get("anonymous", "").lower() in ("1", "true", "yes")
     settings = {"region": region, "access_key": key, "secret_key": secret, "anonymous": anonymous, **where}
-    return Location(f"s3://{path}", path, _s3_filesystem(settings), server=where.get("endpoint_override", "Amazon"))
+    server = where.get("endpoint_override", "Amazon")
+    return Location(f"s3://{path}", path, _s3_filesystem(settings), server=server, settings=settings)
 
 
 def _s3_filesystem(settings: dict[str, Any]) -> Any:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from galaxytl.data.fingerprint import check_fingerprint
 from galaxytl.data.locations import DataError, Location, StoredFile
 from galaxytl.strict_json import read_json
 
@@ -19,6 +20,8 @@ FORMAT = 1  # raised when an older program would misread the folder
 NAME = "manifest.json"
 UNFINISHED = "unfinished.json"
 """Lies in a remote folder while it is being written, so that what a killed conversion left can be told from data."""
+MOST_BYTES = 64 * 2**20
+"""A shard takes some 120."""
 AGAIN = "Run the same `python -m galaxytl.data convert` again, or copy the folder again"
 
 
@@ -65,6 +68,9 @@ def read_manifest(folder: Location) -> Manifest | None:
     """
     place = folder.child(NAME)
     if place.kind() == "file":
+        folder.check_inside(NAME)
+        if (size := place.stored().size) > MOST_BYTES:
+            raise DataError(f"{place} must have at most {MOST_BYTES:,} bytes; it has {size:,}")
         return _parsed(place.read(), place)
     if folder.child(UNFINISHED).kind() == "file":
         raise DataError(f"{folder} must be complete; its conversion was cut off or is still running. {AGAIN}")
@@ -80,15 +86,25 @@ def _parsed(text: bytes, place: Location) -> Manifest:
         lists = {"source": SourceFile, "shards": Shard}
         values |= {name: tuple(kind(**item) for item in values[name]) for name, kind in lists.items()}
         manifest = Manifest(**values)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(
-            f"{place} must be a manifest that `convert` wrote; it cannot be understood: {error!r}"
+            f"{place} must be a manifest that `convert` wrote; it cannot be understood: {str(error)[:200]!r}"
         ) from error
-    if not isinstance(manifest.fingerprint, str) or len(manifest.fingerprint) != 64:
-        raise DataError(f"{place}: fingerprint must have 64 hexadecimal digits; got {manifest.fingerprint!r}")
+    check_fingerprint(manifest.fingerprint, place)
+    _check_types(manifest, place)
     return manifest
+
+
+def _check_types(manifest: Manifest, place: Location) -> None:
+    """Raises DataError for values of other types than `convert` writes."""
+    texts = (manifest.dataset_name, manifest.split, *(shard.name for shard in manifest.shards))
+    numbers = [value for shard in manifest.shards for value in (shard.rows, shard.size)]
+    counts = manifest.class_counts.values() if isinstance(manifest.class_counts, dict) else (None,)
+    right = all(isinstance(text, str) for text in texts) and all(type(n) is int for n in [*numbers, *counts])
+    if not right:
+        raise DataError(f"{place} must be a manifest that `convert` wrote; some of its values are of other types")
 
 
 def check_shards(folder: Location, manifest: Manifest, stored: Sequence[StoredFile]) -> None:

@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 from galaxytl.data.galaxy10 import IMAGE_SIDE
 from galaxytl.data.locations import DataError
 
+UNDECODABLE: Final = (OSError, SyntaxError, ValueError, struct.error, MemoryError, Warning)
+"""What Pillow raises for what is no picture, beside its own."""
 FORMATS: Final = ("PNG", "JPEG", "WEBP", "TIFF")
+MOST_BYTES: Final = 16 * 2**20
+"""Of an encoded picture: 85 times those of its pixels."""
+MOST_EXIF: Final = 2**16
+"""Bytes, as many as a JPEG's can have. What a TIFF directory or EXIF names twice, Pillow holds twice."""
 SRGB_NAMES: Final = ("srgb", "iec61966-2.1", "iec61966-2-1", "iec 61966-2-1", "iec 61966-2.1")
 """Of which a colour profile's description holds one, in small letters, where its colours are sRGB's."""
 SRGB_GAMMA: Final = 1 / 2.2
@@ -27,6 +33,8 @@ SRGB_PRIMARIES: Final = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 """x and y of white, red, green and blue (IEC 61966-2-1), in the order of PNG's chunk cHRM."""
 UNCALIBRATED: Final = 65535
 EXIF_FOLDER, EXIF_COLOUR_SPACE, EXIF_ORIENTATION = 0x8769, 0xA001, 0x0112
+TIFF_BYTES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
+"""Of a value, by the numbers of their types."""
 TIFF_BITS, TIFF_SAMPLE_FORMAT = 258, 339
 """Numbers of tags in the EXIF and TIFF standards."""
 
@@ -35,16 +43,29 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     """Pixels (H, W, 3) uint8 of an encoded picture. Raises DataError, whose message has yet to say which picture."""
     from PIL import Image, ImageOps
 
+    if len(data) > MOST_BYTES:
+        raise DataError(f"a picture must have at most {MOST_BYTES:,} bytes; got {len(data):,}")
     _check_png_depth(data)
+    _check_tiff_directory(data)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             check_shape((picture.height, picture.width, len(picture.getbands())), _depth(picture))
+            if len(picture.info.get("exif", b"")) > MOST_EXIF:
+                raise DataError(f"a picture's EXIF must have at most {MOST_EXIF:,} bytes; got more")
             _check_meaning(picture)
             turned = ImageOps.exif_transpose(picture) if picture.getexif().get(EXIF_ORIENTATION) else picture
             return np.asarray(turned)
     except DataError:
         raise
-    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError, Warning) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        struct.error,
+        MemoryError,
+        Image.DecompressionBombError,
+        Warning,
+    ) as error:
         raise DataError(f"the picture cannot be decoded: {error}") from error
 
 
@@ -61,6 +82,30 @@ def _check_png_depth(data: bytes) -> None:
     if data[:4] == b"\x89PNG" and data[24:25] == b"\x10":
         width, height = struct.unpack(">II", data[16:24])
         check_shape((height, width, 3), "uint16")
+
+
+def _check_tiff_directory(data: bytes) -> None:
+    """Raises DataError where the tags of a TIFF take more bytes than it has: many that name the same ones."""
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    if order is None or len(data) < 16:
+        return
+    is_big = 43 in data[2:4]
+    header, count, entry = (f"{order}8xQ", "Q", "HHQ8x") if is_big else (f"{order}4xI", "H", "HHI4x")
+    try:
+        (at,) = struct.unpack_from(header, data)
+        (tags,) = struct.unpack_from(f"{order}{count}", data, at)
+        size = struct.calcsize(f"{order}{entry}")
+        if tags * size > len(data):
+            raise DataError(f"the picture cannot be decoded: it cannot have {tags:,} tags")
+        first = at + struct.calcsize(f"{order}{count}")
+        entries = (struct.unpack_from(f"{order}{entry}", data, first + number * size) for number in range(tags))
+        taken = sum(length * TIFF_BYTES.get(kind, 8) for _, kind, length in entries)
+    except struct.error as error:
+        raise DataError(f"the picture cannot be decoded: {error}") from error
+    if taken > len(data):
+        raise DataError(
+            f"the picture cannot be decoded: its tags must take less than the file; they take {taken:,} bytes"
+        )
 
 
 def _depth(picture: Any) -> str:

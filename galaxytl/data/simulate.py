@@ -18,6 +18,7 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
+import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
@@ -249,7 +250,7 @@ def through_jpeg(colours: Array) -> NDArray[np.uint8]:
     """(H, W, 3) in 0 to 1 as uint8, as a JPEG decodes it: its coarser colour grid makes the noise mostly grey."""
     buffer = io.BytesIO()
     Image.fromarray((colours * 255).astype(np.uint8)).save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return np.asarray(Image.open(buffer))
+    return np.asarray(Image.open(buffer, formats=("JPEG",)))
 
 
 COLUMNS = ("redshift", "ra", "dec", "pxscale")
@@ -290,7 +291,11 @@ def is_complete(folder: Path, num_images: int, seed: int) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False
     wanted = [(num_images, IMAGE_SIDE, IMAGE_SIDE, 3)] + [(num_images,)] * (1 + len(COLUMNS))
-    return found[:3] == (SIMULATOR_VERSION, num_images, seed) and isinstance(found[3], str) and shapes == wanted
+    return (
+        found[:3] == (SIMULATOR_VERSION, num_images, seed)
+        and re.fullmatch("[0-9a-f]{64}", str(found[3])) is not None
+        and shapes == wanted
+    )
 
 
 def build(

@@ -12,8 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +23,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from galaxytl.data.cache import keep
+from galaxytl.arrays import DAMAGED, opened_npz
+from galaxytl.data.cache import keep, opened_own
 from galaxytl.data.dataset import Dataset, Progress
 from galaxytl.data.fingerprint import ContentHash, check_content
 
@@ -60,7 +59,7 @@ def scan_images(dataset: Dataset, on_progress: Progress | None = None) -> Scan:
         done += len(batch)
         if on_progress:
             on_progress("comparing images", done, count)
-    _check_unchanged(dataset, scan.digests)
+    _check_unchanged(dataset, scan)
     return scan
 
 
@@ -135,12 +134,17 @@ def _chord(arcsec: float) -> float:
     return float(2 * np.sin(np.radians(arcsec / 3600) / 2))
 
 
-def _check_unchanged(dataset: Dataset, digests: NDArray[np.uint8]) -> None:
-    content = ContentHash()
-    for digest in digests:
-        content.add_digest(digest.tobytes())
+def _check_unchanged(dataset: Dataset, scan: Scan) -> None:
     with dataset.forgetting():
-        check_content(content.hexdigest(dataset.source.classes), dataset.fingerprint, dataset.uri)
+        check_content(_fingerprint(scan, dataset), dataset.fingerprint, dataset.uri)
+
+
+def _fingerprint(scan: Scan, dataset: Dataset) -> str:
+    """Of the images of the scan with the labels of the dataset."""
+    content = ContentHash()
+    for digest in scan.digests:
+        content.add_digest(digest.tobytes())
+    return content.hexdigest(dataset.source.classes)
 
 
 def remembered_scan(dataset: Dataset, on_progress: Progress | None = None) -> Scan:
@@ -151,13 +155,13 @@ def remembered_scan(dataset: Dataset, on_progress: Progress | None = None) -> Sc
     takes 6 s, and decoding them from PNG half a minute more; with the file, a trial waits some milliseconds.
     """
     path = dataset.cache / "scans" / f"{dataset.fingerprint}-v{FORMAT}.npz"
-    if (known := _load(path, len(dataset))) is not None:
+    if (known := _load(path, dataset)) is not None:
         return known
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):  # of another user's folder: then each reads them
             path.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(FileLock(path.with_suffix(".lock")))  # trials that start together read the images once
-        known = _load(path, len(dataset))
+        known = _load(path, dataset)
         if known is None:
             known = scan_images(dataset, on_progress)
             content = io.BytesIO()
@@ -166,12 +170,15 @@ def remembered_scan(dataset: Dataset, on_progress: Progress | None = None) -> Sc
     return known
 
 
-def _load(path: Path, count: int) -> Scan | None:
-    """None where nothing is there, or something damaged: it is made again."""
+def _load(path: Path, dataset: Dataset) -> Scan | None:
+    """None where nothing is there, or something damaged: it is made again. Also where the labels are not those of the
+    fingerprint, which a manifest or a note may claim: reading the images anew tells."""
+    count = len(dataset)
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with opened_own(path) as file, opened_npz(file) as found:
             known = Scan(found["digests"], found["one_colour"], found["black"])
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+    except DAMAGED:
         return None
     shapes = (known.digests.shape, known.one_colour.shape, known.black.shape)
-    return known if shapes == ((count, 32), (count,), (count,)) else None
+    right = shapes == ((count, 32), (count,), (count,)) and known.digests.dtype == np.uint8
+    return known if right and _fingerprint(known, dataset) == dataset.fingerprint else None

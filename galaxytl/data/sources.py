@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import re
 import zlib
 from collections import defaultdict
@@ -26,10 +27,11 @@ from galaxytl.data.chunks import slabs
 from galaxytl.data.classes import Classes
 from galaxytl.data.findings import Finding, on_rows
 from galaxytl.data.galaxy10 import CLASS_NAMES, NUM_CLASSES
-from galaxytl.data.hdf5_layout import check_readable, never_written
+from galaxytl.data.hdf5_layout import LARGEST_CHUNK, never_written, opened, texts, values
 from galaxytl.data.locations import DataError, Location, StoredFile, explained, locate
 from galaxytl.data.manifest import Manifest, check_rows, check_shards, read_manifest
-from galaxytl.data.pictures import check_shape, decode
+from galaxytl.data.parquet_layout import LARGE_PAGE, SMALL_PAGE, UNREADABLE, check_layout, num_rows
+from galaxytl.data.pictures import MOST_BYTES, check_shape, decode
 from galaxytl.data.prefetch import ahead
 from galaxytl.process import usable_cpus
 from galaxytl.strict_json import read_json
@@ -53,6 +55,15 @@ CLASSES_ATTRIBUTE = "class_names"
 """Of an HDF5 file's root: the names of its classes, in the order of their numbers; `galaxytl.data.classes` reads it."""
 PARQUET_KEY = b"galaxytl"
 """Of a Parquet file's metadata: a JSON object with dataset_name."""
+LEAST_BYTES = 64
+"""That an image takes in a file: of one colour it has 190 in gzip's best case, and 300 as a PNG."""
+FEW_IMAGES = 10_000
+"""So many are believed whatever a file's size: some may be equal, or never written."""
+LEAST_CHUNK = 256
+NAMES_SHOWN = 20
+PICTURES = "image.bytes"
+"""A path within a Parquet file's schema."""
+PICTURES_HELD = 64 * 2**20  # bytes of encoded pictures held at a time, where no single one has more
 READ_BUFFER = 8 * 2**20  # bytes of a column read at a time; without it pyarrow reads all of a row group's
 
 
@@ -126,16 +137,15 @@ class HDF5Source:
         self.files = [location.stored()]
         self._scratch = scratch
         with self._opened() as file:
-            _check_hdf5_columns(file, location)
-            images = file["images"]
-            with _about(location):
-                check_shape(images.shape[1:], images.dtype)
-            labels = check_labels(np.asarray(file["ans"][()]), len(images), location)
-            self.classes = classes.of_labels(labels, classes.in_hdf5(file, location), location)
-            self.columns = {name: _hdf5_column(location, file, name, len(images)) for name in SKY_COLUMNS}
-            declared = file.attrs.get(NAME_ATTRIBUTE)
-            self.declared_name = None if declared is None else str(declared)
-            self.findings = _unwritten(file)
+            columns = _hdf5_columns(file, location)
+            images, ans = columns["images"], columns["ans"]
+            _check_hdf5_images(images, self.files[0])
+            check_label_type(ans.dtype, ans.shape, len(images), location)
+            labels = check_labels(np.asarray(values(ans, "ans", location)), len(images), location)
+            self.classes = classes.of_labels(labels, classes.in_hdf5(file, columns, labels, location), location)
+            self.columns = {name: _hdf5_column(location, columns, name, len(images)) for name in SKY_COLUMNS}
+            self.declared_name = _hdf5_name(file)
+            self.findings = _unwritten(columns)
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -144,7 +154,7 @@ class HDF5Source:
     def batches(self) -> Batches:
         location = self.files[0].location
         with contextlib.ExitStack() as closing:
-            images = closing.enter_context(self._opened())["images"]
+            images = opened(closing.enter_context(self._opened()), "images", location)
             pieces = ahead(slabs(images, location.open, self._scratch))
             for piece in closing.enter_context(contextlib.closing(pieces)):
                 yield from (piece[start : start + BATCH] for start in range(0, len(piece), BATCH))
@@ -208,12 +218,36 @@ class ParquetSource:
     def _decoded(self, pool: ThreadPoolExecutor) -> Iterator[NDArray[np.uint8]]:
         for file in self.files:
             row = 0
-            with _opened_parquet(file, buffer_size=READ_BUFFER) as parquet:
-                for batch in parquet.iter_batches(batch_size=BATCH, columns=["image"], use_threads=False):
-                    cells = batch.column("image").to_pylist()
-                    decode = functools.partial(_decode, file.location)
-                    yield np.stack(list(pool.map(decode, cells, range(row, row + len(cells)))))
-                    row += len(cells)
+            for cells in _pictures(file):
+                decode = functools.partial(_decode, file.location)
+                yield np.stack(list(pool.map(decode, cells, range(row, row + len(cells)))))
+                row += len(cells)
+
+
+def _pictures(file: StoredFile) -> Iterator[list[Any]]:
+    """The cells of a Parquet file's column of images, at most BATCH at a time, and no more than fit into memory."""
+    import pyarrow.compute as pc
+
+    cells: list[Any] = []
+    held = 0
+    with _opened_parquet(file, buffer_size=READ_BUFFER) as (parquet, stream):
+        largest = check_layout(parquet, stream, [PICTURES], LARGE_PAGE)  # no cell is larger than a page
+        rows = max(1, min(BATCH, PICTURES_HELD // max(1, largest)))
+        for batch in parquet.iter_batches(batch_size=rows, columns=[PICTURES], use_threads=False):
+            if (
+                longest := pc.max(pc.binary_length(pc.struct_field(batch.column(0), "bytes"))).as_py() or 0
+            ) > MOST_BYTES:
+                raise DataError(
+                    f"{file.location}: a picture must have at most {MOST_BYTES:,} bytes; one has {longest:,}"
+                )
+            for cell in batch.column(0).to_pylist():
+                cells.append(cell)
+                held += len((cell or {}).get("bytes") or b"")
+                if len(cells) == BATCH or held > PICTURES_HELD:
+                    yield cells
+                    cells, held = [], 0
+    if cells:
+        yield cells
 
 
 @dataclass(frozen=True)
@@ -234,13 +268,25 @@ class ArraySource:
             yield self.images[start : start + BATCH]
 
 
-def check_labels(labels: NDArray[Any], num_images: int, where: object) -> NDArray[np.int64]:
+def check_label_type(kind: Any, shape: tuple[int, ...] | None, num_images: int, where: object) -> None:
+    """Before they are read."""
     if num_images == 0:
         raise DataError(f"{where} must hold at least one image; it holds none")
-    if labels.shape != (num_images,):
-        raise DataError(f"{where} must hold one label an image: {num_images} images, labels of shape {labels.shape}")
-    if labels.dtype.kind not in "iu":
-        raise DataError(f"{where}: labels must be whole numbers from 0 to {NUM_CLASSES - 1}; got type {labels.dtype}")
+    if shape != (num_images,):
+        raise DataError(f"{where} must hold one label an image: {num_images} images, labels of shape {shape}")
+    if kind.kind not in "iu":
+        raise DataError(f"{where}: labels must be whole numbers from 0 to {NUM_CLASSES - 1}; got type {kind}")
+
+
+def check_number(num_images: int, size: int, where: object) -> None:
+    """Raises DataError for more images than a file of `size` bytes can hold: all that is read grows with them."""
+    if num_images > max(FEW_IMAGES, size // LEAST_BYTES):
+        rule = f"a file of {size:,} bytes can hold at most {max(FEW_IMAGES, size // LEAST_BYTES):,} images"
+        raise DataError(f"{where}: {rule}, as each takes some {LEAST_BYTES} bytes or more; it says {num_images:,}")
+
+
+def check_labels(labels: NDArray[Any], num_images: int, where: object) -> NDArray[np.int64]:
+    check_label_type(labels.dtype, labels.shape, num_images, where)
     bad = np.flatnonzero((labels < 0) | (labels >= NUM_CLASSES))
     if bad.size:
         row = int(bad[0])
@@ -256,19 +302,43 @@ def class_counts(found: Classes) -> dict[str, int]:
     return dict(zip(names, counts, strict=True))
 
 
-def _check_hdf5_columns(file: Any, location: Location) -> None:
-    """Raises DataError unless the columns are there, and lie in this file."""
+def _hdf5_columns(file: Any, location: Location) -> dict[str, Any]:
+    """The columns of an open h5py file by name. Raises DataError unless they are there, and lie in this file."""
+    import h5py
+
+    columns = {}
     for name in ("images", "ans", *SKY_COLUMNS):
-        if file.get(name, getlink=True) is not None:
-            check_readable(file, name, location)
+        if name in file.keys():  # noqa: SIM118 (`in file` would follow links)
+            columns[name] = opened(file, name, location)
+            if not isinstance(columns[name], h5py.Dataset):
+                raise DataError(f"{location}: '{name}' must be a dataset; it is a group")
         elif name in ("images", "ans"):
-            found = ", ".join(sorted(file)) or "nothing"
+            found = ", ".join(sorted(file)[:NAMES_SHOWN]) or "nothing"
             raise DataError(f"{location} must hold the columns images and ans; '{name}' is missing, found {found}")
+    return columns
 
 
-def _unwritten(file: Any) -> tuple[Finding, ...]:
+def _check_hdf5_images(images: Any, file: StoredFile) -> None:
+    """Before they are read: their shape, how many they are, and that no chunk is out of proportion to an image."""
+    where = file.location
+    with _about(where):
+        check_shape((images.shape or ())[1:], images.dtype)
+    check_number(len(images), file.size, where)
+    parts = images.chunks or (LEAST_CHUNK, 1)
+    if math.prod(parts) < LEAST_CHUNK or math.prod(parts[1:]) > LARGEST_CHUNK // 16:
+        rule = f"chunks of images must have {LEAST_CHUNK} bytes or more, and at most 8 MiB an image"
+        raise DataError(f"{where}: {rule}; they are {parts}. h5repack -l images:CHUNK=1x256x256x3 OLD NEW")
+
+
+def _hdf5_name(file: Any) -> str | None:
+    if NAME_ATTRIBUTE not in file.attrs:
+        return None
+    return next(iter(texts(file.attrs.get_id(NAME_ATTRIBUTE), 1)), None)
+
+
+def _unwritten(columns: Mapping[str, Any]) -> tuple[Finding, ...]:
     parts = (("images", "pixels were"), ("ans", "label was"))
-    rows = [(never_written(file[name]), what) for name, what in parts]
+    rows = [(never_written(columns[name]), what) for name, what in parts]
     cause = "never written, as when the program that wrote the file was killed"
     return tuple(
         on_rows("unwritten", f"whose {what} {cause}", found, harmful=True) for found, what in rows if found.size
@@ -317,7 +387,7 @@ def _as_data_error(file: StoredFile, kind: str) -> Iterator[None]:
         raise
     except PermissionError as error:
         raise DataError(f"{place} cannot be read: {error}") from error
-    except (OSError, ValueError, KeyError, RuntimeError, zlib.error) as error:
+    except (*UNREADABLE, OverflowError, zlib.error) as error:
         if not place.is_local and "AWS Error" in str(error):
             raise explained(place, error) from error
         what = "is empty" if file.size == 0 else f"cannot be read as {kind} ({file.size:,} bytes)"
@@ -325,37 +395,59 @@ def _as_data_error(file: StoredFile, kind: str) -> Iterator[None]:
         raise DataError(f"{place} {what}: {error}. {advice}") from error
 
 
-def _hdf5_column(where: Location, file: Any, name: str, length: int) -> NDArray[np.float64]:
-    if name not in file:
+def _hdf5_column(where: Location, columns: Mapping[str, Any], name: str, length: int) -> NDArray[np.float64]:
+    if name not in columns:
         return np.full(length, np.nan)
-    try:
-        values = np.asarray(file[name][()], dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: column {name} must hold numbers; got {file[name].dtype}") from error
-    if values.shape != (length,):
-        raise DataError(f"{where}: column {name} must have one value an image, {length}; got shape {values.shape}")
-    return values
+    column = columns[name]
+    if column.dtype.kind not in "biuf":
+        raise DataError(f"{where}: column {name} must hold numbers; got {column.dtype}")
+    if column.shape != (length,):
+        raise DataError(f"{where}: column {name} must have one value an image, {length}; got shape {column.shape}")
+    return np.asarray(values(column, name, where), dtype=np.float64)
 
 
 @contextlib.contextmanager
-def _opened_parquet(file: StoredFile, **settings: Any) -> Iterator[Any]:
+def _opened_parquet(file: StoredFile, **settings: Any) -> Iterator[tuple[Any, Any]]:
+    """A ParquetFile, and the pyarrow file that it reads."""
     import pyarrow.parquet as pq
 
     place = file.location
     with _as_data_error(file, "Parquet"), contextlib.ExitStack() as closing:
         stream = closing.enter_context(place.filesystem.open_input_file(place.path))
-        yield closing.enter_context(pq.ParquetFile(stream, **settings))
+        yield closing.enter_context(pq.ParquetFile(stream, **settings)), stream
 
 
 def _small_columns(file: StoredFile) -> Any:
     """All columns of a Parquet file that trials use, but the images."""
-    with _opened_parquet(file, pre_buffer=True) as parquet:
-        names = parquet.schema_arrow.names
+    with _opened_parquet(file, pre_buffer=True) as (parquet, stream):
+        where, schema = file.location, parquet.schema_arrow
         for name in ("image", "label"):
-            if name not in names:
-                where = file.location
-                raise DataError(f"{where} must hold the columns image and label; '{name}' is missing, found {names}")
-        return parquet.read(columns=["label", *(name for name in SKY_COLUMNS if name in names)], use_threads=False)
+            if name not in schema.names:
+                found = schema.names[:NAMES_SHOWN]
+                raise DataError(f"{where} must hold the columns image and label; '{name}' is missing, found {found}")
+        wanted = ["label", *(name for name in SKY_COLUMNS if name in schema.names)]
+        check_layout(parquet, stream, wanted, SMALL_PAGE)
+        _check_parquet_types(schema, wanted, where)
+        check_number(num_rows(parquet), file.size, where)
+        return parquet.read(columns=wanted, use_threads=False)
+
+
+def _check_parquet_types(schema: Any, columns: Sequence[str], where: Location) -> None:
+    """Raises DataError for columns of other types than can be used, which might be of any size."""
+    import pyarrow.types as kinds
+
+    image, label = schema.field("image").type, schema.field("label").type
+    inner = image.field("bytes").type if kinds.is_struct(image) and image.get_field_index("bytes") >= 0 else None
+    if inner is None or not (kinds.is_binary(inner) or kinds.is_large_binary(inner)):
+        raise DataError(f"{where}: image must be a struct with the encoded picture in `bytes`; got {str(image)[:60]}")
+    if not kinds.is_integer(label):
+        raise DataError(
+            f"{where}: labels must be whole numbers from 0 to {NUM_CLASSES - 1}; got type {str(label)[:60]}"
+        )
+    for name in columns:
+        kind = schema.field(name).type
+        if not (kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_null(kind)):
+            raise DataError(f"{where}: column {name} must hold numbers; got {str(kind)[:60]}")
 
 
 def _check_same_columns(files: list[StoredFile], tables: list[Any]) -> None:
@@ -369,10 +461,7 @@ def _check_same_columns(files: list[StoredFile], tables: list[Any]) -> None:
 def _parquet_column(table: Any, name: str) -> NDArray[np.float64]:
     if name not in table.column_names:
         return np.full(table.num_rows, np.nan)
-    try:
-        return table[name].to_numpy().astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"column {name} must hold numbers; got {table[name].type}") from error
+    return np.asarray(table[name].to_numpy(), np.float64)
 
 
 def _declared_name(table: Any) -> str | None:

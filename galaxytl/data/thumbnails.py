@@ -9,12 +9,13 @@ Of at most `MOST` images, evenly spaced among the test part's: a report shows a 
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from galaxytl.data.cache import write_atomically
 
 FILE_NAME = "thumbnails.parquet"
 MOST = 500
@@ -35,13 +36,9 @@ def write_thumbnails(
     chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(MOST, len(rows))).astype(np.int64))]
     pictures = [_png(images[row]) for row in chosen]
     table = pa.table({"row": chosen, "label": labels[chosen], "png": pa.array(pictures, pa.binary())})
-    out.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        pq.write_table(table, unfinished)
-        unfinished.replace(path)  # several workers may come to it at once: with the same pictures
-    finally:
-        unfinished.unlink(missing_ok=True)
+    content = io.BytesIO()
+    pq.write_table(table, content)
+    write_atomically(path, content.getvalue())  # several workers may come to it at once: with the same pictures
     return path
 
 

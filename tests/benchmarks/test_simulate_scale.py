@@ -27,6 +27,13 @@ def test_without_a_driver_there_are_waves_and_without_work_the_driver_is_all() -
     assert outcome.driver_busy == pytest.approx(1.0)
 
 
+def test_a_sweep_without_any_work_takes_no_time() -> None:
+    sweep = Sweep(trials=10, workers=4, seconds=0.0)
+    outcome = simulate(sweep, FREE)
+    assert (outcome.makespan, outcome.driver_busy, outcome.workers_busy) == (0.0, 1.0, 1.0)
+    assert "4 workers, 1 drivers: 0 s, where ideally none; drivers busy 100%" in simulate_scale.describe(sweep, outcome)
+
+
 def test_workers_wait_for_the_driver_or_for_each_other() -> None:
     """Never idle, it starts a group every 0.1 s, and the last one then trains; with few workers, after a first wave
     that is started one by one, a worker waits for its own start alone."""

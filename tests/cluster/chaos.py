@@ -173,11 +173,16 @@ class Chaos:
                     sweep.wait_for_epochs(self.rng.randint(1, 15), timeout=90)
                 time.sleep(self.rng.uniform(0, 3))
                 if not sweep.has_ended():
-                    (fault,) = self.rng.choices(list(self.faults), list(self.faults.values()))
-                    self._hit(fault)
+                    self._hit(self._next_fault())
             survived.append(concluded(sweep))
-        say("; ".join(f"{name} {count}" for name, count in sorted(self.done.items())))
+        say("; ".join(f"{fault.__name__} {self.done[fault.__name__]}" for fault in self.faults))
         return survived
+
+    def _next_fault(self) -> Callable[[], str]:
+        """Every other time one that has hit nothing yet, so that each is drawn at least once."""
+        new = [fault for fault in self.faults if not self.done[fault.__name__]]
+        among = new if new and self.rng.random() < 0.5 else list(self.faults)
+        return self.rng.choices(among, [self.faults[fault] for fault in among])[0]
 
     def _hit(self, fault: Callable[[], str]) -> None:
         try:
@@ -243,6 +248,8 @@ class Chaos:
         return f"{said}; started the driver again"
 
     def cut_storage_off(self) -> str:
+        if len(self.sweeps) % 2:
+            return f"{NOTHING} of this sweep is at the storage"
         said = self.cluster.cut_storage_off(self.rng.uniform(10, 60))
         time.sleep(CATCH_UP_SECONDS)
         return said

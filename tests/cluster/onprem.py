@@ -21,7 +21,15 @@ from typing import Final
 
 from tests.cluster.hosts import ROOT, Host, Network
 
-PROJECT: Final = ("galaxytl", "sweep", "analysis", "pyproject.toml", "README.md", "requirements.lock")
+PROJECT: Final = (
+    "galaxytl",
+    "sweep",
+    "analysis",
+    "pyproject.toml",
+    "README.md",
+    "requirements.lock",
+    "requirements-gpu.lock",
+)
 ON_A_NODE: Final = ". ~/galaxytl/env.sh && cd ~/galaxytl &&"
 """What a login does on a node, as the cluster file has set it up."""
 AT_THE_DESK: Final = (
@@ -45,7 +53,7 @@ def cluster_file(head: str, workers: Sequence[str]) -> str:
     text = (ROOT / "cluster-onprem.yaml").read_text()
     start, end = (
         text.index("      python3 -m venv .venv\n"),
-        text.index("      cp requirements.lock .venv/installed.lock"),
+        text.index("      cat requirements*.lock > .venv/installed.lock"),
     )
     filled = {
         text[start:end]: INSTALL,
@@ -81,7 +89,7 @@ def set_up_desk(desk: Host, workers: Sequence[str]) -> None:
     credentials = f"[default]\naws_access_key_id = tests\naws_secret_access_key = {S3_SECRET}\n"
     (desk.own / "home/.aws/credentials").write_text(credentials)
     (desk.own / "home/.aws/credentials").chmod(0o600)
-    desk.run(f"{AT_THE_DESK} ray get-auth-token --generate && chmod 600 ~/.ray/auth_token", check=True)
+    desk.run(f"{AT_THE_DESK} (umask 077; ray get-auth-token --generate)", check=True)
 
 
 def copy_of(source: Path, target: Path) -> None:

@@ -1,13 +1,16 @@
 """Damaged and odd files and settings: does any of them end in a traceback, or give another number under the same id?
 
-    python -m tests.fuzz                              # 340 cases, some minutes; exit status 0 where none does
+    python -m tests.fuzz                              # 480 cases, some minutes; exit status 0 where none does
     python -m tests.fuzz --seed 7 --files 1000        # others, and more
 
 Each file is a small dataset with some mutations: bytes flipped or cut, columns and chunks changed, pictures of other
 kinds, names of classes, links. It is checked, converted and, where a sweep would take it, trained on for an epoch: a
 row that is COMPLETE must be that of the clean run with the same trial id. Each grid is a YAML file with tokens changed,
-planned with --dry-run. Each setting is a process with odd environment variables, which trains the clean dataset. Rows
-are mutated by Hypothesis among sound ones, which must all be read, and a report is written of them.
+planned with --dry-run. Each setting is a process with odd environment variables, which trains the clean dataset. Each
+manifest lies beside true galaxies, and each file of thumbnails is read as a report does: none may write outside its
+folder and the cache, or take more than 500 MB. Each search is a results folder as a stranger may send it, of which a
+report is made: no connection, nothing outside it. Rows are mutated by Hypothesis among sound ones, which must all be
+read, and a report is written of them.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,8 +32,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tests.fuzz import grids, hdf5, parquet, rows, settings
+from tests.analysis.pictures import blank_pictures
+from tests.fuzz import grids, hdf5, manifests, parquet, rows, searches, settings, thumbnails
 
+MOST_MEGABYTES: Final = 500
 TRAIN: Final = Path(__file__).with_name("train.py")
 
 
@@ -38,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--files", type=int, default=220, metavar="N", help="HDF5 and Parquet files (default: 220)")
     parser.add_argument("--grids", type=int, default=100, metavar="N", help="YAML files (default: 100)")
+    parser.add_argument("--strangers", type=int, default=60, metavar="N", help="manifests and thumbnails (default: 60)")
     parser.add_argument("--settings", type=int, default=20, metavar="N", help="environments (default: 20)")
+    parser.add_argument("--searches", type=int, default=40, metavar="N", help="results of searches (default: 40)")
     parser.add_argument("--rows", type=int, default=40, metavar="N", help="folders to report on (default: 40)")
     parser.add_argument("--reasons", type=int, default=0, metavar="N", help="the most common reasons to print")
     options = parser.parse_args(argv)
@@ -48,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         fuzz = Fuzz(Path(folder), options.seed)
         fuzz.run_files(options.files)
         fuzz.run_grids(options.grids)
+        fuzz.run_strangers(options.strangers)
         fuzz.run_settings(options.settings)
+        fuzz.run_searches(options.searches)
         fuzz.run_rows(options.rows)
     for reason, count in fuzz.reasons.most_common(options.reasons):
         print(f"{count:5} refused: {reason}")
@@ -130,6 +140,44 @@ class Fuzz:
                     check(place, number, self.seed)
                 self.ends[f"rows, {what}"] += number
 
+    def run_strangers(self, count: int) -> None:
+        canary = self.folder / "canary"
+        (canary / "folder").mkdir(parents=True)
+        (canary / "file").write_text("private")
+        before = _listing(canary)
+        for number in range(count):
+            rng = random.Random(f"{self.seed} stranger {number}")
+            place = self.folder / f"stranger-{number}"
+            with self._watched(f"stranger {number} ({place.name})"):
+                if number % 2:
+                    manifests.write(place, rng, self.clean_data, canary)
+                else:
+                    thumbnails.write(place, rng)
+                Path("/proc/self/clear_refs").write_text("5")  # the peak of memory begins anew
+                memory = _megabytes("VmRSS")
+                (self._try_manifest if number % 2 else self._try_thumbnails)(place)
+                taken = _megabytes("VmHWM") - memory
+                if taken > MOST_MEGABYTES or _listing(canary) != before:
+                    raise AssertionError(f"it took {taken} MB, and left {_listing(canary)} of {before}")
+
+    def _try_manifest(self, place: Path) -> None:
+        from galaxytl.data.__main__ import main as data_command
+
+        status = self._command(data_command, ["check", str(place)], (0, 1, 2))
+        self.ends["manifests refused" if status == 2 else "manifests taken"] += 1
+
+    def _try_thumbnails(self, folder: Path) -> None:
+        from analysis.thumbnails import ThumbnailsError, read_thumbnails
+
+        try:
+            shown = read_thumbnails(folder)
+            shown.pictures(list(shown.labels)[:20])
+        except ThumbnailsError as error:
+            self.reasons["thumbnails: " + re.sub(r"\d+|/\S*", "_", str(error))[:110]] += 1
+            self.ends["thumbnails refused"] += 1
+        else:
+            self.ends["thumbnails shown"] += 1
+
     def run_settings(self, count: int) -> None:
         for number in range(count):
             rng = random.Random(f"{self.seed} setting {number}")
@@ -155,6 +203,34 @@ class Fuzz:
             raise AssertionError(f"{trial_id}: {row} is not {self._clean.get(trial_id)}")
         self.ends["settings with the same row"] += 1
 
+    def run_searches(self, count: int) -> None:
+        """Each is read for a report: no connection, and what lies beside its folder stays as it is."""
+        outside = self.folder / "outside"
+        outside.mkdir()
+        shutil.copy(searches.write(self.folder / "search-clean", random.Random(), mutations=0) / "study.db", outside)
+        before = searches.content_of(outside)
+        for number in range(count):
+            rng = random.Random(f"{self.seed} search {number}")
+            folder = searches.write(self.folder / f"search-{number}", rng, mutations=1 + number % 3)
+            with self._watched(f"search {number}"):
+                self._try_search(folder)
+                if searches.content_of(outside) != before:
+                    raise AssertionError("a file outside the results folder has changed")
+
+    def _try_search(self, folder: Path) -> None:
+        from analysis.run import main as report_command
+
+        report = folder.with_name(f"{folder.name}-report")
+        with searches.connections() as asked, blank_pictures():
+            status = self._command(report_command, [str(folder), "--out", str(report)], (0, 2))
+        if asked:
+            raise AssertionError(f"a connection was wanted to {asked}")
+        if unseen := searches.unseen_in(report):
+            raise AssertionError(f"{unseen} hold what cannot be seen")
+        if searches.UNSEEN.search(self._said):
+            raise AssertionError(f"the terminal was sent what cannot be seen: {self._said[:500]!r}")
+        self.ends["searches refused" if status else "searches reported"] += 1
+
     def _command(self, command: Callable[[list[str]], int], arguments: list[str], allowed: Sequence[int]) -> int:
         """The exit status of one of the project's commands, which must be allowed, without a traceback."""
         out, errors = io.StringIO(), io.StringIO()
@@ -176,6 +252,17 @@ class Fuzz:
             where = "" if isinstance(error, AssertionError) else traceback.format_exc()[-1200:]
             self.problems.append(f"{case}: {error} {where}")
             print(f"PROBLEM {case}: {error}", flush=True)
+
+
+def _listing(folder: Path) -> dict[str, tuple[int, int]]:
+    """All that lies in a folder, by its path, with size and time."""
+    states = {str(path): path.stat() for path in sorted(folder.rglob("*"))}
+    return {name: (state.st_size, state.st_mtime_ns) for name, state in states.items()}
+
+
+def _megabytes(name: str) -> int:
+    status = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in status if line.startswith(name)).split()[1]) // 1024
 
 
 if __name__ == "__main__":

@@ -130,7 +130,8 @@ def rename_shard(folder: Path, rng: random.Random) -> None:
 def link_shard(folder: Path, rng: random.Random) -> None:
     path = _any(folder, rng)
     if path.is_file():
-        target = path.rename(folder.with_name(f"{folder.name}-{path.name}.blob"))
+        inside, outside = folder / f"{path.name}.blob", folder.with_name(f"{folder.name}-{path.name}.blob")
+        target = path.rename(rng.choice([inside, outside]))
         path.symlink_to(target if rng.random() < 0.5 else folder / "gone")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from galaxytl import mirror
 from galaxytl.data import cache, open_dataset, seal
 from tests.galaxies import killed, make_images
 from tests.sweep.sweeps import ROOT
@@ -34,6 +35,7 @@ def build(folder: Path) -> None:
 
 HOLDER = """
 import pathlib, sys
+from galaxytl import mirror
 from galaxytl.data import cache
 cache.built_once(pathlib.Path(sys.argv[1]), lambda folder: (folder / "data").write_bytes(b"x" * 100_000))
 print("built", flush=True)
@@ -239,3 +241,56 @@ def test_the_umask_says_who_may_read_an_entry_and_an_unreadable_one_is_done_with
         said = as_another_user(USE, folder)
         assert "for what is cached. Set GALAXYTL_CACHE_DIR to a folder that you may write to" in said
     assert as_another_user(USE, shared / "features" / "own") == "b'another' []\n"
+
+
+PLANT = """
+folder = Path(sys.argv[1])
+folder.mkdir(parents=True)
+(folder / "data").write_bytes(b"planted")
+(folder / cache.USED).touch()
+seal.seal(folder)
+"""
+
+
+def test_an_entry_that_another_user_put_there_is_done_without(shared: Path) -> None:
+    """Sealed and complete as it is: whether its images are true, nobody can tell."""
+    shared.chmod(0o1777)
+    planted = shared / "images" / "planted"
+    as_another_user(PLANT, planted)
+    with pytest.raises(cache.CacheFull, match="another user put it there, and whether it is true cannot be known"):
+        cache.built_once(planted, build_bytes)
+    assert (planted / "data").read_bytes() == b"planted"
+    own = shared / "features" / "own"
+    build(own)
+    os.chown(own / "data", 12345, 12345)
+    with pytest.raises(cache.CacheFull, match="data: another user put it there"):
+        cache.built_once(own, build_bytes)
+    os.chown(own / "data", 0, 0)
+    cache.built_once(own, build_bytes)
+    assert as_another_user(USE, own).startswith("b'xxxxxxx' ")  # root's is believed by all
+    cache.release()
+
+
+def test_small_files_that_another_user_put_there_are_done_without(
+    shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = shared / "speeds.json"
+    for plant in ("path.write_text('{}')", "path.symlink_to('/etc/hostname')", "os.mkfifo(path)"):
+        path.unlink(missing_ok=True)
+        as_another_user(f"path = Path(sys.argv[1])\n{plant}", path)
+        with pytest.raises(OSError, match=r"another user put it there|symbolic links|No such device"):
+            cache.read_own(path)
+    path.unlink()
+    cache.keep(path, b"{}")
+    assert cache.read_own(path) == b"{}"
+    assert capsys.readouterr().out.count("is done without: another user put it there") == 1
+
+
+def test_a_link_in_the_place_of_mirrors_removes_nothing(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders with numbers as names look like those of processes that have ended."""
+    photos = shared.parent / "home" / "2024000-photos"
+    photos.mkdir(parents=True)
+    as_another_user("Path(sys.argv[1]).symlink_to(sys.argv[2])", shared / "mirrors", photos.parent)
+    monkeypatch.setattr(tempfile, "tempdir", str(shared.parent))
+    assert shared.parent in mirror._own_folder(shared / "mirrors").parents
+    assert photos.is_dir()

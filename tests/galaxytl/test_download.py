@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import socket
+import ssl
 import subprocess
 import threading
 from pathlib import Path
 
 import pytest
+import requests
 
 from galaxytl.data import DataError
 from galaxytl.data import download as downloads
-from galaxytl.data.download import Patience, RemoteFile, download
+from galaxytl.data.download import Patience, RemoteFile, UnreachableError, download
 from tests.clock import Clock
 from tests.fileserver import CONTENT, HASTY, SHA256, FileServer, Listener, Step, files, serve, wait_for
 
@@ -206,3 +209,53 @@ def test_two_at_once_fetch_it_once(tmp_path: Path) -> None:
             thread.join()
     assert sorted(fetched) == [False, True]
     assert len(server.requests) == 1
+
+
+# From https to http
+
+
+def redirect(address: str, target: str) -> requests.Response:
+    answer = requests.Response()
+    answer.url, answer.status_code = address, 302
+    answer.headers["location"] = target
+    return answer
+
+
+def test_what_begins_encrypted_stays_so() -> None:
+    session = downloads._Session()
+    for target in ("http://a/b", "HTTP://a/b", "ftp://a/b", "file:///etc/passwd"):
+        with pytest.raises(UnreachableError, match=r"must stay so; https://a/x leads to \S+\."):
+            session.get_redirect_target(redirect("https://a/x", target))
+    for target in ("https://b/c", "/c", "//b/c", "?d=http://e"):
+        assert session.get_redirect_target(redirect("https://a/x", target)) == target
+    assert session.get_redirect_target(redirect("http://a/x", "http://b/c")) == "http://b/c"
+
+
+@pytest.fixture
+def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of 127.0.0.1, which requests believes, with its key."""
+    path = tmp_path / "certificate.pem"
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=test -addext subjectAltName=IP:127.0.0.1"
+    if not shutil.which("openssl"):
+        pytest.skip("a certificate takes openssl")
+    key = tmp_path / "key.pem"
+    subprocess.run([*make.split(), "-keyout", key, "-out", path], capture_output=True, check=True)
+    path.write_text(path.read_text() + key.read_text())
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    return path
+
+
+def test_a_server_that_leads_from_https_to_http_is_not_followed(certificate: Path, tmp_path: Path) -> None:
+    with serve() as plain, serve(Step(302, {"Location": f"{plain.url}/file.h5"})) as safe:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        safe._server.socket = context.wrap_socket(safe._server.socket, server_side=True)
+        url = f"{safe.url.replace('http:', 'https:')}/file.h5"
+        with pytest.raises(UnreachableError, match=r"must stay so; https://.* leads to http://"):
+            download(RemoteFile(url, SHA256), tmp_path / "file.h5", Listener(), HASTY)
+        assert (len(safe.requests), plain.requests) == (1, [])
+        safe.files["/list"], safe.links["/list"] = b"[1]", "/more"  # whose next page the server names with http://
+        with pytest.raises(UnreachableError, match="must stay so"):
+            downloads.get_json(url.replace("/file.h5", "/list"), Listener(), HASTY)
+        assert download(RemoteFile(url, SHA256), tmp_path / "file.h5", Listener(), HASTY)

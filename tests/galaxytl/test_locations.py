@@ -188,14 +188,14 @@ def test_hidden_files_are_no_data(tmp_path: Path) -> None:
     assert files[1].size == len('"b.parquet"')
 
 
-def test_links_are_followed_and_one_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+def test_links_of_hugging_faces_cache_are_followed_and_no_others(tmp_path: Path) -> None:
     (tmp_path / "blobs" / "deep").mkdir(parents=True)
     for name in ("a", "deep/b.parquet", "deep/c.PARQUET"):
         (tmp_path / "blobs" / name).write_text(name)
-    folder = tmp_path / "snapshot"
-    folder.mkdir()
-    (folder / "a.parquet").symlink_to("../blobs/a")
-    (folder / "deep").symlink_to("../blobs/deep")
+    folder = tmp_path / "snapshots" / "0a1b"
+    folder.mkdir(parents=True)
+    (folder / "a.parquet").symlink_to("../../blobs/a")
+    (folder / "deep").symlink_to("../../blobs/deep")
     (folder / "deep" / "round").symlink_to("..")
     found = locate(str(folder)).files(".parquet")
     assert [file.location.path.removeprefix(f"{folder}/") for file in found] == [
@@ -203,9 +203,16 @@ def test_links_are_followed_and_one_that_leads_nowhere_is_named(tmp_path: Path) 
         "deep/b.parquet",
         "deep/c.PARQUET",
     ]
-    (folder / "gone.parquet").symlink_to("../blobs/gone")
-    with pytest.raises(DataError, match=r"gone\.parquet is a link that leads nowhere, to \.\./blobs/gone"):
+    (folder / "gone.parquet").symlink_to("../../blobs/gone")
+    with pytest.raises(DataError, match=r"gone\.parquet is a link that leads nowhere, to \.\./\.\./blobs/gone"):
         locate(str(folder)).files(".parquet")
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "a.parquet").touch()
+    for target in ("../../private", "../../private/a.parquet", "/etc", str(tmp_path)):
+        (folder / "gone.parquet").unlink()
+        (folder / "gone.parquet").symlink_to(target)
+        with pytest.raises(DataError, match=r"gone\.parquet must lie in its folder; it is a link that leads out of it"):
+            locate(str(folder)).files(".parquet")
 
 
 def test_a_name_that_is_no_utf8_is_said_in_one_line() -> None:

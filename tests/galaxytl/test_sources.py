@@ -154,7 +154,7 @@ def with_label(values: Any) -> Any:
     [
         (lambda table: table.drop_columns("redshift"), "all files must have the same columns"),
         (lambda table: table.drop_columns("label"), "'label' is missing"),
-        (with_label([1.5] * 16), "all files must have the same columns"),
+        (with_label([1.5] * 16), "whole numbers from 0 to 9; got type double"),
         (with_label([-1] * 16), "got -1 at image 16"),
         (with_label([10] * 16), "got 10 at image 16"),
         (with_label([None, *[1] * 15]), "whole numbers from 0 to 9; got type float64"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,7 @@ import greenlet
 import pytest
 
 from sweep import lease as lease_module
-from sweep.lease import Lease, LeaseError, Place
+from sweep.lease import Lease, LeaseError, Place, Values
 
 STEP_SECONDS = 0.4
 """Between two looks of a driver whether it is known to have lost its lease."""
@@ -36,6 +35,10 @@ class Driver:
     notes: list[str] = field(default_factory=list)
     said: str = ""
     """Why it writes no more."""
+    steps: int = 0
+    """So often has it waited."""
+    stops_at: int = -1
+    """The step in which it is suspended."""
 
     @property
     def leads(self) -> bool:
@@ -46,7 +49,7 @@ class Task(greenlet.greenlet):
     """A thread of a driver, which runs until it waits for something."""
 
     def __init__(self, world: World, driver: Driver, target: Callable[[], object]) -> None:
-        super().__init__(target)
+        super().__init__(target, world.test)
         self.world, self.driver, self.wakes = world, driver, world.now
 
     def is_due(self, until: float) -> bool:
@@ -75,13 +78,21 @@ class Event:
             task.wakes = self._world.now
 
 
+def plant(place: Place, values: Values) -> None:
+    """Have this lease there, whoever leads."""
+    while not place.replace(place.read(), values):
+        pass
+
+
 class World:
     """One thread runs at a time, until it waits for something; meanwhile the clock stands still."""
 
+    slowest = SLOWEST_SECONDS
+
     def __init__(self, place: Place, seed: int = 0, row_seconds: float = STEP_SECONDS) -> None:
         self.now, self.drivers = 0.0, list[Driver]()
-        self._place, self._row_seconds, self._random = place, row_seconds, random.Random(seed)
-        self._tasks, self._test, self._patch = list[Task](), greenlet.getcurrent(), pytest.MonkeyPatch()
+        self._place, self._row_seconds, self.random = place, row_seconds, random.Random(seed)
+        self.tasks, self.test, self.patch = list[Task](), greenlet.getcurrent(), pytest.MonkeyPatch()
         self._is_over = False
 
     def __enter__(self) -> World:
@@ -89,26 +100,22 @@ class World:
             if pid not in {driver.pid for driver in self.drivers if driver.is_alive}:
                 raise ProcessLookupError
 
-        def thread(target: Callable[[], object], daemon: bool) -> SimpleNamespace:
-            task = Task(self, self.current.driver, target)
-            return SimpleNamespace(start=lambda: self._tasks.append(task), join=task.join)
-
         fakes = {
             "time": SimpleNamespace(sleep=self.sleep, clock_gettime=lambda _: self.now),
-            "os": SimpleNamespace(getpid=lambda: self.current.driver.pid, kill=kill, replace=os.replace),
+            "os": SimpleNamespace(getpid=lambda: self.current.driver.pid, kill=kill),
             "socket": SimpleNamespace(gethostname=lambda: self.current.driver.host),
-            "threading": SimpleNamespace(Event=lambda: Event(self), Thread=thread),
+            "threading": SimpleNamespace(Event=lambda: Event(self), Thread=self.thread),
             "process_table": lambda: self.current.driver.host,
         }
         for name, fake in fakes.items():
-            self._patch.setattr(lease_module, name, fake)
+            self.patch.setattr(lease_module, name, fake)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._is_over = True
-        for task in self._tasks:
+        for task in self.tasks:
             task.throw()
-        self._patch.undo()
+        self.patch.undo()
 
     @property
     def current(self) -> Task:
@@ -117,13 +124,18 @@ class World:
     def come(self, host: str = "here") -> Driver:
         """Start a driver."""
         self.drivers.append(driver := Driver(len(self.drivers) + 1, host))
-        self._tasks.append(Task(self, driver, lambda: self._lead(driver)))
+        self.tasks.append(Task(self, driver, lambda: self._lead(driver)))
         return driver
+
+    def thread(self, target: Callable[[], object], daemon: bool) -> SimpleNamespace:
+        """As `threading.Thread`, of the driver that makes it."""
+        task = Task(self, self.current.driver, target)
+        return SimpleNamespace(start=lambda: self.tasks.append(task), join=task.join)
 
     def run(self, seconds: float) -> None:
         """Have everything happen that is due within so many seconds."""
         until = self.now + seconds
-        while due := [task for task in self._tasks if task.is_due(until)]:
+        while due := [task for task in self.tasks if task.is_due(until)]:
             task = min(due, key=lambda task: task.wakes)
             self.now = max(self.now, task.wakes)
             task.switch()
@@ -133,11 +145,15 @@ class World:
         """Of the thread that runs: the others' turn."""
         if self._is_over:
             raise greenlet.GreenletExit
-        self.current.wakes = self.now + seconds
-        self._test.switch()
+        driver, self.current.wakes = self.current.driver, self.now + seconds
+        driver.steps += 1
+        if driver.steps == driver.stops_at:
+            driver.is_running = False
+        self.test.switch()
 
     def _lead(self, driver: Driver) -> None:
-        slow = replace(self._place, read=self._slowly(self._place.read), write=self._slowly(self._place.write))
+        read, change = self._slowly(self._place.read), self._slowly(self._place.replace)
+        slow = replace(self._place, read=read, replace=change)
         try:
             with Lease(slow, driver.notes.append) as lease:
                 driver.led_from = next_row = self.now
@@ -160,9 +176,9 @@ class World:
 
     def _slowly(self, action: Callable[..., Any]) -> Callable[..., Any]:
         def act(*given: Any) -> Any:
-            self.sleep(self._random.uniform(0, SLOWEST_SECONDS))
+            self.sleep(self.random.uniform(0, self.slowest))
             answer = action(*given)
-            self.sleep(self._random.uniform(0, SLOWEST_SECONDS))
+            self.sleep(self.random.uniform(0, self.slowest))
             return answer
 
         return act

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from sweep.lease import LeaseError
+from sweep.ray_files import own_token
 from tests.cluster import faults
 
 ROOT = Path(__file__).parents[2]
@@ -40,11 +40,7 @@ def ray_head(folder: Path) -> Iterator[str]:
 
     It wants the token of the home in which it starts. Its workers have the environment that it has.
     """
-    token = Path.home() / ".ray" / "auth_token"
-    if not token.exists():
-        token.parent.mkdir(exist_ok=True)
-        os.close(os.open(token, os.O_WRONLY | os.O_CREAT, 0o600))
-        token.write_text(secrets.token_hex(32))
+    own_token(Path.home() / ".ray")
     options = ["--head", "--block", "--port", "0", "--num-cpus", 2, "--no-monitor", "--include-dashboard", "false"]
     options += ["--object-store-memory", 200 * 2**20, "--disable-usage-stats"]
     tied = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []  # else it would outlive killed tests

@@ -38,7 +38,15 @@ def aws() -> dict[str, Any]:
 
 def findings_of(content: Any, home: Path) -> list[Finding]:
     """Of a file with this content, beside the project's folders."""
-    for name in ("galaxytl", "sweep", "analysis", "pyproject.toml", "README.md", "requirements.lock"):
+    for name in (
+        "galaxytl",
+        "sweep",
+        "analysis",
+        "pyproject.toml",
+        "README.md",
+        "requirements.lock",
+        "requirements-gpu.lock",
+    ):
         if not (home / name).exists():
             (home / name).symlink_to(ROOT / name)
     path = home / "cluster.yaml"
@@ -112,7 +120,7 @@ def test_token_that_others_may_read_or_none(home: Path) -> None:
     assert said == "~/.ray/auth_token may be read by its owner only; its mode is 0644: chmod 600 ~/.ray/auth_token"
     token.unlink()
     (said,) = failures(aws(), home)
-    assert said == "file_mounts: ~/.ray/auth_token does not exist: ray get-auth-token --generate makes it"
+    assert said == "file_mounts: ~/.ray/auth_token does not exist: (umask 077; ray get-auth-token --generate) makes it"
 
 
 def test_what_costs_is_a_warning(home: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from galaxytl.blocks import Block, Structure
 from galaxytl.trial import SpecError, TrialSpec
 from sweep import grids, prepare
-from sweep.axes import Axis, expand
+from sweep.axes import Axis, describe, expand
 from sweep.grid_file import read_grid
 from sweep.options import parse_settings
 from sweep.run import main
@@ -213,3 +213,15 @@ def test_dry_run_prints_the_axes_and_what_was_skipped(
     assert "Grid      a_grid\n" in printed
     assert "scientific  optimizer            adam, sgd\n" in printed
     assert "fixed       image_size           32\n" in printed
+
+
+def test_a_stranger_s_grid_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        'purpose: "\\e[31m \\u202e why"\n'
+        'scientific: {"two\\nlines\\e[2J": [{optimizer: sgd, momentum: 0.9}, {optimizer: adam, momentum: 0}]}\n'
+    )
+    grid = read_grid(path)
+    assert grid.purpose == "\\x1b[31m \\u202e why"
+    assert all(line.isprintable() for line in describe(grid))
+    assert "two\\nlines\\x1b[2J" in "\n".join(describe(grid))

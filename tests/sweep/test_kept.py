@@ -10,9 +10,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -31,6 +32,7 @@ from sweep.lease import LeaseError, in_folder, in_storage
 from sweep.options import parse
 from sweep.run import main
 from tests.galaxies import make_bucket, s3_server
+from tests.sweep.drivers import plant
 from tests.sweep.sweeps import ROOT, is_lost, quick, start, sweep, wait_for
 
 SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(3)]
@@ -85,8 +87,8 @@ def test_no_checkpoint_goes_before_its_row_is_stored(out: Path, shared: Path, mo
     put, deleted = RowWriter._put, list[int]()
     delete = Storage.delete
 
-    def put_slowly(self: RowWriter, content: bytes) -> None:
-        put(self, content)
+    def put_slowly(self: RowWriter, name: str, content: bytes) -> None:
+        put(self, name, content)
         if len(read_results(out).results) == 1:
             kept.append(result(1))
             kept.drop_checkpoint(SPECS[1])
@@ -112,7 +114,7 @@ def test_the_storage_gets_no_row_of_a_driver_that_lost_it(out: Path, shared: Pat
             kept.append(result(0))
             wait_for(lambda: read_rows(Storage(str(shared))), "the row", timeout=60)
             # Again and again: a beat may be under way.
-            wait_for(lambda: record.write(taken) or is_lost(kept.stop_if_lost), "it to notice", timeout=60)
+            wait_for(lambda: plant(record, taken) or is_lost(kept.stop_if_lost), "it to notice", timeout=60)
             append_results(out, result(1))  # of which the storage is not to hear
             with pytest.raises(LeaseError, match="process 7 on elsewhere has taken "):
                 kept.append(result(2))
@@ -128,15 +130,16 @@ def test_a_row_that_waits_for_its_file_while_another_takes_over_is_not_written(
     out: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As of a driver that is suspended between its look at the lease and the file."""
-    lock, taken = results_module._lock, {"owner": "another", "pid": 7}
+    lock, taken = results_module.lock, {"owner": "another", "pid": 7}
 
     def lock_late(*given: Any) -> None:
-        wait_for(lambda: in_folder(out).write(taken) or is_lost(kept.stop_if_lost), "it to notice", timeout=60)
+        monkeypatch.undo()
+        plant(in_folder(out), taken)
         lock(*given)
 
     with keeping(out, "", print) as kept:
         kept.append(result(0))
-        monkeypatch.setattr(results_module, "_lock", lock_late)
+        monkeypatch.setattr(results_module, "lock", lock_late)
         with pytest.raises(LeaseError, match=r"process 7 on \(unknown\) has taken "):
             kept.append(result(1))
     assert [row.trial_id for row in read_results(out).results] == [SPECS[0].trial_id]
@@ -159,14 +162,17 @@ class Away:
     """A storage whose writing fails while `is_away`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.is_away, put = False, Storage.put
+        self.is_away = False
+        for name in ("put", "create", "replace"):
+            monkeypatch.setattr(Storage, name, self._if_there(getattr(Storage, name)))
 
-        def put_if_there(storage: Storage, name: str, content: bytes) -> None:
+    def _if_there(self, write: Callable[..., Any]) -> Callable[..., Any]:
+        def write_if_there(*given: Any) -> Any:
             if self.is_away:
                 raise DataError("s3://bucket cannot be written: the server must answer")
-            put(storage, name, content)
+            return write(*given)
 
-        monkeypatch.setattr(Storage, "put", put_if_there)
+        return write_if_there
 
 
 def test_a_sweep_outlives_its_storages_absence(out: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,6 +260,27 @@ def test_a_second_driver_at_the_storage_is_refused_and_one_that_looks_is_not(
         assert not (other / "trials.jsonl").exists()
 
 
+def test_nothing_is_taken_where_a_takeover_cannot_succeed(
+    out: Path, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The storage is away, or led by another, or the user does not wait."""
+    suspended = {"owner": "suspended", "host": "elsewhere", "pid": 7, "generation": 5}
+    plant(in_folder(out), suspended)
+
+    def refused(error: type[BaseException], message: str, uri: str) -> None:
+        with pytest.raises(error, match=message), keeping(out, uri, print):
+            pytest.fail("it was taken")
+        assert in_folder(out).read() == suspended
+
+    (tmp_path / "file").write_text("")
+    refused(StorageError, "can be written to", str(tmp_path / "file" / "below"))
+    (tmp_path / "other").mkdir()
+    with keeping(tmp_path / "other", str(shared), print):
+        refused(LeaseError, "results at a storage", str(shared))
+    monkeypatch.setattr(lease_module.time, "sleep", Mock(side_effect=KeyboardInterrupt))
+    refused(KeyboardInterrupt, "^$", "")
+
+
 # The option
 
 
@@ -299,6 +326,60 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
         yield make_bucket(url, "sweeps-of-mine")
+
+
+DRIVER = """
+import os, signal, sys, time
+from pathlib import Path
+from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
+from sweep import kept, lease
+out, uri, stop = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+kept.PUSH_SECONDS, lease.BEAT_SECONDS, look = 0.1, 0.2, lease.Lease.confirm
+
+def rows():
+    path = out / "trials.jsonl"
+    return path.read_bytes() if path.exists() else b""
+
+def look_and_be_suspended(lease):
+    look(lease)
+    if stop.exists() and b"}" in rows() and lease is kept_.leases[-1]:
+        stop.unlink()
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+lease.Lease.confirm = look_and_be_suspended
+try:
+    with kept.keeping(out, uri, print) as kept_:
+        stop.touch()
+        kept_.append(TrialResult(spec=TrialSpec(dataset="simulated", dataset_fingerprint="0f3a"), status=COMPLETE))
+        while True:
+            kept_.stop_if_lost()
+            time.sleep(0.05)
+except lease.LeaseError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_row_of_a_driver_that_was_suspended_before_its_put_is_refused(
+    bucket: str, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has looked at the lease, and another takes over before it goes on: a process, and a real S3 API."""
+    monkeypatch.setattr(lease_module, "BEAT_SECONDS", 0.05)
+    (tmp_path / "first").mkdir()
+    command = [sys.executable, "-c", DRIVER, str(tmp_path / "first"), f"{bucket}/paper", str(tmp_path / "stop")]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as first:
+        try:
+            wait_for(lambda: Path(f"/proc/{first.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", "it", 60)
+            with keeping(out, f"{bucket}/paper", print) as kept:
+                os.kill(first.pid, signal.SIGCONT)
+                said = first.communicate(timeout=60)[1]
+                assert read_rows(Storage(f"{bucket}/paper")) == []
+                kept.append(result(1))
+        finally:
+            first.kill()
+    assert f"process {os.getpid()} on {os.uname().nodename} has taken {bucket}/paper over" in said
+    assert "Traceback" not in said
+    assert len(read_rows(Storage(f"{bucket}/paper"))) == 1
+    assert len(read_results(tmp_path / "first").results) == 1  # what it had finished is kept
 
 
 @pytest.mark.rest

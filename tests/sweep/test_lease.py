@@ -6,6 +6,7 @@ a real one's signals, pid and namespaces mean to the lease what they should.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -13,10 +14,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,8 +29,9 @@ from galaxytl.storage import Storage
 from sweep import lease as lease_module
 from sweep.lease import FILE_NAME, Lease, LeaseError, Place, in_folder, in_storage, is_dead, process_table
 from sweep.search import Search
-from sweep.search_study import lease_of, open_study
-from tests.sweep.drivers import World
+from sweep.search_lease import lease_of
+from sweep.search_study import open_study
+from tests.sweep.drivers import World, plant
 from tests.sweep.searches import make_problem, run_sequentially
 from tests.sweep.sweeps import ROOT, suspend_between_writes, wait_for
 
@@ -92,7 +96,7 @@ def test_whatever_happens_to_drivers_one_leads(
             run(world, 20)
         (leader,) = [driver for driver in world.drivers if driver.leads]
         assert held(in_folder(folder))["pid"] == leader.pid
-        assert [path.name for path in folder.iterdir()] == [FILE_NAME]
+        assert sorted(path.name for path in folder.iterdir()) == [FILE_NAME, "trials.jsonl"]
         if "suspend" not in [what for what, *_ in happens]:
             assert not any("has taken" in driver.said for driver in world.drivers)
 
@@ -151,19 +155,33 @@ def test_how_long_it_is_watched_whether_a_driver_lives(
 def test_a_last_beat_of_a_driver_that_was_taken_for_dead_changes_nothing(out: Path) -> None:
     """It was suspended between its look at the lease and its beat."""
     place = in_folder(out)
-    place.write(OTHER)
+    plant(place, OTHER)
     with World(place) as world:
         driver = world.come()
         world.run(17)
         assert driver.leads
-        place.write({**OTHER, "beat": 4})
+        plant(place, {**OTHER, "beat": 4})
         world.run(6)
         assert driver.leads
         assert held(place)["pid"] == driver.pid
-        place.write({**OTHER, "owner": "a third"})
+        plant(place, {**OTHER, "owner": "a third"})
         world.run(6)
         assert "process 7 on elsewhere has taken" in driver.said
     assert held(place)["owner"] == "a third"
+
+
+@pytest.mark.parametrize("make", [FOLDER, STORAGE])
+@pytest.mark.parametrize("seed", range(10))
+def test_of_drivers_that_come_at_once_one_leads_however_long_their_writes_take(
+    out: Path, make: Callable[[Path], Place], seed: int
+) -> None:
+    with World(make(out), seed) as world:
+        world.slowest = 3.0
+        drivers = [world.come(host) for host in ("here", "here", "elsewhere")]
+        run(world, 60)
+        assert [driver.leads for driver in drivers].count(True) == 1
+        assert sum(driver.led_from is not None for driver in drivers) == 1
+        assert held(make(out))["generation"] == 1
 
 
 def test_a_driver_that_ends_while_it_is_watched_is_followed_at_once(out: Path) -> None:
@@ -236,13 +254,76 @@ def test_a_driver_goes_on_while_a_storage_is_away_and_confirms_before_it_stores(
     assert place.beats_of_the_dead * lease_module.BEAT_SECONDS > longest
     with Lease(place, beat_seconds=60) as lease:
         lease.confirm()
-        place.write(OTHER)
+        plant(place, OTHER)
         lease._looked_at = -float("inf")  # as after a beat
         lease.check()  # looks at nothing: the storage may be away
         with pytest.raises(LeaseError, match=rf"at a storage; process 7 on elsewhere has taken {out} over"):
             lease.confirm()
     assert held(place) == OTHER
     assert place.option == "--out NAME"
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_of_two_who_have_read_the_lease_of_a_study_one_replaces_it(kind: str, out: Path) -> None:
+    one, other = (lease_of(open_study(f"{kind}:///{out}/s", "toy", ["maximize"], {})) for _ in range(2))
+    for before, ours in ((None, {"owner": "a"}), ({"owner": "a"}, {"owner": "a", "beat": 1})):
+        assert one.read() == other.read() == before
+        assert one.replace(before, ours)
+        assert not other.replace(before, OTHER)
+        assert other.read() == ours
+    assert not other.replace({}, OTHER)
+
+
+def test_of_two_who_find_no_lease_in_a_database_one_makes_it(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have looked before either writes."""
+    one, other = (lease_of(open_study(f"sqlite:///{out}/s", "toy", ["maximize"], {})) for _ in range(2))
+    insert = sqlalchemy.insert
+
+    def insert_late(*table: Any) -> Any:
+        monkeypatch.undo()
+        assert one.replace(None, {"owner": "a"})
+        return insert(*table)
+
+    monkeypatch.setattr(sqlalchemy, "insert", insert_late)
+    assert not other.replace(None, OTHER)
+    assert held(other) == {"owner": "a"}
+
+
+def test_a_lease_is_given_back_where_nothing_was_written_under_it(out: Path) -> None:
+    """The one before may live; but not for a driver that has written, or has come to its end."""
+    place = in_folder(out)
+
+    def fail(writes: bool) -> None:
+        with Lease(place, beat_seconds=0.01) as lease:
+            if writes:
+                lease.check()
+            raise KeyboardInterrupt
+
+    for writes, owner, generation in ((False, "other", 2), (True, None, 3)):
+        plant(place, {**OTHER, "generation": 0} if not writes else held(place))
+        with pytest.raises(KeyboardInterrupt):
+            fail(writes)
+        assert held(place).get("ended", False) is writes
+        assert held(place)["generation"] == generation
+        assert owner in (None, held(place)["owner"])
+
+
+def test_a_lease_that_may_have_been_taken_is_given_back(out: Path) -> None:
+    """Its write was done, and the answer lost; or the disk was full, and nothing was done."""
+    place = in_folder(out)
+    for is_done, generation in ((True, 2), (False, 0)):
+
+        def change(expected: Any, values: Any, is_done: bool = is_done) -> bool:
+            if values["owner"] == "other" or is_done:
+                place.replace(expected, values)
+            if values["owner"] == "other":
+                return True
+            raise OSError(errno.ENOSPC, "the disk is full")
+
+        plant(place, {**OTHER, "generation": 0})
+        with pytest.raises(OSError, match="full"), Lease(replace(place, replace=change), beat_seconds=0.01):
+            pytest.fail("it was not taken")
+        assert held(place) == {**OTHER, "generation": generation}
 
 
 def test_beats_and_trials_from_two_threads_do_not_lock_each_other_out(url: str) -> None:
@@ -257,10 +338,10 @@ def test_what_is_in_lease_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sys, "argv", ["sweep/run.py", "--storage", "postgresql://user:secret@host/db", "--out", "a b"])
     with Lease(in_folder(tmp_path)):
         values = json.loads((tmp_path / FILE_NAME).read_text())
-    assert set(values) == {"owner", "host", "processes", "pid", "command", "beat"}
+    assert set(values) == {"owner", "host", "processes", "pid", "command", "generation", "beat"}
     assert (values["host"], values["pid"]) == (os.uname().nodename, os.getpid())
     assert values["command"] == "sweep/run.py --storage postgresql://user:***@host/db --out 'a b'"
-    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [FILE_NAME, "trials.jsonl"]
 
 
 def test_passwords_are_not_kept() -> None:
@@ -336,3 +417,38 @@ def test_a_suspended_driver_is_taken_over_and_stops_when_it_wakes(out: Path) -> 
     assert process.returncode == 1
     assert f"process {os.getpid()} on {os.uname().nodename} has taken " in said
     assert "Traceback" not in said
+
+
+# A lease that somebody else has written
+
+
+STRANGE_PIDS = (-1, 0, -(2**31), 2**31, 10**400, True, 1.5, "7", "\x1b[31m", None, [1], {"pid": 1})
+
+
+@pytest.mark.parametrize("pid", STRANGE_PIDS)
+def test_no_signal_goes_to_what_is_no_process(pid: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """os.kill takes -1 for every process of the user."""
+    asked: list[Any] = []
+    monkeypatch.setattr(os, "kill", lambda *arguments: asked.append(arguments))
+    assert not is_dead({"owner": "other", "processes": process_table(), "pid": pid})
+    assert asked == []
+
+
+STRANGE = (
+    '{"pid": 1, "host": "\\u001b[31m\\u202e%s"}' % ("x" * 10**4),
+    "[" * 100_000,
+    "7",
+    "null",
+    '"\\ud800"',
+    "\xff",
+    "{}",
+)
+
+
+@pytest.mark.parametrize("content", STRANGE)
+def test_a_strange_lease_is_watched_and_shown(out: Path, content: str) -> None:
+    (out / FILE_NAME).write_bytes(content.encode("latin-1"))
+    said: list[str] = []
+    with Lease(in_folder(out), said.append, beat_seconds=0.02):
+        pass
+    assert all(line.isprintable() and len(line) < 400 + len(str(out)) for line in said)

@@ -166,14 +166,3 @@ def test_a_cache_that_cannot_be_is_said_before_anything_starts(
         assert capsys.readouterr().err.startswith(f"error: {message}")
         monkeypatch.delenv(name)
     assert not (tmp_path / "out").exists()
-
-
-def test_rays_folder_is_short_enough_for_its_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    long = tmp_path / ("t" * 90)
-    long.mkdir()
-    for chosen, folder in (("/var/tmp", "/var/tmp/ray"), (str(long), "/tmp/ray"), ("/nowhere", "/tmp/ray")):
-        monkeypatch.setenv("RAY_TMPDIR", chosen)
-        assert cluster.short_folder() == folder
-    monkeypatch.setattr(cluster.os, "access", lambda *_: False)
-    with pytest.raises(cluster.ClusterError, match=r"at most 36 bytes; got /nowhere\. Set RAY_TMPDIR"):
-        cluster.short_folder()

@@ -102,7 +102,7 @@ def test_python_collects_nothing_while_ray_shuts_down(monkeypatch: pytest.Monkey
         nodes=list,
         get_runtime_context=lambda: here,
         shutdown=lambda: collects.append(gc.isenabled()),
-        _private=SimpleNamespace(worker=SimpleNamespace()),
+        _private=SimpleNamespace(worker=SimpleNamespace(), ray_constants=SimpleNamespace(ENABLE_RAY_CLUSTER=True)),
     )
     monkeypatch.setattr(cluster, "ray", fake)
     monkeypatch.setattr(cluster, "_log_to", lambda file: None)

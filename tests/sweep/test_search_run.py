@@ -18,7 +18,7 @@ from galaxytl.results import append_results, read_results
 from galaxytl.selection import ranked
 from galaxytl.training import Group
 from galaxytl.trial import COMPLETE, PRUNED, SpecError, TrialResult, TrialSpec
-from sweep import lease, search_run
+from sweep import search_run
 from sweep.costs import Costs
 from sweep.lease import LeaseError
 from sweep.objectives import measure
@@ -27,7 +27,7 @@ from sweep.progress import SweepTable
 from sweep.run import main
 from sweep.search_run import SearchRun, conclude
 from sweep.search_setup import check_pinned
-from sweep.search_study import StudyError
+from sweep.search_study import StudyError, sqlite_url
 from sweep.speeds import assumed_speeds
 from tests.sweep.search_driver import Toy, set_up
 from tests.sweep.searches import BASE, accuracy, epoch_of, failed, result_of
@@ -311,7 +311,6 @@ def test_a_driver_from_whom_another_took_the_study_over_writes_nothing_more(
         run.finished(result_of(spec))
 
     monkeypatch.setattr(search_run, "set_up", set_up)
-    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.0)
     monkeypatch.setattr(SearchRun, "train", train)
     assert main(["--search", "optuna", "--out", str(tmp_path / "toy"), "--storage", url]) == 2
     assert "error: one driver at a time may lead a study; process 7 on elsewhere has taken" in capsys.readouterr().err
@@ -328,3 +327,10 @@ def test_a_search_is_told_the_validation_part_though_the_trial_was_scored_on_the
     )
     costs = Costs({}, {}, assumed_speeds(1, on_gpu=False))
     assert [measure(result, name, costs) for name in ("val_accuracy", "val_loss", "parameters")] == [0.5, 1.2, 7.0]
+
+
+def test_an_analysis_finds_the_study_in_its_folder_alone(tmp_path: Path) -> None:
+    for url in (sqlite_url(tmp_path / "study.db"), f"journal://{tmp_path}/study.log"):
+        assert search_run._is_in(tmp_path, url)
+        assert not search_run._is_in(tmp_path / "other", url)
+    assert not search_run._is_in(tmp_path, "postgresql://host/db")

@@ -5,8 +5,10 @@ That Ray restores nothing of it can only be seen where Ray runs.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
+import sqlite3
 import subprocess
 import sys
 import zipfile
@@ -18,6 +20,9 @@ import pytest
 from galaxytl.checkpoints import load_checkpoint
 from galaxytl.results import read_results
 from galaxytl.trial import COMPLETE
+from sweep.run import main
+from sweep.search_study import StudyError, open_study, sqlite_url
+from tests.galaxytl.test_inside import write_journal
 from tests.sweep.sweeps import QUICK, ROOT, sweep
 
 
@@ -51,6 +56,7 @@ def as_checkpoint(trap: Trap) -> bytes:
     return file.getvalue()
 
 
+pytestmark = pytest.mark.usefixtures("databases_closed")
 KINDS = (as_pickle, as_array, as_checkpoint)
 
 
@@ -70,6 +76,36 @@ def test_checkpoint_is_not_executed(kind: object, tmp_path: Path, capsys: pytest
     assert load_checkpoint(tmp_path / "trial.npz", {"kernel": (1,)}) == ({}, [])
     assert "is damaged, training starts anew" in capsys.readouterr().out
     assert not trap.sprung.exists()
+
+
+@pytest.mark.parametrize("name", ["trials.jsonl", "lease.json", "sweep.log", "checkpoints", "study.db", "errors/a.txt"])
+def test_a_folder_with_links_is_refused_before_anything_is_written(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, home = tmp_path / "results", tmp_path / "home"
+    home.mkdir()
+    (out / name).parent.mkdir(parents=True)
+    (out / name).symlink_to(home / "authorized_keys")
+    before = sorted(out.rglob("*"))
+    for more in ([], ["--dry-run"]):
+        assert main(["--grid", "paper", "--data", "simulated:60", "--out", str(out), *more]) == 2
+        assert f"{out / name} is a link. Remove it" in capsys.readouterr().err
+    assert (list(home.iterdir()), sorted(out.rglob("*"))) == ([], before)
+
+
+def test_a_study_is_opened_as_data(tmp_path: Path) -> None:
+    """By a driver too, which writes to it: its triggers do not run, and what its journal names is not removed."""
+    path, thesis = tmp_path / "study.db", tmp_path / "thesis.tex"
+    thesis.write_text("mine")
+    open_study(sqlite_url(path), "search", ["maximize"], {})
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TRIGGER t AFTER INSERT ON trials BEGIN DELETE FROM trials; END")
+    with pytest.raises(StudyError, match="holds tables; got the trigger t"):
+        open_study(sqlite_url(path), "search", ["maximize"], {})
+    write_journal(path.with_name("study.db-journal"), thesis)
+    with pytest.raises(StudyError, match="names no further file"):
+        open_study(sqlite_url(path), "search", ["maximize"], {})
+    assert thesis.exists()
 
 
 @pytest.mark.rest

@@ -1,0 +1,136 @@
+"""Passwords and keys in addresses: whatever is shown or kept is without them.
+
+    remember("postgresql://me:s3cr%40t@host/db")     # from here on also by its value, in whatever form it comes back
+    without_secrets(text)                            # postgresql://me:***@host/db
+
+Libraries take addresses apart, decode what they find, and say it in errors of their own. So what stands where a
+password stands is masked by its place, and what this process was given also by its value. Standard library only.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import json
+import re
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
+
+MASK: Final = "***"
+NAMES: Final = (
+    r"[\w.%-]*(?:password|passwd|passphrase|pwd|secret|token|credential|signature)[\w.%-]*"
+    r"|[\w.-]*(?:access|account|api|customer|encryption|private|session|shared|storage)[_.-]?key[\w.-]*"
+    r"|pass|pw|sig|key|sas|auth|jwt"
+)
+"""What secrets are called in the query of an address, and in settings of libraries: sslpassword, X-Amz-Signature."""
+SECRET_NAME: Final = re.compile(NAMES, re.IGNORECASE)
+IN_PLACE: Final = (
+    # Up to the last @ of the word: a password may hold some, and slashes.
+    (re.compile(r"""(:/{1,3}[^/:@\s]*:)(?:(?!://)[^\s"'<>])*@"""), rf"\1{MASK}@"),
+    (re.compile(rf"""((?<![\w.%-])(?:{NAMES})(?:=|%3D))[^&\s"'<>]+""", re.IGNORECASE), rf"\1{MASK}"),
+)
+TYPED: Final = re.compile(r"(?:--[\w-]+=)?(?:[A-Za-z][\w+.-]*:/{0,3})?[^/:@\s]*:(?!//)(.*)@", re.DOTALL)
+"""A word of a command line with a user's password, also where the scheme is mistyped."""
+SETTING: Final = re.compile(r"(?:^|[?&;])([^=?&;\s]+)=([^&]*(?:&[^=&]*(?=&|$))*)")
+"""A name and value of a query, or of a connection string. What has no = behind an & belongs to the value before."""
+SHORTEST_WORD, SHORTEST_OTHER = 5, 4
+"""Letters of a secret that is masked by its value: of letters and digits alone; of others too."""
+FILE_SYSTEMS: Final = ("s3", "gs", "gcs", "hdfs", "viewfs", "file")
+WITHOUT_PORT: Final = ("s3", "gs", "gcs")
+SAFE_WAYS: Final = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile in ~/.aws that AWS_PROFILE names",
+    "gs": "the file that GOOGLE_APPLICATION_CREDENTIALS names",
+    "gcs": "the file that GOOGLE_APPLICATION_CREDENTIALS names",
+    "postgresql": "~/.pgpass, or PGPASSWORD",
+    "mysql": "an option file, ?read_default_file=FILE",
+    "mariadb": "an option file, ?read_default_file=FILE",
+}
+
+_known: set[str] = set()
+
+
+class CredentialsError(ValueError):
+    """An address whose password cannot be told from the rest; the message says where it belongs."""
+
+
+def without_secrets(text: str) -> str:
+    """A text, an address or a command line, as it may be shown and kept."""
+    text = _by_value(len(_known)).sub(MASK, text) if _known else text
+    for pattern, masked in IN_PLACE:
+        text = pattern.sub(masked, text)
+    return text
+
+
+def remember(word: str) -> None:
+    """From here on `without_secrets` masks the secrets in this word of a command line, or address, by their values."""
+    _known.update(form for secret in secrets_of(word) for form in forms(secret))
+
+
+def forget() -> None:
+    """What was remembered: a process that runs several commands, as tests do, begins each without it."""
+    _known.clear()
+    _by_value.cache_clear()
+
+
+def check_address(uri: str) -> None:
+    """Raises CredentialsError for a password with letters that end it too early, so that the rest would be taken for a
+    host or a bucket, which are shown."""
+    scheme, separator, rest = uri.partition("://")
+    kind = scheme.lower().partition("+")[0]
+    if not separator or "@" not in rest or rest.startswith("/"):
+        return
+    if _is_torn(kind, rest):
+        safe = SAFE_WAYS.get(kind, "its own file or the environment")
+        raise CredentialsError(
+            f"a password in an address must have %2F, %40, %3A, %3F and %23 in place of / @ : ? and #; got "
+            f"'{without_secrets(uri)}'. It is safer in {safe}: other users see what is typed"
+        )
+
+
+def _is_torn(kind: str, rest: str) -> bool:
+    """rest: behind ://, with an @. Databases end the password at the first one, file systems at the last."""
+    if kind not in FILE_SYSTEMS:
+        return "@" in rest.partition("@")[2].partition("?")[0]
+    place = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    user, _, host = place.rpartition("@")
+    _, colon, port = host.rpartition("]")[2].partition(":")
+    if colon and (kind in WITHOUT_PORT or not port.isdecimal()):
+        return True
+    return ":" in user and "@" in rest[len(place) :].partition("?")[0]
+
+
+def secrets_of(word: str) -> Iterator[str]:
+    """Whatever in a word may be a secret, as it was typed: with several @ before its query, what precedes each."""
+    for part in {word, *word.split(","), unquote_plus(word)}:
+        if user := TYPED.match(part.partition("?")[0]) or TYPED.match(part):
+            yield from (user[1][: place.start()] for place in re.finditer("@|$", user[1]))
+        yield from (value for name, value in SETTING.findall(part) if SECRET_NAME.fullmatch(unquote(name)))
+
+
+def forms(secret: str) -> Iterator[str]:
+    """Those in which a secret, or a part of it, may come back: decoded, encoded, and quoted as Python, JSON, HTML and
+    shells do."""
+    whole = {secret, unquote(secret), unquote_plus(secret)}
+    for plain in whole | {part for text in whole for part in re.split(r"[^\w.~-]+", text)}:
+        is_word = re.fullmatch(r"[A-Za-z0-9]*", plain) is not None
+        if len(plain) < (SHORTEST_WORD if is_word else SHORTEST_OTHER):
+            continue
+        for text in {plain, quote(plain), quote(plain, safe=""), quote_plus(plain)}:
+            yield text
+            yield re.sub("%..", lambda code: code[0].lower(), text)
+            yield repr(text)[1:-1]
+            yield from (json.dumps(text, ensure_ascii=ascii)[1:-1] for ascii in (True, False))
+            yield html.escape(text)
+            yield text.replace("'", "'\"'\"'")
+
+
+@functools.lru_cache(maxsize=1)
+def _by_value(_count: int) -> re.Pattern[str]:
+    """Of all that is known, whose number only grows until it is forgotten."""
+    return re.compile("|".join(map(_whole, sorted(_known, key=len, reverse=True))))
+
+
+def _whole(secret: str) -> str:
+    """A secret that could be a word is none within a longer word: "postgres" in "postgresql"."""
+    return rf"(?<![A-Za-z0-9]){secret}(?![A-Za-z0-9])" if secret.isalnum() else re.escape(secret)

@@ -1,0 +1,53 @@
+r"""Text that others wrote, as it may be shown: in rows, leases, studies, grids, names of files and errors about them.
+
+    >>> visible("erased: \x1b[2J, turned: \u202egnp.exe")
+    'erased: \\x1b[2J, turned: \\u202egnp.exe'
+
+A terminal obeys control characters, a line of a file ends where a newline stands, and letters can be turned around:
+whatever is no letter, mark, number, sign or space is shown by its name. Standard library only.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+
+def visible(text: str, keep: str = "") -> str:
+    r"""The text with what cannot be seen in it named as Python names it, but for the characters in `keep`.
+
+    >>> visible("Köln\r\n"), visible("two\nlines", keep="\n")
+    ('Köln\\r\\n', 'two\nlines')
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter in keep or _is_seen(letter) else _name(letter) for letter in text)
+
+
+def _is_seen(letter: str) -> bool:
+    return letter.isprintable() or unicodedata.category(letter) == "Zs"  # spaces of other widths
+
+
+def _name(letter: str) -> str:
+    """\\x1b; of a byte of a file's name that is no UTF-8, that byte."""
+    byte = ord(letter) - 0xDC00
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else letter.encode("unicode_escape").decode()
+
+
+def visible_values(value: Any) -> Any:
+    """A JSON value whose texts, and names, are visible."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {visible(name) if isinstance(name, str) else name: visible_values(own) for name, own in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(visible_values, value))
+    return value
+
+
+def check_visible(values: Mapping[str, Any]) -> None:
+    """Raises ValueError where a text is not as it would be shown: of what is known by its very letters, like a spec."""
+    for name, value in values.items():
+        if isinstance(value, str) and visible(value) != value:
+            raise ValueError(f"{name} must be text that can be shown; got '{visible(value)[:100]}'")
