@@ -97,9 +97,13 @@ def num_epochs(content: bytes) -> int:
 def _history(file: Mapping[str, NDArray[Any]]) -> list[Epoch]:
     """By Python's own reader of JSON: the loss of a part that is only watched may be NaN."""
     history = json.loads(file["history"].tobytes())
-    if not isinstance(history, list) or not all(isinstance(e, dict) and type(e.get("epoch")) is int for e in history):
+    if not isinstance(history, list) or not all(map(_is_epoch, history)):
         raise ValueError("its history must be a list of epochs")
     return history
+
+
+def _is_epoch(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("epoch"), int | float)
 
 
 def load_checkpoint(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[str, NDArray[Any]], list[Epoch]]:

@@ -115,9 +115,14 @@ def _are_finite(numbers: list[float]) -> bool:
 
 
 def _epochs(name: str, value: Any) -> tuple[dict[str, float], ...]:
-    if type(value) is not list:
+    if type(value) is not list or not {dict}.issuperset(map(type, value)):
         _refuse(name, "a list of epochs", value)
-    return tuple(_check_epoch(name, _numbers(name, epoch)) for epoch in value)
+    numbers = list(itertools.chain.from_iterable(map(dict.values, value)))
+    if not NUMBER_TYPES.issuperset(map(type, numbers)) or not _are_finite(numbers):
+        value = [_numbers(name, epoch) for epoch in value]
+    for epoch in value:
+        _check_epoch(name, epoch)
+    return tuple(value)
 
 
 def _check_epoch(name: str, record: dict[str, Any]) -> dict[str, Any]:

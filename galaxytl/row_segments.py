@@ -18,8 +18,6 @@ Where a storage knows no conditional writes there are no seals, and pieces have 
 
 from __future__ import annotations
 
-import contextlib
-import json
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,8 +27,9 @@ from galaxytl.data.cache import write_atomically
 from galaxytl.history import operation
 from galaxytl.inside import inside
 from galaxytl.results import FILE_NAME, locked_rows
+from galaxytl.row_lines import results_in
 from galaxytl.storage import Storage, each
-from galaxytl.trial import FAILED
+from galaxytl.trial import FAILED, TrialResult
 
 FOLDER = "rows"
 MANY = 64
@@ -97,10 +96,10 @@ def _is_told(trial_id: str, status: str, ends: Mapping[str, str]) -> bool:
 
 
 def _end(line: bytes) -> tuple[str, str]:
-    """Trial and status of a row; of what is none, itself."""
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        row = json.loads(line)
-        return str(row["trial_id"]), str(row["status"])
+    """Trial and status of a row; of what is none, or one of a newer version, itself: it takes no other row's place."""
+    found = next(results_in(line), None)
+    if isinstance(found, TrialResult):
+        return found.trial_id, found.status
     return line.decode(errors="replace"), ""
 
 

@@ -268,7 +268,7 @@ def parse_field(name: str, text: str) -> Any:
     if rule.type != "str" and "choices" not in rule.metadata:
         try:
             value = json.loads(text.lower())
-        except ValueError:
+        except (ValueError, RecursionError):
             value = text  # _check_field says what is allowed
     if rule.type == "float" and isinstance(value, int | float) and not isinstance(value, bool):
         value = float(value) + 0.0  # -0.0 is 0.0, and makes no other trial

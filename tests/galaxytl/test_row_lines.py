@@ -10,7 +10,9 @@ import pytest
 
 from galaxytl.results import read_results
 from galaxytl.row_lines import MOST_STARTS
+from galaxytl.row_segments import merged
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
+from tests.fuzz import rows
 
 SPEC = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a")
 
@@ -26,8 +28,8 @@ def line(seed: int = 0, **changes: Any) -> bytes:
 def read(folder: Path, *lines: bytes, end: bytes = b"\n") -> tuple[list[int], tuple[str, ...]]:
     """The seeds of the rows that are read, and what is said of the others."""
     (folder / "trials.jsonl").write_bytes(b"\n".join(lines) + end)
-    rows = read_results(folder)
-    return [result.spec.seed for result in rows.results], rows.problems
+    found = read_results(folder)
+    return [result.spec.seed for result in found.results], found.problems
 
 
 GARBAGE = {
@@ -174,3 +176,15 @@ def test_unknown_fields_of_results_are_kept(tmp_path: Path) -> None:
     assert result.extra == later
     assert result.to_dict() == row(**later)
     assert next(iter(result.to_dict())) == "schema"  # where a row begins
+
+
+@pytest.mark.parametrize("damaged", [line(1, metrics="high"), line(1)[:-9], b"[" * 100_000, line(1, schema=4)])
+def test_a_row_at_a_storage_that_cannot_be_read_takes_no_other_place(damaged: bytes) -> None:
+    own = line(1, message="mine") + b"\n"
+    assert merged([line(0), damaged], own) == b"\n".join([line(0), damaged, own])
+    assert merged([line(0), line(1)], own) == line(0) + b"\n" + line(1) + b"\n"
+
+
+def test_a_short_fuzz_hides_no_row_and_raises_nothing(tmp_path: Path) -> None:
+    """The long one: `python -m tests.fuzz --rows 1000`."""
+    rows.try_reading(tmp_path, count=30, seed=1)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -155,12 +157,13 @@ def test_a_folder_that_was_not_stored_is_and_an_old_one_takes_nothing_back(share
 )
 def test_a_trial_that_another_machine_finished_too_has_one_row(own: str, stored: str, left: str) -> None:
     """The one died before its row was stored, and left half of the next."""
-    rows = {
-        "s": f'{{"trial_id": "a", "status": "{stored}", "of": "there"}}',
-        "o": f'{{"trial_id": "a", "status": "{own}"}}',
-    }
-    content = rows["o"] + '\n{"trial_id": "b", "status": "FAILED"}\n\n{"trial_id": "c", "sta'
-    lines = [rows[row] for row in left] + ['{"trial_id": "b", "status": "FAILED"}']
+    there, here, other = (
+        json.dumps(replace(result(seed, status), message=place).to_dict())
+        for seed, status, place in ((0, stored, "there"), (0, own, "here"), (1, FAILED, "here"))
+    )
+    rows = {"s": there, "o": here}
+    content = f'{rows["o"]}\n{other}\n\n{{"trial_id": "c", "sta'
+    lines = [rows[row] for row in left] + [other]
     assert merged([rows["s"].encode()], content.encode()).decode().splitlines() == lines
     assert merged([line.encode() for line in lines], content.encode()).decode().splitlines() == lines
 

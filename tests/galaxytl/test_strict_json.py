@@ -14,7 +14,7 @@ from analysis.search_file import SearchFileError, read_search_file
 from galaxytl import blocks, device
 from galaxytl.checkpoints import load_checkpoint, num_epochs
 from galaxytl.data import DataError
-from galaxytl.data.classes import _texts, in_parquet
+from galaxytl.data.classes import in_parquet
 from galaxytl.data.locations import locate
 from galaxytl.data.manifest import read_manifest
 from galaxytl.data.seal import SEAL, is_intact
@@ -94,7 +94,6 @@ READERS: dict[str, tuple[str, Callable[[Path, bytes], bool]]] = {
     "checkpoint at a storage": ("x", lambda _, text: num_epochs(_checkpoint(text)) == 0),
     "keras.json": ("keras.json", lambda folder, _: device.backend() == "tensorflow"),
     "class names of Parquet": ("x", lambda _, text: in_parquet({b"huggingface": text}) == []),
-    "class names of HDF5": ("x", lambda _, text: isinstance(_texts(text), list)),
 }
 
 
