@@ -124,7 +124,7 @@ def _tensors(group: Any, path: Path, backbone: Backbone) -> Iterator[tuple[str, 
     seen, left = {_address(group)}, [("", group)]
     while left:
         start, holder = left.pop()
-        for key in holder.keys():  # noqa: SIM118 (`in holder` is no iteration over names alone for mypy)
+        for key in list(holder):
             name = f"{start}{key}"
             if not _is_hard(holder, key):
                 raise _lie_elsewhere(path, name, backbone)
@@ -180,7 +180,7 @@ def _opened(path: Path, backbone: Backbone) -> Iterator[Any]:
         raise WeightsError(_another_layout(path, "a .keras archive", backbone))
     try:
         with h5py.File(path, "r", locking=False) as file:
-            is_model = "layer_names" not in file.attrs and "model_weights" in file.keys()  # noqa: SIM118 (follows no link)
+            is_model = "layer_names" not in file.attrs and "model_weights" in list(file)  # which follows no link
             yield opened(file, "model_weights", path) if is_model else file
     except WeightsError:
         raise
@@ -219,7 +219,7 @@ def _saved(path: Path, backbone: Backbone, *_state: int) -> Shapes:
         names = _Names(path)
         layers = names.listed(group, "layer_names")
         if not layers:
-            own = "layers" in group or "_layer_checkpoint_dependencies" in group
+            own = not {"layers", "_layer_checkpoint_dependencies"}.isdisjoint(group)
             layout = "in that of Keras 3's .weights.h5" if own else "in another"
             raise WeightsError(_another_layout(path, layout, backbone))
         tensors = dict(_tensors(group, path, backbone))

@@ -234,12 +234,10 @@ def _pictures(file: StoredFile) -> Iterator[list[Any]]:
         largest = check_layout(parquet, stream, [PICTURES], LARGE_PAGE)  # no cell is larger than a page
         rows = max(1, min(BATCH, PICTURES_HELD // max(1, largest)))
         for batch in parquet.iter_batches(batch_size=rows, columns=[PICTURES], use_threads=False):
-            if (
-                longest := pc.max(pc.binary_length(pc.struct_field(batch.column(0), "bytes"))).as_py() or 0
-            ) > MOST_BYTES:
-                raise DataError(
-                    f"{file.location}: a picture must have at most {MOST_BYTES:,} bytes; one has {longest:,}"
-                )
+            longest = pc.max(pc.binary_length(pc.struct_field(batch.column(0), "bytes"))).as_py() or 0
+            if longest > MOST_BYTES:
+                rule = f"a picture must have at most {MOST_BYTES:,} bytes"
+                raise DataError(f"{file.location}: {rule}; one has {longest:,}")
             for cell in batch.column(0).to_pylist():
                 cells.append(cell)
                 held += len((cell or {}).get("bytes") or b"")
@@ -306,14 +304,14 @@ def _hdf5_columns(file: Any, location: Location) -> dict[str, Any]:
     """The columns of an open h5py file by name. Raises DataError unless they are there, and lie in this file."""
     import h5py
 
-    columns = {}
+    columns, names = {}, list(file)  # `in file` would follow links
     for name in ("images", "ans", *SKY_COLUMNS):
-        if name in file.keys():  # noqa: SIM118 (`in file` would follow links)
+        if name in names:
             columns[name] = opened(file, name, location)
             if not isinstance(columns[name], h5py.Dataset):
                 raise DataError(f"{location}: '{name}' must be a dataset; it is a group")
         elif name in ("images", "ans"):
-            found = ", ".join(sorted(file)[:NAMES_SHOWN]) or "nothing"
+            found = ", ".join(sorted(names)[:NAMES_SHOWN]) or "nothing"
             raise DataError(f"{location} must hold the columns images and ans; '{name}' is missing, found {found}")
     return columns
 
@@ -441,9 +439,8 @@ def _check_parquet_types(schema: Any, columns: Sequence[str], where: Location) -
     if inner is None or not (kinds.is_binary(inner) or kinds.is_large_binary(inner)):
         raise DataError(f"{where}: image must be a struct with the encoded picture in `bytes`; got {str(image)[:60]}")
     if not kinds.is_integer(label):
-        raise DataError(
-            f"{where}: labels must be whole numbers from 0 to {NUM_CLASSES - 1}; got type {str(label)[:60]}"
-        )
+        rule = f"labels must be whole numbers from 0 to {NUM_CLASSES - 1}"
+        raise DataError(f"{where}: {rule}; got type {str(label)[:60]}")
     for name in columns:
         kind = schema.field(name).type
         if not (kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_null(kind)):

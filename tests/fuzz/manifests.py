@@ -13,11 +13,11 @@ SHARDS: Final = ConvertOptions(images_per_shard=16)
 
 
 def write(folder: Path, rng: random.Random, clean: str, canary: Path) -> Path:
-    """A converted copy of the galaxies at `clean`, of whose manifest one to three values are changed."""
+    """A converted copy of the galaxies at `clean`, of whose manifest up to two values are changed."""
     convert(clean, str(folder), SHARDS)
     place = folder / "manifest.json"
     manifest = json.loads(place.read_text())
-    for _ in range(rng.randrange(1, 4)):
+    for _ in range(rng.randrange(3)):
         _change(manifest, rng, canary)
     text = json.dumps(manifest).encode()
     at = rng.randrange(len(text))
@@ -33,7 +33,7 @@ def _change(manifest: dict[str, Any], rng: random.Random, canary: Path) -> None:
     holder: Any = rng.choice([manifest, manifest, manifest, *manifest["shards"], *manifest["source"]])
     if not isinstance(holder, dict):
         return
-    key = rng.choice([*holder, "more"])
+    key = rng.choice([*holder, "split", "more"] if holder is manifest else [*holder])
     holder[key] = rng.choice(_odd(canary))
     if rng.random() < 0.1:
         holder.pop(key)

@@ -228,3 +228,14 @@ def test_who_has_no_home_is_told_what_to_set(
     monkeypatch.setenv("HOME", "")
     assert run_command(lambda: 0) == 0
     assert os.environ["HOME"] == str(tmp_path)
+
+
+def test_memory_that_runs_out_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    def story() -> int:
+        raise MemoryError("Unable to allocate 4 TiB")
+
+    assert run_command(story) == 2
+    assert (
+        "error: there must be enough memory for what is read and computed; it ran out (Unable"
+        in capsys.readouterr().err
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from galaxytl.data import DataError, open_dataset
-from galaxytl.data.hdf5_layout import never_written
+from galaxytl.data.hdf5_layout import inflated, never_written
 from tests.galaxies import LABELS, make_images, write_hdf5
 
 
@@ -97,3 +98,26 @@ def test_rows_that_were_never_written_are_found(tmp_path: Path) -> None:
         assert (never_written(chunked).size, never_written(plain).tolist()) == (0, [0, 1, 2, 3, 4])
         plain[0] = 1
         assert not never_written(plain).size
+
+
+def test_what_would_decompress_to_more_than_is_declared_is_refused() -> None:
+    whole = zlib.compress(bytes(1000))
+    assert inflated(whole, 1000) == bytes(1000)
+    with pytest.raises(ValueError, match="more than the 999 bytes"):
+        inflated(whole, 999)
+    with pytest.raises(ValueError, match="cut off"):
+        inflated(whole[:-5], 1000)
+
+
+def test_odd_attributes_are_no_names(tmp_path: Path) -> None:
+    path = write_hdf5(tmp_path / "g.h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["classes"], file.attrs["labels"] = h5py.Empty("S3"), np.arange(3)
+        file.attrs["names"] = file["images"].ref
+        file["categories"], file["class"] = h5py.Empty("f4"), h5py.SoftLink("/nowhere")
+        file["target_names"] = h5py.SoftLink("/target_names")
+    with pytest.raises(DataError, match="leads round in a circle"):
+        open_dataset(str(path))
+    with h5py.File(path, "r+") as file:
+        del file["target_names"]
+    assert open_dataset(str(path)).source.classes.own == ()
