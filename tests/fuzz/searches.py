@@ -41,7 +41,7 @@ Change = Callable[[Path, random.Random], None]
 
 def write(folder: Path, rng: random.Random, mutations: int) -> Path:
     """The results of a small search with so many mutations; they must not touch what is in `folder`.parent/outside."""
-    shutil.copytree(_clean(), folder)
+    shutil.copytree(_clean(folder.parent), folder)
     for change in sorted((rng.choice(CHANGES) for _ in range(mutations)), key=lambda change: change is link):
         with contextlib.suppress(sqlite3.Error, OSError, ValueError, KeyError, TypeError, IndexError):
             change(folder, rng)  # what an earlier one left may not suit
@@ -49,9 +49,9 @@ def write(folder: Path, rng: random.Random, mutations: int) -> Path:
 
 
 @functools.cache
-def _clean() -> Path:
-    """Rows of four trials and their study, as a database and as a journal."""
-    folder = Path(tempfile.mkdtemp(prefix="fuzz-search-"))
+def _clean(base: Path) -> Path:
+    """Rows of four trials and their study, as a database and as a journal, in a folder in `base`."""
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-search-", dir=base))
     results = [_result(seed) for seed in range(3)]
     results.append(TrialResult(spec=results[0].spec.replace(seed=9), status=FAILED, message="no memory"))
     (folder / FILE_NAME).write_text("".join(json.dumps(result.to_dict()) + "\n" for result in results))
