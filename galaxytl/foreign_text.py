@@ -9,6 +9,7 @@ whatever is no letter, mark, number, sign or space is shown by its name. Standar
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -40,6 +41,8 @@ def visible_values(value: Any) -> Any:
     if isinstance(value, str):
         return visible(value)
     if isinstance(value, dict):
+        if all(type(text) is str and text.isprintable() for text in itertools.chain(value, value.values())):
+            return value  # as it is in nearly every row
         return {visible(name) if isinstance(name, str) else name: visible_values(own) for name, own in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(map(visible_values, value))

@@ -28,6 +28,7 @@ from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from sweep import lease, run, search_run
 from sweep.kept import Kept
 from sweep.options import parse
+from sweep.rows_file import RowsFile
 from sweep.search import Search
 from sweep.search_run import SearchRun
 from sweep.search_setup import Setup, check_pinned
@@ -79,7 +80,13 @@ class Toy:
         options.study, options.storage = options.study or self.out.name, self.url or f"sqlite:///{self.out}/study.db"
         setup = set_up(options, Console(quiet=True))
         self.study = self._opened(options.study, setup.identity)
-        return SearchRun(setup, Search(self.study, setup.problem), Kept(self.out))
+        return SearchRun(setup, Search(self.study, setup.problem), self._kept())
+
+    def _kept(self) -> Kept:
+        kept = Kept(self.out)
+        kept.file = RowsFile(self.out, kept.check, print)
+        with kept.file.changing():  # it takes over the rows that are there
+            return kept
 
     def begin(self, *arguments: object) -> tuple[SearchRun, list[str]]:
         """The search of the next driver, and what it says of what it finds."""
