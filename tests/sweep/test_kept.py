@@ -341,15 +341,17 @@ def rows():
     return path.read_bytes() if path.exists() else b""
 
 def look_and_be_suspended(lease):
+    is_stopped = lease._place.may_be_away and stop.exists()
+    while is_stopped and b"}" not in rows():
+        time.sleep(0.01)
     look(lease)
-    if stop.exists() and b"}" in rows() and lease is kept_.leases[-1]:
+    if is_stopped:
         stop.unlink()
         os.kill(os.getpid(), signal.SIGSTOP)
 
 lease.Lease.confirm = look_and_be_suspended
 try:
     with kept.keeping(out, uri, print) as kept_:
-        stop.touch()
         kept_.append(TrialResult(spec=TrialSpec(dataset="simulated", dataset_fingerprint="0f3a"), status=COMPLETE))
         while True:
             kept_.stop_if_lost()
@@ -365,6 +367,7 @@ def test_a_row_of_a_driver_that_was_suspended_before_its_put_is_refused(
     """It has looked at the lease, and another takes over before it goes on: a process, and a real S3 API."""
     monkeypatch.setattr(lease_module, "BEAT_SECONDS", 0.05)
     (tmp_path / "first").mkdir()
+    (tmp_path / "stop").touch()
     command = [sys.executable, "-c", DRIVER, str(tmp_path / "first"), f"{bucket}/paper", str(tmp_path / "stop")]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as first:
         try:
