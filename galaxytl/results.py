@@ -71,16 +71,22 @@ def row_line(result: TrialResult) -> bytes:
 
 @contextlib.contextmanager
 def locked_rows(folder: Path) -> Iterator[BinaryIO]:
-    """The file of rows, made where there is none, while nobody else writes to it, or takes its folder over.
+    """The file of rows, while nobody else writes to it, or takes its folder over; made where there is none, and gone
+    again where it stays empty.
 
     Raises OSError where another process holds it for long."""
     path = folder / FILE_NAME
     while True:
         with open(path, "ab+", opener=no_link) as file:  # NFS locks only what may be written
             lock(file.fileno(), path)
-            if _is_still(path, file):
+            if not _is_still(path, file):
+                continue
+            try:
                 yield file
-                return
+            finally:
+                if not os.fstat(file.fileno()).st_size and _is_still(path, file):
+                    path.unlink()  # who waits for its lock sees that, and makes another
+            return
 
 
 def _is_still(path: Path, file: BinaryIO) -> bool:

@@ -149,7 +149,7 @@ class RowsFile:
                 write_atomically(self._path, b"".join(line + b"\n" for line in self._lines))
             else:
                 self._lines += foreign
-            self._state = self._look_up()
+        self._state = self._look_up()
         if missing:
             self._say(self._notice(was_there, len(missing), beside))
         elif foreign:
