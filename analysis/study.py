@@ -36,7 +36,7 @@ from analysis.search import common_reasons
 from analysis.search_file import SearchFile, SearchFileError, read_search_file
 from galaxytl.credentials import MASK, remember, without_secrets
 from galaxytl.foreign_text import visible
-from galaxytl.inside import check_journal, inside
+from galaxytl.inside import OutsideError, check_journal, inside
 from galaxytl.study_file import check_schema
 from galaxytl.trial import COMPLETE, FAILED, PRUNED
 
@@ -233,6 +233,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, sqlalchemy.exc.ArgumentError):
         return "it is no URL of a database, like sqlite:///study.db"
     inner = error.__cause__ or error
+    if isinstance(inner, OutsideError):
+        return str(inner).rstrip(".")
     text = " ".join(str(getattr(inner, "orig", None) or inner).split())
     return visible(without_secrets(text))[:200].rstrip(".") or type(error).__name__
 

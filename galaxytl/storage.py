@@ -235,8 +235,7 @@ def persistently(action: Callable[[], R], seconds: float, failed: Callable[[Data
             return action()
         except DataError as error:
             failed(error)
-            own_pause = pause * random.uniform(0.5, 1.5)  # so that the workers of a cluster do not come all at once
-            if time.monotonic() + own_pause > ends:
+            if (left := ends - time.monotonic()) <= 0:
                 raise StorageError(f"the storage did not answer for {seconds:.0f} seconds: {error}") from error
-        time.sleep(own_pause)
+        time.sleep(min(left, pause * random.uniform(0.5, 1.5)))  # the workers of a cluster do not come all at once
         pause = min(2 * pause, LONGEST_PAUSE)

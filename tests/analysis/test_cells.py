@@ -72,7 +72,7 @@ def test_failed_seeds_are_counted_and_not_averaged() -> None:
 
     assert cell.status == "COMPLETE"
     assert cell.seeds == "2 of 3"
-    assert cell.message == "out of memory"
+    assert cell.message == r"out of\nmemory"
     assert str(cell.score("accuracy")) == "0.500±0.141"
 
 

@@ -32,16 +32,16 @@ from galaxytl.storage import Storage
 from tests.cluster import history_driver
 from tests.cluster.checker import Operation, operations, violations
 from tests.cluster.history_driver import Driver, note_in, specs
-from tests.cluster.mischief import Mischief, faulty_s3
+from tests.cluster.mischief import WRITES_ROWS, Mischief, faulty_s3
 from tests.cluster.object_store import ObjectStore, object_store
 
 TRIALS = 24
 LATE = ((0.1, 0.3), (0.4, 0.1), (1.2, 0.05))
 """Seconds that a step in a folder, or a request, is late at most, and how often: the last are many beats."""
-LONGEST_STOP_SECONDS = {"folder": 3.0, "storage": 8.0}
+LONGEST_STOP_SECONDS = {"folder": 3.0, "storage": 20.0}
 """After which a driver goes on though no other has taken over: perhaps all wait for its lock."""
 ALONE_SECONDS = 0.5
-"""As that, where nobody is there who could take over."""
+"""As that, where nobody is there who could take over, and where another waits to be taken over while it writes rows."""
 STUCK_SECONDS = 120.0
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.cluster.history_driver"])
@@ -89,6 +89,8 @@ class Contender:
     """Since when."""
     led: int = 0
     """Takeovers there were then."""
+    step: str = ""
+    """At which S3 was asked for what."""
 
     @property
     def is_stopped(self) -> bool:
@@ -97,12 +99,14 @@ class Contender:
             return stat.rpartition(")")[2].split()[0] == "T"
         return False
 
-    def suspend(self) -> None:
+    def suspend(self, step: str) -> None:
         """Returns when it goes on."""
+        self.step = step
         self.signal(signal.SIGSTOP)
         time.sleep(0.05)
         while self.is_stopped:
             time.sleep(0.02)
+        self.step = ""
 
     def signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -161,8 +165,10 @@ class Round:
                 note_in(self.faults, driver=-1, fault="gave up", step="")
                 return
             rivals = sum(not contender.is_stopped for contender in running)
+            is_writing = any(contender.step == WRITES_ROWS for contender in running)
             for contender in running:
-                self._let_go_on(contender, now, LONGEST_STOP_SECONDS[self.kind] if rivals else ALONE_SECONDS)
+                waits = rivals and (contender.step == WRITES_ROWS or not is_writing)
+                self._let_go_on(contender, now, LONGEST_STOP_SECONDS[self.kind] if waits else ALONE_SECONDS)
             if upsets and now > upsets[0]:
                 del upsets[0]
                 self._upset(self.rng.choice(running))

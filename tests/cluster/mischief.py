@@ -29,6 +29,8 @@ from urllib.parse import urlsplit
 
 FAULTS = ("late", "503", "dropped before", "dropped after")
 """Of a request to S3; the last was done by the server, which the driver does not hear."""
+WRITES_ROWS = "PUT rows"
+"""A step of a driver at S3."""
 
 
 @dataclass
@@ -83,8 +85,8 @@ def _chance(step: str, seen: int) -> float:
     """Of a stop at a step that was seen so often: rows matter most, trials of writing not at all."""
     if ".writable" in step:
         return 0.0
-    if "PUT rows" in step or "write trials" in step:
-        return 0.2
+    if WRITES_ROWS in step or "write trials" in step:
+        return 0.3
     return 0.05 if "rows" in step or "trials" in step else 0.15 / seen
 
 
@@ -158,10 +160,11 @@ OF_A_CONNECTION = ("content-length", "transfer-encoding", "connection", "expect"
 
 
 @contextlib.contextmanager
-def faulty_s3(url: str, mischief: Mischief, suspend: Callable[[], object]) -> Iterator[str]:
+def faulty_s3(url: str, mischief: Mischief, suspend: Callable[[str], object]) -> Iterator[str]:
     """An URL whose requests go to the S3 server at `url`, as far as they do.
 
-    suspend: stops the driver that asks, and returns when it goes on: a request that was under way is as late."""
+    suspend: stops the driver that asks, at the step that it is told, and returns when it goes on: a request that was
+    under way is as late."""
     to = urlsplit(url).netloc
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -172,7 +175,7 @@ def faulty_s3(url: str, mischief: Mischief, suspend: Callable[[], object]) -> It
             step = f"{self.command} {_object(self.path)}"
             fault = mischief.fault(step)
             if mischief.stops_at(f"before {step}"):
-                suspend()
+                suspend(step)
             if fault == "503":
                 return self.answer(503, [], b"<Error><Code>SlowDown</Code><Message>wait</Message></Error>")
             if fault == "dropped before":
@@ -181,7 +184,7 @@ def faulty_s3(url: str, mischief: Mischief, suspend: Callable[[], object]) -> It
                 time.sleep(mischief.random.uniform(0, mischief.delay))
             status, headers, content = self.ask(body)
             if mischief.stops_at(f"after {step}"):
-                suspend()
+                suspend(step)
             if fault == "dropped after":
                 return self.drop()
             return self.answer(status, headers, content)

@@ -58,7 +58,9 @@ def test_a_result_is_visible_wherever_it_comes_from(tmp_path: Path) -> None:
 
 def test_a_row_whose_spec_cannot_be_shown_is_left_out(tmp_path: Path) -> None:
     """Its id is the hash of those very letters."""
-    row = TrialResult(spec=SPEC.replace(dataset=f"simulated{NASTY}"), status=FAILED).to_dict()
+    row = TrialResult(
+        spec=SPEC.replace(dataset=f"simulated{NASTY.encode(errors='ignore').decode()}"), status=FAILED
+    ).to_dict()
     (tmp_path / FILE_NAME).write_text(json.dumps(row) + "\n")
 
     rows = read_results(tmp_path)
