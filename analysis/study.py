@@ -163,6 +163,7 @@ def _copy(name: str, url: str, folder: Path | None) -> tuple[optuna.Study, tuple
             copy = optuna.create_study(directions=study.directions)
             ended = study.get_trials(deepcopy=False, states=tuple(STATUSES))
             copy.add_trials(ended)
+            trials = trials_of(ended)
         finally:
             if isinstance(storage, RDBStorage):
                 storage.remove_session()
@@ -171,7 +172,7 @@ def _copy(name: str, url: str, folder: Path | None) -> tuple[optuna.Study, tuple
         raise
     except Exception as error:  # Optuna believes what it reads: where that is not so, anything may come of it
         raise StudyError(f"{_shown(url)} cannot be read: {_reason(error)}. Pass another --storage URL") from error
-    return copy, trials_of(ended)
+    return copy, trials
 
 
 def _load(name: str, storage: RDBStorage | JournalStorage, url: str) -> optuna.Study:

@@ -15,6 +15,8 @@ import optuna
 import pytest
 import yaml
 from matplotlib.figure import Figure
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from analysis.banner import Banner
 from analysis.best import best_yaml
@@ -307,3 +309,12 @@ def test_texts_of_a_study_are_visible(tmp_path: Path) -> None:
     assert str(found.settings).isprintable()
     assert [reason for reason, _ in found.refused] == ["no \\x1b[31m", "['no', 1]"]
     assert found.trials[-1].trial_id == "\\x1b\\u202e"
+
+
+def test_a_study_whose_attributes_are_none_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "study.log"
+    study = optuna.create_study(study_name="search", storage=JournalStorage(JournalFileBackend(str(path))))
+    study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={"trial_id": "0f3a"}))
+    path.write_text(path.read_text().replace('{"trial_id":"0f3a"}', '"x"'))
+    write_search_file(tmp_path, storage=f"journal:///{path}")
+    assert "cannot be read" in read_study(tmp_path).note

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from pathlib import Path
@@ -30,7 +31,8 @@ def write(folder: Path, rng: random.Random, clean: str, canary: Path) -> Path:
 
 
 def _change(manifest: dict[str, Any], rng: random.Random, canary: Path) -> None:
-    holder: Any = rng.choice([manifest, manifest, manifest, *manifest["shards"], *manifest["source"]])
+    lists = [manifest[name] for name in ("shards", "source") if isinstance(manifest.get(name), list)]
+    holder: Any = rng.choice([manifest, manifest, manifest, *itertools.chain(*lists)])
     if not isinstance(holder, dict):
         return
     key = rng.choice([*holder, "split", "more"] if holder is manifest else [*holder])
