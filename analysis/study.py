@@ -15,6 +15,7 @@ differently the best trials choose a parameter. Both are estimates from the tria
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import warnings
@@ -162,6 +163,7 @@ def _copy(name: str, url: str, folder: Path | None) -> tuple[optuna.Study, tuple
             study = _load(name, storage, url)
             copy = optuna.create_study(directions=study.directions)
             ended = study.get_trials(deepcopy=False, states=tuple(STATUSES))
+            _check_names(ended)
             copy.add_trials(ended)
             trials = trials_of(ended)
         finally:
@@ -173,6 +175,14 @@ def _copy(name: str, url: str, folder: Path | None) -> tuple[optuna.Study, tuple
     except Exception as error:  # Optuna believes what it reads: where that is not so, anything may come of it
         raise StudyError(f"{_shown(url)} cannot be read: {_reason(error)}. Pass another --storage URL") from error
     return copy, trials
+
+
+def _check_names(trials: Sequence[FrozenTrial]) -> None:
+    """Raises ValueError where what Optuna names by texts has other names."""
+    for trial in trials:
+        names = itertools.chain(trial.params, trial.distributions, trial.user_attrs, trial.system_attrs)
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError(f"trial {trial.number} has parameters or attributes whose names are no texts")
 
 
 def _load(name: str, storage: RDBStorage | JournalStorage, url: str) -> optuna.Study:

@@ -318,3 +318,14 @@ def test_a_study_whose_attributes_are_none_is_a_sentence(tmp_path: Path) -> None
     path.write_text(path.read_text().replace('{"trial_id":"0f3a"}', '"x"'))
     write_search_file(tmp_path, storage=f"journal:///{path}")
     assert "cannot be read" in read_study(tmp_path).note
+
+
+def test_a_study_whose_parameters_have_no_names_is_a_sentence(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    study = optuna.create_study(study_name="search", storage=url)
+    floats = optuna.distributions.FloatDistribution(0, 1)
+    study.add_trial(optuna.trial.create_trial(value=0.5, params={"x": 0.5}, distributions={"x": floats}))
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as connection, connection:
+        connection.execute("UPDATE trial_params SET param_name = NULL")
+    write_search_file(tmp_path)
+    assert "cannot be read: trial 0 has parameters" in read_study(tmp_path).note
