@@ -33,7 +33,14 @@ from types import FrameType
 from typing import Any, Final, NoReturn
 
 from galaxytl import permissions
-from galaxytl.credentials import CredentialsError, check_address, forget, remember, without_secrets
+from galaxytl.credentials import (
+    CredentialsError,
+    check_address,
+    forget,
+    remember,
+    remember_environment,
+    without_secrets,
+)
 from galaxytl.foreign_text import visible
 from galaxytl.trial import did_you_mean
 
@@ -217,10 +224,11 @@ def _prepare_streams() -> None:
 
 
 def _remember_secrets() -> None:
-    """Of this process's addresses, those of its environment too: proxies and endpoints."""
+    """Of this process: of its command line and its environment."""
     forget()
-    for word in [*sys.argv, *(value for value in os.environ.values() if "://" in value)]:
+    for word in sys.argv:
         remember(word)
+    remember_environment()
 
 
 class _Masked:
