@@ -136,8 +136,8 @@ def short_place() -> str:
             return folder
     raise RayFilesError(
         f"Ray's temporary files must lie in a folder that can be written to, whose path has at most {MAX_TEMPORARY} "
-        f"bytes, and where other users cannot rename them (as in /tmp, by its sticky bit); got {chosen}. Set RAY_TMPDIR "
-        "to such a one"
+        f"bytes, and where other users cannot rename them (as in /tmp, by its sticky bit); got {chosen}. Set "
+        "RAY_TMPDIR to such a one"
     )
 
 
