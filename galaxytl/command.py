@@ -125,7 +125,12 @@ def _signals_end_it(received: list[int]) -> Iterator[None]:
 @contextlib.contextmanager
 def _threads_end_in_a_line() -> Iterator[None]:
     before = threading.excepthook
-    threading.excepthook = lambda ended: _say(_line_about(ended.exc_value or ended.exc_type(), ()))
+
+    def say(ended: threading.ExceptHookArgs) -> None:
+        if ended.exc_type is not SystemExit:  # rich's, where nobody reads: the main thread hears of it too
+            _say(_line_about(ended.exc_value or ended.exc_type(), ()))
+
+    threading.excepthook = say
     try:
         yield
     finally:
