@@ -1,6 +1,7 @@
 # Two commands matter: `make paper` and `make test`. Variables can be set:
 # make paper DATA=Galaxy10_DECals.h5 OUT=results/galaxy10
 # make test-all JOBS=4
+# make install WHEELS=      where a package has no wheel, as GalSim on ARM: it is built then, with what it fetches
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,6 +11,7 @@ REPORT ?= report
 DATA ?=
 WEIGHTS_DIR ?=
 ARGS ?=
+WHEELS ?= --only-binary :all:
 MINUTES ?= 30
 SEED ?= 1
 KILLS ?= 20
@@ -42,7 +44,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
 	  sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed; {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --require-hashes $(WHEELS) --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

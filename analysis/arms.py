@@ -109,9 +109,9 @@ class Setting:
     def arm(self, backbone: str, start: str) -> Arm | None:
         return self.arms.get((backbone, start))
 
-    @property
-    def spec(self) -> TrialSpec:
-        return next(iter(self.arms.values())).spec
+    def value(self, name: str) -> Any:
+        """Of one of the SETTINGS."""
+        return self.key[SETTINGS.index(name)]
 
 
 def key_of(spec: TrialSpec) -> tuple[Any, ...]:

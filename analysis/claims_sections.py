@@ -100,7 +100,7 @@ def _stand_ins(compared: Compared) -> Iterator[str]:
 
 def _at(compared: Compared, varied: Sequence[str]) -> str:
     names = [name for name in varied if not (compared.what and name == "image_size")]
-    settings = [f"{name} {show_value(getattr(compared.setting.spec, name))}" for name in names]
+    settings = [f"{name} {show_value(compared.setting.value(name))}" for name in names]
     parts = [part for part in (compared.what, ", ".join(settings)) if part]
     return f": {'; '.join(parts)}" if parts else ""
 

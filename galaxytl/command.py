@@ -33,7 +33,14 @@ from types import FrameType
 from typing import Any, Final, NoReturn
 
 from galaxytl import permissions
-from galaxytl.credentials import CredentialsError, check_address, forget, remember, without_secrets
+from galaxytl.credentials import (
+    CredentialsError,
+    check_address,
+    forget,
+    remember,
+    remember_environment,
+    without_secrets,
+)
 from galaxytl.foreign_text import visible
 from galaxytl.trial import did_you_mean
 
@@ -118,7 +125,12 @@ def _signals_end_it(received: list[int]) -> Iterator[None]:
 @contextlib.contextmanager
 def _threads_end_in_a_line() -> Iterator[None]:
     before = threading.excepthook
-    threading.excepthook = lambda ended: _say(_line_about(ended.exc_value or ended.exc_type(), ()))
+
+    def say(ended: threading.ExceptHookArgs) -> None:
+        if ended.exc_type is not SystemExit:  # rich's, where nobody reads: the main thread hears of it too
+            _say(_line_about(ended.exc_value or ended.exc_type(), ()))
+
+    threading.excepthook = say
     try:
         yield
     finally:
@@ -217,10 +229,11 @@ def _prepare_streams() -> None:
 
 
 def _remember_secrets() -> None:
-    """Of this process's addresses, those of its environment too: proxies and endpoints."""
+    """Of this process: of its command line and its environment."""
     forget()
-    for word in [*sys.argv, *(value for value in os.environ.values() if "://" in value)]:
+    for word in sys.argv:
         remember(word)
+    remember_environment()
 
 
 class _Masked:

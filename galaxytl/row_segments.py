@@ -96,10 +96,10 @@ def _is_told(trial_id: str, status: str, ends: Mapping[str, str]) -> bool:
 
 
 def _end(line: bytes) -> tuple[str, str]:
-    """Trial and status of a row; of what is none, or one of a newer version, itself: it takes no other row's place."""
-    found = next(results_in(line), None)
-    if isinstance(found, TrialResult):
-        return found.trial_id, found.status
+    """Trial and status of a row; of none, of several or of one of a newer version the line: it takes no row's place."""
+    found = list(results_in(line))
+    if len(found) == 1 and isinstance(found[0], TrialResult):
+        return found[0].trial_id, found[0].status
     return line.decode(errors="replace"), ""
 
 

@@ -15,6 +15,7 @@ import functools
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_type_hints
@@ -69,7 +70,9 @@ class TrialSpec:
 
     It enters the trial_id, and the rows, only where it differs from that default: old rows keep their ids, and older
     versions read the rows of trials that do not use it. Where the default is changed later, `_added(_number(0.1, ...),
-    0.0)` keeps the one that it was added with. The fields without `_added` are in every trial_id: none may go.
+    0.0)` keeps the one that it was added with. The fields without `_added` are in every trial_id: none may go. Trials
+    that differ in it are trained apart, unless HEAD_FIELDS or SCALAR_FIELDS name it; where it changes what is split
+    off, or what a frozen backbone gives, it belongs in SPLIT_FIELDS or `backbone_key`, which say what caches hold.
 
     Raises SpecError when a field breaks its rule.
     """
@@ -218,11 +221,14 @@ class TrialSpec:
 
 
 def _hash(values: Mapping[str, Any]) -> str:
-    """Of a spec as it stands in a row: every version's is that of what it wrote."""
+    """Of a spec as it stands in a row: every version's is that of what it wrote. -0.0 is 0.0, which it is equal to."""
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    if "-0.0" in canonical:
+        canonical = NEGATIVE_ZERO.sub(":0.0", canonical)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
+NEGATIVE_ZERO: Final = re.compile(r":-0\.0(?=[,}])")
 SPEC_FIELDS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(TrialSpec)}
 ADDED: Final = {name: f.metadata[ADDED_WITH] for name, f in SPEC_FIELDS.items() if ADDED_WITH in f.metadata}
 """Fields that a later version added, and what trials did before."""
@@ -450,7 +456,12 @@ def _spec_of(schema: Any, trial_id: Any, values: Any) -> TrialSpec:
     complete = {**ADDED, **BEFORE[schema], **values}
     if missing := [name for name in SPEC_FIELDS if name not in complete]:
         raise RowError(f"the spec of a row of schema {schema} must have {missing[0]}; got none")
-    spec = TrialSpec(**complete)
+    try:
+        spec = TrialSpec(**complete)
+    except SpecError as error:
+        if later := _later_choices(values):
+            raise OtherVersionError(", ".join(later)) from error
+        raise
     if len(complete) == len(values) + len(ADDED) and schema == SCHEMA:
         spec.__dict__["trial_id"] = trial_id  # as the property would keep it: the same hash
     if schema == 2 and spec.unfrozen_blocks not in (0, "all") and not spec.backbone.startswith("VGG"):
@@ -459,6 +470,16 @@ def _spec_of(schema: Any, trial_id: Any, values: Any) -> TrialSpec:
             f"such trials had them train); got unfrozen_blocks={spec.unfrozen_blocks} of {shown(spec.backbone)}"
         )
     return spec
+
+
+def _later_choices(values: Mapping[str, Any]) -> list[str]:
+    """What a later version offers besides the choices of today."""
+    choices = {name: rule.metadata["choices"] for name, rule in SPEC_FIELDS.items() if "choices" in rule.metadata}
+    return [
+        f"{name} {shown(values[name])}"
+        for name, known in choices.items()
+        if type(values.get(name)) is str and values[name] not in known
+    ]
 
 
 def _without_nan(value: Any) -> Any:

@@ -129,20 +129,31 @@ def own_folder() -> Iterator[str]:
 
 def short_place() -> str:
     """Where temporary files lie: RAY_TMPDIR, TMPDIR or /tmp, unless the paths of sockets would be too long there, or
-    nothing can be written. Raises RayFilesError where there is no other."""
+    nothing can be written, or others could put their own in its place. Raises RayFilesError where there is no other."""
     chosen = os.path.abspath(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
     for folder in (chosen, "/tmp", "/var/tmp", "/dev/shm"):
-        if len(os.fsencode(folder)) <= MAX_TEMPORARY and os.access(folder, os.W_OK | os.X_OK):
+        if len(os.fsencode(folder)) <= MAX_TEMPORARY and os.access(folder, os.W_OK | os.X_OK) and _stays(folder):
             return folder
     raise RayFilesError(
         f"Ray's temporary files must lie in a folder that can be written to, whose path has at most {MAX_TEMPORARY} "
-        f"bytes; got {chosen}. Set RAY_TMPDIR to such a one"
+        f"bytes, and where other users cannot rename them (as in /tmp, by its sticky bit); got {chosen}. Set "
+        "RAY_TMPDIR to such a one"
     )
+
+
+def _stays(folder: str) -> bool:
+    """Whether what lies there stays there: where all may write, a sticky bit lets them rename only what is theirs."""
+    real = Path(folder).resolve()
+    modes = [place.stat().st_mode for place in (real, *real.parents)]
+    return all(mode & stat.S_ISVTX or not mode & stat.S_IWOTH for mode in modes)
 
 
 def remove_left(place: str, older_than: float = LEFT_SECONDS) -> None:
     """Remove the folders of this user's drivers that have ended, if they were made `older_than` seconds ago or more."""
-    for entry in os.scandir(place):
+    entries: list[os.DirEntry[str]] = []
+    with contextlib.suppress(OSError):  # a folder that can be written to and not be listed
+        entries = list(os.scandir(place))
+    for entry in entries:
         with contextlib.suppress(OSError):  # another process removes it too
             state = entry.stat(follow_symlinks=False)
             is_ours = state.st_uid == os.getuid() and stat.S_IMODE(state.st_mode) == 0o700

@@ -13,12 +13,14 @@ import json
 import os
 import platform
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from galaxytl import device
+from galaxytl.credentials import remember_environment, without_secrets
 from galaxytl.data import DataError, cache
 from galaxytl.gpu_memory import DeviceError
 from galaxytl.mirror import mirror_at
@@ -67,6 +69,20 @@ class Terms:
     """Of Keras, as the driver has it; "": the node's own."""
 
 
+@contextlib.contextmanager
+def without_secrets_in_errors() -> Iterator[None]:
+    """Tune keeps what a worker raises: error.txt and error.pkl in the results folder."""
+    remember_environment()
+    try:
+        yield
+    except Exception as error:
+        frames = "".join(traceback.format_exception(error))
+        if without_secrets(frames) == frames:
+            raise
+        raise RuntimeError(without_secrets(f"{type(error).__name__}: {error}")) from None
+
+
+@without_secrets_in_errors()
 def train_group(
     config: dict[str, Any],
     *,

@@ -33,6 +33,10 @@ HEAD: Final = """\
 Written by `make licences`, from what each package says of itself; not by lawyers. `requirements.lock` is what
 `make install` installs, tests included; `requirements-gpu.lock` is for GPUs. Wheels also hold libraries of others,
 whose licences their `*.dist-info/licenses` list; the ones with copyleft that are known here are named below.
+
+The project itself states no licence yet, so that nobody but its authors may pass it on. One that is compatible with the
+GPL (MIT, BSD, Apache-2.0, the GPL itself) would let it be passed on together with GalSim's wheel, which holds FFTW;
+NVIDIA's libraries, whose licence is not, would have to stay out of such a bundle.
 """
 BUNDLED: Final = {
     "libfftw3": "FFTW, GPL-2.0-or-later",

@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.filesize import decimal
@@ -24,6 +25,8 @@ from galaxytl.data.progress import Reporter
 from galaxytl.data.sources import DataError
 
 ZENODO = RemoteFile(FILE_URL, FILE_SHA256)
+MOST_PAGES = 100
+"""Of the hub's listing, whose first has all."""
 
 
 def fetch_hdf5(remote: RemoteFile, target: Path, reporter: Reporter, patience: Patience = PATIENT) -> None:
@@ -52,11 +55,7 @@ def fetch_parquet(folder: Path, reporter: Reporter, patience: Patience = PATIENT
 def hub_shards(reporter: Reporter, patience: Patience = PATIENT) -> dict[str, RemoteFile]:
     """File name -> file, of the dataset's Parquet files on the hub ($HF_ENDPOINT, else https://huggingface.co)."""
     hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    page: str | None = f"{hub}/api/datasets/{HUB_DATASET}/tree/main?recursive=true"
-    entries = []
-    while page:
-        answer, page = get_json(page, reporter, patience)
-        entries += answer
+    entries = _hub_entries(f"{hub}/api/datasets/{HUB_DATASET}/tree/main?recursive=true", reporter, patience)
     found = [entry for entry in entries if entry["path"].endswith(".parquet")]
     if not found:
         raise DataError(
@@ -65,10 +64,27 @@ def hub_shards(reporter: Reporter, patience: Patience = PATIENT) -> dict[str, Re
     address = f"{hub}/datasets/{HUB_DATASET}/resolve/main"
     return {
         Path(entry["path"]).name: RemoteFile(
-            f"{address}/{entry['path']}", entry.get("lfs", {}).get("oid"), entry.get("lfs", entry)["size"]
+            f"{address}/{entry['path']}", entry.get("lfs", {}).get("oid"), entry.get("lfs", entry).get("size")
         )
         for entry in found
     }
+
+
+def _hub_entries(page: str | None, reporter: Reporter, patience: Patience) -> list[dict[str, Any]]:
+    """Of all pages of a listing."""
+    entries: list[dict[str, Any]] = []
+    for _ in range(MOST_PAGES):
+        if not page:
+            return entries
+        answer, following = get_json(page, reporter, patience)
+        if not isinstance(answer, list) or not all(map(_is_entry, answer)):
+            raise DataError(f"{page} must list files, each with its path; it answers {str(answer)[:100]!r}")
+        entries, page = entries + answer, following
+    raise DataError(f"a listing of {HUB_DATASET} must end after {MOST_PAGES} pages; it goes on at {page}")
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("path"), str) and isinstance(entry.get("lfs", {}), dict)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +265,16 @@ def test_different_images_are_named_as_the_reason(fakes: Fakes) -> None:
     for claim in ("MobileNet is better with", "MobileNet confuses"):
         assert find(claim).verdict == NOT_TESTABLE
         assert "different images" in find(claim).evidence
+
+
+def test_settings_whose_trials_have_neither_predictions_nor_counts_are_named(fakes: Fakes) -> None:
+    """Rows may be a stranger's, and have scores alone."""
+    for learning_rate in (1e-3, 1e-4):
+        fakes.add_pair("MobileNet", learning_rate=learning_rate)
+    fakes.forget_predictions()
+    fakes.results = [replace(result, confusion=()) for result in fakes.results]
+    found = sections(judge(fakes.trials, None))
+    assert [section.heading for section in found if section.heading.startswith("Comparisons")]
 
 
 def test_sections_and_summary(fakes: Fakes) -> None:

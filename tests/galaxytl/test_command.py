@@ -84,6 +84,19 @@ def test_an_error_in_a_thread_is_a_line_too(temporary: Path, capsys: pytest.Capt
     assert capsys.readouterr().err.startswith("unforeseen error: ValueError: in a thread; the traceback lies in ")
 
 
+def test_a_thread_whose_words_nobody_reads_ends_without_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """rich raises SystemExit there, in whichever thread; Python itself says nothing of it in another than the main."""
+
+    def story() -> int:
+        thread = threading.Thread(target=failing(SystemExit(1)))
+        thread.start()
+        thread.join()
+        return 0
+
+    assert run_command(story) == 0
+    assert capsys.readouterr().err == ""
+
+
 def handlers() -> list[object]:
     return [signal.getsignal(number) for number in (signal.SIGINT, *command.ENDING_SIGNALS)]
 

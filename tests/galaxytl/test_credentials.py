@@ -8,6 +8,7 @@ import logging
 import re
 import shlex
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, quote_plus
@@ -20,7 +21,15 @@ from rich.console import Console
 
 from analysis.run import main as analyse
 from galaxytl.command import run_command
-from galaxytl.credentials import CredentialsError, check_address, forget, remember, without_secrets
+from galaxytl.credentials import (
+    CredentialsError,
+    check_address,
+    forget,
+    remember,
+    remember_environment,
+    secrets_of,
+    without_secrets,
+)
 from galaxytl.data.__main__ import main as data_command
 from galaxytl.data.locations import DataError, locate
 from galaxytl.training import failure_message
@@ -73,6 +82,14 @@ TAKEN = [  # as it must be written: it goes on working
     "s3://bucket/galaxies?secret_key=hush1/hush2",
     "s3://bucket/galaxies?aws_session_token=hush1",
     "https://me:hush1@host/galaxies.h5",
+    "https://hush1hush2@host/galaxies.h5",
+    "https://host/galaxies.h5#access_token=hush1hush2",
+    "https://host/galaxies.h5?proxy=http://me:hush1hush2@host:3128",
+    "https://host/galaxies.h5?proxy=http%3A%2F%2Fme%3Ahush1hush2%40host",
+    "DefaultEndpointsProtocol=https;AccountName=me;AccountKey=hush1/hush2==;EndpointSuffix=core.windows.net",
+    "jdbc:sqlserver://host:1433;databaseName=db;user=me;password=hush1hush2",
+    "host=place dbname=db user=me password='hush1 hush2'",
+    "postgresql://me@host/db?options=-c%20password%3Dhush1hush2",
 ]
 REFUSED = [  # what is torn would be taken for a bucket or a host
     f"s3://AKIA:{AWKWARD}@bucket/galaxies",
@@ -86,7 +103,12 @@ REFUSED = [  # what is torn would be taken for a bucket or a host
     "mysql+pymysql://me:hush1@hush2/hush3@host/db",
     "ftp://me:hush1@hush2@host/galaxies.h5",
 ]
-MISTYPED = ["s3:/AKIA:hush1@bucket/galaxies", "postgresql:me:hush1@host/db", "AKIA:hush1/hush2@bucket/galaxies"]
+MISTYPED = [
+    "s3:/AKIA:hush1@bucket/galaxies",
+    "postgresql:me:hush1@host/db",
+    "AKIA:hush1/hush2@bucket/galaxies",
+    "//me:hush1hush2@host/a",
+]
 FORMS = [*TAKEN, *REFUSED, *MISTYPED]
 
 
@@ -170,6 +192,39 @@ def test_no_secret_is_kept_in_a_file_or_shown_in_a_table(
     assert leaks(re.sub(r"\s", "", console.export_text())) == []  # whole, though the table folds it
 
 
+def test_what_stands_where_a_secret_stands_is_masked_though_nobody_has_said_it() -> None:
+    """Files of settings, arguments and dictionaries, as libraries quote them in errors."""
+    for text in (
+        "Source contains parsing errors: '~/.aws/credentials' [line 3]: 'aws_secret_access_key = hush1hush2'",
+        "connect(host='place', password='hush1 hush2')",
+        'parameters {"user": "me", "password": "hush1 \\" hush2", "port": 1}'.replace(' \\" ', " "),
+        "{'AWS_SESSION_TOKEN': 'hush1/hush2='}",
+        "GET https%3A%2F%2Fme%3Ahush1%2Fhush2%40place%2Fdb",
+        "https://hush1hush2@place/repository.git",
+    ):
+        assert leaks(without_secrets(text)) == []
+        assert "place" not in text or "place" in without_secrets(text)
+
+
+def test_secrets_of_the_environment_are_known_by_their_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush1/hush2+hush3")
+    monkeypatch.setenv("PGPASSWORD", "hush4hush5")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/home/me/of-a-token")
+    monkeypatch.setenv("PWD", "/home/me/galaxies")
+    monkeypatch.setenv("https_proxy", "http://me:hush6@place:3128")
+    remember_environment()
+    said = "signed hush1%2Fhush2%2Bhush3; hush4hush5, hush6; /home/me/galaxies /home/me/of-a-token place"
+    assert without_secrets(said) == "signed ***; ***, ***; /home/me/galaxies /home/me/of-a-token place"
+
+
+@pytest.mark.parametrize("part", [":/", "-token", "%3A%2F%2F", "://a:", "password = "])
+def test_a_text_made_to_take_long_does_not(part: str) -> None:
+    started = time.monotonic()
+    without_secrets(part * 8000)
+    list(secrets_of(part * 8000))
+    assert time.monotonic() - started < 3  # a quarter of a second; it was more than ten, and grew with the square
+
+
 def test_no_secret_stands_in_a_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["sweep/run.py", *FORMS])
     for uri in FORMS:
@@ -237,3 +292,5 @@ def test_what_is_no_secret_stays_as_it_is() -> None:
     remember("postgresql://me:a1@host/db")  # so short that it stands in every text
     assert without_secrets("trial a1") == "trial a1"
     assert without_secrets("postgresql://me:a1@host/db") == "postgresql://me:***@host/db"
+    remember("postgresql://me:12345@host/db")
+    assert without_secrets('{"loss": 0.12345, "12345": 123456}') == '{"loss": 0.12345, "***": 123456}'

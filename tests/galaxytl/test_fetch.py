@@ -145,7 +145,13 @@ def test_hugging_face_with_other_galaxies(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("answer", "message"),
-    [(b"[]", "must hold Parquet files; it lists 0 files"), (b"<html>", "must answer with JSON; got '<html>'")],
+    [
+        (b"[]", "must hold Parquet files; it lists 0 files"),
+        (b"<html>", "must answer with JSON; got '<html>'"),
+        (b'{"error": "busy"}', "must list files, each with its path; it answers .*busy"),
+        (b'["a.parquet"]', "must list files"),
+        (b'[{"path": 3}]', "must list files"),
+    ],
 )
 def test_hugging_face_without_a_listing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes, message: str
@@ -153,4 +159,13 @@ def test_hugging_face_without_a_listing(
     with FileServer({f"/api/datasets/{HUB_DATASET}/tree/main?recursive=true": answer}) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         with pytest.raises(DataError, match=message):
+            fetch_parquet(tmp_path, Listener(), HASTY)
+
+
+def test_hugging_face_with_a_listing_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"/api/datasets/{HUB_DATASET}/tree/main?recursive=true"
+    with FileServer({address: b"[]"}) as server:
+        server.links = {address: address}
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        with pytest.raises(DataError, match="must end after 100 pages; it goes on at http"):
             fetch_parquet(tmp_path, Listener(), HASTY)

@@ -183,6 +183,38 @@ def test_rows_of_a_later_schema_are_counted(tmp_path: Path) -> None:
     )
 
 
+def test_a_choice_that_only_a_later_version_has_makes_a_trial_of_another_kind(tmp_path: Path) -> None:
+    for optimizer in ("lion", "lion", "muon"):
+        _append(tmp_path, schema=SCHEMA, spec={**HEAD.to_dict(), "optimizer": optimizer})
+    rows = read_results(tmp_path)
+    assert (rows.results, rows.num_newer) == ((), 3)
+    assert (
+        "3 rows have settings that this version does not know (optimizer 'lion', optimizer 'muon')" in rows.problems[0]
+    )
+    _append(tmp_path, schema=SCHEMA, spec={**HEAD.to_dict(), "momentum": 2.0})  # no version has that
+    assert "momentum must be at least 0 and at most 1; got 2.0" in read_results(tmp_path).problems[1]
+
+
+def test_equal_specs_have_equal_ids() -> None:
+    """As long as -0.0 == 0.0."""
+    spec, other = (HEAD.replace(optimizer="sgd", momentum=zero, learning_rate=0.05) for zero in (0.0, -0.0))
+    assert spec == other
+    assert spec.trial_id == other.trial_id
+    row = TrialResult(spec=other, status=COMPLETE).to_dict()
+    assert TrialResult.from_dict(json.loads(json.dumps(row))).trial_id == spec.trial_id
+    assert galaxytl.trial._hash({"a": -0.05, "b": -0.0}) == galaxytl.trial._hash({"a": -0.05, "b": 0.0})
+
+
+def test_two_rows_in_one_line_are_not_dropped_for_the_first(tmp_path: Path) -> None:
+    """Where a line end was lost; the storage has the first."""
+    first, second = (
+        json.dumps(TrialResult(spec=HEAD.replace(seed=seed), status=COMPLETE).to_dict(), separators=(",", ":")).encode()
+        for seed in range(2)
+    )
+    (tmp_path / "trials.jsonl").write_bytes(merged([first], first + second + b"\n"))
+    assert [result.spec.seed for result in read_results(tmp_path).results] == [0, 1]
+
+
 def test_a_damaged_spec_is_not_taken_for_a_later_one(tmp_path: Path) -> None:
     shutil.copy(ROWS / "schema-3" / "trials.jsonl", tmp_path)
     path = tmp_path / "trials.jsonl"

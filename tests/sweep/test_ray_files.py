@@ -172,8 +172,28 @@ def test_rays_folder_is_short_enough_for_its_sockets(tmp_path: Path, monkeypatch
         monkeypatch.setenv("RAY_TMPDIR", chosen)
         assert short_place() == folder
     monkeypatch.setattr(ray_files.os, "access", lambda *_: False)
-    with pytest.raises(RayFilesError, match=r"at most 26 bytes; got /nowhere\. Set RAY_TMPDIR"):
+    with pytest.raises(RayFilesError, match=r"at most 26 bytes, .*; got /nowhere\. Set RAY_TMPDIR"):
         short_place()
+
+
+def test_rays_folder_is_not_where_others_could_put_their_own_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_files, "MAX_TEMPORARY", 200)
+    place = tmp_path / "scratch" / "mine"
+    place.mkdir(parents=True)
+    monkeypatch.setenv("RAY_TMPDIR", str(place))
+    for of_parent, own, is_taken in ((0o755, 0o755, True), (0o1777, 0o1777, True), (0o777, 0o755, False)):
+        place.parent.chmod(of_parent)
+        place.chmod(own)
+        assert (short_place() == str(place)) == is_taken
+    place.parent.chmod(0o755)
+    place.chmod(0o777)
+    assert short_place() == "/tmp"
+
+
+def test_a_place_that_cannot_be_listed_will_do(tmp_path: Path) -> None:
+    ray_files.remove_left(str(tmp_path / "nowhere"))
 
 
 # A cluster

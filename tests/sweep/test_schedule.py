@@ -16,6 +16,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from galaxytl.credentials import forget
 from galaxytl.training import Group, Workplace
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from sweep import cluster, schedule, schedule_worker
@@ -29,6 +30,26 @@ from sweep.schedule_worker import Board, config_of, group_of, report_seconds, un
 def having(*nodes: tuple[float, float]) -> Available:
     """CPUs and GPUs of each."""
     return Available(tuple(Resources(*node) for node in nodes))
+
+
+def test_what_a_worker_raises_is_kept_by_tune_and_so_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGPASSWORD", "hush4hush5")
+
+    def fails(text: str) -> None:
+        with schedule_worker.without_secrets_in_errors():
+            try:
+                raise OSError(text)
+            except OSError as error:
+                raise ValueError("cannot go on") from error
+
+    with pytest.raises(RuntimeError, match="ValueError: cannot go on") as masked:
+        fails("postgresql://me:hush1@host/db does not take hush4hush5")
+    assert "hush" not in repr(masked.value)
+    assert not masked.value.__cause__
+    assert masked.value.__suppress_context__
+    with pytest.raises(ValueError, match="cannot go on"):  # as it is
+        fails("no such host")
+    forget()
 
 
 @pytest.mark.parametrize(
