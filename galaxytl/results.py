@@ -71,12 +71,13 @@ def row_line(result: TrialResult) -> bytes:
 
 @contextlib.contextmanager
 def locked_rows(folder: Path) -> Iterator[BinaryIO]:
-    """The file of rows, while nobody else writes to it, or takes its folder over; made where there is none, and gone
-    again where it stays empty.
+    """The file of rows, while nobody else writes to it, or takes its folder over; made where there is none, and then
+    gone again where it stays empty. An empty one that was there stays: somebody may be about to write to it.
 
     Raises OSError where another process holds it for long."""
     path = folder / FILE_NAME
     while True:
+        was_there = path.exists()
         with open(path, "ab+", opener=no_link) as file:  # NFS locks only what may be written
             lock(file.fileno(), path)
             if not _is_still(path, file):
@@ -84,7 +85,7 @@ def locked_rows(folder: Path) -> Iterator[BinaryIO]:
             try:
                 yield file
             finally:
-                if not os.fstat(file.fileno()).st_size and _is_still(path, file):
+                if not was_there and not os.fstat(file.fileno()).st_size and _is_still(path, file):
                     path.unlink()  # who waits for its lock sees that, and makes another
             return
 

@@ -38,6 +38,7 @@ from galaxytl.data import DataError
 from galaxytl.data.cache import write_atomically
 from galaxytl.foreign_text import visible
 from galaxytl.history import operation
+from galaxytl.inside import no_link
 from galaxytl.results import locked_rows
 from galaxytl.row_segments import newest_generation
 from galaxytl.storage import Storage
@@ -52,6 +53,10 @@ LOOKS_A_BEAT: Final = 5
 """Of who watches whether a driver lives. It counts them, not the time: it may itself be held up."""
 BEATS_AT_STORAGE: Final = 12
 """At a storage: one that does not answer for a moment, through three tries of a request, changes no driver."""
+LARGEST: Final = 2**20
+"""Bytes of a lease; most are the command's."""
+MOST_TAKEOVERS: Final = 10**12
+"""Generation of a lease: a larger one is a stranger's."""
 MOST_SAID: Final = 100
 """Letters of a lease's value that a message shows."""
 MOST_PID: Final = 2**31 - 1
@@ -99,7 +104,8 @@ def in_folder(folder: Path) -> Place:
 
     def read() -> Values | None:
         try:
-            return _values(path.read_bytes())
+            with open(path, "rb", opener=no_link) as file:  # a pipe put there would be waited for
+                return _values(file.read(LARGEST + 1))
         except FileNotFoundError:
             return None
 
@@ -141,11 +147,13 @@ def _content(values: Values) -> bytes:
 
 def _values(content: bytes | None) -> Values | None:
     """Of what a power failure left, or what is not ours: none."""
+    if content is None:
+        return None
     try:
-        values = None if content is None else read_json(content)
+        values = read_json(content) if len(content) <= LARGEST else {}
     except JsonError:
         return {}
-    return values if isinstance(values, dict | None) else {}
+    return values if isinstance(values, dict) else {}
 
 
 class Lease:
@@ -298,7 +306,7 @@ class Lease:
 
 def _generation(holder: Values | None) -> int:
     number = (holder or {}).get("generation")
-    return number if isinstance(number, int) else 0
+    return number if isinstance(number, int) and 0 <= number <= MOST_TAKEOVERS else 0
 
 
 def is_dead(holder: Values) -> bool:

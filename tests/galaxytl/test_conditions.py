@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from galaxytl import conditions, storage
+from galaxytl import conditions, row_segments, storage
 from galaxytl.data import DataError
 from galaxytl.data.locations import locate
 from galaxytl.row_segments import RowWriter, Sealed, read_rows
@@ -276,6 +276,26 @@ def test_no_generation_before_is_left_open(tmp_path: Path) -> None:
         with pytest.raises(Sealed):
             driver.push(lines(out))
     assert read_rows(store) == []
+
+
+@pytest.mark.parametrize("of", ["lease", "piece", "joined piece"])
+def test_a_number_of_a_strangers_leaves_no_driver_unsealed(tmp_path: Path, monkeypatch: Any, of: str) -> None:
+    """And makes no millions of seals."""
+    monkeypatch.setattr(row_segments, "MOST_UNWRITTEN", 3)
+    store, huge = Storage(str(tmp_path / "shared")), 10**12
+    out = folder(tmp_path / "out")
+    before = RowWriter(store, out, 2)
+    if of != "lease":
+        store.put(f"rows/g{huge - 1}-00000{int(of == 'piece')}.jsonl", b'{"row": 7}\n')
+    late = RowWriter(store, out, huge)
+    for generation in range(huge + 1, huge + 9):
+        RowWriter(store, folder(tmp_path / str(generation)), generation)
+    assert len(store.names("rows")) < 20
+    append(out, 1)
+    for driver in (late, before):
+        if of != "joined piece":  # then nothing before it is read
+            with pytest.raises(Sealed):
+                driver.push(lines(out))
 
 
 def test_a_piece_that_comes_while_its_generation_is_closed_is_read(tmp_path: Path) -> None:
