@@ -71,8 +71,9 @@ class Handler(socketserver.StreamRequestHandler):
         if is_conditional and self.server.fate == "refuses":
             self.wfile.write(b"HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             return
-        if self.server.fate == "ignores":
-            lines = [line for line in lines if not re.match(rb"if-(none-)?match:", line, re.I)]
+        if self.server.fate.startswith("ignores"):
+            ignored = rb"if-match:" if self.server.fate == "ignores If-Match" else rb"if-(none-)?match:"
+            lines = [line for line in lines if not re.match(ignored, line, re.I)]
         head = [line for line in lines if not line.lower().startswith((b"connection:", b"expect:"))]
         with socket.create_connection(("127.0.0.1", int(self.server.to))) as upstream:
             upstream.sendall(b"".join(head) + b"Connection: close\r\n\r\n" + body)
@@ -144,10 +145,13 @@ def test_a_write_whose_answer_was_lost_is_found_to_be_ones_own(server: str, buck
         assert store.create("a", b"1")
         assert store.replace("a", lambda there: there == b"1", b"2")
         assert not store.create("a", b"3")
-        assert proxy.lost == 3  # of these two, and of the probe
+        assert proxy.lost == 4  # of these two, and two of the probe
 
 
-@pytest.mark.parametrize(("fate", "reason"), [("ignores", "wrote a file a second time"), ("refuses", "501")])
+@pytest.mark.parametrize(
+    ("fate", "reason"),
+    [("ignores", "wrote a file a second time"), ("ignores If-Match", "just where that is as it was"), ("refuses", "501")],
+)
 def test_where_there_are_no_conditions_a_write_settles(
     server: str, bucket: str, tmp_path: Path, fate: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

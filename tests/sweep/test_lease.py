@@ -274,6 +274,14 @@ def test_of_two_who_have_read_the_lease_of_a_study_one_replaces_it(kind: str, ou
     assert not other.replace({}, OTHER)
 
 
+@pytest.mark.parametrize("attribute", [[1], 7, "x", None, {"pid": float("nan")}])
+def test_what_is_no_lease_of_a_study_is_written_over(url: str, attribute: Any) -> None:
+    study = open_study(url, "toy", ["maximize"], {})
+    study.set_user_attr("driver", attribute)
+    with Lease(lease_of(study), beat_seconds=0.02):
+        assert held(lease_of(study))["generation"] == 1
+
+
 def test_of_two_who_find_no_lease_in_a_database_one_makes_it(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both have looked before either writes."""
     one, other = (lease_of(open_study(f"sqlite:///{out}/s", "toy", ["maximize"], {})) for _ in range(2))
