@@ -12,6 +12,10 @@ long their writes take, and a late beat changes nothing. Each takeover has a gen
 A look at the lease does not keep a write from coming late; so rows are written under the lock under which a folder's
 lease changes hands, and to pieces of a generation that is closed at a storage (`galaxytl.row_segments`).
 
+Where a network drive keeps no locks (NFS with `nolock`) a folder's row may still come late: one, as its driver looks
+again before the next. Rows name no generation to be refused by: they are merged between folders, where numbers mean
+others, and this one is of a finished trial. It stays, `sweep.rows_file` says so, and readers take one row a trial.
+
 A driver that ends with an error before it has written anything gives the lease back to the one before: it may live.
 """
 
