@@ -127,6 +127,7 @@ class RowWriter:
         if not storage.unconditional:
             self._seal(pieces)
             pieces = _read_pieces(storage, pieces)
+        self._names = set(pieces)
         if len(pieces) > MANY:
             self._join(pieces)
         self._merge(_lines(pieces))
@@ -153,7 +154,9 @@ class RowWriter:
         """Where nothing is sealed, to an ordinary piece: what comes late, of a driver before, must be read too."""
         number, self._number = (self._number, 2) if self._storage.unconditional else (0, 1)
         self._put(_name(self.generation, number), b"".join(line + b"\n" for line in _lines(pieces)))
-        each(self._storage.delete, [name for name, content in pieces.items() if content])
+        joined = [name for name, content in pieces.items() if content]
+        self._names -= set(joined)
+        each(self._storage.delete, joined)
 
     def _merge(self, stored: list[bytes]) -> None:
         """Have the stored lines in the folder's file, then its own that the storage lacks."""
@@ -179,11 +182,21 @@ class RowWriter:
             self.stored.update(new)
         return is_pushed
 
+    def forget_lost(self) -> bool:
+        """Whether pieces have vanished; `push` stores their lines again. Raises DataError."""
+        is_lost = not self._names <= set(self._storage.names(FOLDER))
+        if is_lost:
+            pieces = _read_pieces(self._storage, {})
+            self._names, self.stored = set(pieces), set(_lines(pieces))
+        return is_lost
+
     def _put(self, name: str, content: bytes) -> None:
         if self._storage.unconditional:
-            self._storage.put(name.replace(".jsonl", f"-{uuid.uuid4().hex[:8]}.jsonl"), content)
+            name = name.replace(".jsonl", f"-{uuid.uuid4().hex[:8]}.jsonl")
+            self._storage.put(name, content)
         elif not self._storage.create(name, content):
             raise Sealed(f"{self._storage}/{name} is another's")
+        self._names.add(name)
 
 
 def _name(generation: int, number: int) -> str:

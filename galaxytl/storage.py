@@ -66,10 +66,10 @@ class Storage:
 
     def check(self) -> None:
         """Raises StorageError when files cannot be written and deleted there, or would land elsewhere."""
-        if self._root.is_local:
-            with _told():
-                check_links(self._root.local)
         try:
+            if self._root.is_local:
+                with reaching(self._root), _told():
+                    check_links(self._root.local)
             with self._probe() as name:
                 self.put(name, b"")
             _ = self._conditions
@@ -208,9 +208,10 @@ class Storage:
             location.delete()
 
     def _at(self, name: str) -> Location:
-        """Raises StorageError for a name that leads out of the storage, and, where it is a folder, for links."""
+        """Raises StorageError for a name that leads out of the storage, and, where it is a folder, for links; DataError
+        where that cannot be said."""
         if name:
-            with _told():
+            with reaching(self._root), _told():
                 inside(self._root.local if self._root.is_local else Path(), name)
         return self._root.child(name)
 

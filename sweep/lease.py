@@ -45,7 +45,7 @@ from galaxytl.history import operation
 from galaxytl.inside import no_link
 from galaxytl.results import locked_rows
 from galaxytl.row_segments import newest_generation
-from galaxytl.storage import Storage
+from galaxytl.storage import Storage, StorageError
 from galaxytl.strict_json import JsonError, read_json
 
 FILE_NAME: Final = "lease.json"
@@ -138,7 +138,7 @@ def in_storage(storage: Storage) -> Place:
         "may write to the results at a storage",
         str(storage),
         "--out NAME",
-        (DataError,),
+        (DataError, StorageError),
         may_be_away=True,
         beats_of_the_dead=BEATS_AT_STORAGE,
         newest_generation=lambda: newest_generation(storage),
