@@ -150,7 +150,11 @@ def test_a_write_whose_answer_was_lost_is_found_to_be_ones_own(server: str, buck
 
 @pytest.mark.parametrize(
     ("fate", "reason"),
-    [("ignores", "wrote a file a second time"), ("ignores If-Match", "just where that is as it was"), ("refuses", "501")],
+    [
+        ("ignores", "wrote a file a second time"),
+        ("ignores If-Match", "just where that is as it was"),
+        ("refuses", "501"),
+    ],
 )
 def test_where_there_are_no_conditions_a_write_settles(
     server: str, bucket: str, tmp_path: Path, fate: str, reason: str, monkeypatch: pytest.MonkeyPatch
