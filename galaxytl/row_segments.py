@@ -183,12 +183,12 @@ class RowWriter:
         return is_pushed
 
     def forget_lost(self) -> bool:
-        """Whether pieces have vanished; `push` stores their lines again. Raises DataError."""
-        is_lost = not self._names <= set(self._storage.names(FOLDER))
-        if is_lost:
-            pieces = _read_pieces(self._storage, {})
-            self._names, self.stored = set(pieces), set(_lines(pieces))
-        return is_lost
+        """Whether lines have vanished, with their pieces; `push` stores them again. Raises DataError."""
+        if self._names <= set(self._storage.names(FOLDER)):
+            return False
+        pieces, before = _read_pieces(self._storage, {}), self.stored
+        self._names, self.stored = set(pieces), set(_lines(pieces))
+        return not before <= self.stored  # a driver that has failed since may have joined them
 
     def _put(self, name: str, content: bytes) -> None:
         if self._storage.unconditional:
