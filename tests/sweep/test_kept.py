@@ -224,13 +224,14 @@ def test_a_storage_that_may_no_more_be_looked_at_is_away(
             kept.append(result(0))
             wait_for(lambda: len(said) == 1, "a word of it", 60)
         wait_for(lambda: len(said) == 2, "its return", 60)
-        (shared / "lease.json").rename(shared / "lease")
-        (shared / "lease.json").symlink_to("lease")
-        wait_for(lambda: len(said) == 3, "a word of the link", 60)
-        (shared / "lease").replace(shared / "lease.json")
+        (shared / "rows").rename(shared / "away")
+        (shared / "rows").symlink_to("away")
         kept.append(result(1))
+        wait_for(lambda: len(said) == 3, "a word of the link", 60)
+        (shared / "rows").unlink()
+        (shared / "away").rename(shared / "rows")
     assert "Permission denied" in said[0]
-    assert "lease.json is a link. Remove it" in said[2]
+    assert "rows is a link. Remove it" in said[2]
     assert len(read_rows(Storage(str(shared)))) == 2
 
 
