@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from galaxytl.inside import no_link
 from galaxytl.row_lines import Problems, lines_of, results_in
-from galaxytl.trial import COMPLETE, TrialResult
+from galaxytl.trial import COMPLETE, FAILED, TrialResult
 
 FILE_NAME = "trials.jsonl"
 LOCK_SECONDS = 30.0
@@ -30,7 +30,8 @@ LOCK_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Rows:
-    """The readable rows of a results folder, the last row of each trial, in file order."""
+    """The readable rows of a results folder, the last row of each trial, in file order; a FAILED one after another
+    takes no place: of a driver that was taken over, whose workers were stopped."""
 
     results: tuple[TrialResult, ...]
     problems: tuple[str, ...]
@@ -71,12 +72,13 @@ def row_line(result: TrialResult) -> bytes:
 
 @contextlib.contextmanager
 def locked_rows(folder: Path) -> Iterator[BinaryIO]:
-    """The file of rows, while nobody else writes to it, or takes its folder over; made where there is none, and gone
-    again where it stays empty.
+    """The file of rows, while nobody else writes to it, or takes its folder over; made where there is none, and then
+    gone again where it stays empty. An empty one that was there stays: somebody may be about to write to it.
 
     Raises OSError where another process holds it for long."""
     path = folder / FILE_NAME
     while True:
+        was_there = path.exists()
         with open(path, "ab+", opener=no_link) as file:  # NFS locks only what may be written
             lock(file.fileno(), path)
             if not _is_still(path, file):
@@ -84,7 +86,7 @@ def locked_rows(folder: Path) -> Iterator[BinaryIO]:
             try:
                 yield file
             finally:
-                if not os.fstat(file.fileno()).st_size and _is_still(path, file):
+                if not was_there and not os.fstat(file.fileno()).st_size and _is_still(path, file):
                     path.unlink()  # who waits for its lock sees that, and makes another
             return
 
@@ -108,10 +110,15 @@ def read_results(folder: Path) -> Rows:
                 if isinstance(result, ValueError):
                     problems.left_out(number, result, is_whole)
                     continue
-                earlier = rows.pop(result.trial_id, None)
+                earlier = rows.get(result.trial_id)
+                if earlier and earlier.status != FAILED == result.status:
+                    text = f"trial {result.trial_id} has an earlier {earlier.status} row; that one used"
+                    problems.note(number, text, reason="failed later")
+                    continue
                 if earlier and earlier.status == COMPLETE:
                     text = f"trial {result.trial_id} has an earlier COMPLETE row; last one used"
                     problems.note(number, text, reason="twice")
+                rows.pop(result.trial_id, None)
                 rows[result.trial_id] = result
     return Rows(tuple(rows.values()), problems.sentences(), problems.num_newer)
 

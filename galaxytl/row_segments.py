@@ -18,9 +18,10 @@ Where a storage knows no conditional writes there are no seals, and pieces have 
 
 from __future__ import annotations
 
+import itertools
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from galaxytl.data.cache import write_atomically
@@ -34,6 +35,8 @@ from galaxytl.trial import FAILED, TrialResult
 FOLDER = "rows"
 MANY = 64
 """So many pieces become one when a driver begins. A reader of 10,000 trials then needs few requests."""
+MOST_UNWRITTEN = 1000
+"""Generations, one after another, whose drivers have stored no row: of so many each is sealed."""
 JOINS = 5
 """So often, at most, the pieces are listed again by a reader that finds one gone: a driver that begins has joined it
 to others."""
@@ -84,7 +87,10 @@ def merged(stored: list[bytes], content: bytes) -> bytes:
     """The stored lines, then those of a file's content that are not among them; without the half line of a killed
     driver, and without rows of trials that another has finished meanwhile: a trial has one."""
     known = set(stored)
-    own = [line for line in content.split(b"\n")[:-1] if line and line not in known]
+    *whole, last = content.split(b"\n")
+    if _end(last)[1]:  # only its end is missing
+        whole.append(last)
+    own = [line for line in whole if line and line not in known]
     ends = dict(map(_end, stored)) if own else {}
     lines = [*stored, *(line for line in own if not _is_told(*_end(line), ends))]
     return b"".join(line + b"\n" for line in lines)
@@ -97,7 +103,7 @@ def _is_told(trial_id: str, status: str, ends: Mapping[str, str]) -> bool:
 
 def _end(line: bytes) -> tuple[str, str]:
     """Trial and status of a row; of none, of several or of one of a newer version the line: it takes no row's place."""
-    found = list(results_in(line))
+    found = list(itertools.islice(results_in(line), 2))
     if len(found) == 1 and isinstance(found[0], TrialResult):
         return found[0].trial_id, found[0].status
     return line.decode(errors="replace"), ""
@@ -120,6 +126,7 @@ class RowWriter:
         if not storage.unconditional:
             self._seal(pieces)
             pieces = _read_pieces(storage, pieces)
+        self._names = set(pieces)
         if len(pieces) > MANY:
             self._join(pieces)
         self._merge(_lines(pieces))
@@ -128,17 +135,17 @@ class RowWriter:
 
     def _seal(self, pieces: Mapping[str, bytes]) -> None:
         """Close every generation before this one, those too of which there is no piece yet."""
-        last: dict[int, tuple[int, bytes]] = {}
+        ends: dict[int, tuple[int, bytes]] = {}
         for name, content in pieces.items():  # in order
             generation, number = _place(name)
-            last[generation] = number, content
-        for generation in range(max(1, _joined(pieces)), self.generation):
-            number, content = last.get(generation, (0, b""))
-            if number == 0 or content:
-                self._seal_after(generation, number)
+            ends[generation] = number, content
+        written = [generation for generation, end in ends.items() if end != (1, b"")]
+        given = {g: ends.get(g, (0, b"")) for g in _given(max(1, _joined(pieces)), written, self.generation)}
+        each(self._seal_after, [(g, number) for g, (number, content) in given.items() if number == 0 or content])
 
-    def _seal_after(self, generation: int, number: int) -> None:
+    def _seal_after(self, place: tuple[int, int]) -> None:
         """Whatever the driver of that generation writes meanwhile."""
+        generation, number = place
         while not self._storage.create(_name(generation, number := number + 1), b""):
             pass
 
@@ -146,7 +153,9 @@ class RowWriter:
         """Where nothing is sealed, to an ordinary piece: what comes late, of a driver before, must be read too."""
         number, self._number = (self._number, 2) if self._storage.unconditional else (0, 1)
         self._put(_name(self.generation, number), b"".join(line + b"\n" for line in _lines(pieces)))
-        each(self._storage.delete, [name for name, content in pieces.items() if content])
+        joined = [name for name, content in pieces.items() if content]
+        self._names -= set(joined)
+        each(self._storage.delete, joined)
 
     def _merge(self, stored: list[bytes]) -> None:
         """Have the stored lines in the folder's file, then its own that the storage lacks."""
@@ -172,11 +181,21 @@ class RowWriter:
             self.stored.update(new)
         return is_pushed
 
+    def forget_lost(self) -> bool:
+        """Whether lines have vanished, with their pieces; `push` stores them again. Raises DataError."""
+        if self._names <= set(self._storage.names(FOLDER)):
+            return False
+        pieces, before = _read_pieces(self._storage, {}), self.stored
+        self._names, self.stored = set(pieces), set(_lines(pieces))
+        return not before <= self.stored  # a driver that has failed since may have joined them
+
     def _put(self, name: str, content: bytes) -> None:
         if self._storage.unconditional:
-            self._storage.put(name.replace(".jsonl", f"-{uuid.uuid4().hex[:8]}.jsonl"), content)
+            name = name.replace(".jsonl", f"-{uuid.uuid4().hex[:8]}.jsonl")
+            self._storage.put(name, content)
         elif not self._storage.create(name, content):
             raise Sealed(f"{self._storage}/{name} is another's")
+        self._names.add(name)
 
 
 def _name(generation: int, number: int) -> str:
@@ -187,6 +206,14 @@ def _place(name: str) -> tuple[int, int]:
     """Generation and number; (0, -1) of what has none."""
     match = re.fullmatch(rf"{FOLDER}/g(\d+)-(\d+)(-[0-9a-f]+)?\.jsonl", name)
     return (int(match[1]), int(match[2])) if match else (0, -1)
+
+
+def _given(first: int, written: Iterable[int], end: int) -> Iterator[int]:
+    """The generations from the first to before `end` that drivers may have had: they are given one after another, and
+    most are written to. A gap wider than that has a stranger's number, of a lease or a piece, on its other side."""
+    for begin, following in itertools.pairwise(sorted(g for g in {first, *written, end} if first <= g <= end)):
+        yield from range(begin, min(begin + MOST_UNWRITTEN, following))
+        yield from range(max(begin + MOST_UNWRITTEN, following - MOST_UNWRITTEN), following)
 
 
 def _is_old(name: str) -> bool:

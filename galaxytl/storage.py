@@ -66,10 +66,10 @@ class Storage:
 
     def check(self) -> None:
         """Raises StorageError when files cannot be written and deleted there, or would land elsewhere."""
-        if self._root.is_local:
-            with _told():
-                check_links(self._root.local)
         try:
+            if self._root.is_local:
+                with reaching(self._root), _told():
+                    check_links(self._root.local)
             with self._probe() as name:
                 self.put(name, b"")
             _ = self._conditions
@@ -83,7 +83,8 @@ class Storage:
 
     @functools.cached_property
     def _conditions(self) -> Conditions | NoConditions:
-        """Found out with a file that is made twice. Raises DataError where the storage does not answer."""
+        """Found out with a file that is made twice, and written over. Raises DataError where the storage does not
+        answer."""
         conditions = conditions_at(self._root)
         if isinstance(conditions, NoConditions):
             return conditions
@@ -106,11 +107,22 @@ class Storage:
     def _tried(self, conditions: Conditions, name: str) -> Conditions | NoConditions:
         try:
             conditions.create(self._at(name), b"1")  # False too is well: where the answer to an earlier try was lost
-            if not conditions.create(self._at(name), b"2") and self.get(name) == b"1":
-                return conditions
+            if conditions.create(self._at(name), b"2") or self.get(name) != b"1":
+                return NoConditions("it wrote a file a second time that was to be written once")
+            if not self._root.is_local and not self._replaces(conditions, name):
+                return NoConditions("it does not write over a file just where that is as it was read")
         except UnknownCondition as error:
             return NoConditions(str(error))
-        return NoConditions("it wrote a file a second time that was to be written once")
+        return conditions
+
+    def _replaces(self, conditions: Conditions, name: str) -> bool:
+        def is_expected(_: bytes | None) -> bool:
+            self.put(name, b"3")
+            return True
+
+        if conditions.replace(self._at(name), is_expected, b"4") or self.get(name) != b"3":
+            return False
+        return conditions.replace(self._at(name), lambda _: True, b"5") or self.get(name) == b"5"
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a file that is not there yet; False where another's is. One's own is found there where the answer to
@@ -196,9 +208,10 @@ class Storage:
             location.delete()
 
     def _at(self, name: str) -> Location:
-        """Raises StorageError for a name that leads out of the storage, and, where it is a folder, for links."""
+        """Raises StorageError for a name that leads out of the storage, and, where it is a folder, for links; DataError
+        where that cannot be said."""
         if name:
-            with _told():
+            with reaching(self._root), _told():
                 inside(self._root.local if self._root.is_local else Path(), name)
         return self._root.child(name)
 

@@ -208,7 +208,7 @@ class _Storing:
                 self._push()
             except LeaseError:
                 return  # the driver hears of it with its next epoch or row
-            except (DataError, OSError) as error:  # the second, of this machine: its disk may be full
+            except (DataError, StorageError, OSError) as error:  # the last, of this machine: its disk may be full
                 self._say_away(error)
                 pause = min(2 * pause, LONGEST_PAUSE) * random.uniform(0.8, 1.2)
             else:
@@ -231,7 +231,9 @@ class _Storing:
             self._storage.delete(name)
             self.dropped.remove(name)
         if time.monotonic() - self._study_stored > STUDY_SECONDS:
+            self._store_lost()
             self._store_study()
+            self._study_stored = time.monotonic()
 
     def _push_rows(self) -> None:
         try:
@@ -246,8 +248,14 @@ class _Storing:
             self._rows = self._row_writer()
             self._rows.push(self._file.lines())
 
+    def _store_lost(self) -> None:
+        if self._rows.forget_lost():
+            self._push_rows()
+            self._say(f"note: rows had vanished at {self._storage} while the sweep runs; they were stored again")
+
     def _push_all(self) -> None:
         self._push()
+        self._store_lost()
         self._store_study()
         for name in (DESCRIPTION, LOG):
             if (self._out / name).exists():
@@ -263,4 +271,3 @@ class _Storing:
             with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(copy)) as to:
                 source.backup(to)
             self._storage.put_file(STUDY, copy)
-        self._study_stored = time.monotonic()

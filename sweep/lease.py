@@ -12,6 +12,10 @@ long their writes take, and a late beat changes nothing. Each takeover has a gen
 A look at the lease does not keep a write from coming late; so rows are written under the lock under which a folder's
 lease changes hands, and to pieces of a generation that is closed at a storage (`galaxytl.row_segments`).
 
+Where a network drive keeps no locks (NFS with `nolock`) a folder's row may still come late: one, as its driver looks
+again before the next. Rows name no generation to be refused by: they are merged between folders, where numbers mean
+others, and this one is of a finished trial. It stays, `sweep.rows_file` says so, and readers take one row a trial.
+
 A driver that ends with an error before it has written anything gives the lease back to the one before: it may live.
 """
 
@@ -38,9 +42,10 @@ from galaxytl.data import DataError
 from galaxytl.data.cache import write_atomically
 from galaxytl.foreign_text import visible
 from galaxytl.history import operation
+from galaxytl.inside import no_link
 from galaxytl.results import locked_rows
 from galaxytl.row_segments import newest_generation
-from galaxytl.storage import Storage
+from galaxytl.storage import Storage, StorageError
 from galaxytl.strict_json import JsonError, read_json
 
 FILE_NAME: Final = "lease.json"
@@ -52,6 +57,10 @@ LOOKS_A_BEAT: Final = 5
 """Of who watches whether a driver lives. It counts them, not the time: it may itself be held up."""
 BEATS_AT_STORAGE: Final = 12
 """At a storage: one that does not answer for a moment, through three tries of a request, changes no driver."""
+LARGEST: Final = 2**20
+"""Bytes of a lease; most are the command's."""
+MOST_TAKEOVERS: Final = 10**12
+"""Generation of a lease: a larger one is a stranger's."""
 MOST_SAID: Final = 100
 """Letters of a lease's value that a message shows."""
 MOST_PID: Final = 2**31 - 1
@@ -99,7 +108,8 @@ def in_folder(folder: Path) -> Place:
 
     def read() -> Values | None:
         try:
-            return _values(path.read_bytes())
+            with open(path, "rb", opener=no_link) as file:  # a pipe put there would be waited for
+                return _values(file.read(LARGEST + 1))
         except FileNotFoundError:
             return None
 
@@ -128,7 +138,7 @@ def in_storage(storage: Storage) -> Place:
         "may write to the results at a storage",
         str(storage),
         "--out NAME",
-        (DataError,),
+        (DataError, StorageError),
         may_be_away=True,
         beats_of_the_dead=BEATS_AT_STORAGE,
         newest_generation=lambda: newest_generation(storage),
@@ -141,11 +151,13 @@ def _content(values: Values) -> bytes:
 
 def _values(content: bytes | None) -> Values | None:
     """Of what a power failure left, or what is not ours: none."""
+    if content is None:
+        return None
     try:
-        values = None if content is None else read_json(content)
+        values = read_json(content) if len(content) <= LARGEST else {}
     except JsonError:
         return {}
-    return values if isinstance(values, dict | None) else {}
+    return values if isinstance(values, dict) else {}
 
 
 class Lease:
@@ -298,7 +310,7 @@ class Lease:
 
 def _generation(holder: Values | None) -> int:
     number = (holder or {}).get("generation")
-    return number if isinstance(number, int) else 0
+    return number if isinstance(number, int) and 0 <= number <= MOST_TAKEOVERS else 0
 
 
 def is_dead(holder: Values) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -50,6 +51,8 @@ class RowsFile:
         """Of the folder: no other has it while that is open."""
         self._lines: list[bytes] = []
         self._state: State = None
+        self._aside = ""
+        """What became of what was in the file's place, until it is said."""
         self._gone: GoneError | None = None
         self._lock = RLock()
         self._stop = Event()
@@ -111,19 +114,25 @@ class RowsFile:
                 self._restore()
 
     def _watch(self) -> None:
+        failures = 0
         while not (self._gone or self._stop.wait(LOOK_SECONDS)):
             try:
                 self.look()
+                failures = 0
             except GoneError as error:
                 self._say(f"note: {error}")  # at once: the sweep stops with its next epoch or row
-            except (OSError, UsageError):  # as above, the driver hears of it
+            except UsageError:  # as above, the driver hears of it
                 continue
+            except OSError as error:
+                failures += 1
+                if failures == 2:  # one may be of a folder that is just being moved
+                    self._say(f"note: {self._path} cannot be looked after just now; trials go on. {error}")
 
     # The file
 
     def _look_up(self) -> State:
         try:
-            now = self._path.stat()
+            now = self._path.lstat()
         except FileNotFoundError:
             return None
         return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns
@@ -136,41 +145,49 @@ class RowsFile:
 
     def _restore(self) -> None:
         """Write again what is missing. What else is there stays: behind it, or under another name."""
-        was_there, beside = os.path.lexists(self._path), ""
-        if was_there and not self._path.is_file():
-            beside = self._set_aside()
+        was_there = os.path.lexists(self._path)
+        if was_there and not stat.S_ISREG(self._path.lstat().st_mode):
+            self._set_aside()
         with locked_rows(self.folder) as file:
             self._check()
             file.seek(0)
             there = file.read().split(b"\n")
             missing, foreign = _differences(self._lines, there)
             if missing:
-                beside = self._set_aside() if foreign else beside
+                if foreign:
+                    self._set_aside()
                 write_atomically(self._path, b"".join(line + b"\n" for line in self._lines))
             else:
                 self._lines += foreign
         self._state = self._look_up()
-        if missing:
-            self._say(self._notice(was_there, len(missing), beside))
+        if missing or self._aside:
+            self._say(self._notice(was_there, len(missing)))
+            self._aside = ""
         elif foreign:
             self._say(f"note: {self._path} has {len(foreign)} lines that this sweep did not write; they stay")
 
-    def _notice(self, was_there: bool, missing: int, beside: str) -> str:
+    def _notice(self, was_there: bool, missing: int) -> str:
         rows = f"its {len(self._lines)} rows were written again"
-        if beside:
-            return f"note: {self._path} was replaced while the sweep runs: {rows}; what had replaced it is now {beside}"
+        if self._aside:
+            return f"note: {self._path} was replaced while the sweep runs: {rows}; what had replaced it {self._aside}"
         if was_there:
             return f"note: {self._path} was cut while the sweep runs, {missing} of its rows were missing: {rows}"
         return f"note: {self._path} was deleted while the sweep runs: {rows}. Stop a sweep before you delete its rows"
 
-    def _set_aside(self) -> str:
-        """Rename what is in the file's place; its new path."""
+    def _set_aside(self) -> None:
+        """Rename what is in the file's place. What holds nothing, a link or a pipe, goes: no command takes a folder
+        with one."""
+        kind = self._path.lstat().st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+            self._path.unlink()
+            self._aside = "was a link, which was removed" if stat.S_ISLNK(kind) else "was no file, and was removed"
+            return
         name = f"{FILE_NAME}.replaced-{time.strftime('%Y%m%d-%H%M%S')}"
         number, new = 0, self._path.with_name(name)
         while os.path.lexists(new):
             number, new = number + 1, self._path.with_name(f"{name}-{number + 1}")
         os.rename(self._path, new)
-        return str(new)
+        self._aside = f"is now {new}"
 
     # The folder
 

@@ -35,8 +35,7 @@ ATTRIBUTES = sqlalchemy.table(
 
 def lease_of(study: optuna.Study) -> Place:
     def read() -> Values | None:
-        values = study.user_attrs.get(ATTRIBUTE)
-        return values if isinstance(values, dict) or values is None else {}
+        return _values(study.user_attrs.get(ATTRIBUTE))
 
     def replace(expected: Values | None, values: Values) -> bool:
         storage: Any = getattr(study._storage, "_backend", study._storage)
@@ -54,6 +53,12 @@ def lease_of(study: optuna.Study) -> Place:
     )
 
 
+def _values(attribute: Any) -> Values | None:
+    """Of what is no lease: none. NaN, which Optuna keeps, equals nothing."""
+    values = json.loads(json.dumps(attribute), parse_constant=str)
+    return values if isinstance(values, dict | None) else {}
+
+
 @contextlib.contextmanager
 def _locked(journal: Path) -> Iterator[None]:
     with journal.open("ab") as file:
@@ -66,7 +71,7 @@ def _replace_in_database(engine: sqlalchemy.Engine, study_id: int, expected: Val
     own = (columns.study_id == study_id) & (columns.key == ATTRIBUTE)
     with engine.begin() as connection:
         there = connection.execute(sqlalchemy.select(columns.value_json).where(own)).scalar_one_or_none()
-        if (None if there is None else json.loads(there)) != expected:
+        if _values(None if there is None else json.loads(there)) != expected:
             return False
         if there is not None:
             as_read = sqlalchemy.update(ATTRIBUTES).where(own, columns.value_json == there)

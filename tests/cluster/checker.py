@@ -55,6 +55,10 @@ class Reign:
     def pid(self) -> int:
         return self.take.pid
 
+    @property
+    def closed_at(self) -> float:
+        return self.first_read.end if self.first_read else math.inf
+
 
 def operations(lines: Iterable[str]) -> list[Operation]:
     """Of a history's lines, in the order of their begins; those of killed processes have no end."""
@@ -121,11 +125,13 @@ def _of_generations(reigns: Sequence[Reign]) -> Iterator[str]:
 
 
 def _of_the_deposed(reigns: Sequence[Reign]) -> Iterator[str]:
-    """What begins after another has taken over must fail."""
+    """What begins after another has taken over must fail; a push, after that one has closed what was before, and read
+    it: in between it is read."""
     for number, reign in enumerate(reigns):
         for successor in reigns[number + 1 :]:
             for operation in (*reign.writes, *reign.renewals):
-                if successor.take.end < operation.begin < successor.given_back:
+                led_from = successor.closed_at if operation.what == "push" else successor.take.end
+                if led_from < operation.begin < successor.given_back:
                     yield f"two led: {operation} was ok, after {successor.take}"
 
 

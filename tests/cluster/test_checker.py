@@ -42,6 +42,7 @@ SECOND = [
         [(1, "append", 12, 15, "fail", {"trials": ["c"]})],  # refused: deposed
         [(1, "append", 12, None, "unknown", B)],  # killed in the midst of it
         [(1, "append", 22, 23, "ok", {"trials": ["e"]}), (2, "give back", 20, 21)],  # and the first goes on
+        [(1, "push", 11.5, 11.8, "ok", A)],  # before the other has read
         [(1, "renew", 9, 13)],  # under way while the other took over
         [(1, "take", 20, 21, "ok", {"generation": 3}), (1, "read", 21, 22, "ok", {"trials": ["a", "b"]})],
     ],
@@ -57,9 +58,10 @@ def test_a_sound_history_has_no_violation(more: list[tuple[Any, ...]]) -> None:
         ([(3, "take", 12, 13, "ok", {"generation": 2}), (3, "read", 14, 15, "ok", A)], "two leaders of generation 2"),
         ([(1, "append", 12, 13, "ok", A)], "two led: the append of process 1 at out"),
         ([(1, "append", 12, 13, "ok", A), (2, "give back", 20, 21)], "two led: the append of process 1 at out"),
-        ([(1, "push", 12, 13, "ok", A)], "two led: the push of process 1 at out"),
+        ([(1, "push", 12.5, 13, "ok", A)], "two led: the push of process 1 at out"),
         ([(1, "renew", 12, 13)], "two led: the renew of process 1 at out"),
         ([(1, "append", 9, 13, "ok", {"trials": ["c"]})], "a row that its successor did not read: c"),
+        ([(1, "push", 11.5, 11.8, "ok", {"trials": ["c"]})], "a row that its successor did not read: c"),
         ([(1, "append", 5, 6, "ok", {"trials": ["c"]})], "a row that its successor did not read: c"),
         ([(1, "append", 9, 13, "ok", B)], "trial b was written twice"),
         ([(3, "append", 5, 6, "ok", A)], "rows without a lease"),

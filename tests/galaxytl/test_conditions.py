@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from galaxytl import conditions, storage
+from galaxytl import conditions, row_segments, storage
 from galaxytl.data import DataError
 from galaxytl.data.locations import locate
 from galaxytl.row_segments import RowWriter, Sealed, read_rows
@@ -71,8 +71,9 @@ class Handler(socketserver.StreamRequestHandler):
         if is_conditional and self.server.fate == "refuses":
             self.wfile.write(b"HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             return
-        if self.server.fate == "ignores":
-            lines = [line for line in lines if not re.match(rb"if-(none-)?match:", line, re.I)]
+        if self.server.fate.startswith("ignores"):
+            ignored = rb"if-match:" if self.server.fate == "ignores If-Match" else rb"if-(none-)?match:"
+            lines = [line for line in lines if not re.match(ignored, line, re.I)]
         head = [line for line in lines if not line.lower().startswith((b"connection:", b"expect:"))]
         with socket.create_connection(("127.0.0.1", int(self.server.to))) as upstream:
             upstream.sendall(b"".join(head) + b"Connection: close\r\n\r\n" + body)
@@ -144,10 +145,17 @@ def test_a_write_whose_answer_was_lost_is_found_to_be_ones_own(server: str, buck
         assert store.create("a", b"1")
         assert store.replace("a", lambda there: there == b"1", b"2")
         assert not store.create("a", b"3")
-        assert proxy.lost == 3  # of these two, and of the probe
+        assert proxy.lost == 4  # of these two, and two of the probe
 
 
-@pytest.mark.parametrize(("fate", "reason"), [("ignores", "wrote a file a second time"), ("refuses", "501")])
+@pytest.mark.parametrize(
+    ("fate", "reason"),
+    [
+        ("ignores", "wrote a file a second time"),
+        ("ignores If-Match", "just where that is as it was"),
+        ("refuses", "501"),
+    ],
+)
 def test_where_there_are_no_conditions_a_write_settles(
     server: str, bucket: str, tmp_path: Path, fate: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +284,26 @@ def test_no_generation_before_is_left_open(tmp_path: Path) -> None:
         with pytest.raises(Sealed):
             driver.push(lines(out))
     assert read_rows(store) == []
+
+
+@pytest.mark.parametrize("of", ["lease", "piece", "joined piece"])
+def test_a_number_of_a_strangers_leaves_no_driver_unsealed(tmp_path: Path, monkeypatch: Any, of: str) -> None:
+    """And makes no millions of seals."""
+    monkeypatch.setattr(row_segments, "MOST_UNWRITTEN", 3)
+    store, huge = Storage(str(tmp_path / "shared")), 10**12
+    out = folder(tmp_path / "out")
+    before = RowWriter(store, out, 2)
+    if of != "lease":
+        store.put(f"rows/g{huge - 1}-00000{int(of == 'piece')}.jsonl", b'{"row": 7}\n')
+    late = RowWriter(store, out, huge)
+    for generation in range(huge + 1, huge + 9):
+        RowWriter(store, folder(tmp_path / str(generation)), generation)
+    assert len(store.names("rows")) < 20
+    append(out, 1)
+    for driver in (late, before):
+        if of != "joined piece":  # then nothing before it is read
+            with pytest.raises(Sealed):
+                driver.push(lines(out))
 
 
 def test_a_piece_that_comes_while_its_generation_is_closed_is_read(tmp_path: Path) -> None:

@@ -168,6 +168,14 @@ def test_a_trial_that_another_machine_finished_too_has_one_row(own: str, stored:
     assert merged([line.encode() for line in lines], content.encode()).decode().splitlines() == lines
 
 
+def test_a_row_that_lacks_its_line_end_or_has_lost_it_stays() -> None:
+    """A driver was killed between the two, or somebody has edited the file."""
+    one, other = (json.dumps(result(seed).to_dict()).encode() for seed in (0, 1))
+    assert merged([], one + b"\n" + other) == one + b"\n" + other + b"\n"
+    assert merged([one], one + other + b"\n") == one + b"\n" + one + other + b"\n"
+    assert merged([one], other[:-1]) == one + b"\n"
+
+
 def test_a_row_that_is_half_written_is_not_stored(shared: str, tmp_path: Path) -> None:
     out = folder(tmp_path / "out", result(0))
     writer = RowWriter(Storage(shared), out)

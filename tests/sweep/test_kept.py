@@ -190,6 +190,51 @@ def test_a_sweep_outlives_its_storages_absence(out: Path, shared: Path, monkeypa
     assert len(said) == 2
 
 
+@pytest.mark.parametrize("lost", ["rows", "piece", "storage"])
+def test_rows_that_vanish_at_the_storage_are_stored_again(out: Path, shared: Path, lost: str) -> None:
+    said: list[str] = []
+    append_results(out, result(0))
+    with keeping(out, str(shared), said.append) as kept:
+        wait_for(lambda: len(read_rows(Storage(str(shared)))) == 1, "the first row", 60)
+        kept.append(result(1))
+        wait_for(lambda: len(read_rows(Storage(str(shared)))) == 2, "both", 60)
+        if lost == "piece":
+            (shared / "rows/g000001-000001.jsonl").unlink()
+        else:
+            shutil.rmtree(shared / "rows" if lost == "rows" else shared)
+        kept.append(result(2))
+    assert len(read_rows(Storage(str(shared)))) == 3
+    assert said == [f"note: rows had vanished at {shared} while the sweep runs; they were stored again"]
+
+
+def test_a_storage_that_may_no_more_be_looked_at_is_away(
+    out: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or has a link in it: neither ends the beats of its lease, nor the pushing of rows."""
+    said: list[str] = []
+
+    def refuse(path: Path) -> bool:
+        if path.is_relative_to(shared):
+            raise PermissionError(13, "Permission denied", str(path))
+        return False
+
+    with keeping(out, str(shared), said.append) as kept:
+        with monkeypatch.context() as closed:
+            closed.setattr(Path, "is_symlink", refuse)
+            kept.append(result(0))
+            wait_for(lambda: len(said) == 1, "a word of it", 60)
+        wait_for(lambda: len(said) == 2, "its return", 60)
+        (shared / "rows").rename(shared / "away")
+        (shared / "rows").symlink_to("away")
+        kept.append(result(1))
+        wait_for(lambda: len(said) == 3, "a word of the link", 60)
+        (shared / "rows").unlink()
+        (shared / "away").rename(shared / "rows")
+    assert "Permission denied" in said[0]
+    assert "rows is a link. Remove it" in said[2]
+    assert len(read_rows(Storage(str(shared)))) == 2
+
+
 def test_what_is_finished_when_a_user_stops_the_sweep_is_stored(out: Path, shared: Path) -> None:
     def stop() -> None:
         with keeping(out, str(shared), print) as kept:

@@ -274,6 +274,14 @@ def test_of_two_who_have_read_the_lease_of_a_study_one_replaces_it(kind: str, ou
     assert not other.replace({}, OTHER)
 
 
+@pytest.mark.parametrize("attribute", [[1], 7, "x", None, {"pid": float("nan")}])
+def test_what_is_no_lease_of_a_study_is_written_over(url: str, attribute: Any) -> None:
+    study = open_study(url, "toy", ["maximize"], {})
+    study.set_user_attr("driver", attribute)
+    with Lease(lease_of(study), beat_seconds=0.02):
+        assert held(lease_of(study))["generation"] == 1
+
+
 def test_of_two_who_find_no_lease_in_a_database_one_makes_it(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both have looked before either writes."""
     one, other = (lease_of(open_study(f"sqlite:///{out}/s", "toy", ["maximize"], {})) for _ in range(2))
@@ -452,3 +460,34 @@ def test_a_strange_lease_is_watched_and_shown(out: Path, content: str) -> None:
     with Lease(in_folder(out), said.append, beat_seconds=0.02):
         pass
     assert all(line.isprintable() and len(line) < 400 + len(str(out)) for line in said)
+
+
+@pytest.mark.parametrize("number", [-5, True, 1e3, "7", None, [], 10**12, 10**13, 10**4000])
+@pytest.mark.parametrize("make", [FOLDER, STORAGE])
+def test_a_strange_generation_is_none(out: Path, make: Callable[[Path], Place], number: Any) -> None:
+    place = make(out)
+    plant(place, {**OTHER, "ended": True, "generation": number})
+    with Lease(place, beat_seconds=0.02) as lease:
+        assert lease.generation in (1, int(True) + 1, 10**12 + 1)
+
+
+def make_link(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"), [(os.mkfifo, "is none"), (Path.mkdir, "is none"), (make_link, "is a link")]
+)
+def test_a_lease_that_is_no_file_is_not_waited_for(out: Path, make: Callable[[Path], object], message: str) -> None:
+    make(out / FILE_NAME)
+    with pytest.raises(OSError, match=rf"{FILE_NAME} {message}\. Remove it"), Lease(in_folder(out), beat_seconds=0.02):
+        pytest.fail("it was taken")
+
+
+def test_an_empty_file_of_rows_that_was_there_stays(out: Path) -> None:
+    """Somebody may have opened it, to write to it."""
+    with (out / "trials.jsonl").open("ab") as file:
+        with Lease(in_folder(out), beat_seconds=0.02):
+            pass
+        file.write(b"row")
+    assert (out / "trials.jsonl").read_bytes() == b"row"

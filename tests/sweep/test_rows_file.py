@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -99,6 +101,20 @@ def make_folder(path: Path) -> None:
     (path / "mine").mkdir(parents=True)
 
 
+def link(path: Path) -> None:
+    """To the rows themselves."""
+    os.symlink(path.rename(path.with_name("elsewhere")), path)
+
+
+def make_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def merge(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"\n", b"", 1))
+
+
 WAYS: list[tuple[Callable[[Path], None], str, bool]] = [
     (delete, "was deleted while the sweep runs: its 2 rows were written again", False),
     (empty, "was cut while the sweep runs, 2 of its rows were missing: its 2 rows were written again", False),
@@ -108,6 +124,9 @@ WAYS: list[tuple[Callable[[Path], None], str, bool]] = [
     (replace, "was replaced while the sweep runs: its 2 rows were written again; what had replaced it is now", True),
     (edit, "was replaced while the sweep runs", True),
     (make_folder, "was replaced while the sweep runs", True),
+    (merge, "was replaced while the sweep runs", True),
+    (link, "what had replaced it was a link, which was removed", False),
+    (make_pipe, "what had replaced it was no file, and was removed", False),
 ]
 
 
@@ -208,6 +227,29 @@ def test_who_has_lost_its_lease_writes_nothing_again(kept: Kept) -> None:
     with pytest.raises(LeaseError, match="process 7 on elsewhere has taken "):
         kept.rows()
     assert (kept.out / FILE_NAME).read_bytes() == FOREIGN
+
+
+def test_it_is_said_that_rows_cannot_be_written_again_yet(
+    out: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once; and what had replaced them is still known when they can."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(rows_file, "LOOK_SECONDS", 0.01)
+    with keeping(out, "", said.append) as kept:
+        kept.append(result(0))
+        with monkeypatch.context() as full:
+            full.setattr(rows_file, "write_atomically", fail)
+            overwrite(out / FILE_NAME)
+            wait_for(lambda: said, "a word of it", 60)
+            time.sleep(0.1)
+        kept.append(result(1))
+    assert len(said) == 2
+    assert "trials.jsonl cannot be looked after just now; trials go on. [Errno 28] No space left" in said[0]
+    assert "its 1 rows were written again; what had replaced it is now" in said[1]
+    assert seeds(out) == [0, 1]
 
 
 @pytest.mark.parametrize("vanish", [delete, cut, overwrite, None])
