@@ -164,7 +164,7 @@ def _hdf5_places(
     for place, holder in holders:
         if len(holder.attrs) > MOST_ATTRIBUTES:  # HDF5 holds all of them to tell their names
             raise DataError(
-                f"{where}: there may be {MOST_ATTRIBUTES:,} attributes; {place} is of {len(holder.attrs):,}"
+                f"{where}: there may be {MOST_ATTRIBUTES:,} attributes; got {place}, of {len(holder.attrs):,}"
             )
         for key in filter(_is_key, holder.attrs):
             name = f"{place}, {key},"
