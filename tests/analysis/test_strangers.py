@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import random
 import re
 import sqlite3
 from pathlib import Path
@@ -33,6 +34,7 @@ from galaxytl.trial import DAMAGE, FAILED, TrialResult
 from tests.analysis.fakes import make_compared, make_result, make_tested, write_probabilities, write_search_file
 from tests.analysis.folders import paper_grid
 from tests.analysis.pictures import blank_pictures
+from tests.fuzz import searches
 from tests.fuzz.searches import connections
 
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
@@ -307,3 +309,16 @@ def test_texts_of_a_study_are_visible(tmp_path: Path) -> None:
     assert str(found.settings).isprintable()
     assert [reason for reason, _ in found.refused] == ["no \\x1b[31m", "['no', 1]"]
     assert found.trials[-1].trial_id == "\\x1b\\u202e"
+
+
+def test_a_study_of_very_many_entries_is_read_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.study.MOST_ENTRIES", 300)
+    folder = searches.write(tmp_path / "results", random.Random(0), 0)
+    for storage, name in (("sqlite:////data/study.db", "study.db"), ("journal:////data/study.log", "study.log")):
+        facts = json.loads((folder / "search.json").read_text())
+        (folder / "search.json").write_text(json.dumps(facts | {"storage": storage}))
+        assert read_study(folder).trials
+        with monkeypatch.context() as fewer:
+            fewer.setattr("analysis.study.MOST_ENTRIES", 9)
+            assert re.search(r"may have 9 entries.* has \d+\. .*pass --storage URL", read_study(folder).note)
+            assert read_study(folder, storage.replace("/data", str(folder))).trials, name
