@@ -322,3 +322,9 @@ def test_a_study_of_very_many_entries_is_read_only_when_asked(tmp_path: Path, mo
             fewer.setattr("analysis.study.MOST_ENTRIES", 9)
             assert re.search(r"may have 9 entries.* has \d+\. .*pass --storage URL", read_study(folder).note)
             assert read_study(folder, storage.replace("/data", str(folder))).trials, name
+
+
+def test_a_search_file_of_gigabytes_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "search.json").open("wb") as file:
+        file.truncate(2**40)  # of holes: no disk has as much, nor memory
+    assert "at most 67,108,864 bytes" in read_study(tmp_path).note
