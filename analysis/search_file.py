@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from analysis.gather import count_of_trials
 from galaxytl.foreign_text import visible
-from galaxytl.strict_json import read_json
+from galaxytl.strict_json import LARGEST, read_json
 
 FILE_NAME: Final = "search.json"
 FORMAT: Final = 1
@@ -60,7 +60,8 @@ def read_search_file(folder: Path) -> SearchFile:
     """Of the search whose rows lie in `folder`. Raises SearchFileError."""
     path = folder / FILE_NAME
     try:
-        values = read_json(path.read_bytes())
+        with path.open("rb") as file:
+            values = read_json(file.read(LARGEST + 1))  # it refuses more
     except FileNotFoundError:
         raise SearchFileError(f"{folder} holds no {FILE_NAME}, which names the study of a search") from None
     except (OSError, ValueError, RecursionError) as error:

@@ -15,6 +15,7 @@ differently the best trials choose a parameter. Both are estimates from the tria
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sqlite3
@@ -38,7 +39,7 @@ from analysis.search_file import SearchFile, SearchFileError, read_search_file
 from galaxytl.credentials import MASK, remember, without_secrets
 from galaxytl.foreign_text import visible
 from galaxytl.inside import OutsideError, check_journal, inside
-from galaxytl.study_file import check_schema
+from galaxytl.study_file import check_schema, num_rows
 from galaxytl.trial import COMPLETE, FAILED, PRUNED
 
 TOP: Final = 5
@@ -51,6 +52,8 @@ ROUNDING: Final = 1e-9
 """Importances before they are made to sum to 1 are of the order of 1; less than this in all is none."""
 STATUSES: Final = {TrialState.COMPLETE: COMPLETE, TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED}
 """Of a trial that has ended -> that of its row."""
+MOST_ENTRIES: Final = 200_000
+"""Of a study that a results folder holds: rows of all tables, or lines of a journal."""
 JOURNAL: Final = "journal:///"
 
 
@@ -197,7 +200,11 @@ def _open(url: str, folder: Path | None) -> RDBStorage | JournalStorage:
     StudyError, or what Optuna does."""
     if url.startswith(JOURNAL):
         name = url.removeprefix(JOURNAL)
-        return JournalStorage(JournalFileBackend(str(_find(name if name.startswith("~") else f"/{name}", folder))))
+        path = _find(name if name.startswith("~") else f"/{name}", folder)
+        if folder:
+            with path.open("rb") as file:
+                _check_number(sum(1 for _ in file), path)
+        return JournalStorage(JournalFileBackend(str(path)))
     remember(url)
     parsed = sqlalchemy.make_url(url)
     is_file = parsed.get_backend_name() == "sqlite" and parsed.database
@@ -217,7 +224,17 @@ def _open(url: str, folder: Path | None) -> RDBStorage | JournalStorage:
         return connection
 
     check_journal(path.with_name(f"{path.name}-journal"))
+    if folder:
+        with contextlib.closing(connect()) as connection:
+            _check_number(num_rows(connection), path)
     return RDBStorage("sqlite://", engine_kwargs={"creator": connect}, skip_table_creation=True)
+
+
+def _check_number(found: int, path: Path) -> None:
+    """Raises StudyError for more than are read unasked: Optuna takes 2 to 5 kB of memory for each of 50 bytes."""
+    if found > MOST_ENTRIES:
+        rule = f"a study in a results folder may have {MOST_ENTRIES:,} entries, as of some 10,000 trials"
+        raise StudyError(f"{rule}; {path} has {found:,}. Where you know it to be sound, pass --storage URL")
 
 
 def _find(name: str, folder: Path | None) -> Path:

@@ -27,3 +27,10 @@ def check_schema(connection: sqlite3.Connection) -> None:
         if kind not in TABLES or str(sql).lstrip().upper().startswith("CREATE VIRTUAL"):
             found = visible(f"{'virtual table' if kind in TABLES else kind} {name}")
             raise ValueError(f"a study's database holds tables; got the {found[:80]}")
+
+
+def num_rows(connection: sqlite3.Connection) -> int:
+    """Of all tables."""
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    quoted = ('"' + name.replace('"', '""') + '"' for name in names)
+    return sum(connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in quoted)

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.hdf5_layout import GZIP, SHUFFLE, filters_of, hdf5_lock, inflated, is_compressed, measure
+from galaxytl.data.hdf5_layout import GZIP, SHUFFLE, filters_of, inflated, is_compressed, measure, stored_chunk
 from galaxytl.data.locations import DataError
 from galaxytl.process import usable_cpus
 
@@ -108,11 +108,10 @@ class Chunks:
             found = self.dataset[tuple(slice(begin, begin + length) for begin, length in ends)]
             whole[tuple(slice(0, length) for length in found.shape)] = found
             return whole
-        size = self.dataset.id.get_chunk_info_by_coord(offset).size
-        if size > 2 * self.chunk_bytes + PIECE:
-            raise ValueError(f"the chunk at {offset} takes {size:,} bytes, decompressed {self.chunk_bytes:,}")
-        with hdf5_lock():
-            mask, stored = self.dataset.id.read_direct_chunk(offset)
+        found = stored_chunk(self.dataset, offset, 2 * self.chunk_bytes + PIECE)
+        if found is None:
+            raise ValueError(f"the chunk at {offset} must be there")
+        mask, stored = found
         is_zipped = self._gzip_bit and not mask & self._gzip_bit
         content = inflated(stored, self.chunk_bytes) if is_zipped else stored
         return np.frombuffer(content, np.uint8).reshape(self.shape)

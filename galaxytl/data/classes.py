@@ -33,6 +33,8 @@ KEYS: Final = frozenset(
     )
 )
 """Attributes and datasets of an HDF5 file that may hold the names of its classes, in small letters and nothing else."""
+MOST_ATTRIBUTES: Final = 10_000
+"""Of a file or dataset: a FITS header has some hundreds of cards."""
 MOST_NAMED: Final = 16
 """Names that are read of a dataset, to say how many there are: more than any that can be used."""
 
@@ -160,6 +162,10 @@ def _hdf5_places(
         yield "the type of ans", _by_number({number: name for name, number in members.items()})
     holders = (("an attribute", file), ("an attribute of ans", ans), ("an attribute of images", images))
     for place, holder in holders:
+        if len(holder.attrs) > MOST_ATTRIBUTES:  # HDF5 holds all of them to tell their names
+            raise DataError(
+                f"{where}: there may be {MOST_ATTRIBUTES:,} attributes; got {place}, of {len(holder.attrs):,}"
+            )
         for key in filter(_is_key, holder.attrs):
             name = f"{place}, {key},"
             yield name, _names_in(holder.attrs.get_id(key), MOST_NAMED, f"{where}: {name}")

@@ -160,8 +160,9 @@ def _walk(folder: Path) -> Iterator[Path]:
 def _roots(folder: Path) -> tuple[Path, ...]:
     """Where the files of a folder may really lie: in it, and, as huggingface_hub has it, where it is
     .../snapshots/REVISION or below, in .../blobs."""
-    hubs = [above.parent / "blobs" for above in folder.parents if above.name == "snapshots"]
-    return tuple(Path(os.path.realpath(root)) for root in (folder, *hubs))
+    real = Path(os.path.realpath(folder))  # to which a link of the user's may lead
+    hubs = [above.parent / "blobs" for above in (*folder.parents, *real.parents) if above.name == "snapshots"]
+    return (real, *(Path(os.path.realpath(hub)) for hub in hubs))
 
 
 def _check_link(path: Path, roots: Sequence[Path]) -> None:

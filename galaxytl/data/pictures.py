@@ -24,6 +24,10 @@ UNDECODABLE: Final = (OSError, SyntaxError, ValueError, struct.error, MemoryErro
 FORMATS: Final = ("PNG", "JPEG", "WEBP", "TIFF")
 MOST_BYTES: Final = 16 * 2**20
 """Of an encoded picture: 85 times those of its pixels."""
+MOST_SCANS: Final = 1000
+"""Of a JPEG, which goes through all pixels in each: writers make 10. Numbers by chance in other files are fewer."""
+LARGEST_TILE: Final = 1024
+"""Pixels a side of a TIFF's tile, which is decompressed whole, however small the picture is."""
 MOST_EXIF: Final = 2**16
 """Bytes, as many as a JPEG's can have. What a TIFF directory or EXIF names twice, Pillow holds twice."""
 SRGB_NAMES: Final = ("srgb", "iec61966-2.1", "iec61966-2-1", "iec 61966-2-1", "iec 61966-2.1")
@@ -35,7 +39,7 @@ UNCALIBRATED: Final = 65535
 EXIF_FOLDER, EXIF_COLOUR_SPACE, EXIF_ORIENTATION = 0x8769, 0xA001, 0x0112
 TIFF_BYTES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
 """Of a value, by the numbers of their types."""
-TIFF_BITS, TIFF_SAMPLE_FORMAT = 258, 339
+TIFF_BITS, TIFF_SAMPLE_FORMAT, TIFF_TILE = 258, 339, (322, 323)
 """Numbers of tags in the EXIF and TIFF standards."""
 
 
@@ -45,6 +49,8 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 
     if len(data) > MOST_BYTES:
         raise DataError(f"a picture must have at most {MOST_BYTES:,} bytes; got {len(data):,}")
+    if (scans := data.count(b"\xff\xda")) > MOST_SCANS:
+        raise DataError(f"a picture must have at most {MOST_SCANS:,} scans; got {scans:,}. Write it anew")
     _check_png_depth(data)
     _check_tiff_directory(data)
     try:
@@ -85,12 +91,13 @@ def _check_png_depth(data: bytes) -> None:
 
 
 def _check_tiff_directory(data: bytes) -> None:
-    """Raises DataError where the tags of a TIFF take more bytes than it has: many that name the same ones."""
+    """Raises DataError where the tags of a TIFF take more bytes than it has, as many do that name the same ones, or
+    have its tiles be large. Of two of one number Pillow believes the last, libtiff the first."""
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None or len(data) < 16:
         return
     is_big = 43 in data[2:4]
-    header, count, entry = (f"{order}8xQ", "Q", "HHQ8x") if is_big else (f"{order}4xI", "H", "HHI4x")
+    header, count, entry = (f"{order}8xQ", "Q", "HHQ8s") if is_big else (f"{order}4xI", "H", "HHI4s")
     try:
         (at,) = struct.unpack_from(header, data)
         (tags,) = struct.unpack_from(f"{order}{count}", data, at)
@@ -98,14 +105,23 @@ def _check_tiff_directory(data: bytes) -> None:
         if tags * size > len(data):
             raise DataError(f"the picture cannot be decoded: it cannot have {tags:,} tags")
         first = at + struct.calcsize(f"{order}{count}")
-        entries = (struct.unpack_from(f"{order}{entry}", data, first + number * size) for number in range(tags))
-        taken = sum(length * TIFF_BYTES.get(kind, 8) for _, kind, length in entries)
+        entries = [struct.unpack_from(f"{order}{entry}", data, first + number * size) for number in range(tags)]
+        taken = sum(length * TIFF_BYTES.get(kind, 8) for _, kind, length, _ in entries)
+        for tag, kind, length, value in entries:
+            if tag in TIFF_TILE and not _is_small(kind, length, value, order):
+                raise DataError(f"a TIFF's tiles must have at most {LARGEST_TILE} pixels a side; they have more")
     except struct.error as error:
         raise DataError(f"the picture cannot be decoded: {error}") from error
     if taken > len(data):
         raise DataError(
             f"the picture cannot be decoded: its tags must take less than the file; they take {taken:,} bytes"
         )
+
+
+def _is_small(kind: int, length: int, value: bytes, order: str) -> bool:
+    """Whether a tag is one number, 16 or 32 bits, of at most LARGEST_TILE."""
+    form = {3: "H", 4: "I"}.get(kind)
+    return form is not None and length == 1 and int(struct.unpack_from(f"{order}{form}", value)[0]) <= LARGEST_TILE
 
 
 def _depth(picture: Any) -> str:

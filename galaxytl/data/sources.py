@@ -437,14 +437,15 @@ def _check_parquet_types(schema: Any, columns: Sequence[str], where: Location) -
     image, label = schema.field("image").type, schema.field("label").type
     inner = image.field("bytes").type if kinds.is_struct(image) and image.get_field_index("bytes") >= 0 else None
     if inner is None or not (kinds.is_binary(inner) or kinds.is_large_binary(inner)):
-        raise DataError(f"{where}: image must be a struct with the encoded picture in `bytes`; got {str(image)[:60]}")
+        rule = "image must be a struct with the encoded picture in `bytes`, of type binary or large_binary"
+        raise DataError(f"{where}: {rule}; got {str(image)[:60]}. Cast it: table.cast(schema) in pyarrow")
     if not kinds.is_integer(label):
         rule = f"labels must be whole numbers from 0 to {NUM_CLASSES - 1}"
         raise DataError(f"{where}: {rule}; got type {str(label)[:60]}")
     for name in columns:
         kind = schema.field(name).type
-        if not (kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_null(kind)):
-            raise DataError(f"{where}: column {name} must hold numbers; got {str(kind)[:60]}")
+        if not (kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_decimal(kind) or kinds.is_null(kind)):
+            raise DataError(f"{where}: column {name} must hold numbers; got {str(kind)[:60]}. Cast it to float64")
 
 
 def _check_same_columns(files: list[StoredFile], tables: list[Any]) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import random
 import re
 import sqlite3
 from pathlib import Path
@@ -35,6 +36,7 @@ from galaxytl.trial import DAMAGE, FAILED, TrialResult
 from tests.analysis.fakes import make_compared, make_result, make_tested, write_probabilities, write_search_file
 from tests.analysis.folders import paper_grid
 from tests.analysis.pictures import blank_pictures
+from tests.fuzz import searches
 from tests.fuzz.searches import connections
 
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
@@ -329,3 +331,22 @@ def test_a_study_whose_parameters_have_no_names_is_a_sentence(tmp_path: Path) ->
         connection.execute("UPDATE trial_params SET param_name = NULL")
     write_search_file(tmp_path)
     assert "cannot be read: trial 0 has parameters" in read_study(tmp_path).note
+
+
+def test_a_study_of_very_many_entries_is_read_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.study.MOST_ENTRIES", 300)
+    folder = searches.write(tmp_path / "results", random.Random(0), 0)
+    for storage, name in (("sqlite:////data/study.db", "study.db"), ("journal:////data/study.log", "study.log")):
+        facts = json.loads((folder / "search.json").read_text())
+        (folder / "search.json").write_text(json.dumps(facts | {"storage": storage}))
+        assert read_study(folder).trials
+        with monkeypatch.context() as fewer:
+            fewer.setattr("analysis.study.MOST_ENTRIES", 9)
+            assert re.search(r"may have 9 entries.* has \d+\. .*pass --storage URL", read_study(folder).note)
+            assert read_study(folder, storage.replace("/data", str(folder))).trials, name
+
+
+def test_a_search_file_of_gigabytes_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "search.json").open("wb") as file:
+        file.truncate(2**40)  # of holes: no disk has as much, nor memory
+    assert "at most 67,108,864 bytes" in read_study(tmp_path).note

@@ -42,7 +42,7 @@ LONGEST_STOP_SECONDS = {"folder": 3.0, "storage": 20.0}
 """After which a driver goes on though no other has taken over: perhaps all wait for its lock."""
 ALONE_SECONDS = 0.5
 """As that, where nobody is there who could take over, and where another waits to be taken over while it writes rows."""
-STUCK_SECONDS = 120.0
+STUCK_SECONDS = 240.0
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.cluster.history_driver"])
 

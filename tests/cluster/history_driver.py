@@ -24,7 +24,7 @@ from tests.cluster.mischief import Mischief, slow_files
 
 BEAT_SECONDS, BEAT_SECONDS_AT_STORAGE = 0.2, 0.1
 ROW_SECONDS = 0.15
-ROUND_SECONDS = 60.0
+ROUND_SECONDS = 150.0
 """After which a driver gives up."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from galaxytl.data import DataError, open_dataset
-from galaxytl.data.hdf5_layout import inflated, never_written
+from galaxytl.data.hdf5_layout import inflated, never_written, stored_chunk, values
 from tests.galaxies import LABELS, make_images, write_hdf5
 
 
@@ -109,6 +110,26 @@ def test_what_would_decompress_to_more_than_is_declared_is_refused() -> None:
         inflated(whole[:-5], 1000)
 
 
+def test_many_chunks_are_looked_up_not_gone_through(tmp_path: Path) -> None:
+    """Galaxy10_DECals.h5 has 49,152 of images: to ask HDF5 for the size of each took three minutes."""
+    with h5py.File(tmp_path / "g.h5", "w") as file:
+        labels = file.create_dataset("ans", (16_384,), np.uint8, chunks=(1,), compression="gzip", maxshape=(None,))
+        content = zlib.compress(bytes(1))
+        for row in range(16_383):  # the last is never written
+            labels.id.write_direct_chunk((row,), content)
+        begun = time.monotonic()
+        assert not values(labels, "ans", "g.h5").any()
+        assert time.monotonic() - begun < 8  # 0.5 s, or 20 s
+
+
+def test_a_chunk_larger_than_was_said_is_not_read(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "g.h5", "w") as file:
+        labels = file.create_dataset("ans", (4,), np.uint8, chunks=(4,), compression="gzip")
+        labels.id.write_direct_chunk((0,), bytes(1000))
+        with pytest.raises(ValueError, match="must take at most 260 bytes"):
+            stored_chunk(labels, (0,), 260)
+
+
 def test_odd_attributes_are_no_names(tmp_path: Path) -> None:
     path = write_hdf5(tmp_path / "g.h5")
     with h5py.File(path, "r+") as file:
@@ -121,3 +142,13 @@ def test_odd_attributes_are_no_names(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         del file["target_names"]
     assert open_dataset(str(path)).source.classes.own == ()
+
+
+def test_attributes_without_end_are_not_gone_through(tmp_path: Path) -> None:
+    path = tmp_path / "g.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        file["images"], file["ans"] = make_images(), LABELS
+        for number in range(10_001):
+            file.attrs.create(f"a{number}", 1, dtype=np.uint8)
+    with pytest.raises(DataError, match="there may be 10,000 attributes"):
+        open_dataset(str(path))

@@ -203,6 +203,8 @@ def test_links_of_hugging_faces_cache_are_followed_and_no_others(tmp_path: Path)
         "deep/b.parquet",
         "deep/c.PARQUET",
     ]
+    (tmp_path / "mine").symlink_to(folder)  # the user's own way to it
+    assert len(locate(str(tmp_path / "mine")).files(".parquet")) == 3
     (folder / "gone.parquet").symlink_to("../../blobs/gone")
     with pytest.raises(DataError, match=r"gone\.parquet is a link that leads nowhere, to \.\./\.\./blobs/gone"):
         locate(str(folder)).files(".parquet")

@@ -70,6 +70,29 @@ def adobe_rgb() -> bytes:
     return encoded("JPEG", exif=exif)
 
 
+def large_tile() -> bytes:
+    """A TIFF of a tile of 0.8 GB, beside a second tag that says that it is small."""
+    side, tile = 256, 16_000
+    tags = (
+        (256, side),
+        (257, side),
+        (259, 8),
+        (262, 2),
+        (277, 3),
+        (322, tile),
+        (322, side),
+        (323, tile),
+        (324, 8),
+        (325, 9),
+    )
+    return (
+        b"II*\0"
+        + struct.pack("<IH", 8, len(tags))
+        + b"".join(struct.pack("<HHII", n, 4, 1, v) for n, v in tags)
+        + bytes(99)
+    )
+
+
 PNG_16 = encoded("PNG")[:24] + b"\x10" + encoded("PNG")[25:]
 LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
 
@@ -91,6 +114,8 @@ LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
         (encoded("PNG", icc_profile=b"no profile"), "must be sRGB; got the colour profile 'that cannot be read'"),
         (png_with(b"gAMA", struct.pack(">I", 100_000)), "must be sRGB; got a gamma of 1"),
         (adobe_rgb(), "must be sRGB; got Adobe RGB"),
+        (large_tile(), "at most 1024 pixels a side"),
+        (encoded("JPEG")[:-2] + b"\xff\xda" * 1001, "at most 1,000 scans"),
         (encoded("TIFF")[:9000], "cannot be decoded"),
         (b"", "cannot be decoded"),
     ],
