@@ -205,7 +205,8 @@ class Round:
             process.join()
 
     def _told(self) -> list[Operation]:
-        return operations(self.history.read_text().splitlines()) if self.history.exists() else []
+        text = self.history.read_text() if self.history.exists() else ""
+        return operations(text[: text.rfind("\n") + 1].splitlines())  # the last line may be under way
 
     def _takes(self) -> list[Operation]:
         place = self.uri or str(self.place / "out")
