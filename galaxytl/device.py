@@ -162,7 +162,7 @@ def check_gpus(given: float | None) -> None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
         advice = (
             f"start Ray there with as many --num-gpus as nvidia-smi lists, and install {name} for GPUs there "
-            "(pip install -e .[gpu])"
+            "(pip install --require-hashes -r requirements-gpu.lock)"
         )
         raise DeviceError(
             f"{name} must see the GPUs that a trial was given, {math.ceil(given)} (CUDA_VISIBLE_DEVICES={visible}); on "
