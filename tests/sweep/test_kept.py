@@ -393,6 +393,7 @@ def look_and_be_suspended(lease):
     if is_stopped:
         stop.unlink()
         os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(0.5)  # another thread may be the one that takes the signal: this one must not be at its PUT by then
 
 lease.Lease.confirm = look_and_be_suspended
 try:
