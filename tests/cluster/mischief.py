@@ -159,84 +159,92 @@ def _kind(path: str) -> str:
 OF_A_CONNECTION = ("content-length", "transfer-encoding", "connection", "expect")
 
 
+class FaultyServer(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, to: str, mischief: Mischief, suspend: Callable[[str], object]) -> None:
+        """to: host and port of the server that answers."""
+        super().__init__(("127.0.0.1", 0), Forwarding)
+        self.to, self.mischief, self.suspend = to, mischief, suspend
+
+    def handle_error(self, *_: Any) -> None:
+        """A driver that was killed takes no answer."""
+
+
+class Forwarding(http.server.BaseHTTPRequestHandler):
+    """Hands a request on, as far as the mischief lets it."""
+
+    server: FaultyServer
+    protocol_version = "HTTP/1.1"
+
+    def handle_any(self) -> None:
+        mischief, body = self.server.mischief, self.body()
+        step = f"{self.command} {_object(self.path)}"
+        fault = mischief.fault(step)
+        if mischief.stops_at(f"before {step}"):
+            self.server.suspend(step)
+        if fault == "503":
+            return self.answer(503, [], b"<Error><Code>SlowDown</Code><Message>wait</Message></Error>")
+        if fault == "dropped before":
+            return self.drop()
+        if fault == "late":
+            time.sleep(mischief.random.uniform(0, mischief.delay))
+        status, headers, content = self.ask(body)
+        if mischief.stops_at(f"after {step}"):
+            self.server.suspend(step)
+        if fault == "dropped after":
+            return self.drop()
+        return self.answer(status, headers, content)
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = handle_any
+
+    def body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        pieces = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            pieces.append(self.rfile.read(size))
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            """A trailer."""
+        return b"".join(pieces)
+
+    def ask(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        server = http.client.HTTPConnection(self.server.to, timeout=60)
+        kept = {name: value for name, value in self.headers.items() if name.lower() not in OF_A_CONNECTION}
+        headers = {**kept, "Content-Length": str(len(body))}
+        try:
+            server.request(self.command, self.path, body, headers)
+            answer = server.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+        finally:
+            server.close()
+
+    def answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+        length = next((value for name, value in headers if name.lower() == "content-length"), len(content))
+        self.send_response(status)
+        for name, value in headers:
+            if name.lower() not in (*OF_A_CONNECTION, "server", "date"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(length if self.command == "HEAD" else len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def drop(self) -> None:
+        self.close_connection = True
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
 @contextlib.contextmanager
 def faulty_s3(url: str, mischief: Mischief, suspend: Callable[[str], object]) -> Iterator[str]:
     """An URL whose requests go to the S3 server at `url`, as far as they do.
 
     suspend: stops the driver that asks, at the step that it is told, and returns when it goes on: a request that was
     under way is as late."""
-    to = urlsplit(url).netloc
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def handle_any(self) -> None:
-            body = self.body()
-            step = f"{self.command} {_object(self.path)}"
-            fault = mischief.fault(step)
-            if mischief.stops_at(f"before {step}"):
-                suspend(step)
-            if fault == "503":
-                return self.answer(503, [], b"<Error><Code>SlowDown</Code><Message>wait</Message></Error>")
-            if fault == "dropped before":
-                return self.drop()
-            if fault == "late":
-                time.sleep(mischief.random.uniform(0, mischief.delay))
-            status, headers, content = self.ask(body)
-            if mischief.stops_at(f"after {step}"):
-                suspend(step)
-            if fault == "dropped after":
-                return self.drop()
-            return self.answer(status, headers, content)
-
-        do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = handle_any
-
-        def body(self) -> bytes:
-            if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            pieces = []
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                pieces.append(self.rfile.read(size))
-                self.rfile.readline()
-            while self.rfile.readline().strip():
-                """A trailer."""
-            return b"".join(pieces)
-
-        def ask(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-            server = http.client.HTTPConnection(to, timeout=60)
-            kept = {name: value for name, value in self.headers.items() if name.lower() not in OF_A_CONNECTION}
-            headers = {**kept, "Content-Length": str(len(body))}
-            try:
-                server.request(self.command, self.path, body, headers)
-                answer = server.getresponse()
-                return answer.status, answer.getheaders(), answer.read()
-            finally:
-                server.close()
-
-        def answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
-            length = next((value for name, value in headers if name.lower() == "content-length"), len(content))
-            self.send_response(status)
-            for name, value in headers:
-                if name.lower() not in (*OF_A_CONNECTION, "server", "date"):
-                    self.send_header(name, value)
-            self.send_header("Content-Length", str(length if self.command == "HEAD" else len(content)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(content)
-
-        def drop(self) -> None:
-            self.close_connection = True
-
-        def log_message(self, *_: Any) -> None:
-            """Nothing."""
-
-    class Server(http.server.ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: Any) -> None:
-            """A driver that was killed takes no answer."""
-
-    with Server(("127.0.0.1", 0), Handler) as server:
+    with FaultyServer(urlsplit(url).netloc, mischief, suspend) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:

@@ -5,7 +5,18 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.galaxies import s3_server
 from tests.galaxytl import toy
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """Of this file's tests: the URL of an S3 API, which the environment names with its keys."""
+    with s3_server() as url, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", url)
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        yield url
 
 
 @pytest.fixture(scope="module")

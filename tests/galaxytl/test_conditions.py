@@ -22,18 +22,9 @@ from galaxytl.data import DataError
 from galaxytl.data.locations import locate
 from galaxytl.row_segments import RowWriter, Sealed, read_rows
 from galaxytl.storage import Storage, StorageError
-from tests.galaxies import make_bucket, s3_server
+from tests.galaxies import make_bucket
 
 numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server() as url, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", url)
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        yield url
 
 
 @pytest.fixture

@@ -24,19 +24,10 @@ from galaxytl.row_segments import RowWriter, merged, read_rows
 from galaxytl.storage import Storage, StorageError, persistently, waiting_for
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from tests.clock import Clock
-from tests.galaxies import make_bucket, s3_server
+from tests.galaxies import make_bucket
 
 SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(6)]
 buckets = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server() as url, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", url)
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        yield url
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 from sweep.doctor_checks import Finding
 from sweep.doctor_file import PYTHONS, check_cluster_file, check_pythons, placeholders, ssh_refusal
 from sweep.yaml_file import read_yaml
+from tests.cluster.onprem import PROJECT
 from tests.sweep.sweeps import ROOT
 
 
@@ -38,15 +39,7 @@ def aws() -> dict[str, Any]:
 
 def findings_of(content: Any, home: Path) -> list[Finding]:
     """Of a file with this content, beside the project's folders."""
-    for name in (
-        "galaxytl",
-        "sweep",
-        "analysis",
-        "pyproject.toml",
-        "README.md",
-        "requirements.lock",
-        "requirements-gpu.lock",
-    ):
+    for name in PROJECT:
         if not (home / name).exists():
             (home / name).symlink_to(ROOT / name)
     path = home / "cluster.yaml"

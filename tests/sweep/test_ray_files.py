@@ -194,6 +194,7 @@ def test_rays_folder_is_not_where_others_could_put_their_own_in_its_place(
 
 def test_a_place_that_cannot_be_listed_will_do(tmp_path: Path) -> None:
     ray_files.remove_left(str(tmp_path / "nowhere"))
+    assert list(tmp_path.iterdir()) == []
 
 
 # A cluster

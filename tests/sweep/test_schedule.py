@@ -310,7 +310,7 @@ def running(events: schedule._ToReporter, tune_id: str, group: Group) -> Any:
 
 def to_reporter(finished: Any = None, note: Any = None) -> schedule._ToReporter:
     def nothing(*_: object) -> None:
-        pass
+        """Hears no more than that."""
 
     return schedule._ToReporter(schedule.Reporter(nothing, nothing, finished or nothing, note or nothing))
 
