@@ -20,11 +20,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.bootstrap import Replicates, Scores, draws_of, mean_of_seeds
 from analysis.cells import SETTINGS
 from analysis.gather import Trials
 from analysis.predictions import Predictions, PredictionsError, read_predictions, same_images
 from analysis.starts import FINE_TUNED, FROM_SCRATCH, IMAGENET_FROZEN, RANDOM_FROZEN, start_name
+from analysis.statistics.bootstrap import Replicates, Scores, draws_of, mean_of_seeds
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 
 ON: Final = "ImageNet ON"

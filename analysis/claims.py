@@ -22,8 +22,8 @@ from analysis.claims_arithmetic import arithmetic_claims
 from analysis.claims_rules import conclude, decide, in_words, lacking, p_text
 from analysis.comparisons import Compared, Comparison, compare, compare_sizes
 from analysis.gather import Trials
-from analysis.intervals import Share, holm
 from analysis.paper import BACKBONES
+from analysis.statistics.intervals import Share, holm
 from analysis.verdicts import (
     CONFIRMED,
     CONTRADICTED,

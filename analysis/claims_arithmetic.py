@@ -19,8 +19,8 @@ from collections.abc import Callable
 from typing import Final
 
 from analysis.failure import is_one_class_row, one_class_scores
-from analysis.intervals import Interval, Share, difference
 from analysis.paper import BACKBONES, TABLE_1, cell_of
+from analysis.statistics.intervals import Interval, Share, difference
 from analysis.verdicts import CONFIRMED, CONTRADICTED, NOT_CONFIRMED, Judged, Verdict, verdict_of, verdict_of_all
 
 CLASS_COUNTS: Final = (1081, 1853, 2645, 2027, 334, 2043, 1829, 2628, 1423, 1873)

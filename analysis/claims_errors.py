@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from analysis.arms import OFF, ON, Arm, Event, Setting
 from analysis.claims_rules import conclude, decide, lacking, p_text
 from analysis.comparisons import Compared, Estimate, NotComparedError, compare_shares, holm_of
-from analysis.intervals import Interval, Share, Z
 from analysis.predictions import Predictions
+from analysis.statistics.intervals import Interval, Share, Z
 from analysis.verdicts import CONFIRMED, CONTRADICTED, NOT_CONFIRMED, Judged, Verdict
 
 BACKBONES: Final = ("MobileNet", "ResNet50", "VGG16")

@@ -48,7 +48,7 @@ def in_words(found: Comparison) -> str:
 
 def p_text(estimate: Estimate) -> str:
     """
-    >>> from analysis.intervals import Interval
+    >>> from analysis.statistics.intervals import Interval
     >>> p_text(Estimate(0.1, Interval(0.05, 0.15), 1e-9, 3e-9)), p_text(Estimate(0.1, Interval(-0.05, 0.2), 0.2, 0.6))
     ('p < 0.001', 'p = 0.600')
     """

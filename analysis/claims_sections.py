@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from analysis.banner import SUBSTITUTED
 from analysis.gather import show_value
-from analysis.intervals import CONFIDENCE
 from analysis.sections import Listing, Section
+from analysis.statistics.intervals import CONFIDENCE
 from analysis.verdicts import LEVEL, Judged, count_verdicts
 
 if TYPE_CHECKING:

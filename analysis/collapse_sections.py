@@ -28,10 +28,10 @@ from analysis.collapse import (
 )
 from analysis.failure import Kind, is_one_class_row, kind_of, one_class_scores
 from analysis.gather import mixed, show_value
-from analysis.intervals import Share
 from analysis.paper import TABLE_1
 from analysis.rivals import Level, Rivals, start_label
 from analysis.sections import Listing, Section
+from analysis.statistics.intervals import Share
 from galaxytl.trial import SPEC_FIELDS, TrialResult
 
 MEANING = {

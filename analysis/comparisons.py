@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.arms import FROZEN_RANDOM, OFF, ON, STARTS, Arm, Event, Setting
-from analysis.bootstrap import Replicates
 from analysis.cells import SETTINGS
-from analysis.intervals import Interval, Pairs, Share, Z, difference, holm, mcnemar
 from analysis.paper import BACKBONES
 from analysis.predictions import Predictions, same_images
 from analysis.starts import FINE_TUNED
+from analysis.statistics.bootstrap import Replicates
+from analysis.statistics.intervals import Interval, Pairs, Share, Z, difference, holm, mcnemar
 
 
 class NotComparedError(ValueError):

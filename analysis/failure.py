@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Final
 
-from analysis.intervals import Z
+from analysis.statistics.intervals import Z
 from galaxytl.trial import COMPLETE, FAILED, TrialResult
 
 ONE_CLASS_SHARE: Final = 0.95

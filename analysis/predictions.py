@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.intervals import Pairs
+from analysis.statistics.intervals import Pairs
 from galaxytl.data.parquet_layout import SMALL_PAGE, UNREADABLE, check_layout, num_rows
 from galaxytl.inside import OutsideError, inside
 from galaxytl.trial import TrialResult

@@ -30,9 +30,9 @@ from analysis.collapse import (
     key_without,
     optimizer_label,
 )
-from analysis.exact import boschloo
 from analysis.failure import Kind, kind_of
-from analysis.intervals import Interval, Share, difference, holm
+from analysis.statistics.boschloo import boschloo
+from analysis.statistics.intervals import Interval, Share, difference, holm
 from galaxytl.trial import TrialResult, TrialSpec
 
 PERMUTATIONS: Final = 500

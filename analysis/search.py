@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from analysis.gather import AnalysisError, Trials, differences, mixed
-from analysis.intervals import CONFIDENCE, Interval, Pairs, Share, difference, mcnemar
 from analysis.predictions import PredictionsError, paired, read_predictions
+from analysis.statistics.intervals import CONFIDENCE, Interval, Pairs, Share, difference, mcnemar
 from galaxytl.selection import ranked
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, SPLIT_FIELDS, TrialResult, TrialSpec, settable_fields
 

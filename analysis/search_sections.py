@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from analysis.gather import count_of_trials, show_value
-from analysis.intervals import CONFIDENCE
 from analysis.search import Margin, Search, count_by_status, setting, share
 from analysis.sections import Listing, Section
+from analysis.statistics.intervals import CONFIDENCE
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 
 if TYPE_CHECKING:  # study.py imports Optuna: a second that only a report of a search needs

@@ -14,8 +14,8 @@ from analysis.banner import Banner
 from analysis.cells import Cell, PaperGrid
 from analysis.found import Found
 from analysis.gather import count_of_trials
-from analysis.intervals import CONFIDENCE
 from analysis.search import Search, share
+from analysis.statistics.intervals import CONFIDENCE
 from galaxytl.trial import COMPLETE, TrialResult
 
 

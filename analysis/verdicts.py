@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from analysis.intervals import CONFIDENCE
+from analysis.statistics.intervals import CONFIDENCE
 
 Verdict = Literal["CONFIRMED", "NOT_CONFIRMED", "CONTRADICTED", "NOT_TESTABLE"]
 CONFIRMED: Final = "CONFIRMED"

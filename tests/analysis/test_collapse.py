@@ -10,8 +10,8 @@ import pytest
 
 from analysis.collapse import Arm, Verdict, examine, seeds_needed
 from analysis.collapse_sections import collapse_sections, summary
-from analysis.intervals import Share
 from analysis.rivals import examine_rivals
+from analysis.statistics.intervals import Share
 from galaxytl.trial import TrialResult
 from tests.analysis.collapsing import SETTINGS, always, by_preprocessing, by_rate, collapsing, factorial, failed, never
 from tests.analysis.fakes import make_result, make_spec

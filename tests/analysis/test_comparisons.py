@@ -11,8 +11,8 @@ from scipy.stats import chi2_contingency, norm
 
 from analysis.arms import OFF, ON, Setting, settings_of
 from analysis.comparisons import Compared, NotComparedError, compare, compare_shares, compare_sizes, score_test
-from analysis.intervals import Pairs, Share, difference, holm, mcnemar
 from analysis.predictions import PredictionsError, read_predictions
+from analysis.statistics.intervals import Pairs, Share, difference, holm, mcnemar
 from tests.analysis.fake_predictions import LABELS, NUM_IMAGES, Fakes, predicted_with, write_predictions
 from tests.analysis.fakes import make_result, write_parquet
 

@@ -9,8 +9,8 @@ import pytest
 
 from analysis.collapse import examine
 from analysis.collapse_sections import collapse_sections
-from analysis.intervals import Share, holm
 from analysis.rivals import attribute, examine_rivals, uncertainty_coefficient
+from analysis.statistics.intervals import Share, holm
 from galaxytl.trial import TrialResult
 from tests.analysis.collapsing import always, by_preprocessing, by_rate, collapsing, factorial, never
 from tests.analysis.fakes import make_spec

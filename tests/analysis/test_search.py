@@ -12,11 +12,11 @@ import pytest
 from analysis.banner import Banner
 from analysis.best import best_yaml
 from analysis.gather import AnalysisError, Trials
-from analysis.intervals import Pairs
 from analysis.search import Search, common_reasons, count_by_status, examine, part
 from analysis.search_report import search_csv
 from analysis.search_sections import search_sections
 from analysis.sections import as_markdown
+from analysis.statistics.intervals import Pairs
 from galaxytl.trial import FAILED, PRUNED, TrialResult, TrialSpec
 from sweep.axes import expand
 from sweep.grid_file import read_grid

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from analysis.intervals import Pairs, Share, difference, holm, mcnemar
+from analysis.statistics.intervals import Pairs, Share, difference, holm, mcnemar
 
 AIRWAYS = Pairs(1, 1, 7, 12)
 """Bentur et al. 2009, in Fagerland, Lydersen and Laake 2014."""

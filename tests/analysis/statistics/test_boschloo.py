@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom, boschloo_exact
 
-from analysis.exact import boschloo, power
-from analysis.intervals import Share, difference
+from analysis.statistics.boschloo import boschloo, power
+from analysis.statistics.intervals import Share, difference
 
 
 @pytest.mark.parametrize("table", [(5, 5, 0, 3), (3, 3, 0, 3), (5, 5, 2, 3), (7, 12, 1, 9), (4, 5, 2, 5), (0, 4, 0, 6)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
-from analysis.bootstrap import Draws, Replicates, draws_of, mean_of_seeds
+from analysis.statistics.bootstrap import Draws, Replicates, draws_of, mean_of_seeds
 from tests.analysis.fake_predictions import LABELS, predicted_with
 
 

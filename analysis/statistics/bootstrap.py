@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.intervals import CONFIDENCE, Interval
+from analysis.statistics.intervals import CONFIDENCE, Interval
 
 NUM_RESAMPLES: Final = 2000
 SEED: Final = 0
