@@ -467,7 +467,7 @@ def test_a_sweep_goes_on_on_another_machine_from_what_the_storage_has(
     pages = {name: Storage(bucket).get(name) or b"" for name in Storage(bucket).names("report")}
     assert "report/index.html" in pages
 
-    assert "Kept at   s3://testing:***@" in second.stdout
+    assert "Kept at   s3://***:***@" in second.stdout
     assert "geheim" not in log.read_text() + second.stdout + second.stderr + report.stdout + report.stderr
     kept = {str(path): path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert [name for name, content in (pages | kept).items() if b"geheim" in content] == []
