@@ -31,6 +31,7 @@ from analysis.collapse import (
     optimizer_label,
 )
 from analysis.failure import Kind, kind_of
+from analysis.gather import in_order
 from analysis.statistics.boschloo import boschloo
 from analysis.statistics.intervals import Interval, Share, difference, holm
 from galaxytl.trial import TrialResult, TrialSpec
@@ -115,7 +116,7 @@ class Rivals:
 
 
 def examine_rivals(results: Sequence[TrialResult]) -> Rivals:
-    known = [r for r in results if kind_of(r) is not Kind.FAILED]
+    known = [r for r in in_order(results) if kind_of(r) is not Kind.FAILED]
     contrasts = _contrasts(known)
     corrected = holm([contrast.p_value for contrast in contrasts])
     with_holm = tuple(replace(c, corrected=p) for c, p in zip(contrasts, corrected, strict=True))
