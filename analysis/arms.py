@@ -11,7 +11,6 @@ in the backbone, what it starts from, what is trained of it, and the seed.
 from __future__ import annotations
 
 import functools
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,7 @@ from analysis.cells import SETTINGS
 from analysis.gather import Trials, in_order
 from analysis.predictions import Predictions, PredictionsError, read_predictions, same_images
 from analysis.starts import FINE_TUNED, FROM_SCRATCH, IMAGENET_FROZEN, RANDOM_FROZEN, start_name
-from analysis.statistics.bootstrap import Replicates, Scores, draws_of, mean_of_seeds
+from analysis.statistics.bootstrap import Replicates, Scores, draws_of
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 
 ON: Final = "ImageNet ON"
@@ -73,28 +72,23 @@ class Arm:
         return f"{self.backbone}, {self.start}"
 
     @property
+    def num_seeds(self) -> int:
+        return len(self.results)
+
+    @property
     def num_images(self) -> int:
         return len(self.predictions[0].labels)
 
     @functools.cached_property
-    def scores(self) -> Scores:
-        """The mean over seeds, resampled over images and seeds."""
+    def scores(self) -> tuple[Scores, ...]:
+        """Seed by seed, resampled over images."""
         draws = draws_of(self.num_images)
-        found = [draws.scores(one.labels, one.predicted, one.num_classes) for one in self.predictions]
-        return Scores(self._mean([one.accuracy for one in found]), self._mean([one.f1 for one in found]))
-
-    def resampled(self, event: Event, among: Event) -> Replicates:
-        """Share of `event` among the images `among`; the mean over seeds."""
-        draws = draws_of(self.num_images)
-        return self._mean([draws.shares(event(one), among(one)) for one in self.predictions])
+        return tuple(draws.scores(one.labels, one.predicted, one.num_classes) for one in self.predictions)
 
     @functools.cached_property
-    def losses(self) -> Replicates:
-        """Mean cross-entropy, in nats; the mean over seeds. Of predictions only, not of counts."""
-        return self._mean([draws_of(self.num_images).means(one.losses) for one in self.predictions])
-
-    def _mean(self, seeds: Sequence[Replicates]) -> Replicates:
-        return mean_of_seeds(seeds, zlib.crc32(self.results[0].trial_id.encode()))
+    def losses(self) -> tuple[Replicates, ...]:
+        """Mean cross-entropies in nats, seed by seed. Of predictions only, not of counts."""
+        return tuple(draws_of(self.num_images).means(one.losses) for one in self.predictions)
 
 
 @dataclass(frozen=True, eq=False)
