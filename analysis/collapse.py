@@ -31,6 +31,7 @@ from the same weights; where that makes them end alike, the test errs less often
 from __future__ import annotations
 
 import math
+import random
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,7 +40,7 @@ from enum import Enum
 from typing import Any, Final
 
 from analysis.banner import SUBSTITUTED
-from analysis.failure import Kind, kind_of
+from analysis.failure import ONE_CLASS_SHARE, Kind, kind_of
 from analysis.gather import count_of_trials, in_order
 from analysis.starts import FROM_SCRATCH, IMAGENET_FROZEN, start_name
 from analysis.statistics.boschloo import boschloo, power
@@ -48,7 +49,6 @@ from galaxytl.trial import COMPLETE, SPEC_FIELDS, TrialResult, TrialSpec
 
 STATEMENT: Final = (__doc__ or "").partition("PRE-STATED TEST\n\n")[2]
 LEVEL: Final = 0.05
-HALF: Final = 0.5
 NUM_ARMS: Final = 2
 POWER: Final = 0.8
 MOST_SEEDS: Final = 60
@@ -64,6 +64,19 @@ PAPER_OPTIMIZER: Final[Mapping[str, Any]] = {
 PAPER_PREPROCESSING: Final = "divide_by_255"
 VERSIONS: Final = ("galaxytl", "keras", "keras_backend", "tensorflow", "jax")
 """Of a trial's environment: code whose change may change results."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The choices of the test that could have been others; the defaults are those of the statement."""
+
+    one_class_share: float = ONE_CLASS_SHARE
+    """Of the predictions, from which on a network names one class."""
+    half: float = 0.5
+    """The collapse rate from which on a setting counts as one that collapses."""
+    choice: int | None = None
+    """Which half of the seeds chooses the alternative: None, the first in their order; a number, a random half, of
+    which it is the seed."""
 
 
 class Verdict(Enum):
@@ -143,28 +156,28 @@ class CollapseStudy:
     problems: tuple[str, ...]
 
 
-def examine(results: Sequence[TrialResult]) -> CollapseStudy:
+def examine(results: Sequence[TrialResult], rule: Rule = Rule()) -> CollapseStudy:
     """Both arms, of the trials of one dataset. Raises ValueError where they are of several."""
     if len({r.spec.dataset_fingerprint for r in results}) > 1:
         raise ValueError("trials of several datasets are never put together: choose one first")
     results = in_order(results)
     problems: list[str] = []
-    drafts = [draft for name in (ON, OFF) for draft in _arms_of(name, results, problems)]
+    drafts = [draft for name in (ON, OFF) for draft in _arms_of(name, results, problems, rule)]
     tested = [arm for arm in drafts if arm.p_value is not None]
     not_run = [1.0] * (NUM_ARMS - len(tested))  # count too: what is concluded must not hang on which arms were run
     p_values = holm([*(arm.p_value or 0.0 for arm in tested), *not_run])
     corrected = {arm.name: p_value for arm, p_value in zip(tested, p_values, strict=False)}
-    arms = tuple(_judged(arm, corrected.get(arm.name), max(NUM_ARMS, len(tested))) for arm in drafts)
+    arms = tuple(_judged(arm, corrected.get(arm.name), max(NUM_ARMS, len(tested)), rule) for arm in drafts)
     return CollapseStudy(arms, tuple(problems))
 
 
-def _arms_of(name: str, results: Sequence[TrialResult], problems: list[str]) -> list[Arm]:
+def _arms_of(name: str, results: Sequence[TrialResult], problems: list[str], rule: Rule) -> list[Arm]:
     """One arm; two where random weights stand in for ImageNet weights in some of its trials."""
     arms = []
     for own_name in (name, f"{name}, {SUBSTITUTED}"):
         own = [r for r in results if r.spec.backbone == BACKBONE and arm_of(r.spec) == own_name]
         if own:
-            arms.append(_arm(own_name, own, problems))
+            arms.append(_arm(own_name, own, problems, rule))
     return arms or [Arm(name, Verdict.NOT_TESTABLE, f"no trial of {BACKBONE} in this arm")]
 
 
@@ -178,7 +191,7 @@ def has_papers_optimizer(spec: TrialSpec) -> bool:
     return all(getattr(spec, name) == value for name, value in PAPER_OPTIMIZER.items())
 
 
-def _arm(name: str, results: Sequence[TrialResult], problems: list[str]) -> Arm:
+def _arm(name: str, results: Sequence[TrialResult], problems: list[str], rule: Rule) -> Arm:
     backgrounds: dict[tuple[Any, ...], list[TrialResult]] = defaultdict(list)
     for result in results:
         if result.spec.preprocessing == PAPER_PREPROCESSING:
@@ -193,7 +206,7 @@ def _arm(name: str, results: Sequence[TrialResult], problems: list[str]) -> Arm:
             "and have no part in the test"
         )
     problems += version_problems(f"{BACKBONE} {name}", chosen) + failed_problems(f"{BACKBONE} {name}", chosen)
-    return _draft(name, settings_of(chosen))
+    return _draft(name, settings_of(chosen, rule), rule)
 
 
 def _can_be_tested(group: Sequence[TrialResult]) -> bool:
@@ -211,16 +224,16 @@ def _why_not_testable(groups: Iterable[Sequence[TrialResult]]) -> str:
     return f"no trials that differ from {paper} in nothing but the optimizer's settings"
 
 
-def settings_of(group: Iterable[TrialResult]) -> list[Setting]:
+def settings_of(group: Iterable[TrialResult], rule: Rule = Rule()) -> list[Setting]:
     """By optimizer setting, of trials with one background."""
     by_setting: dict[tuple[Any, ...], list[TrialResult]] = defaultdict(list)
     for result in group:
         by_setting[tuple(getattr(result.spec, name) for name in OPTIMIZER_FIELDS)].append(result)
-    return [_setting(sorted(own, key=lambda r: r.spec.seed)) for own in by_setting.values()]
+    return [_setting(sorted(own, key=lambda r: r.spec.seed), rule) for own in by_setting.values()]
 
 
-def _setting(results: Sequence[TrialResult]) -> Setting:
-    kinds = {r.spec.seed: kind for r in results if (kind := kind_of(r)) is not Kind.FAILED}
+def _setting(results: Sequence[TrialResult], rule: Rule) -> Setting:
+    kinds = {r.spec.seed: kind for r in results if (kind := kind_of(r, rule.one_class_share)) is not Kind.FAILED}
     validation = {
         r.spec.seed: (r.history[-1]["val_accuracy"] if r.status == COMPLETE and r.history else 0.0)
         for r in results
@@ -248,12 +261,11 @@ def failed_problems(what: str, group: Iterable[TrialResult]) -> list[str]:
     ]
 
 
-def _draft(name: str, settings: Sequence[Setting]) -> Arm:
+def _draft(name: str, settings: Sequence[Setting], rule: Rule) -> Arm:
     """The arm's counts and p-value; `_judged` completes it."""
     paper = next(setting for setting in settings if has_papers_optimizer(setting.spec))
     seeds = sorted({seed for setting in settings for seed in setting.kinds})
-    half = max(1, len(seeds) // 2)
-    choice, test = tuple(seeds[:half]), tuple(seeds[half:])
+    choice, test = halves(seeds, rule.choice)
     others = sorted((s for s in settings if s is not paper), key=lambda s: (-mean_validation(s, choice), s.label))
     best = others[0] if others and mean_validation(others[0], choice) > -math.inf else None
     pending = Arm(name, Verdict.INCONCLUSIVE, "", paper, best, choice, test, others=tuple(others))
@@ -264,18 +276,31 @@ def _draft(name: str, settings: Sequence[Setting]) -> Arm:
     return replace(pending, p_value=p_value, reduction=difference(first, second))
 
 
+def halves(seeds: Sequence[int], choice: int | None = None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The seeds that choose, half of them rounded down and at least one, and the others, each in order.
+
+    >>> halves([0, 1, 2, 3, 4])
+    ((0, 1), (2, 3, 4))
+    """
+    order = sorted(seeds)
+    if choice is not None:
+        random.Random(choice).shuffle(order)
+    half = max(1, len(order) // 2)
+    return tuple(sorted(order[:half])), tuple(sorted(order[half:]))
+
+
 def mean_validation(setting: Setting, seeds: Iterable[int]) -> float:
     """Mean last validation accuracy of these seeds; minus infinity where none has one."""
     found = [setting.validation[seed] for seed in seeds if seed in setting.validation]
     return statistics.fmean(found) if found else -math.inf
 
 
-def _judged(arm: Arm, corrected: float | None, num_tested: int) -> Arm:
+def _judged(arm: Arm, corrected: float | None, num_tested: int, rule: Rule) -> Arm:
     """The arm with its verdict, by the rules of the statement."""
     first = arm.paper.collapsed() if arm.paper else None
     if arm.paper is None or first is None:
         return replace(arm, why=arm.why or "no trial with the paper's setting has come to an end of its own")
-    if first.interval.high < HALF:
+    if first.interval.high < rule.half:
         why = f"with the paper's setting {first.right} of {first.total} seeds collapse"
         return replace(arm, verdict=Verdict.NOT_REPRODUCED, why=why, corrected=corrected)
     second = arm.alternative.collapsed(arm.test_seeds) if arm.alternative else None
@@ -285,9 +310,9 @@ def _judged(arm: Arm, corrected: float | None, num_tested: int) -> Arm:
         )
         return replace(arm, why=why, seeds_needed=seeds_needed(first, Share(0, 1), num_tested))
     whole = arm.alternative.collapsed() or second
-    if first.value >= HALF and second.value < HALF and corrected <= LEVEL:
+    if first.value >= rule.half and second.value < rule.half and corrected <= LEVEL:
         return replace(arm, verdict=Verdict.EXPLAINED, why=_contrast(first, second), corrected=corrected)
-    if first.value >= HALF and difference(first, whole).high < HALF:
+    if first.value >= rule.half and difference(first, whole).high < rule.half:
         why = f"{_contrast(first, whole)}, those of the choice included"
         return replace(arm, verdict=Verdict.NOT_EXPLAINED, why=why, corrected=corrected)
     needed = seeds_needed(first, second, num_tested)

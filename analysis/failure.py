@@ -41,13 +41,13 @@ class Kind(Enum):
         return self in {Kind.ONE_CLASS, Kind.CHANCE, Kind.DIVERGED}
 
 
-def kind_of(result: TrialResult) -> Kind:
+def kind_of(result: TrialResult, one_class_share: float = ONE_CLASS_SHARE) -> Kind:
     """A trial that was stopped early (PRUNED) or has no confusion matrix counts as failed: its end is not known."""
     if result.status == FAILED and result.message.startswith("diverged"):
         return Kind.DIVERGED
     if result.status != COMPLETE or not result.confusion:
         return Kind.FAILED
-    if top_share(result.confusion) >= ONE_CLASS_SHARE:
+    if top_share(result.confusion) >= one_class_share:
         return Kind.ONE_CLASS
     kappa, error = cohen_kappa(result.confusion)
     return Kind.LEARNED if kappa > Z * error else Kind.CHANCE
