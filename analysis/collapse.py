@@ -41,7 +41,7 @@ from typing import Any, Final
 
 from analysis.banner import SUBSTITUTED
 from analysis.failure import ONE_CLASS_SHARE, Kind, kind_of
-from analysis.gather import count_of_trials
+from analysis.gather import count_of_trials, in_order
 from analysis.starts import FROM_SCRATCH, IMAGENET_FROZEN, start_name
 from analysis.statistics.boschloo import boschloo, power
 from analysis.statistics.intervals import Interval, Share, difference, holm
@@ -160,6 +160,7 @@ def examine(results: Sequence[TrialResult], rule: Rule = Rule()) -> CollapseStud
     """Both arms, of the trials of one dataset. Raises ValueError where they are of several."""
     if len({r.spec.dataset_fingerprint for r in results}) > 1:
         raise ValueError("trials of several datasets are never put together: choose one first")
+    results = in_order(results)
     problems: list[str] = []
     drafts = [draft for name in (ON, OFF) for draft in _arms_of(name, results, problems, rule)]
     tested = [arm for arm in drafts if arm.p_value is not None]
