@@ -40,11 +40,12 @@ from enum import Enum
 from typing import Any, Final
 
 from analysis.banner import SUBSTITUTED
-from analysis.failure import ONE_CLASS_SHARE, Kind, kind_of
+from analysis.failure import Kind, kind_of
 from analysis.gather import count_of_trials, in_order
 from analysis.starts import FROM_SCRATCH, IMAGENET_FROZEN, start_name
 from analysis.statistics.boschloo import boschloo, power
 from analysis.statistics.intervals import Interval, Share, difference, holm
+from galaxytl.collapse import ONE_CLASS_SHARE
 from galaxytl.trial import COMPLETE, SPEC_FIELDS, TrialResult, TrialSpec
 
 STATEMENT: Final = (__doc__ or "").partition("PRE-STATED TEST\n\n")[2]

@@ -13,6 +13,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
+
 def association(first: Iterable[Hashable], second: Iterable[Hashable]) -> float:
     """The p-value of Pearson's chi-squared test (1900, Philosophical Magazine 50, 157), without a correction, that a
     value is as frequent in the one group as in the other. 1 where a group is empty, or where there is one value.
