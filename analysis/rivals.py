@@ -168,10 +168,14 @@ class Rivals:
         """The contrasts of an arm, those with one of these effects where any is named."""
         return tuple(c for c in self.contrasts if c.arm == arm and (not effects or c.effect in effects))
 
-    def untried(self, arm: str) -> tuple[str, ...]:
-        """What an answer must know and no trial says anything about, as a sentence calls it."""
+    def untried_factors(self, arm: str) -> tuple[str, ...]:
+        """What an answer must know and no trial says anything about; of epochs, more of them."""
         tried = {c.factor for c in self.of(arm) if c.factor != "epochs" or float(c.other_level) > float(c.paper_level)}
-        return tuple(name for factor, name in MUST_BE_TRIED.items() if factor not in tried)
+        return tuple(factor for factor in MUST_BE_TRIED if factor not in tried)
+
+    def untried(self, arm: str) -> tuple[str, ...]:
+        """The same as a sentence calls it."""
+        return tuple(MUST_BE_TRIED[factor] for factor in self.untried_factors(arm))
 
 
 def examine_rivals(results: Sequence[TrialResult], arms: Sequence[Arm] = ()) -> Rivals:
