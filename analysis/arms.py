@@ -11,7 +11,6 @@ in the backbone, what it starts from, what is trained of it, and the seed.
 from __future__ import annotations
 
 import functools
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.cells import SETTINGS
-from analysis.gather import Trials
+from analysis.gather import Trials, in_order
 from analysis.predictions import Predictions, PredictionsError, read_predictions, same_images
 from analysis.starts import FINE_TUNED, FROM_SCRATCH, IMAGENET_FROZEN, RANDOM_FROZEN, start_name
-from analysis.statistics.bootstrap import Replicates, Scores, draws_of, mean_of_seeds
+from analysis.statistics.bootstrap import Replicates, Scores, draws_of
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 
 ON: Final = "ImageNet ON"
@@ -73,28 +72,23 @@ class Arm:
         return f"{self.backbone}, {self.start}"
 
     @property
+    def num_seeds(self) -> int:
+        return len(self.results)
+
+    @property
     def num_images(self) -> int:
         return len(self.predictions[0].labels)
 
     @functools.cached_property
-    def scores(self) -> Scores:
-        """The mean over seeds, resampled over images and seeds."""
+    def scores(self) -> tuple[Scores, ...]:
+        """Seed by seed, resampled over images."""
         draws = draws_of(self.num_images)
-        found = [draws.scores(one.labels, one.predicted, one.num_classes) for one in self.predictions]
-        return Scores(self._mean([one.accuracy for one in found]), self._mean([one.f1 for one in found]))
-
-    def resampled(self, event: Event, among: Event) -> Replicates:
-        """Share of `event` among the images `among`; the mean over seeds."""
-        draws = draws_of(self.num_images)
-        return self._mean([draws.shares(event(one), among(one)) for one in self.predictions])
+        return tuple(draws.scores(one.labels, one.predicted, one.num_classes) for one in self.predictions)
 
     @functools.cached_property
-    def losses(self) -> Replicates:
-        """Mean cross-entropy, in nats; the mean over seeds. Of predictions only, not of counts."""
-        return self._mean([draws_of(self.num_images).means(one.losses) for one in self.predictions])
-
-    def _mean(self, seeds: Sequence[Replicates]) -> Replicates:
-        return mean_of_seeds(seeds, zlib.crc32(self.results[0].trial_id.encode()))
+    def losses(self) -> tuple[Replicates, ...]:
+        """Mean cross-entropies in nats, seed by seed. Of predictions only, not of counts."""
+        return tuple(draws_of(self.num_images).means(one.losses) for one in self.predictions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,9 +114,10 @@ def key_of(spec: TrialSpec) -> tuple[Any, ...]:
 
 
 def settings_of(trials: Trials) -> tuple[Setting, ...]:
-    """All settings of the COMPLETE trials that are scored on the test part, in the order of their first trials."""
+    """All settings of the COMPLETE trials that are scored on the test part, in the order of their first trials
+    (`gather.in_order`)."""
     found: dict[tuple[Any, ...], dict[tuple[str, str], list[TrialResult]]] = {}
-    for result in trials.results:
+    for result in in_order(trials.results):
         start = start_of(result.spec)
         if start and result.status == COMPLETE and result.spec.scored_on == "test":
             found.setdefault(key_of(result.spec), {}).setdefault((result.spec.backbone, start), []).append(result)

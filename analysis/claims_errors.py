@@ -11,29 +11,41 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.arms import OFF, ON, Arm, Event, Setting
-from analysis.claims_rules import conclude, decide, lacking, p_text
-from analysis.comparisons import Compared, Estimate, NotComparedError, compare_shares, holm_of
+from analysis.claims_rules import conclude, decide, lacking, p_text, size_text
+from analysis.comparisons import (
+    Compared,
+    Estimate,
+    NotComparedError,
+    compare_shares,
+    estimate,
+    holm_of,
+    holm_of_some,
+    of_replicates,
+    share_variance,
+)
 from analysis.predictions import Predictions
-from analysis.statistics.intervals import Interval, Share, Z
-from analysis.verdicts import CONFIRMED, CONTRADICTED, NOT_CONFIRMED, Judged, Verdict
+from analysis.statistics.intervals import Share
+from analysis.verdicts import CONFIRMED, CONTRADICTED, LEVEL, NOT_CONFIRMED, SETTINGS, Judged, Verdict
+from galaxytl.collapse import CONSTANT_SHARE
+from galaxytl.trial import TrialResult
 
 BACKBONES: Final = ("MobileNet", "ResNet50", "VGG16")
-ONE_CLASS: Final = 0.999
-"""Share of the test part from which on a class counts as the only one that is named; as `galaxytl.collapse` has it."""
+AGREEMENT: Final = 6
+"""Seeds that must agree to be told from a half of them: 2 / 2**6 is below 0.05."""
 
 
 def error_claims(setting: Setting) -> tuple[Judged, ...]:
-    gaps = _adjusted([_gap_difference(setting, backbone) for backbone in BACKBONES])
-    losses = _adjusted([_loss_difference(setting, backbone) for backbone in BACKBONES])
+    gaps = holm_of_some([_gap_difference(setting, backbone) for backbone in BACKBONES])
+    losses = holm_of_some([_loss_difference(setting, backbone) for backbone in BACKBONES])
+    of_training = holm_of_some([_training_loss_difference(setting, backbone) for backbone in BACKBONES])
     return (
-        *(imagenet_has_lower_loss(setting, b, loss) for b, loss in zip(BACKBONES, losses, strict=True)),
+        *(imagenet_has_lower_loss(setting, *found) for found in zip(BACKBONES, losses, of_training, strict=True)),
         *(imagenet_overfits_more(setting, b, gap) for b, gap in zip(BACKBONES, gaps, strict=True)),
         some_classes_gain(setting),
         mobilenet_confuses_7_and_8_less(setting),
@@ -51,25 +63,26 @@ def _lacking(claim: str, where: str, setting: Setting, backbone: str, also: str)
     return lacking(claim, where, Compared(setting, ()), [(backbone, ON), (backbone, OFF)], also)
 
 
-def _adjusted(estimates: Sequence[Estimate | None]) -> list[Estimate | None]:
-    found = iter(holm_of([one for one in estimates if one]))
-    return [next(found) if one else None for one in estimates]
-
-
-def imagenet_has_lower_loss(setting: Setting, backbone: str, found: Estimate | None) -> Judged:
+def imagenet_has_lower_loss(
+    setting: Setting, backbone: str, found: Estimate | None, of_training: Estimate | None
+) -> Judged:
     """Models with ImageNet weights have a lower loss on training and validation data (section 3.1, Figures 4-15).
 
-    The test part decides, image by image: `found` is ON minus OFF. A training loss is one number a trial, without an
-    interval; where it is not lower too, the claim is not confirmed. Family: the three networks."""
+    The test part decides: `found` is ON minus OFF. Where the training loss is not lower too, by the same test over
+    seeds, the claim is not confirmed. Families: the three networks, on either part."""
     claim, where = f"{backbone} has a lower loss with ImageNet weights", "section 3.1, Figures 4-15"
     arms = _both(setting, backbone)
     if not arms or not found:
-        return _lacking(claim, where, setting, backbone, "there are no predictions of the same images")
+        also = "there are no predictions of the same images, or a loss is not a finite number"
+        return _lacking(claim, where, setting, backbone, also)
     verdict = decide(found, -1)
-    on, off = (_mean_of_last(arm, "loss") for arm in arms)
-    if verdict == CONFIRMED and not on < off:
+    if verdict == CONFIRMED and not (of_training and decide(of_training, -1) == CONFIRMED):
         verdict = NOT_CONFIRMED
-    evidence = f"ON - OFF in nats, test part: {found}, {p_text(found)}; last training loss {on:.3f} and {off:.3f}"
+    on, off = (_mean_of_last(arm, "loss") for arm in arms)
+    training = f"last training loss {on:.3f} and {off:.3f}"
+    if of_training and of_training.about == SETTINGS:
+        training = f"{training}, {of_training}, {p_text(of_training)}"
+    evidence = f"ON - OFF in nats, test part: {found}, {p_text(found)}; {training}"
     return conclude(claim, where, verdict, evidence, arms)
 
 
@@ -80,13 +93,28 @@ def _loss_difference(setting: Setting, backbone: str) -> Estimate | None:
     on, off = arms
     if not np.array_equal(on.predictions[0].rows, off.predictions[0].rows):
         return None
-    found = Estimate.of(on.losses - off.losses)
-    return found if math.isfinite(found.value) else None
+    if not all(math.isfinite(one.value) for one in (*on.losses, *off.losses)):
+        return None
+    return of_replicates([(1, on.losses), (-1, off.losses)], margin=None)
+
+
+def _training_loss_difference(setting: Setting, backbone: str) -> Estimate | None:
+    """Of the last epochs, over seeds; a training loss is one number a trial, so of one seed nothing can be said."""
+    arms = _both(setting, backbone)
+    on, off = ([_last(result, "loss") for result in arm.results] for arm in arms) if arms else ([], [])
+    if min(len(on), len(off)) < 2 or not all(map(math.isfinite, (*on, *off))):
+        return None
+    return estimate([(1, on), (-1, off)], 0.0, margin=None)
 
 
 def _mean_of_last(arm: Arm, name: str) -> float:
-    """Of the seeds' last epochs; NaN where one lacks it."""
-    return float(np.mean([r.history[-1].get(name, math.nan) if r.history else math.nan for r in arm.results]))
+    """Over the seeds; NaN where one lacks it."""
+    return float(np.mean([_last(result, name) for result in arm.results]))
+
+
+def _last(result: TrialResult, name: str) -> float:
+    """Of the last epoch; NaN where it is not recorded."""
+    return result.history[-1].get(name, math.nan) if result.history else math.nan
 
 
 def imagenet_overfits_more(setting: Setting, backbone: str, found: Estimate | None) -> Judged:
@@ -100,52 +128,36 @@ def imagenet_overfits_more(setting: Setting, backbone: str, found: Estimate | No
         return _lacking(claim, where, setting, backbone, "the curves or the numbers of images are not recorded")
     gaps = [f"{_mean_of_last(arm, 'accuracy') - _mean_of_last(arm, 'val_accuracy'):+.3f}" for arm in arms]
     evidence = f"train - validation accuracy {gaps[0]} with and {gaps[1]} without; difference {found}, {p_text(found)}"
-    return conclude(claim, where, decide(found), evidence, arms)
+    return conclude(claim, where, decide(found), f"{evidence}{size_text(found)}", arms, [found])
 
 
 def _gap_difference(setting: Setting, backbone: str) -> Estimate | None:
-    """A normal interval: variances of the four accuracies, as if of different images, and of the seeds where there are
-    several. Keras's training accuracy is the mean over the epoch while the weights move, so gaps are a little low."""
+    """Over seeds where both starts have several. Over images: the variances of the four accuracies, as if of different
+    images. Keras's training accuracy is the mean over the epoch while the weights move, so gaps are a little low."""
     arms = _both(setting, backbone)
-    gaps = [_gap(arm) for arm in arms or ()]
-    if len(gaps) < 2 or not all(math.isfinite(gap.value) and gap.variance for gap in gaps):
+    gaps = [[_gap(result) for result in arm.results] for arm in arms or ()]
+    if len(gaps) < 2 or not all(math.isfinite(gap.value) for own in gaps for gap in own):
         return None
-    value, error = gaps[0].value - gaps[1].value, math.sqrt(gaps[0].variance + gaps[1].variance)
-    p_value = 2 * NormalDist().cdf(-abs(value) / error)
-    return Estimate(value, Interval(value - Z * error, value + Z * error), p_value)
+    on, off = ([gap.value for gap in own] for own in gaps)
+    # seeds share their images, so their number does not lower the variance over images
+    return estimate([(1, on), (-1, off)], sum(float(np.mean([gap.variance for gap in own])) for own in gaps))
 
 
 @dataclass(frozen=True)
 class _Gap:
+    """Of one trial, with its variance over images."""
+
     value: float
     variance: float
 
 
-def _gap(arm: Arm) -> _Gap:
-    """Mean over seeds. The seeds' images are the same, so their number does not lower the variance of the images."""
-    seeds = [
-        _gap_of(result.history[-1], result.num_images, result.curves_on) for result in arm.results if result.history
-    ]
-    if len(seeds) < len(arm.results):
-        return _Gap(math.nan, 0.0)
-    values = [seed.value for seed in seeds]
-    of_seeds = float(np.var(values, ddof=1)) / len(values) if len(values) > 1 else 0.0
-    return _Gap(float(np.mean(values)), float(np.mean([seed.variance for seed in seeds])) + of_seeds)
-
-
-def _gap_of(epoch: dict[str, float], num_images: dict[str, int], watched: str) -> _Gap:
-    train, other = epoch.get("accuracy", math.nan), epoch.get("val_accuracy", math.nan)
-    sizes = (num_images.get("train", 0), num_images.get(watched, 0))
+def _gap(result: TrialResult) -> _Gap:
+    """NaN where an accuracy or a number of images is not recorded."""
+    shares = [_last(result, name) for name in ("accuracy", "val_accuracy")]
+    sizes = [result.num_images.get(name, 0) for name in ("train", result.curves_on)]
     if not all(sizes):
         return _Gap(math.nan, 0.0)
-    return _Gap(train - other, sum(_variance(share, size) for share, size in zip((train, other), sizes, strict=True)))
-
-
-def _variance(share: float, total: int) -> float:
-    """Of a share of images, one right and one wrong image added (Agresti and Caffo 2000, The American Statistician 54,
-    280), so that it is not 0 where all are right."""
-    moved = (share * total + 1) / (total + 2)
-    return moved * (1 - moved) / (total + 2)
+    return _Gap(shares[0] - shares[1], sum(map(share_variance, shares, sizes)))
 
 
 def some_classes_gain(setting: Setting) -> Judged:
@@ -157,15 +169,21 @@ def some_classes_gain(setting: Setting) -> Judged:
     found = [(arms, index, one) for arms in pairs for index, one in _recalls(arms)]
     if not found:
         return lacking(claim, where, Compared(setting, ()), [(b, s) for b in BACKBONES for s in (ON, OFF)])
-    verdicts = [decide(one) for one in holm_of([one for *_, one in found])]
-    gained, lost = verdicts.count(CONFIRMED), verdicts.count(CONTRADICTED)
-    verdict: Verdict = CONFIRMED if gained else CONTRADICTED if lost == len(found) else NOT_CONFIRMED
+    recalls = holm_of([one for *_, one in found])
+    verdicts = [decide(one) for one in recalls]
+    verdict: Verdict = NOT_CONFIRMED
+    if CONFIRMED in verdicts:
+        verdict, pairs = CONFIRMED, [arms for (arms, *_), one in zip(found, verdicts, strict=True) if one == CONFIRMED]
+    elif verdicts.count(CONTRADICTED) == len(found):
+        verdict = CONTRADICTED
+    signs = [np.sign(one.value) for one in recalls if one.adjusted < LEVEL]
     arms, index, best = max(found, key=lambda item: item[2].value)
     evidence = (
-        f"recall of {len(found)} classes of {len(pairs)} networks: {gained} gain, {lost} lose, by Holm's method;"
+        f"recall of {len(found)} classes of {len({pair[0].backbone for pair, *_ in found})} networks:"
+        f" {signs.count(1)} gain, {signs.count(-1)} lose, by Holm's method;"
         f" most gains {arms[0].backbone}, {_class_name(arms[0], index)}: {best}"
     )
-    return conclude(claim, where, verdict, evidence, [arm for pair in pairs for arm in pair])
+    return conclude(claim, where, verdict, evidence, [arm for pair in pairs for arm in pair], recalls)
 
 
 def _recalls(arms: tuple[Arm, Arm]) -> list[tuple[int, Estimate]]:
@@ -233,29 +251,39 @@ def _error_claim(
         return _lacking(claim, where, setting, backbone, str(error))
     first, second = (holm_of([one])[0] for one in (first, second))
     evidence = (
-        f"share of these errors, ON - OFF, classes counted from 1: {first}, {p_text(first)} ({method});"
-        f" counted from 0: {second}, {p_text(second)}, {decide(second, -1)}"
+        f"share of these errors, ON - OFF, classes counted from 1: {first}, {p_text(first)}"
+        f" ({method}){size_text(first)}; counted from 0: {second}, {p_text(second)}, {decide(second, -1)}"
     )
-    return conclude(claim, where, decide(first, -1), evidence, arms)
+    return conclude(claim, where, decide(first, -1), evidence, arms, [first])
 
 
 def vgg16_names_class_8(setting: Setting, start: str) -> Judged:
     """VGG predicts class 8 for all images (section 3.2, Figures 20 and 21): counted from 1, the class with index 7.
 
-    Confirmed where each seed does; contradicted where in no seed one class can have all images; not confirmed where
-    another class has them, or the seeds differ."""
+    A seed does, or no class can have all of its images, or neither: another class has them. Confirmed where more than
+    half of the seeds do, contradicted where in more than half no class can, each by an exact sign test."""
     claim, where = f"VGG16 names class 8 for all images ({start})", "section 3.2, Figures 20, 21"
     arm = setting.arm("VGG16", start)
     if not arm:
         return lacking(claim, where, Compared(setting, ()), [("VGG16", start)])
     named = [_most_named(one) for one in arm.predictions]
-    single = [share.value >= ONE_CLASS for _, share in named]
-    if all(single) and {index for index, _ in named} == {7}:
-        verdict: Verdict = CONFIRMED
-    else:
-        verdict = CONTRADICTED if all(share.interval.high < ONE_CLASS for _, share in named) else NOT_CONFIRMED
+    verdict: Verdict = NOT_CONFIRMED
+    if _is_majority([share.value >= CONSTANT_SHARE and index == 7 for index, share in named]):
+        verdict = CONFIRMED
+    elif _is_majority([share.interval.high < CONSTANT_SHARE for _, share in named]):
+        verdict = CONTRADICTED
     texts = [f"{_class_name(arm, index)} (index {index}) {share.value:.3f}" for index, share in named]
-    return conclude(claim, where, verdict, f"share of the most named class: {'; '.join(texts)}", [arm])
+    evidence = (
+        f"share of the most named class: {'; '.join(texts)}. {AGREEMENT} seeds that agree are the least that decide"
+    )
+    return conclude(claim, where, verdict, evidence, [arm])
+
+
+def _is_majority(seeds: Sequence[bool]) -> bool:
+    """Whether more than half of all seeds would do what so many of these do, by an exact two-sided sign test."""
+    from scipy.stats import binomtest
+
+    return sum(seeds) > len(seeds) / 2 and float(binomtest(sum(seeds), len(seeds)).pvalue) < LEVEL
 
 
 def _most_named(predictions: Predictions) -> tuple[int, Share]:

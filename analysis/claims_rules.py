@@ -1,33 +1,107 @@
 """How a claim about trials is concluded: what is said where trials are missing, or are not real.
 
-conclude(claim, where, verdict, evidence, arms)     # NOT_TESTABLE where the galaxies are simulated
+conclude(claim, where, verdict, evidence, arms)     # NOT_TESTABLE where the galaxies are simulated; no side is taken of
+                                                    # settings that have too few seeds
 lacking(claim, where, compared, [("VGG16", ON)])    # NOT_TESTABLE: which trials are missing
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from analysis.arms import Arm
 from analysis.comparisons import Compared, Comparison, Estimate
-from analysis.verdicts import NOT_TESTABLE, Judged, Verdict, verdict_by_test
+from analysis.statistics.equivalence import MOST_SEEDS
+from analysis.statistics.seeds import MIN_SEEDS
+from analysis.verdicts import (
+    EQUIVALENT,
+    FEW_SEEDS,
+    LEVEL,
+    NETWORKS,
+    NOT_CONFIRMED,
+    NOT_TESTABLE,
+    SETTINGS,
+    UNDECIDED,
+    Judged,
+    Reason,
+    Verdict,
+    of_settings,
+    subject_of,
+    verdict_by_test,
+)
 
 Place = tuple[str, str]
 """Backbone and start."""
 NOT_REAL: Final = "not testable with"
 
 
-def conclude(claim: str, where: str, verdict: Verdict, evidence: str, arms: Iterable[Arm | None]) -> Judged:
-    """The verdict, if the trials can bear it: on simulated galaxies, or with random weights in place of ImageNet's, no
-    claim about Galaxy10 or ImageNet can be tested. What they show is then said, as theirs."""
-    results = [result for arm in arms if arm for result in arm.results]
+def conclude(
+    claim: str,
+    where: str,
+    verdict: Verdict,
+    evidence: str,
+    arms: Iterable[Arm | None],
+    estimates: Sequence[Estimate] = (),
+) -> Judged:
+    """Return what is said of a claim about settings, each of which is one of `arms`, if the trials can bear it.
+
+    Fewer than MIN_SEEDS of one of them decide nothing, however the verdict was come to. `estimates` are what the
+    verdict hangs on: they say why a claim is not confirmed.
+    """
+    own = list(dict.fromkeys(arm for arm in arms if arm))
+    seeds = [arm.num_seeds for arm in own]
+    reason = reason_of(of_settings(verdict, seeds), seeds, estimates)
+    if subject_of(seeds) == NETWORKS:
+        evidence = f"{evidence}. {few_seeds(seeds)}"
+    return _if_real(Judged(claim, where, of_settings(verdict, seeds), evidence, subject_of(seeds), (), reason), own)
+
+
+def conclude_of_networks(claim: str, where: str, verdict: Verdict, evidence: str, arms: Iterable[Arm]) -> Judged:
+    """Return what is said of a claim that single trained networks decide, whatever other seeds would do."""
+    reason: Reason = UNDECIDED if verdict == NOT_CONFIRMED else ""
+    return _if_real(Judged(claim, where, verdict, evidence, NETWORKS, (), reason), list(arms))
+
+
+def _if_real(judged: Judged, arms: Sequence[Arm]) -> Judged:
+    """With the seeds of the arms. On simulated galaxies, or with random weights in place of ImageNet's, no claim about
+    Galaxy10 or ImageNet can be tested. What they show is then said, as theirs."""
+    judged = replace(judged, seeds=tuple((arm.name, arm.num_seeds) for arm in arms))
+    results = [result for arm in arms for result in arm.results]
     unreal = ["SIMULATED galaxies"] if any(r.spec.is_simulated for r in results) else []
     unreal += ["random weights in place of ImageNet's"] if any(r.spec.is_substituted for r in results) else []
     if not unreal:
-        return Judged(claim, where, verdict, evidence)
-    evidence = f"{NOT_REAL} {' and '.join(unreal)}. These trials alone (by the same rule {verdict}): {evidence}"
-    return Judged(claim, where, NOT_TESTABLE, evidence)
+        return judged
+    alone = f"These trials alone (by the same rule {judged.verdict}): {judged.evidence}"
+    return replace(judged, verdict=NOT_TESTABLE, evidence=f"{NOT_REAL} {' and '.join(unreal)}. {alone}", reason="")
+
+
+def few_seeds(seeds: Sequence[int]) -> str:
+    """
+    >>> few_seeds([1, 1])
+    'These 2 trained networks alone (one seed each): fewer than 3 seeds a setting decide nothing about settings'
+    """
+    counts = "one seed each" if set(seeds) == {1} else f"{', '.join(map(str, seeds))} seeds"
+    networks = f"These {sum(seeds)} trained networks alone ({counts})"
+    return f"{networks}: fewer than {MIN_SEEDS} seeds a setting decide nothing about settings"
+
+
+def reason_of(verdict: Verdict, seeds: Collection[int], estimates: Sequence[Estimate]) -> Reason:
+    """Return why a claim about settings is not confirmed: equivalent, where each of its estimates that does not decide
+    is too small to matter."""
+    if verdict != NOT_CONFIRMED:
+        return ""
+    if subject_of(seeds) == NETWORKS:
+        return FEW_SEEDS
+    undecided = [one for one in estimates if not one.adjusted < LEVEL]
+    return EQUIVALENT if undecided and all(map(is_equivalent, undecided)) else UNDECIDED
+
+
+def is_equivalent(estimate: Estimate) -> bool:
+    """Whether a difference between settings as large as the smallest of interest is rejected on either side."""
+    equivalence = estimate.equivalence
+    return estimate.about == SETTINGS and equivalence is not None and equivalence.p_value < LEVEL
 
 
 def lacking(claim: str, where: str, compared: Compared, wanted: Sequence[Place], also: str = "") -> Judged:
@@ -38,12 +112,27 @@ def lacking(claim: str, where: str, compared: Compared, wanted: Sequence[Place],
 
 
 def decide(estimate: Estimate, sign: int = 1) -> Verdict:
-    """Of a claim that the difference, times `sign`, is positive."""
-    return verdict_by_test(sign * estimate.value, estimate.adjusted)
+    """Return that of a claim that the difference, times `sign`, is positive."""
+    return verdict_by_test(sign * estimate.value, estimate.adjusted, estimate.seeds)
 
 
 def in_words(found: Comparison) -> str:
-    return f"{found.name}: {found.accuracy}, {p_text(found.accuracy)} ({found.method})"
+    return f"{found.name}: {found.accuracy}, {p_text(found.accuracy)} ({found.method}){size_text(found.accuracy)}"
+
+
+def size_text(estimate: Estimate) -> str:
+    """Return what a difference between settings that is not told from 0 may still be; of any other nothing."""
+    if estimate.about == NETWORKS or not estimate.equivalence or estimate.adjusted < LEVEL:
+        return ""
+    margin = f"{estimate.equivalence.margin:g}"
+    if is_equivalent(estimate):
+        return f", no difference as large as {margin}"
+    wanted = estimate.more_seeds
+    if not wanted:
+        return f", too few seeds or images to tell; {MOST_SEEDS} seeds of each would not tell {margin} from none"
+    if wanted <= min(estimate.seeds):
+        return f", told neither from none nor from {margin}"
+    return f", too few seeds to tell; about {wanted} of each would tell {margin} from none"
 
 
 def p_text(estimate: Estimate) -> str:

@@ -40,11 +40,12 @@ from enum import Enum
 from typing import Any, Final
 
 from analysis.banner import SUBSTITUTED
-from analysis.failure import ONE_CLASS_SHARE, Kind, kind_of
-from analysis.gather import count_of_trials
+from analysis.failure import Kind, kind_of
+from analysis.gather import count_of_trials, in_order
 from analysis.starts import FROM_SCRATCH, IMAGENET_FROZEN, start_name
 from analysis.statistics.boschloo import boschloo, power
 from analysis.statistics.intervals import Interval, Share, difference, holm
+from galaxytl.collapse import ONE_CLASS_SHARE
 from galaxytl.trial import COMPLETE, SPEC_FIELDS, TrialResult, TrialSpec
 
 STATEMENT: Final = (__doc__ or "").partition("PRE-STATED TEST\n\n")[2]
@@ -160,6 +161,7 @@ def examine(results: Sequence[TrialResult], rule: Rule = Rule()) -> CollapseStud
     """Both arms, of the trials of one dataset. Raises ValueError where they are of several."""
     if len({r.spec.dataset_fingerprint for r in results}) > 1:
         raise ValueError("trials of several datasets are never put together: choose one first")
+    results = in_order(results)
     problems: list[str] = []
     drafts = [draft for name in (ON, OFF) for draft in _arms_of(name, results, problems, rule)]
     tested = [arm for arm in drafts if arm.p_value is not None]

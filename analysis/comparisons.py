@@ -1,4 +1,4 @@
-"""Comparisons of arms on the test part: image by image where the predictions are there, over seeds where several are.
+"""Comparisons of arms on the test part: over seeds where each arm has several, else of the networks that there are.
 
     for setting in settings_of(trials):
         compared = compare(setting)
@@ -7,12 +7,18 @@
 A family is what one question asks at once (ImageNet ON minus OFF of all networks; all pairs of networks within one
 start): its p-values are Holm's. Trials of different images, or that differ in more than the comparison says, are not
 compared.
+
+With one seed in either arm a difference is that of these trained networks, tested over images: how far the next seed
+would be off, one seed does not say. With two seeds or more of both the seed is the unit (`statistics.seeds`), and from
+three of both a difference is one of the settings: only then may a claim be decided by it (`verdicts.verdict_by_test`).
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
@@ -26,8 +32,11 @@ from analysis.cells import SETTINGS
 from analysis.paper import BACKBONES
 from analysis.predictions import Predictions, same_images
 from analysis.starts import FINE_TUNED
-from analysis.statistics.bootstrap import Replicates
-from analysis.statistics.intervals import Interval, Pairs, Share, Z, difference, holm, mcnemar
+from analysis.statistics.bootstrap import Replicates, mean_of
+from analysis.statistics.equivalence import MARGIN, Equivalence, equivalence_of, seeds_needed
+from analysis.statistics.intervals import Interval, Pairs, Share, difference, holm, mcnemar
+from analysis.statistics.seeds import estimate_of, spread_of
+from analysis.verdicts import About, subject_of
 
 
 class NotComparedError(ValueError):
@@ -42,13 +51,57 @@ class Estimate:
     interval: Interval
     p_value: float
     adjusted: float = math.nan
+    seeds: tuple[int, ...] = ()
+    """How many each of the arms has; where that is not said, it is of networks alone."""
+    equivalence: Equivalence | None = None
+    """Of shares of images, over seeds."""
+    more_seeds: int | None = None
+    """How many seeds of each would tell a difference of `equivalence.margin` from none; None where that is not known,
+    or where no number would do."""
 
-    @classmethod
-    def of(cls, replicates: Replicates) -> Estimate:
-        return cls(replicates.value, replicates.interval, replicates.p_value)
+    @property
+    def about(self) -> About:
+        """Whether it is one of settings, or of these networks."""
+        return subject_of(self.seeds)
 
     def __str__(self) -> str:
         return f"{self.value:+.3f} [{self.interval}]"
+
+
+Part = tuple[float, Sequence[float]]
+"""An arm in a sum of means: its factor, and its seeds' values."""
+
+
+def estimate(parts: Sequence[Part], image_variance: float, margin: float | None = MARGIN) -> Estimate:
+    """Return the sum of the arms' means over seeds, each times its factor.
+
+    `image_variance` is the variance over images of that sum. With one seed in an arm nothing says how much seeds
+    differ, and only images vary: the estimate is then of these networks. `margin` is None where no smallest difference
+    of interest is stated. Raises ValueError for values that are not finite.
+    """
+    counts = tuple(len(values) for _, values in parts)
+    value = sum(factor * float(np.mean(values)) for factor, values in parts)
+    over_seeds = min(counts) > 1
+    spreads = [spread_of(values) * factor for factor, values in parts] if over_seeds else []
+    found = estimate_of(value, spreads, image_variance)
+    plain = Estimate(value, found.interval, found.p_value, seeds=counts)
+    if not over_seeds or margin is None:
+        return plain
+    equivalence = equivalence_of(value, spreads, image_variance, margin)
+    scatters = [factor * float(np.std(values, ddof=1)) for factor, values in parts]
+    return replace(plain, equivalence=equivalence, more_seeds=seeds_needed(scatters, image_variance, margin))
+
+
+def of_replicates(parts: Sequence[tuple[float, Sequence[Replicates]]], margin: float | None = MARGIN) -> Estimate:
+    """Return `estimate` of scores whose variance over images only resampling knows.
+
+    With one seed in an arm it is the percentile bootstrap of these networks.
+    """
+    counts = tuple(len(seeds) for _, seeds in parts)
+    total = functools.reduce(operator.add, (mean_of(seeds) * factor for factor, seeds in parts))
+    if min(counts) < 2:
+        return Estimate(total.value, total.interval, total.p_value, seeds=counts)
+    return estimate([(factor, [one.value for one in seeds]) for factor, seeds in parts], total.variance, margin)
 
 
 @dataclass(frozen=True)
@@ -62,9 +115,13 @@ class Comparison:
     accuracy: Estimate
     """By `method`."""
     method: str
-    resampled: Estimate | None
-    """The accuracies by the bootstrap; None where nothing can be paired, as F1."""
     f1: Estimate | None
+    """None where there are only counts."""
+
+    @property
+    def about(self) -> About:
+        """Whether it is one of settings, or of these two networks."""
+        return self.accuracy.about
 
 
 @dataclass(frozen=True)
@@ -153,11 +210,11 @@ def _key_without_size(setting: Setting, side: int) -> object:
 def compare_arms(first: Arm, second: Arm, family: str) -> Comparison:
     """Raises NotComparedError."""
     accuracy, method = compare_shares(first, second, lambda p: p.right)
-    resampled = f1 = None
+    f1 = None
     if not (first.why_unpaired or second.why_unpaired):
-        resampled = Estimate.of(first.scores.accuracy - second.scores.accuracy)
-        f1 = Estimate.of(first.scores.f1 - second.scores.f1)
-    return Comparison(_name(first, second, family), family, first, second, accuracy, method, resampled, f1)
+        scores = [[one.f1 for one in arm.scores] for arm in (first, second)]
+        f1 = of_replicates([(1, scores[0]), (-1, scores[1])])
+    return Comparison(_name(first, second, family), family, first, second, accuracy, method, f1)
 
 
 def _name(first: Arm, second: Arm, family: str) -> str:
@@ -179,14 +236,15 @@ def compare_shares(first: Arm, second: Arm, event: Event, among: Event = everywh
     _refuse_other_images(first, second)
     if not among(first.predictions[0]).any():
         raise NotComparedError("the test part has no image of these classes")
-    seeds = (len(first.results), len(second.results))
-    if first.why_unpaired or second.why_unpaired:
-        of_seeds = "one seed each" if seeds == (1, 1) else f"{seeds[0]} and {seeds[1]} seeds"
-        return _unpaired(first, second, event, among), f"counts, unpaired, {of_seeds}"
+    seeds, is_paired = (first.num_seeds, second.num_seeds), not (first.why_unpaired or second.why_unpaired)
     if seeds == (1, 1):
-        return _paired(first.predictions[0], second.predictions[0], event, among), "McNemar, one seed each"
-    estimate = Estimate.of(first.resampled(event, among) - second.resampled(event, among))
-    return estimate, f"bootstrap over images and {seeds[0]} and {seeds[1]} seeds"
+        alone = _paired if is_paired else _unpaired
+        method = "McNemar, one seed each" if is_paired else "counts, unpaired, one seed each"
+        return replace(alone(first.predictions[0], second.predictions[0], event, among), seeds=seeds), method
+    shares = [_shares(arm, event, among) for arm in (first, second)]
+    variance = _paired_variance(first, second, event, among) if is_paired else _unpaired_variance(first, shares, among)
+    by = f"t over {seeds[0]} and {seeds[1]} seeds" if min(seeds) > 1 else f"these {sum(seeds)} networks"
+    return estimate([(1, shares[0]), (-1, shares[1])], variance), f"{by}{'' if is_paired else ', counts, unpaired'}"
 
 
 def _refuse_other_images(first: Arm, second: Arm) -> None:
@@ -205,24 +263,40 @@ def _paired(first: Predictions, second: Predictions, event: Event, among: Event)
     return Estimate(pairs.first.value - pairs.second.value, pairs.interval, mcnemar(pairs))
 
 
-def _unpaired(first: Arm, second: Arm, event: Event, among: Event) -> Estimate:
-    """Of the seeds' mean shares, as if each were of one trial: seeds share their images and add none. Where there are
-    several, the variance of their means is added and the test is a normal one."""
-    counts = [_counts(arm, event, among) for arm in (first, second)]
-    totals = [int(np.count_nonzero(among(arm.predictions[0]))) for arm in (first, second)]
-    shares = [Share(round(float(own.mean())), total) for own, total in zip(counts, totals, strict=True)]
-    value, interval = shares[0].value - shares[1].value, difference(*shares)
-    of_seeds = sum(own.var(ddof=1) / len(own) / n**2 for own, n in zip(counts, totals, strict=True) if len(own) > 1)
-    if not of_seeds:
-        return Estimate(value, interval, score_test(*shares))
-    low, high = (math.hypot(end - value, Z * math.sqrt(of_seeds)) for end in (interval.low, interval.high))
-    error = math.sqrt(of_seeds + sum(share.value * (1 - share.value) / share.total for share in shares))
-    return Estimate(value, Interval(value - low, value + high), 2 * NormalDist().cdf(-abs(value) / error))
+def _unpaired(first: Predictions, second: Predictions, event: Event, among: Event) -> Estimate:
+    chosen = [event(one)[among(one)] for one in (first, second)]
+    own, other = (Share(int(np.count_nonzero(right)), len(right)) for right in chosen)
+    return Estimate(own.value - other.value, difference(own, other), score_test(own, other))
 
 
-def _counts(arm: Arm, event: Event, among: Event) -> NDArray[np.int64]:
-    """Images with the event, seed by seed."""
-    return np.array([np.count_nonzero(event(one)[among(one)]) for one in arm.predictions], np.int64)
+def _shares(arm: Arm, event: Event, among: Event) -> list[float]:
+    """Of the images `among`, seed by seed."""
+    return [float(event(one)[among(one)].mean()) for one in arm.predictions]
+
+
+def _paired_variance(first: Arm, second: Arm, event: Event, among: Event) -> float:
+    """Over images, of the difference of two means over seeds. One image is added that only the first has and one that
+    only the second has, each by half (Agresti and Min 2005, Statistics in Medicine 24, 729), so that it is not 0 where
+    all agree."""
+    chosen = among(first.predictions[0])
+    own, other = (np.mean([event(one)[chosen] for one in arm.predictions], axis=0) for arm in (first, second))
+    differences, total = own - other, len(own) + 2
+    mean_square = (float(np.square(differences).sum()) + 1) / total
+    return (mean_square - (float(differences.sum()) / total) ** 2) / total
+
+
+def _unpaired_variance(arm: Arm, shares: Sequence[Sequence[float]], among: Event) -> float:
+    """Over images, of the difference of two means over seeds, as if each were the share of one trial: seeds share their
+    images and add none."""
+    total = int(np.count_nonzero(among(arm.predictions[0])))
+    return sum(share_variance(float(np.mean(own)), total) for own in shares)
+
+
+def share_variance(share: float, total: int) -> float:
+    """Of a share of images, one right and one wrong image added (Agresti and Caffo 2000, The American Statistician 54,
+    280), so that it is not 0 where all are right."""
+    moved = (share * total + 1) / (total + 2)
+    return moved * (1 - moved) / (total + 2)
 
 
 def score_test(first: Share, second: Share) -> float:
@@ -243,32 +317,29 @@ def holm_of(estimates: Sequence[Estimate]) -> list[Estimate]:
 
 
 def adjusted(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """With Holm's p-values, family by family; accuracy, its bootstrap and F1 are families of their own."""
+    """With Holm's p-values, family by family; accuracy and F1 are families of their own."""
     done: list[Comparison] = []
     for family in dict.fromkeys(c.family for c in comparisons):
         members = [c for c in comparisons if c.family == family]
         accuracies = holm_of([c.accuracy for c in members])
-        resampled, f1 = _holm_of_some([c.resampled for c in members]), _holm_of_some([c.f1 for c in members])
-        done += [
-            replace(member, accuracy=a, resampled=r, f1=f)
-            for member, a, r, f in zip(members, accuracies, resampled, f1, strict=True)
-        ]
+        f1 = holm_of_some([c.f1 for c in members])
+        done += [replace(member, accuracy=a, f1=f) for member, a, f in zip(members, accuracies, f1, strict=True)]
     return tuple(done)
 
 
-def _holm_of_some(estimates: Sequence[Estimate | None]) -> list[Estimate | None]:
+def holm_of_some(estimates: Sequence[Estimate | None]) -> list[Estimate | None]:
+    """One family's; what could not be estimated stays None and is no member."""
     found = iter(holm_of([one for one in estimates if one]))
     return [next(found) if one else None for one in estimates]
 
 
 EFFECTS: Final = (
-    ("pretraining", (1, 1, -1, -1), 2),
-    ("freezing", (1, -1, 1, -1), 2),
-    ("interaction", (1, -1, -1, 1), 1),
+    ("pretraining", (0.5, 0.5, -0.5, -0.5)),
+    ("freezing", (0.5, -0.5, 0.5, -0.5)),
+    ("interaction", (1, -1, -1, 1)),
 )
-"""Signs of ON, fine-tuned, frozen random, from scratch, and by what their sum is divided. Main effects are the mean of
-the two differences; the interaction is what pretraining adds where the network is frozen minus what it adds where it is
-trained."""
+"""Factors of ON, fine-tuned, frozen random, from scratch. Main effects are the mean of the two differences; the
+interaction is what pretraining adds where the network is frozen minus what it adds where it is trained."""
 
 
 def _effects(setting: Setting, backbone: str) -> tuple[Effect, ...]:
@@ -277,15 +348,9 @@ def _effects(setting: Setting, backbone: str) -> tuple[Effect, ...]:
     arms = [arm for arm in found if arm and not arm.why_unpaired]
     if len(arms) < 4 or not all(same_images(arms[0].predictions[0], arm.predictions[0]) for arm in arms):
         return ()
+    scores = [[one.accuracy for one in arm.scores] for arm in arms], [[one.f1 for one in arm.scores] for arm in arms]
     accuracy, f1 = (
-        holm_of([Estimate.of(_combined(scores, signs, by)) for _, signs, by in EFFECTS])
-        for scores in ([arm.scores.accuracy for arm in arms], [arm.scores.f1 for arm in arms])
+        holm_of([of_replicates(list(zip(factors, seeds, strict=True))) for _, factors in EFFECTS]) for seeds in scores
     )
-    names = [name for name, *_ in EFFECTS]
+    names = [name for name, _ in EFFECTS]
     return tuple(Effect(n, f"2 x 2, {backbone}", a, f) for n, a, f in zip(names, accuracy, f1, strict=True))
-
-
-def _combined(scores: Sequence[Replicates], signs: Sequence[int], divisor: int) -> Replicates:
-    plus = [score for score, sign in zip(scores, signs, strict=True) if sign > 0]
-    minus = [score for score, sign in zip(scores, signs, strict=True) if sign < 0]
-    return (plus[0] + plus[1] - minus[0] - minus[1]) / divisor

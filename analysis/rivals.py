@@ -48,7 +48,7 @@ from analysis.collapse import (
 )
 from analysis.confounding import confounded
 from analysis.failure import Kind, kind_of
-from analysis.gather import show_value
+from analysis.gather import in_order, show_value
 from analysis.statistics.boschloo import boschloo
 from analysis.statistics.intervals import Interval, Share, difference, holm
 from analysis.statistics.seeds import MIN_SEEDS
@@ -180,7 +180,7 @@ class Rivals:
 
 def examine_rivals(results: Sequence[TrialResult], arms: Sequence[Arm] = ()) -> Rivals:
     """Rivals to the setting that each of `arms` tests; without arms, to the paper's setting that has most trials."""
-    known = [r for r in results if kind_of(r) is not Kind.FAILED]
+    known = [r for r in in_order(results) if kind_of(r) is not Kind.FAILED]
     own = [r for r in known if r.spec.backbone == BACKBONE]
     return Rivals(_corrected(_contrasts(known, arms)), tuple(attribute(own)), tuple(_parameters(known)))
 

@@ -1,23 +1,29 @@
 """What can be said of a statement of the paper, and by which rule.
 
-    judged = Judged("MobileNet is better than ResNet50", "Table 1", CONFIRMED, "0.198 [0.181, 0.215]")
+    judged = Judged("MobileNet is better than ResNet50", "Table 1", CONFIRMED, "0.198 [0.181 to 0.215]")
 
-CONFIRMED     the interval lies, or the test (by Holm's method within the claim's family) decides, on the claimed side;
-              of arithmetic: the printed numbers agree to their last digit
+CONFIRMED     the test over seeds (by Holm's method within the claim's family) decides on the claimed side, with three
+              seeds or more of each setting; of arithmetic: the printed numbers agree to their last digit
 CONTRADICTED  the same on the other side; of arithmetic: the printed numbers cannot all be right
-NOT_CONFIRMED neither: the numbers allow the claim and its opposite
+NOT_CONFIRMED neither: the numbers allow the claim and its opposite (`reason` "undecided"), or leave no difference that
+              matters ("equivalent"), or are of so few seeds that they speak of these networks alone ("few seeds")
 NOT_TESTABLE  there is nothing to judge by: trials are missing, galaxies are simulated, or random weights stand in for
               ImageNet's. What such trials show is then said, and changes nothing in the verdict.
+
+What is claimed of a setting (a network, a start, an optimizer) is claimed of all networks that it would train: one seed
+a setting shows two networks, and a test over their images says which of these two is better, however much the next seed
+would differ. One claim is about single networks: that none can be trained, which one that learned contradicts.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from analysis.statistics.intervals import CONFIDENCE
+from analysis.statistics.seeds import MIN_SEEDS
 
 Verdict = Literal["CONFIRMED", "NOT_CONFIRMED", "CONTRADICTED", "NOT_TESTABLE"]
 CONFIRMED: Final = "CONFIRMED"
@@ -29,6 +35,17 @@ VERDICTS: Final[tuple[Verdict, ...]] = (CONFIRMED, NOT_CONFIRMED, CONTRADICTED, 
 LEVEL: Final = 1 - CONFIDENCE
 """Of the tests; a convention."""
 
+About = Literal["settings", "networks", "paper"]
+"""Whether numbers speak of settings, of single trained networks, or of what the paper prints."""
+SETTINGS: Final = "settings"
+NETWORKS: Final = "networks"
+
+Reason = Literal["", "few seeds", "equivalent", "undecided"]
+"""Why a claim is NOT_CONFIRMED; of other verdicts empty."""
+FEW_SEEDS: Final = "few seeds"
+EQUIVALENT: Final = "equivalent"
+UNDECIDED: Final = "undecided"
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -39,6 +56,11 @@ class Judged:
     """Section, table or figure of the paper."""
     verdict: Verdict
     evidence: str
+    about: About = "paper"
+    """What the evidence speaks of."""
+    seeds: tuple[tuple[str, int], ...] = ()
+    """Names of the settings, as in ("MobileNet, ImageNet ON", 3), and how many seeds each has; none of arithmetic."""
+    reason: Reason = ""
 
 
 def verdict_of(agrees: bool) -> Verdict:
@@ -46,11 +68,24 @@ def verdict_of(agrees: bool) -> Verdict:
     return CONFIRMED if agrees else CONTRADICTED
 
 
-def verdict_by_test(value: float, p_value: float) -> Verdict:
-    """Of a claim that a difference is positive: `p_value`, two-sided, is Holm's within the claim's family."""
+def subject_of(seeds: Collection[int]) -> About:
+    """Return what numbers speak of that come from so many seeds of each setting; of none, nothing is known."""
+    return SETTINGS if seeds and min(seeds) >= MIN_SEEDS else NETWORKS
+
+
+def of_settings(verdict: Verdict, seeds: Collection[int]) -> Verdict:
+    """Return the verdict, if so many seeds of each setting can bear it: fewer than MIN_SEEDS decide nothing."""
+    return NOT_CONFIRMED if verdict in (CONFIRMED, CONTRADICTED) and subject_of(seeds) == NETWORKS else verdict
+
+
+def verdict_by_test(value: float, p_value: float, seeds: Collection[int]) -> Verdict:
+    """Return that of a claim that a difference between settings is positive.
+
+    `p_value`, two-sided, is Holm's within the claim's family; `seeds` says how many each of the settings has.
+    """
     if not p_value < LEVEL or not value:  # a p-value that is NaN decides nothing
         return NOT_CONFIRMED
-    return CONFIRMED if value > 0 else CONTRADICTED
+    return of_settings(CONFIRMED if value > 0 else CONTRADICTED, seeds)
 
 
 def verdict_of_all(verdicts: Iterable[Verdict]) -> Verdict:

@@ -1,16 +1,19 @@
-"""Percentile bootstrap of scores over images, and over seeds where there are several.
+"""Percentile bootstrap of scores over images.
 
     draws = draws_of(5321)                              # the same resampled images for all that is compared
     on = draws.scores(labels, predicted, num_classes=10)      # of one trial: a Replicates of accuracy, and one of F1
-    (on.f1 - off.f1).interval
+    (on.f1 - off.f1).interval                           # of these two networks
+    (mean_of(ons) - mean_of(offs)).variance             # over images, for `seeds`
 
 Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13. Trials that are compared are resampled with the
-same images, so that what is difficult for both stays so in their difference.
+same images, so that what is difficult for both stays so in their difference. How much seeds differ is not resampled: of
+two or three there is too little to draw from (`seeds` has Student's t for them).
 """
 
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -40,8 +43,16 @@ class Replicates:
     def __sub__(self, other: Replicates) -> Replicates:
         return Replicates(self.value - other.value, self.resampled - other.resampled)
 
+    def __mul__(self, number: float) -> Replicates:
+        return Replicates(self.value * number, self.resampled * number)
+
     def __truediv__(self, number: float) -> Replicates:
         return Replicates(self.value / number, self.resampled / number)
+
+    @property
+    def variance(self) -> float:
+        """Over images."""
+        return float(self.resampled.var(ddof=1))
 
     @property
     def interval(self) -> Interval:
@@ -61,7 +72,7 @@ class Replicates:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Of one trial, or the mean of one setting's seeds."""
+    """Of one trial."""
 
     accuracy: Replicates
     f1: Replicates
@@ -127,21 +138,9 @@ def _scores_of(confusions: Floats) -> tuple[Floats, Floats]:
     return right.sum(axis=1) / total, (true * f1).sum(axis=1) / total
 
 
-def mean_of_seeds(seeds: Sequence[Replicates], stream: int) -> Replicates:
-    """The mean over seeds (S of them, each resampled with the same images), with seeds resampled too.
+def mean_of(seeds: Sequence[Replicates]) -> Replicates:
+    """Return the mean over seeds, of one seed or more, all resampled with the same images.
 
-    `stream` keeps the draws of seeds of different settings apart: only images are shared between them. Of one seed it
-    is that seed's: nothing then says how much another would differ. Few seeds resampled vary less than
-    seeds do, by (S - 1) / S of the variance; so each resampled mean is moved away from the mean of all seeds by the
-    square root of S / (S - 1) (Davison and Hinkley 1997, section 3.8, on hierarchical data).
+    The seeds are as they are: its variance is over images alone, and does not say how much another seed would differ.
     """
-    stacked = np.stack([one.resampled for one in seeds])  # (S, B)
-    value = float(np.mean([one.value for one in seeds]))
-    number = len(seeds)
-    centre = stacked.mean(axis=0)
-    if number == 1:
-        return Replicates(value, centre)
-    rng = np.random.default_rng((SEED, stream))
-    chosen = rng.integers(number, size=stacked.shape)
-    drawn = np.take_along_axis(stacked, chosen, axis=0).mean(axis=0)
-    return Replicates(value, centre + (drawn - centre) * (number / (number - 1)) ** 0.5)
+    return functools.reduce(operator.add, seeds) / len(seeds)

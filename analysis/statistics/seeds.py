@@ -92,7 +92,8 @@ def spread_of(values: Sequence[float]) -> Spread:
 def estimate_of(value: float, spreads: Sequence[Spread], image_variance: float = 0.0) -> SeedEstimate:
     """Return `value`, a sum of means over seeds of which each has its spread, with its interval and p-value.
 
-    Where neither seeds nor images vary the interval is the value alone, and the p-value 1 or 0: nothing random is left.
+    Without spreads it is of networks as they are, and only their images vary. Where neither seeds nor images vary the
+    interval is the value alone, and the p-value 1 or 0: nothing random is left.
     """
     if not (math.isfinite(image_variance) and image_variance >= 0):
         raise ValueError(f"a variance over images is a number of at least 0; got {image_variance}")
@@ -102,13 +103,20 @@ def estimate_of(value: float, spreads: Sequence[Spread], image_variance: float =
     return SeedEstimate(value, Interval(value - half, value + half), p_value, seeds.degrees_of_freedom)
 
 
+def critical_ratio(spreads: Sequence[Spread], image_variance: float = 0.0) -> float:
+    """Return how many standard errors a sum of means must be from 0 for a p-value below the level."""
+    found = estimate_of(0.0, spreads, image_variance)
+    error = math.sqrt(sum(spread.variance for spread in spreads) + image_variance)
+    return found.interval.high / error if error else 0.0
+
+
 def _joint_degrees(spreads: Sequence[Spread]) -> float:
     """Satterthwaite's: the square of the sum over the sum of squares, each by its degrees of freedom; at most what as
     many settings have, each of as few seeds as the one of the fewest. Without that limit three seeds are told from ten
     of equal mean and scatter in 6.3 % at a level of 5 %; with it in 4.1 %."""
     total = sum(spread.variance for spread in spreads)
     squares = sum((spread.variance / total) ** 2 / spread.degrees_of_freedom for spread in spreads if total)
-    limit = len(spreads) * min(spread.degrees_of_freedom for spread in spreads)
+    limit = len(spreads) * min((spread.degrees_of_freedom for spread in spreads), default=math.inf)
     return min(1 / squares, limit) if squares else math.inf
 
 
