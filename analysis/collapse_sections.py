@@ -43,8 +43,8 @@ SHOWN_OF_HEADS = ("backbone", *WEIGHTS, "preprocessing", *OPTIMIZER_FIELDS, "see
 NUM_HEAD_NUMBERS = 6
 RIVALS = (
     "The rival removes it: the paper's setting collapses in at least half of its trials, the changed one in fewer, p is"
-    f" at most {LEVEL}. It does not: less than half of the collapses are removed, surely. Too few: under {MIN_SEEDS}"
-    " trials. A rival is ruled out only where it does not remove the collapse."
+    f" at most {LEVEL}. It does not: the changed one collapses in more than half, surely (exact test at {LEVEL} each)."
+    f" Too few: under {MIN_SEEDS} trials. A rival is ruled out only where it does not remove the collapse."
 )
 INTERACTIONS = (
     "How often each of four settings collapses. p: an exact test that the first change lowers the rate by as much with"
