@@ -17,6 +17,7 @@ one class, at chance, or diverged. One that failed for another reason says nothi
 
 from __future__ import annotations
 
+import functools
 import math
 from enum import Enum
 
@@ -42,9 +43,14 @@ def kind_of(result: TrialResult, one_class_share: float = ONE_CLASS_SHARE) -> Ki
         return Kind.DIVERGED
     if result.status != COMPLETE or not result.confusion:
         return Kind.FAILED
-    if is_one_class(result.confusion, one_class_share):
+    return _kind_of_counts(result.confusion, one_class_share)
+
+
+@functools.lru_cache(maxsize=4096)  # the same trials are looked at again and again, with every choice of a rule
+def _kind_of_counts(confusion: tuple[tuple[int, ...], ...], one_class_share: float) -> Kind:
+    if is_one_class(confusion, one_class_share):
         return Kind.ONE_CLASS
-    return Kind.CHANCE if is_at_chance(result.confusion) else Kind.LEARNED
+    return Kind.CHANCE if is_at_chance(confusion) else Kind.LEARNED
 
 
 def one_class_scores(share: float) -> tuple[float, float, float]:

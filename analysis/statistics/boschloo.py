@@ -84,6 +84,7 @@ class Wanted:
     """Seeds that are thought of."""
 
 
+@functools.cache
 def fewest_seeds(first_share: float, second_share: float, wanted: Wanted) -> int | None:
     """Return the fewest seeds of each group, at least three, with which all that is wanted comes about as often as is
     wanted; None where none up to `wanted.most` do. Of the second group's seeds only those count that are left when half

@@ -5,12 +5,13 @@
     fewest_below(0.05, 0.5, 0.025, 0.8)  # trials with which the first is at most 0.025 four times in five
 
 One-sided binomial tests: what they reject lies outside the one-sided bounds of Clopper and Pearson (1934, Biometrika
-26, 404), whose level is held at every number of trials. That of Wilson's interval is held on the average only: at 4 trials
-it takes 0 of 4, which one half gives in 6 % of cases, for a rate below one half at 2.5 %.
+26, 404), whose level is held at every number of trials. That of Wilson's interval is held on the average only: it takes
+0 of 4, which one half gives in 6 % of cases, for a rate below one half at 2.5 %.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 import numpy as np
@@ -33,6 +34,7 @@ def p_not_above(share: Share, rate: float) -> float:
     return p_not_below(Share(share.total - share.right, share.total), 1 - rate)
 
 
+@functools.cache
 def fewest_below(true_rate: float, rate: float, level: float, power: float) -> int | None:
     """Return the fewest trials with which `true_rate` is found to be below `rate`, at this level and with this power;
     None where MOST do not do."""
