@@ -48,7 +48,7 @@ def confounded(first: Sequence[TrialResult], second: Sequence[TrialResult]) -> t
 
 def uneven(first: Sequence[TrialResult], second: Sequence[TrialResult]) -> tuple[str, ...]:
     """The keys of the factors that share a value between the groups, and go with them more than chance would have it
-    (exact test of independence, p-value at most UNEVEN_LEVEL)."""
+    (test of independence, p-value at most UNEVEN_LEVEL)."""
     return tuple(
         name
         for name, (own, others) in _values(first, second).items()
