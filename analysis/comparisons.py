@@ -55,14 +55,19 @@ class Estimate:
     """How many each of the arms has; where that is not said, it is of networks alone."""
     equivalence: Equivalence | None = None
     """Of shares of images, over seeds."""
-    more_seeds: int | None = None
-    """How many seeds of each would tell a difference of `equivalence.margin` from none; None where that is not known,
-    or where no number would do."""
+    scatters: tuple[float, ...] = ()
+    """Of the seeds of each arm, as standard deviations; none where an arm has one seed."""
+    image_variance: float = 0.0
 
     @property
     def about(self) -> About:
         """Whether it is one of settings, or of these networks."""
         return subject_of(self.seeds)
+
+    @property
+    def more_seeds(self) -> int | None:
+        """How many seeds of each arm would tell a difference of MARGIN from none; None where no number would do."""
+        return seeds_needed(self.scatters, self.image_variance)
 
     def __str__(self) -> str:
         return f"{self.value:+.3f} [{self.interval}]"
@@ -84,12 +89,12 @@ def estimate(parts: Sequence[Part], image_variance: float, margin: float | None 
     over_seeds = min(counts) > 1
     spreads = [spread_of(values) * factor for factor, values in parts] if over_seeds else []
     found = estimate_of(value, spreads, image_variance)
-    plain = Estimate(value, found.interval, found.p_value, seeds=counts)
-    if not over_seeds or margin is None:
+    plain = Estimate(value, found.interval, found.p_value, seeds=counts, image_variance=image_variance)
+    if not over_seeds:
         return plain
-    equivalence = equivalence_of(value, spreads, image_variance, margin)
-    scatters = [factor * float(np.std(values, ddof=1)) for factor, values in parts]
-    return replace(plain, equivalence=equivalence, more_seeds=seeds_needed(scatters, image_variance, margin))
+    scatters = tuple(abs(factor) * float(np.std(values, ddof=1)) for factor, values in parts)
+    equivalence = equivalence_of(value, spreads, image_variance, margin) if margin else None
+    return replace(plain, scatters=scatters, equivalence=equivalence)
 
 
 def of_replicates(parts: Sequence[tuple[float, Sequence[Replicates]]], margin: float | None = MARGIN) -> Estimate:
