@@ -1,7 +1,6 @@
 """The VGG question as sections of a report: the verdicts, the test behind them, the rivals, and the convex certificate.
 
-sections = collapse_sections(examine(results), examine_rivals(results), results)
-summary(study)                # "VGG16, ImageNet OFF: EXPLAINED: 5 of 5 seeds collapse with the paper's setting, ..."
+sections = collapse_sections(study, look_beside(results, study), results)
 """
 
 from __future__ import annotations
@@ -22,51 +21,59 @@ from analysis.collapse_settings import (
     mean_validation,
     optimizer_label,
 )
+from analysis.collapse_answer import Beside, accuracy_sentence, listed, meaning, posterior_sentence
 from analysis.failure import Kind, is_one_class_row, kind_of, one_class_scores
 from analysis.gather import mixed, show_value
+from analysis.interactions import Interaction, examine_interactions
 from analysis.paper import TABLE_1
-from analysis.rivals import Level, Rivals, start_label
+from analysis.rivals import Contrast, Level, Rivals, examine_rivals, start_label
 from analysis.sections import Listing, Section
+from analysis.sensitivity import HALVES, Row, Sensitivity, percent, sensitivity
 from analysis.statistics.intervals import Share
+from analysis.statistics.seeds import MIN_SEEDS
 from galaxytl.trial import SPEC_FIELDS, TrialResult
-
-MEANING = {
-    Verdict.EXPLAINED: "the collapse comes from the optimizer's settings",
-    Verdict.NOT_EXPLAINED: "other optimizer settings collapse as well",
-    Verdict.NOT_REPRODUCED: "the paper's setting does not collapse here",
-    Verdict.INCONCLUSIVE: "the trials do not decide it",
-    Verdict.NOT_TESTABLE: "the trials that it needs are not there",
-}
-
 
 WEIGHTS = ("weights", "weights_requested", "weights_fingerprint")
 SHOWN_OF_HEADS = ("backbone", *WEIGHTS, "preprocessing", *OPTIMIZER_FIELDS, "seed")
 """Fields that the certificate's table shows whether they differ or not; and the seed, which it sums up."""
 NUM_HEAD_NUMBERS = 6
+RIVALS = (
+    "The rival removes it: the paper's setting collapses in at least half of its trials, the changed one in fewer, p is"
+    f" at most {LEVEL}. It does not: the changed one collapses in more than half, surely (exact test at {LEVEL} each)."
+    f" Too few: under {MIN_SEEDS} trials. A rival is ruled out only where it does not remove the collapse."
+)
+INTERACTIONS = (
+    "How often each of four settings collapses. p: an exact test that the first change lowers the rate by as much with"
+    " the second as without it, corrected by Holm over the arm. Where either alone removes the collapse, the other has"
+    " nothing left to remove: that, too, is an interaction."
+)
 
 
-def summary(study: CollapseStudy) -> tuple[str, ...]:
-    """A line an arm."""
-    return tuple(f"VGG16 {arm.name}: {arm.verdict.value}: {MEANING[arm.verdict]} ({arm.why})" for arm in study.arms)
+def look_beside(results: Sequence[TrialResult], study: CollapseStudy) -> Beside:
+    """What the answer names beside the verdicts."""
+    interactions = examine_interactions(results, study.arms)
+    return Beside(examine_rivals(results, study.arms), interactions, sensitivity(results, study))
 
 
-def collapse_sections(study: CollapseStudy, rivals: Rivals, results: Sequence[TrialResult]) -> Iterator[Section]:
+def collapse_sections(study: CollapseStudy, beside: Beside, results: Sequence[TrialResult]) -> Iterator[Section]:
     """All that is known of the question, the answer first."""
-    yield _verdicts(study)
+    yield _verdicts(study, beside, results)
+    yield from _sensitivity(beside.sensitivity)
     for arm in study.arms:
         if arm.paper:
             yield _settings(arm)
-    yield from _rivals(rivals)
+    yield from _rivals(beside.rivals)
+    yield from _interactions(beside.interactions)
     yield from _certificate(results)
     yield _kinds(results)
     yield _paper_rows()
     yield Section("The test, as it was stated beforehand", None, _paragraphs(STATEMENT), is_detail=True)
 
 
-def _verdicts(study: CollapseStudy) -> Section:
+def _verdicts(study: CollapseStudy, beside: Beside, results: Sequence[TrialResult]) -> Section:
     headings = ("Arm", "Verdict", "Paper's setting", "Alternative", "Reduction (95 %)", "p", "p (Holm)")
     rows = tuple(_verdict_row(arm) for arm in study.arms)
-    sentences = [f"{arm.name}: {_sentence(arm)}" for arm in study.arms]
+    sentences = [f"{arm.name}: {_sentence(arm, beside, results)}" for arm in study.arms]
     return Section(
         f"Does {BACKBONE}'s collapse come from its optimizer settings?",
         Listing(headings, rows, right={5, 6}),
@@ -96,8 +103,9 @@ def _p(value: float | None) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _sentence(arm: Arm) -> str:
-    parts = [f"{MEANING[arm.verdict]}. {arm.why[:1].upper()}{arm.why[1:]}."]
+def _sentence(arm: Arm, beside: Beside, results: Sequence[TrialResult]) -> str:
+    parts = [f"{meaning(arm, beside)}. {arm.why[:1].upper()}{arm.why[1:]}."]
+    parts += filter(None, (posterior_sentence(arm), accuracy_sentence(arm, results), beside.changes_of(arm.name)))
     if arm.verdict is Verdict.INCONCLUSIVE:
         parts.append(
             f"{arm.seeds_needed} seeds would decide it at such rates (power 0.8, level {LEVEL})."
@@ -141,15 +149,14 @@ def _validation(setting: Setting) -> str:
 
 def _rivals(rivals: Rivals) -> Iterator[Section]:
     if rivals.contrasts:
-        headings = ("Arm", "Changed", "To", "Paper's setting", "Changed setting", "Reduction (95 %)", "p (Holm)")
+        headings = ("Arm", "Changed", "To", "Paper's", "Changed", "Reduction (95 %)", "p (Holm)", "The rival")
         contrasts = tuple(
-            (c.arm, c.factor, c.other_level, _counts(c.paper), _counts(c.other), str(c.reduction), _p(c.corrected))
-            for c in rivals.contrasts
+            (c.arm, c.factor, c.other_level, *_numbers(c), _p(c.corrected), c.effect.value) for c in rivals.contrasts
         )
         yield Section(
             "Rivals: one thing changed, all else at the paper's setting",
             Listing(headings, contrasts, right={6}),
-            ("Other networks have BatchNorm, and differ in everything else too.",),
+            (RIVALS, *_confounders(rivals), "Other networks have BatchNorm, and differ in everything else too."),
         )
     if rivals.attribution:
         shares = tuple(
@@ -164,6 +171,63 @@ def _rivals(rivals: Rivals) -> Iterator[Section]:
         yield Section(f"What the collapse of {BACKBONE} goes with, over all its trials", listing, (how,))
     if len(rivals.parameters) > 1:
         yield _parameters(rivals)
+
+
+def _short(share: Share) -> str:
+    return f"{share.right} of {share.total}"
+
+
+def _numbers(contrast: Contrast) -> tuple[str, str, str]:
+    reduction = "" if contrast.confounders else str(contrast.reduction)
+    return _short(contrast.paper), _short(contrast.other), reduction
+
+
+def _confounders(rivals: Rivals) -> Iterator[str]:
+    for c in rivals.contrasts:
+        if c.confounders:
+            yield f"{c.arm}, {c.change}: no contrast, as its trials differ in {listed(c.confounders)} too."
+
+
+def _interactions(found: Sequence[Interaction]) -> Iterator[Section]:
+    if not found:
+        return
+    headings = ("Arm", "First", "Second", "Neither", "First alone", "Second alone", "Both", "p (Holm)")
+    rows = tuple(
+        (i.arm, i.first, " with ".join(filter(None, (i.second, i.held))), *map(_short, i.cells.shares), _p(i.corrected))
+        for i in found
+    )
+    listing = Listing(headings, rows, right={7})
+    heading = "Two things changed: does one work only with, or only without, the other?"
+    yield Section(heading, listing, (INTERACTIONS,), is_detail=True)
+
+
+def _sensitivity(found: Sequence[Sensitivity]) -> Iterator[Section]:
+    if not found:
+        return
+    headings = ("Arm", "One class from", "Collapse from", "Verdict", "Of all halves of the seeds")
+    rows = tuple(
+        (one.arm, f"{row.one_class_share:.2f}", HALF_NAMES[row.half], row.verdict.value, _of_halves(row))
+        for one in found
+        for row in one.rows
+    )
+    halves = "; ".join(f"{one.arm} {_number_of_halves(one)}" for one in found)
+    text = (
+        "The verdict at other thresholds: the share of the predictions from which on a network names one class, and "
+        "the collapse rate from which on a setting collapses. The statement has 0.95, 1/2 and the first half of seeds; "
+        f"the last column has every half ({halves})."
+    )
+    yield Section("What the verdict hangs on", Listing(headings, rows), (text,), is_detail=True)
+
+
+HALF_NAMES = dict(zip(HALVES, ("1/3", "1/2", "2/3"), strict=True))
+
+
+def _of_halves(row: Row) -> str:
+    return ", ".join(f"{verdict.value} {percent(share)}" for verdict, share in row.of_halves)
+
+
+def _number_of_halves(one: Sensitivity) -> str:
+    return f"{one.num_halves}" if one.are_all_halves else f"{one.num_halves} of them at random"
 
 
 def _counts(share: Share) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from analysis.answer import Answer, Command, of_search, of_table
 from analysis.banner import Banner
 from analysis.found import Found
 from analysis.gather import count_of_trials
@@ -44,12 +45,8 @@ class Part:
     evidence: tuple[Section, ...] = ()
     is_printed: bool = False
     """Whether the terminal shows its sections too, but for details."""
-
-
-@dataclass(frozen=True)
-class Command:
-    what: str
-    line: str
+    answer: Answer | None = None
+    """What the first screen says of the question."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +54,8 @@ class Contents:
     """`table` is None where the folders hold no Table 1, and `table_note` then says why."""
 
     banner: Banner
+    answer: Answer
+    """The first screen."""
     summary: tuple[str, ...]
     table: Table1 | None
     table_note: str
@@ -81,6 +80,7 @@ class Contents:
         summary = (*opening(found, banner), *(line for part in parts for line in part.summary))
         return cls(
             banner=banner,
+            answer=_answer(found, parts),
             summary=summary,
             table=Table1.of(grid) if grid else None,
             table_note=found.table_origin or found.why_no_table,
@@ -118,6 +118,24 @@ class Contents:
     def printed(self) -> tuple[Section, ...]:
         shown = [part for part in self.parts if part.is_printed]
         return tuple(s for part in shown for s in (*part.answers, *part.evidence) if not s.is_detail)
+
+
+def _answer(found: Found, parts: Sequence[Part]) -> Answer:
+    """That of the questions; with what any folder is asked where there were no trials for them."""
+    asked = next((part.answer for part in parts if part.answer), None)
+    if asked and not asked.is_open:
+        return asked
+    own = _of_any(found)
+    return own.joined(asked) if asked else own
+
+
+def _of_any(found: Found) -> Answer:
+    if found.grid and found.grid.results:
+        return of_table(found.grid)
+    if found.search:
+        return of_search(found.search)
+    number = count_of_trials(len(found.trials.results))
+    return Answer((f"What became of {number}?",), (found.why_no_table or "See the table of trials.",))
 
 
 def _ordered(found: Found) -> list[TrialResult]:

@@ -77,9 +77,9 @@ class Interaction:
     @property
     def sentence(self) -> str:
         """With all four counts."""
-        at = f"With {self.held}: " if self.held else ""
+        at = f"with {self.held}" if self.held else "at the paper's setting"
         neither, first, second, both = (f"{share.right} of {share.total}" for share in self.cells.shares)
-        return f"{at}{neither} collapse; {first} with {self.first}; {second} with {self.second}; {both} with both"
+        return f"{at} {neither} collapse, {first} with {self.first}, {second} with {self.second}, {both} with both"
 
 
 def examine_interactions(results: Sequence[TrialResult], arms: Sequence[Arm] = ()) -> tuple[Interaction, ...]:

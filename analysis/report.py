@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from analysis.answer import Answer
 from analysis.contents import QUESTION, TITLE, Contents
 from analysis.figures import Drawn
 from analysis.sections import as_markdown
@@ -28,6 +29,7 @@ def report_markdown(contents: Contents) -> str:
         f"# {TITLE}\n",
         *_quoted(contents),
         f"{QUESTION}\n",
+        *_answer(contents.answer),
         *_listed("In short", contents.summary),
         *([as_markdown(contents.answers)] if contents.answers else []),
         *(["## Table 1\n", *table, *note] if table or note else []),
@@ -48,6 +50,13 @@ def is_overview(stem: str) -> bool:
 def _quoted(contents: Contents) -> Iterator[str]:
     warning, run_on = (escape_markdown(text) for text in (contents.banner.warning, contents.banner.run_on))
     yield f"> **{warning}**\n>\n> {run_on}\n" if warning else f"> {run_on}\n"
+
+
+def _answer(answer: Answer) -> Iterator[str]:
+    for heading, sentences in answer.rows:
+        yield from _listed(heading, sentences)
+    for command in answer.commands:
+        yield f"{escape_markdown(command.what)}:\n\n```\n{visible(command.line)}\n```\n"
 
 
 def _figures(drawn: Drawn) -> Iterator[str]:

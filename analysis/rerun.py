@@ -48,14 +48,16 @@ def _data(results: Iterable[TrialResult]) -> list[str]:
 
 
 def grid_names(folders: Iterable[Path]) -> dict[Path, str]:
-    """A name a folder, after its own, that a grid may have; all different.
+    """A name a folder, after its own, that a grid may have; all different. The sweep takes no grid by the name of one
+    of its own, which folders have: hence the ending.
 
     >>> list(grid_names([Path("a/paper"), Path("b/paper"), Path("results/my sweep")]).values())
-    ['paper', 'paper-2', 'my-sweep']
+    ['paper-again', 'paper-again-2', 'my-sweep-again']
     """
     names: dict[Path, str] = {}
     for folder in folders:
         stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.resolve().name).strip("-.") or "trials"
+        stem = f"{stem}-again"
         number = 1
         while (name := stem if number == 1 else f"{stem}-{number}") in names.values():
             number += 1
@@ -63,6 +65,8 @@ def grid_names(folders: Iterable[Path]) -> dict[Path, str]:
     return names
 
 
-def command(path: Path) -> str:
-    """DATA is what the sweep was given as --data."""
-    return f"python -m sweep.run --grid {shlex.quote(str(path))} --data DATA"
+def command(path: Path, *options: str, out: Path | None = None) -> str:
+    """Return the command that runs a grid file; DATA is what the sweep was given as --data. With the folder of the
+    trials as `out`, those that it holds are not run again."""
+    words = ["python", "-m", "sweep.run", "--grid", str(path), *options, *(["--out", str(out)] if out else [])]
+    return f"{shlex.join(words)} --data DATA"

@@ -12,8 +12,9 @@ contrasts. What a contrast says of its rival, the first that holds:
     TOO_FEW    either setting has fewer than MIN_SEEDS trials: it could not be tested
     REMOVES    the paper's setting collapses in at least half of its trials, the changed one in fewer than half, and the
                corrected p-value is at most 0.05: the rival removes the collapse as well
-    KEEPS      the paper's setting collapses in at least half of its trials, and the changed one removes less than half
-               of the collapses, by the rule and at the level of NOT_EXPLAINED
+    KEEPS      the paper's setting collapses in at least half of its trials, and the changed one in more than half,
+               surely: the exact binomial test that its rate is at most 1/2, as NOT_EXPLAINED has it, gives at most
+               0.05. Each rival is ruled out at that level by itself
     UNDECIDED  anything else
 
 The burden lies on the answer: a rival is out only where it KEEPS the collapse. All others are named with it, those too
@@ -50,6 +51,7 @@ from analysis.failure import Kind, kind_of
 from analysis.gather import in_order, show_value
 from analysis.statistics.boschloo import boschloo
 from analysis.statistics.intervals import Interval, Share, difference, holm
+from analysis.statistics.rates import p_not_above
 from analysis.statistics.seeds import MIN_SEEDS
 from galaxytl.trial import TrialResult, TrialSpec
 
@@ -120,7 +122,7 @@ class Contrast:
             return Effect.TOO_FEW
         if self.paper.value >= HALF > self.other.value and self.corrected <= LEVEL:
             return Effect.REMOVES
-        if self.paper.value >= HALF and removes_less_than_half(self.paper, self.other):
+        if self.paper.value >= HALF and p_not_above(self.other, HALF) <= LEVEL:
             return Effect.KEEPS
         return Effect.UNDECIDED
 
@@ -167,10 +169,14 @@ class Rivals:
         """The contrasts of an arm, those with one of these effects where any is named."""
         return tuple(c for c in self.contrasts if c.arm == arm and (not effects or c.effect in effects))
 
-    def untried(self, arm: str) -> tuple[str, ...]:
-        """What an answer must know and no trial says anything about, as a sentence calls it."""
+    def untried_factors(self, arm: str) -> tuple[str, ...]:
+        """What an answer must know and no trial says anything about; of epochs, more of them."""
         tried = {c.factor for c in self.of(arm) if c.factor != "epochs" or float(c.other_level) > float(c.paper_level)}
-        return tuple(name for factor, name in MUST_BE_TRIED.items() if factor not in tried)
+        return tuple(factor for factor in MUST_BE_TRIED if factor not in tried)
+
+    def untried(self, arm: str) -> tuple[str, ...]:
+        """The same as a sentence calls it."""
+        return tuple(MUST_BE_TRIED[factor] for factor in self.untried_factors(arm))
 
 
 def examine_rivals(results: Sequence[TrialResult], arms: Sequence[Arm] = ()) -> Rivals:
@@ -311,11 +317,6 @@ def _most(results: Iterable[TrialResult]) -> list[TrialResult]:
         found[key_without(result.spec)].append(result)
     keys = sorted(found, key=lambda key: (-len(found[key]), repr(key)))
     return found[keys[0]] if keys else []
-
-
-def removes_less_than_half(first: Share, second: Share) -> bool:
-    """Whether the collapse rate falls by less than 1/2, surely."""
-    return difference(first, second).high < HALF
 
 
 def _contrast(arm: str, factor: Factor, base: Sequence[TrialResult], group: Sequence[TrialResult]) -> Contrast:

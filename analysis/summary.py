@@ -25,7 +25,7 @@ def opening(found: Found, banner: Banner) -> tuple[str, ...]:
     if found.grid:
         lines.append(f"best row of Table 1: {best_row(found.grid)}")
     if found.search:
-        lines.append(f"best of the search: {_best_trial(found.search)}")
+        lines.append(f"best of the search: {best_trial(found.search)}")
     return tuple(lines)
 
 
@@ -74,7 +74,7 @@ def _t_interval(values: Sequence[float]) -> tuple[float, float]:
     return max(0.0, mean - half), min(1.0, mean + half)
 
 
-def _best_trial(search: Search) -> str:
+def best_trial(search: Search) -> str:
     best, row = search.best, search.test_row
     if not best:
         return "no trial is complete"

@@ -1,4 +1,4 @@
-"""What the command prints: the summary, Table 1 or why there is none, a search's sections, then the files.
+"""What the command prints: the answer, the summary, Table 1 or why there is none, a search's sections, then the files.
 
 show(written)
 """
@@ -9,8 +9,10 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
+from rich.padding import Padding
 from rich.text import Text
 
+from analysis.answer import Answer
 from analysis.contents import Contents
 from analysis.gather import count_of_trials
 from analysis.sections import as_rich
@@ -20,6 +22,7 @@ from analysis.written import Written
 from galaxytl.console import Console
 from galaxytl.foreign_text import visible
 
+INDENT: Final = 2
 MOST_NAMED: Final = 3
 """Figures that could not be drawn: more of them are counted."""
 
@@ -29,6 +32,7 @@ def show(written: Written) -> None:
     say_problems(contents)
     # A narrower terminal breaks the lines; rich would cut the numbers off.
     console = Console(highlight=False, width=max(WIDTH if contents.table else 80, Console().width))
+    _show_answer(contents.answer, Console(highlight=False))
     _show_summary(contents, console)
     if contents.table:
         console.print()
@@ -57,6 +61,18 @@ def say_problems(contents: Contents) -> None:
         verb = "is" if contents.num_outside == 1 else "are"
         trials = count_of_trials(contents.num_outside)
         print(f"{trials} {verb} in none of Table 1's rows; report.md lists them", file=sys.stderr)
+
+
+def _show_answer(answer: Answer, console: Console) -> None:
+    """The first screen, as wide as the terminal is."""
+    for heading, sentences in answer.rows:
+        console.print(Text(heading, style="bold"))
+        for sentence in sentences:
+            console.print(Padding(Text(visible(sentence)), (0, 0, 0, INDENT)))
+    for command in answer.commands:
+        console.print(Padding(Text(f"{visible(command.what)}:"), (0, 0, 0, INDENT)))
+        print(f"{' ' * 2 * INDENT}{visible(command.line)}")  # not broken: it is to be copied
+    console.print()
 
 
 def _show_summary(contents: Contents, console: Console) -> None:

@@ -6,25 +6,26 @@ written.contents, written.files        # files: the page first
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from analysis import all_pairs, claims_sections, collapse, listings, rerun, tables
+from analysis.answer import Command
 from analysis.banner import Banner
 from analysis.cells import PaperGrid
 from analysis.claims import judge
-from analysis.collapse_sections import collapse_sections, summary
-from analysis.contents import Command, Contents, Part
+from analysis.collapse_answer import collapse_answer, settling
+from analysis.collapse_sections import collapse_sections, look_beside
+from analysis.contents import Contents, Part
 from analysis.figures import Drawn, Plan, plan_figures, write_plans
 from analysis.found import Found
 from analysis.gather import AnalysisError, Trials
 from analysis.more_figures import plan_more
 from analysis.page import page_html
 from analysis.report import FIGURES, report_markdown
-from analysis.rivals import examine_rivals
 from analysis.search import part
 from analysis.search_report import SearchReport, write_search
 from galaxytl.data.cache import write_atomically
@@ -82,8 +83,8 @@ def write_report(found: Found, request: Request) -> Written:
         search = write_search(found.search, studies, request.out) if found.search else None
         grids = _write_grids(found, request.out / AGAIN)
         drawn = _draw(plans_of(found, studies), request.out / FIGURES)
-        contents = Contents.of(found, parts_of(found, search), drawn, _commands(grids, search, request))
-        return _write(contents, grids, search, request.out)
+        contents = Contents.of(found, parts_of(found, search, grids), drawn, _commands(grids, search, request))
+        return _write(contents, tuple(grids.values()), search, request.out)
 
 
 def _studies(found: Found, storage: str | None) -> list[Study]:
@@ -94,22 +95,25 @@ def _studies(found: Found, storage: str | None) -> list[Study]:
     return [read_study(folder, storage) for folder in found.search.source_folders]
 
 
-def parts_of(found: Found, search: SearchReport | None) -> list[Part]:
+def parts_of(found: Found, search: SearchReport | None, grids: Mapping[Path, Path]) -> list[Part]:
     """What each question adds, in the order of the report. A further question is one more Part here."""
     parts = []
     of_grids = part(found.trials)[1]
     if of_grids.results:
-        parts += [collapse_part(of_grids.results), claims_part(of_grids, found.grid)]
+        parts += [collapse_part(of_grids, grids), claims_part(of_grids, found.grid)]
     if search:
         parts.append(Part(evidence=search.sections, is_printed=True))
     return parts
 
 
-def collapse_part(results: Sequence[TrialResult]) -> Part:
+def collapse_part(trials: Trials, grids: Mapping[Path, Path]) -> Part:
     """Whether VGG16's collapse comes from its optimizer settings, of the trials of grids."""
-    study = collapse.examine(results)
-    first, *others = collapse_sections(study, examine_rivals(results), results)
-    return Part(summary(study), (first,), tuple(others))
+    study = collapse.examine(trials.results)
+    beside = look_beside(trials.results, study)
+    first, *others = collapse_sections(study, beside, trials.results)
+    asked = any(r.spec.backbone == collapse.BACKBONE for r in trials.results)
+    answer = collapse_answer(study, beside, trials.results, settling(study, beside, trials, grids)) if asked else None
+    return Part((), (first,), tuple(others), answer=answer)
 
 
 def claims_part(trials: Trials, grid: PaperGrid | None) -> Part:
@@ -199,25 +203,26 @@ def _begins_with(path: Path, mark: str) -> bool:
         return file.read(len(mark.encode())) == mark.encode()
 
 
-def _write_grids(found: Found, folder: Path) -> list[Path]:
+def _write_grids(found: Found, folder: Path) -> dict[Path, Path]:
+    """Results folder -> the grid file of its trials."""
     own: dict[Path, list[TrialResult]] = {}
     for result in found.trials.results:
         if source := found.trials.folders.get(result.trial_id):
             own.setdefault(source, []).append(result)
     if own:
         folder.mkdir(exist_ok=True)
-    paths = []
+    paths = {}
     for source, name in rerun.grid_names(own).items():
-        paths.append(folder / f"{name}.yaml")
+        paths[source] = folder / f"{name}.yaml"
         text = rerun.grid_yaml(name, own[source], Banner.of_search(own[source]))
-        write_atomically(paths[-1], text.encode())
+        write_atomically(paths[source], text.encode())
     return paths
 
 
-def _commands(grids: Sequence[Path], search: SearchReport | None, request: Request) -> list[Command]:
+def _commands(grids: Mapping[Path, Path], search: SearchReport | None, request: Request) -> list[Command]:
     found = [
         Command(f"The trials of {path.stem}, where DATA is what the sweep was given as --data", rerun.command(path))
-        for path in grids
+        for path in grids.values()
     ]
     if search and search.command:
         found.append(Command("The search's best trial, on the test part", search.command))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from analysis.collapse import examine
+from analysis.collapse_answer import Beside
 from analysis.collapse_sections import collapse_sections
-from analysis.rivals import attribute, examine_rivals, uncertainty_coefficient
+from analysis.rivals import Effect, attribute, examine_rivals, uncertainty_coefficient
 from analysis.statistics.intervals import Share, holm
 from galaxytl.trial import TrialResult
 from tests.analysis.collapsing import always, by_preprocessing, by_rate, collapsing, factorial, never
@@ -88,7 +91,7 @@ def test_vgg_trains_the_fewest_weights() -> None:
         ("MobileNet", 501_770, Share(0, 6)),
         ("ResNet50", 1_003_530, Share(0, 6)),
     ]
-    sections = {s.heading: s for s in collapse_sections(examine(results), rivals, results)}
+    sections = {s.heading: s for s in collapse_sections(examine(results), Beside(rivals), results)}
     own = sections["The paper's own explanation: the number of parameters"]
     assert own.sentences == ("VGG16 trains the fewest weights: too many of them cannot be why it fails in the paper.",)
 
@@ -118,3 +121,69 @@ def test_contrasts_are_corrected_for_their_number() -> None:
     assert len(contrasts) > 2
     assert [c.corrected for c in contrasts] == pytest.approx(holm([c.p_value for c in contrasts]))
     assert all(c.corrected > c.p_value for c in contrasts if c.p_value < 0.1)
+
+
+def effects(results: list[TrialResult], arm: str = "ON") -> dict[str, Effect]:
+    return {c.change: c.effect for c in examine_rivals(results, examine(results).arms).of(arm)}
+
+
+def test_what_a_contrast_says_of_its_rival() -> None:
+    rate = by_rate
+    cases = [
+        (factorial(lambda s: rate(s) and by_preprocessing(s), seeds=5), Effect.REMOVES),
+        (factorial(rate, seeds=5), Effect.KEEPS),
+        (factorial(lambda s: rate(s) and (by_preprocessing(s) or s.seed < 2), seeds=4), Effect.UNDECIDED),
+        (factorial(lambda s: rate(s) and by_preprocessing(s), seeds=2), Effect.TOO_FEW),
+        (
+            [
+                r if by_preprocessing(r.spec) else replace(r, environment={"galaxytl": "9.9"})
+                for r in factorial(lambda s: rate(s) and by_preprocessing(s), seeds=5)
+            ],
+            Effect.CONFOUNDED,
+        ),
+    ]
+    for results, expected in cases:
+        assert effects(results)["the backbone's own preprocessing"] is expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"num_epochs": 50}, "more epochs (50 for 20)"),
+        ({"num_epochs": 10}, "fewer epochs (10 for 20)"),
+        (
+            {"weights": "random", "weights_requested": "random", "weights_fingerprint": ""},
+            "a start from random weights",
+        ),
+        ({"unfrozen_blocks": 2}, "2 blocks trained"),
+        ({"unfrozen_blocks": "all"}, "all blocks trained"),
+        ({"batch_size": 128}, "batch size 128"),
+        ({"image_size": 64}, "image size 64"),
+        ({"augmentation": True}, "augmentation true"),
+        ({"class_weighting": "balanced"}, "class weights balanced"),
+        ({"head_units": 64}, "hidden layer 64, 0.0"),
+        ({"max_images": 500}, "images 500"),
+    ],
+)
+def test_whatever_is_changed_alone_and_removes_the_collapse_is_a_rival(changes: dict[str, Any], name: str) -> None:
+    results = [*factorial(by_rate, seeds=5, arms=["ON"]), *factorial(never, seeds=5, arms=["ON"], **changes)]
+    base = [r for r in factorial(by_rate, seeds=5, arms=["ON"]) if by_preprocessing(r.spec)]
+    rivals = examine_rivals(results, examine(base).arms)
+
+    assert {c.change for c in rivals.of("ON", Effect.REMOVES)} == {name}
+
+
+def test_what_was_not_tried_is_named_and_fewer_epochs_are_not_more() -> None:
+    results = [*factorial(by_rate, arms=["ON"]), *factorial(always, arms=["ON"], num_epochs=10)]
+    arms = [arm for arm in examine(factorial(by_rate, arms=["ON"])).arms if arm.paper]
+
+    assert examine_rivals(results, arms).untried("ON") == ("more epochs", "another start", "another network")
+    more = [*results, *factorial(always, arms=["ON"], num_epochs=50)]
+    assert examine_rivals(more, arms).untried("ON") == ("another start", "another network")
+
+
+def test_rivals_do_not_hang_on_the_order_of_the_rows() -> None:
+    results = [*factorial(by_rate), *factorial(never, num_epochs=50), *controls()]
+    shuffled = random.Random(0).sample(results, len(results))
+
+    assert examine_rivals(shuffled).contrasts == examine_rivals(results).contrasts

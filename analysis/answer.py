@@ -1,0 +1,160 @@
+"""The first screen of a report: what was asked, the answer, what else could explain it, and what would settle it.
+
+    answer = answer_of(found, commands)            # of a folder that has no trial for the VGG question
+    answer.rows                                    # (("Asked", ("Which ...",)), ("Answer", (...)), ...)
+
+The VGG question has its own in `analysis.collapse_answer`. Every sentence stands alone: the page, report.md and the
+terminal show the same.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from analysis.cells import Cell, PaperGrid
+from analysis.gather import count_of_trials
+from analysis.search import Search
+from analysis.statistics.intervals import CONFIDENCE
+from analysis.statistics.seeds import MIN_SEEDS, mean_over_seeds
+from analysis.summary import accuracy_interval, best_row, best_trial
+from galaxytl.trial import TrialResult
+
+
+@dataclass(frozen=True)
+class Command:
+    what: str
+    line: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Sentences; a line "label: text" has its label set off."""
+
+    asked: tuple[str, ...]
+    answer: tuple[str, ...]
+    also: tuple[str, ...] = ()
+    """What else could explain it."""
+    settle: tuple[str, ...] = ()
+    """What would settle it."""
+    commands: tuple[Command, ...] = field(default=())
+    """That would."""
+
+    is_open: bool = False
+    """Whether there were no trials to ask: then the report has a question of its own as well."""
+
+    def joined(self, other: Answer) -> Answer:
+        """Both, this one first."""
+        return Answer(
+            (*self.asked, *other.asked),
+            (*self.answer, *(text for text in other.answer if text not in self.answer)),
+            (*self.also, *other.also),
+            (*self.settle, *other.settle),
+            (*self.commands, *other.commands),
+        )
+
+    @property
+    def rows(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Each part with its heading; parts that have nothing to say are left out."""
+        named = (
+            ("Asked", self.asked),
+            ("Answer", self.answer),
+            ("What else could explain it", self.also),
+            ("What would settle it", self.settle),
+        )
+        return tuple((heading, sentences) for heading, sentences in named if sentences)
+
+
+def reservations(results: Sequence[TrialResult]) -> tuple[str, ...]:
+    """What these trials cannot speak of, as they are not of the paper's data or not from ImageNet's weights."""
+    found = []
+    if any(r.spec.is_simulated for r in results):
+        found.append("These are SIMULATED galaxies: nothing here speaks of Galaxy10, or of what the paper found.")
+    number = sum(r.spec.is_substituted for r in results)
+    if number:
+        found.append(
+            f"Random weights stand in for ImageNet's in {number} of {count_of_trials(len(results))}: those say nothing "
+            "of ImageNet ON."
+        )
+    return tuple(found)
+
+
+def seeds_text(counts: Iterable[int]) -> str:
+    """
+    >>> seeds_text([5, 5]), seeds_text([1]), seeds_text([3, 5])
+    ('5 seeds a setting', '1 seed a setting', '3 to 5 seeds a setting')
+    """
+    found = sorted(set(counts))
+    if not found:
+        return "no seed"
+    if len(found) > 1:
+        return f"{found[0]} to {found[-1]} seeds a setting"
+    return f"{found[0]} seed{'' if found[0] == 1 else 's'} a setting"
+
+
+def of_table(grid: PaperGrid) -> Answer:
+    """Of the paper's grid: which of its rows does best."""
+    scored = [cell for cell in grid.cells if cell.score("accuracy")]
+    seeds = [len(cell.complete) for cell in scored]
+    answer = [f"{best_row(grid)}."] if scored else ["No row of Table 1 is complete."]
+    few = bool(seeds) and min(seeds) < MIN_SEEDS
+    if few:
+        answer.append(
+            f"With fewer than {MIN_SEEDS} seeds a row this speaks of these trained networks, not of their settings."
+        )
+    also = _close(scored)
+    settle = [f"At least {MIN_SEEDS} seeds a row."] if few else []
+    asked = f"Which of the paper's networks classifies best, and how near is it to Table 1? {_counted(grid, seeds)}"
+    return Answer((asked,), (*answer, *reservations(grid.results)), also, tuple(settle))
+
+
+def _counted(grid: PaperGrid, seeds: Iterable[int]) -> str:
+    return f"{count_of_trials(len(grid.results))}, {seeds_text(seeds)}."
+
+
+def _close(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """The rows whose interval of the accuracy reaches that of the best."""
+    means = {cell.title: statistics.fmean(r.metrics["accuracy"] for r in cell.complete) for cell in cells}
+    ordered = sorted((c for c in cells if math.isfinite(means[c.title])), key=lambda c: (-means[c.title], c.title))
+    if len(ordered) < 2:
+        return ()
+    second = ordered[1]
+    return (f"The next best is {second.title}, accuracy {means[second.title]:.3f} ({accuracy_interval(second)}).",)
+
+
+def of_search(search: Search) -> Answer:
+    """Of a search: which trial it chose, and how sure the choice is."""
+    number = count_of_trials(len(search.results))
+    asked = (
+        f"Which of {number} classifies best, chosen on the validation part, and what does it score on the test part?"
+    )
+    also: tuple[str, ...] = ()
+    settle: tuple[str, ...] = ()
+    if margin := search.margin:
+        much = f"{margin.value:+.3f}, {CONFIDENCE:.0%} interval {margin.interval} on {margin.num_images:,} images"
+        runner_up = f"{margin.runner_up.spec.backbone}, trial {margin.runner_up.trial_id}"
+        told = "cannot be told apart from the runner-up" if margin.is_within_noise else "is ahead of the runner-up"
+        also = (f"The best {told}, {runner_up} ({much}).",)
+        settle = ("More seeds of both, and more validation images.",) if margin.is_within_noise else ()
+    chosen = (f"{best_trial(search)}.", "One trial was chosen of many: its validation accuracy is that of a winner.")
+    return Answer((asked,), (*chosen, *reservations(search.results)), also, settle)
+
+
+def interval_text(values: Sequence[float], num_images: int) -> str:
+    """The mean of scores, one a seed, with its interval over seeds and `num_images` images; of one seed, the score.
+
+    >>> interval_text([0.6, 0.6], 5000)
+    '0.600 (0.586 to 0.614)'
+    """
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return f"{mean:.3f} (one seed)"
+    found = mean_over_seeds(values, binomial_variance(mean, num_images)).interval
+    return f"{mean:.3f} ({max(0.0, found.low):.3f} to {min(1.0, found.high):.3f})"
+
+
+def binomial_variance(share: float, num_images: int) -> float:
+    """Of a share of so many images; 0 where their number is not known."""
+    return share * (1 - share) / num_images if num_images else 0.0

@@ -1,0 +1,362 @@
+"""The VGG question's first screen: its answer in one sentence an arm, with every rival that the sentence must name.
+
+    beside = Beside(examine_rivals(results, arms), examine_interactions(results, arms), changes)
+    collapse_answer(study, beside, results, again)
+
+An answer says that the collapse comes from the optimizer's settings only where everything that must be tried was
+tried and is shown not to remove it. Else it says that other settings remove it, and names in the same sentence what
+removes it as well, what is not ruled out, and what was not tried (the rules: `analysis.rivals`).
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from analysis import rerun
+from analysis.answer import Answer, Command, binomial_variance, interval_text, reservations, seeds_text
+from analysis.collapse import BACKBONE, Arm, CollapseStudy, Setting, Verdict, arm_of, key_without
+from analysis.failure import Kind
+from analysis.gather import Trials, count_of_trials
+from analysis.interactions import OTHERS, Interaction
+from analysis.rivals import MUST_BE_TRIED, Contrast, Effect, Rivals
+from analysis.sensitivity import Sensitivity
+from analysis.statistics.beta_binomial import reduction
+from analysis.statistics.intervals import CONFIDENCE, Interval
+from analysis.statistics.seeds import MIN_SEEDS, SeedEstimate, paired_over_seeds
+from galaxytl.trial import TrialResult, TrialSpec
+
+MEANING = {
+    Verdict.EXPLAINED: "other optimizer settings remove the collapse",
+    Verdict.NOT_EXPLAINED: "other optimizer settings collapse as well",
+    Verdict.NOT_REPRODUCED: "the paper's setting does not collapse here",
+    Verdict.INCONCLUSIVE: "the trials do not decide it",
+    Verdict.NOT_TESTABLE: "the trials that it needs are not there",
+}
+ONLY = "the collapse comes from the optimizer's settings: nothing else that could be the cause removes it"
+OPEN = (Effect.UNDECIDED, Effect.TOO_FEW, Effect.CONFOUNDED)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What stands beside the test."""
+
+    rivals: Rivals = field(default_factory=lambda: Rivals((), (), ()))
+    interactions: tuple[Interaction, ...] = ()
+    sensitivity: tuple[Sensitivity, ...] = ()
+
+    def notable(self, arm: str) -> tuple[Interaction, ...]:
+        """Of the arm's interactions, those in which two things work together only, or undo each other; of those of the
+        optimizer with the same factor the clearest, with all other settings where they are as clear."""
+        own = [i for i in self.interactions if i.arm == arm and i.may_be and (i.is_joint or i.is_undone)]
+        own.sort(key=lambda i: (i.corrected, i.p_value, -abs(i.cells.value), i.first))
+        best = {(i.is_joint, i.second, i.held): i for i in reversed(own)}
+        return tuple(i for i in own if best[i.is_joint, i.second, i.held] is i)
+
+    def changes_of(self, arm: str) -> str:
+        """How the verdict hangs on the choices of the test; empty where it does not."""
+        return next((one.sentence for one in self.sensitivity if one.arm == arm), "")
+
+
+NOTHING = Beside()
+
+
+def meaning(arm: Arm, beside: Beside = NOTHING) -> str:
+    """What the verdict means, a clause, with all that a reader must know beside it."""
+    if arm.verdict is Verdict.NOT_TESTABLE or not arm.paper:
+        return MEANING[arm.verdict]
+    if arm.verdict is Verdict.NOT_REPRODUCED:
+        return MEANING[arm.verdict]
+    removes = beside.rivals.of(arm.name, Effect.REMOVES)
+    joint, left, untried = beside.notable(arm.name), beside.rivals.of(arm.name, *OPEN), beside.rivals.untried(arm.name)
+    if arm.verdict is Verdict.EXPLAINED and not (removes or joint or left or untried):
+        return ONLY
+    parts = [MEANING[arm.verdict], *map(_together, joint)]
+    if removes and arm.verdict is Verdict.EXPLAINED:
+        parts.insert(1, f"and so {'do' if len(removes) > 1 else 'does'} {_named(removes)}")
+    elif removes:
+        parts.insert(1, f"{_named(removes)} {'remove' if len(removes) > 1 else 'removes'} it")
+    if left:
+        parts.append(f"not ruled out: {listed([f'{c.change} ({_state(c)})' for c in left])}")
+    if untried:
+        parts.append(f"{listed(untried)} {'were' if len(untried) > 1 else 'was'} not tried")
+    return "; ".join(parts)
+
+
+def _named(contrasts: Iterable[Contrast]) -> str:
+    return listed([f"{c.change} ({c.other.right} of {c.other.total} collapse)" for c in contrasts])
+
+
+def _state(contrast: Contrast) -> str:
+    """Why a rival is not ruled out."""
+    if contrast.effect is Effect.CONFOUNDED:
+        return f"could not be tested: its trials differ in {listed(contrast.confounders)} too"
+    if contrast.effect is Effect.TOO_FEW:
+        seeds = min(contrast.paper.total, contrast.other.total)
+        return f"could not be tested: {seeds} seed{'' if seeds == 1 else 's'}"
+    return f"{contrast.other.right} of {contrast.other.total} collapse"
+
+
+def _together(found: Interaction) -> str:
+    """Of an interaction that the answer must name; with its p-value where the correction leaves it open."""
+    at = f"with {found.held}, " if found.held else ""
+    both = f"{found.cells.both.right} of {found.cells.both.total} collapse"
+    text = (
+        f"{at}{found.first} and {found.second} remove it only together ({both})"
+        if found.is_joint
+        else f"{at}{found.first} no longer {'do' if found.first == OTHERS else 'does'} with {found.second} ({both})"
+    )
+    return text if found.is_shown else f"perhaps {text[:-1]}; p = {found.corrected:.2f} after correction)"
+
+
+def listed(names: Sequence[str]) -> str:
+    """
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """Of the paper's setting and the alternative, on the seeds that tested the alternative and that both have."""
+
+    paper: tuple[float, ...]
+    alternative: tuple[float, ...]
+    num_images: int
+    lost: int
+    """Seeds of the paper's setting, of all that it has, whose loss became no number: they have no accuracy."""
+
+    @property
+    def difference(self) -> SeedEstimate | None:
+        """The alternative's minus the paper's, paired by seed; None for fewer than two pairs. The images count as if
+        the two were of different ones, which is too wide where both have the same ones right."""
+        if len(self.paper) < 2:
+            return None
+        variance = sum(
+            binomial_variance(statistics.fmean(values), self.num_images) for values in (self.paper, self.alternative)
+        )
+        return paired_over_seeds(self.alternative, self.paper, variance)
+
+
+def accuracies(arm: Arm, results: Sequence[TrialResult]) -> Accuracies | None:
+    """None where the arm has no alternative."""
+    if not arm.paper or not arm.alternative:
+        return None
+    own, others = (_by_seed(setting, results) for setting in (arm.paper, arm.alternative))
+    seeds = [seed for seed in arm.test_seeds if seed in own and seed in others]
+    images = next((sum(map(sum, r.confusion)) for r in (*own.values(), *others.values()) if r.confusion), 0)
+    first, second = (tuple(group[seed].metrics["accuracy"] for seed in seeds) for group in (own, others))
+    lost = sum(kind is Kind.DIVERGED for kind in arm.paper.kinds.values())
+    return Accuracies(first, second, images, lost)
+
+
+def _by_seed(setting: Setting, results: Iterable[TrialResult]) -> dict[int, TrialResult]:
+    """Its trials that have an accuracy."""
+    key = key_without(setting.spec)
+    return {
+        r.spec.seed: r
+        for r in results
+        if r.spec.seed in setting.kinds
+        and math.isfinite(r.metrics.get("accuracy", math.nan))
+        and key_without(r.spec) == key
+    }
+
+
+def accuracy_sentence(arm: Arm, results: Sequence[TrialResult]) -> str:
+    """Both accuracies with intervals, and their difference; empty without an alternative."""
+    found = accuracies(arm, results)
+    if found is None or not arm.paper or not arm.alternative:
+        return ""
+    if not found.paper:
+        lost = (
+            f"its loss became NaN in {found.lost} of {len(arm.paper.kinds)} seeds"
+            if found.lost
+            else "no seed is both's"
+        )
+        own = _by_seed(arm.alternative, results)
+        values = [own[seed].metrics["accuracy"] for seed in arm.test_seeds if seed in own]
+        other = f" {arm.alternative.label}: {interval_text(values, found.num_images)}." if values else ""
+        return f"Accuracy: the paper's setting has none to compare, {lost}.{other}"
+    first, second = (interval_text(values, found.num_images) for values in (found.paper, found.alternative))
+    text = f"Accuracy {first} with {arm.paper.label}, {second} with {arm.alternative.label}"
+    if not (difference := found.difference):
+        return f"{text}."
+    return (
+        f"{text}: {difference.value:+.3f}, {CONFIDENCE:.0%} interval {difference.interval}, paired by "
+        f"{len(found.paper)} seeds."
+    )
+
+
+def posterior_sentence(arm: Arm) -> str:
+    """The posterior of the reduction of the collapse rate; empty without both counts."""
+    first = arm.paper.collapsed() if arm.paper else None
+    second = arm.alternative.collapsed(arm.test_seeds) if arm.alternative else None
+    if first is None or second is None:
+        return ""
+    found = reduction(first, second)
+    return (
+        f"The collapse rate falls from {first.value:.2f} to {second.value:.2f}; as a posterior (Jeffreys prior), by "
+        f"{_two(found.interval)} at {CONFIDENCE:.0%}, and by more than 1/2 with probability "
+        f"{found.probability_above(0.5):.2f}."
+    )
+
+
+def _two(interval: Interval) -> str:
+    return f"{interval.low:.2f} to {interval.high:.2f}"
+
+
+def summary(study: CollapseStudy, beside: Beside = NOTHING) -> tuple[str, ...]:
+    """A line an arm: the answer in one sentence."""
+    return tuple(
+        f"{BACKBONE} {arm.name}: {arm.verdict.value}: {meaning(arm, beside)} ({arm.why})" for arm in study.arms
+    )
+
+
+def collapse_answer(
+    study: CollapseStudy, beside: Beside, results: Sequence[TrialResult], commands: Sequence[Command] = ()
+) -> Answer:
+    """The first screen, of the trials of grids. `commands` run the trials again with what is lacking."""
+    own = [r for r in results if r.spec.backbone == BACKBONE]
+    answer = [
+        text
+        for arm, line in zip(study.arms, summary(study, beside), strict=True)
+        for text in (line, _uncertainty(arm, results), beside.changes_of(arm.name))
+        if text
+    ]
+    also = _by_arm(study, [_ruled_out(arm, beside) for arm in study.arms])
+    settle = _by_arm(study, [_lacking(arm, beside) for arm in study.arms])
+    return Answer(
+        (f"Does {BACKBONE}'s collapse come from its optimizer settings? {_tested(study, own)}",),
+        (*reservations(own), *answer),
+        also,
+        settle,
+        tuple(commands) if settle else (),
+        is_open=not any(arm.paper for arm in study.arms),
+    )
+
+
+def _by_arm(study: CollapseStudy, texts: Sequence[str]) -> tuple[str, ...]:
+    """Each text with the arms that it is of: those of equal texts together."""
+    names: dict[str, list[str]] = {}
+    for arm, text in zip(study.arms, texts, strict=True):
+        if text:
+            names.setdefault(text, []).append(arm.name)
+    return tuple(f"{listed(own)}: {text}" for text, own in names.items())
+
+
+def _uncertainty(arm: Arm, results: Sequence[TrialResult]) -> str:
+    return " ".join(text for text in (posterior_sentence(arm), accuracy_sentence(arm, results)) if text)
+
+
+def _tested(study: CollapseStudy, results: Sequence[TrialResult]) -> str:
+    """The trials and what they have in common."""
+    arms = [arm for arm in study.arms if arm.paper]
+    counts = [len(setting.kinds) for arm in arms if arm.paper for setting in (arm.paper, *arm.others)]
+    specs = [arm.paper.spec for arm in arms if arm.paper]
+    at = "; ".join(dict.fromkeys(f"{s.num_epochs} epochs, {s.image_size} x {s.image_size} pixels" for s in specs))
+    tested = f" Tested with {seeds_text(counts)}, at {at}, pixels / 255." if arms else ""
+    return f"{count_of_trials(len(results))} of {BACKBONE} on {results[0].spec.dataset}.{tested}"
+
+
+def _ruled_out(arm: Arm, beside: Beside) -> str:
+    """What else could explain it: what is shown not to, and the counts of what works together."""
+    if not arm.paper:
+        return ""
+    out = beside.rivals.of(arm.name, Effect.KEEPS)
+    removes = beside.rivals.of(arm.name, Effect.REMOVES)
+    open_ = [*(c.change for c in beside.rivals.of(arm.name, *OPEN)), *beside.rivals.untried(arm.name)]
+    parts = []
+    if removes:
+        parts.append(f"as good a cure: {_named(removes)}")
+    if open_:
+        parts.append(f"not ruled out: {listed(open_)}")
+    if out:
+        parts.append(f"ruled out: {_named(out)}")
+    parts += [found.sentence for found in beside.notable(arm.name)]
+    return f"{'; '.join(parts)}." if parts else ""
+
+
+def _lacking(arm: Arm, beside: Beside) -> str:
+    """What would settle it; empty where nothing is lacking."""
+    parts = []
+    if arm.verdict is Verdict.INCONCLUSIVE:
+        parts.append(
+            f"{arm.seeds_needed} seeds would decide it at such rates"
+            if arm.seeds_needed
+            else "at such rates no number of seeds that one can run would decide it"
+        )
+    if not arm.paper:
+        return f"trials of {BACKBONE} with a validation part, of the paper's and of other optimizer settings."
+    few = [c.change for c in beside.rivals.of(arm.name, Effect.TOO_FEW)]
+    if few:
+        parts.append(f"at least {MIN_SEEDS} seeds of {listed(few)}")
+    undecided = [c.change for c in beside.rivals.of(arm.name, Effect.UNDECIDED)]
+    if undecided:
+        parts.append(f"more seeds of {listed(undecided)}")
+    confounded = [c.change for c in beside.rivals.of(arm.name, Effect.CONFOUNDED)]
+    if confounded:
+        parts.append(f"{listed(confounded)} and the paper's setting by one version on one machine")
+    if untried := beside.rivals.untried_factors(arm.name):
+        options = (f"{MUST_BE_TRIED[factor]} (--set {_option(factor, arm.paper.spec)})" for factor in untried)
+        parts.append(f"trials of {listed(list(options))}")
+    if beside.rivals.of(arm.name, Effect.REMOVES) and arm.verdict is Verdict.EXPLAINED:
+        parts.append("no number of seeds chooses between cures that all work: the gradients of the trials may")
+    return f"{'; '.join(parts)}." if parts else ""
+
+
+MORE_EPOCHS = 3
+"""Times as many, to see whether they are what is lacking."""
+SEEDS_TO_START = 5
+
+
+def _option(factor: str, spec: TrialSpec) -> str:
+    """What a sweep is to set, that it runs the paper's setting with this rival."""
+    return {
+        "preprocessing": "preprocessing=backbone",
+        "epochs": f"num_epochs={MORE_EPOCHS * spec.num_epochs}",
+        "start": f"weights={'random' if spec.weights_requested == 'imagenet' else 'imagenet'}",
+        "network": "backbone=MobileNet",
+    }[factor]
+
+
+def settling(study: CollapseStudy, beside: Beside, trials: Trials, grids: Mapping[Path, Path]) -> tuple[Command, ...]:
+    """Commands that run what is lacking: seeds, and rivals that were not tried. `grids`: results folder -> the grid
+    file of its trials."""
+    arms = [arm for arm in study.arms if arm.paper]
+    folder = _folder(trials)
+    if not arms:
+        line = f"python -m sweep.run --grid vgg-collapse --seeds {SEEDS_TO_START} --data DATA"
+        return (Command("The trials that the question needs, where DATA is what the sweep was given as --data", line),)
+    if folder is None or folder not in grids:
+        return ()
+    options = _more_seeds(arms, beside) or next(filter(None, (_first_untried(arm, beside) for arm in arms)), [])
+    if not options:
+        return ()
+    what = "To type, for the first of these (DATA is what the sweep was given as --data; what is done is not run again)"
+    return (Command(what, rerun.command(grids[folder], *options, out=folder)),)
+
+
+def _folder(trials: Trials) -> Path | None:
+    """The results folder that has most trials of the question."""
+    own = (r for r in trials.results if r.spec.backbone == BACKBONE and arm_of(r.spec))
+    counts = Counter(trials.folders.get(r.trial_id) for r in own)
+    return min(counts, key=lambda folder: (-counts[folder], str(folder)), default=None)
+
+
+def _more_seeds(arms: Sequence[Arm], beside: Beside) -> list[str]:
+    """A grid's --seeds counts up from each of its own, so that one more gives one more."""
+    have = min(len(setting.kinds) for arm in arms for setting in (arm.paper, *arm.others) if setting)
+    wanted = [arm.seeds_needed or 0 for arm in arms if arm.verdict is Verdict.INCONCLUSIVE]
+    few = any(beside.rivals.of(arm.name, Effect.TOO_FEW, Effect.UNDECIDED) for arm in arms)
+    needed = max([*wanted, max(MIN_SEEDS, have + 1) if few else 0])
+    return ["--seeds", str(needed - have + 1)] if needed > have else []
+
+
+def _first_untried(arm: Arm, beside: Beside) -> list[str]:
+    untried = beside.rivals.untried_factors(arm.name)
+    return ["--set", _option(untried[0], arm.paper.spec)] if arm.paper and untried else []
