@@ -127,9 +127,7 @@ def _close(cells: Sequence[Cell]) -> tuple[str, ...]:
 def of_search(search: Search) -> Answer:
     """Of a search: which trial it chose, and how sure the choice is."""
     number = count_of_trials(len(search.results))
-    asked = (
-        f"Which of {number} classifies best, chosen on the validation part, and what does it score on the test part?"
-    )
+    asked = f"Which of {number} is best on the validation part, and what does it score on the test part?"
     also: tuple[str, ...] = ()
     settle: tuple[str, ...] = ()
     if margin := search.margin:
