@@ -18,7 +18,8 @@ from pathlib import Path
 
 from analysis import rerun
 from analysis.answer import Answer, Command, binomial_variance, reservations, seeds_text
-from analysis.collapse import BACKBONE, Arm, CollapseStudy, Verdict, arm_of
+from analysis.collapse import Arm, CollapseStudy, Verdict
+from analysis.collapse_settings import BACKBONE, arm_of
 from analysis.failure import Kind
 from analysis.gather import Trials, count_of_trials
 from analysis.interactions import OTHERS, Interaction

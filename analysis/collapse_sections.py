@@ -12,21 +12,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from analysis.collapse import (
+from analysis.collapse import LEVEL, SHARES, STATEMENT, Arm, CollapseStudy, Verdict
+from analysis.collapse_answer import Beside, accuracy_sentence, listed, meaning, posterior_sentence
+from analysis.collapse_settings import (
     BACKBONE,
-    LEVEL,
     OPTIMIZER_FIELDS,
-    SHARES,
-    STATEMENT,
-    Arm,
-    CollapseStudy,
     Setting,
-    Verdict,
     key_without,
     mean_validation,
     optimizer_label,
 )
-from analysis.collapse_answer import Beside, accuracy_sentence, listed, meaning, posterior_sentence
 from analysis.failure import Kind, is_one_class_row, kind_of, one_class_scores
 from analysis.gather import mixed, show_value
 from analysis.interactions import Interaction, examine_interactions

@@ -20,7 +20,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from analysis.collapse import BACKBONE, SHARES, Arm, CollapseStudy, Rule, Verdict, examine, halves
+from analysis.collapse import SHARES, Arm, CollapseStudy, Rule, Verdict, examine, halves
+from analysis.collapse_settings import BACKBONE
 from analysis.failure import kind_of
 from galaxytl.trial import TrialResult
 
