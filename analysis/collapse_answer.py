@@ -288,7 +288,7 @@ def _option(factor: str, spec: TrialSpec) -> str:
     return {
         "preprocessing": "preprocessing=backbone",
         "epochs": f"num_epochs={MORE_EPOCHS * spec.num_epochs}",
-        "start": f"weights={'random' if spec.weights_requested == 'imagenet' else 'imagenet'}",
+        "start": "weights=imagenet,random",
         "network": "backbone=MobileNet",
     }[factor]
 
