@@ -13,7 +13,7 @@ from analysis.answer import Answer, of_search, of_table
 from analysis.cells import fill_cells
 from analysis.collapse import examine
 from analysis.collapse_answer import Beside, collapse_answer, settling, summary
-from analysis.collapse_sections import look_beside
+from analysis.collapse_sections import collapse_sections, look_beside
 from analysis.gather import Trials
 from analysis.interactions import examine_interactions
 from analysis.rivals import examine_rivals
@@ -215,3 +215,25 @@ def test_a_folder_of_the_paper_or_of_a_search_is_asked_which_is_best() -> None:
     assert answer.asked[0].startswith("Which of 2 trials is best on the validation part")
     assert "cannot be told apart from the runner-up" in answer.also[0]
     assert answer.settle
+
+
+def test_columns_of_the_seeds_of_the_choice_show_those_alone() -> None:
+    """The alternative collapses on the seeds of the test, and its validation accuracy is another one there."""
+
+    def scored(result: TrialResult) -> TrialResult:
+        value = 0.5 if result.spec.seed < 3 else 0.1
+        return replace(result, history=({"epoch": 1.0, "val_accuracy": value},))
+
+    results = [scored(r) for r in factorial(lambda s: by_rate(s) or s.seed > 2, arms=["ON"])]
+    study = examine(results)
+    (listing,) = (
+        section.listing
+        for section in collapse_sections(study, Beside(), results)
+        if section.heading == "VGG16 ON: every optimizer setting"
+    )
+    assert listing is not None
+    rows = {row[0]: row for row in listing.rows}
+
+    assert rows["adam 0.0001"][1] == "3 of 6 collapse"
+    assert rows["adam 0.0001"][3:] == ("0, 1, 2", "0 of 3 collapse", "0.500")
+    assert rows["adam 0.001"][3:] == ("", "", "")
