@@ -10,6 +10,7 @@ terminal show the same.
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -65,6 +66,16 @@ class Answer:
             ("What would settle it", self.settle),
         )
         return tuple((heading, sentences) for heading, sentences in named if sentences)
+
+
+def verdict_parts(sentence: str) -> tuple[str, str, str]:
+    """Return of whom, the verdict and the rest of a sentence that begins with a verdict; of any other, all is rest.
+
+    >>> verdict_parts("VGG16 ON: EXPLAINED: other settings"), verdict_parts("Accuracy: 0.5")
+    (('VGG16 ON', 'EXPLAINED', 'other settings'), ('', '', 'Accuracy: 0.5'))
+    """
+    found = re.match(r"([^:]+): ([A-Z_]{4,}): (.*)", sentence, re.DOTALL)
+    return (found[1], found[2], found[3]) if found else ("", "", sentence)
 
 
 def reservations(results: Sequence[TrialResult]) -> tuple[str, ...]:
@@ -127,9 +138,7 @@ def _close(cells: Sequence[Cell]) -> tuple[str, ...]:
 def of_search(search: Search) -> Answer:
     """Of a search: which trial it chose, and how sure the choice is."""
     number = count_of_trials(len(search.results))
-    asked = (
-        f"Which of {number} classifies best, chosen on the validation part, and what does it score on the test part?"
-    )
+    asked = f"Which of {number} is best on the validation part, and what does it score on the test part?"
     also: tuple[str, ...] = ()
     settle: tuple[str, ...] = ()
     if margin := search.margin:
