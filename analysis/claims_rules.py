@@ -13,6 +13,7 @@ from typing import Final
 
 from analysis.arms import Arm
 from analysis.comparisons import Compared, Comparison, Estimate
+from analysis.statistics.equivalence import MOST_SEEDS
 from analysis.statistics.seeds import MIN_SEEDS
 from analysis.verdicts import (
     EQUIVALENT,
@@ -139,10 +140,11 @@ def size_text(estimate: Estimate) -> str:
     if is_equivalent(estimate):
         return f", no difference as large as {margin}"
     wanted = estimate.more_seeds
-    needed = (
-        f"about {wanted} seeds each would tell {margin} from none" if wanted else f"no 100 seeds would tell {margin}"
-    )
-    return f", too few seeds to tell; {needed}"
+    if not wanted:
+        return f", too few seeds or images to tell; {MOST_SEEDS} seeds of each would not tell {margin} from none"
+    if wanted <= min(estimate.seeds):
+        return f", told neither from none nor from {margin}"
+    return f", too few seeds to tell; about {wanted} of each would tell {margin} from none"
 
 
 def p_text(estimate: Estimate) -> str:

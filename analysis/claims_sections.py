@@ -18,7 +18,7 @@ from analysis.gather import show_value
 from analysis.sections import Listing, Section
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.seeds import MIN_SEEDS
-from analysis.verdicts import LEVEL, Judged, count_verdicts
+from analysis.verdicts import LEVEL, SETTINGS, Judged, count_verdicts
 
 if TYPE_CHECKING:
     from analysis.arms import Setting
@@ -55,14 +55,16 @@ CURVES: Final = (
     " image, where there are predictions, and are else taken as they are on these images."
 )
 METHODS: Final = (
-    "One seed each: differences image by image, Newcombe 1998's interval and McNemar's exact test; they speak of these"
-    " networks. Several seeds: t over seeds (Welch), and the variance over the images that all seeds share, image by"
-    " image where there are predictions. F1: weighted by class size, its variance over images by bootstrap. p: Holm's"
-    " within the family; intervals are not corrected."
+    "Two seeds or more of each: Welch's t over seeds, and the variance over images added; from"
+    f" {MIN_SEEDS} of each on it is settings that are compared. One seed each: these two networks are compared, image"
+    " by image, by Newcombe 1998's interval and McNemar's exact test; another seed may turn it. F1: weighted by class"
+    " size, its variance over images by the bootstrap (2,000 resamples). Without predictions: counts, unpaired. p:"
+    " Holm's within the family; intervals are not corrected."
 )
 EFFECTS: Final = (
     "Main effects: the mean of two differences. Interaction: what pretraining adds to a frozen network minus what it"
-    " adds to a trained one. t over seeds, and bootstrap over images; p: Holm's within the network."
+    " adds to a trained one. Over seeds, as the comparisons; of one seed by the bootstrap, of these networks alone. p:"
+    " Holm's within the network."
 )
 
 
@@ -70,10 +72,14 @@ def summary(claims: Claims) -> tuple[str, ...]:
     """At most two lines for the terminal."""
     lines = [_not_judged(claims) if claims.other_data else f"claims: {count_verdicts(claims.judged)}"]
     found = [c.accuracy for compared in claims.compared for c in compared.comparisons]
-    if found:
-        differ = sum(one.adjusted < LEVEL for one in found)
-        lines.append(f"comparisons: {differ} of {len(found)} pairs of settings differ in accuracy (Holm's method)")
-    return tuple(lines)
+    settings = [one for one in found if one.about == SETTINGS]
+    parts = []
+    if settings:
+        differ = sum(one.adjusted < LEVEL for one in settings)
+        parts.append(f"{differ} of {len(settings)} pairs of settings differ in accuracy (Holm's method)")
+    if rest := len(found) - len(settings):
+        parts.append(f"{rest} {'pair has' if rest == 1 else 'pairs have'} fewer than {MIN_SEEDS} seeds of each")
+    return (*lines, *([f"comparisons: {'; '.join(parts)}"] if parts else []))
 
 
 def _not_judged(claims: Claims) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from analysis import claims_json, claims_sections, collapse, listings, rerun, tables
+from analysis import all_pairs, claims_json, claims_sections, collapse, listings, rerun, tables
 from analysis.banner import Banner
 from analysis.cells import PaperGrid
 from analysis.claims import judge
@@ -117,7 +117,8 @@ def claims_part(trials: Trials, grid: PaperGrid | None) -> Part:
     claims = judge(trials, grid)
     in_one_line = "; ".join(claims_sections.summary(claims))
     files = {claims_json.NAME: claims_json.claims_json(claims, trials)}
-    return Part((in_one_line,), (), tuple(claims_sections.sections(claims)), files=files)
+    evidence = (*claims_sections.sections(claims), *all_pairs.sections(trials.results, trials.folders))
+    return Part((in_one_line,), (), evidence, files=files)
 
 
 def plans_of(found: Found, studies: Sequence[Study]) -> list[Plan]:

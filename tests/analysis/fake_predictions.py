@@ -70,7 +70,13 @@ class Fakes:
         write_predictions(self.folder, result, named)
         return result
 
-    def add_pair(self, backbone: str, on: Any = 0.5, off: Any = 0.5, **fields: Any) -> tuple[TrialResult, TrialResult]:
+    def add_pair(
+        self, backbone: str, on: Any = 0.5, off: Any = 0.5, *, seeds: int = 1, **fields: Any
+    ) -> tuple[TrialResult, TrialResult]:
+        """With ImageNet weights and without; the last of so many seeds, all of which have these predictions, or this
+        accuracy."""
+        for seed in range(seeds - 1):
+            self.add_pair(backbone, on, off, **{**fields, "seed": seed + 1})
         return self.add(backbone, "ON", on, **fields), self.add(backbone, "OFF", off, **fields)
 
     def add_table(self, accuracies: dict[str, tuple[Any, Any]], **fields: Any) -> None:
