@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from analysis.claims_arithmetic import arithmetic_claims
-from analysis.claims_sections import ARITHMETIC, claims_section
+from analysis.claims_sections import claims_sections
 from analysis.sections import Section, as_markdown, as_rich
 from galaxytl.command import Parser, run_command
 
@@ -26,11 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def story(arguments: argparse.Namespace) -> int:
-    section = claims_section(ARITHMETIC, arithmetic_claims())
+    sections = claims_sections(arithmetic_claims())
     if arguments.markdown:
-        print(as_markdown([section]))
+        print(as_markdown(sections))
     else:
-        show(section)
+        show(sections)
     return 0
 
 
@@ -41,12 +41,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def show(section: Section) -> None:
+def show(sections: Sequence[Section]) -> None:
     from galaxytl.console import Console
 
     low, high = WIDTH
     console = Console(highlight=False, width=min(high, max(low, Console().width)))
-    console.print(as_rich([section]))
+    console.print(as_rich(sections))
 
 
 if __name__ == "__main__":

@@ -10,16 +10,26 @@ where. It is given what could be compared at the settings of Table 1, and decide
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from analysis import claims_errors
+from analysis import claims_curves, claims_errors
 from analysis.arms import OFF, ON, Arm, Setting, key_of, settings_of
 from analysis.cells import PaperGrid
 from analysis.claims_arithmetic import arithmetic_claims
-from analysis.claims_rules import conclude, conclude_of_networks, decide, in_words, lacking, p_text, size_text
+from analysis.claims_rules import (
+    conclude,
+    conclude_of_networks,
+    decide,
+    in_words,
+    is_other_data,
+    lacking,
+    p_text,
+    size_text,
+)
 from analysis.comparisons import Compared, Comparison, compare, compare_sizes, share_variance
 from analysis.gather import Trials
 from analysis.paper import BACKBONES
@@ -50,6 +60,8 @@ class Claims:
     compared: tuple[Compared, ...]
     at_table: Compared | None
     """The one of them at the settings of Table 1."""
+    other_data: str = ""
+    """Name of the data where they are real galaxies and not the paper's: no claim is then judged by trials."""
 
     @property
     def judged(self) -> tuple[Judged, ...]:
@@ -63,19 +75,27 @@ def judge(trials: Trials, grid: PaperGrid | None) -> Claims:
     of_table = [r for cell in grid.cells for r in cell.complete] if grid else []
     key = key_of(of_table[0].spec) if of_table else None
     at_table = next((c for c in compared if c.setting.key == key), None)
-    return Claims(arithmetic_claims(), trial_claims(at_table, trials), compared + compare_sizes(settings), at_table)
+    of_trials = trial_claims(at_table, settings)
+    return Claims(arithmetic_claims(), of_trials, compared + compare_sizes(settings), at_table, other_data(trials))
 
 
-def trial_claims(compared: Compared | None, trials: Trials) -> tuple[Judged, ...]:
-    """`compared` at the settings of Table 1; `trials` all that there are."""
+def other_data(trials: Trials) -> str:
+    """Return the name of the data where they are real and not the paper's, else nothing."""
+    return next((r.spec.dataset for r in trials.results if is_other_data(r.spec)), "")
+
+
+def trial_claims(compared: Compared | None, settings: Sequence[Setting]) -> tuple[Judged, ...]:
+    """`compared` at the settings of Table 1; `settings` all that there are."""
     compared = compared or Compared(Setting((), {}), ())
     return (
         *(imagenet_helps(compared, backbone) for backbone in RANKING),
         *(networks_rank(compared, start) for start in (ON, OFF)),
         f1_ranks_alike(compared),
         *(fewer_parameters_are_better(compared, start) for start in (ON, OFF)),
-        vgg16_cannot_be_trained(trials),
+        vgg16_cannot_be_trained(settings),
         *claims_errors.error_claims(compared.setting),
+        *claims_curves.curve_claims(compared.setting),
+        *claims_curves.training_claims(compared.setting, settings),
     )
 
 
@@ -144,14 +164,13 @@ def _num_trained(arm: Arm) -> int:
     return arm.results[0].num_parameters["trainable"]
 
 
-def vgg16_cannot_be_trained(trials: Trials) -> Judged:
+def vgg16_cannot_be_trained(settings: Sequence[Setting]) -> Judged:
     """VGG performs poorly and cannot be trained properly, with ImageNet weights or without (section 3.2), for its many
     parameters (section 3.1). One trained network that is better than always naming the largest class contradicts it,
     whatever its setting's other seeds do. Family: all VGG16 trials here on the test part, each by an exact binomial
     test. That it is poor is confirmed of settings: no trial is better by POOR or more, nor is the mean over seeds, at
     the setting of each start that has the most seeds."""
     claim, where = "VGG16 cannot be trained, with ImageNet weights or without", "sections 3.1, 3.2"
-    settings = settings_of(trials)
     arms = [arm for setting in settings for arm in setting.arms.values() if arm.backbone == "VGG16"]
     absent = [("VGG16", start) for start in (ON, OFF) if start not in {arm.start for arm in arms}]
     if absent:

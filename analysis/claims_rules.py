@@ -31,10 +31,13 @@ from analysis.verdicts import (
     subject_of,
     verdict_by_test,
 )
+from galaxytl.trial import TrialSpec
 
 Place = tuple[str, str]
 """Backbone and start."""
 NOT_REAL: Final = "not testable with"
+PAPERS_DATA: Final = "galaxy10_decals"
+"""What `galaxytl.data.dataset` calls the published set, whichever file holds it."""
 
 
 def conclude(
@@ -65,16 +68,22 @@ def conclude_of_networks(claim: str, where: str, verdict: Verdict, evidence: str
 
 
 def _if_real(judged: Judged, arms: Sequence[Arm]) -> Judged:
-    """With the seeds of the arms. On simulated galaxies, or with random weights in place of ImageNet's, no claim about
-    Galaxy10 or ImageNet can be tested. What they show is then said, as theirs."""
+    """With the seeds of the arms. On other data than the paper's, and with random weights in place of ImageNet's, no
+    claim about Galaxy10 or ImageNet can be tested. What they show is then said, as theirs."""
     judged = replace(judged, seeds=tuple((arm.name, arm.num_seeds) for arm in arms))
     results = [result for arm in arms for result in arm.results]
     unreal = ["SIMULATED galaxies"] if any(r.spec.is_simulated for r in results) else []
+    unreal += [f"other data ({name})" for name in sorted({r.spec.dataset for r in results if is_other_data(r.spec)})]
     unreal += ["random weights in place of ImageNet's"] if any(r.spec.is_substituted for r in results) else []
     if not unreal:
         return judged
     alone = f"These trials alone (by the same rule {judged.verdict}): {judged.evidence}"
     return replace(judged, verdict=NOT_TESTABLE, evidence=f"{NOT_REAL} {' and '.join(unreal)}. {alone}", reason="")
+
+
+def is_other_data(spec: TrialSpec) -> bool:
+    """Whether its galaxies are real and are not the published Galaxy10 DECaLS, which a sweep names by its content."""
+    return not spec.is_simulated and spec.dataset != PAPERS_DATA
 
 
 def few_seeds(seeds: Sequence[int]) -> str:
@@ -106,9 +115,12 @@ def is_equivalent(estimate: Estimate) -> bool:
 
 def lacking(claim: str, where: str, compared: Compared, wanted: Sequence[Place], also: str = "") -> Judged:
     """NOT_TESTABLE: the arms that are missing; where none is, why they are not compared, or `also`, what they lack."""
-    absent = [f"{', '.join(place)}" for place in wanted if not compared.setting.arm(*place)]
+    arms = {", ".join(place): compared.setting.arm(*place) for place in wanted}
+    seeds = {name: arm.num_seeds if arm else 0 for name, arm in arms.items()}
+    absent = [name for name, number in seeds.items() if not number]
     reasons = [f"no trial to judge by: {'; '.join(absent)}"] if absent else [also] if also else []
-    return Judged(claim, where, NOT_TESTABLE, ". ".join([*reasons, *compared.skipped]) or "nothing to judge by")
+    evidence = ". ".join([*reasons, *compared.skipped]) or "nothing to judge by"
+    return Judged(claim, where, NOT_TESTABLE, evidence, subject_of(seeds.values()), tuple(seeds.items()))
 
 
 def decide(estimate: Estimate, sign: int = 1) -> Verdict:

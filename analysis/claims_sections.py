@@ -2,11 +2,15 @@
 
 claims = judge(trials, grid)
 as_markdown(sections(claims)), summary(claims)
+
+Claims are grouped by what they are about, which is where they stand in the paper; what its own numbers decide comes
+before what trials decide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from analysis.banner import SUBSTITUTED
@@ -17,17 +21,38 @@ from analysis.statistics.seeds import MIN_SEEDS
 from analysis.verdicts import LEVEL, SETTINGS, Judged, count_verdicts
 
 if TYPE_CHECKING:
+    from analysis.arms import Setting
     from analysis.claims import Claims
     from analysis.comparisons import Compared, Comparison, Estimate
 
-ARITHMETIC: Final = "The paper's claims that its own numbers decide"
-TRIALS: Final = "The paper's claims that trials decide"
+OVERVIEW: Final = "The paper's claims"
+TOPICS: Final = (
+    ("earlier work", r"reference"),
+    ("curves", r"Figures 4-15"),
+    ("confusion matrices", r"Figures (16|18|20)|abstract, section 3\.2"),
+    ("data", r"2\.1"),
+    ("networks", r"2\.[23]"),
+    ("scores", r""),
+)
+"""Topic -> what is found in the place of its claims, and in none before it."""
+ORDER: Final = ("data", "networks", "scores", "curves", "confusion matrices", "earlier work")
+"""As the paper has them, but for earlier work."""
 
 RULES: Final = (
-    f"CONFIRMED: the test over seeds, of {MIN_SEEDS} seeds or more a setting, corrected by Holm's method within the"
-    " claim's family, is on the claimed side. CONTRADICTED: on the other side. NOT_CONFIRMED: neither; or there are"
-    " fewer seeds, and the numbers speak of these networks alone. NOT_TESTABLE: trials are missing, the galaxies are"
-    " simulated, or random weights stand in for ImageNet's."
+    "CONFIRMED: the test over seeds, corrected by Holm's method within the claim's family, is on the claimed side, with"
+    f" {MIN_SEEDS} seeds or more of each setting; of the paper's own numbers: they agree to their last digit."
+    " CONTRADICTED: on the other side; they cannot all be right. COMPATIBLE: the paper's own numbers agree with the"
+    " claim and do not prove it. NOT_CONFIRMED: none of these, or too few seeds, which speak of these trained networks"
+    " alone. NOT_TESTABLE: trials or a library are missing, the galaxies are simulated or not the paper's, or random"
+    " weights stand in for ImageNet's."
+)
+SEEDS: Final = "Seeds: how many each setting has; none where the paper's own numbers decide, or trials are missing."
+NO_SEEDS: Final = "No trial decides these, so they have no number of seeds."
+CURVES: Final = (
+    "A curve counts by one number a trial: its mean over the epochs, its first value, the epochs to 90 % of its last"
+    " value (known to one epoch), and validation minus training loss at the end. Validation accuracy varies with its"
+    " images as if each setting had its own; losses vary with them as they do at the end on the test part, image by"
+    " image, where there are predictions, and are else taken as they are on these images."
 )
 METHODS: Final = (
     "Two seeds or more of each: Welch's t over seeds, and the variance over images added; from"
@@ -45,7 +70,7 @@ EFFECTS: Final = (
 
 def summary(claims: Claims) -> tuple[str, ...]:
     """At most two lines for the terminal."""
-    lines = [f"claims: {count_verdicts(claims.judged)}"]
+    lines = [_not_judged(claims) if claims.other_data else f"claims: {count_verdicts(claims.judged)}"]
     found = [c.accuracy for compared in claims.compared for c in compared.comparisons]
     settings = [one for one in found if one.about == SETTINGS]
     parts = []
@@ -57,19 +82,86 @@ def summary(claims: Claims) -> tuple[str, ...]:
     return (*lines, *([f"comparisons: {'; '.join(parts)}"] if parts else []))
 
 
+def _not_judged(claims: Claims) -> str:
+    return f"claims: none is judged, as the paper's are about Galaxy10 DECaLS and the data are {claims.other_data}"
+
+
 def sections(claims: Claims) -> list[Section]:
     """Claims first, then what was compared at Table 1's settings; other settings are details."""
-    found = [claims_section(ARITHMETIC, claims.arithmetic), claims_section(TRIALS, claims.trials)]
+    if claims.other_data:
+        found = [Section(OVERVIEW, None, (f"{_not_judged(claims).removeprefix('claims: ').capitalize()}.",))]
+    else:
+        found = claims_sections(claims.judged)
+    if claims.at_table:
+        found.append(_curves(claims.at_table.setting))
     varied = _varied(claims.compared)
     for compared in claims.compared:
         found += _comparisons(compared, varied, is_detail=compared is not claims.at_table)
     return found
 
 
-def claims_section(heading: str, judged: Sequence[Judged]) -> Section:
-    rows = tuple((one.claim, one.where, one.verdict, one.evidence) for one in judged)
-    listing = Listing(("Claim", "In the paper", "Verdict", "Evidence"), rows, {2})
-    return Section(heading, listing, (f"Claims: {count_verdicts(judged)}.", RULES))
+def claims_sections(judged: Sequence[Judged]) -> list[Section]:
+    """How many there are of each verdict, then topic by topic."""
+    topics = by_topic(judged)
+    return [_overview(topics), *(_topic_section(topic, own) for topic, own in topics.items())]
+
+
+def by_topic(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
+    """Topic -> its claims, in the order given; topics without a claim are left out."""
+    found = {topic: [one for one in judged if topic_of(one) == topic] for topic in ORDER}
+    return {topic: own for topic, own in found.items() if own}
+
+
+def topic_of(judged: Judged) -> str:
+    """
+    >>> topic_of(Judged("", "section 3.1, Table 1", "CONFIRMED", ""))
+    'scores'
+    """
+    return next(topic for topic, place in TOPICS if re.search(place, judged.where))
+
+
+def _overview(topics: Mapping[str, Sequence[Judged]]) -> Section:
+    rows = tuple((f"about {topic}", count_verdicts(own)) for topic, own in topics.items())
+    return Section(OVERVIEW, Listing(("Claims", "Verdicts"), rows), (RULES,))
+
+
+def _topic_section(topic: str, judged: Sequence[Judged]) -> Section:
+    """Without trials there is no column of seeds."""
+    by_trials = any(one.seeds for one in judged)
+    rows = tuple(
+        (one.claim, one.where, one.verdict, *([seeds_text(one)] if by_trials else []), one.evidence) for one in judged
+    )
+    headings = ("Claim", "In the paper", "Verdict", *(["Seeds"] if by_trials else []), "Evidence")
+    sentences = (SEEDS if by_trials else NO_SEEDS, *([CURVES] if topic == "curves" else []))
+    return Section(f"{OVERVIEW} about {topic}", Listing(headings, rows), sentences)
+
+
+def _curves(setting: Setting) -> Section:
+    """What the claims about curves compare, at the settings of Table 1."""
+    from analysis.claims_curves import CURVE_HEADINGS, curve_rows
+
+    how = (
+        "Means over seeds, and their standard deviation. Area: of the watched accuracy, its mean over the epochs."
+        " Epochs to 90 % of its last value; empty where a network has collapsed, and so converges to nothing. Loss gap:"
+        " that of the watched part minus that of the training part at the last epoch, in nats."
+    )
+    listing = Listing(CURVE_HEADINGS, curve_rows(setting), {1, 3, 4, 5})
+    return Section("Curves in numbers", listing, (how,))
+
+
+def seeds_text(judged: Judged) -> str:
+    """
+    >>> seeds_text(Judged("", "", "CONFIRMED", "", "settings", (("A", 3), ("B", 3))))
+    '3 each'
+    >>> seeds_text(Judged("", "", "NOT_TESTABLE", "", "networks", (("A", 3), ("B", 0))))
+    '3, 0'
+    """
+    numbers = [number for _, number in judged.seeds]
+    if not any(numbers):
+        return "none"
+    if len(numbers) > 1 and len(set(numbers)) == 1:
+        return f"{numbers[0]} each"
+    return ", ".join(map(str, numbers))
 
 
 def _varied(compared: Sequence[Compared]) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ A further question is one more Part: its lines for the summary, its answers, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from analysis.answer import Answer, Command, of_search, of_table
@@ -47,6 +47,8 @@ class Part:
     """Whether the terminal shows its sections too, but for details."""
     answer: Answer | None = None
     """What the first screen says of the question."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Name -> text of further files beside the page."""
 
 
 @dataclass(frozen=True)

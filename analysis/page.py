@@ -35,7 +35,8 @@ GOOD, BAD, OPEN = "good", "bad", "open"
 TONES: Final = {
     **dict.fromkeys(("EXPLAINED", "CONFIRMED", "LEARNED"), GOOD),
     **dict.fromkeys(("FAILED", "CONTRADICTED", "NOT_EXPLAINED"), BAD),
-    **dict.fromkeys(("PRUNED", "MISSING", "INCONCLUSIVE", "NOT_REPRODUCED", "NOT_CONFIRMED", "NOT_TESTABLE"), OPEN),
+    **dict.fromkeys(("PRUNED", "MISSING", "INCONCLUSIVE", "NOT_REPRODUCED"), OPEN),
+    **dict.fromkeys(("COMPATIBLE", "NOT_CONFIRMED", "NOT_TESTABLE"), OPEN),
 }
 """Words that stand alone in a table's cell, and how they are set off; never by colour alone: the word stays."""
 

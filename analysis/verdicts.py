@@ -4,7 +4,9 @@
 
 CONFIRMED     the test over seeds (by Holm's method within the claim's family) decides on the claimed side, with three
               seeds or more of each setting; of arithmetic: the printed numbers agree to their last digit
-CONTRADICTED  the same on the other side; of arithmetic: the printed numbers cannot all be right
+COMPATIBLE    of arithmetic alone: what is printed agrees with the claim, and would agree with other ones too, or is of
+              one network where the claim is about all of them. It does not prove the claim
+CONTRADICTED  as CONFIRMED, on the other side; of arithmetic: the printed numbers cannot all be right
 NOT_CONFIRMED neither: the numbers allow the claim and its opposite (`reason` "undecided"), or leave no difference that
               matters ("equivalent"), or are of so few seeds that they speak of these networks alone ("few seeds")
 NOT_TESTABLE  there is nothing to judge by: trials are missing, galaxies are simulated, or random weights stand in for
@@ -25,12 +27,13 @@ from typing import Final, Literal
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.seeds import MIN_SEEDS
 
-Verdict = Literal["CONFIRMED", "NOT_CONFIRMED", "CONTRADICTED", "NOT_TESTABLE"]
+Verdict = Literal["CONFIRMED", "COMPATIBLE", "NOT_CONFIRMED", "CONTRADICTED", "NOT_TESTABLE"]
 CONFIRMED: Final = "CONFIRMED"
+COMPATIBLE: Final = "COMPATIBLE"
 NOT_CONFIRMED: Final = "NOT_CONFIRMED"
 CONTRADICTED: Final = "CONTRADICTED"
 NOT_TESTABLE: Final = "NOT_TESTABLE"
-VERDICTS: Final[tuple[Verdict, ...]] = (CONFIRMED, NOT_CONFIRMED, CONTRADICTED, NOT_TESTABLE)
+VERDICTS: Final[tuple[Verdict, ...]] = (CONFIRMED, COMPATIBLE, NOT_CONFIRMED, CONTRADICTED, NOT_TESTABLE)
 
 LEVEL: Final = 1 - CONFIDENCE
 """Of the tests; a convention."""
@@ -39,6 +42,7 @@ About = Literal["settings", "networks", "paper"]
 """Whether numbers speak of settings, of single trained networks, or of what the paper prints."""
 SETTINGS: Final = "settings"
 NETWORKS: Final = "networks"
+PAPER: Final = "paper"
 
 Reason = Literal["", "few seeds", "equivalent", "undecided"]
 """Why a claim is NOT_CONFIRMED; of other verdicts empty."""
@@ -56,10 +60,11 @@ class Judged:
     """Section, table or figure of the paper."""
     verdict: Verdict
     evidence: str
-    about: About = "paper"
+    about: About = PAPER
     """What the evidence speaks of."""
     seeds: tuple[tuple[str, int], ...] = ()
-    """Names of the settings, as in ("MobileNet, ImageNet ON", 3), and how many seeds each has; none of arithmetic."""
+    """Names of the settings, as in ("MobileNet, ImageNet ON", 3), and how many seeds each has, 0 where its trials are
+    missing; none of arithmetic."""
     reason: Reason = ""
 
 
@@ -95,7 +100,7 @@ def verdict_of_all(verdicts: Iterable[Verdict]) -> Verdict:
     'NOT_CONFIRMED'
     """
     found = set(verdicts)
-    order: tuple[Verdict, ...] = (CONTRADICTED, NOT_TESTABLE, NOT_CONFIRMED, CONFIRMED)
+    order: tuple[Verdict, ...] = (CONTRADICTED, NOT_TESTABLE, NOT_CONFIRMED, COMPATIBLE, CONFIRMED)
     return next((verdict for verdict in order if verdict in found), NOT_TESTABLE)
 
 

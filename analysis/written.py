@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from analysis import all_pairs, claims_sections, collapse, listings, rerun, tables
+from analysis import all_pairs, claims_json, claims_sections, collapse, listings, rerun, tables
 from analysis.answer import Command
 from analysis.banner import Banner
 from analysis.cells import PaperGrid
@@ -121,9 +121,9 @@ def claims_part(trials: Trials, grid: PaperGrid | None) -> Part:
     """The paper's statements, judged."""
     claims = judge(trials, grid)
     in_one_line = "; ".join(claims_sections.summary(claims))
-    return Part(
-        (in_one_line,), (), (*claims_sections.sections(claims), *all_pairs.sections(trials.results, trials.folders))
-    )
+    files = {claims_json.NAME: claims_json.claims_json(claims, trials)}
+    evidence = (*claims_sections.sections(claims), *all_pairs.sections(trials.results, trials.folders))
+    return Part((in_one_line,), (), evidence, files=files)
 
 
 def plans_of(found: Found, studies: Sequence[Study]) -> list[Plan]:
@@ -154,6 +154,9 @@ def _draw(plans: Sequence[Plan], folder: Path) -> Drawn:
 
 def _write(contents: Contents, grids: Sequence[Path], search: SearchReport | None, out: Path) -> Written:
     texts = {"report.md": report_markdown(contents), **_table_1(contents)}
+    texts |= {name: text for one in contents.parts for name, text in one.files.items()}
+    if claims_json.NAME not in texts and _begins_with(out / claims_json.NAME, claims_json.MARK):
+        (out / claims_json.NAME).unlink()
     for name, text in texts.items():
         write_atomically(out / name, text.encode())
     own = _write_listings(contents, out / TABLES)
