@@ -87,7 +87,7 @@ def _binned(confidences: Floats, right: NDArray[np.bool_], num_bins: int) -> Bin
     return Bins(
         np.bincount(bins, minlength=num_bins),
         np.bincount(bins[right], minlength=num_bins),
-        np.bincount(bins, weights=confidences, minlength=num_bins),
+        np.asarray(np.bincount(bins, weights=confidences, minlength=num_bins), np.float64),
     )
 
 
