@@ -1,6 +1,6 @@
 """The figures beyond the paper's: which there are, their captions, and why one cannot be drawn.
 
-    plans = plan_more(results, folders, studies, Banner.of(grid))
+    plans = plan_more(results, folders, studies, Banner.of(grid), networks)
     drawn = write_plans(plans, Path("report/figures"))
 
 Every figure has its plan whatever the results hold, so that a report can say what is missing from it.
@@ -16,17 +16,31 @@ from typing import TYPE_CHECKING, Final
 
 from matplotlib.figure import Figure
 
-from analysis import collapse_rates, critical_differences, depths, examples, gradients, learning_rates, search_figures
+from analysis import (
+    collapse_rates,
+    critical_differences,
+    depths,
+    examples,
+    gradients,
+    hard_images,
+    image_curves,
+    learning_rates,
+    reliability,
+    search_figures,
+)
 from analysis.banner import Banner
 from analysis.figures import Plan
 from analysis.points import comparable
+from analysis.repeats import Networks
 from galaxytl.trial import COMPLETE, TrialResult
 
 if TYPE_CHECKING:  # study.py imports Optuna: a second
     from analysis.study import Study
 
 GRADIENTS, EXAMPLES = "gradients", "examples"
+RELIABILITY, HARD_IMAGES = "reliability", "hardest-images"
 Results = Sequence[TrialResult]
+NO_NETWORKS: Final = Networks()
 
 
 @dataclass(frozen=True)
@@ -62,6 +76,14 @@ THEMES: Final = (
         depths.can_draw,
         depths.draw_depths,
         f"no network was trained to {depths.MIN_DEPTHS} depths, all else being equal",
+    ),
+    Theme(
+        "scores-by-images",
+        "Accuracy and balanced accuracy against the number of training images, each size scored on its own part.",
+        image_curves.VARIED,
+        image_curves.can_draw,
+        image_curves.draw_image_curves,
+        "no network was trained on two numbers of images, all else being equal",
     ),
     Theme(
         "collapse-rate",
@@ -102,13 +124,22 @@ SEARCH_THEMES: Final = (
 )
 
 
-def plan_more(results: Results, folders: Mapping[str, Path], studies: Sequence[Study], banner: Banner) -> list[Plan]:
-    """Of `results`, the rows of one dataset; `folders` is trial_id -> the results folder of its row."""
+def plan_more(
+    results: Results,
+    folders: Mapping[str, Path],
+    studies: Sequence[Study],
+    banner: Banner,
+    networks: Networks = NO_NETWORKS,
+) -> list[Plan]:
+    """Of `results`, the rows of one dataset; `folders` is trial_id -> the results folder of its row. `networks`: what
+    they say of each image."""
     return [
         *(_plan_theme(theme, results, banner) for theme in THEMES),
         *critical_differences.plan_rankings(results, folders, banner),
         _plan_gradients(results, banner),
         _plan_examples(results, folders, banner),
+        _plan_hard_images(networks, banner),
+        _plan_reliability(networks, banner),
         *(plan for number, study in enumerate(studies, 1) for plan in _plan_search(study, number, results, banner)),
     ]
 
@@ -138,6 +169,27 @@ def _plan_examples(results: Results, folders: Mapping[str, Path], banner: Banner
     missing = f" Not in it: {'; '.join(problems)}." if problems else ""
     caption = banner.caption(caption + missing, [own.on for own in changes])
     return Plan(EXAMPLES, caption, partial(examples.draw_examples, changes, banner))
+
+
+def _plan_hard_images(networks: Networks, banner: Banner) -> Plan:
+    caption = "Images that all networks get wrong, those with the least probable label first."
+    hard = hard_images.hard_of(networks)
+    if hard is None:
+        why = "no two networks that have not collapsed have stored their probabilities of the same images"
+        return Plan(HARD_IMAGES, caption, None, why)
+    if not hard.shown:
+        return Plan(HARD_IMAGES, caption, None, hard.why_no_pictures)
+    counts = f"{len(hard.images):,} of {len(hard.labels):,} test images, of which {len(hard.shown)} are shown."
+    text = banner.caption(f"{caption} {counts} {hard_images.LABEL_NOTE}.", hard.trials)
+    return Plan(HARD_IMAGES, text, partial(hard_images.draw_hard_images, hard, banner))
+
+
+def _plan_reliability(networks: Networks, banner: Banner) -> Plan:
+    found = [r for own in reliability.drawn_of(networks) for r in own.repeats.results]
+    caption = banner.caption(reliability.caption(networks), found)
+    if not found:
+        return Plan(RELIABILITY, caption, None, "no trial that is scored on the test part has stored its probabilities")
+    return Plan(RELIABILITY, caption, partial(reliability.draw_reliability, networks, banner))
 
 
 def _plan_search(study: Study, number: int, results: Results, banner: Banner) -> Iterator[Plan]:

@@ -2,6 +2,7 @@
 
 first, second = read_predictions(folder, best), read_predictions(folder, runner_up)
 pairs = paired(first, second)
+probabilities = read_probabilities(folder, best)      # of all classes; read_validation: on the validation part
 """
 
 from __future__ import annotations
@@ -19,10 +20,17 @@ from galaxytl.data.parquet_layout import SMALL_PAGE, UNREADABLE, check_layout, n
 from galaxytl.inside import OutsideError, inside
 from galaxytl.trial import TrialResult
 
+VALIDATION_ENDING = ".validation.parquet"
+"""Of the file beside a trial's own, as `galaxytl.predictions` names it."""
 MOST_COLUMNS = 66
 """Row, label, and a probability a class."""
 MOST_IMAGES = 1_000_000
 """That are read where a row does not say how many it was scored on."""
+SUM_TOLERANCE = 1e-3
+"""By which an image's probabilities may miss 1: they are stored as float32."""
+LARGEST_CHANGE = 0.05
+"""Of accuracy, between the last epoch's watch over the validation part and what is stored of it: another batch size
+rounds otherwise."""
 
 
 class PredictionsError(ValueError):
@@ -49,13 +57,74 @@ class Predictions:
         return self.predicted == self.labels
 
 
+@dataclass(frozen=True, eq=False)
+class Probabilities:
+    """What a trial says of each class of each image of one part, ordered by `rows`."""
+
+    rows: NDArray[np.int64]
+    """(N,) of the dataset."""
+    labels: NDArray[np.int64]
+    """(N,) true classes."""
+    values: NDArray[np.floating]
+    """(N, C), as they are stored: float32 of a sweep's."""
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """(N,) most probable classes; of equal ones the first."""
+        return self.values.argmax(axis=1)
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """(N,) whether the most probable class is the true one."""
+        return self.predicted == self.labels
+
+    def has_images_of(self, other: Probabilities) -> bool:
+        """Whether it is of the same images, which have the same classes."""
+        return np.array_equal(self.rows, other.rows) and np.array_equal(self.labels, other.labels)
+
+
 def read_predictions(folder: Path, result: TrialResult) -> Predictions:
     """Of a COMPLETE trial whose row lies in `folder`. Raises PredictionsError."""
-    try:
-        path = inside(folder, result.probabilities or f"probabilities/{result.trial_id}.parquet")
-    except OutsideError as error:
-        raise PredictionsError(f"the probabilities of trial {result.trial_id} cannot be read: {error}") from error
-    found = _read(path, result.trial_id, sum(result.num_images.values()))
+    found = _scored(folder, result)
+    true = np.take_along_axis(found.values, found.labels[:, None], axis=1)[:, 0].astype(np.float64)
+    losses = -np.log(np.maximum(true, np.finfo(np.float64).tiny))
+    return Predictions(found.rows, found.labels, found.predicted, losses, found.values.shape[1])
+
+
+def read_probabilities(folder: Path, result: TrialResult) -> Probabilities:
+    """Return those of a COMPLETE trial on the part that it is scored on. Raises PredictionsError, also where they are
+    no probabilities, or not of as many images as the row says."""
+    found = _scored(folder, result)
+    _check(found, result, result.num_images.get(result.spec.scored_on, 0))
+    return found
+
+
+def read_validation(folder: Path, result: TrialResult) -> Probabilities:
+    """Return those of a COMPLETE trial on its validation part, where it is scored on the test part. Raises
+    PredictionsError, as where an earlier version has trained it, which stored none."""
+    name = _name(result).removesuffix(".parquet") + VALIDATION_ENDING
+    found = _read(_path(folder, name, result), result, "validation probabilities")
+    _check(found, result, result.num_images.get("validation", 0))
+    accuracy = validation_accuracy(result)
+    if accuracy is not None and abs(accuracy - found.right.mean()) > LARGEST_CHANGE:
+        raise PredictionsError(
+            f"the validation probabilities of trial {result.trial_id} give accuracy {found.right.mean():.3f}, "
+            f"its last epoch {accuracy:.3f}"
+        )
+    return found
+
+
+def validation_accuracy(result: TrialResult) -> float | None:
+    """Return what the trial had right of its validation part after its last epoch; None where no validation part was
+    watched."""
+    if result.curves_on != "validation" or not result.history:
+        return None
+    found = result.history[-1].get("val_accuracy")
+    return found if found is not None and 0 <= found <= 1 else None
+
+
+def _scored(folder: Path, result: TrialResult) -> Probabilities:
+    found = _read(_path(folder, _name(result), result), result, "probabilities")
     accuracy = result.metrics["accuracy"]
     if round(accuracy * len(found.rows)) != np.count_nonzero(found.right):
         raise PredictionsError(
@@ -65,9 +134,34 @@ def read_predictions(folder: Path, result: TrialResult) -> Predictions:
     return found
 
 
-def _read(path: Path, trial_id: str, num_images: int) -> Predictions:
+def _name(result: TrialResult) -> str:
+    return result.probabilities or f"probabilities/{result.trial_id}.parquet"
+
+
+def _path(folder: Path, name: str, result: TrialResult) -> Path:
+    try:
+        return inside(folder, name)
+    except OutsideError as error:
+        raise PredictionsError(f"the probabilities of trial {result.trial_id} cannot be read: {error}") from error
+
+
+def _check(found: Probabilities, result: TrialResult, num_images: int) -> None:
+    """Whether they are probabilities of `num_images` different images; 0: their number is not known."""
+    what = f"the probabilities of trial {result.trial_id}"
+    if num_images and len(found.rows) != num_images:
+        raise PredictionsError(f"{what} are of {len(found.rows):,} images, its row speaks of {num_images:,}")
+    if (np.diff(found.rows) == 0).any():
+        raise PredictionsError(f"{what} name an image twice")
+    totals = found.values.sum(axis=1, dtype=np.float64)
+    wrong = ~((np.abs(totals - 1) <= SUM_TOLERANCE) & (found.values >= 0).all(axis=1))  # NaN is wrong too
+    if wrong.any():
+        raise PredictionsError(f"{what} must be from 0 to 1 and sum to 1; {wrong.sum():,} images' are not")
+
+
+def _read(path: Path, result: TrialResult, what: str) -> Probabilities:
+    trial_id, num_images = result.trial_id, sum(result.num_images.values())
     if not path.is_file():
-        raise PredictionsError(f"the probabilities of trial {trial_id} are not there ({path})")
+        raise PredictionsError(f"the {what} of trial {trial_id} are not there ({path})")
     try:
         table = _table(path, num_images)
         rows, labels = (table.column(name).to_numpy().astype(np.int64) for name in ("row", "label"))
@@ -78,11 +172,9 @@ def _read(path: Path, trial_id: str, num_images: int) -> Predictions:
         if labels.min() < 0 or labels.max() >= len(classes):
             raise ValueError(f"labels must be 0 to {len(classes) - 1}; got {labels.min()} to {labels.max()}")
     except UNREADABLE as error:
-        raise PredictionsError(f"the probabilities of trial {trial_id} cannot be read: {_first_line(error)}") from error
+        raise PredictionsError(f"the {what} of trial {trial_id} cannot be read: {_first_line(error)}") from error
     order = np.argsort(rows)
-    true = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0].astype(np.float64)
-    losses = -np.log(np.maximum(true, np.finfo(np.float64).tiny))
-    return Predictions(rows[order], labels[order], probabilities.argmax(axis=1)[order], losses[order], len(classes))
+    return Probabilities(rows[order], labels[order], probabilities[order])
 
 
 def _table(path: Path, num_images: int) -> Any:

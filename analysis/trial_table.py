@@ -16,6 +16,7 @@ from analysis.banner import SUBSTITUTED
 from analysis.cells import paper_cell
 from analysis.gather import show_value
 from analysis.search import setting
+from analysis.statistics.class_scores import balanced_accuracy, matthews
 from galaxytl.trial import SPEC_FIELDS, TrialResult, TrialSpec
 
 LEADING: Final = ("backbone", "weights", "unfrozen_blocks", "optimizer", "learning_rate")
@@ -107,6 +108,8 @@ _OUTCOME: Final = (
     Column("accuracy", True),
     *(Column(f"{quantity} by epoch", curve=quantity) for quantity in CURVES),
     Column("F1", True),
+    Column("balanced accuracy", True),
+    Column("MCC", True),
     Column("top class", True),
     Column("status"),
 )
@@ -157,8 +160,15 @@ def _trained(blocks: int | str) -> Entry:
 
 def _outcome(result: TrialResult) -> list[Entry]:
     """The entries of _OUTCOME."""
-    accuracy, *others = (_score(result, name) for name in ("accuracy", "f1_weighted", "top_predicted_share"))
-    return [accuracy, *(Entry("") for _ in CURVES), *others, Entry(result.status)]
+    accuracy, f1, top = (_score(result, name) for name in ("accuracy", "f1_weighted", "top_predicted_share"))
+    return [accuracy, *(Entry("") for _ in CURVES), f1, *_of_classes(result), top, Entry(result.status)]
+
+
+def _of_classes(result: TrialResult) -> list[Entry]:
+    """Balanced accuracy and MCC, from the confusion matrix, which rows of every version have."""
+    if not any(map(any, result.confusion)):
+        return [Entry(""), Entry("")]
+    return [Entry(f"{score(result.confusion):.3f}") for score in (balanced_accuracy, matthews)]
 
 
 def _wall_time(result: TrialResult) -> Entry:

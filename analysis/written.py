@@ -12,7 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from analysis import all_pairs, claims_json, claims_sections, collapse, listings, rerun, tables
+from analysis import (
+    all_pairs,
+    claims_json,
+    claims_sections,
+    class_sections,
+    collapse,
+    ensembles,
+    hard_images,
+    image_curves,
+    listings,
+    reliability,
+    rerun,
+    tables,
+)
 from analysis.answer import Command
 from analysis.banner import Banner
 from analysis.cells import PaperGrid
@@ -26,6 +39,7 @@ from analysis.found import Found
 from analysis.gather import AnalysisError, Trials
 from analysis.more_figures import plan_more
 from analysis.page import page_html
+from analysis.repeats import Networks, read_networks
 from analysis.report import FIGURES, report_markdown
 from analysis.search import part
 from analysis.search_report import SearchReport, write_search
@@ -83,8 +97,10 @@ def write_report(found: Found, request: Request) -> Written:
             inside(request.out, name)
         search = write_search(found.search, studies, request.out) if found.search else None
         grids = _write_grids(found, request.out / AGAIN)
-        drawn = _draw(plans_of(found, studies), request.out / FIGURES)
-        contents = Contents.of(found, parts_of(found, search, grids), drawn, _commands(grids, search, request))
+        networks = read_networks(found.trials, found.grid.results if found.grid else ())
+        drawn = _draw(plans_of(found, studies, networks), request.out / FIGURES)
+        parts = parts_of(found, search, networks, grids)
+        contents = Contents.of(found, parts, drawn, _commands(grids, search, request))
         return _write(contents, tuple(grids.values()), search, request.out)
 
 
@@ -96,12 +112,13 @@ def _studies(found: Found, storage: str | None) -> list[Study]:
     return [read_study(folder, storage) for folder in found.search.source_folders]
 
 
-def parts_of(found: Found, search: SearchReport | None, grids: Mapping[Path, Path]) -> list[Part]:
+def parts_of(found: Found, search: SearchReport | None, networks: Networks, grids: Mapping[Path, Path]) -> list[Part]:
     """What each question adds, in the order of the report. A further question is one more Part here."""
     parts = []
     of_grids = part(found.trials)[1]
     if of_grids.results:
         parts += [collapse_part(of_grids, grids), claims_part(of_grids, found.grid)]
+    parts.append(networks_part(networks, found.trials.results))
     if search:
         parts.append(Part(evidence=search.sections, is_printed=True))
     return parts
@@ -126,13 +143,26 @@ def claims_part(trials: Trials, grid: PaperGrid | None) -> Part:
     return Part((in_one_line,), (), evidence, files=files)
 
 
-def plans_of(found: Found, studies: Sequence[Study]) -> list[Plan]:
+def networks_part(networks: Networks, results: Sequence[TrialResult]) -> Part:
+    """How good the networks are class by class, how sure they are, what they know together, and what they know with
+    fewer images."""
+    sections = [
+        *class_sections.sections(networks),
+        *reliability.sections(networks),
+        *ensembles.sections(networks),
+        *hard_images.sections(hard_images.hard_of(networks)),
+        *image_curves.sections(results),
+    ]
+    return Part(evidence=tuple(sections))
+
+
+def plans_of(found: Found, studies: Sequence[Study], networks: Networks) -> list[Plan]:
     """The figures of the report, in its order. Further ones are one more line here."""
     plans: list[Plan] = []
     if found.grid:
         plans += plan_figures(found.grid, Banner.of(found.grid))
     trials = found.trials
-    plans += plan_more(trials.results, trials.folders, studies, Banner.of_search(trials.results))
+    plans += plan_more(trials.results, trials.folders, studies, Banner.of_search(trials.results), networks)
     return plans
 
 

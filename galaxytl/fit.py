@@ -42,6 +42,12 @@ class Examples:
     turned: Callable[[int], Any] | None = None
     """Gives the inputs of an epoch (from 1) where training sees others in each (`galaxytl.augmentation`)."""
 
+    @property
+    def only_watched(self) -> Examples:
+        """To score the rows that are watched and not scored: the validation part's, of a trial that is scored on the
+        test part; none where there is no such part."""
+        return replace(self, scored=np.setdiff1d(self.watched, self.scored))
+
     def in_epoch(self, number: int) -> Examples:
         """With the inputs that epoch `number` trains on."""
         return replace(self, inputs=self.turned(number)) if self.turned else self

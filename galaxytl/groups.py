@@ -25,6 +25,7 @@ from galaxytl.backbones import backbone_named, head_layers
 from galaxytl.blocks import TRAINED_STEP
 from galaxytl.checkpoints import Epoch, checkpoint_path, parted
 from galaxytl.data import DataError, Dataset, Splits, open_dataset, sky, split_indices
+from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.data.locations import is_remote
 from galaxytl.data.thumbnails import write_thumbnails
 from galaxytl.features import LiveActivations, Source, batch_size, stored_activations
@@ -54,6 +55,8 @@ class Trained:
     """Weights of the head, and of all that was trained."""
     num_trained: int
     certificate: dict[str, float] = field(default_factory=dict)
+    on_validation: NDArray[np.float32] | None = None
+    """Logits of the validation part, where that is not the scored one."""
 
 
 class Run(ABC):
@@ -147,7 +150,14 @@ class Run(ABC):
         rows, probabilities = _scored(splits, trained.spec), softmax(trained.logits)
         metrics, confusion = evaluate(dataset.labels[rows], probabilities)
         stored = store_probabilities(self.workplace, trained.spec, rows, dataset.labels[rows], probabilities)
+        self._store_validation(trained, dataset.labels, splits.validation)
         return replace(row, metrics=metrics, confusion=confusion, probabilities=stored)
+
+    def _store_validation(self, trained: Trained, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+        """Beside what the trial is scored on, where it was computed and has numbers."""
+        logits = trained.on_validation
+        if logits is not None and len(logits) and np.isfinite(logits).all():
+            store_probabilities(self.workplace, trained.spec, rows, labels[rows], softmax(logits), "validation")
 
     def _row(self, trained: Trained, dataset: Dataset, splits: Splits) -> TrialResult:
         """The row of a trial, without its scores."""
@@ -206,11 +216,12 @@ class HeadsRun(Run):
         self.job.histories.update({head.spec.trial_id: head.history for head in group})
         with self.clock.part("evaluate"):
             self.say(f"evaluating on the {self.spec.scored_on} split")
-            outcomes = list(self._outcomes(group, examples))
+            outcomes = [outcome for _, outcome in self._outcomes(group, examples)]
+            watched = [outcome for _, outcome in self._outcomes(group, examples.only_watched)]
         certificates = self._certificates(group, examples)
         return [
-            Trained(head.spec, outcome, num, num, certificate)
-            for (head, outcome), certificate in zip(outcomes, certificates, strict=True)
+            Trained(head.spec, outcome, num, num, certificate, beside if isinstance(beside, np.ndarray) else None)
+            for head, outcome, beside, certificate in zip(group, outcomes, watched, certificates, strict=True)
         ]
 
     def _certificates(self, group: list[Head], examples: Examples) -> list[dict[str, float]]:
@@ -284,7 +295,9 @@ class NetworkRun(Run):
         self._epoch = step * len(examples.train) + self._pass * len(examples.watched)
         num_trained = sum(math.prod(v.shape) for v in model.trainable_weights)
         observe = self._observer(model, network, examples)
-        return [Trained(self.spec, self._fit(model, examples, observe), num_head, num_trained)]
+        logits = self._fit(model, examples, observe)
+        beside = None if isinstance(logits, Pruned) else self._scores(model, examples.only_watched)
+        return [Trained(self.spec, logits, num_head, num_trained, on_validation=beside)]
 
     def _observer(self, model: Any, network: networks.Network, examples: Examples) -> Observer:
         """Records what the gradients do, where that is asked for."""
@@ -309,8 +322,14 @@ class NetworkRun(Run):
         except Pruned as end:
             return end.with_traceback(None)  # which would keep alive what the training read
         self.job.histories[self.spec.trial_id] = history
+        self.say(f"evaluating on the {self.spec.scored_on} split")
+        return self._scores(model, examples)
+
+    def _scores(self, model: Any, examples: Examples) -> NDArray[np.float32]:
+        """Logits of the examples to score; none where there are no such rows."""
+        if not len(examples.scored):
+            return np.empty((0, NUM_CLASSES), np.float32)
         with self.clock.part("evaluate"):
-            self.say(f"evaluating on the {self.spec.scored_on} split")
             self.clock.count("evaluate", self._pass * len(examples.scored))
             return predict(model, examples, self.spec.batch_size)
 

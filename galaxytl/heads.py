@@ -305,8 +305,8 @@ def logits(
     states: Sequence[State], examples: Examples, rows: NDArray[np.int64], batch_size: int
 ) -> NDArray[np.float32]:
     """Logits (H, len(rows), C) of heads with these states; of the same optimizer, at whatever step."""
-    if not states:
-        return np.empty((0, len(rows), NUM_CLASSES), np.float32)
+    if not states or not len(rows):
+        return np.empty((len(states), len(rows), NUM_CLASSES), np.float32)
     state = _trained(join(states))
     parts = []
     for chunk in chunks(examples, rows, batch_size):

@@ -27,6 +27,7 @@ from threading import Lock, Thread
 from galaxytl.checkpoints import checkpoint_path, num_epochs
 from galaxytl.data.cache import FULL, cache_dir, is_own
 from galaxytl.data.locations import DataError
+from galaxytl.predictions import names_of
 from galaxytl.storage import PATIENCE, Storage, StorageError, each, persistently
 from galaxytl.trial import TrialSpec
 
@@ -91,7 +92,8 @@ class Mirror:
         """Remove what this machine holds of trials that are finished."""
         for spec in specs:
             checkpoint_path(self.out, spec).unlink(missing_ok=True)
-            (self.out / "probabilities" / f"{spec.trial_id}.parquet").unlink(missing_ok=True)
+            for name in names_of(spec):
+                (self.out / name).unlink(missing_ok=True)
 
     def _push(self) -> None:
         with self._pushing:

@@ -100,13 +100,18 @@ def write_probabilities(folder: Path, result: TrialResult, right: Sequence[bool]
 
 
 def write_parquet(
-    folder: Path, result: TrialResult, labels: Sequence[int] | Numbers, probabilities: Numbers, first_row: int
+    folder: Path,
+    result: TrialResult,
+    labels: Sequence[int] | Numbers,
+    probabilities: Numbers,
+    first_row: int,
+    ending: str = ".parquet",
 ) -> None:
-    """The file of a trial's `probabilities` (N, 10) of the images from `first_row` on."""
+    """The file of a trial's `probabilities` (N, C) of the images from `first_row` on."""
     columns: dict[str, Any] = {"row": first_row + np.arange(len(labels)), "label": labels}
-    columns |= {f"p{i}": probabilities[:, i] for i in range(10)}
+    columns |= {f"p{i}": probabilities[:, i] for i in range(probabilities.shape[1])}
     (folder / "probabilities").mkdir(exist_ok=True)
-    pq.write_table(pa.table(columns), folder / "probabilities" / f"{result.trial_id}.parquet")
+    pq.write_table(pa.table(columns), folder / "probabilities" / f"{result.trial_id}{ending}")
 
 
 def write_search_file(folder: Path, **changes: Any) -> None:

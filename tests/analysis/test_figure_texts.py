@@ -30,6 +30,7 @@ from tests.analysis.more_fakes import (
     write_thumbnails,
 )
 from tests.analysis.pictures import faults_of, lines_of
+from tests.analysis.sure_networks import Planted
 from tests.analysis.test_search_figures import ACCURACY, COST, course_trials, read
 from tests.analysis.test_study import conditional, trial
 
@@ -138,6 +139,34 @@ def examples(folder: Path) -> list[Plan]:
     return [plan for plan in plans if plan.stem == "examples"]
 
 
+def networks(folder: Path, names: Sequence[str] = LONG_NAMES, number: int = 7) -> Iterator[Plan]:
+    """Reliability and the hardest images of networks whose names are long, one of them sure of one class."""
+    planted = Planted(folder, 40)
+    stand_in: dict[str, Any] = {"weights": "random", "weights_fingerprint": "", "dataset": "simulated"}
+    for index in range(number):
+        spec = make_spec(f"InceptionResNetV{index}", learning_rate=3.2e-5 * (1 + index % 2), **stand_in)
+        planted.add(spec, 0.1 + 0.1 * index, 0.3 + index, class_names=tuple(names))
+    write_thumbnails(folder, {row: row % 10 for row in range(40)})
+    rows = planted.results
+    plans = plan_more(rows, planted.trials.folders, (), Banner.of_search(rows), planted.networks)
+    yield from only(plans, "reliability", "hardest")
+
+
+def of_sizes() -> list[TrialResult]:
+    """Few images, and as many as a hundred times that; two starts, four networks."""
+    starts: tuple[tuple[str, dict[str, Any]], ...] = (("ON", {}), ("ON", {"unfrozen_blocks": "all"}))
+    return [
+        replace(
+            make_ended(0.3 + 0.1 * seed, imagenet=imagenet, max_images=size, seed=seed, backbone=backbone, **own),
+            num_images={"train": size or 12_415, "validation": 30, "test": 5_000},
+        )
+        for imagenet, own in starts
+        for backbone in ("VGG16", "ResNet50", "InceptionResNetV2", "EfficientNetV2B3")
+        for size in (0, 90, 100, 9_000, 10_000)
+        for seed in range(2)
+    ]
+
+
 def searches(folder: Path) -> Iterator[Plan]:
     """Of one trial and of hundreds; their values near one another, far apart, and huge."""
     rows = [make_compared(backbone=f"EfficientNetV2B{index}") for index in range(60)]
@@ -180,6 +209,9 @@ WORLDS: dict[str, Callable[[Path], Iterable[Plan]]] = {
     "seven depths": lambda _: only(more_figures(of_backbones(3, 6)), "accuracy-by-depth"),
     "one point": lambda _: more_figures(of_one_point()),
     "examples": examples,
+    "networks": networks,
+    "one network": lambda folder: networks(folder, ("a", *LONG_NAMES[1:]), 1),
+    "sizes": lambda _: only(more_figures(of_sizes()), "scores-by-images"),
     "searches": searches,
 }
 

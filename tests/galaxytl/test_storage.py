@@ -262,8 +262,13 @@ def test_checkpoints_follow_and_another_machine_goes_on_from_them(uri: str, tmp_
     second.push()
     first.fetch(SPECS[:1])  # it had an older one
     assert checkpoint_path(first.out, SPECS[0]).read_bytes() == b"epoch 3  "
+    for ending in ("parquet", "validation.parquet"):
+        (first.out / "probabilities").mkdir(exist_ok=True)
+        (first.out / f"probabilities/{SPECS[0].trial_id}.{ending}").write_bytes(b"told of")
+    first.push()
     first.forget(SPECS)
-    assert list(first.out.glob("checkpoints/*")) == []
+    assert list(first.out.glob("*/*")) == []
+    assert len(storage.names("probabilities")) == 2
     assert storage.get(name) == b"epoch 3  "
 
 

@@ -112,6 +112,25 @@ def test_validation_part_is_what_the_curves_watch(spec: TrialSpec, galaxies_file
 
 
 @pytest.mark.parametrize("depth", [0, 1])
+def test_what_a_trial_says_of_the_validation_part_lies_beside_what_it_is_scored_on(
+    depth: int, spec: TrialSpec, galaxies_file: Path, tmp_path: Path
+) -> None:
+    """Nothing of the row changes: older versions read it, and the trial keeps its id."""
+    spec = spec.replace(validation_fraction=0.4, unfrozen_blocks=depth, num_epochs=1, seed=78)
+    result = run(spec, galaxies_file, tmp_path)
+    assert result.probabilities == f"probabilities/{spec.trial_id}.parquet"
+    beside = pq.read_table(tmp_path / f"probabilities/{spec.trial_id}.validation.parquet").to_pydict()
+    splits = split_indices(open_dataset(str(galaxies_file)).labels, spec)
+    assert beside["row"] == splits.validation.tolist()
+    of_true = np.array([beside[f"p{label}"][i] for i, label in enumerate(beside["label"])])
+    (epoch,) = result.history
+    assert -np.log(of_true).mean() == pytest.approx(epoch["val_loss"], rel=1e-3)
+    whole = spec.replace(validation_fraction=0.0)
+    assert run(whole, galaxies_file, tmp_path).status == COMPLETE
+    assert not (tmp_path / f"probabilities/{whole.trial_id}.validation.parquet").exists()
+
+
+@pytest.mark.parametrize("depth", [0, 1])
 def test_a_trial_that_is_scored_on_the_validation_part_leaves_the_test_part_alone(
     depth: int, spec: TrialSpec, galaxies_file: Path, tmp_path: Path
 ) -> None:
@@ -122,6 +141,7 @@ def test_a_trial_that_is_scored_on_the_validation_part_leaves_the_test_part_alon
     result = run(spec, galaxies_file, tmp_path, watcher=Watcher(phase=lambda _, text: phases.append(text)))
     assert result.status == COMPLETE, result.message
     table = pq.read_table(tmp_path / result.probabilities).to_pydict()
+    assert len(list((tmp_path / "probabilities").iterdir())) == 1
     splits = split_indices(open_dataset(str(galaxies_file)).labels, spec)
     assert table["row"] == splits.validation.tolist()
     assert not set(table["row"]) & set(splits.test.tolist())
