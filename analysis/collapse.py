@@ -19,7 +19,8 @@ Two arms, each a question of its own: ON (ImageNet weights, frozen) and OFF (fro
    choice, (collapsed + 1/2) / (seeds + 1), is the alternative; of equal ones that of the highest mean validation
    accuracy on these seeds; of equal ones the first by name of the optimizer, learning rate, momentum and weight decay.
    A setting that shares fewer than half as many seeds as another does, or is confounded with the paper's, is chosen
-   only where there is no other. No test accuracy is looked at for that.
+   only where there is no other. No test accuracy is looked at for that: of the test part only whether the trials of
+   these seeds collapsed.
 4. The alternative's collapse rate is tested on the seeds that had no part in the choice, against the paper's setting on
    all of its seeds: that one was not chosen, so none of them is partial. Boschloo's exact test, two-sided. Newcombe's
    95 % interval of the reduction.
@@ -30,9 +31,10 @@ Two arms, each a question of its own: ON (ImageNet weights, frozen) and OFF (fro
 6. Verdicts, the first that holds. Each kind errs in at most 5 % of studies: its p-values are corrected by Holm over all
    arms, run or not, and all backgrounds that have seeds enough to be tested.
    NOT_REPRODUCED  the paper's setting does not collapse: p of an exact binomial test that its rate is at least 1/2
-   NOT_EXPLAINED   it collapses in at least half of its seeds, and so does every other optimizer setting that has a seed
-                   in common with it: the largest p of exact binomial tests that the rate of one is at most 1/2, over
-                   those that can be chosen by the rule above and are spread evenly. All of their seeds count
+   NOT_EXPLAINED   it collapses in at least half of its seeds, and so does every other optimizer setting: the largest p
+                   of exact binomial tests that the rate of one is at most 1/2, over those that are not confounded, are
+                   spread evenly and have seeds enough to be chosen. All of their seeds count. Not where each diverged
+                   in half of its seeds or more: that shows no sound optimizer
    EXPLAINED       it collapses in at least half of its seeds; the alternative in fewer than half, with p of Boschloo's
                    test; and it is a cure: where it does not collapse, the 95 % interval of its accuracy on these seeds
                    is above the share of the commonest class. Both settings have at least 3 seeds
@@ -85,6 +87,8 @@ STATEMENT: Final = (__doc__ or "").partition("PRE-STATED TEST\n\n")[2]
 LEVEL: Final = 0.05
 NUM_ARMS: Final = 2
 POWER: Final = 0.8
+MOST_NAMED: Final = 3
+"""Backgrounds with one verdict: more of them are counted."""
 SHARES: Final = (0.90, ONE_CLASS_SHARE, 0.99)
 """Of the predictions, from which on one class is named: a verdict is the same with each of them."""
 
@@ -142,7 +146,9 @@ class Arm:
     high_p: float | None = None
     """p-value that the paper's setting collapses in at least half of the seeds, after Holm."""
     escaped_p: float | None = None
-    """The largest p-value that an other setting collapses in at most half of its seeds, after Holm."""
+    """The largest p-value that another setting collapses in at most half of its seeds, after Holm."""
+    rule: Rule = Rule()
+    """By which it was tested."""
 
     @property
     def commonest(self) -> float | None:
@@ -156,6 +162,10 @@ class Arm:
         own = self.paper.accuracy() if self.paper else None
         return own, self.alternative.accuracy(self.test_seeds) if self.alternative else None
 
+    def choice_of(self, setting: Setting) -> tuple[int, ...]:
+        """The seeds with which an other setting took part in the choice."""
+        return halves(shared_seeds(self.paper, setting), self.rule.choice)[0] if self.paper else ()
+
     @property
     def num_trials(self) -> int:
         return sum(len(setting.kinds) for setting in (self.paper, *self.others) if setting)
@@ -168,15 +178,25 @@ class CollapseStudy:
 
 
 def examine(results: Sequence[TrialResult], rule: Rule = Rule()) -> CollapseStudy:
-    """Both arms, of the trials of one dataset; whether the verdict hangs on where one class begins is looked at for the
-    rule of the statement only. Raises ValueError where they are of several datasets."""
+    """Test both arms, of the trials of one dataset. Whether the verdict hangs on where one class begins is looked at
+    for the rule of the statement only. Raises ValueError where they are of several datasets."""
+    return examine_by(results, [rule])[0]
+
+
+def examine_by(results: Sequence[TrialResult], rules: Iterable[Rule]) -> list[CollapseStudy]:
+    """The same by several rules, in their order: what does not depend on them is done once."""
     if len({r.spec.dataset_fingerprint for r in results}) > 1:
         raise ValueError("trials of several datasets are never put together: choose one first")
     results = in_order(r for r in results if r.spec.backbone == BACKBONE and arm_of(r.spec))
     problems: list[str] = []
     groups = [group for name in (ON, OFF) for group in groups_of(name, results, problems)]
+    return [CollapseStudy(_arms(groups, rule), tuple(problems)) for rule in rules]
+
+
+def _arms(groups: Sequence[Group], rule: Rule) -> tuple[Arm, ...]:
+    """One a name, of the tests of all groups."""
     tested = _tested(groups, rule)
-    if rule == Rule() and any(_hangs(r) for r in results):
+    if rule == Rule() and any(_hangs(r) for group in groups for r in group.trials):
         others = {share: _tested(groups, replace(rule, one_class_share=share)) for share in SHARES}
         tested = [
             _steady(arm, {share: other[i].verdict for share, other in others.items()}) for i, arm in enumerate(tested)
@@ -184,7 +204,7 @@ def examine(results: Sequence[TrialResult], rule: Rule = Rule()) -> CollapseStud
     by_name: dict[str, list[Arm]] = defaultdict(list)
     for arm in tested:
         by_name[arm.name].append(arm)
-    return CollapseStudy(tuple(map(_headline, by_name.values())), tuple(problems))
+    return tuple(map(_headline, by_name.values()))
 
 
 @dataclass(frozen=True)
@@ -241,8 +261,8 @@ def _draft(group: Group, rule: Rule) -> Draft:
     paper = next(setting for setting in settings if has_papers_optimizer(setting.spec))
     others = _in_order_of_choice(paper, [s for s in settings if s is not paper], rule)
     best = next(iter(_candidates(paper, others, rule)), others[0])
-    choice, test = halves(_shared(paper, best), rule.choice)
-    arm = Arm(group.name, Verdict.INCONCLUSIVE, "", paper, best, choice, test, others=tuple(others))
+    choice, test = halves(shared_seeds(paper, best), rule.choice)
+    arm = Arm(group.name, Verdict.INCONCLUSIVE, "", paper, best, choice, test, others=tuple(others), rule=rule)
     arm = replace(arm, background=background_text(next((r for r in group.trials if r.num_images), group.trials[0])))
     first, second = paper.collapsed(), best.collapsed(test)
     if first is None:
@@ -268,7 +288,7 @@ def _escaped(paper: Setting, others: Sequence[Setting], rule: Rule) -> PValue | 
     return PValue(*(max(p_not_above(share, rule.half) for share in own) for own in (shares, most)))
 
 
-def _shared(paper: Setting, other: Setting) -> list[int]:
+def shared_seeds(paper: Setting, other: Setting) -> list[int]:
     return sorted(set(paper.kinds) & set(other.kinds))
 
 
@@ -276,7 +296,7 @@ def _in_order_of_choice(paper: Setting, others: Sequence[Setting], rule: Rule) -
     """By the statement: least collapsed, then of the highest validation accuracy, then by optimizer."""
 
     def place(setting: Setting) -> tuple[Any, ...]:
-        seeds, _ = halves(_shared(paper, setting), rule.choice)
+        seeds, _ = halves(shared_seeds(paper, setting), rule.choice)
         share = setting.collapsed(seeds)
         rate = _shrunk(share) if share else math.inf
         return rate, -mean_validation(setting, seeds), setting.order
@@ -292,14 +312,16 @@ def _shrunk(share: Share) -> float:
 def _candidates(paper: Setting, others: Sequence[Setting], rule: Rule) -> list[Setting]:
     """The settings that can be chosen, in their order; where all are confounded, those."""
     enough = _with_seeds_enough(paper, others)
-    free = [s for s in enough if not confounded(paper.trials(), s.trials(halves(_shared(paper, s), rule.choice)[1]))]
+    free = [
+        s for s in enough if not confounded(paper.trials(), s.trials(halves(shared_seeds(paper, s), rule.choice)[1]))
+    ]
     return free or enough
 
 
 def _with_seeds_enough(paper: Setting, others: Sequence[Setting]) -> list[Setting]:
     """A seed to choose and one to test, and at least half as many in common with the paper's setting as any other."""
-    most = max((len(_shared(paper, setting)) for setting in others), default=0)
-    return [s for s in others if len(_shared(paper, s)) >= max(2, most / 2)]
+    most = max((len(shared_seeds(paper, setting)) for setting in others), default=0)
+    return [s for s in others if len(shared_seeds(paper, s)) >= max(2, most / 2)]
 
 
 def _comparable(paper: Setting, others: Sequence[Setting]) -> list[Setting]:
@@ -332,7 +354,12 @@ def _judged(arm: Arm, num_tests: int, rule: Rule) -> Arm:
     if _is_significant(arm.high_p):
         return replace(arm, verdict=Verdict.NOT_REPRODUCED, why=own)
     if first.value >= rule.half and _is_significant(arm.escaped_p) and _all_collapse(arm.others, rule):
-        return replace(arm, verdict=Verdict.NOT_EXPLAINED, why=f"{own}, {_fewest(arm.others)}")
+        label, fewest = _fewest(arm.others, arm.alternative)
+        why = f"{own}, and with every other setting as well: fewest with {label}, {fewest.right} of {fewest.total}"
+        if all(2 * s.ends()[Kind.DIVERGED] >= len(s.kinds) for s in arm.others):
+            obstacle = "the other settings diverged, so that none shows what a sound optimizer does"
+            return replace(arm, why=f"{why}; {obstacle}", obstacle=obstacle)
+        return replace(arm, verdict=Verdict.NOT_EXPLAINED, why=why)
     return _contrasted(arm, arm.alternative, own, num_tests, rule)
 
 
@@ -346,6 +373,10 @@ def _contrasted(arm: Arm, alternative: Setting, own: str, num_tests: int, rule: 
     differs = _differs(arm, first, second, rule)
     if obstacle := _obstacle(arm, differs):
         return replace(arm, why=f"{arm.why}; {obstacle}", obstacle=obstacle)
+    label, fewest = _fewest(arm.others, alternative)
+    if first.value >= rule.half and second.value >= rule.half and label != alternative.label:
+        why = f"{arm.why}; fewest of all settings with {label}, {fewest.right} of {fewest.total}"
+        return _open(arm, why, (first, fewest), num_tests, rule)
     if not differs or _too_few(arm):
         few = f": fewer than {MIN_SEEDS} seeds speak of these networks only" if differs else ""
         return _open(arm, arm.why + few, (first, second), num_tests, rule)
@@ -379,11 +410,11 @@ def _obstacle(arm: Arm, differs: bool) -> str:
     return "" if _too_few(arm) or is_cure(arm) else f"the alternative is no cure: {_accuracy_text(arm)}"
 
 
-def _fewest(others: Iterable[Setting]) -> str:
-    """The setting that collapses least, in words."""
-    counts = [(share.value, s.label, share) for s in others if (share := s.collapsed())]
-    _, label, share = min(counts, key=lambda count: count[:2])
-    return f"and with every other setting as well: fewest with {label}, {share.right} of {share.total}"
+def _fewest(others: Iterable[Setting], alternative: Setting) -> tuple[str, Share]:
+    """The setting of which the smallest share of seeds collapses, and that share; of equal ones the alternative."""
+    counts = [(share.value, s is not alternative, s.label, share) for s in others if (share := s.collapsed())]
+    _, _, label, share = min(counts, key=lambda count: count[:3])
+    return label, share
 
 
 def _is_significant(p_value: float | None) -> bool:
@@ -485,16 +516,27 @@ def _headline(arms: Sequence[Arm]) -> Arm:
     if len(arms) == 1:
         return arms[0]
     labels = _labels(arms)
+    named = _verdicts(arms, labels)
     largest = sorted(range(len(arms)), key=lambda i: (-arms[i].num_trials, labels[i]))
     decided = {arm.verdict for arm in arms} - {Verdict.INCONCLUSIVE}
     if len(decided) > 1:
-        named = "; ".join(f"{arms[i].verdict.value} with {labels[i]}" for i in largest)
         why = f"the answer is not the same for all trials: {named}"
         chosen = replace(arms[largest[0]], verdict=Verdict.INCONCLUSIVE, seeds_needed=None)
         return replace(chosen, why=f"{why}. Choose with --where", obstacle=why, backgrounds=tuple(arms))
     chosen = arms[next(i for i in largest if not decided or arms[i].verdict in decided)]
-    named = "; ".join(f"{arms[i].verdict.value} with {labels[i]}" for i in largest)
     return replace(chosen, why=f"{chosen.why}; of {len(arms)} backgrounds: {named}", backgrounds=tuple(arms))
+
+
+def _verdicts(arms: Sequence[Arm], labels: Sequence[str]) -> str:
+    """Which verdict comes with which background, the number alone where there are many."""
+    by_verdict: dict[Verdict, list[str]] = defaultdict(list)
+    for arm, label in zip(arms, labels, strict=True):
+        by_verdict[arm.verdict].append(label)
+    parts = ((verdict, own) for verdict in Verdict if (own := by_verdict[verdict]))
+    return "; ".join(
+        f"{verdict.value} with {', '.join(own) if len(own) <= MOST_NAMED else f'{len(own)} of them'}"
+        for verdict, own in parts
+    )
 
 
 def _labels(arms: Sequence[Arm]) -> list[str]:
