@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.cells import SETTINGS
-from analysis.gather import Trials
+from analysis.gather import Trials, in_order
 from analysis.predictions import Predictions, PredictionsError, read_predictions, same_images
 from analysis.starts import FINE_TUNED, FROM_SCRATCH, IMAGENET_FROZEN, RANDOM_FROZEN, start_name
 from analysis.statistics.bootstrap import Replicates, Scores, draws_of
@@ -114,9 +114,10 @@ def key_of(spec: TrialSpec) -> tuple[Any, ...]:
 
 
 def settings_of(trials: Trials) -> tuple[Setting, ...]:
-    """All settings of the COMPLETE trials that are scored on the test part, in the order of their first trials."""
+    """All settings of the COMPLETE trials that are scored on the test part, in the order of their first trials
+    (`gather.in_order`)."""
     found: dict[tuple[Any, ...], dict[tuple[str, str], list[TrialResult]]] = {}
-    for result in trials.results:
+    for result in in_order(trials.results):
         start = start_of(result.spec)
         if start and result.status == COMPLETE and result.spec.scored_on == "test":
             found.setdefault(key_of(result.spec), {}).setdefault((result.spec.backbone, start), []).append(result)

@@ -32,11 +32,10 @@ from analysis.comparisons import (
 from analysis.predictions import Predictions
 from analysis.statistics.intervals import Share
 from analysis.verdicts import CONFIRMED, CONTRADICTED, LEVEL, NOT_CONFIRMED, SETTINGS, Judged, Verdict
+from galaxytl.collapse import CONSTANT_SHARE
 from galaxytl.trial import TrialResult
 
 BACKBONES: Final = ("MobileNet", "ResNet50", "VGG16")
-ONE_CLASS: Final = 0.999
-"""Share of the test part from which on a class counts as the only one that is named; as `galaxytl.collapse` has it."""
 AGREEMENT: Final = 6
 """Seeds that must agree to be told from a half of them: 2 / 2**6 is below 0.05."""
 
@@ -269,9 +268,9 @@ def vgg16_names_class_8(setting: Setting, start: str) -> Judged:
         return lacking(claim, where, Compared(setting, ()), [("VGG16", start)])
     named = [_most_named(one) for one in arm.predictions]
     verdict: Verdict = NOT_CONFIRMED
-    if _is_majority([share.value >= ONE_CLASS and index == 7 for index, share in named]):
+    if _is_majority([share.value >= CONSTANT_SHARE and index == 7 for index, share in named]):
         verdict = CONFIRMED
-    elif _is_majority([share.interval.high < ONE_CLASS for _, share in named]):
+    elif _is_majority([share.interval.high < CONSTANT_SHARE for _, share in named]):
         verdict = CONTRADICTED
     texts = [f"{_class_name(arm, index)} (index {index}) {share.value:.3f}" for index, share in named]
     evidence = (

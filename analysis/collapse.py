@@ -10,60 +10,96 @@ Two arms, each a question of its own: ON (ImageNet weights, frozen) and OFF (fro
 
 1. The paper names no optimizer; its setting is assumed to be Adam at learning rate 0.001, Keras's default. All else
    is held fixed: VGG16, pixels / 255, the data, the split, epochs, batch size. Only optimizer settings and seed differ.
-2. Of the other optimizer settings, the one with the highest mean validation accuracy on the first half of the seeds
-   (in their order, rounded down, at least one) is the alternative. No test score is looked at for that.
-3. Its collapse rate is tested on the other seeds, which had no part in the choice, against the paper's setting on all
-   of its seeds: that one was not chosen, so none of them is partial. Boschloo's exact test, two-sided; p-values of
-   both arms, run or not, corrected by Holm; level 0.05. Newcombe's 95 % interval of the reduction.
-4. Verdicts, the first that holds:
-   NOT_REPRODUCED  the paper's setting does not collapse: the upper end of its rate's Wilson interval is below 1/2
-   EXPLAINED       it collapses in at least half of its seeds; the alternative in fewer than half, and p <= 0.05
-   NOT_EXPLAINED   it collapses in at least half of its seeds, and the alternative removes less than half of collapses:
-                   the upper end of the interval of the reduction is below 1/2. Here all seeds of the alternative
-                   count: the choice favours settings that escape, so its seeds, too, can only speak for EXPLAINED
-   INCONCLUSIVE    anything else, with the seeds that would decide: the fewest for which the same test has a power of
-                   0.8 at rates of (collapsed + 1/2) / (seeds + 1)
+   Where trials differ in more, each such background is tested by itself.
+2. A trial has collapsed if it names one class (at least 0.95 of its predictions, with at most slight agreement with the
+   truth: Cohen's kappa up to 0.2), or several at chance (kappa not significantly above 0), or if its loss became NaN.
+   One that failed for a reason of its own counts nowhere, and is named.
+3. The seeds that another optimizer setting shares with the paper's are halved: the first half (in their order, rounded
+   down, at least one) has a say in the choice, the others test. The setting that collapses least on its seeds of the
+   choice, (collapsed + 1/2) / (seeds + 1), is the alternative; of equal ones that of the highest mean validation
+   accuracy on these seeds; of equal ones the first by name of the optimizer, learning rate, momentum and weight decay.
+   A setting that shares fewer than half as many seeds as another does, or is confounded with the paper's, is chosen
+   only where there is no other. No test accuracy is looked at for that.
+4. The alternative's collapse rate is tested on the seeds that had no part in the choice, against the paper's setting on
+   all of its seeds: that one was not chosen, so none of them is partial. Boschloo's exact test, two-sided. Newcombe's
+   95 % interval of the reduction.
+5. Confounding: where the trials of the two settings share no version of some code, or no device, host, name of the
+   dataset or precision, there is no verdict on their contrast. Where they share some but are spread unevenly over them
+   (p at most 0.1), the contrast must hold within them too, by an exact stratified test. Values that are not recorded
+   are taken to be the same, which is said. Hosts do not count where each trial had its own.
+6. Verdicts, the first that holds. Each kind errs in at most 5 % of studies: its p-values are corrected by Holm over all
+   arms, run or not, and all backgrounds that have seeds enough to be tested.
+   NOT_REPRODUCED  the paper's setting does not collapse: p of an exact binomial test that its rate is at least 1/2
+   NOT_EXPLAINED   it collapses in at least half of its seeds, and so does every other optimizer setting that has a seed
+                   in common with it: the largest p of exact binomial tests that the rate of one is at most 1/2, over
+                   those that can be chosen by the rule above and are spread evenly. All of their seeds count
+   EXPLAINED       it collapses in at least half of its seeds; the alternative in fewer than half, with p of Boschloo's
+                   test; and it is a cure: where it does not collapse, the 95 % interval of its accuracy on these seeds
+                   is above the share of the commonest class. Both settings have at least 3 seeds
+   INCONCLUSIVE    anything else, with the seeds that would decide: the fewest at which the verdict that the rates point
+                   to, (collapsed + 1/2) / (seeds + 1), comes with a power of 0.8, all its conditions on rates counted
+   A verdict must also be the same where one class begins at 0.90 and at 0.99 of the predictions: one that hangs on that
+   is INCONCLUSIVE. So is one that differs between backgrounds.
 
-A trial that failed for a reason of its own counts nowhere, and is named. Trials of two settings with one seed start
-from the same weights; where that makes them end alike, the test errs less often than its level says.
+Trials of two settings with one seed start from the same weights; where that makes them end alike, the test errs less
+often than its level says.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
+import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final
 
-from analysis.banner import SUBSTITUTED
+from analysis.collapse_settings import (
+    BACKBONE,
+    OFF,
+    ON,
+    Accuracy,
+    Group,
+    Setting,
+    arm_of,
+    background_fields,
+    background_text,
+    groups_of,
+    has_papers_optimizer,
+    mean_validation,
+    settings_of,
+)
+from analysis.confounding import confounded, factors_of, uneven
 from analysis.failure import Kind, kind_of
-from analysis.gather import count_of_trials
-from analysis.starts import FROM_SCRATCH, IMAGENET_FROZEN, start_name
-from analysis.statistics.boschloo import boschloo, power
+from analysis.gather import in_order, show_value
+from analysis.statistics.boschloo import Wanted, boschloo, fewest_seeds
 from analysis.statistics.intervals import Interval, Share, difference, holm
-from galaxytl.trial import COMPLETE, SPEC_FIELDS, TrialResult, TrialSpec
+from analysis.statistics.rates import fewest_above, fewest_below, p_not_above, p_not_below
+from analysis.statistics.seeds import MIN_SEEDS
+from analysis.statistics.strata import stratified
+from galaxytl.collapse import ONE_CLASS_SHARE
+from galaxytl.trial import TrialResult
 
 STATEMENT: Final = (__doc__ or "").partition("PRE-STATED TEST\n\n")[2]
 LEVEL: Final = 0.05
-HALF: Final = 0.5
 NUM_ARMS: Final = 2
 POWER: Final = 0.8
-MOST_SEEDS: Final = 60
+SHARES: Final = (0.90, ONE_CLASS_SHARE, 0.99)
+"""Of the predictions, from which on one class is named: a verdict is the same with each of them."""
 
-BACKBONE: Final = "VGG16"
-OPTIMIZER_FIELDS: Final = ("optimizer", "learning_rate", "momentum", "weight_decay")
-PAPER_OPTIMIZER: Final[Mapping[str, Any]] = {
-    "optimizer": "adam",
-    "learning_rate": 1e-3,
-    "momentum": 0.0,
-    "weight_decay": 0.0,
-}
-PAPER_PREPROCESSING: Final = "divide_by_255"
-VERSIONS: Final = ("galaxytl", "keras", "keras_backend", "tensorflow", "jax")
-"""Of a trial's environment: code whose change may change results."""
+
+@dataclass(frozen=True)
+class Rule:
+    """The choices of the test that could have been others; the defaults are those of the statement."""
+
+    one_class_share: float = ONE_CLASS_SHARE
+    """Of the predictions, from which on a network names one class."""
+    half: float = 0.5
+    """The collapse rate from which on a setting counts as one that collapses."""
+    choice: int | None = None
+    """Which half of the seeds chooses the alternative: None, the first in their order; a number, a random half, of
+    which it is the seed."""
 
 
 class Verdict(Enum):
@@ -72,48 +108,6 @@ class Verdict(Enum):
     NOT_REPRODUCED = "NOT_REPRODUCED"
     INCONCLUSIVE = "INCONCLUSIVE"
     NOT_TESTABLE = "NOT_TESTABLE"
-
-
-ON, OFF = "ON", "OFF"
-ARMS: Final = {IMAGENET_FROZEN: ON, FROM_SCRATCH: OFF}
-
-
-def arm_of(spec: TrialSpec) -> str | None:
-    """The arm of a trial; None outside both. Random weights in place of ImageNet's make an arm of their own: the two
-    are never mixed, and the one never called by the other's name."""
-    name = ARMS.get(start_name(spec) or "")
-    return f"{name}, {SUBSTITUTED}" if name and spec.is_substituted else name
-
-
-@dataclass(frozen=True)
-class Setting:
-    """The seeds of one optimizer setting, those that say something first."""
-
-    spec: TrialSpec
-    """Of any of its trials."""
-    kinds: Mapping[int, Kind]
-    """seed -> what became of it; FAILED ones left out."""
-    validation: Mapping[int, float]
-    """seed -> the last validation accuracy; 0 where the trial diverged. Empty where the curves are of the test part."""
-
-    @property
-    def label(self) -> str:
-        return optimizer_label(self.spec)
-
-    def collapsed(self, seeds: Iterable[int] | None = None) -> Share | None:
-        """How many of the seeds collapsed; None where there is none."""
-        kinds = [kind for seed, kind in self.kinds.items() if seeds is None or seed in set(seeds)]
-        return Share(sum(kind.is_collapse for kind in kinds), len(kinds)) if kinds else None
-
-
-def optimizer_label(spec: TrialSpec) -> str:
-    """
-    >>> optimizer_label(TrialSpec(dataset="", dataset_fingerprint="", optimizer="sgd", momentum=0.9))
-    'sgd 0.001, momentum 0.9'
-    """
-    momentum = f", momentum {spec.momentum:g}" if spec.momentum else ""
-    decay = f", weight decay {spec.weight_decay:g}" if spec.weight_decay else ""
-    return f"{spec.optimizer} {spec.learning_rate:g}{momentum}{decay}"
 
 
 @dataclass(frozen=True)
@@ -126,15 +120,51 @@ class Arm:
     paper: Setting | None = None
     alternative: Setting | None = None
     choice_seeds: tuple[int, ...] = ()
+    """Of the alternative, that had a say in its choice."""
     test_seeds: tuple[int, ...] = ()
     p_value: float | None = None
     corrected: float | None = None
-    """p_value after Holm, over both arms."""
+    """p_value after Holm, over both arms and all backgrounds."""
     reduction: Interval | None = None
     """Of the collapse rate, the paper's minus the alternative's on the test seeds."""
     seeds_needed: int | None = None
+    """Of an INCONCLUSIVE arm: how many seeds would decide; None: no number that one can run does, or see `obstacle`."""
     others: tuple[Setting, ...] = ()
-    """All other settings, by validation accuracy."""
+    """All other settings, in the order of the choice."""
+    background: str = ""
+    """What is the same in all trials that were tested: epochs, image size, preprocessing, images, split."""
+    backgrounds: tuple[Arm, ...] = ()
+    """Where there are several: the test of each."""
+    obstacle: str = ""
+    """What stands against a verdict and more seeds of the same kind would not remove."""
+    at_shares: Mapping[float, Verdict] = field(default_factory=dict)
+    """Share of one class -> the verdict with it; empty where all trials end the same with each."""
+    high_p: float | None = None
+    """p-value that the paper's setting collapses in at least half of the seeds, after Holm."""
+    escaped_p: float | None = None
+    """The largest p-value that another setting collapses in at most half of its seeds, after Holm."""
+    rule: Rule = Rule()
+    """By which it was tested."""
+
+    @property
+    def commonest(self) -> float | None:
+        """Accuracy of always naming the commonest class of the test part."""
+        results = [r for s in (self.paper, self.alternative) if s for r in s.trials() if r.confusion]
+        return max((max(map(sum, r.confusion)) / sum(map(sum, r.confusion)) for r in results), default=None)
+
+    @property
+    def accuracies(self) -> tuple[Accuracy | None, Accuracy | None]:
+        """Of the paper's setting on all its seeds, of the alternative on those of the test."""
+        own = self.paper.accuracy() if self.paper else None
+        return own, self.alternative.accuracy(self.test_seeds) if self.alternative else None
+
+    def choice_of(self, setting: Setting) -> tuple[int, ...]:
+        """The seeds with which an other setting took part in the choice."""
+        return halves(shared_seeds(self.paper, setting), self.rule.choice)[0] if self.paper else ()
+
+    @property
+    def num_trials(self) -> int:
+        return sum(len(setting.kinds) for setting in (self.paper, *self.others) if setting)
 
 
 @dataclass(frozen=True)
@@ -143,168 +173,350 @@ class CollapseStudy:
     problems: tuple[str, ...]
 
 
-def examine(results: Sequence[TrialResult]) -> CollapseStudy:
-    """Both arms, of the trials of one dataset. Raises ValueError where they are of several."""
+def examine(results: Sequence[TrialResult], rule: Rule = Rule()) -> CollapseStudy:
+    """Test both arms, of the trials of one dataset. Whether the verdict hangs on where one class begins is looked at
+    for the rule of the statement only. Raises ValueError where they are of several datasets."""
+    return examine_by(results, [rule])[0]
+
+
+def examine_by(results: Sequence[TrialResult], rules: Iterable[Rule]) -> list[CollapseStudy]:
+    """The same by several rules, in their order: what does not depend on them is done once."""
     if len({r.spec.dataset_fingerprint for r in results}) > 1:
         raise ValueError("trials of several datasets are never put together: choose one first")
+    results = in_order(r for r in results if r.spec.backbone == BACKBONE and arm_of(r.spec))
     problems: list[str] = []
-    drafts = [draft for name in (ON, OFF) for draft in _arms_of(name, results, problems)]
-    tested = [arm for arm in drafts if arm.p_value is not None]
-    not_run = [1.0] * (NUM_ARMS - len(tested))  # count too: what is concluded must not hang on which arms were run
-    p_values = holm([*(arm.p_value or 0.0 for arm in tested), *not_run])
-    corrected = {arm.name: p_value for arm, p_value in zip(tested, p_values, strict=False)}
-    arms = tuple(_judged(arm, corrected.get(arm.name), max(NUM_ARMS, len(tested))) for arm in drafts)
-    return CollapseStudy(arms, tuple(problems))
+    groups = [group for name in (ON, OFF) for group in groups_of(name, results, problems)]
+    return [CollapseStudy(_arms(groups, rule), tuple(problems)) for rule in rules]
 
 
-def _arms_of(name: str, results: Sequence[TrialResult], problems: list[str]) -> list[Arm]:
-    """One arm; two where random weights stand in for ImageNet weights in some of its trials."""
-    arms = []
-    for own_name in (name, f"{name}, {SUBSTITUTED}"):
-        own = [r for r in results if r.spec.backbone == BACKBONE and arm_of(r.spec) == own_name]
-        if own:
-            arms.append(_arm(own_name, own, problems))
-    return arms or [Arm(name, Verdict.NOT_TESTABLE, f"no trial of {BACKBONE} in this arm")]
+def _arms(groups: Sequence[Group], rule: Rule) -> tuple[Arm, ...]:
+    """One a name, of the tests of all groups."""
+    tested = _tested(groups, rule)
+    if rule == Rule() and any(_hangs(r) for group in groups for r in group.trials):
+        others = {share: _tested(groups, replace(rule, one_class_share=share)) for share in SHARES}
+        tested = [
+            _steady(arm, {share: other[i].verdict for share, other in others.items()}) for i, arm in enumerate(tested)
+        ]
+    by_name: dict[str, list[Arm]] = defaultdict(list)
+    for arm in tested:
+        by_name[arm.name].append(arm)
+    return tuple(map(_headline, by_name.values()))
 
 
-def key_without(spec: TrialSpec, fields: Iterable[str] = ()) -> tuple[Any, ...]:
-    """Equal for trials that differ in these fields and in their seed alone."""
-    left_out = {*fields, "seed"}
-    return tuple(getattr(spec, name) for name in SPEC_FIELDS if name not in left_out)
+@dataclass(frozen=True)
+class PValue:
+    """A p-value, and the least that it could be with so many seeds, whatever their outcome."""
+
+    value: float
+    least: float
 
 
-def has_papers_optimizer(spec: TrialSpec) -> bool:
-    return all(getattr(spec, name) == value for name, value in PAPER_OPTIMIZER.items())
+@dataclass(frozen=True)
+class Draft:
+    """An arm before it is judged. Its tests: that the rates of both settings are equal, that the paper's is at least
+    half, and that another setting's is at most half; None where there are no trials for it."""
+
+    arm: Arm
+    equal: PValue | None = None
+    high: PValue | None = None
+    escaped: PValue | None = None
 
 
-def _arm(name: str, results: Sequence[TrialResult], problems: list[str]) -> Arm:
-    backgrounds: dict[tuple[Any, ...], list[TrialResult]] = defaultdict(list)
-    for result in results:
-        if result.spec.preprocessing == PAPER_PREPROCESSING:
-            backgrounds[key_without(result.spec, OPTIMIZER_FIELDS)].append(result)
-    usable = [group for group in backgrounds.values() if _can_be_tested(group)]
-    if not usable:
-        return Arm(name, Verdict.NOT_TESTABLE, _why_not_testable(backgrounds.values()))
-    chosen = max(usable, key=len)
-    if others := len(results) - len(chosen) - sum(r.spec.preprocessing != PAPER_PREPROCESSING for r in results):
-        problems.append(
-            f"{BACKBONE} {name}: {count_of_trials(others)} differ from those tested in more than optimizer and seed, "
-            "and have no part in the test"
-        )
-    problems += version_problems(f"{BACKBONE} {name}", chosen) + failed_problems(f"{BACKBONE} {name}", chosen)
-    return _draft(name, settings_of(chosen))
+def _tested(groups: Sequence[Group], rule: Rule) -> list[Arm]:
+    """Each group's test, judged."""
+    drafts = [_draft(group, rule) for group in groups]
+    equal = [draft.equal for draft in drafts]
+    families = zip(
+        _corrected(equal),
+        _corrected([draft.high for draft in drafts]),
+        _corrected([draft.escaped for draft in drafts]),
+        strict=True,
+    )
+    num_tests = max(NUM_ARMS, sum(test is not None and test.least <= LEVEL for test in equal))
+    arms = [
+        replace(draft.arm, corrected=one, high_p=two, escaped_p=three)
+        for draft, (one, two, three) in zip(drafts, families, strict=True)
+    ]
+    return [_judged(arm, num_tests, rule) for arm in arms]
 
 
-def _can_be_tested(group: Sequence[TrialResult]) -> bool:
-    has_paper, has_others = (any(has_papers_optimizer(r.spec) == wanted for r in group) for wanted in (True, False))
-    return has_paper and has_others and any(r.curves_on == "validation" and r.history for r in group)
+def _corrected(tests: Sequence[PValue | None]) -> list[float | None]:
+    """By Holm, of the tests that have seeds enough to be significant at all, which is known before any outcome (Tarone
+    1990, Biometrics 46, 515); of the others 1. At least one test an arm counts, run or not."""
+    family = [test for test in tests if test and test.least <= LEVEL]
+    not_run = [1.0] * (NUM_ARMS - len(family))  # what is concluded must not hang on which arms were run
+    p_values = iter(holm([*(test.value for test in family), *not_run]))
+    return [None if test is None else next(p_values) if test.least <= LEVEL else 1.0 for test in tests]
 
 
-def _why_not_testable(groups: Iterable[Sequence[TrialResult]]) -> str:
-    found = [result for group in groups for result in group]
-    paper = optimizer_label(TrialSpec(dataset="", dataset_fingerprint="", **PAPER_OPTIMIZER))
-    if not any(has_papers_optimizer(r.spec) for r in found):
-        return f"no trial with the paper's assumed setting, {paper}, on pixels / 255"
-    if not any(r.curves_on == "validation" for r in found):
-        return "no trial holds out a validation part, without which no alternative can be chosen"
-    return f"no trials that differ from {paper} in nothing but the optimizer's settings"
+def _draft(group: Group, rule: Rule) -> Draft:
+    """The settings, the choice and the tests of trials that have one background."""
+    if not group.trials:
+        return Draft(Arm(group.name, Verdict.NOT_TESTABLE, group.why_not))
+    settings = settings_of(group.trials, rule.one_class_share)
+    paper = next(setting for setting in settings if has_papers_optimizer(setting.spec))
+    others = _in_order_of_choice(paper, [s for s in settings if s is not paper], rule)
+    best = next(iter(_candidates(paper, others, rule)), others[0])
+    choice, test = halves(shared_seeds(paper, best), rule.choice)
+    arm = Arm(group.name, Verdict.INCONCLUSIVE, "", paper, best, choice, test, others=tuple(others), rule=rule)
+    arm = replace(arm, background=background_text(next((r for r in group.trials if r.num_images), group.trials[0])))
+    first, second = paper.collapsed(), best.collapsed(test)
+    if first is None:
+        return Draft(arm)
+    none = Share(0, first.total)
+    high = PValue(p_not_below(first, rule.half), p_not_below(none, rule.half))
+    draft = Draft(arm, None, high, _escaped(paper, others, rule))
+    if second is None:
+        return draft
+    p_value = boschloo(first.right, first.total, second.right, second.total)
+    equal = PValue(p_value, boschloo(first.total, first.total, 0, second.total))
+    return replace(draft, arm=replace(arm, p_value=p_value, reduction=difference(first, second)), equal=equal)
 
 
-def settings_of(group: Iterable[TrialResult]) -> list[Setting]:
-    """By optimizer setting, of trials with one background."""
-    by_setting: dict[tuple[Any, ...], list[TrialResult]] = defaultdict(list)
-    for result in group:
-        by_setting[tuple(getattr(result.spec, name) for name in OPTIMIZER_FIELDS)].append(result)
-    return [_setting(sorted(own, key=lambda r: r.spec.seed)) for own in by_setting.values()]
+def _escaped(paper: Setting, others: Sequence[Setting], rule: Rule) -> PValue | None:
+    """That one of the settings that can be compared with the paper's collapses in at most half of its seeds. All have
+    to be found not to, so that the largest p-value is theirs together, without a correction for their number (Berger
+    1982, Technometrics 24, 295)."""
+    shares = [share for s in _comparable(paper, others) if (share := s.collapsed())]
+    if not shares:
+        return None
+    most = [Share(share.total, share.total) for share in shares]
+    return PValue(*(max(p_not_above(share, rule.half) for share in own) for own in (shares, most)))
 
 
-def _setting(results: Sequence[TrialResult]) -> Setting:
-    kinds = {r.spec.seed: kind for r in results if (kind := kind_of(r)) is not Kind.FAILED}
-    validation = {
-        r.spec.seed: (r.history[-1]["val_accuracy"] if r.status == COMPLETE and r.history else 0.0)
-        for r in results
-        if r.spec.seed in kinds and (r.curves_on == "validation" or r.status != COMPLETE)
-    }
-    return Setting(results[0].spec, kinds, validation)
+def shared_seeds(paper: Setting, other: Setting) -> list[int]:
+    return sorted(set(paper.kinds) & set(other.kinds))
 
 
-def version_problems(what: str, group: Sequence[TrialResult]) -> list[str]:
-    """A sentence for each kind of code of which the trials have used several versions."""
-    problems = []
-    for name in VERSIONS:
-        found = sorted({r.environment[name] for r in group if r.environment.get(name)})
-        if len(found) > 1:
-            problems.append(f"{what}: trials of several versions are compared, {name} {' and '.join(found)}")
-    return problems
+def _in_order_of_choice(paper: Setting, others: Sequence[Setting], rule: Rule) -> list[Setting]:
+    """By the statement: least collapsed, then of the highest validation accuracy, then by optimizer."""
+
+    def place(setting: Setting) -> tuple[Any, ...]:
+        seeds, _ = halves(shared_seeds(paper, setting), rule.choice)
+        share = setting.collapsed(seeds)
+        rate = _shrunk(share) if share else math.inf
+        return rate, -mean_validation(setting, seeds), setting.order
+
+    return sorted(others, key=place)
 
 
-def failed_problems(what: str, group: Iterable[TrialResult]) -> list[str]:
-    failed = [r for r in group if kind_of(r) is Kind.FAILED]
+def _shrunk(share: Share) -> float:
+    """A rate that few seeds do not make 0 or 1."""
+    return (share.right + 0.5) / (share.total + 1)
+
+
+def _candidates(paper: Setting, others: Sequence[Setting], rule: Rule) -> list[Setting]:
+    """The settings that can be chosen, in their order; where all are confounded, those."""
+    enough = _with_seeds_enough(paper, others)
+    free = [
+        s for s in enough if not confounded(paper.trials(), s.trials(halves(shared_seeds(paper, s), rule.choice)[1]))
+    ]
+    return free or enough
+
+
+def _with_seeds_enough(paper: Setting, others: Sequence[Setting]) -> list[Setting]:
+    """A seed to choose and one to test, and at least half as many in common with the paper's setting as any other."""
+    most = max((len(shared_seeds(paper, setting)) for setting in others), default=0)
+    return [s for s in others if len(shared_seeds(paper, s)) >= max(2, most / 2)]
+
+
+def _comparable(paper: Setting, others: Sequence[Setting]) -> list[Setting]:
+    """With seeds enough, neither confounded with the paper's setting nor unevenly spread."""
+    own = paper.trials()
     return [
-        f"{what}: trial {r.trial_id} ({optimizer_label(r.spec)}, seed {r.spec.seed}) is {r.status} and counts nowhere: "
-        f"{' '.join(r.message.split()) or 'no reason recorded'}"
-        for r in failed
+        s for s in _with_seeds_enough(paper, others) if not confounded(own, s.trials()) and not uneven(own, s.trials())
     ]
 
 
-def _draft(name: str, settings: Sequence[Setting]) -> Arm:
-    """The arm's counts and p-value; `_judged` completes it."""
-    paper = next(setting for setting in settings if has_papers_optimizer(setting.spec))
-    seeds = sorted({seed for setting in settings for seed in setting.kinds})
-    half = max(1, len(seeds) // 2)
-    choice, test = tuple(seeds[:half]), tuple(seeds[half:])
-    others = sorted((s for s in settings if s is not paper), key=lambda s: (-mean_validation(s, choice), s.label))
-    best = others[0] if others and mean_validation(others[0], choice) > -math.inf else None
-    pending = Arm(name, Verdict.INCONCLUSIVE, "", paper, best, choice, test, others=tuple(others))
-    first, second = paper.collapsed(), best.collapsed(test) if best else None
-    if first is None or second is None:
-        return pending
-    p_value = boschloo(first.right, first.total, second.right, second.total)
-    return replace(pending, p_value=p_value, reduction=difference(first, second))
+def halves(seeds: Sequence[int], choice: int | None = None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The seeds that choose, half of them rounded down and at least one, and the others, each in order.
+
+    >>> halves([0, 1, 2, 3, 4])
+    ((0, 1), (2, 3, 4))
+    """
+    order = sorted(seeds)
+    if choice is not None:
+        random.Random(choice).shuffle(order)
+    half = max(1, len(order) // 2)
+    return tuple(sorted(order[:half])), tuple(sorted(order[half:]))
 
 
-def mean_validation(setting: Setting, seeds: Iterable[int]) -> float:
-    """Mean last validation accuracy of these seeds; minus infinity where none has one."""
-    found = [setting.validation[seed] for seed in seeds if seed in setting.validation]
-    return statistics.fmean(found) if found else -math.inf
-
-
-def _judged(arm: Arm, corrected: float | None, num_tested: int) -> Arm:
+def _judged(arm: Arm, num_tests: int, rule: Rule) -> Arm:
     """The arm with its verdict, by the rules of the statement."""
     first = arm.paper.collapsed() if arm.paper else None
-    if arm.paper is None or first is None:
+    if arm.paper is None or arm.alternative is None or first is None:
         return replace(arm, why=arm.why or "no trial with the paper's setting has come to an end of its own")
-    if first.interval.high < HALF:
-        why = f"with the paper's setting {first.right} of {first.total} seeds collapse"
-        return replace(arm, verdict=Verdict.NOT_REPRODUCED, why=why, corrected=corrected)
-    second = arm.alternative.collapsed(arm.test_seeds) if arm.alternative else None
-    if arm.alternative is None or second is None or corrected is None:
-        why = (
-            f"the first half of the seeds, {len(arm.choice_seeds)}, chooses an alternative: none is left to test it on"
-        )
-        return replace(arm, why=why, seeds_needed=seeds_needed(first, Share(0, 1), num_tested))
-    whole = arm.alternative.collapsed() or second
-    if first.value >= HALF and second.value < HALF and corrected <= LEVEL:
-        return replace(arm, verdict=Verdict.EXPLAINED, why=_contrast(first, second), corrected=corrected)
-    if first.value >= HALF and difference(first, whole).high < HALF:
-        why = f"{_contrast(first, whole)}, those of the choice included"
-        return replace(arm, verdict=Verdict.NOT_EXPLAINED, why=why, corrected=corrected)
-    needed = seeds_needed(first, second, num_tested)
-    return replace(arm, why=_contrast(first, second), corrected=corrected, seeds_needed=needed)
+    own = f"{first.right} of {first.total} seeds collapse with the paper's setting{_ways(arm.paper)}"
+    if _is_significant(arm.high_p):
+        return replace(arm, verdict=Verdict.NOT_REPRODUCED, why=own)
+    if first.value >= rule.half and _is_significant(arm.escaped_p) and _all_collapse(arm.others, rule):
+        return replace(arm, verdict=Verdict.NOT_EXPLAINED, why=f"{own}, {_fewest(arm.others)}")
+    return _contrasted(arm, arm.alternative, own, num_tests, rule)
 
 
-def _contrast(first: Share, second: Share) -> str:
-    return (
-        f"{first.right} of {first.total} seeds collapse with the paper's setting, {second.right} of {second.total} "
-        "with the alternative"
+def _contrasted(arm: Arm, alternative: Setting, own: str, num_tests: int, rule: Rule) -> Arm:
+    """EXPLAINED or INCONCLUSIVE. `own` says how the paper's setting ended."""
+    first, second = arm.paper.collapsed() if arm.paper else None, alternative.collapsed(arm.test_seeds)
+    if first is None or second is None:
+        why = f"{own}; of the seeds that another setting shares with it none is left to test one after the choice"
+        return _open(arm, why, (first or Share(1, 1), Share(0, 1)), num_tests, rule)
+    arm = replace(arm, why=f"{own}, {second.right} of {second.total} with the alternative, {alternative.label}")
+    differs = _differs(arm, first, second, rule)
+    if obstacle := _obstacle(arm, differs):
+        return replace(arm, why=f"{arm.why}; {obstacle}", obstacle=obstacle)
+    if not differs or _too_few(arm):
+        few = f": fewer than {MIN_SEEDS} seeds speak of these networks only" if differs else ""
+        return _open(arm, arm.why + few, (first, second), num_tests, rule)
+    return replace(arm, verdict=Verdict.EXPLAINED)
+
+
+def _differs(arm: Arm, first: Share, second: Share, rule: Rule) -> bool:
+    """Whether the collapse rates are as EXPLAINED wants them."""
+    return first.value >= rule.half > second.value and _is_significant(arm.corrected)
+
+
+def _too_few(arm: Arm) -> bool:
+    numbers = [len(setting.kinds) for setting in (arm.paper, arm.alternative) if setting]
+    return min(numbers) < MIN_SEEDS or len(arm.test_seeds) < 2
+
+
+def _obstacle(arm: Arm, differs: bool) -> str:
+    """What stands against a verdict on the contrast and more seeds would not remove; empty where nothing does. What
+    stands against EXPLAINED alone matters only where the rates differ as that wants."""
+    if arm.paper is None or arm.alternative is None:
+        return ""
+    own, others = arm.paper.trials(), arm.alternative.trials(arm.test_seeds)
+    if apart := confounded(own, others):
+        listed = "; ".join(apart)
+        return f"the trials of the two settings differ in more than the optimizer, which may be the cause: {listed}"
+    if not differs:
+        return ""
+    if factors := [name for name in uneven(own, others) if within(arm, name) > LEVEL]:
+        listed = " and ".join(factors)
+        return f"the two are spread unevenly over {listed}, within which the difference is not shown"
+    return "" if _too_few(arm) or is_cure(arm) else f"the alternative is no cure: {_accuracy_text(arm)}"
+
+
+def _fewest(others: Iterable[Setting]) -> str:
+    """The setting that collapses least, in words."""
+    counts = [(share.value, s.label, share) for s in others if (share := s.collapsed())]
+    _, label, share = min(counts, key=lambda count: count[:2])
+    return f"and with every other setting as well: fewest with {label}, {share.right} of {share.total}"
+
+
+def _is_significant(p_value: float | None) -> bool:
+    return p_value is not None and p_value <= LEVEL
+
+
+def _all_collapse(others: Iterable[Setting], rule: Rule) -> bool:
+    """In at least half of their seeds, each: also those that are too few to be tested."""
+    shares = (setting.collapsed() for setting in others)
+    return all(share.value >= rule.half for share in shares if share)
+
+
+def within(arm: Arm, factor: str) -> float:
+    """The p-value that the paper's setting and the alternative collapse equally often within each value of a factor
+    that `analysis.confounding` knows."""
+    tables: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    pairs = ((0, arm.paper, None), (2, arm.alternative, arm.test_seeds))
+    for column, setting, seeds in pairs:
+        for result in setting.trials(seeds) if setting else ():
+            table = tables[factors_of(result).get(factor, "")]
+            table[column] += setting.kinds[result.spec.seed].is_collapse if setting else 0
+            table[column + 1] += 1
+    return stratified([(a, b, c, d) for a, b, c, d in tables.values()])
+
+
+def is_cure(arm: Arm) -> bool:
+    """Whether the alternative does better than always naming the commonest class, where it does not collapse."""
+    accuracy = _where_it_learns(arm)
+    return accuracy is not None and arm.commonest is not None and accuracy.interval.low > arm.commonest
+
+
+def _where_it_learns(arm: Arm) -> Accuracy | None:
+    """Of the alternative's seeds of the test that did not collapse: how many did is another question, and with them
+    accuracies fall into two heaps, which no interval of a mean suits."""
+    alternative = arm.alternative
+    if alternative is None:
+        return None
+    return alternative.accuracy(
+        s for s in arm.test_seeds if s in alternative.kinds and alternative.kinds[s] is Kind.LEARNED
     )
 
 
-def seeds_needed(first: Share, second: Share, num_tests: int) -> int | None:
-    """The fewest seeds with which the test of the statement has its power at the rates behind these counts; None where
-    MOST_SEEDS do not do. Rates are taken as (count + 1/2) / (total + 1): those of few seeds are seldom 0 or 1."""
-    rates = [(share.right + 0.5) / (share.total + 1) for share in (first, second)]
-    for seeds in range(2, MOST_SEEDS + 1):
-        if power(seeds, seeds - max(1, seeds // 2), rates[0], rates[1], LEVEL / max(1, num_tests)) >= POWER:
-            return seeds
-    return None
+def _accuracy_text(arm: Arm) -> str:
+    accuracy = _where_it_learns(arm)
+    if accuracy is None:
+        return "none of its seeds has an accuracy"
+    value = f"where it does not collapse its accuracy is {accuracy.value:.3f} (95 % interval {accuracy.interval})"
+    return f"{value}, and always naming the commonest class gives {arm.commonest or math.nan:.3f}"
+
+
+def _open(arm: Arm, why: str, shares: tuple[Share, Share], num_tests: int, rule: Rule) -> Arm:
+    """INCONCLUSIVE, with the seeds that would decide."""
+    return replace(arm, why=why, seeds_needed=seeds_that_decide(*shares, num_tests, rule))
+
+
+def _ways(setting: Setting) -> str:
+    """How its seeds collapsed, where that is said."""
+    ends = setting.ends()
+    if not (diverged := ends[Kind.DIVERGED]):
+        return ""
+    lost = f"{'all' if diverged == len(setting.kinds) else diverged} diverged, the loss NaN or infinite"
+    return f" ({lost}, which is not the one class of the paper)"
+
+
+def seeds_needed(first: Share, second: Share, num_tests: int, rule: Rule = Rule()) -> int | None:
+    """The fewest seeds with which the test of the statement comes to EXPLAINED with its power at the rates behind these
+    counts, all conditions on rates counted; None where no number that is thought of does. Rates are taken as
+    (count + 1/2) / (total + 1): those of few seeds are seldom 0 or 1."""
+    return fewest_seeds(_shrunk(first), _shrunk(second), Wanted(LEVEL / max(1, num_tests), rule.half, POWER))
+
+
+def seeds_that_decide(first: Share, second: Share, num_tests: int, rule: Rule = Rule()) -> int | None:
+    """The same of the verdict to which these rates point: NOT_REPRODUCED where the first is below half, EXPLAINED where
+    the second is, else NOT_EXPLAINED."""
+    level = LEVEL / max(1, num_tests)
+    if first.value < rule.half:
+        return fewest_below(_shrunk(first), rule.half, level, POWER)
+    if second.value < rule.half:
+        return seeds_needed(first, second, num_tests, rule)
+    return fewest_above(_shrunk(second), rule.half, level, POWER)
+
+
+def _hangs(result: TrialResult) -> bool:
+    """Whether it is a question of the share whether the trial collapsed."""
+    return len({kind_of(result, share).is_collapse for share in SHARES}) > 1
+
+
+def _steady(arm: Arm, at_shares: Mapping[float, Verdict]) -> Arm:
+    """The arm without a verdict where that hangs on the share from which on one class is named."""
+    if arm.verdict in {Verdict.INCONCLUSIVE, Verdict.NOT_TESTABLE} or len(set(at_shares.values())) == 1:
+        return replace(arm, at_shares=at_shares)
+    others = ", ".join(f"{verdict.value} at {share:.2f}" for share, verdict in at_shares.items())
+    why = f"the verdict hangs on the share of the predictions from which on one class is named: {others}"
+    return replace(arm, verdict=Verdict.INCONCLUSIVE, why=f"{arm.why}; {why}", obstacle=why, at_shares=at_shares)
+
+
+def _headline(arms: Sequence[Arm]) -> Arm:
+    """One arm for the tests of all its backgrounds: of the largest that has the verdict, where they do not disagree."""
+    if len(arms) == 1:
+        return arms[0]
+    labels = _labels(arms)
+    largest = sorted(range(len(arms)), key=lambda i: (-arms[i].num_trials, labels[i]))
+    decided = {arm.verdict for arm in arms} - {Verdict.INCONCLUSIVE}
+    if len(decided) > 1:
+        named = "; ".join(f"{arms[i].verdict.value} with {labels[i]}" for i in largest)
+        why = f"the answer is not the same for all trials: {named}"
+        chosen = replace(arms[largest[0]], verdict=Verdict.INCONCLUSIVE, seeds_needed=None)
+        return replace(chosen, why=f"{why}. Choose with --where", obstacle=why, backgrounds=tuple(arms))
+    chosen = arms[next(i for i in largest if not decided or arms[i].verdict in decided)]
+    named = "; ".join(f"{arms[i].verdict.value} with {labels[i]}" for i in largest)
+    return replace(chosen, why=f"{chosen.why}; of {len(arms)} backgrounds: {named}", backgrounds=tuple(arms))
+
+
+def _labels(arms: Sequence[Arm]) -> list[str]:
+    """What sets each background apart from the others, as `--where` takes it."""
+    specs = [arm.paper.spec for arm in arms if arm.paper]
+    names = [name for name in background_fields() if len({getattr(spec, name) for spec in specs}) > 1]
+    return [" ".join(f"{name}={show_value(getattr(spec, name))}" for name in names) for spec in specs]

@@ -14,15 +14,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from analysis.claims_arithmetic import WHAT_ON_IMPLIES, blind_f1, row_in_words
-from analysis.collapse import (
+from analysis.collapse import LEVEL, STATEMENT, Arm, CollapseStudy, Verdict
+from analysis.collapse_settings import (
     BACKBONE,
-    LEVEL,
     OPTIMIZER_FIELDS,
-    STATEMENT,
-    Arm,
-    CollapseStudy,
     Setting,
-    Verdict,
     key_without,
     mean_validation,
     optimizer_label,

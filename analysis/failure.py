@@ -5,28 +5,24 @@
 
 Kinds, each measured on the part that the trial is scored on:
 
-    one class    one class takes at least 0.95 of the predictions
-    chance       several classes are predicted, and Cohen's kappa (1960) is not above what guessing gives: it is below
-                 1.96 standard errors under the null hypothesis (Fleiss, Cohen and Everitt 1969, Psychological Bulletin
-                 72, 323, eq. 14)
+    one class    one class takes at least 0.95 of the predictions, which agree with the truth slightly at most
+    chance       several classes are predicted, and agree with the truth no more than guessing does
     diverged     the loss became NaN or infinite
     failed       it did not end, for another reason
     learned      anything else
 
-A trial has *collapsed* if it is of one class, at chance, or diverged. One that failed for another reason says nothing.
+The first two are defined in `galaxytl.collapse`, beside what ends a trial early. A trial has *collapsed* if it is of
+one class, at chance, or diverged. One that failed for another reason says nothing.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
 from enum import Enum
-from typing import Final
 
-from analysis.statistics.intervals import Z
+from galaxytl.collapse import ONE_CLASS_SHARE, is_at_chance, is_one_class
 from galaxytl.trial import COMPLETE, FAILED, TrialResult
-
-ONE_CLASS_SHARE: Final = 0.95
 
 
 class Kind(Enum):
@@ -41,37 +37,20 @@ class Kind(Enum):
         return self in {Kind.ONE_CLASS, Kind.CHANCE, Kind.DIVERGED}
 
 
-def kind_of(result: TrialResult) -> Kind:
+def kind_of(result: TrialResult, one_class_share: float = ONE_CLASS_SHARE) -> Kind:
     """A trial that was stopped early (PRUNED) or has no confusion matrix counts as failed: its end is not known."""
     if result.status == FAILED and result.message.startswith("diverged"):
         return Kind.DIVERGED
     if result.status != COMPLETE or not result.confusion:
         return Kind.FAILED
-    if top_share(result.confusion) >= ONE_CLASS_SHARE:
+    return _kind_of_counts(result.confusion, one_class_share)
+
+
+@functools.lru_cache(maxsize=4096)  # the same trials are looked at again and again, with every choice of a rule
+def _kind_of_counts(confusion: tuple[tuple[int, ...], ...], one_class_share: float) -> Kind:
+    if is_one_class(confusion, one_class_share):
         return Kind.ONE_CLASS
-    kappa, error = cohen_kappa(result.confusion)
-    return Kind.LEARNED if kappa > Z * error else Kind.CHANCE
-
-
-def top_share(confusion: Sequence[Sequence[int]]) -> float:
-    """Share of the predictions that the most predicted class takes, of counts (C, C) with true classes in rows."""
-    columns = [sum(column) for column in zip(*confusion, strict=True)]
-    return max(columns) / sum(columns)
-
-
-def cohen_kappa(confusion: Sequence[Sequence[int]]) -> tuple[float, float]:
-    """Cohen's kappa of counts (C, C), and its standard error where truth and predictions have nothing to do with each
-    other; (0, 0) where kappa is undefined, with one class in both."""
-    total = sum(map(sum, confusion))
-    true = [sum(row) / total for row in confusion]
-    predicted = [sum(column) / total for column in zip(*confusion, strict=True)]
-    agreed = sum(confusion[i][i] for i in range(len(confusion))) / total
-    by_chance = sum(a * b for a, b in zip(true, predicted, strict=True))
-    if by_chance >= 1:
-        return 0.0, 0.0
-    spread = sum(a * b * (a + b) for a, b in zip(true, predicted, strict=True))
-    variance = (by_chance + by_chance**2 - spread) / (total * (1 - by_chance) ** 2)
-    return (agreed - by_chance) / (1 - by_chance), math.sqrt(max(0.0, variance))
+    return Kind.CHANCE if is_at_chance(confusion) else Kind.LEARNED
 
 
 def one_class_scores(share: float) -> tuple[float, float, float]:

@@ -4,9 +4,10 @@
     found.grid, found.why_no_table      # the paper's grid, or why there is none
     found.search                        # or None
 
-Table 1 averages over nothing but seeds, so its trials have one common setting. Which, is decided by the order of the
-folders: the first whose trials of the paper's cells share one setting gives it, later ones join with trials of that
-same setting, and the trials of all others are evidence beside the table. Each decision is said.
+Table 1 averages over nothing but seeds, so its trials have one common setting. Of the folders whose trials of the
+paper's cells share one, that with the most cells gives it; of equals that nearest to what the paper is taken to have
+done, then that with the most trials, then the first by name. Others join with trials of that same setting, and the
+trials of all others are evidence beside the table. Each decision is said. The order in which folders are named is none.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from pathlib import Path
 from analysis.cells import SETTINGS, PaperGrid, fill_cells, paper_cell
 from analysis.gather import AnalysisError, Trials, count_of_trials, mixed
 from analysis.search import Search, examine, part
-from galaxytl.trial import TrialResult
+from analysis.starts import distance_from_paper
+from galaxytl.trial import COMPLETE, TrialResult
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,12 @@ def _choose(trials: Trials, folders: Sequence[Path]) -> tuple[dict[Path, list[Tr
     """Folder -> its trials in Table 1, for those that have any; and why the others have none."""
     chosen: dict[Path, list[TrialResult]] = {}
     beside: list[str] = []
-    for folder in dict.fromkeys(folders):
-        own = [r for r in trials.results if trials.folders.get(r.trial_id) == folder and paper_cell(r.spec)]
+    members: dict[Path, list[TrialResult]] = {folder: [] for folder in folders}
+    for result in trials.results:
+        if paper_cell(result.spec) and (folder := trials.folders.get(result.trial_id)) in members:
+            members[folder].append(result)
+    for folder in sorted(members, key=lambda one: (_rank(members[one]), str(one))):
+        own = members[folder]
         taken = [r for members in chosen.values() for r in members]
         why = _why_not(own, taken)
         if own and not why:
@@ -71,6 +77,13 @@ def _choose(trials: Trials, folders: Sequence[Path]) -> tuple[dict[Path, list[Tr
         elif own:
             beside.append(f"{folder}: {why}.")
     return chosen, beside
+
+
+def _rank(own: Sequence[TrialResult]) -> tuple[float, ...]:
+    """The lower, the sooner a folder with these trials of the paper's cells gives Table 1 its setting."""
+    cells = {paper_cell(r.spec) for r in own if r.status == COMPLETE}
+    fields, decades = min((distance_from_paper(r.spec) for r in own), default=(0, 0.0))
+    return -len(cells), fields, decades, -len(own)
 
 
 def _why_not(own: Sequence[TrialResult], taken: Sequence[TrialResult]) -> str:

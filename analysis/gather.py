@@ -1,6 +1,6 @@
 """Gather the trials of several results folders, and choose among them without ever mixing datasets.
 
-trials = gather([Path("results/paper")])
+trials = gather([Path("results/paper")])         # an error where two folders contradict each other
 trials = choose_dataset(trials, None)            # an error when there are several
 trials = keep_where(trials, ["learning_rate=0.001"])
 """
@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from analysis.copies import ContradictionError, Copy, choose_copy
 from galaxytl.inside import check_links
 from galaxytl.results import FILE_NAME, read_results
-from galaxytl.trial import COMPLETE, SpecError, TrialResult, parse_field
+from galaxytl.trial import COMPLETE, SPEC_FIELDS, SpecError, TrialResult, parse_field
 
 
 class AnalysisError(ValueError):
@@ -34,21 +35,33 @@ class Trials:
 
 
 def gather(folders: Sequence[Path]) -> Trials:
-    """Read the folders in order. Raises AnalysisError for a folder that holds no readable trial, OutsideError for one
-    with links."""
-    found: dict[str, TrialResult] = {}
-    source: dict[str, Path] = {}
+    """Read the folders: the trials `in_order`, whatever the order of folders and rows.
+
+    Raises AnalysisError for a folder that holds no readable trial and for a trial whose rows contradict each other,
+    OutsideError for a folder with links."""
+    copies: dict[str, list[Copy]] = {}
     problems: list[str] = []
-    for folder in folders:
+    for folder in sorted(dict.fromkeys(folders)):
         rows = _read_folder(folder)
         problems += rows.problems
         for result in rows.results:
-            earlier = found.get(result.trial_id)
-            if earlier:
-                problems.append(f"trial {result.trial_id} is in several folders; {_which(earlier, result)}")
-            if _better(earlier, result) is result:
-                found[result.trial_id], source[result.trial_id] = result, folder
-    return Trials(tuple(found.values()), tuple(problems), source)
+            copies.setdefault(result.trial_id, []).append(Copy(folder, result))
+    chosen = {trial_id: _chosen(own) for trial_id, own in copies.items()}
+    results = in_order(copy.result for copy in chosen.values())
+    problems += [_which(chosen[r.trial_id], own) for r in results if len(own := copies[r.trial_id]) > 1]
+    return Trials(results, tuple(problems), {r.trial_id: chosen[r.trial_id].folder for r in results})
+
+
+def in_order(results: Iterable[TrialResult]) -> tuple[TrialResult, ...]:
+    """By what was asked for, field by field as a spec has them, the seed last but one: equal for the same trials,
+    whoever finished first."""
+    return tuple(sorted(results, key=_place))
+
+
+def _place(result: TrialResult) -> list[tuple[bool, Any]]:
+    """Numbers go before words, which `unfrozen_blocks` has both."""
+    values = (getattr(result.spec, name) for name in SPEC_FIELDS)
+    return [(isinstance(value, str), value) for value in values]
 
 
 def _read_folder(folder: Path) -> Trials:
@@ -82,17 +95,17 @@ def _nearby(folder: Path) -> str:
     return f" Did you mean '{inside[0]}'?" if inside else " Pass the folder that a sweep has written"
 
 
-def _better(earlier: TrialResult | None, later: TrialResult) -> TrialResult:
-    """The later folder wins, except that no failure hides a COMPLETE row of the same trial."""
-    if earlier and earlier.status == COMPLETE and later.status != COMPLETE:
-        return earlier
-    return later
+def _chosen(copies: Sequence[Copy]) -> Copy:
+    try:
+        return choose_copy(copies)
+    except ContradictionError as error:
+        raise AnalysisError(str(error)) from error
 
 
-def _which(earlier: TrialResult, later: TrialResult) -> str:
-    kept = _better(earlier, later)
-    order = "earlier" if kept is earlier else "later"
-    return f"the {order} folder's {kept.status} row is used"
+def _which(chosen: Copy, copies: Sequence[Copy]) -> str:
+    """Which of a trial's copies counts, for the reader."""
+    found = ", ".join(f"{copy.result.status} in '{copy.folder}'" for copy in copies)
+    return f"trial {chosen.result.trial_id} is in several folders, {found}: that of '{chosen.folder}' is used"
 
 
 def choose_dataset(trials: Trials, wanted: str | None) -> Trials:

@@ -1,12 +1,25 @@
 """The same question to the rivals of the optimizer: what else could make VGG16 collapse?
 
-    rivals = examine_rivals(results)
+    rivals = examine_rivals(results, study.arms)
     rivals.contrasts           # one factor changed at a time from the paper's setting
+    rivals.of("ON"), rivals.untried("ON")
     rivals.attribution         # how much of the collapse each factor goes with, over all trials of VGG16
 
 Each contrast changes one factor and holds all else at the paper's assumed setting. It is tested as in
 `analysis.collapse`, by Boschloo's exact test on all seeds of both (neither was chosen), corrected by Holm over the
-contrasts. Other networks are such a contrast too: they have BatchNorm, which VGG16 has not, but differ in everything
+contrasts. What a contrast says of its rival, the first that holds:
+
+    TOO_FEW    either setting has fewer than MIN_SEEDS trials: it could not be tested
+    REMOVES    the paper's setting collapses in at least half of its trials, the changed one in fewer than half, and the
+               corrected p-value is at most 0.05: the rival removes the collapse as well
+    KEEPS      the paper's setting collapses in at least half of its trials, and the changed one removes less than half
+               of the collapses, by the rule and at the level of NOT_EXPLAINED
+    UNDECIDED  anything else
+
+The burden lies on the answer: a rival is out only where it KEEPS the collapse. All others are named with it, those too
+that were not tried. Trials that differ in what no factor is, such as the version of the code, are no contrast.
+
+Other networks are such a contrast too: they have BatchNorm, which VGG16 has not, but differ in everything
 else as well, so that a difference shows that the setting works for some network, not that BatchNorm makes it work.
 """
 
@@ -16,13 +29,15 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.banner import SUBSTITUTED
-from analysis.collapse import (
+from analysis.collapse import LEVEL, Arm
+from analysis.collapse_settings import (
     BACKBONE,
     PAPER_PREPROCESSING,
     arm_of,
@@ -30,12 +45,17 @@ from analysis.collapse import (
     key_without,
     optimizer_label,
 )
+from analysis.confounding import confounded
 from analysis.failure import Kind, kind_of
+from analysis.gather import in_order, show_value
 from analysis.statistics.boschloo import boschloo
 from analysis.statistics.intervals import Interval, Share, difference, holm
+from analysis.statistics.seeds import MIN_SEEDS
 from galaxytl.trial import TrialResult, TrialSpec
 
 PERMUTATIONS: Final = 500
+HALF: Final = 0.5
+"""The collapse rate from which on a setting counts as one that collapses."""
 
 
 def start_label(spec: TrialSpec) -> str:
@@ -44,16 +64,30 @@ def start_label(spec: TrialSpec) -> str:
     return f"{spec.weights_label}, {depth}"
 
 
+def _way(spec: TrialSpec) -> str:
+    return "pixels / 255" if spec.preprocessing == PAPER_PREPROCESSING else "the backbone's own"
+
+
 FACTORS: Final[Mapping[str, Callable[[TrialSpec], str]]] = {
     "optimizer": lambda spec: spec.optimizer,
     "learning rate": lambda spec: f"{spec.learning_rate:g}",
     "optimizer and learning rate": optimizer_label,
-    "preprocessing": lambda spec: "pixels / 255" if spec.preprocessing == PAPER_PREPROCESSING else "the backbone's own",
+    "preprocessing": _way,
     "start": start_label,
     "epochs": lambda spec: str(spec.num_epochs),
     "seed": lambda spec: str(spec.seed),
 }
 """Name -> the level that a trial has. The seed's is what chance gives."""
+
+
+class Effect(Enum):
+    """What a contrast says of its rival: the rules are at the top of this file."""
+
+    REMOVES = "removes it"
+    KEEPS = "does not remove it"
+    UNDECIDED = "undecided"
+    TOO_FEW = "too few seeds"
+    CONFOUNDED = "confounded"
 
 
 @dataclass(frozen=True)
@@ -62,17 +96,33 @@ class Contrast:
 
     arm: str
     factor: str
+    change: str
+    """What a sentence calls it: "more epochs (50)"."""
     paper_level: str
     other_level: str
     paper: Share
     other: Share
     p_value: float
     corrected: float = math.nan
+    confounders: tuple[str, ...] = ()
+    """What else the two differ in: then there is no p-value."""
 
     @property
     def reduction(self) -> Interval:
         """Of the collapse rate, the paper's minus the other's."""
         return difference(self.paper, self.other)
+
+    @property
+    def effect(self) -> Effect:
+        if self.confounders:
+            return Effect.CONFOUNDED
+        if min(self.paper.total, self.other.total) < MIN_SEEDS:
+            return Effect.TOO_FEW
+        if self.paper.value >= HALF > self.other.value and self.corrected <= LEVEL:
+            return Effect.REMOVES
+        if self.paper.value >= HALF and removes_less_than_half(self.paper, self.other):
+            return Effect.KEEPS
+        return Effect.UNDECIDED
 
 
 @dataclass(frozen=True)
@@ -113,40 +163,123 @@ class Rivals:
     parameters: tuple[ParameterCount, ...]
     """By number of weights, the fewest first."""
 
+    def of(self, arm: str, *effects: Effect) -> tuple[Contrast, ...]:
+        """The contrasts of an arm, those with one of these effects where any is named."""
+        return tuple(c for c in self.contrasts if c.arm == arm and (not effects or c.effect in effects))
 
-def examine_rivals(results: Sequence[TrialResult]) -> Rivals:
-    known = [r for r in results if kind_of(r) is not Kind.FAILED]
-    contrasts = _contrasts(known)
-    corrected = holm([contrast.p_value for contrast in contrasts])
-    with_holm = tuple(replace(c, corrected=p) for c, p in zip(contrasts, corrected, strict=True))
+    def untried(self, arm: str) -> tuple[str, ...]:
+        """What an answer must know and no trial says anything about, as a sentence calls it."""
+        tried = {c.factor for c in self.of(arm) if c.factor != "epochs" or float(c.other_level) > float(c.paper_level)}
+        return tuple(name for factor, name in MUST_BE_TRIED.items() if factor not in tried)
+
+
+def examine_rivals(results: Sequence[TrialResult], arms: Sequence[Arm] = ()) -> Rivals:
+    """Rivals to the setting that each of `arms` tests; without arms, to the paper's setting that has most trials."""
+    known = [r for r in in_order(results) if kind_of(r) is not Kind.FAILED]
     own = [r for r in known if r.spec.backbone == BACKBONE]
-    return Rivals(with_holm, tuple(attribute(own)), tuple(_parameters(known)))
+    return Rivals(_corrected(_contrasts(known, arms)), tuple(attribute(own)), tuple(_parameters(known)))
 
 
-ONE_AT_A_TIME: Final[Mapping[str, tuple[str, ...]]] = {
-    "preprocessing": ("preprocessing",),
-    "epochs": ("num_epochs",),
-    "start": ("weights", "weights_requested", "weights_fingerprint"),
-    "network": ("backbone", "weights", "weights_fingerprint"),
+def _corrected(contrasts: Sequence[Contrast]) -> tuple[Contrast, ...]:
+    tested = [contrast for contrast in contrasts if not contrast.confounders]
+    p_values = dict(zip(map(id, tested), holm([contrast.p_value for contrast in tested]), strict=True))
+    return tuple(replace(c, corrected=p_values.get(id(c), math.nan)) for c in contrasts)
+
+
+@dataclass(frozen=True)
+class Factor:
+    """What a contrast changes."""
+
+    name: str
+    fields: tuple[str, ...]
+    """In which its levels differ."""
+    level: Callable[[TrialSpec], str]
+    change: Callable[[TrialSpec, TrialSpec], str]
+    """What a sentence calls the change from the first spec to the second."""
+
+
+def _depth(spec: TrialSpec) -> str:
+    return {0: "a frozen backbone", "all": "all blocks trained"}.get(spec.unfrozen_blocks) or (
+        f"{spec.unfrozen_blocks} blocks trained"
+    )
+
+
+def _epochs(first: TrialSpec, second: TrialSpec) -> str:
+    way = "more" if second.num_epochs > first.num_epochs else "fewer"
+    return f"{way} epochs ({second.num_epochs} for {first.num_epochs})"
+
+
+def _preprocessing(spec: TrialSpec) -> str:
+    return "pixels / 255" if spec.preprocessing == PAPER_PREPROCESSING else "the backbone's own preprocessing"
+
+
+def _start(spec: TrialSpec) -> str:
+    return "ImageNet" if spec.weights == "imagenet" else "random"
+
+
+def _network(spec: TrialSpec) -> str:
+    return f"{spec.backbone}, {SUBSTITUTED}" if spec.is_substituted else spec.backbone
+
+
+def _plain(name: str, *fields: str) -> Factor:
+    def level(spec: TrialSpec) -> str:
+        return ", ".join(show_value(getattr(spec, field)) for field in fields)
+
+    return Factor(name, fields, level, lambda _, second: f"{name} {level(second)}")
+
+
+NETWORK: Final = Factor(
+    "network", ("backbone", "weights", "weights_fingerprint"), _network, lambda _, s: f"the network {_network(s)}"
+)
+ONE_AT_A_TIME: Final = (
+    Factor("preprocessing", ("preprocessing",), FACTORS["preprocessing"], lambda _, s: _preprocessing(s)),
+    Factor("epochs", ("num_epochs",), FACTORS["epochs"], _epochs),
+    Factor(
+        "start",
+        ("weights", "weights_requested", "weights_fingerprint"),
+        _start,
+        lambda _, s: f"a start from {_start(s)} weights",
+    ),
+    Factor("trained blocks", ("unfrozen_blocks", "unfrozen_batchnorm"), _depth, lambda _, s: _depth(s)),
+    NETWORK,
+    _plain("batch size", "batch_size"),
+    _plain("image size", "image_size"),
+    _plain("images", "max_images"),
+    _plain("augmentation", "augmentation"),
+    _plain("class weights", "class_weighting"),
+    _plain("hidden layer", "head_units", "head_dropout"),
+    _plain("precision", "precision"),
+)
+"""The seed and the split are chance's, and no factor."""
+MUST_BE_TRIED: Final = {
+    "preprocessing": "the backbone's own preprocessing",
+    "epochs": "more epochs",
+    "start": "another start",
+    "network": "another network",
 }
-"""Factor -> the fields in which its levels differ."""
-LEVEL_OF: Final[Mapping[str, Callable[[TrialSpec], str]]] = {
-    "preprocessing": FACTORS["preprocessing"],
-    "epochs": FACTORS["epochs"],
-    "start": lambda spec: "ImageNet" if spec.weights == "imagenet" else "random",
-    "network": lambda spec: f"{spec.backbone}, {SUBSTITUTED}" if spec.is_substituted else spec.backbone,
-}
+"""Factor -> what is not tried where it is not."""
 
 
-def _contrasts(results: Sequence[TrialResult]) -> list[Contrast]:
-    """Of the paper's setting in each arm, with as many seeds as there are, against all that differ in one factor."""
-    bases: dict[str, list[TrialResult]] = defaultdict(list)
+def _contrasts(results: Sequence[TrialResult], arms: Sequence[Arm]) -> list[Contrast]:
+    """Of each arm's setting against all that differ from it in one factor."""
+    return [
+        contrast
+        for arm, base in sorted(bases_of(results, arms).items(), reverse=True)
+        for contrast in _contrasts_of(arm, base, results)
+    ]
+
+
+def bases_of(results: Iterable[TrialResult], arms: Sequence[Arm] = ()) -> dict[str, list[TrialResult]]:
+    """Arm -> the trials of the paper's setting that others are compared with."""
+    found: dict[str, list[TrialResult]] = defaultdict(list)
     for r in results:
         if r.spec.backbone == BACKBONE and _is_papers(r.spec) and (arm := arm_of(r.spec)):
-            bases[arm].append(r)
-    return [
-        contrast for arm in sorted(bases, reverse=True) for contrast in _contrasts_of(arm, _most(bases[arm]), results)
-    ]
+            found[arm].append(r)
+    wanted = {arm.name: key_without(arm.paper.spec) for arm in arms if arm.paper}
+    return {
+        arm: [r for r in own if key_without(r.spec) == wanted[arm]] if arm in wanted else _most(own)
+        for arm, own in found.items()
+    }
 
 
 def _is_papers(spec: TrialSpec) -> bool:
@@ -158,32 +291,40 @@ def _contrasts_of(arm: str, base: Sequence[TrialResult], results: Sequence[Trial
     for factor in ONE_AT_A_TIME:
         others: dict[str, list[TrialResult]] = defaultdict(list)
         for result in _differing_in(factor, base[0].spec, results):
-            if factor != "network" or result.spec.backbone != BACKBONE:
-                others[LEVEL_OF[factor](result.spec)].append(result)
-        own = LEVEL_OF[factor](base[0].spec)
+            if factor.name != "network" or result.spec.backbone != BACKBONE:
+                others[factor.level(result.spec)].append(result)
+        own = factor.level(base[0].spec)
         found += [_contrast(arm, factor, base, _most(group)) for level, group in others.items() if level != own]
     return sorted(found, key=lambda contrast: (contrast.factor, contrast.other_level))
 
 
-def _differing_in(factor: str, spec: TrialSpec, results: Iterable[TrialResult]) -> list[TrialResult]:
+def _differing_in(factor: Factor, spec: TrialSpec, results: Iterable[TrialResult]) -> list[TrialResult]:
     """Those that differ from `spec` in one factor and the seed at most."""
-    fields = ONE_AT_A_TIME[factor]
-    return [r for r in results if key_without(r.spec, fields) == key_without(spec, fields)]
+    wanted = key_without(spec, factor.fields)
+    return [r for r in results if key_without(r.spec, factor.fields) == wanted]
 
 
 def _most(results: Iterable[TrialResult]) -> list[TrialResult]:
-    """Those that differ in their seed alone, as many as possible."""
+    """Those that differ in their seed alone, as many as possible; of groups of equal size not by the rows' order."""
     found: dict[tuple[Any, ...], list[TrialResult]] = defaultdict(list)
     for result in results:
         found[key_without(result.spec)].append(result)
-    return max(found.values(), key=len, default=[])
+    keys = sorted(found, key=lambda key: (-len(found[key]), repr(key)))
+    return found[keys[0]] if keys else []
 
 
-def _contrast(arm: str, factor: str, base: Sequence[TrialResult], group: Sequence[TrialResult]) -> Contrast:
-    level = LEVEL_OF[factor]
+def removes_less_than_half(first: Share, second: Share) -> bool:
+    """Whether the collapse rate falls by less than 1/2, surely."""
+    return difference(first, second).high < HALF
+
+
+def _contrast(arm: str, factor: Factor, base: Sequence[TrialResult], group: Sequence[TrialResult]) -> Contrast:
     first, second = share_of(base), share_of(group)
-    p_value = boschloo(first.right, first.total, second.right, second.total)
-    return Contrast(arm, factor, level(base[0].spec), level(group[0].spec), first, second, p_value)
+    others = confounded(base, group)
+    p_value = math.nan if others else boschloo(first.right, first.total, second.right, second.total)
+    own, other = base[0].spec, group[0].spec
+    names = (arm, factor.name, factor.change(own, other), factor.level(own), factor.level(other))
+    return Contrast(*names, first, second, p_value, confounders=others)
 
 
 def share_of(results: Sequence[TrialResult]) -> Share:
@@ -243,8 +384,8 @@ def _parameters(results: Sequence[TrialResult]) -> list[ParameterCount]:
     frozen = [r for r in results if r.spec.unfrozen_blocks == 0 and r.spec.weights_requested == "imagenet"]
     base = _most(r for r in frozen if _is_papers(r.spec) and r.spec.backbone == BACKBONE)
     groups: dict[str, list[TrialResult]] = defaultdict(list)
-    for r in _differing_in("network", base[0].spec, frozen) if base else ():
-        groups[LEVEL_OF["network"](r.spec)].append(r)
+    for r in _differing_in(NETWORK, base[0].spec, frozen) if base else ():
+        groups[_network(r.spec)].append(r)
     found = []
     for label, group in groups.items():
         counts = {r.num_parameters["trainable"] for r in group if "trainable" in r.num_parameters}

@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from analysis.failure import ONE_CLASS_SHARE, kind_of
+from analysis.failure import kind_of
 from analysis.paper import BACKBONES
 from analysis.search import share
+from galaxytl.collapse import ONE_CLASS_SHARE
 from galaxytl.trial import SPEC_FIELDS, TrialResult, TrialSpec
 
 IMAGENET_FROZEN, FROM_SCRATCH = "ImageNet, frozen", "from scratch"

@@ -1,26 +1,77 @@
-"""When a trial has collapsed: it names one class, whatever the image, and its loss is that of ignoring the image.
+"""When a trial has collapsed: three names, each for something else, and the only place where they are defined.
 
+    is_one_class(confusion), is_at_chance(confusion)                # of a trial that has ended
     ignoring = loss_of_ignoring(training_labels, watched_labels, class_weights)
-    reason = why_collapsed(history, ignoring, patience=3)           # "" while it has not
+    reason = why_collapsed(history, ignoring, patience=3)           # of one that is trained: "" while it has not
 
-Both signs are wanted. A network that names one class but whose loss is another may be on its way: early epochs are so.
-And one whose loss is near the prior's by chance, but that tells images apart, has learned something.
+one class      of a finished trial: one class takes at least ONE_CLASS_SHARE of its predictions, and they agree with the
+               truth slightly at most. Where one class makes up most of the data, naming it mostly is no collapse if
+               the rest is right too; so the share alone does not tell
+at chance      of a finished trial: it names several classes, and agrees with the truth no more than guessing does
+constant       of a trial that is trained: it names one class, whatever the image (CONSTANT_SHARE), and its loss is that
+               of ignoring the image. Both signs are wanted. A network that names one class but whose loss is another
+               may be on its way: early epochs are so. And one whose loss is near the prior's by chance, but that tells
+               images apart, has learned something
+
+The first two are what a report counts; the third ends the trials of a search. A loss that is no number is none of them:
+the trial has diverged.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-ONE_CLASS = 0.999
+ONE_CLASS_SHARE: Final = 0.95
+SLIGHT_KAPPA: Final = 0.2
+"""Up to here agreement is called slight (Landis and Koch 1977, Biometrics 33, 159). With ten classes of which none is
+much larger than the others, who names one of them in 95 % of cases cannot have more than 0.1."""
+Z: Final = NormalDist().inv_cdf(0.975)
+CONSTANT_SHARE: Final = 0.999
 """Share of the most predicted class from which on it counts as the only one."""
 TOLERANCE = 0.02
 """Nats between the loss and that of ignoring the image. VGG16 on simulated galaxies at 32 px, after 5 epochs with Adam:
 collapsed at 1e-3 with the prior's loss to its last digit, 2.21; at 3e-5, the slowest that learned, it had 2.07. Not 0,
 because also the answer that is the same for every image moves a little with every step."""
+
+
+def is_one_class(confusion: Sequence[Sequence[int]], share: float = ONE_CLASS_SHARE) -> bool:
+    """Whether counts (C, C), true classes in rows, have one class in at least this share of the predictions, and at
+    most slight agreement with the truth."""
+    return top_share(confusion) >= share and cohen_kappa(confusion)[0] <= SLIGHT_KAPPA
+
+
+def is_at_chance(confusion: Sequence[Sequence[int]]) -> bool:
+    """Whether kappa is below Z standard errors of what guessing gives: not significantly above 0, at 2.5 %."""
+    kappa, error = cohen_kappa(confusion)
+    return kappa <= Z * error
+
+
+def top_share(confusion: Sequence[Sequence[int]]) -> float:
+    """Share of the predictions that the most predicted class takes, of counts (C, C) with true classes in rows."""
+    columns = [sum(column) for column in zip(*confusion, strict=True)]
+    return max(columns) / sum(columns)
+
+
+def cohen_kappa(confusion: Sequence[Sequence[int]]) -> tuple[float, float]:
+    """Cohen's kappa (1960) of counts (C, C), and its standard error where truth and predictions have nothing to do with
+    each other (Fleiss, Cohen and Everitt 1969, Psychological Bulletin 72, 323, eq. 14); (0, 0) where kappa is
+    undefined, with one class in both."""
+    total = sum(map(sum, confusion))
+    true = [sum(row) / total for row in confusion]
+    predicted = [sum(column) / total for column in zip(*confusion, strict=True)]
+    agreed = sum(confusion[i][i] for i in range(len(confusion))) / total
+    by_chance = sum(a * b for a, b in zip(true, predicted, strict=True))
+    if by_chance >= 1:
+        return 0.0, 0.0
+    spread = sum(a * b * (a + b) for a, b in zip(true, predicted, strict=True))
+    variance = (by_chance + by_chance**2 - spread) / (total * (1 - by_chance) ** 2)
+    return (agreed - by_chance) / (1 - by_chance), math.sqrt(max(0.0, variance))
 
 
 def loss_of_ignoring(
@@ -36,14 +87,14 @@ def loss_of_ignoring(
     return float(-np.log(shares).mean()) if np.all(shares > 0) else math.inf
 
 
-def is_collapsed(epoch: Mapping[str, float], ignoring: float) -> bool:
-    return epoch["val_top_share"] >= ONE_CLASS and abs(epoch["val_loss"] - ignoring) <= TOLERANCE
+def is_constant(epoch: Mapping[str, float], ignoring: float) -> bool:
+    return epoch["val_top_share"] >= CONSTANT_SHARE and abs(epoch["val_loss"] - ignoring) <= TOLERANCE
 
 
 def why_collapsed(history: Sequence[Mapping[str, float]], ignoring: float, patience: int) -> str:
     """Why a trial with these epochs has collapsed; "" if not all of the last `patience` are so, or that is 0."""
     latest = history[-patience:] if patience else []
-    if len(latest) < max(patience, 1) or not all(is_collapsed(epoch, ignoring) for epoch in latest):
+    if len(latest) < max(patience, 1) or not all(is_constant(epoch, ignoring) for epoch in latest):
         return ""
     epochs = "an epoch" if patience == 1 else f"{patience} epochs in a row"
     return f"collapsed: one class whatever the image, and the loss of ignoring it ({ignoring:.2f} nats), for {epochs}"

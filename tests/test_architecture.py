@@ -30,6 +30,7 @@ ONLY_IN = {  # a package -> the files that may import it
 
 ANALYSIS_MAY_IMPORT = {
     *("galaxytl.trial", "galaxytl.results", "galaxytl.selection"),  # the contract
+    "galaxytl.collapse",  # what counts as one, said once
     *("galaxytl.command", "galaxytl.console", "galaxytl.credentials"),  # how a command ends, and what it prints
     *("galaxytl.foreign_text", "galaxytl.inside", "galaxytl.strict_json", "galaxytl.study_file"),  # what strangers sent
     "galaxytl.data.parquet_layout",  # what reading a file of it takes

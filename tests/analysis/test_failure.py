@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score, f1_score, precision_score
 
-from analysis.failure import Kind, cohen_kappa, is_one_class_row, kind_of, one_class_scores, top_share
+from analysis.failure import Kind, is_one_class_row, kind_of, one_class_scores
 from analysis.paper import TABLE_1
+from galaxytl.collapse import cohen_kappa, top_share
 from galaxytl.trial import FAILED, PRUNED
 from tests.analysis.collapsing import guessing, one_class
 from tests.analysis.fakes import make_confusion, make_result
+
+Confusion = tuple[tuple[int, ...], ...]
 
 
 @pytest.mark.parametrize(
@@ -32,9 +35,29 @@ def test_each_kind_is_known(changes: dict[str, object], kind: Kind) -> None:
 
 def test_one_class_begins_at_95_percent() -> None:
     assert top_share(((95, 3), (0, 2))) == 0.95
-    nearly, just = ((90, 8), (4, 0)), ((19, 0), (0, 1))
+    nearly, just = ((90, 8), (4, 0)), ((93, 3), (4, 0))
     assert kind_of(make_result(confusion=just)) is Kind.ONE_CLASS
     assert kind_of(make_result(confusion=nearly)) is Kind.CHANCE
+
+
+@pytest.mark.parametrize(
+    ("confusion", "kind"),
+    [
+        (((95, 0), (0, 5)), Kind.LEARNED),  # perfect, on data of which one class is 95 %
+        (((950, 0), (25, 25)), Kind.LEARNED),  # half of the rare class is right
+        (((950, 0), (50, 0)), Kind.ONE_CLASS),
+        (((940, 10), (46, 4)), Kind.ONE_CLASS),  # kappa 0.11, and significant
+        (((0, 0, 0), (0, 90, 10), (0, 0, 0)), Kind.CHANCE),  # one true class: nothing is told apart
+    ],
+)
+def test_whether_one_class_is_a_collapse_depends_on_the_truth(confusion: Confusion, kind: Kind) -> None:
+    assert kind_of(make_result(confusion=confusion)) is kind
+
+
+def test_the_share_of_one_class_can_be_another() -> None:
+    result = make_result(confusion=((88, 6), (6, 0)))
+    assert kind_of(result, 0.95) is Kind.CHANCE
+    assert kind_of(result, 0.9) is Kind.ONE_CLASS
 
 
 def test_kappa_and_its_error_under_the_null() -> None:

@@ -30,18 +30,25 @@ def test_table_1_is_of_the_folder_with_one_common_setting(tmp_path: Path, first:
     assert "learning_rate" in found.table_origin
 
 
-def test_of_two_grids_the_first_gives_the_setting(tmp_path: Path) -> None:
-    found = found_in(tmp_path, sgd=paper_grid(optimizer="sgd"), adam=paper_grid())
+def test_of_two_grids_the_one_nearer_to_the_paper_gives_the_setting_in_either_order(tmp_path: Path) -> None:
+    grids = {"a_sgd": paper_grid(optimizer="sgd"), "b_adam": paper_grid()}
+    for order in (grids, dict(reversed(grids.items()))):
+        found = found_in(tmp_path, **order)
 
-    assert {r.spec.optimizer for r in found.grid.results} == {"sgd"}
-    assert found.beside_table == (
-        f"{tmp_path / 'adam'}: the 6 trials of the paper's cells differ from Table 1's in optimizer.",
-    )
+        assert {r.spec.optimizer for r in found.grid.results} == {"adam"}
+        assert found.beside_table == (
+            f"{tmp_path / 'a_sgd'}: the 6 trials of the paper's cells differ from Table 1's in optimizer.",
+        )
+
+
+def test_a_whole_grid_goes_before_a_row_of_one_that_is_nearer_to_the_paper(tmp_path: Path) -> None:
+    found = found_in(tmp_path, row=paper_grid()[:1], grid=paper_grid(optimizer="sgd"))
+    assert [folder.name for folder in found.table_folders] == ["grid"]
 
 
 def test_folders_of_one_setting_share_a_table(tmp_path: Path) -> None:
     found = found_in(tmp_path, zero=paper_grid(), one=paper_grid(seed=1))
-    assert [folder.name for folder in found.table_folders] == ["zero", "one"]
+    assert [folder.name for folder in found.table_folders] == ["one", "zero"]
     assert [len(cell.results) for cell in found.grid.cells] == [2] * 6
     assert found.beside_table == ()
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analysis.gather import AnalysisError, Trials, choose_dataset, gather, keep_where
 from galaxytl.results import FILE_NAME, append_results
 from galaxytl.trial import FAILED, TrialResult
-from tests.analysis.fakes import make_result, make_spec
+from tests.analysis.fakes import make_confusion, make_history, make_result, make_spec, write_probabilities
 
 
 def folder_of(path: Path, *results: TrialResult) -> Path:
@@ -20,7 +23,7 @@ def folder_of(path: Path, *results: TrialResult) -> Path:
     return path
 
 
-def test_gather_joins_folders_in_order_and_passes_on_a_half_written_last_line(tmp_path: Path) -> None:
+def test_gather_joins_folders_and_passes_on_a_half_written_last_line(tmp_path: Path) -> None:
     first = folder_of(tmp_path / "b", make_result(make_spec(seed=0)))
     second = folder_of(tmp_path / "a", make_result(make_spec(seed=1)))
     with (second / FILE_NAME).open("a") as file:
@@ -34,15 +37,84 @@ def test_gather_joins_folders_in_order_and_passes_on_a_half_written_last_line(tm
     assert "line 2 (half-written)" in problem
 
 
-def test_the_later_folder_wins_but_no_failure_hides_a_complete_row_of_the_same_trial(tmp_path: Path) -> None:
-    first = folder_of(tmp_path / "a", make_result(accuracy=0.3))
-    second = folder_of(tmp_path / "b", make_result(accuracy=0.4))
-    failed = folder_of(tmp_path / "failed", make_result(status=FAILED, message="killed"))
+def test_a_copied_folder_is_the_same_trials_once(tmp_path: Path) -> None:
+    """Whatever the copy's rows say of when and where they were computed; NaN is as NaN as NaN."""
+    result = make_result(metrics={"accuracy": 0.5, "loss": math.nan, "kappa": 0.1})
+    first = folder_of(tmp_path / "a", result)
+    again = {"timings": {"total": 1.0}, "environment": {"host": "other"}, "started": "2031-01-01T00:00:00+00:00"}
+    epochs = tuple({**epoch, "seconds": 9.0} for epoch in result.history)
+    earlier = {name: value for name, value in result.metrics.items() if name != "kappa"}
+    second = folder_of(tmp_path / "b", replace(result, history=epochs, metrics=earlier, **again))
 
-    for order, accuracy in (([first, second], 0.4), ([second, first], 0.3), ([failed, first], 0.3)):
-        trials = gather([*order, failed])
-        assert [(r.status, r.metrics["accuracy"]) for r in trials.results] == [("COMPLETE", accuracy)]
-        assert "is in several folders" in trials.problems[0]
+    both = [gather(order) for order in ([first, second], [second, first], [second, first, second])]
+
+    assert both[0] == both[1] == both[2]
+    assert len(both[0].results) == 1
+    (problem,) = both[0].problems
+    assert f"COMPLETE in '{first}', COMPLETE in '{second}': that of '{first}' is used" in problem
+
+
+def test_the_copy_whose_predictions_are_there_is_used(tmp_path: Path) -> None:
+    result = make_result()
+    bare, whole = folder_of(tmp_path / "a", result), folder_of(tmp_path / "b", result)
+    write_probabilities(whole, result, [True] * 3)
+    assert gather([bare, whole]).folders == {result.trial_id: whole}
+
+
+@pytest.mark.parametrize(
+    ("changes", "values"),
+    [
+        ({"accuracy": 0.4}, "accuracy is 0.3 in '{a}' and 0.4 in '{b}'"),
+        (
+            {"accuracy": 0.3, "confusion": make_confusion(0.4)},
+            "confusion of class 0 with 0 is 97 in '{a}' and 130 in '{b}'",
+        ),
+        ({"accuracy": 0.3, "history": make_history(0.3, 2)}, "the number of epochs is 3 in '{a}' and 2 in '{b}'"),
+        ({"accuracy": 0.3, "history": make_history(0.31, 3)}, "accuracy of epoch 1 is 0.256"),
+        (
+            {"status": FAILED, "message": "diverged: NaN", "metrics": {}},
+            "status is COMPLETE in '{a}' and FAILED in '{b}'",
+        ),
+    ],
+)
+def test_rows_that_contradict_each_other_are_an_error_that_shows_both_values(
+    tmp_path: Path, changes: dict[str, Any], values: str
+) -> None:
+    first, second = make_result(accuracy=0.3), make_result(**changes)
+    folders = [folder_of(tmp_path / "a", first), folder_of(tmp_path / "b", second)]
+    wanted = values.format(a=folders[0], b=folders[1])
+    for order in (folders, folders[::-1]):
+        with pytest.raises(AnalysisError) as caught:
+            gather(order)
+        assert f"trial {first.trial_id} has two: {wanted}" in str(caught.value)
+
+
+def test_a_failure_gives_way_to_an_end_in_another_folder_and_that_is_said(tmp_path: Path) -> None:
+    endings = {"killed": "killed", "diverged": "diverged: NaN", "out": "out of memory"}
+    folders = {
+        name: folder_of(tmp_path / name, make_result(status=FAILED, message=text, started="2024-01-01"))
+        for name, text in endings.items()
+    }
+    complete = folder_of(tmp_path / "complete", make_result())
+
+    for order in itertools.permutations([complete, folders["killed"], folders["out"]]):
+        trials = gather(order)
+        assert [r.status for r in trials.results] == ["COMPLETE"]
+        assert "FAILED in" in trials.problems[0]
+    for order in itertools.permutations(folders.values()):
+        assert [r.message for r in gather(order).results] == ["diverged: NaN"]
+
+
+def test_trials_come_in_one_order_whoever_finished_first(tmp_path: Path) -> None:
+    specs = [make_spec(learning_rate=rate, seed=seed) for rate in (1e-4, 1e-3) for seed in range(3)]
+    specs += [make_spec(unfrozen_blocks=blocks, seed=2) for blocks in (1, "all")]
+    results = [make_result(spec) for spec in specs]
+    orders = [results, results[::-1], results[3:] + results[:3]]
+
+    found = [gather([folder_of(tmp_path / str(number), *order)]) for number, order in enumerate(orders)]
+
+    assert [r.spec for r in found[0].results] == specs
+    assert found[0].results == found[1].results == found[2].results
 
 
 def test_a_folder_above_the_results_is_told_where_they_are(tmp_path: Path) -> None:

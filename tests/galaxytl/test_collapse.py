@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from galaxytl.collapse import ONE_CLASS, TOLERANCE, is_collapsed, loss_of_ignoring, why_collapsed
+from galaxytl.collapse import CONSTANT_SHARE, TOLERANCE, is_constant, loss_of_ignoring, why_collapsed
 
 IGNORING = 2.21
 COLLAPSED = {"epoch": 1, "val_top_share": 1.0, "val_loss": IGNORING + 0.5 * TOLERANCE}
@@ -38,14 +38,14 @@ def test_with_balanced_weights_the_best_such_answer_is_that_all_are_as_likely() 
 
 def test_a_class_that_training_never_saw_is_infinitely_surprising() -> None:
     assert loss_of_ignoring(np.array([0, 1]), np.array([2]), np.ones(3)) == math.inf
-    assert not is_collapsed(COLLAPSED, math.inf)
+    assert not is_constant(COLLAPSED, math.inf)
 
 
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
         ({}, True),
-        ({"val_top_share": ONE_CLASS}, True),
+        ({"val_top_share": CONSTANT_SHARE}, True),
         ({"val_top_share": 0.99}, False),  # tells some images apart
         ({"val_loss": IGNORING - 0.9 * TOLERANCE}, True),
         ({"val_loss": IGNORING - 2 * TOLERANCE}, False),  # better than ignoring the image
@@ -56,7 +56,7 @@ def test_a_class_that_training_never_saw_is_infinitely_surprising() -> None:
 def test_one_class_and_the_loss_of_ignoring_the_image_are_both_wanted(
     changed: dict[str, float], expected: bool
 ) -> None:
-    assert is_collapsed({**COLLAPSED, **changed}, IGNORING) == expected
+    assert is_constant({**COLLAPSED, **changed}, IGNORING) == expected
 
 
 def test_it_ends_after_so_many_epochs_in_a_row() -> None:
