@@ -77,6 +77,8 @@ def test_fewer_than_three_seeds_decide_nothing_about_settings(
     for one in judge(fakes.trials, fakes.grid).trials:
         if "(ImageNet OFF)" in one.claim and num_seeds[1] > 2:
             continue  # four seeds of each
+        if "after more epochs" in one.claim:
+            continue  # no trial has more
         assert one.about == "networks"
         if one.claim.startswith("VGG16 cannot be trained"):
             assert (one.verdict, one.reason) == (CONTRADICTED, "")
