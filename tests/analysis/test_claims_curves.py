@@ -221,6 +221,7 @@ def test_the_papers_claims_are_not_judged_by_other_peoples_data(fakes: Fakes) ->
     assert "none is judged" in summary(claims)[0]
     found = sections(claims)
     assert rows_of(found) == []
+    assert found[0].sentences[0].startswith("None is judged, as the paper's are about Galaxy10 DECaLS")
     assert any(one.heading.startswith("Comparisons") for one in found)
 
 
