@@ -204,7 +204,8 @@ def _image_variance(first: Arm, second: Arm, measure: Measure, values: Sequence[
     if first.why_unpaired or second.why_unpaired or not same_images(first.predictions[0], second.predictions[0]):
         return 0.0
     own, other = (np.mean([one.losses for one in arm.predictions], axis=0) for arm in (first, second))
-    return float(np.var(own - other)) / min(numbers)
+    variance = float(np.var(own - other)) / min(numbers)
+    return variance if math.isfinite(variance) else 0.0
 
 
 def _num_images(arm: Arm, curve: str) -> int:

@@ -89,7 +89,7 @@ def _not_judged(claims: Claims) -> str:
 def sections(claims: Claims) -> list[Section]:
     """Claims first, then what was compared at Table 1's settings; other settings are details."""
     if claims.other_data:
-        found = [Section(OVERVIEW, None, (f"{_not_judged(claims).removeprefix('claims: ').capitalize()}.",))]
+        found = [Section(OVERVIEW, None, (f"N{_not_judged(claims).removeprefix('claims: n')}.",))]
     else:
         found = claims_sections(claims.judged)
     if claims.at_table:

@@ -77,6 +77,8 @@ def test_fewer_than_three_seeds_decide_nothing_about_settings(
     for one in judge(fakes.trials, fakes.grid).trials:
         if "(ImageNet OFF)" in one.claim and num_seeds[1] > 2:
             continue  # four seeds of each
+        if "after more epochs" in one.claim:
+            continue  # no trial has more
         assert one.about == "networks"
         if one.claim.startswith("VGG16 cannot be trained"):
             assert (one.verdict, one.reason) == (CONTRADICTED, "")
@@ -338,8 +340,9 @@ def test_without_trials_of_table_1_only_arithmetic_is_judged(fakes: Fakes) -> No
 
     assert {one.verdict for one in claims.trials} == {NOT_TESTABLE}
     assert claims.trials[0].evidence == "no trial to judge by: MobileNet, ImageNet ON; MobileNet, ImageNet OFF"
-    assert len(claims.arithmetic) == 21
-    assert summary(claims) == ("claims: 12 CONFIRMED, 1 NOT_CONFIRMED, 8 CONTRADICTED, 20 NOT_TESTABLE",)
+    assert len(claims.arithmetic) == 36
+    counts = "8 CONFIRMED, 8 COMPATIBLE, 3 NOT_CONFIRMED, 13 CONTRADICTED, 45 NOT_TESTABLE"
+    assert summary(claims) == (f"claims: {counts}",)
 
 
 def test_different_images_are_named_as_the_reason(fakes: Fakes) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from analysis.claims_json import MARK as CLAIMS_MARK
 from analysis.listings import MARK
 from analysis.paper import TABLE_1
 from analysis.run import as_typed, main, parse
@@ -312,11 +313,13 @@ def test_a_search_without_a_choice_leaves_no_older_one_and_what_is_the_users(tmp
     for path in older:
         path.write_text(f"{MARK}\n")
     (tables / "mine.tex").write_text("a user's own")
+    claims = tmp_path / "report" / "claims.json"
+    claims.write_text(f"{CLAIMS_MARK}\n}}")
 
     ran = reported(tmp_path, [replace(make_compared(), **LOST)])
 
     assert ran.code == 0
     assert "No trial is complete: there is none to choose." in ran.stdout
-    assert not any(path.exists() for path in older)
+    assert not any(path.exists() for path in [*older, claims])
     assert (tables / "mine.tex").exists()
     assert (tables / "a-search.tex").exists()
