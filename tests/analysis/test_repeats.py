@@ -139,6 +139,7 @@ def test_validation_probabilities_that_are_not_the_trials_or_of_test_images_are_
 
     change(path, row=np.arange(200))
     assert planted.networks.validation == {}
+    assert "are of images of the test part, and are not used" in planted.networks.problems[0]
     pq.write_table(whole, path)
     change(path, label=(np.arange(200) + 1) % 10)
     with pytest.raises(PredictionsError, match="its last epoch"):
@@ -146,6 +147,7 @@ def test_validation_probabilities_that_are_not_the_trials_or_of_test_images_are_
     path.unlink()
     with pytest.raises(PredictionsError, match=r"the validation probabilities of trial .* are not there"):
         read_validation(tmp_path, result)
+    assert planted.networks.problems == ()  # an earlier version has stored none
 
 
 def test_an_interval_over_seeds_is_t_and_of_one_seed_its_own() -> None:
