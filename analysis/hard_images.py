@@ -29,7 +29,7 @@ from analysis.repeats import Networks
 from analysis.sections import Listing, Section
 from analysis.starts import is_collapsed
 from analysis.style import GREY, new_figure
-from analysis.thumbnails import Thumbnails, ThumbnailsError, read_thumbnails
+from analysis.thumbnails import ThumbnailsError, read_thumbnails
 from galaxytl.trial import TrialResult
 
 NUM_SHOWN: Final = 12
@@ -149,15 +149,11 @@ def _pictures(
             thumbnails = read_thumbnails(folder)
             rows = [image.row for image in images if thumbnails.labels.get(image.row) == image.true][:NUM_SHOWN]
             if rows:
-                return _decoded(thumbnails, rows), ""
+                return thumbnails.pictures(rows), ""
             why = f"{thumbnails.path} holds none of the {len(images):,} images that all get wrong"
         except ThumbnailsError as error:
             why = str(error)
     return {}, why
-
-
-def _decoded(thumbnails: Thumbnails, rows: list[int]) -> dict[int, Picture]:
-    return thumbnails.pictures(rows)
 
 
 def sections(hard: Hard | None) -> list[Section]:

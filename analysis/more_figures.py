@@ -188,7 +188,8 @@ def _plan_reliability(networks: Networks, banner: Banner) -> Plan:
     found = [r for own in reliability.drawn_of(networks) for r in own.repeats.results]
     caption = banner.caption(reliability.caption(networks), found)
     if not found:
-        return Plan(RELIABILITY, caption, None, "no trial that is scored on the test part has stored its probabilities")
+        why = "; ".join(networks.problems) or "no trial that is scored on the test part is complete"
+        return Plan(RELIABILITY, caption, None, why)
     return Plan(RELIABILITY, caption, partial(reliability.draw_reliability, networks, banner))
 
 

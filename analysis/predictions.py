@@ -37,6 +37,10 @@ class PredictionsError(ValueError):
     """A trial's probabilities are not there, or are not what its row says; the message says which."""
 
 
+class NotStoredError(PredictionsError):
+    """There is no file of a trial's validation part: versions that stored none have trained it."""
+
+
 @dataclass(frozen=True)
 class Predictions:
     """Of one trial on the part that it is scored on, ordered by `rows`."""
@@ -101,9 +105,12 @@ def read_probabilities(folder: Path, result: TrialResult) -> Probabilities:
 
 def read_validation(folder: Path, result: TrialResult) -> Probabilities:
     """Return those of a COMPLETE trial on its validation part, where it is scored on the test part. Raises
-    PredictionsError, as where an earlier version has trained it, which stored none."""
+    NotStoredError where there are none, as of an earlier version, and PredictionsError."""
     name = _name(result).removesuffix(".parquet") + VALIDATION_ENDING
-    found = _read(_path(folder, name, result), result, "validation probabilities")
+    path = _path(folder, name, result)
+    if not path.exists():
+        raise NotStoredError(f"the validation probabilities of trial {result.trial_id} are not there ({path})")
+    found = _read(path, result, "validation probabilities")
     _check(found, result, result.num_images.get("validation", 0))
     accuracy = validation_accuracy(result)
     if accuracy is not None and abs(accuracy - found.right.mean()) > LARGEST_CHANGE:

@@ -176,7 +176,7 @@ def _about_temperature(found: Sequence[SettingCalibration]) -> str:
     mended = [own.repeats.name for own in found if all(one.after for one in own.seeds)]
     if not mended:
         return (
-            "No temperature is fitted: that takes probabilities of a validation part, which no trial here has stored;"
+            "No temperature is fitted: that takes probabilities of a validation part, and no trial here has such;"
             " on the test part it would be judged by what it was fitted to. A sweep with --set"
             " validation_fraction=0.1 stores them."
         )

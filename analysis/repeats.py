@@ -24,6 +24,7 @@ from analysis.gather import Trials, show_value
 from analysis.paper import BACKBONES
 from analysis.points import WEIGHTS
 from analysis.predictions import (
+    NotStoredError,
     PredictionsError,
     Probabilities,
     read_probabilities,
@@ -104,9 +105,8 @@ def read_networks(trials: Trials, first: Iterable[TrialResult] = ()) -> Networks
     wanted = [r for own in dict.fromkeys((*shown, *best_of_backbones(of_first_split(settings)))) for r in own.results]
     problems: dict[str, list[TrialResult]] = {}
     found = _read(wanted, trials.folders, read_probabilities, problems)
-    beside = _read([r for r in wanted if r.spec.validation_fraction], trials.folders, read_validation, {})
-    apart = {key: own for key, own in beside.items() if key in found and not _share_images(own, found[key])}
-    return Networks(tuple(settings), tuple(shown), found, apart, trials.folders, _sentences(problems))
+    beside = _read([r for r in wanted if r.spec.validation_fraction], trials.folders, _validation_of(found), problems)
+    return Networks(tuple(settings), tuple(shown), found, beside, trials.folders, _sentences(problems))
 
 
 def repeats_of(results: Iterable[TrialResult], first: Iterable[str] = ()) -> list[Repeats]:
@@ -205,13 +205,26 @@ def _read(
     for result in results:
         try:
             found[result.trial_id] = read(folders.get(result.trial_id, Path()), result)
+        except NotStoredError:
+            continue  # by earlier versions of a sweep, which is no fault
         except PredictionsError as error:
             problems.setdefault(str(error).replace(result.trial_id, "..."), []).append(result)
     return found
 
 
-def _share_images(first: Probabilities, second: Probabilities) -> bool:
-    return bool(len(np.intersect1d(first.rows, second.rows)))
+def _validation_of(tested: Mapping[str, Probabilities]) -> Callable[[Path, TrialResult], Probabilities]:
+    """Reads those of the validation part; raises PredictionsError where they have images of the test part (`tested`, by
+    trial_id), for what is fitted there would then be judged by what it was fitted to."""
+
+    def read(folder: Path, result: TrialResult) -> Probabilities:
+        found = read_validation(folder, result)
+        test = tested.get(result.trial_id)
+        if test is not None and np.intersect1d(found.rows, test.rows).size:
+            what = f"the validation probabilities of trial {result.trial_id}"
+            raise PredictionsError(f"{what} are of images of the test part, and are not used")
+        return found
+
+    return read
 
 
 def _sentences(problems: Mapping[str, Sequence[TrialResult]]) -> tuple[str, ...]:

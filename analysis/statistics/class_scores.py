@@ -26,6 +26,8 @@ Floats = NDArray[np.float64]
 Counts = Sequence[Sequence[int]] | NDArray[np.int64]
 HELD_CELLS: Final = 4_000_000
 """Numbers that resamples hold at a time: 2000 of 40 x 40 classes."""
+MOST_CELLS, FEWEST_RESAMPLES = 40_000_000, 200
+"""Numbers in all resamples together, unless these then were too few: of more than 140 classes there are fewer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,7 @@ def resampled(confusion: Counts, num_resamples: int = NUM_RESAMPLES) -> ClassSco
     counts = np.asarray(confusion, np.int64)
     total, size = int(counts.sum()), counts.size
     rng = np.random.default_rng(SEED)
+    num_resamples = min(num_resamples, max(FEWEST_RESAMPLES, MOST_CELLS // size))
     balanced, correlations = [], []
     step = max(1, HELD_CELLS // size)
     for start in range(0, num_resamples, step):

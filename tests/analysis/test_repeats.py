@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from analysis.banner import Banner
 from analysis.class_sections import sections as class_sections
 from analysis.ensembles import sections as ensemble_sections
 from analysis.gather import Trials
 from analysis.hard_images import hard_of
+from analysis.more_figures import plan_more
 from analysis.predictions import PredictionsError, read_probabilities, read_validation
 from analysis.reliability import sections as calibration_sections
 from analysis.repeats import MOST_SETTINGS, best_of_backbones, over_seeds, read_networks, repeats_of
@@ -62,6 +64,8 @@ def test_of_many_settings_those_of_table_1_and_the_nearest_are_shown_and_read(tm
     assert networks.not_shown.startswith("3 further settings are not in it")
     assert networks.problems[0].startswith(f"Left out, {MOST_SETTINGS} trials, as ")
     assert len(networks.problems) == 1
+    plans = {plan.stem: plan for plan in plan_more(rows, {}, (), Banner.of_search(rows), networks)}
+    assert plans["reliability"].why_not == networks.problems[0]
 
 
 def test_the_best_of_a_backbone_is_that_of_the_validation_part(tmp_path: Path) -> None:
@@ -135,6 +139,7 @@ def test_validation_probabilities_that_are_not_the_trials_or_of_test_images_are_
 
     change(path, row=np.arange(200))
     assert planted.networks.validation == {}
+    assert "are of images of the test part, and are not used" in planted.networks.problems[0]
     pq.write_table(whole, path)
     change(path, label=(np.arange(200) + 1) % 10)
     with pytest.raises(PredictionsError, match="its last epoch"):
@@ -142,6 +147,7 @@ def test_validation_probabilities_that_are_not_the_trials_or_of_test_images_are_
     path.unlink()
     with pytest.raises(PredictionsError, match=r"the validation probabilities of trial .* are not there"):
         read_validation(tmp_path, result)
+    assert planted.networks.problems == ()  # an earlier version has stored none
 
 
 def test_an_interval_over_seeds_is_t_and_of_one_seed_its_own() -> None:

@@ -73,6 +73,11 @@ def test_many_classes_are_resampled_in_pieces(monkeypatch: pytest.MonkeyPatch) -
     assert len(resampled(np.eye(3, dtype=np.int64) * 9, 10).balanced.resampled) == 10
 
 
+def test_of_very_many_classes_there_are_fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.statistics.class_scores.MOST_CELLS", 9 * 300)
+    assert len(resampled(np.eye(3, dtype=np.int64)).balanced.resampled) == 300
+
+
 def test_the_variance_of_a_share_is_the_binomial_one_and_not_0_where_all_are_right() -> None:
     assert variance_of(Share(500, 1000)) == pytest.approx(0.25 / 1000, rel=0.01)
     assert variance_of(Share(20, 20)) > 1e-4
