@@ -30,12 +30,12 @@ Two arms, each a question of its own: ON (ImageNet weights, frozen) and OFF (fro
 6. Verdicts, the first that holds. Each kind errs in at most 5 % of studies: its p-values are corrected by Holm over all
    arms, run or not, and all backgrounds that have seeds enough to be tested.
    NOT_REPRODUCED  the paper's setting does not collapse: p of an exact binomial test that its rate is at least 1/2
-   EXPLAINED       it collapses in at least half of its seeds; the alternative in fewer than half, with p of Boschloo's
-                   test; and it is a cure: the 95 % interval of its accuracy on these seeds is above the share of the
-                   commonest class. Both settings have at least 3 seeds
    NOT_EXPLAINED   it collapses in at least half of its seeds, and so does every other optimizer setting that has a seed
                    in common with it: the largest p of exact binomial tests that the rate of one is at most 1/2, over
                    those that can be chosen by the rule above and are spread evenly. All of their seeds count
+   EXPLAINED       it collapses in at least half of its seeds; the alternative in fewer than half, with p of Boschloo's
+                   test; and it is a cure: where it does not collapse, the 95 % interval of its accuracy on these seeds
+                   is above the share of the commonest class. Both settings have at least 3 seeds
    INCONCLUSIVE    anything else, with the seeds that would decide: the fewest at which the verdict that the rates point
                    to, (collapsed + 1/2) / (seeds + 1), comes with a power of 0.8, all its conditions on rates counted
    A verdict must also be the same where one class begins at 0.90 and at 0.99 of the predictions: one that hangs on that
@@ -49,25 +49,37 @@ from __future__ import annotations
 
 import math
 import random
-import statistics
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final
 
-from analysis.banner import SUBSTITUTED
-from analysis.confounding import confounded, factors_of, not_recorded, uneven, varying
+from analysis.collapse_settings import (
+    BACKBONE,
+    OFF,
+    ON,
+    Accuracy,
+    Group,
+    Setting,
+    arm_of,
+    background_fields,
+    background_text,
+    groups_of,
+    has_papers_optimizer,
+    mean_validation,
+    settings_of,
+)
+from analysis.confounding import confounded, factors_of, uneven
 from analysis.failure import Kind, kind_of
-from analysis.gather import count_of_trials, in_order, show_value
-from analysis.starts import FROM_SCRATCH, IMAGENET_FROZEN, start_name
+from analysis.gather import in_order, show_value
 from analysis.statistics.boschloo import Wanted, boschloo, fewest_seeds
 from analysis.statistics.intervals import Interval, Share, difference, holm
 from analysis.statistics.rates import fewest_above, fewest_below, p_not_above, p_not_below
-from analysis.statistics.seeds import MIN_SEEDS, mean_over_seeds
+from analysis.statistics.seeds import MIN_SEEDS
 from analysis.statistics.strata import stratified
 from galaxytl.collapse import ONE_CLASS_SHARE
-from galaxytl.trial import COMPLETE, SPEC_FIELDS, TrialResult, TrialSpec
+from galaxytl.trial import TrialResult
 
 STATEMENT: Final = (__doc__ or "").partition("PRE-STATED TEST\n\n")[2]
 LEVEL: Final = 0.05
@@ -75,16 +87,6 @@ NUM_ARMS: Final = 2
 POWER: Final = 0.8
 SHARES: Final = (0.90, ONE_CLASS_SHARE, 0.99)
 """Of the predictions, from which on one class is named: a verdict is the same with each of them."""
-
-BACKBONE: Final = "VGG16"
-OPTIMIZER_FIELDS: Final = ("optimizer", "learning_rate", "momentum", "weight_decay")
-PAPER_OPTIMIZER: Final[Mapping[str, Any]] = {
-    "optimizer": "adam",
-    "learning_rate": 1e-3,
-    "momentum": 0.0,
-    "weight_decay": 0.0,
-}
-PAPER_PREPROCESSING: Final = "divide_by_255"
 
 
 @dataclass(frozen=True)
@@ -106,92 +108,6 @@ class Verdict(Enum):
     NOT_REPRODUCED = "NOT_REPRODUCED"
     INCONCLUSIVE = "INCONCLUSIVE"
     NOT_TESTABLE = "NOT_TESTABLE"
-
-
-ON, OFF = "ON", "OFF"
-ARMS: Final = {IMAGENET_FROZEN: ON, FROM_SCRATCH: OFF}
-
-
-def arm_of(spec: TrialSpec) -> str | None:
-    """The arm of a trial; None outside both. Random weights in place of ImageNet's make an arm of their own: the two
-    are never mixed, and the one never called by the other's name."""
-    name = ARMS.get(start_name(spec) or "")
-    return f"{name}, {SUBSTITUTED}" if name and spec.is_substituted else name
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """The mean test accuracy of some seeds, and its interval at 95 %: over seeds and images (Student's t) where there
-    are several seeds, over images alone (Wilson) where there is one."""
-
-    value: float
-    interval: Interval
-    num_seeds: int
-
-
-@dataclass(frozen=True)
-class Setting:
-    """The seeds of one optimizer setting, those that say something first."""
-
-    spec: TrialSpec
-    """Of the trial with the lowest seed."""
-    kinds: Mapping[int, Kind]
-    """seed -> what became of it; FAILED ones left out."""
-    validation: Mapping[int, float]
-    """seed -> the last validation accuracy; 0 where the trial diverged. Empty where the curves are of the test part."""
-    results: Mapping[int, TrialResult] = field(default_factory=dict, repr=False)
-    """seed -> the trial, of those in `kinds`."""
-
-    @property
-    def label(self) -> str:
-        return optimizer_label(self.spec)
-
-    @property
-    def order(self) -> tuple[Any, ...]:
-        return tuple(getattr(self.spec, name) for name in OPTIMIZER_FIELDS)
-
-    @property
-    def accuracies(self) -> dict[int, float]:
-        """seed -> accuracy on the part that trials are scored on; without those that diverged."""
-        return {seed: r.metrics["accuracy"] for seed, r in self.results.items() if "accuracy" in r.metrics}
-
-    def trials(self, seeds: Iterable[int] | None = None) -> list[TrialResult]:
-        wanted = set(self.results) if seeds is None else set(seeds)
-        return [result for seed, result in self.results.items() if seed in wanted]
-
-    def collapsed(self, seeds: Iterable[int] | None = None) -> Share | None:
-        """How many of the seeds collapsed; None where there is none."""
-        wanted = set(self.kinds) if seeds is None else set(seeds)
-        kinds = [kind for seed, kind in self.kinds.items() if seed in wanted]
-        return Share(sum(kind.is_collapse for kind in kinds), len(kinds)) if kinds else None
-
-    def ends(self, seeds: Iterable[int] | None = None) -> Counter[Kind]:
-        """How many of the seeds ended in which way."""
-        wanted = set(self.kinds) if seeds is None else set(seeds)
-        return Counter(kind for seed, kind in self.kinds.items() if seed in wanted)
-
-    def accuracy(self, seeds: Iterable[int] | None = None) -> Accuracy | None:
-        """Of these seeds; None where none has one."""
-        wanted = set(self.kinds) if seeds is None else set(seeds)
-        values = [value for seed, value in self.accuracies.items() if seed in wanted]
-        images = min((sum(map(sum, r.confusion)) for r in self.trials(wanted) if r.confusion), default=0)
-        if not values or not images:
-            return None
-        mean = statistics.fmean(values)
-        if len(values) == 1:
-            return Accuracy(mean, Share(round(mean * images), images).interval, 1)
-        # seeds share their images: the mean over seeds scatters over images as one of them does, at the most
-        return Accuracy(mean, mean_over_seeds(values, mean * (1 - mean) / images).interval, len(values))
-
-
-def optimizer_label(spec: TrialSpec) -> str:
-    """
-    >>> optimizer_label(TrialSpec(dataset="", dataset_fingerprint="", optimizer="sgd", momentum=0.9))
-    'sgd 0.001, momentum 0.9'
-    """
-    momentum = f", momentum {spec.momentum:g}" if spec.momentum else ""
-    decay = f", weight decay {spec.weight_decay:g}" if spec.weight_decay else ""
-    return f"{spec.optimizer} {spec.learning_rate:g}{momentum}{decay}"
 
 
 @dataclass(frozen=True)
@@ -223,12 +139,12 @@ class Arm:
     """What stands against a verdict and more seeds of the same kind would not remove."""
     at_shares: Mapping[float, Verdict] = field(default_factory=dict)
     """Share of one class -> the verdict with it; empty where all trials end the same with each."""
-    reproduced_p: float | None = None
+    high_p: float | None = None
     """p-value that the paper's setting collapses in at least half of the seeds, after Holm."""
     escaped_p: float | None = None
-    """The largest p-value that an other setting collapses in at most half of its seeds, after Holm."""
-    key: tuple[Any, ...] = field(default=(), repr=False)
-    """Of the background."""
+    """The largest p-value that another setting collapses in at most half of its seeds, after Holm."""
+    rule: Rule = Rule()
+    """By which it was tested."""
 
     @property
     def commonest(self) -> float | None:
@@ -242,6 +158,10 @@ class Arm:
         own = self.paper.accuracy() if self.paper else None
         return own, self.alternative.accuracy(self.test_seeds) if self.alternative else None
 
+    def choice_of(self, setting: Setting) -> tuple[int, ...]:
+        """The seeds with which an other setting took part in the choice."""
+        return halves(shared_seeds(self.paper, setting), self.rule.choice)[0] if self.paper else ()
+
     @property
     def num_trials(self) -> int:
         return sum(len(setting.kinds) for setting in (self.paper, *self.others) if setting)
@@ -254,15 +174,25 @@ class CollapseStudy:
 
 
 def examine(results: Sequence[TrialResult], rule: Rule = Rule()) -> CollapseStudy:
-    """Both arms, of the trials of one dataset; whether the verdict hangs on where one class begins is looked at for the
-    rule of the statement only. Raises ValueError where they are of several datasets."""
+    """Test both arms, of the trials of one dataset. Whether the verdict hangs on where one class begins is looked at
+    for the rule of the statement only. Raises ValueError where they are of several datasets."""
+    return examine_by(results, [rule])[0]
+
+
+def examine_by(results: Sequence[TrialResult], rules: Iterable[Rule]) -> list[CollapseStudy]:
+    """The same by several rules, in their order: what does not depend on them is done once."""
     if len({r.spec.dataset_fingerprint for r in results}) > 1:
         raise ValueError("trials of several datasets are never put together: choose one first")
     results = in_order(r for r in results if r.spec.backbone == BACKBONE and arm_of(r.spec))
     problems: list[str] = []
-    groups = [group for name in (ON, OFF) for group in _groups_of(name, results, problems)]
+    groups = [group for name in (ON, OFF) for group in groups_of(name, results, problems)]
+    return [CollapseStudy(_arms(groups, rule), tuple(problems)) for rule in rules]
+
+
+def _arms(groups: Sequence[Group], rule: Rule) -> tuple[Arm, ...]:
+    """One a name, of the tests of all groups."""
     tested = _tested(groups, rule)
-    if rule == Rule() and any(_hangs(r) for r in results):
+    if rule == Rule() and any(_hangs(r) for group in groups for r in group.trials):
         others = {share: _tested(groups, replace(rule, one_class_share=share)) for share in SHARES}
         tested = [
             _steady(arm, {share: other[i].verdict for share, other in others.items()}) for i, arm in enumerate(tested)
@@ -270,234 +200,91 @@ def examine(results: Sequence[TrialResult], rule: Rule = Rule()) -> CollapseStud
     by_name: dict[str, list[Arm]] = defaultdict(list)
     for arm in tested:
         by_name[arm.name].append(arm)
-    return CollapseStudy(tuple(map(_headline, by_name.values())), tuple(problems))
+    return tuple(map(_headline, by_name.values()))
 
 
 @dataclass(frozen=True)
-class Group:
-    """Trials of one arm and one background; or none, and why."""
+class PValue:
+    """A p-value, and the least that it could be with so many seeds, whatever their outcome."""
 
-    name: str
-    trials: tuple[TrialResult, ...] = ()
-    why_not: str = ""
-
-
-def _groups_of(name: str, results: Sequence[TrialResult], problems: list[str]) -> list[Group]:
-    """Those of one arm; of two where random weights stand in for ImageNet weights in some of its trials."""
-    groups = []
-    for own_name in (name, f"{name}, {SUBSTITUTED}"):
-        if own := [r for r in results if arm_of(r.spec) == own_name]:
-            groups += _backgrounds(own_name, own, problems)
-    return groups or [Group(name, why_not=f"no trial of {BACKBONE} in this arm")]
-
-
-def key_without(spec: TrialSpec, fields: Iterable[str] = ()) -> tuple[Any, ...]:
-    """Equal for trials that differ in these fields and in their seed alone."""
-    left_out = {*fields, "seed"}
-    return tuple(getattr(spec, name) for name in SPEC_FIELDS if name not in left_out)
-
-
-def has_papers_optimizer(spec: TrialSpec) -> bool:
-    return all(getattr(spec, name) == value for name, value in PAPER_OPTIMIZER.items())
-
-
-def _backgrounds(name: str, results: Sequence[TrialResult], problems: list[str]) -> list[Group]:
-    own = [r for r in results if r.spec.preprocessing == PAPER_PREPROCESSING]
-    backgrounds: dict[tuple[Any, ...], list[TrialResult]] = defaultdict(list)
-    for result in own:
-        backgrounds[key_without(result.spec, OPTIMIZER_FIELDS)].append(result)
-    usable = [group for group in backgrounds.values() if _can_be_tested(group)]
-    if not usable:
-        return [Group(name, why_not=_why_not_testable(list(backgrounds.values())))]
-    if others := len(own) - sum(map(len, usable)):
-        problems.append(
-            f"{BACKBONE} {name}: {count_of_trials(others)} differ from those tested in more than optimizer and seed, "
-            "and have no part in the test"
-        )
-    for group in usable:
-        problems += varying_problems(f"{BACKBONE} {name}", group) + failed_problems(f"{BACKBONE} {name}", group)
-    return [Group(name, tuple(group)) for group in usable]
-
-
-def _can_be_tested(group: Sequence[TrialResult]) -> bool:
-    return _has_both(group) and any(map(_has_validation, group)) and not _all_diverged(group)
-
-
-def _has_both(group: Sequence[TrialResult]) -> bool:
-    return all(any(has_papers_optimizer(r.spec) == wanted for r in group) for wanted in (True, False))
-
-
-def _has_validation(result: TrialResult) -> bool:
-    """Of a trial that did not end, the row does not say what its curves are of."""
-    if result.status != COMPLETE:
-        return result.spec.validation_fraction > 0
-    return result.curves_on == "validation" and bool(result.history)
-
-
-def _all_diverged(group: Iterable[TrialResult]) -> bool:
-    return {kind_of(r) for r in group} - {Kind.FAILED} == {Kind.DIVERGED}
-
-
-def _why_not_testable(groups: Sequence[Sequence[TrialResult]]) -> str:
-    present = [result for group in groups for result in group]
-    paper = optimizer_label(TrialSpec(dataset="", dataset_fingerprint="", **PAPER_OPTIMIZER))
-    if not any(has_papers_optimizer(r.spec) for r in present):
-        return f"no trial with the paper's assumed setting, {paper}, on pixels / 255"
-    if any(map(_has_both, groups)) and _all_diverged(r for group in groups if _has_both(group) for r in group):
-        return (
-            "every trial diverged, its loss NaN or infinite: with any optimizer, and a fault of the run looks the same"
-        )
-    if not any(map(_has_validation, present)):
-        return "no trial holds out a validation part, without which no alternative can be chosen"
-    also = _nearest_difference(groups)
-    return f"no trials that differ from {paper} in nothing but the optimizer's settings" + (f": {also}" if also else "")
-
-
-def _nearest_difference(groups: Sequence[Sequence[TrialResult]]) -> str:
-    """In what the trials of other optimizers that are nearest to the paper's setting differ from it besides."""
-    papers, others = ([group[0].spec for group in groups if _fits(group, wanted)] for wanted in (True, False))
-    pairs = [(_differ(a, b), a, b) for a in papers for b in others]
-    if not pairs:
-        return ""
-    fields, first, second = min(pairs, key=lambda pair: (len(pair[0]), pair[0]))
-    return "they differ in " + ", ".join(
-        f"{n} ({show_value(getattr(first, n))} against {show_value(getattr(second, n))})" for n in fields
-    )
-
-
-def _fits(group: Sequence[TrialResult], is_papers: bool) -> bool:
-    return any(has_papers_optimizer(r.spec) == is_papers for r in group)
-
-
-def _background_fields() -> list[str]:
-    return [name for name in SPEC_FIELDS if name not in (*OPTIMIZER_FIELDS, "seed")]
-
-
-def _differ(first: TrialSpec, second: TrialSpec) -> list[str]:
-    return [name for name in _background_fields() if getattr(first, name) != getattr(second, name)]
-
-
-def background_text(result: TrialResult) -> str:
-    """What a trial has in common with those that it is compared with."""
-    spec, images = result.spec, result.num_images
-    preprocessing = "pixels / 255" if spec.preprocessing == PAPER_PREPROCESSING else "the backbone's own preprocessing"
-    counts = f", {images['train']:,} images to train on and {images['test']:,} to test on" if len(images) > 1 else ""
-    part = f"a test part of {spec.test_fraction:g}, of the rest {spec.validation_fraction:g} for validation"
-    return (
-        f"{spec.num_epochs} epochs of batches of {spec.batch_size}, {spec.image_size} pixels a side, {preprocessing}"
-        f"{counts}, split {spec.split_seed} with {part}"
-    )
-
-
-def settings_of(group: Iterable[TrialResult], rule: Rule = Rule()) -> list[Setting]:
-    """By optimizer setting, of trials with one background."""
-    by_setting: dict[tuple[Any, ...], list[TrialResult]] = defaultdict(list)
-    for result in group:
-        by_setting[tuple(getattr(result.spec, name) for name in OPTIMIZER_FIELDS)].append(result)
-    return [_setting(sorted(own, key=lambda r: r.spec.seed), rule) for own in by_setting.values()]
-
-
-def _setting(results: Sequence[TrialResult], rule: Rule) -> Setting:
-    kinds = {r.spec.seed: kind for r in results if (kind := kind_of(r, rule.one_class_share)) is not Kind.FAILED}
-    validation = {
-        r.spec.seed: (r.history[-1]["val_accuracy"] if r.status == COMPLETE and r.history else 0.0)
-        for r in results
-        if r.spec.seed in kinds and (r.curves_on == "validation" or r.status != COMPLETE)
-    }
-    return Setting(results[0].spec, kinds, validation, {r.spec.seed: r for r in results if r.spec.seed in kinds})
-
-
-def varying_problems(what: str, group: Sequence[TrialResult]) -> list[str]:
-    """A sentence for each thing besides optimizer and seed in which trials that are compared differ."""
-    return [
-        f"{what}: trials that are compared differ in more than optimizer and seed, {name} {' and '.join(values)}"
-        for name, values in varying(group).items()
-    ] + [
-        f"{what}: some trials that are compared do not record {name}: taken to be as with the others"
-        for name in not_recorded(group, ())
-    ]
-
-
-def failed_problems(what: str, group: Iterable[TrialResult]) -> list[str]:
-    failed = [r for r in group if kind_of(r) is Kind.FAILED]
-    return [
-        f"{what}: trial {r.trial_id} ({optimizer_label(r.spec)}, seed {r.spec.seed}) is {r.status} and counts nowhere: "
-        f"{' '.join(r.message.split()) or 'no reason recorded'}"
-        for r in failed
-    ]
-
-
-def _tested(groups: Sequence[Group], rule: Rule) -> list[Arm]:
-    """Each group's test, judged. What is corrected together: the tests that have seeds enough to be significant at all,
-    which is known before any outcome (Tarone 1990, Biometrics 46, 515), and at least one an arm, run or not."""
-    drafts = [_draft(group, rule) for group in groups]
-    families = [
-        _corrected([draft.p_value for draft in drafts], [draft.least_p for draft in drafts]),
-        _corrected([draft.low_p for draft in drafts], [draft.least_low_p for draft in drafts]),
-        _corrected([draft.high_p for draft in drafts], [draft.least_high_p for draft in drafts]),
-    ]
-    num_tests = max(NUM_ARMS, sum(draft.least_p <= LEVEL for draft in drafts))
-    return [
-        _judged(replace(draft.arm, corrected=a, reproduced_p=b, escaped_p=c), draft, num_tests, rule)
-        for draft, a, b, c in zip(drafts, *families, strict=True)
-    ]
-
-
-def _corrected(p_values: Sequence[float | None], least: Sequence[float]) -> list[float | None]:
-    """By Holm, of those whose `least` possible value is significant; the others are 1."""
-    family = [i for i, p in enumerate(p_values) if p is not None and least[i] <= LEVEL]
-    not_run = [1.0] * (NUM_ARMS - len(family))  # what is concluded must not hang on which arms were run
-    found = dict(zip(family, holm([*((p_values[i] or 0.0) for i in family), *not_run]), strict=False))
-    return [None if p is None else found.get(i, 1.0) for i, p in enumerate(p_values)]
+    value: float
+    least: float
 
 
 @dataclass(frozen=True)
 class Draft:
-    """An arm's counts before it is judged, its p-values, and the least that they could be with so many seeds."""
+    """An arm before it is judged. Its tests: that the rates of both settings are equal, that the paper's is at least
+    half, and that another setting's is at most half; None where there are no trials for it."""
 
     arm: Arm
-    p_value: float | None = None
-    least_p: float = 1.0
-    low_p: float | None = None
-    least_low_p: float = 1.0
-    high_p: float | None = None
-    least_high_p: float = 1.0
+    equal: PValue | None = None
+    high: PValue | None = None
+    escaped: PValue | None = None
+
+
+def _tested(groups: Sequence[Group], rule: Rule) -> list[Arm]:
+    """Each group's test, judged."""
+    drafts = [_draft(group, rule) for group in groups]
+    equal = [draft.equal for draft in drafts]
+    families = zip(
+        _corrected(equal),
+        _corrected([draft.high for draft in drafts]),
+        _corrected([draft.escaped for draft in drafts]),
+        strict=True,
+    )
+    num_tests = max(NUM_ARMS, sum(test is not None and test.least <= LEVEL for test in equal))
+    arms = [
+        replace(draft.arm, corrected=one, high_p=two, escaped_p=three)
+        for draft, (one, two, three) in zip(drafts, families, strict=True)
+    ]
+    return [_judged(arm, num_tests, rule) for arm in arms]
+
+
+def _corrected(tests: Sequence[PValue | None]) -> list[float | None]:
+    """By Holm, of the tests that have seeds enough to be significant at all, which is known before any outcome (Tarone
+    1990, Biometrics 46, 515); of the others 1. At least one test an arm counts, run or not."""
+    family = [test for test in tests if test and test.least <= LEVEL]
+    not_run = [1.0] * (NUM_ARMS - len(family))  # what is concluded must not hang on which arms were run
+    p_values = iter(holm([*(test.value for test in family), *not_run]))
+    return [None if test is None else next(p_values) if test.least <= LEVEL else 1.0 for test in tests]
 
 
 def _draft(group: Group, rule: Rule) -> Draft:
+    """The settings, the choice and the tests of trials that have one background."""
     if not group.trials:
         return Draft(Arm(group.name, Verdict.NOT_TESTABLE, group.why_not))
-    settings = settings_of(group.trials, rule)
+    settings = settings_of(group.trials, rule.one_class_share)
     paper = next(setting for setting in settings if has_papers_optimizer(setting.spec))
     others = _in_order_of_choice(paper, [s for s in settings if s is not paper], rule)
     best = next(iter(_candidates(paper, others, rule)), others[0])
-    choice, test = halves(_shared(paper, best), rule.choice)
-    key = key_without(paper.spec, OPTIMIZER_FIELDS)
-    text = background_text(next((r for r in group.trials if r.num_images), group.trials[0]))
-    arm = Arm(
-        group.name, Verdict.INCONCLUSIVE, "", paper, best, choice, test, others=tuple(others), background=text, key=key
-    )
+    choice, test = halves(shared_seeds(paper, best), rule.choice)
+    arm = Arm(group.name, Verdict.INCONCLUSIVE, "", paper, best, choice, test, others=tuple(others), rule=rule)
+    arm = replace(arm, background=background_text(next((r for r in group.trials if r.num_images), group.trials[0])))
     first, second = paper.collapsed(), best.collapsed(test)
     if first is None:
         return Draft(arm)
-    draft = Draft(arm, low_p=p_not_below(first, rule.half), least_low_p=p_not_below(Share(0, first.total), rule.half))
-    shares = [s.collapsed() for s in _comparable(paper, others)]
-    known = [share for share in shares if share]
-    if known:
-        high, least = (
-            max(p_not_above(s, rule.half) for s in own) for own in (known, [Share(s.total, s.total) for s in known])
-        )
-        draft = replace(draft, high_p=high, least_high_p=least)
+    none = Share(0, first.total)
+    high = PValue(p_not_below(first, rule.half), p_not_below(none, rule.half))
+    draft = Draft(arm, None, high, _escaped(paper, others, rule))
     if second is None:
         return draft
     p_value = boschloo(first.right, first.total, second.right, second.total)
-    least = boschloo(first.total, first.total, 0, second.total)
-    return replace(
-        draft, arm=replace(arm, p_value=p_value, reduction=difference(first, second)), p_value=p_value, least_p=least
-    )
+    equal = PValue(p_value, boschloo(first.total, first.total, 0, second.total))
+    return replace(draft, arm=replace(arm, p_value=p_value, reduction=difference(first, second)), equal=equal)
 
 
-def _shared(paper: Setting, other: Setting) -> list[int]:
+def _escaped(paper: Setting, others: Sequence[Setting], rule: Rule) -> PValue | None:
+    """That one of the settings that can be compared with the paper's collapses in at most half of its seeds. All have
+    to be found not to, so that the largest p-value is theirs together, without a correction for their number (Berger
+    1982, Technometrics 24, 295)."""
+    shares = [share for s in _comparable(paper, others) if (share := s.collapsed())]
+    if not shares:
+        return None
+    most = [Share(share.total, share.total) for share in shares]
+    return PValue(*(max(p_not_above(share, rule.half) for share in own) for own in (shares, most)))
+
+
+def shared_seeds(paper: Setting, other: Setting) -> list[int]:
     return sorted(set(paper.kinds) & set(other.kinds))
 
 
@@ -505,7 +292,7 @@ def _in_order_of_choice(paper: Setting, others: Sequence[Setting], rule: Rule) -
     """By the statement: least collapsed, then of the highest validation accuracy, then by optimizer."""
 
     def place(setting: Setting) -> tuple[Any, ...]:
-        seeds, _ = halves(_shared(paper, setting), rule.choice)
+        seeds, _ = halves(shared_seeds(paper, setting), rule.choice)
         share = setting.collapsed(seeds)
         rate = _shrunk(share) if share else math.inf
         return rate, -mean_validation(setting, seeds), setting.order
@@ -521,14 +308,16 @@ def _shrunk(share: Share) -> float:
 def _candidates(paper: Setting, others: Sequence[Setting], rule: Rule) -> list[Setting]:
     """The settings that can be chosen, in their order; where all are confounded, those."""
     enough = _with_seeds_enough(paper, others)
-    free = [s for s in enough if not confounded(paper.trials(), s.trials(halves(_shared(paper, s), rule.choice)[1]))]
+    free = [
+        s for s in enough if not confounded(paper.trials(), s.trials(halves(shared_seeds(paper, s), rule.choice)[1]))
+    ]
     return free or enough
 
 
 def _with_seeds_enough(paper: Setting, others: Sequence[Setting]) -> list[Setting]:
     """A seed to choose and one to test, and at least half as many in common with the paper's setting as any other."""
-    most = max((len(_shared(paper, setting)) for setting in others), default=0)
-    return [s for s in others if len(_shared(paper, s)) >= max(2, most / 2)]
+    most = max((len(shared_seeds(paper, setting)) for setting in others), default=0)
+    return [s for s in others if len(shared_seeds(paper, s)) >= max(2, most / 2)]
 
 
 def _comparable(paper: Setting, others: Sequence[Setting]) -> list[Setting]:
@@ -552,41 +341,70 @@ def halves(seeds: Sequence[int], choice: int | None = None) -> tuple[tuple[int, 
     return tuple(sorted(order[:half])), tuple(sorted(order[half:]))
 
 
-def mean_validation(setting: Setting, seeds: Iterable[int]) -> float:
-    """Mean last validation accuracy of these seeds; minus infinity where none has one."""
-    found = [setting.validation[seed] for seed in seeds if seed in setting.validation]
-    return statistics.fmean(found) if found else -math.inf
-
-
-def _judged(arm: Arm, draft: Draft, num_tests: int, rule: Rule) -> Arm:
+def _judged(arm: Arm, num_tests: int, rule: Rule) -> Arm:
     """The arm with its verdict, by the rules of the statement."""
     first = arm.paper.collapsed() if arm.paper else None
     if arm.paper is None or arm.alternative is None or first is None:
         return replace(arm, why=arm.why or "no trial with the paper's setting has come to an end of its own")
     own = f"{first.right} of {first.total} seeds collapse with the paper's setting{_ways(arm.paper)}"
-    if arm.reproduced_p is not None and arm.reproduced_p <= LEVEL:
+    if _is_significant(arm.high_p):
         return replace(arm, verdict=Verdict.NOT_REPRODUCED, why=own)
-    second = arm.alternative.collapsed(arm.test_seeds)
-    if second is None:
+    if first.value >= rule.half and _is_significant(arm.escaped_p) and _all_collapse(arm.others, rule):
+        return replace(arm, verdict=Verdict.NOT_EXPLAINED, why=f"{own}, {_fewest(arm.others)}")
+    return _contrasted(arm, arm.alternative, own, num_tests, rule)
+
+
+def _contrasted(arm: Arm, alternative: Setting, own: str, num_tests: int, rule: Rule) -> Arm:
+    """EXPLAINED or INCONCLUSIVE. `own` says how the paper's setting ended."""
+    first, second = arm.paper.collapsed() if arm.paper else None, alternative.collapsed(arm.test_seeds)
+    if first is None or second is None:
         why = f"{own}; of the seeds that another setting shares with it none is left to test one after the choice"
-        return _open(arm, why, (first, Share(0, 1)), num_tests, rule)
-    contrast = f"{own}, {second.right} of {second.total} with the alternative, {arm.alternative.label}"
-    if first.value >= rule.half and second.value < rule.half and _at_most_level(arm.corrected):
-        return _contrasted(arm, contrast, (first, second), num_tests, rule)
-    if first.value >= rule.half and _at_most_level(arm.escaped_p) and _all_collapse(arm.others, rule):
-        least = min((s.collapsed() for s in arm.others if s.kinds), key=lambda s: s.value if s else 1)
-        why = (
-            f"{own}, and with all of {len(arm.others)} other settings at least {least.right} of {least.total}"
-            if least
-            else own
-        )
-        return replace(arm, verdict=Verdict.NOT_EXPLAINED, why=why)
-    if apart := confounded(arm.paper.trials(), arm.alternative.trials(arm.test_seeds)):
-        return replace(arm, why=f"{contrast}; {_confounding(apart)}", obstacle=_confounding(apart))
-    return _open(arm, contrast, (first, second), num_tests, rule)
+        return _open(arm, why, (first or Share(1, 1), Share(0, 1)), num_tests, rule)
+    arm = replace(arm, why=f"{own}, {second.right} of {second.total} with the alternative, {alternative.label}")
+    differs = _differs(arm, first, second, rule)
+    if obstacle := _obstacle(arm, differs):
+        return replace(arm, why=f"{arm.why}; {obstacle}", obstacle=obstacle)
+    if not differs or _too_few(arm):
+        few = f": fewer than {MIN_SEEDS} seeds speak of these networks only" if differs else ""
+        return _open(arm, arm.why + few, (first, second), num_tests, rule)
+    return replace(arm, verdict=Verdict.EXPLAINED)
 
 
-def _at_most_level(p_value: float | None) -> bool:
+def _differs(arm: Arm, first: Share, second: Share, rule: Rule) -> bool:
+    """Whether the collapse rates are as EXPLAINED wants them."""
+    return first.value >= rule.half > second.value and _is_significant(arm.corrected)
+
+
+def _too_few(arm: Arm) -> bool:
+    numbers = [len(setting.kinds) for setting in (arm.paper, arm.alternative) if setting]
+    return min(numbers) < MIN_SEEDS or len(arm.test_seeds) < 2
+
+
+def _obstacle(arm: Arm, differs: bool) -> str:
+    """What stands against a verdict on the contrast and more seeds would not remove; empty where nothing does. What
+    stands against EXPLAINED alone matters only where the rates differ as that wants."""
+    if arm.paper is None or arm.alternative is None:
+        return ""
+    own, others = arm.paper.trials(), arm.alternative.trials(arm.test_seeds)
+    if apart := confounded(own, others):
+        listed = "; ".join(apart)
+        return f"the trials of the two settings differ in more than the optimizer, which may be the cause: {listed}"
+    if not differs:
+        return ""
+    if factors := [name for name in uneven(own, others) if within(arm, name) > LEVEL]:
+        listed = " and ".join(factors)
+        return f"the two are spread unevenly over {listed}, within which the difference is not shown"
+    return "" if _too_few(arm) or is_cure(arm) else f"the alternative is no cure: {_accuracy_text(arm)}"
+
+
+def _fewest(others: Iterable[Setting]) -> str:
+    """The setting that collapses least, in words."""
+    counts = [(share.value, s.label, share) for s in others if (share := s.collapsed())]
+    _, label, share = min(counts, key=lambda count: count[:2])
+    return f"and with every other setting as well: fewest with {label}, {share.right} of {share.total}"
+
+
+def _is_significant(p_value: float | None) -> bool:
     return p_value is not None and p_value <= LEVEL
 
 
@@ -594,31 +412,6 @@ def _all_collapse(others: Iterable[Setting], rule: Rule) -> bool:
     """In at least half of their seeds, each: also those that are too few to be tested."""
     shares = (setting.collapsed() for setting in others)
     return all(share.value >= rule.half for share in shares if share)
-
-
-def _contrasted(arm: Arm, contrast: str, shares: tuple[Share, Share], num_tests: int, rule: Rule) -> Arm:
-    """Of an arm whose collapse rates differ as EXPLAINED wants it: whether nothing else stands against that."""
-    assert arm.paper is not None
-    assert arm.alternative is not None
-    own, others = arm.paper.trials(), arm.alternative.trials(arm.test_seeds)
-    if apart := confounded(own, others):
-        return replace(arm, why=f"{contrast}; {_confounding(apart)}", obstacle=_confounding(apart))
-    if factors := [name for name in uneven(own, others) if within(arm, name) > LEVEL]:
-        why = f"the two are spread unevenly over {' and '.join(factors)}, within which the difference is not shown"
-        return replace(arm, why=f"{contrast}; {why}", obstacle=why)
-    if min(len(arm.paper.kinds), len(arm.alternative.kinds)) < MIN_SEEDS or len(others) < 2:
-        why = f"{contrast}: of fewer than {MIN_SEEDS} seeds, which speak of these networks only"
-        return _open(arm, why, shares, num_tests, rule)
-    if not is_cure(arm):
-        why = f"the alternative is no cure: {_accuracy_text(arm)}"
-        return replace(arm, why=f"{contrast}; {why}", obstacle=why)
-    return replace(arm, verdict=Verdict.EXPLAINED, why=contrast)
-
-
-def _confounding(apart: Sequence[str]) -> str:
-    return (
-        f"the trials of the two settings differ in more than the optimizer, {'; '.join(apart)}, which may be the cause"
-    )
 
 
 def within(arm: Arm, factor: str) -> float:
@@ -635,16 +428,27 @@ def within(arm: Arm, factor: str) -> float:
 
 
 def is_cure(arm: Arm) -> bool:
-    """Whether the interval of the alternative's accuracy is above the share of the commonest class."""
-    _, accuracy = arm.accuracies
+    """Whether the alternative does better than always naming the commonest class, where it does not collapse."""
+    accuracy = _where_it_learns(arm)
     return accuracy is not None and arm.commonest is not None and accuracy.interval.low > arm.commonest
 
 
+def _where_it_learns(arm: Arm) -> Accuracy | None:
+    """Of the alternative's seeds of the test that did not collapse: how many did is another question, and with them
+    accuracies fall into two heaps, which no interval of a mean suits."""
+    alternative = arm.alternative
+    if alternative is None:
+        return None
+    return alternative.accuracy(
+        s for s in arm.test_seeds if s in alternative.kinds and alternative.kinds[s] is Kind.LEARNED
+    )
+
+
 def _accuracy_text(arm: Arm) -> str:
-    _, accuracy = arm.accuracies
+    accuracy = _where_it_learns(arm)
     if accuracy is None:
-        return "it has no accuracy"
-    value = f"its accuracy is {accuracy.value:.3f} (95 % interval {accuracy.interval})"
+        return "none of its seeds has an accuracy"
+    value = f"where it does not collapse its accuracy is {accuracy.value:.3f} (95 % interval {accuracy.interval})"
     return f"{value}, and always naming the commonest class gives {arm.commonest or math.nan:.3f}"
 
 
@@ -714,5 +518,5 @@ def _headline(arms: Sequence[Arm]) -> Arm:
 def _labels(arms: Sequence[Arm]) -> list[str]:
     """What sets each background apart from the others, as `--where` takes it."""
     specs = [arm.paper.spec for arm in arms if arm.paper]
-    names = [name for name in _background_fields() if len({getattr(spec, name) for spec in specs}) > 1]
+    names = [name for name in background_fields() if len({getattr(spec, name) for spec in specs}) > 1]
     return [" ".join(f"{name}={show_value(getattr(spec, name))}" for name in names) for spec in specs]

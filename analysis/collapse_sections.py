@@ -12,15 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from analysis.collapse import (
+from analysis.collapse import LEVEL, STATEMENT, Arm, CollapseStudy, Verdict
+from analysis.collapse_settings import (
     BACKBONE,
-    LEVEL,
     OPTIMIZER_FIELDS,
-    STATEMENT,
-    Arm,
-    CollapseStudy,
     Setting,
-    Verdict,
     key_without,
     mean_validation,
     optimizer_label,

@@ -25,7 +25,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from analysis.collapse import BACKBONE, LEVEL, OPTIMIZER_FIELDS, Arm, has_papers_optimizer, optimizer_label
+from analysis.collapse import LEVEL, Arm
+from analysis.collapse_settings import BACKBONE, OPTIMIZER_FIELDS, has_papers_optimizer, optimizer_label
 from analysis.confounding import confounded
 from analysis.failure import Kind, kind_of
 from analysis.rivals import HALF, NETWORK, ONE_AT_A_TIME, Factor, bases_of, share_of

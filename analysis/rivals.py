@@ -37,11 +37,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.banner import SUBSTITUTED
-from analysis.collapse import (
+from analysis.collapse import LEVEL, Arm
+from analysis.collapse_settings import (
     BACKBONE,
-    LEVEL,
     PAPER_PREPROCESSING,
-    Arm,
     arm_of,
     has_papers_optimizer,
     key_without,

@@ -22,6 +22,7 @@ MOST: Final = 60
 """Trials that are thought of; who would train more?"""
 
 
+@functools.cache
 def p_not_below(share: Share, rate: float) -> float:
     """Return the p-value that the rate behind `share` is at least `rate`."""
     from scipy.stats import binom

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, boschloo_exact
 
-from analysis.statistics.boschloo import boschloo, power
+from analysis.statistics.boschloo import Wanted, boschloo, fewest_seeds, power
 from analysis.statistics.intervals import Share, difference
 
 
@@ -60,3 +60,21 @@ def test_intervals_cover_at_their_rate_on_the_average(total: int) -> None:
         of_difference += covered * np.outer(chances[a], chances[b])
     assert of_difference.mean() == pytest.approx(0.96, abs=0.02)
     assert of_difference.min() > 0.88
+
+
+@pytest.mark.parametrize("shares", [(0.95, 0.05), (0.9, 0.3), (0.6, 0.5), (0.9, 0.625)])
+def test_the_fewest_seeds_are_those_of_the_whole_rule(shares: tuple[float, float]) -> None:
+    """By all tables, with the p-values of `boschloo` themselves."""
+
+    def whole_power(seeds: int) -> float:
+        tested = seeds - seeds // 2
+        first, second = (binom.pmf(range(n + 1), n, p) for n, p in zip((seeds, tested), shares, strict=True))
+        return sum(
+            first[a] * second[b]
+            for a, b in np.ndindex(seeds + 1, tested + 1)
+            if a / seeds >= 0.5 > b / tested and boschloo(a, seeds, b, tested) <= 0.025
+        )
+
+    wanted = Wanted(level=0.025, most=24)
+    enough = (seeds for seeds in range(3, 25) if whole_power(seeds) >= 0.8)
+    assert fewest_seeds(*shares, wanted) == next(enough, None)
