@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -121,7 +121,8 @@ def _places(arms: Sequence[Arm]) -> list[Place]:
 
 def _accuracy(arm: Arm) -> SeedEstimate:
     values = [float(one.right.mean()) for one in arm.predictions]
-    return mean_over_seeds(values, share_variance(float(np.mean(values)), arm.num_images))
+    found = mean_over_seeds(values, share_variance(float(np.mean(values)), arm.num_images))
+    return replace(found, interval=found.interval.within(0.0, 1.0))
 
 
 def _ranking(places: Sequence[Place], skipped: Sequence[str]) -> Ranking:
@@ -153,9 +154,9 @@ def indistinct(number: int, apart: Sequence[tuple[int, int]]) -> tuple[tuple[int
 def setting_name(spec: TrialSpec, varied: Collection[str]) -> str:
     """Return the network and its start, if one of them is `varied` among settings, and how it is trained, if that is.
 
-    >>> spec = TrialSpec(dataset="d", dataset_fingerprint="0", backbone="VGG16", weights="random")
-    >>> setting_name(spec, ["optimizer", "batch_size"]), setting_name(spec, [])
-    ('Adam 1e-3, batch 32', 'VGG16, random, frozen')
+    >>> spec = TrialSpec(dataset="d", dataset_fingerprint="0", weights="random", weights_requested="random")
+    >>> setting_name(spec, ["optimizer", "batch_size"]), setting_name(spec.replace(unfrozen_blocks=0), [])
+    ('Adam 1e-3, batch 32', 'MobileNet, random, frozen')
     """
     start = start_of(spec)
     blocks = "all blocks" if spec.unfrozen_blocks == "all" else f"{spec.unfrozen_blocks} blocks trained"

@@ -106,7 +106,15 @@ def of_replicates(parts: Sequence[tuple[float, Sequence[Replicates]]], margin: f
     total = functools.reduce(operator.add, (mean_of(seeds) * factor for factor, seeds in parts))
     if min(counts) < 2:
         return Estimate(total.value, total.interval, total.p_value, seeds=counts)
-    return estimate([(factor, [one.value for one in seeds]) for factor, seeds in parts], total.variance, margin)
+    shares = [(factor, [one.value for one in seeds]) for factor, seeds in parts]
+    return of_shares(shares, total.variance) if margin else estimate(shares, total.variance, None)
+
+
+def of_shares(parts: Sequence[Part], image_variance: float) -> Estimate:
+    """Return `estimate` of numbers that lie from 0 to 1, whose sum has its limits too."""
+    found = estimate(parts, image_variance)
+    low, high = (sum(sign(factor, 0) for factor, _ in parts) for sign in (min, max))
+    return replace(found, interval=found.interval.within(low, high))
 
 
 @dataclass(frozen=True)
@@ -249,7 +257,7 @@ def compare_shares(first: Arm, second: Arm, event: Event, among: Event = everywh
     shares = [_shares(arm, event, among) for arm in (first, second)]
     variance = _paired_variance(first, second, event, among) if is_paired else _unpaired_variance(first, shares, among)
     by = f"t over {seeds[0]} and {seeds[1]} seeds" if min(seeds) > 1 else f"these {sum(seeds)} networks"
-    return estimate([(1, shares[0]), (-1, shares[1])], variance), f"{by}{'' if is_paired else ', counts, unpaired'}"
+    return of_shares([(1, shares[0]), (-1, shares[1])], variance), f"{by}{'' if is_paired else ', counts, unpaired'}"
 
 
 def _refuse_other_images(first: Arm, second: Arm) -> None:
