@@ -116,8 +116,8 @@ def _sentence(arm: Arm, beside: Beside) -> str:
     if arm.alternative and arm.choice_seeds:
         chosen, tested = (_seeds(seeds) for seeds in (arm.choice_seeds, arm.test_seeds))
         parts.append(
-            f"{arm.alternative.label} was chosen of {len(arm.others)} other settings by collapse rate, then by validation "
-            f"accuracy, on {chosen}, and tested on {tested}."
+            f"{arm.alternative.label} was chosen of {len(arm.others)} other settings by collapse rate, then by "
+            f"validation accuracy, on {chosen}, and tested on {tested}."
         )
     return " ".join(parts)
 
