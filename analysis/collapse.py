@@ -142,7 +142,9 @@ class Arm:
     high_p: float | None = None
     """p-value that the paper's setting collapses in at least half of the seeds, after Holm."""
     escaped_p: float | None = None
-    """The largest p-value that an other setting collapses in at most half of its seeds, after Holm."""
+    """The largest p-value that another setting collapses in at most half of its seeds, after Holm."""
+    rule: Rule = Rule()
+    """By which it was tested."""
 
     @property
     def commonest(self) -> float | None:
@@ -156,6 +158,10 @@ class Arm:
         own = self.paper.accuracy() if self.paper else None
         return own, self.alternative.accuracy(self.test_seeds) if self.alternative else None
 
+    def choice_of(self, setting: Setting) -> tuple[int, ...]:
+        """The seeds with which an other setting took part in the choice."""
+        return halves(shared_seeds(self.paper, setting), self.rule.choice)[0] if self.paper else ()
+
     @property
     def num_trials(self) -> int:
         return sum(len(setting.kinds) for setting in (self.paper, *self.others) if setting)
@@ -168,15 +174,25 @@ class CollapseStudy:
 
 
 def examine(results: Sequence[TrialResult], rule: Rule = Rule()) -> CollapseStudy:
-    """Both arms, of the trials of one dataset; whether the verdict hangs on where one class begins is looked at for the
-    rule of the statement only. Raises ValueError where they are of several datasets."""
+    """Test both arms, of the trials of one dataset. Whether the verdict hangs on where one class begins is looked at
+    for the rule of the statement only. Raises ValueError where they are of several datasets."""
+    return examine_by(results, [rule])[0]
+
+
+def examine_by(results: Sequence[TrialResult], rules: Iterable[Rule]) -> list[CollapseStudy]:
+    """The same by several rules, in their order: what does not depend on them is done once."""
     if len({r.spec.dataset_fingerprint for r in results}) > 1:
         raise ValueError("trials of several datasets are never put together: choose one first")
     results = in_order(r for r in results if r.spec.backbone == BACKBONE and arm_of(r.spec))
     problems: list[str] = []
     groups = [group for name in (ON, OFF) for group in groups_of(name, results, problems)]
+    return [CollapseStudy(_arms(groups, rule), tuple(problems)) for rule in rules]
+
+
+def _arms(groups: Sequence[Group], rule: Rule) -> tuple[Arm, ...]:
+    """One a name, of the tests of all groups."""
     tested = _tested(groups, rule)
-    if rule == Rule() and any(_hangs(r) for r in results):
+    if rule == Rule() and any(_hangs(r) for group in groups for r in group.trials):
         others = {share: _tested(groups, replace(rule, one_class_share=share)) for share in SHARES}
         tested = [
             _steady(arm, {share: other[i].verdict for share, other in others.items()}) for i, arm in enumerate(tested)
@@ -184,7 +200,7 @@ def examine(results: Sequence[TrialResult], rule: Rule = Rule()) -> CollapseStud
     by_name: dict[str, list[Arm]] = defaultdict(list)
     for arm in tested:
         by_name[arm.name].append(arm)
-    return CollapseStudy(tuple(map(_headline, by_name.values())), tuple(problems))
+    return tuple(map(_headline, by_name.values()))
 
 
 @dataclass(frozen=True)
@@ -241,8 +257,8 @@ def _draft(group: Group, rule: Rule) -> Draft:
     paper = next(setting for setting in settings if has_papers_optimizer(setting.spec))
     others = _in_order_of_choice(paper, [s for s in settings if s is not paper], rule)
     best = next(iter(_candidates(paper, others, rule)), others[0])
-    choice, test = halves(_shared(paper, best), rule.choice)
-    arm = Arm(group.name, Verdict.INCONCLUSIVE, "", paper, best, choice, test, others=tuple(others))
+    choice, test = halves(shared_seeds(paper, best), rule.choice)
+    arm = Arm(group.name, Verdict.INCONCLUSIVE, "", paper, best, choice, test, others=tuple(others), rule=rule)
     arm = replace(arm, background=background_text(next((r for r in group.trials if r.num_images), group.trials[0])))
     first, second = paper.collapsed(), best.collapsed(test)
     if first is None:
@@ -268,7 +284,7 @@ def _escaped(paper: Setting, others: Sequence[Setting], rule: Rule) -> PValue | 
     return PValue(*(max(p_not_above(share, rule.half) for share in own) for own in (shares, most)))
 
 
-def _shared(paper: Setting, other: Setting) -> list[int]:
+def shared_seeds(paper: Setting, other: Setting) -> list[int]:
     return sorted(set(paper.kinds) & set(other.kinds))
 
 
@@ -276,7 +292,7 @@ def _in_order_of_choice(paper: Setting, others: Sequence[Setting], rule: Rule) -
     """By the statement: least collapsed, then of the highest validation accuracy, then by optimizer."""
 
     def place(setting: Setting) -> tuple[Any, ...]:
-        seeds, _ = halves(_shared(paper, setting), rule.choice)
+        seeds, _ = halves(shared_seeds(paper, setting), rule.choice)
         share = setting.collapsed(seeds)
         rate = _shrunk(share) if share else math.inf
         return rate, -mean_validation(setting, seeds), setting.order
@@ -292,14 +308,16 @@ def _shrunk(share: Share) -> float:
 def _candidates(paper: Setting, others: Sequence[Setting], rule: Rule) -> list[Setting]:
     """The settings that can be chosen, in their order; where all are confounded, those."""
     enough = _with_seeds_enough(paper, others)
-    free = [s for s in enough if not confounded(paper.trials(), s.trials(halves(_shared(paper, s), rule.choice)[1]))]
+    free = [
+        s for s in enough if not confounded(paper.trials(), s.trials(halves(shared_seeds(paper, s), rule.choice)[1]))
+    ]
     return free or enough
 
 
 def _with_seeds_enough(paper: Setting, others: Sequence[Setting]) -> list[Setting]:
     """A seed to choose and one to test, and at least half as many in common with the paper's setting as any other."""
-    most = max((len(_shared(paper, setting)) for setting in others), default=0)
-    return [s for s in others if len(_shared(paper, s)) >= max(2, most / 2)]
+    most = max((len(shared_seeds(paper, setting)) for setting in others), default=0)
+    return [s for s in others if len(shared_seeds(paper, s)) >= max(2, most / 2)]
 
 
 def _comparable(paper: Setting, others: Sequence[Setting]) -> list[Setting]:

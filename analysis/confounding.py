@@ -72,10 +72,18 @@ def _values(
     first: Sequence[TrialResult], second: Sequence[TrialResult]
 ) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
     """Key of a factor -> its values in each group, of the trials that state it."""
+    if _are_alike([*first, *second]):
+        return {}
     groups = tuple([factors_of(result) for result in group] for group in (first, second))
     names = sorted({name for group in groups for factors in group for name in factors})
     own, others = groups
     return {name: (_of(name, own), _of(name, others)) for name in names}
+
+
+def _are_alike(trials: Sequence[TrialResult]) -> bool:
+    """Whether all say the same: mostly so, and soon known."""
+    facts = [(r.spec.dataset, r.spec.precision, r.environment) for r in trials]
+    return all(one == facts[0] for one in facts)
 
 
 def _of(name: str, group: Sequence[Mapping[str, str]]) -> tuple[str, ...]:

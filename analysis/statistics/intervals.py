@@ -55,10 +55,10 @@ class Share:
     def interval(self) -> Interval:
         """The score interval of Wilson 1927 (JASA 22, 209): all shares that a score test does not reject.
 
-        Unlike the textbook's value +- z * error it stays within 0 and 1, and is near its coverage with few images and
-        near 0 and 1 too; near, and on the average over shares: at some shares it covers less, 0.84 where 0.95 is said
-        (Brown, Cai and DasGupta 2001, Statistical Science 16, 101). What must hold a level at every number is tested
-        exactly instead (`analysis.statistics.rates`).
+        Unlike the textbook's value +- z * error it stays within 0 and 1, and with few images and near 0 and 1 it is
+        near its coverage too: on the average over shares. Next to 0 and 1 there are shares that it covers with 0.83
+        only, however many the images (Brown, Cai and DasGupta 2001, Statistical Science 16, 101). What must hold a
+        level at every share is tested exactly instead (`analysis.statistics.rates`).
         """
         n, square = self.total, Z * Z
         centre = (self.right + square / 2) / (n + square)
