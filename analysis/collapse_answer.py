@@ -10,7 +10,6 @@ removes it as well, what is not ruled out, and what was not tried (the rules: `a
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from analysis import rerun
-from analysis.answer import Answer, Command, binomial_variance, interval_text, reservations, seeds_text
-from analysis.collapse import BACKBONE, Arm, CollapseStudy, Setting, Verdict, arm_of, key_without
+from analysis.answer import Answer, Command, reservations, seeds_text
+from analysis.collapse import Arm, CollapseStudy, Verdict
+from analysis.collapse_settings import BACKBONE, arm_of
 from analysis.failure import Kind
 from analysis.gather import Trials, count_of_trials
 from analysis.interactions import OTHERS, Interaction
@@ -28,6 +28,7 @@ from analysis.sensitivity import Sensitivity
 from analysis.statistics.beta_binomial import reduction
 from analysis.statistics.intervals import CONFIDENCE, Interval
 from analysis.statistics.seeds import MIN_SEEDS, SeedEstimate, paired_over_seeds
+from analysis.summary import binomial_variance
 from galaxytl.trial import TrialResult, TrialSpec
 
 MEANING = {
@@ -77,7 +78,7 @@ def meaning(arm: Arm, beside: Beside = NOTHING) -> str:
         return ONLY
     parts = [MEANING[arm.verdict], *map(_together, joint)]
     if removes and arm.verdict is Verdict.EXPLAINED:
-        parts.insert(1, f"and so {'do' if len(removes) > 1 else 'does'} {_named(removes)}")
+        parts[0] += f", and so {'do' if len(removes) > 1 else 'does'} {_named(removes)}"
     elif removes:
         parts.insert(1, f"{_named(removes)} {'remove' if len(removes) > 1 else 'removes'} it")
     if left:
@@ -121,75 +122,40 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
-@dataclass(frozen=True)
-class Accuracies:
-    """Of the paper's setting and the alternative, on the seeds that tested the alternative and that both have."""
-
-    paper: tuple[float, ...]
-    alternative: tuple[float, ...]
-    num_images: int
-    lost: int
-    """Seeds of the paper's setting, of all that it has, whose loss became no number: they have no accuracy."""
-
-    @property
-    def difference(self) -> SeedEstimate | None:
-        """The alternative's minus the paper's, paired by seed; None for fewer than two pairs. The images count as if
-        the two were of different ones, which is too wide where both have the same ones right."""
-        if len(self.paper) < 2:
-            return None
-        variance = sum(
-            binomial_variance(statistics.fmean(values), self.num_images) for values in (self.paper, self.alternative)
-        )
-        return paired_over_seeds(self.alternative, self.paper, variance)
-
-
-def accuracies(arm: Arm, results: Sequence[TrialResult]) -> Accuracies | None:
-    """None where the arm has no alternative."""
+def accuracy_difference(arm: Arm) -> tuple[SeedEstimate, int] | None:
+    """The alternative's accuracy minus the paper's, paired by the seeds that tested the alternative, and how many these
+    are; None for fewer than two. The images count as if the two were of different ones, which is too wide where both
+    have the same ones right."""
     if not arm.paper or not arm.alternative:
         return None
-    own, others = (_by_seed(setting, results) for setting in (arm.paper, arm.alternative))
+    own, others = arm.paper.accuracies, arm.alternative.accuracies
     seeds = [seed for seed in arm.test_seeds if seed in own and seed in others]
-    images = next((sum(map(sum, r.confusion)) for r in (*own.values(), *others.values()) if r.confusion), 0)
-    first, second = (tuple(group[seed].metrics["accuracy"] for seed in seeds) for group in (own, others))
-    lost = sum(kind is Kind.DIVERGED for kind in arm.paper.kinds.values())
-    return Accuracies(first, second, images, lost)
+    if len(seeds) < 2:
+        return None
+    first, second = [own[seed] for seed in seeds], [others[seed] for seed in seeds]
+    images = min((sum(map(sum, r.confusion)) for r in arm.paper.trials(seeds) if r.confusion), default=0)
+    variance = sum(binomial_variance(statistics.fmean(values), images) for values in (first, second))
+    return paired_over_seeds(second, first, variance), len(seeds)
 
 
-def _by_seed(setting: Setting, results: Iterable[TrialResult]) -> dict[int, TrialResult]:
-    """Its trials that have an accuracy."""
-    key = key_without(setting.spec)
-    return {
-        r.spec.seed: r
-        for r in results
-        if r.spec.seed in setting.kinds
-        and math.isfinite(r.metrics.get("accuracy", math.nan))
-        and key_without(r.spec) == key
-    }
-
-
-def accuracy_sentence(arm: Arm, results: Sequence[TrialResult]) -> str:
+def accuracy_sentence(arm: Arm) -> str:
     """Both accuracies with intervals, and their difference; empty without an alternative."""
-    found = accuracies(arm, results)
-    if found is None or not arm.paper or not arm.alternative:
+    if not arm.paper or not arm.alternative:
         return ""
-    if not found.paper:
-        lost = (
-            f"its loss became NaN in {found.lost} of {len(arm.paper.kinds)} seeds"
-            if found.lost
-            else "no seed is both's"
-        )
-        own = _by_seed(arm.alternative, results)
-        values = [own[seed].metrics["accuracy"] for seed in arm.test_seeds if seed in own]
-        other = f" {arm.alternative.label}: {interval_text(values, found.num_images)}." if values else ""
-        return f"Accuracy: the paper's setting has none to compare, {lost}.{other}"
-    first, second = (interval_text(values, found.num_images) for values in (found.paper, found.alternative))
-    text = f"Accuracy {first} with {arm.paper.label}, {second} with {arm.alternative.label}"
-    if not (difference := found.difference):
+    first, second = arm.accuracies
+    texts = [
+        f"{found.value:.3f} ({found.interval}) with {setting.label}"
+        for found, setting in ((first, arm.paper), (second, arm.alternative))
+        if found
+    ]
+    if not first:
+        lost = arm.paper.ends()[Kind.DIVERGED]
+        texts.append(f"none with {arm.paper.label}, whose loss became NaN in {lost} of {len(arm.paper.kinds)} seeds")
+    text = f"Accuracy {', '.join(texts)}"
+    if not (found := accuracy_difference(arm)):
         return f"{text}."
-    return (
-        f"{text}: {difference.value:+.3f}, {CONFIDENCE:.0%} interval {difference.interval}, paired by "
-        f"{len(found.paper)} seeds."
-    )
+    difference, seeds = found
+    return f"{text}: {difference.value:+.3f} ({difference.interval}), paired by {seeds} seeds."
 
 
 def posterior_sentence(arm: Arm) -> str:
@@ -213,7 +179,8 @@ def _two(interval: Interval) -> str:
 def summary(study: CollapseStudy, beside: Beside = NOTHING) -> tuple[str, ...]:
     """A line an arm: the answer in one sentence."""
     return tuple(
-        f"{BACKBONE} {arm.name}: {arm.verdict.value}: {meaning(arm, beside)} ({arm.why})" for arm in study.arms
+        f"{BACKBONE} {arm.name}: {arm.verdict.value}: {meaning(arm, beside)}. {arm.why[:1].upper()}{arm.why[1:]}."
+        for arm in study.arms
     )
 
 
@@ -222,21 +189,22 @@ def collapse_answer(
 ) -> Answer:
     """The first screen, of the trials of grids. `commands` run the trials again with what is lacking."""
     own = [r for r in results if r.spec.backbone == BACKBONE]
+    is_open = not any(arm.paper for arm in study.arms)
     answer = [
         text
         for arm, line in zip(study.arms, summary(study, beside), strict=True)
-        for text in (line, _uncertainty(arm, results), beside.changes_of(arm.name))
+        for text in (line, _uncertainty(arm), beside.changes_of(arm.name))
         if text
     ]
     also = _by_arm(study, [_ruled_out(arm, beside) for arm in study.arms])
     settle = _by_arm(study, [_lacking(arm, beside) for arm in study.arms])
     return Answer(
         (f"Does {BACKBONE}'s collapse come from its optimizer settings? {_tested(study, own)}",),
-        (*reservations(own), *answer),
+        (*(() if is_open else reservations(own)), *answer),
         also,
         settle,
         tuple(commands) if settle else (),
-        is_open=not any(arm.paper for arm in study.arms),
+        is_open=is_open,
     )
 
 
@@ -249,17 +217,16 @@ def _by_arm(study: CollapseStudy, texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{listed(own)}: {text}" for text, own in names.items())
 
 
-def _uncertainty(arm: Arm, results: Sequence[TrialResult]) -> str:
-    return " ".join(text for text in (posterior_sentence(arm), accuracy_sentence(arm, results)) if text)
+def _uncertainty(arm: Arm) -> str:
+    return " ".join(text for text in (posterior_sentence(arm), accuracy_sentence(arm)) if text)
 
 
 def _tested(study: CollapseStudy, results: Sequence[TrialResult]) -> str:
     """The trials and what they have in common."""
     arms = [arm for arm in study.arms if arm.paper]
     counts = [len(setting.kinds) for arm in arms if arm.paper for setting in (arm.paper, *arm.others)]
-    specs = [arm.paper.spec for arm in arms if arm.paper]
-    at = "; ".join(dict.fromkeys(f"{s.num_epochs} epochs, {s.image_size} x {s.image_size} pixels" for s in specs))
-    tested = f" Tested with {seeds_text(counts)}, at {at}, pixels / 255." if arms else ""
+    at = "; ".join(dict.fromkeys(arm.background for arm in arms))
+    tested = f" Tested with {seeds_text(counts)}, at {at}." if arms else ""
     return f"{count_of_trials(len(results))} of {BACKBONE} on {results[0].spec.dataset}.{tested}"
 
 
@@ -284,14 +251,10 @@ def _ruled_out(arm: Arm, beside: Beside) -> str:
 def _lacking(arm: Arm, beside: Beside) -> str:
     """What would settle it; empty where nothing is lacking."""
     parts = []
-    if arm.verdict is Verdict.INCONCLUSIVE:
-        parts.append(
-            f"{arm.seeds_needed} seeds would decide it at such rates"
-            if arm.seeds_needed
-            else "at such rates no number of seeds that one can run would decide it"
-        )
     if not arm.paper:
         return f"trials of {BACKBONE} with a validation part, of the paper's and of other optimizer settings."
+    if arm.verdict is Verdict.INCONCLUSIVE:
+        parts.append(_would_decide(arm))
     few = [c.change for c in beside.rivals.of(arm.name, Effect.TOO_FEW)]
     if few:
         parts.append(f"at least {MIN_SEEDS} seeds of {listed(few)}")
@@ -309,6 +272,14 @@ def _lacking(arm: Arm, beside: Beside) -> str:
     return f"{'; '.join(parts)}." if parts else ""
 
 
+def _would_decide(arm: Arm) -> str:
+    if arm.obstacle:
+        return f"trials without this: {arm.obstacle}"
+    if arm.seeds_needed:
+        return f"{arm.seeds_needed} seeds would decide it at such rates"
+    return "at such rates no number of seeds that one can run would decide it"
+
+
 MORE_EPOCHS = 3
 """Times as many, to see whether they are what is lacking."""
 SEEDS_TO_START = 5
@@ -319,7 +290,7 @@ def _option(factor: str, spec: TrialSpec) -> str:
     return {
         "preprocessing": "preprocessing=backbone",
         "epochs": f"num_epochs={MORE_EPOCHS * spec.num_epochs}",
-        "start": f"weights={'random' if spec.weights_requested == 'imagenet' else 'imagenet'}",
+        "start": "weights=imagenet,random",
         "network": "backbone=MobileNet",
     }[factor]
 

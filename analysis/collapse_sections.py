@@ -12,7 +12,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from analysis.collapse import LEVEL, STATEMENT, Arm, CollapseStudy, Verdict
+from analysis.collapse import LEVEL, SHARES, STATEMENT, Arm, CollapseStudy, Verdict
+from analysis.collapse_answer import Beside, accuracy_sentence, listed, meaning, posterior_sentence
 from analysis.collapse_settings import (
     BACKBONE,
     OPTIMIZER_FIELDS,
@@ -21,16 +22,16 @@ from analysis.collapse_settings import (
     mean_validation,
     optimizer_label,
 )
-from analysis.collapse_answer import Beside, accuracy_sentence, listed, meaning, posterior_sentence
 from analysis.failure import Kind, is_one_class_row, kind_of, one_class_scores
 from analysis.gather import mixed, show_value
 from analysis.interactions import Interaction, examine_interactions
 from analysis.paper import TABLE_1
 from analysis.rivals import Contrast, Level, Rivals, examine_rivals, start_label
 from analysis.sections import Listing, Section
-from analysis.sensitivity import HALVES, Row, Sensitivity, percent, sensitivity
+from analysis.sensitivity import HALF_NAMES, Sensitivity, sensitivity
 from analysis.statistics.intervals import Share
 from analysis.statistics.seeds import MIN_SEEDS
+from galaxytl.collapse import ONE_CLASS_SHARE
 from galaxytl.trial import SPEC_FIELDS, TrialResult
 
 WEIGHTS = ("weights", "weights_requested", "weights_fingerprint")
@@ -57,7 +58,7 @@ def look_beside(results: Sequence[TrialResult], study: CollapseStudy) -> Beside:
 
 def collapse_sections(study: CollapseStudy, beside: Beside, results: Sequence[TrialResult]) -> Iterator[Section]:
     """All that is known of the question, the answer first."""
-    yield _verdicts(study, beside, results)
+    yield _verdicts(study, beside)
     yield from _sensitivity(beside.sensitivity)
     for arm in study.arms:
         if arm.paper:
@@ -70,10 +71,10 @@ def collapse_sections(study: CollapseStudy, beside: Beside, results: Sequence[Tr
     yield Section("The test, as it was stated beforehand", None, _paragraphs(STATEMENT), is_detail=True)
 
 
-def _verdicts(study: CollapseStudy, beside: Beside, results: Sequence[TrialResult]) -> Section:
+def _verdicts(study: CollapseStudy, beside: Beside) -> Section:
     headings = ("Arm", "Verdict", "Paper's setting", "Alternative", "Reduction (95 %)", "p", "p (Holm)")
     rows = tuple(_verdict_row(arm) for arm in study.arms)
-    sentences = [f"{arm.name}: {_sentence(arm, beside, results)}" for arm in study.arms]
+    sentences = [f"{arm.name}: {_sentence(arm, beside)}" for arm in study.arms]
     return Section(
         f"Does {BACKBONE}'s collapse come from its optimizer settings?",
         Listing(headings, rows, right={5, 6}),
@@ -103,10 +104,10 @@ def _p(value: float | None) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _sentence(arm: Arm, beside: Beside, results: Sequence[TrialResult]) -> str:
+def _sentence(arm: Arm, beside: Beside) -> str:
     parts = [f"{meaning(arm, beside)}. {arm.why[:1].upper()}{arm.why[1:]}."]
-    parts += filter(None, (posterior_sentence(arm), accuracy_sentence(arm, results), beside.changes_of(arm.name)))
-    if arm.verdict is Verdict.INCONCLUSIVE:
+    parts += filter(None, (posterior_sentence(arm), accuracy_sentence(arm), beside.changes_of(arm.name)))
+    if arm.verdict is Verdict.INCONCLUSIVE and not arm.obstacle:
         parts.append(
             f"{arm.seeds_needed} seeds would decide it at such rates (power 0.8, level {LEVEL})."
             if arm.seeds_needed
@@ -115,8 +116,8 @@ def _sentence(arm: Arm, beside: Beside, results: Sequence[TrialResult]) -> str:
     if arm.alternative and arm.choice_seeds:
         chosen, tested = (_seeds(seeds) for seeds in (arm.choice_seeds, arm.test_seeds))
         parts.append(
-            f"{arm.alternative.label} was chosen of {len(arm.others)} other settings by validation accuracy on "
-            f"{chosen}, and tested on {tested}."
+            f"{arm.alternative.label} was chosen of {len(arm.others)} other settings by collapse rate, then by "
+            f"validation accuracy, on {chosen}, and tested on {tested}."
         )
     return " ".join(parts)
 
@@ -135,16 +136,25 @@ def _settings(arm: Arm) -> Section:
     """Every optimizer setting of an arm."""
     settings = [arm.paper, *arm.others] if arm.paper else list(arm.others)
     rows = tuple(
-        (s.label, _share(s), str(share.interval) if (share := s.collapsed()) else "", _validation(s)) for s in settings
+        (s.label, _share(s), str(share.interval) if (share := s.collapsed()) else "", *_of_choice(arm, s))
+        for s in settings
     )
-    listing = Listing(("Optimizer, learning rate", "Seeds", "Collapse rate (95 %)", "Validation accuracy"), rows, {3})
-    why = "The paper's assumed setting first, then by validation accuracy on the seeds of the choice."
+    of_choice = ("Seeds of the choice", "Collapse there", "Validation accuracy there")
+    listing = Listing(("Optimizer, learning rate", "Seeds", "Collapse rate (95 %)", *of_choice), rows, {5})
+    why = (
+        "The paper's assumed setting first, which is not chosen; then in the order of the choice: the least collapsed, "
+        "then the highest validation accuracy, on the first half of the seeds that a setting shares with the paper's."
+    )
     return Section(f"{BACKBONE} {arm.name}: every optimizer setting", listing, (why,), is_detail=True)
 
 
-def _validation(setting: Setting) -> str:
-    value = mean_validation(setting, setting.validation)
-    return f"{value:.3f}" if math.isfinite(value) else ""
+def _of_choice(arm: Arm, setting: Setting) -> tuple[str, str, str]:
+    """What had a say in the choice, and nothing else."""
+    if setting is arm.paper:
+        return "", "", ""
+    seeds = arm.choice_of(setting)
+    value = mean_validation(setting, seeds)
+    return ", ".join(map(str, seeds)), _share(setting, seeds), f"{value:.3f}" if math.isfinite(value) else ""
 
 
 def _rivals(rivals: Rivals) -> Iterator[Section]:
@@ -204,30 +214,29 @@ def _interactions(found: Sequence[Interaction]) -> Iterator[Section]:
 def _sensitivity(found: Sequence[Sensitivity]) -> Iterator[Section]:
     if not found:
         return
-    headings = ("Arm", "One class from", "Collapse from", "Verdict", "Of all halves of the seeds")
+    from_rates = (f"Collapse from {name}" for name in HALF_NAMES.values())
+    headings = ("Arm", "One class from", *from_rates, "Halves of the seeds")
     rows = tuple(
-        (one.arm, f"{row.one_class_share:.2f}", HALF_NAMES[row.half], row.verdict.value, _of_halves(row))
-        for one in found
-        for row in one.rows
+        (one.arm, f"{share:.2f}", *_verdicts_at(one, share), _halves(one, share)) for one in found for share in SHARES
     )
-    halves = "; ".join(f"{one.arm} {_number_of_halves(one)}" for one in found)
     text = (
         "The verdict at other thresholds: the share of the predictions from which on a network names one class, and "
-        "the collapse rate from which on a setting collapses. The statement has 0.95, 1/2 and the first half of seeds; "
-        f"the last column has every half ({halves})."
+        "the collapse rate from which on a setting collapses. The statement has 0.95 and 1/2, and the first half of "
+        "the seeds chooses; the last column has the verdicts of other halves."
     )
     yield Section("What the verdict hangs on", Listing(headings, rows), (text,), is_detail=True)
 
 
-HALF_NAMES = dict(zip(HALVES, ("1/3", "1/2", "2/3"), strict=True))
+def _verdicts_at(one: Sensitivity, share: float) -> Iterator[str]:
+    yield from (row.verdict.value for row in one.rows if row.one_class_share == share)
 
 
-def _of_halves(row: Row) -> str:
-    return ", ".join(f"{verdict.value} {percent(share)}" for verdict, share in row.of_halves)
-
-
-def _number_of_halves(one: Sensitivity) -> str:
-    return f"{one.num_halves}" if one.are_all_halves else f"{one.num_halves} of them at random"
+def _halves(one: Sensitivity, share: float) -> str:
+    """How many give which verdict, beside the threshold of the statement."""
+    if share != ONE_CLASS_SHARE or not one.of_halves:
+        return ""
+    counts = ", ".join(f"{verdict.value} {number}" for verdict, number in one.of_halves)
+    return f"{counts} (of {'all' if one.are_all_halves else 'at random'} {one.num_halves})"
 
 
 def _counts(share: Share) -> str:

@@ -21,6 +21,7 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from analysis.answer import verdict_parts
 from analysis.contents import QUESTION, TITLE, Contents
 from analysis.figures import Drawn
 from analysis.report import is_overview
@@ -48,7 +49,7 @@ def page_html(contents: Contents) -> str:
         undefined=StrictUndefined,
         finalize=_visible,
     )
-    environment.filters |= {"tone": tone, "labelled": labelled}
+    environment.filters |= {"tone": tone, "labelled": labelled, "verdict_parts": verdict_parts}
     return environment.get_template("page.html").render(page=Page(contents), title=TITLE, question=QUESTION)
 
 

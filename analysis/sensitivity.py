@@ -1,12 +1,14 @@
 """How far a verdict hangs on choices of the test that could have been others.
 
     found = sensitivity(results, study)
-    found[0].rows[4]           # of thresholds 0.95 and 1/2: the verdict, and the shares of those of other halves
+    found[0].rows              # the verdict at each pair of thresholds
+    found[0].of_halves         # how many halves of the seeds give which verdict
     found[0].sentence          # empty where every choice gives the same verdict
 
 The choices are the share of the predictions from which on a network names one class (0.90, 0.95, 0.99), the collapse
-rate from which on a setting collapses (1/3, 1/2, 2/3), and which half of the seeds chooses the alternative. Of the
-halves all are taken, each once, or, where there are more than MOST_HALVES, as many of them at random (fixed seed).
+rate from which on a setting collapses (1/3, 1/2, 2/3), all nine pairs of them, and, at those of the statement, which
+half of the seeds chooses the alternative: every half once, or, where there are more than MOST_HALVES, so many of them
+at random (fixed seeds).
 """
 
 from __future__ import annotations
@@ -14,28 +16,31 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
-from analysis.collapse import BACKBONE, Arm, CollapseStudy, Rule, Verdict, examine, halves
+from analysis.collapse import SHARES, Arm, CollapseStudy, Rule, Verdict, examine_by, halves
+from analysis.collapse_settings import BACKBONE
+from analysis.failure import kind_of
 from galaxytl.trial import TrialResult
 
-SHARES: Final = (0.90, 0.95, 0.99)
 HALVES: Final = (1 / 3, 1 / 2, 2 / 3)
-MOST_HALVES: Final = 200
+HALF_NAMES: Final = dict(zip(HALVES, ("1/3", "1/2", "2/3"), strict=True))
+MOST_HALVES: Final = 100
 
 
 @dataclass(frozen=True)
 class Row:
-    """The verdicts of one pair of thresholds."""
+    """The verdict at a pair of thresholds."""
 
     one_class_share: float
     half: float
     verdict: Verdict
-    """With the half of the seeds that the statement has."""
-    of_halves: tuple[tuple[Verdict, float], ...]
-    """Share of the halves of the seeds that give each verdict, the most common first."""
+
+    @property
+    def is_stated(self) -> bool:
+        return Rule(self.one_class_share, self.half) == Rule()
 
 
 @dataclass(frozen=True)
@@ -45,78 +50,90 @@ class Sensitivity:
     arm: str
     verdict: Verdict
     rows: tuple[Row, ...]
-    num_halves: int
+    of_halves: tuple[tuple[Verdict, int], ...]
+    """The most common first; empty where there are no seeds to halve."""
     are_all_halves: bool
 
     @property
-    def agreement(self) -> float:
-        """The share of all choices, thresholds and halves, that give the verdict as stated."""
-        return sum(dict(row.of_halves).get(self.verdict, 0.0) for row in self.rows) / len(self.rows)
+    def num_halves(self) -> int:
+        return sum(number for _, number in self.of_halves)
 
     @property
     def sentence(self) -> str:
         """What the answer must say; empty where all agree."""
-        if self.agreement == 1 and all(row.verdict is self.verdict for row in self.rows):
-            return ""
-        others: dict[Verdict, float] = {}
-        for verdict, share in (pair for row in self.rows for pair in row.of_halves if pair[0] is not self.verdict):
-            others[verdict] = others.get(verdict, 0.0) + share / len(self.rows)
-        ordered = sorted(others.items(), key=lambda item: (-item[1], item[0].value))
-        named = ", ".join(f"{percent(share)} {verdict.value}" for verdict, share in ordered)
-        return (
-            f"The verdict hangs on choices of the test: of other thresholds and halves of the seeds "
-            f"{percent(self.agreement)} give it too, {named}."
-        )
+        others = Counter(row.verdict for row in self.rows if not row.is_stated)
+        parts = [
+            f"{_listed(counts, self.verdict)} of {total} {what}"
+            for counts, total, what in (
+                (others, others.total(), "other pairs of thresholds"),
+                (Counter(dict(self.of_halves)), self.num_halves, "halves of the seeds"),
+            )
+            if set(counts) - {self.verdict}
+        ]
+        return f"The verdict hangs on choices of the test: {' and '.join(parts)}." if parts else ""
 
 
-def percent(share: float) -> str:
-    """
-    >>> percent(0.5), percent(0.999), percent(0.001)
-    ('50 %', '> 99 %', '< 1 %')
-    """
-    if 0.99 < share < 1:
-        return "> 99 %"
-    return "< 1 %" if 0 < share < 0.01 else f"{share:.0%}".replace("%", " %")
+def _listed(counts: Counter[Verdict], stated: Verdict) -> str:
+    others = sorted((verdict.value, number) for verdict, number in counts.items() if verdict is not stated)
+    return " and ".join(f"it is {verdict} at {number}" for verdict, number in others)
 
 
 def sensitivity(results: Sequence[TrialResult], study: CollapseStudy) -> tuple[Sensitivity, ...]:
-    """Of every arm that was tested on seeds of its own."""
-    arms = [arm for arm in study.arms if arm.alternative and arm.test_seeds]
+    """Of every arm that was tested."""
+    arms = [arm for arm in study.arms if arm.paper]
     own = [r for r in results if r.spec.backbone == BACKBONE]
+    if not arms:
+        return ()
     numbers = {arm.name: _choices(arm) for arm in arms}
-    verdicts: dict[tuple[float, float, int | None], dict[str, Verdict]] = {}
-    wanted = [None, *sorted({number for found in numbers.values() for number in found})]
-    for share, half, choice in itertools.product(SHARES, HALVES, wanted if arms else ()):
-        verdicts[share, half, choice] = _verdicts(own, Rule(share, half, choice))
-    return tuple(_sensitivity(arm, numbers[arm.name], verdicts) for arm in arms)
+    wanted = sorted({number for found in numbers.values() for number in found})
+    at_thresholds = _at_thresholds(own)
+    of_halves = _verdicts(own, {number: Rule(choice=number) for number in wanted})
+    return tuple(
+        Sensitivity(
+            arm.name,
+            arm.verdict,
+            tuple(Row(share, half, verdicts[arm.name]) for (share, half), verdicts in at_thresholds.items()),
+            tuple(_counted(of_halves[number][arm.name] for number in numbers[arm.name])),
+            len(numbers[arm.name]) == _number_of_halves(arm),
+        )
+        for arm in arms
+    )
 
 
-def _verdicts(results: Sequence[TrialResult], rule: Rule) -> dict[str, Verdict]:
-    return {arm.name: arm.verdict for arm in examine(results, rule).arms}
+def _counted(verdicts: Iterable[Verdict]) -> list[tuple[Verdict, int]]:
+    return sorted(Counter(verdicts).items(), key=lambda item: (-item[1], item[0].value))
 
 
-def _sensitivity(
-    arm: Arm, numbers: Sequence[int], verdicts: dict[tuple[float, float, int | None], dict[str, Verdict]]
-) -> Sensitivity:
-    rows = []
-    for share, half in itertools.product(SHARES, HALVES):
-        counts = Counter(verdicts[share, half, number][arm.name] for number in numbers)
-        shares = tuple((verdict, count / len(numbers)) for verdict, count in counts.most_common())
-        rows.append(Row(share, half, verdicts[share, half, None][arm.name], shares))
-    return Sensitivity(arm.name, arm.verdict, tuple(rows), len(numbers), len(numbers) == _number_of_halves(arm))
+def _at_thresholds(results: Sequence[TrialResult]) -> dict[tuple[float, float], dict[str, Verdict]]:
+    """The verdicts at every pair; a share at which every trial ends as at another one is not computed again."""
+    ends = {share: tuple(kind_of(r, share).is_collapse for r in results) for share in SHARES}
+    first = {share: next(other for other in SHARES if ends[other] == ends[share]) for share in SHARES}
+    pairs = list(itertools.product(SHARES, HALVES))
+    found = _verdicts(results, {(first[share], half): Rule(first[share], half) for share, half in pairs})
+    return {(share, half): found[first[share], half] for share, half in pairs}
+
+
+Key = TypeVar("Key")
+
+
+def _verdicts(results: Sequence[TrialResult], rules: Mapping[Key, Rule]) -> dict[Key, dict[str, Verdict]]:
+    """Of each rule, the verdict of each arm."""
+    studies = examine_by(results, rules.values())
+    return {key: {arm.name: arm.verdict for arm in study.arms} for key, study in zip(rules, studies, strict=True)}
 
 
 def _number_of_halves(arm: Arm) -> int:
-    return math.comb(len(arm.choice_seeds) + len(arm.test_seeds), len(arm.choice_seeds))
+    seeds = len(arm.choice_seeds) + len(arm.test_seeds)
+    return math.comb(seeds, len(arm.choice_seeds)) if arm.test_seeds else 0
 
 
 def _choices(arm: Arm) -> list[int]:
-    """Numbers that stand for halves of the arm's seeds, each half once."""
+    """Numbers that stand for halves of the alternative's seeds, each half once."""
     seeds = sorted({*arm.choice_seeds, *arm.test_seeds})
     wanted = min(_number_of_halves(arm), MOST_HALVES)
     found: dict[tuple[int, ...], int] = {}
     for number in itertools.count():
-        found.setdefault(halves(seeds, number)[0], number)
         if len(found) == wanted:
-            return list(found.values())
-    raise AssertionError("every half comes once")
+            break
+        found.setdefault(halves(seeds, number)[0], number)
+    return list(found.values())

@@ -12,7 +12,7 @@ from typing import Final
 from rich.padding import Padding
 from rich.text import Text
 
-from analysis.answer import Answer
+from analysis.answer import Answer, verdict_parts
 from analysis.contents import Contents
 from analysis.gather import count_of_trials
 from analysis.sections import as_rich
@@ -68,7 +68,9 @@ def _show_answer(answer: Answer, console: Console) -> None:
     for heading, sentences in answer.rows:
         console.print(Text(heading, style="bold"))
         for sentence in sentences:
-            console.print(Padding(Text(visible(sentence)), (0, 0, 0, INDENT)))
+            whose, verdict, rest = verdict_parts(visible(sentence))
+            head = f"{whose}: {verdict}: " if verdict else ""
+            console.print(Padding(Text.assemble((head, "bold"), rest), (0, 0, 0, INDENT)))
     for command in answer.commands:
         console.print(Padding(Text(f"{visible(command.what)}:"), (0, 0, 0, INDENT)))
         print(f"{' ' * 2 * INDENT}{visible(command.line)}")  # not broken: it is to be copied

@@ -19,6 +19,7 @@ from analysis.cells import PaperGrid
 from analysis.claims import judge
 from analysis.collapse_answer import collapse_answer, settling
 from analysis.collapse_sections import collapse_sections, look_beside
+from analysis.collapse_settings import BACKBONE
 from analysis.contents import Contents, Part
 from analysis.figures import Drawn, Plan, plan_figures, write_plans
 from analysis.found import Found
@@ -111,7 +112,7 @@ def collapse_part(trials: Trials, grids: Mapping[Path, Path]) -> Part:
     study = collapse.examine(trials.results)
     beside = look_beside(trials.results, study)
     first, *others = collapse_sections(study, beside, trials.results)
-    asked = any(r.spec.backbone == collapse.BACKBONE for r in trials.results)
+    asked = any(r.spec.backbone == BACKBONE for r in trials.results)
     answer = collapse_answer(study, beside, trials.results, settling(study, beside, trials, grids)) if asked else None
     return Part((), (first,), tuple(others), answer=answer)
 

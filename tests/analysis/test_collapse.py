@@ -14,7 +14,8 @@ import pytest
 from scipy.stats import binom
 
 from analysis.collapse import Arm, Verdict, examine, seeds_needed
-from analysis.collapse_sections import collapse_sections, summary
+from analysis.collapse_answer import Beside, summary
+from analysis.collapse_sections import collapse_sections
 from analysis.failure import Kind, kind_of
 from analysis.rivals import examine_rivals
 from analysis.statistics.boschloo import boschloo, fewest_seeds
@@ -179,12 +180,12 @@ def test_more_seeds_are_needed_for_smaller_differences() -> None:
 
 def test_sections_say_it_all_and_the_summary_is_short() -> None:
     study = examine(results := factorial(by_rate))
-    sections = list(collapse_sections(study, examine_rivals(results), results))
+    sections = list(collapse_sections(study, Beside(examine_rivals(results)), results))
 
     assert sections[0].heading.startswith("Does VGG16's collapse come from its optimizer settings?")
     assert [row[:2] for row in sections[0].listing.rows] == [("ON", "EXPLAINED"), ("OFF", "EXPLAINED")]
     text = " ".join(sentence for section in sections for sentence in section.sentences)
-    assert "was chosen of 3 other settings by validation accuracy on seeds 0, 1, 2, and tested on seeds 3, 4, 5" in text
+    assert "by collapse rate, then by validation accuracy, on seeds 0, 1, 2, and tested on seeds 3, 4, 5" in text
     assert "p of an exact binomial test that its rate is at least 1/2" in text
     assert [line.split(":")[1].strip() for line in summary(study)] == ["EXPLAINED", "EXPLAINED"]
 
@@ -195,7 +196,7 @@ def test_the_certificate_of_every_frozen_setting_is_shown(epochs: tuple[int, ...
     rows = [r for number in epochs for r in factorial(by_rate, seeds=2, arms=["ON"], num_epochs=number)]
     results = [replace(r, certificate=optimum) for r in rows]
 
-    sections = collapse_sections(examine(results), examine_rivals(results), results)
+    sections = collapse_sections(examine(results), Beside(), results)
 
     (listing,) = [s.listing for s in sections if s.heading.startswith("How far heads are")]
     shown = [dict(zip(listing.headings, row, strict=True)) for row in listing.rows]

@@ -95,7 +95,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 def test_it_writes_tables_figures_and_report(report: Ran) -> None:
     assert report.code == 0
-    assert report.stdout.startswith("ran: 7 trials of ")
+    assert report.stdout.startswith("Asked\n  Which of the paper's networks")
+    assert "\nran: 7 trials of " in report.stdout
     for name in ("report.md", "table1.txt", "table1.md", "table1.csv", "table1.tex"):
         assert report.text(name)
         assert name in report.stdout

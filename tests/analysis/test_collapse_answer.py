@@ -1,0 +1,239 @@
+"""What the first screen says of collapses with a known cause, and of folders that ask something else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.answer import Answer, of_search, of_table
+from analysis.cells import fill_cells
+from analysis.collapse import examine
+from analysis.collapse_answer import Beside, collapse_answer, settling, summary
+from analysis.collapse_sections import collapse_sections, look_beside
+from analysis.gather import Trials
+from analysis.interactions import examine_interactions
+from analysis.rivals import examine_rivals
+from analysis.search import examine as examine_search
+from galaxytl.trial import TrialResult
+from tests.analysis.collapsing import always, by_preprocessing, by_rate, collapsing, factorial, failed, never
+from tests.analysis.fakes import make_compared, make_spec
+from tests.analysis.folders import paper_grid
+
+FROM_RANDOM = {"weights": "random", "weights_requested": "random", "weights_fingerprint": ""}
+ONLY = "the collapse comes from the optimizer's settings"
+
+
+def answer_of(results: list[TrialResult]) -> Answer:
+    study = examine(results)
+    beside = Beside(examine_rivals(results, study.arms), examine_interactions(results, study.arms))
+    return collapse_answer(study, beside, results)
+
+
+def sentence(results: list[TrialResult], arm: str = "ON") -> str:
+    """The one that has the verdict."""
+    return next(text for text in answer_of(results).answer if text.startswith(f"VGG16 {arm}: "))
+
+
+def complete(cause: Any, **changes: Any) -> list[TrialResult]:
+    """Every rival that must be tried, each of which keeps the collapse, unless `changes` say otherwise: factor ->
+    cause."""
+    given = {"num_epochs": always, "start": always, "network": always, **changes}
+    return [
+        *factorial(cause, arms=["ON"]),
+        *_paper("ON", given["num_epochs"], num_epochs=60),
+        *_paper("ON", given["start"], **FROM_RANDOM),
+        *_paper("ON", given["network"], "MobileNet"),
+    ]
+
+
+def _paper(arm: str, cause: Any, backbone: str = "VGG16", seeds: int = 6, **fields: Any) -> list[TrialResult]:
+    specs = (make_spec(backbone, arm, **{"validation_fraction": 0.1, "seed": seed, **fields}) for seed in range(seeds))
+    return [collapsing(spec, cause) for spec in specs]
+
+
+def test_only_where_all_rivals_were_tried_and_keep_the_collapse_it_comes_from_the_optimizer() -> None:
+    said = sentence(complete(by_rate))
+
+    assert said.startswith(f"VGG16 ON: EXPLAINED: {ONLY}: nothing else that could be the cause removes it.")
+
+
+@pytest.mark.parametrize(
+    ("results", "words"),
+    [
+        (
+            complete(lambda s: by_rate(s) and by_preprocessing(s)),
+            ", and so does the backbone's own preprocessing (0 of 6 collapse)",
+        ),
+        (complete(by_rate, num_epochs=never), ", and so does more epochs (60 for 20) (0 of 6 collapse)"),
+        (complete(by_rate, start=never), ", and so does a start from random weights (0 of 6 collapse)"),
+        (complete(by_rate, network=never), ", and so does the network MobileNet (0 of 6 collapse)"),
+        (
+            [*complete(by_rate), *_paper("ON", never, batch_size=256)],
+            ", and so does batch size 256 (0 of 6 collapse)",
+        ),
+        (
+            complete(lambda s: by_rate(s) and by_preprocessing(s), network=never),
+            ", and so do the network MobileNet (0 of 6 collapse) and the backbone's own preprocessing (0 of 6",
+        ),
+        (
+            complete(by_rate, num_epochs=lambda s: s.seed < 3),
+            "not ruled out: more epochs (60 for 20) (3 of 6 collapse)",
+        ),
+        (
+            [*complete(by_rate), *_paper("ON", never, seeds=2, batch_size=256)],
+            "not ruled out: batch size 256 (could not be tested: 2 seeds)",
+        ),
+        (
+            [
+                *complete(by_rate),
+                *(replace(r, environment={"galaxytl": "9.9"}) for r in _paper("ON", never, batch_size=256)),
+            ],
+            "not ruled out: batch size 256 (could not be tested: its trials differ in galaxytl (0.1.0 against 9.9)",
+        ),
+        (factorial(by_rate, arms=["ON"]), "; more epochs, another start and another network were not tried."),
+    ],
+)
+def test_the_sentence_of_explained_names_whatever_else_may_remove_the_collapse(
+    results: list[TrialResult], words: str
+) -> None:
+    said = sentence(results)
+
+    assert said.startswith("VGG16 ON: EXPLAINED: other optimizer settings remove the collapse")
+    assert words in said.split(". ")[0] + ". " or words in said
+    assert ONLY not in said
+
+
+def test_an_optimizer_that_cures_only_with_another_preprocessing_is_in_the_sentence() -> None:
+    said = sentence(factorial(lambda s: by_rate(s) or by_preprocessing(s), arms=["ON"]))
+
+    assert said.startswith("VGG16 ON: NOT_EXPLAINED: other optimizer settings collapse as well; adam 0.0001 and the")
+    assert "the backbone's own preprocessing remove it only together (0 of 6 collapse)" in said
+    undone = sentence(factorial(lambda s: by_rate(s) or not by_preprocessing(s), arms=["ON"]))
+    assert "adam 0.0001 no longer does with the backbone's own preprocessing (6 of 6 collapse)" in undone
+
+
+def test_where_nothing_cures_nothing_is_said_to() -> None:
+    answer = answer_of(complete(always, num_epochs=always))
+    said = next(text for text in answer.answer if text.startswith("VGG16 ON"))
+
+    assert said.startswith("VGG16 ON: NOT_EXPLAINED: other optimizer settings collapse as well.")
+    assert any("ruled out: more epochs (60 for 20) (6 of 6 collapse)" in text for text in answer.also)
+
+
+def test_a_paper_setting_that_only_diverges_has_no_accuracy_to_compare() -> None:
+    def is_papers(result: TrialResult) -> bool:
+        return result.spec.optimizer == "adam" and result.spec.learning_rate == 1e-3
+
+    results = [failed(r, "diverged: NaN") if is_papers(r) else r for r in factorial(never, arms=["ON"])]
+    text = " ".join(answer_of(results).answer)
+
+    assert "none with adam 0.001, whose loss became NaN in 6 of 6 seeds" in text
+    assert "paired by" not in text
+
+
+def test_a_lucky_escape_among_forty_settings_is_no_explanation() -> None:
+    specs = [
+        make_spec("VGG16", "ON", validation_fraction=0.1, seed=seed, learning_rate=rate)
+        for rate in (1e-3, *(10 ** (-4 - i / 20) for i in range(40)))
+        for seed in range(6)
+    ]
+    lucky = specs[6 * 17]
+    said = sentence([collapsing(spec, lambda s: s is not lucky) for spec in specs])
+
+    assert "EXPLAINED: other optimizer settings remove" not in said
+    assert "only together" not in said
+
+
+def test_a_verdict_that_hangs_on_the_halves_of_the_seeds_says_so() -> None:
+    results = factorial(lambda spec: by_rate(spec) or spec.seed in {0, 5}, arms=["ON"])
+    study = examine(results)
+    answer = collapse_answer(study, look_beside(results, study), results)
+
+    assert any(text.startswith("The verdict hangs on choices of the test: it is ") for text in answer.answer)
+
+
+def test_accuracies_difference_and_posterior_stand_beside_the_rate() -> None:
+    text = " ".join(answer_of(factorial(by_rate, arms=["ON"])).answer)
+
+    assert re.search(r"The collapse rate falls from 1\.00 to 0\.00; as a posterior .* by 0\.\d\d to 0\.99 at 95%", text)
+    assert re.search(r"by more than 1/2 with probability 0\.9\d", text)
+    assert re.search(r"Accuracy 0\.148 \(0\.\d+ to 0\.\d+\) with adam 0\.001, 0\.590 \(.*\) with adam 0\.0001", text)
+    assert re.search(r"\+0\.442 \(0\.4\d+ to 0\.4\d+\), paired by 3 seeds", text)
+
+
+def test_what_was_tested_and_on_which_data_is_in_the_question() -> None:
+    (asked,) = answer_of(factorial(by_rate, arms=["ON"])).asked
+
+    assert asked.startswith(
+        "Does VGG16's collapse come from its optimizer settings? 48 trials of VGG16 on galaxy10_decals"
+    )
+    assert "6 seeds a setting, at 20 epochs" in asked
+    assert not any("SIMULATED" in text for text in answer_of(factorial(by_rate)).answer)
+    simulated = factorial(by_rate, dataset="simulated", weights="random", weights_fingerprint="")
+    first, second = answer_of(simulated).answer[:2]
+    assert first.startswith("These are SIMULATED galaxies: nothing here speaks of Galaxy10")
+    assert second.startswith("Random weights stand in for ImageNet's in 48 of 96 trials")
+
+
+def test_what_would_settle_it_can_be_typed(tmp_path: Path) -> None:
+    folder, grid = tmp_path / "results", tmp_path / "again.yaml"
+
+    def line(results: list[TrialResult]) -> str:
+        study = examine(results)
+        trials = Trials(tuple(results), folders={r.trial_id: folder for r in results})
+        (command,) = settling(study, Beside(examine_rivals(results, study.arms)), trials, {folder: grid})
+        return command.line
+
+    few = factorial(by_rate, seeds=2, arms=["ON"])
+    needed = examine(few).arms[0].seeds_needed
+    assert line(few) == f"python -m sweep.run --grid {grid} --seeds {(needed or 0) - 1} --out {folder} --data DATA"
+    assert line(factorial(by_rate, arms=["ON"])) == (
+        f"python -m sweep.run --grid {grid} --set num_epochs=60 --out {folder} --data DATA"
+    )
+    assert line(paper_grid()) == "python -m sweep.run --grid vgg-collapse --seeds 5 --data DATA"
+
+
+def test_without_rivals_a_summary_is_a_line_an_arm() -> None:
+    lines = summary(examine(factorial(by_rate)), Beside())
+    assert [line.split(": ")[:2] for line in lines] == [["VGG16 ON", "EXPLAINED"], ["VGG16 OFF", "EXPLAINED"]]
+
+
+def test_a_folder_of_the_paper_or_of_a_search_is_asked_which_is_best() -> None:
+    grid = fill_cells(Trials(tuple(paper_grid())))
+    answer = of_table(grid)
+    assert answer.answer[0].startswith("MobileNet, ImageNet ON, accuracy 0.823 (95% interval")
+    assert "speaks of these trained networks, not of their settings" in answer.answer[1]
+    assert answer.also[0].startswith("The next best is MobileNet, ImageNet OFF, accuracy 0.686")
+    assert answer.settle == ("At least 3 seeds a row.",)
+
+    search = examine_search(Trials((make_compared(40, seed=1), make_compared(39, seed=2))))
+    answer = of_search(search)
+    assert answer.asked[0].startswith("Which of 2 trials is best on the validation part")
+    assert "cannot be told apart from the runner-up" in answer.also[0]
+    assert answer.settle
+
+
+def test_columns_of_the_seeds_of_the_choice_show_those_alone() -> None:
+    """The alternative collapses on the seeds of the test, and its validation accuracy is another one there."""
+
+    def scored(result: TrialResult) -> TrialResult:
+        value = 0.5 if result.spec.seed < 3 else 0.1
+        return replace(result, history=({"epoch": 1.0, "val_accuracy": value},))
+
+    results = [scored(r) for r in factorial(lambda s: by_rate(s) or s.seed > 2, arms=["ON"])]
+    study = examine(results)
+    (listing,) = (
+        section.listing
+        for section in collapse_sections(study, Beside(), results)
+        if section.heading == "VGG16 ON: every optimizer setting"
+    )
+    assert listing is not None
+    rows = {row[0]: row for row in listing.rows}
+
+    assert rows["adam 0.0001"][1] == "3 of 6 collapse"
+    assert rows["adam 0.0001"][3:] == ("0, 1, 2", "0 of 3 collapse", "0.500")
+    assert rows["adam 0.001"][3:] == ("", "", "")
