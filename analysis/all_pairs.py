@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 
 from analysis.arms import Arm, load_arm
-from analysis.collapse import OPTIMIZER_FIELDS
+from analysis.collapse_settings import OPTIMIZER_FIELDS
 from analysis.comparisons import Estimate, NotComparedError, compare_shares, holm_of, share_variance
 from analysis.points import WEIGHTS, comparable
 from analysis.predictions import PredictionsError
