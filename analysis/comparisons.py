@@ -55,14 +55,19 @@ class Estimate:
     """How many each of the arms has; where that is not said, it is of networks alone."""
     equivalence: Equivalence | None = None
     """Of shares of images, over seeds."""
-    more_seeds: int | None = None
-    """How many seeds of each would tell a difference of `equivalence.margin` from none; None where that is not known,
-    or where no number would do."""
+    scatters: tuple[float, ...] = ()
+    """Of the seeds of each arm, as standard deviations; none where an arm has one seed."""
+    image_variance: float = 0.0
 
     @property
     def about(self) -> About:
         """Whether it is one of settings, or of these networks."""
         return subject_of(self.seeds)
+
+    @property
+    def more_seeds(self) -> int | None:
+        """How many seeds of each arm would tell a difference of MARGIN from none; None where no number would do."""
+        return seeds_needed(self.scatters, self.image_variance)
 
     def __str__(self) -> str:
         return f"{self.value:+.3f} [{self.interval}]"
@@ -84,12 +89,12 @@ def estimate(parts: Sequence[Part], image_variance: float, margin: float | None 
     over_seeds = min(counts) > 1
     spreads = [spread_of(values) * factor for factor, values in parts] if over_seeds else []
     found = estimate_of(value, spreads, image_variance)
-    plain = Estimate(value, found.interval, found.p_value, seeds=counts)
-    if not over_seeds or margin is None:
+    plain = Estimate(value, found.interval, found.p_value, seeds=counts, image_variance=image_variance)
+    if not over_seeds:
         return plain
-    equivalence = equivalence_of(value, spreads, image_variance, margin)
-    scatters = [factor * float(np.std(values, ddof=1)) for factor, values in parts]
-    return replace(plain, equivalence=equivalence, more_seeds=seeds_needed(scatters, image_variance, margin))
+    scatters = tuple(abs(factor) * float(np.std(values, ddof=1)) for factor, values in parts)
+    equivalence = equivalence_of(value, spreads, image_variance, margin) if margin else None
+    return replace(plain, scatters=scatters, equivalence=equivalence)
 
 
 def of_replicates(parts: Sequence[tuple[float, Sequence[Replicates]]], margin: float | None = MARGIN) -> Estimate:
@@ -101,7 +106,15 @@ def of_replicates(parts: Sequence[tuple[float, Sequence[Replicates]]], margin: f
     total = functools.reduce(operator.add, (mean_of(seeds) * factor for factor, seeds in parts))
     if min(counts) < 2:
         return Estimate(total.value, total.interval, total.p_value, seeds=counts)
-    return estimate([(factor, [one.value for one in seeds]) for factor, seeds in parts], total.variance, margin)
+    shares = [(factor, [one.value for one in seeds]) for factor, seeds in parts]
+    return of_shares(shares, total.variance) if margin else estimate(shares, total.variance, None)
+
+
+def of_shares(parts: Sequence[Part], image_variance: float) -> Estimate:
+    """Return `estimate` of numbers that lie from 0 to 1, whose sum has its limits too."""
+    found = estimate(parts, image_variance)
+    low, high = (sum(sign(factor, 0) for factor, _ in parts) for sign in (min, max))
+    return replace(found, interval=found.interval.within(low, high))
 
 
 @dataclass(frozen=True)
@@ -244,7 +257,7 @@ def compare_shares(first: Arm, second: Arm, event: Event, among: Event = everywh
     shares = [_shares(arm, event, among) for arm in (first, second)]
     variance = _paired_variance(first, second, event, among) if is_paired else _unpaired_variance(first, shares, among)
     by = f"t over {seeds[0]} and {seeds[1]} seeds" if min(seeds) > 1 else f"these {sum(seeds)} networks"
-    return estimate([(1, shares[0]), (-1, shares[1])], variance), f"{by}{'' if is_paired else ', counts, unpaired'}"
+    return of_shares([(1, shares[0]), (-1, shares[1])], variance), f"{by}{'' if is_paired else ', counts, unpaired'}"
 
 
 def _refuse_other_images(first: Arm, second: Arm) -> None:

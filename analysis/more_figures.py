@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from matplotlib.figure import Figure
 
-from analysis import collapse_rates, depths, examples, gradients, learning_rates, search_figures
+from analysis import collapse_rates, critical_differences, depths, examples, gradients, learning_rates, search_figures
 from analysis.banner import Banner
 from analysis.figures import Plan
 from analysis.points import comparable
@@ -106,6 +106,7 @@ def plan_more(results: Results, folders: Mapping[str, Path], studies: Sequence[S
     """Of `results`, the rows of one dataset; `folders` is trial_id -> the results folder of its row."""
     return [
         *(_plan_theme(theme, results, banner) for theme in THEMES),
+        *critical_differences.plan_rankings(results, folders, banner),
         _plan_gradients(results, banner),
         _plan_examples(results, folders, banner),
         *(plan for number, study in enumerate(studies, 1) for plan in _plan_search(study, number, results, banner)),

@@ -14,6 +14,7 @@ from analysis.gather import count_of_trials, show_value
 from analysis.search import Margin, Search, count_by_status, setting, share
 from analysis.sections import Listing, Section
 from analysis.statistics.intervals import CONFIDENCE
+from analysis.statistics.seeds import MIN_SEEDS
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 
 if TYPE_CHECKING:  # study.py imports Optuna: a second that only a report of a search needs
@@ -99,6 +100,10 @@ def _scores(search: Search, best: TrialResult) -> Section:
     return Section("Scores", table, tuple(sentences))
 
 
+ALONE: Final = (
+    "That is of these two trained networks. Of their settings one seed each decides nothing: train both with"
+    f" {MIN_SEEDS} seeds or more to compare them."
+)
 METHODS: Final = (
     "Intervals: of a share, Wilson 1927; of the difference of two, method 10 of Newcombe 1998 for paired or unpaired"
     " shares. They are of the images, not of the seed: another seed of the same settings differs too."
@@ -113,7 +118,7 @@ def _share_row(name: str, result: TrialResult) -> tuple[str, ...]:
 
 
 def _verdict(margin: Margin) -> str:
-    """Whether the best can be told from the runner-up, and by what."""
+    """Whether the best can be told from the runner-up, and by what: these two networks, not their settings."""
     apart = "cannot" if margin.is_within_noise else "can"
     claim = f"The best and the runner-up, trial {margin.runner_up.trial_id}, {apart} be told apart"
     claim += f" on {margin.num_images:,} images"
@@ -121,11 +126,11 @@ def _verdict(margin: Margin) -> str:
         claim += ", of which they have equally many right (the lower validation loss decided)"
     if margin.pairs is None:
         inside = "includes" if margin.is_within_noise else "excludes"
-        return f"{claim}: the interval of the margin {inside} 0. It is not paired: {margin.why_unpaired}."
+        return f"{claim}: the interval of the margin {inside} 0. It is not paired: {margin.why_unpaired}. {ALONE}"
     first, second = margin.pairs.first_only, margin.pairs.second_only
     return (
         f"{claim}: {first} of them only the best has right, {second} only the runner-up (McNemar's exact test,"
-        f" p = {margin.p_value:.2g})."
+        f" p = {margin.p_value:.2g}). {ALONE}"
     )
 
 

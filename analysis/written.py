@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from analysis import claims_sections, collapse, listings, rerun, tables
+from analysis import all_pairs, claims_sections, collapse, listings, rerun, tables
 from analysis.answer import Command
 from analysis.banner import Banner
 from analysis.cells import PaperGrid
@@ -121,7 +121,9 @@ def claims_part(trials: Trials, grid: PaperGrid | None) -> Part:
     """The paper's statements, judged."""
     claims = judge(trials, grid)
     in_one_line = "; ".join(claims_sections.summary(claims))
-    return Part((in_one_line,), (), tuple(claims_sections.sections(claims)))
+    return Part(
+        (in_one_line,), (), (*claims_sections.sections(claims), *all_pairs.sections(trials.results, trials.folders))
+    )
 
 
 def plans_of(found: Found, studies: Sequence[Study]) -> list[Plan]:

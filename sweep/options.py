@@ -175,7 +175,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         type=COUNT,
         default=1,
         metavar="N",
-        help="repeat each trial with N seeds (default: 1)",
+        help="repeat each trial with N seeds (default: 1; claims about settings want 3)",
     )
     what.add_argument(
         "--diagnostics",

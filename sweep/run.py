@@ -20,9 +20,10 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from galaxytl.backbones import backbone_named
 from galaxytl.command import UsageError, run_command
@@ -35,13 +36,16 @@ from galaxytl.inside import OutsideError, check_links
 from galaxytl.storage import StorageError
 from galaxytl.training import Workplace
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
-from sweep import axes, grids, prepare
+from sweep import axes, grids, prepare, seeds
 from sweep.kept import Kept, keeping, looking
 from sweep.options import as_usage_error, parse
 from sweep.plan import Plan, Todo, sort_out
 from sweep.plan_table import comparison, plan_table
 from sweep.progress import SweepTable, trial_label
 from sweep.speeds import learn_speeds, speeds_path
+
+MOST_PRICED: Final = 2000
+"""Trials, of which a plan takes a second; of more, what further seeds would take is not said."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,7 +93,12 @@ def run_grid(options: argparse.Namespace, kept: Kept, console: Console) -> int:
     todo = sort_out(prepared.specs, rows.by_id(), options.retry_failed)
     announce_grid(console, grid, with_axes=options.dry_run)
     announce(console, dataset, profile, todo, prepared)
-    plan = prepare.plan_for(options, todo.pending, len(dataset), structures, checked.splits)
+    plan_for = functools.partial(
+        prepare.plan_for, options, num_images=len(dataset), structures=structures, splits=checked.splits
+    )
+    plan = plan_for(todo.pending)
+    complete = [result.spec for result in rows.by_id().values() if result.status == COMPLETE]
+    announce_seeds(console, seeds.shortage(prepared.specs, options.seeds, complete), todo, plan, plan_for)
     plan = observed(plan, grid.diagnostics if options.diagnostics is None else options.diagnostics)
     if options.dry_run:
         console.print(plan_table(plan))
@@ -112,6 +121,22 @@ def announce_grid(console: Console, grid: axes.Grid, with_axes: bool) -> None:
     console.print(f"Grid      {grid.name}{f': {grid.purpose}' if grid.purpose else ''}", markup=False)
     for line in axes.describe(grid) if with_axes else ():
         console.print(f"          {line}", markup=False)
+
+
+def announce_seeds(
+    console: Console,
+    short: seeds.Shortage | None,
+    todo: Todo,
+    plan: Plan,
+    plan_for: Callable[[Sequence[TrialSpec]], Plan],
+) -> None:
+    """Say what so few seeds decide, and what as many as decide more would cost beyond `plan`."""
+    if not short:
+        return
+    together = (*todo.pending, *short.specs)
+    seconds = plan_for(together).estimate.seconds - plan.estimate.seconds if len(together) <= MOST_PRICED else None
+    for line in seeds.lines(short, seconds):
+        console.print(line, markup=False)
 
 
 def schedule_trials(

@@ -29,6 +29,10 @@ class Interval:
     low: float
     high: float
 
+    def within(self, low: float, high: float) -> Interval:
+        """Return what of it lies from `low` to `high`, beyond which the number cannot lie."""
+        return Interval(max(self.low, low), min(self.high, high))
+
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
 
@@ -63,7 +67,7 @@ class Share:
         n, square = self.total, Z * Z
         centre = (self.right + square / 2) / (n + square)
         half = Z * math.sqrt(self.right * (n - self.right) / n + square / 4) / (n + square)
-        return Interval(max(0.0, centre - half), min(1.0, centre + half))
+        return Interval(centre - half, centre + half).within(0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ def _square_and_add(first: Share, second: Share, correlation: float) -> Interval
     middle = first.value - second.value
     low = middle - joined(first.value - own.low, other.high - second.value)
     high = middle + joined(own.high - first.value, second.value - other.low)
-    return Interval(max(-1.0, low), min(1.0, high))
+    return Interval(low, high).within(-1.0, 1.0)
 
 
 def mcnemar(pairs: Pairs) -> float:

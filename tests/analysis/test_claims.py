@@ -64,6 +64,39 @@ def test_scores_decide(fakes: Fakes, table: dict[str, Any], verdict: str, others
     assert {claim: find(claim).verdict for claim in SCORED} == {**dict.fromkeys(SCORED, verdict), **others}
 
 
+@pytest.mark.parametrize("num_seeds", [(1, 1), (2, 2), (2, 4)])
+@pytest.mark.parametrize("table", [AS_THE_PAPER, TURNED])
+def test_fewer_than_three_seeds_decide_nothing_about_settings(
+    fakes: Fakes, table: dict[str, Any], num_seeds: tuple[int, int]
+) -> None:
+    """However clear it is of these networks. That one VGG16 learned contradicts that none can be trained."""
+    for backbone, accuracies in table.items():
+        for imagenet, accuracy, number in zip(("ON", "OFF"), accuracies, num_seeds, strict=True):
+            for seed in range(number):
+                fakes.add(backbone, imagenet, accuracy, seed=seed, changes=epoch(accuracy, 0.1, 1 - accuracy))
+    for one in judge(fakes.trials, fakes.grid).trials:
+        if "(ImageNet OFF)" in one.claim and num_seeds[1] > 2:
+            continue  # four seeds of each
+        assert one.about == "networks"
+        if one.claim.startswith("VGG16 cannot be trained"):
+            assert (one.verdict, one.reason) == (CONTRADICTED, "")
+        else:
+            assert (one.verdict, one.reason) == (NOT_CONFIRMED, "few seeds"), one.claim
+            assert "fewer than 3 seeds a setting decide nothing" in one.evidence
+
+
+def test_no_difference_and_too_few_seeds_are_two_reasons(fakes: Fakes) -> None:
+    for seed, wide in enumerate((-0.03, 0.0, 0.03)):
+        fakes.add_pair("MobileNet", predicted_with(0.8, 1), predicted_with(0.798, 1), seed=seed)
+        fakes.add_pair("VGG16", 0.5 + wide, 0.5 - wide, seed=seed)
+    find = judged(fakes)
+    equal, unsure = find("MobileNet is better with"), find("VGG16 is better with")
+    assert (equal.verdict, equal.reason) == (NOT_CONFIRMED, "equivalent")
+    assert equal.evidence.endswith("no difference as large as 0.02")
+    assert (unsure.verdict, unsure.reason) == (NOT_CONFIRMED, "undecided")
+    assert re.search(r"too few seeds to tell; about \d+ of each would tell 0.02 from none$", unsure.evidence)
+
+
 def test_no_class_gains_where_all_lose(fakes: Fakes) -> None:
     fakes.add_pair("MobileNet", 0.1, 0.9, seeds=3)
     found = judged(fakes)("some classes")

@@ -116,7 +116,7 @@ def test_it_writes_tables_figures_and_report(report: Ran) -> None:
 def test_what_was_not_drawn_or_not_read_is_told_and_no_older_picture_stays(report: Ran) -> None:
     text = report.text("report.md").replace("\\", "")
 
-    assert "7 figures could not be drawn; the page says which, and why" in report.stdout
+    assert "9 figures could not be drawn; the page says which, and why" in report.stdout
     assert "Figure 17. Confusion matrix, MobileNet, ImageNet OFF. Not drawn: FAILED: no memory" in text
     assert not (report.out / "figures" / f"{LOST_FIGURE}.png").exists()
     assert "(half-written) was left out" in report.stderr

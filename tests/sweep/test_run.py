@@ -54,9 +54,14 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(
     printed = capsys.readouterr().out
     assert "Trials    4: 0 finished, 0 failed, 4 to run" in printed
     assert "Plan: 4 trials in 1 group" in printed
+    assert "Seeds     1 a setting: of these networks alone. Claims about settings want 3:\n" in printed
+    assert re.search(r"^ {10}--seeds 3 \(8 trials more, about \d+ (s|min).* more here\)$", printed, re.MULTILINE)
     assert "Stored activations: 1 prefix" in printed
     assert "without sharing" in printed
     assert not list(tmp_path.iterdir())
+
+    assert main(["--data", str(galaxies_file), "--out", str(out), *QUICK, *FROZEN, "--seeds", "3", "--dry-run"]) == 0
+    assert "Seeds  " not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
