@@ -32,7 +32,8 @@ Two arms, each a question of its own: ON (ImageNet weights, frozen) and OFF (fro
    NOT_REPRODUCED  the paper's setting does not collapse: p of an exact binomial test that its rate is at least 1/2
    NOT_EXPLAINED   it collapses in at least half of its seeds, and so does every other optimizer setting that has a seed
                    in common with it: the largest p of exact binomial tests that the rate of one is at most 1/2, over
-                   those that can be chosen by the rule above and are spread evenly. All of their seeds count
+                   those that can be chosen by the rule above and are spread evenly. All of their seeds count. Not
+                   where all of them diverged: that shows no sound optimizer
    EXPLAINED       it collapses in at least half of its seeds; the alternative in fewer than half, with p of Boschloo's
                    test; and it is a cure: where it does not collapse, the 95 % interval of its accuracy on these seeds
                    is above the share of the commonest class. Both settings have at least 3 seeds
@@ -85,6 +86,8 @@ STATEMENT: Final = (__doc__ or "").partition("PRE-STATED TEST\n\n")[2]
 LEVEL: Final = 0.05
 NUM_ARMS: Final = 2
 POWER: Final = 0.8
+MOST_NAMED: Final = 3
+"""Backgrounds with one verdict: more of them are counted."""
 SHARES: Final = (0.90, ONE_CLASS_SHARE, 0.99)
 """Of the predictions, from which on one class is named: a verdict is the same with each of them."""
 
@@ -350,7 +353,12 @@ def _judged(arm: Arm, num_tests: int, rule: Rule) -> Arm:
     if _is_significant(arm.high_p):
         return replace(arm, verdict=Verdict.NOT_REPRODUCED, why=own)
     if first.value >= rule.half and _is_significant(arm.escaped_p) and _all_collapse(arm.others, rule):
-        return replace(arm, verdict=Verdict.NOT_EXPLAINED, why=f"{own}, {_fewest(arm.others)}")
+        label, fewest = _fewest(arm.others, arm.alternative)
+        why = f"{own}, and with every other setting as well: fewest with {label}, {fewest.right} of {fewest.total}"
+        if all(2 * s.ends()[Kind.DIVERGED] >= len(s.kinds) for s in arm.others):
+            obstacle = "the other settings diverged, so that none shows what a sound optimizer does"
+            return replace(arm, why=f"{why}; {obstacle}", obstacle=obstacle)
+        return replace(arm, verdict=Verdict.NOT_EXPLAINED, why=why)
     return _contrasted(arm, arm.alternative, own, num_tests, rule)
 
 
@@ -364,6 +372,10 @@ def _contrasted(arm: Arm, alternative: Setting, own: str, num_tests: int, rule: 
     differs = _differs(arm, first, second, rule)
     if obstacle := _obstacle(arm, differs):
         return replace(arm, why=f"{arm.why}; {obstacle}", obstacle=obstacle)
+    label, fewest = _fewest(arm.others, alternative)
+    if first.value >= rule.half and second.value >= rule.half and label != alternative.label:
+        why = f"{arm.why}; fewest of all settings with {label}, {fewest.right} of {fewest.total}"
+        return _open(arm, why, (first, fewest), num_tests, rule)
     if not differs or _too_few(arm):
         few = f": fewer than {MIN_SEEDS} seeds speak of these networks only" if differs else ""
         return _open(arm, arm.why + few, (first, second), num_tests, rule)
@@ -397,11 +409,11 @@ def _obstacle(arm: Arm, differs: bool) -> str:
     return "" if _too_few(arm) or is_cure(arm) else f"the alternative is no cure: {_accuracy_text(arm)}"
 
 
-def _fewest(others: Iterable[Setting]) -> str:
-    """The setting that collapses least, in words."""
-    counts = [(share.value, s.label, share) for s in others if (share := s.collapsed())]
-    _, label, share = min(counts, key=lambda count: count[:2])
-    return f"and with every other setting as well: fewest with {label}, {share.right} of {share.total}"
+def _fewest(others: Iterable[Setting], alternative: Setting) -> tuple[str, Share]:
+    """The setting of which the smallest share of seeds collapses, and that share; of equal ones the alternative."""
+    counts = [(share.value, s is not alternative, s.label, share) for s in others if (share := s.collapsed())]
+    _, _, label, share = min(counts, key=lambda count: count[:3])
+    return label, share
 
 
 def _is_significant(p_value: float | None) -> bool:
@@ -503,16 +515,27 @@ def _headline(arms: Sequence[Arm]) -> Arm:
     if len(arms) == 1:
         return arms[0]
     labels = _labels(arms)
+    named = _verdicts(arms, labels)
     largest = sorted(range(len(arms)), key=lambda i: (-arms[i].num_trials, labels[i]))
     decided = {arm.verdict for arm in arms} - {Verdict.INCONCLUSIVE}
     if len(decided) > 1:
-        named = "; ".join(f"{arms[i].verdict.value} with {labels[i]}" for i in largest)
         why = f"the answer is not the same for all trials: {named}"
         chosen = replace(arms[largest[0]], verdict=Verdict.INCONCLUSIVE, seeds_needed=None)
         return replace(chosen, why=f"{why}. Choose with --where", obstacle=why, backgrounds=tuple(arms))
     chosen = arms[next(i for i in largest if not decided or arms[i].verdict in decided)]
-    named = "; ".join(f"{arms[i].verdict.value} with {labels[i]}" for i in largest)
     return replace(chosen, why=f"{chosen.why}; of {len(arms)} backgrounds: {named}", backgrounds=tuple(arms))
+
+
+def _verdicts(arms: Sequence[Arm], labels: Sequence[str]) -> str:
+    """Which verdict comes with which background, the number alone where there are many."""
+    by_verdict: dict[Verdict, list[str]] = defaultdict(list)
+    for arm, label in zip(arms, labels, strict=True):
+        by_verdict[arm.verdict].append(label)
+    parts = ((verdict, own) for verdict in Verdict if (own := by_verdict[verdict]))
+    return "; ".join(
+        f"{verdict.value} with {', '.join(own) if len(own) <= MOST_NAMED else f'{len(own)} of them'}"
+        for verdict, own in parts
+    )
 
 
 def _labels(arms: Sequence[Arm]) -> list[str]:

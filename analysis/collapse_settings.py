@@ -256,14 +256,23 @@ def _setting(results: Sequence[TrialResult], one_class_share: float) -> Setting:
 
 
 def varying_problems(what: str, group: Sequence[TrialResult]) -> list[str]:
-    """A sentence for each thing besides optimizer and seed in which trials that are compared differ."""
-    return [
+    """A sentence for each thing besides optimizer and seed in which trials that are compared differ, and one for what
+    some of them do not say."""
+    ended = [r for r in group if kind_of(r) is not Kind.FAILED]
+    problems = [
         f"{what}: trials that are compared differ in more than optimizer and seed, {name} {' and '.join(values)}"
-        for name, values in varying(group).items()
-    ] + [
-        f"{what}: some trials that are compared do not record {name}: taken to be as with the others"
-        for name in not_recorded(group, ())
+        for name, values in varying(ended).items()
     ]
+    if number := sum(not r.environment for r in ended):
+        problems.append(
+            f"{what}: {number} of {count_of_trials(len(ended))} that are compared do not record their versions and "
+            "device, which are taken to be the same"
+        )
+    elif names := not_recorded(ended, ()):
+        problems.append(
+            f"{what}: some trials that are compared do not record {', '.join(names)}, taken to be as with the others"
+        )
+    return problems
 
 
 def failed_problems(what: str, group: Iterable[TrialResult]) -> list[str]:

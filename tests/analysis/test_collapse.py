@@ -295,7 +295,11 @@ def test_hosts_of_their_own_and_unknown_versions_stand_against_nothing() -> None
     old = [trial(n, s, n == 0, environment=environment() if n else {}) for n in (0, 1) for s in range(6)]
     study = examine(old)
     assert study.arms[-1].verdict is Verdict.EXPLAINED
-    assert any("do not record keras" in problem for problem in study.problems)
+    assert any("6 of 12 trials that are compared do not record their versions" in text for text in study.problems)
+    lacking = [
+        trial(n, s, n == 0, environment=environment(**({"jax": "0.5"} if n else {}))) for n in (0, 1) for s in range(6)
+    ]
+    assert any("do not record jax" in problem for problem in examine(lacking).problems)
 
 
 @pytest.mark.parametrize(
@@ -390,7 +394,7 @@ def test_backgrounds_are_all_tested_and_a_disagreement_is_the_answer() -> None:
     arm = study.arms[-1]
     assert [one.name for one in study.arms] == ["ON", "OFF"]
     assert arm.verdict is Verdict.INCONCLUSIVE
-    assert "EXPLAINED with num_epochs=5;" in arm.why
+    assert "; EXPLAINED with num_epochs=5" in f"; {arm.why.partition(': ')[2]}"
     assert "NOT_EXPLAINED with num_epochs=50" in arm.why
     assert "--where" in arm.why
 
@@ -493,6 +497,19 @@ def test_losses_that_are_no_numbers_are_said_to_be_so() -> None:
     assert arm.verdict is Verdict.EXPLAINED
     assert "(all diverged, the loss NaN or infinite, which is not the one class of the paper)" in arm.why
     assert arm.accuracies[0] is None
+
+    arm = off([*papers, *map(diverged, others)])
+    assert arm.verdict is Verdict.INCONCLUSIVE
+    assert "the other settings diverged" in arm.obstacle
+
+
+def test_what_stands_against_a_verdict_is_named() -> None:
+    """A setting of one seed cannot be chosen, and escapes: that the others collapse is not all that there is."""
+    results = [trial(n, s, True) for n in range(3) for s in range(10)]
+    arm = off([*results, trial(3, 0, False)])
+    assert arm.verdict is Verdict.INCONCLUSIVE
+    assert "fewest of all settings with rmsprop 0.001, 0 of 1" in arm.why
+    assert off(results).verdict is Verdict.NOT_EXPLAINED
 
 
 def test_one_seed_each_says_nothing_of_settings() -> None:
