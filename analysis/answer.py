@@ -19,7 +19,7 @@ from analysis.cells import Cell, PaperGrid
 from analysis.gather import count_of_trials
 from analysis.search import Search
 from analysis.statistics.intervals import CONFIDENCE
-from analysis.statistics.seeds import MIN_SEEDS, mean_over_seeds
+from analysis.statistics.seeds import MIN_SEEDS
 from analysis.summary import accuracy_interval, best_row, best_trial
 from galaxytl.trial import TrialResult
 
@@ -118,7 +118,7 @@ def of_table(grid: PaperGrid) -> Answer:
     also = _close(scored)
     settle = [f"At least {MIN_SEEDS} seeds a row."] if few else []
     asked = f"Which of the paper's networks classifies best, and how near is it to Table 1? {_counted(grid, seeds)}"
-    return Answer((asked,), (*answer, *reservations(grid.results)), also, tuple(settle))
+    return Answer((asked,), (*reservations(grid.results), *answer), also, tuple(settle))
 
 
 def _counted(grid: PaperGrid, seeds: Iterable[int]) -> str:
@@ -148,22 +148,4 @@ def of_search(search: Search) -> Answer:
         also = (f"The best {told}, {runner_up} ({much}).",)
         settle = ("More seeds of both, and more validation images.",) if margin.is_within_noise else ()
     chosen = (f"{best_trial(search)}.", "One trial was chosen of many: its validation accuracy is that of a winner.")
-    return Answer((asked,), (*chosen, *reservations(search.results)), also, settle)
-
-
-def interval_text(values: Sequence[float], num_images: int) -> str:
-    """The mean of scores, one a seed, with its interval over seeds and `num_images` images; of one seed, the score.
-
-    >>> interval_text([0.6, 0.6], 5000)
-    '0.600 (0.586 to 0.614)'
-    """
-    mean = statistics.fmean(values)
-    if len(values) < 2:
-        return f"{mean:.3f} (one seed)"
-    found = mean_over_seeds(values, binomial_variance(mean, num_images)).interval
-    return f"{mean:.3f} ({max(0.0, found.low):.3f} to {min(1.0, found.high):.3f})"
-
-
-def binomial_variance(share: float, num_images: int) -> float:
-    """Of a share of so many images; 0 where their number is not known."""
-    return share * (1 - share) / num_images if num_images else 0.0
+    return Answer((asked,), (*reservations(search.results), *chosen), also, settle)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from analysis import rerun
-from analysis.answer import Answer, Command, binomial_variance, reservations, seeds_text
+from analysis.answer import Answer, Command, reservations, seeds_text
 from analysis.collapse import Arm, CollapseStudy, Verdict
 from analysis.collapse_settings import BACKBONE, arm_of
 from analysis.failure import Kind
@@ -28,6 +28,7 @@ from analysis.sensitivity import Sensitivity
 from analysis.statistics.beta_binomial import reduction
 from analysis.statistics.intervals import CONFIDENCE, Interval
 from analysis.statistics.seeds import MIN_SEEDS, SeedEstimate, paired_over_seeds
+from analysis.summary import binomial_variance
 from galaxytl.trial import TrialResult, TrialSpec
 
 MEANING = {
@@ -188,6 +189,7 @@ def collapse_answer(
 ) -> Answer:
     """The first screen, of the trials of grids. `commands` run the trials again with what is lacking."""
     own = [r for r in results if r.spec.backbone == BACKBONE]
+    is_open = not any(arm.paper for arm in study.arms)
     answer = [
         text
         for arm, line in zip(study.arms, summary(study, beside), strict=True)
@@ -198,11 +200,11 @@ def collapse_answer(
     settle = _by_arm(study, [_lacking(arm, beside) for arm in study.arms])
     return Answer(
         (f"Does {BACKBONE}'s collapse come from its optimizer settings? {_tested(study, own)}",),
-        (*reservations(own), *answer),
+        (*(() if is_open else reservations(own)), *answer),
         also,
         settle,
         tuple(commands) if settle else (),
-        is_open=not any(arm.paper for arm in study.arms),
+        is_open=is_open,
     )
 
 

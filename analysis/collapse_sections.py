@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from analysis.claims_arithmetic import WHAT_ON_IMPLIES, blind_f1, row_in_words
-from analysis.collapse import LEVEL, SHARES, STATEMENT, Arm, CollapseStudy, Verdict, halves
+from analysis.collapse import LEVEL, SHARES, STATEMENT, Arm, CollapseStudy, Verdict
 from analysis.collapse_answer import Beside, accuracy_sentence, listed, meaning, posterior_sentence
 from analysis.collapse_settings import (
     BACKBONE,
@@ -151,9 +151,9 @@ def _settings(arm: Arm) -> Section:
 
 def _of_choice(arm: Arm, setting: Setting) -> tuple[str, str, str]:
     """What had a say in the choice, and nothing else."""
-    if not arm.paper or setting is arm.paper:
+    if setting is arm.paper:
         return "", "", ""
-    seeds, _ = halves(sorted(set(arm.paper.kinds) & set(setting.kinds)))
+    seeds = arm.choice_of(setting)
     value = mean_validation(setting, seeds)
     return ", ".join(map(str, seeds)), _share(setting, seeds), f"{value:.3f}" if math.isfinite(value) else ""
 

@@ -212,7 +212,7 @@ def _depth(spec: TrialSpec) -> str:
 
 def _epochs(first: TrialSpec, second: TrialSpec) -> str:
     way = "more" if second.num_epochs > first.num_epochs else "fewer"
-    return f"{way} epochs ({second.num_epochs} for {first.num_epochs})"
+    return f"training for {way} epochs ({second.num_epochs} for {first.num_epochs})"
 
 
 def _preprocessing(spec: TrialSpec) -> str:
@@ -259,7 +259,7 @@ ONE_AT_A_TIME: Final = (
 """The seed and the split are chance's, and no factor."""
 MUST_BE_TRIED: Final = {
     "preprocessing": "the backbone's own preprocessing",
-    "epochs": "more epochs",
+    "epochs": "training for more epochs",
     "start": "another start",
     "network": "another network",
 }

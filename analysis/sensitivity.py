@@ -16,18 +16,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
-from analysis.collapse import SHARES, Arm, CollapseStudy, Rule, Verdict, examine, halves
+from analysis.collapse import SHARES, Arm, CollapseStudy, Rule, Verdict, examine_by, halves
 from analysis.collapse_settings import BACKBONE
 from analysis.failure import kind_of
 from galaxytl.trial import TrialResult
 
 HALVES: Final = (1 / 3, 1 / 2, 2 / 3)
 HALF_NAMES: Final = dict(zip(HALVES, ("1/3", "1/2", "2/3"), strict=True))
-MOST_HALVES: Final = 40
+MOST_HALVES: Final = 100
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ def sensitivity(results: Sequence[TrialResult], study: CollapseStudy) -> tuple[S
     own = [r for r in results if r.spec.backbone == BACKBONE]
     if not arms:
         return ()
-    at_thresholds = _at_thresholds(own)
     numbers = {arm.name: _choices(arm) for arm in arms}
     wanted = sorted({number for found in numbers.values() for number in found})
-    of_halves = {number: _verdicts(own, Rule(choice=number)) for number in wanted}
+    at_thresholds = _at_thresholds(own)
+    of_halves = _verdicts(own, {number: Rule(choice=number) for number in wanted})
     return tuple(
         Sensitivity(
             arm.name,
@@ -106,18 +106,20 @@ def _counted(verdicts: Iterable[Verdict]) -> list[tuple[Verdict, int]]:
 
 def _at_thresholds(results: Sequence[TrialResult]) -> dict[tuple[float, float], dict[str, Verdict]]:
     """The verdicts at every pair; a share at which every trial ends as at another one is not computed again."""
-    found: dict[tuple[float, float], dict[str, Verdict]] = {}
-    known: dict[tuple[tuple[bool, ...], float], dict[str, Verdict]] = {}
-    for share, half in itertools.product(SHARES, HALVES):
-        ends = tuple(kind_of(r, share).is_collapse for r in results)
-        if (ends, half) not in known:
-            known[ends, half] = _verdicts(results, Rule(share, half))
-        found[share, half] = known[ends, half]
-    return found
+    ends = {share: tuple(kind_of(r, share).is_collapse for r in results) for share in SHARES}
+    first = {share: next(other for other in SHARES if ends[other] == ends[share]) for share in SHARES}
+    pairs = list(itertools.product(SHARES, HALVES))
+    found = _verdicts(results, {(first[share], half): Rule(first[share], half) for share, half in pairs})
+    return {(share, half): found[first[share], half] for share, half in pairs}
 
 
-def _verdicts(results: Sequence[TrialResult], rule: Rule) -> dict[str, Verdict]:
-    return {arm.name: arm.verdict for arm in examine(results, rule).arms}
+Key = TypeVar("Key")
+
+
+def _verdicts(results: Sequence[TrialResult], rules: Mapping[Key, Rule]) -> dict[Key, dict[str, Verdict]]:
+    """Of each rule, the verdict of each arm."""
+    studies = examine_by(results, rules.values())
+    return {key: {arm.name: arm.verdict for arm in study.arms} for key, study in zip(rules, studies, strict=True)}
 
 
 def _number_of_halves(arm: Arm) -> int:

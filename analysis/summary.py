@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Sequence
 
 from analysis.banner import Banner
 from analysis.cells import Cell, PaperGrid
@@ -16,6 +15,7 @@ from analysis.found import Found
 from analysis.gather import count_of_trials
 from analysis.search import Search, share
 from analysis.statistics.intervals import CONFIDENCE
+from analysis.statistics.seeds import mean_over_seeds
 from galaxytl.trial import COMPLETE, TrialResult
 
 
@@ -49,10 +49,13 @@ def best_row(grid: PaperGrid) -> str:
 
 
 def accuracy_interval(cell: Cell) -> str:
-    """Of the mean accuracy: over seeds (Student's t) where there are several, else over images (Wilson)."""
+    """Of the mean accuracy: over seeds and images (Student's t) where there are several seeds, else over images
+    (Wilson)."""
     if len(cell.complete) > 1:
         values = [r.metrics["accuracy"] for r in cell.complete]
-        low, high = _t_interval(values)
+        images = min((own.total for r in cell.complete if (own := share(r))), default=0)
+        interval = mean_over_seeds(values, binomial_variance(statistics.fmean(values), images)).interval
+        low, high = max(0.0, interval.low), min(1.0, interval.high)
         return f"{CONFIDENCE:.0%} interval {low:.3f} to {high:.3f} over {len(values)} seeds"
     return _over_images(cell.complete[0])
 
@@ -64,14 +67,9 @@ def _over_images(result: TrialResult) -> str:
     return f"{CONFIDENCE:.0%} interval {found.interval} over {found.total:,} {result.spec.scored_on} images"
 
 
-def _t_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Of the mean of two values or more that are taken to be normal; cut off at 0 and 1."""
-    from scipy.stats import t  # half a second that `--help` need not wait for
-
-    error = statistics.stdev(values) / math.sqrt(len(values))
-    half = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
-    mean = statistics.fmean(values)
-    return max(0.0, mean - half), min(1.0, mean + half)
+def binomial_variance(share: float, num_images: int) -> float:
+    """Of a share of so many images; 0 where their number is not known."""
+    return share * (1 - share) / num_images if num_images else 0.0
 
 
 def best_trial(search: Search) -> str:

@@ -32,7 +32,7 @@ def show(written: Written) -> None:
     say_problems(contents)
     # A narrower terminal breaks the lines; rich would cut the numbers off.
     console = Console(highlight=False, width=max(WIDTH if contents.table else 80, Console().width))
-    _show_answer(contents.answer, Console(highlight=False))
+    show_answer(contents.answer, Console(highlight=False))
     _show_summary(contents, console)
     if contents.table:
         console.print()
@@ -63,7 +63,7 @@ def say_problems(contents: Contents) -> None:
         print(f"{trials} {verb} in none of Table 1's rows; report.md lists them", file=sys.stderr)
 
 
-def _show_answer(answer: Answer, console: Console) -> None:
+def show_answer(answer: Answer, console: Console) -> None:
     """The first screen, as wide as the terminal is."""
     for heading, sentences in answer.rows:
         console.print(Text(heading, style="bold"))
@@ -73,7 +73,7 @@ def _show_answer(answer: Answer, console: Console) -> None:
             console.print(Padding(Text.assemble((head, "bold"), rest), (0, 0, 0, INDENT)))
     for command in answer.commands:
         console.print(Padding(Text(f"{visible(command.what)}:"), (0, 0, 0, INDENT)))
-        print(f"{' ' * 2 * INDENT}{visible(command.line)}")  # not broken: it is to be copied
+        console.print(Text(f"{' ' * 2 * INDENT}{visible(command.line)}"), soft_wrap=True)  # it is to be copied whole
     console.print()
 
 

@@ -24,6 +24,7 @@ from analysis import (
     listings,
     reliability,
     rerun,
+    splits,
     tables,
 )
 from analysis.answer import Command
@@ -139,7 +140,8 @@ def claims_part(trials: Trials, grid: PaperGrid | None) -> Part:
     claims = judge(trials, grid)
     in_one_line = "; ".join(claims_sections.summary(claims))
     files = {claims_json.NAME: claims_json.claims_json(claims, trials)}
-    evidence = (*claims_sections.sections(claims), *all_pairs.sections(trials.results, trials.folders))
+    of_pairs = all_pairs.sections(trials.results, trials.folders)
+    evidence = (*claims_sections.sections(claims), *of_pairs, *splits.sections(trials.results))
     return Part((in_one_line,), (), evidence, files=files)
 
 

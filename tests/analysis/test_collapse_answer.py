@@ -61,6 +61,12 @@ def test_only_where_all_rivals_were_tried_and_keep_the_collapse_it_comes_from_th
     assert said.startswith(f"VGG16 ON: EXPLAINED: {ONLY}: nothing else that could be the cause removes it.")
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the collapse goes with by chance takes longest, and no test here reads it to a digit."""
+    monkeypatch.setattr("analysis.rivals.PERMUTATIONS", 20)
+
+
 @pytest.mark.parametrize(
     ("results", "words"),
     [
@@ -68,7 +74,7 @@ def test_only_where_all_rivals_were_tried_and_keep_the_collapse_it_comes_from_th
             complete(lambda s: by_rate(s) and by_preprocessing(s)),
             ", and so does the backbone's own preprocessing (0 of 6 collapse)",
         ),
-        (complete(by_rate, num_epochs=never), ", and so does more epochs (60 for 20) (0 of 6 collapse)"),
+        (complete(by_rate, num_epochs=never), ", and so does training for more epochs (60 for 20) (0 of 6 collapse)"),
         (complete(by_rate, start=never), ", and so does a start from random weights (0 of 6 collapse)"),
         (complete(by_rate, network=never), ", and so does the network MobileNet (0 of 6 collapse)"),
         (
@@ -81,7 +87,7 @@ def test_only_where_all_rivals_were_tried_and_keep_the_collapse_it_comes_from_th
         ),
         (
             complete(by_rate, num_epochs=lambda s: s.seed < 3),
-            "not ruled out: more epochs (60 for 20) (3 of 6 collapse)",
+            "not ruled out: training for more epochs (60 for 20) (3 of 6 collapse)",
         ),
         (
             [*complete(by_rate), *_paper("ON", never, seeds=2, batch_size=256)],
@@ -94,7 +100,10 @@ def test_only_where_all_rivals_were_tried_and_keep_the_collapse_it_comes_from_th
             ],
             "not ruled out: batch size 256 (could not be tested: its trials differ in galaxytl (0.1.0 against 9.9)",
         ),
-        (factorial(by_rate, arms=["ON"]), "; more epochs, another start and another network were not tried."),
+        (
+            factorial(by_rate, arms=["ON"]),
+            "; training for more epochs, another start and another network were not tried.",
+        ),
     ],
 )
 def test_the_sentence_of_explained_names_whatever_else_may_remove_the_collapse(
@@ -121,7 +130,7 @@ def test_where_nothing_cures_nothing_is_said_to() -> None:
     said = next(text for text in answer.answer if text.startswith("VGG16 ON"))
 
     assert said.startswith("VGG16 ON: NOT_EXPLAINED: other optimizer settings collapse as well.")
-    assert any("ruled out: more epochs (60 for 20) (6 of 6 collapse)" in text for text in answer.also)
+    assert any("ruled out: training for more epochs (60 for 20) (6 of 6 collapse)" in text for text in answer.also)
 
 
 def test_a_paper_setting_that_only_diverges_has_no_accuracy_to_compare() -> None:

@@ -83,11 +83,14 @@ def test_the_summary_has_what_ran_the_data_the_best_row_and_the_questions_lines(
 
 
 def test_an_interval_over_seeds_is_students() -> None:
-    """Of 0.4, 0.5 and 0.6: 0.5 +- t(0.975, 2) * 0.1 / sqrt(3), and t is 4.3027."""
+    """Of 0.4, 0.5 and 0.6: 0.5 +- t(0.975, 2) * 0.1 / sqrt(3), and t is 4.3027; joined by squares with 1.96 standard
+    errors of one half of 5,321 images, 0.0134. Seeds that agree leave the images."""
     results = [make_result(make_spec(seed=seed), accuracy=0.4 + seed / 10) for seed in range(3)]
     grid = fill_cells(Trials(tuple(results)))
 
-    assert accuracy_interval(grid.cell("MobileNet", "ON")) == "95% interval 0.252 to 0.748 over 3 seeds"
+    assert accuracy_interval(grid.cell("MobileNet", "ON")) == "95% interval 0.251 to 0.749 over 3 seeds"
+    alike = fill_cells(Trials(tuple(make_result(make_spec(seed=seed), accuracy=0.5) for seed in range(2))))
+    assert accuracy_interval(alike.cell("MobileNet", "ON")) == "95% interval 0.487 to 0.513 over 2 seeds"
 
 
 def test_mixed_versions_of_the_code_are_flagged() -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from analysis.contents import Command, Contents, Part
+from analysis.answer import Answer, Command
+from analysis.contents import Contents, Part
 from analysis.figures import Drawn
 from analysis.found import sort_out
 from analysis.gather import gather
 from analysis.page import data_uri, page_html
+from analysis.report import report_markdown
 from analysis.sections import Listing, Section
+from analysis.terminal import show_answer
+from galaxytl.console import Console
 from galaxytl.foreign_text import visible
 from galaxytl.trial import FAILED, TrialResult
 from tests.analysis.fakes import make_result, make_spec
@@ -148,3 +153,34 @@ def test_only_whole_words_are_set_off(contents: Contents) -> None:
 
     assert all(f"<td>{text}</td>" in page for text in texts)
     assert '<td class="good">EXPLAINED</td>' in page
+
+
+def test_the_answer_is_the_first_thing_in_the_page_and_in_the_text(contents: Contents) -> None:
+    answer = Answer(
+        ("Does it?",), (f"VGG16 ON: EXPLAINED: {HOSTILE}",), settle=("More.",), commands=(Command("To type", HOSTILE),)
+    )
+    shown = dataclasses.replace(contents, answer=answer)
+
+    page, text = page_html(shown), report_markdown(shown)
+
+    head = page[: page.index("<nav")]
+    assert '<strong>VGG16 ON: <span class="good">EXPLAINED</span>:</strong>' in head
+    assert [head.index(f"<dt>{heading}</dt>") for heading, _ in answer.rows] == sorted(
+        head.index(f"<dt>{heading}</dt>") for heading, _ in answer.rows
+    )
+    assert "What else could explain it" not in head
+    assert len(read(page).all("script")) == 1
+    assert text.index("## Asked") < text.index("## Answer") < text.index("## What would settle it")
+    assert text.index("## What would settle it") < text.index("## In short")
+
+
+def test_the_first_screen_of_a_terminal_is_as_wide_as_that_is(contents: Contents) -> None:
+    sentence = "VGG16 ON: EXPLAINED: " + "words " * 60
+    answer = Answer(("Does it?",), (sentence,), commands=(Command("To type", "python " + "x" * 100),))
+    console = Console(highlight=False, width=80, file=(file := io.StringIO()))
+
+    show_answer(answer, console)
+
+    lines = file.getvalue().splitlines()
+    assert all(len(line) <= 80 for line in lines if "python" not in line)
+    assert any(line.endswith("x" * 100) for line in lines)  # a command is not broken: it is to be copied

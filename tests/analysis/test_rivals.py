@@ -146,11 +146,17 @@ def test_what_a_contrast_says_of_its_rival() -> None:
         assert effects(results)["the backbone's own preprocessing"] is expected
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the collapse goes with by chance takes longest, and no test here reads it to a digit."""
+    monkeypatch.setattr("analysis.rivals.PERMUTATIONS", 20)
+
+
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({"num_epochs": 50}, "more epochs (50 for 20)"),
-        ({"num_epochs": 10}, "fewer epochs (10 for 20)"),
+        ({"num_epochs": 50}, "training for more epochs (50 for 20)"),
+        ({"num_epochs": 10}, "training for fewer epochs (10 for 20)"),
         (
             {"weights": "random", "weights_requested": "random", "weights_fingerprint": ""},
             "a start from random weights",
@@ -177,7 +183,11 @@ def test_what_was_not_tried_is_named_and_fewer_epochs_are_not_more() -> None:
     results = [*factorial(by_rate, arms=["ON"]), *factorial(always, arms=["ON"], num_epochs=10)]
     arms = [arm for arm in examine(factorial(by_rate, arms=["ON"])).arms if arm.paper]
 
-    assert examine_rivals(results, arms).untried("ON") == ("more epochs", "another start", "another network")
+    assert examine_rivals(results, arms).untried("ON") == (
+        "training for more epochs",
+        "another start",
+        "another network",
+    )
     more = [*results, *factorial(always, arms=["ON"], num_epochs=50)]
     assert examine_rivals(more, arms).untried("ON") == ("another start", "another network")
 
