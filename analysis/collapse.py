@@ -19,7 +19,8 @@ Two arms, each a question of its own: ON (ImageNet weights, frozen) and OFF (fro
    choice, (collapsed + 1/2) / (seeds + 1), is the alternative; of equal ones that of the highest mean validation
    accuracy on these seeds; of equal ones the first by name of the optimizer, learning rate, momentum and weight decay.
    A setting that shares fewer than half as many seeds as another does, or is confounded with the paper's, is chosen
-   only where there is no other. No test accuracy is looked at for that.
+   only where there is no other. No test accuracy is looked at for that: of the test part only whether the trials of
+   these seeds collapsed.
 4. The alternative's collapse rate is tested on the seeds that had no part in the choice, against the paper's setting on
    all of its seeds: that one was not chosen, so none of them is partial. Boschloo's exact test, two-sided. Newcombe's
    95 % interval of the reduction.
@@ -30,10 +31,10 @@ Two arms, each a question of its own: ON (ImageNet weights, frozen) and OFF (fro
 6. Verdicts, the first that holds. Each kind errs in at most 5 % of studies: its p-values are corrected by Holm over all
    arms, run or not, and all backgrounds that have seeds enough to be tested.
    NOT_REPRODUCED  the paper's setting does not collapse: p of an exact binomial test that its rate is at least 1/2
-   NOT_EXPLAINED   it collapses in at least half of its seeds, and so does every other optimizer setting that has a seed
-                   in common with it: the largest p of exact binomial tests that the rate of one is at most 1/2, over
-                   those that can be chosen by the rule above and are spread evenly. All of their seeds count. Not
-                   where all of them diverged: that shows no sound optimizer
+   NOT_EXPLAINED   it collapses in at least half of its seeds, and so does every other optimizer setting: the largest p
+                   of exact binomial tests that the rate of one is at most 1/2, over those that are not confounded, are
+                   spread evenly and have seeds enough to be chosen. All of their seeds count. Not where each diverged
+                   in half of its seeds or more: that shows no sound optimizer
    EXPLAINED       it collapses in at least half of its seeds; the alternative in fewer than half, with p of Boschloo's
                    test; and it is a cure: where it does not collapse, the 95 % interval of its accuracy on these seeds
                    is above the share of the commonest class. Both settings have at least 3 seeds
