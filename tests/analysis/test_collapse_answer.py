@@ -251,3 +251,14 @@ def test_columns_of_the_seeds_of_the_choice_show_those_alone() -> None:
     assert rows["adam 0.0001"][1] == "3 of 6 collapse"
     assert rows["adam 0.0001"][3:] == ("0, 1, 2", "0 of 3 collapse", "0.500")
     assert rows["adam 0.001"][3:] == ("", "", "")
+
+
+def test_no_accuracy_is_said_to_be_below_0() -> None:
+    """Two seeds that scatter widely."""
+    results = [
+        replace(r, metrics={**r.metrics, "accuracy": 0.1 + 0.2 * (r.spec.seed % 2)})
+        for r in factorial(by_rate, seeds=2, arms=["ON"])
+    ]
+    text = " ".join(answer_of(results).answer)
+
+    assert re.search(r"Accuracy 0\.200 \(0\.000 to 1\.000\) with adam 0\.001", text)
