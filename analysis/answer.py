@@ -126,9 +126,10 @@ def _counted(grid: PaperGrid, seeds: Iterable[int]) -> str:
 
 
 def _close(cells: Sequence[Cell]) -> tuple[str, ...]:
-    """The rows whose interval of the accuracy reaches that of the best."""
+    """The row that comes next."""
     means = {cell.title: statistics.fmean(r.metrics["accuracy"] for r in cell.complete) for cell in cells}
-    ordered = sorted((c for c in cells if math.isfinite(means[c.title])), key=lambda c: (-means[c.title], c.title))
+    # of equal rows the first stays first, as for the best one
+    ordered = sorted((c for c in cells if math.isfinite(means[c.title])), key=lambda c: -means[c.title])
     if len(ordered) < 2:
         return ()
     second = ordered[1]

@@ -144,7 +144,7 @@ def accuracy_sentence(arm: Arm) -> str:
         return ""
     first, second = arm.accuracies
     texts = [
-        f"{found.value:.3f} ({found.interval}) with {setting.label}"
+        f"{found.value:.3f} ({_within(found.interval)}) with {setting.label}"
         for found, setting in ((first, arm.paper), (second, arm.alternative))
         if found
     ]
@@ -156,6 +156,11 @@ def accuracy_sentence(arm: Arm) -> str:
         return f"{text}."
     difference, seeds = found
     return f"{text}: {difference.value:+.3f} ({difference.interval}), paired by {seeds} seeds."
+
+
+def _within(interval: Interval) -> Interval:
+    """The part of an accuracy's interval in which accuracies lie."""
+    return Interval(max(0.0, interval.low), min(1.0, interval.high))
 
 
 def posterior_sentence(arm: Arm) -> str:

@@ -219,6 +219,11 @@ def test_a_folder_of_the_paper_or_of_a_search_is_asked_which_is_best() -> None:
     assert answer.also[0].startswith("The next best is MobileNet, ImageNet OFF, accuracy 0.686")
     assert answer.settle == ("At least 3 seeds a row.",)
 
+    alike = [replace(r, metrics={**r.metrics, "accuracy": 0.5}) for r in paper_grid()]
+    tied = of_table(fill_cells(Trials(tuple(alike))))
+    assert tied.answer[0].startswith("VGG16, ImageNet ON, accuracy 0.500")
+    assert tied.also[0].startswith("The next best is ResNet50, ImageNet ON, accuracy 0.500")
+
     search = examine_search(Trials((make_compared(40, seed=1), make_compared(39, seed=2))))
     answer = of_search(search)
     assert answer.asked[0].startswith("Which of 2 trials is best on the validation part")
@@ -246,3 +251,14 @@ def test_columns_of_the_seeds_of_the_choice_show_those_alone() -> None:
     assert rows["adam 0.0001"][1] == "3 of 6 collapse"
     assert rows["adam 0.0001"][3:] == ("0, 1, 2", "0 of 3 collapse", "0.500")
     assert rows["adam 0.001"][3:] == ("", "", "")
+
+
+def test_no_accuracy_is_said_to_be_below_0() -> None:
+    """Two seeds that scatter widely."""
+    results = [
+        replace(r, metrics={**r.metrics, "accuracy": 0.1 + 0.2 * (r.spec.seed % 2)})
+        for r in factorial(by_rate, seeds=2, arms=["ON"])
+    ]
+    text = " ".join(answer_of(results).answer)
+
+    assert re.search(r"Accuracy 0\.200 \(0\.000 to 1\.000\) with adam 0\.001", text)
