@@ -91,4 +91,4 @@ def test_a_stand_in_is_run_again_as_what_was_asked_for(tmp_path: Path) -> None:
 
 def test_folders_of_one_name_have_different_grids() -> None:
     folders = [Path("a/paper"), Path("b/paper"), Path("c/my sweep!")]
-    assert list(grid_names(folders).values()) == ["paper", "paper-2", "my-sweep"]
+    assert list(grid_names(folders).values()) == ["paper-again", "paper-again-2", "my-sweep-again"]

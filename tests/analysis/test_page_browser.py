@@ -92,7 +92,7 @@ def test_it_opens_without_a_complaint_asks_for_nothing_and_shows_all_images(open
 
     assert opened.complaints == []
     assert [url for url in opened.requests if not url.startswith("data:")] == [hundred.as_uri()]
-    assert len(images) == 23  # the paper's 19 and two sheets; by learning rate, collapses
+    assert len(images) == 25  # the paper's 19 and two sheets; by learning rate, collapses, two rankings
     assert all(width > 0 and text for width, text in images)
     assert hundred.stat().st_size <= 5_000_000
 

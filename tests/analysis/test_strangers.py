@@ -221,7 +221,7 @@ def test_a_report_is_written_over_links_not_through_them(tmp_path: Path) -> None
     (results / FILE_NAME).write_text("".join(json.dumps(r.to_dict()) + "\n" for r in paper_grid()))
     private.write_text("mine")
     out.mkdir()
-    names = ("index.html", "report.md", "table1.csv", "again/results.yaml", "tables/rivals.tex", "tables/x.tex")
+    names = ("index.html", "report.md", "table1.csv", "again/results-again.yaml", "tables/rivals.tex", "tables/x.tex")
     for name in names:
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).symlink_to(private)
