@@ -17,10 +17,10 @@ Two arms, each a question of its own: ON (ImageNet weights, frozen) and OFF (fro
 3. The seeds that another optimizer setting shares with the paper's are halved: the first half (in their order, rounded
    down, at least one) has a say in the choice, the others test. The setting that collapses least on its seeds of the
    choice, (collapsed + 1/2) / (seeds + 1), is the alternative; of equal ones that of the highest mean validation
-   accuracy on these seeds; of equal ones the first by name of the optimizer, learning rate, momentum and weight decay.
-   A setting that shares fewer than half as many seeds as another does, or is confounded with the paper's, is chosen
-   only where there is no other. No test accuracy is looked at for that: of the test part only whether the trials of
-   these seeds collapsed.
+   accuracy on these seeds, where the rows have one; of equal ones the first by name of the optimizer, learning rate,
+   momentum and weight decay. A setting that shares fewer than half as many seeds as another does, or is confounded
+   with the paper's, is chosen only where there is no other. No test accuracy is looked at for that: of the test part
+   only whether the trials of these seeds collapsed.
 4. The alternative's collapse rate is tested on the seeds that had no part in the choice, against the paper's setting on
    all of its seeds: that one was not chosen, so none of them is partial. Boschloo's exact test, two-sided. Newcombe's
    95 % interval of the reduction.
@@ -40,6 +40,7 @@ Two arms, each a question of its own: ON (ImageNet weights, frozen) and OFF (fro
                    is above the share of the commonest class. Both settings have at least 3 seeds
    INCONCLUSIVE    anything else, with the seeds that would decide: the fewest at which the verdict that the rates point
                    to, (collapsed + 1/2) / (seeds + 1), comes with a power of 0.8, all its conditions on rates counted
+   NOT_TESTABLE    no trial of the paper's setting, or of another one with the same background, has come to its end
    A verdict must also be the same where one class begins at 0.90 and at 0.99 of the predictions: one that hangs on that
    is INCONCLUSIVE. So is one that differs between backgrounds.
 
@@ -87,6 +88,7 @@ STATEMENT: Final = (__doc__ or "").partition("PRE-STATED TEST\n\n")[2]
 LEVEL: Final = 0.05
 NUM_ARMS: Final = 2
 POWER: Final = 0.8
+DISAGREE: Final = "the backgrounds do not agree"
 MOST_NAMED: Final = 3
 """Backgrounds with one verdict: more of them are counted."""
 SHARES: Final = (0.90, ONE_CLASS_SHARE, 0.99)
@@ -349,7 +351,7 @@ def _judged(arm: Arm, num_tests: int, rule: Rule) -> Arm:
     """The arm with its verdict, by the rules of the statement."""
     first = arm.paper.collapsed() if arm.paper else None
     if arm.paper is None or arm.alternative is None or first is None:
-        return replace(arm, why=arm.why or "no trial with the paper's setting has come to an end of its own")
+        return arm
     own = f"{first.right} of {first.total} seeds collapse with the paper's setting{_ways(arm.paper)}"
     if _is_significant(arm.high_p):
         return replace(arm, verdict=Verdict.NOT_REPRODUCED, why=own)
@@ -368,7 +370,7 @@ def _contrasted(arm: Arm, alternative: Setting, own: str, num_tests: int, rule: 
     first, second = arm.paper.collapsed() if arm.paper else None, alternative.collapsed(arm.test_seeds)
     if first is None or second is None:
         why = f"{own}; of the seeds that another setting shares with it none is left to test one after the choice"
-        return _open(arm, why, (first or Share(1, 1), Share(0, 1)), num_tests, rule)
+        return replace(arm, why=why, seeds_needed=seeds_for_any_verdict(num_tests, rule))
     arm = replace(arm, why=f"{own}, {second.right} of {second.total} with the alternative, {alternative.label}")
     differs = _differs(arm, first, second, rule)
     if obstacle := _obstacle(arm, differs):
@@ -497,6 +499,19 @@ def seeds_that_decide(first: Share, second: Share, num_tests: int, rule: Rule = 
     return fewest_above(_shrunk(second), rule.half, level, POWER)
 
 
+def seeds_for_any_verdict(num_tests: int = NUM_ARMS, rule: Rule = Rule()) -> int | None:
+    """The fewest seeds of each setting with which every verdict is possible: where all trials of a setting end alike.
+
+    >>> seeds_for_any_verdict()
+    6
+    """
+    level = LEVEL / max(1, num_tests)
+    rates = ((fewest_below, 0.0), (fewest_above, 1.0))
+    numbers = [fewest(rate, rule.half, level, POWER) for fewest, rate in rates]
+    numbers.append(fewest_seeds(1.0, 0.0, Wanted(level, rule.half, POWER)))
+    return max((n for n in numbers if n), default=None) if all(numbers) else None
+
+
 def _hangs(result: TrialResult) -> bool:
     """Whether it is a question of the share whether the trial collapsed."""
     return len({kind_of(result, share).is_collapse for share in SHARES}) > 1
@@ -519,12 +534,22 @@ def _headline(arms: Sequence[Arm]) -> Arm:
     named = _verdicts(arms, labels)
     largest = sorted(range(len(arms)), key=lambda i: (-arms[i].num_trials, labels[i]))
     decided = {arm.verdict for arm in arms} - {Verdict.INCONCLUSIVE}
+    chosen = next(i for i in largest if not decided or arms[i].verdict in decided or len(decided) > 1)
+    apart = f" ({', '.join(labels)})" if len(labels) <= MOST_NAMED else ""
+    at = f"each of {len(arms)} backgrounds{apart}; the numbers are of {arms[chosen].background}"
+    arm = replace(arms[chosen], background=at, backgrounds=tuple(arms))
     if len(decided) > 1:
         why = f"the answer is not the same for all trials: {named}"
-        chosen = replace(arms[largest[0]], verdict=Verdict.INCONCLUSIVE, seeds_needed=None)
-        return replace(chosen, why=f"{why}. Choose with --where", obstacle=why, backgrounds=tuple(arms))
-    chosen = arms[next(i for i in largest if not decided or arms[i].verdict in decided)]
-    return replace(chosen, why=f"{chosen.why}; of {len(arms)} backgrounds: {named}", backgrounds=tuple(arms))
+        return replace(arm, verdict=Verdict.INCONCLUSIVE, seeds_needed=None, why=why, obstacle=DISAGREE)
+    if len({one.verdict for one in arms}) == 1:
+        return replace(arm, why=f"{arm.why}; {arm.verdict.value} with each of the {len(arms)} backgrounds")
+    return replace(arm, why=f"{arm.why}; of {len(arms)} backgrounds: {named}")
+
+
+def varied_fields(arm: Arm) -> tuple[str, ...]:
+    """The fields in which its backgrounds differ, optimizer and seed apart."""
+    specs = [one.paper.spec for one in arm.backgrounds if one.paper]
+    return tuple(name for name in background_fields() if len({getattr(spec, name) for spec in specs}) > 1)
 
 
 def _verdicts(arms: Sequence[Arm], labels: Sequence[str]) -> str:

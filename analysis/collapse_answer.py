@@ -18,12 +18,13 @@ from pathlib import Path
 
 from analysis import rerun
 from analysis.answer import Answer, Command, reservations, seeds_text
-from analysis.collapse import Arm, CollapseStudy, Verdict
+from analysis.collapse import DISAGREE, Arm, CollapseStudy, Verdict, seeds_for_any_verdict, varied_fields
 from analysis.collapse_settings import BACKBONE, arm_of
+from analysis.confounding import not_recorded
 from analysis.failure import Kind
-from analysis.gather import Trials, count_of_trials
+from analysis.gather import Trials, count_of_trials, show_value
 from analysis.interactions import OTHERS, Interaction
-from analysis.rivals import MUST_BE_TRIED, Contrast, Effect, Rivals
+from analysis.rivals import HALF, Contrast, Effect, Rivals
 from analysis.sensitivity import Sensitivity
 from analysis.statistics.beta_binomial import reduction
 from analysis.statistics.intervals import CONFIDENCE, Interval
@@ -36,7 +37,6 @@ MEANING = {
     Verdict.NOT_EXPLAINED: "other optimizer settings collapse as well",
     Verdict.NOT_REPRODUCED: "the paper's setting does not collapse here",
     Verdict.INCONCLUSIVE: "the trials do not decide it",
-    Verdict.NOT_TESTABLE: "the trials that it needs are not there",
 }
 ONLY = "the collapse comes from the optimizer's settings: nothing else that could be the cause removes it"
 OPEN = (Effect.UNDECIDED, Effect.TOO_FEW, Effect.CONFOUNDED)
@@ -67,25 +67,50 @@ NOTHING = Beside()
 
 
 def meaning(arm: Arm, beside: Beside = NOTHING) -> str:
-    """What the verdict means, a clause, with all that a reader must know beside it."""
-    if arm.verdict is Verdict.NOT_TESTABLE or not arm.paper:
-        return MEANING[arm.verdict]
-    if arm.verdict is Verdict.NOT_REPRODUCED:
-        return MEANING[arm.verdict]
-    removes = beside.rivals.of(arm.name, Effect.REMOVES)
-    joint, left, untried = beside.notable(arm.name), beside.rivals.of(arm.name, *OPEN), beside.rivals.untried(arm.name)
-    if arm.verdict is Verdict.EXPLAINED and not (removes or joint or left or untried):
+    """What the verdict means, with what removes the collapse as well, and why; sentences."""
+    if not arm.paper:
+        return f"{arm.why}."
+    what = MEANING[arm.verdict] if arm.verdict is Verdict.NOT_REPRODUCED else _beside(arm, beside)
+    return f"{what}. {arm.why[:1].upper()}{arm.why[1:]}.{_taken_as_alike(arm)}"
+
+
+def _beside(arm: Arm, beside: Beside) -> str:
+    removes, joint = beside.rivals.of(arm.name, Effect.REMOVES), beside.notable(arm.name)
+    is_open = bool(beside.rivals.of(arm.name, *OPEN) or beside.rivals.untried(arm.name))
+    if arm.verdict is Verdict.EXPLAINED and not (removes or joint or is_open):
         return ONLY
     parts = [MEANING[arm.verdict], *map(_together, joint)]
     if removes and arm.verdict is Verdict.EXPLAINED:
         parts[0] += f", and so {'do' if len(removes) > 1 else 'does'} {_named(removes)}"
     elif removes:
         parts.insert(1, f"{_named(removes)} {'remove' if len(removes) > 1 else 'removes'} it")
-    if left:
-        parts.append(f"not ruled out: {listed([f'{c.change} ({_state(c)})' for c in left])}")
-    if untried:
-        parts.append(f"{listed(untried)} {'were' if len(untried) > 1 else 'was'} not tried")
+    may = [c for c in beside.rivals.of(arm.name, *OPEN) if c.paper.value >= HALF > c.other.value]
+    if arm.verdict is Verdict.EXPLAINED and may:
+        parts[0] += f", and perhaps {listed([f'{c.change} ({_state(c)})' for c in may])}"
+    if arm.verdict is Verdict.EXPLAINED and is_open:
+        parts.append("other causes are not ruled out")
     return "; ".join(parts)
+
+
+def what_is_open(arm: Arm, beside: Beside) -> tuple[str, ...]:
+    """What no trial rules out, and why: clauses."""
+    left, untried = beside.rivals.of(arm.name, *OPEN), beside.rivals.untried(arm.name)
+    return (
+        *([f"not ruled out: {listed([f'{c.change} ({_state(c)})' for c in left])}"] if left else []),
+        *([f"not tried: {listed(untried)}"] if untried else []),
+    )
+
+
+def _taken_as_alike(arm: Arm) -> str:
+    """A sentence of what the trials that are compared do not record; empty where they record all."""
+    if not arm.paper or not arm.alternative:
+        return ""
+    trials = [*arm.paper.trials(), *arm.alternative.trials(arm.test_seeds)]
+    if silent := sum(not r.environment for r in trials):
+        number = "No trial records" if silent == len(trials) else f"{silent} of {len(trials)} trials do not record"
+        return f" {number} versions and device: they are taken to be the same."
+    names = not_recorded(trials, ())
+    return f" Some trials do not record {listed(names)}, taken to be the same." if names else ""
 
 
 def _named(contrasts: Iterable[Contrast]) -> str:
@@ -148,14 +173,15 @@ def accuracy_sentence(arm: Arm) -> str:
         for found, setting in ((first, arm.paper), (second, arm.alternative))
         if found
     ]
-    if not first:
-        lost = arm.paper.ends()[Kind.DIVERGED]
+    if lost := 0 if first else arm.paper.ends()[Kind.DIVERGED]:
         texts.append(f"none with {arm.paper.label}, whose loss became NaN in {lost} of {len(arm.paper.kinds)} seeds")
+    if not texts:
+        return ""
     text = f"Accuracy {', '.join(texts)}"
     if not (found := accuracy_difference(arm)):
         return f"{text}."
     difference, seeds = found
-    return f"{text}: {difference.value:+.3f} ({difference.interval}), paired by {seeds} seeds."
+    return f"{text}; difference {difference.value:+.3f} ({difference.interval}), paired by the {seeds} seeds tested."
 
 
 def _within(interval: Interval) -> Interval:
@@ -164,16 +190,15 @@ def _within(interval: Interval) -> Interval:
 
 
 def posterior_sentence(arm: Arm) -> str:
-    """The posterior of the reduction of the collapse rate; empty without both counts."""
+    """The posterior of the reduction of the collapse rate; empty without both counts, or where there is no collapse."""
     first = arm.paper.collapsed() if arm.paper else None
     second = arm.alternative.collapsed(arm.test_seeds) if arm.alternative else None
-    if first is None or second is None:
+    if first is None or second is None or arm.verdict is Verdict.NOT_REPRODUCED:
         return ""
     found = reduction(first, second)
     return (
-        f"The collapse rate falls from {first.value:.2f} to {second.value:.2f}; as a posterior (Jeffreys prior), by "
-        f"{_two(found.interval)} at {CONFIDENCE:.0%}, and by more than 1/2 with probability "
-        f"{found.probability_above(0.5):.2f}."
+        f"Reduction of the collapse rate: {_two(found.interval)} at {CONFIDENCE:.0%} (posterior, Jeffreys prior), "
+        f"above 1/2 with probability {found.probability_above(0.5):.2f}."
     )
 
 
@@ -183,10 +208,15 @@ def _two(interval: Interval) -> str:
 
 def summary(study: CollapseStudy, beside: Beside = NOTHING) -> tuple[str, ...]:
     """A line an arm: the answer in one sentence."""
-    return tuple(
-        f"{BACKBONE} {arm.name}: {arm.verdict.value}: {meaning(arm, beside)}. {arm.why[:1].upper()}{arm.why[1:]}."
-        for arm in study.arms
-    )
+    return tuple(f"{BACKBONE} {_short(arm.name)}: {arm.verdict.value}: {meaning(arm, beside)}" for arm in study.arms)
+
+
+def _short(arm: str) -> str:
+    """
+    >>> _short("ON, random weights (ImageNet weights not found)"), _short("ON")
+    ('ON, random weights', 'ON')
+    """
+    return arm.partition(" (")[0]
 
 
 def collapse_answer(
@@ -218,8 +248,8 @@ def _by_arm(study: CollapseStudy, texts: Sequence[str]) -> tuple[str, ...]:
     names: dict[str, list[str]] = {}
     for arm, text in zip(study.arms, texts, strict=True):
         if text:
-            names.setdefault(text, []).append(arm.name)
-    return tuple(f"{listed(own)}: {text}" for text, own in names.items())
+            names.setdefault(text, []).append(_short(arm.name))
+    return tuple(f"{' and '.join(own)}: {text}" for text, own in names.items())
 
 
 def _uncertainty(arm: Arm) -> str:
@@ -229,24 +259,20 @@ def _uncertainty(arm: Arm) -> str:
 def _tested(study: CollapseStudy, results: Sequence[TrialResult]) -> str:
     """The trials and what they have in common."""
     arms = [arm for arm in study.arms if arm.paper]
-    counts = [len(setting.kinds) for arm in arms if arm.paper for setting in (arm.paper, *arm.others)]
+    numbers = [len(setting.kinds) for arm in arms if arm.paper for setting in (arm.paper, *arm.others)]
     at = "; ".join(dict.fromkeys(arm.background for arm in arms))
-    tested = f" Tested with {seeds_text(counts)}, at {at}." if arms else ""
+    tested = f" Tested with {seeds_text(number for number in numbers if number)}, at {at}." if arms else ""
     return f"{count_of_trials(len(results))} of {BACKBONE} on {results[0].spec.dataset}.{tested}"
 
 
 def _ruled_out(arm: Arm, beside: Beside) -> str:
-    """What else could explain it: what is shown not to, and the counts of what works together."""
-    if not arm.paper:
+    """What else could explain it, what is shown not to, and the counts of what works together."""
+    if not arm.paper or arm.verdict is Verdict.NOT_REPRODUCED:
         return ""
     out = beside.rivals.of(arm.name, Effect.KEEPS)
     removes = beside.rivals.of(arm.name, Effect.REMOVES)
-    open_ = [*(c.change for c in beside.rivals.of(arm.name, *OPEN)), *beside.rivals.untried(arm.name)]
-    parts = []
-    if removes:
-        parts.append(f"as good a cure: {_named(removes)}")
-    if open_:
-        parts.append(f"not ruled out: {listed(open_)}")
+    parts = [f"as good a cure: {listed([c.change for c in removes])}"] if removes else []
+    parts += what_is_open(arm, beside)
     if out:
         parts.append(f"ruled out: {_named(out)}")
     parts += [found.sentence for found in beside.notable(arm.name)]
@@ -257,7 +283,9 @@ def _lacking(arm: Arm, beside: Beside) -> str:
     """What would settle it; empty where nothing is lacking."""
     parts = []
     if not arm.paper:
-        return f"trials of {BACKBONE} with a validation part, of the paper's and of other optimizer settings."
+        return f"trials of {BACKBONE} that come to their end, of the paper's and of other optimizer settings."
+    if arm.verdict is Verdict.NOT_REPRODUCED:
+        return ""
     if arm.verdict is Verdict.INCONCLUSIVE:
         parts.append(_would_decide(arm))
     few = [c.change for c in beside.rivals.of(arm.name, Effect.TOO_FEW)]
@@ -270,24 +298,40 @@ def _lacking(arm: Arm, beside: Beside) -> str:
     if confounded:
         parts.append(f"{listed(confounded)} and the paper's setting by one version on one machine")
     if untried := beside.rivals.untried_factors(arm.name):
-        options = (f"{MUST_BE_TRIED[factor]} (--set {_option(factor, arm.paper.spec)})" for factor in untried)
-        parts.append(f"trials of {listed(list(options))}")
+        parts.append(f"what was not tried: {', '.join(f'--set {_option(f, arm.paper.spec)}' for f in untried)}")
     if beside.rivals.of(arm.name, Effect.REMOVES) and arm.verdict is Verdict.EXPLAINED:
         parts.append("no number of seeds chooses between cures that all work: the gradients of the trials may")
     return f"{'; '.join(parts)}." if parts else ""
 
 
 def _would_decide(arm: Arm) -> str:
+    if fixed := _to_fix(arm):
+        return f"all seeds at one value of {listed([name for name, _ in fixed])}"
+    if arm.obstacle == DISAGREE:
+        own = ((name, getattr(arm.paper.spec, name)) for name in varied_fields(arm)) if arm.paper else ()
+        where = " ".join(f"--where {name}={show_value(value)}" for name, value in own)
+        return f"a report of one background at a time, as by {where}"
     if arm.obstacle:
-        return f"trials without this: {arm.obstacle}"
+        return "trials without what stands against a verdict"
+    if arm.seeds_needed and not arm.test_seeds:
+        return f"at least {arm.seeds_needed} seeds of each setting"
     if arm.seeds_needed:
         return f"{arm.seeds_needed} seeds would decide it at such rates"
     return "at such rates no number of seeds that one can run would decide it"
 
 
+def _to_fix(arm: Arm) -> tuple[tuple[str, int], ...]:
+    """Seeds besides the seed, with a value to fix them at, where they make backgrounds of too few trials."""
+    seeds = [len(one.paper.kinds) for one in arm.backgrounds if one.paper]
+    names = [name for name in varied_fields(arm) if name.endswith("_seed")]
+    if not arm.paper or arm.verdict is not Verdict.INCONCLUSIVE or not names or max(seeds) >= MIN_SEEDS:
+        return ()
+    return tuple((name, getattr(arm.paper.spec, name)) for name in names)
+
+
 MORE_EPOCHS = 3
 """Times as many, to see whether they are what is lacking."""
-SEEDS_TO_START = 5
+SEEDS_TO_START = seeds_for_any_verdict()
 
 
 def _option(factor: str, spec: TrialSpec) -> str:
@@ -310,10 +354,13 @@ def settling(study: CollapseStudy, beside: Beside, trials: Trials, grids: Mappin
         return (Command("The trials that the question needs, where DATA is what the sweep was given as --data", line),)
     if folder is None or folder not in grids:
         return ()
-    options = _more_seeds(arms, beside) or next(filter(None, (_first_untried(arm, beside) for arm in arms)), [])
+    fixed = dict(pair for arm in arms for pair in _to_fix(arm))
+    options = [word for name, value in fixed.items() for word in ("--set", f"{name}={value}")]
+    options = options or _more_seeds(arms, beside)
+    options = options or next(filter(None, (_first_untried(arm, beside) for arm in arms)), [])
     if not options:
         return ()
-    what = "To type, for the first of these (DATA is what the sweep was given as --data; what is done is not run again)"
+    what = "To run next (DATA is what the sweep was given as --data; what is done is not run again)"
     return (Command(what, rerun.command(grids[folder], *options, out=folder)),)
 
 
@@ -328,11 +375,14 @@ def _more_seeds(arms: Sequence[Arm], beside: Beside) -> list[str]:
     """A grid's --seeds counts up from each of its own, so that one more gives one more."""
     have = min(len(setting.kinds) for arm in arms for setting in (arm.paper, *arm.others) if setting)
     wanted = [arm.seeds_needed or 0 for arm in arms if arm.verdict is Verdict.INCONCLUSIVE]
-    few = any(beside.rivals.of(arm.name, Effect.TOO_FEW, Effect.UNDECIDED) for arm in arms)
+    decided = [arm for arm in arms if arm.verdict in {Verdict.EXPLAINED, Verdict.NOT_EXPLAINED}]
+    few = any(beside.rivals.of(arm.name, Effect.TOO_FEW, Effect.UNDECIDED) for arm in decided)
     needed = max([*wanted, max(MIN_SEEDS, have + 1) if few else 0])
     return ["--seeds", str(needed - have + 1)] if needed > have else []
 
 
 def _first_untried(arm: Arm, beside: Beside) -> list[str]:
+    if arm.verdict is Verdict.NOT_REPRODUCED:
+        return []
     untried = beside.rivals.untried_factors(arm.name)
     return ["--set", _option(untried[0], arm.paper.spec)] if arm.paper and untried else []

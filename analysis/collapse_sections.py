@@ -14,7 +14,7 @@ from typing import Any
 
 from analysis.claims_arithmetic import WHAT_ON_IMPLIES, blind_f1, row_in_words
 from analysis.collapse import LEVEL, SHARES, STATEMENT, Arm, CollapseStudy, Verdict
-from analysis.collapse_answer import Beside, accuracy_sentence, listed, meaning, posterior_sentence
+from analysis.collapse_answer import Beside, accuracy_sentence, listed, meaning, posterior_sentence, what_is_open
 from analysis.collapse_settings import (
     BACKBONE,
     OPTIMIZER_FIELDS,
@@ -22,6 +22,7 @@ from analysis.collapse_settings import (
     key_without,
     mean_validation,
     optimizer_label,
+    seeds_named,
 )
 from analysis.failure import Kind, kind_of, one_class_scores
 from analysis.gather import mixed, show_value
@@ -106,7 +107,7 @@ def _p(value: float | None) -> str:
 
 
 def _sentence(arm: Arm, beside: Beside) -> str:
-    parts = [f"{meaning(arm, beside)}. {arm.why[:1].upper()}{arm.why[1:]}."]
+    parts = [meaning(arm, beside), *(f"{text[:1].upper()}{text[1:]}." for text in what_is_open(arm, beside))]
     parts += filter(None, (posterior_sentence(arm), accuracy_sentence(arm), beside.changes_of(arm.name)))
     if arm.verdict is Verdict.INCONCLUSIVE and not arm.obstacle:
         parts.append(
@@ -115,22 +116,12 @@ def _sentence(arm: Arm, beside: Beside) -> str:
             else "At such rates no number of seeds that one can run would decide it."
         )
     if arm.alternative and arm.choice_seeds:
-        chosen, tested = (_seeds(seeds) for seeds in (arm.choice_seeds, arm.test_seeds))
+        chosen, tested = (seeds_named(seeds) for seeds in (arm.choice_seeds, arm.test_seeds))
         parts.append(
             f"{arm.alternative.label} was chosen of {len(arm.others)} other settings by collapse rate, then by "
             f"validation accuracy, on {chosen}, and tested on {tested}."
         )
     return " ".join(parts)
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    """
-    >>> _seeds([0, 1]), _seeds([4]), _seeds([])
-    ('seeds 0, 1', 'seed 4', 'no seed')
-    """
-    if not seeds:
-        return "no seed"
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def _settings(arm: Arm) -> Section:

@@ -65,7 +65,8 @@ class Setting:
     kinds: Mapping[int, Kind]
     """seed -> what became of it; FAILED ones left out."""
     validation: Mapping[int, float]
-    """seed -> the last validation accuracy; 0 where the trial diverged. Empty where the curves are of the test part."""
+    """seed -> the last validation accuracy; 0 where the trial diverged. None where the curves are of the test part, or
+    not there."""
     results: Mapping[int, TrialResult] = field(default_factory=dict, repr=False)
     """seed -> the trial, of those in `kinds`."""
 
@@ -168,18 +169,16 @@ def _backgrounds(name: str, results: Sequence[TrialResult], problems: list[str])
 
 
 def _can_be_tested(group: Sequence[TrialResult]) -> bool:
-    return _has_both(group) and any(map(_has_validation, group)) and not _all_diverged(group)
+    return _has_both(_ended(group)) and not _all_diverged(group)
+
+
+def _ended(group: Iterable[TrialResult]) -> list[TrialResult]:
+    """Those that count: the others failed for a reason of their own."""
+    return [r for r in group if kind_of(r) is not Kind.FAILED]
 
 
 def _has_both(group: Sequence[TrialResult]) -> bool:
     return all(any(has_papers_optimizer(r.spec) == wanted for r in group) for wanted in (True, False))
-
-
-def _has_validation(result: TrialResult) -> bool:
-    """Of a trial that did not end, the row does not say what its curves are of."""
-    if result.status != COMPLETE:
-        return result.spec.validation_fraction > 0
-    return result.curves_on == "validation" and bool(result.history)
 
 
 def _all_diverged(group: Iterable[TrialResult]) -> bool:
@@ -191,14 +190,27 @@ def _why_not_testable(groups: Sequence[Sequence[TrialResult]]) -> str:
     paper = optimizer_label(TrialSpec(dataset="", dataset_fingerprint="", **PAPER_OPTIMIZER))
     if not any(has_papers_optimizer(r.spec) for r in present):
         return f"no trial with the paper's assumed setting, {paper}, on pixels / 255"
-    if any(map(_has_both, groups)) and _all_diverged(r for group in groups if _has_both(group) for r in group):
+    both = [group for group in groups if _has_both(group)]
+    if both and _all_diverged(r for group in both for r in group):
         return (
             "every trial diverged, its loss NaN or infinite: with any optimizer, and a fault of the run looks the same"
         )
-    if not any(map(_has_validation, present)):
-        return "no trial holds out a validation part, without which no alternative can be chosen"
+    if both:
+        return _why_none_ended(max(both, key=len), paper)
     also = _nearest_difference(groups)
     return f"no trials that differ from {paper} in nothing but the optimizer's settings" + (f": {also}" if also else "")
+
+
+def _why_none_ended(group: Sequence[TrialResult], paper: str) -> str:
+    """Of trials of which none counts of the paper's setting, or none of the others."""
+    of_papers = not any(has_papers_optimizer(r.spec) for r in _ended(group))
+    lost = [r for r in group if has_papers_optimizer(r.spec) == of_papers]
+    whose = f"with the paper's setting, {paper}," if of_papers else "with another optimizer setting"
+    return f"of {count_of_trials(len(lost))} {whose} none came to its end: {_reason(lost[0])}"
+
+
+def _reason(result: TrialResult) -> str:
+    return " ".join(result.message.split()) or f"{result.status}, no reason recorded"
 
 
 def _nearest_difference(groups: Sequence[Sequence[TrialResult]]) -> str:
@@ -229,11 +241,11 @@ def background_text(result: TrialResult) -> str:
     """What a trial has in common with those that it is compared with."""
     spec, images = result.spec, result.num_images
     preprocessing = "pixels / 255" if spec.preprocessing == PAPER_PREPROCESSING else "the backbone's own preprocessing"
-    counts = f", {images['train']:,} images to train on and {images['test']:,} to test on" if len(images) > 1 else ""
-    part = f"a test part of {spec.test_fraction:g}, of the rest {spec.validation_fraction:g} for validation"
+    counts = f", {images['train']:,} training and {images['test']:,} test images" if len(images) > 1 else ""
     return (
-        f"{spec.num_epochs} epochs of batches of {spec.batch_size}, {spec.image_size} pixels a side, {preprocessing}"
-        f"{counts}, split {spec.split_seed} with {part}"
+        f"{spec.num_epochs} epochs, batches of {spec.batch_size}, {spec.image_size} x {spec.image_size} pixels, "
+        f"{preprocessing}{counts}, split {spec.split_seed} (test part {spec.test_fraction:g}, validation "
+        f"{spec.validation_fraction:g} of the rest)"
     )
 
 
@@ -247,12 +259,17 @@ def settings_of(group: Iterable[TrialResult], one_class_share: float = ONE_CLASS
 
 def _setting(results: Sequence[TrialResult], one_class_share: float) -> Setting:
     kinds = {r.spec.seed: kind for r in results if (kind := kind_of(r, one_class_share)) is not Kind.FAILED}
-    validation = {
-        r.spec.seed: (r.history[-1]["val_accuracy"] if r.status == COMPLETE and r.history else 0.0)
-        for r in results
-        if r.spec.seed in kinds and (r.curves_on == "validation" or r.status != COMPLETE)
-    }
+    found = {r.spec.seed: _last_validation(r) for r in results if r.spec.seed in kinds}
+    validation = {seed: value for seed, value in found.items() if value is not None}
     return Setting(results[0].spec, kinds, validation, {r.spec.seed: r for r in results if r.spec.seed in kinds})
+
+
+def _last_validation(result: TrialResult) -> float | None:
+    """Of a trial that diverged 0; None where no validation accuracy is recorded."""
+    if result.status != COMPLETE:
+        return 0.0
+    value = result.history[-1].get("val_accuracy", math.nan) if result.history else math.nan
+    return value if result.curves_on == "validation" and math.isfinite(value) else None
 
 
 def varying_problems(what: str, group: Sequence[TrialResult]) -> list[str]:
@@ -276,12 +293,25 @@ def varying_problems(what: str, group: Sequence[TrialResult]) -> list[str]:
 
 
 def failed_problems(what: str, group: Iterable[TrialResult]) -> list[str]:
-    failed = [r for r in group if kind_of(r) is Kind.FAILED]
+    """A sentence for each optimizer setting and reason for which trials of it failed."""
+    failed: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for r in group:
+        if kind_of(r) is Kind.FAILED:
+            failed[optimizer_label(r.spec), r.status, _reason(r)].append(r.spec.seed)
     return [
-        f"{what}: trial {r.trial_id} ({optimizer_label(r.spec)}, seed {r.spec.seed}) is {r.status} and counts nowhere: "
-        f"{' '.join(r.message.split()) or 'no reason recorded'}"
-        for r in failed
+        f"{what}: {count_of_trials(len(seeds))} with {label} ({seeds_named(seeds)}), {status}, not counted: {reason}"
+        for (label, status, reason), seeds in failed.items()
     ]
+
+
+def seeds_named(seeds: Sequence[int]) -> str:
+    """
+    >>> seeds_named([1, 0]), seeds_named([4]), seeds_named([])
+    ('seeds 0, 1', 'seed 4', 'no seed')
+    """
+    if not seeds:
+        return "no seed"
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))}"
 
 
 def mean_validation(setting: Setting, seeds: Iterable[int]) -> float:

@@ -211,8 +211,7 @@ def _depth(spec: TrialSpec) -> str:
 
 
 def _epochs(first: TrialSpec, second: TrialSpec) -> str:
-    way = "more" if second.num_epochs > first.num_epochs else "fewer"
-    return f"training for {way} epochs ({second.num_epochs} for {first.num_epochs})"
+    return f"training for {second.num_epochs} epochs in place of {first.num_epochs}"
 
 
 def _preprocessing(spec: TrialSpec) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from analysis import statistics
 from analysis.collapse import Arm, Verdict, examine, seeds_needed
 from analysis.collapse_answer import Beside, summary
 from analysis.collapse_sections import collapse_sections
@@ -113,8 +113,6 @@ def test_arms_and_settings_that_are_not_there_are_named() -> None:
     assert (on.verdict, off.verdict) == (Verdict.NOT_TESTABLE, Verdict.EXPLAINED)
     assert "no trial of VGG16 in this arm" in on.why
 
-    on_test = [replace(r, curves_on="test") for r in factorial(by_rate)]
-    assert "no trial holds out a validation part" in examine(on_test).arms[0].why
     only_paper = [r for r in factorial(by_rate) if r.spec.learning_rate == 1e-3 and r.spec.optimizer == "adam"]
     assert "nothing but the optimizer's settings" in examine(only_paper).arms[0].why
     assert {arm.verdict for arm in examine([]).arms} == {Verdict.NOT_TESTABLE}
@@ -130,7 +128,8 @@ def test_trials_that_failed_count_nowhere_and_are_named() -> None:
 
     assert (arm.choice_seeds, arm.test_seeds) == ((0, 1), (2, 3))  # of the seeds that are left
     assert arm.alternative.collapsed(arm.test_seeds) == Share(0, 2)
-    assert sum("counts nowhere: out of memory" in problem for problem in study.problems) == 2  # pixels / 255 alone
+    (lost_of_255,) = (problem for problem in study.problems if "out of memory" in problem)
+    assert "2 trials with adam 0.0001 (seeds 4, 5), FAILED, not counted: out of memory: OOM" in lost_of_255
 
 
 @pytest.mark.parametrize("dataset", ["galaxy10_decals", "simulated"])
@@ -359,13 +358,23 @@ def test_seeds_are_halved_that_the_papers_setting_and_an_alternative_share() -> 
     assert (off([*few, *many]).choice_seeds, off([*few, *many]).test_seeds) == ((3, 4), (5, 6, 7))
 
 
-def test_where_no_number_of_seeds_can_decide_none_is_named_and_that_is_known_soon() -> None:
+def test_where_no_number_of_seeds_can_decide_none_is_named_and_that_is_known_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Soon: p-values proper, at a thousand common shares, are computed for few numbers of seeds."""
+    computed: list[int] = []
+
+    def counted(first: int, second: int, nuisance: Any) -> Any:
+        computed.extend([first] if len(nuisance) > 100 else [])
+        return one_sided(first, second, nuisance)
+
+    one_sided = statistics.boschloo._one_sided
+    monkeypatch.setattr(statistics.boschloo, "_one_sided", counted)
     fewest_seeds.cache_clear()
-    started = time.perf_counter()
     assert seeds_needed(Share(5, 5), Share(2, 3), 2) is None
     assert seeds_needed(Share(5, 5), Share(3, 5), 2) is None
     assert (seeds_needed(Share(5, 5), Share(2, 5), 2) or 0) > 40
-    assert time.perf_counter() - started < 0.5
+    assert 1 <= len(computed) <= 5
     results = [trial(0, s, True) for s in range(5)] + [trial(1, s, s % 5 in {0, 2, 3}) for s in range(5)]
     assert off(results).seeds_needed is None
 
@@ -396,15 +405,15 @@ def test_backgrounds_are_all_tested_and_a_disagreement_is_the_answer() -> None:
     assert arm.verdict is Verdict.INCONCLUSIVE
     assert "; EXPLAINED with num_epochs=5" in f"; {arm.why.partition(': ')[2]}"
     assert "NOT_EXPLAINED with num_epochs=50" in arm.why
-    assert "--where" in arm.why
+    assert arm.background.startswith("each of 2 backgrounds (num_epochs=5, num_epochs=50); the numbers are of")
 
     other = [replace(r, spec=r.spec.replace(num_epochs=9)) for r in short]
     agreed = off([*other, *short])
     assert agreed.verdict is Verdict.EXPLAINED
-    assert [one.background.partition(" of ")[0] for one in agreed.backgrounds] == ["5 epochs", "9 epochs"]
+    assert [one.background.partition(",")[0] for one in agreed.backgrounds] == ["5 epochs", "9 epochs"]
     alone = off(short)
     assert agreed.corrected == pytest.approx(alone.corrected)  # two tests of one arm, where there were two arms
-    assert "224 pixels a side, pixels / 255, 12,415 images to train on and 5,321 to test on" in alone.background
+    assert "224 x 224 pixels, pixels / 255, 12,415 training and 5,321 test images" in alone.background
 
 
 def naming(share: float, right: int) -> dict[str, Any]:

@@ -41,13 +41,13 @@ def test_three_things_that_must_come_together_are_found() -> None:
     (found,) = shown(at_epochs(lambda s: by_rate(s) or by_preprocessing(s) or s.num_epochs == 20))
 
     assert found.first == "adam 0.0001"
-    assert {found.second, found.held} == {"the backbone's own preprocessing", "training for more epochs (50 for 20)"}
+    assert {found.second, found.held} == {"the backbone's own preprocessing", "training for 50 epochs in place of 20"}
 
 
 def test_preprocessing_and_epochs_that_must_come_together_are_found() -> None:
     (found,) = shown(at_epochs(lambda s: by_preprocessing(s) or s.num_epochs == 20))
 
-    assert {found.first, found.second} == {"the backbone's own preprocessing", "training for more epochs (50 for 20)"}
+    assert {found.first, found.second} == {"the backbone's own preprocessing", "training for 50 epochs in place of 20"}
 
 
 @pytest.mark.parametrize("cause", [by_rate, always, by_preprocessing])

@@ -155,8 +155,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({"num_epochs": 50}, "training for more epochs (50 for 20)"),
-        ({"num_epochs": 10}, "training for fewer epochs (10 for 20)"),
+        ({"num_epochs": 50}, "training for 50 epochs in place of 20"),
+        ({"num_epochs": 10}, "training for 10 epochs in place of 20"),
         (
             {"weights": "random", "weights_requested": "random", "weights_fingerprint": ""},
             "a start from random weights",
