@@ -169,6 +169,12 @@ class Arm:
         return halves(shared_seeds(self.paper, setting), self.rule.choice)[0] if self.paper else ()
 
     @property
+    def is_confounded(self) -> bool:
+        """Whether the two settings that are compared differ in more than the optimizer."""
+        own, other = self.paper, self.alternative
+        return bool(own and other and confounded(own.trials(), other.trials(self.test_seeds)))
+
+    @property
     def num_trials(self) -> int:
         return sum(len(setting.kinds) for setting in (self.paper, *self.others) if setting)
 

@@ -103,7 +103,7 @@ def what_is_open(arm: Arm, beside: Beside) -> tuple[str, ...]:
 
 def _taken_as_alike(arm: Arm) -> str:
     """A sentence of what the trials that are compared do not record; empty where they record all."""
-    if not arm.paper or not arm.alternative:
+    if not arm.paper or not arm.alternative or not arm.test_seeds or arm.verdict is Verdict.NOT_REPRODUCED:
         return ""
     trials = [*arm.paper.trials(), *arm.alternative.trials(arm.test_seeds)]
     if silent := sum(not r.environment for r in trials):
@@ -149,9 +149,9 @@ def listed(names: Sequence[str]) -> str:
 
 def accuracy_difference(arm: Arm) -> tuple[SeedEstimate, int] | None:
     """The alternative's accuracy minus the paper's, paired by the seeds that tested the alternative, and how many these
-    are; None for fewer than two. The images count as if the two were of different ones, which is too wide where both
-    have the same ones right."""
-    if not arm.paper or not arm.alternative:
+    are; None for fewer than two, or where the two differ in more than the optimizer. The images count as if the two
+    were of different ones, which is too wide where both have the same ones right."""
+    if not arm.paper or not arm.alternative or arm.is_confounded:
         return None
     own, others = arm.paper.accuracies, arm.alternative.accuracies
     seeds = [seed for seed in arm.test_seeds if seed in own and seed in others]
@@ -193,7 +193,7 @@ def posterior_sentence(arm: Arm) -> str:
     """The posterior of the reduction of the collapse rate; empty without both counts, or where there is no collapse."""
     first = arm.paper.collapsed() if arm.paper else None
     second = arm.alternative.collapsed(arm.test_seeds) if arm.alternative else None
-    if first is None or second is None or arm.verdict is Verdict.NOT_REPRODUCED:
+    if first is None or second is None or arm.verdict is Verdict.NOT_REPRODUCED or arm.is_confounded:
         return ""
     found = reduction(first, second)
     return (
@@ -253,15 +253,20 @@ def _by_arm(study: CollapseStudy, texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _uncertainty(arm: Arm) -> str:
-    return " ".join(text for text in (posterior_sentence(arm), accuracy_sentence(arm)) if text)
+    """Empty where backgrounds disagree: the numbers of one are not those of the answer."""
+    texts = (posterior_sentence(arm), accuracy_sentence(arm)) if arm.obstacle != DISAGREE else ()
+    return " ".join(text for text in texts if text)
 
 
 def _tested(study: CollapseStudy, results: Sequence[TrialResult]) -> str:
     """The trials and what they have in common."""
     arms = [arm for arm in study.arms if arm.paper]
     numbers = [len(setting.kinds) for arm in arms if arm.paper for setting in (arm.paper, *arm.others)]
-    at = "; ".join(dict.fromkeys(arm.background for arm in arms))
-    tested = f" Tested with {seeds_text(number for number in numbers if number)}, at {at}." if arms else ""
+    names: dict[str, list[str]] = {}
+    for arm in arms:
+        names.setdefault(arm.background, []).append(_short(arm.name))
+    at = "; ".join(f"{' and '.join(own)} at {text}" if len(names) > 1 else f"at {text}" for text, own in names.items())
+    tested = f" Tested with {seeds_text(number for number in numbers if number)}, {at}." if arms else ""
     return f"{count_of_trials(len(results))} of {BACKBONE} on {results[0].spec.dataset}.{tested}"
 
 
@@ -283,7 +288,7 @@ def _lacking(arm: Arm, beside: Beside) -> str:
     """What would settle it; empty where nothing is lacking."""
     parts = []
     if not arm.paper:
-        return f"trials of {BACKBONE} that come to their end, of the paper's and of other optimizer settings."
+        return "trials of the paper's and of other optimizer settings, alike in all else, that come to their end."
     if arm.verdict is Verdict.NOT_REPRODUCED:
         return ""
     if arm.verdict is Verdict.INCONCLUSIVE:

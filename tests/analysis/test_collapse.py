@@ -163,11 +163,11 @@ def simulated_experiments(number: int, rates: dict[float, float]) -> list[Arm]:
 
 
 def test_where_settings_do_not_differ_a_difference_is_seldom_claimed_and_where_they_do_it_mostly_is() -> None:
-    alike = simulated_experiments(200, {1e-3: 0.6, 1e-4: 0.6, 1e-5: 0.6})
-    assert sum(arm.verdict is Verdict.EXPLAINED for arm in alike) <= 0.05 * 200 + 7
-    assert sum((arm.corrected or 1) <= 0.05 for arm in alike) <= 0.05 * 200 + 7
-    unlike = simulated_experiments(50, {1e-3: 1.0, 1e-4: 0.05})
-    assert sum(arm.verdict is Verdict.EXPLAINED for arm in unlike) >= 45
+    alike = simulated_experiments(120, {1e-3: 0.6, 1e-4: 0.6, 1e-5: 0.6})
+    assert sum(arm.verdict is Verdict.EXPLAINED for arm in alike) <= 0.05 * 120 + 5
+    assert sum((arm.corrected or 1) <= 0.05 for arm in alike) <= 0.05 * 120 + 5
+    unlike = simulated_experiments(30, {1e-3: 1.0, 1e-4: 0.05})
+    assert sum(arm.verdict is Verdict.EXPLAINED for arm in unlike) >= 26
 
 
 def test_more_seeds_are_needed_for_smaller_differences() -> None:

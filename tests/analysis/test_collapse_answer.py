@@ -348,3 +348,24 @@ def test_backgrounds_that_disagree_are_to_be_chosen_from() -> None:
     assert "EXPLAINED with num_epochs=5; NOT_EXPLAINED with num_epochs=50." in text
     assert "a report of one background at a time, as by --where num_epochs=5" in text
     assert text.count("NOT_EXPLAINED with") == 1
+
+
+def test_numbers_that_show_nothing_are_not_shown() -> None:
+    """Of trials that differ in more than the optimizer, and of one of several backgrounds that disagree."""
+    other = {"device": "NVIDIA H200", "galaxytl": "9.9", "keras": "3.15.1"}
+    confounded = [replace(r, environment=other) if is_papers(r) else r for r in factorial(by_rate, arms=["ON"])]
+    text = " ".join(answer_of(confounded).answer)
+    assert "galaxytl (9.9 against 0.1.0)" in text
+    assert "Accuracy 0.148" in text
+    assert "Reduction" not in text
+    assert "difference" not in text.partition("Accuracy")[2]
+
+    mixed = [*factorial(by_rate, arms=["ON"], num_epochs=5), *factorial(always, arms=["ON"], num_epochs=50)]
+    assert "Accuracy" not in " ".join(answer_of(mixed).answer)
+
+
+def test_arms_of_different_backgrounds_are_told_apart() -> None:
+    (asked,) = answer_of([*factorial(by_rate, arms=["ON"]), *factorial(by_rate, arms=["OFF"], num_epochs=10)]).asked
+
+    assert "6 seeds a setting, ON at 20 epochs, batches" in asked
+    assert "; OFF at 10 epochs, batches" in asked
