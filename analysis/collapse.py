@@ -40,7 +40,8 @@ Two arms, each a question of its own: ON (ImageNet weights, frozen) and OFF (fro
                    is above the share of the commonest class. Both settings have at least 3 seeds
    INCONCLUSIVE    anything else, with the seeds that would decide: the fewest at which the verdict that the rates point
                    to, (collapsed + 1/2) / (seeds + 1), comes with a power of 0.8, all its conditions on rates counted
-   NOT_TESTABLE    no trial of the paper's setting, or of another one with the same background, has come to its end
+   NOT_TESTABLE    no trial of the paper's setting, or of another one with the same background, has come to its end, or
+                   all of them diverged
    A verdict must also be the same where one class begins at 0.90 and at 0.99 of the predictions: one that hangs on that
    is INCONCLUSIVE. So is one that differs between backgrounds.
 

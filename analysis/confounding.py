@@ -13,7 +13,7 @@ its own, as a pod of a cluster has: such a host says no more than the seed does.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from analysis.statistics.strata import association
@@ -37,11 +37,15 @@ def factors_of(result: TrialResult) -> dict[str, str]:
     return {"dataset": result.spec.dataset, "precision": result.spec.precision, **environment}
 
 
-def confounded(first: Sequence[TrialResult], second: Sequence[TrialResult]) -> tuple[str, ...]:
-    """Every factor of which the two groups share no value, with the values of both, in a phrase each."""
+def confounded(
+    first: Sequence[TrialResult], second: Sequence[TrialResult], but: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Every factor of which the two groups share no value, with the values of both, in a phrase each; `but` are those
+    whose effect is the question."""
     phrases = []
     for name, (own, others) in _values(first, second).items():
-        if own and others and not set(own) & set(others) and not (name == HOST and _all_differ([*own, *others])):
+        is_own_host = name == HOST and _all_differ([*own, *others])
+        if own and others and not set(own) & set(others) and not is_own_host and name not in but:
             phrases.append(f"{NAMES.get(name, name)} ({_listed(own)} against {_listed(others)})")
     return tuple(phrases)
 

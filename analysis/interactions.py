@@ -161,7 +161,8 @@ def _pair(place: _Place, first: _Change, second: _Change, *held: _Change) -> Ite
     groups = [_cell(place, (*own, *held)) for own in ((), (first,), (second,), (first, second))]
     if first.name == OTHERS:
         groups[1], groups[3] = _in_common(groups[1], groups[3])
-    if min(map(len, groups)) < MIN_SEEDS or any(confounded(a, b) for a, b in itertools.combinations(groups, 2)):
+    varied = (*first.fields, *second.fields)
+    if min(map(len, groups)) < MIN_SEEDS or any(confounded(a, b, varied) for a, b in itertools.combinations(groups, 2)):
         return
     cells = Cells(*(share_of(group) for group in groups))
     yield Interaction(place.arm, first.name, second.name, held[0].name if held else "", cells, interaction(cells))

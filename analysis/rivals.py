@@ -254,8 +254,17 @@ ONE_AT_A_TIME: Final = (
     _plain("class weights", "class_weighting"),
     _plain("hidden layer", "head_units", "head_dropout"),
     _plain("precision", "precision"),
+    _plain("test part", "test_fraction"),
+    _plain("validation part", "validation_fraction"),
+    _plain("stratified", "stratified"),
+    Factor(
+        "groups by sky",
+        ("group_by_sky", "groups_fingerprint"),
+        lambda spec: show_value(spec.group_by_sky),
+        lambda _, second: f"groups by sky {show_value(second.group_by_sky)}",
+    ),
 )
-"""The seed and the split are chance's, and no factor."""
+"""The seeds, of weights, batches and split, are chance's, and no factor."""
 MUST_BE_TRIED: Final = {
     "preprocessing": "the backbone's own preprocessing",
     "epochs": "training for more epochs",
@@ -320,7 +329,7 @@ def _most(results: Iterable[TrialResult]) -> list[TrialResult]:
 
 def _contrast(arm: str, factor: Factor, base: Sequence[TrialResult], group: Sequence[TrialResult]) -> Contrast:
     first, second = share_of(base), share_of(group)
-    others = confounded(base, group)
+    others = confounded(base, group, factor.fields)
     p_value = math.nan if others else boschloo(first.right, first.total, second.right, second.total)
     own, other = base[0].spec, group[0].spec
     names = (arm, factor.name, factor.change(own, other), factor.level(own), factor.level(other))

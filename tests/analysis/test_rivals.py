@@ -169,6 +169,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"class_weighting": "balanced"}, "class weights balanced"),
         ({"head_units": 64}, "hidden layer 64, 0.0"),
         ({"max_images": 500}, "images 500"),
+        ({"precision": "mixed_float16"}, "precision mixed_float16"),
+        ({"stratified": True}, "stratified true"),
+        ({"test_fraction": 0.2}, "test part 0.2"),
+        ({"validation_fraction": 0.2}, "validation part 0.2"),
+        ({"group_by_sky": True, "groups_fingerprint": "beef"}, "groups by sky true"),
     ],
 )
 def test_whatever_is_changed_alone_and_removes_the_collapse_is_a_rival(changes: dict[str, Any], name: str) -> None:
