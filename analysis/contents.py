@@ -79,10 +79,12 @@ class Contents:
         results = found.trials.results
         banner = Banner.of_search(results)
         grid = found.grid
-        summary = (*opening(found, banner), *(line for part in parts for line in part.summary))
+        answer = _answer(found, parts)
+        lines = (*opening(found, banner), *(line for part in parts for line in part.summary))
+        summary = tuple(line for line in lines if not _is_said(line, answer))
         return cls(
             banner=banner,
-            answer=_answer(found, parts),
+            answer=answer,
             summary=summary,
             table=Table1.of(grid) if grid else None,
             table_note=found.table_origin or found.why_no_table,
@@ -129,6 +131,11 @@ def _answer(found: Found, parts: Sequence[Part]) -> Answer:
         return asked
     own = _of_any(found)
     return own.joined(asked) if asked else own
+
+
+def _is_said(line: str, answer: Answer) -> bool:
+    """Whether the first screen has said what stands behind a line's label."""
+    return f"{line.partition(': ')[2]}." in answer.answer
 
 
 def _of_any(found: Found) -> Answer:

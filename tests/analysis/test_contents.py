@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from analysis.answer import Answer
 from analysis.cells import fill_cells
 from analysis.contents import Contents, Part
 from analysis.figures import Drawn
@@ -67,7 +68,8 @@ def test_a_stand_in_is_starred_and_the_star_explained() -> None:
 
 
 def test_the_summary_has_what_ran_the_data_the_best_row_and_the_questions_lines(tmp_path: Path) -> None:
-    part = Part(summary=("VGG16, ImageNet ON: EXPLAINED",), answers=(Section("A"),), evidence=(Section("B"),))
+    asked = Answer(("Does it?",), ("VGG16 ON: EXPLAINED: it does.",))
+    part = Part(("VGG16, ImageNet ON: EXPLAINED",), (Section("A"),), (Section("B"),), answer=asked)
 
     contents = contents_of(tmp_path, part, Part(evidence=(Section("C"),)), paper=paper_grid(), other=other_sweep(10))
 
@@ -80,6 +82,9 @@ def test_the_summary_has_what_ran_the_data_the_best_row_and_the_questions_lines(
     )
     assert verdict == "VGG16, ImageNet ON: EXPLAINED"
     assert [section.heading for section in contents.sections] == ["A", "B", "C"]
+    without = contents_of(tmp_path, paper=paper_grid())
+    assert not any(line.startswith("best row") for line in without.summary)  # the answer has it
+    assert best.endswith(without.answer.answer[0].rstrip("."))
 
 
 def test_an_interval_over_seeds_is_students() -> None:
