@@ -58,9 +58,9 @@ class Beside:
         best = {(i.is_joint, i.second, i.held): i for i in reversed(own)}
         return tuple(i for i in own if best[i.is_joint, i.second, i.held] is i)
 
-    def changes_of(self, arm: str) -> str:
-        """How the verdict hangs on the choices of the test; empty where it does not."""
-        return next((one.sentence for one in self.sensitivity if one.arm == arm), "")
+    def changes_of(self, arm: Arm) -> str:
+        """How the verdict hangs on the choices of the test; empty where it does not, or where there is none anyway."""
+        return next((one.sentence for one in self.sensitivity if one.arm == arm.name and not arm.obstacle), "")
 
 
 NOTHING = Beside()
@@ -228,7 +228,7 @@ def collapse_answer(
     answer = [
         text
         for arm, line in zip(study.arms, summary(study, beside), strict=True)
-        for text in (line, _uncertainty(arm), beside.changes_of(arm.name))
+        for text in (line, _uncertainty(arm), beside.changes_of(arm))
         if text
     ]
     also = _by_arm(study, [_ruled_out(arm, beside) for arm in study.arms])

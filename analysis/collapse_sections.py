@@ -108,7 +108,7 @@ def _p(value: float | None) -> str:
 
 def _sentence(arm: Arm, beside: Beside) -> str:
     parts = [meaning(arm, beside), *(f"{text[:1].upper()}{text[1:]}." for text in what_is_open(arm, beside))]
-    parts += filter(None, (posterior_sentence(arm), accuracy_sentence(arm), beside.changes_of(arm.name)))
+    parts += filter(None, (posterior_sentence(arm), accuracy_sentence(arm), beside.changes_of(arm)))
     if arm.verdict is Verdict.INCONCLUSIVE and not arm.obstacle:
         parts.append(
             f"{arm.seeds_needed} seeds would decide it at such rates (power 0.8, level {LEVEL})."

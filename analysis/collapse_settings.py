@@ -191,9 +191,11 @@ def _why_not_testable(groups: Sequence[Sequence[TrialResult]]) -> str:
     if not any(has_papers_optimizer(r.spec) for r in present):
         return f"no trial with the paper's assumed setting, {paper}, on pixels / 255"
     both = [group for group in groups if _has_both(group)]
-    if both and _all_diverged(r for group in both for r in group):
+    if ended := [group for group in both if _has_both(_ended(group))]:  # these would be tested, had not all diverged
+        counts = " that counts" if any(len(_ended(group)) < len(group) for group in ended) else ""
         return (
-            "every trial diverged, its loss NaN or infinite: with any optimizer, and a fault of the run looks the same"
+            f"every trial{counts} diverged, its loss NaN or infinite: with any optimizer, and a fault of the run looks "
+            "the same"
         )
     if both:
         return _why_none_ended(max(both, key=len), paper)

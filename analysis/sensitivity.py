@@ -75,7 +75,7 @@ class Sensitivity:
 
 def _listed(counts: Counter[Verdict], stated: Verdict) -> str:
     others = sorted((verdict.value, number) for verdict, number in counts.items() if verdict is not stated)
-    return " and ".join(f"it is {verdict} at {number}" for verdict, number in others)
+    return f"it is {', '.join(f'{verdict} at {number}' for verdict, number in others)}"
 
 
 def sensitivity(results: Sequence[TrialResult], study: CollapseStudy) -> tuple[Sensitivity, ...]:

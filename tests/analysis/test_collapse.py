@@ -502,6 +502,11 @@ def test_losses_that_are_no_numbers_are_said_to_be_so() -> None:
     assert arm.verdict is Verdict.NOT_TESTABLE
     assert "every trial diverged" in arm.why
 
+    lost = [failed(r, "out of memory: OOM") for r in papers]
+    why = off([*lost, *map(diverged, others)]).why
+    assert why == "of 6 trials with the paper's setting, adam 0.001, none came to its end: out of memory: OOM"
+    assert "every trial that counts diverged" in off([*lost[:3], *map(diverged, [*papers[3:], *others])]).why
+
     arm = off([*map(diverged, papers), *others])
     assert arm.verdict is Verdict.EXPLAINED
     assert "(all diverged, the loss NaN or infinite, which is not the one class of the paper)" in arm.why

@@ -141,9 +141,6 @@ def test_where_nothing_cures_nothing_is_said_to() -> None:
 
 
 def test_a_paper_setting_that_only_diverges_has_no_accuracy_to_compare() -> None:
-    def is_papers(result: TrialResult) -> bool:
-        return result.spec.optimizer == "adam" and result.spec.learning_rate == 1e-3
-
     results = [failed(r, "diverged: NaN") if is_papers(r) else r for r in factorial(never, arms=["ON"])]
     text = " ".join(answer_of(results).answer)
 
@@ -170,6 +167,12 @@ def test_a_verdict_that_hangs_on_the_halves_of_the_seeds_says_so() -> None:
     answer = collapse_answer(study, look_beside(results, study), results)
 
     assert any(text.startswith("The verdict hangs on choices of the test: it is ") for text in answer.answer)
+
+    blocked = [replace(r, environment={"device": "other"}) if is_papers(r) else r for r in results]
+    study = examine(blocked)
+    answer = collapse_answer(study, look_beside(blocked, study), blocked)
+    assert "which may be the cause: device" in answer.answer[0]
+    assert not any("hangs on" in text for text in answer.answer)
 
 
 def test_accuracies_difference_and_posterior_stand_beside_the_rate() -> None:
