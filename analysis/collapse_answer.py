@@ -93,7 +93,9 @@ def _beside(arm: Arm, beside: Beside) -> str:
 
 
 def what_is_open(arm: Arm, beside: Beside) -> tuple[str, ...]:
-    """What no trial rules out, and why: clauses."""
+    """What no trial rules out, and why: clauses. Nothing where there is no collapse to explain."""
+    if not arm.paper or arm.verdict is Verdict.NOT_REPRODUCED:
+        return ()
     left, untried = beside.rivals.of(arm.name, *OPEN), beside.rivals.untried(arm.name)
     return (
         *([f"not ruled out: {listed([f'{c.change} ({_state(c)})' for c in left])}"] if left else []),

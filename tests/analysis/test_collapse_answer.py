@@ -315,6 +315,8 @@ def test_where_nothing_collapses_nothing_falls_and_nothing_else_is_asked() -> No
     )
     assert "Reduction" not in " ".join(answer.answer)
     assert answer.also == answer.settle == ()
+    results = factorial(never, arms=["ON"])  # and nothing in OFF
+    assert "tried" not in " ".join(next(collapse_sections(examine(results), Beside(), results)).sentences)
 
 
 def test_all_splits_that_were_tested_are_named() -> None:
