@@ -174,7 +174,7 @@ def test_a_stopped_head_is_a_pruned_row_and_the_others_are_complete(galaxies_fil
 
 @pytest.mark.usefixtures("toy_backbone")
 def test_a_collapsed_head_is_a_pruned_row(galaxies_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collapse, "ONE_CLASS", 0.0)
+    monkeypatch.setattr(collapse, "CONSTANT_SHARE", 0.0)
     monkeypatch.setattr(collapse, "TOLERANCE", math.inf)  # every epoch counts
     spec = tiny_spec(galaxies_file).replace(num_epochs=3)
     for epochs, status in ((0, COMPLETE), (2, PRUNED), (3, COMPLETE)):  # after 3 its last epoch is done
