@@ -49,10 +49,7 @@ RANKING: Final = ("MobileNet", "ResNet50", "VGG16")
 """From the best to the worst, as the paper has it."""
 POOR: Final = 0.05
 """How much better than always naming the largest class a network may be and still perform poorly: our choice."""
-NO_TABLE: Final = (
-    "there is no Table 1, whose settings these claims are of: no trial of one setting that all its cells share could be"
-    " used (the section Table 1 says why, and --where chooses one)"
-)
+NO_TABLE: Final = "there is no Table 1, at whose settings this is judged; the section Table 1 says why"
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,8 @@ def summary(claims: Claims) -> tuple[str, ...]:
 
 
 def _counts(claims: Claims) -> str:
-    """What trials decide is told from what the paper's own numbers do: many are CONFIRMED by its arithmetic."""
-    return f"by trials {count_verdicts(claims.trials)}; by the paper's own numbers {count_verdicts(claims.arithmetic)}"
+    """What trials decide is told from the rest: much is CONFIRMED by the paper's own arithmetic."""
+    return f"by trials {count_verdicts(claims.trials)}; without trials {count_verdicts(claims.arithmetic)}"
 
 
 def _not_judged(claims: Claims) -> str:
@@ -129,7 +129,7 @@ def _overview(topics: Mapping[str, Sequence[Judged]]) -> Section:
     """Without claims that trials decide there is no column of them."""
     parts = {topic: _by_judge(own) for topic, own in topics.items()}
     columns = [1] if not any(by_trials for by_trials, _ in parts.values()) else [0, 1]
-    headings = ("Claims", *(("Judged by trials", "By the paper's own numbers")[column] for column in columns))
+    headings = ("Claims", *(("Judged by trials", "Judged without trials")[column] for column in columns))
     rows = tuple(
         (f"about {topic}", *(count_verdicts(own[column]) for column in columns)) for topic, own in parts.items()
     )
@@ -137,7 +137,7 @@ def _overview(topics: Mapping[str, Sequence[Judged]]) -> Section:
 
 
 def _by_judge(judged: Sequence[Judged]) -> tuple[list[Judged], list[Judged]]:
-    """Those that trials decide, and those that the paper's own numbers do."""
+    """Those that trials decide, and those that the paper's own numbers or published facts do."""
     return [one for one in judged if one.about != PAPER], [one for one in judged if one.about == PAPER]
 
 

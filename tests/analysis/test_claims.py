@@ -350,7 +350,7 @@ def test_without_trials_of_table_1_only_arithmetic_is_judged(fakes: Fakes) -> No
     assert claims.trials[0].evidence.startswith("there is no Table 1")
     assert len(claims.arithmetic) == 36
     own = "8 CONFIRMED, 9 COMPATIBLE, 3 NOT_CONFIRMED, 12 CONTRADICTED, 4 NOT_TESTABLE"
-    assert summary(claims) == (f"claims: by trials 41 NOT_TESTABLE; by the paper's own numbers {own}",)
+    assert summary(claims) == (f"claims: by trials 41 NOT_TESTABLE; without trials {own}",)
 
 
 def test_why_trials_that_are_there_are_not_judged_is_true(fakes: Fakes) -> None:
