@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from analysis.arms import Arm
+from analysis.arms import Arm, Setting
 from analysis.comparisons import Compared, Comparison, Estimate
 from analysis.statistics.equivalence import MOST_SEEDS
 from analysis.statistics.seeds import MIN_SEEDS
@@ -114,13 +114,24 @@ def is_equivalent(estimate: Estimate) -> bool:
 
 
 def lacking(claim: str, where: str, compared: Compared, wanted: Sequence[Place], also: str = "") -> Judged:
-    """NOT_TESTABLE: the arms that are missing; where none is, why they are not compared, or `also`, what they lack."""
-    arms = {", ".join(place): compared.setting.arm(*place) for place in wanted}
+    """NOT_TESTABLE: the arms that are missing, or why those that have trials are not used; where none is missing, why
+    they are not compared, or `also`, what they lack."""
+    setting = compared.setting
+    arms = {", ".join(place): setting.arm(*place) for place in wanted}
     seeds = {name: arm.num_seeds if arm else 0 for name, arm in arms.items()}
     absent = [name for name, number in seeds.items() if not number]
-    reasons = [f"no trial to judge by: {'; '.join(absent)}"] if absent else [also] if also else []
-    evidence = ". ".join([*reasons, *compared.skipped]) or "nothing to judge by"
+    reasons = _absence(setting, absent) if absent else [also] if also else []
+    evidence = ". ".join(dict.fromkeys([*reasons, *compared.skipped])) or "nothing to judge by"
     return Judged(claim, where, NOT_TESTABLE, evidence, subject_of(seeds.values()), tuple(seeds.items()))
+
+
+def _absence(setting: Setting, names: Sequence[str]) -> list[str]:
+    """Why arms are not there: those that have trials, which cannot be used, and those that have none."""
+    if not setting.arms and setting.problems:
+        return list(setting.problems)
+    problems = [text for text in setting.problems if text.startswith(tuple(f"{name}:" for name in names))]
+    without = [name for name in names if not any(text.startswith(f"{name}:") for text in problems)]
+    return [*([f"no trial to judge by: {'; '.join(without)}"] if without else []), *problems]
 
 
 def decide(estimate: Estimate, sign: int = 1) -> Verdict:

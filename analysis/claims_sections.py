@@ -18,7 +18,7 @@ from analysis.gather import show_value
 from analysis.sections import Listing, Section
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.seeds import MIN_SEEDS
-from analysis.verdicts import LEVEL, SETTINGS, Judged, count_verdicts
+from analysis.verdicts import LEVEL, PAPER, SETTINGS, Judged, count_verdicts
 
 if TYPE_CHECKING:
     from analysis.arms import Setting
@@ -70,7 +70,7 @@ EFFECTS: Final = (
 
 def summary(claims: Claims) -> tuple[str, ...]:
     """At most two lines for the terminal."""
-    lines = [_not_judged(claims) if claims.other_data else f"claims: {count_verdicts(claims.judged)}"]
+    lines = [_not_judged(claims) if claims.other_data else f"claims: {_counts(claims)}"]
     found = [c.accuracy for compared in claims.compared for c in compared.comparisons]
     settings = [one for one in found if one.about == SETTINGS]
     parts = []
@@ -80,6 +80,11 @@ def summary(claims: Claims) -> tuple[str, ...]:
     if rest := len(found) - len(settings):
         parts.append(f"{rest} {'pair has' if rest == 1 else 'pairs have'} fewer than {MIN_SEEDS} seeds of each")
     return (*lines, *([f"comparisons: {'; '.join(parts)}"] if parts else []))
+
+
+def _counts(claims: Claims) -> str:
+    """What trials decide is told from the rest: much is CONFIRMED by the paper's own arithmetic."""
+    return f"by trials {count_verdicts(claims.trials)}; without trials {count_verdicts(claims.arithmetic)}"
 
 
 def _not_judged(claims: Claims) -> str:
@@ -121,8 +126,19 @@ def topic_of(judged: Judged) -> str:
 
 
 def _overview(topics: Mapping[str, Sequence[Judged]]) -> Section:
-    rows = tuple((f"about {topic}", count_verdicts(own)) for topic, own in topics.items())
-    return Section(OVERVIEW, Listing(("Claims", "Verdicts"), rows), (RULES,))
+    """Without claims that trials decide there is no column of them."""
+    parts = {topic: _by_judge(own) for topic, own in topics.items()}
+    columns = [1] if not any(by_trials for by_trials, _ in parts.values()) else [0, 1]
+    headings = ("Claims", *(("Judged by trials", "Judged without trials")[column] for column in columns))
+    rows = tuple(
+        (f"about {topic}", *(count_verdicts(own[column]) for column in columns)) for topic, own in parts.items()
+    )
+    return Section(OVERVIEW, Listing(headings, rows), (RULES,))
+
+
+def _by_judge(judged: Sequence[Judged]) -> tuple[list[Judged], list[Judged]]:
+    """Those that trials decide, and those that the paper's own numbers or published facts do."""
+    return [one for one in judged if one.about != PAPER], [one for one in judged if one.about == PAPER]
 
 
 def _topic_section(topic: str, judged: Sequence[Judged]) -> Section:

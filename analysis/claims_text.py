@@ -100,7 +100,7 @@ def include_top_leaves_out_the_final_layer() -> Judged:
     evidence = (
         f"of MobileNet and ResNet50 it does. Of VGG16 it leaves out all three dense layers, {dense_parameters():,} of"
         f" {dense_parameters() + vgg16_parameters():,} parameters, of which the final one has {last:,} and the first"
-        f" {first:,}. What was trained is 13 convolutions and the paper's own Dense(10)"
+        f" {first:,}. What stays is 13 convolutions, with the paper's own Dense(10) behind them"
     )
     claim = "include_top=False leaves out the final layer alone"
     return Judged(claim, "section 2.3", CONTRADICTED, evidence)
@@ -109,9 +109,10 @@ def include_top_leaves_out_the_final_layer() -> Judged:
 def vgg16_has_three_dense_layers() -> Judged:
     """VGG16 comprises 16 layers: 13 convolutional ones and 3 fully connected ones (section 2.2)."""
     evidence = (
-        f"so the published network has. The one that is trained here has include_top=False (section 2.3): its 13"
-        f" convolutions of 3 x 3 add up to {vgg16_parameters():,} parameters, which are all that keras.applications"
-        " counts. It has no dense layer of VGG16's, and one, not three, with the paper's head"
+        "the published network, which section 2.2 describes, has them. The one that is trained here has"
+        f" include_top=False (section 2.3): its 13 convolutions of 3 x 3 add up to {vgg16_parameters():,} parameters,"
+        " which are all that keras.applications counts. It has no dense layer of VGG16's, and one, not three, with the"
+        " paper's head"
     )
     return Judged("the VGG16 that is trained has three dense layers", "sections 2.2, 2.3", CONTRADICTED, evidence)
 
@@ -120,12 +121,13 @@ def resnet50_blocks_have_two_or_three_convolutions() -> Judged:
     """ResNet-50 uses residual blocks of two or three convolutional layers and a skip connection (section 2.2)."""
     two, three = (resnet50_parameters(convolutions) for convolutions in (2, 3))
     evidence = (
-        f"in ResNet50 all 16 blocks have three: the network then has {three:,} parameters without its classifier,"
-        f" which is what keras.applications counts; with two it would have {two:,}. We believe that blocks of two are"
-        " those of ResNet-18 and ResNet-34, which the paper does not use"
+        f"true of residual blocks in general; in ResNet50 each of the 16 has three, and none has two: the network then"
+        f" has {three:,} parameters without its classifier, which is what keras.applications counts; with two it would"
+        f" have {two:,}. We believe that blocks of two are those of ResNet-18 and ResNet-34, which the paper does not"
+        " use"
     )
     claim = "ResNet50's blocks have two or three convolutions"
-    return Judged(claim, "section 2.2", CONTRADICTED, evidence)
+    return Judged(claim, "section 2.2", COMPATIBLE, evidence)
 
 
 def resnet50_has_50_layers() -> Judged:

@@ -1,4 +1,4 @@
-"""One trial in several results folders: which of its rows counts, and when they contradict each other.
+"""One trial in several rows, of one results folder or of several: which counts, and when they contradict each other.
 
     choose_copy([Copy(Path("results/a"), first), Copy(Path("results/b"), second)])    # an error where they differ
 
@@ -31,7 +31,7 @@ class Copy:
     result: TrialResult
 
 
-FINDINGS: Final = ("curves_on", "num_images", "class_names")
+FINDINGS: Final = ("curves_on", "class_names")
 """Fields that say what came of a trial, beside its metrics, confusions and epochs. Others say how, where and when."""
 OF_THE_RUN: Final = ("seconds", "resumed")
 """Entries of an epoch that another run of the same trial has others of."""
@@ -79,6 +79,7 @@ def _findings(result: TrialResult) -> dict[str, Any]:
     for true, row in enumerate(result.confusion):
         found |= {f"confusion of class {true} with {predicted}": count for predicted, count in enumerate(row)}
     found |= {name: value for name in FINDINGS if (value := getattr(result, name))}
+    found |= {f"number of {name} images": number for name, number in result.num_images.items()}
     found |= {"the number of epochs": len(result.history)} if result.history else {}
     for epoch in result.history:
         number = f"{epoch['epoch']:g}"
@@ -91,8 +92,10 @@ def _is_nan(value: Any) -> bool:
 
 
 def _refusal(first: Copy, second: Copy, name: str, one: Any, other: Any) -> str:
+    rule = f"a trial has one outcome; trial {first.result.trial_id} has two"
+    if first.folder == second.folder:
+        values = f"{name} is {one} in one row of '{first.folder}' and {other} in another"
+        return f"{rule}: {values}. It was trained twice: take one of its rows out of the file"
     values = f"{name} is {one} in '{first.folder}' and {other} in '{second.folder}'"
-    return (
-        f"a trial has one outcome; trial {first.result.trial_id} has two: {values}. It was trained twice: name only one"
-        " of the folders, or take the trial's row out of the other"
-    )
+    todo = "name only one of the folders, or take the trial's row out of the other"
+    return f"{rule}: {values}. It was trained twice: {todo}"

@@ -32,6 +32,8 @@ class Trials:
     problems: tuple[str, ...] = ()
     folders: Mapping[str, Path] = field(default_factory=dict)
     """trial_id -> the results folder of its row: its other files lie there."""
+    replaced: tuple[TrialResult, ...] = ()
+    """Earlier rows of these trials in one folder, that ended as they did."""
 
 
 def gather(folders: Sequence[Path]) -> Trials:
@@ -44,11 +46,12 @@ def gather(folders: Sequence[Path]) -> Trials:
     for folder in sorted(dict.fromkeys(folders)):
         rows = _read_folder(folder)
         problems += rows.problems
-        for result in rows.results:
+        for result in (*rows.results, *rows.replaced):
             copies.setdefault(result.trial_id, []).append(Copy(folder, result))
     chosen = {trial_id: _chosen(own) for trial_id, own in copies.items()}
     results = in_order(copy.result for copy in chosen.values())
-    problems += [_which(chosen[r.trial_id], own) for r in results if len(own := copies[r.trial_id]) > 1]
+    in_several = [r.trial_id for r in results if len({copy.folder for copy in copies[r.trial_id]}) > 1]
+    problems += [_which(chosen[trial_id], copies[trial_id]) for trial_id in in_several]
     return Trials(results, tuple(problems), {r.trial_id: chosen[r.trial_id].folder for r in results})
 
 
@@ -82,7 +85,8 @@ def _read_folder(folder: Path) -> Trials:
         how = "" if rows.num_newer else " Run the sweep again: it trains what has no row"
         rule = f"a results folder must hold a readable trial; '{folder / FILE_NAME}' holds none"
         raise AnalysisError(f"{rule}.{why}{how}")
-    return Trials(results, (*rows.problems, *unscored))
+    replaced = tuple(r for r in rows.replaced if r.status != COMPLETE or r.is_scored)
+    return Trials(results, (*rows.problems, *unscored), replaced=replaced)
 
 
 def _unscored(path: Path, number: int) -> list[str]:

@@ -57,7 +57,7 @@ def accuracy_interval(cell: Cell) -> str:
         interval = mean_over_seeds(values, binomial_variance(statistics.fmean(values), images)).interval
         low, high = max(0.0, interval.low), min(1.0, interval.high)
         return f"{CONFIDENCE:.0%} interval {low:.3f} to {high:.3f} over {len(values)} seeds"
-    return _over_images(cell.complete[0])
+    return f"{_over_images(cell.complete[0])}, one network"
 
 
 def _over_images(result: TrialResult) -> str:

@@ -38,6 +38,8 @@ class Rows:
     """A sentence for each reason why lines were left out: the first such line, and how many."""
     num_newer: int = 0
     """Rows that were left out as only a later version knows their kind of trial."""
+    replaced: tuple[TrialResult, ...] = ()
+    """Rows of the same status as the last one of their trial, which came later."""
 
     def by_id(self) -> dict[str, TrialResult]:
         return {result.trial_id: result for result in self.results}
@@ -104,6 +106,7 @@ def read_results(folder: Path) -> Rows:
     path = folder / FILE_NAME
     rows: dict[str, TrialResult] = {}
     problems = Problems(path)
+    replaced: list[TrialResult] = []
     with contextlib.suppress(FileNotFoundError), path.open("rb") as file, _no_garbage():
         for number, (line, is_whole) in enumerate(lines_of(file), start=1):
             for result in results_in(line):
@@ -116,11 +119,14 @@ def read_results(folder: Path) -> Rows:
                     problems.note(number, text, reason="failed later")
                     continue
                 if earlier and earlier.status == COMPLETE:
-                    text = f"trial {result.trial_id} has an earlier COMPLETE row; last one used"
+                    text = f"trial {result.trial_id} has an earlier COMPLETE row; one of them used"
                     problems.note(number, text, reason="twice")
+                if earlier:
+                    replaced.append(earlier)
                 rows.pop(result.trial_id, None)
                 rows[result.trial_id] = result
-    return Rows(tuple(rows.values()), problems.sentences(), problems.num_newer)
+    same = tuple(row for row in replaced if row.status == rows[row.trial_id].status)
+    return Rows(tuple(rows.values()), problems.sentences(), problems.num_newer, same)
 
 
 @contextlib.contextmanager

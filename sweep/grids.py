@@ -55,6 +55,8 @@ SIMULATED_DATA = {"paper": "simulated:17736", "laptop": "simulated:1000"}
 
 
 BACKBONES: Final = ("VGG16", "ResNet50", "MobileNet")
+COLLAPSE: Final = "vgg-collapse"
+"""Name of the grid of one question."""
 FROZEN_IMAGENET: Final = {"weights": "imagenet", "unfrozen_blocks": 0}
 FROM_SCRATCH: Final = {"weights": "random", "unfrozen_blocks": "all"}
 FROZEN_RANDOM: Final = {"weights": "random", "unfrozen_blocks": 0}
@@ -152,7 +154,7 @@ def vgg_collapse(profile: str) -> Grid:
     One seed: (4 x 10 epochs x 18 s + 2 x 20 x 3 s + heads 3 minutes) / 2 cores = 9 minutes.
     """
     make = {"paper": _collapse_factorial, "laptop": _collapse_thinned}[profile]
-    return Grid("vgg-collapse", "does VGG16's collapse come from its optimizer settings?", make(), diagnostics=True)
+    return Grid(COLLAPSE, "does VGG16's collapse come from its optimizer settings?", make(), diagnostics=True)
 
 
 PREPROCESSING: Final = Axis("preprocessing", ("divide_by_255", "backbone"), "scientific")
@@ -206,7 +208,7 @@ GRIDS: Final[Mapping[str, Callable[[str], Grid]]] = {
     "paper": paper,
     "lr": lr,
     "unfreeze": unfreeze,
-    "vgg-collapse": vgg_collapse,
+    COLLAPSE: vgg_collapse,
     "smoke": smoke,
 }
 

@@ -98,7 +98,9 @@ def run_grid(options: argparse.Namespace, kept: Kept, console: Console) -> int:
     )
     plan = plan_for(todo.pending)
     complete = [result.spec for result in rows.by_id().values() if result.status == COMPLETE]
-    announce_seeds(console, seeds.shortage(prepared.specs, options.seeds, complete), todo, plan, plan_for)
+    wanted = seeds.COLLAPSE_SEEDS if grid.name == grids.COLLAPSE else seeds.MIN_SEEDS
+    short = seeds.shortage(prepared.specs, options.seeds, complete, wanted)
+    announce_seeds(console, short, todo, plan, plan_for)
     plan = observed(plan, grid.diagnostics if options.diagnostics is None else options.diagnostics)
     if options.dry_run:
         console.print(plan_table(plan))

@@ -20,39 +20,44 @@ from sweep.plan_table import duration
 
 MIN_SEEDS: Final = 3
 """Of each setting; as the analysis has it."""
+COLLAPSE_SEEDS: Final = 5
+"""The fewest that can explain VGG16's collapse: one half of them chooses the alternative, the other tests it."""
 
 
 @dataclass(frozen=True)
 class Shortage:
-    """Of a sweep with a setting that has fewer than MIN_SEEDS: the fewest, and the trials that would make up for it."""
+    """Of a sweep with a setting that has fewer than `wanted`: the fewest, and the trials that would make up for it."""
 
     fewest: int
     specs: tuple[TrialSpec, ...]
+    wanted: int = MIN_SEEDS
 
 
-def shortage(specs: Iterable[TrialSpec], num_seeds: int, finished: Iterable[TrialSpec] = ()) -> Shortage | None:
-    """Return what `specs`, with `--seeds num_seeds`, lack; None where each setting has MIN_SEEDS, or `finished` has the
-    others."""
+def shortage(
+    specs: Iterable[TrialSpec], num_seeds: int, finished: Iterable[TrialSpec] = (), wanted: int = MIN_SEEDS
+) -> Shortage | None:
+    """Return what `specs`, with `--seeds num_seeds`, lack; None where each setting has `wanted` seeds, or `finished`
+    has the others."""
     seeds: dict[TrialSpec, set[int]] = defaultdict(set)
     for spec in specs:
         seeds[spec.replace(seed=0)].add(spec.seed)
-    fewest = min(map(len, seeds.values()), default=MIN_SEEDS)
+    fewest = min(map(len, seeds.values()), default=wanted)
     there = set(finished)
-    wanted = [spec.replace(seed=seed) for spec, own in seeds.items() for seed in _more(own, num_seeds)]
-    missing = tuple(spec for spec in wanted if spec not in there)
-    return Shortage(fewest, missing) if fewest < MIN_SEEDS and missing else None
+    more = [spec.replace(seed=seed) for spec, own in seeds.items() for seed in _more(own, wanted - num_seeds)]
+    missing = tuple(spec for spec in more if spec not in there)
+    return Shortage(fewest, missing, wanted) if fewest < wanted and missing else None
 
 
-def _more(seeds: set[int], num_seeds: int) -> Iterable[int]:
-    """What `--seeds MIN_SEEDS` has beyond them: it counts up from each that the grid names."""
-    return sorted({seed + step for seed in seeds for step in range(MIN_SEEDS - num_seeds + 1)} - seeds)
+def _more(seeds: set[int], steps: int) -> Iterable[int]:
+    """What so many further `--seeds` have beyond them: they count up from each that the grid names."""
+    return sorted({seed + step for seed in seeds for step in range(steps + 1)} - seeds)
 
 
 def lines(short: Shortage, seconds: float | None) -> tuple[str, str]:
     """Return what is said of it, in at most two lines of 80 letters; `seconds` that its trials would take more."""
     time = "" if seconds is None else f", about {duration(max(0.0, seconds))} more here"
     number = f"{len(short.specs):,} {'trial' if len(short.specs) == 1 else 'trials'} more"
-    return (
-        f"Seeds     {short.fewest} a setting: of these networks alone. Claims about settings want {MIN_SEEDS}:",
-        f"          --seeds {MIN_SEEDS} ({number}{time})",
-    )
+    said = f"of these networks alone. Claims about settings want {short.wanted}:"
+    if short.wanted > MIN_SEEDS:
+        said = f"too few to explain VGG16's collapse, which wants {short.wanted}:"
+    return (f"Seeds     {short.fewest} a setting: {said}", f"          --seeds {short.wanted} ({number}{time})")

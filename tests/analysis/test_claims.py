@@ -156,6 +156,14 @@ def test_a_little_better_than_one_class_is_not_confirmed(fakes: Fakes) -> None:
     assert (found.verdict, found.reason) == (NOT_CONFIRMED, "undecided")  # 5 of 30 may be 0.1 or 0.3
 
 
+def test_a_network_that_is_surely_better_and_still_poor_contradicts_nothing(fakes: Fakes) -> None:
+    """0.14 is above 0.1 with p < 0.001, and is no trained network either."""
+    fakes.add_pair("VGG16", 0.14, 0.1, seeds=3)
+    found = judged(fakes)("VGG16 cannot be trained")
+    assert (found.verdict, found.reason) == (NOT_CONFIRMED, "undecided")
+    assert "0 of 6 trials are better than always naming the largest class (0.100) by more than 0.05" in found.evidence
+
+
 def test_seeds_that_scatter_beyond_poor_are_not_confirmed_to_be_poor(fakes: Fakes) -> None:
     """Each seed's interval ends below 0.15, and t's over three seeds does not."""
     for seed, accuracy in enumerate((0.04, 0.05, 0.115)):
@@ -339,10 +347,31 @@ def test_without_trials_of_table_1_only_arithmetic_is_judged(fakes: Fakes) -> No
     claims = judge(fakes.trials, None)
 
     assert {one.verdict for one in claims.trials} == {NOT_TESTABLE}
-    assert claims.trials[0].evidence == "no trial to judge by: MobileNet, ImageNet ON; MobileNet, ImageNet OFF"
+    assert claims.trials[0].evidence.startswith("there is no Table 1")
     assert len(claims.arithmetic) == 36
-    counts = "8 CONFIRMED, 8 COMPATIBLE, 3 NOT_CONFIRMED, 13 CONTRADICTED, 45 NOT_TESTABLE"
-    assert summary(claims) == (f"claims: {counts}",)
+    own = "8 CONFIRMED, 9 COMPATIBLE, 3 NOT_CONFIRMED, 12 CONTRADICTED, 4 NOT_TESTABLE"
+    assert summary(claims) == (f"claims: by trials 41 NOT_TESTABLE; without trials {own}",)
+
+
+def test_why_trials_that_are_there_are_not_judged_is_true(fakes: Fakes) -> None:
+    """Trials of two learning rates make no Table 1; seeds of two weights files make no arm."""
+    for rate in (1e-3, 1e-4):
+        fakes.add_pair("MobileNet", 0.8, 0.6, seeds=3, learning_rate=rate)
+    found = [one for one in judge(fakes.trials, None).trials if not one.claim.startswith("VGG16 cannot")]
+    assert all(one.evidence.startswith("there is no Table 1") for one in found)
+    assert not any("no trial to judge by" in one.evidence for one in found)
+
+    fakes.results.clear()
+    fakes.add_table(AS_THE_PAPER, seeds=3)
+    grid = fakes.grid
+    fakes.add("MobileNet", "ON", 0.8, seed=7, weights_fingerprint="0ther")
+    of_mobilenet = [one for one in judge(fakes.trials, grid).trials if one.claim.startswith("MobileNet")]
+    of_start = [one for one in of_mobilenet if "(ImageNet OFF)" not in one.claim]
+    assert len(of_start) > 8
+    for one in of_start:
+        assert one.verdict == NOT_TESTABLE
+        assert "MobileNet, ImageNet ON: its trials have several weights files" in one.evidence, one
+        assert "no trial to judge by" not in one.evidence
 
 
 def test_different_images_are_named_as_the_reason(fakes: Fakes) -> None:

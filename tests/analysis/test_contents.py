@@ -78,7 +78,8 @@ def test_the_summary_has_what_ran_the_data_the_best_row_and_the_questions_lines(
     assert data.startswith("data: galaxy10_decals: 12,415 training and 5,321 test images; ")
     # Wilson's interval of 4,379 of 5,321
     assert best.endswith(
-        "MobileNet, ImageNet ON, accuracy 0.823 (95% interval 0.812 to 0.833 over 5,321 test images; the paper: 0.823)"
+        "MobileNet, ImageNet ON, accuracy 0.823 (95% interval 0.812 to 0.833 over 5,321 test images, one network;"
+        " the paper: 0.823)"
     )
     assert verdict == "VGG16, ImageNet ON: EXPLAINED"
     assert [section.heading for section in contents.sections] == ["A", "B", "C"]

@@ -89,6 +89,39 @@ def test_rows_that_contradict_each_other_are_an_error_that_shows_both_values(
         assert f"trial {first.trial_id} has two: {wanted}" in str(caught.value)
 
 
+def test_rows_of_one_folder_contradict_each_other_too(tmp_path: Path) -> None:
+    rows = [make_result(accuracy=accuracy) for accuracy in (0.3, 0.4)]
+    for number, order in enumerate((rows, rows[::-1])):
+        folder = folder_of(tmp_path / str(number), *order)
+        with pytest.raises(AnalysisError, match=r"accuracy is 0\.[34] in one row of '.*' and 0\.[34] in another"):
+            gather([folder])
+
+
+def test_rows_of_one_folder_that_agree_are_one_trial_in_any_order(tmp_path: Path) -> None:
+    """Which host's counts does not hang on which came last; nor does which of two failures."""
+    complete = [make_result(environment={"host": host}, started=f"2025-01-0{host}") for host in "12"]
+    failures = [make_result(make_spec(seed=1), status=FAILED, message=text) for text in ("diverged: NaN", "killed")]
+    retried = [make_result(make_spec(seed=2), status=FAILED, message="diverged: NaN"), make_result(make_spec(seed=2))]
+    found = [
+        gather([folder_of(tmp_path / str(number), *complete[::step], *failures[::step], *retried)])
+        for number, step in enumerate((1, -1))
+    ]
+    assert found[0].results == found[1].results
+    assert [r.message for r in found[0].results] == ["", "diverged: NaN", ""]
+    assert not any("several folders" in problem for problem in found[0].problems)
+
+
+def test_three_folders_and_a_field_that_an_earlier_version_lacks(tmp_path: Path) -> None:
+    """Two that agree do not outvote the third; a part that was not counted contradicts nothing."""
+    folders = [folder_of(tmp_path / name, make_result(accuracy=value)) for name, value in (("a", 0.3), ("b", 0.3))]
+    earlier = make_result(accuracy=0.3, num_images={"train": 12415, "test": 5321}, class_names=())
+    assert len(gather([*folders, folder_of(tmp_path / "earlier", earlier)]).results) == 1
+    third = folder_of(tmp_path / "c", make_result(accuracy=0.4))
+    for order in itertools.permutations([*folders, third]):
+        with pytest.raises(AnalysisError, match=r"accuracy is 0\.3 in '.*/a' and 0\.4 in '.*/c'"):
+            gather(order)
+
+
 def test_a_failure_gives_way_to_an_end_in_another_folder_and_that_is_said(tmp_path: Path) -> None:
     endings = {"killed": "killed", "diverged": "diverged: NaN", "out": "out of memory"}
     folders = {

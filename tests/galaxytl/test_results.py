@@ -63,7 +63,7 @@ def test_last_row_of_a_trial_counts(tmp_path: Path) -> None:
     assert [r.status for r in rows.results] == [COMPLETE]
     assert rows.problems == ()
     append_results(tmp_path, result(0))
-    assert "earlier COMPLETE row; last one used" in read_results(tmp_path).problems[0]
+    assert "earlier COMPLETE row; one of them used" in read_results(tmp_path).problems[0]
     append_results(tmp_path, result(0, FAILED))  # of a driver that was taken over
     rows = read_results(tmp_path)
     assert [r.status for r in rows.results] == [COMPLETE]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from analysis.collapse import examine
 from analysis.statistics import seeds as decided_by
 from galaxytl.trial import TrialSpec
-from sweep.seeds import MIN_SEEDS, Shortage, lines, shortage
+from sweep.seeds import COLLAPSE_SEEDS, MIN_SEEDS, Shortage, lines, shortage
+from tests.analysis.collapsing import by_rate, factorial
 
 SPEC = TrialSpec(dataset="simulated", dataset_fingerprint="0f")
 
@@ -40,6 +42,14 @@ def test_three_seeds_or_more_lack_nothing_and_what_is_finished_counts() -> None:
     assert shortage([], 1) is None
 
 
+def test_the_collapse_question_wants_as_many_as_can_explain_it() -> None:
+    """Fewer are undecided though the optimizer's settings are the one cause."""
+    for number, verdict in ((COLLAPSE_SEEDS - 1, "INCONCLUSIVE"), (COLLAPSE_SEEDS, "EXPLAINED")):
+        study = examine(factorial(by_rate, seeds=number, arms=["OFF"]))
+        assert study.arms[1].verdict.name == verdict
+    assert shortage(with_seeds(0, 1, 2), 3, wanted=COLLAPSE_SEEDS) == Shortage(3, tuple(with_seeds(3, 4)), 5)
+
+
 def test_the_setting_with_the_fewest_counts() -> None:
     found = shortage([*with_seeds(0, 1, 2), *with_seeds(0, learning_rate=1e-4)], 1)
     assert found is not None
@@ -52,10 +62,11 @@ def test_the_setting_with_the_fewest_counts() -> None:
     [
         (Shortage(1, tuple(with_seeds(1, 2))), 7800.0, "--seeds 3 (2 trials more, about 2 h 10 min more here)"),
         (Shortage(2, tuple(with_seeds(2))), None, "--seeds 3 (1 trial more)"),
+        (Shortage(3, tuple(with_seeds(3, 4)), 5), None, "--seeds 5 (2 trials more)"),
     ],
 )
 def test_two_lines_say_it(short: Shortage, seconds: float | None, second: str) -> None:
     said = lines(short, seconds)
-    assert said[0].startswith(f"Seeds     {short.fewest} a setting: of these networks alone.")
+    assert said[0].startswith(f"Seeds     {short.fewest} a setting: ")
     assert said[1].strip() == second
     assert all(len(line) <= 80 for line in said)
