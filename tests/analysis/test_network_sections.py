@@ -36,8 +36,8 @@ def test_a_collapsed_network_has_one_class_in_ten_and_no_correlation() -> None:
     """Its accuracy, 0.148, is the share of the class that it names."""
     scores, recalls = scores_of([make_result(confusion=one_class(), accuracy=788 / 5321)])
 
-    assert column(scores, "Balanced accuracy") == ["0.100 [0.100 to 0.100]"]
-    assert column(scores, "MCC") == ["0.000 [0.000 to 0.000]"]
+    assert column(scores, "Balanced accuracy") == ["0.100 [0.098 to 0.102]"]
+    assert column(scores, "MCC") == ["0.000 [-0.005 to 0.022]"]
     assert column(recalls, "Class") == list(CLASS_NAMES)
     found = column(recalls, "MobileNet, ImageNet ON")
     assert found[7] == f"1.000 [{Share(788, 788).interval}]"
