@@ -180,6 +180,21 @@ def test_one_trial_without_validation_keeps_the_test_part_from_choosing(tmp_path
     assert ensembles.best_single(planted.networks) is None
 
 
+def test_a_best_network_without_probabilities_is_still_the_best(tmp_path: Path) -> None:
+    """It was chosen; that it cannot be compared with is another matter."""
+    planted = Planted(tmp_path)
+    for backbone, accuracy in (("MobileNet", 0.7), ("ResNet50", 0.4)):
+        for seed in range(2):
+            planted.add(make_spec(backbone, seed=seed), accuracy)
+    best = ensembles.best_single(planted.networks)
+    assert best is not None
+    (tmp_path / "probabilities" / f"{best.trial_id}.parquet").unlink()
+    (section,) = ensembles.sections(planted.networks)
+
+    assert any(f"trial {best.trial_id}" in text and "were not read" in text for text in section.sentences)
+    assert column(section, "Minus the best single") == ["-"]
+
+
 def test_networks_of_other_test_images_make_no_ensemble(tmp_path: Path) -> None:
     first, second = Planted(tmp_path), Planted(tmp_path, 300)
     one, other = first.add(make_spec(seed=0), 0.5), second.add(make_spec(seed=1), 0.5)
@@ -223,7 +238,7 @@ def test_images_that_all_get_wrong_are_counted_beside_what_chance_gives(tmp_path
     (section,) = hard_images.sections(hard)
     assert column(section, "All wrong")[:6] == ["1"] * 5 + ["0"]
     assert section.sentences[0].startswith("5 of 100 test images are wrong in all 2 networks.")
-    assert "2.5 would be" in section.sentences[0]
+    assert "2.5 would be expected" in section.sentences[0]
     assert "label of such an image may be wrong" in section.sentences[0]
 
 
