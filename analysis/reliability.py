@@ -181,7 +181,7 @@ def _about_temperature(found: Sequence[SettingCalibration]) -> str:
         )
     text = (
         "A temperature divides the logits: above 1 it makes a network less sure. It is fitted on the validation part,"
-        " for each trial alone. ECE, Brier and NLL after it are of the test part. No prediction and no accuracy changes."
+        " for each trial alone. ECE, Brier and NLL after it are of the test part. No prediction changes."
     )
     lacking = len(found) - len(mended)
     return f"{text} {NOTHING}: not all seeds have validation probabilities." if lacking else text
