@@ -93,7 +93,7 @@ def _of_networks(shown: Iterable[Repeats]) -> Iterator[tuple[str, tuple[TrialRes
     for group in groups.values():
         if len({own.spec.backbone for own in group}) == len(group) > 1:
             members = tuple(r for own in group for r in own.results)
-            yield f"one setting of {len(group)} backbones: {_names(group)}", members
+            yield f"{len(group)} backbones that are trained alike: {_names(group)}", members
 
 
 def _but_backbone(spec: TrialSpec) -> tuple[Any, ...]:

@@ -197,8 +197,8 @@ def draw_hard_images(hard: Hard, banner: Banner) -> Figure:
     columns = min(COLUMNS, max(3, len(shown)))
     rows = -(-len(shown) // columns)
     notes = (
-        f"above: the class of the label; below: the class that more of {len(hard.trials)} networks name than any other;"
-        " the lowest mean probability of the label first"
+        "above: the class of the label; below: by how many networks which class is named most; the lowest mean"
+        " probability of the label first"
     )
     figure = new_figure(1.65 * columns, 2.35 * rows + 0.6, banner.bottom_line(hard.trials, notes))
     panels = figure.subplots(rows, columns, squeeze=False)

@@ -28,6 +28,7 @@ from analysis.repeats import Networks, Repeats
 from analysis.sections import Listing, Section
 from analysis.statistics.calibration import (
     NUM_BINS,
+    TEMPERATURES,
     Bins,
     Temperature,
     bins_of,
@@ -183,6 +184,11 @@ def _about_temperature(found: Sequence[SettingCalibration]) -> str:
         "A temperature divides the logits: above 1 it makes a network less sure. It is fitted on the validation part,"
         " for each trial alone. ECE, Brier and NLL after it are of the test part. No prediction changes."
     )
+    if any(one.temperature and one.temperature.is_at_end for own in found for one in own.seeds):
+        low, high = TEMPERATURES
+        text += (
+            f" At the end: the best temperature of a seed or more is {low:g} or {high:g}, beyond which none is tried."
+        )
     lacking = len(found) - len(mended)
     return f"{text} {NOTHING}: not all seeds have validation probabilities." if lacking else text
 
@@ -210,8 +216,8 @@ def draw_reliability(networks: Networks, banner: Banner) -> Figure:
     columns = min(COLUMNS, len(found))
     rows = math.ceil(len(found) / columns)
     notes = (
-        f"{NUM_BINS} bins of equal width; bars of 95 % over the images of a bin (Wilson 1927), of several seeds their"
-        " mean number; below: share of the predictions in each bin"
+        f"{NUM_BINS} bins of equal width; bars: 95 % over the images that one seed has in a bin (Wilson 1927); below:"
+        " share of the predictions in each bin"
     )
     footer = banner.bottom_line([r for own in found for r in own.repeats.results], notes)
     height = 3.5 * rows + (0.9 if columns > 1 else 1.5)  # a narrow figure's legend has three lines

@@ -87,6 +87,16 @@ def test_the_temperature_is_of_the_validation_part_and_mends_the_test_part(tmp_p
     assert float(column(section, "Sureness")[0]) > 0.05
 
 
+def test_a_temperature_at_the_end_is_explained(tmp_path: Path) -> None:
+    planted = Planted(tmp_path)
+    for seed in range(2):
+        planted.add(make_spec(seed=seed), 1.0 + seed, 0.01)  # the second has all right, and is not sure of it
+    (section,) = reliability.sections(planted.networks)
+
+    assert column(section, "Temperature")[0].endswith("(at the end)")
+    assert any("is 0.05 or 20, beyond which none is tried" in text for text in section.sentences)
+
+
 def test_the_temperature_does_not_hang_on_the_test_part(tmp_path: Path) -> None:
     """The same validation part beside another test part gives the same one."""
     planted = Planted(tmp_path)
