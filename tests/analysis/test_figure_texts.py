@@ -168,7 +168,7 @@ def of_sizes() -> list[TrialResult]:
     ]
 
 
-def searches(folder: Path) -> Iterator[Plan]:
+def searches(folder: Path, names: Sequence[str]) -> Iterator[Plan]:
     """Of one trial and of hundreds; their values near one another, far apart, and huge."""
     rows = [make_compared(backbone=f"EfficientNetV2B{index}") for index in range(60)]
 
@@ -185,7 +185,8 @@ def searches(folder: Path) -> Iterator[Plan]:
         "near": front((0.5, 4.1e9), (0.6, 4.2e9), (0.7, 99e9)),
         "importances": conditional(MIN_TRIALS),
     }
-    for name, trials in studies.items():
+    for name in names:
+        trials = studies[name]
         (folder / name).mkdir()
         objectives = (ACCURACY, COST) if any(len(own.values or ()) > 1 for own in trials) else (ACCURACY,)
         study = read(folder / name, trials, *objectives)
@@ -209,7 +210,8 @@ WORLDS: dict[str, Callable[[Path], Iterable[Plan]]] = {
     "long names": lambda _: only(papers_figures(of_long_names()), "curves", "accuracy", "confusion"),
     "forty classes": lambda _: only(papers_figures(of_forty_classes()), "confusion"),
     "forty settings": lambda _: more_figures(of_forty_settings()),
-    "depths": lambda _: more_figures(of_depths()),
+    "depths": lambda _: only(more_figures(of_depths()), "accuracy-by-depth"),
+    "rates of depths": lambda _: only(more_figures(of_depths()), "learning-rate", "collapse"),
     "twelve backbones": lambda _: only(more_figures(of_backbones(12, 4)), "accuracy-by-depth"),
     "seventeen blocks": lambda _: only(more_figures(of_backbones(2, 18)), "accuracy-by-depth"),
     "seven depths": lambda _: only(more_figures(of_backbones(3, 6)), "accuracy-by-depth"),
@@ -218,11 +220,19 @@ WORLDS: dict[str, Callable[[Path], Iterable[Plan]]] = {
     "networks": networks,
     "one network": lambda folder: networks(folder, ("a", *LONG_NAMES[1:]), 1),
     "sizes": lambda _: only(more_figures(of_sizes()), "scores-by-images"),
-    "searches": searches,
+    "searches": lambda folder: searches(folder, ("one", "huge", "many", "importances")),
+    "further searches": lambda folder: searches(folder, ("few", "near")),
 }
 
 
-VARIANTS: Final = ("forty classes", "twelve backbones", "seven depths", "one network")
+VARIANTS: Final = (
+    "forty classes",
+    "twelve backbones",
+    "rates of depths",
+    "seven depths",
+    "one network",
+    "further searches",
+)
 """Further cases of what others show."""
 
 
