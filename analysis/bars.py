@@ -62,11 +62,15 @@ def bars_of(grid: PaperGrid, metric: str) -> list[Bar]:
 
 def draw_metrics(grid: PaperGrid, banner: Banner) -> Figure:
     """One panel a metric, so that each compares backbones and weights on one scale."""
-    footer = banner.footer_of(*grid.cells, also="the paper's F1 of MobileNet OFF, 9.663 (sic), is not drawn")
-    figure = new_figure(10, 4.1, footer)
+    bars = {metric: bars_of(grid, metric) for metric in METRICS}
+    errors = (
+        "error bars: standard deviation over seeds; " if any(bar.std for own in bars.values() for bar in own) else ""
+    )
+    also = f"{errors}the paper's F1 of MobileNet OFF, 9.663 (sic), is not drawn"
+    figure = new_figure(10, 4.1, banner.footer_of(*grid.cells, also=also))
     panels = figure.subplots(1, len(METRICS), sharey=True)
     for axes, (metric, heading) in zip(panels, METRICS.items(), strict=True):
-        draw_bars(axes, bars_of(grid, metric))
+        draw_bars(axes, bars[metric])
         axes.set_title(heading, pad=10)
     panels[0].set_ylabel("score on the test split")
     _explain(figure)

@@ -14,6 +14,7 @@ index 8 (`vgg16_off_names_class_8`). So claims about classes are read from 1, an
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -124,6 +125,7 @@ def _num_tested(part: float) -> int:
     return math.ceil(round(NUM_IMAGES * part, 6))
 
 
+@functools.cache
 def share_of_possible(total: int, digits: int = 4) -> float:
     """Return the share of all numbers with so many digits, 0 to 1, that are shares of `total` images.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from analysis.repeats import Networks, Repeats, over_seeds
 from analysis.sections import Listing, Section
-from analysis.statistics.class_scores import recalls, resampled, variance_of
+from analysis.statistics.class_scores import balanced_accuracy, matthews, recalls, variance_of
 from analysis.statistics.intervals import Interval, Share
 from galaxytl.trial import TrialResult
 
@@ -22,9 +22,9 @@ MOST_COLUMNS: Final = 6
 """Settings beside one another in the table of recalls: the paper's Table 1 has as many rows."""
 NO_IMAGES: Final = "no images"
 INTERVALS: Final = (
-    "In brackets: 95 % intervals, of one seed over its test images (Wilson 1927 for a recall, resampled images for the"
-    " other scores), of several by Student's t over the seeds. The scatter over images is added as if all seeds missed"
-    " the same ones, so that the intervals are rather too wide than too narrow."
+    "In brackets: 95 % intervals. Of one seed they are over its test images (of a recall Wilson's, 1927). Of several"
+    " seeds they are Student's t, with the scatter over images added as if all seeds missed the same ones: they are"
+    " rather too wide than too narrow."
 )
 
 
@@ -51,12 +51,11 @@ def _scores(shown: Sequence[Repeats], not_shown: str) -> Section:
 
 def _score_row(own: Repeats) -> tuple[str, ...]:
     results = own.with_confusion
-    found = [resampled(r.confusion) for r in results]
-    balanced, correlations = [one.balanced for one in found], [one.matthews for one in found]
     cells = []
-    for scores, low in ((balanced, 0.0), (correlations, -1.0)):
+    for score, low in ((balanced_accuracy, 0.0), (matthews, -1.0)):
+        scores = [score(r.confusion) for r in results]
         values = [one.value for one in scores]
-        image_variance = float(np.mean([one.resampled.var() for one in scores]))
+        image_variance = float(np.mean([one.variance for one in scores]))
         cells.append(value_text(values, over_seeds(values, image_variance, scores[0].interval, low)))
     return (own.name, str(len(results)), _mean(results, "accuracy"), *cells, _mean(results, "f1_weighted"))
 

@@ -93,7 +93,7 @@ def _of_networks(shown: Iterable[Repeats]) -> Iterator[tuple[str, tuple[TrialRes
     for group in groups.values():
         if len({own.spec.backbone for own in group}) == len(group) > 1:
             members = tuple(r for own in group for r in own.results)
-            yield f"one setting of {len(group)} backbones: {_names(group)}", members
+            yield f"{len(group)} backbones that are trained alike: {_names(group)}", members
 
 
 def _but_backbone(spec: TrialSpec) -> tuple[Any, ...]:
@@ -151,8 +151,8 @@ def sections(networks: Networks) -> list[Section]:
     found = ensembles(networks)
     if not found:
         return []
-    single = best_single(networks)
-    single = single if single and single.trial_id in networks.probabilities else None
+    best = best_single(networks)
+    single = best if best and best.trial_id in networks.probabilities else None
     headings = (
         "Ensemble",
         "Networks",
@@ -162,7 +162,7 @@ def sections(networks: Networks) -> list[Section]:
         "Minus the best single",
     )
     rows = tuple(_row(own, single, networks) for own in found)
-    sentences = (*_about(found, single, networks), *networks.problems)
+    sentences = (*_about(found, best, networks), *networks.problems)
     return [
         Section("Ensembles: what several networks know together", Listing(headings, rows, {1, 2, 3, 4, 5}), sentences)
     ]
@@ -184,6 +184,14 @@ def _gain(own: Ensemble, single: TrialResult | None, networks: Networks) -> str:
     return f"{own.share.value - float(other.right.mean()):+.3f} [{pairs.interval}]"
 
 
+def _on_the_test_part(single: TrialResult, networks: Networks) -> str:
+    own = networks.probabilities.get(single.trial_id)
+    if own is None:
+        return "whose probabilities were not read: no ensemble is compared with it"
+    share = Share(int(own.right.sum()), len(own.right))
+    return f"with {share.value:.3f} [{share.interval}] on the test part"
+
+
 def _about(found: Sequence[Ensemble], single: TrialResult | None, networks: Networks) -> Iterator[str]:
     yield (
         "An ensemble's probabilities are the mean of its networks'. In brackets: 95 % intervals over the test images"
@@ -191,20 +199,21 @@ def _about(found: Sequence[Ensemble], single: TrialResult | None, networks: Netw
         " seeds would give others."
     )
     if single:
-        share = networks.probabilities[single.trial_id].right
-        interval = Share(int(share.sum()), len(share)).interval
-        yield (
-            f"The best single network by the validation part is trial {single.trial_id} ({single.spec.backbone}, seed"
-            f" {single.spec.seed}), with {share.mean():.3f} [{interval}] on the test part."
-        )
+        name = f"trial {single.trial_id} ({single.spec.backbone}, seed {single.spec.seed})"
+        yield f"The best single network by the validation part is {name}, {_on_the_test_part(single, networks)}."
     else:
         yield (
-            "No best single network is named: not every trial watched a validation part, and one that is chosen by the"
-            " test part looks better there than it is."
+            "No best single network is named: not every trial watched a validation part, and one that the test part"
+            " chooses looks better there than it is."
         )
     left_out = len(networks.settings) - len(networks.of_one_split)
     if left_out:
-        yield f"{left_out} settings with other splits or numbers of images are not in it."
+        what = (
+            "1 setting with another split or number of images is"
+            if left_out == 1
+            else (f"{left_out} settings with other splits or numbers of images are")
+        )
+        yield f"{what} not in it."
     chosen = chosen_of(found)
     if chosen:
         yield (
@@ -212,9 +221,4 @@ def _about(found: Sequence[Ensemble], single: TrialResult | None, networks: Netw
             f" {chosen.share.value:.3f} [{chosen.share.interval}]."
         )
     else:
-        yield (
-            "No ensemble is chosen: that takes the probabilities of a validation part of all of them. Those shown were"
-            " fixed before anything was scored."
-            if all(own.validation is None for own in found)
-            else "No ensemble is chosen: not all of them have probabilities of a validation part."
-        )
+        yield "No ensemble is chosen: not all of them have probabilities of a validation part."

@@ -42,7 +42,7 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class HardImage:
-    """`said`: the class that most of the networks name, `count` of them, and of equally many the most probable one;
+    """`said`: the class that the most networks name, `count` of them, and of equally many the most probable one;
     `probability`: of the true class, the mean over the networks."""
 
     row: int
@@ -184,21 +184,21 @@ def _sentences(hard: Hard) -> list[str]:
     verb = "is" if number == 1 else "are"
     networks = ", ".join(f"{r.trial_id} ({r.spec.backbone}, seed {r.spec.seed})" for r in hard.trials)
     return [
-        f"{number:,} of {total:,} test images {verb} wrong in all {len(hard.trials)} networks. If a network's mistakes"
-        f" had nothing to do with another's, but for the class, {_expected_text(hard.expected)} would be."
+        f"{number:,} of {total:,} test images {verb} wrong in all {len(hard.trials)} networks. If the networks'"
+        f" mistakes had nothing in common but the class, {_expected_text(hard.expected)} would be expected."
         f" {LABEL_NOTE}.",
         f"The networks, one of each backbone and start, the lowest seed that has not collapsed: {networks}.",
     ]
 
 
 def draw_hard_images(hard: Hard, banner: Banner) -> Figure:
-    """The hardest that have a picture: above the class of the label, below what most networks say."""
+    """The hardest that have a picture: above the class of the label, below the one that is named most often."""
     shown = hard.shown
     columns = min(COLUMNS, max(3, len(shown)))
     rows = -(-len(shown) // columns)
     notes = (
-        f"above: the class of the label; below: what most of {len(hard.trials)} networks say, and how many; the lowest"
-        " mean probability of the label first"
+        "above: the class of the label; below: by how many networks which class is named most; the lowest mean"
+        " probability of the label first"
     )
     figure = new_figure(1.65 * columns, 2.35 * rows + 0.6, banner.bottom_line(hard.trials, notes))
     panels = figure.subplots(rows, columns, squeeze=False)

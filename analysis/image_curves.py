@@ -26,7 +26,7 @@ from analysis.points import WEIGHTS, comparable
 from analysis.repeats import over_seeds
 from analysis.sections import Listing, Section
 from analysis.starts import Start, ordered_backbones, start_of
-from analysis.statistics.class_scores import resampled, variance_of
+from analysis.statistics.class_scores import balanced_accuracy, variance_of
 from analysis.statistics.intervals import Interval, Share
 from analysis.style import GREY, INK, backbone_colours, new_figure, set_log
 from galaxytl.trial import COMPLETE, TrialResult
@@ -111,9 +111,9 @@ def _accuracy(results: Sequence[TrialResult], total: int) -> Estimate:
 def _balanced(results: Sequence[TrialResult]) -> Estimate | None:
     if not all(r.confusion and sum(map(sum, r.confusion)) for r in results):
         return None
-    found = [resampled(r.confusion).balanced for r in results]
+    found = [balanced_accuracy(r.confusion) for r in results]
     values = tuple(one.value for one in found)
-    image_variance = float(np.mean([one.resampled.var() for one in found]))
+    image_variance = float(np.mean([one.variance for one in found]))
     return Estimate(values, over_seeds(values, image_variance, found[0].interval))
 
 

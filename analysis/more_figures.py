@@ -87,7 +87,7 @@ THEMES: Final = (
     ),
     Theme(
         "collapse-rate",
-        "How many trials collapsed to one class, by start, preprocessing, optimizer and learning rate.",
+        "How many trials collapsed, by start, preprocessing, optimizer and learning rate.",
         collapse_rates.VARIED,
         collapse_rates.can_draw,
         collapse_rates.draw_collapse_rates,

@@ -28,6 +28,7 @@ from analysis.repeats import Networks, Repeats
 from analysis.sections import Listing, Section
 from analysis.statistics.calibration import (
     NUM_BINS,
+    TEMPERATURES,
     Bins,
     Temperature,
     bins_of,
@@ -49,14 +50,13 @@ TITLE_WIDTH: Final = 36
 """Letters of a panel's title on a line."""
 NOTHING: Final = "-"
 WHAT: Final = (
-    f"The predictions are sorted by confidence, the largest probability, into {NUM_BINS} bins of equal width (Guo"
-    " et al. 2017). ECE, the expected calibration error, is the mean over images of the distance between a bin's"
-    " confidence and its share right. It is above 0 for a calibrated network too, and the more so the fewer images"
-    " there are: 'by chance' is what networks whose probabilities are true would show on average with these"
-    " confidences, and in brackets what 95 % of them stay below. Sureness is the mean confidence minus the"
-    " accuracy: above 0 a network is surer than it is right. Brier is the squared distance from the truth, summed"
-    " over classes (0 to 2); NLL the cross-entropy in nats. Each number is a mean over the seeds; from three seeds"
-    " on the brackets hold its 95 % interval by Student's t."
+    f"Predictions are sorted by confidence, the largest probability, into {NUM_BINS} bins of equal width (Guo et al."
+    " 2017). ECE, the expected calibration error, is the mean distance between a bin's confidence and its share right."
+    " Even a calibrated network has some, and more with fewer images: 'by chance' is what networks with these"
+    " confidences would show if their probabilities were true, on average and, in brackets, at most in 95 % of cases."
+    " Sureness is the mean confidence minus the accuracy: above 0 a network is surer than it is right. Brier is the"
+    " squared distance from the truth, summed over classes (0 to 2). NLL is the cross-entropy in nats. Numbers are"
+    " means over seeds; of three seeds or more, brackets hold their 95 % interval by Student's t."
 )
 
 
@@ -176,16 +176,21 @@ def _about_temperature(found: Sequence[SettingCalibration]) -> str:
     mended = [own.repeats.name for own in found if all(one.after for one in own.seeds)]
     if not mended:
         return (
-            "No temperature is fitted: that takes probabilities of a validation part, and no trial here has such;"
-            " on the test part it would be judged by what it was fitted to. A sweep with --set"
+            "No temperature is fitted: that takes probabilities of a validation part, which no setting here has for all"
+            " of its seeds. Fitted on the test part it would be judged by what it was fitted to. A sweep with --set"
             " validation_fraction=0.1 stores them."
         )
     text = (
-        "A temperature divides the logits (above 1: less sure). It is fitted on the validation part, for each trial"
-        " alone, and ECE, Brier and NLL after it are of the test part; predictions and accuracy stay as they are."
+        "A temperature divides the logits: above 1 it makes a network less sure. It is fitted on the validation part,"
+        " for each trial alone. ECE, Brier and NLL after it are of the test part. No prediction changes."
     )
+    if any(one.temperature and one.temperature.is_at_end for own in found for one in own.seeds):
+        low, high = TEMPERATURES
+        text += (
+            f" At the end: the best temperature of a seed or more is {low:g} or {high:g}, beyond which none is tried."
+        )
     lacking = len(found) - len(mended)
-    return f"{text} {NOTHING}: no validation probabilities are stored." if lacking else text
+    return f"{text} {NOTHING}: not all seeds have validation probabilities." if lacking else text
 
 
 def can_draw(networks: Networks) -> bool:
@@ -211,18 +216,20 @@ def draw_reliability(networks: Networks, banner: Banner) -> Figure:
     columns = min(COLUMNS, len(found))
     rows = math.ceil(len(found) / columns)
     notes = (
-        f"{NUM_BINS} bins of equal width; bars of 95 % over the images of a bin (Wilson 1927), of several seeds their"
-        " mean number; below: share of the predictions in each bin"
+        f"{NUM_BINS} bins of equal width; bars: 95 % over the images that one seed has in a bin (Wilson 1927); below:"
+        " share of the predictions in each bin"
     )
     footer = banner.bottom_line([r for own in found for r in own.repeats.results], notes)
     height = 3.5 * rows + (0.9 if columns > 1 else 1.5)  # a narrow figure's legend has three lines
     figure = new_figure(max(5.0, 3.3 * columns), height, footer)
     panels = figure.subplots(2 * rows, columns, squeeze=False, sharex=True, height_ratios=[1, HISTOGRAM] * rows)
     colours = backbone_colours(own.repeats.spec.backbone for own in found)
+    highest = math.ceil(10 * max(float((own.pooled.counts / own.pooled.counts.sum()).max()) for own in found)) / 10
     for index, own in enumerate(found):
         row, column = divmod(index, columns)
         above, below = panels[2 * row : 2 * row + 2, column]
         _draw_panel(above, below, own, colours[own.repeats.spec.backbone])
+        below.set(ylim=(0, highest), yticks=[0, highest])
         if column == 0:
             above.set_ylabel("share right")
             below.set_ylabel("share of\nall", fontsize=7)
@@ -243,9 +250,8 @@ def _draw_panel(above: Axes, below: Axes, own: SettingCalibration, colour: str) 
     low, high = np.minimum(confidence, right), np.maximum(confidence, right)
     above.vlines(confidence, low, high, color=tint(colour, 0.25), linewidth=6, zorder=1)
     for x, index in zip(confidence, there, strict=True):
-        total = max(1, round(bins.counts[index] / number))
-        share = Share(min(total, round(bins.right[index] / number)), total)
-        above.vlines(x, share.interval.low, share.interval.high, color=colour, linewidth=1, zorder=2)
+        bar = _of_one_seed(int(bins.right[index]), int(bins.counts[index]), number).interval
+        above.vlines(x, bar.low, bar.high, color=colour, linewidth=1, zorder=2)
     above.plot(
         confidence, right, "o-", color=colour, markersize=3.5, linewidth=1, zorder=3, clip_on=False, gid="reliability"
     )
@@ -258,7 +264,17 @@ def _draw_panel(above: Axes, below: Axes, own: SettingCalibration, colour: str) 
     shares, width = bins.counts / bins.counts.sum(), 1 / len(bins.counts)
     edges = width * np.arange(len(shares))
     below.bar(edges, shares, width, align="edge", color=tint(colour, 0.6), edgecolor="white")
-    below.set(ylim=(0, 1), yticks=[0, 1], box_aspect=HISTOGRAM)
+    below.set_box_aspect(HISTOGRAM)
+
+
+def _of_one_seed(right: int, total: int, seeds: int) -> Share:
+    """Return the share right of a bin with as many images as a seed has in it on average.
+
+    >>> _of_one_seed(1, 1, 3), _of_one_seed(6, 9, 3)
+    (Share(right=1, total=1), Share(right=2, total=3))
+    """
+    images = max(1, round(total / seeds))
+    return Share(round(images * right / total), images)
 
 
 def _explain(figure: Figure, columns: int) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 from analysis.failure import kind_of
 from analysis.paper import BACKBONES
 from analysis.search import share
-from galaxytl.collapse import ONE_CLASS_SHARE
+from galaxytl.collapse import ONE_CLASS_SHARE, SLIGHT_KAPPA
 from galaxytl.trial import SPEC_FIELDS, TrialResult, TrialSpec
 
 IMAGENET_FROZEN, FROM_SCRATCH = "ImageNet, frozen", "from scratch"
@@ -24,7 +24,8 @@ STARTS: Final = (IMAGENET_FROZEN, FROM_SCRATCH, RANDOM_FROZEN, FINE_TUNED)
 PAPERS: Final = (IMAGENET_FROZEN, FROM_SCRATCH)
 """ON and OFF."""
 COLLAPSED_NOTE: Final = (
-    f"collapsed: one class takes {100 * ONE_CLASS_SHARE:.0f} % of the predictions or more, or kappa is at chance"
+    f"collapsed: one class takes {100 * ONE_CLASS_SHARE:.0f} % of the predictions or more at a kappa of at most"
+    f" {SLIGHT_KAPPA}, or kappa is at chance"
 )
 PAPER_RATE: Final = 1e-3
 PAPER_FIELDS: Final = (

@@ -168,7 +168,7 @@ def _of_classes(result: TrialResult) -> list[Entry]:
     """Balanced accuracy and MCC, from the confusion matrix, which rows of every version have."""
     if not any(map(any, result.confusion)):
         return [Entry(""), Entry("")]
-    return [Entry(f"{score(result.confusion):.3f}") for score in (balanced_accuracy, matthews)]
+    return [Entry(f"{score(result.confusion).value:.3f}") for score in (balanced_accuracy, matthews)]
 
 
 def _wall_time(result: TrialResult) -> Entry:

@@ -7,6 +7,7 @@ fakes.trials, fakes.grid
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,19 @@ from numpy.typing import NDArray
 
 from analysis.cells import PaperGrid, fill_cells
 from analysis.gather import Trials
+from analysis.statistics.bootstrap import Draws
 from galaxytl.trial import TrialResult
 from tests.analysis.fakes import make_result, make_spec, write_parquet
 
 NUM_IMAGES = 1000
 LABELS = np.arange(NUM_IMAGES) % 10
 PARAMETERS = {"MobileNet": 501_770, "ResNet50": 1_003_530, "VGG16": 250_890}
+
+
+@functools.cache
+def few_draws(num_images: int) -> Draws:
+    """In place of `analysis.arms.draws_of`: a fifth of the resamples, for tests that look at verdicts."""
+    return Draws.of(num_images, 400)
 
 
 def predicted_with(accuracy: float, seed: int = 0) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from analysis.claims_sections import sections, summary
 from analysis.sections import as_markdown
 from analysis.verdicts import CONFIRMED, CONTRADICTED, NOT_CONFIRMED, NOT_TESTABLE, Judged
 from galaxytl.trial import TrialResult
-from tests.analysis.fake_predictions import LABELS, PARAMETERS, Fakes, predicted_with, write_predictions
+from tests.analysis.fake_predictions import LABELS, PARAMETERS, Fakes, few_draws, predicted_with, write_predictions
 
 AS_THE_PAPER = {"MobileNet": (0.82, 0.69), "ResNet50": (0.63, 0.56), "VGG16": (0.45, 0.3)}
 TURNED = {backbone: (1 - on, 1 - off) for backbone, (on, off) in AS_THE_PAPER.items()}
@@ -26,7 +26,8 @@ EQUAL = dict.fromkeys(AS_THE_PAPER, (0.5, 0.5))
 
 
 @pytest.fixture
-def fakes(tmp_path: Path) -> Fakes:
+def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fakes:
+    monkeypatch.setattr("analysis.arms.draws_of", few_draws)
     return Fakes(tmp_path)
 
 

@@ -30,7 +30,7 @@ from analysis.sections import Section
 from analysis.verdicts import CONFIRMED, CONTRADICTED, FEW_SEEDS, NOT_CONFIRMED, NOT_TESTABLE, Judged
 from analysis.written import claims_part
 from tests.analysis.collapsing import one_class
-from tests.analysis.fake_predictions import Fakes
+from tests.analysis.fake_predictions import Fakes, few_draws
 from tests.analysis.fakes import make_result, make_spec
 
 
@@ -68,7 +68,8 @@ FAST, SLOW = (0.5, 0.8, 0.82, 0.82, 0.82, 0.82), (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 @pytest.fixture
-def fakes(tmp_path: Path) -> Fakes:
+def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fakes:
+    monkeypatch.setattr("analysis.arms.draws_of", few_draws)
     return Fakes(tmp_path)
 
 

@@ -25,12 +25,13 @@ from analysis.comparisons import (
 from analysis.predictions import Predictions, PredictionsError, read_predictions
 from analysis.statistics.intervals import Pairs, Share, difference, holm, mcnemar
 from analysis.verdicts import CONFIRMED, NOT_CONFIRMED
-from tests.analysis.fake_predictions import LABELS, NUM_IMAGES, Fakes, predicted_with, write_predictions
+from tests.analysis.fake_predictions import LABELS, NUM_IMAGES, Fakes, few_draws, predicted_with, write_predictions
 from tests.analysis.fakes import make_result, make_spec, write_parquet
 
 
 @pytest.fixture
-def fakes(tmp_path: Path) -> Fakes:
+def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fakes:
+    monkeypatch.setattr("analysis.arms.draws_of", few_draws)
     return Fakes(tmp_path)
 
 

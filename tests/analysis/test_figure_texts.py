@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from optuna.trial import FrozenTrial, TrialState
@@ -167,7 +168,7 @@ def of_sizes() -> list[TrialResult]:
     ]
 
 
-def searches(folder: Path) -> Iterator[Plan]:
+def searches(folder: Path, names: Sequence[str]) -> Iterator[Plan]:
     """Of one trial and of hundreds; their values near one another, far apart, and huge."""
     rows = [make_compared(backbone=f"EfficientNetV2B{index}") for index in range(60)]
 
@@ -184,26 +185,33 @@ def searches(folder: Path) -> Iterator[Plan]:
         "near": front((0.5, 4.1e9), (0.6, 4.2e9), (0.7, 99e9)),
         "importances": conditional(MIN_TRIALS),
     }
-    for name, trials in studies.items():
+    for name in names:
+        trials = studies[name]
         (folder / name).mkdir()
         objectives = (ACCURACY, COST) if any(len(own.values or ()) > 1 for own in trials) else (ACCURACY,)
         study = read(folder / name, trials, *objectives)
         yield from (p for p in plan_more(rows, {}, (study,), Banner.of_search(rows)) if p.stem.startswith("search"))
 
 
-def only(plans: Iterable[Plan], *kinds: str) -> list[Plan]:
-    """Whose stems have one of these words in them; of Figures 16 to 21 the first."""
-    found = [plan for plan in plans if plan.draw and any(kind in plan.stem for kind in kinds)]
-    return found[: next((i for i, plan in enumerate(found, 1) if "-confusion-" in plan.stem), None)]
+def only(plans: Iterable[Plan], *kinds: str, singles: int = 1) -> list[Plan]:
+    """Whose stems have one of these words in them; of the paper's figures of one kind the first `singles`."""
+    found, counts = [], Counter[str]()
+    for plan in plans:
+        if kind := next((kind for kind in kinds if plan.draw and kind in plan.stem), ""):
+            counts[kind] += plan.stem.startswith("figure-")
+            if not plan.stem.startswith("figure-") or counts[kind] <= singles:
+                found.append(plan)
+    return found
 
 
 WORLDS: dict[str, Callable[[Path], Iterable[Plan]]] = {
-    "losses": lambda _: only(papers_figures(mixed_losses()), "curves", "loss", "16-21"),
+    "losses": lambda _: only(papers_figures(mixed_losses()), "curves", "loss", "16-21", singles=6),
     "no images of a class": lambda _: only(papers_figures(of_two_classes()), "confusion", "metrics"),
     "long names": lambda _: only(papers_figures(of_long_names()), "curves", "accuracy", "confusion"),
     "forty classes": lambda _: only(papers_figures(of_forty_classes()), "confusion"),
     "forty settings": lambda _: more_figures(of_forty_settings()),
-    "depths": lambda _: more_figures(of_depths()),
+    "depths": lambda _: only(more_figures(of_depths()), "accuracy-by-depth"),
+    "rates of depths": lambda _: only(more_figures(of_depths()), "learning-rate", "collapse"),
     "twelve backbones": lambda _: only(more_figures(of_backbones(12, 4)), "accuracy-by-depth"),
     "seventeen blocks": lambda _: only(more_figures(of_backbones(2, 18)), "accuracy-by-depth"),
     "seven depths": lambda _: only(more_figures(of_backbones(3, 6)), "accuracy-by-depth"),
@@ -212,11 +220,25 @@ WORLDS: dict[str, Callable[[Path], Iterable[Plan]]] = {
     "networks": networks,
     "one network": lambda folder: networks(folder, ("a", *LONG_NAMES[1:]), 1),
     "sizes": lambda _: only(more_figures(of_sizes()), "scores-by-images"),
-    "searches": searches,
+    "searches": lambda folder: searches(folder, ("one", "huge", "many", "importances")),
+    "further searches": lambda folder: searches(folder, ("few", "near")),
 }
 
 
-@pytest.mark.parametrize("world", WORLDS)
+VARIANTS: Final = (
+    "forty classes",
+    "twelve backbones",
+    "rates of depths",
+    "seven depths",
+    "one network",
+    "further searches",
+)
+"""Further cases of what others show."""
+
+
+@pytest.mark.parametrize(
+    "world", [pytest.param(world, marks=[pytest.mark.rest] if world in VARIANTS else []) for world in WORLDS]
+)
 def test_no_figure_has_markup_raw_names_or_texts_that_are_clipped_or_overlap(world: str, tmp_path: Path) -> None:
     with style():
         figures = [plan.draw() for plan in WORLDS[world](tmp_path) if plan.draw]

@@ -45,6 +45,9 @@ def test_bars_are_as_high_as_the_scores_and_the_papers_values_are_lines_but_the_
     assert len(heights) == 6
     assert lines[0] == pytest.approx([0.142, 0.157, 0.564, 0.625, 0.686, 0.823])
     assert lines[2] == pytest.approx([0.043, 0.142, 0.575, 0.632, 0.823])
+    assert "error bars" not in figure.get_supxlabel()
+    seeds = grid_of(*(make_result(make_spec(seed=seed), accuracy=0.5 + 0.1 * seed) for seed in range(2)))
+    assert "standard deviation over seeds" in bars.draw_metrics(seeds, Banner.of(seeds)).get_supxlabel()
     near = bars.Bar(grid_of(make_result(accuracy=0.80)).cell("MobileNet", "ON"), "accuracy", 0.0)
     assert near.label_height > 0.823  # its number stands clear of the paper's line
 

@@ -36,8 +36,8 @@ def test_a_collapsed_network_has_one_class_in_ten_and_no_correlation() -> None:
     """Its accuracy, 0.148, is the share of the class that it names."""
     scores, recalls = scores_of([make_result(confusion=one_class(), accuracy=788 / 5321)])
 
-    assert column(scores, "Balanced accuracy") == ["0.100 [0.100 to 0.100]"]
-    assert column(scores, "MCC") == ["0.000 [0.000 to 0.000]"]
+    assert column(scores, "Balanced accuracy") == ["0.100 [0.098 to 0.102]"]
+    assert column(scores, "MCC") == ["0.000 [-0.005 to 0.022]"]
     assert column(recalls, "Class") == list(CLASS_NAMES)
     found = column(recalls, "MobileNet, ImageNet ON")
     assert found[7] == f"1.000 [{Share(788, 788).interval}]"
@@ -85,6 +85,16 @@ def test_the_temperature_is_of_the_validation_part_and_mends_the_test_part(tmp_p
     assert float(column(section, "ECE")[0]) > 3 * float(column(section, "ECE after")[0])
     assert float(column(section, "NLL")[0]) > float(column(section, "NLL after")[0])
     assert float(column(section, "Sureness")[0]) > 0.05
+
+
+def test_a_temperature_at_the_end_is_explained(tmp_path: Path) -> None:
+    planted = Planted(tmp_path)
+    for seed in range(2):
+        planted.add(make_spec(seed=seed), 1.0 + seed, 0.01)  # the second has all right, and is not sure of it
+    (section,) = reliability.sections(planted.networks)
+
+    assert column(section, "Temperature")[0].endswith("(at the end)")
+    assert any("is 0.05 or 20, beyond which none is tried" in text for text in section.sentences)
 
 
 def test_the_temperature_does_not_hang_on_the_test_part(tmp_path: Path) -> None:
@@ -180,6 +190,21 @@ def test_one_trial_without_validation_keeps_the_test_part_from_choosing(tmp_path
     assert ensembles.best_single(planted.networks) is None
 
 
+def test_a_best_network_without_probabilities_is_still_the_best(tmp_path: Path) -> None:
+    """It was chosen; that it cannot be compared with is another matter."""
+    planted = Planted(tmp_path)
+    for backbone, accuracy in (("MobileNet", 0.7), ("ResNet50", 0.4)):
+        for seed in range(2):
+            planted.add(make_spec(backbone, seed=seed), accuracy)
+    best = ensembles.best_single(planted.networks)
+    assert best is not None
+    (tmp_path / "probabilities" / f"{best.trial_id}.parquet").unlink()
+    (section,) = ensembles.sections(planted.networks)
+
+    assert any(f"trial {best.trial_id}" in text and "were not read" in text for text in section.sentences)
+    assert column(section, "Minus the best single") == ["-"]
+
+
 def test_networks_of_other_test_images_make_no_ensemble(tmp_path: Path) -> None:
     first, second = Planted(tmp_path), Planted(tmp_path, 300)
     one, other = first.add(make_spec(seed=0), 0.5), second.add(make_spec(seed=1), 0.5)
@@ -223,7 +248,7 @@ def test_images_that_all_get_wrong_are_counted_beside_what_chance_gives(tmp_path
     (section,) = hard_images.sections(hard)
     assert column(section, "All wrong")[:6] == ["1"] * 5 + ["0"]
     assert section.sentences[0].startswith("5 of 100 test images are wrong in all 2 networks.")
-    assert "2.5 would be" in section.sentences[0]
+    assert "2.5 would be expected" in section.sentences[0]
     assert "label of such an image may be wrong" in section.sentences[0]
 
 

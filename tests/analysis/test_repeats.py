@@ -21,7 +21,7 @@ from analysis.reliability import sections as calibration_sections
 from analysis.repeats import MOST_SETTINGS, best_of_backbones, over_seeds, read_networks, repeats_of
 from analysis.statistics.intervals import Interval
 from galaxytl.trial import FAILED
-from tests.analysis.fakes import make_result, make_spec
+from tests.analysis.fakes import make_result, make_spec, write_parquet
 from tests.analysis.sure_networks import Planted
 
 
@@ -148,6 +148,22 @@ def test_validation_probabilities_that_are_not_the_trials_or_of_test_images_are_
     with pytest.raises(PredictionsError, match=r"the validation probabilities of trial .* are not there"):
         read_validation(tmp_path, result)
     assert planted.networks.problems == ()  # an earlier version has stored none
+
+
+def test_of_few_validation_images_one_may_come_out_otherwise(tmp_path: Path) -> None:
+    """Of 10 images one is a tenth of the accuracy: another batch size may round it to another class."""
+    sizes = {"train": 60, "validation": 10, "test": 30}
+    history = ({"epoch": 1.0, "loss": 2.0, "val_accuracy": 0.6},)
+    result = make_result(make_spec(validation_fraction=0.15), num_images=sizes, history=history, curves_on="validation")
+    labels = np.arange(10)
+    for right, is_read in ((5, True), (4, False)):
+        named = np.where(labels < right, labels, (labels + 1) % 10)
+        write_parquet(tmp_path, result, labels, np.eye(10, dtype=np.float32)[named], 0, ".validation.parquet")
+        if is_read:
+            assert read_validation(tmp_path, result).right.sum() == right
+        else:
+            with pytest.raises(PredictionsError, match="its last epoch"):
+                read_validation(tmp_path, result)
 
 
 def test_an_interval_over_seeds_is_t_and_of_one_seed_its_own() -> None:

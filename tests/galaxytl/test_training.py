@@ -17,7 +17,7 @@ from galaxytl.backbones import BACKBONES
 from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError, Dataset, open_dataset, split_indices
 from galaxytl.fit import Batches, Examples
-from galaxytl.predictions import store_probabilities
+from galaxytl.predictions import names_of, store_probabilities
 from galaxytl.storage import Storage
 from galaxytl.training import Group, ResultsFull, Watcher, Workplace, train
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialSpec
@@ -267,6 +267,26 @@ def test_predictions_that_do_not_fit_on_a_node_go_to_the_storage(
     name = store_probabilities(Workplace("", small_disk, storage=str(tmp_path / "shared")), spec, rows, labels, found)
     assert pq.read_table(tmp_path / "shared" / name).to_pydict()["row"] == [3, 5]
     assert not list(small_disk.rglob("*.parquet"))
+
+
+def test_a_disk_that_fills_between_a_trials_two_files_stops_the_sweep_and_with_room_both_are_written(
+    spec: TrialSpec, small_disk: Path
+) -> None:
+    """The row comes after both, so that the trial runs again; what lies there of the first try is replaced."""
+    rows, labels = np.array([3, 5]), np.array([1, 0])
+
+    def store(probability: float) -> None:
+        for part in ("scored", "validation"):
+            store_probabilities(Workplace("", small_disk), spec, rows, labels, np.full((2, 10), probability), part)
+            if probability == 0.5:
+                fill(small_disk)
+
+    with pytest.raises(ResultsFull, match="the same command goes on"):
+        store(0.5)
+    free(small_disk)
+    store(0.1)
+    for name in names_of(spec):
+        assert pq.read_table(small_disk / name).to_pydict()["p0"] == pytest.approx([0.1, 0.1])
 
 
 def test_a_checkpoint_for_which_a_node_has_no_room_is_waited_for(

@@ -1,4 +1,4 @@
-"""Scores that count every class alike: against scikit-learn, against resampled images, and where they are undefined."""
+"""Scores that count every class alike: against scikit-learn, intervals that cover, and where they are undefined."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, matthews_corrcoef, recall_score
 
-from analysis.statistics.class_scores import balanced_accuracy, matthews, recalls, resampled, variance_of
+from analysis.statistics.class_scores import balanced_accuracy, matthews, recalls, variance_of
 from analysis.statistics.intervals import Share
 from tests.analysis.fakes import COUNTS, Numbers
 
@@ -23,8 +23,8 @@ def test_scores_are_scikit_learns(num_classes: int) -> None:
     confusion = confusion.astype(np.int64)
     labels, predicted = images_of(confusion)
 
-    assert balanced_accuracy(confusion) == pytest.approx(balanced_accuracy_score(labels, predicted))
-    assert matthews(confusion) == pytest.approx(matthews_corrcoef(labels, predicted))
+    assert balanced_accuracy(confusion).value == pytest.approx(balanced_accuracy_score(labels, predicted))
+    assert matthews(confusion).value == pytest.approx(matthews_corrcoef(labels, predicted))
     found = [share.value for share in recalls(confusion) if share]
     assert found == pytest.approx(recall_score(labels, predicted, average=None))
 
@@ -33,49 +33,50 @@ def test_one_class_for_everything_scores_one_over_the_classes_and_no_correlation
     collapsed = np.zeros((10, 10), np.int64)
     collapsed[:, 2] = COUNTS
 
-    assert balanced_accuracy(collapsed) == pytest.approx(0.1)
-    assert matthews(collapsed) == 0
-    assert resampled(collapsed, 50).matthews.interval.high == 0
+    assert balanced_accuracy(collapsed).value == pytest.approx(0.1)
+    assert matthews(collapsed).value == 0
+    assert 0 in matthews(collapsed).interval
 
 
 def test_a_class_without_images_has_no_recall_and_counts_nowhere() -> None:
     confusion = [[8, 2, 0], [0, 0, 0], [0, 5, 5]]
 
     assert recalls(confusion) == (Share(8, 10), None, Share(5, 10))
-    assert balanced_accuracy(confusion) == pytest.approx(0.65)
+    assert balanced_accuracy(confusion).value == pytest.approx(0.65)
     labels, predicted = images_of(np.array(confusion))
-    assert matthews(confusion) == pytest.approx(matthews_corrcoef(labels, predicted))
+    assert matthews(confusion).value == pytest.approx(matthews_corrcoef(labels, predicted))
 
 
 def test_one_image_and_one_class_are_defined() -> None:
-    assert (balanced_accuracy([[1]]), matthews([[1]])) == (1.0, 0.0)
-    assert balanced_accuracy([[0, 0], [1, 0]]) == 0
+    assert (balanced_accuracy([[1]]).value, matthews([[1]]).value) == (1.0, 0.0)
+    assert balanced_accuracy([[0, 0], [1, 0]]).value == 0
+    for score in (balanced_accuracy([[1]]), matthews([[1]]), matthews([[5, 0], [0, 0]]), matthews([[0, 5], [0, 0]])):
+        assert np.isfinite([score.variance, score.interval.low, score.interval.high]).all()
+        assert score.value in score.interval
 
 
-def test_resampled_matrices_scatter_as_resampled_images_do() -> None:
-    confusion = np.array([[50, 10, 0], [6, 20, 4], [1, 2, 7]])
-    labels, predicted = images_of(confusion)
-    rng = np.random.default_rng(1)
-    draws = rng.integers(len(labels), size=(400, len(labels)))
-    expected = [
-        (balanced_accuracy_score(labels[d], predicted[d]), matthews_corrcoef(labels[d], predicted[d])) for d in draws
-    ]
-    found = resampled(confusion)
-
-    for replicates, values in zip((found.balanced, found.matthews), np.transpose(expected), strict=True):
-        assert replicates.resampled.std() == pytest.approx(values.std(), rel=0.12)
-        assert replicates.value in replicates.interval
-    assert np.array_equal(found.balanced.resampled, resampled(confusion).balanced.resampled)
+def test_where_all_are_right_the_interval_still_has_a_width() -> None:
+    for score in (balanced_accuracy, matthews):
+        assert score(np.eye(2, dtype=np.int64) * 10).interval.high == 1
+        assert 0.6 < score(np.eye(2, dtype=np.int64) * 10).interval.low < 0.9
 
 
-def test_many_classes_are_resampled_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.statistics.class_scores.HELD_CELLS", 30)
-    assert len(resampled(np.eye(3, dtype=np.int64) * 9, 10).balanced.resampled) == 10
+def test_the_variances_are_those_of_resampled_images() -> None:
+    confusion = np.array([[100, 500, 0], [60, 200, 40], [10, 20, 70]])
+    draws = np.random.default_rng(1).multinomial(1000, confusion.ravel() / 1000, size=400).reshape(-1, 3, 3)
+    for score in (balanced_accuracy, matthews):
+        assert score(confusion).variance ** 0.5 == pytest.approx(np.std([score(d).value for d in draws]), rel=0.12)
 
 
-def test_of_very_many_classes_there_are_fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.statistics.class_scores.MOST_CELLS", 9 * 300)
-    assert len(resampled(np.eye(3, dtype=np.int64)).balanced.resampled) == 300
+@pytest.mark.parametrize("recall", [0.3, 0.9])
+def test_intervals_cover_though_a_class_is_rare(recall: float) -> None:
+    """Of 300 images the rarest class has 5. Percentiles of resampled images cover 0.91 here."""
+    shares = np.array([0.016, 0.06, *[0.1155] * 8])
+    truth = shares[:, None] * np.where(np.eye(10, dtype=bool), recall, (1 - recall) / 9)
+    draws = np.random.default_rng(2).multinomial(300, truth.ravel(), size=600).reshape(-1, 10, 10)
+    whole = matthews((truth * 1e9).astype(np.int64)).value
+    for score, value in ((balanced_accuracy, recall), (matthews, whole)):
+        assert np.mean([value in score(drawn).interval for drawn in draws]) >= 0.93
 
 
 def test_the_variance_of_a_share_is_the_binomial_one_and_not_0_where_all_are_right() -> None:

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
 
 from analysis.statistics.variance_components import components, corrected_mean
 
@@ -18,8 +17,10 @@ def planted(splits: int, seeds: int, between: float, within: float, rng: np.rand
 
 
 def test_balanced_components_are_those_of_a_mixed_model() -> None:
+    from statsmodels.regression.mixed_linear_model import MixedLM  # a second that other tests need not wait for
+
     scores = 100 * planted(8, 4, 0.05, 0.02)  # in percent: theirs warns of variances that are small numbers
-    model = sm.MixedLM(scores.ravel(), np.ones(scores.size), np.repeat(np.arange(8), 4)).fit(reml=True)
+    model = MixedLM(scores.ravel(), np.ones(scores.size), np.repeat(np.arange(8), 4)).fit(reml=True)
     found = components(scores.tolist())
     assert found.between == pytest.approx(float(np.squeeze(model.cov_re)), rel=1e-3)
     assert found.within == pytest.approx(model.scale, rel=1e-3)
