@@ -56,7 +56,7 @@ WHAT: Final = (
     " confidences, and in brackets what 95 % of them stay below. Sureness is the mean confidence minus the"
     " accuracy: above 0 a network is surer than it is right. Brier is the squared distance from the truth, summed"
     " over classes (0 to 2); NLL the cross-entropy in nats. Each number is a mean over the seeds; from three seeds"
-    " on the brackets hold its 95 % interval by Student's t."
+    " on the brackets hold its 95 % interval over seeds by Student's t, on these images."
 )
 
 
