@@ -18,13 +18,71 @@ import os
 import sys
 import textwrap
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
+from typing import Final
 
-from verdict_rates import CHECKS, PLANTED, SEEDS, Rate
+from verdict_intervals import interval_rates, split_rates
+from verdict_rates import (
+    SEEDS,
+    Rate,
+    claim_rates,
+    collapse_rates,
+    comparison_rates,
+    network_rates,
+    rival_rates,
+)
 
-WIDTH = 80
+from analysis.claims import POOR
+from analysis.statistics.equivalence import MARGIN
+
+WIDTH: Final = 80
+CHECKS: Final[dict[str, Callable[[int, int, int], Iterator[Rate]]]] = {
+    "comparisons": comparison_rates,
+    "claims": claim_rates,
+    "collapse": collapse_rates,
+    "rivals": rival_rates,
+    "intervals": interval_rates,
+    "splits": split_rates,
+    "networks": network_rates,
+}
+"""By name; each takes how many seeds a setting has, the number of rounds, and a seed of all random numbers."""
+PLANTED: Final = {
+    "one is better": "equal accuracies, 0.6 on 5,321 images; over seeds 0.012 to 0.055",
+    "equivalent": f"the same, {MARGIN} apart, the smallest difference of interest",
+    "all pairs: any": "four equal settings, over seeds 0.012, 0.022, 0.055, 0.012",
+    "claims about": "the same networks as below",
+    "claim: is better": "equal networks, unequal scatters 0.012 to 0.055; any of a family",
+    "EXPLAINED, an": "both settings collapse equally often, the worst rate of 0 to 1; as this verdict, "
+    "or no trial, in the other arm",
+    "EXPLAINED, both": "four settings, all collapse in 0.5, 0.7 or 0.9; said of either arm",
+    "EXPLAINED by no": "1 and 0 collapse; but the alternative is as good as naming the commonest class",
+    "NOT_EXPLAINED, an": "the other setting collapses in at most half; the paper's at any rate",
+    "NOT_EXPLAINED, both": "one of three others collapses in half, the rest in 0.9 or 1",
+    "NOT_REPRODUCED, an": "the paper's setting collapses in at least half; the other at any rate",
+    "NOT_REPRODUCED, both": "the paper's setting collapses in 0.5 or 0.6",
+    "rival REMOVES": "preprocessing and epochs change nothing, or the second alone does",
+    "rival KEEPS": "at most half collapse with the rival, any rate without",
+    "interaction of": "rates p, q, r, q + r - p, the worst of them",
+    "interaction, any": "3 optimizer settings x 2 ways of preprocessing x 2 numbers of epochs, all alike",
+    "Wilson, mean": "rates from 0 to 1; collapse rates of so many seeds",
+    "Newcombe, mean": "two rates from 0 to 1; their difference",
+    "posterior": "two rates of Beta(1/2, 1/2); their difference",
+    "t, mean": "normal scores, seeds 1 and 1 or 0.2, images 0, 0.5 or 2; the worst",
+    "accuracy, paired": "equal accuracies 0.6, over seeds 0.022 and 0.055",
+    "accuracy, the answer": "accuracies 0.6 and 0.95, over seeds 0.002 to 0.055; the worst",
+    "balanced accuracy": "each class 0.6 right, over seeds 0.022",
+    "calibration": "seeds surer than right by 0.03, over seeds 0.03: skewed, as errors are",
+    "splits, ON": "no difference over all images; 30 % of 2,000 test, and make all of the scatter",
+    "splits add": "all splits alike, two seeds each",
+    "a network": "truth and prediction have nothing to do with each other; per network",
+    "McNemar": "two networks, equally good; each alone right on 0.01, 0.1 or 0.3",
+    "claim: VGG16 cannot be trained: CONTRA": "all as good as naming the largest class",
+    "claim: VGG16 cannot be trained: CONF": f"all better by {POOR}, over seeds 0.012",
+    "claim: VGG16 names": "half of the networks do",
+}
+"""Beginning of a kind -> the truth, which is not what is then said, or which the interval is to have."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

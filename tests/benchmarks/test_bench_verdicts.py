@@ -8,7 +8,8 @@ import bench_verdicts
 import numpy as np
 import pytest
 import verdict_rates
-from verdict_rates import PLANTED, Rate
+from bench_verdicts import PLANTED
+from verdict_rates import Rate
 from verdict_truths import collapses, easiness, plain_arm, shared_easiness, spec_of
 
 from analysis.arms import ON
@@ -55,7 +56,7 @@ def test_a_rule_that_errs_is_found_and_the_exit_status_says_so(
 
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
     monkeypatch.setattr(bench_verdicts, "ProcessPoolExecutor", HereExecutor)
-    monkeypatch.setitem(verdict_rates.CHECKS, "collapse", lambda n, *_: iter([Rate("EXPLAINED", str(n), 0.2, 1000)]))
+    monkeypatch.setitem(bench_verdicts.CHECKS, "collapse", lambda n, *_: iter([Rate("EXPLAINED", str(n), 0.2, 1000)]))
     assert bench_verdicts.main(["collapse", "--rounds", "20"]) == 1
     assert "0 of 5 within their level" in capsys.readouterr().out
 
