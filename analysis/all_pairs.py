@@ -80,11 +80,15 @@ def rank(results: Sequence[TrialResult], folders: Mapping[str, Path]) -> Ranking
 
     `folders` is trial_id -> the results folder of its row. Settings of other images than the first's have no place.
     """
-    arms, skipped = _arms(results, folders)
+    return rank_arms(*_arms(results, folders))
+
+
+def rank_arms(arms: Sequence[Arm], skipped: Sequence[str] = ()) -> Ranking:
+    """Return the ranking of arms of MIN_SEEDS seeds or more; `skipped`: a sentence for what has no place."""
     places = sorted(_places(arms), key=lambda place: (-place.accuracy.value, place.name))
-    if len(places) > MOST_SETTINGS:
-        skipped.append(f"{len(places) - MOST_SETTINGS} settings of lower accuracy are not in it")
-    return _ranking(places[:MOST_SETTINGS], skipped)
+    left_out = len(places) - MOST_SETTINGS
+    also = [f"{left_out} settings of lower accuracy are not in it"] if left_out > 0 else []
+    return _ranking(places[:MOST_SETTINGS], [*skipped, *also])
 
 
 def _arms(results: Sequence[TrialResult], folders: Mapping[str, Path]) -> tuple[list[Arm], list[str]]:

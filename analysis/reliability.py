@@ -56,7 +56,7 @@ WHAT: Final = (
     " confidences would show if their probabilities were true, on average and, in brackets, at most in 95 % of cases."
     " Sureness is the mean confidence minus the accuracy: above 0 a network is surer than it is right. Brier is the"
     " squared distance from the truth, summed over classes (0 to 2). NLL is the cross-entropy in nats. Numbers are"
-    " means over seeds; of three seeds or more, brackets hold their 95 % interval by Student's t."
+    " means over seeds; of three seeds or more, brackets hold their 95 % interval by Student's t, on these images."
 )
 
 

@@ -181,9 +181,18 @@ class Rivals:
 
 def examine_rivals(results: Sequence[TrialResult], arms: Sequence[Arm] = ()) -> Rivals:
     """Rivals to the setting that each of `arms` tests; without arms, to the paper's setting that has most trials."""
-    known = [r for r in in_order(results) if kind_of(r) is not Kind.FAILED]
+    known = _known(results)
     own = [r for r in known if r.spec.backbone == BACKBONE]
-    return Rivals(_corrected(_contrasts(known, arms)), tuple(attribute(own)), tuple(_parameters(known)))
+    return Rivals(contrasts(results, arms), tuple(attribute(own)), tuple(_parameters(known)))
+
+
+def contrasts(results: Sequence[TrialResult], arms: Sequence[Arm] = ()) -> tuple[Contrast, ...]:
+    """The tests of `examine_rivals` alone."""
+    return _corrected(_contrasts(_known(results), arms))
+
+
+def _known(results: Sequence[TrialResult]) -> list[TrialResult]:
+    return [r for r in in_order(results) if kind_of(r) is not Kind.FAILED]
 
 
 def _corrected(contrasts: Sequence[Contrast]) -> tuple[Contrast, ...]:

@@ -61,13 +61,16 @@ class Share:
 
         Unlike the textbook's value +- z * error it stays within 0 and 1, and with few images and near 0 and 1 it is
         near its coverage too: on the average over shares. Next to 0 and 1 there are shares that it covers with 0.83
-        only, however many the images (Brown, Cai and DasGupta 2001, Statistical Science 16, 101). What must hold a
-        level at every share is tested exactly instead (`analysis.statistics.rates`).
+        only, however many the images (Brown, Cai and DasGupta 2001, Statistical Science 16, 101); of one image with
+        0.79, of two with 0.82. What must hold a level at every share is tested exactly instead
+        (`analysis.statistics.rates`).
         """
         n, square = self.total, Z * Z
         centre = (self.right + square / 2) / (n + square)
         half = Z * math.sqrt(self.right * (n - self.right) / n + square / 4) / (n + square)
-        return Interval(centre - half, centre + half).within(0.0, 1.0)
+        low = centre - half if self.right else 0.0  # what rounding leaves of it would shut out a share of 0
+        high = centre + half if self.right < n else 1.0
+        return Interval(low, high).within(0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,9 @@ class Pairs:
 def difference(first: Share, second: Share) -> Interval:
     """Of first - second for shares of different images: method 10 of Newcombe 1998 (Statistics in Medicine 17, 873).
 
-    For shares of the same images it is too wide where the classifiers mostly have the same ones right.
+    For shares of the same images it is too wide where the classifiers mostly have the same ones right. On the average
+    over both shares it covers 0.945 of one trial each and 0.95 or more of several; next to 0 and 1 there are shares
+    that it covers with 0.79 of one trial, with 0.83 of three and 0.86 of ten.
     """
     return _square_and_add(first, second, 0.0)
 

@@ -23,6 +23,12 @@ def test_a_share_has_wilsons_interval(right: int, total: int) -> None:
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
+@pytest.mark.parametrize("total", [1, 3, 10, 5321])
+def test_the_interval_of_none_begins_at_0_and_that_of_all_ends_at_1(total: int) -> None:
+    assert Share(0, total).interval.low == 0
+    assert Share(total, total).interval.high == 1
+
+
 @pytest.mark.parametrize(("right", "total"), [(0, 0), (3, 2), (-1, 2)])
 def test_a_share_is_of_at_least_one_image(right: int, total: int) -> None:
     with pytest.raises(ValueError, match=f"got {right} of {total}"):
