@@ -185,7 +185,7 @@ def _rankings(number: int, rounds: int, seed: int) -> Iterator[Rate]:
 
 def claim_rates(number: int, rounds: int, seed: int) -> Iterator[Rate]:
     """Families of claims, each with Holm's p-values of its own: whether any of a family is decided."""
-    wanted = max(4, round(rounds * {1: 0.03, 2: 0.03, 3: 0.3, 5: 0.2}.get(number, 0.1)))
+    wanted = max(4, round(rounds * {1: 0.03, 2: 0.03, 3: 0.25, 5: 0.15}.get(number, 0.08)))
     counts: Counter[str] = Counter()
     for n in range(wanted):
         own, longer = equal_networks(number, np.random.default_rng([seed, number, n]))
