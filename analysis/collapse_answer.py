@@ -183,12 +183,13 @@ def accuracy_sentence(arm: Arm) -> str:
     if not (found := accuracy_difference(arm)):
         return f"{text}."
     difference, seeds = found
-    return f"{text}; difference {difference.value:+.3f} ({difference.interval}), paired by the {seeds} seeds tested."
+    within = _within(difference.interval, -1.0)
+    return f"{text}; difference {difference.value:+.3f} ({within}), paired by the {seeds} seeds tested."
 
 
-def _within(interval: Interval) -> Interval:
-    """The part of an accuracy's interval in which accuracies lie."""
-    return Interval(max(0.0, interval.low), min(1.0, interval.high))
+def _within(interval: Interval, least: float = 0.0) -> Interval:
+    """The part of an interval in which accuracies lie, or, from -1 on, their differences."""
+    return Interval(max(least, interval.low), min(1.0, interval.high))
 
 
 def posterior_sentence(arm: Arm) -> str:

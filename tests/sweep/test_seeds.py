@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.collapse import examine
+from analysis.collapse import NUM_ARMS, seeds_for_any_verdict
 from analysis.statistics import seeds as decided_by
 from galaxytl.trial import TrialSpec
 from sweep.seeds import COLLAPSE_SEEDS, MIN_SEEDS, Shortage, lines, shortage
-from tests.analysis.collapsing import by_rate, factorial
 
 SPEC = TrialSpec(dataset="simulated", dataset_fingerprint="0f")
 
@@ -42,12 +41,9 @@ def test_three_seeds_or_more_lack_nothing_and_what_is_finished_counts() -> None:
     assert shortage([], 1) is None
 
 
-def test_the_collapse_question_wants_as_many_as_can_explain_it() -> None:
-    """Fewer are undecided though the optimizer's settings are the one cause."""
-    for number, verdict in ((COLLAPSE_SEEDS - 1, "INCONCLUSIVE"), (COLLAPSE_SEEDS, "EXPLAINED")):
-        study = examine(factorial(by_rate, seeds=number, arms=["OFF"]))
-        assert study.arms[1].verdict.name == verdict
-    assert shortage(with_seeds(0, 1, 2), 3, wanted=COLLAPSE_SEEDS) == Shortage(3, tuple(with_seeds(3, 4)), 5)
+def test_the_collapse_question_wants_as_many_as_each_verdict_does() -> None:
+    assert seeds_for_any_verdict(NUM_ARMS) == COLLAPSE_SEEDS
+    assert shortage(with_seeds(0, 1, 2), 3, wanted=COLLAPSE_SEEDS) == Shortage(3, tuple(with_seeds(3, 4, 5)), 6)
 
 
 def test_the_setting_with_the_fewest_counts() -> None:
