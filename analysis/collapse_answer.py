@@ -27,9 +27,8 @@ from analysis.interactions import OTHERS, Interaction
 from analysis.rivals import HALF, Contrast, Effect, Rivals
 from analysis.sensitivity import Sensitivity
 from analysis.statistics.beta_binomial import reduction
-from analysis.statistics.intervals import CONFIDENCE, Interval
+from analysis.statistics.intervals import CONFIDENCE, Interval, binomial_variance
 from analysis.statistics.seeds import MIN_SEEDS, SeedEstimate, paired_over_seeds
-from analysis.summary import binomial_variance
 from galaxytl.trial import TrialResult, TrialSpec
 
 MEANING = {
@@ -171,7 +170,7 @@ def accuracy_sentence(arm: Arm) -> str:
         return ""
     first, second = arm.accuracies
     texts = [
-        f"{found.value:.3f} ({_within(found.interval)}) with {setting.label}"
+        f"{found.value:.3f} ({found.interval.within(0.0, 1.0)}) with {setting.label}"
         for found, setting in ((first, arm.paper), (second, arm.alternative))
         if found
     ]
@@ -183,13 +182,8 @@ def accuracy_sentence(arm: Arm) -> str:
     if not (found := accuracy_difference(arm)):
         return f"{text}."
     difference, seeds = found
-    within = _within(difference.interval, -1.0)
+    within = difference.interval.within(-1.0, 1.0)
     return f"{text}; difference {difference.value:+.3f} ({within}), paired by the {seeds} seeds tested."
-
-
-def _within(interval: Interval, least: float = 0.0) -> Interval:
-    """The part of an interval in which accuracies lie, or, from -1 on, their differences."""
-    return Interval(max(least, interval.low), min(1.0, interval.high))
 
 
 def posterior_sentence(arm: Arm) -> str:

@@ -19,7 +19,7 @@ from analysis.confounding import not_recorded, varying
 from analysis.failure import Kind, kind_of
 from analysis.gather import count_of_trials, show_value
 from analysis.starts import FROM_SCRATCH, IMAGENET_FROZEN, start_name
-from analysis.statistics.intervals import Interval, Share
+from analysis.statistics.intervals import Interval, Share, binomial_variance
 from analysis.statistics.seeds import mean_over_seeds
 from galaxytl.collapse import ONE_CLASS_SHARE
 from galaxytl.trial import COMPLETE, SPEC_FIELDS, TrialResult, TrialSpec
@@ -109,7 +109,7 @@ class Setting:
         if len(values) == 1:
             return Accuracy(mean, Share(round(mean * images), images).interval, 1)
         # seeds share their images: the mean over seeds scatters over images as one of them does, at the most
-        return Accuracy(mean, mean_over_seeds(values, mean * (1 - mean) / images).interval, len(values))
+        return Accuracy(mean, mean_over_seeds(values, binomial_variance(mean, images)).interval, len(values))
 
 
 def optimizer_label(spec: TrialSpec) -> str:

@@ -169,7 +169,7 @@ def mean_text(values: Sequence[float]) -> str:
     if len(values) < 3:
         return f"{np.mean(values):.3f}"
     found = mean_over_seeds(values)
-    return f"{found.value:.3f} [{max(0.0, found.interval.low):.3f} to {found.interval.high:.3f}]"
+    return f"{found.value:.3f} [{found.interval.within(0.0, math.inf)}]"
 
 
 def _about_temperature(found: Sequence[SettingCalibration]) -> str:

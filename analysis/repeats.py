@@ -240,5 +240,4 @@ def over_seeds(values: Sequence[float], image_variance: float, one_seed: Interva
     there are several; else `one_seed`, over the images of the one."""
     if len(values) < 2:
         return one_seed
-    found = mean_over_seeds(values, image_variance).interval
-    return Interval(max(low, found.low), min(1.0, found.high))
+    return mean_over_seeds(values, image_variance).interval.within(low, 1.0)

@@ -19,6 +19,7 @@ from typing import Any, Final
 from analysis.arms import OFF, ON, start_of
 from analysis.gather import in_order
 from analysis.sections import Listing, Section
+from analysis.statistics.intervals import binomial_variance
 from analysis.statistics.seeds import MIN_SEEDS, SeedEstimate
 from analysis.statistics.variance_components import Components, components, corrected_mean
 from galaxytl.trial import SPEC_FIELDS, TrialResult
@@ -60,7 +61,7 @@ class Replicated:
     def image_deviation(self) -> float:
         """Of one trial's accuracy, had it other test images; NaN where their number is not recorded."""
         share, total = self.components.mean, self.first.num_images.get("test", 0)
-        return math.sqrt(share * (1 - share) / total) if total else math.nan
+        return math.sqrt(binomial_variance(share, total)) if total else math.nan
 
 
 def replicated(results: Iterable[TrialResult]) -> list[Replicated]:

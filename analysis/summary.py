@@ -14,7 +14,7 @@ from analysis.cells import Cell, PaperGrid
 from analysis.found import Found
 from analysis.gather import count_of_trials
 from analysis.search import Search, share
-from analysis.statistics.intervals import CONFIDENCE
+from analysis.statistics.intervals import CONFIDENCE, binomial_variance
 from analysis.statistics.seeds import mean_over_seeds
 from galaxytl.trial import COMPLETE, TrialResult
 
@@ -54,9 +54,8 @@ def accuracy_interval(cell: Cell) -> str:
     if len(cell.complete) > 1:
         values = [r.metrics["accuracy"] for r in cell.complete]
         images = min((own.total for r in cell.complete if (own := share(r))), default=0)
-        interval = mean_over_seeds(values, binomial_variance(statistics.fmean(values), images)).interval
-        low, high = max(0.0, interval.low), min(1.0, interval.high)
-        return f"{CONFIDENCE:.0%} interval {low:.3f} to {high:.3f} over {len(values)} seeds"
+        found = mean_over_seeds(values, binomial_variance(statistics.fmean(values), images))
+        return f"{CONFIDENCE:.0%} interval {found.interval.within(0.0, 1.0)} over {len(values)} seeds"
     return f"{_over_images(cell.complete[0])}, one network"
 
 
@@ -65,11 +64,6 @@ def _over_images(result: TrialResult) -> str:
     if not found:
         return "number of images not recorded"
     return f"{CONFIDENCE:.0%} interval {found.interval} over {found.total:,} {result.spec.scored_on} images"
-
-
-def binomial_variance(share: float, num_images: int) -> float:
-    """Of a share of so many images; 0 where their number is not known."""
-    return share * (1 - share) / num_images if num_images else 0.0
 
 
 def best_trial(search: Search) -> str:

@@ -141,6 +141,11 @@ def _square_and_add(first: Share, second: Share, correlation: float) -> Interval
     return Interval(low, high).within(-1.0, 1.0)
 
 
+def binomial_variance(share: float, num_images: int) -> float:
+    """Return the variance of a share of so many images; 0 where their number is not known."""
+    return share * (1 - share) / num_images if num_images else 0.0
+
+
 def mcnemar(pairs: Pairs) -> float:
     """Two-sided exact p-value of McNemar's test (1947, Psychometrika 12, 153) that both are right equally often.
 

@@ -11,13 +11,11 @@ seeds scatter less than images do.
 The scatter of few seeds is hardly known, and Student's t makes up for it: with Welch's degrees of freedom (1947,
 Biometrika 34, 28; Satterthwaite 1946, Biometrics Bulletin 2, 110). The variance over thousands of images is known, and
 is joined by the squares of the two half widths, t for the seeds and normal for the images (Howe 1974, JASA 69, 789;
-Graybill and Wang 1980, JASA 75, 869). One t for both parts, with degrees of freedom that the images have raised, would
-cover 0.92 at three seeds and 0.88 at two where 0.95 are said.
+Graybill and Wang 1980, JASA 75, 869). One t for both parts, with degrees of freedom that the images have raised, covers
+less than it says at two and three seeds, where the two settings scatter differently.
 
-Simulated with such networks' numbers, seeds that scatter by 0.002 to 0.055 and images that add 0.006 to 0.009, two
-settings of equal mean are told apart in 2.6 to 5.4 % of cases at three seeds and in 3.6 to 5.0 % at five, at a level of
-5 %; of three pairs by Holm's method some in up to 6.2 % at three seeds, where one setting scatters by 0.055 and the
-other by 0.012, else within the level. Of three seeds against five or ten, in up to 6.1 % where the three scatter more.
+How often all this errs and covers, `benchmarks/bench_verdicts.py` prints: it holds its level, but for three seeds
+against five or ten where the three scatter more, which err in 6 to 7 % at a level of 5 %.
 """
 
 from __future__ import annotations
@@ -118,7 +116,7 @@ def critical_ratio(spreads: Sequence[Spread], image_variance: float = 0.0) -> fl
 def _joint_degrees(spreads: Sequence[Spread]) -> float:
     """Satterthwaite's: the square of the sum over the sum of squares, each by its degrees of freedom; at most what as
     many settings have, each of as few seeds as the one of the fewest. Without that limit three seeds are told from ten
-    of equal mean and scatter in 6.3 % at a level of 5 %; with it in 4.1 %."""
+    of equal mean and scatter too often."""
     total = sum(spread.variance for spread in spreads)
     squares = sum((spread.variance / total) ** 2 / spread.degrees_of_freedom for spread in spreads if total)
     limit = len(spreads) * min((spread.degrees_of_freedom for spread in spreads), default=math.inf)

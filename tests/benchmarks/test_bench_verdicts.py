@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
 
 import bench_verdicts
 import numpy as np
@@ -55,25 +55,11 @@ def test_a_rule_that_errs_is_found_and_the_exit_status_says_so(
     assert not all(rate.holds for rate in verdict_rates.comparison_rates(3, 20, 0))
 
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
-    monkeypatch.setattr(bench_verdicts, "ProcessPoolExecutor", HereExecutor)
+    # threads see what is patched, other processes do not
+    monkeypatch.setattr(bench_verdicts, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
     monkeypatch.setitem(bench_verdicts.CHECKS, "collapse", lambda n, *_: iter([Rate("EXPLAINED", str(n), 0.2, 1000)]))
     assert bench_verdicts.main(["collapse", "--rounds", "20"]) == 1
     assert "0 of 5 within their level" in capsys.readouterr().out
-
-
-class HereExecutor:
-    """Runs in this process."""
-
-    def __init__(self, *_: Any) -> None:
-        pass
-
-    def __enter__(self) -> HereExecutor:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    map = staticmethod(map)
 
 
 @pytest.mark.parametrize("part", ["collapse", "rivals", "intervals", "splits", "networks"])

@@ -21,7 +21,7 @@ from analysis.statistics.seeds import (
 FIRST, SECOND = [0.81, 0.79, 0.83, 0.80], [0.74, 0.79, 0.75, 0.81]
 
 
-def _agrees(found: SeedEstimate, oracle: object) -> None:
+def assert_agrees(found: SeedEstimate, oracle: object) -> None:
     interval = oracle.confidence_interval(0.95)  # type: ignore[attr-defined]
     assert found.p_value == pytest.approx(oracle.pvalue, rel=1e-9)  # type: ignore[attr-defined]
     assert (found.interval.low, found.interval.high) == pytest.approx((interval.low, interval.high), rel=1e-6)
@@ -29,10 +29,10 @@ def _agrees(found: SeedEstimate, oracle: object) -> None:
 
 
 def test_without_images_it_is_students_t() -> None:
-    _agrees(difference_over_seeds(FIRST, SECOND), stats.ttest_ind(FIRST, SECOND, equal_var=False))
-    _agrees(difference_over_seeds(FIRST[:2], SECOND[:2]), stats.ttest_ind(FIRST[:2], SECOND[:2], equal_var=False))
-    _agrees(paired_over_seeds(FIRST, SECOND), stats.ttest_rel(FIRST, SECOND))
-    _agrees(mean_over_seeds(FIRST), stats.ttest_1samp(FIRST, 0.0))
+    assert_agrees(difference_over_seeds(FIRST, SECOND), stats.ttest_ind(FIRST, SECOND, equal_var=False))
+    assert_agrees(difference_over_seeds(FIRST[:2], SECOND[:2]), stats.ttest_ind(FIRST[:2], SECOND[:2], equal_var=False))
+    assert_agrees(paired_over_seeds(FIRST, SECOND), stats.ttest_rel(FIRST, SECOND))
+    assert_agrees(mean_over_seeds(FIRST), stats.ttest_1samp(FIRST, 0.0))
 
 
 def test_more_seeds_of_one_setting_do_not_make_up_for_few_of_the_other() -> None:
