@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from analysis.claims_arithmetic import arithmetic_claims
 from analysis.claims_sections import claims_sections
 from analysis.sections import Section, as_markdown, as_rich
-from galaxytl.command import Parser, run_command
+from galaxytl.system.command import Parser, run_command
 
 WIDTH = (80, 100)
 """Columns of the printed table: at least, and at most."""
@@ -42,7 +42,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def show(sections: Sequence[Section]) -> None:
-    from galaxytl.console import Console
+    from galaxytl.system.console import Console
 
     low, high = WIDTH
     console = Console(highlight=False, width=min(high, max(low, Console().width)))

@@ -13,7 +13,7 @@ from pathlib import Path
 from analysis.banner import Banner
 from analysis.gather import count_of_trials
 from analysis.search import Search
-from galaxytl.foreign_text import visible
+from galaxytl.system.foreign_text import visible
 from galaxytl.trial import TrialResult, TrialSpec, settable_fields
 
 FILE_NAME = "best.yaml"

@@ -32,7 +32,7 @@ from analysis.comparisons import (
 from analysis.predictions import Predictions
 from analysis.statistics.intervals import Share
 from analysis.verdicts import CONFIRMED, CONTRADICTED, LEVEL, NOT_CONFIRMED, SETTINGS, Judged, Verdict
-from galaxytl.collapse import CONSTANT_SHARE
+from galaxytl.results.collapse import CONSTANT_SHARE
 from galaxytl.trial import TrialResult
 
 BACKBONES: Final = ("MobileNet", "ResNet50", "VGG16")

@@ -16,7 +16,7 @@ from analysis.claims_sections import by_topic
 from analysis.gather import Trials
 from analysis.statistics.seeds import MIN_SEEDS
 from analysis.verdicts import LEVEL, Judged
-from galaxytl.foreign_text import visible
+from galaxytl.system.foreign_text import visible
 from galaxytl.trial import COMPLETE
 
 if TYPE_CHECKING:

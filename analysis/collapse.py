@@ -82,7 +82,7 @@ from analysis.statistics.intervals import Interval, Share, difference, holm
 from analysis.statistics.rates import fewest_above, fewest_below, p_not_above, p_not_below
 from analysis.statistics.seeds import MIN_SEEDS
 from analysis.statistics.strata import stratified
-from galaxytl.collapse import ONE_CLASS_SHARE
+from galaxytl.results.collapse import ONE_CLASS_SHARE
 from galaxytl.trial import TrialResult
 
 STATEMENT: Final = (__doc__ or "").partition("PRE-STATED TEST\n\n")[2]

@@ -33,7 +33,7 @@ from analysis.sections import Listing, Section
 from analysis.sensitivity import HALF_NAMES, Sensitivity, sensitivity
 from analysis.statistics.intervals import Share
 from analysis.statistics.seeds import MIN_SEEDS
-from galaxytl.collapse import ONE_CLASS_SHARE
+from galaxytl.results.collapse import ONE_CLASS_SHARE
 from galaxytl.trial import SPEC_FIELDS, TrialResult
 
 WEIGHTS = ("weights", "weights_requested", "weights_fingerprint")

@@ -21,7 +21,7 @@ from analysis.gather import count_of_trials, show_value
 from analysis.starts import FROM_SCRATCH, IMAGENET_FROZEN, start_name
 from analysis.statistics.intervals import Interval, Share, binomial_variance
 from analysis.statistics.seeds import mean_over_seeds
-from galaxytl.collapse import ONE_CLASS_SHARE
+from galaxytl.results.collapse import ONE_CLASS_SHARE
 from galaxytl.trial import COMPLETE, SPEC_FIELDS, TrialResult, TrialSpec
 
 BACKBONE: Final = "VGG16"

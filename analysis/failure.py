@@ -11,7 +11,7 @@ Kinds, each measured on the part that the trial is scored on:
     failed       it did not end, for another reason
     learned      anything else
 
-The first two are defined in `galaxytl.collapse`, beside what ends a trial early. A trial has *collapsed* if it is of
+The first two are defined in `galaxytl.results.collapse`, beside what ends a trial early. A trial has *collapsed* if it is of
 one class, at chance, or diverged. One that failed for another reason says nothing.
 """
 
@@ -21,7 +21,7 @@ import functools
 import math
 from enum import Enum
 
-from galaxytl.collapse import ONE_CLASS_SHARE, is_at_chance, is_one_class
+from galaxytl.results.collapse import ONE_CLASS_SHARE, is_at_chance, is_one_class
 from galaxytl.trial import COMPLETE, FAILED, TrialResult
 
 

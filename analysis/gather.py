@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.copies import ContradictionError, Copy, choose_copy
-from galaxytl.inside import check_links
-from galaxytl.results import FILE_NAME, read_results
+from galaxytl.results.rows import FILE_NAME, read_results
+from galaxytl.system.inside import check_links
 from galaxytl.trial import COMPLETE, SPEC_FIELDS, SpecError, TrialResult, parse_field
 
 

@@ -28,7 +28,7 @@ from analysis.report import is_overview
 from analysis.sections import Section
 from analysis.sparkline import sparkline
 from analysis.trial_table import TrialRow
-from galaxytl.foreign_text import visible
+from galaxytl.system.foreign_text import visible
 
 TYPES: Final = {".svg": "image/svg+xml", ".png": "image/png"}
 GOOD, BAD, OPEN = "good", "bad", "open"

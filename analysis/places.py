@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from analysis.gather import AnalysisError
-from galaxytl.credentials import without_secrets
-from galaxytl.inside import OutsideError, inside
+from galaxytl.system.credentials import without_secrets
+from galaxytl.system.inside import OutsideError, inside
 
 
 @contextlib.contextmanager
@@ -41,8 +41,8 @@ def shown(text: str) -> str:
 
 def _copy(uri: str) -> Path:
     from galaxytl.data.cache import cache_dir  # with what reads a storage: only where there is one
-    from galaxytl.row_segments import fetch_results
-    from galaxytl.storage import Storage
+    from galaxytl.results.storage import Storage
+    from galaxytl.results.stored_rows import fetch_results
 
     with _told(uri):
         storage = Storage(uri)
@@ -52,7 +52,7 @@ def _copy(uri: str) -> Path:
 
 
 def _store(folder: Path, uri: str) -> None:
-    from galaxytl.storage import Storage, each
+    from galaxytl.results.storage import Storage, each
 
     with _told(uri):
         storage = Storage(uri)

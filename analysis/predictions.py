@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.statistics.intervals import Pairs
-from galaxytl.data.parquet_layout import SMALL_PAGE, UNREADABLE, check_layout, num_rows
-from galaxytl.inside import OutsideError, inside
+from galaxytl.data.files.parquet_layout import SMALL_PAGE, UNREADABLE, check_layout, num_rows
+from galaxytl.system.inside import OutsideError, inside
 from galaxytl.trial import TrialResult
 
 VALIDATION_ENDING = ".validation.parquet"
-"""Of the file beside a trial's own, as `galaxytl.predictions` names it."""
+"""Of the file beside a trial's own, as `galaxytl.results.predictions` names it."""
 MOST_COLUMNS = 66
 """Row, label, and a probability a class."""
 MOST_IMAGES = 1_000_000
@@ -52,7 +52,7 @@ class Predictions:
     predicted: NDArray[np.int64]
     """(N,) most probable classes."""
     losses: NDArray[np.float64]
-    """(N,) cross-entropies in nats: of the true class's probability, as `galaxytl.metrics` has them."""
+    """(N,) cross-entropies in nats: of the true class's probability, as `galaxytl.train.metrics` has them."""
     num_classes: int
 
     @property

@@ -16,7 +16,7 @@ from analysis.sections import as_markdown
 from analysis.tables import as_markdown as table_markdown
 from analysis.tables import escape_markdown
 from analysis.trial_table import TrialTable
-from galaxytl.foreign_text import visible
+from galaxytl.system.foreign_text import visible
 
 FIGURES: Final = "figures"
 """Folder of the pictures inside the report's folder."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.banner import Banner
-from galaxytl.foreign_text import visible
+from galaxytl.system.foreign_text import visible
 from galaxytl.trial import TrialResult, TrialSpec, settable_fields
 
 

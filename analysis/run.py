@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from analysis.found import Found, sort_out
 from analysis.gather import AnalysisError, choose_dataset, gather, keep_where
 from analysis.places import is_uri, reachable, shown
-from galaxytl.command import Parser, path_or_uri, run_command
-from galaxytl.foreign_text import visible
+from galaxytl.system.command import Parser, path_or_uri, run_command
+from galaxytl.system.foreign_text import visible
 
 if TYPE_CHECKING:
     from analysis.written import Written

@@ -20,7 +20,7 @@ from typing import Final
 from analysis.gather import AnalysisError, Trials, differences, mixed
 from analysis.predictions import PredictionsError, paired, read_predictions
 from analysis.statistics.intervals import CONFIDENCE, Interval, Pairs, Share, difference, mcnemar
-from galaxytl.selection import ranked
+from galaxytl.results.selection import ranked
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, SPLIT_FIELDS, TrialResult, TrialSpec, settable_fields
 
 LEVEL: Final = 1 - CONFIDENCE
@@ -99,7 +99,7 @@ class Search:
     tested: tuple[TrialResult, ...]
     """Trials of the search on the test part."""
     ranking: tuple[TrialResult, ...]
-    """The COMPLETE ones of `results`, the best first, by `galaxytl.selection`."""
+    """The COMPLETE ones of `results`, the best first, by `galaxytl.results.selection`."""
     margin: Margin | None
     """None where fewer than two are complete, or their number of images is not known."""
     problems: tuple[str, ...] = ()

@@ -22,7 +22,7 @@ from analysis.search_sections import search_sections
 from analysis.sections import Section, as_markdown
 from analysis.tables import escape_csv, escape_markdown
 from galaxytl.data.cache import write_atomically
-from galaxytl.foreign_text import visible
+from galaxytl.system.foreign_text import visible
 from galaxytl.trial import COMPLETE, TrialResult
 
 if TYPE_CHECKING:

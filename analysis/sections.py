@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.tables import escape_markdown
-from galaxytl.foreign_text import visible
+from galaxytl.system.foreign_text import visible
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Final
 from analysis.failure import kind_of
 from analysis.paper import BACKBONES
 from analysis.search import share
-from galaxytl.collapse import ONE_CLASS_SHARE, SLIGHT_KAPPA
+from galaxytl.results.collapse import ONE_CLASS_SHARE, SLIGHT_KAPPA
 from galaxytl.trial import SPEC_FIELDS, TrialResult, TrialSpec
 
 IMAGENET_FROZEN, FROM_SCRATCH = "ImageNet, frozen", "from scratch"

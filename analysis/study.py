@@ -35,11 +35,11 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.search import common_reasons
-from analysis.search_file import SearchFile, SearchFileError, read_search_file
-from galaxytl.credentials import MASK, remember, without_secrets
-from galaxytl.foreign_text import visible
-from galaxytl.inside import OutsideError, check_journal, inside
-from galaxytl.study_file import check_schema, num_rows
+from galaxytl.results.search_file import SearchFile, SearchFileError, read_search_file
+from galaxytl.results.study_file import check_schema, num_rows
+from galaxytl.system.credentials import MASK, remember, without_secrets
+from galaxytl.system.foreign_text import visible
+from galaxytl.system.inside import OutsideError, check_journal, inside
 from galaxytl.trial import COMPLETE, FAILED, PRUNED
 
 TOP: Final = 5

@@ -27,7 +27,7 @@ from matplotlib.transforms import Bbox
 
 from analysis.starts import rate_text
 from galaxytl.data.cache import write_atomically
-from galaxytl.foreign_text import visible
+from galaxytl.system.foreign_text import visible
 
 # Okabe M and Ito K 2008, "Color universal design": told apart with every common colour blindness.
 COLOURS = {"VGG16": "#D55E00", "ResNet50": "#009E73", "MobileNet": "#0072B2"}

@@ -20,8 +20,8 @@ from rich.text import Text
 from analysis.banner import Banner
 from analysis.cells import MISSING, Cell, PaperGrid
 from analysis.paper import METRICS
-from galaxytl.console import Console
-from galaxytl.foreign_text import visible
+from galaxytl.system.console import Console
+from galaxytl.system.foreign_text import visible
 from galaxytl.trial import COMPLETE
 
 if TYPE_CHECKING:

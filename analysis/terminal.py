@@ -19,8 +19,8 @@ from analysis.sections import as_rich
 from analysis.tables import WIDTH
 from analysis.tables import as_rich as table_rich
 from analysis.written import Written
-from galaxytl.console import Console
-from galaxytl.foreign_text import visible
+from galaxytl.system.console import Console
+from galaxytl.system.foreign_text import visible
 
 INDENT: Final = 2
 MOST_NAMED: Final = 3

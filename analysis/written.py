@@ -45,7 +45,7 @@ from analysis.report import FIGURES, report_markdown
 from analysis.search import part
 from analysis.search_report import SearchReport, write_search
 from galaxytl.data.cache import write_atomically
-from galaxytl.inside import inside
+from galaxytl.system.inside import inside
 from galaxytl.trial import TrialResult
 
 if TYPE_CHECKING:  # study.py imports Optuna: a second that only a report of a search needs

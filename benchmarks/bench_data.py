@@ -133,8 +133,8 @@ def report_reading(worst: Path, good: Path, parquet: Path, num_images: int) -> N
 
 
 def hot_reader(path: Path) -> Reader:
-    """What a trial uses: `galaxytl.fit.Batches` on the hot copy."""
-    from galaxytl.fit import Batches, Examples
+    """What a trial uses: `galaxytl.train.fit_network.Batches` on the hot copy."""
+    from galaxytl.train.fit_network import Batches, Examples
 
     dataset = open_dataset(str(path))
     images = dataset.resized(256).images

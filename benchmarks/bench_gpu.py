@@ -5,11 +5,11 @@
 
 For MobileNet, ResNet50 and VGG16 at 224 px in mixed bfloat16:
   - prefix: inference as the frozen part does it, from memory-mapped uint8 images to features in host memory;
-  - train: from scratch by `galaxytl.fit.fit`, from memory-mapped images, for each batch size;
+  - train: from scratch by `galaxytl.train.fit_network.fit`, from memory-mapped images, for each batch size;
   - device busy: seconds of the same step on images that are on the device already, over seconds of a step of that
     training. What is missing is waiting for input, for Python, and for the last loss.
 Shares are of the largest speed of a bfloat16 matrix product in the same run: 2 operations a multiply-add
-(`galaxytl.blocks`), 3 forward passes a training step. Ends with the paper's grid, projected: six trials, 20 epochs,
+(`galaxytl.networks.blocks`), 3 forward passes a training step. Ends with the paper's grid, projected: six trials, 20 epochs,
 12,415 training images, 5,321 test images that are watched after every epoch.
 """
 
@@ -31,9 +31,9 @@ import numpy as np
 from gpu_steps import make_step, network, seconds_a_call
 from numpy.typing import NDArray
 
-from galaxytl import device
-from galaxytl.blocks import structures
 from galaxytl.data.galaxy10 import NUM_CLASSES
+from galaxytl.networks import device
+from galaxytl.networks.blocks import structures
 from galaxytl.trial import TrialSpec
 
 TRAIN_IMAGES, TEST_IMAGES, NUM_EPOCHS, HEAD_BATCH = 12_415, 5_321, 20, 32
@@ -202,7 +202,7 @@ def run_prefix(forward: Callable[[Any], Any], images: NDArray[np.uint8], batch_s
 
 def epoch_seconds(name: str, images: NDArray[np.uint8], image_size: int, batch_size: int) -> tuple[float, float]:
     """Of an epoch of training from scratch as trials do it, and of the first epoch, which compiles."""
-    from galaxytl.fit import Examples, Listener, compile_model, fit
+    from galaxytl.train.fit_network import Examples, Listener, compile_model, fit
 
     rows = np.arange(len(images))
     labels = rows % NUM_CLASSES

@@ -21,9 +21,9 @@ import numpy as np
 
 from galaxytl.data import open_dataset
 from galaxytl.data.cache import cache_dir
+from galaxytl.networks.weights import WeightsNotFoundError, find_weights
 from galaxytl.training import Group, Workplace, train
 from galaxytl.trial import COMPLETE, TrialSpec
-from galaxytl.weights import WeightsNotFoundError, find_weights
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 LEARNING_RATES = (1e-4, 3e-4, 1e-3, 3e-3)

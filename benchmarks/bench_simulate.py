@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
 from galaxytl.data import open_dataset
-from galaxytl.data.simulate import class_labels, simulate_galaxy
+from galaxytl.data.simulation.simulate import class_labels, simulate_galaxy
 
 NUM_DRAWN = 200
 

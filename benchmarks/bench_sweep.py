@@ -37,12 +37,12 @@ import numpy as np
 from processes import milestones, run_printing, run_script
 from sweep_report import describe
 
-from galaxytl.blocks import structures
 from galaxytl.data import open_dataset, split_indices
 from galaxytl.data.convert import convert
-from galaxytl.results import read_results
+from galaxytl.networks.blocks import structures
+from galaxytl.networks.weights import WeightsNotFoundError, find_weights
+from galaxytl.results.rows import read_results
 from galaxytl.trial import TrialResult, TrialSpec, seed_for
-from galaxytl.weights import WeightsNotFoundError, find_weights
 
 BATCH_SIZE = 32
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from galaxytl.blocks import Structure
+from galaxytl.networks.blocks import Structure
 from galaxytl.trial import COMPLETE, TrialResult
 
 NUM_CLASSES = 10

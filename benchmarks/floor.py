@@ -37,7 +37,7 @@ def main() -> None:
 def measure_backbone(name: str, work: dict[str, Any]) -> dict[str, Any]:
     import keras
 
-    from galaxytl.blocks import between, find_blocks
+    from galaxytl.networks.blocks import between, find_blocks
 
     shape = (work["image_size"], work["image_size"], 3)
     backbone = getattr(keras.applications, name)(include_top=False, weights=work["weights"][name], input_shape=shape)

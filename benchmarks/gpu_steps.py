@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from galaxytl import device
 from galaxytl.data.galaxy10 import NUM_CLASSES
+from galaxytl.networks import device
 
 
 def network(name: str, image_size: int, with_head: bool) -> Any:

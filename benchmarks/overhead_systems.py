@@ -56,7 +56,7 @@ def _ours(sampler: str) -> System:
     def run(num_trials: int, concurrency: int, folder: Path, ended: Ended) -> None:
         import search_rate
 
-        from galaxytl.results import append_results
+        from galaxytl.results.rows import append_results
         from galaxytl.training import Group, Workplace
         from sweep import schedule
         from sweep.search import Search

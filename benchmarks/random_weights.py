@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from galaxytl import networks
+from galaxytl.networks import warm
 from galaxytl.trial import TrialSpec
 
 
@@ -17,7 +17,7 @@ def main() -> None:
     name, image_size, path = sys.argv[1:]
     fixed = {"dataset": "", "dataset_fingerprint": "", "weights": "random"}
     spec = TrialSpec(**fixed, backbone=name, image_size=int(image_size))
-    networks.backbone(spec, lambda: None).model.save_weights(path)
+    warm.backbone(spec, lambda: None).model.save_weights(path)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from galaxytl.results import FILE_NAME
+from galaxytl.results.rows import FILE_NAME
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 
 BASE = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", weights="random", weights_requested="random")

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from simulation import Run
 
-from galaxytl.results import read_results
+from galaxytl.results.rows import read_results
 from galaxytl.trial import COMPLETE, FAILED, SPEC_FIELDS, SPLIT_FIELDS, TrialResult
 
 MAX_CHOICES: Final = 12

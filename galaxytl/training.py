@@ -20,14 +20,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from galaxytl import device, gpu_memory
-from galaxytl.checkpoints import Epoch, parted
-from galaxytl.credentials import without_secrets
 from galaxytl.data import DataError, cache
-from galaxytl.foreign_text import visible
-from galaxytl.gpu_memory import DeviceError
+from galaxytl.networks import device, gpu_memory
+from galaxytl.networks.gpu_memory import DeviceError
+from galaxytl.networks.weights import WeightsError
+from galaxytl.results.checkpoints import Epoch, parted
+from galaxytl.system.credentials import without_secrets
+from galaxytl.system.foreign_text import visible
 from galaxytl.trial import DAMAGE, FAILED, TrialResult, TrialSpec
-from galaxytl.weights import WeightsError
 
 PACKAGES = ("galaxytl", "keras", "tensorflow", "jax", "numpy", "scikit-learn", "ray")
 SPEAKS_FOR_ITSELF = (DataError, WeightsError, DeviceError)
@@ -56,14 +56,14 @@ class Group:
 
     specs: tuple[TrialSpec, ...]
     stored: tuple[int, ...] = ()
-    """Cuts (`galaxytl.blocks`) whose activations are kept on disk, from input to output, so in descending order; the
+    """Cuts (`galaxytl.networks.blocks`) whose activations are kept on disk, from input to output, so in descending order; the
     trials read the last. Empty: they read images."""
     stop_collapsed: int = 0
-    """Epochs in a row after which a trial that names one class whatever the image (`galaxytl.collapse`) is PRUNED; 0:
+    """Epochs in a row after which a trial that names one class whatever the image (`galaxytl.results.collapse`) is PRUNED; 0:
     never."""
     diagnostics: bool = False
-    """Record what the gradients do (`galaxytl.diagnostics`) and, of heads, the optimum of their loss
-    (`galaxytl.certificate`). Changes nothing else of the results."""
+    """Record what the gradients do (`galaxytl.train.diagnostics`) and, of heads, the optimum of their loss
+    (`galaxytl.train.certificate`). Changes nothing else of the results."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Workplace:
     num_threads: int | None = None
     """CPU threads that this process may use; None: all."""
     storage: str = ""
-    """URI of the results folder's copy, where nodes meet that share no folder (`galaxytl.mirror`); "": none."""
+    """URI of the results folder's copy, where nodes meet that share no folder (`galaxytl.results.mirror`); "": none."""
     gpus: float | None = None
     """GPUs that this process was given, perhaps a share of one; None: it may use what it sees."""
     damage: str = ""
@@ -88,7 +88,7 @@ class Workplace:
 @dataclass(frozen=True)
 class Neighbours:
     """Other nodes, which may hold activations that this one lacks; by default there are none. `name` is of a folder of
-    `galaxytl.features`."""
+    `galaxytl.train.features`."""
 
     fetch: Callable[[str, Path], bool] = lambda name, folder: False
     """Copies into an empty folder; False: it is for this node to compute them."""
@@ -157,7 +157,8 @@ def train(group: Group, workplace: Workplace, watcher: Watcher | None = None) ->
 
 
 def _train_or_fail(group: Group, workplace: Workplace, watcher: Watcher) -> list[TrialResult]:
-    from galaxytl import groups, networks
+    from galaxytl.networks import warm
+    from galaxytl.train import groups
 
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     job, clock, begun = Job(group, workplace, watcher, started), Clock(), time.perf_counter()
@@ -169,7 +170,7 @@ def _train_or_fail(group: Group, workplace: Workplace, watcher: Watcher) -> list
         raise
     except Exception as error:  # a failure is a row, whatever the libraries raise
         if not isinstance(error, Diverged):
-            networks.forget()  # its memory may be what is short, its state what is wrong
+            warm.forget()  # its memory may be what is short, its state what is wrong
         if group.stored and isinstance(error, cache.CacheFull):
             print(f"activations cannot be stored ({error}): they are computed whenever they are read", flush=True)
             return _train_or_fail(replace(group, stored=()), workplace, watcher)

@@ -20,9 +20,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_type_hints
 
-from galaxytl.foreign_text import visible_values
-from galaxytl.row_fields import RowError, check_unknown, reader_of
-from galaxytl.strict_json import shown
+from galaxytl.system.foreign_text import visible_values
+from galaxytl.system.row_fields import RowError, check_unknown, reader_of
+from galaxytl.system.strict_json import shown
 
 SCHEMA = 3
 """Of a row in trials.jsonl; raised when a reader of the old rows would misunderstand the new ones. A further field of
@@ -102,7 +102,7 @@ class TrialSpec:
     """The part that the finished trial is scored on. Trials that are compared to choose one are scored on the
     validation part: the test part is for the one that was chosen."""
     augmentation: bool = False
-    """Turn and mirror each training image at random, in each epoch anew (`galaxytl.augmentation`)."""
+    """Turn and mirror each training image at random, in each epoch anew (`galaxytl.train.augmentation`)."""
 
     # model
     backbone: str = "MobileNet"
@@ -113,7 +113,7 @@ class TrialSpec:
     weights_fingerprint: str = ""
     """Hash of the tensors of the weights file; empty for random weights."""
     unfrozen_blocks: int | Literal["all"] = 0
-    """Blocks (`galaxytl.blocks`), counted from the output, that are trained with the head: 0 (head only) to "all"."""
+    """Blocks (`galaxytl.networks.blocks`), counted from the output, that are trained with the head: 0 (head only) to "all"."""
     unfrozen_batchnorm: Literal["train", "inference"] = _choice("train", "inference", default="train")
     """BatchNorm in unfrozen blocks: "train" normalises by the batch and updates the running averages; "inference" (what
     Keras's transfer-learning guide advises) normalises by the running averages. Frozen blocks always do the latter."""
@@ -173,7 +173,7 @@ class TrialSpec:
     @property
     def group_key(self) -> tuple[Any, ...]:
         """Equal for specs that one worker trains with the same data and the same compiled step: head-only trials all at
-        once (`galaxytl.heads`), others one after the other."""
+        once (`galaxytl.train.heads`), others one after the other."""
         own = HEAD_FIELDS if self.unfrozen_blocks == 0 else SCALAR_FIELDS
         shared = (getattr(self, name) for name in SPEC_FIELDS if name not in own)
         return (*shared, self.backbone_key if self.unfrozen_blocks == 0 else ())
@@ -336,7 +336,7 @@ class TrialResult:
     curves_on: Literal["test", "validation"] = "test"
     """The split that val_loss and val_accuracy of the history were measured on."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """On the part that the spec is `scored_on`; `galaxytl.metrics.evaluate` lists the names."""
+    """On the part that the spec is `scored_on`; `galaxytl.train.metrics.evaluate` lists the names."""
     confusion: tuple[tuple[int, ...], ...] = ()
     """(C, C) counts on that part: rows are true classes, columns predicted ones."""
     class_names: tuple[str, ...] = ()
@@ -345,12 +345,12 @@ class TrialResult:
     num_parameters: dict[str, int] = field(default_factory=dict)
     """Weights in all ("total") and weights that were trained ("trainable")."""
     diagnostics: tuple[dict[str, Any], ...] = ()
-    """What the gradients did, where the sweep asked for it (`galaxytl.diagnostics`): a dict for the start (epoch 0) and
+    """What the gradients did, where the sweep asked for it (`galaxytl.train.diagnostics`): a dict for the start (epoch 0) and
     one after each epoch, all of the same training images: epoch, loss, logit_spread, and by layer, from input to
     output, gradient_norms and dead_shares."""
     certificate: dict[str, float] = field(default_factory=dict)
     """Of a head on frozen features, where the sweep asked for it: the optimum of its training loss, and how far the
-    trial is above it (`galaxytl.certificate`)."""
+    trial is above it (`galaxytl.train.certificate`)."""
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds: data, build, features, train, evaluate, diagnostics, total. Of heads trained together, each has an equal
     share."""
@@ -366,7 +366,7 @@ class TrialResult:
     """ISO 8601, UTC."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What the row of a later version says beyond these, by name: kept where the row is written again, and not used. A
-    further field needs nothing but a default, and a reader of its annotation (`galaxytl.row_fields`)."""
+    further field needs nothing but a default, and a reader of its annotation (`galaxytl.system.row_fields`)."""
 
     def __post_init__(self) -> None:
         """Makes texts visible: they may be others', or an error's."""

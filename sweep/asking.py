@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from galaxytl.command import UsageError
+from galaxytl.system.command import UsageError
 from galaxytl.trial import SpecError, check_field_name
 from sweep.space import Facts, Space, Suggests
 

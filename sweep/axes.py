@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeVar, get_args
 
-from galaxytl.backbones import backbone_named
+from galaxytl.networks.backbones import backbone_named
 from galaxytl.trial import SET_BY_SWEEP, SPEC_FIELDS, SpecError, TrialSpec, parse_field, settable_fields
 
 MAX_UNASKED: Final = 10_000

@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequenc
 from pathlib import Path
 from typing import Any
 
-from galaxytl.command import own_handlers
-from galaxytl.credentials import without_secrets
-from galaxytl.foreign_text import visible
-from galaxytl.process import usable_cpus
+from galaxytl.system.command import own_handlers
+from galaxytl.system.credentials import without_secrets
+from galaxytl.system.foreign_text import visible
+from galaxytl.system.process import usable_cpus
 from sweep.growth import may_start
 from sweep.packing import Available, Resources, fair_share, room_on
 from sweep.ray_files import check_token, own_folder

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from galaxytl.backbones import head_layers
-from galaxytl.blocks import TRAINED_STEP, Structure
+from galaxytl.networks.backbones import head_layers
+from galaxytl.networks.blocks import TRAINED_STEP, Structure
 from galaxytl.trial import TrialSpec
 from sweep.cuts import BYTES_PER_SECOND, Chain
 from sweep.speeds import Speeds, add, kind_of, steps_of
@@ -182,7 +182,7 @@ class Costs:
     def head_bytes(self, spec: TrialSpec) -> int:
         """Memory that training one head takes: weights and the optimizer's slots, and as much again while it updates.
 
-        Slots, as `galaxytl.heads` keeps them whether or not there is momentum: adam 2, rmsprop 2 and sgd 1.
+        Slots, as `galaxytl.train.heads` keeps them whether or not there is momentum: adam 2, rmsprop 2 and sgd 1.
         """
         slots = {"adam": 2, "rmsprop": 2, "sgd": 1}[spec.optimizer]
         return head_weights(spec, self._network(spec).features) * FLOAT_BYTES * (1 + slots) * SCRATCH

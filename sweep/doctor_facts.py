@@ -196,7 +196,7 @@ def look_at_data(uri: str) -> DataFacts:
 
 def weights_of(backbone: str, weights_dir: str) -> str:
     try:
-        from galaxytl.weights import WeightsError, WeightsNotFoundError, find_weights
+        from galaxytl.networks.weights import WeightsError, WeightsNotFoundError, find_weights
     except ImportError as error:
         return f"error: {error}"
     try:
@@ -213,7 +213,7 @@ def visit(place: str, mark: str) -> str:
     Where there is no mark, only write, read and delete.
     """
     try:
-        from galaxytl.data.locations import locate
+        from galaxytl.data.files.locations import locate
 
         folder = locate(place)
         if folder.kind() == "nothing" and folder.is_local:  # of S3, asking says more than writing whether we may

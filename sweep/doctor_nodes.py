@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from galaxytl.credentials import without_secrets
+from galaxytl.system.credentials import without_secrets
 from sweep import doctor_facts
 from sweep.cluster import HEAD, ClusterError, cluster  # before ray: it sets what ray reads at its import
 from sweep.doctor_checks import HEAD_METRICS, RayNode

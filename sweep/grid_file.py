@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from galaxytl.foreign_text import visible
+from galaxytl.system.foreign_text import visible
 from galaxytl.trial import SPEC_FIELDS, SpecError, check_field_name, did_you_mean
 from sweep.axes import Axis, Grid, Role, fixed, parse_value
 from sweep.yaml_file import YamlFileError, read_yaml

@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Event, Thread
 
-from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError
-from galaxytl.history import operation
-from galaxytl.results import FILE_NAME, Rows, append_results, read_results
-from galaxytl.row_segments import RowWriter, Sealed, merged, read_rows, trials_of
-from galaxytl.storage import LONGEST_PAUSE, PATIENCE, Storage, StorageError, persistently
+from galaxytl.results.checkpoints import checkpoint_path
+from galaxytl.results.history import operation
+from galaxytl.results.rows import FILE_NAME, Rows, append_results, read_results
+from galaxytl.results.storage import LONGEST_PAUSE, PATIENCE, Storage, StorageError, persistently
+from galaxytl.results.stored_rows import RowWriter, Sealed, merged, read_rows, trials_of
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep.lease import Lease, LeaseError, in_folder, in_storage
 from sweep.rows_file import GoneError, RowsFile

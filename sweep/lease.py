@@ -10,7 +10,7 @@ driver that was suspended for so long that another took over finds the other's n
 A lease is written over only where it is still as it was read: of drivers that come at once one is the first, however
 long their writes take, and a late beat changes nothing. Each takeover has a generation, one more than the one before.
 A look at the lease does not keep a write from coming late; so rows are written under the lock under which a folder's
-lease changes hands, and to pieces of a generation that is closed at a storage (`galaxytl.row_segments`).
+lease changes hands, and to pieces of a generation that is closed at a storage (`galaxytl.results.stored_rows`).
 
 Where a network drive keeps no locks (NFS with `nolock`) a folder's row may still come late: one, as its driver looks
 again before the next. Rows name no generation to be refused by: they are merged between folders, where numbers mean
@@ -36,17 +36,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from galaxytl.command import UsageError
-from galaxytl.credentials import without_secrets
 from galaxytl.data import DataError
 from galaxytl.data.cache import write_atomically
-from galaxytl.foreign_text import visible
-from galaxytl.history import operation
-from galaxytl.inside import no_link
-from galaxytl.results import locked_rows
-from galaxytl.row_segments import newest_generation
-from galaxytl.storage import Storage, StorageError
-from galaxytl.strict_json import JsonError, read_json
+from galaxytl.results.history import operation
+from galaxytl.results.rows import locked_rows
+from galaxytl.results.storage import Storage, StorageError
+from galaxytl.results.stored_rows import newest_generation
+from galaxytl.system.command import UsageError
+from galaxytl.system.credentials import without_secrets
+from galaxytl.system.foreign_text import visible
+from galaxytl.system.inside import no_link
+from galaxytl.system.strict_json import JsonError, read_json
 
 FILE_NAME: Final = "lease.json"
 BEAT_SECONDS = 5.0

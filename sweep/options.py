@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from galaxytl.command import Parser, UsageError, path, path_or_uri, whole_number
-from galaxytl.credentials import without_secrets
+from galaxytl.system.command import Parser, UsageError, path, path_or_uri, whole_number
+from galaxytl.system.credentials import without_secrets
 from sweep import grids
 from sweep.axes import MAX_UNASKED, parse_value
 from sweep.objectives import OBJECTIVES

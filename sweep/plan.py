@@ -19,7 +19,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from galaxytl.blocks import Structure
+from galaxytl.networks.blocks import Structure
 from galaxytl.training import Group
 from galaxytl.trial import FAILED, TrialResult, TrialSpec
 from sweep.costs import Cost, Costs, Sizes

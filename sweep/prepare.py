@@ -12,19 +12,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from galaxytl import blocks, device, process
-from galaxytl.backbones import backbone_named
-from galaxytl.blocks import Structure
 from galaxytl.data import DataError, Dataset, Splits, cache, sky, split_indices
 from galaxytl.data.check import content_findings
 from galaxytl.data.dataset import Progress
 from galaxytl.data.findings import harmful_text
 from galaxytl.data.splits import describe_leaks, leaks
-from galaxytl.features import activations_folder, rows_digest
-from galaxytl.gpu_memory import DeviceError
+from galaxytl.networks import blocks, device
+from galaxytl.networks.backbones import backbone_named
+from galaxytl.networks.blocks import Structure
+from galaxytl.networks.gpu_memory import DeviceError
+from galaxytl.networks.weights import Shapes, Weights, WeightsError, WeightsNotFoundError, check_fits, find_weights
+from galaxytl.system import process
+from galaxytl.train.features import activations_folder, rows_digest
 from galaxytl.training import Workplace
 from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec
-from galaxytl.weights import Shapes, Weights, WeightsError, WeightsNotFoundError, check_fits, find_weights
 from sweep import grids
 from sweep.costs import Sizes
 from sweep.doctor_facts import driver_gpus

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from galaxytl.command import UsageError
+from galaxytl.system.command import UsageError
 
 MAX_TEMPORARY: Final = 26
 """Bytes: of a socket's path Ray and `own_folder` take 81, at most, for

@@ -25,15 +25,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from galaxytl.backbones import backbone_named
-from galaxytl.command import UsageError, run_command
-from galaxytl.console import Console
-from galaxytl.credentials import without_secrets
 from galaxytl.data import DataError, Dataset, open_dataset
 from galaxytl.data.cache import check_cache
 from galaxytl.data.progress import TerminalProgress
-from galaxytl.inside import OutsideError, check_links
-from galaxytl.storage import StorageError
+from galaxytl.networks.backbones import backbone_named
+from galaxytl.results.storage import StorageError
+from galaxytl.system.command import UsageError, run_command
+from galaxytl.system.console import Console
+from galaxytl.system.credentials import without_secrets
+from galaxytl.system.inside import OutsideError, check_links
 from galaxytl.training import Workplace
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
 from sweep import axes, grids, prepare, seeds

@@ -20,8 +20,8 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from galaxytl import device
-from galaxytl.credentials import without_secrets
+from galaxytl.networks import device
+from galaxytl.system.credentials import without_secrets
 from galaxytl.training import Group, Workplace, train
 from galaxytl.trial import FAILED, TrialResult
 from sweep import schedule_versions, schedule_worker

@@ -19,12 +19,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from galaxytl import device
-from galaxytl.credentials import remember_environment, without_secrets
 from galaxytl.data import DataError, cache
-from galaxytl.gpu_memory import DeviceError
-from galaxytl.mirror import mirror_at
-from galaxytl.storage import PATIENCE, persistently, waiting_for
+from galaxytl.networks import device
+from galaxytl.networks.gpu_memory import DeviceError
+from galaxytl.results.mirror import mirror_at
+from galaxytl.results.storage import PATIENCE, persistently, waiting_for
+from galaxytl.system.credentials import remember_environment, without_secrets
 from galaxytl.training import Group, Neighbours, ResultsFull, Watcher, Workplace
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep import cluster  # noqa: F401 (before ray: it sets what ray reads at its import)

@@ -27,8 +27,8 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from galaxytl.results import FILE_NAME
-from galaxytl.strict_json import JsonError, read_json
+from galaxytl.results.rows import FILE_NAME
+from galaxytl.system.strict_json import JsonError, read_json
 from galaxytl.trial import TrialResult
 from sweep.search import Problem, latest
 from sweep.search_study import JournalLock, StudyError, journal_path, open_storage, sqlite_url

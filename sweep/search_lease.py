@@ -19,7 +19,7 @@ import optuna
 import sqlalchemy
 from optuna.storages import RDBStorage
 
-from galaxytl.results import lock
+from galaxytl.results.rows import lock
 from sweep.lease import Place, Values
 from sweep.search_study import STORAGE_ERRORS
 

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from galaxytl.command import UsageError
 from galaxytl.data.cache import write_atomically
-from galaxytl.inside import check_links
-from galaxytl.results import read_results
-from galaxytl.selection import ranked
+from galaxytl.results.rows import read_results
+from galaxytl.results.selection import ranked
+from galaxytl.system.command import UsageError
+from galaxytl.system.inside import check_links
 from galaxytl.training import Group
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import axes, grids, prepare, search_study

@@ -17,13 +17,13 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from galaxytl.backbones import BACKBONES, backbones_that_fit
-from galaxytl.command import UsageError
 from galaxytl.data import Dataset, open_dataset
 from galaxytl.data.progress import TerminalProgress
+from galaxytl.networks.backbones import BACKBONES, backbones_that_fit
+from galaxytl.networks.weights import weight_places
+from galaxytl.system.command import UsageError
 from galaxytl.training import Group
 from galaxytl.trial import SPLIT_FIELDS, SpecError, TrialSpec
-from galaxytl.weights import weight_places
 from sweep import grids, prepare
 from sweep.asking import Asking, load_space
 from sweep.costs import Costs, Sizes

@@ -22,10 +22,10 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
-from galaxytl.command import UsageError
-from galaxytl.credentials import remember, without_secrets
-from galaxytl.inside import check_journal
-from galaxytl.study_file import check_schema
+from galaxytl.results.study_file import check_schema
+from galaxytl.system.command import UsageError
+from galaxytl.system.credentials import remember, without_secrets
+from galaxytl.system.inside import check_journal
 from galaxytl.trial import did_you_mean
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # the driver says itself what becomes of trials

@@ -29,9 +29,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from galaxytl.backbones import BACKBONES
 from galaxytl.data import cache
-from galaxytl.strict_json import read_json
+from galaxytl.networks.backbones import BACKBONES
+from galaxytl.system.strict_json import read_json
 from galaxytl.training import Group
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 

@@ -14,7 +14,7 @@ from types import TracebackType
 
 import numpy as np
 
-from galaxytl.data.download import Patience
+from galaxytl.data.download.http import Patience
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -69,7 +69,7 @@ def read_all(path: Path) -> np.ndarray:
 
 def draw_quickly(patch: pytest.MonkeyPatch, cache: Path) -> list[int]:
     """Have simulated galaxies drawn in this process, at no cost, into a cache of their own; the indices of those."""
-    from galaxytl.data import simulate
+    from galaxytl.data.simulation import simulate
 
     indices: list[int] = []
 

@@ -17,24 +17,38 @@ ONLY_IN = {  # a package -> the files that may import it
         *(f"sweep/search{part}.py" for part in ("", "_agreement", "_lease", "_mirror", "_storage", "_study", "_tpe")),
         "analysis/study.py",
     },
-    "tensorflow": {"galaxytl/device.py"},
-    "jax": {"galaxytl/device.py"},
-    "obstore": {"galaxytl/conditions.py"},
+    "tensorflow": {"galaxytl/networks/device.py"},
+    "jax": {"galaxytl/networks/device.py"},
+    "obstore": {"galaxytl/results/conditions.py"},
     "yaml": {"sweep/yaml_file.py"},
     "galsim": {"galaxytl/data/"},
     "keras": {"galaxytl/"},
     "sweep": {"sweep/"},
     "analysis": {"analysis/"},
-    "matplotlib": {"analysis/", "galaxytl/data/sheet.py"},
+    "matplotlib": {"analysis/", "galaxytl/data/simulation/sheet.py"},
 }
 
 ANALYSIS_MAY_IMPORT = {
-    *("galaxytl.trial", "galaxytl.results", "galaxytl.selection"),  # the contract
-    "galaxytl.collapse",  # what counts as one, said once
-    *("galaxytl.command", "galaxytl.console", "galaxytl.credentials"),  # how a command ends, and what it prints
-    *("galaxytl.foreign_text", "galaxytl.inside", "galaxytl.strict_json", "galaxytl.study_file"),  # what strangers sent
-    "galaxytl.data.parquet_layout",  # what reading a file of it takes
-    *("galaxytl.storage", "galaxytl.row_segments", "galaxytl.data.cache", "galaxytl.data.locations"),  # where it lies
+    *("galaxytl.trial", "galaxytl.results.rows", "galaxytl.results.selection"),  # the contract
+    "galaxytl.results.collapse",  # what counts as one, said once
+    *(
+        "galaxytl.system.command",
+        "galaxytl.system.console",
+        "galaxytl.system.credentials",
+    ),  # how a command ends, and what it prints
+    *(
+        "galaxytl.system.foreign_text",
+        "galaxytl.system.inside",
+        "galaxytl.system.strict_json",
+        "galaxytl.results.study_file",
+    ),  # what strangers sent
+    "galaxytl.data.files.parquet_layout",  # what reading a file of it takes
+    *(
+        "galaxytl.results.storage",
+        "galaxytl.results.stored_rows",
+        "galaxytl.data.cache",
+        "galaxytl.data.files.locations",
+    ),  # where it lies
 }
 
 
@@ -79,7 +93,7 @@ def test_a_violation_is_seen() -> None:
         ("analysis/run.py", "import keras"),
         ("analysis/search.py", "import optuna"),
         ("analysis/run.py", "from galaxytl.training import train"),
-        ("galaxytl/features.py", "import tensorflow as tf"),
+        ("galaxytl/train/features.py", "import tensorflow as tf"),
     ):
         assert violations(name, source), (name, source)
 
@@ -87,8 +101,8 @@ def test_a_violation_is_seen() -> None:
 FRAMEWORKS = {"keras", "tensorflow", "ray"}
 FORBIDDEN = {  # in this order, as a module that is loaded stays so: what may load least comes first
     "galaxytl": {*FRAMEWORKS, "numpy", "galsim"},
-    "galaxytl.selection": {*FRAMEWORKS, "numpy"},
-    "galaxytl.results": {*FRAMEWORKS, "numpy"},
+    "galaxytl.results.selection": {*FRAMEWORKS, "numpy"},
+    "galaxytl.results.rows": {*FRAMEWORKS, "numpy"},
     "analysis.run": {*FRAMEWORKS, "galsim", "optuna"},
     "sweep.run": {*FRAMEWORKS, "optuna"},
     "sweep.doctor": {*FRAMEWORKS, "optuna"},

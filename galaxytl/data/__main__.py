@@ -20,14 +20,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from galaxytl.command import Parser, path, path_or_uri, run_command
-from galaxytl.console import Console
-from galaxytl.credentials import without_secrets
 from galaxytl.data import DataError, open_dataset
 from galaxytl.data.cache import check_cache
 from galaxytl.data.galaxy10 import FILE_NAME, HUB_DATASET, IMAGE_SIDE
 from galaxytl.data.progress import TerminalProgress
-from galaxytl.foreign_text import visible
+from galaxytl.system.command import Parser, path, path_or_uri, run_command
+from galaxytl.system.console import Console
+from galaxytl.system.credentials import without_secrets
+from galaxytl.system.foreign_text import visible
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def fetch(options: argparse.Namespace) -> int:
     """Download the dataset, or what is missing of it."""
-    from galaxytl.data.download import RemoteFile
-    from galaxytl.data.fetch import ZENODO, fetch_hdf5, fetch_parquet
+    from galaxytl.data.download.fetch import ZENODO, fetch_hdf5, fetch_parquet
+    from galaxytl.data.download.http import RemoteFile
 
     if bool(options.url) != bool(options.sha256):
         raise DataError(
@@ -103,7 +103,7 @@ def convert(options: argparse.Namespace) -> int:
 
 def draw_sheet(options: argparse.Namespace) -> int:
     """Write a PNG with galaxies of each class, one block of rows a dataset."""
-    from galaxytl.data.sheet import write_sheet
+    from galaxytl.data.simulation.sheet import write_sheet
 
     check_cache()
     sources = {}

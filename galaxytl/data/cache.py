@@ -27,8 +27,8 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import DTypeLike
 
-from galaxytl.command import UsageError
 from galaxytl.data.seal import is_intact, seal
+from galaxytl.system.command import UsageError
 
 DEFAULT_LIMIT_GB = 50.0
 """Gigabytes (1e9 bytes). All of Galaxy10 at 224 px takes 2.7, its VGG16 features 1.8, its ResNet50 features 7.1."""

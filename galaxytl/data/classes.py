@@ -19,10 +19,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl.data.files.hdf5_layout import opened, texts
+from galaxytl.data.files.locations import DataError
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
-from galaxytl.data.hdf5_layout import opened, texts
-from galaxytl.data.locations import DataError
-from galaxytl.strict_json import read_json
+from galaxytl.system.strict_json import read_json
 
 SPELLINGS: Final = {**{name: i for i, name in enumerate(CLASS_NAMES)}, "Cigar Shaped Smooth": 4, "Cigar Shaped": 4}
 """Galaxy10's names, and those of astroNN's documentation where they differ; "Galaxies" and capitals do not matter."""

@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.credentials import without_secrets
-from galaxytl.data import store
+from galaxytl.data import hot_copy
 from galaxytl.data.cache import cache_dir, read_own, write_atomically
-from galaxytl.data.fingerprint import ContentChangedError, ContentHash, check_fingerprint
+from galaxytl.data.files.fingerprint import ContentChangedError, ContentHash, check_fingerprint
+from galaxytl.data.files.locations import StoredFile
+from galaxytl.data.files.sources import SKY_COLUMNS, ArraySource, DataError, Source, open_files
 from galaxytl.data.galaxy10 import CLASS_COUNTS, NUM_CLASSES
-from galaxytl.data.locations import StoredFile
-from galaxytl.data.sources import SKY_COLUMNS, ArraySource, DataError, Source, open_files
-from galaxytl.strict_json import read_json
+from galaxytl.system.credentials import without_secrets
+from galaxytl.system.strict_json import read_json
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many images are done, and of how many."""
@@ -80,13 +80,13 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def resized(self, image_size: int, on_progress: Progress | None = None) -> store.HotCopy:
+    def resized(self, image_size: int, on_progress: Progress | None = None) -> hot_copy.HotCopy:
         """The node-local copy at `image_size` pixels, made now if it is not there.
 
         Raises ContentChangedError when the images or labels are no longer those of the fingerprint.
         """
         with self.forgetting():
-            return store.hot_copy(self.source, self.fingerprint, image_size, self.cache, on_progress)
+            return hot_copy.hot_copy(self.source, self.fingerprint, image_size, self.cache, on_progress)
 
     @contextlib.contextmanager
     def forgetting(self) -> Iterator[None]:
@@ -148,7 +148,7 @@ def open_source(uri: str, cache: Path, on_progress: Progress | None = None) -> O
 
 
 def _open_simulated(uri: str, cache: Path, on_progress: Progress | None) -> Opened:
-    from galaxytl.data.simulate import simulated_folder
+    from galaxytl.data.simulation.simulate import simulated_folder
 
     num_images, seed = _parse_simulated(uri)
     progress = functools.partial(on_progress, "simulating galaxies") if on_progress else None

@@ -13,7 +13,7 @@ import json
 import zlib
 from pathlib import Path
 
-from galaxytl.strict_json import read_json
+from galaxytl.system.strict_json import read_json
 
 SEAL = ".crc32"
 BLOCK = 2**20

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.paper import TABLE_1
-from galaxytl.results import FILE_NAME
+from galaxytl.results.rows import FILE_NAME
 from galaxytl.trial import FAILED, TrialResult
 from tests.analysis.fakes import make_history, make_result, make_spec
 

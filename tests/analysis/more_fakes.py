@@ -18,7 +18,7 @@ from analysis.banner import Banner
 from analysis.figures import Plan
 from analysis.more_figures import plan_more
 from analysis.style import style
-from galaxytl.collapse import ONE_CLASS_SHARE
+from galaxytl.results.collapse import ONE_CLASS_SHARE
 from galaxytl.trial import COMPLETE, TrialResult
 from tests.analysis.collapsing import one_class
 from tests.analysis.fakes import make_result, make_spec, write_parquet

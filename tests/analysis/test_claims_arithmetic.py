@@ -24,8 +24,8 @@ from analysis.verdicts import (
     verdict_by_test,
     verdict_of_all,
 )
-from galaxytl.backbones import backbone_named
 from galaxytl.data.galaxy10 import CLASS_COUNTS
+from galaxytl.networks.backbones import backbone_named
 
 Scores = tuple[float, float, float]
 

@@ -8,7 +8,7 @@ from sklearn.metrics import cohen_kappa_score, f1_score, precision_score
 
 from analysis.failure import Kind, is_one_class_row, kind_of, one_class_scores
 from analysis.paper import TABLE_1
-from galaxytl.collapse import cohen_kappa, top_share
+from galaxytl.results.collapse import cohen_kappa, top_share
 from galaxytl.trial import FAILED, PRUNED
 from tests.analysis.collapsing import guessing, one_class
 from tests.analysis.fakes import make_confusion, make_result

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from analysis.gather import AnalysisError, Trials, choose_dataset, gather, keep_where
-from galaxytl.results import FILE_NAME, append_results
+from galaxytl.results.rows import FILE_NAME, append_results
 from galaxytl.trial import FAILED, TrialResult
 from tests.analysis.fakes import make_confusion, make_history, make_result, make_spec, write_probabilities
 

@@ -19,8 +19,8 @@ from analysis.page import data_uri, page_html
 from analysis.report import report_markdown
 from analysis.sections import Listing, Section
 from analysis.terminal import show_answer
-from galaxytl.console import Console
-from galaxytl.foreign_text import visible
+from galaxytl.system.console import Console
+from galaxytl.system.foreign_text import visible
 from galaxytl.trial import FAILED, TrialResult
 from tests.analysis.fakes import make_result, make_spec
 from tests.analysis.folders import other_sweep, paper_grid, write_folder

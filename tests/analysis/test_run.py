@@ -19,7 +19,7 @@ from analysis.claims_json import MARK as CLAIMS_MARK
 from analysis.listings import MARK
 from analysis.paper import TABLE_1
 from analysis.run import as_typed, main, parse
-from galaxytl.results import FILE_NAME
+from galaxytl.results.rows import FILE_NAME
 from galaxytl.trial import FAILED, PRUNED, TrialResult
 from tests.analysis.fakes import (
     make_compared,

@@ -30,8 +30,8 @@ from analysis.sections import Listing, Section, as_rich
 from analysis.study import read_study
 from analysis.style import save
 from analysis.tables import escape_csv, escape_latex, escape_markdown
-from galaxytl.inside import OutsideError
-from galaxytl.results import FILE_NAME
+from galaxytl.results.rows import FILE_NAME
+from galaxytl.system.inside import OutsideError
 from galaxytl.trial import DAMAGE, FAILED, TrialResult
 from tests.analysis.fakes import make_compared, make_result, make_tested, write_probabilities, write_search_file
 from tests.analysis.folders import paper_grid

@@ -21,7 +21,7 @@ from search_quality import make_row
 from search_table import Table, make_table, read_table
 from simulation import Cluster, Run, Status, simulate
 
-from galaxytl.results import append_results
+from galaxytl.results.rows import append_results
 from galaxytl.trial import FAILED, PRUNED, TrialSpec
 from sweep.axes import expand
 from sweep.grid_file import read_grid

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks import compare
-from galaxytl.blocks import Block, Structure
+from galaxytl.networks.blocks import Block, Structure
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 
 TWO_BLOCKS = Structure("MobileNet", 32, (Block("one", (4, 4, 8), 1000, 1), Block("two", (2, 2, 5), 300, 1)))

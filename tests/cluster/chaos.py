@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from galaxytl.command import BAD_INPUT
+from galaxytl.system.command import BAD_INPUT
 from tests.cluster import faults
 from tests.cluster.hosts import Host, why_not
 from tests.cluster.lab import FAKETIME, NOTHING, Lab, lab

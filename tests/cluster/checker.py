@@ -1,4 +1,4 @@
-"""Whether a history of leases and rows (`galaxytl.history`) kept the promises: one leader, and rows that stay.
+"""Whether a history of leases and rows (`galaxytl.results.history`) kept the promises: one leader, and rows that stay.
 
     broken = violations(operations(lines), {"s3://sweeps/a": read_rows(storage), "/tmp/a": lines_of_file})
 

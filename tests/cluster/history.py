@@ -26,9 +26,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from galaxytl.results import FILE_NAME
-from galaxytl.row_segments import read_rows
-from galaxytl.storage import Storage
+from galaxytl.results.rows import FILE_NAME
+from galaxytl.results.storage import Storage
+from galaxytl.results.stored_rows import read_rows
 from tests.cluster import history_driver
 from tests.cluster.checker import Operation, operations, violations
 from tests.cluster.history_driver import Driver, note_in, specs

@@ -10,10 +10,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from galaxytl import results as results_module
 from galaxytl.data import DataError
-from galaxytl.history import VARIABLE
-from galaxytl.storage import StorageError
+from galaxytl.results import rows as results_module
+from galaxytl.results.history import VARIABLE
+from galaxytl.results.storage import StorageError
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep import kept as kept_module
 from sweep import lease as lease_module

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from galaxytl.results import read_results
-from galaxytl.row_segments import read_rows
-from galaxytl.storage import Storage
+from galaxytl.results.rows import read_results
+from galaxytl.results.storage import Storage
+from galaxytl.results.stored_rows import read_rows
 from tests.cluster.hosts import why_not
 from tests.cluster.lab import FAKETIME, lab
 from tests.cluster.local import Sweep

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from galaxytl.results import read_results
+from galaxytl.results.rows import read_results
 from galaxytl.trial import COMPLETE
 from tests.cluster.hosts import ROOT, Host, Network, hosts, why_not
 from tests.cluster.onprem import AT_THE_DESK, ON_A_NODE, S3_SECRET, brought_up, cluster_file, token_of, wait_for_nodes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from galaxytl.results import append_results
+from galaxytl.results.rows import append_results
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from tests.cluster.witness import Account, account_of
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from galaxytl.results import FILE_NAME, read_results
+from galaxytl.results.rows import FILE_NAME, read_results
 from galaxytl.training import Group, Watcher, Workplace, train
 from galaxytl.trial import COMPLETE, TrialResult
 from sweep import run

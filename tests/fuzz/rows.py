@@ -17,7 +17,7 @@ from typing import Any, Final
 import hypothesis
 from hypothesis import strategies as st
 
-from galaxytl.results import read_results
+from galaxytl.results.rows import read_results
 from galaxytl.trial import FAILED, PRUNED, SPEC_FIELDS, TrialResult, _hash
 from tests.analysis.fakes import make_compared, make_result, make_spec, make_tested
 from tests.analysis.folders import paper_grid

@@ -19,7 +19,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from galaxytl.results import FILE_NAME
+from galaxytl.results.rows import FILE_NAME
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from tests.fuzz.damage import damage_bytes
 

@@ -29,10 +29,10 @@ READER = """
 import sys, time
 from pathlib import Path
 from analysis.thumbnails import read_thumbnails
-from galaxytl.checkpoints import load_checkpoint, num_epochs
+from galaxytl.results.checkpoints import load_checkpoint, num_epochs
 from galaxytl.data.cache import cache_dir
 from galaxytl.data.dataset import open_source
-from galaxytl.weights import find_weights
+from galaxytl.networks.weights import find_weights
 
 def dataset(path):
     for batch in open_source(str(path), cache_dir()).source.batches():

@@ -12,16 +12,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from galaxytl import device, groups, mirror, storage
-from galaxytl.backbones import BACKBONES
-from galaxytl.checkpoints import checkpoint_path
 from galaxytl.data import DataError, Dataset, open_dataset, split_indices
-from galaxytl.fit import Batches, Examples
-from galaxytl.predictions import names_of, store_probabilities
-from galaxytl.storage import Storage
+from galaxytl.networks import device
+from galaxytl.networks.backbones import BACKBONES
+from galaxytl.networks.weights import Weights, find_weights
+from galaxytl.results import mirror, storage
+from galaxytl.results.checkpoints import checkpoint_path
+from galaxytl.results.predictions import names_of, store_probabilities
+from galaxytl.results.storage import Storage
+from galaxytl.train import groups
+from galaxytl.train.fit_network import Batches, Examples
 from galaxytl.training import Group, ResultsFull, Watcher, Workplace, train
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialSpec
-from galaxytl.weights import Weights, find_weights
 from tests.clock import Clock
 from tests.cluster.faults import fill, free
 from tests.galaxies import real_sample, real_weights

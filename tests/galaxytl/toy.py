@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from galaxytl.backbones import BACKBONES, Backbone
+from galaxytl.networks.backbones import BACKBONES, Backbone
 
 NAME = "ToyNet"
 NUM_BLOCKS, NUM_FEATURES = 3, 4 * 4 * 8  # of images of 32 px

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from galaxytl.blocks import Block, Structure
+from galaxytl.networks.blocks import Block, Structure
 from galaxytl.trial import TrialSpec
 from sweep.costs import Sizes
 from sweep.plan import Limits, Plan, make_plan

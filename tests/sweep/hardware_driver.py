@@ -131,7 +131,7 @@ def copier(_: str, out: Path) -> dict[str, Any]:
 
 
 def note_and_train(out: Path, group: Group, workplace: Workplace, watcher: Watcher) -> Iterator[TrialResult]:
-    """Instead of training: note where it is, and fetch or make features as `galaxytl.features` does."""
+    """Instead of training: note where it is, and fetch or make features as `galaxytl.train.features` does."""
     (spec,) = group.specs
     name = f"heads {spec.seed}" if spec.unfrozen_blocks == 0 else "deep"
     folder = Path(os.environ["GALAXYTL_CACHE_DIR"]) / "features" / "features"

@@ -14,13 +14,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from galaxytl import row_segments
-from galaxytl import storage as storage_module
-from galaxytl.command import UsageError
 from galaxytl.data import DataError
-from galaxytl.data.locations import Location
-from galaxytl.row_segments import read_rows
-from galaxytl.storage import Storage, StorageError
+from galaxytl.data.files.locations import Location
+from galaxytl.results import storage as storage_module
+from galaxytl.results import stored_rows
+from galaxytl.results.storage import Storage, StorageError
+from galaxytl.results.stored_rows import read_rows
+from galaxytl.system.command import UsageError
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep import kept as kept_module
 from sweep.kept import keeping
@@ -115,8 +115,8 @@ class Sweeps(World):
         clock = SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep)
         self.patch.setattr(storage_module, "time", clock)
         self.patch.setattr(storage_module, "random", self.random)
-        self.patch.setattr(row_segments, "each", one_after_another)
-        self.patch.setattr(row_segments, "MANY", self.random.choice((2, 5, 64)))
+        self.patch.setattr(stored_rows, "each", one_after_another)
+        self.patch.setattr(stored_rows, "MANY", self.random.choice((2, 5, 64)))
         fakes = {"time": clock, "random": self.random, "Thread": self.thread, "Event": lambda: Event(self)}
         for name, fake in {**fakes, "Storage": lambda _: self.store}.items():
             self.patch.setattr(kept_module, name, fake)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from galaxytl.blocks import Block, Structure
+from galaxytl.networks.blocks import Block, Structure
 from galaxytl.trial import SpecError, TrialSpec
 from sweep import grids, prepare
 from sweep.axes import Axis, describe, expand

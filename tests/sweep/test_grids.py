@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from galaxytl.blocks import Block, Structure, structures
 from galaxytl.data import DataError, open_dataset
+from galaxytl.networks.blocks import Block, Structure, structures
 from galaxytl.trial import FAILED, SpecError, TrialSpec
 from sweep import axes, grids, prepare
 from sweep.prepare import choose_profile, resolve_weights

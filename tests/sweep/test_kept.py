@@ -17,13 +17,13 @@ from unittest.mock import Mock
 
 import pytest
 
-from galaxytl import results as results_module
-from galaxytl.checkpoints import checkpoint_path
-from galaxytl.command import UsageError
 from galaxytl.data import DataError
-from galaxytl.results import FILE_NAME, append_results, read_results
-from galaxytl.row_segments import RowWriter, read_rows
-from galaxytl.storage import Storage, StorageError
+from galaxytl.results import rows as results_module
+from galaxytl.results.checkpoints import checkpoint_path
+from galaxytl.results.rows import FILE_NAME, append_results, read_results
+from galaxytl.results.storage import Storage, StorageError
+from galaxytl.results.stored_rows import RowWriter, read_rows
+from galaxytl.system.command import UsageError
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep import kept as kept_module
 from sweep import lease as lease_module

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from galaxytl.blocks import Structure
+from galaxytl.networks.blocks import Structure
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep.costs import Costs
 from sweep.packing import Crew

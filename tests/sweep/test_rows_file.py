@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from galaxytl.results import FILE_NAME, append_results, read_results
-from galaxytl.row_segments import read_rows
-from galaxytl.storage import Storage
+from galaxytl.results.rows import FILE_NAME, append_results, read_results
+from galaxytl.results.storage import Storage
+from galaxytl.results.stored_rows import read_rows
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep import kept as kept_module
 from sweep import lease as lease_module

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from galaxytl.command import UsageError
-from galaxytl.results import read_results
+from galaxytl.results.rows import read_results
+from galaxytl.system.command import UsageError
 from galaxytl.training import Workplace
 from galaxytl.trial import FAILED, SpecError, TrialResult
 from sweep import cluster, lease

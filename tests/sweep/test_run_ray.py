@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from galaxytl.results import read_results
+from galaxytl.results.rows import read_results
 from galaxytl.trial import COMPLETE, FAILED
 from sweep.run import main
 from tests.cluster import faults
@@ -233,7 +233,7 @@ def test_ctrl_c_stops_it_and_the_same_command_ends_as_if_nothing_had_been(interr
 DRIVER = """
 import sys, time
 from pathlib import Path
-from galaxytl.command import run_command
+from galaxytl.system.command import run_command
 from sweep.cluster import cluster
 
 def story():

@@ -16,7 +16,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from galaxytl.credentials import forget
+from galaxytl.system.credentials import forget
 from galaxytl.training import Group, Workplace
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from sweep import cluster, schedule, schedule_worker

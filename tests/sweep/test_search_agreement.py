@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from galaxytl.results import FILE_NAME, append_results, read_results
+from galaxytl.results.rows import FILE_NAME, append_results, read_results
 from galaxytl.trial import PRUNED, TrialResult
 from sweep.search_agreement import mend_journal
 from sweep.search_run import SearchRun

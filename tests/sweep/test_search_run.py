@@ -12,10 +12,10 @@ import optuna
 import pytest
 from rich.console import Console
 
-from galaxytl.checkpoints import checkpoint_path
-from galaxytl.command import UsageError
-from galaxytl.results import append_results, read_results
-from galaxytl.selection import ranked
+from galaxytl.results.checkpoints import checkpoint_path
+from galaxytl.results.rows import append_results, read_results
+from galaxytl.results.selection import ranked
+from galaxytl.system.command import UsageError
 from galaxytl.training import Group
 from galaxytl.trial import COMPLETE, PRUNED, SpecError, TrialResult, TrialSpec
 from sweep import search_run

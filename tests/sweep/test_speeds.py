@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from galaxytl.blocks import Block, Structure
+from galaxytl.networks.blocks import Block, Structure
 from galaxytl.training import Group
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from sweep.costs import Sizes

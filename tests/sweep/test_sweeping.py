@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from galaxytl.results import read_results
+from galaxytl.results.rows import read_results
 from tests.sweep.sweeping import SPECS, Sweeps
 
 ALL = list(range(len(SPECS)))

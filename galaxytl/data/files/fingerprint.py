@@ -1,0 +1,65 @@
+"""The content fingerprint: the same images and labels have the same fingerprint in whatever file they lie.
+
+fingerprint = ContentHash(); fingerprint.add(images); ...; fingerprint.hexdigest(classes)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxytl.data.classes import Classes
+from galaxytl.data.files.locations import DataError
+
+
+class ContentChangedError(DataError):
+    """What is read is not what an earlier look at the same dataset saw."""
+
+
+def check_fingerprint(text: object, where: object) -> str:
+    """The text, if it is one; it becomes part of paths in the cache. Raises DataError otherwise."""
+    if not isinstance(text, str) or not re.fullmatch("[0-9a-f]{64}", text):
+        raise DataError(f"{where}: fingerprint must have 64 hexadecimal digits; got {str(text)[:80]!r}")
+    return text
+
+
+def check_content(found: str, expected: str, where: object) -> None:
+    """Raises ContentChangedError unless the fingerprint of what was read is the expected one."""
+    if found != expected:
+        raise ContentChangedError(
+            f"{where} changed while it was in use: its content was {expected[:12]}, now it is {found[:12]}. "
+            "Run the command again to start from the new content. If it says so each time, the file is damaged, and a "
+            "filter such as LZF does not notice: fetch or copy it again."
+        )
+
+
+class ContentHash:
+    """SHA-256 over the SHA-256 of each image's pixels, in order, the labels as little-endian int64, and then, where
+    the classes are not Galaxy10's, their names as JSON.
+
+    Hashing image by image makes the value independent of how the images arrive: one at a time, or in any batches.
+    """
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def add(self, images: NDArray[np.uint8]) -> None:
+        """Take the next images, (n, H, W, 3) uint8."""
+        for image in images:
+            self.add_digest(hashlib.sha256(np.ascontiguousarray(image).data).digest())
+
+    def add_digest(self, digest: bytes) -> None:
+        """Take the next image by the SHA-256 of its pixels."""
+        self._hash.update(digest)
+
+    def hexdigest(self, classes: Classes) -> str:
+        """64 hexadecimal digits, once every image was added."""
+        complete = self._hash.copy()
+        complete.update(np.ascontiguousarray(classes.labels, dtype="<i8").tobytes())
+        if classes.own:
+            complete.update(json.dumps(classes.own).encode())
+        return complete.hexdigest()

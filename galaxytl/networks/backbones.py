@@ -1,0 +1,125 @@
+"""The networks: name -> constructor, preprocessing, published weights; and the head.
+
+    backbone, head = build_backbone(spec, weights_path), build_head(spec, shape)     # galaxytl.networks.warm joins them
+
+Keras is imported when a model is built, not before: the sweep's driver reads this table and never starts Keras.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from galaxytl.data.galaxy10 import NUM_CLASSES
+from galaxytl.networks.keras_applications import BACKBONES, Backbone, backbones_that_fit
+from galaxytl.trial import SpecError, TrialSpec, did_you_mean, seed_for
+
+__all__ = [
+    "BACKBONES",
+    "HIDDEN",
+    "OUTPUT",
+    "Backbone",
+    "backbone_named",
+    "backbones_that_fit",
+    "build_backbone",
+    "build_head",
+    "head_initializer",
+    "head_layers",
+    "preprocess",
+]
+
+HIDDEN, OUTPUT = "hidden", "output"
+"""Names of the head's dense layers."""
+IMAGENET_DEVIATIONS = (0.229, 0.224, 0.225)
+"""Of red, green and blue in [0, 1]: `IMAGENET_STDDEV_RGB` of Keras's efficientnet.py."""
+
+
+def backbone_named(name: str) -> Backbone:
+    if name not in BACKBONES:
+        hint = did_you_mean(name, BACKBONES)
+        raise SpecError(f"backbone must be one of {', '.join(BACKBONES)}; got '{name}'.{hint}")
+    return BACKBONES[name]
+
+
+def build_backbone(spec: TrialSpec, weights_path: Path | None) -> Any:
+    """A keras.Model from preprocessed images (B, S, S, 3) to feature maps (B, h, w, channels).
+
+    Random weights follow seed_for(spec, "init"): Keras draws its initialisers' seeds from the generators that
+    `set_random_seed` sets, and nothing else in this project draws from those.
+    """
+    import keras
+
+    backbone = backbone_named(spec.backbone)
+    keras.utils.set_random_seed(seed_for(spec, "init"))
+    constructor = getattr(keras.applications, backbone.name)
+    shape = (spec.image_size, spec.image_size, 3)
+    model = constructor(include_top=False, input_shape=shape, weights=str(weights_path) if weights_path else None)
+    if weights_path and backbone.module == "efficientnet":
+        _divide_by_deviations(model)
+    return model
+
+
+def _divide_by_deviations(model: Any) -> None:
+    """Have an EfficientNet with its published weights normalise images as it was trained to.
+
+    The variances in its file are standard deviations (https://github.com/tensorflow/tensorflow/issues/49930). Keras
+    makes up for it with one more Rescaling, by 1 / sqrt(deviation), but only for `weights="imagenet"`: not for the path
+    of the same file (Keras 3.15.1, efficientnet.py). Variances times deviations are the same.
+    """
+    import keras
+
+    normalization = next(layer for layer in model.layers if isinstance(layer, keras.layers.Normalization))
+    mean, variance, count = normalization.get_weights()
+    normalization.set_weights([mean, variance * np.asarray(IMAGENET_DEVIATIONS, variance.dtype), count])
+    normalization.finalize_state()
+
+
+def preprocess(pixels: Any, spec: TrialSpec) -> Any:
+    """uint8 pixels (B, S, S, 3) to what the backbone is fed, float32: pixels / 255, or the backbone's own rule."""
+    import keras
+
+    pixels = keras.ops.cast(pixels, "float32")
+    if spec.preprocessing == "divide_by_255":
+        return pixels / 255.0
+    module = getattr(keras.applications, backbone_named(spec.backbone).module)
+    return module.preprocess_input(pixels)
+
+
+def head_layers(spec: TrialSpec, num_features: int) -> list[tuple[int, int]]:
+    """(inputs, outputs) of each dense layer of the head, the last of which gives the logits."""
+    if spec.head_units:
+        return [(num_features, spec.head_units), (spec.head_units, NUM_CLASSES)]
+    return [(num_features, NUM_CLASSES)]
+
+
+def build_head(spec: TrialSpec, feature_shape: tuple[int, ...]) -> Any:
+    """The head on features of `feature_shape`. Gives logits (B, 10), computed in float32.
+
+    The paper's is Flatten, Dense(10). With `head_units` a hidden layer comes before it: Dense, ReLU, Dropout. The
+    paper's softmax sits in the loss: cross-entropy from logits is the same function without its overflow.
+    """
+    import keras
+
+    def dense(units: int, name: str, activation: str | None = None) -> Any:
+        kernel = head_initializer(spec, name)
+        return keras.layers.Dense(units, activation, kernel_initializer=kernel, name=name, dtype="float32")
+
+    layers = [keras.Input(feature_shape, dtype="float32"), keras.layers.Flatten(dtype="float32")]
+    if spec.head_units:
+        layers.append(dense(spec.head_units, HIDDEN, "relu"))
+    if spec.head_dropout:
+        layers.append(keras.layers.Dropout(spec.head_dropout, seed=seed_for(spec, "dropout"), dtype="float32"))
+    return keras.Sequential([*layers, dense(NUM_CLASSES, OUTPUT)], name="head")
+
+
+def head_initializer(spec: TrialSpec, layer: str) -> Any:
+    """Keras's default for Dense kernels (Glorot & Bengio 2010, uniform), with a seed of the spec for each layer."""
+    import keras
+
+    seed = seed_for(spec, "init")
+    if layer == HIDDEN:  # of one seed, both kernels would be made of the same random numbers
+        seed = int.from_bytes(hashlib.sha256(f"hidden/{seed}".encode()).digest()[:4], "big")
+    return keras.initializers.GlorotUniform(seed=seed)

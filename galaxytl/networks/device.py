@@ -1,0 +1,281 @@
+"""The backend and the device that Keras computes on. The only file of the project that imports TensorFlow or JAX."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import platform
+import socket
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from galaxytl.networks import gpu_memory
+from galaxytl.networks.gpu_memory import DeviceError
+from galaxytl.system import process
+from galaxytl.system.strict_json import read_json
+
+BACKENDS: Final = ("tensorflow", "jax")
+"""Of Keras's, those that this project's networks and heads are written for."""
+LIMIT_SHARE: Final = 0.9
+"""Of its share of a GPU's memory, what a process that shares it may take for arrays: CUDA itself wants some hundred MB
+in each process beside them."""
+
+
+def backend() -> str:
+    """Keras's backend, by Keras's own rules and without importing it; all that is read of a user's Keras settings."""
+    if chosen := os.environ.get("KERAS_BACKEND"):
+        return chosen
+    try:
+        return str(read_json(_settings().read_bytes())["backend"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "tensorflow"
+
+
+def keras_home() -> Path:
+    """Where Keras keeps its settings and its downloads."""
+    return process.absolute(os.environ.get("KERAS_HOME") or "~/.keras")
+
+
+def _settings() -> Path:
+    return keras_home() / "keras.json"
+
+
+def check_backend() -> None:
+    """Raises DeviceError where Keras's backend is not one of BACKENDS, or is not installed."""
+    chosen = backend()
+    said_by = "KERAS_BACKEND" if os.environ.get("KERAS_BACKEND") else f"backend in {_settings()}"
+    if chosen not in BACKENDS:
+        raise DeviceError(
+            f"{said_by} must be {' or '.join(BACKENDS)}; got '{chosen}': set the variable KERAS_BACKEND=tensorflow"
+        )
+    if not importlib.util.find_spec(chosen):
+        raise DeviceError(
+            f"{said_by} must be a package that is installed; {socket.gethostname()} has no {chosen}: install it there, "
+            "or set KERAS_BACKEND to the other of " + " and ".join(BACKENDS)
+        )
+
+
+def _tensorflow() -> Any:
+    """TensorFlow when it is Keras's backend, else None."""
+    if backend() != "tensorflow":
+        return None
+    import tensorflow
+
+    return tensorflow
+
+
+def quiet_framework() -> None:
+    """Keep what other programs left in the environment from what is computed, and the C++ start-up notes of TensorFlow
+    and XLA out of the logs; call before Keras is imported."""
+    process.settle()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def without_settings() -> dict[str, str]:
+    """Variables with which Keras, when it is imported, neither reads nor writes a keras.json: what there is in a user's
+    would change what networks compute, and what is wrong with it ends the import. Of it the backend alone is kept."""
+    return {"KERAS_HOME": os.devnull, "KERAS_BACKEND": backend()}
+
+
+def _start_keras() -> None:
+    """Import Keras without its user's settings, or set them to Keras's own where it is imported already: what a trial
+    computes is said by its spec. TensorFlow imports Keras too, and goes on with half of it where that fails."""
+    before = {name: os.environ.get(name) for name in without_settings()}
+    os.environ |= without_settings()
+    try:
+        import keras
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_dtype_policy("float32")  # networks are built with the spec's (`galaxytl.networks.warm`)
+    keras.config.set_max_epochs(None)
+    keras.config.set_max_steps_per_epoch(None)
+
+
+def configure(num_threads: int | None, gpus: float | None = None) -> None:
+    """Start Keras, with at most `num_threads` CPU threads, taking GPU memory as it is needed. Before any model; threads
+    and memory once a process.
+
+    gpus: how many this process was given; of less than one at most that share of its memory is taken; with 0, NVIDIA's
+    are hidden from it. None: it may use all that it sees.
+    """
+    _prepare_gpus(gpus)
+    _start_keras()
+    tensorflow = _tensorflow()
+    if tensorflow is None:
+        return
+    try:
+        _limit_memory(tensorflow.config, gpus)
+        if num_threads:
+            tensorflow.config.threading.set_intra_op_parallelism_threads(num_threads)
+            tensorflow.config.threading.set_inter_op_parallelism_threads(2)
+    except RuntimeError:
+        return  # this process has computed already: what was set then stays
+
+
+def _prepare_gpus(gpus: float | None) -> None:
+    """What CUDA, TensorFlow and JAX read from the environment when they are loaded."""
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # numbers as nvidia-smi and Ray have them
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # within a limit too
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    if gpus == 0:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    elif gpus is not None and gpus < 1:
+        os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{LIMIT_SHARE * gpus:.4f}")
+
+
+def _limit_memory(config: Any, gpus: float | None) -> None:
+    """Grow as needed; of a GPU that is shared, up to this process's share where the driver says how much there is."""
+    totals = [memory.total for memory in gpu_memory.given(gpu_memory.read_memory())] if gpus and gpus < 1 else []
+    for gpu in config.list_physical_devices("GPU"):
+        if gpus and totals:
+            limit = int(LIMIT_SHARE * gpus * min(totals))
+            config.set_logical_device_configuration(gpu, [config.LogicalDeviceConfiguration(memory_limit=limit)])
+        else:
+            config.experimental.set_memory_growth(gpu, True)
+
+
+def num_gpus() -> int:
+    """That the backend sees."""
+    tensorflow = _tensorflow()
+    if tensorflow is not None:
+        return len(tensorflow.config.list_physical_devices("GPU"))
+    import jax
+
+    return sum(found.platform == "gpu" for found in jax.devices())
+
+
+def check_gpus(given: float | None) -> None:
+    """Raises DeviceError unless the backend sees as many GPUs as this process was given, a share being of one.
+
+    None: nobody gave it any. 0: NVIDIA's are hidden (`configure`), and none is promised.
+    """
+    if not given:
+        return
+    seen, name = num_gpus(), "TensorFlow" if backend() == "tensorflow" else backend().upper()
+    if seen != math.ceil(given):
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
+        advice = (
+            f"start Ray there with as many --num-gpus as nvidia-smi lists, and install {name} for GPUs there "
+            "(pip install --require-hashes -r requirements-gpu.lock)"
+        )
+        raise DeviceError(
+            f"{name} must see the GPUs that a trial was given, {math.ceil(given)} (CUDA_VISIBLE_DEVICES={visible}); on "
+            f"{socket.gethostname()} it sees {seen}: {advice}. python -m sweep.doctor --address auto finds such nodes"
+        )
+
+
+def on_gpu() -> bool:
+    import keras
+
+    return any("gpu" in name.lower() or "cuda" in name.lower() for name in keras.distribution.list_devices())
+
+
+def runs_steps_in_graph() -> bool:
+    """True where `steps_per_execution` saves Python's part of a step: Keras loops in Python on JAX."""
+    return _tensorflow() is not None
+
+
+def use_xla() -> bool | str:
+    """Keras's `jit_compile` of a network. On CPU without XLA: training steps of 32 images were 3.5 times slower with it
+    for MobileNet at 64 px, as fast for ResNet50 and 1.3 times faster for VGG16, and compiling took longer."""
+    return "auto" if on_gpu() or _tensorflow() is None else False
+
+
+def for_keras(batches: Any) -> Any:
+    """What `fit`, `evaluate` and `predict` are given for a sequence of batches: inputs (B, ...), labels (B,) and, where
+    examples count differently, what each counts (B,).
+
+    TensorFlow gets a tf.data pipeline of its own making, with autotuning off: Keras's has it on, and then the end of
+    every epoch waits for the tuner's next wake-up, at 5.1, 10.2, 20.5 ... s after the epoch's start, however short the
+    epoch was. The batch dimension is left open, so that a ragged last batch needs no second tracing.
+    """
+    tensorflow = _tensorflow()
+    if tensorflow is None:
+        return batches  # with two workers, Keras 3.15 puts the first batch of a network's first epoch last
+    shapes = [tensorflow.TensorSpec((None, *part.shape[1:]), part.dtype) for part in batches[0]]
+    reference = weakref.ref(batches)  # TensorFlow keeps every generator until the process ends: not what it reads
+
+    def read() -> Iterator[Any]:
+        known: Any = reference()
+        yield from (known[i] for i in range(len(known)))
+
+    dataset = tensorflow.data.Dataset.from_generator(read, output_signature=tuple(shapes))
+    options = tensorflow.data.Options()
+    options.autotune.enabled = False
+    dataset = dataset.apply(tensorflow.data.experimental.assert_cardinality(len(batches)))
+    dataset = dataset.prefetch(2).with_options(options)
+    dataset.batches = batches  # alive as long as the pipeline
+    return dataset
+
+
+def compiled(function: Callable[..., Any], *, xla: bool) -> Callable[..., Any]:
+    """`function` of arrays (and dicts of arrays), traced once for each shape of its arguments. JAX always uses XLA."""
+    tensorflow = _tensorflow()
+    if tensorflow is None:
+        import jax
+
+        return jax.jit(function)
+    return tensorflow.function(function, jit_compile=xla, reduce_retracing=False)
+
+
+def value_and_gradients(function: Callable[[Any], tuple[Any, Any]], variables: list[Any]) -> tuple[Any, list[Any]]:
+    """What `function(variables)`, a number and something beside it, gives, and the gradients of the number."""
+    tensorflow = _tensorflow()
+    if tensorflow is None:
+        import jax
+
+        return jax.value_and_grad(function, has_aux=True)(variables)
+    with tensorflow.GradientTape() as tape:
+        tape.watch(variables)
+        found = function(variables)
+    return found, tape.gradient(found[0], variables)
+
+
+def compiled_forward(model: Any) -> Callable[[Any], Any]:
+    """images or activations (B, ...) to the model's output in inference mode, which may still be under way when it
+    returns: np.asarray waits for it."""
+    tensorflow = _tensorflow()
+    if tensorflow is not None:
+        return compiled(lambda batch: model(batch, training=False), xla=on_gpu())
+    import jax
+
+    def forward(trained: Any, others: Any, batch: Any) -> Any:
+        return model.stateless_call(trained, others, batch, training=False)[0]
+
+    compiled_once = jax.jit(forward)
+
+    def call(batch: Any) -> Any:
+        variables = (model.trainable_variables, model.non_trainable_variables)
+        return compiled_once(*([variable.value for variable in part] for part in variables), batch)
+
+    return call
+
+
+def describe() -> str:
+    """What the device is, for people: "NVIDIA H200" or "x86_64 CPU, 2 threads"."""
+    tensorflow = _tensorflow()
+    if tensorflow is None:
+        import jax
+
+        return f"{jax.devices()[0].device_kind} (jax)"
+    gpus = tensorflow.config.list_physical_devices("GPU")
+    if gpus:
+        return ", ".join(
+            tensorflow.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus
+        )
+    threads = tensorflow.config.threading.get_intra_op_parallelism_threads() or process.usable_cpus()
+    return f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for what TensorFlow, XLA and Python raise when memory runs out."""
+    name = type(error).__name__
+    text = str(error)
+    return isinstance(error, MemoryError) or name == "ResourceExhaustedError" or "RESOURCE_EXHAUSTED" in text

@@ -1,0 +1,245 @@
+"""The networks that a process keeps from one trial to the next: building and compiling one costs more than many trials.
+
+    network = networks.backbone(spec, weights_path)         # its weights as the spec starts from
+    forward = network.forward(first_cut, last_cut)          # frozen: uint8 images or activations -> activations
+    model = networks.trained(spec, stored_cut, weights_path)        # compiled, at its first step
+
+One backbone and one compiled network are kept, the last ones asked for: schedules ask for equal ones in a row. Their
+weights are set anew for each trial, in a way that depends on nothing but the spec.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxytl.networks import device
+from galaxytl.networks.backbones import HIDDEN, build_backbone, build_head, head_initializer, preprocess
+from galaxytl.networks.blocks import Structure, between, cut_tensor, find_blocks
+from galaxytl.train.fit_network import compile_model
+from galaxytl.trial import TrialSpec, seed_for
+
+T = TypeVar("T")
+
+
+@dataclass
+class Network:
+    """A backbone, its blocks, and which weights it holds now."""
+
+    spec: TrialSpec
+    model: Any
+    structure: Structure
+    initial: list[NDArray[Any]]
+    """The weights that it was built with."""
+    holds: object = None
+    """What `initialise` last set; None when training changed it since."""
+    forwards: dict[tuple[int, int], Callable[[Any], Any]] = field(default_factory=dict)
+
+    def initialise(self, spec: TrialSpec) -> None:
+        """Set all weights to those that `spec` starts from: the file's, or random ones that follow its seed.
+
+        Random kernels are drawn by each layer's own initialiser, with a seed of their own: what a block starts from
+        does not depend on where the network is cut, nor on what this process built before.
+        """
+        wanted = spec.weights_fingerprint if spec.weights == "imagenet" else seed_for(spec, "init")
+        if self.holds == wanted:
+            return
+        drawn = _random_kernels(self.model, seed_for(spec, "init")) if spec.weights == "random" else {}
+        for i, (variable, value) in enumerate(zip(self.model.weights, self.initial, strict=True)):
+            variable.assign(drawn[i]() if i in drawn else value)
+        self.holds = wanted
+
+    def forward(self, first_cut: int, last_cut: int) -> Callable[[Any], Any]:
+        """Inference from one cut to a later one; from uint8 images where `first_cut` is the image."""
+        if (first_cut, last_cut) not in self.forwards:
+            with _policy(self.spec):
+                start = self._input(first_cut)
+                frozen = keras.Model(start, self.call(start, first_cut, last_cut))
+            self.forwards[first_cut, last_cut] = device.compiled_forward(frozen)
+        return self.forwards[first_cut, last_cut]
+
+    def call(self, inputs: Any, first_cut: int, last_cut: int) -> Any:
+        """`inputs` (B, ...) at one cut to the activations at a later one, frozen, in a functional model."""
+        if first_cut == len(self.structure.blocks):
+            inputs = preprocess(inputs, self.spec)
+        if first_cut == last_cut:
+            return inputs
+        return Inference(between(self.model, first_cut, last_cut))(inputs)
+
+    def _input(self, cut: int) -> Any:
+        if cut == len(self.structure.blocks):
+            return keras.Input((self.spec.image_size, self.spec.image_size, 3), dtype="uint8")
+        return keras.Input(self.structure.shape_at(cut), dtype=self.spec.activations_dtype)
+
+    def trained(self, spec: TrialSpec, stored_cut: int | None) -> Any:
+        """The compiled model that trains the spec's unfrozen blocks, fed with activations at a cut or uint8 images."""
+        count = len(self.structure.blocks)
+        start_cut = count if stored_cut is None else stored_cut
+        freeze_cut = frozen_until(spec, count)
+        names = {id(layer) for layer in between(self.model, freeze_cut, 0).layers}
+        for layer in self.model.layers:
+            layer.trainable = id(layer) in names
+        with _policy(spec):
+            start = self._input(start_cut)
+            frozen = self.call(start, start_cut, freeze_cut)
+            blocks = between(self.model, freeze_cut, 0)
+            unfrozen = (Inference(blocks) if spec.unfrozen_batchnorm == "inference" else blocks)(frozen)
+            model = keras.Model(start, build_head(spec, unfrozen.shape[1:])(unfrozen))
+            compile_model(model, spec)
+        return model
+
+    def unit_maxima(self, model: Any, start_cut: int, tensors: dict[str, Any]) -> tuple[list[str], Any]:
+        """Names of layers, and a model that gives the largest value (B, units) of each of their units, a convolution's
+        being its channels, from what `model` reads at `start_cut`: of `tensors`, layer -> its output in the backbone,
+        and of the head's hidden layer."""
+        names, head = list(tensors), model.get_layer("head")
+        with _policy(self.spec):
+            start = self._input(start_cut)
+            wanted = {
+                id(tensor): tensor for tensor in (*tensors.values(), self.model.outputs[0])
+            }  # Keras wants no twins
+            backbone = keras.Model(cut_tensor(self.model, start_cut), list(wanted.values()))
+            given = dict(zip(wanted, backbone(self.call(start, start_cut, start_cut)), strict=True))
+            found, features = [given[id(t)] for t in tensors.values()], given[id(self.model.outputs[0])]
+            if HIDDEN in [layer.name for layer in head.layers]:
+                hidden = keras.Model(head.inputs, head.get_layer(HIDDEN).output)
+                names, found = [*names, HIDDEN], [*found, hidden(features)]
+            maxima = [
+                keras.ops.max(t, axis=tuple(range(1, len(t.shape) - 1))) if len(t.shape) > 2 else t for t in found
+            ]
+            return names, keras.Model(start, maxima) if names else None
+
+
+class Inference(keras.layers.Layer):
+    """A model in inference mode, also when the model around it trains: that one hands its own mode on to all calls in
+    its graph, over any `training=False` that they were recorded with."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self._model = model
+
+    def call(self, inputs: Any) -> Any:
+        return self._model(inputs, training=False)
+
+
+@dataclass
+class _Kept:
+    """What this process keeps."""
+
+    network_key: object = None
+    network: Network | None = None
+    trained_key: object = None
+    trained: Any = None
+    scalars: dict[int, NDArray[Any]] = field(default_factory=dict)
+    beside_trained: object = None
+
+
+_kept = _Kept()
+
+
+def frozen_until(spec: TrialSpec, num_blocks: int) -> int:
+    """The cut from which on blocks are trained."""
+    return num_blocks if spec.unfrozen_blocks == "all" else int(spec.unfrozen_blocks)
+
+
+def backbone(spec: TrialSpec, weights_path: Callable[[], Path | None]) -> Network:
+    """The spec's backbone with the weights that it starts from. `weights_path` is only asked when it must be built."""
+    fixed = spec.weights_fingerprint if spec.weights == "imagenet" else "random"
+    key = (spec.backbone, spec.image_size, spec.preprocessing, spec.precision, fixed)
+    if _kept.network is None or _kept.network_key != key:
+        forget()
+        with _policy(spec):
+            model = build_backbone(spec, weights_path())
+        structure = Structure(spec.backbone, spec.image_size, find_blocks(model))
+        _kept.network = Network(spec, model, structure, [np.asarray(v.value).copy() for v in model.weights])
+        _kept.network_key = key
+    _kept.network.initialise(spec)
+    return _kept.network
+
+
+def trained(spec: TrialSpec, stored_cut: int | None, weights_path: Callable[[], Path | None]) -> tuple[Any, Network]:
+    """The compiled network of the spec before its first step, and the backbone that it is made of."""
+    network = backbone(spec, weights_path)
+    key = (_kept.network_key, spec.group_key, stored_cut)
+    if _kept.trained is None or _kept.trained_key != key:
+        _kept.trained, _kept.trained_key = network.trained(spec, stored_cut), key
+        _kept.beside_trained = None
+        scalars = enumerate(_kept.trained.optimizer.variables)
+        _kept.scalars = {i: np.asarray(v.value).copy() for i, v in scalars if len(v.shape) == 0}
+    network.holds = None  # training will change it
+    _reset(_kept.trained, spec, _kept.scalars)
+    return _kept.trained, network
+
+
+def beside_trained(make: Callable[[], T]) -> T:
+    """What `make` gives, made once for the compiled network that is kept."""
+    if _kept.beside_trained is None:
+        _kept.beside_trained = make()
+    return cast(T, _kept.beside_trained)
+
+
+def forget() -> None:
+    """Drop what is kept, and what Keras holds of it."""
+    _kept.network = _kept.trained = _kept.network_key = _kept.trained_key = _kept.beside_trained = None
+    keras.utils.clear_session()
+    gc.collect()
+
+
+def _reset(model: Any, spec: TrialSpec, scalars: dict[int, NDArray[Any]]) -> None:
+    """Head, optimizer and random numbers as `spec` starts with them; the backbone is `Network.initialise`'s."""
+    for layer in model.get_layer("head").layers:
+        if layer.weights:
+            kernel, bias = layer.weights
+            kernel.assign(head_initializer(spec, layer.name)(tuple(kernel.shape), dtype="float32"))
+            bias.assign(np.zeros(bias.shape, np.float32))
+    for i, variable in enumerate(model.optimizer.variables):
+        variable.assign(scalars[i] if i in scalars else np.zeros(variable.shape, np.float32))
+    model.optimizer.learning_rate = spec.learning_rate
+    known = {id(v) for v in model.weights}
+    counters = [v for v in model.variables if id(v) not in known]  # of dropout's random numbers: (seed, drawn so far)
+    for i, counter in enumerate(reversed(counters)):  # from the output on: the same wherever the network is cut
+        counter.assign(np.array([_own_seed(seed_for(spec, "dropout"), i), 0], counter.dtype))
+
+
+def _own_seed(seed: int, i: int) -> int:
+    """One of many 32-bit seeds that follow from one."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{i}".encode()).digest()[:4], "big")
+
+
+def _random_kernels(model: Any, seed: int) -> dict[int, Callable[[], Any]]:
+    """Index among the model's weights -> draws that kernel; weights of one dimension are constants at the start."""
+    draws: dict[int, Callable[[], Any]] = {}
+    owners = {id(variable): layer for layer in model._flatten_layers() for variable in layer._trainable_variables}
+    for i, variable in enumerate(model.weights):
+        initializer = _initializer(owners.get(id(variable)), variable.name) if len(variable.shape) > 1 else None
+        if initializer is not None and "seed" in (config := initializer.get_config()):
+            seeded = type(initializer).from_config({**config, "seed": _own_seed(seed, i)})
+            draws[i] = functools.partial(seeded, tuple(variable.shape), dtype="float32")
+    return draws
+
+
+def _initializer(layer: Any, name: str) -> Any:
+    """Of a layer's kernel; Keras's depthwise convolutions call theirs "kernel" too."""
+    found = getattr(layer, f"{name.removesuffix('_kernel') if name != 'kernel' else name}_initializer", None)
+    return found or getattr(layer, "depthwise_initializer", None)
+
+
+@contextlib.contextmanager
+def _policy(spec: TrialSpec) -> Iterator[None]:
+    """Build layers with the spec's dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(spec.precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -1,0 +1,198 @@
+"""Writes on a condition: that a file is not there yet, or is still as it was. What makes one of two writers the first.
+
+    conditions = conditions_at(location)              # NoConditions where there is no way
+    conditions.create(location, b"1")                 # False where it is there
+    conditions.replace(location, {b"1"}.__contains__, b"2")
+
+At S3 and Google by If-None-Match and If-Match, for which obstore asks (pyarrow cannot); in a folder by a link, which is
+made once, and a lock. All raise DataError where the storage does not answer, and UnknownCondition where it answers that
+it knows no such thing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from filelock import FileLock, Timeout
+
+from galaxytl.data.cache import write_atomically
+from galaxytl.data.files.locations import CONNECT_SECONDS, REQUEST_SECONDS, DataError, Location, explained, reaching
+
+if TYPE_CHECKING:
+    from obstore.store import GCSStore, S3Store
+
+LOCK_SECONDS = 30.0
+"""For the lock of a file that another process is replacing."""
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+"""`errno` of a link, in a file system that has none."""
+UNKNOWN_TO_SERVER = r"status code: (501|400|405|403)|NotImplemented"
+"""How a server answers a header that it does not know, or may not follow: it was asked for a plain write before."""
+
+
+class UnknownCondition(DataError):
+    """A storage does not write on a condition, or not for this user."""
+
+
+IsExpected = Callable[[bytes | None], bool]
+"""Of the content of a file, None where there is none: whether it may be written over."""
+
+
+class Conditions(Protocol):
+    def create(self, location: Location, content: bytes) -> bool: ...
+
+    def replace(self, location: Location, is_expected: IsExpected, content: bytes) -> bool: ...
+
+
+@dataclass(frozen=True)
+class NoConditions:
+    reason: str
+
+
+def conditions_at(location: Location) -> Conditions | NoConditions:
+    if location.is_local:
+        return InFolder()
+    if location.settings is None:
+        return NoConditions("no way is known to ask for them there")
+    try:
+        return AtObjectStore(_open(location))
+    except Exception as error:  # what pyarrow makes something of, and obstore nothing
+        return NoConditions(f"obstore cannot reach it: {str(error).splitlines()[0]}")
+
+
+class InFolder:
+    """On one machine, or on a network drive that all see."""
+
+    def create(self, location: Location, content: bytes) -> bool:
+        path = location.local
+        unfinished = path.with_name(f".writing-{uuid.uuid4().hex}")
+        with reaching(location, "written"):
+            write_atomically(unfinished, content)
+            try:
+                os.link(unfinished, path)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno in NO_LINKS:
+                    raise UnknownCondition(f"its file system makes no links: {error.strerror}") from error
+                raise
+            finally:
+                unfinished.unlink()
+        return True
+
+    def replace(self, location: Location, is_expected: IsExpected, content: bytes) -> bool:
+        path = location.local
+        with reaching(location, "written"), _locked(path.with_name(f".{path.name}.lock")):
+            is_as_expected = is_expected(path.read_bytes() if path.exists() else None)
+            if is_as_expected:
+                write_atomically(path, content)
+            return is_as_expected
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path, timeout=LOCK_SECONDS):
+            yield
+    except Timeout as error:
+        raise OSError(f"another process has held {path} for {LOCK_SECONDS:g} s; a suspended one? End it") from error
+
+
+class AtObjectStore:
+    """Of one bucket."""
+
+    def __init__(self, store: S3Store | GCSStore) -> None:
+        self._store = store
+
+    def create(self, location: Location, content: bytes) -> bool:
+        return self._put(location, content, "create")
+
+    def replace(self, location: Location, is_expected: IsExpected, content: bytes) -> bool:
+        there, version = self._get(location)
+        return is_expected(there) and self._put(location, content, version)
+
+    def _get(self, location: Location) -> tuple[bytes | None, Any]:
+        """A file's content, and how to say that it is this one that is to be written over."""
+        import obstore
+
+        with _explaining(location, "read"):
+            try:
+                answer = obstore.get(self._store, _key(location))
+                content = bytes(answer.bytes())
+            except FileNotFoundError:
+                return None, "create"
+        return content, {name: answer.meta[name] for name in ("e_tag", "version") if answer.meta[name]}
+
+    def _put(self, location: Location, content: bytes, condition: Any) -> bool:
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        with _explaining(location, "written"):
+            try:
+                obstore.put(self._store, _key(location), content, mode=condition)
+            except (AlreadyExistsError, PreconditionError):
+                return False
+        return True
+
+
+def _key(location: Location) -> str:
+    return location.path.partition("/")[2]
+
+
+@contextlib.contextmanager
+def _explaining(location: Location, doing: str) -> Iterator[None]:
+    """Turns obstore's errors into those of this module."""
+    from obstore.exceptions import BaseError
+
+    try:
+        yield
+    except (BaseError, OSError, ValueError) as error:
+        text, _, details = str(error).partition("\n\nDebug source")
+        if re.search(UNKNOWN_TO_SERVER, text) and doing == "written":
+            raise UnknownCondition(f"it answers {text}") from error
+        if re.search(r"kind: (Connect|Timeout)", details):
+            text += " (no connection, or timeout)"
+        raise explained(location, OSError(text), doing) from error
+
+
+def _open(location: Location) -> S3Store | GCSStore:
+    """As pyarrow reaches it: by the same settings, with the same credentials, giving up as soon."""
+    from obstore.store import GCSStore, S3Store
+
+    settings, bucket = location.settings, location.path.partition("/")[0]
+    seconds = {"timeout": timedelta(seconds=REQUEST_SECONDS), "connect_timeout": timedelta(seconds=CONNECT_SECONDS)}
+    how: Any = {
+        "client_options": {**seconds, "allow_http": settings.get("scheme") == "http"},
+        "retry_config": {"max_retries": 2, "retry_timeout": timedelta(seconds=3 * REQUEST_SECONDS)},
+    }
+    endpoint = settings.get("endpoint_override")
+    url = f"{settings.get('scheme') or 'https'}://{endpoint}"
+    if location.uri.startswith("s3://"):
+        config: Any = {"region": settings["region"]}
+        if endpoint:
+            config |= {"endpoint": url, "aws_endpoint_url_s3": url}  # the second is taken before the environment's
+        return S3Store(bucket, config=config, **how, **_credentials(settings))
+    config = {"skip_signature": settings["anonymous"], **({"base_url": url} if endpoint else {})}
+    return GCSStore(bucket, config=config, **how)
+
+
+def _credentials(settings: Any) -> dict[str, Any]:
+    """Where the URI has none, AWS's own chain gives them: environment, profiles, roles, the machine."""
+    if settings["access_key"]:
+        return {"access_key_id": settings["access_key"], "secret_access_key": settings["secret_key"]}
+    import botocore.session
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    session = botocore.session.get_session()
+    if settings["anonymous"] or session.get_credentials() is None:
+        return {"skip_signature": True}  # as pyarrow does it
+    return {"credential_provider": Boto3CredentialProvider(session)}

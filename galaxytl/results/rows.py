@@ -1,0 +1,165 @@
+"""The contract between sweep and analysis: `<results>/trials.jsonl`, one JSON object a finished trial.
+
+    append_results(folder, result)       # by the sweep's driver, once a trial
+    rows = read_results(folder)          # by anyone; rows.problems says what could not be read
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from galaxytl.results.row_lines import Problems, lines_of, results_in
+from galaxytl.system.inside import no_link
+from galaxytl.trial import COMPLETE, FAILED, TrialResult
+
+FILE_NAME = "trials.jsonl"
+LOCK_SECONDS = 30.0
+"""For the lock of the file of rows, which its driver holds while it writes a row."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The readable rows of a results folder, the last row of each trial, in file order; a FAILED one after another
+    takes no place: of a driver that was taken over, whose workers were stopped."""
+
+    results: tuple[TrialResult, ...]
+    problems: tuple[str, ...]
+    """A sentence for each reason why lines were left out: the first such line, and how many."""
+    num_newer: int = 0
+    """Rows that were left out as only a later version knows their kind of trial."""
+    replaced: tuple[TrialResult, ...] = ()
+    """Rows of the same status as the last one of their trial, which came later."""
+
+    def by_id(self) -> dict[str, TrialResult]:
+        return {result.trial_id: result for result in self.results}
+
+
+def append_results(folder: Path, *results: TrialResult, check: Callable[[], object] = lambda: None) -> None:
+    """Append their rows and force them to disk, so that a row that was seen is a row that stays. All or none.
+
+    Raises OSError, and what `check` raises, which is asked when nobody else can write."""
+    content = b"".join(row_line(result) + b"\n" for result in results)
+    with locked_rows(folder) as file:
+        check()
+        file.seek(0, os.SEEK_END)
+        size = file.tell()
+        if size and not _ends_with_newline(file.fileno(), size):
+            content = b"\n" + content  # closes the half line that a killed writer left
+        try:
+            _write_all(file.fileno(), content)
+            os.fsync(file.fileno())
+        except OSError as error:
+            os.ftruncate(file.fileno(), size)  # no half line
+            trial_ids = ", ".join(result.trial_id for result in results)
+            what = f"{error.strerror}: the row of trial {trial_ids} could not be written"
+            how = "make room, and the same command goes on"
+            raise OSError(error.errno, f"{what}; {how}", str(folder / FILE_NAME)) from error
+
+
+def row_line(result: TrialResult) -> bytes:
+    """As it stands in the file, without its end."""
+    return json.dumps(result.to_dict(), separators=(",", ":"), allow_nan=False).encode()
+
+
+@contextlib.contextmanager
+def locked_rows(folder: Path) -> Iterator[BinaryIO]:
+    """The file of rows, while nobody else writes to it, or takes its folder over; made where there is none, and then
+    gone again where it stays empty. An empty one that was there stays: somebody may be about to write to it.
+
+    Raises OSError where another process holds it for long."""
+    path = folder / FILE_NAME
+    while True:
+        was_there = path.exists()
+        with open(path, "ab+", opener=no_link) as file:  # NFS locks only what may be written
+            lock(file.fileno(), path)
+            if not _is_still(path, file):
+                continue
+            try:
+                yield file
+            finally:
+                if not was_there and not os.fstat(file.fileno()).st_size and _is_still(path, file):
+                    path.unlink()  # who waits for its lock sees that, and makes another
+            return
+
+
+def _is_still(path: Path, file: BinaryIO) -> bool:
+    """Whether it was not replaced while its lock was waited for."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def read_results(folder: Path) -> Rows:
+    """Read `folder`/trials.jsonl; a missing file has no rows. Unreadable lines become problems, not errors."""
+    path = folder / FILE_NAME
+    rows: dict[str, TrialResult] = {}
+    problems = Problems(path)
+    replaced: list[TrialResult] = []
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file, _no_garbage():
+        for number, (line, is_whole) in enumerate(lines_of(file), start=1):
+            for result in results_in(line):
+                if isinstance(result, ValueError):
+                    problems.left_out(number, result, is_whole)
+                    continue
+                earlier = rows.get(result.trial_id)
+                if earlier and earlier.status != FAILED == result.status:
+                    text = f"trial {result.trial_id} has an earlier {earlier.status} row; that one used"
+                    problems.note(number, text, reason="failed later")
+                    continue
+                if earlier and earlier.status == COMPLETE:
+                    text = f"trial {result.trial_id} has an earlier COMPLETE row; one of them used"
+                    problems.note(number, text, reason="twice")
+                if earlier:
+                    replaced.append(earlier)
+                rows.pop(result.trial_id, None)
+                rows[result.trial_id] = result
+    same = tuple(row for row in replaced if row.status == rows[row.trial_id].status)
+    return Rows(tuple(rows.values()), problems.sentences(), problems.num_newer, same)
+
+
+@contextlib.contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Rows hold no circles: to look for some among thousands, again and again, takes a sixth of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def lock(descriptor: int, path: Path) -> None:
+    """For as long as the file is open. Raises OSError where another process holds it for long."""
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > until:
+                what = f"another process has held it for {LOCK_SECONDS:g} s; a driver that is suspended? End it"
+                raise OSError(error.errno, f"{what}, and the same command goes on", str(path)) from error
+        time.sleep(0.05)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    """Past Python's buffer, which would try again to write what did not fit when the file is closed."""
+    while content:
+        content = content[os.write(descriptor, content) :]
+
+
+def _ends_with_newline(descriptor: int, size: int) -> bool:
+    return os.pread(descriptor, 1, size - 1) == b"\n"

@@ -1,0 +1,84 @@
+"""`search.json`, which a search writes into its results folder: what was searched, how, and where its Optuna study is.
+
+settings = read_search_file(Path("results/search"))
+settings.study, settings.storage, settings.objectives      # "search", "sqlite:////data/study.db", (Objective(...),)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from analysis.gather import count_of_trials
+from galaxytl.system.foreign_text import visible
+from galaxytl.system.strict_json import LARGEST, read_json
+
+FILE_NAME: Final = "search.json"
+FORMAT: Final = 1
+
+
+class SearchFileError(ValueError):
+    """There is no search.json that can be read; the message says why."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    name: str
+    direction: str
+    """ "maximize" or "minimize"."""
+
+    @property
+    def heading(self) -> str:
+        """With an arrow to where the better values are."""
+        return f"{self.name} {'↑' if self.direction == 'maximize' else '↓'}"
+
+
+@dataclass(frozen=True)
+class SearchFile:
+    """Of a study and the trials it suggested."""
+
+    study: str
+    storage: str
+    """URL as Optuna takes it; a password in it reads ***."""
+    objectives: tuple[Objective, ...]
+    space: str
+    sampler: str
+    scheduler: str
+    num_trials: int
+    """That were asked for."""
+
+    def __str__(self) -> str:
+        asked = f"{count_of_trials(self.num_trials)} asked for"
+        stopped = "none stopped early" if self.scheduler == "none" else f"stopped early by {self.scheduler}"
+        goals = " and ".join(f"{goal.direction} {goal.name}" for goal in self.objectives)
+        return f'Study "{self.study}": {asked}, {self.sampler} in {self.space} to {goals}, {stopped}'
+
+
+def read_search_file(folder: Path) -> SearchFile:
+    """Of the search whose rows lie in `folder`. Raises SearchFileError."""
+    path = folder / FILE_NAME
+    try:
+        with path.open("rb") as file:
+            values = read_json(file.read(LARGEST + 1))  # it refuses more
+    except FileNotFoundError:
+        raise SearchFileError(f"{folder} holds no {FILE_NAME}, which names the study of a search") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise SearchFileError(f"{path} cannot be read: {error}") from error
+    if not isinstance(values, Mapping) or values.get("format") != FORMAT:
+        found = values.get("format") if isinstance(values, Mapping) else None
+        raise SearchFileError(f"{path} must be of format {FORMAT}; got {found!r}. It is of another version of sweep")
+    try:
+        return _search_file(values)
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise SearchFileError(f"{path} lacks or garbles a setting: {error}") from error
+
+
+def _search_file(values: Mapping[str, Any]) -> SearchFile:
+    names = ("study", "storage", "space", "sampler", "scheduler")
+    texts = {name: visible(str(values[name])) for name in names}
+    objectives = tuple(Objective(visible(str(name)), visible(str(way))) for name, way in values["objectives"])
+    if not objectives:
+        raise ValueError("objectives must name at least one")
+    return SearchFile(objectives=objectives, num_trials=int(values["num_trials"]), **texts)

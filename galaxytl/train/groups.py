@@ -1,0 +1,401 @@
+"""One group of trials, from the dataset to their scores: heads in one pass over frozen activations, or one network.
+
+    results = HeadsRun(job, clock).results()        # or NetworkRun, of a single trial
+
+Imports Keras; `galaxytl.training` imports this file when it is asked to train.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxytl.data import DataError, Dataset, Splits, open_dataset, sky, split_indices
+from galaxytl.data.files.locations import is_remote
+from galaxytl.data.galaxy10 import NUM_CLASSES
+from galaxytl.networks import device, warm
+from galaxytl.networks.backbones import backbone_named, head_layers
+from galaxytl.networks.blocks import TRAINED_STEP
+from galaxytl.networks.weights import WeightsError, find_weights
+from galaxytl.results import collapse
+from galaxytl.results.checkpoints import Epoch, checkpoint_path, parted
+from galaxytl.results.predictions import store_probabilities
+from galaxytl.results.storage import StorageError, persistently, waiting_for
+from galaxytl.results.thumbnails import write_thumbnails
+from galaxytl.train import certificate, diagnostics, heads
+from galaxytl.train.augmentation import turned
+from galaxytl.train.features import LiveActivations, Source, batch_size, stored_activations
+from galaxytl.train.fit_heads import WATCHED_BATCH, Head, HeadsListener, fit_heads
+from galaxytl.train.fit_network import Batches, Examples, Listener, class_weights, fit
+from galaxytl.train.metrics import evaluate, softmax
+from galaxytl.training import Clock, Diverged, Job, Pruned, environment, failed_row
+from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Observer = Callable[[int], list[diagnostics.Record]]
+READ_SECONDS = 120.0
+"""For which a dataset on another machine that does not answer is tried again."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gave: logits (n, C) of the part that the spec is scored on, or why there are none."""
+
+    spec: TrialSpec
+    logits: NDArray[np.float32] | Diverged | Pruned
+    num_head: int
+    """Weights of the head, and of all that was trained."""
+    num_trained: int
+    certificate: dict[str, float] = field(default_factory=dict)
+    on_validation: NDArray[np.float32] | None = None
+    """Logits of the validation part, where that is not the scored one."""
+
+
+class Run(ABC):
+    """A group on its way. The specs differ in nothing that its data, its backbone and its batches depend on."""
+
+    def __init__(self, job: Job, clock: Clock) -> None:
+        self.specs, self.stored, self.workplace = job.group.specs, job.group.stored, job.workplace
+        self.spec = self.specs[0]
+        self.job, self.clock = job, clock
+        if self.spec.augmentation and self.stored:
+            raise ValueError(
+                "a trial with augmentation reads images, each time others, and nothing stored: "
+                f"stored must be (); got {self.stored}"
+            )
+
+    def results(self) -> list[TrialResult]:
+        """Train all specs; one result each: COMPLETE, PRUNED or diverged."""
+        dataset, splits = self._open()
+        with self.clock.part("data"):
+            resized = self._patiently(lambda: dataset.resized(self.spec.image_size, self._say_progress))
+        images = resized.images
+        if self.spec.scored_on == "test":
+            with contextlib.suppress(OSError):  # a report without pictures is better than no trial
+                write_thumbnails(self.workplace.out, images, dataset.labels, splits.test)
+        trained = self.train(images, dataset.labels, splits)
+        with self.clock.part("evaluate"):
+            return [self._result(one, dataset, splits) for one in trained]
+
+    @abstractmethod
+    def train(self, images: NDArray[np.uint8], labels: NDArray[np.int64], splits: Splits) -> list[Trained]:
+        """Train on images (N, S, S, 3) and labels (N,) of the dataset."""
+
+    def _open(self) -> tuple[Dataset, Splits]:
+        self.say("opening the dataset")
+        with self.clock.part("data"):
+            dataset = self._patiently(lambda: open_dataset(self.workplace.data))
+            if dataset.fingerprint != self.spec.dataset_fingerprint:
+                wanted, found = self.spec.dataset_fingerprint[:12], dataset.fingerprint[:12]
+                raise DataError(f"{dataset.uri} must have the content {wanted} that the sweep saw; it has {found}")
+            return dataset, split_indices(dataset.labels, self.spec, self._sky_groups(dataset))
+
+    def _patiently(self, read: Callable[[], T]) -> T:
+        """What `read` gives, which is tried again for a while where the dataset lies on another machine."""
+        if not is_remote(self.workplace.data):
+            return read()
+        try:
+            return persistently(read, READ_SECONDS, lambda error: self.say(waiting_for("dataset", error)))
+        except StorageError as error:
+            raise DataError(str(error)) from error
+
+    def _sky_groups(self, dataset: Dataset) -> NDArray[np.int64] | None:
+        if not self.spec.group_by_sky:
+            return None
+        groups = sky.groups(dataset)
+        if sky.groups_fingerprint(groups) != self.spec.groups_fingerprint:
+            raise DataError(f"{dataset.uri} must have the positions (ra, dec) that the sweep saw; it has others")
+        return groups
+
+    def stored_inputs(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Activations (len(rows), h, w, channels) of `rows` at the last stored cut."""
+        self.say("frozen activations")
+        neighbours = self.job.watcher.neighbours
+        counted = functools.partial(self.clock.count, "features")
+        source = Source(images, rows, self.network, self._say_activations, counted, neighbours)
+        with self.clock.part("features"):
+            return stored_activations(self.spec, self.stored, source)
+
+    def network(self) -> warm.Network:
+        self.say("building the backbone")
+        with self.clock.part("build"):
+            return warm.backbone(self.spec, self.weights_path)
+
+    def weights_path(self) -> Path | None:
+        """The weights file, checked; raises WeightsError."""
+        if self.spec.weights == "random":
+            return None
+        weights = find_weights(self.spec.backbone, self.workplace.weights_dir)
+        if weights.fingerprint != self.spec.weights_fingerprint:
+            wanted, found = self.spec.weights_fingerprint[:12], weights.fingerprint[:12]
+            raise WeightsError(f"{weights.path} must hold the tensors {wanted} that the sweep saw; it holds {found}")
+        return weights.path
+
+    def _result(self, trained: Trained, dataset: Dataset, splits: Splits) -> TrialResult:
+        if isinstance(trained.logits, Diverged):
+            return failed_row(trained.spec, trained.logits, self.job)
+        row = self._row(trained, dataset, splits)
+        if isinstance(trained.logits, Pruned):
+            return replace(row, status=PRUNED, message=str(trained.logits))
+        if not np.isfinite(trained.logits).all():  # the last step may be the one that is too long
+            return failed_row(trained.spec, Diverged("the logits are not finite after the last epoch"), self.job)
+        rows, probabilities = _scored(splits, trained.spec), softmax(trained.logits)
+        metrics, confusion = evaluate(dataset.labels[rows], probabilities)
+        stored = store_probabilities(self.workplace, trained.spec, rows, dataset.labels[rows], probabilities)
+        self._store_validation(trained, dataset.labels, splits.validation)
+        return replace(row, metrics=metrics, confusion=confusion, probabilities=stored)
+
+    def _store_validation(self, trained: Trained, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+        """Beside what the trial is scored on, where it was computed and has numbers."""
+        logits = trained.on_validation
+        if logits is not None and len(logits) and np.isfinite(logits).all():
+            store_probabilities(self.workplace, trained.spec, rows, labels[rows], softmax(logits), "validation")
+
+    def _row(self, trained: Trained, dataset: Dataset, splits: Splits) -> TrialResult:
+        """The row of a trial, without its scores."""
+        total = backbone_named(trained.spec.backbone).num_parameters + trained.num_head
+        history, records = parted(self.job.histories[trained.spec.trial_id])
+        return TrialResult(
+            spec=trained.spec,
+            status=COMPLETE,
+            history=history,
+            diagnostics=records,
+            certificate=trained.certificate,
+            curves_on="validation" if self.spec.validation_fraction else "test",
+            class_names=dataset.class_names,
+            num_images=splits.sizes(),
+            num_parameters={"total": total, "trainable": trained.num_trained},
+            environment=environment(self.workplace.damage),
+            started=self.job.started,
+        )
+
+    def _timed(self, function: Callable[P, T]) -> Callable[P, T]:
+        """The same, its seconds counted as diagnostics."""
+
+        def timed(*arguments: P.args, **named: P.kwargs) -> T:
+            with self.clock.part("diagnostics"):
+                return function(*arguments, **named)
+
+        return timed
+
+    def say(self, text: str) -> None:
+        self.job.watcher.phase([spec.trial_id for spec in self.specs], text)
+
+    def _say_progress(self, what: str, done: int, total: int) -> None:
+        self.say(f"{what}, {done}/{total}")
+
+    def _say_activations(self, done: int, total: int) -> None:
+        self._say_progress("frozen activations", done, total)
+
+
+class HeadsRun(Run):
+    """Heads on what the frozen backbone gives, all in one pass."""
+
+    def train(self, images: NDArray[np.uint8], labels: NDArray[np.int64], splits: Splits) -> list[Trained]:
+        rows = splits.all() if self.stored else np.arange(len(images))
+        inputs = self._head_inputs(images, rows)
+        examples = _examples(self.spec, inputs, labels[rows], _renumber(splits, rows))
+        if self.spec.augmentation:
+            examples = replace(examples, turned=lambda n: replace(inputs, inputs=turned(images, self.spec, n)))
+        self._pass, num = _head_size(self.spec, math.prod(inputs.shape[1:]))
+        self._epoch = self._pass * (TRAINED_STEP * len(examples.train) + len(examples.watched))
+        self.say("first step (tracing the heads)")
+        with self.clock.part("train"):
+            observe = self._timed(diagnostics.of_heads(examples, self.spec)) if self.job.group.diagnostics else None
+            self._ends = Ends(self.job, examples)
+            listener = HeadsListener(self.say, self._on_epoch, self._ended, observe, self.job.watcher.kept)
+            group = fit_heads(self.specs, examples, self.workplace.out, listener)
+        self.job.histories.update({head.spec.trial_id: head.history for head in group})
+        with self.clock.part("evaluate"):
+            self.say(f"evaluating on the {self.spec.scored_on} split")
+            outcomes = [outcome for _, outcome in self._outcomes(group, examples)]
+            watched = [outcome for _, outcome in self._outcomes(group, examples.only_watched)]
+        certificates = self._certificates(group, examples)
+        return [
+            Trained(head.spec, outcome, num, num, certificate, beside if isinstance(beside, np.ndarray) else None)
+            for head, outcome, beside, certificate in zip(group, outcomes, watched, certificates, strict=True)
+        ]
+
+    def _certificates(self, group: list[Head], examples: Examples) -> list[dict[str, float]]:
+        """Of each head: the optimum of its loss, and its distance; nothing where that is not asked for or not known."""
+        if not self.job.group.diagnostics or not certificate.is_convex(self.spec) or self._reads_live:
+            return [{} for _ in group]
+        with self.clock.part("diagnostics"):
+            self.say("the optimum of the head's loss")
+            return certificate.certificates(group, examples)
+
+    @property
+    def _reads_live(self) -> bool:
+        """Whether the heads' features are computed whenever they are read: an optimum takes hundreds of passes."""
+        return not self.stored or self.stored[-1] != 0
+
+    def _outcomes(
+        self, group: list[Head], examples: Examples
+    ) -> Iterator[tuple[Head, NDArray[np.float32] | Diverged | Pruned]]:
+        """Each head with its logits, or why it has none."""
+        whole = [head for head in group if not head.diverged and head.pruned is None]
+        self.clock.count("evaluate", self._pass * len(examples.scored) * len(whole))
+        logits = iter(heads.logits([head.state for head in whole], examples, examples.scored, WATCHED_BATCH))
+        for head in group:
+            if head.diverged:
+                yield head, Diverged(head.diverged)
+            else:
+                yield head, next(logits) if head.pruned is None else Pruned(head.pruned)
+
+    def _ended(self, histories: Mapping[str, list[Epoch]]) -> Mapping[str, str]:
+        self.job.histories.update(histories)  # which grow; those of a checkpoint no epoch told of
+        return self._ends(histories)
+
+    def _on_epoch(self, latest: dict[str, Epoch]) -> None:
+        self.clock.count("train", self._epoch * len(latest))
+        self.job.watcher.epoch({trial_id: parted([epoch])[0][0] for trial_id, epoch in latest.items()})
+
+    def _head_inputs(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Any:
+        """The backbone's output for `rows`: stored, or computed whenever it is read, from what is stored or the images.
+
+        Without anything stored `rows` must be all rows of the dataset: the images are mapped, not copied.
+        """
+        inputs = self.stored_inputs(images, rows) if self.stored else images
+        if self.stored and self.stored[-1] == 0:
+            return inputs
+        structure = self.network().structure
+        cut = self.stored[-1] if self.stored else len(structure.blocks)
+        return LiveActivations(
+            inputs,
+            self.network().forward(cut, 0),
+            (len(inputs), *structure.shape_at(0)),
+            np.dtype(self.spec.activations_dtype),
+            batch_size(self.spec.batch_size, self.spec.image_size),
+            lambda count: self.clock.count("train", float(count * structure.multiply_adds(cut, 0))),
+        )
+
+
+class NetworkRun(Run):
+    """One trial that trains blocks of its backbone, or all of it."""
+
+    def train(self, images: NDArray[np.uint8], labels: NDArray[np.int64], splits: Splits) -> list[Trained]:
+        rows = splits.all() if self.stored else np.arange(len(images))
+        inputs = self.stored_inputs(images, rows) if self.stored else images
+        examples = _examples(self.spec, inputs, labels[rows], _renumber(splits, rows))
+        if self.spec.augmentation:
+            examples = replace(examples, turned=lambda n: turned(images, self.spec, n))
+        self.say("building the network")
+        with self.clock.part("build"):
+            model, network = warm.trained(self.spec, self.stored[-1] if self.stored else None, self.weights_path)
+        head_pass, num_head = _head_size(self.spec, math.prod(network.structure.shape_at(0)))
+        self._pass, step = self._cost(network, head_pass)
+        self._epoch = step * len(examples.train) + self._pass * len(examples.watched)
+        num_trained = sum(math.prod(v.shape) for v in model.trainable_weights)
+        observe = self._observer(model, network, examples)
+        logits = self._fit(model, examples, observe)
+        beside = None if isinstance(logits, Pruned) else self._scores(model, examples.only_watched)
+        return [Trained(self.spec, logits, num_head, num_trained, on_validation=beside)]
+
+    def _observer(self, model: Any, network: warm.Network, examples: Examples) -> Observer:
+        """Records what the gradients do, where that is asked for."""
+        if not self.job.group.diagnostics:
+            return lambda number: []
+        count = len(network.structure.blocks)
+        cuts = (self.stored[-1] if self.stored else count, warm.frozen_until(self.spec, count))
+        with self.clock.part("diagnostics"):
+            probe = warm.beside_trained(lambda: diagnostics.NetworkProbe(model, network, *cuts))
+        observe = self._timed(probe.observer(examples, self.spec))
+        return lambda number: [observe(number)]
+
+    def _fit(self, model: Any, examples: Examples, observe: Observer) -> NDArray[np.float32] | Pruned:
+        """Train; logits of the examples to score, or why the training ended before."""
+        self.say("first step (tracing the network)")
+        self._ends = Ends(self.job, examples)
+        path = checkpoint_path(self.workplace.out, self.spec)
+        try:
+            with self.clock.part("train"):
+                listener = Listener(self.say, self._on_epoch, self._ended, observe, self.job.watcher.kept)
+                history = fit(model, self.spec, examples, path, listener)
+        except Pruned as end:
+            return end.with_traceback(None)  # which would keep alive what the training read
+        self.job.histories[self.spec.trial_id] = history
+        self.say(f"evaluating on the {self.spec.scored_on} split")
+        return self._scores(model, examples)
+
+    def _scores(self, model: Any, examples: Examples) -> NDArray[np.float32]:
+        """Logits of the examples to score; none where there are no such rows."""
+        if not len(examples.scored):
+            return np.empty((0, NUM_CLASSES), np.float32)
+        with self.clock.part("evaluate"):
+            self.clock.count("evaluate", self._pass * len(examples.scored))
+            return predict(model, examples, self.spec.batch_size)
+
+    def _on_epoch(self, history: list[Epoch]) -> None:
+        self.job.histories[self.spec.trial_id] = list(history)
+        self.clock.count("train", self._epoch)
+        self.job.watcher.epoch({self.spec.trial_id: parted(history[-1:])[0][0]})
+
+    def _ended(self, history: list[Epoch]) -> str | None:
+        self.job.histories[self.spec.trial_id] = list(history)  # those of a checkpoint no epoch told of
+        return self._ends({self.spec.trial_id: history}).get(self.spec.trial_id)
+
+    def _cost(self, network: warm.Network, head_pass: int) -> tuple[float, float]:
+        """Multiply-adds an image of a forward pass, and of a training step, from what is stored."""
+        structure = network.structure
+        start = self.stored[-1] if self.stored else len(structure.blocks)
+        freeze = warm.frozen_until(self.spec, len(structure.blocks))
+        frozen = structure.multiply_adds(start, freeze)
+        trained = structure.multiply_adds(freeze, 0) + head_pass
+        return float(frozen + trained), float(frozen + TRAINED_STEP * trained)
+
+
+class Ends:
+    """Which trials end before their last epoch: those that the watcher stops, and collapsed ones."""
+
+    def __init__(self, job: Job, examples: Examples) -> None:
+        self._stopped, self._patience = job.watcher.stopped, job.group.stop_collapsed
+        labels, watched = examples.labels[examples.train], examples.labels[examples.watched]
+        self._ignoring = {
+            spec.trial_id: collapse.loss_of_ignoring(labels, watched, class_weights(spec, labels))
+            for spec in job.group.specs
+        }
+
+    def __call__(self, histories: Mapping[str, list[Epoch]]) -> dict[str, str]:
+        """{trial_id: reason} of the trials, of those with these histories, that end here."""
+        found = {trial_id: reason for trial_id, reason in self._stopped().items() if trial_id in histories}
+        for trial_id, history in histories.items():
+            if reason := collapse.why_collapsed(history, self._ignoring[trial_id], self._patience):
+                found[trial_id] = reason
+        return found
+
+
+def _examples(spec: TrialSpec, inputs: Any, labels: NDArray[np.int64], splits: Splits) -> Examples:
+    watched = splits.validation if len(splits.validation) else splits.test
+    return Examples(inputs, labels, splits.train, watched, _scored(splits, spec))
+
+
+def _scored(splits: Splits, spec: TrialSpec) -> NDArray[np.int64]:
+    """The rows that the spec's trial is scored on."""
+    return splits.validation if spec.scored_on == "validation" else splits.test
+
+
+def _head_size(spec: TrialSpec, num_features: int) -> tuple[int, int]:
+    """Multiply-adds of a forward pass of the spec's head, and how many weights it has."""
+    layers = head_layers(spec, num_features)
+    return sum(a * b for a, b in layers), sum((a + 1) * b for a, b in layers)
+
+
+def _renumber(splits: Splits, rows: NDArray[np.int64]) -> Splits:
+    """The same splits, counted in positions of `rows` (sorted) instead of rows of the dataset."""
+    return Splits(*(np.searchsorted(rows, part) for part in (splits.train, splits.validation, splits.test)))
+
+
+def predict(model: Any, examples: Examples, batch_size: int) -> NDArray[np.float32]:
+    """Logits (n, 10) of the examples to score."""
+    batches = Batches(examples, examples.scored, batch_size)
+    return np.asarray(model.predict(device.for_keras(batches), verbose=0))

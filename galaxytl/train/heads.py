@@ -1,0 +1,325 @@
+"""The fused step: H heads, each with its own learning rate, momentum, weight decay and dropout, in one pass.
+
+    state = join([initial_state(spec, num_features) for spec in specs])
+    for chunk in chunks(examples, rows, batch_size):
+        state, totals = train_steps(spec.optimizer, settings(specs, labels), state, chunk)
+
+Equal to training each head alone: the loss is summed over heads, never averaged, and nothing is shared between them
+(no clipping, no loss scale), so a head that becomes NaN leaves the others as they are. Head h reads and writes index h
+of axis 1 of every state array: "weights" (D, H, C), "bias" (1, H, C), "steps" (1, H, 1), and the optimizer's slots.
+Heads with U hidden units have "hidden_weights" (D, H, U) and "hidden_bias" (1, H, U) too, and (U, H, C) "weights".
+
+Why: a step reads the features once for all heads, as one matrix product, (B, D) x (D, H * C) or (B, D) x (D, H * U).
+
+The update rules are Keras's, tested against them (`galaxytl.train.head_updates`). The gradient needs no automatic
+differentiation: of the cross-entropy of a softmax with respect to the logits it is probabilities - one_hot(label).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from galaxytl.data.galaxy10 import NUM_CLASSES
+from galaxytl.networks import device
+from galaxytl.networks.backbones import HIDDEN, OUTPUT, head_initializer, head_layers
+from galaxytl.system.prefetch import ahead
+from galaxytl.train import head_dropout
+from galaxytl.train.fit_network import Examples, class_weights
+from galaxytl.train.head_updates import SLOTS, UPDATES, State, decayed
+from galaxytl.trial import TrialSpec
+
+CHUNK_BYTES = 2**26  # of features handed to one compiled call: as many steps as fit, without Python between them
+TRAINED = ("hidden_weights", "hidden_bias", "weights", "bias")  # of a state; the first two where units are hidden
+XLA_FROM_HEADS = 4  # on CPU; with fewer the plain graph was faster: 1.4 ms a step against 3.5 for one head of 16,384
+
+traces: Counter[str] = Counter()
+"""How often each compiled function was traced by this process: tests count on it."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some batches of B examples. The last may be ragged: rows without an example are zero, with label -1."""
+
+    features: NDArray[Any]
+    """(S, B, D), of which the first `num_steps` along S are used."""
+    labels: NDArray[np.int32]
+    """(S, B)"""
+    sizes: NDArray[np.float32]
+    """(S,): examples in each batch."""
+    num_steps: int
+
+
+def initial_state(spec: TrialSpec, num_features: int) -> State:
+    """One head's state before its first step, H = 1: Glorot-uniform weights that follow the spec's seed, no bias."""
+    *hidden, output = head_layers(spec, num_features)
+    state = _initial_layer(spec, OUTPUT, output, "")
+    for shape in hidden:
+        state |= _initial_layer(spec, HIDDEN, shape, "hidden_")
+    slots = {f"{slot}_{name}": np.zeros_like(value) for slot in SLOTS[spec.optimizer] for name, value in state.items()}
+    return {**state, **slots, "steps": np.zeros((1, 1, 1), np.float32)}
+
+
+def _initial_layer(spec: TrialSpec, layer: str, shape: tuple[int, int], prefix: str) -> State:
+    weights = np.asarray(head_initializer(spec, layer)(shape, dtype="float32"))[:, None, :]
+    return {f"{prefix}weights": weights, f"{prefix}bias": np.zeros((1, 1, shape[1]), np.float32)}
+
+
+def join(states: Sequence[State]) -> State:
+    """Several states as one; they must be of the same optimizer and at the same step."""
+    return {name: np.concatenate([np.asarray(state[name]) for state in states], axis=1) for name in states[0]}
+
+
+def on_host(state: State) -> dict[str, NDArray[np.float32]]:
+    """As numpy arrays; waits for the steps that are under way."""
+    return {name: np.asarray(value) for name, value in state.items()}
+
+
+def take(state: Mapping[str, NDArray[np.float32]], head: int) -> dict[str, NDArray[np.float32]]:
+    """The state of one head, of a state on the host."""
+    return {name: value[:, head : head + 1] for name, value in state.items()}
+
+
+def settings(specs: Sequence[TrialSpec], labels: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """What differs between the heads, (1, H, 1) each, and "class_weights" (1, H, C), given all labels to train on."""
+    names = ("learning_rate", "momentum", "weight_decay")
+    scalars = {n: np.array([getattr(spec, n) for spec in specs], np.float32).reshape(1, -1, 1) for n in names}
+    weights = np.stack([class_weights(spec, labels) for spec in specs])
+    return {**scalars, **head_dropout.settings(specs), "class_weights": weights[None]}
+
+
+def chunks(examples: Examples, rows: NDArray[np.int64], batch_size: int) -> Iterator[Chunk]:
+    """All `rows` in order, in batches of `batch_size`; the next chunk is read while one is being computed."""
+    width = int(np.prod(examples.inputs.shape[1:]))
+    fit = CHUNK_BYTES // (batch_size * width * examples.inputs.dtype.itemsize)
+    most = max(1, min(fit, -(-len(rows) // batch_size)))
+
+    def make() -> Iterator[Chunk]:
+        for start in range(0, len(rows), most * batch_size):
+            yield _chunk(examples, rows[start : start + most * batch_size], (most, batch_size, width))
+
+    return ahead(make())
+
+
+def _chunk(examples: Examples, rows: NDArray[np.int64], shape: tuple[int, int, int]) -> Chunk:
+    steps, batch_size, width = shape
+    features = np.asarray(examples.inputs[rows]).reshape(len(rows), width)
+    labels = np.full((steps, batch_size), -1, np.int32)
+    labels.flat[: len(rows)] = examples.labels[rows]
+    if len(rows) < labels.size:
+        padded = np.zeros((labels.size, width), features.dtype)
+        padded[: len(rows)] = features
+        features = padded
+    sizes = (labels >= 0).sum(axis=1).astype(np.float32)
+    return Chunk(features.reshape(shape), labels, sizes, int(np.count_nonzero(sizes)))
+
+
+def train_steps(
+    optimizer: str, scalars: Mapping[str, NDArray[Any]], state: State, chunk: Chunk
+) -> tuple[State, dict[str, Any]]:
+    """One optimizer step a batch, for every head. Returns the new state and, over the examples of the chunk and before
+    each step, the "loss" and "correct" sums (H,) as Keras's training logs have them."""
+    xla = device.on_gpu() or scalars["learning_rate"].size >= XLA_FROM_HEADS
+    compiled = _compiled(optimizer, head_dropout.is_used(scalars), xla)
+    return compiled(chunk.features, chunk.labels, chunk.sizes, np.int32(chunk.num_steps), scalars, state)
+
+
+@functools.cache
+def _compiled(optimizer: str, drops: bool, xla: bool) -> Any:
+    def run(features: Any, labels: Any, sizes: Any, num_steps: Any, scalars: Any, state: State) -> Any:
+        traces[f"train_steps {optimizer}"] += 1
+
+        def body(step: Any, carried: Any) -> Any:
+            old, totals = carried
+            factors = _dropout(old, scalars, labels.shape[1]) if drops else 1.0
+            batch = _Batch(features[step], labels[step], sizes[step])
+            gradients, sums = _gradients(old, batch, scalars["class_weights"], factors)
+            new = UPDATES[optimizer](decayed(old, gradients, scalars), gradients, scalars)
+            return {**new, "steps": old["steps"] + 1}, {name: totals[name] + sums[name] for name in totals}
+
+        zero = ops.zeros((state["bias"].shape[1],), "float32")
+        return ops.fori_loop(0, num_steps, body, (state, {"loss": zero, "correct": zero}))
+
+    return device.compiled(run, xla=xla)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """On the device: features (B, D), labels (B,), -1 where there is no example, and how many examples there are."""
+
+    features: Any
+    labels: Any
+    size: Any
+
+
+def _dropout(state: State, scalars: Any, num_examples: int) -> Any:
+    """(B, H, U)"""
+    return head_dropout.kept(scalars, state["steps"], num_examples, state["hidden_weights"].shape[2])
+
+
+def _product(features: Any, weights: Any) -> Any:
+    """(B, D) times (D, H, M), as one matrix product: (B, H, M)."""
+    num_features, num_heads, width = weights.shape
+    flat = ops.reshape(weights, (num_features, num_heads * width))
+    return ops.reshape(ops.matmul(ops.cast(features, "float32"), flat), (-1, num_heads, width))
+
+
+def _outer(features: Any, errors: Any) -> Any:
+    """(B, D) and (B, H, M) to (D, H, M), summed over the examples: the gradient of `_product`'s weights."""
+    _, num_heads, width = errors.shape
+    flat = ops.reshape(errors, (-1, num_heads * width))
+    product = ops.matmul(ops.transpose(ops.cast(features, "float32")), flat)
+    return ops.reshape(product, (-1, num_heads, width))
+
+
+def _hidden(state: State, features: Any) -> Any:
+    """Hidden units (B, H, U), before dropout; None where there are none."""
+    if "hidden_weights" not in state:
+        return None
+    return ops.relu(_product(features, state["hidden_weights"]) + state["hidden_bias"])
+
+
+def _logits(state: State, features: Any, hidden: Any) -> Any:
+    """(B, H, C), from the features (B, D) or, where there are any, the hidden units (B, H, U)."""
+    if hidden is None:
+        return _product(features, state["weights"]) + state["bias"]
+    return ops.einsum("bhu,uhc->bhc", hidden, state["weights"]) + state["bias"]
+
+
+def _cross_entropies(logits: Any, labels: Any) -> tuple[Any, Any, Any]:
+    """Log-probabilities (B, H, C), one-hot labels (B, 1, C), and each head's cross-entropies (B, H); the latter two are
+    zeros where the label is -1."""
+    log_probabilities = ops.log_softmax(logits)
+    wanted = ops.expand_dims(ops.one_hot(labels, NUM_CLASSES), 1)
+    chosen = ops.where(wanted > 0, log_probabilities, 0.0)  # not a product: 0 * -inf would be NaN
+    return log_probabilities, wanted, -ops.sum(chosen, axis=2)
+
+
+def _right(logits: Any, labels: Any) -> Any:
+    """How many answers of each head are right: (H,)."""
+    right = ops.equal(ops.argmax(logits, axis=-1), ops.cast(ops.expand_dims(labels, 1), "int32"))
+    return ops.sum(ops.cast(right, "float32"), axis=0)
+
+
+def _gradients(state: State, batch: _Batch, class_weights: Any, factors: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of the mean loss of the batch, for each trained array; and the sums of losses and of right answers, (H,).
+
+    `class_weights` (1, H, C) multiply the losses, `factors` (B, H, U) the hidden units (dropout).
+    """
+    hidden = _hidden(state, batch.features)
+    passed = None if hidden is None else hidden * factors
+    logits = _logits(state, batch.features, passed)
+    log_probabilities, wanted, losses = _cross_entropies(logits, batch.labels)
+    counted = wanted * class_weights  # (B, H, C): what each example counts, at its class
+    weights = ops.sum(counted, axis=2, keepdims=True)
+    sums = {"loss": ops.sum(losses * weights[:, :, 0], axis=0), "correct": _right(logits, batch.labels)}
+    errors = (ops.exp(log_probabilities) * weights - counted) / batch.size  # (B, H, C)
+    bias = ops.sum(errors, axis=0, keepdims=True)
+    if hidden is None:
+        return {"weights": _outer(batch.features, errors), "bias": bias}, sums
+    found = {"weights": ops.einsum("bhu,bhc->uhc", passed, errors), "bias": bias}
+    behind = ops.einsum("bhc,uhc->bhu", errors, state["weights"]) * factors * ops.cast(hidden > 0, "float32")
+    found["hidden_weights"] = _outer(batch.features, behind)
+    return {**found, "hidden_bias": ops.sum(behind, axis=0, keepdims=True)}, sums
+
+
+def spread(logits: Any) -> Any:
+    """Standard deviation over the images of logits (B, C), or (B, H, C), mean over the classes."""
+    return ops.mean(ops.std(ops.cast(logits, "float32"), axis=0), axis=-1)
+
+
+def probe(state: State, features: NDArray[Any], labels: NDArray[np.int32]) -> dict[str, Any]:
+    """Of one batch, features (B, D) and labels (B,), the heads' "loss", "logit_spread", L2 norms of the loss's gradient
+    "gradient_norm_output" and, where units are hidden, "gradient_norm_hidden" and the "dead_share_hidden" of units that
+    are 0 for every example: (H,) each. Without dropout and class weights."""
+    return _compiled_probe()(features, labels, _trained(state))
+
+
+@functools.cache
+def _compiled_probe() -> Any:
+    def run(features: Any, labels: Any, state: State) -> Any:
+        traces["probe"] += 1
+        batch = _Batch(features, labels, ops.cast(features.shape[0], "float32"))
+        gradients, sums = _gradients(state, batch, 1.0, 1.0)
+        hidden = _hidden(state, features)
+        found = {"loss": sums["loss"] / batch.size, "logit_spread": spread(_logits(state, features, hidden))}
+        found["gradient_norm_output"] = _norm(gradients["weights"], gradients["bias"])
+        if hidden is not None:
+            found["gradient_norm_hidden"] = _norm(gradients["hidden_weights"], gradients["hidden_bias"])
+            found["dead_share_hidden"] = ops.mean(ops.cast(ops.max(hidden, axis=0) <= 0, "float32"), axis=1)
+        return found
+
+    return device.compiled(run, xla=False)
+
+
+def _norm(*gradients: Any) -> Any:
+    """(H,), of (..., H, ...) along axis 1."""
+    return ops.sqrt(sum(ops.sum(ops.square(gradient), axis=(0, 2)) for gradient in gradients))
+
+
+def score(state: State, chunk: Chunk) -> dict[str, Any]:
+    """Over the examples of a chunk, the heads' "loss" and "correct" sums (H,), and how often each class is "predicted"
+    (H, C). Without dropout and class weights."""
+    return _compiled_score()(chunk.features, chunk.labels, np.int32(chunk.num_steps), _trained(state))
+
+
+def _trained(state: State) -> State:
+    """Without the optimizer's part."""
+    return {name: state[name] for name in TRAINED if name in state}
+
+
+@functools.cache
+def _compiled_score() -> Any:
+    def run(features: Any, labels: Any, num_steps: Any, state: State) -> Any:
+        traces["score"] += 1
+
+        def body(step: Any, totals: Any) -> Any:
+            logits = _logits(state, features[step], _hidden(state, features[step]))
+            sums = {
+                "loss": ops.sum(_cross_entropies(logits, labels[step])[2], axis=0),
+                "correct": _right(logits, labels[step]),
+                "predicted": _predicted(logits, labels[step]),
+            }
+            return {name: totals[name] + sums[name] for name in totals}
+
+        num_heads = state["bias"].shape[1]
+        zeros = {"loss": (num_heads,), "correct": (num_heads,), "predicted": (num_heads, NUM_CLASSES)}
+        return ops.fori_loop(0, num_steps, body, {name: ops.zeros(shape, "float32") for name, shape in zeros.items()})
+
+    return device.compiled(run, xla=device.on_gpu())
+
+
+def _predicted(logits: Any, labels: Any) -> Any:
+    """How many examples each head takes for each class: (H, C)."""
+    predicted = ops.one_hot(ops.argmax(logits, axis=-1), NUM_CLASSES)
+    return ops.sum(ops.where(ops.expand_dims(labels >= 0, (1, 2)), predicted, 0.0), axis=0)
+
+
+def logits(
+    states: Sequence[State], examples: Examples, rows: NDArray[np.int64], batch_size: int
+) -> NDArray[np.float32]:
+    """Logits (H, len(rows), C) of heads with these states; of the same optimizer, at whatever step."""
+    if not states or not len(rows):
+        return np.empty((len(states), len(rows), NUM_CLASSES), np.float32)
+    state = _trained(join(states))
+    parts = []
+    for chunk in chunks(examples, rows, batch_size):
+        for features, size in zip(chunk.features[: chunk.num_steps], chunk.sizes, strict=False):
+            parts.append(np.asarray(_compiled_logits()(features, state))[: int(size)])
+    return np.concatenate(parts).transpose(1, 0, 2)
+
+
+@functools.cache
+def _compiled_logits() -> Any:
+    def run(features: Any, state: State) -> Any:
+        traces["logits"] += 1
+        return _logits(state, features, _hidden(state, features))
+
+    return device.compiled(run, xla=False)

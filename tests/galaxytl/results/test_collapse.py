@@ -1,0 +1,77 @@
+"""A collapsed trial is told from one that is slow, one that is unsure and one that answers otherwise."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from galaxytl.results.collapse import CONSTANT_SHARE, TOLERANCE, is_constant, loss_of_ignoring, why_collapsed
+
+IGNORING = 2.21
+COLLAPSED = {"epoch": 1, "val_top_share": 1.0, "val_loss": IGNORING + 0.5 * TOLERANCE}
+LEARNING = {"epoch": 1, "val_top_share": 0.4, "val_loss": 1.64}
+
+
+def test_the_best_answer_that_is_the_same_for_all_has_the_least_loss() -> None:
+    """On the labels that training saw: the entropy of their shares. Every other constant answer is worse."""
+    labels = np.repeat(np.arange(10), np.arange(1, 11))
+    found = loss_of_ignoring(labels, labels, np.ones(10))
+    shares = np.arange(1, 11) / 55
+    assert found == pytest.approx(-(shares * np.log(shares)).sum())
+    rng = np.random.default_rng(0)
+    for answer in rng.dirichlet(50 * shares, size=20):
+        assert -np.log(answer)[labels].mean() > found
+
+
+def test_watched_labels_of_other_shares_have_the_loss_of_the_answer_that_training_gives() -> None:
+    labels, watched = np.array([0, 0, 0, 1]), np.array([1, 1, 0, 0])
+    assert loss_of_ignoring(labels, watched, np.ones(2)) == pytest.approx(-(math.log(0.75) + math.log(0.25)) / 2)
+
+
+def test_with_balanced_weights_the_best_such_answer_is_that_all_are_as_likely() -> None:
+    labels = np.repeat(np.arange(10), np.arange(1, 11))
+    balanced = 55 / (10 * np.arange(1, 11))
+    assert loss_of_ignoring(labels, labels, balanced) == pytest.approx(math.log(10))
+
+
+def test_a_class_that_training_never_saw_is_infinitely_surprising() -> None:
+    assert loss_of_ignoring(np.array([0, 1]), np.array([2]), np.ones(3)) == math.inf
+    assert not is_constant(COLLAPSED, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, True),
+        ({"val_top_share": CONSTANT_SHARE}, True),
+        ({"val_top_share": 0.99}, False),  # tells some images apart
+        ({"val_loss": IGNORING - 0.9 * TOLERANCE}, True),
+        ({"val_loss": IGNORING - 2 * TOLERANCE}, False),  # better than ignoring the image
+        ({"val_loss": IGNORING + 2 * TOLERANCE}, False),  # one class, on its way
+        ({"val_loss": math.nan}, False),
+    ],
+)
+def test_one_class_and_the_loss_of_ignoring_the_image_are_both_wanted(
+    changed: dict[str, float], expected: bool
+) -> None:
+    assert is_constant({**COLLAPSED, **changed}, IGNORING) == expected
+
+
+def test_it_ends_after_so_many_epochs_in_a_row() -> None:
+    assert why_collapsed([COLLAPSED] * 2, IGNORING, 3) == ""
+    assert why_collapsed([COLLAPSED, COLLAPSED, LEARNING, COLLAPSED, COLLAPSED], IGNORING, 3) == ""
+    assert why_collapsed([COLLAPSED] * 3 + [LEARNING], IGNORING, 3) == ""
+    assert why_collapsed([], IGNORING, 1) == ""
+    ended = why_collapsed([LEARNING] + [COLLAPSED] * 3, IGNORING, 3)
+    assert (
+        ended
+        == "collapsed: one class whatever the image, and the loss of ignoring it (2.21 nats), for 3 epochs in a row"
+    )
+    assert why_collapsed([COLLAPSED], IGNORING, 1).endswith("for an epoch")
+
+
+def test_with_a_patience_of_0_it_never_ends() -> None:
+    assert why_collapsed([COLLAPSED] * 100, IGNORING, 0) == ""
+    assert why_collapsed([], IGNORING, 0) == ""
