@@ -2,10 +2,10 @@
 
     python benchmarks/overhead_systems.py ours 1000 2 STARTED OUT.json
 
-`ours` is `sweep.search.Search` with random suggestions, SQLite, a row on disk a trial, and `sweep.schedule.run_trials`,
+`ours` is `sweep.search.trials.Search` with random suggestions, SQLite, a row on disk a trial, and `sweep.scheduling.tune.run_trials`,
 a group a trial; `ours-tpe` the same with TPE. `tune` is what Ray Tune offers for it: `num_samples`, `reuse_actors`, a
 function that reports once; `tune-optuna` the same with its OptunaSearch, in memory, by TPE. All have as many trials at
-once, on a Ray cluster that `sweep.cluster` starts for each alike. STARTED is the time (seconds since 1970) at which the
+once, on a Ray cluster that `sweep.scheduling.cluster` starts for each alike. STARTED is the time (seconds since 1970) at which the
 process was begun. OUT.json gets the seconds from there to the first trial's end, to the last one's, and how many ended.
 """
 
@@ -58,8 +58,8 @@ def _ours(sampler: str) -> System:
 
         from galaxytl.results.rows import append_results
         from galaxytl.training import Group, Workplace
-        from sweep import schedule
-        from sweep.search import Search
+        from sweep.scheduling import tune as schedule
+        from sweep.search.trials import Search
 
         cell = search_rate.Cell(sampler, "sqlite", batch=8)
         search = Search(search_rate.open_cell(cell, folder), search_rate.problem(cell, num_trials))
@@ -101,7 +101,7 @@ def report_once(config: dict[str, Any]) -> None:
 
 
 def _tune(num_trials: int, concurrency: int, folder: Path, ended: Ended, **settings: Any) -> None:
-    from sweep.cluster import cluster  # before ray: it sets what ray reads at its import
+    from sweep.scheduling.cluster import cluster  # before ray: it sets what ray reads at its import
 
     from ray import tune  # isort: skip
 
@@ -139,7 +139,7 @@ def random_space() -> dict[str, Any]:
 
 
 def _tune_optuna(num_trials: int, concurrency: int, folder: Path, ended: Ended) -> None:
-    from sweep import cluster  # noqa: F401 (before ray: it sets what ray reads at its import)
+    from sweep.scheduling import cluster  # noqa: F401 (before ray: it sets what ray reads at its import)
 
     from ray.tune.search.optuna import OptunaSearch  # isort: skip
 

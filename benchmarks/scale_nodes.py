@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def measure(run: Run) -> dict[str, Any]:
-    from sweep import schedule  # before ray: it sets what ray reads at its import
+    from sweep.scheduling import tune  # before ray: it sets what ray reads at its import
 
     from ray.cluster_utils import Cluster  # isort: skip
 
@@ -72,12 +72,10 @@ def measure(run: Run) -> dict[str, Any]:
 
             specs = [BASE.replace(seed=seed) for seed in range(run.room + run.trials)]
             groups = [Group((spec,)) for spec in specs]
-            reporter = schedule.Reporter(lambda latest: None, lambda latest: None, finished, lambda text: None)
-            where = schedule.Where(nodes.address, 1.0, 0.0, out / "ray.log")
+            reporter = tune.Reporter(lambda latest: None, lambda latest: None, finished, lambda text: None)
+            where = tune.Where(nodes.address, 1.0, 0.0, out / "ray.log")
             train = functools.partial(sleep, room=run.room, seconds=run.seconds)
-            schedule.run_trials(
-                schedule.Work(iter(groups), len(groups)), Workplace("none", out), where, reporter, train
-            )
+            tune.run_trials(tune.Work(iter(groups), len(groups)), Workplace("none", out), where, reporter, train)
             started = max(path.stat().st_mtime for path in out.glob("here-*"))
     finally:
         nodes.shutdown()

@@ -1,4 +1,4 @@
-"""The runs of trials that bench_scale.py measures, each a process of its own: `sweep.schedule` on real Ray.
+"""The runs of trials that bench_scale.py measures, each a process of its own: `sweep.scheduling.tune` on real Ray.
 
     python benchmarks/scale_systems.py '{"trials": 1000, "at_once": 4}' OUT.json
 
@@ -90,7 +90,7 @@ def measure(run: Run) -> dict[str, Any]:
 
 def schedule_trials(run: Run, specs: list[TrialSpec], out: Path, table: Any, meter: Meter) -> None:
     """As `sweep.run.schedule_trials` does."""
-    from sweep import schedule
+    from sweep.scheduling import tune
 
     def finished(*results: TrialResult) -> None:
         append_results(out, *results)
@@ -100,10 +100,10 @@ def schedule_trials(run: Run, specs: list[TrialSpec], out: Path, table: Any, met
 
     groups = [Group(tuple(specs[start : start + run.per_group])) for start in range(0, run.trials, run.per_group)]
     decides_at = frozenset(range(1, run.reports + 1))
-    reporter = schedule.Reporter(table.phases, table.epochs, finished, table.note, decides_at)
-    where = schedule.Where(None, share_of_cpus(run.at_once), 0.0, out / "ray.log")
-    work = schedule.Work(iter(groups), len(groups))
-    schedule.run_trials(work, Workplace("none", out), where, reporter, reporting if run.reports else no_op)
+    reporter = tune.Reporter(table.phases, table.epochs, finished, table.note, decides_at)
+    where = tune.Where(None, share_of_cpus(run.at_once), 0.0, out / "ray.log")
+    work = tune.Work(iter(groups), len(groups))
+    tune.run_trials(work, Workplace("none", out), where, reporter, reporting if run.reports else no_op)
 
 
 def no_op(group: Any, workplace: Any, watcher: Any) -> Iterator[TrialResult]:

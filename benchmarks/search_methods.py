@@ -18,19 +18,19 @@ from search_table import Table
 from simulation import Run, Status
 
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
-from sweep.asking import Asking
 from sweep.options import SEARCH_DEFAULTS
-from sweep.search import Problem, Search
-from sweep.search_study import find_sampler
+from sweep.search.ask_space import Asking
+from sweep.search.stopping import make_rule
+from sweep.search.study import find_sampler
+from sweep.search.trials import Problem, Search
 from sweep.space import Facts
-from sweep.stopping import make_rule
 
 OBJECTIVE = "val_accuracy"
 BATCH: int = SEARCH_DEFAULTS["batch"]
 
 
 class Ours:
-    """`sweep.search.Search` as `sweep.search_run` drives it: trials asked for in batches, heads on the same features in
+    """`sweep.search.trials.Search` as `sweep.search.run` drives it: trials asked for in batches, heads on the same features in
     one job, judged together at ASHA's rungs; rows come when a job is over."""
 
     def __init__(self, table: Table, seed: int, until_epochs: int, batch: int = BATCH) -> None:
@@ -62,7 +62,7 @@ class Ours:
             groups: dict[Hashable, list[Run]] = defaultdict(list)
             for spec in self._search.ask(self._batch):
                 groups[spec.group_key].append(self._table.run(spec.trial_id, self._config[spec.trial_id]))
-            self._waiting += sorted(groups.values(), key=len, reverse=True)  # as `sweep.plan` orders them
+            self._waiting += sorted(groups.values(), key=len, reverse=True)  # as `sweep.planning.plan` orders them
         return self._waiting.popleft() if self._waiting else ()
 
     def epoch(self, number: int, runs: Sequence[Run]) -> Collection[str]:

@@ -112,7 +112,7 @@ def _tune(table: Table, seed: int, until_epochs: int) -> Method:
 def _tune_rungs(table: Table, seed: int, until_epochs: int) -> Method:
     from tune_method import TuneAsha
 
-    from sweep.stopping import ETA
+    from sweep.search.stopping import ETA
 
     return TuneAsha(table, seed, grace_period=max(1, table.num_epochs // ETA**2), reduction_factor=ETA)
 

@@ -1,4 +1,4 @@
-"""Part `rate` of bench_search.py: how many trials a second can `sweep.search.Search` suggest and be told of?"""
+"""Part `rate` of bench_search.py: how many trials a second can `sweep.search.trials.Search` suggest and be told of?"""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from typing import Any, Final
 import optuna
 
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
-from sweep.asking import Asking
-from sweep.search import Problem, Search
-from sweep.search_study import open_study
+from sweep.search.ask_space import Asking
+from sweep.search.stopping import make_rule
+from sweep.search.study import open_study
+from sweep.search.trials import Problem, Search
 from sweep.space import Facts, space
-from sweep.stopping import make_rule
 
 REQUIRED: Final = 20.0
 """Trials/s: a batch of 8 then takes 0.4 s."""

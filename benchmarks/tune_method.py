@@ -15,7 +15,7 @@ import optuna
 from search_table import Table
 from simulation import Run, Status
 
-from sweep import cluster  # noqa: F401 (before ray: it sets what ray reads at its import)
+from sweep.scheduling import cluster  # noqa: F401 (before ray: it sets what ray reads at its import)
 
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler  # isort: skip
 from ray.tune.search.optuna import OptunaSearch  # isort: skip

@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 
 from galaxytl.system.command import Parser, UsageError, path, path_or_uri, whole_number
 from galaxytl.system.credentials import without_secrets
-from sweep import grids
-from sweep.axes import MAX_UNASKED, parse_value
-from sweep.objectives import OBJECTIVES
-from sweep.packing import MAX_PACKED, share_of
+from sweep.grids import builtin
+from sweep.grids.axes import MAX_UNASKED, parse_value
+from sweep.scheduling.resources import MAX_PACKED, share_of
+from sweep.search.objectives import OBJECTIVES
+from sweep.search.stopping import SCHEDULERS
 from sweep.space import DEFAULT
-from sweep.stopping import SCHEDULERS
 
 SEARCH_DEFAULTS: Mapping[str, Any] = {
     "trials": 100,
@@ -60,9 +60,9 @@ def parse(argv: Sequence[str], description: str) -> argparse.Namespace:
         check_search(options)
     else:
         refuse_search_options(options)
-    options.sizes = grids.find(options.grid or "paper")
+    options.sizes = builtin.find(options.grid or "paper")
     if options.profile is not None:
-        grids.named("profile", options.profile, grids.PROFILES)
+        builtin.named("profile", options.profile, builtin.PROFILES)
     if options.weights_dir and not options.weights_dir.is_dir():
         raise UsageError(f"--weights-dir must be a folder; got {options.weights_dir}")
     options.set = parse_settings(options.set)
@@ -122,7 +122,7 @@ def check_search(options: argparse.Namespace) -> None:
             setattr(options, name, default)
     options.objective = options.objective.split(",")
     for name in options.objective:
-        grids.named("objective", name, OBJECTIVES)
+        builtin.named("objective", name, OBJECTIVES)
     if len(options.objective) > 2 or len(set(options.objective)) < len(options.objective):
         raise UsageError(f"--objective takes one or two different names; got {','.join(options.objective)}")
     if len(options.objective) > 1 and options.scheduler not in (None, "none"):
@@ -131,7 +131,7 @@ def check_search(options: argparse.Namespace) -> None:
             "front: with two objectives it must be none"
         )
     options.scheduler = options.scheduler or ("none" if len(options.objective) > 1 else "asha")
-    grids.named("scheduler", options.scheduler, SCHEDULERS)
+    builtin.named("scheduler", options.scheduler, SCHEDULERS)
 
 
 def refuse_search_options(options: argparse.Namespace) -> None:
@@ -152,7 +152,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = parser.add_argument_group("what to run")
-    names = ", ".join(grids.GRIDS)
+    names = ", ".join(builtin.GRIDS)
     what.add_argument(
         "--grid", type=path_or_uri, metavar="NAME", help=f"{names}, or a YAML file like my_grid.yaml (default: paper)"
     )

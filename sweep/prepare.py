@@ -26,13 +26,13 @@ from galaxytl.system import process
 from galaxytl.train.features import activations_folder, rows_digest
 from galaxytl.training import Workplace
 from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec
-from sweep import grids
-from sweep.costs import Sizes
-from sweep.doctor_facts import driver_gpus
+from sweep.doctor.facts import driver_gpus
+from sweep.grids import builtin
 from sweep.options import as_usage_error
-from sweep.packing import Available, Crew, Resources, crew, places
-from sweep.plan import Limits, Plan, make_plan
-from sweep.speeds import load_speeds, speeds_path
+from sweep.planning.costs import Sizes
+from sweep.planning.plan import Limits, Plan, make_plan
+from sweep.planning.speeds import load_speeds, speeds_path
+from sweep.scheduling.resources import Available, Crew, Resources, crew, places
 
 Structures = Mapping[tuple[str, int], Structure]
 """By backbone and image size."""
@@ -111,7 +111,7 @@ def find_nodes(address: str | None, log: Path) -> Available:
     """What the sweep can use: of the cluster at `address`, or of this machine, where no Ray is started for it."""
     if not address:
         return Available((Resources(process.usable_cpus(), driver_gpus()),))
-    from sweep import cluster
+    from sweep.scheduling import cluster
 
     with as_usage_error(cluster.ClusterError), cluster.cluster(address, log) as found:
         return found
@@ -119,7 +119,7 @@ def find_nodes(address: str | None, log: Path) -> Available:
 
 def base_spec(dataset: str, fingerprint: str, profile: str) -> TrialSpec:
     """What a grid's trials have in common before the grid says anything: the dataset and the profile."""
-    return TrialSpec(dataset=dataset, dataset_fingerprint=fingerprint, **grids.PROFILES[profile])
+    return TrialSpec(dataset=dataset, dataset_fingerprint=fingerprint, **builtin.PROFILES[profile])
 
 
 @contextlib.contextmanager

@@ -36,13 +36,15 @@ from galaxytl.system.credentials import without_secrets
 from galaxytl.system.inside import OutsideError, check_links
 from galaxytl.training import Workplace
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
-from sweep import axes, grids, prepare, seeds
-from sweep.kept import Kept, keeping, looking
+from sweep import prepare
+from sweep.grids import axes, builtin
 from sweep.options import as_usage_error, parse
-from sweep.plan import Plan, Todo, sort_out
-from sweep.plan_table import comparison, plan_table
+from sweep.planning import seeds
+from sweep.planning.plan import Plan, Todo, sort_out
+from sweep.planning.speeds import learn_speeds, speeds_path
+from sweep.planning.table import comparison, plan_table
 from sweep.progress import SweepTable, trial_label
-from sweep.speeds import learn_speeds, speeds_path
+from sweep.results_folder import Kept, keeping, looking
 
 MOST_PRICED: Final = 2000
 """Trials, of which a plan takes a second; of more, what further seeds would take is not said."""
@@ -64,7 +66,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     prepare.settle(say)
     with looking(out, options.place) if options.dry_run else keeping(out, options.place, say) as kept:
         if options.search:
-            from sweep.search_run import run_search  # Optuna takes a second to import
+            from sweep.search.run import run_search  # Optuna takes a second to import
 
             return run_search(options, kept, console)
         return run_grid(options, kept, console)
@@ -72,7 +74,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 def run_grid(options: argparse.Namespace, kept: Kept, console: Console) -> int:
     profile = prepare.profile_for(options)
-    uri = options.data or grids.SIMULATED_DATA[profile]
+    uri = options.data or builtin.SIMULATED_DATA[profile]
     grid = axes.repeated(axes.overridden(options.sizes[profile], options.set), options.seeds)
     axes.check_size(grid, options.yes)
     one_seed = axes.with_one_seed(grid)
@@ -98,7 +100,7 @@ def run_grid(options: argparse.Namespace, kept: Kept, console: Console) -> int:
     )
     plan = plan_for(todo.pending)
     complete = [result.spec for result in rows.by_id().values() if result.status == COMPLETE]
-    wanted = seeds.COLLAPSE_SEEDS if grid.name == grids.COLLAPSE else seeds.MIN_SEEDS
+    wanted = seeds.COLLAPSE_SEEDS if grid.name == builtin.COLLAPSE else seeds.MIN_SEEDS
     short = seeds.shortage(prepared.specs, options.seeds, complete, wanted)
     announce_seeds(console, short, todo, plan, plan_for)
     plan = observed(plan, grid.diagnostics if options.diagnostics is None else options.diagnostics)
@@ -145,7 +147,7 @@ def schedule_trials(
     options: argparse.Namespace, workplace: Workplace, plan: Plan, kept: Kept, console: Console
 ) -> None:
     """Start or join Ray and train the plan's groups, writing each row as it comes; then say what it took."""
-    from sweep import cluster, schedule  # ray takes seconds to import: only where there is something to run
+    from sweep.scheduling import cluster, tune  # ray takes seconds to import: only where there is something to run
 
     log = prepare.log_of(options)
     console.print(f"Starting Ray{' at ' + options.address if options.address else ''}; log: {log}", markup=False)
@@ -166,9 +168,9 @@ def schedule_trials(
             kept.stop_if_lost()
             table.epochs(latest)
 
-        reporter = schedule.Reporter(table.phases, epochs, finished, table.note)
-        where = schedule.Where(options.address, options.cpus_per_trial, options.gpus_per_trial, log)
-        schedule.run_trials(schedule.Work(iter(plan.groups), len(plan.groups)), workplace, where, reporter)
+        reporter = tune.Reporter(table.phases, epochs, finished, table.note)
+        where = tune.Where(options.address, options.cpus_per_trial, options.gpus_per_trial, log)
+        tune.run_trials(tune.Work(iter(plan.groups), len(plan.groups)), workplace, where, reporter)
     seconds = time.monotonic() - started
     console.print(comparison(plan, results, seconds))
     learn_speeds(speeds_path(), results, plan.groups, seconds)

@@ -12,7 +12,7 @@ A space is a function: it asks `trial` for values and gives back fields of a Tri
 `trial` has Optuna's suggest_categorical, suggest_float and suggest_int. Name a parameter after its field; where it
 means something else in another case, add the case: "learning_rate@sgd". Then `--set learning_rate=1e-3` pins it, and
 earlier sweeps' trials can be told to the study, because the parameters that give their specs can be found
-(`sweep.asking.parameters_of`).
+(`sweep.search.ask_space.parameters_of`).
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from analysis.listings import formats, stems
 from analysis.rerun import grid_names, grid_yaml
 from analysis.sections import Listing, Section
 from galaxytl.trial import TrialResult, TrialSpec
-from sweep.axes import expand
-from sweep.grid_file import read_grid
+from sweep.grids.axes import expand
+from sweep.grids.yaml_grid import read_grid
 from tests.analysis.fakes import make_compared, make_result, make_spec
 from tests.analysis.folders import other_sweep, paper_grid
 

@@ -18,8 +18,8 @@ from analysis.search_sections import search_sections
 from analysis.sections import as_markdown
 from analysis.statistics.intervals import Pairs
 from galaxytl.trial import FAILED, PRUNED, TrialResult, TrialSpec
-from sweep.axes import expand
-from sweep.grid_file import read_grid
+from sweep.grids.axes import expand
+from sweep.grids.yaml_grid import read_grid
 from tests.analysis.fakes import make_compared, make_result, make_spec, make_tested, write_probabilities
 
 

@@ -23,8 +23,8 @@ from simulation import Cluster, Run, Status, simulate
 
 from galaxytl.results.rows import append_results
 from galaxytl.trial import FAILED, PRUNED, TrialSpec
-from sweep.axes import expand
-from sweep.grid_file import read_grid
+from sweep.grids.axes import expand
+from sweep.grids.yaml_grid import read_grid
 
 SPEC = TrialSpec(dataset="simulated", dataset_fingerprint="0f", validation_fraction=0.1, num_epochs=3)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sweep.yaml_file import read_yaml
+from sweep.grids.yaml_file import read_yaml
 from tests.galaxies import s3_server
 
 boto3 = pytest.importorskip("boto3")

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from sweep import growth
-from sweep.cluster import available_of, resources_per_trial
-from sweep.doctor_file import placeholders
-from sweep.doctor_nodes import schema_problem
-from sweep.packing import Resources
-from sweep.yaml_file import read_yaml
+from sweep.doctor.cluster_file import placeholders
+from sweep.doctor.nodes import schema_problem
+from sweep.grids.yaml_file import read_yaml
+from sweep.scheduling import growth
+from sweep.scheduling.cluster import available_of, resources_per_trial
+from sweep.scheduling.resources import Resources
 
 ROOT = Path(__file__).parent.parent.parent
 FILES = ("cluster.yaml", "cluster-onprem.yaml")

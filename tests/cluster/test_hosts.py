@@ -23,8 +23,8 @@ from galaxytl.trial import COMPLETE
 from tests.cluster.hosts import ROOT, Host, Network, hosts, why_not
 from tests.cluster.onprem import AT_THE_DESK, ON_A_NODE, S3_SECRET, brought_up, cluster_file, token_of, wait_for_nodes
 from tests.galaxies import write_hdf5
+from tests.sweep.doctor.test_doctor_command import Line, failing, lines_of
 from tests.sweep.sweeps import wait_for
-from tests.sweep.test_doctor import Line, failing, lines_of
 
 pytestmark = [
     pytest.mark.rest,

@@ -56,7 +56,7 @@ def watched(witness: Path, group: Group, workplace: Workplace, watcher: Watcher)
 
 
 def watched_run(witness: Path, run_trials: Callable[..., None], *arguments: Any) -> None:
-    """`sweep.schedule.run_trials` in the driver, observed."""
+    """`sweep.scheduling.tune.run_trials` in the driver, observed."""
     *others, reporter = arguments
 
     def finished(*results: TrialResult) -> None:
@@ -181,7 +181,7 @@ def _compare_rows(out: Path, trained: set[str], seen: Account) -> None:
 
 
 if __name__ == "__main__":
-    from sweep import schedule  # ray takes seconds to import
+    from sweep.scheduling import tune  # ray takes seconds to import
 
-    schedule.run_trials = functools.partial(watched_run, Path(sys.argv[1]), schedule.run_trials)
+    tune.run_trials = functools.partial(watched_run, Path(sys.argv[1]), tune.run_trials)
     sys.exit(run.main(sys.argv[2:]))

@@ -7,9 +7,9 @@ from typing import Any
 
 from galaxytl.networks.blocks import Block, Structure
 from galaxytl.trial import TrialSpec
-from sweep.costs import Sizes
-from sweep.plan import Limits, Plan, make_plan
-from sweep.speeds import OTHER_CPU_SPEED, Ratio, Speeds, Worker
+from sweep.planning.costs import Sizes
+from sweep.planning.plan import Limits, Plan, make_plan
+from sweep.planning.speeds import OTHER_CPU_SPEED, Ratio, Speeds, Worker
 
 # Three blocks on 32 x 32 images: cut 3 are the images (3,072 bytes), then 4,096, 2,048 and 40 bytes of float32.
 TOY = Structure(

@@ -24,8 +24,8 @@ import numpy as np
 from galaxytl.data import open_dataset
 from galaxytl.training import Group, Watcher, Workplace
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
-from sweep import schedule
-from sweep.schedule_worker import PART_BYTES, Board, Copier
+from sweep.scheduling import tune
+from sweep.scheduling.worker import PART_BYTES, Board, Copier
 
 import ray  # isort: skip
 from ray.cluster_utils import Cluster  # isort: skip
@@ -50,18 +50,18 @@ def nodes(folder: Path, *resources: dict[str, Any]) -> Iterator[Cluster]:
         temporary.cleanup()
 
 
-def run(groups: Sequence[Group], data: str, where: schedule.Where) -> tuple[list[TrialResult], list[str]]:
+def run(groups: Sequence[Group], data: str, where: tune.Where) -> tuple[list[TrialResult], list[str]]:
     """The rows, and the phases that were said."""
     results: list[TrialResult] = []
     phases: list[str] = []
-    reporter = schedule.Reporter(
+    reporter = tune.Reporter(
         phases=lambda now: phases.extend(now.values()),
         epochs=lambda _: None,
         finished=lambda *ended: results.extend(ended),
         note=lambda _: None,
     )
-    work = schedule.Work(iter(groups), at_once=len(groups))
-    schedule.run_trials(work, Workplace(data, where.log.parent), where, reporter)
+    work = tune.Work(iter(groups), at_once=len(groups))
+    tune.run_trials(work, Workplace(data, where.log.parent), where, reporter)
     return results, phases
 
 
@@ -84,8 +84,8 @@ def promised(data: str, out: Path) -> dict[str, Any]:
     """A node that promises a GPU and has none: trials that ask for it, then others that do not."""
     groups = [Group((spec,), stored=(0,)) for spec in specs(data, 3, unfrozen_blocks=0, num_epochs=1)]
     with nodes(out, {"num_cpus": 1, "num_gpus": 1}):
-        with_gpu, _ = run(groups[:2], data, schedule.Where("auto", 1, None, out / "sweep.log"))
-        without, _ = run(groups[2:], data, schedule.Where("auto", 1, 0, out / "sweep.log"))
+        with_gpu, _ = run(groups[:2], data, tune.Where("auto", 1, None, out / "sweep.log"))
+        without, _ = run(groups[2:], data, tune.Where("auto", 1, 0, out / "sweep.log"))
     return {"with_gpu": facts(with_gpu), "without": facts(without)}
 
 
@@ -95,7 +95,7 @@ def copies(data: str, out: Path) -> dict[str, Any]:
     trials = [spec.replace(unfrozen_blocks=blocks, learning_rate=rate) for blocks in (0, 1) for rate in (1e-3, 1e-4)]
     groups = [Group((one,), stored=(1,) if one.unfrozen_blocks else (1, 0)) for one in trials]
     with nodes(out, {"num_cpus": 1}, {"num_cpus": 1}):
-        results, phases = run(groups, data, schedule.Where("auto", 1, 0, out / "sweep.log"))
+        results, phases = run(groups, data, tune.Where("auto", 1, 0, out / "sweep.log"))
     folders = [sorted(path.name for path in (out / f"node-{n}" / "features").glob("[!.]*")) for n in (0, 1)]
     return {"rows": facts(results), "folders": folders, "phases": sorted(set(phases))}
 
@@ -156,11 +156,11 @@ def spare(_: str, out: Path) -> dict[str, Any]:
     first, *others = [Group((spec.replace(weights="imagenet"),), (0,)) for spec in trials]
     groups = [first, Group((trials[0].replace(unfrozen_blocks=1),), (1,)), *others]
     results: list[TrialResult] = []
-    reporter = schedule.Reporter(lambda _: None, lambda _: None, lambda *ended: results.extend(ended), lambda _: None)
+    reporter = tune.Reporter(lambda _: None, lambda _: None, lambda *ended: results.extend(ended), lambda _: None)
     with nodes(out, {"num_cpus": 1, "num_gpus": 1}, {"num_cpus": 1}) as cluster:
-        where, work = schedule.Where("auto", 1, None, out / "sweep.log"), schedule.Work(iter(groups), 2, eager=False)
+        where, work = tune.Where("auto", 1, None, out / "sweep.log"), tune.Work(iter(groups), 2, eager=False)
         train = functools.partial(note_and_train, out)
-        schedule.run_trials(work, Workplace("simulated", out), where, reporter, train)
+        tune.run_trials(work, Workplace("simulated", out), where, reporter, train)
         other = next(iter(cluster.worker_nodes)).node_id
     seen = [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
     return {

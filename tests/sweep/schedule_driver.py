@@ -1,4 +1,4 @@
-"""What `sweep.schedule` does on the real Ray at $RAY_ADDRESS, with trials that learn nothing: some sweeps, and what was
+"""What `sweep.scheduling.tune` does on the real Ray at $RAY_ADDRESS, with trials that learn nothing: some sweeps, and what was
 seen of each, printed as one line of JSON.
 
 python -m tests.sweep.schedule_driver FOLDER
@@ -17,8 +17,8 @@ from typing import Any
 
 from galaxytl.training import Group, Watcher, Workplace
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
-from sweep import schedule
-from sweep.schedule_worker import REPORT_SECONDS, TrainGroup
+from sweep.scheduling import tune
+from sweep.scheduling.worker import REPORT_SECONDS, TrainGroup
 
 SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(10)]
 
@@ -47,15 +47,15 @@ def die_once(group: Group, workplace: Workplace, watcher: Watcher) -> Iterator[T
 
 
 def run(groups: Iterator[Group | None], out: Path, train: TrainGroup = train_quickly, **told: Any) -> None:
-    reporter = schedule.Reporter(
+    reporter = tune.Reporter(
         phases=lambda _: None,
         epochs=told.get("epochs", lambda _: None),
         finished=told.get("finished", lambda *_: None),
         note=lambda _: None,
         decides_at=frozenset({3, 9}),
     )
-    where, work = schedule.Where("auto", 1, 0, out / "sweep.log"), schedule.Work(groups, at_once=2, eager=False)
-    schedule.run_trials(work, Workplace("simulated", out), where, reporter, train)
+    where, work = tune.Where("auto", 1, 0, out / "sweep.log"), tune.Work(groups, at_once=2, eager=False)
+    tune.run_trials(work, Workplace("simulated", out), where, reporter, train)
 
 
 def search(out: Path) -> dict[str, Any]:

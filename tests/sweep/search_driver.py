@@ -25,15 +25,16 @@ from rich.console import Console
 from galaxytl.data import Splits
 from galaxytl.training import Group, Watcher, Workplace
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
-from sweep import lease, run, search_run
-from sweep.kept import Kept
+from sweep import lease, run
 from sweep.options import parse
+from sweep.results_folder import Kept
 from sweep.rows_file import RowsFile
-from sweep.search import Search
-from sweep.search_run import SearchRun
-from sweep.search_setup import Setup, check_pinned
-from sweep.search_study import open_study
-from sweep.stopping import make_rule
+from sweep.search import run as search_run
+from sweep.search.run import SearchRun
+from sweep.search.setup import Setup, check_pinned
+from sweep.search.stopping import make_rule
+from sweep.search.study import open_study
+from sweep.search.trials import Search
 from tests.sweep.fakes import TOY
 from tests.sweep.searches import BASE, FACTS, diverges, epoch_of, failed, make_problem, result_of
 
@@ -128,9 +129,9 @@ def _take_time(pause: Path) -> None:
 
 
 if __name__ == "__main__":
-    from sweep import schedule  # ray takes seconds to import
+    from sweep.scheduling import tune  # ray takes seconds to import
 
     search_run.set_up = set_up
     lease.BEAT_SECONDS = 0.5
-    schedule.run_trials = functools.partial(schedule.run_trials, train_group=train)
+    tune.run_trials = functools.partial(tune.run_trials, train_group=train)
     sys.exit(run.main())

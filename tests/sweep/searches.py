@@ -13,13 +13,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
-from sweep.asking import Asking
-from sweep.costs import Costs
-from sweep.objectives import OBJECTIVES, measure
-from sweep.search import Problem, Search
-from sweep.search_study import open_study
+from sweep.planning.costs import Costs
+from sweep.search.ask_space import Asking
+from sweep.search.objectives import OBJECTIVES, measure
+from sweep.search.stopping import Asha, make_rule
+from sweep.search.study import open_study
+from sweep.search.trials import Problem, Search
 from sweep.space import Facts, Suggests
-from sweep.stopping import Asha, make_rule
 from tests.sweep.fakes import SIZES, SLOW, TOY, toy_spec
 
 BASE = toy_spec(scored_on="validation", weights="random", weights_requested="random")

@@ -22,9 +22,9 @@ from galaxytl.results.storage import Storage, StorageError
 from galaxytl.results.stored_rows import read_rows
 from galaxytl.system.command import UsageError
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
-from sweep import kept as kept_module
-from sweep.kept import keeping
+from sweep import results_folder as kept_module
 from sweep.lease import in_folder
+from sweep.results_folder import keeping
 from tests.sweep.drivers import SLOWEST_SECONDS, Driver, Event, Task, World
 
 T, R = TypeVar("T"), TypeVar("R")

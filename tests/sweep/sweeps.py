@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from sweep.lease import LeaseError
-from sweep.ray_files import own_token
+from sweep.scheduling.ray_files import own_token
 from tests.cluster import faults
 
 ROOT = Path(__file__).parents[2]

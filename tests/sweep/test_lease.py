@@ -28,9 +28,9 @@ from galaxytl.data.files.locations import without_secrets
 from galaxytl.results.storage import Storage
 from sweep import lease as lease_module
 from sweep.lease import FILE_NAME, Lease, LeaseError, Place, in_folder, in_storage, is_dead, process_table
-from sweep.search import Search
-from sweep.search_lease import lease_of
-from sweep.search_study import open_study
+from sweep.search.study import open_study
+from sweep.search.study_lease import lease_of
+from sweep.search.trials import Search
 from tests.sweep.drivers import World, plant
 from tests.sweep.searches import make_problem, run_sequentially
 from tests.sweep.sweeps import ROOT, suspend_between_writes, wait_for

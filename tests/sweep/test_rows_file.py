@@ -18,11 +18,11 @@ from galaxytl.results.rows import FILE_NAME, append_results, read_results
 from galaxytl.results.storage import Storage
 from galaxytl.results.stored_rows import read_rows
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
-from sweep import kept as kept_module
 from sweep import lease as lease_module
+from sweep import results_folder as kept_module
 from sweep import rows_file
-from sweep.kept import Kept, keeping
 from sweep.lease import LeaseError, in_folder
+from sweep.results_folder import Kept, keeping
 from sweep.rows_file import GoneError
 from tests.sweep.sweeps import quick, start, sweep, wait_for
 

@@ -14,11 +14,12 @@ from galaxytl.results.rows import read_results
 from galaxytl.system.command import UsageError
 from galaxytl.training import Workplace
 from galaxytl.trial import FAILED, SpecError, TrialResult
-from sweep import cluster, lease
+from sweep import lease
 from sweep.options import parse
 from sweep.prepare import LOG
 from sweep.run import main
-from sweep.schedule import Reporter, Where, Work
+from sweep.scheduling import cluster
+from sweep.scheduling.tune import Reporter, Where, Work
 from tests.galaxies import write_hdf5
 from tests.sweep.sweeps import FROZEN, QUICK
 
@@ -38,7 +39,7 @@ def test_a_grid_whose_folder_another_driver_took_over_writes_no_row(
         reporter.finished(TrialResult(spec=group.specs[0], status=FAILED))
 
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.1)
-    monkeypatch.setattr("sweep.schedule.run_trials", run_trials)
+    monkeypatch.setattr("sweep.scheduling.tune.run_trials", run_trials)
     assert main(["--data", str(galaxies_file), "--out", str(tmp_path), *QUICK, *FROZEN]) == 2
     assert f"process 7 on elsewhere has taken {tmp_path} over, as this one was suspended" in capsys.readouterr().err
     assert read_results(tmp_path).results == ()

@@ -234,7 +234,7 @@ DRIVER = """
 import sys, time
 from pathlib import Path
 from galaxytl.system.command import run_command
-from sweep.cluster import cluster
+from sweep.scheduling.cluster import cluster
 
 def story():
     with cluster("auto", Path(sys.argv[1])):

@@ -21,7 +21,7 @@ from galaxytl.results.checkpoints import load_checkpoint
 from galaxytl.results.rows import read_results
 from galaxytl.trial import COMPLETE
 from sweep.run import main
-from sweep.search_study import StudyError, open_study, sqlite_url
+from sweep.search.study import StudyError, open_study, sqlite_url
 from tests.galaxytl.system.test_inside import write_journal
 from tests.sweep.sweeps import QUICK, ROOT, sweep
 

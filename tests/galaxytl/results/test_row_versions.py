@@ -16,7 +16,7 @@ import galaxytl.trial
 from galaxytl.results.rows import append_results, read_results
 from galaxytl.results.stored_rows import merged
 from galaxytl.trial import ADDED, BEFORE, COMPLETE, FAILED, SCHEMA, SPEC_FIELDS, TrialResult, TrialSpec
-from sweep.plan import sort_out
+from sweep.planning.plan import sort_out
 
 ROWS = Path(__file__).with_name("rows")
 FIRST = {"schema-1": 22, "schema-1-groups": 24, "schema-2": 26, "schema-3": 31, "schema-3-certificate": 31}

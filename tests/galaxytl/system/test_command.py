@@ -18,10 +18,11 @@ from analysis import run as report
 from galaxytl.data import __main__ as data
 from galaxytl.system import command
 from galaxytl.system.command import Parser, UsageError, path, path_or_uri, run_command, whole_number
-from sweep import doctor, run
+from sweep import run
+from sweep.doctor import __main__
 from tests.sweep.sweeps import ROOT
 
-COMMANDS = [run.main, doctor.main, report.main, audit.main, data.main]
+COMMANDS = [run.main, __main__.main, report.main, audit.main, data.main]
 
 # How it ends
 

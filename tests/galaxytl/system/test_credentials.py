@@ -33,11 +33,11 @@ from galaxytl.system.credentials import (
     without_secrets,
 )
 from galaxytl.training import failure_message
-from sweep.cluster import _WithoutSecrets
-from sweep.doctor import findings_table
-from sweep.doctor_checks import Finding
+from sweep.doctor.__main__ import findings_table
+from sweep.doctor.checks import Finding
 from sweep.lease import Lease, in_folder
 from sweep.options import parse
+from sweep.scheduling.cluster import _WithoutSecrets
 
 WORDS = re.compile(r"hush\d", re.IGNORECASE)
 """Every secret here is made of these."""
@@ -235,7 +235,7 @@ def test_no_secret_stands_in_a_lease(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("uri", [uri for uri in TAKEN if uri.lower().startswith(("postgres", "mysql", "maria"))])
 def test_no_secret_of_a_study_is_shown_or_kept(uri: str) -> None:
-    from sweep.search_study import StudyError, open_storage, without_password
+    from sweep.search.study import StudyError, open_storage, without_password
 
     assert leaks(without_password(uri)) == []
     with pytest.raises(StudyError) as refused:

@@ -20,7 +20,7 @@ from galaxytl.networks import blocks, device
 from galaxytl.results.checkpoints import load_checkpoint, num_epochs
 from galaxytl.results.search_file import SearchFileError, read_search_file
 from galaxytl.system.strict_json import LARGEST, MOST_BRACKETS, JsonError, check_depth, read_json
-from sweep import speeds
+from sweep.planning import speeds
 
 DAMAGE = {
     "nested": b"[" * 100_000,

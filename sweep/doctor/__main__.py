@@ -1,0 +1,178 @@
+"""Is every machine fit to run a sweep, and a cluster file fit for `ray up`? Looks, says what to do, changes nothing.
+
+    python -m sweep.doctor --data Galaxy10_DECals.h5 --weights-dir weights/      # this machine
+    python -m sweep.doctor --cluster cluster.yaml                                # and the file, before ray up
+    python -m sweep.doctor --address auto --data s3://bucket/galaxy10/ --out /srv/results    # all nodes, after it
+
+Exit status: 0 nothing FAILs (read the WARNs), 1 something does, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from galaxytl.data.files.locations import DataError, locate
+from galaxytl.system.command import Parser, UsageError, path, path_or_uri, run_command, whole_number
+from galaxytl.system.console import Console
+from galaxytl.system.credentials import without_secrets
+from sweep import prepare
+from sweep.doctor.checks import Finding, check_dashboard, check_machine, check_node, verdict
+from sweep.doctor.cluster_file import check_cluster_file
+from sweep.doctor.facts import Facts, Questions, gather, write
+from sweep.grids import builtin
+
+STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}
+SIMULATED = "simulated"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    def story() -> int:
+        findings = examine(parse(sys.argv[1:] if argv is None else argv))
+        return report(findings, Console(highlight=False, soft_wrap=True))
+
+    return run_command(story, known=(DataError, OSError), stopped="Stopped. The doctor leaves nothing behind.")
+
+
+def report(findings: Sequence[Finding], console: Console) -> int:
+    """Print what was found; the exit status."""
+    console.print(findings_table(findings))
+    worst = verdict(findings)
+    ends = {"OK": "All is well.", "WARN": "It will run; read the WARNs.", "FAIL": "Mend what FAILs, and ask again."}
+    console.print(f"[{STYLES[worst]}]{worst}[/]: {ends[worst]}")
+    return 1 if worst == "FAIL" else 0
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        prog="python -m sweep.doctor",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--address", metavar="HOST:PORT", help="ask each node of this Ray cluster too; auto: of the one here"
+    )
+    parser.add_argument("--data", type=path_or_uri, metavar="URI", help="the dataset, as for sweep.run")
+    parser.add_argument("--weights-dir", type=path, metavar="FOLDER", help="of ImageNet weights, as for sweep.run")
+    parser.add_argument("--out", type=path, metavar="FOLDER", help="results folder, that all nodes must share")
+    parser.add_argument(
+        "--storage",
+        type=path_or_uri,
+        metavar="URI",
+        help="an s3:// place for results that all nodes must be able to write",
+    )
+    parser.add_argument("--cluster", type=path, metavar="FILE", help="a cluster file, like cluster.yaml")
+    parser.add_argument(
+        "--image-size", type=whole_number(1, 4096), default=224, metavar="PIXELS", help="of the trials (default: 224)"
+    )
+    options: argparse.Namespace = parser.parse_args(argv)
+    return options
+
+
+def examine(options: argparse.Namespace) -> list[Finding]:
+    """All findings, in the order in which they are printed. Raises UsageError when no cluster answers."""
+    findings = check_cluster_file(options.cluster) if options.cluster else []
+    questions = questions_of(options)
+    driver = gather(questions)
+    here = "driver" if options.address else "this machine"
+    findings += check_machine(driver, options.image_size, here)
+    if options.address:
+        findings += examine_nodes(options, questions, driver)
+    return findings
+
+
+def questions_of(options: argparse.Namespace) -> Questions:
+    """Paths in full: a Ray worker has another working folder. Simulated galaxies are not looked at: drawing them
+    would take longer than everything else, and each node draws its own."""
+    is_simulated = not options.data or options.data == SIMULATED or options.data.startswith(f"{SIMULATED}:")
+    places = [str(options.out.resolve())] if options.out else []
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+    if options.storage:
+        places.append(options.storage)
+    return Questions(
+        data="" if is_simulated else prepare.absolute(options.data),
+        weights_dir=str(options.weights_dir.resolve()) if options.weights_dir else "",
+        backbones=builtin.BACKBONES,
+        places=places,
+    )
+
+
+def examine_nodes(options: argparse.Namespace, questions: Questions, driver: Facts) -> list[Finding]:
+    from sweep.doctor.nodes import ask_nodes
+    from sweep.scheduling.cluster import ClusterError  # ray takes seconds to import
+
+    usable = [place for place, problem in driver.places.items() if not problem]
+    with tempfile.TemporaryDirectory() as folder, marked(usable) as mark:
+        asking = replace(questions, places=usable, mark=mark)
+        try:
+            report = ask_nodes(options.address, asking, Path(folder) / "ray.log")
+        except ClusterError as error:
+            raise UsageError(f"{error}{_token_hint()}") from error
+    head = next((node.ray_node.name for node in report.nodes if "(head)" in node.ray_node.name), options.address)
+    findings = check_dashboard(report.dashboard, report.token_auth, head)
+    for node in report.nodes:
+        if node.facts is None:
+            text = f"it could not be asked: {node.error}: look at ray status and at the node's logs"
+            findings.append(Finding(node.ray_node.name, "node", "FAIL", text))
+        else:
+            findings += check_node(node.facts, driver, node.ray_node, options.image_size)
+    return findings
+
+
+def _token_hint() -> str:
+    if os.environ.get("RAY_AUTH_MODE") == "token":
+        return ""
+    return " A cluster that asks for a token is reached with RAY_AUTH_MODE=token and the token in ~/.ray/auth_token."
+
+
+@contextmanager
+def marked(places: Sequence[str]) -> Iterator[str]:
+    """A file of the driver's in each place, whose name is its content; they and the nodes' answers are removed."""
+    mark = f".doctor-{uuid.uuid4().hex[:12]}"
+    folders = [locate(place) for place in places]
+    try:
+        for folder in folders:
+            write(folder.child(mark), mark)
+        yield mark
+    finally:
+        for folder in folders:
+            _remove(folder, mark)
+
+
+def _remove(folder: Any, mark: str) -> None:
+    from pyarrow.fs import FileSelector
+
+    with suppress(OSError, DataError):
+        for info in folder.filesystem.get_file_info(FileSelector(folder.path)):
+            if info.base_name == mark or info.base_name.startswith(f"{mark}-"):
+                folder.child(info.base_name).delete()
+
+
+def findings_table(findings: Sequence[Finding]) -> Table:
+    """One line a node and check."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("where", "check", ""):
+        table.add_column(name, no_wrap=True)
+    table.add_column("found", overflow="fold")
+    for finding in findings:
+        status = f"[{STYLES[finding.status]}]{finding.status}[/]"
+        where, message = (escape(without_secrets(text)) for text in (finding.where, finding.message))
+        table.add_row(where, finding.check, status, message)
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

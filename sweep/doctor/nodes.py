@@ -1,0 +1,160 @@
+"""What Ray knows of the nodes of a running cluster, and what each says of itself. The doctor's only file with ray.
+
+    report = ask_nodes("auto", Questions(data="s3://bucket/galaxy10/"), log)
+    for node in report.nodes: node.ray_node, node.facts      # or node.error
+
+One small actor a node, pinned to it, without CPU or GPU of its own: a busy cluster can be asked too.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from galaxytl.system.credentials import without_secrets
+from sweep.doctor import facts as doctor_facts
+from sweep.doctor.checks import HEAD_METRICS, RayNode
+from sweep.doctor.facts import Facts, Questions, facts_from_dict
+from sweep.scheduling.cluster import HEAD, ClusterError, cluster  # before ray: it sets what ray reads at its import
+
+import ray  # isort: skip
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # isort: skip
+
+NODE_SECONDS = 180
+"""How long a node may take to answer: it may have to start a worker, read the weights, and import Keras."""
+CLOCK_READINGS = 3
+
+
+@dataclass(frozen=True)
+class AskedNode:
+    ray_node: RayNode
+    facts: Facts | None
+    error: str = ""
+    """Why there are no facts."""
+
+
+@dataclass(frozen=True)
+class Report:
+    nodes: Sequence[AskedNode]
+    dashboard: str
+    """HOST:PORT, or "" where none runs."""
+    token_auth: bool
+    """Of the driver's own Ray, and so of the cluster: one without a token does not connect to one with."""
+
+
+def ask_nodes(address: str, questions: Questions, log: Path) -> Report:
+    """Every alive node's answers. Raises ClusterError when no cluster answers at `address`."""
+    # By value: a node may hold another version of the project, or none, and is to say so.
+    ray.cloudpickle.register_pickle_by_value(doctor_facts)
+    try:
+        with cluster(address, log):
+            alive = [node for node in ray.nodes() if node["Alive"]]
+            asked = [(node, _Asked(node["NodeID"], questions)) for node in alive]
+            nodes = [answer.collect(node) for node, answer in asked]
+            return Report(nodes, _dashboard(), _asks_for_token())
+    except ray.exceptions.RayError as error:
+        raise ClusterError(f"the cluster at {address} did not let us in: {_first_line(error)}") from error
+    finally:
+        ray.cloudpickle.unregister_pickle_by_value(doctor_facts)
+
+
+class _Asked:
+    """A node that is at work on its answers."""
+
+    def __init__(self, node_id: str, questions: Questions) -> None:
+        pinned = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        self._actor = _witness().options(num_cpus=0, scheduling_strategy=pinned).remote()
+        self._facts = self._actor.facts.remote(questions)
+
+    def collect(self, node: Mapping[str, Any]) -> AskedNode:
+        try:
+            facts = facts_from_dict(ray.get(self._facts, timeout=NODE_SECONDS))
+            skew = self._skew()
+            token_auth = bool(ray.get(self._actor.asks_for_token.remote(), timeout=NODE_SECONDS))
+        except ray.exceptions.GetTimeoutError:
+            return AskedNode(_ray_node(node), None, f"no answer within {NODE_SECONDS} s")
+        except ray.exceptions.RayError as error:
+            return AskedNode(_ray_node(node), None, _first_line(error))
+        return AskedNode(_ray_node(node, skew, token_auth), facts)
+
+    def _skew(self) -> float:
+        """Seconds that the node's clock is off at least: what the way there and back cannot explain, at its best."""
+        readings = []
+        for _ in range(CLOCK_READINGS):
+            before = time.time()
+            there = ray.get(self._actor.clock.remote(), timeout=NODE_SECONDS)
+            readings.append(surely_off(before, there, time.time()))
+        return min(readings)
+
+
+def surely_off(before: float, there: float, after: float) -> float:
+    """Seconds that a clock is off at least, which showed `there` at a time between `before` and `after`.
+
+    >>> surely_off(10.0, 10.5, 11.0), surely_off(10.0, 15.0, 11.0), surely_off(10.0, 7.0, 11.0)
+    (0.0, 4.0, 3.0)
+    """
+    return max(0.0, there - after, before - there)
+
+
+def _witness() -> Any:
+    """The actor's class, made here so that it goes to the nodes by value."""
+
+    @ray.remote
+    class Witness:
+        def facts(self, questions: Questions) -> dict[str, Any]:
+            return doctor_facts.gather(questions).to_dict()
+
+        def clock(self) -> float:
+            return time.time()
+
+        def asks_for_token(self) -> bool:
+            from ray._private.authentication.authentication_utils import is_token_auth_enabled
+
+            return bool(is_token_auth_enabled())
+
+    return Witness
+
+
+def _ray_node(node: Mapping[str, Any], skew: float = 0.0, token_auth: bool | None = None) -> RayNode:
+    is_head = HEAD in node["Resources"]
+    name = f"{node['NodeManagerAddress']}{' (head)' if is_head else ''}"
+    ports = [node["MetricsExportPort"], *(HEAD_METRICS if is_head else ())]
+    return RayNode(name, float(node["Resources"].get("GPU", 0.0)), skew, token_auth, [port for port in ports if port])
+
+
+def _dashboard() -> str:
+    return str(getattr(ray._private.worker._global_node, "webui_url", None) or "")
+
+
+def _asks_for_token() -> bool:
+    from ray._private.authentication.authentication_utils import is_token_auth_enabled
+
+    return bool(is_token_auth_enabled())
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return without_secrets(lines[-1])[:300] if lines else type(error).__name__
+
+
+def schema_problem(config: Mapping[str, Any]) -> str:
+    """What Ray itself finds wrong with a cluster file's content, in a line; "" where it accepts it."""
+    import copy
+
+    import jsonschema  # Ray's own checks raise its errors
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    try:
+        validate_config(prepare_config(copy.deepcopy(json.loads(json.dumps(config)))))
+    except jsonschema.ValidationError as error:
+        place = ".".join(map(str, error.absolute_path))
+        return f"{place or 'the file'}: {error.message[:300]}"
+    except (ValueError, RuntimeError, KeyError, AssertionError, TypeError) as error:
+        return _first_line(error)
+    except SystemExit as error:  # so the launcher gives up
+        return f"Ray's launcher gives up on it: {error}"
+    return ""

@@ -1,0 +1,137 @@
+"""Families of groups, and the prefixes that each family stores.
+
+    stored = cuts_on_disk(groups, costs, on_disk)
+    families = find_families(groups, costs, stored, Disk(num_bytes=50 * 10**9, workers=1))
+
+A *family* is the groups whose trials have the same activations wherever nothing is trained (`TrialSpec.backbone_key`).
+A *prefix* is the activations of a family at one cut, stored for all its images. Groups of which nothing can be stored,
+because nothing is frozen or because their images are turned anew in each epoch, read images; each is a family of its
+own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+from galaxytl.training import Group
+from galaxytl.trial import TrialSpec
+from sweep.planning.costs import Cost, Costs
+from sweep.planning.cuts import Chain, best_cuts
+
+Specs = tuple[TrialSpec, ...]
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The activations of one family at one cut."""
+
+    spec: TrialSpec
+    """One of the trials that use it: dataset, backbone, weights, image size and precision are those of all."""
+    cut: int
+    rows: int
+    bytes: int
+    multiply_adds: int
+    """To compute it from the stored cut before it, or from the images; 0 when it is on disk."""
+    seconds: float
+    doubt: float
+    """`Speeds.doubt` of these."""
+    on_disk: bool
+    users: int
+    """Trials that read it, or what is computed from it."""
+
+
+@dataclass(frozen=True)
+class Disk:
+    num_bytes: int
+    workers: int
+    """Groups that run at the same time, and with them at most so many families."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """`groups` and their `costs` (prefixes apart), the longest first; `prefixes` from the images to the output."""
+
+    groups: tuple[Group, ...]
+    costs: tuple[Cost, ...]
+    prefixes: tuple[Prefix, ...]
+    needed_multiply_adds: int
+    """Of the frozen blocks that the family needs and that are not on disk, each computed once for every image."""
+
+
+def cuts_on_disk(
+    groups: Sequence[Specs], costs: Costs, on_disk: Callable[[TrialSpec, int], bool]
+) -> dict[Hashable, frozenset[int]]:
+    """By `backbone_key`: the cuts whose activations are stored already."""
+    found: dict[Hashable, frozenset[int]] = {}
+    for spec, *_ in groups:
+        if costs.can_store(spec) and spec.backbone_key not in found:
+            found[spec.backbone_key] = frozenset(cut for cut in range(costs.images(spec)) if on_disk(spec, cut))
+    return found
+
+
+def find_families(
+    groups: Sequence[Specs], costs: Costs, stored: Mapping[Hashable, frozenset[int]], disk: Disk
+) -> list[Family]:
+    """The groups by family, each family with the cuts that are best for it.
+
+    The disk is shared by the families that are worked on at the same time. What earlier families stored is the least
+    recently used, and goes when the cache needs its room.
+    """
+    members: dict[Hashable, list[Specs]] = defaultdict(list)
+    for number, specs in enumerate(groups):
+        members[specs[0].backbone_key if costs.can_store(specs[0]) else number].append(specs)
+    storing = sum(costs.can_store(of_family[0][0]) for of_family in members.values())
+    budget = disk.num_bytes // max(1, min(disk.workers, storing))
+    return [_family(of_family, costs, stored.get(key, frozenset()), budget) for key, of_family in members.items()]
+
+
+def _family(members: Sequence[Specs], costs: Costs, on_disk: frozenset[int], budget: int) -> Family:
+    rows_read: dict[int, int] = defaultdict(int)
+    for specs in members:
+        rows_read[costs.storable_cut(specs[0])] += costs.rows_read(specs)
+    chain = costs.chain(members[0][0], rows_read, on_disk)
+    cuts = best_cuts(chain, budget)
+    groups = [Group(specs, tuple(cut for cut in cuts if cut >= costs.storable_cut(specs[0]))) for specs in members]
+    costed = [(group, costs.of(group.specs, (chain.images, *group.stored)[-1])) for group in groups]
+    costed.sort(key=lambda pair: -pair[1].seconds)
+    return Family(
+        groups=tuple(group for group, _ in costed),
+        costs=tuple(cost for _, cost in costed),
+        prefixes=_prefixes(chain, cuts, groups, costs),
+        needed_multiply_adds=_needed_multiply_adds(chain),
+    )
+
+
+def _prefixes(chain: Chain, cuts: Sequence[int], groups: Sequence[Group], costs: Costs) -> tuple[Prefix, ...]:
+    return tuple(
+        _prefix(chain, source, cut, groups, costs) for source, cut in zip((chain.images, *cuts), cuts, strict=False)
+    )
+
+
+def _prefix(chain: Chain, source: int, cut: int, groups: Sequence[Group], costs: Costs) -> Prefix:
+    spec, on_disk = groups[0].specs[0], cut in chain.on_disk
+    multiply_adds = 0 if on_disk else chain.num_rows * chain.forward(source, cut)
+    computing, doubt = (0.0, 0.0) if on_disk else costs.storing(spec, multiply_adds)
+    moving = 0.0 if on_disk else chain.move_seconds(source, cut)
+    return Prefix(
+        spec=spec,
+        cut=cut,
+        rows=chain.num_rows,
+        bytes=chain.stored_bytes(cut),
+        multiply_adds=multiply_adds,
+        seconds=computing + moving,
+        doubt=doubt,
+        on_disk=on_disk,
+        users=sum(len(group.specs) for group in groups if cut in group.stored),
+    )
+
+
+def _needed_multiply_adds(chain: Chain) -> int:
+    """Block i lies between the cuts i + 1 and i. A freeze point needs all back to the nearest cut that is on disk."""
+    needed: set[int] = set()
+    for freeze_point in (cut for cut, rows in enumerate(chain.rows_read) if rows):
+        nearest = min((cut for cut in chain.on_disk if cut >= freeze_point), default=chain.images)
+        needed |= set(range(freeze_point, nearest))
+    return chain.num_rows * sum(chain.forward(block + 1, block) for block in needed)

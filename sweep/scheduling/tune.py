@@ -1,0 +1,393 @@
+"""Ray Tune runs the trials. Only schedule*.py, cluster.py and doctor_nodes.py import ray.
+
+One Ray trial trains a group of specs; groups are taken one by one, as there is room, so that a search can make each
+with what the ones before have told it. A trial keeps its own checkpoint in the results folder, and a
+finished trial is a row in trials.jsonl, so a restart needs nothing of Tune's state: it asks for what has no row. Tune's
+own folder (result.json, progress.csv, TensorBoard events) lies in <results>/ray for the tools that read it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+from galaxytl.networks import device
+from galaxytl.system.credentials import without_secrets
+from galaxytl.training import Group, Workplace, train
+from galaxytl.trial import FAILED, TrialResult
+from sweep.scheduling import versions as schedule_versions
+from sweep.scheduling import worker
+from sweep.scheduling.cluster import (  # before ray: it sets what ray reads at its import
+    ClusterError,
+    cluster,
+    resources_per_trial,
+    spare_place,
+)
+from sweep.scheduling.feed import Feed, InOrder, Room
+from sweep.scheduling.resources import Available
+from sweep.scheduling.worker import (
+    STOPS_ALL,
+    Terms,
+    TrainGroup,
+    group_of,
+    report_seconds,
+    unfinished,
+    unfinished_config,
+)
+
+import ray  # isort: skip
+from ray import tune  # isort: skip
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # isort: skip
+
+MAX_WORKER_DEATHS = 2
+"""How often a group whose worker process died is started again, from its last epoch."""
+RAISED = "ray::ImplicitFunc.train()"
+"""With this Ray begins the traceback of a worker that lives: what it stands on, as its disk or the storage, failed."""
+IDLE_SECONDS = 300.0
+"""Without a group that runs, after which the driver says what it waits for. A cloud's machine comes within minutes."""
+MAX_WAITING = 64
+"""Groups that wait for room, of which a cluster that can grow hears. Tune and Ray look at each at every step."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """Which cluster to use (None: this machine), what a trial may take of it (None: a fair share), and Ray's log."""
+
+    address: str | None
+    cpus: float | None
+    gpus: float | None
+    log: Path
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """What the driver does when a trial says something."""
+
+    phases: Callable[[dict[str, str]], None]
+    epochs: Callable[[dict[str, dict[str, float]]], Mapping[str, str] | None]
+    """Told the last epochs of some trials; gives those that are to stop there, and why."""
+    finished: Callable[..., None]
+    """Told the results, one or more, of a report."""
+    note: Callable[[str], None]
+    decides_at: frozenset[int] = frozenset()
+    """Epochs after which a worker waits for what `epochs` says of them."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Groups, in the order to start them."""
+
+    groups: Iterator[Group | None]
+    """None: there is none now, and will be when others have ended."""
+    at_once: int
+    """So many there can be at the same time, at most."""
+    eager: bool = True
+    """Whether Tune may ask for groups that wait for room, so that a cluster can grow. A search's would be made too
+    early."""
+
+
+def run_trials(
+    work: Work, workplace: Workplace, where: Where, reporter: Reporter, train_group: TrainGroup = train
+) -> None:
+    """Train all groups, in order; each result goes to `reporter.finished` as soon as it is there.
+
+    Tune gives up the whole sweep when Ray kills a worker for want of memory. Then the rest is scheduled anew, on a
+    cluster without left-overs and with half as many groups at once; each goes on from its last epoch. A group that was
+    running each time, or whose worker died as often as it may, is parted into single trials, and a single trial that
+    goes on like that is a FAILED row: it takes no other down. Raises ClusterError, and what `reporter` raises.
+    """
+    left: list[Group] = []
+    deaths: Counter[str] = Counter()
+    reached: dict[str, int] = {}
+    at_once = work.at_once
+    while True:
+        events = _ToReporter(reporter, reached)
+        with cluster(where.address, where.log, reporter.note) as available:
+            same = schedule_versions.own_versions() if where.address else {}
+            if same:
+                schedule_versions.check_nodes()
+            room = _room(available, where, at_once, work.eager)
+            reporter.note(room.text)
+            feed = Feed(itertools.chain(left, work.groups), room)
+            error = _run_round(feed, _Round(workplace, room, train_group, same), events)
+        left = unfinished(feed.taken, events.finished)
+        if not left and feed.is_empty:
+            return
+        begun = events.running | events.progressed | events.died | events.finished
+        if not begun:  # a next round would end alike
+            raise ClusterError(f"Ray Tune gave up: {_last_line(error)}; see {where.log}")
+        if error:
+            at_once = max(1, events.num_running // 2)
+            reporter.note(f"{_last_line(error)} Going on with at most {at_once} at once.")
+            deaths.update(events.running - events.progressed)
+        worn_out = events.died | {trial_id for trial_id in deaths if deaths[trial_id] > MAX_WORKER_DEATHS}
+        for spec in [group.specs[0] for group in left if len(group.specs) == 1 and group.specs[0].trial_id in worn_out]:
+            events.finish(TrialResult(spec=spec, status=FAILED, message=death_message(error)))
+        left = _parted(unfinished(left, events.finished), worn_out)
+        for trial_id in worn_out:
+            del deaths[trial_id]
+
+
+def _room(available: Available, where: Where, at_once: int, eager: bool) -> Room:
+    trial = resources_per_trial(available, at_once, where.cpus, where.gpus)
+    workers = min(at_once, available.room_for(trial))
+    given = min(at_once, workers + MAX_WAITING) if eager else workers
+    return Room(trial, workers, given, *spare_place(available, trial))
+
+
+def _parted(groups: Sequence[Group], worn_out: set[str]) -> list[Group]:
+    """Groups with a trial that is `worn_out` as single trials: whichever is at fault, the others get through."""
+    parted = []
+    for group in groups:
+        at_fault = any(spec.trial_id in worn_out for spec in group.specs)
+        parted += [replace(group, specs=(spec,)) for spec in group.specs] if at_fault else [group]
+    return parted
+
+
+@dataclass(frozen=True)
+class _Round:
+    """How Tune trains the groups of a feed on the connected cluster."""
+
+    workplace: Workplace
+    room: Room
+    train_group: TrainGroup
+    versions: Mapping[str, str]
+    """That the workers must have; empty: any."""
+
+
+def _run_round(feed: Feed, how: _Round, events: _ToReporter) -> str:
+    """Train what `feed` gives. Returns the error that made Tune give up, or ""."""
+    share, spare = how.room.trial, how.room.spare
+    events.board = _board_here()
+    trainable = tune.with_parameters(
+        worker.train_group,
+        workplace=replace(how.workplace, num_threads=max(1, int(share.cpus)), gpus=share.gpus),
+        board=events.board,
+        terms=Terms(
+            events.reporter.decides_at,
+            report_seconds(how.room.workers),
+            how.versions,
+            int(spare.cpus),
+            device.backend(),
+        ),
+        train=how.train_group,
+    )
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, how.room.of),
+        tune_config=tune.TuneConfig(
+            search_alg=feed,
+            scheduler=InOrder(),
+            num_samples=-1,  # as many as the feed gives
+            reuse_actors=True,
+            max_concurrent_trials=how.room.given + how.room.num_spare,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name=time.strftime("%Y%m%d-%H%M%S"),
+            storage_path=str(how.workplace.out / "ray"),
+            failure_config=tune.FailureConfig(max_failures=MAX_WORKER_DEATHS),
+            callbacks=[events],
+            verbose=0,
+        ),
+    )
+    with _relay(events, how.room), _trainable_read_once():
+        try:
+            tuner.fit()
+        except (RuntimeError, ray.exceptions.RayError, tune.TuneError) as error:
+            if events.broken or feed.broken:  # what the driver itself could not do is no fault of Tune's
+                raise (events.broken or feed.broken) from error  # type: ignore[misc]
+            return str(error)
+    return ""
+
+
+def _board_here() -> Any:
+    """On the driver's own node: it must not die with another. Who cannot reach it asks until it can."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    board = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(worker.Board)
+    return board.options(scheduling_strategy=here).remote()
+
+
+@contextlib.contextmanager
+def _trainable_read_once() -> Iterator[None]:
+    """Tune asks the head for the trainable five times a trial, 1 to 2 ms each, and unpickles it anew. It is the same
+    for a whole round: here it is read once."""
+    registry: Any = tune.registry._global_registry
+    read, has = registry.get, registry.contains
+    known: dict[tuple[Any, ...], Any] = {}
+
+    def get(*key: Any) -> Any:
+        if key not in known:
+            known[key] = read(*key)
+        return known[key]
+
+    registry.get, registry.contains = get, lambda *key: key in known or has(*key)
+    try:
+        yield
+    finally:
+        del registry.get, registry.contains
+
+
+@contextlib.contextmanager
+def _relay(events: _ToReporter, room: Room) -> Iterator[None]:
+    """Pass what trials put on the board to the reporter, twice a second; and say it when nothing runs for long."""
+    stop = Event()
+
+    def relay() -> None:
+        ran = time.monotonic()
+        while not stop.wait(0.5):
+            with contextlib.suppress(ray.exceptions.RayError):
+                events.reporter.phases(ray.get(events.board.read.remote(), timeout=2))
+            if events.num_running:
+                ran = time.monotonic()
+            elif time.monotonic() - ran > IDLE_SECONDS:
+                ran = math.inf  # once
+                events.reporter.note(
+                    f"Nothing runs: for {IDLE_SECONDS / 60:.0f} minutes no node has had room for a trial of "
+                    f"{room.trial.cpus:g} CPUs and {room.trial.gpus:g} GPUs. It goes on when one comes; after Ctrl-C "
+                    "the same command goes on with the nodes that are there then."
+                )
+
+    thread = Thread(target=relay, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()  # it holds references to objects of Ray's, which must be gone before Ray is
+
+
+class _ToReporter(tune.Callback):
+    """Passes Tune's events to the reporter, and keeps which trials are running, finished, or died with their worker."""
+
+    def __init__(self, reporter: Reporter, reached: dict[str, int] | None = None) -> None:
+        """reached: the last epoch of each trial, in this round or before."""
+        self.reporter = reporter
+        self.reached = {} if reached is None else reached
+        self.progressed: set[str] = set()
+        """Trials that were further in this round than ever before."""
+        self.running: set[str] = set()
+        self.finished: set[str] = set()
+        self.died: set[str] = set()
+        self._groups: set[str] = set()
+        """Tune's ids of those that run."""
+        self.board: Any = None
+        self.broken: Exception | None = None
+        """What the reporter raised."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks for a restore that we do not use
+
+    @property
+    def num_running(self) -> int:
+        """Groups, not trials."""
+        return len(self._groups)
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self.running |= {spec.trial_id for spec in group_of(trial.config).specs} - self.finished
+        self._groups.add(trial.trial_id)
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        with self._own_errors():
+            if text := result.get(STOPS_ALL):
+                raise ClusterError(text)
+            if (latest := result.get("epochs")) and (stopped := self.reporter.epochs(latest)):
+                ray.get(self.board.stop.remote(dict(stopped)))  # the worker asks when this returns
+            self._note_progress(result.get("epochs") or {})
+            self.finish(*(TrialResult.from_dict(json.loads(row)) for row in result.pop("rows", ())))
+
+    @contextlib.contextmanager
+    def _own_errors(self) -> Iterator[None]:
+        """What is raised here is the driver's, though Tune may raise it as its own."""
+        try:
+            yield
+        except Exception as error:
+            self.broken = error
+            raise
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self._groups.discard(trial.trial_id)
+
+    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Its worker died, and another will begin: with what is left."""
+        self._groups.discard(trial.trial_id)
+        error = _error_of(trial)
+        what = f"failed ({_last_line(error)})" if RAISED in error else "died"
+        self.reporter.note(f"{_trial_name(trial)}: its worker {what}; it goes on from its last epoch.")
+        trial.set_config(unfinished_config(trial.config, self.finished))
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Its worker died as often as it may: a single trial has failed, a group is parted (`run_trials`).
+
+        One that came further meanwhile goes on in the next round: its machines die, which is no fault of its own.
+        """
+        self._groups.discard(trial.trial_id)
+        message = death_message(_error_of(trial) or "it could not be started, perhaps for want of memory")
+        unfinished = [spec for spec in group_of(trial.config).specs if spec.trial_id not in self.finished]
+        if any(spec.trial_id in self.progressed for spec in unfinished):
+            return
+        if len(unfinished) == 1:
+            with self._own_errors():
+                self.finish(TrialResult(spec=unfinished[0], status=FAILED, message=message))
+        else:
+            self.died |= {spec.trial_id for spec in unfinished}
+
+    def _note_progress(self, latest: Mapping[str, Mapping[str, float]]) -> None:
+        for trial_id, epoch in latest.items():
+            if epoch["epoch"] > self.reached.get(trial_id, 0):
+                self.reached[trial_id] = int(epoch["epoch"])
+                self.progressed.add(trial_id)
+
+    def finish(self, *results: TrialResult) -> None:
+        new = [result for result in results if result.trial_id not in self.finished]  # Tune may tell of a report twice
+        if new:
+            self.reporter.finished(*new)
+            ended = {result.trial_id for result in new}
+            self.finished |= ended
+            self.running -= ended
+
+
+def _trial_name(trial: Any) -> str:
+    specs = group_of(trial.config).specs
+    number = f"-{len(specs)}-trials" if len(specs) > 1 else ""
+    return f"{specs[0].backbone}-{specs[0].weights}-{specs[0].unfrozen_blocks}-{specs[0].trial_id[:8]}{number}"
+
+
+def _error_of(trial: Any) -> str:
+    """What Ray said of the deaths of a trial's worker, in Tune's own file: the results folder gets a copy later."""
+    if not trial.error_file:
+        return ""
+    with contextlib.suppress(OSError):
+        return Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+    return ""
+
+
+def death_message(error: str) -> str:
+    """Why a worker could not train as often as it may try, from what Ray says of it."""
+    tried = MAX_WORKER_DEATHS + 1
+    if _is_out_of_memory(error):
+        return (
+            f"out of memory: the worker process died {tried} times. Try a smaller --set batch_size, or fewer trials at "
+            "once: --cpus-per-trial"
+        )
+    return f"the worker {'failed' if RAISED in error else 'process died'} {tried} times: {_last_line(error)}"
+
+
+def _is_out_of_memory(error: str) -> bool:
+    return "OutOfMemory" in error or "low on memory" in error
+
+
+def _last_line(error: str) -> str:
+    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    if _is_out_of_memory(error):
+        return "A node ran low on memory, and Ray killed workers."
+    return without_secrets(lines[-1])[:300] if lines else "no reason known"

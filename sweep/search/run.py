@@ -1,0 +1,273 @@
+"""A search from its options to the score of what it chose: `python -m sweep.run --search optuna`.
+
+Ask the study for trials, several at once; plan them like a grid, so that heads on the same features train in one pass
+and what is frozen is computed once for the whole search; let Tune train the groups; tell the study of each trial. When
+all have ended, the best by the validation part is scored on the test part: that one, once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from galaxytl.data.cache import write_atomically
+from galaxytl.results.rows import read_results
+from galaxytl.results.selection import ranked
+from galaxytl.system.command import UsageError
+from galaxytl.system.inside import check_links
+from galaxytl.training import Group
+from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
+from sweep import prepare
+from sweep.grids import axes, builtin
+from sweep.lease import Lease
+from sweep.options import as_usage_error
+from sweep.planning.speeds import learn_speeds, speeds_path
+from sweep.progress import SweepTable, trial_label
+from sweep.results_folder import DESCRIPTION, STUDY, Kept
+from sweep.search import study as search_study
+from sweep.search.objectives import OBJECTIVES
+from sweep.search.reconcile import agree, mend_journal
+from sweep.search.setup import Setup, set_up
+from sweep.search.study_lease import lease_of
+from sweep.search.trials import Search, rehearse
+
+NAMED_BY = ("optimizer", "learning_rate")
+"""Fields that tell a search's trials apart in the terminal, beside network, start and depth."""
+
+
+def run_search(options: argparse.Namespace, kept: Kept, console: Console) -> int:
+    """Returns the exit status: 0 when a trial was chosen and scored on the test part."""
+    out = kept.out
+    options.storage = search_study.absolute(options.storage or search_study.sqlite_url(out.resolve() / STUDY))
+    options.study = options.study or out.resolve().name
+    setup = set_up(options, console)
+    announce(setup, console)
+    rehearsal = rehearse(setup.problem)
+    for line in [*setup.notes, *axes.skip_notes(rehearsal.broken)]:
+        console.print(f"note: {line}", markup=False)
+    if options.dry_run:
+        for line in rehearsal.parameters:
+            console.print(f"          {line}", markup=False)
+        return 0
+    directions = [OBJECTIVES[name] for name in setup.problem.objectives]
+    if mended := mend_journal(options.storage):
+        console.print(mended, markup=False)
+    study = search_study.open_study(options.storage, options.study, directions, setup.identity)
+    note = functools.partial(console.print, markup=False)
+    with search_study.told_as_errors(options.storage), Lease(lease_of(study), note) as of_study:
+        kept.leases.append(of_study)
+        run = SearchRun(setup, Search(study, setup.problem, of_study.check), kept)
+        for line in run.begin():
+            console.print(line, markup=False)
+        run.train(console)
+        return conclude(run, console)
+
+
+def announce(setup: Setup, console: Console) -> None:
+    options, base = setup.options, setup.base
+    kind = "simulated galaxies, not real ones" if base.is_simulated else "galaxies"
+    sizes = f"{base.image_size} px, {base.num_epochs} epochs, batch size {base.batch_size}"
+    rungs = sorted(setup.problem.rule.decides_at)
+    stops = f"{options.scheduler} (after epochs {', '.join(map(str, rungs))})" if rungs else options.scheduler
+    for name, text in {
+        "Search": f"{options.trials} trials by {setup.problem.sampler}, {options.space}; scheduler {stops}",
+        "Objective": ", ".join(f"{OBJECTIVES[name]} {name}" for name in options.objective),
+        "Study": f"{options.study} in {search_study.without_password(options.storage)}",
+        "Dataset": f"{base.dataset}: {len(setup.dataset):,} {kind}, fingerprint {base.dataset_fingerprint[:12]}",
+        "Profile": f"{setup.profile} ({sizes}); choose with --profile {' or '.join(sorted(grids.PROFILES))}",
+        "Networks": ", ".join(setup.facts.backbones),
+    }.items():
+        console.print(f"{name:9} {text}", markup=False)
+
+
+@dataclass
+class SearchRun:
+    """A search under way in a results folder."""
+
+    setup: Setup
+    search: Search
+    kept: Kept
+    left: list[TrialSpec] = field(default_factory=list)
+    """What a driver that died had under way."""
+    results: list[TrialResult] = field(default_factory=list)
+    """Of this run."""
+    begun: list[Group] = field(default_factory=list)
+    best: TrialResult | None = None
+
+    @property
+    def out(self) -> Path:
+        return self.kept.out
+
+    def begin(self) -> list[str]:
+        """Bring the study and the rows together; what there is to say of it."""
+        found = self.kept.rows()
+        rows = {r.trial_id: r for r in found.results if r.spec.scored_on == "validation"}
+        lines = [f"note: {problem}" for problem in found.problems]
+        lines += agree(self.search.study, self.setup.problem, rows, self.out)
+        self.left = self.search.resume(rows)
+        if lost := self.search.add_known(rows.values(), own=True):
+            lines.append(f"note: {lost} trials have rows, but the study did not know them: told")
+        lines += [f"Start     {line}" for source in self._sources() for line in [self._warm_start(source)]]
+        self.best = next(iter(ranked(rows.values())), None)
+        counts = Counter(result.status for result in rows.values())
+        ended = ", ".join(f"{counts[status]} {status}" for status in (COMPLETE, PRUNED, FAILED))
+        lines.append(f"Trials    {ended}; {len(self.left)} to go on with, {self.search.num_left} to ask for")
+        self._describe()
+        return lines
+
+    def _sources(self) -> list[str]:
+        return [source for source in self.setup.options.warm_start.split(",") if source]
+
+    def _warm_start(self, source: str) -> str:
+        if source == "paper":
+            specs = axes.expand(builtin.paper(self.setup.profile), self.setup.base).specs
+            return f"{self.search.enqueue(specs)} of the paper's {len(specs)} trials are in the space: tried first"
+        check_links(Path(source))
+        results = read_results(Path(source)).results
+        if not results:
+            raise UsageError(f"--warm-start must be paper, or a results folder that holds rows; got '{source}'")
+        number = self.search.add_known(results)
+        return f"{number} of {len(results)} trials of {source} are in the space and watched the same images: told"
+
+    def _describe(self) -> None:
+        """search.json: what `analysis` must know of the study to read it."""
+        options, problem = self.setup.options, self.setup.problem
+        facts = {
+            "format": 1,
+            "study": options.study,
+            "storage": search_study.without_password(options.storage),
+            "objectives": [[name, OBJECTIVES[name]] for name in problem.objectives],
+            "space": options.space,
+            "sampler": problem.sampler,
+            "scheduler": options.scheduler,
+            "num_trials": problem.num_trials,
+        }
+        write_atomically(self.out / DESCRIPTION, json.dumps(facts, indent=1).encode())
+
+    def train(self, console: Console) -> None:
+        """Let Tune train all trials, then score the chosen one."""
+        from sweep.scheduling import cluster, tune  # ray takes seconds to import
+
+        options, log = self.setup.options, prepare.log_of(self.setup.options)
+        if not (self.left or self.search.num_left or self._to_test()):
+            return
+        console.print(f"Starting Ray{' at ' + options.address if options.address else ''}; log: {log}", markup=False)
+        with as_usage_error(cluster.ClusterError), SweepTable([], console, self._num_trials) as table:
+
+            def finished(*ended: TrialResult) -> None:
+                self.finished(*ended)
+                for result in ended:
+                    table.finished(result)
+
+            def epochs(latest: dict[str, dict[str, float]]) -> dict[str, str]:
+                self.kept.stop_if_lost()
+                table.epochs(latest)
+                return self.search.epochs(latest)
+
+            decides_at = self.setup.problem.rule.decides_at
+            reporter = tune.Reporter(table.phases, epochs, finished, table.note, decides_at)
+            work = tune.Work(self._groups(table), max(2, options.batch, prepare.num_workers(options)), eager=False)
+            where = tune.Where(options.address, options.cpus_per_trial, options.gpus_per_trial, log)
+            tune.run_trials(work, prepare.workplace(options, self.setup.uri, self.setup.damage), where, reporter)
+        learn_speeds(speeds_path(), self.results, self.begun)
+
+    @property
+    def _num_trials(self) -> int:
+        return len(self.left) + self.search.num_left + 1
+
+    def _groups(self, table: SweepTable) -> Iterator[Group | None]:
+        """What was under way, then what the study suggests, then, when all that has ended, the chosen one."""
+        yield from self._planned(self.left, table)
+        while specs := self.search.ask(self.setup.options.batch):
+            yield from self._planned(specs, table)
+        while self.search.is_running:
+            yield None
+        if tested := self._to_test():
+            self.kept.hand_on_checkpoint(tested.replace(scored_on="validation"), tested)
+            yield from self._planned([tested], table)
+
+    def _planned(self, specs: Sequence[TrialSpec], table: SweepTable) -> Iterable[Group]:
+        table.add(specs, NAMED_BY)
+        groups = self.setup.groups(specs) if specs else ()
+        self.begun += groups
+        return groups
+
+    def _to_test(self) -> TrialSpec | None:
+        """The chosen trial, scored on the test part, if that was not done yet."""
+        if self.best is None:
+            return None
+        tested = self.best.spec.replace(scored_on="test")
+        done = self.kept.rows().by_id().get(tested.trial_id)
+        return None if done and done.status == COMPLETE else tested
+
+    def finished(self, *results: TrialResult) -> None:
+        """Keep their rows, then tell the study; of checkpoints only the best trial's stays, for its test."""
+        self.kept.append(*results)
+        for result in results:
+            self._tell(result)
+
+    def _tell(self, result: TrialResult) -> None:
+        self.results.append(result)
+        self.search.finished(result)
+        outdone: TrialResult | None = result
+        if result.spec.scored_on == "validation" and result.status == COMPLETE:
+            before, self.best = self.best, ranked([result, *([self.best] if self.best else [])])[0]
+            outdone = before if self.best is result else result
+        if outdone:
+            self.kept.drop_checkpoint(outdone.spec)
+
+
+def conclude(run: SearchRun, console: Console) -> int:
+    """Say what was chosen and how well it does; the exit status."""
+    rows = run.kept.rows().by_id()
+    own = [row for row in rows.values() if row.spec.scored_on == "validation"]
+    counts = Counter(row.status for row in own)
+    ended = f"{counts[COMPLETE]} complete, {counts[PRUNED]} stopped early, {counts[FAILED]} failed"
+    console.print(f"{len(own)} trials: {ended}. Results: {run.out / 'trials.jsonl'}", markup=False)
+    if run.search.gave_up:
+        console.print(f"error: stopped, as {run.search.gave_up}", markup=False)
+    if run.best is None:
+        console.print("No trial came to its end: none was chosen.")
+        return 1
+    varied = [*NAMED_BY, "head_units", "augmentation", "class_weighting"]
+    console.print(f"Chosen    {trial_label(run.best.spec, varied)} ({run.best.trial_id})", markup=False)
+    console.print(
+        f"          accuracy {run.best.metrics['accuracy']:.3f} on the validation part, by which it was chosen"
+    )
+    tested = rows.get(run.best.spec.replace(scored_on="test").trial_id)
+    if tested is None or not tested.is_scored:
+        console.print(f"          not scored on the test part: {tested.message if tested else 'not run'}", markup=False)
+        return 1
+    console.print(f"          accuracy {tested_text(tested)} on the test part")
+    looked = sum(row.spec.scored_on == "test" for row in rows.values())
+    if looked > 1:
+        console.print(f"note: {looked} trials of this folder have been scored on the test part, one after the other")
+    elsewhere = "" if _is_in(run.out, run.setup.options.storage) else " --storage URL"
+    report = f"python -m analysis.run {shlex.quote(str(run.out))} --out report/{elsewhere}"
+    console.print(f"Report: {report}{', the URL being of the study' if elsewhere else ''}", markup=False)
+    return 0
+
+
+def _is_in(folder: Path, storage: str) -> bool:
+    """Whether the study lies in the folder, where an analysis looks for it."""
+    file = search_study.study_file(storage)
+    return file is not None and file.resolve().parent == folder.resolve()
+
+
+def tested_text(result: TrialResult) -> str:
+    """ "0.612 (95 % interval 0.556 to 0.665)": Wilson's, which holds with few images too."""
+    from scipy.stats import binomtest
+
+    total = result.num_images.get("test", 0)
+    if not total:
+        return f"{result.metrics['accuracy']:.3f}"
+    interval = binomtest(round(result.metrics["accuracy"] * total), total).proportion_ci(method="wilson")
+    return f"{result.metrics['accuracy']:.3f} (95 % interval {interval.low:.3f} to {interval.high:.3f})"
