@@ -12,8 +12,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from analysis.claims_arithmetic import arithmetic_claims
-from analysis.claims_sections import claims_sections
+from analysis.claims.about_arithmetic import arithmetic_claims
+from analysis.claims.sections import claims_sections
 from analysis.sections import Section, as_markdown, as_rich
 from galaxytl.system.command import Parser, run_command
 

@@ -17,14 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.found import Found, sort_out
-from analysis.gather import AnalysisError, choose_dataset, gather, keep_where
-from analysis.places import is_uri, reachable, shown
+from analysis.report.scope import Found, sort_out
+from analysis.trials.load import AnalysisError, choose_dataset, gather, keep_where
+from analysis.trials.remote import is_uri, reachable, shown
 from galaxytl.system.command import Parser, path_or_uri, run_command
 from galaxytl.system.foreign_text import visible
 
 if TYPE_CHECKING:
-    from analysis.written import Written
+    from analysis.report.write import Written
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +35,7 @@ def story(arguments: argparse.Namespace) -> int:
     with reachable(arguments.results, arguments.out) as (folders, out):
         found = read(folders, arguments.dataset, arguments.where)
         written = write(found, arguments, out)
-        from analysis.terminal import show
+        from analysis.report.terminal import show
 
         show(written)
     if is_uri(arguments.out):
@@ -79,7 +79,7 @@ def read(folders: Sequence[Path], dataset: str | None, conditions: Sequence[str]
 
 def write(found: Found, arguments: argparse.Namespace, out: Path) -> Written:
     # matplotlib takes a second that --help and a refusal need not wait for
-    from analysis.written import Request, write_report
+    from analysis.report.write import Request, write_report
 
     return write_report(found, Request(out, as_typed(arguments), arguments.storage))
 

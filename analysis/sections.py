@@ -14,7 +14,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from analysis.tables import escape_markdown
+from analysis.report.table1 import escape_markdown
 from galaxytl.system.foreign_text import visible
 
 

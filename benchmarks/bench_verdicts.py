@@ -34,7 +34,7 @@ from verdict_rates import (
     rival_rates,
 )
 
-from analysis.claims import POOR
+from analysis.claims.about_trials import POOR
 from analysis.statistics.equivalence import MARGIN
 
 WIDTH: Final = 80

@@ -18,15 +18,17 @@ from scipy.stats import binom
 from verdict_rates import GRID, LEVEL, Rate, covered, pmf_of, simulated, worst
 from verdict_truths import COUNTS, NUM_IMAGES, OPTIMIZERS, confusion_of, result_of, spec_of
 
-from analysis import class_sections, collapse, collapse_answer, collapse_settings, splits, summary
-from analysis.arms import OFF, ON
-from analysis.cells import Cell
-from analysis.paper import TABLE_1
-from analysis.repeats import Networks, Repeats
+from analysis.claims.arms import OFF, ON
+from analysis.collapse import answer, settings, verdict
+from analysis.report import summary
+from analysis.scores import class_sections, splits
 from analysis.statistics.beta_binomial import reduction
 from analysis.statistics.calibration import bins_of
 from analysis.statistics.intervals import Interval, Share, difference
 from analysis.statistics.seeds import MIN_SEEDS, difference_over_seeds, mean_over_seeds, paired_over_seeds
+from analysis.trials.paper import TABLE_1
+from analysis.trials.repeats import Networks, Repeats
+from analysis.trials.table1_cells import Cell
 
 
 def interval_rates(number: int, rounds: int, seed: int) -> Iterator[Rate]:
@@ -105,7 +107,7 @@ def _accuracies(number: int, rounds: int, rng: np.random.Generator) -> Iterator[
         inside: dict[str, list[bool]] = {"accuracy, the answer's": [], "accuracy, the summary's": []}
         for _ in range(max(4, rounds // 4)):
             truth, results = _scored(number, mean, scatter, rng)
-            of_answer = collapse_settings.settings_of(results)[0].accuracy()
+            of_answer = settings.settings_of(results)[0].accuracy()
             inside["accuracy, the answer's"].append(of_answer is not None and truth in of_answer.interval)
             found = summary.accuracy_interval(Cell(TABLE_1[0], tuple(results)))
             inside["accuracy, the summary's"].append(is_printed(truth, found))
@@ -139,9 +141,9 @@ def _paired_accuracies(number: int, rounds: int, rng: np.random.Generator) -> Ra
     inside = []
     for _ in range(rounds // 4):
         (_, own), (_, others) = _scored(number, 0.6, 0.022, rng), _scored(number, 0.6, 0.055, rng, setting=1)
-        first, second = collapse_settings.settings_of([*own, *others])
-        arm = collapse.Arm("ON", collapse.Verdict.INCONCLUSIVE, "", first, second, test_seeds=tuple(range(number)))
-        found = collapse_answer.accuracy_difference(arm)
+        first, second = settings.settings_of([*own, *others])
+        arm = verdict.Arm("ON", verdict.Verdict.INCONCLUSIVE, "", first, second, test_seeds=tuple(range(number)))
+        found = answer.accuracy_difference(arm)
         inside.append(found is not None and 0 in found[0].interval)
     return covered("accuracy, paired difference", number, inside)
 

@@ -35,22 +35,23 @@ from verdict_truths import (
     spec_of,
 )
 
-from analysis import claims, collapse
-from analysis.all_pairs import rank_arms
-from analysis.arms import FROZEN_RANDOM, OFF, ON, Arm, Setting, key_of
-from analysis.claims_errors import vgg16_names_class_8
-from analysis.claims_rules import decide, is_equivalent
-from analysis.comparisons import Estimate, compare, compare_shares, holm_of
-from analysis.failure import Kind, kind_of
-from analysis.interactions import examine_interactions
-from analysis.predictions import Predictions
-from analysis.rivals import Effect, contrasts
-from analysis.starts import FINE_TUNED
+from analysis.claims import about_trials
+from analysis.claims.about_errors import vgg16_names_class_8
+from analysis.claims.arms import FROZEN_RANDOM, OFF, ON, Arm, Setting, key_of
+from analysis.claims.comparisons import Estimate, compare, compare_shares, holm_of
+from analysis.claims.judging import decide, is_equivalent
+from analysis.claims.verdicts import CONFIRMED, CONTRADICTED
+from analysis.collapse import verdict as collapse
+from analysis.collapse.interactions import examine_interactions
+from analysis.collapse.rivals import Effect, contrasts
+from analysis.scores.all_pairs import rank_arms
 from analysis.statistics.equivalence import MARGIN
 from analysis.statistics.interaction import Cells, interaction
 from analysis.statistics.intervals import Share
 from analysis.statistics.seeds import MIN_SEEDS
-from analysis.verdicts import CONFIRMED, CONTRADICTED
+from analysis.trials.endings import Kind, kind_of
+from analysis.trials.predictions import Predictions
+from analysis.trials.starts import FINE_TUNED
 
 LEVEL: Final = 0.05
 SEEDS: Final = (1, 2, 3, 5, 10)
@@ -190,7 +191,9 @@ def claim_rates(number: int, rounds: int, seed: int) -> Iterator[Rate]:
     for n in range(wanted):
         own, longer = equal_networks(number, np.random.default_rng([seed, number, n]))
         compared = compare(own)
-        judged = [(_family(one.claim), one.verdict in DECIDED) for one in claims.trial_claims(compared, (own, longer))]
+        judged = [
+            (_family(one.claim), one.verdict in DECIDED) for one in about_trials.trial_claims(compared, (own, longer))
+        ]
         judged += [
             ("2 x 2 of pretraining and freezing", effect.accuracy.adjusted < LEVEL) for effect in compared.effects
         ]
@@ -451,7 +454,7 @@ def network_rates(number: int, rounds: int, seed: int) -> Iterator[Rate]:
         yield simulated("a network that guesses: learned", 1, learned, level=LEVEL / 2)
         for images in (63, NUM_IMAGES):
             yield from _two_networks(images, rounds, rng)
-    above = {"VGG16 cannot be trained: CONTRADICTED": 0.0, "VGG16 cannot be trained: CONFIRMED": claims.POOR}
+    above = {"VGG16 cannot be trained: CONTRADICTED": 0.0, "VGG16 cannot be trained: CONFIRMED": about_trials.POOR}
     for what, better in above.items():
         verdict = CONTRADICTED if better == 0 else CONFIRMED
         said = (_says_of_training(number, better, rng) == verdict for _ in range(max(4, rounds // 5)))
@@ -512,7 +515,7 @@ def _says_of_training(number: int, better: float, rng: np.random.Generator) -> s
         named = [np.where(rows < count, labels, (labels + 1) % 10) for count in counts]
         results = tuple(_named(start, seed) for seed in range(number))
         arms["VGG16", start] = Arm(results, tuple(Predictions(rows, labels, one, unknown, 10) for one in named))
-    return claims.vgg16_cannot_be_trained([Setting(key_of(spec_of("VGG16", ON)), arms)]).verdict
+    return about_trials.vgg16_cannot_be_trained([Setting(key_of(spec_of("VGG16", ON)), arms)]).verdict
 
 
 @functools.cache

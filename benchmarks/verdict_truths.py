@@ -1,6 +1,6 @@
 """Made-up results whose truth is known, in memory, for verdict_rates.py.
 
-    arms = [arm_of(place, labels, easy, offsets, rng) for ...]       # `analysis.arms.Arm`: networks that classify
+    arms = [arm_of(place, labels, easy, offsets, rng) for ...]       # `analysis.claims.arms.Arm`: networks that classify
     trials = collapses({("ON", 0): [True, True], ("ON", 1): [False, True]})
 
 A network of seed s has image i right with a probability of easy_i + offset_s: how easy an image is, how good a seed.
@@ -15,9 +15,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.arms import FROZEN_RANDOM, OFF, ON, Arm
-from analysis.predictions import Predictions
-from analysis.starts import FINE_TUNED
+from analysis.claims.arms import FROZEN_RANDOM, OFF, ON, Arm
+from analysis.trials.predictions import Predictions
+from analysis.trials.starts import FINE_TUNED
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 
 Floats = NDArray[np.float64]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from analysis.gather import count_of_trials
+from analysis.trials.load import count_of_trials
 from galaxytl.system.foreign_text import visible
 from galaxytl.system.strict_json import LARGEST, read_json
 

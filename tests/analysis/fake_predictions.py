@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.cells import PaperGrid, fill_cells
-from analysis.gather import Trials
 from analysis.statistics.bootstrap import Draws
+from analysis.trials.load import Trials
+from analysis.trials.table1_cells import PaperGrid, fill_cells
 from galaxytl.trial import TrialResult
 from tests.analysis.fakes import make_result, make_spec, write_parquet
 
@@ -28,7 +28,7 @@ PARAMETERS = {"MobileNet": 501_770, "ResNet50": 1_003_530, "VGG16": 250_890}
 
 @functools.cache
 def few_draws(num_images: int) -> Draws:
-    """In place of `analysis.arms.draws_of`: a fifth of the resamples, for tests that look at verdicts."""
+    """In place of `analysis.claims.arms.draws_of`: a fifth of the resamples, for tests that look at verdicts."""
     return Draws.of(num_images, 400)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from analysis.paper import TABLE_1
+from analysis.trials.paper import TABLE_1
 from galaxytl.results.rows import FILE_NAME
 from galaxytl.trial import FAILED, TrialResult
 from tests.analysis.fakes import make_history, make_result, make_spec

@@ -14,17 +14,17 @@ import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis.banner import Banner
-from analysis.figures import Plan
-from analysis.more_figures import plan_more
-from analysis.style import style
+from analysis.figures.catalogue import Plan
+from analysis.figures.more_figures import plan_more
+from analysis.figures.style import style
+from analysis.trials.banner import Banner
 from galaxytl.results.collapse import ONE_CLASS_SHARE
 from galaxytl.trial import COMPLETE, TrialResult
 from tests.analysis.collapsing import one_class
 from tests.analysis.fakes import make_result, make_spec, write_parquet
 
 if TYPE_CHECKING:
-    from analysis.study import Study  # Optuna: a second
+    from analysis.search.study import Study  # Optuna: a second
 
 LAYERS = ("block1_conv1", "block5_conv3", "output")
 

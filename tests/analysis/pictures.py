@@ -24,7 +24,7 @@ TOLERANCE = 1.0
 
 
 def save_blank(_: Figure, stem: Path) -> tuple[Path, Path]:
-    """In place of `analysis.style.save`, which test_figures.py and test_page_browser.py see at work."""
+    """In place of `analysis.figures.style.save`, which test_figures.py and test_page_browser.py see at work."""
     png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
     png.write_bytes(b"\x89PNG")
     svg.write_text("<svg></svg>")
@@ -34,7 +34,7 @@ def save_blank(_: Figure, stem: Path) -> tuple[Path, Path]:
 @contextmanager
 def blank_pictures() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("analysis.figures.save", save_blank)
+        patch.setattr("analysis.figures.catalogue.save", save_blank)
         yield
 
 

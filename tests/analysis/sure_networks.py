@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from analysis.gather import Trials
-from analysis.repeats import Networks, read_networks
 from analysis.statistics.calibration import tempered
+from analysis.trials.load import Trials
+from analysis.trials.repeats import Networks, read_networks
 from galaxytl.trial import TrialResult, TrialSpec
 from tests.analysis.fakes import CLASS_NAMES, Numbers, make_history, make_result, write_parquet
 

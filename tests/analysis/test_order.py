@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from analysis import claims, collapse, rivals
-from analysis.found import sort_out
-from analysis.gather import Trials, gather
-from analysis.written import Request, write_report
+from analysis.claims import about_trials
+from analysis.collapse import rivals, verdict
+from analysis.report.scope import sort_out
+from analysis.report.write import Request, write_report
+from analysis.trials.load import Trials, gather
 from galaxytl.trial import TrialResult
 from tests.analysis.collapsing import SETTINGS, by_rate, collapsing, failed
 from tests.analysis.fakes import make_compared, make_result, make_spec, make_tested
@@ -72,8 +73,10 @@ def texts(folders: Sequence[Path], out: Path) -> dict[str, str]:
 
 
 def test_a_report_is_the_same_in_every_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.written.plans_of", lambda *_: [])  # pictures are of the same texts, and take minutes
-    monkeypatch.setattr("analysis.written._studies", lambda *_: [])
+    monkeypatch.setattr(
+        "analysis.report.write.plans_of", lambda *_: []
+    )  # pictures are of the same texts, and take minutes
+    monkeypatch.setattr("analysis.report.write._studies", lambda *_: [])
     planted = {name: rows() for name, rows in FOLDERS.items()}
     found = []
     for seed in range(NUM_ORDERS):
@@ -96,6 +99,6 @@ def test_a_verdict_is_the_same_in_every_order(rows: Callable[[], list[TrialResul
     """Also of rows that nobody has put in order."""
     planted = rows()
     orders = [random.Random(seed).sample(planted, len(planted)) for seed in range(NUM_ORDERS)]
-    for question in (collapse.examine, rivals.examine_rivals, lambda own: claims.judge(Trials(tuple(own)), None)):
+    for question in (verdict.examine, rivals.examine_rivals, lambda own: about_trials.judge(Trials(tuple(own)), None)):
         answers = {repr(question(order)) for order in orders}
         assert len(answers) == 1

@@ -15,10 +15,10 @@ from pathlib import Path
 import optuna
 import pytest
 
-from analysis.claims_json import MARK as CLAIMS_MARK
-from analysis.listings import MARK
-from analysis.paper import TABLE_1
+from analysis.claims.claims_file import MARK as CLAIMS_MARK
+from analysis.report.table_files import MARK
 from analysis.run import as_typed, main, parse
+from analysis.trials.paper import TABLE_1
 from galaxytl.results.rows import FILE_NAME
 from galaxytl.trial import FAILED, PRUNED, TrialResult
 from tests.analysis.fakes import (
@@ -43,7 +43,7 @@ def quick() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.written.plans_of", lambda *_: [])
+    monkeypatch.setattr("analysis.report.write.plans_of", lambda *_: [])
 
 
 @dataclass(frozen=True)

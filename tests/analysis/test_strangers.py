@@ -19,17 +19,17 @@ from matplotlib.figure import Figure
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from analysis.banner import Banner
-from analysis.best import best_yaml
-from analysis.gather import gather
-from analysis.listings import formats
-from analysis.rerun import grid_yaml
+from analysis.figures.style import save
+from analysis.report.best import best_yaml
+from analysis.report.rerun import grid_yaml
+from analysis.report.table1 import escape_csv, escape_latex, escape_markdown
+from analysis.report.table_files import formats
 from analysis.run import main
-from analysis.search import examine, part
+from analysis.search.choice import examine, part
+from analysis.search.study import read_study
 from analysis.sections import Listing, Section, as_rich
-from analysis.study import read_study
-from analysis.style import save
-from analysis.tables import escape_csv, escape_latex, escape_markdown
+from analysis.trials.banner import Banner
+from analysis.trials.load import gather
 from galaxytl.results.rows import FILE_NAME
 from galaxytl.system.inside import OutsideError
 from galaxytl.trial import DAMAGE, FAILED, TrialResult
@@ -166,7 +166,7 @@ def test_each_exit_by_itself() -> None:
 
 
 def gather_of(results: list[TrialResult]) -> Any:
-    from analysis.gather import Trials
+    from analysis.trials.load import Trials
 
     return Trials(tuple(results))
 
@@ -334,14 +334,14 @@ def test_a_study_whose_parameters_have_no_names_is_a_sentence(tmp_path: Path) ->
 
 
 def test_a_study_of_very_many_entries_is_read_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.study.MOST_ENTRIES", 300)
+    monkeypatch.setattr("analysis.search.study.MOST_ENTRIES", 300)
     folder = searches.write(tmp_path / "results", random.Random(0), 0)
     for storage, name in (("sqlite:////data/study.db", "study.db"), ("journal:////data/study.log", "study.log")):
         facts = json.loads((folder / "search.json").read_text())
         (folder / "search.json").write_text(json.dumps(facts | {"storage": storage}))
         assert read_study(folder).trials
         with monkeypatch.context() as fewer:
-            fewer.setattr("analysis.study.MOST_ENTRIES", 9)
+            fewer.setattr("analysis.search.study.MOST_ENTRIES", 9)
             assert re.search(r"may have 9 entries.* has \d+\. .*pass --storage URL", read_study(folder).note)
             assert read_study(folder, storage.replace("/data", str(folder))).trials, name
 

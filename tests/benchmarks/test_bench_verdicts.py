@@ -12,8 +12,8 @@ from bench_verdicts import PLANTED
 from verdict_rates import Rate
 from verdict_truths import collapses, easiness, plain_arm, shared_easiness, spec_of
 
-from analysis.arms import ON
-from analysis.failure import Kind, kind_of
+from analysis.claims.arms import ON
+from analysis.trials.endings import Kind, kind_of
 
 
 def test_a_rate_is_beyond_its_level_by_more_than_the_simulation_may_err() -> None:

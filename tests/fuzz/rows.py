@@ -154,8 +154,9 @@ def try_reading(folder: Path, count: int, seed: int) -> None:
 
 def try_analysis(folder: Path, count: int, seed: int) -> None:
     """A report, but for its figures, is written of whatever can be read, or refused in a sentence."""
-    from analysis import run, written
-    from analysis.figures import Drawn
+    from analysis import run
+    from analysis.figures.catalogue import Drawn
+    from analysis.report import write as written
 
     def check(parts: list[bytes]) -> None:
         write(folder, parts, bases())

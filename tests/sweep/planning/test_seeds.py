@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.collapse import NUM_ARMS, seeds_for_any_verdict
+from analysis.collapse.verdict import NUM_ARMS, seeds_for_any_verdict
 from analysis.statistics import seeds as decided_by
 from galaxytl.trial import TrialSpec
 from sweep.planning.seeds import COLLAPSE_SEEDS, MIN_SEEDS, Shortage, lines, shortage

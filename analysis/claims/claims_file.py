@@ -1,0 +1,72 @@
+"""`claims.json`: what was judged of the paper's claims, for programs that grade a replication.
+
+    text = claims_json(judge(trials, grid), trials)
+    json.loads(text)["claims"][0]["verdict"]          # "CONFIRMED"
+
+FORMAT is raised when a reader of the old files would misunderstand the new ones; a further key is no reason.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from analysis.claims.sections import by_topic
+from analysis.claims.verdicts import LEVEL, Judged
+from analysis.statistics.seeds import MIN_SEEDS
+from analysis.trials.banner import Banner
+from analysis.trials.load import Trials
+from galaxytl.system.foreign_text import visible
+from galaxytl.trial import COMPLETE
+
+if TYPE_CHECKING:
+    from analysis.claims.about_trials import Claims
+
+NAME: Final = "claims.json"
+FORMAT: Final = 1
+MARK: Final = '{\n  "what": "claims of Xu (2023), judged by analysis.run"'
+"""How the file begins: tells an earlier report's from a user's own."""
+
+
+def claims_json(claims: Claims, trials: Trials) -> str:
+    """Return the file's text: strict JSON in ASCII, whose order depends on the trials alone.
+
+    `claims` has every claim in the order of the report; `trials` are the ids of all that could be used: COMPLETE, and
+    scored on the test part.
+    """
+    results = trials.results
+    datasets = sorted({(r.spec.dataset, r.spec.dataset_fingerprint) for r in results})
+    used = (r.trial_id for r in results if r.status == COMPLETE and r.spec.scored_on == "test")
+    values = {
+        "what": "claims of Xu (2023), judged by analysis.run",
+        "format": FORMAT,
+        "level": round(LEVEL, 6),
+        "min_seeds": MIN_SEEDS,
+        "warning": Banner.of_search(results).warning if results else "",
+        "datasets": [{"name": name, "fingerprint": fingerprint} for name, fingerprint in datasets],
+        "claims": [_claim(one, topic) for topic, own in by_topic(claims.judged).items() for one in own],
+        "trials": sorted(used),
+    }
+    return json.dumps(_visible(values), indent=2, allow_nan=False) + "\n"
+
+
+def _claim(judged: Judged, topic: str) -> dict[str, Any]:
+    return {
+        "claim": judged.claim,
+        "topic": topic,
+        "where": judged.where,
+        "verdict": judged.verdict,
+        "reason": judged.reason,
+        "about": judged.about,
+        "seeds": [{"setting": setting, "seeds": number} for setting, number in judged.seeds],
+        "evidence": judged.evidence,
+    }
+
+
+def _visible(value: Any) -> Any:
+    """With all texts as every other file of the report shows them; a row's may be a stranger's."""
+    if isinstance(value, dict):
+        return {visible(key): _visible(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_visible(one) for one in value]
+    return visible(value) if isinstance(value, str) else value

@@ -1,0 +1,390 @@
+"""The VGG question's first screen: its answer in one sentence an arm, with every rival that the sentence must name.
+
+    beside = Beside(examine_rivals(results, arms), examine_interactions(results, arms), changes)
+    collapse_answer(study, beside, results, again)
+
+An answer says that the collapse comes from the optimizer's settings only where everything that must be tried was
+tried and is shown not to remove it. Else it says that other settings remove it, and names in the same sentence what
+removes it as well, what is not ruled out, and what was not tried (the rules: `analysis.collapse.rivals`).
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from analysis.collapse.confounding import not_recorded
+from analysis.collapse.interactions import OTHERS, Interaction
+from analysis.collapse.rivals import HALF, Contrast, Effect, Rivals
+from analysis.collapse.sensitivity import Sensitivity
+from analysis.collapse.settings import BACKBONE, arm_of
+from analysis.collapse.verdict import DISAGREE, Arm, CollapseStudy, Verdict, seeds_for_any_verdict, varied_fields
+from analysis.report import rerun
+from analysis.report.answer import Answer, Command, reservations, seeds_text
+from analysis.statistics.beta_binomial import reduction
+from analysis.statistics.intervals import CONFIDENCE, Interval, binomial_variance
+from analysis.statistics.seeds import MIN_SEEDS, SeedEstimate, paired_over_seeds
+from analysis.trials.endings import Kind
+from analysis.trials.load import Trials, count_of_trials, show_value
+from galaxytl.trial import TrialResult, TrialSpec
+
+MEANING = {
+    Verdict.EXPLAINED: "other optimizer settings remove the collapse",
+    Verdict.NOT_EXPLAINED: "other optimizer settings collapse as well",
+    Verdict.NOT_REPRODUCED: "the paper's setting does not collapse here",
+    Verdict.INCONCLUSIVE: "the trials do not decide it",
+}
+ONLY = "the collapse comes from the optimizer's settings: nothing else that could be the cause removes it"
+OPEN = (Effect.UNDECIDED, Effect.TOO_FEW, Effect.CONFOUNDED)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What stands beside the test."""
+
+    rivals: Rivals = field(default_factory=lambda: Rivals((), (), ()))
+    interactions: tuple[Interaction, ...] = ()
+    sensitivity: tuple[Sensitivity, ...] = ()
+
+    def notable(self, arm: str) -> tuple[Interaction, ...]:
+        """Of the arm's interactions, those in which two things work together only, or undo each other; of those of the
+        optimizer with the same factor the clearest, with all other settings where they are as clear."""
+        own = [i for i in self.interactions if i.arm == arm and i.may_be and (i.is_joint or i.is_undone)]
+        own.sort(key=lambda i: (i.corrected, i.p_value, -abs(i.cells.value), i.first))
+        best = {(i.is_joint, i.second, i.held): i for i in reversed(own)}
+        return tuple(i for i in own if best[i.is_joint, i.second, i.held] is i)
+
+    def changes_of(self, arm: Arm) -> str:
+        """How the verdict hangs on the choices of the test; empty where it does not, or where there is none anyway."""
+        return next((one.sentence for one in self.sensitivity if one.arm == arm.name and not arm.obstacle), "")
+
+
+NOTHING = Beside()
+
+
+def meaning(arm: Arm, beside: Beside = NOTHING) -> str:
+    """What the verdict means, with what removes the collapse as well, and why; sentences."""
+    if not arm.paper:
+        return f"{arm.why}."
+    what = MEANING[arm.verdict] if arm.verdict is Verdict.NOT_REPRODUCED else _beside(arm, beside)
+    return f"{what}. {arm.why[:1].upper()}{arm.why[1:]}.{_taken_as_alike(arm)}"
+
+
+def _beside(arm: Arm, beside: Beside) -> str:
+    removes, joint = beside.rivals.of(arm.name, Effect.REMOVES), beside.notable(arm.name)
+    is_open = bool(beside.rivals.of(arm.name, *OPEN) or beside.rivals.untried(arm.name))
+    if arm.verdict is Verdict.EXPLAINED and not (removes or joint or is_open):
+        return ONLY
+    parts = [MEANING[arm.verdict], *map(_together, joint)]
+    if removes and arm.verdict is Verdict.EXPLAINED:
+        parts[0] += f", and so {'do' if len(removes) > 1 else 'does'} {_named(removes)}"
+    elif removes:
+        parts.insert(1, f"{_named(removes)} {'remove' if len(removes) > 1 else 'removes'} it")
+    may = [c for c in beside.rivals.of(arm.name, *OPEN) if c.paper.value >= HALF > c.other.value]
+    if arm.verdict is Verdict.EXPLAINED and may:
+        parts[0] += f", and perhaps {listed([f'{c.change} ({_state(c)})' for c in may])}"
+    if arm.verdict is Verdict.EXPLAINED and is_open:
+        parts.append("other causes are not ruled out")
+    return "; ".join(parts)
+
+
+def what_is_open(arm: Arm, beside: Beside) -> tuple[str, ...]:
+    """What no trial rules out, and why: clauses. Nothing where there is no collapse to explain."""
+    if not arm.paper or arm.verdict is Verdict.NOT_REPRODUCED:
+        return ()
+    left, untried = beside.rivals.of(arm.name, *OPEN), beside.rivals.untried(arm.name)
+    return (
+        *([f"not ruled out: {listed([f'{c.change} ({_state(c)})' for c in left])}"] if left else []),
+        *([f"not tried: {listed(untried)}"] if untried else []),
+    )
+
+
+def _taken_as_alike(arm: Arm) -> str:
+    """A sentence of what the trials that are compared do not record; empty where they record all."""
+    if not arm.paper or not arm.alternative or not arm.test_seeds or arm.verdict is Verdict.NOT_REPRODUCED:
+        return ""
+    trials = [*arm.paper.trials(), *arm.alternative.trials(arm.test_seeds)]
+    if silent := sum(not r.environment for r in trials):
+        number = "No trial records" if silent == len(trials) else f"{silent} of {len(trials)} trials do not record"
+        return f" {number} versions and device: they are taken to be the same."
+    names = not_recorded(trials, ())
+    return f" Some trials do not record {listed(names)}, taken to be the same." if names else ""
+
+
+def _named(contrasts: Iterable[Contrast]) -> str:
+    return listed([f"{c.change} ({c.other.right} of {c.other.total} collapse)" for c in contrasts])
+
+
+def _state(contrast: Contrast) -> str:
+    """Why a rival is not ruled out."""
+    if contrast.effect is Effect.CONFOUNDED:
+        return f"could not be tested: its trials differ in {listed(contrast.confounders)} too"
+    if contrast.effect is Effect.TOO_FEW:
+        seeds = min(contrast.paper.total, contrast.other.total)
+        return f"could not be tested: {seeds} seed{'' if seeds == 1 else 's'}"
+    return f"{contrast.other.right} of {contrast.other.total} collapse"
+
+
+def _together(found: Interaction) -> str:
+    """Of an interaction that the answer must name; with its p-value where the correction leaves it open."""
+    at = f"with {found.held}, " if found.held else ""
+    both = f"{found.cells.both.right} of {found.cells.both.total} collapse"
+    text = (
+        f"{at}{found.first} and {found.second} remove it only together ({both})"
+        if found.is_joint
+        else f"{at}{found.first} no longer {'do' if found.first == OTHERS else 'does'} with {found.second} ({both})"
+    )
+    return text if found.is_shown else f"perhaps {text[:-1]}; p = {found.corrected:.2f} after correction)"
+
+
+def listed(names: Sequence[str]) -> str:
+    """
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+
+
+def accuracy_difference(arm: Arm) -> tuple[SeedEstimate, int] | None:
+    """The alternative's accuracy minus the paper's, paired by the seeds that tested the alternative, and how many these
+    are; None for fewer than two, or where the two differ in more than the optimizer. The images count as if the two
+    were of different ones, which is too wide where both have the same ones right."""
+    if not arm.paper or not arm.alternative or arm.is_confounded:
+        return None
+    own, others = arm.paper.accuracies, arm.alternative.accuracies
+    seeds = [seed for seed in arm.test_seeds if seed in own and seed in others]
+    if len(seeds) < 2:
+        return None
+    first, second = [own[seed] for seed in seeds], [others[seed] for seed in seeds]
+    images = min((sum(map(sum, r.confusion)) for r in arm.paper.trials(seeds) if r.confusion), default=0)
+    variance = sum(binomial_variance(statistics.fmean(values), images) for values in (first, second))
+    return paired_over_seeds(second, first, variance), len(seeds)
+
+
+def accuracy_sentence(arm: Arm) -> str:
+    """Both accuracies with intervals, and their difference; empty without an alternative."""
+    if not arm.paper or not arm.alternative:
+        return ""
+    first, second = arm.accuracies
+    texts = [
+        f"{found.value:.3f} ({found.interval.within(0.0, 1.0)}) with {setting.label}"
+        for found, setting in ((first, arm.paper), (second, arm.alternative))
+        if found
+    ]
+    if lost := 0 if first else arm.paper.ends()[Kind.DIVERGED]:
+        texts.append(f"none with {arm.paper.label}, whose loss became NaN in {lost} of {len(arm.paper.kinds)} seeds")
+    if not texts:
+        return ""
+    text = f"Accuracy {', '.join(texts)}"
+    if not (found := accuracy_difference(arm)):
+        return f"{text}."
+    difference, seeds = found
+    within = difference.interval.within(-1.0, 1.0)
+    return f"{text}; difference {difference.value:+.3f} ({within}), paired by the {seeds} seeds tested."
+
+
+def posterior_sentence(arm: Arm) -> str:
+    """The posterior of the reduction of the collapse rate; empty without both counts, or where there is no collapse."""
+    first = arm.paper.collapsed() if arm.paper else None
+    second = arm.alternative.collapsed(arm.test_seeds) if arm.alternative else None
+    if first is None or second is None or arm.verdict is Verdict.NOT_REPRODUCED or arm.is_confounded:
+        return ""
+    found = reduction(first, second)
+    return (
+        f"Reduction of the collapse rate: {_two(found.interval)} at {CONFIDENCE:.0%} (posterior, Jeffreys prior), "
+        f"above 1/2 with probability {found.probability_above(0.5):.2f}."
+    )
+
+
+def _two(interval: Interval) -> str:
+    return f"{interval.low:.2f} to {interval.high:.2f}"
+
+
+def summary(study: CollapseStudy, beside: Beside = NOTHING) -> tuple[str, ...]:
+    """A line an arm: the answer in one sentence."""
+    return tuple(f"{BACKBONE} {_short(arm.name)}: {arm.verdict.value}: {meaning(arm, beside)}" for arm in study.arms)
+
+
+def _short(arm: str) -> str:
+    """
+    >>> _short("ON, random weights (ImageNet weights not found)"), _short("ON")
+    ('ON, random weights', 'ON')
+    """
+    return arm.partition(" (")[0]
+
+
+def collapse_answer(
+    study: CollapseStudy, beside: Beside, results: Sequence[TrialResult], commands: Sequence[Command] = ()
+) -> Answer:
+    """The first screen, of the trials of grids. `commands` run the trials again with what is lacking."""
+    own = [r for r in results if r.spec.backbone == BACKBONE]
+    is_open = not any(arm.paper for arm in study.arms)
+    answer = [
+        text
+        for arm, line in zip(study.arms, summary(study, beside), strict=True)
+        for text in (line, _uncertainty(arm), beside.changes_of(arm))
+        if text
+    ]
+    also = _by_arm(study, [_ruled_out(arm, beside) for arm in study.arms])
+    settle = _by_arm(study, [_lacking(arm, beside) for arm in study.arms])
+    return Answer(
+        (f"Does {BACKBONE}'s collapse come from its optimizer settings? {_tested(study, own)}",),
+        (*(() if is_open else reservations(own)), *answer),
+        also,
+        settle,
+        tuple(commands) if settle else (),
+        is_open=is_open,
+    )
+
+
+def _by_arm(study: CollapseStudy, texts: Sequence[str]) -> tuple[str, ...]:
+    """Each text with the arms that it is of: those of equal texts together."""
+    names: dict[str, list[str]] = {}
+    for arm, text in zip(study.arms, texts, strict=True):
+        if text:
+            names.setdefault(text, []).append(_short(arm.name))
+    return tuple(f"{' and '.join(own)}: {text}" for text, own in names.items())
+
+
+def _uncertainty(arm: Arm) -> str:
+    """Empty where backgrounds disagree: the numbers of one are not those of the answer."""
+    texts = (posterior_sentence(arm), accuracy_sentence(arm)) if arm.obstacle != DISAGREE else ()
+    return " ".join(text for text in texts if text)
+
+
+def _tested(study: CollapseStudy, results: Sequence[TrialResult]) -> str:
+    """The trials and what they have in common."""
+    arms = [arm for arm in study.arms if arm.paper]
+    numbers = [len(setting.kinds) for arm in arms if arm.paper for setting in (arm.paper, *arm.others)]
+    names: dict[str, list[str]] = {}
+    for arm in arms:
+        names.setdefault(arm.background, []).append(_short(arm.name))
+    at = "; ".join(f"{' and '.join(own)} at {text}" if len(names) > 1 else f"at {text}" for text, own in names.items())
+    tested = f" Tested with {seeds_text(number for number in numbers if number)}, {at}." if arms else ""
+    return f"{count_of_trials(len(results))} of {BACKBONE} on {results[0].spec.dataset}.{tested}"
+
+
+def _ruled_out(arm: Arm, beside: Beside) -> str:
+    """What else could explain it, what is shown not to, and the counts of what works together."""
+    if not arm.paper or arm.verdict is Verdict.NOT_REPRODUCED:
+        return ""
+    out = beside.rivals.of(arm.name, Effect.KEEPS)
+    removes = beside.rivals.of(arm.name, Effect.REMOVES)
+    parts = [f"as good a cure: {listed([c.change for c in removes])}"] if removes else []
+    parts += what_is_open(arm, beside)
+    if out:
+        parts.append(f"ruled out: {_named(out)}")
+    parts += [found.sentence for found in beside.notable(arm.name)]
+    return f"{'; '.join(parts)}." if parts else ""
+
+
+def _lacking(arm: Arm, beside: Beside) -> str:
+    """What would settle it; empty where nothing is lacking."""
+    parts = []
+    if not arm.paper:
+        return "trials of the paper's and of other optimizer settings, alike in all else, that come to their end."
+    if arm.verdict is Verdict.NOT_REPRODUCED:
+        return ""
+    if arm.verdict is Verdict.INCONCLUSIVE:
+        parts.append(_would_decide(arm))
+    few = [c.change for c in beside.rivals.of(arm.name, Effect.TOO_FEW)]
+    if few:
+        parts.append(f"at least {MIN_SEEDS} seeds of {listed(few)}")
+    undecided = [c.change for c in beside.rivals.of(arm.name, Effect.UNDECIDED)]
+    if undecided:
+        parts.append(f"more seeds of {listed(undecided)}")
+    confounded = [c.change for c in beside.rivals.of(arm.name, Effect.CONFOUNDED)]
+    if confounded:
+        parts.append(f"{listed(confounded)} and the paper's setting by one version on one machine")
+    if untried := beside.rivals.untried_factors(arm.name):
+        parts.append(f"what was not tried: {', '.join(f'--set {_option(f, arm.paper.spec)}' for f in untried)}")
+    if beside.rivals.of(arm.name, Effect.REMOVES) and arm.verdict is Verdict.EXPLAINED:
+        parts.append("no number of seeds chooses between cures that all work: the gradients of the trials may")
+    return f"{'; '.join(parts)}." if parts else ""
+
+
+def _would_decide(arm: Arm) -> str:
+    if fixed := _to_fix(arm):
+        return f"all seeds at one value of {listed([name for name, _ in fixed])}"
+    if arm.obstacle == DISAGREE:
+        own = ((name, getattr(arm.paper.spec, name)) for name in varied_fields(arm)) if arm.paper else ()
+        where = " ".join(f"--where {name}={show_value(value)}" for name, value in own)
+        return f"a report of one background at a time, as by {where}"
+    if arm.obstacle:
+        return "trials without what stands against a verdict"
+    if arm.seeds_needed and not arm.test_seeds:
+        return f"at least {arm.seeds_needed} seeds of each setting"
+    if arm.seeds_needed:
+        return f"{arm.seeds_needed} seeds would decide it at such rates"
+    return "at such rates no number of seeds that one can run would decide it"
+
+
+def _to_fix(arm: Arm) -> tuple[tuple[str, int], ...]:
+    """Seeds besides the seed, with a value to fix them at, where they make backgrounds of too few trials."""
+    seeds = [len(one.paper.kinds) for one in arm.backgrounds if one.paper]
+    names = [name for name in varied_fields(arm) if name.endswith("_seed")]
+    if not arm.paper or arm.verdict is not Verdict.INCONCLUSIVE or not names or max(seeds) >= MIN_SEEDS:
+        return ()
+    return tuple((name, getattr(arm.paper.spec, name)) for name in names)
+
+
+MORE_EPOCHS = 3
+"""Times as many, to see whether they are what is lacking."""
+SEEDS_TO_START = seeds_for_any_verdict()
+
+
+def _option(factor: str, spec: TrialSpec) -> str:
+    """What a sweep is to set, that it runs the paper's setting with this rival."""
+    return {
+        "preprocessing": "preprocessing=backbone",
+        "epochs": f"num_epochs={MORE_EPOCHS * spec.num_epochs}",
+        "start": "weights=imagenet,random",
+        "network": "backbone=MobileNet",
+    }[factor]
+
+
+def settling(study: CollapseStudy, beside: Beside, trials: Trials, grids: Mapping[Path, Path]) -> tuple[Command, ...]:
+    """Commands that run what is lacking: seeds, and rivals that were not tried. `grids`: results folder -> the grid
+    file of its trials."""
+    arms = [arm for arm in study.arms if arm.paper]
+    folder = _folder(trials)
+    if not arms:
+        line = f"python -m sweep.run --grid vgg-collapse --seeds {SEEDS_TO_START} --data DATA"
+        return (Command("The trials that the question needs, where DATA is what the sweep was given as --data", line),)
+    if folder is None or folder not in grids:
+        return ()
+    fixed = dict(pair for arm in arms for pair in _to_fix(arm))
+    options = [word for name, value in fixed.items() for word in ("--set", f"{name}={value}")]
+    options = options or _more_seeds(arms, beside)
+    options = options or next(filter(None, (_first_untried(arm, beside) for arm in arms)), [])
+    if not options:
+        return ()
+    what = "To run next (DATA is what the sweep was given as --data; what is done is not run again)"
+    return (Command(what, rerun.command(grids[folder], *options, out=folder)),)
+
+
+def _folder(trials: Trials) -> Path | None:
+    """The results folder that has most trials of the question."""
+    own = (r for r in trials.results if r.spec.backbone == BACKBONE and arm_of(r.spec))
+    counts = Counter(trials.folders.get(r.trial_id) for r in own)
+    return min(counts, key=lambda folder: (-counts[folder], str(folder)), default=None)
+
+
+def _more_seeds(arms: Sequence[Arm], beside: Beside) -> list[str]:
+    """A grid's --seeds counts up from each of its own, so that one more gives one more."""
+    have = min(len(setting.kinds) for arm in arms for setting in (arm.paper, *arm.others) if setting)
+    wanted = [arm.seeds_needed or 0 for arm in arms if arm.verdict is Verdict.INCONCLUSIVE]
+    decided = [arm for arm in arms if arm.verdict in {Verdict.EXPLAINED, Verdict.NOT_EXPLAINED}]
+    few = any(beside.rivals.of(arm.name, Effect.TOO_FEW, Effect.UNDECIDED) for arm in decided)
+    needed = max([*wanted, max(MIN_SEEDS, have + 1) if few else 0])
+    return ["--seeds", str(needed - have + 1)] if needed > have else []
+
+
+def _first_untried(arm: Arm, beside: Beside) -> list[str]:
+    if arm.verdict is Verdict.NOT_REPRODUCED:
+        return []
+    untried = beside.rivals.untried_factors(arm.name)
+    return ["--set", _option(untried[0], arm.paper.spec)] if arm.paper and untried else []

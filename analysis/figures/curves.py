@@ -1,0 +1,229 @@
+"""Figures 4-15: loss and accuracy over the epochs, on the training split and on the one that was watched."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from analysis.figures.style import COLOURS, GREY, INK, new_figure, set_log, tint
+from analysis.trials.banner import Banner
+from analysis.trials.table1_cells import Cell, PaperGrid
+from galaxytl.trial import COMPLETE, TrialResult
+
+QUANTITIES = {"loss": "cross-entropy loss [nats]", "accuracy": "accuracy"}
+SHEET_COLUMNS = tuple((name, imagenet) for name in ("MobileNet", "ResNet50", "VGG16") for imagenet in ("ON", "OFF"))
+WIDTHS = {True: 3.6, False: 1.5}  # points: of the training curve, of the watched one
+Colour = tuple[float, float, float]
+LONG_LOSS = 10_000
+LABEL_EDGE = 0.05  # of the axis, that a line label keeps clear of its ends
+LABEL_GAP = 0.07  # least distance of two line labels, as a share of the axis
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One quantity over the epochs: the mean over seeds, and the seeds themselves. All have the length of `epochs`."""
+
+    split: str
+    epochs: tuple[int, ...]
+    mean: tuple[float, ...]
+    seeds: tuple[tuple[float, ...], ...]
+
+
+def curves_of(cell: Cell, quantity: str) -> list[Curve]:
+    """The training and the watched curve. Complete seeds only, or the failed ones' beginnings when none is complete.
+
+    The mean runs over the epochs that every seed has reached, so that it never changes its members on the way.
+    """
+    trials = [r for r in cell.complete or cell.results if r.history]
+    if not trials:
+        return []
+    watched = "/".join(sorted({r.curves_on for r in trials}))
+    return [_curve(trials, "training", quantity), _curve(trials, watched, f"val_{quantity}")]
+
+
+def _curve(trials: Sequence[TrialResult], split: str, name: str) -> Curve:
+    length = min(len(r.history) for r in trials)
+    seeds = tuple(tuple(epoch.get(name, math.nan) for epoch in r.history[:length]) for r in trials)
+    mean = tuple(sum(values) / len(seeds) for values in zip(*seeds, strict=True))
+    return Curve(split, tuple(int(epoch["epoch"]) for epoch in trials[0].history[:length]), mean, seeds)
+
+
+def reference_of(cell: Cell, quantity: str) -> tuple[float, str] | None:
+    """What a model that has learned nothing but the class counts of the test split reaches, and its name.
+
+    Accuracy: the share of the commonest class. Loss: the entropy of the class shares, -sum p ln p, in nats.
+    """
+    counts = next((tuple(sum(row) for row in r.confusion) for r in cell.complete if r.confusion), ())
+    shares = [count / sum(counts) for count in counts if count]
+    if quantity == "loss":
+        return (-sum(p * math.log(p) for p in shares), "predicting the class shares") if shares else None
+    share = next((r.metrics["majority_share"] for r in cell.complete if "majority_share" in r.metrics), None)
+    return (share, "always the commonest class") if share is not None else None
+
+
+def draw_cell(cell: Cell, quantity: str, banner: Banner) -> Figure:
+    """One of the paper's single figures."""
+    figure = new_figure(6.4, 3.9, banner.footer_of(cell))
+    axes = figure.subplots()
+    curves = draw_curves(axes, cell, quantity)
+    axes.set_title(cell.title + _seeds(cell))
+    axes.set_ylabel(QUANTITIES[quantity])
+    axes.set_xlabel("epoch")
+    _name_reference(axes, cell, quantity, curves)
+    _name_curves(axes, cell, curves)
+    return figure
+
+
+def _seeds(cell: Cell) -> str:
+    return f" (mean of {cell.seeds} seeds)" if len(cell.complete) > 1 else ""
+
+
+def draw_sheet(grid: PaperGrid, banner: Banner) -> Figure:
+    """All twelve figures on one sheet: a column a trial, loss above, accuracy below."""
+    figure = new_figure(11, 5.2, banner.footer_of(*grid.cells))
+    cells = [grid.cell(*names) for names in SHEET_COLUMNS]
+    panels = figure.subplots(2, len(cells), sharex=True)
+    for column, cell in enumerate(cells):
+        for axes, quantity in zip(panels[:, column], QUANTITIES, strict=True):
+            draw_curves(axes, cell, quantity)
+        panels[0, column].set_title(cell.title.replace(", ", "\n"), color=COLOURS[cell.paper.backbone])
+        panels[1, column].set_xlabel("epoch" if panels[1, column].lines else "")
+    _share_scale(panels[0])
+    panels[0, 0].set_ylabel(QUANTITIES["loss"])
+    panels[1, 0].set_ylabel(QUANTITIES["accuracy"])
+    _sheet_legend(figure, cells)
+    return figure
+
+
+def _share_scale(panels: Sequence[Axes]) -> None:
+    """One loss scale for the row; a panel that would flatten the others to a quarter of their height keeps its own."""
+    linear = [axes for axes in panels if axes.lines and axes.get_yscale() == "linear"]
+    tops = {axes: axes.get_ylim()[1] for axes in linear}
+    alike = {axes: top for axes, top in tops.items() if top <= 4 * min(tops.values())}
+    for axes in alike:
+        axes.set_ylim(0, max(alike.values()))
+
+
+def _sheet_legend(figure: Figure, cells: Sequence[Cell]) -> None:
+    splits = [curve.split for cell in cells for curve in curves_of(cell, "loss")]
+    watched = "/".join(sorted({split for split in splits if split != "training"})) or "test"
+    marks = [
+        Line2D([], [], color=tint(INK, 0.4), linewidth=WIDTHS[True], label="training"),
+        Line2D([], [], color=INK, linewidth=WIDTHS[False], label=watched),
+        Line2D([], [], color=GREY, linewidth=0.9, linestyle=":", label="has learned the class counts only"),
+    ]
+    figure.legend(handles=marks, loc="outside upper right", ncols=3, frameon=False, fontsize=8)
+
+
+def draw_curves(axes: Axes, cell: Cell, quantity: str) -> list[Curve]:
+    """Draw both curves and the reference line, or write the reason why there are none; returns what was drawn."""
+    curves = curves_of(cell, quantity)
+    for curve in curves:
+        _draw_curve(axes, curve, colour_of(curve.split, cell))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4, min_n_ticks=1))
+    if curves:  # all the epochs asked for, so that a failed trial's curve ends early
+        num_epochs = cell.results[0].spec.num_epochs
+        axes.set_xlim((1, num_epochs) if num_epochs > 1 else (0.5, 1.5))
+    reference = reference_of(cell, quantity)
+    if reference:
+        axes.axhline(reference[0], color=GREY, linewidth=0.9, linestyle=":", zorder=1)
+    values = [v for curve in curves for seed in curve.seeds for v in seed if math.isfinite(v)]
+    _scale(axes, [*values, reference[0]] if reference else values, quantity)
+    if cell.status != COMPLETE:
+        _say_why(axes, cell)
+    return curves
+
+
+def _scale(axes: Axes, values: Sequence[float], quantity: str) -> None:
+    """From zero up, so that heights compare; a loss that rises above ten times its median, or is too long a number to
+    stand beside the axis, goes on a log scale."""
+    if quantity == "accuracy":
+        axes.set_ylim(0, 1.02)  # room for half a line at 1
+    elif values and max(values) > min(10 * statistics.median(values), LONG_LOSS) and max(values) > 0:
+        set_log(axes, "y")
+    else:
+        axes.set_ylim(0, 1.05 * max(values, default=1.0))
+
+
+def colour_of(split: str, cell: Cell) -> Colour:
+    """Pale for the training curve: it is drawn wide below the watched one, so that both show where they coincide."""
+    return tint(COLOURS[cell.paper.backbone], 0.4 if split == "training" else 1.0)
+
+
+def _draw_curve(axes: Axes, curve: Curve, colour: Colour) -> None:
+    if len(curve.seeds) > 1:
+        for values in curve.seeds:
+            axes.plot(curve.epochs, values, color=colour, linewidth=0.7, alpha=0.6)
+    marker = "o" if len(curve.epochs) == 1 else ""
+    axes.plot(curve.epochs, curve.mean, color=colour, linewidth=WIDTHS[curve.split == "training"], marker=marker)
+
+
+def _say_why(axes: Axes, cell: Cell) -> None:
+    inches = axes.get_position().width * axes.get_figure(root=True).get_figwidth()  # type: ignore[union-attr]
+    text = textwrap.fill(cell.short_reason, max(12, int(inches * 12)))  # about 12 letters of 8 points an inch
+    paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2}
+    axes.text(0.08, 0.5, text, transform=axes.transAxes, va="center", fontsize=8, color=INK, bbox=paper)
+    if not axes.lines:
+        axes.spines[:].set_visible(False)
+        axes.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
+
+
+def _name_reference(axes: Axes, cell: Cell, quantity: str, curves: Sequence[Curve]) -> None:
+    """At the right, on the side of the line where fewer points of the curves are in the way."""
+    if not (reference := reference_of(cell, quantity)):
+        return
+    value, name = reference
+    ends = [p for c in curves for p in zip(c.epochs, c.mean, strict=True) if math.isfinite(p[1])]
+    (_, line), *places = axes.transLimits.transform(axes.transScale.transform([(1, value), *ends]))
+    heights = [y - line for x, y in places if x > 0.4]
+    above, below = (sum(0.01 < way * height < LABEL_GAP for height in heights) for way in (1, -1))
+    axes.annotate(
+        f"{name}: {value:.3f}", (1, value), (-2, -2 if above > below else 2), xycoords=("axes fraction", "data"),
+        textcoords="offset points", ha="right", va="top" if above > below else "bottom", fontsize=7, color=GREY,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
+    )  # fmt: skip
+
+
+def _name_curves(axes: Axes, cell: Cell, curves: Sequence[Curve]) -> None:
+    """Write each curve's name right of its end, LABEL_GAP apart where the ends are close."""
+    to_share = axes.transData + axes.transAxes.inverted()
+    ends = []
+    for curve in curves:
+        points = [p for p in zip(curve.epochs, curve.mean, strict=True) if math.isfinite(p[1])]
+        ends += [(float(to_share.transform(point)[1]), curve.split, point[0]) for point in points[-1:]]
+    if not ends:
+        return
+    last = max(epoch for _, _, epoch in ends)
+    for height, split in spread([end[:2] for end in ends], LABEL_GAP):
+        axes.annotate(
+            split, (last, height), (6, 0), xycoords=("data", "axes fraction"), textcoords="offset points",
+            va="center", color=INK if split == "training" else colour_of(split, cell),
+        )  # fmt: skip
+
+
+def spread(ends: Sequence[tuple[float, str]], gap: float) -> list[tuple[float, str]]:
+    """The heights of labels, as shares of the axis, from the lowest up, moved as little as keeps them `gap` apart.
+
+    As little: by the least squares. Less i gaps, the heights must not fall, which is isotonic regression. Where they
+    then pass an end of the axis all move together.
+
+    >>> spread([(0.5, "test"), (0.5, "training")], 0.1)
+    [(0.45, 'test'), (0.55, 'training')]
+    """
+    from scipy.optimize import isotonic_regression  # takes a moment
+
+    ordered = sorted(ends)
+    if not ordered:
+        return []
+    fitted = isotonic_regression([height - i * gap for i, (height, _) in enumerate(ordered)]).x
+    heights = [float(height) + i * gap for i, height in enumerate(fitted)]
+    move = max(LABEL_EDGE - heights[0], 0.0) or min(1 - LABEL_EDGE - heights[-1], 0.0)
+    return [(height + move, name) for height, (_, name) in zip(heights, ordered, strict=True)]

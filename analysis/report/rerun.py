@@ -1,0 +1,72 @@
+"""Grid files that run the trials of a report again: exactly those, with every setting, whatever command first ran them.
+
+    text = grid_yaml("paper", results, banner)      # python -m sweep.run --grid paper.yaml --data DATA
+
+A row does not hold the command line that asked for it; its spec is all that it depends on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.trials.banner import Banner
+from galaxytl.system.foreign_text import visible
+from galaxytl.trial import TrialResult, TrialSpec, settable_fields
+
+
+def grid_yaml(name: str, results: Sequence[TrialResult], banner: Banner) -> str:
+    """The trials as one axis of settings that change together; `name` must be letters, digits, '-', '_' and '.'."""
+    trials = [_settings(result.spec) for result in results]
+    varied = [field for field in settable_fields() if any(trial[field] != trials[0][field] for trial in trials)]
+    lines = [f"# {visible(line)}" for line in (*banner.lines, *_data(results))]
+    lines += [f"name: {name}", "fixed:"]
+    lines += [f"  {field}: {json.dumps(value)}" for field, value in trials[0].items() if field not in varied]
+    if varied:
+        lines += ["scientific:", "  trial:"]
+        lines += [f"  - {text}" for text in dict.fromkeys(_mapping(trial, varied) for trial in trials)]
+    return "\n".join(lines) + "\n"
+
+
+def _settings(spec: TrialSpec) -> dict[str, Any]:
+    """What a sweep is asked for: where random weights stood in for ImageNet's, these."""
+    asked = spec.replace(weights=spec.weights_requested)
+    return {name: getattr(asked, name) for name in settable_fields()}
+
+
+def _mapping(trial: Mapping[str, Any], fields: Iterable[str]) -> str:
+    return json.dumps({field: trial[field] for field in fields})  # JSON is YAML
+
+
+def _data(results: Iterable[TrialResult]) -> list[str]:
+    found = dict.fromkeys((r.spec.dataset, r.spec.dataset_fingerprint) for r in results)
+    return [f"data: {name}, fingerprint {mark}" for name, mark in found]
+
+
+def grid_names(folders: Iterable[Path]) -> dict[Path, str]:
+    """A name a folder, after its own, that a grid may have; all different. The sweep takes no grid by the name of one
+    of its own, which folders have: hence the ending.
+
+    >>> list(grid_names([Path("a/paper"), Path("b/paper"), Path("results/my sweep")]).values())
+    ['paper-again', 'paper-again-2', 'my-sweep-again']
+    """
+    names: dict[Path, str] = {}
+    for folder in folders:
+        stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.resolve().name).strip("-.") or "trials"
+        stem = f"{stem}-again"
+        number = 1
+        while (name := stem if number == 1 else f"{stem}-{number}") in names.values():
+            number += 1
+        names[folder] = name
+    return names
+
+
+def command(path: Path, *options: str, out: Path | None = None) -> str:
+    """Return the command that runs a grid file; DATA is what the sweep was given as --data. With the folder of the
+    trials as `out`, those that it holds are not run again."""
+    words = ["python", "-m", "sweep.run", "--grid", str(path), *options, *(["--out", str(out)] if out else [])]
+    return f"{shlex.join(words)} --data DATA"

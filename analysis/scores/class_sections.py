@@ -1,0 +1,122 @@
+"""What a report says of classes: scores that count every class alike, and the recall of each class.
+
+    sections(networks)      # of the settings that it shows; empty where no row has a confusion matrix
+
+From the confusion matrix of each row, which rows of every version have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from analysis.sections import Listing, Section
+from analysis.statistics.class_scores import balanced_accuracy, matthews, recalls, variance_of
+from analysis.statistics.intervals import Interval, Share
+from analysis.trials.repeats import Networks, Repeats, over_seeds
+from galaxytl.trial import TrialResult
+
+MOST_COLUMNS: Final = 6
+"""Settings beside one another in the table of recalls: the paper's Table 1 has as many rows."""
+NO_IMAGES: Final = "no images"
+INTERVALS: Final = (
+    "In brackets: 95 % intervals. Of one seed they are over its test images (of a recall Wilson's, 1927). Of several"
+    " seeds they are Student's t, with the scatter over images added as if all seeds missed the same ones: they are"
+    " rather too wide than too narrow."
+)
+
+
+def sections(networks: Networks) -> list[Section]:
+    """Return both sections; none where no setting that is shown has a confusion matrix."""
+    shown = [own for own in networks.shown if own.with_confusion]
+    if not shown:
+        return []
+    return [_scores(shown, networks.not_shown), _recalls(shown, networks.not_shown)]
+
+
+def _scores(shown: Sequence[Repeats], not_shown: str) -> Section:
+    headings = ("Setting", "Seeds", "Accuracy", "Balanced accuracy", "MCC", "F1 (weighted)")
+    sentences = (
+        "Balanced accuracy is the mean of the classes' recalls: a network that names one class whatever the image has 1"
+        " / (number of classes), however common that class is. MCC, Matthews' correlation of true and predicted"
+        " classes, then is 0, and 1 where all is right. A class without test images counts in neither.",
+        INTERVALS,
+        *([not_shown] if not_shown else []),
+    )
+    rows = tuple(_score_row(own) for own in shown)
+    return Section("Scores that count every class alike", Listing(headings, rows, {1, 2, 3, 4, 5}), sentences)
+
+
+def _score_row(own: Repeats) -> tuple[str, ...]:
+    results = own.with_confusion
+    cells = []
+    for score, low in ((balanced_accuracy, 0.0), (matthews, -1.0)):
+        scores = [score(r.confusion) for r in results]
+        values = [one.value for one in scores]
+        image_variance = float(np.mean([one.variance for one in scores]))
+        cells.append(value_text(values, over_seeds(values, image_variance, scores[0].interval, low)))
+    return (own.name, str(len(results)), _mean(results, "accuracy"), *cells, _mean(results, "f1_weighted"))
+
+
+def _mean(results: Sequence[TrialResult], metric: str) -> str:
+    values = [r.metrics[metric] for r in results if metric in r.metrics]
+    return f"{np.mean(values):.3f}" if len(values) == len(results) else ""
+
+
+def value_text(values: Sequence[float], interval: Interval) -> str:
+    """
+    >>> value_text([0.5, 0.7], Interval(0.4, 0.8))
+    '0.600 [0.400 to 0.800]'
+    """
+    return f"{np.mean(values):.3f} [{interval}]"
+
+
+def _recalls(shown: Sequence[Repeats], not_shown: str) -> Section:
+    columns = _of_one_size(shown)[:MOST_COLUMNS]
+    first = columns[0].with_confusion[0]
+    names = class_names(first, len(first.confusion))
+    shares = [[recalls(r.confusion) for r in own.with_confusion] for own in columns]
+    rows = []
+    for index, name in enumerate(names):
+        totals = sorted({own[index].total if own[index] else 0 for seeds in shares for own in seeds})  # type: ignore[union-attr]
+        images = f"{totals[0]:,}" if len(totals) == 1 else f"{totals[0]:,} to {totals[-1]:,}"
+        rows.append((name, images, *(recall_text([own[index] for own in seeds]) for seeds in shares)))
+    empty = [row[0] for row in rows if NO_IMAGES in row[2:]]
+    sentences = [f"Recall is the share of a class's test images that is given that class. {INTERVALS}"]
+    if empty:
+        sentences.append(f"Without images in a test part, and so without a recall there: {', '.join(empty)}.")
+    if len(columns) < len(shown):
+        number = len(shown) - len(columns)
+        sentences.append(f"The first {len(columns)} settings of the table above are in it; {number} are not.")
+    listing = Listing(
+        ("Class", "Test images", *(own.name for own in columns)), tuple(rows), set(range(1, 2 + len(columns)))
+    )
+    return Section("Recall of each class", listing, (*sentences, *([not_shown] if not_shown else [])))
+
+
+def _of_one_size(shown: Sequence[Repeats]) -> list[Repeats]:
+    """Those with as many classes as the first."""
+    size = len(shown[0].with_confusion[0].confusion)
+    return [own for own in shown if {len(r.confusion) for r in own.with_confusion} == {size}]
+
+
+def class_names(result: TrialResult, num_classes: int) -> tuple[str, ...]:
+    """Return the names of a row's classes, or numbers where it has none."""
+    names = result.class_names[:num_classes]
+    return (*names, *(f"class {index}" for index in range(len(names), num_classes)))
+
+
+def recall_text(seeds: Sequence[Share | None]) -> str:
+    """Return the mean recall of a class over seeds with its interval, or that there are no images.
+
+    >>> recall_text([Share(8, 10)]), recall_text([None])
+    ('0.800 [0.490 to 0.943]', 'no images')
+    """
+    shares = [share for share in seeds if share]
+    if not shares:
+        return NO_IMAGES
+    values = [share.value for share in shares]
+    image_variance = float(np.mean([variance_of(share) for share in shares]))
+    return value_text(values, over_seeds(values, image_variance, shares[0].interval))

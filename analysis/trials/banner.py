@@ -1,0 +1,124 @@
+"""What every table and figure must say about itself: the data and settings it was run on, and what is not real in it.
+
+banner = Banner.of(grid)
+banner.run_on      # "galaxy10_decals: 12,415 training and 5,321 test images, 224 x 224 pixels; 20 epochs; ..."
+banner.warning     # "SIMULATED galaxies: not comparable with the paper's values", or nothing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from analysis.trials.table1_cells import Cell, PaperGrid
+from galaxytl.trial import DAMAGE, TrialResult, TrialSpec
+
+SIMULATED = "SIMULATED galaxies: not comparable with the paper's values"
+DAMAGED = "DAMAGED data"
+SUBSTITUTED = "random weights (ImageNet weights not found)"
+STAR = f"* {SUBSTITUTED}"
+
+
+@dataclass(frozen=True)
+class Banner:
+    """Lines for people; `warning` is empty on real data."""
+
+    run_on: str
+    warning: str
+    footer: str
+    """The least that a figure says of its data, short enough for its bottom line."""
+
+    @classmethod
+    def of(cls, grid: PaperGrid) -> Banner:
+        results = grid.results or grid.outside
+        if not results:
+            return cls("no trials", "", "no trials")
+        spec = results[0].spec
+        parts = [f"{spec.dataset}: {_images(results)}"]
+        parts += _settings(spec) if grid.results else ["no trial of the paper's grid"]
+        parts.append(_devices(results))
+        warning = "; ".join(_about_data(results))
+        return cls("; ".join(part for part in parts if part), warning, _footer(results))
+
+    @classmethod
+    def of_search(cls, results: Sequence[TrialResult]) -> Banner:
+        """Of trials that a search compares. They differ in most settings: it says what they have in common."""
+        spec = results[0].spec
+        num_substituted = sum(r.spec.is_substituted for r in results)
+        warnings = _about_data(results)
+        warnings += [f"{SUBSTITUTED} in {num_substituted} of {len(results)} trials"] if num_substituted else []
+        sizes, epochs = ({getattr(r.spec, name) for r in results} for name in ("image_size", "num_epochs"))
+        counts = dict.fromkeys(_images([r]) for r in results if r.num_images)
+        parts = [
+            f"{spec.dataset}: {' or '.join(counts) or _images(results)}",
+            *(_size(size) for size in sizes if len(sizes) == 1),
+        ]
+        parts += [*(_epochs(number) for number in epochs if len(epochs) == 1), _devices(results)]
+        return cls("; ".join(part for part in parts if part), "; ".join(warnings), _footer(results))
+
+    def footer_of(self, *cells: Cell, also: str = "") -> str:
+        """The bottom line of a figure of these cells; explains the star of their titles."""
+        star = STAR if any(cell.is_substituted for cell in cells) else ""
+        return "; ".join(part for part in (self.footer, star, also) if part)
+
+    def bottom_line(self, results: Iterable[TrialResult], also: str = "") -> str:
+        """The bottom line of a figure of trials that need not be of the paper's cells."""
+        star = STAR if any(r.spec.is_substituted for r in results) else ""
+        return "; ".join(part for part in (self.footer, star, also) if part)
+
+    def caption(self, text: str, results: Iterable[TrialResult]) -> str:
+        """`text`, and what is not real in the figure: a caption is read where the bottom line is too small."""
+        star = f"{STAR}." if any(r.spec.is_substituted for r in results) else ""
+        simulated = f"{SIMULATED}." if SIMULATED in self.warning else ""
+        damaged = f"{DAMAGED}." if DAMAGED in self.warning else ""
+        return " ".join(part for part in (text, simulated, damaged, star) if part)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        return tuple(line for line in (self.warning, self.run_on) if line)
+
+
+def _about_data(results: Iterable[TrialResult]) -> list[str]:
+    """What is not real in the data, and what is wrong with it: a warning each."""
+    results = list(results)
+    damages = sorted({r.environment[DAMAGE] for r in results if DAMAGE in r.environment})
+    simulated = [SIMULATED] if results[0].spec.is_simulated else []
+    return [*simulated, *(f"{DAMAGED}, accepted by who ran the sweep: {damage}" for damage in damages)]
+
+
+def _footer(results: Sequence[TrialResult]) -> str:
+    spec = results[0].spec
+    kind = "simulated galaxies, not comparable with the paper" if spec.is_simulated else ""
+    damaged = DAMAGED if any(DAMAGE in r.environment for r in results) else ""
+    return "; ".join(part for part in (f"{spec.dataset}, {_images(results)}", kind, damaged) if part)
+
+
+def _images(results: Iterable[TrialResult]) -> str:
+    counts: dict[str, int] = next((r.num_images for r in results if r.num_images), {})
+    if not counts:
+        return "number of images not recorded"
+    validation = f", {counts['validation']:,} validation" if counts.get("validation") else ""
+    return f"{counts.get('train', 0):,} training{validation} and {counts.get('test', 0):,} test images"
+
+
+def _settings(spec: TrialSpec) -> list[str]:
+    """The settings that all trials of the grid share."""
+    momentum = f", momentum {spec.momentum:g}" if spec.momentum else ""
+    decay = f", weight decay {spec.weight_decay:g}" if spec.weight_decay else ""
+    return [
+        _size(spec.image_size),
+        _epochs(spec.num_epochs),
+        f"{spec.optimizer}, learning rate {spec.learning_rate:g}{momentum}{decay}, batches of {spec.batch_size}",
+    ]
+
+
+def _size(pixels: int) -> str:
+    return f"{pixels} x {pixels} pixels"
+
+
+def _epochs(number: int) -> str:
+    return f"{number} {'epoch' if number == 1 else 'epochs'}"
+
+
+def _devices(results: Iterable[TrialResult]) -> str:
+    return " and ".join(sorted({r.environment["device"] for r in results if r.environment.get("device")}))

@@ -1,0 +1,279 @@
+"""Whatever the rows hold, the texts of every figure can be read: no markup, nothing over the edge or over another."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from analysis.figures.catalogue import Plan, plan_figures
+from analysis.figures.more_figures import plan_more
+from analysis.figures.style import new_figure, set_log, style
+from analysis.search.study import MIN_TRIALS
+from analysis.trials.banner import Banner
+from analysis.trials.load import Trials
+from analysis.trials.paper import TABLE_1
+from analysis.trials.table1_cells import fill_cells
+from galaxytl.trial import FAILED, TrialResult
+from tests.analysis.fakes import make_compared, make_result, make_spec
+from tests.analysis.figures.test_search import ACCURACY, COST, course_trials, read
+from tests.analysis.more_fakes import (
+    make_collapsed,
+    make_ended,
+    with_diagnostics,
+    with_status,
+    write_predictions,
+    write_thumbnails,
+)
+from tests.analysis.pictures import faults_of, lines_of
+from tests.analysis.search.test_study import conditional, trial
+from tests.analysis.sure_networks import Planted
+
+LONG_NAMES = tuple(f"{size} galaxy with a name that is longer than most, number {i}" for i, size in enumerate("ab" * 5))
+LONG_REASON = "out of memory: 137438953472 bytes for block5_conv3/kernel; " + "/a/long/path" * 30
+PARAMETERS = ("learning_rate", "head_units")
+"""Of a study, whose names are its own."""
+SCALES = ((0.1, 3.0, 1.5), (2.3, 0.1, 1e30), (2.0, 30.0, 2.1), (1e30, 2e30, 3e30))
+
+
+def losses(values: Sequence[float]) -> tuple[dict[str, float], ...]:
+    scores = {"accuracy": 0.2, "val_accuracy": 0.3}
+    return tuple({"epoch": float(i), "loss": v, "val_loss": 1.1 * v, **scores} for i, v in enumerate(values, 1))
+
+
+def grid_with(num_seeds: int = 1, **changes: Any) -> list[TrialResult]:
+    """The paper's six trials, substituted weights and all; `changes` are of their rows."""
+    stand_in: dict[str, Any] = {"dataset": "simulated", "weights": "random", "weights_fingerprint": ""}
+    specs = [make_spec(c.backbone, c.imagenet, **stand_in, seed=s) for c in TABLE_1 for s in range(num_seeds)]
+    return [make_result(spec, accuracy=0.2 + 0.1 * spec.seed, **changes) for spec in specs]
+
+
+def papers_figures(rows: Sequence[TrialResult]) -> list[Plan]:
+    grid = fill_cells(Trials(tuple(rows)))
+    return plan_figures(grid, Banner.of(grid))
+
+
+def mixed_losses() -> list[TrialResult]:
+    """A scale of its own for each, one diverged, one failed with a long reason, one missing."""
+    diverged, failed, *rows = grid_with()
+    rows = [replace(row, history=losses(values)) for row, values in zip(rows, SCALES, strict=True)]
+    return [
+        *rows[1:],
+        replace(diverged, status=FAILED, message="diverged in epoch 3/20", history=losses((2.3, 4e5, math.nan))),
+        replace(failed, status=FAILED, message=LONG_REASON, history=(), metrics={}, confusion=()),
+    ]
+
+
+def of_two_classes() -> list[TrialResult]:
+    return grid_with(confusion=((3, 1), (0, 0)), class_names=("a", "b"))
+
+
+def of_long_names() -> list[TrialResult]:
+    return grid_with(2, class_names=LONG_NAMES, history=losses((1.0,)))
+
+
+def of_forty_classes() -> list[TrialResult]:
+    names = tuple(f"a class of forty, {index}" for index in range(40))
+    confusion = tuple(tuple(1000 if i == j else (i + j) % 3 for j in range(40)) for i in range(40))
+    return grid_with(class_names=names, confusion=confusion)
+
+
+def of_forty_settings() -> list[TrialResult]:
+    """Learning rates from 1e-6 to 1e3, four optimizers, long backbones, five depths, gradients."""
+    optimizers: list[dict[str, Any]] = [
+        {"optimizer": "adam"},
+        {"optimizer": "rmsprop"},
+        {"optimizer": "sgd", "momentum": 0.95},
+        {"optimizer": "sgd"},
+    ]
+    rows = []
+    for i, rate in enumerate(10.0**n for n in range(-6, 4)):
+        for j, own in enumerate(optimizers):
+            for start in ({"imagenet": "OFF"}, {"imagenet": "ON"}):
+                made = make_collapsed if (i + j) % 3 == 0 else make_ended
+                row = made(learning_rate=rate, backbone="VGG16", **own, **start)
+                rows.append(with_status(row, FAILED) if i == 9 else with_diagnostics(row, (1e-9, 1e5, 3.0)))
+    return rows
+
+
+def of_depths() -> list[TrialResult]:
+    return [
+        make_ended(0.4 + 0.001 * i, unfrozen_blocks=depth, validation=0.4, learning_rate=rate, backbone=backbone)
+        for backbone in ("VGG16", "InceptionResNetV2", "EfficientNetV2B3")
+        for depth in (0, 1, 2, 3, "all")
+        for i, rate in enumerate(10.0**n for n in range(-6, 4))
+    ]
+
+
+def of_backbones(number: int, depths: int) -> list[TrialResult]:
+    return [
+        make_ended(unfrozen_blocks=depth, validation=0.4, learning_rate=rate, backbone=f"EfficientNetV2B{index}")
+        for index in range(number)
+        for depth in (*range(depths), "all")
+        for rate in (1e-3, 3.2e-4)
+    ]
+
+
+def of_one_point() -> list[TrialResult]:
+    rows = [make_ended(unfrozen_blocks=d, validation=0.5, num_epochs=1) for d in (0, 1, "all")]
+    other = [make_ended(learning_rate=2e-3, num_epochs=1, validation=0.4)]
+    return [with_diagnostics(row, (0.5,), frozen=row.spec.unfrozen_blocks == 0) for row in [*rows, *other]]
+
+
+def more_figures(rows: Sequence[TrialResult]) -> list[Plan]:
+    return plan_more(rows, {}, (), Banner.of_search(rows))
+
+
+def examples(folder: Path) -> list[Plan]:
+    rows = []
+    for imagenet, predicted in (("ON", [0, 1, 2, 3]), ("OFF", [4, 5, 2, 9])):
+        row = replace(make_result(make_spec("VGG16", imagenet)), class_names=LONG_NAMES)
+        rows.append(write_predictions(folder, row, [0, 1, 2, 4], predicted))
+    write_thumbnails(folder, {10 + i: label for i, label in enumerate([0, 1, 2, 4])})
+    plans = plan_more(rows, {row.trial_id: folder for row in rows}, (), Banner.of_search(rows))
+    return [plan for plan in plans if plan.stem == "examples"]
+
+
+def networks(folder: Path, names: Sequence[str] = LONG_NAMES, number: int = 7) -> Iterator[Plan]:
+    """Reliability and the hardest images of networks whose names are long, one of them sure of one class."""
+    planted = Planted(folder, 40)
+    stand_in: dict[str, Any] = {"weights": "random", "weights_fingerprint": "", "dataset": "simulated"}
+    for index in range(number):
+        spec = make_spec(f"InceptionResNetV{index}", learning_rate=3.2e-5 * (1 + index % 2), **stand_in)
+        planted.add(spec, 0.1 + 0.1 * index, 0.3 + index, class_names=tuple(names))
+    write_thumbnails(folder, {row: row % 10 for row in range(40)})
+    rows = planted.results
+    plans = plan_more(rows, planted.trials.folders, (), Banner.of_search(rows), planted.networks)
+    yield from only(plans, "reliability", "hardest")
+
+
+def of_sizes() -> list[TrialResult]:
+    """Few images, and as many as a hundred times that; two starts, four networks."""
+    starts: tuple[tuple[str, dict[str, Any]], ...] = (("ON", {}), ("ON", {"unfrozen_blocks": "all"}))
+    return [
+        replace(
+            make_ended(0.3 + 0.1 * seed, imagenet=imagenet, max_images=size, seed=seed, backbone=backbone, **own),
+            num_images={"train": size or 12_415, "validation": 30, "test": 5_000},
+        )
+        for imagenet, own in starts
+        for backbone in ("VGG16", "ResNet50", "InceptionResNetV2", "EfficientNetV2B3")
+        for size in (0, 90, 100, 9_000, 10_000)
+        for seed in range(2)
+    ]
+
+
+def searches(folder: Path, names: Sequence[str]) -> Iterator[Plan]:
+    """Of one trial and of hundreds; their values near one another, far apart, and huge."""
+    rows = [make_compared(backbone=f"EfficientNetV2B{index}") for index in range(60)]
+
+    def front(*values: tuple[float, float]) -> list[FrozenTrial]:
+        return [trial(list(own), trial_id=row.trial_id) for own, row in zip(values, rows, strict=False)]
+
+    many = [(0.1 + 0.01 * i, 10.0 ** (6 + i / 8)) for i in range(60)]
+    failed = [trial(None, state=TrialState.FAIL, reason="no memory")] * 300
+    studies = {
+        "few": course_trials(),
+        "one": [trial([0.5])],
+        "huge": [*front((1e-9, 1.0), (0.7, 2e30)), *failed],
+        "many": front(*many),
+        "near": front((0.5, 4.1e9), (0.6, 4.2e9), (0.7, 99e9)),
+        "importances": conditional(MIN_TRIALS),
+    }
+    for name in names:
+        trials = studies[name]
+        (folder / name).mkdir()
+        objectives = (ACCURACY, COST) if any(len(own.values or ()) > 1 for own in trials) else (ACCURACY,)
+        study = read(folder / name, trials, *objectives)
+        yield from (p for p in plan_more(rows, {}, (study,), Banner.of_search(rows)) if p.stem.startswith("search"))
+
+
+def only(plans: Iterable[Plan], *kinds: str, singles: int = 1) -> list[Plan]:
+    """Whose stems have one of these words in them; of the paper's figures of one kind the first `singles`."""
+    found, counts = [], Counter[str]()
+    for plan in plans:
+        if kind := next((kind for kind in kinds if plan.draw and kind in plan.stem), ""):
+            counts[kind] += plan.stem.startswith("figure-")
+            if not plan.stem.startswith("figure-") or counts[kind] <= singles:
+                found.append(plan)
+    return found
+
+
+WORLDS: dict[str, Callable[[Path], Iterable[Plan]]] = {
+    "losses": lambda _: only(papers_figures(mixed_losses()), "curves", "loss", "16-21", singles=6),
+    "no images of a class": lambda _: only(papers_figures(of_two_classes()), "confusion", "metrics"),
+    "long names": lambda _: only(papers_figures(of_long_names()), "curves", "accuracy", "confusion"),
+    "forty classes": lambda _: only(papers_figures(of_forty_classes()), "confusion"),
+    "forty settings": lambda _: more_figures(of_forty_settings()),
+    "depths": lambda _: only(more_figures(of_depths()), "accuracy-by-depth"),
+    "rates of depths": lambda _: only(more_figures(of_depths()), "learning-rate", "collapse"),
+    "twelve backbones": lambda _: only(more_figures(of_backbones(12, 4)), "accuracy-by-depth"),
+    "seventeen blocks": lambda _: only(more_figures(of_backbones(2, 18)), "accuracy-by-depth"),
+    "seven depths": lambda _: only(more_figures(of_backbones(3, 6)), "accuracy-by-depth"),
+    "one point": lambda _: more_figures(of_one_point()),
+    "examples": examples,
+    "networks": networks,
+    "one network": lambda folder: networks(folder, ("a", *LONG_NAMES[1:]), 1),
+    "sizes": lambda _: only(more_figures(of_sizes()), "scores-by-images"),
+    "searches": lambda folder: searches(folder, ("one", "huge", "many", "importances")),
+    "further searches": lambda folder: searches(folder, ("few", "near")),
+}
+
+
+VARIANTS: Final = (
+    "forty classes",
+    "twelve backbones",
+    "rates of depths",
+    "seven depths",
+    "one network",
+    "further searches",
+)
+"""Further cases of what others show."""
+
+
+@pytest.mark.parametrize(
+    "world", [pytest.param(world, marks=[pytest.mark.rest] if world in VARIANTS else []) for world in WORLDS]
+)
+def test_no_figure_has_markup_raw_names_or_texts_that_are_clipped_or_overlap(world: str, tmp_path: Path) -> None:
+    with style():
+        figures = [plan.draw() for plan in WORLDS[world](tmp_path) if plan.draw]
+        faults = [fault for figure in figures for fault in faults_of(figure, PARAMETERS)]
+    assert figures
+    assert not faults
+
+
+def test_the_look_finds_markup_raw_names_clipped_and_overlapping_texts() -> None:
+    with style():
+        figure = new_figure(4, 3, "trials by learning_rate")
+        axes = figure.subplots()
+        axes.set(yscale="log", ylim=(1, 1e4))
+        for x, text in ((0.5, "one text"), (0.52, "another"), (3.0, "far out")):
+            figure.text(x, 0.5, text)
+        faults = faults_of(figure)
+    assert {fault.split(":")[0] for fault in faults} == {"markup", "raw name", "clipped", "overlap"}
+    assert "overlap: 'one text' and 'another'" in faults
+    assert "clipped: 'far out'" in faults
+
+
+@pytest.mark.parametrize(
+    ("limits", "labels"),
+    [
+        ((2, 40), ["2", "5", "10", "20"]),
+        ((0.5, 3000), ["1", "10", "100", "1,000"]),
+        ((0.03, 3), ["0.1", "1"]),
+        ((2e4, 4e5), ["2e4", "5e4", "1e5", "2e5"]),
+    ],
+)
+def test_a_logarithmic_axis_is_labelled_in_plain_numbers(limits: tuple[float, float], labels: list[str]) -> None:
+    with style():
+        figure = new_figure(4, 5, "")
+        axes = figure.subplots()
+        set_log(axes, "y")
+        axes.set_ylim(limits)
+        axes.xaxis.set_visible(False)
+        assert [line.text for line in lines_of(figure)] == labels

@@ -1,0 +1,227 @@
+"""The page in a real browser, as nothing else runs its script and lays it out: the system's Chromium, without a window.
+
+Skips where there is none; GALAXYTL_TEST_BROWSER names one that is not on the PATH.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from analysis.figures.style import save
+from analysis.run import main
+from galaxytl.trial import FAILED
+from tests.analysis.fakes import make_result, make_spec
+from tests.analysis.folders import other_sweep, paper_grid, write_folder
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = os.environ.get("GALAXYTL_TEST_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
+    if not path:
+        pytest.skip("no browser on the PATH or at GALAXYTL_TEST_BROWSER: apt-get install chromium")
+    as_root = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses root its sandbox
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, args=as_root)
+        yield launched
+        launched.close()
+
+
+def save_few(figure: Figure, stem: Path) -> tuple[Path, Path]:
+    """Each kind of figure once; further ones of the paper's are a coloured rectangle: to draw all takes 15 seconds."""
+    if not stem.name.startswith("figure-") or re.match("figure-(03|04|16)-", stem.name):
+        return save(figure, stem)
+    png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
+    Image.new("RGB", (1280, 780), "steelblue").save(png)
+    svg.write_bytes(png.read_bytes() * 2)  # the page takes the smaller one
+    return png, svg
+
+
+@pytest.fixture(scope="module")
+def hundred(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of the paper's grid and another sweep, of 100 trials in all; one message is hostile."""
+    folder = tmp_path_factory.mktemp("hundred")
+    failed = {"status": FAILED, "message": HOSTILE, "metrics": {}, "confusion": ()}
+    hostile = make_result(make_spec("VGG16", seed=9, dataset="simulated"), **failed)
+    paper = write_folder(folder / "paper", [*paper_grid(dataset="simulated"), hostile])
+    other = write_folder(folder / "other", other_sweep(93, dataset="simulated"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("analysis.figures.catalogue.save", save_few)
+        assert main([str(paper), str(other), "--out", str(folder / "report")]) == 0
+    return folder / "report" / "index.html"
+
+
+@dataclass
+class Opened:
+    """A page, with everything that it complained of and all that it asked for."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def texts(self, selector: str) -> list[str]:
+        return self.page.locator(selector).all_text_contents()
+
+    def heading(self, name: str) -> Any:
+        return self.page.locator("#trial-table thead th").filter(has_text=name).first
+
+    def column(self, name: str) -> list[str]:
+        """The texts of a column of the table of trials, as shown."""
+        number = [text.strip() for text in self.texts("#trial-table thead th")].index(name) + 1
+        return self.texts(f"#trial-table tbody tr:not([hidden]) > :nth-child({number})")
+
+
+def open_page(browser: Browser, path: Path, **context: Any) -> Opened:
+    page = browser.new_page(**context)
+    opened = Opened(page)
+    page.on("console", lambda message: opened.complaints.append(message.text))
+    page.on("pageerror", lambda error: opened.complaints.append(str(error)))
+    page.on("request", lambda request: opened.requests.append(request.url))
+    page.goto(path.as_uri())
+    return opened
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Browser, hundred: Path) -> Iterator[Opened]:
+    """Opened once: no test needs the page as another has left it."""
+    own = open_page(browser, hundred, viewport={"width": 1280, "height": 900})
+    yield own
+    own.page.close()
+
+
+def test_it_opens_without_a_complaint_asks_for_nothing_and_shows_all_images(opened: Opened, hundred: Path) -> None:
+    images = opened.page.evaluate("[...document.images].map((own) => [own.complete && own.naturalWidth, own.alt])")
+
+    assert opened.complaints == []
+    assert [url for url in opened.requests if not url.startswith("data:")] == [hundred.as_uri()]
+    assert len(images) == 25  # the paper's 19 and two sheets; by learning rate, collapses, two rankings
+    assert all(width > 0 and text for width, text in images)
+    lengths = opened.page.evaluate(
+        "[...document.images].filter((own) => /^Figure (4|16)\\./.test(own.alt)).map((own) => own.src.length)"
+    )
+    assert len(lengths) == 2
+    assert hundred.stat().st_size + 16 * max(lengths) <= 5_000_000  # 16 are rectangles here
+
+
+def test_a_hostile_message_is_shown_and_does_nothing_and_no_other_script_runs(opened: Opened) -> None:
+    """Were something not escaped, the page's policy would still stop it."""
+    assert any(HOSTILE in text for text in opened.texts("#trial-table .message"))
+    title, number = opened.page.title(), len(opened.complaints)
+    assert title != "owned"
+    opened.page.evaluate(
+        """() => {
+            const script = document.createElement("script");
+            script.textContent = "document.title = 'intruder'";
+            document.body.append(script);
+        }"""
+    )
+
+    assert opened.page.title() == title
+    assert "Content Security Policy" in opened.complaints[number]
+    del opened.complaints[number:]
+
+
+def test_the_table_sorts_numbers_as_numbers_both_ways_and_words(opened: Opened) -> None:
+    before = opened.column("accuracy")
+    opened.heading("accuracy").click()
+    rising = opened.column("accuracy")
+    opened.heading("accuracy").locator("button").press("Enter")
+    falling = opened.column("accuracy")
+
+    values = sorted(float(text) for text in before if text)
+    empty = [""] * before.count("")
+    assert len(values) < 100
+    assert rising == [*(f"{value:.3f}" for value in values), *empty]
+    assert falling == [*(f"{value:.3f}" for value in reversed(values)), *empty]
+    assert opened.heading("accuracy").get_attribute("aria-sort") == "descending"
+    opened.heading("learning rate").click()
+    rates = [float(text) for text in opened.column("learning rate")]
+    assert (rates, rates[0]) == (sorted(rates), 1e-5)
+    assert opened.heading("accuracy").get_attribute("aria-sort") is None
+    opened.heading("backbone").click()
+    assert opened.column("backbone") == sorted(opened.column("backbone"))
+
+
+def test_the_table_filters_by_several_words(opened: Opened) -> None:
+    opened.page.get_by_label("Show trials with").fill("vgg16 FAILED")
+    shown = opened.page.locator("#trial-table tbody tr:not([hidden])")
+
+    assert 0 < shown.count() < 100
+    assert set(opened.column("backbone")) == {"VGG16"}
+    assert set(opened.column("status")) == {"FAILED"}
+    assert opened.page.locator("#filter output").inner_text() == f"{shown.count()} of 100"
+    opened.page.get_by_label("Show trials with").fill("")
+    assert shown.count() == 100
+
+
+def test_no_width_makes_the_page_scroll_sideways(opened: Opened) -> None:
+    for width in (390, 768, 1280):
+        opened.page.set_viewport_size({"width": width, "height": 900})
+        inner, letters = opened.page.evaluate(
+            "[document.documentElement.scrollWidth, parseFloat(getComputedStyle(document.body).fontSize)]"
+        )
+        assert inner <= width
+        assert letters >= 16
+
+
+def test_without_javascript_everything_but_sorting_is_there(browser: Browser, hundred: Path) -> None:
+    opened = open_page(browser, hundred, java_script_enabled=False)
+
+    assert opened.page.locator("#trial-table tbody tr").count() == 100
+    assert opened.page.locator("#trial-table button").count() == 0
+    assert not opened.page.locator("#filter").is_visible()
+    assert opened.page.get_by_role("heading", name="Left out, and why").is_visible()
+    opened.page.close()
+
+
+@pytest.mark.rest
+def test_it_prints(opened: Opened) -> None:
+    data = opened.page.pdf(prefer_css_page_size=True)
+
+    assert data.startswith(b"%PDF")
+    assert data.count(b"/Type /Page\n") >= 4
+    assert len(data) > 50_000
+
+
+def test_text_stands_out_from_its_ground(opened: Opened) -> None:
+    """The contrast that WCAG 2 asks of text, 4.5 to 1, by its formula of relative luminance."""
+    for selector in ("p", ".note", ".paper", "dt", "a", ".bad", "#trial-table th", "figcaption", ".warning"):
+        colours = opened.page.evaluate(COLOURS, selector)
+        assert colours, selector
+        assert min(contrast(*pair) for pair in colours) >= 4.5, selector
+    assert contrast([0, 0, 0], [255, 255, 255]) == pytest.approx(21)
+
+
+COLOURS = """(selector) => [...document.querySelectorAll(selector)].slice(0, 20).map((element) => {
+    const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+    let ground = element;
+    while (ground && parse(getComputedStyle(ground).backgroundColor)[3] === 0) ground = ground.parentElement;
+    return [getComputedStyle(element).color, ground ? getComputedStyle(ground).backgroundColor : "rgb(255, 255, 255)"]
+        .map((text) => parse(text).slice(0, 3));
+})"""
+
+
+def contrast(first: list[float], second: list[float]) -> float:
+    """Of two colours of 0 to 255: WCAG 2.2, "contrast ratio"."""
+    light, dark = sorted((luminance(first), luminance(second)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour: list[float]) -> float:
+    shares = [value / 255 for value in colour]
+    linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
