@@ -17,7 +17,8 @@ SEED ?= 1
 KILLS ?= 20
 JOBS ?= 2
 UNTIL ?=
-ON_JAX := blocks device diagnostics ends heads fit_heads features networks process training
+ON_JAX := networks/test_blocks networks/test_device train/test_diagnostics train/test_ends train/test_heads train/test_fit_heads \
+  train/test_features networks/test_warm system/test_process test_training
 
 PYTEST := $(BIN)/python -m pytest
 COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --upgrade \
@@ -66,7 +67,7 @@ tests:
 test-rest: LATEST = $(if $(UNTIL),--until $(UNTIL))
 test-rest: install
 	$(PYTEST) $(BESIDE) $(LATEST) -m "rest and not alone"
-	KERAS_BACKEND=jax $(PYTEST) $(BESIDE) $(LATEST) $(addprefix tests/galaxytl/test_,$(addsuffix .py,$(ON_JAX)))
+	KERAS_BACKEND=jax $(PYTEST) $(BESIDE) $(LATEST) $(patsubst %,tests/galaxytl/%.py,$(ON_JAX))
 	$(PYTEST) $(LATEST) -m "rest and alone"
 
 mutants: install  ## 60 deliberate faults, one after the other: do the tests catch them?

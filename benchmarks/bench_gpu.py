@@ -9,8 +9,8 @@ For MobileNet, ResNet50 and VGG16 at 224 px in mixed bfloat16:
   - device busy: seconds of the same step on images that are on the device already, over seconds of a step of that
     training. What is missing is waiting for input, for Python, and for the last loss.
 Shares are of the largest speed of a bfloat16 matrix product in the same run: 2 operations a multiply-add
-(`galaxytl.networks.blocks`), 3 forward passes a training step. Ends with the paper's grid, projected: six trials, 20 epochs,
-12,415 training images, 5,321 test images that are watched after every epoch.
+(`galaxytl.networks.blocks`), 3 forward passes a training step. Ends with the paper's grid, projected: six trials, 20
+epochs, 12,415 training images, 5,321 test images that are watched after every epoch.
 """
 
 from __future__ import annotations

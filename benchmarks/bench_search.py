@@ -6,11 +6,12 @@
     python benchmarks/bench_search.py --small              # a smoke test of all: about a minute
 
 Parts:
-    rate      trials/s that `sweep.search.trials.Search` suggests and is told of, alone, in the default space (`sweep.space`)
+    rate      trials/s that `sweep.search.trials.Search` suggests and is told of, alone, in the default space
+    (`sweep.space`)
               with made-up results. Required: 20 trials/s up to 1,000 trials, in each storage, by random and by TPE
     overhead  seconds of a whole process that runs 1,000 trials which do nothing: Search (random) with
-              `sweep.scheduling.tune.run_trials`, against Ray Tune with `num_samples` and `reuse_actors`. Required: at most 1.3
-              times as long. By TPE, and Tune with its OptunaSearch, for information
+              `sweep.scheduling.tune.run_trials`, against Ray Tune with `num_samples` and `reuse_actors`. Required:
+              at most 1.3 times as long. By TPE, and Tune with its OptunaSearch, for information
     table     trains 1,152 heads on frozen features (search_quality.py has the grid) for `quality`
     quality   regret at equal budgets on that table, or on any results folder with curves of a validation part: Search
               with TPE and our ASHA, in batches, against Ray's OptunaSearch with its ASHAScheduler (by default, and with

@@ -2,10 +2,12 @@
 
     python benchmarks/overhead_systems.py ours 1000 2 STARTED OUT.json
 
-`ours` is `sweep.search.trials.Search` with random suggestions, SQLite, a row on disk a trial, and `sweep.scheduling.tune.run_trials`,
+`ours` is `sweep.search.trials.Search` with random suggestions, SQLite, a row on disk a trial, and
+`sweep.scheduling.tune.run_trials`,
 a group a trial; `ours-tpe` the same with TPE. `tune` is what Ray Tune offers for it: `num_samples`, `reuse_actors`, a
 function that reports once; `tune-optuna` the same with its OptunaSearch, in memory, by TPE. All have as many trials at
-once, on a Ray cluster that `sweep.scheduling.cluster` starts for each alike. STARTED is the time (seconds since 1970) at which the
+once, on a Ray cluster that `sweep.scheduling.cluster` starts for each alike. STARTED is the time (seconds since
+1970) at which the
 process was begun. OUT.json gets the seconds from there to the first trial's end, to the last one's, and how many ended.
 """
 

@@ -30,8 +30,8 @@ BATCH: int = SEARCH_DEFAULTS["batch"]
 
 
 class Ours:
-    """`sweep.search.trials.Search` as `sweep.search.run` drives it: trials asked for in batches, heads on the same features in
-    one job, judged together at ASHA's rungs; rows come when a job is over."""
+    """`sweep.search.trials.Search` as `sweep.search.run` drives it: trials asked for in batches, heads on the same
+    features in one job, judged together at ASHA's rungs; rows come when a job is over."""
 
     def __init__(self, table: Table, seed: int, until_epochs: int, batch: int = BATCH) -> None:
         self._table, self._batch = table, batch
@@ -87,7 +87,8 @@ class Ours:
 
 
 def _rank(result: TrialResult) -> tuple[float, float, str]:
-    """As `galaxytl.results.selection.ranked` orders, from the last epoch: rows of a table may be scored on the test part."""
+    """As `galaxytl.results.selection.ranked` orders, from the last epoch: rows of a table may be scored on the test
+    part."""
     last = result.history[-1]
     return -last["val_accuracy"], last["val_loss"], result.trial_id
 

@@ -56,11 +56,11 @@ class Group:
 
     specs: tuple[TrialSpec, ...]
     stored: tuple[int, ...] = ()
-    """Cuts (`galaxytl.networks.blocks`) whose activations are kept on disk, from input to output, so in descending order; the
-    trials read the last. Empty: they read images."""
+    """Cuts (`galaxytl.networks.blocks`) whose activations are kept on disk, from input to output, so in descending
+    order; the trials read the last. Empty: they read images."""
     stop_collapsed: int = 0
-    """Epochs in a row after which a trial that names one class whatever the image (`galaxytl.results.collapse`) is PRUNED; 0:
-    never."""
+    """Epochs in a row after which a trial that names one class whatever the image (`galaxytl.results.collapse`) is
+    PRUNED; 0: never."""
     diagnostics: bool = False
     """Record what the gradients do (`galaxytl.train.diagnostics`) and, of heads, the optimum of their loss
     (`galaxytl.train.certificate`). Changes nothing else of the results."""

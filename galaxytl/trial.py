@@ -113,7 +113,8 @@ class TrialSpec:
     weights_fingerprint: str = ""
     """Hash of the tensors of the weights file; empty for random weights."""
     unfrozen_blocks: int | Literal["all"] = 0
-    """Blocks (`galaxytl.networks.blocks`), counted from the output, that are trained with the head: 0 (head only) to "all"."""
+    """Blocks (`galaxytl.networks.blocks`), counted from the output, that are trained with the head: 0 (head only) to
+    "all"."""
     unfrozen_batchnorm: Literal["train", "inference"] = _choice("train", "inference", default="train")
     """BatchNorm in unfrozen blocks: "train" normalises by the batch and updates the running averages; "inference" (what
     Keras's transfer-learning guide advises) normalises by the running averages. Frozen blocks always do the latter."""
@@ -345,7 +346,8 @@ class TrialResult:
     num_parameters: dict[str, int] = field(default_factory=dict)
     """Weights in all ("total") and weights that were trained ("trainable")."""
     diagnostics: tuple[dict[str, Any], ...] = ()
-    """What the gradients did, where the sweep asked for it (`galaxytl.train.diagnostics`): a dict for the start (epoch 0) and
+    """What the gradients did, where the sweep asked for it (`galaxytl.train.diagnostics`): a dict for the start
+    (epoch 0) and
     one after each epoch, all of the same training images: epoch, loss, logit_spread, and by layer, from input to
     output, gradient_norms and dead_shares."""
     certificate: dict[str, float] = field(default_factory=dict)

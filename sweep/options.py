@@ -159,7 +159,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     what.add_argument(
         "--profile",
         metavar="NAME",
-        help=f"size of the trials: {', '.join(sorted(grids.PROFILES))} "
+        help=f"size of the trials: {', '.join(sorted(builtin.PROFILES))} "
         "(default: paper for a real dataset on a GPU machine, else laptop)",
     )
     what.add_argument(

@@ -184,7 +184,7 @@ def announce(console: Console, dataset: Dataset, profile: str, todo: Todo, prepa
     console.print(
         f"Dataset   {dataset.name}: {len(dataset):,} {kind}, fingerprint {dataset.fingerprint[:12]}", markup=False
     )
-    console.print(f"Profile   {profile} ({sizes}); choose with --profile {' or '.join(sorted(grids.PROFILES))}")
+    console.print(f"Profile   {profile} ({sizes}); choose with --profile {' or '.join(sorted(builtin.PROFILES))}")
     for name in sorted({spec.backbone for spec in specs if spec.is_substituted}):
         missing = backbone_named(name).weights_file
         console.print(f"Weights   {name}: random (ImageNet weights not found: no {missing})", markup=False)

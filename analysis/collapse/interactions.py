@@ -3,7 +3,8 @@
     found = examine_interactions(results, study.arms)
     found[0].value, found[0].corrected           # the reduction hangs on the second by so much, and its p-value
 
-Pairs are made of the optimizer's settings and of the factors of `analysis.collapse.rivals`; all else is at the paper's setting,
+Pairs are made of the optimizer's settings and of the factors of `analysis.collapse.rivals`; all else is at the
+paper's setting,
 or, for a pair of the optimizer and a factor, with one further factor changed. A pair has four cells: neither changed,
 the one, the other, both. Its interaction is the reduction of the collapse rate by the first without the second, minus
 that with it, tested exactly (`analysis.statistics.interaction`); p-values are corrected by Holm over all of an arm.

@@ -6,8 +6,8 @@
     rivals.attribution         # how much of the collapse each factor goes with, over all trials of VGG16
 
 Each contrast changes one factor and holds all else at the paper's assumed setting. It is tested as in
-`analysis.collapse.verdict`, by Boschloo's exact test on all seeds of both (neither was chosen), corrected by Holm over the
-contrasts. What a contrast says of its rival, the first that holds:
+`analysis.collapse.verdict`, by Boschloo's exact test on all seeds of both (neither was chosen), corrected by Holm
+over the contrasts. What a contrast says of its rival, the first that holds:
 
     TOO_FEW    either setting has fewer than MIN_SEEDS trials: it could not be tested
     REMOVES    the paper's setting collapses in at least half of its trials, the changed one in fewer than half, and the

@@ -116,7 +116,7 @@ class Page:
 
 def _own_file(name: str) -> Markup:
     """A file beside the template, which is not escaped: it is ours."""
-    return Markup(files("analysis").joinpath("templates", name).read_text(encoding="utf-8"))
+    return Markup(files("analysis.report").joinpath("templates", name).read_text(encoding="utf-8"))
 
 
 def _anchored(prefix: str, sections: Sequence[Section]) -> list[Anchored]:

@@ -11,8 +11,8 @@ Kinds, each measured on the part that the trial is scored on:
     failed       it did not end, for another reason
     learned      anything else
 
-The first two are defined in `galaxytl.results.collapse`, beside what ends a trial early. A trial has *collapsed* if it is of
-one class, at chance, or diverged. One that failed for another reason says nothing.
+The first two are defined in `galaxytl.results.collapse`, beside what ends a trial early. A trial has *collapsed* if
+it is of one class, at chance, or diverged. One that failed for another reason says nothing.
 """
 
 from __future__ import annotations

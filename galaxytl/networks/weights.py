@@ -197,7 +197,8 @@ def _another_layout(path: Path, layout: str, backbone: Backbone) -> str:
 
 
 def check_fits(path: Path, backbone_name: str, tensors: Shapes) -> None:
-    """Raises WeightsError where the file does not fit a network of these tensors (`galaxytl.networks.blocks.Structure`)."""
+    """Raises WeightsError where the file does not fit a network of these tensors
+    (`galaxytl.networks.blocks.Structure`)."""
     backbone = backbone_named(backbone_name)
     saved = _saved(path, backbone, *_state(path)) if tensors else ()
     for i, (found, wanted) in enumerate(itertools.zip_longest(saved, tensors, fillvalue=())):

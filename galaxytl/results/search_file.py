@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from analysis.trials.load import count_of_trials
 from galaxytl.system.foreign_text import visible
 from galaxytl.system.strict_json import LARGEST, read_json
 
@@ -50,7 +49,7 @@ class SearchFile:
     """That were asked for."""
 
     def __str__(self) -> str:
-        asked = f"{count_of_trials(self.num_trials)} asked for"
+        asked = "1 trial asked for" if self.num_trials == 1 else f"{self.num_trials} trials asked for"
         stopped = "none stopped early" if self.scheduler == "none" else f"stopped early by {self.scheduler}"
         goals = " and ".join(f"{goal.direction} {goal.name}" for goal in self.objectives)
         return f'Study "{self.study}": {asked}, {self.sampler} in {self.space} to {goals}, {stopped}'

@@ -4,8 +4,8 @@
     usable_cpus()
 
 A trial's result must not depend on what its spec does not hold. So variables that change what the libraries compute are
-taken out, and Keras's own settings are not read (`galaxytl.networks.device`). What a machine is, where files lie, how much
-memory is taken and what is printed stays the user's. Standard library only.
+taken out, and Keras's own settings are not read (`galaxytl.networks.device`). What a machine is, where files lie,
+how much memory is taken and what is printed stays the user's. Standard library only.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
 Each grid says in its docstring how it is run, how many trials it has in each profile, what they cost, and what for.
 Minutes are those of two CPU cores at 32 pixels: an epoch of 630 images in batches of 16 takes one thread 18 s (VGG16
 from scratch), 13 s (ResNet50) or 3 s (MobileNet); heads on frozen features are trained together, in seconds. GPU hours
-are those of a plan for one GPU at `sweep.planning.speeds.GPU_SPEED`. A plan says what it will be here, the better the more
-runs it has measured.
+are those of a plan for one GPU at `sweep.planning.speeds.GPU_SPEED`. A plan says what it will be here, the better
+the more runs it has measured.
 
 Grids that search hold out a tenth of the train part, so that what is chosen is not chosen on the test part.
 

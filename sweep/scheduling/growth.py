@@ -3,8 +3,8 @@
     for resources in may_start(): resources.get("GPU", 0)
 
 A cluster that starts from zero has no GPU yet when a sweep begins, and gets them only when a trial asks for one: so
-what a trial may take is reckoned from what can come (`sweep.scheduling.cluster`). Ray 2.60 itself does not say: its record of
-node types (`get_max_resources_from_cluster_config`) is filled on Kubernetes only.
+what a trial may take is reckoned from what can come (`sweep.scheduling.cluster`). Ray 2.60 itself does not say: its
+record of node types (`get_max_resources_from_cluster_config`) is filled on Kubernetes only.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a Ray worker does with a group of trials, and how driver and worker talk.
 
 Epochs and rows go to the driver by Tune, phases and what is to stop over a board, a small Ray actor. It also tells
-which node holds stored activations that another one lacks (`sweep.scheduling.activation_copies`): they go from node to node by Ray. The other
-side is `sweep.scheduling.tune`.
+which node holds stored activations that another one lacks (`sweep.scheduling.activation_copies`): they go from node
+to node by Ray. The other side is `sweep.scheduling.tune`.
 """
 
 from __future__ import annotations

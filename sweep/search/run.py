@@ -82,7 +82,7 @@ def announce(setup: Setup, console: Console) -> None:
         "Objective": ", ".join(f"{OBJECTIVES[name]} {name}" for name in options.objective),
         "Study": f"{options.study} in {search_study.without_password(options.storage)}",
         "Dataset": f"{base.dataset}: {len(setup.dataset):,} {kind}, fingerprint {base.dataset_fingerprint[:12]}",
-        "Profile": f"{setup.profile} ({sizes}); choose with --profile {' or '.join(sorted(grids.PROFILES))}",
+        "Profile": f"{setup.profile} ({sizes}); choose with --profile {' or '.join(sorted(builtin.PROFILES))}",
         "Networks": ", ".join(setup.facts.backbones),
     }.items():
         console.print(f"{name:9} {text}", markup=False)

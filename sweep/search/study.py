@@ -37,8 +37,8 @@ STORAGE_ERRORS: Final = (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.Stora
 
 
 KNOWN_OPTUNA: Final = "5.0."
-"""How the version begins whose inner workings make a search faster (`sweep.search.fast_optuna`, `sweep.search.tpe`). With
-another, Optuna's own classes take their place: the same study, the same suggestions, later."""
+"""How the version begins whose inner workings make a search faster (`sweep.search.fast_optuna`, `sweep.search.tpe`).
+With another, Optuna's own classes take their place: the same study, the same suggestions, later."""
 
 
 def is_known_optuna() -> bool:

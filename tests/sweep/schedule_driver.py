@@ -1,5 +1,5 @@
-"""What `sweep.scheduling.tune` does on the real Ray at $RAY_ADDRESS, with trials that learn nothing: some sweeps, and what was
-seen of each, printed as one line of JSON.
+"""What `sweep.scheduling.tune` does on the real Ray at $RAY_ADDRESS, with trials that learn nothing: some sweeps,
+and what was seen of each, printed as one line of JSON.
 
 python -m tests.sweep.schedule_driver FOLDER
 """

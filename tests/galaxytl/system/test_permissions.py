@@ -15,7 +15,7 @@ from galaxytl.system.permissions import advice
 from tests.galaxies import write_hdf5
 
 OWNER = 12345
-ROWS = Path(__file__).with_name("rows") / "schema-3" / "trials.jsonl"
+ROWS = Path(__file__).parents[1] / "results" / "rows" / "schema-3" / "trials.jsonl"
 COMMANDS = """
 import contextlib, io, json, sys
 from analysis.run import main as analysis

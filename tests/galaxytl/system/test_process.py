@@ -14,7 +14,7 @@ from galaxytl.system.process import TAKEN_OUT, USERS, absolute, cpu_quota, settl
 from galaxytl.trial import TrialResult
 from tests.galaxytl.trials import run, tiny_spec
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CHANGING = {
     "JAX_DEFAULT_PRNG_IMPL": "rbg",
     "JAX_THREEFRY_PARTITIONABLE": "0",

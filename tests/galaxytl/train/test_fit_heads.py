@@ -60,7 +60,8 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", pytest.param("rmsprop", marks=pytest.mark.rest)])
 def test_a_network_of_one_layer_has_the_history_of_a_head(optimizer: str, tmp_path: Path) -> None:
-    """`galaxytl.train.fit_network`, which is Keras's training, and `galaxytl.train.fit_heads` mean the same by each of their words."""
+    """`galaxytl.train.fit_network`, which is Keras's training, and `galaxytl.train.fit_heads` mean the same by each
+    of their words."""
     examples, spec = skewed_examples(), BASE.replace(**OPTIMIZERS[optimizer])
     (head,) = fit_heads([spec], examples, tmp_path / "head", SILENT)
     model, listener = one_layer(spec), Listener(lambda text: None, lambda history: None)

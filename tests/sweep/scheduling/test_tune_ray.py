@@ -1,4 +1,5 @@
-"""`sweep.scheduling.tune` on real Ray: Tune and Ray do their part of what is promised. The driver is `schedule_driver.py`."""
+"""`sweep.scheduling.tune` on real Ray: Tune and Ray do their part of what is promised. The driver is
+`schedule_driver.py`."""
 
 from __future__ import annotations
 
