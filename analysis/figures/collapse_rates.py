@@ -17,9 +17,11 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from analysis.figures.seed_points import WEIGHTS, Point
+from analysis.figures.plans import PANEL, of_comparable
 from analysis.figures.style import COLLAPSE_COLOURS, GREY, INK, PALE, backbone_colours, new_figure
 from analysis.trials.banner import Banner
+from analysis.trials.comparable import WEIGHTS
+from analysis.trials.seed_points import Point
 from analysis.trials.starts import (
     COLLAPSED_NOTE,
     Start,
@@ -172,3 +174,12 @@ def _explain(figure: Figure, panels: Any, has_papers: bool) -> None:
     bar.ax.set_yticklabels(["none", "half", "all"], fontsize=8)
     bar.set_label("share collapsed", fontsize=8, color=INK)
     bar.outline.set_edgecolor(GREY)
+
+
+plan_collapse_rates: Final = of_comparable(
+    VARIED,
+    can_draw,
+    draw_collapse_rates,
+    f"there are no two optimizers or learning rates, or more than {MAX_RATES} rates, all else being equal",
+    PANEL,
+)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from analysis.figures.plans import Material, Plan
 from analysis.figures.style import CONFUSION_COLOURS, INK, new_figure
 from analysis.trials.banner import Banner
 from analysis.trials.table1_cells import Cell, PaperGrid
@@ -48,6 +51,18 @@ def confusion_of(cell: Cell) -> Confusion | None:
     counts = np.sum([np.array(r.confusion, dtype=np.int64) for r in trials], axis=0)
     names = trials[0].class_names or tuple(f"class {index}" for index in range(len(counts)))
     return Confusion(counts, names, len(trials))
+
+
+def plan_cells(stem: str, caption: str, material: Material) -> Iterator[Plan]:
+    """Yield the paper's single figures by their numbers, one for each cell of Table 1."""
+    cells = material.grid.cells if material.grid else ()
+    for cell in sorted(cells, key=lambda cell: cell.paper.confusion_figure):
+        own = stem.format(number=cell.paper.confusion_figure, cell=cell.paper.file_stem)
+        text = caption.format(number=cell.paper.confusion_figure, title=cell.paper.title)
+        if material.grid and (confusion := confusion_of(cell)) is not None:
+            yield Plan(own, text, partial(draw_cell, cell, confusion, Banner.of(material.grid)))
+        else:
+            yield Plan(own, text, None, cell.why_without("confusion matrix"))
 
 
 def draw_cell(cell: Cell, confusion: Confusion, banner: Banner) -> Figure:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import statistics
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from analysis.figures.plans import Material, Plan
 from analysis.figures.style import COLOURS, GREY, INK, new_figure, set_log, tint
 from analysis.trials.banner import Banner
 from analysis.trials.table1_cells import Cell, PaperGrid
@@ -67,6 +69,19 @@ def reference_of(cell: Cell, quantity: str) -> tuple[float, str] | None:
         return (-sum(p * math.log(p) for p in shares), "predicting the class shares") if shares else None
     share = next((r.metrics["majority_share"] for r in cell.complete if "majority_share" in r.metrics), None)
     return (share, "always the commonest class") if share is not None else None
+
+
+def plan_cells(stem: str, caption: str, material: Material) -> Iterator[Plan]:
+    """Yield the paper's single figures by their numbers: of each cell of Table 1 the loss, then the accuracy."""
+    cells = material.grid.cells if material.grid else ()
+    for cell in sorted(cells, key=lambda cell: cell.paper.loss_figure):
+        for quantity, number in {"loss": cell.paper.loss_figure, "accuracy": cell.paper.accuracy_figure}.items():
+            own = stem.format(number=number, quantity=quantity, cell=cell.paper.file_stem)
+            text = caption.format(number=number, heading=quantity.capitalize(), title=cell.paper.title)
+            if material.grid and curves_of(cell, quantity):
+                yield Plan(own, text, partial(draw_cell, cell, quantity, Banner.of(material.grid)))
+            else:
+                yield Plan(own, text, None, cell.why_without("history"))
 
 
 def draw_cell(cell: Cell, quantity: str, banner: Banner) -> Figure:

@@ -17,10 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.curves import spread
-from analysis.figures.marks import draw_point, draw_reference, explain_marks
-from analysis.figures.seed_points import Point, part_text, seeds_text
-from analysis.figures.style import INK, backbone_colours, new_figure, tint
+from analysis.figures.plans import of_comparable
+from analysis.figures.style import INK, backbone_colours, draw_point, draw_reference, explain_marks, new_figure, tint
 from analysis.trials.banner import Banner
+from analysis.trials.seed_points import Point, part_text, seeds_text
 from analysis.trials.starts import COLLAPSED_NOTE, ordered_backbones, rate_text
 from galaxytl.trial import TrialResult
 
@@ -164,3 +164,8 @@ def _draw_best(axes: Axes, panel: Panel, places: Mapping[Depth, int], colour: st
         top = point.low_high[1] if point.low_high else point.mean
         above = (0, 9 if point.is_papers else 6)
         axes.annotate(rate_text(rate), (x, top), above, textcoords="offset points", ha="center", fontsize=7, color=INK)
+
+
+plan_depths: Final = of_comparable(
+    VARIED, can_draw, draw_depths, f"no network was trained to {MIN_DEPTHS} depths, all else being equal"
+)

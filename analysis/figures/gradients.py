@@ -10,8 +10,9 @@ settings differ from the paper's, then by the decades between the learning rates
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from analysis.figures.plans import Material, Plan
 from analysis.figures.style import GREY, INK, PALE, new_figure, set_log
 from analysis.trials.banner import Banner
 from analysis.trials.starts import (
@@ -112,6 +114,16 @@ def series_of(result: TrialResult, quantity: str) -> list[float]:
 def _number(value: Any) -> float:
     """JSON has None for NaN and infinity."""
     return math.nan if value is None else float(value)
+
+
+def plan_gradients(stem: str, caption: str, material: Material) -> Iterator[Plan]:
+    """Yield the figure of the trials that stand for the others."""
+    text = caption.format(backbone=BACKBONE, rule=RULE)
+    if not (picks := picks_of(material.results)):
+        yield Plan(stem, text, None, why_none(material.results))
+        return
+    text = material.banner.caption(text, [pick.result for pick in picks])
+    yield Plan(stem, text, partial(draw_gradients, picks, material.banner))
 
 
 def draw_gradients(picks: Sequence[Pick], banner: Banner) -> Figure:

@@ -16,10 +16,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from analysis.figures.curves import spread
-from analysis.figures.marks import draw_point, draw_reference, explain_marks
-from analysis.figures.seed_points import WEIGHTS, Point, part_text, seeds_text
-from analysis.figures.style import GREY, INK, backbone_colours, new_figure, set_log
+from analysis.figures.plans import PANEL, of_comparable
+from analysis.figures.style import (
+    GREY,
+    INK,
+    backbone_colours,
+    draw_point,
+    draw_reference,
+    explain_marks,
+    new_figure,
+    set_log,
+)
 from analysis.trials.banner import Banner
+from analysis.trials.comparable import WEIGHTS
+from analysis.trials.seed_points import Point, part_text, seeds_text
 from analysis.trials.starts import (
     COLLAPSED_NOTE,
     Start,
@@ -165,3 +175,12 @@ def _name_axes(bottom: Sequence[Axes], layout: Layout) -> None:
         axes.xaxis.set_major_formatter(lambda rate, _: rate_text(rate))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("learning rate")
+
+
+plan_learning_rates: Final = of_comparable(
+    VARIED,
+    can_draw,
+    draw_learning_rates,
+    "no network was trained from one start with one optimizer at two learning rates, all else being equal",
+    PANEL,
+)

@@ -6,14 +6,16 @@ draw_course(study, results, banner)   # a Figure; draw_importances and draw_fron
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.figures.plans import Material, Plan, Results
 from analysis.figures.style import GREY, INK, backbone_colours, new_figure, set_log
 from analysis.trials.banner import SUBSTITUTED, Banner
 from analysis.trials.load import count_of_trials
@@ -89,25 +91,52 @@ def _goals(study: Study) -> tuple[Objective, ...]:
     return study.settings.objectives
 
 
-def why_no_course(study: Study) -> str:
-    """Empty where there is one."""
-    return study.note or (
-        "" if any(t.status == COMPLETE for t in study.trials) else "no trial of the study is complete"
-    )
+def plan_course(stem: str, caption: str, material: Material) -> Iterator[Plan]:
+    """Yield the course of each search."""
+
+    def why_not(study: Study) -> str:
+        return study.note or ("" if any(t.status == COMPLETE for t in study.trials) else NONE_COMPLETE)
+
+    return _plans(stem, caption, material, draw_course, why_not)
 
 
-def why_no_importances(study: Study) -> str:
-    if study.note or not study.importances:
-        return study.note or "the study gives none"
-    return study.importances[0].note
+def plan_importances(stem: str, caption: str, material: Material) -> Iterator[Plan]:
+    """Yield the importances of each search."""
+
+    def why_not(study: Study) -> str:
+        return study.note or (study.importances[0].note if study.importances else "the study gives none")
+
+    return _plans(stem, caption, material, draw_importances, why_not)
 
 
-def why_no_front(study: Study) -> str:
-    if study.note or not study.settings:
-        return study.note
-    if (number := len(study.settings.objectives)) != 2:
-        return f"a front is drawn of two objectives; the study has {number}"
-    return "" if study.front else NONE_COMPLETE
+def plan_front(stem: str, caption: str, material: Material) -> Iterator[Plan]:
+    """Yield the Pareto front of each search of two objectives."""
+
+    def why_not(study: Study) -> str:
+        if study.note or not study.settings:
+            return study.note
+        if (number := len(study.settings.objectives)) != 2:
+            return f"a front is drawn of two objectives; the study has {number}"
+        return "" if study.front else NONE_COMPLETE
+
+    return _plans(stem, caption, material, draw_front, why_not)
+
+
+def _plans(
+    stem: str,
+    caption: str,
+    material: Material,
+    draw: Callable[[Study, Results, Banner], Figure],
+    why_not: Callable[[Study], str],
+) -> Iterator[Plan]:
+    """Yield a figure of each search; those of a second one have its number in their names. `why_not` is empty where it
+    can be drawn."""
+    for number, study in enumerate(material.studies, 1):
+        own = stem if number == 1 else f"{stem}-{number}"
+        search = f'the search "{study.settings.study}"' if study.settings else "the search"
+        text = material.banner.caption(caption.format(search=search), ())
+        why = why_not(study)
+        yield Plan(own, text, None if why else partial(draw, study, material.results, material.banner), why, number)
 
 
 def draw_course(study: Study, results: Sequence[TrialResult], banner: Banner) -> Figure:

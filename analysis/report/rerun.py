@@ -12,11 +12,17 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from analysis.trials.banner import Banner
+from analysis.trials.load import Trials, count_of_trials
+from galaxytl.data.cache import write_atomically
 from galaxytl.system.foreign_text import visible
 from galaxytl.trial import TrialResult, TrialSpec, settable_fields
+
+STAND_IN: Final = (
+    "in the search, random weights stood in for ImageNet weights: where these are found, this is another trial"
+)
 
 
 def grid_yaml(name: str, results: Sequence[TrialResult], banner: Banner) -> str:
@@ -63,6 +69,36 @@ def grid_names(folders: Iterable[Path]) -> dict[Path, str]:
             number += 1
         names[folder] = name
     return names
+
+
+def write_grids(trials: Trials, folder: Path) -> dict[Path, Path]:
+    """Write a grid file for each results folder, with its trials, into `folder`; returns results folder -> file."""
+    own: dict[Path, list[TrialResult]] = {}
+    for result in trials.results:
+        if source := trials.folders.get(result.trial_id):
+            own.setdefault(source, []).append(result)
+    if own:
+        folder.mkdir(exist_ok=True)
+    paths = {}
+    for source, name in grid_names(own).items():
+        paths[source] = folder / f"{name}.yaml"
+        text = grid_yaml(name, own[source], Banner.of_search(own[source]))
+        write_atomically(paths[source], text.encode())
+    return paths
+
+
+def best_yaml(best: TrialResult, num_compared: int, banner: Banner) -> str:
+    """Return a grid of one trial, a search's choice among `num_compared` on the test part, with every field that can
+    be set."""
+    spec = best.spec.replace(scored_on="test")
+    purpose = (
+        f"trial {spec.trial_id} on the test part: the best by validation accuracy of {count_of_trials(num_compared)}"
+    )
+    notes = [*banner.lines, *_data([best]), *([STAND_IN] if spec.is_substituted else [])]
+    lines = [f"# {visible(line)}" for line in notes]
+    lines += [f"name: best-{spec.trial_id}", f"purpose: {json.dumps(purpose)}", "fixed:"]
+    lines += [f"  {name}: {json.dumps(value)}" for name, value in _settings(spec).items()]  # JSON is YAML
+    return "\n".join(lines) + "\n"
 
 
 def command(path: Path, *options: str, out: Path | None = None) -> str:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from analysis.search.choice import setting
 from analysis.statistics.class_scores import balanced_accuracy, matthews
 from analysis.trials.banner import SUBSTITUTED
 from analysis.trials.load import show_value
+from analysis.trials.starts import setting
 from analysis.trials.table1_cells import paper_cell
 from galaxytl.trial import SPEC_FIELDS, TrialResult, TrialSpec
 

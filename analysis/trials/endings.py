@@ -19,10 +19,16 @@ from __future__ import annotations
 
 import functools
 import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
+from analysis.statistics.intervals import Share
 from galaxytl.results.collapse import ONE_CLASS_SHARE, is_at_chance, is_one_class
-from galaxytl.trial import COMPLETE, FAILED, TrialResult
+from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
 
 
 class Kind(Enum):
@@ -74,3 +80,46 @@ def is_one_class_row(accuracy: float, precision: float, f1: float, digits: int =
 def _share_of_f1(f1: float) -> float:
     """The p of 2 p^2 / (1 + p) = f1."""
     return (f1 + math.sqrt(f1**2 + 8 * f1)) / 4
+
+
+def share(result: TrialResult) -> Share | None:
+    """The images that a COMPLETE trial has right, of those it is scored on; None where their number is not recorded."""
+    total = result.num_images.get(result.spec.scored_on, 0)
+    return Share(round(result.metrics["accuracy"] * total), total) if total else None
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How many trials ended in one way, and why: reasons that differ in numbers only count together."""
+
+    status: str
+    number: int
+    reasons: tuple[tuple[str, int], ...]
+    """The most common first."""
+
+
+def count_by_status(results: Iterable[TrialResult]) -> tuple[Counted, ...]:
+    """By status, COMPLETE first; those without trials are left out."""
+    found: dict[str, list[TrialResult]] = {status: [] for status in (COMPLETE, PRUNED, FAILED)}
+    for result in results:
+        found[result.status].append(result)
+    return tuple(
+        Counted(status, len(rows), common_reasons(r.message for r in rows)) for status, rows in found.items() if rows
+    )
+
+
+def common_reasons(messages: Iterable[str]) -> tuple[tuple[str, int], ...]:
+    """The messages and how often each occurs, the most common first; numbers and trial_ids in which alike messages
+    differ are left out.
+
+    >>> common_reasons(["stopped after epoch 2", "stopped after epoch 6", "no memory on gpu0", ""])
+    (('stopped after epoch ...', 2), ('no memory on gpu0', 1))
+    """
+    alike: dict[str, Counter[str]] = {}
+    for message in filter(None, (" ".join(text.split()) for text in messages)):
+        alike.setdefault(_VARYING.sub("...", message), Counter())[message] += 1
+    counts = Counter({pattern if len(own) > 1 else next(iter(own)): own.total() for pattern, own in alike.items()})
+    return tuple(counts.most_common())
+
+
+_VARYING: Final = re.compile(r"\b[0-9a-f]{16}\b|(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?!\w)", re.IGNORECASE)

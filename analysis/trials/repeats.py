@@ -20,9 +20,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from analysis.figures.seed_points import WEIGHTS
 from analysis.statistics.intervals import Interval
 from analysis.statistics.seeds import mean_over_seeds
+from analysis.trials.comparable import WEIGHTS
 from analysis.trials.load import Trials, show_value
 from analysis.trials.paper import BACKBONES
 from analysis.trials.predictions import (

@@ -12,8 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from analysis.search.choice import share
-from analysis.trials.endings import kind_of
+from analysis.trials.endings import kind_of, share
 from analysis.trials.paper import BACKBONES
 from galaxytl.results.collapse import ONE_CLASS_SHARE, SLIGHT_KAPPA
 from galaxytl.trial import SPEC_FIELDS, TrialResult, TrialSpec
@@ -98,6 +97,11 @@ def ordered_backbones(names: Iterable[str]) -> list[str]:
     """The paper's in the paper's order, then the others by name; each once."""
     present = set(names)
     return [*(name for name in BACKBONES if name in present), *sorted(present - set(BACKBONES))]
+
+
+def setting(spec: TrialSpec, name: str) -> object:
+    """A field's value; of weights, what a table must print for them."""
+    return spec.weights_label if name == "weights" else getattr(spec, name)
 
 
 def optimizer_name(spec: TrialSpec) -> str:

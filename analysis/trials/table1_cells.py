@@ -76,6 +76,12 @@ class Cell:
         """Why there is no score, short enough for a figure's panel; tables and report have the whole message."""
         return "missing" if self.status == MISSING else textwrap.shorten(f"{self.status}: {self.message}", 80)
 
+    def why_without(self, what: str) -> str:
+        """Return why there is no figure of the cell, where its row lacks `what` if nothing else."""
+        if self.status == COMPLETE:
+            return f"its row holds no {what}"
+        return "missing: no such trial" if self.status == MISSING else f"{self.status}: {self.message}"
+
     @property
     def seeds(self) -> str:
         """ "3", or "2 of 3" when a seed is not complete."""

@@ -1,8 +1,8 @@
-"""What several results folders hold together: the trials of Table 1, those of a search, and the evidence beside them.
+"""Which trials a report is about: those of Table 1, those of a search, the evidence beside them, and what is left out.
 
-    found = sort_out(gather(folders), folders)
-    found.grid, found.why_no_table      # the paper's grid, or why there is none
-    found.search                        # or None
+    scope = scope_of(gather(folders), folders)
+    scope.grid, scope.why_no_table      # the paper's grid, or why there is none
+    scope.search                        # or None
 
 Table 1 averages over nothing but seeds, so its trials have one common setting. Of the folders whose trials of the
 paper's cells share one, that with the most cells gives it; of equals that nearest to what the paper is taken to have
@@ -24,10 +24,12 @@ from galaxytl.trial import COMPLETE, TrialResult
 
 
 @dataclass(frozen=True)
-class Found:
+class ReportScope:
     """`trials` are all of them; `grid` and `search` are views of theirs, either of which may be absent."""
 
     trials: Trials
+    of_grids: Trials
+    """Those that belong to no search."""
     grid: PaperGrid | None
     search: Search | None
     table_folders: tuple[Path, ...] = ()
@@ -44,20 +46,20 @@ class Found:
         return " ".join([f"Table 1 is of {names}.", *self.beside_table]) if names else ""
 
 
-def sort_out(trials: Trials, folders: Sequence[Path]) -> Found:
-    """Raises AnalysisError where the trials of a search are of several datasets or splits."""
+def scope_of(trials: Trials, folders: Sequence[Path]) -> ReportScope:
+    """Return the scope. Raises AnalysisError where the trials of a search are of several datasets or splits."""
     searched, others = part(trials)
     search = examine(searched) if searched.results else None
     if not others.results:
-        return Found(trials, None, search)
+        return ReportScope(trials, others, None, search)
     chosen, beside = _choose(others, folders)
     if not chosen:
-        return Found(trials, None, search, why_no_table=_why_no_table(others, beside))
+        return ReportScope(trials, others, None, search, why_no_table=_why_no_table(others, beside))
     members = [r for own in chosen.values() for r in own]
     ids = {r.trial_id for r in members}
     grid = fill_cells(replace(others, results=tuple(members)))
     outside = tuple(r for r in others.results if r.trial_id not in ids)
-    return Found(trials, replace(grid, outside=outside), search, tuple(chosen), tuple(beside))
+    return ReportScope(trials, others, replace(grid, outside=outside), search, tuple(chosen), tuple(beside))
 
 
 def _choose(trials: Trials, folders: Sequence[Path]) -> tuple[dict[Path, list[TrialResult]], list[str]]:

@@ -1,77 +1,25 @@
-"""What one point of a figure stands for: the seeds of one setting, their mean, and how sure that is.
+"""Trials that may stand in one figure or table: those that differ in what it shows, and in nothing else.
 
-chosen = comparable(results, VARIED, can_draw)      # trials that differ in nothing else
-point = Point.of(chosen.results)                    # of those at one place
-point.mean, point.low_high                          # 0.71, (0.69, 0.74)
+chosen = comparable(results, VARIED, can_draw)
+chosen.results, chosen.left_out
 """
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from analysis.search.choice import share
 from analysis.trials.load import count_of_trials, mixed
-from analysis.trials.starts import distance_from_paper, is_collapsed, is_papers
+from analysis.trials.starts import distance_from_paper
 from galaxytl.trial import COMPLETE, FAILED, SPEC_FIELDS, TrialResult
 
 WEIGHTS: Final = ("weights", "weights_requested", "weights_fingerprint")
 
 
 @dataclass(frozen=True)
-class Point:
-    """Trials that differ in nothing but the seed."""
-
-    complete: tuple[TrialResult, ...]
-    num_failed: int = 0
-
-    @classmethod
-    def of(cls, results: Iterable[TrialResult]) -> Point:
-        rows = tuple(results)
-        return cls(tuple(r for r in rows if r.status == COMPLETE), sum(r.status == FAILED for r in rows))
-
-    @property
-    def accuracies(self) -> tuple[float, ...]:
-        return tuple(r.metrics["accuracy"] for r in self.complete)
-
-    @property
-    def mean(self) -> float:
-        """NaN where none is complete, so that a line has a gap there."""
-        return statistics.fmean(self.accuracies) if self.complete else math.nan
-
-    @property
-    def low_high(self) -> tuple[float, float] | None:
-        """The range of the seeds: no interval of a mean suits seeds of which some collapse and some do not. Of one
-        seed, the interval over its images, where their number is recorded."""
-        if len(self.complete) > 1:
-            return min(self.accuracies), max(self.accuracies)
-        found = share(self.complete[0]) if self.complete else None
-        return (found.interval.low, found.interval.high) if found else None
-
-    @property
-    def num_collapsed(self) -> int:
-        return sum(map(is_collapsed, self.complete))
-
-    @property
-    def has_all_collapsed(self) -> bool:
-        return bool(self.complete) and self.num_collapsed == len(self.complete)
-
-    @property
-    def has_some_collapsed(self) -> bool:
-        """And some not."""
-        return 0 < self.num_collapsed < len(self.complete)
-
-    @property
-    def is_papers(self) -> bool:
-        return any(is_papers(r.spec) for r in self.complete)
-
-
-@dataclass(frozen=True)
-class Compared:
+class ComparableTrials:
     """Trials that may stand in one figure, and a sentence on those that may not; empty where there are none."""
 
     results: tuple[TrialResult, ...]
@@ -83,7 +31,7 @@ def comparable(
     varied: Collection[str],
     can_draw: Callable[[Sequence[TrialResult]], bool],
     panel: Sequence[str] = (),
-) -> Compared:
+) -> ComparableTrials:
     """Of the finished trials, the most that differ in nothing but `varied` and the seed, and of which the figure can be
     drawn: one figure, as one average, never mixes settings. Of equally many those nearest the paper; of each backbone
     those of one weights file, so that what stands in for missing weights goes where there are real ones. Trials that
@@ -99,11 +47,11 @@ def comparable(
         parts.setdefault(tuple(getattr(result.spec, name) for name in names), []).append(result)
     candidates = [kept for part in parts.values() if can_draw(kept := _of_one_weights_file(part))]
     if not candidates:
-        return Compared(())
+        return ComparableTrials(())
     chosen = min(candidates, key=lambda own: (-len(own), distance_from_paper(own[0].spec), own[0].trial_id))
     different = list(mixed(rows, names)) or ["weights"]
     said = _left_out(len(rows) - len(chosen), different)
-    return Compared(tuple(chosen), " ".join(filter(None, (said, _epochs_text(epochs_of(chosen, panel))))))
+    return ComparableTrials(tuple(chosen), " ".join(filter(None, (said, _epochs_text(epochs_of(chosen, panel))))))
 
 
 def epochs_of(results: Iterable[TrialResult], panel: Sequence[str]) -> dict[tuple[Any, ...], set[int]]:
@@ -153,18 +101,3 @@ def _left_out(number: int, different: Sequence[str]) -> str:
     return (
         f"{count_of_trials(number)} of other settings ({', '.join(different)}) {verb} not in it; --where chooses them."
     )
-
-
-def seeds_text(points: Iterable[Point]) -> str:
-    """How many seeds the points are of, and what their bars are."""
-    numbers = sorted({len(point.complete) for point in points if point.complete})
-    several = [number for number in numbers if number > 1]
-    span = f"{several[0]} to {several[-1]}" if len(several) > 1 else "".join(map(str, several))
-    texts = [f"means of {span} seeds, bars: their range"] if several else []
-    texts += ["one seed: bar of 95 % over its images (Wilson 1927)"] if 1 in numbers else []
-    return "; ".join(texts)
-
-
-def part_text(results: Sequence[TrialResult]) -> str:
-    """The part that the trials are scored on, for an axis."""
-    return f"accuracy on the {results[0].spec.scored_on} part"

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from analysis.figures.seed_points import Point, comparable, seeds_text
 from analysis.trials import starts
+from analysis.trials.comparable import comparable
+from analysis.trials.seed_points import Point, seeds_text
 from analysis.trials.starts import FINE_TUNED, FROM_SCRATCH, IMAGENET_FROZEN, RANDOM_FROZEN, Start, start_of
 from galaxytl.trial import FAILED, PRUNED, TrialResult
 from tests.analysis.fakes import make_spec
