@@ -5,7 +5,7 @@
 
 A worker (a GPU) asks a driver for a group of trials, trains it, tells of its epochs, and asks for the next. The driver
 serves one at a time, first come, first served: this queue is the whole model. What a service costs was measured:
-scale_costs.json, which bench_scale.py writes. Several drivers have equal parts of groups and workers and share nothing.
+scale/costs.json, which bench_scale.py writes. Several drivers have equal parts of groups and workers and share nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-MEASURED = Path(__file__).parent / "scale_costs.json"
+MEASURED = Path(__file__).parent / "scale" / "costs.json"
 
 
 @dataclass(frozen=True)

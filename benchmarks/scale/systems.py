@@ -1,6 +1,6 @@
 """The runs of trials that bench_scale.py measures, each a process of its own: `sweep.scheduling.tune` on real Ray.
 
-    python benchmarks/scale_systems.py '{"trials": 1000, "at_once": 4}' OUT.json
+    python benchmarks/scale/systems.py '{"trials": 1000, "at_once": 4}' OUT.json
 
 The trials do nothing. They are scheduled in groups of one (or `per_group`) with what `sweep.run` has its reporter do: a
 row on disk a trial, a line in the log. With `reports`, each trial tells the driver of so many epochs, each in a report
@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scale_rows import BASE, made_up
+from scale.rows import BASE, made_up
 
 from galaxytl.results.rows import append_results
 from galaxytl.training import Group, Workplace

@@ -1,6 +1,6 @@
 """Equal trials that sleep, on several Ray nodes; a run that bench_scale.py measures, a process of its own.
 
-    python benchmarks/scale_nodes.py '{"nodes": 2, "slots": 4, "trials": 64, "seconds": 3}' OUT.json
+    python benchmarks/scale/nodes.py '{"nodes": 2, "slots": 4, "trials": 64, "seconds": 3}' OUT.json
 
 Each of the nodes, all on this machine, has room for `slots` trials. First as many trials as there are slots wait for
 each other, so that all workers are there; the clock starts when the last of them has.
@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scale_rows import BASE, made_up
+from scale.rows import BASE, made_up
 
 from galaxytl.results.rows import append_results
 from galaxytl.training import Group, Workplace

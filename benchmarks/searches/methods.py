@@ -1,4 +1,5 @@
-"""Searches as simulation.py asks for them: ours, plain Optuna, and random search. Ray Tune's is in tune_method.py.
+"""Searches as searches/workers.py asks for them: ours, plain Optuna, and random search. Ray Tune's is in
+searches/tune_method.py.
 
     method = Ours(table, seed=0, until_epochs=960)
 
@@ -14,8 +15,8 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
-from search_table import Table
-from simulation import Run, Status
+from searches.table import Table
+from searches.workers import Run, Status
 
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep.options import SEARCH_DEFAULTS

@@ -2,7 +2,8 @@
 
     steps = simulate(method, Cluster(num_workers=4), until_epochs=1200)
 
-A method (search_methods.py, tune_method.py) gives jobs: runs that one worker trains together. After each epoch it is
+A method (searches/methods.py, searches/tune_method.py) gives jobs: runs that one worker trains together. After each
+epoch it is
 told their values and says which stop; when a job is over, how each of its runs ended. Events at one time come in the
 order in which their passes were begun, so that what happens depends on the method and its seed alone.
 """
