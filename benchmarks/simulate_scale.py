@@ -11,11 +11,12 @@ scale/costs.json, which bench_scale.py writes. Several drivers have equal parts 
 from __future__ import annotations
 
 import argparse
-import heapq
 import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from events import Events
 
 MEASURED = Path(__file__).parent / "scale" / "costs.json"
 
@@ -101,9 +102,11 @@ def _simulate_one(sweep: Sweep, costs: Costs) -> tuple[float, float]:
     """
     step, rows = sweep.seconds / (sweep.reports + 1), costs.row * (sweep.per_group - 1)
     left, free, busy = sweep.groups, 0.0, 0.0
-    events = [(0.0, worker, sweep.reports + 1) for worker in range(sweep.workers)]
+    events = Events[int]()
+    for _ in range(sweep.workers):
+        events.plan(0.0, sweep.reports + 1)
     while events:
-        now, worker, told = heapq.heappop(events)
+        now, told = events.next()
         if told < sweep.reports:
             service = costs.report
         else:
@@ -113,7 +116,7 @@ def _simulate_one(sweep: Sweep, costs: Costs) -> tuple[float, float]:
             left -= bool(left)
         free, busy = max(free, now) + service, busy + service
         if told < sweep.reports:
-            heapq.heappush(events, (free + step, worker, told + 1))
+            events.plan(free + step, told + 1)
     return free, busy
 
 
