@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+import galaxytl
 from tests.licences import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -28,6 +29,7 @@ def test_licence_and_citation_are_the_projects() -> None:
 
 def test_the_changelog_has_the_version_below_what_is_unreleased() -> None:
     versions = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert galaxytl.__version__ == PROJECT["version"]
     assert versions[:2] == ["Unreleased", PROJECT["version"]]
 
 
