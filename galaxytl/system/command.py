@@ -41,8 +41,7 @@ from galaxytl.system.credentials import (
     remember_environment,
     without_secrets,
 )
-from galaxytl.system.foreign_text import visible
-from galaxytl.trial import did_you_mean
+from galaxytl.system.foreign_text import did_you_mean, visible
 
 BAD_INPUT: Final = 2
 ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)

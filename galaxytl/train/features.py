@@ -28,7 +28,7 @@ from galaxytl.data import cache
 from galaxytl.data.seal import is_intact
 from galaxytl.networks import blocks, device
 from galaxytl.system.prefetch import ahead
-from galaxytl.training import Neighbours
+from galaxytl.train.job import Neighbours
 from galaxytl.trial import TrialSpec
 
 if TYPE_CHECKING:
