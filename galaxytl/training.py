@@ -20,12 +20,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from galaxytl.data import DataError, cache
+from galaxytl.data import DataError
 from galaxytl.networks import device, gpu_memory
 from galaxytl.networks.gpu_memory import DeviceError
 from galaxytl.networks.weights import WeightsError
 from galaxytl.results.checkpoints import Epoch, parted
+from galaxytl.system import cache
 from galaxytl.system.credentials import without_secrets
+from galaxytl.system.files import write_atomically
 from galaxytl.system.foreign_text import visible
 from galaxytl.trial import DAMAGE, FAILED, TrialResult, TrialSpec
 
@@ -230,7 +232,7 @@ def failure_message(error: Exception, report: Path) -> str:
         return " ".join(text.split())
     with contextlib.suppress(OSError):  # the disk may be what failed
         frames = without_secrets("".join(traceback.format_exception(error)))
-        cache.write_atomically(report, visible(frames, keep="\n").encode())
+        write_atomically(report, visible(frames, keep="\n").encode())
     return f"{type(error).__name__}: {text.splitlines()[0][:500]} (traceback: {report.parent.name}/{report.name})"
 
 

@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from galaxytl.data.cache import cache_dir
 from galaxytl.data.dataset import open_source
+from galaxytl.system.cache import cache_dir
 
 LABELS = np.arange(40) % 10
 

@@ -42,12 +42,12 @@ ANALYSIS_MAY_IMPORT = {
         "galaxytl.system.strict_json",
         "galaxytl.results.study_file",
     ),  # what strangers sent
-    "galaxytl.data.files.parquet_layout",  # what reading a file of it takes
+    "galaxytl.system.parquet_layout",  # what reading a file of it takes
     *(
         "galaxytl.results.storage",
         "galaxytl.results.stored_rows",
-        "galaxytl.data.cache",
-        "galaxytl.data.files.locations",
+        "galaxytl.system.cache",
+        "galaxytl.system.locations",
     ),  # where it lies
 }
 

@@ -23,12 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data import hot_copy
-from galaxytl.data.cache import cache_dir, read_own, write_atomically
 from galaxytl.data.files.fingerprint import ContentChangedError, ContentHash, check_fingerprint
-from galaxytl.data.files.locations import StoredFile
 from galaxytl.data.files.sources import SKY_COLUMNS, ArraySource, DataError, Source, open_files
 from galaxytl.data.galaxy10 import CLASS_COUNTS, NUM_CLASSES
+from galaxytl.system.cache import cache_dir, read_own
 from galaxytl.system.credentials import without_secrets
+from galaxytl.system.files import write_atomically
+from galaxytl.system.locations import StoredFile
 from galaxytl.system.strict_json import read_json
 
 Progress = Callable[[str, int, int], None]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data.classes import Classes
-from galaxytl.data.files.locations import DataError
+from galaxytl.system.locations import DataError
 
 
 class ContentChangedError(DataError):

@@ -16,8 +16,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.files.locations import DataError
 from galaxytl.data.galaxy10 import IMAGE_SIDE
+from galaxytl.system.locations import DataError
 
 UNDECODABLE: Final = (OSError, SyntaxError, ValueError, struct.error, MemoryError, Warning)
 """What Pillow raises for what is no picture, beside its own."""

@@ -26,12 +26,12 @@ from galaxytl.data.classes import Classes
 from galaxytl.data.files.chunks import IMAGES_AT_A_TIME as BATCH
 from galaxytl.data.files.chunks import slabs
 from galaxytl.data.files.hdf5_layout import LARGEST_CHUNK, never_written, opened, texts, values
-from galaxytl.data.files.locations import DataError, Location, StoredFile, explained, locate
 from galaxytl.data.files.manifest import Manifest, check_rows, check_shards, read_manifest
-from galaxytl.data.files.parquet_layout import LARGE_PAGE, SMALL_PAGE, UNREADABLE, check_layout, num_rows
 from galaxytl.data.files.pictures import MOST_BYTES, check_shape, decode
 from galaxytl.data.findings import Finding, on_rows
 from galaxytl.data.galaxy10 import CLASS_NAMES, NUM_CLASSES
+from galaxytl.system.locations import DataError, Location, StoredFile, explained, locate
+from galaxytl.system.parquet_layout import LARGE_PAGE, SMALL_PAGE, UNREADABLE, check_layout, num_rows
 from galaxytl.system.prefetch import ahead
 from galaxytl.system.process import usable_cpus
 from galaxytl.system.strict_json import read_json

@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galaxytl.data import DataError, open_dataset
-from galaxytl.data.cache import cache_dir
 from galaxytl.data.convert import ConvertOptions, convert
 from galaxytl.data.dataset import open_source
 from galaxytl.data.files import chunks
 from galaxytl.data.files.containers import png
+from galaxytl.system.cache import cache_dir
 from galaxytl.system.prefetch import ahead
 from tests.galaxies import LABELS, encode, left_in, make_images, write_parquet
 from tests.sweep.sweeps import wait_for
