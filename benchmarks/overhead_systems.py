@@ -59,7 +59,7 @@ def _ours(sampler: str) -> System:
         import search_rate
 
         from galaxytl.results.rows import append_results
-        from galaxytl.training import Group, Workplace
+        from galaxytl.train.job import Group, Workplace
         from sweep.scheduling import tune as schedule
         from sweep.search.trials import Search
 

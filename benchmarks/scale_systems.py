@@ -26,7 +26,7 @@ from typing import Any
 from scale_rows import BASE, made_up
 
 from galaxytl.results.rows import append_results
-from galaxytl.training import Group, Workplace
+from galaxytl.train.job import Group, Workplace
 from galaxytl.trial import TrialResult, TrialSpec
 
 SAMPLES = 100

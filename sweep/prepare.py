@@ -24,7 +24,7 @@ from galaxytl.networks.gpu_memory import DeviceError
 from galaxytl.networks.weights import Shapes, Weights, WeightsError, WeightsNotFoundError, check_fits, find_weights
 from galaxytl.system import cache, process
 from galaxytl.train.features import activations_folder, rows_digest
-from galaxytl.training import Workplace
+from galaxytl.train.job import Workplace
 from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec
 from sweep.doctor.facts import driver_gpus
 from sweep.grids import builtin

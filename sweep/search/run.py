@@ -23,7 +23,7 @@ from galaxytl.results.selection import ranked
 from galaxytl.system.command import UsageError
 from galaxytl.system.files import write_atomically
 from galaxytl.system.inside import check_links
-from galaxytl.training import Group
+from galaxytl.train.job import Group
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import prepare
 from sweep.grids import axes, builtin
