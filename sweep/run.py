@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Final
 
 from galaxytl.data import DataError, Dataset, open_dataset
-from galaxytl.data.cache import check_cache
 from galaxytl.data.progress import TerminalProgress
 from galaxytl.networks.backbones import backbone_named
 from galaxytl.results.storage import StorageError
+from galaxytl.system.cache import check_cache
 from galaxytl.system.command import UsageError, run_command
 from galaxytl.system.console import Console
 from galaxytl.system.credentials import without_secrets

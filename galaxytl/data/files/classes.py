@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data.files.hdf5_layout import opened, texts
-from galaxytl.data.files.locations import DataError
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
+from galaxytl.system.locations import DataError
 from galaxytl.system.strict_json import read_json
 
 SPELLINGS: Final = {**{name: i for i, name in enumerate(CLASS_NAMES)}, "Cigar Shaped Smooth": 4, "Cigar Shaped": 4}

@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from galaxytl.data import cache, open_dataset, seal
+from galaxytl.data import open_dataset
 from galaxytl.results import mirror
+from galaxytl.system import cache
+from galaxytl.system.files import write_atomically
 from tests.galaxies import killed, make_images
 from tests.sweep.sweeps import ROOT
 
@@ -35,8 +37,8 @@ def build(folder: Path) -> None:
 
 HOLDER = """
 import pathlib, sys
-from galaxytl import mirror
-from galaxytl.data import cache
+from galaxytl.results import mirror
+from galaxytl.system import cache
 cache.built_once(pathlib.Path(sys.argv[1]), lambda folder: (folder / "data").write_bytes(b"x" * 100_000))
 print("built", flush=True)
 sys.stdin.read()
@@ -143,7 +145,7 @@ def test_where_the_disk_is_full_the_images_are_kept_in_memory(galaxies_file: Pat
 
 def test_what_is_written_is_for_whom_the_umask_lets_read(tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(b"")
-    cache.write_atomically(tmp_path / "file", b"")
+    write_atomically(tmp_path / "file", b"")
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -187,7 +189,7 @@ def test_bytes_that_a_disk_flipped_are_seen_by_the_next_process(
     with (folder / "data").open("rb+") as file:
         file.write(b"y")
     os.utime(folder / "data", ns=(before.st_atime_ns, before.st_mtime_ns))
-    monkeypatch.setattr(seal, "_intact", {})  # as in the next one
+    monkeypatch.setattr(cache, "_intact", {})  # as in the next one
     cache.built_once(folder, build_bytes)
     assert (folder / "data").read_bytes() == b"x" * 100 * KILOBYTE
     cache.release()
@@ -200,7 +202,7 @@ def as_another_user(code: str, *arguments: object) -> str:
     """What a process of a user without rights prints, in which `code` runs."""
     if os.geteuid():
         pytest.skip("to be two users, these tests must run as root")
-    start = "import os, sys; from pathlib import Path; from galaxytl.data import cache, seal\nos.setuid(12345)\n"
+    start = "import os, sys; from pathlib import Path; from galaxytl.system import cache\nos.setuid(12345)\n"
     command = [sys.executable, "-c", start + code, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
@@ -248,7 +250,7 @@ folder = Path(sys.argv[1])
 folder.mkdir(parents=True)
 (folder / "data").write_bytes(b"planted")
 (folder / cache.USED).touch()
-seal.seal(folder)
+cache.seal(folder)
 """
 
 

@@ -17,8 +17,8 @@ import pytest
 
 from galaxytl.data import DataError, open_dataset
 from galaxytl.data.convert import ConvertOptions, convert
-from galaxytl.data.files.locations import BLOCK, BlockFile, is_remote, locate
 from galaxytl.data.files.manifest import NAME, UNFINISHED
+from galaxytl.system.locations import BLOCK, BlockFile, is_remote, locate
 from tests.galaxies import LABELS, killed_conversions, make_bucket, make_images, s3_server, write_hdf5
 
 numbers = count()

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from galaxytl.data import DataError, open_dataset
-from galaxytl.data.classes import of_labels
 from galaxytl.data.convert import convert
+from galaxytl.data.files.classes import of_labels
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES
 from tests.galaxies import LABELS, make_images, write_hdf5, write_parquet
 

@@ -1,31 +1,21 @@
 from __future__ import annotations
 
-import math
 import shutil
-import tempfile
 import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from galaxytl.data import DataError, open_dataset
-from galaxytl.data.cache import cache_dir
 from galaxytl.data.convert import ConvertOptions, convert
 from galaxytl.data.dataset import open_source
-from galaxytl.data.files import chunks
-from galaxytl.data.files.containers import png
-from galaxytl.system.prefetch import ahead
+from galaxytl.data.files.pictures import png
+from galaxytl.system.cache import cache_dir
 from tests.galaxies import LABELS, encode, left_in, make_images, write_parquet
-from tests.sweep.sweeps import wait_for
 
 SMALL = ConvertOptions(images_per_shard=16)
 
@@ -36,50 +26,6 @@ def folder(galaxies_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     place = tmp_path_factory.mktemp("converted") / "galaxy10"
     convert(str(galaxies_file), str(place), SMALL)
     return place
-
-
-GZIP = {"compression": "gzip"}
-filters = st.sampled_from([{}, GZIP, GZIP | {"shuffle": True}, GZIP | {"fletcher32": True}, {"compression": "lzf"}])
-
-
-@settings(max_examples=50)
-@given(
-    st.tuples(st.integers(1, 20), st.integers(1, 12), st.integers(1, 12), st.just(3)),
-    st.tuples(st.integers(1, 24), st.integers(1, 12), st.integers(1, 12), st.integers(1, 3)) | st.none(),
-    filters,
-    st.sampled_from([10**6, 1500, 200]),
-    st.booleans(),
-)
-def test_any_chunks_are_read_once_each_and_no_more_than_fit(
-    shape: tuple[int, ...], chunk: tuple[int, ...] | None, filtered: dict[str, Any], slab_bytes: int, has_gap: bool
-) -> None:
-    """With little memory, rows of chunks go through a file, and single chunks are decompressed piece by piece."""
-    images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
-    images[-1] *= not has_gap
-    layout = {"chunks": chunk, "maxshape": (None,) * 4, **filtered} if chunk else {}
-    goes_through_file = chunk is not None and chunk[0] * images[0].nbytes > slab_bytes
-    read: list[chunks.Offset] = []
-    decoded = chunks.Chunks.decoded
-    with tempfile.TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:
-        path = Path(scratch, "g.h5")
-        with h5py.File(path, "w") as file:
-            written = len(images) - has_gap  # the last one is perhaps never written
-            file.create_dataset("images", shape, np.uint8, **layout)[:written] = images[:written]
-        patch.setattr(chunks, "SLAB_BYTES", slab_bytes)
-        patch.setattr(chunks, "IMAGES_AT_A_TIME", 4)
-        patch.setattr(chunks, "PIECE", 100)
-        patch.setattr(chunks.Chunks, "decoded", lambda self, at: (read.append(at), decoded(self, at))[1])
-        with h5py.File(path, "r") as file:
-            pieces = chunks.slabs(file["images"], lambda: path.open("rb"), Path(scratch))
-            if goes_through_file and math.prod(chunk or ()) > slab_bytes and not chunks.Chunks(file["images"]).is_plain:
-                with pytest.raises(DataError, match=r"must be plain or gzip.*Rewrite it: h5repack"):
-                    list(pieces)
-                return
-            slabs = list(pieces)
-    assert np.array_equal(np.concatenate(slabs), images)
-    assert len(read) == len(set(read))
-    largest = max(1, slab_bytes // 2 // images[0].nbytes) if goes_through_file else max(4, chunk[0] if chunk else 4)
-    assert max(map(len, slabs)) <= largest
 
 
 @pytest.fixture
@@ -213,42 +159,6 @@ def test_no_images_at_all(bad: Path, tmp_path: Path) -> None:
     rewritten(second(bad), lambda table: table.slice(0, 0))
     with pytest.raises(DataError, match="must hold at least one image"):
         convert(str(second(bad)), str(tmp_path / "copy"))
-
-
-def test_ahead_is_one_ahead_and_closes() -> None:
-    made: list[int] = []
-    closed = threading.Event()
-
-    def pieces() -> Iterator[int]:
-        try:
-            for number in range(10):
-                made.append(number)
-                yield number
-        finally:
-            closed.set()
-
-    threads = threading.active_count()
-    items = pieces()
-    running = ahead(items)
-    assert (next(running), next(running)) == (0, 1)
-    wait_for(lambda: len(made) == 3, "the one ahead")
-    time.sleep(0.05)
-    assert made == [0, 1, 2]
-    running.close()
-    assert closed.is_set()
-    assert threading.active_count() == threads
-    assert list(ahead(iter(range(5)))) == list(range(5))
-
-
-def test_errors_arrive_from_ahead() -> None:
-    def pieces() -> Iterator[int]:
-        yield 1
-        raise OSError("gone")
-
-    running = ahead(pieces())
-    assert next(running) == 1
-    with pytest.raises(OSError, match="gone"):
-        next(running)
 
 
 def test_leaving_a_pass_early_leaves_no_thread(folder: Path, galaxies_file: Path) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from galaxytl.data.files.parquet_layout import SMALL_PAGE, check_layout
+from galaxytl.system.parquet_layout import SMALL_PAGE, check_layout
 
 TABLE = pa.table({"ra": np.linspace(0, 1, 5000), "label": np.zeros(5000, np.int64), "name": ["a" * 90] * 5000})
 

@@ -1,12 +1,52 @@
-"""What to do where a file or folder may not be read or written: whose it is, and who this is. Standard library only."""
+"""Files of this machine: written whole or not at all, and what to do where one may not be read or written.
+
+    write_atomically(path, content)
+    advice(error)              # "... belongs to user root (0) (mode 0755), and this is user me (1000): have ..."
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import re
 import stat
+import uuid
+from collections.abc import Iterable
 from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""`errno` of an OSError that says that a disk, or a user's share of it, is full."""
+
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""`errno` of an OSError that says that this user may not read or write there."""
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that readers see the old content or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".writing-{uuid.uuid4().hex}")
+    try:
+        with unfinished.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def sync(paths: Iterable[Path]) -> None:
+    """Force files and folders to disk, in this order: so that no name outlives its content after a power cut."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def advice(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from galaxytl.system.permissions import advice
+from galaxytl.system.files import advice
 from tests.galaxies import write_hdf5
 
 OWNER = 12345
