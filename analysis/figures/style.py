@@ -28,7 +28,7 @@ from matplotlib.transforms import Bbox
 
 from analysis.trials.seed_points import Point
 from analysis.trials.starts import rate_text
-from galaxytl.data.cache import write_atomically
+from galaxytl.system.files import write_atomically
 from galaxytl.system.foreign_text import visible
 from galaxytl.trial import TrialResult
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from analysis.trials.banner import Banner
 from analysis.trials.load import Trials, count_of_trials
-from galaxytl.data.cache import write_atomically
+from galaxytl.system.files import write_atomically
 from galaxytl.system.foreign_text import visible
 from galaxytl.trial import TrialResult, TrialSpec, settable_fields
 

@@ -14,7 +14,7 @@ from typing import Final
 from analysis.report.formats import csv_text, escape_latex, escape_markdown, latex_row, latex_table
 from analysis.report.sections import Listing, Section, as_markdown
 from analysis.trials.banner import Banner
-from galaxytl.data.cache import write_atomically
+from galaxytl.system.files import write_atomically
 
 MARK: Final = "% written by analysis.run; needs \\usepackage{booktabs}"
 """First line of each LaTeX table: tells an earlier report's files from a user's own."""

@@ -30,7 +30,7 @@ from analysis.trials.banner import Banner
 from analysis.trials.load import AnalysisError, show_value
 from analysis.trials.repeats import read_networks
 from analysis.trials.starts import setting
-from galaxytl.data.cache import write_atomically
+from galaxytl.system.files import write_atomically
 from galaxytl.system.inside import inside
 from galaxytl.trial import COMPLETE, TrialResult
 
