@@ -28,7 +28,7 @@ from analysis.trials.paper import BARS_FIGURE, CONFUSION_SHEET, CURVES_SHEET
 
 
 @dataclass(frozen=True)
-class Row:
+class FigureRow:
     """A figure, or a family of them where stem and caption have {names}."""
 
     stem: str
@@ -37,55 +37,59 @@ class Row:
 
 
 CATALOGUE: Final = (
-    Row(f"figure-{BARS_FIGURE:02d}-metrics", "Figure 3. Scores on the test split.", of_table_1(bars.draw_metrics)),
-    Row(CURVES_SHEET, "Figures 4-15. Loss and accuracy by epoch.", of_table_1(curves.draw_sheet)),
-    Row(CONFUSION_SHEET, "Figures 16-21. Confusion matrices.", of_table_1(confusion.draw_sheet)),
-    Row(
+    FigureRow(
+        f"figure-{BARS_FIGURE:02d}-metrics", "Figure 3. Scores on the test split.", of_table_1(bars.draw_metrics)
+    ),
+    FigureRow(CURVES_SHEET, "Figures 4-15. Loss and accuracy by epoch.", of_table_1(curves.draw_sheet)),
+    FigureRow(CONFUSION_SHEET, "Figures 16-21. Confusion matrices.", of_table_1(confusion.draw_sheet)),
+    FigureRow(
         "figure-{number:02d}-{quantity}-{cell}",
         "Figure {number}. {heading} by epoch, {title}.",
         curves.plan_cells,
     ),
-    Row("figure-{number:02d}-confusion-{cell}", "Figure {number}. Confusion matrix, {title}.", confusion.plan_cells),
-    Row(
+    FigureRow(
+        "figure-{number:02d}-confusion-{cell}", "Figure {number}. Confusion matrix, {title}.", confusion.plan_cells
+    ),
+    FigureRow(
         "accuracy-by-learning-rate",
         "Accuracy against learning rate, by start, backbone and optimizer.",
         learning_rates.plan_learning_rates,
     ),
-    Row(
+    FigureRow(
         "accuracy-by-depth",
         "Accuracy against the number of blocks that are trained, each at the learning rate that suits it best.",
         depths.plan_depths,
     ),
-    Row(
+    FigureRow(
         "scores-by-images",
         "Accuracy and balanced accuracy against the number of training images, each size scored on its own part.",
         image_curves.plan_image_curves,
     ),
-    Row(
+    FigureRow(
         "collapse-rate",
         "How many trials collapsed, by start, preprocessing, optimizer and learning rate.",
         collapse_rates.plan_collapse_rates,
     ),
-    Row(
+    FigureRow(
         "{theme}",
         "All pairs of {subject} by accuracy, and which are not told apart.",
         critical_differences.plan_rankings,
     ),
-    Row("gradients", "What the gradients did in {backbone}: {rule}.", gradients.plan_gradients),
-    Row("examples", "Images that pretraining fixed and broke.", examples.plan_examples),
-    Row(
+    FigureRow("gradients", "What the gradients did in {backbone}: {rule}.", gradients.plan_gradients),
+    FigureRow("examples", "Images that pretraining fixed and broke.", examples.plan_examples),
+    FigureRow(
         "hardest-images",
         "Images that all networks get wrong, those with the least probable label first.",
         examples.plan_hard_images,
     ),
-    Row(
+    FigureRow(
         "reliability",
         "Reliability: the share of predictions that are right against how sure the network is of them.",
         reliability.plan_reliability,
     ),
-    Row("search-course", "The trials of {search}, in order.", search.plan_course),
-    Row("search-importances", "Which parameters mattered in {search}.", search.plan_importances),
-    Row("search-front", "The Pareto front of {search}.", search.plan_front),
+    FigureRow("search-course", "The trials of {search}, in order.", search.plan_course),
+    FigureRow("search-importances", "Which parameters mattered in {search}.", search.plan_importances),
+    FigureRow("search-front", "The Pareto front of {search}.", search.plan_front),
 )
 
 

@@ -42,7 +42,7 @@ def plan_rankings(stem: str, caption: str, material: Material) -> Iterator[Plan]
 
 
 def draw_ranking(ranking: Ranking, banner: Banner) -> Figure:
-    """Rows are settings, the best at the top; the groups have a panel of their own at the right."""
+    """Draw a row a setting, the best at the top; the groups have a panel of their own at the right."""
     results = [result for place in ranking.places for result in place.arm.results]
     bars = [group for group in ranking.groups if len(group) > 1]
     figure = new_figure(10, 1.2 + ROW_INCHES * len(ranking.places), banner.bottom_line(results, NOTE))

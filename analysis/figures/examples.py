@@ -74,8 +74,8 @@ class Changes:
 
 
 def trials_to_compare(results: Sequence[TrialResult]) -> dict[str, tuple[TrialResult, TrialResult]]:
-    """By backbone the ON and the OFF trial: of those that have a counterpart the nearest to the paper's setting, then
-    the one with the lowest seed. The real weights go before what stands in for them."""
+    """Return by backbone the ON and the OFF trial: of those that have a counterpart the nearest to the paper's setting,
+    then the one with the lowest seed. The real weights go before what stands in for them."""
     complete = [r for r in results if r.status == COMPLETE]
     starts = {r.trial_id: start_of(r.spec) for r in complete}
 
@@ -92,13 +92,13 @@ def trials_to_compare(results: Sequence[TrialResult]) -> dict[str, tuple[TrialRe
 
 
 def _counterpart(spec: TrialSpec) -> tuple[Any, ...]:
-    """Equal for two trials that differ in ON and OFF only."""
+    """Return what is equal for two trials that differ in ON and OFF only."""
     apart = (*WEIGHTS, "unfrozen_blocks")
     return tuple(getattr(spec, name) for name in SPEC_FIELDS if name not in apart)
 
 
 def changes_of(results: Sequence[TrialResult], folders: Mapping[str, Path]) -> tuple[list[Changes], list[str]]:
-    """By backbone, and a sentence for each that cannot be shown."""
+    """Return them by backbone, and a sentence for each that cannot be shown."""
     found, problems = [], []
     for backbone, (on, off) in trials_to_compare(results).items():
         try:
@@ -124,7 +124,7 @@ def _changes(on: TrialResult, off: TrialResult, folders: Mapping[str, Path]) -> 
 
 
 def _thumbnails_of(results: Sequence[TrialResult], folders: Mapping[str, Path]) -> Thumbnails:
-    """Of the first folder of the two that has them."""
+    """Return those of the first folder of the two that has them."""
     problem = ThumbnailsError("its results folder is not known")
     for result in results:
         try:
@@ -140,8 +140,8 @@ def _examples(own: Predictions, chosen: NDArray[np.bool_], mistaken: NDArray[np.
 
 
 def sample(examples: Sequence[Example], labels: Mapping[int, int]) -> list[Example]:
-    """At most NUM_SHOWN of those with a thumbnail (`labels`: row -> class): RULE. Nothing of what they look like, or
-    of how sure a trial was, has a say."""
+    """Return at most NUM_SHOWN of those with a thumbnail (`labels`: row -> class): RULE. Nothing of what they look
+    like, or of how sure a trial was, has a say."""
     there = sorted((e for e in examples if labels.get(e.row) == e.true), key=lambda example: example.row)
     chosen = np.random.default_rng(SEED).permutation(len(there))[:NUM_SHOWN]
     return sorted((there[index] for index in chosen), key=lambda example: (example.true, example.row))
@@ -159,7 +159,7 @@ def plan_examples(stem: str, caption: str, material: Material) -> Iterator[Plan]
 
 
 def draw_examples(changes: Sequence[Changes], banner: Banner) -> Figure:
-    """Two rows a backbone: fixed, then broken."""
+    """Draw two rows a backbone: fixed, then broken."""
     seeds = {own.on.spec.seed for own in changes}
     seed = f"seed {seeds.pop()}; " if len(seeds) == 1 else ""
     notes = (
@@ -235,7 +235,7 @@ def plan_hard_images(stem: str, caption: str, material: Material) -> Iterator[Pl
 
 
 def draw_hard_images(hard: Hard, banner: Banner) -> Figure:
-    """The hardest that have a picture: above the class of the label, below the one that is named most often."""
+    """Draw the hardest that have a picture: above the class of the label, below the one that is named most often."""
     shown = hard.shown
     columns = min(HARD_COLUMNS, max(3, len(shown)))
     rows = -(-len(shown) // columns)

@@ -31,7 +31,7 @@ LABEL_ROOM: Final = 0.17
 
 
 def draw_image_curves(results: Sequence[TrialResult], banner: Banner) -> Figure:
-    """Columns are starts; accuracy above, balanced accuracy below."""
+    """Draw a column a start: accuracy above, balanced accuracy below."""
     curves = curves_of(results)
     starts = sorted({curve.start for curve in curves})
     backbones = ordered_backbones(curve.backbone for curve in curves)

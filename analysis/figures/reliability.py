@@ -53,7 +53,7 @@ def drawn_of(networks: Networks) -> tuple[SettingCalibration, ...]:
 
 
 def draw_reliability(networks: Networks, banner: Banner) -> Figure:
-    """A panel a setting: the share right by confidence, and below how many predictions have it."""
+    """Draw a panel a setting: the share right by confidence, and below how many predictions have it."""
     found = drawn_of(networks)
     columns = min(COLUMNS, len(found))
     rows = math.ceil(len(found) / columns)

@@ -66,12 +66,12 @@ _RC: dict[Any, Any] = {
 
 
 def style() -> AbstractContextManager[None]:
-    """The look, for as long as the `with` lasts."""
+    """Apply the look for as long as the `with` lasts."""
     return mpl.rc_context(_RC)
 
 
 def new_figure(width: float, height: float, footer: str) -> Figure:
-    """A figure of width x height inches with its bottom line. 200 dpi: 5 inches show as 1000 pixels."""
+    """Return a figure of width x height inches with its bottom line. 200 dpi: 5 inches show as 1000 pixels."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     engine = figure.get_layout_engine()
@@ -134,7 +134,7 @@ class _PlainNumbers(Formatter):
 
 
 def number_texts(values: Sequence[float]) -> list[str]:
-    """As digits where all of them are short, else all as powers of ten.
+    """Return them as digits where all of them are short, else all as powers of ten.
 
     >>> number_texts([0.1, 1.0, 1000.0]), number_texts([1.0, 20000.0])
     (['0.1', '1', '1,000'], ['1e0', '2e4'])
@@ -145,7 +145,7 @@ def number_texts(values: Sequence[float]) -> list[str]:
 
 
 def backbone_colours(backbones: Iterable[str]) -> dict[str, str]:
-    """A colour a backbone, the paper's three always the same; of more than seven some share one.
+    """Return a colour a backbone, the paper's three always the same; of more than seven some share one.
 
     >>> backbone_colours(["VGG16", "EfficientNetB0"])
     {'VGG16': '#D55E00', 'EfficientNetB0': '#CC79A7'}
@@ -157,14 +157,14 @@ def backbone_colours(backbones: Iterable[str]) -> dict[str, str]:
 
 
 def tint(colour: str, share: float) -> tuple[float, float, float]:
-    """The colour mixed with white: share 1 is the colour itself, 0 is white."""
+    """Return the colour mixed with white: share 1 is the colour itself, 0 is white."""
     red, green, blue = mpl.colors.to_rgb(colour)
     return (1 - share + share * red, 1 - share + share * green, 1 - share + share * blue)
 
 
 def draw_point(axes: Axes, x: float, point: Point, colour: Colour, *, shape: str = "o", size: float = 4.5) -> None:
-    """Filled: no seed has collapsed; open: some have; a cross: all. A bar: `low_high`. A ring: the paper's setting. A
-    triangle at the bottom: a seed has failed."""
+    """Draw a mark. Filled: no seed has collapsed; open: some have; a cross: all. A bar: `low_high`. A ring: the paper's
+    setting. A triangle at the bottom: a seed has failed."""
     if point.num_failed:
         axes.plot([x], [0.03], color=INK, markersize=4, linestyle="", marker="^", clip_on=False, gid="failed")
     if not point.complete:
@@ -178,12 +178,12 @@ def draw_point(axes: Axes, x: float, point: Point, colour: Colour, *, shape: str
         style |= {"markerfacecolor": "white", "markeredgewidth": 1.1}
     counted = f"collapsed {point.num_collapsed} of {len(point.complete)}"
     axes.plot([x], [point.mean], linestyle="", zorder=3, gid=counted, **style)
-    if point.is_papers:
+    if point.is_paper_setting:
         axes.plot([x], [point.mean], "o", markersize=12, markerfacecolor="none", markeredgecolor=INK, zorder=4)
 
 
 def draw_reference(axes: Axes, results: Sequence[TrialResult]) -> None:
-    """The accuracy of always naming the commonest class."""
+    """Draw a line at the accuracy of always naming the commonest class."""
     share = next((r.metrics["majority_share"] for r in results if "majority_share" in r.metrics), None)
     if share is not None:
         axes.axhline(share, color=GREY, linewidth=0.9, linestyle=":", zorder=1)
@@ -197,7 +197,7 @@ def explain_marks(figure: Figure, points: Sequence[Point]) -> None:
         marks.append(_mark("all seeds collapsed", CROSS, GREY, GREY, 6))
     if any(point.num_failed for point in points):
         marks.append(_mark("a seed failed", "^", INK, INK, 4))
-    if any(point.is_papers for point in points):
+    if any(point.is_paper_setting for point in points):
         marks.append(_mark("the paper's setting (assumed)", "o", "none", INK, 10))
     marks.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle=":", label="always the commonest class"))
     figure.legend(

@@ -39,7 +39,7 @@ class Answer:
     """Whether there were no trials to ask: then the report has a question of its own as well."""
 
     def joined(self, other: Answer) -> Answer:
-        """Both, this one first."""
+        """Return both, this one first."""
         return Answer(
             (*self.asked, *other.asked),
             (*self.answer, *(text for text in other.answer if text not in self.answer)),
@@ -71,7 +71,7 @@ def verdict_parts(sentence: str) -> tuple[str, str, str]:
 
 
 def reservations(results: Sequence[TrialResult]) -> tuple[str, ...]:
-    """What these trials cannot speak of, as they are not of the paper's data or not from ImageNet's weights."""
+    """Return what these trials cannot speak of, as they are not of the paper's data or not from ImageNet's weights."""
     found = []
     if any(r.spec.is_simulated for r in results):
         found.append("These are SIMULATED galaxies: nothing here speaks of Galaxy10, or of what the paper found.")
@@ -85,7 +85,8 @@ def reservations(results: Sequence[TrialResult]) -> tuple[str, ...]:
 
 
 def seeds_text(counts: Iterable[int]) -> str:
-    """
+    """Return how many seeds the settings have.
+
     >>> seeds_text([5, 5]), seeds_text([1]), seeds_text([3, 5])
     ('5 seeds a setting', '1 seed a setting', '3 to 5 seeds a setting')
     """

@@ -42,7 +42,7 @@ def report_markdown(contents: Contents) -> str:
 
 
 def is_overview(stem: str) -> bool:
-    """Whether a figure is not one of the paper's single ones (4-21), which the sheets show side by side."""
+    """Return whether a figure is not one of the paper's single ones (4-21), which the sheets show side by side."""
     return not re.match(r"figure-\d\d-(loss|accuracy|confusion)-", stem)
 
 

@@ -121,7 +121,7 @@ class Page:
 
 
 def _own_file(name: str) -> Markup:
-    """A file beside the template, which is not escaped: it is ours."""
+    """Return a file beside the template, which is not escaped: it is ours."""
     return Markup(resources.files("analysis.report").joinpath("templates", name).read_text(encoding="utf-8"))
 
 
@@ -135,12 +135,12 @@ def _pictures(files: FigureFiles) -> Iterator[Picture]:
 
 
 def data_uri(path: Path) -> str:
-    """The file in base64. As an <img>, an SVG keeps its ids to itself, and no script in one runs."""
+    """Return the file in base64. As an <img>, an SVG keeps its ids to itself, and no script in one runs."""
     return f"data:{TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def tone(text: str) -> str:
-    """The class of a cell that is one of TONES' words; nothing else has one.
+    """Return the class of a cell that is one of TONES' words; nothing else has one.
 
     >>> tone("FAILED"), tone("0.823")
     ('bad', '')
@@ -149,7 +149,7 @@ def tone(text: str) -> str:
 
 
 def labelled(line: str) -> tuple[str, str]:
-    """A summary's line as label and text; a long beginning is no label.
+    """Return a summary's line as label and text; a long beginning is no label.
 
     >>> labelled("data: simulated"), labelled("no colon")
     (('data', 'simulated'), ('', 'no colon'))
@@ -159,7 +159,7 @@ def labelled(line: str) -> tuple[str, str]:
 
 
 def sparkline(result: TrialResult, quantity: str) -> str:
-    """Both lines of `quantity`, "accuracy" or "loss"; empty without a history.
+    """Return both lines of `quantity`, "accuracy" or "loss"; empty without a history.
 
     The pale line is of the training images, the dark one of the watched part (test or validation). Accuracy goes from 0
     to 1, so that rows compare; loss from 0 to its own highest value. A cross ends a line that became NaN or infinite.
@@ -182,7 +182,7 @@ def _label(values: Sequence[float], quantity: str) -> str:
 
 
 def _line(name: str, values: Sequence[float], top: float) -> str:
-    """One path; a dot where there is one epoch, a cross where the values end before the epochs do."""
+    """Return one path; a dot where there is one epoch, a cross where the values end before the epochs do."""
     points = _points(values, top)
     draw = "M" + "L".join(f"{x:.4g} {y:.4g}" for x, y in points)
     draw += "h.01" if len(points) == 1 else ""
@@ -196,7 +196,8 @@ def _cross(point: tuple[float, float]) -> str:
 
 
 def _points(values: Sequence[float], top: float) -> list[tuple[float, float]]:
-    """From left to right over all epochs, y downwards, at most MAX_POINTS; what is not finite is left out."""
+    """Return the points from left to right over all epochs, y downwards, at most MAX_POINTS; what is not finite is left
+    out."""
     last = len(values) - 1
     step = max(1.0, last / (MAX_POINTS - 1))
     chosen = sorted({round(i * step) for i in range(min(last + 1, MAX_POINTS))} | {last})

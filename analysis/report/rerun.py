@@ -26,7 +26,8 @@ STAND_IN: Final = (
 
 
 def grid_yaml(name: str, results: Sequence[TrialResult], banner: Banner) -> str:
-    """The trials as one axis of settings that change together; `name` must be letters, digits, '-', '_' and '.'."""
+    """Return the trials as one axis of settings that change together; `name` must be letters, digits, '-', '_' and
+    '.'."""
     trials = [_settings(result.spec) for result in results]
     varied = [field for field in settable_fields() if any(trial[field] != trials[0][field] for trial in trials)]
     lines = [f"# {visible(line)}" for line in (*banner.lines, *_data(results))]
@@ -39,7 +40,7 @@ def grid_yaml(name: str, results: Sequence[TrialResult], banner: Banner) -> str:
 
 
 def _settings(spec: TrialSpec) -> dict[str, Any]:
-    """What a sweep is asked for: where random weights stood in for ImageNet's, these."""
+    """Return what a sweep is asked for: where random weights stood in for ImageNet's, these."""
     asked = spec.replace(weights=spec.weights_requested)
     return {name: getattr(asked, name) for name in settable_fields()}
 
@@ -54,8 +55,8 @@ def _data(results: Iterable[TrialResult]) -> list[str]:
 
 
 def grid_names(folders: Iterable[Path]) -> dict[Path, str]:
-    """A name a folder, after its own, that a grid may have; all different. The sweep takes no grid by the name of one
-    of its own, which folders have: hence the ending.
+    """Return a name a folder, after its own, that a grid may have; all different. The sweep takes no grid by the name
+    of one of its own, which folders have: hence the ending.
 
     >>> list(grid_names([Path("a/paper"), Path("b/paper"), Path("results/my sweep")]).values())
     ['paper-again', 'paper-again-2', 'my-sweep-again']

@@ -39,7 +39,8 @@ class Section:
 
 
 def as_rich(sections: Iterable[Section]) -> Group:
-    """For a terminal of 80 columns or more: long texts are wrapped. Text objects, so that nothing is read as markup."""
+    """Return the sections for a terminal of 80 columns or more: long texts are wrapped. Text objects, so that nothing
+    is read as markup."""
     parts: list[Text | Table] = []
     for section in sections:
         parts += [Text(), Text(visible(section.heading), style="bold")]

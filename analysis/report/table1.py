@@ -39,7 +39,7 @@ WIDTH = 100  # columns of the terminal that the table fits
 
 
 @dataclass(frozen=True)
-class Row:
+class Table1Row:
     """One cell of the grid as it is printed; `notes` are the footnotes it refers to, counted from 1."""
 
     cell: Cell
@@ -66,7 +66,7 @@ class Row:
 class Table1:
     """The rows in the paper's order, the banner above and the footnotes below."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[Table1Row, ...]
     banner: Banner
     footnotes: tuple[str, ...]
 
@@ -77,7 +77,7 @@ class Table1:
         for cell in grid.cells:
             own = _footnotes(cell)
             texts += [text for text in own if text not in texts]
-            rows.append(Row(cell, tuple(texts.index(text) + 1 for text in own)))
+            rows.append(Table1Row(cell, tuple(texts.index(text) + 1 for text in own)))
         return cls(tuple(rows), Banner.of(grid), tuple(texts))
 
     @property
@@ -99,12 +99,12 @@ def _footnotes(cell: Cell) -> list[str]:
     return notes
 
 
-def _marks(row: Row) -> str:
+def _marks(row: Table1Row) -> str:
     return "".join(f" [{number}]" for number in row.notes)
 
 
 def as_rich(table: Table1) -> Group:
-    """For a terminal of at least WIDTH columns. Text objects, so that no message is read as markup."""
+    """Return the table for a terminal of at least WIDTH columns. Text objects, so that no message is read as markup."""
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("Model", "ImageNet"):
         grid.add_column(heading, no_wrap=True)
@@ -122,7 +122,7 @@ def as_rich(table: Table1) -> Group:
 
 
 def as_text(table: Table1, width: int = WIDTH) -> str:
-    """What the terminal shows, without colours."""
+    """Return what the terminal shows, without colours."""
     console = Console(width=width, color_system=None, legacy_windows=False)
     with console.capture() as capture:
         console.print(as_rich(table))
@@ -144,7 +144,7 @@ def as_markdown(table: Table1) -> str:
 
 
 def as_frame(table: Table1) -> pd.DataFrame:
-    """One row a cell, numbers as numbers: per metric ours, its std over seeds, and the paper's.
+    """Return one row a cell, numbers as numbers: per metric ours, its std over seeds, and the paper's.
 
     The banner is the columns `run_on` and `warning`, so that the file stays plain CSV and no row can lose it.
     """
@@ -153,7 +153,7 @@ def as_frame(table: Table1) -> pd.DataFrame:
     return pd.DataFrame([_record(row, table.banner) for row in table.rows])
 
 
-def _record(row: Row, banner: Banner) -> dict[str, Any]:
+def _record(row: Table1Row, banner: Banner) -> dict[str, Any]:
     cell = row.cell
     record: dict[str, Any] = {"model": cell.paper.backbone, "imagenet": cell.paper.imagenet, "status": cell.status}
     record |= {"n": len(cell.complete), "n_trials": len(cell.results), "weights": cell.weights_label}
@@ -167,7 +167,7 @@ def _record(row: Row, banner: Banner) -> dict[str, Any]:
 
 
 def as_latex(table: Table1) -> str:
-    """A `table` environment for booktabs; escapes everything that comes from a result."""
+    """Return a `table` environment for booktabs; escapes everything that comes from a result."""
     caption = " ".join([TITLE.removeprefix("Table 1. ") + ".", *(f"{line}." for line in table.banner.lines)])
     groups = " & ".join(rf"\multicolumn{{2}}{{c}}{{{escape_latex(heading)}}}" for heading in METRICS.values())
     rules = "".join(rf"\cmidrule(lr){{{first}-{first + 1}}}" for first in (3, 5, 7))
@@ -180,7 +180,7 @@ def as_latex(table: Table1) -> str:
     return text.replace("\n\\begin{tabular}", "\n\\label{tab:transfer-scores}\n\\begin{tabular}", 1)
 
 
-def _latex_row(row: Row) -> str:
+def _latex_row(row: Table1Row) -> str:
     marks = rf"\,{_marks(row).strip().replace(' ', '')}" if row.notes else ""
     lead = f"{escape_latex(row.cell.paper.backbone)} & {row.cell.paper.imagenet}{marks} & "
     return lead + latex_row((*row.values, row.cell.seeds))

@@ -39,7 +39,7 @@ def write_tables(sections: Iterable[Section], banner: Banner, folder: Path) -> t
 
 
 def _remove_earlier(folder: Path) -> None:
-    """Only what this program wrote: the LaTeX file of each table says so in its first line."""
+    """Remove only what this program wrote: the LaTeX file of each table says so in its first line."""
     for path in folder.glob("*.tex"):
         if not path.is_symlink() and begins_with(path, MARK):
             for ending in (".csv", ".md", ".tex"):
@@ -55,7 +55,7 @@ def begins_with(path: Path, mark: str) -> bool:
 
 
 def formats(section: Section, banner: Banner) -> dict[str, str]:
-    """Ending -> text. Raises ValueError for a section without a listing."""
+    """Return ending -> text. Raises ValueError for a section without a listing."""
     if section.listing is None:
         raise ValueError(f"a table's files are of a section with a listing; got '{section.heading}' without one")
     return {
@@ -66,7 +66,7 @@ def formats(section: Section, banner: Banner) -> dict[str, str]:
 
 
 def stems(sections: Iterable[Section]) -> list[str]:
-    """A file's stem a section, from its heading up to a colon; a number makes equal ones different.
+    """Return a file's stem a section, from its heading up to a colon; a number makes equal ones different.
 
     >>> stems([Section("The best: trial 1"), Section("The best: trial 2"), Section("100 %!")])
     ['the-best', 'the-best-2', '100']
@@ -83,7 +83,7 @@ def stems(sections: Iterable[Section]) -> list[str]:
 
 
 def _csv(listing: Listing, banner: Banner) -> str:
-    """The banner is two columns, so that no row can lose it."""
+    """Return the rows; the banner is two columns, so that no row can lose it."""
     import pandas as pd  # half a second that `--help` need not wait for
 
     rows = [(*row, banner.warning, banner.run_on) for row in listing.rows]

@@ -63,7 +63,7 @@ def say_problems(contents: Contents) -> None:
 
 
 def show_answer(answer: Answer, console: Console) -> None:
-    """The first screen, as wide as the terminal is."""
+    """Print the first screen, as wide as the terminal is."""
     for heading, sentences in answer.rows:
         console.print(Text(heading, style="bold"))
         for sentence in sentences:
@@ -77,14 +77,14 @@ def show_answer(answer: Answer, console: Console) -> None:
 
 
 def _show_summary(contents: Contents, console: Console) -> None:
-    """A line each, the label set off; the warning stands out."""
+    """Print a line each, the label set off; the warning stands out."""
     for line in map(visible, contents.summary):
         label, colon, rest = line.partition(": ")
         console.print(Text.assemble((label + colon, "bold"), rest) if colon else Text(line))
 
 
 def _files(files: ReportFiles) -> Iterator[str]:
-    """The page first; tables, grids and figures by folder."""
+    """Yield the page first; tables, grids and figures by folder."""
     yield f"{files.page} ({files.page.stat().st_size / 1e6:.1f} MB; open it in a browser)"
     yield from (str(path) for path in files.texts)
     for paths, what in ((files.tables, "tables"), (files.grids, "grids"), (files.figures, "figures")):

@@ -85,7 +85,7 @@ def write(scope: ReportScope, arguments: argparse.Namespace, out: Path) -> Repor
 
 
 def as_typed(arguments: argparse.Namespace) -> str:
-    """The command, for the report, without passwords; a study's address may hold one, and is left out."""
+    """Return the command, for the report, without passwords; a study's address may hold one, and is left out."""
     words = [*map(shown, arguments.results), "--out", shown(arguments.out)]
     words += ["--dataset", arguments.dataset] if arguments.dataset else []
     words += [word for condition in arguments.where for word in ("--where", condition)]

@@ -53,7 +53,7 @@ def contents_of(
 
 
 def _answer(scope: ReportScope, parts: Sequence[Part]) -> Answer:
-    """That of the questions; with what any folder is asked where there were no trials for them."""
+    """Return that of the questions; with what any folder is asked where there were no trials for them."""
     asked = next((part.answer for part in parts if part.answer), None)
     if asked and not asked.is_open:
         return asked
@@ -62,7 +62,7 @@ def _answer(scope: ReportScope, parts: Sequence[Part]) -> Answer:
 
 
 def _is_said(line: str, answer: Answer) -> bool:
-    """Whether the first screen has said what stands behind a line's label."""
+    """Return whether the first screen has said what stands behind a line's label."""
     return f"{line.partition(': ')[2]}." in answer.answer
 
 
@@ -76,14 +76,14 @@ def _of_any(scope: ReportScope) -> Answer:
 
 
 def _ordered(scope: ReportScope) -> list[TrialResult]:
-    """Table 1's first, then a search's by rank, then the others as they were read."""
+    """Return Table 1's first, then a search's by rank, then the others as they were read."""
     leading = [*(scope.grid.results if scope.grid else ()), *(scope.search.ranking if scope.search else ())]
     ids = {result.trial_id for result in leading}
     return [*leading, *(r for r in scope.trials.results if r.trial_id not in ids)]
 
 
 def _problems(scope: ReportScope) -> tuple[str, ...]:
-    """Of reading, of Table 1, of the search and of versions; each once."""
+    """Return those of reading, of Table 1, of the search and of versions; each once."""
     own = [*(scope.grid.problems if scope.grid else ()), *(scope.search.problems if scope.search else ())]
     own += [*scope.trials.problems, *mixed_versions(scope.trials.results)]
     return tuple(dict.fromkeys(own))
@@ -100,7 +100,7 @@ def _without_score(results: Sequence[TrialResult]) -> tuple[str, ...]:
 
 
 def opening(scope: ReportScope, banner: Banner) -> tuple[str, ...]:
-    """Each line is "label: text"."""
+    """Return the first lines of the summary, each "label: text"."""
     lines = [_ran(scope), f"data: {'; '.join(line for line in (banner.run_on, banner.warning) if line)}"]
     if scope.grid:
         lines.append(f"best row of Table 1: {best_row(scope.grid)}")
@@ -118,7 +118,7 @@ def _ran(scope: ReportScope) -> str:
 
 
 def best_row(grid: PaperGrid) -> str:
-    """The row of the highest mean accuracy, with its interval and the paper's value."""
+    """Return the row of the highest mean accuracy, with its interval and the paper's value."""
     scores = {cell.title: score.mean for cell in grid.cells if (score := cell.score("accuracy"))}
     cells = [cell for cell in grid.cells if math.isfinite(scores.get(cell.title, math.nan))]
     if not cells:
@@ -129,8 +129,8 @@ def best_row(grid: PaperGrid) -> str:
 
 
 def accuracy_interval(cell: Cell) -> str:
-    """Of the mean accuracy: over seeds and images (Student's t) where there are several seeds, else over images
-    (Wilson)."""
+    """Return the interval of the mean accuracy: over seeds and images (Student's t) where there are several seeds, else
+    over images (Wilson)."""
     if len(cell.complete) > 1:
         values = [r.metrics["accuracy"] for r in cell.complete]
         images = min((own.total for r in cell.complete if (own := share(r))), default=0)
@@ -158,7 +158,7 @@ def best_trial(search: Search) -> str:
 
 
 def of_table(grid: PaperGrid) -> Answer:
-    """Of the paper's grid: which of its rows does best."""
+    """Return the answer of the paper's grid: which of its rows does best."""
     scored = [cell for cell in grid.cells if cell.score("accuracy")]
     seeds = [len(cell.complete) for cell in scored]
     answer = [f"{best_row(grid)}."] if scored else ["No row of Table 1 is complete."]
@@ -178,7 +178,7 @@ def _counted(grid: PaperGrid, seeds: Iterable[int]) -> str:
 
 
 def _close(cells: Sequence[Cell]) -> tuple[str, ...]:
-    """The row that comes next."""
+    """Return the row that comes next."""
     means = {cell.title: statistics.fmean(r.metrics["accuracy"] for r in cell.complete) for cell in cells}
     # of equal rows the first stays first, as for the best one
     ordered = sorted((c for c in cells if math.isfinite(means[c.title])), key=lambda c: -means[c.title])
@@ -189,7 +189,7 @@ def _close(cells: Sequence[Cell]) -> tuple[str, ...]:
 
 
 def of_search(search: Search) -> Answer:
-    """Of a search: which trial it chose, and how sure the choice is."""
+    """Return the answer of a search: which trial it chose, and how sure the choice is."""
     number = count_of_trials(len(search.results))
     asked = f"Which of {number} is best on the validation part, and what does it score on the test part?"
     also: tuple[str, ...] = ()

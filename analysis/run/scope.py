@@ -63,7 +63,7 @@ def scope_of(trials: Trials, folders: Sequence[Path]) -> ReportScope:
 
 
 def _choose(trials: Trials, folders: Sequence[Path]) -> tuple[dict[Path, list[TrialResult]], list[str]]:
-    """Folder -> its trials in Table 1, for those that have any; and why the others have none."""
+    """Return folder -> its trials in Table 1, for those that have any; and why the others have none."""
     chosen: dict[Path, list[TrialResult]] = {}
     beside: list[str] = []
     members: dict[Path, list[TrialResult]] = {folder: [] for folder in folders}
@@ -82,14 +82,15 @@ def _choose(trials: Trials, folders: Sequence[Path]) -> tuple[dict[Path, list[Tr
 
 
 def _rank(own: Sequence[TrialResult]) -> tuple[float, ...]:
-    """The lower, the sooner a folder with these trials of the paper's cells gives Table 1 its setting."""
+    """Return a rank: the lower, the sooner a folder with these trials of the paper's cells gives Table 1 its
+    setting."""
     cells = {paper_cell(r.spec) for r in own if r.status == COMPLETE}
     fields, decades = min((distance_from_paper(r.spec) for r in own), default=(0, 0.0))
     return -len(cells), fields, decades, -len(own)
 
 
 def _why_not(own: Sequence[TrialResult], taken: Sequence[TrialResult]) -> str:
-    """Why trials cannot be in one table with those that it has."""
+    """Return why trials cannot be in one table with those that it has."""
     if not taken:
         return _refusal(own)
     if values := mixed([*own, *taken], SETTINGS):
@@ -106,7 +107,8 @@ def _refusal(results: Sequence[TrialResult]) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """
+    """Return names as a list in words.
+
     >>> _listed(["optimizer"]), _listed(["optimizer", "momentum", "seed"])
     ('optimizer', 'optimizer, momentum and seed')
     """

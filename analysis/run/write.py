@@ -157,7 +157,8 @@ def search_csv(search: Search, banner: Banner) -> str:
 
 
 def _record(result: TrialResult, search: Search, ranks: dict[str, int], banner: Banner) -> Iterator[tuple[str, Any]]:
-    """Scores of the validation part after the last epoch, so that those of a PRUNED trial are of an earlier one."""
+    """Yield the columns of a row: scores of the validation part after the last epoch, so that those of a PRUNED trial
+    are of an earlier one."""
     last = result.history[-1] if result.history else {}
     is_complete = result.status == COMPLETE
     yield from (("rank", ranks.get(result.trial_id, "")), ("trial_id", result.trial_id), ("status", result.status))

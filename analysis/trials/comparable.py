@@ -32,11 +32,11 @@ def comparable(
     can_draw: Callable[[Sequence[TrialResult]], bool],
     panel: Sequence[str] = (),
 ) -> ComparableTrials:
-    """Of the finished trials, the most that differ in nothing but `varied` and the seed, and of which the figure can be
-    drawn: one figure, as one average, never mixes settings. Of equally many those nearest the paper; of each backbone
-    those of one weights file, so that what stands in for missing weights goes where there are real ones. Trials that
-    differ in the fields of a `panel` are never compared with one another: their epochs may differ, which is then said.
-    """
+    """Return, of the finished trials, the most that differ in nothing but `varied` and the seed, and of which the
+    figure can be drawn: one figure, as one average, never mixes settings. Of equally many those nearest the paper; of
+    each backbone those of one weights file, so that what stands in for missing weights goes where there are real ones.
+    Trials that differ in the fields of a `panel` are never compared with one another: their epochs may differ, which is
+    then said."""
     rows = [r for r in results if r.status in (COMPLETE, FAILED)]
     names = tuple(name for name in SPEC_FIELDS if name not in (*varied, "weights", "weights_fingerprint", "seed"))
     epochs = epochs_of(rows, panel) if panel else {}
@@ -55,7 +55,7 @@ def comparable(
 
 
 def epochs_of(results: Iterable[TrialResult], panel: Sequence[str]) -> dict[tuple[Any, ...], set[int]]:
-    """The numbers of epochs in each panel."""
+    """Return the numbers of epochs in each panel."""
     found: dict[tuple[Any, ...], set[int]] = {}
     for r in results:
         found.setdefault(tuple(getattr(r.spec, name) for name in panel), set()).add(r.spec.num_epochs)
@@ -63,7 +63,7 @@ def epochs_of(results: Iterable[TrialResult], panel: Sequence[str]) -> dict[tupl
 
 
 def _epochs_text(epochs: Mapping[tuple[Any, ...], set[int]]) -> str:
-    """A sentence where panels differ.
+    """Return a sentence where panels differ.
 
     >>> _epochs_text({("VGG16", "random", "all"): {10}, ("VGG16", "imagenet", 0): {20}})
     'Epochs: 10 for VGG16/random/all; 20 for VGG16/imagenet/0.'
@@ -82,7 +82,7 @@ def _epochs_text(epochs: Mapping[tuple[Any, ...], set[int]]) -> str:
 
 
 def _of_one_weights_file(results: Sequence[TrialResult]) -> list[TrialResult]:
-    """Of trials that want ImageNet weights, those of their backbone's commonest file; all where it has none."""
+    """Return, of trials that want ImageNet weights, those of their backbone's commonest file; all where it has none."""
     counts = Counter((r.spec.backbone, r.spec.weights_fingerprint) for r in results if r.spec.weights_fingerprint)
     commonest: dict[str, str] = {}
     for (backbone, mark), _ in counts.most_common():

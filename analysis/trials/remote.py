@@ -20,7 +20,8 @@ from galaxytl.system.inside import OutsideError, inside
 
 @contextlib.contextmanager
 def localised(results: Sequence[str], out: str) -> Iterator[tuple[list[Path], Path]]:
-    """Raises AnalysisError where a storage cannot be used. A report for a URI is stored when the block has ended."""
+    """Yield folders of this machine for the results and the report. Raises AnalysisError where a storage cannot be
+    used. A report for a URI is stored when the block has ended."""
     folders = [_copy(text) if is_uri(text) else Path(text) for text in results]
     if not is_uri(out):
         yield folders, Path(out)
@@ -35,7 +36,7 @@ def is_uri(text: str) -> bool:
 
 
 def shown(text: str) -> str:
-    """A folder, or a URI without its password."""
+    """Return a folder, or a URI without its password."""
     return without_secrets(text) if is_uri(text) else text
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from analysis.trials.endings import share
-from analysis.trials.starts import is_collapsed, is_papers
+from analysis.trials.starts import is_collapsed, is_paper_setting
 from galaxytl.trial import COMPLETE, FAILED, TrialResult
 
 
@@ -60,12 +60,12 @@ class Point:
         return 0 < self.num_collapsed < len(self.complete)
 
     @property
-    def is_papers(self) -> bool:
-        return any(is_papers(r.spec) for r in self.complete)
+    def is_paper_setting(self) -> bool:
+        return any(is_paper_setting(r.spec) for r in self.complete)
 
 
-def seeds_text(points: Iterable[Point]) -> str:
-    """How many seeds the points are of, and what their bars are."""
+def seeds_note(points: Iterable[Point]) -> str:
+    """Return how many seeds the points are of, and what their bars are."""
     numbers = sorted({len(point.complete) for point in points if point.complete})
     several = [number for number in numbers if number > 1]
     span = f"{several[0]} to {several[-1]}" if len(several) > 1 else "".join(map(str, several))
@@ -75,5 +75,5 @@ def seeds_text(points: Iterable[Point]) -> str:
 
 
 def part_text(results: Sequence[TrialResult]) -> str:
-    """The part that the trials are scored on, for an axis."""
+    """Return the part that the trials are scored on, for an axis."""
     return f"accuracy on the {results[0].spec.scored_on} part"

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.trials.load import AnalysisError, Trials, counted, differences, mixed
+from analysis.trials.load import AnalysisError, Trials, counts_text, differences, mixed
 from analysis.trials.paper import TABLE_1, PaperCell
 from galaxytl.trial import COMPLETE, FAILED, SPEC_FIELDS, TrialResult, TrialSpec
 
@@ -102,7 +102,7 @@ class Cell:
         return self.paper.title + ("*" if self.is_substituted else "")
 
     def score(self, metric: str) -> Score | None:
-        """The metric over the complete seeds; None without one."""
+        """Return the metric over the complete seeds; None without one."""
         values = [r.metrics.get(metric, math.nan) for r in self.complete]
         return Score.of(values) if values else None
 
@@ -125,7 +125,8 @@ class PaperGrid:
 
 
 def paper_cell(spec: TrialSpec) -> PaperCell | None:
-    """The row of Table 1 that a spec belongs to. ON: ImageNet weights asked for, frozen. OFF: all trained from scratch.
+    """Return the row of Table 1 that a spec belongs to. ON: ImageNet weights asked for, frozen. OFF: all trained from
+    scratch.
 
     What was *asked for* decides: where random weights stand in for ImageNet weights, the row is still the ON row, and
     says so.
@@ -170,13 +171,14 @@ def _refuse_mixed_weights(paper: PaperCell, results: Sequence[TrialResult]) -> N
     counts = Counter(r.spec.weights_fingerprint[:12] for r in results if r.spec.weights_fingerprint)
     if len(counts) > 1:
         raise AnalysisError(
-            f"one cell of Table 1 holds one weights file; {paper.title} has weights_fingerprint {counted(counts)}."
+            f"one cell of Table 1 holds one weights file; {paper.title} has weights_fingerprint {counts_text(counts)}."
             f" Choose with --where weights_fingerprint={next(iter(counts))}"
         )
 
 
 def _lacks_weights(result: TrialResult) -> bool:
-    """A trial that failed because its ImageNet weights were not there: it asked for them and has no file's hash."""
+    """Return whether a trial failed because its ImageNet weights were not there: it asked for them and has no file's
+    hash."""
     spec = result.spec
     return result.status != COMPLETE and spec.weights == "imagenet" and not spec.weights_fingerprint
 

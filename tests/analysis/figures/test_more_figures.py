@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from analysis.figures import collapse_rates, depths, gradients, learning_rates
-from analysis.figures.collapse_rates import Count, Place
+from analysis.figures.collapse_rates import CellKey, Count
 from analysis.figures.plans import Plan, write_figures
 from analysis.trials.starts import FROM_SCRATCH, IMAGENET_FROZEN, Start
 from galaxytl.trial import FAILED, TrialResult
@@ -113,13 +113,13 @@ def test_a_cell_counts_the_collapsed_of_the_complete() -> None:
     cells = collapse_rates.cells_of([*collapse_grid(), failed])
 
     def at(optimizer: str, rate: float) -> Count:
-        return cells[Place(Start(FROM_SCRATCH), "VGG16", "divide_by_255", optimizer, rate)]
+        return cells[CellKey(Start(FROM_SCRATCH), "VGG16", "divide_by_255", optimizer, rate)]
 
     assert at("Adam", 1e-3) == Count(2, 2, 1)
     assert str(at("Adam", 1e-3)) == "2/2\n1 failed"
     assert (at("Adam", 1e-4).share, str(at("Adam", 1e-4))) == (0.5, "1/2")
     assert str(at("SGD 0.9", 1e-2)) == "0/1"
-    assert [place.learning_rate for place, count in cells.items() if count.is_papers] == [1e-3]
+    assert [place.learning_rate for place, count in cells.items() if count.is_paper_setting] == [1e-3]
 
 
 def test_the_map_writes_counts_and_hatches_what_was_not_tried() -> None:
