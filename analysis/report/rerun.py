@@ -102,8 +102,8 @@ def best_yaml(best: TrialResult, num_compared: int, banner: Banner) -> str:
     return "\n".join(lines) + "\n"
 
 
-def command(path: Path, *options: str, out: Path | None = None) -> str:
-    """Return the command that runs a grid file; DATA is what the sweep was given as --data. With the folder of the
-    trials as `out`, those that it holds are not run again."""
-    words = ["python", "-m", "sweep.run", "--grid", str(path), *options, *(["--out", str(out)] if out else [])]
+def command(grid: Path | str, *options: str, out: Path | None = None) -> str:
+    """Return the command that runs a grid, a file or one of the sweep's own; DATA is what the sweep was given as
+    --data. With the folder of the trials as `out`, those that it holds are not run again."""
+    words = ["python", "-m", "sweep.run", "--grid", str(grid), *options, *(["--out", str(out)] if out else [])]
     return f"{shlex.join(words)} --data DATA"

@@ -43,7 +43,7 @@ def quick() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.run.write.plans_of", lambda *_: [])
+    monkeypatch.setattr("analysis.run.write.plan_figures", lambda *_: [])
 
 
 @dataclass(frozen=True)
