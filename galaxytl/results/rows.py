@@ -2,6 +2,7 @@
 
     append_results(folder, result)       # by the sweep's driver, once a trial
     rows = read_results(folder)          # by anyone; rows.problems says what could not be read
+    best, *others = ranked(rows.results) # which trial a search chooses: sweep and analysis do by this rule
 
 Standard library only.
 """
@@ -14,7 +15,7 @@ import gc
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -127,6 +128,16 @@ def read_results(folder: Path) -> Rows:
                 rows[result.trial_id] = result
     same = tuple(row for row in replaced if row.status == rows[row.trial_id].status)
     return Rows(tuple(rows.values()), problems.sentences(), problems.num_newer, same)
+
+
+def ranked(results: Iterable[TrialResult]) -> list[TrialResult]:
+    """Return the COMPLETE trials that are scored on the validation part, the best first; never by the test part.
+
+    By accuracy on the validation part after the last epoch; of equals by the lower loss there, then by trial_id, so
+    that the order is the same everywhere.
+    """
+    candidates = [r for r in results if r.is_scored and r.spec.scored_on == "validation"]
+    return sorted(candidates, key=lambda r: (-r.metrics["accuracy"], r.metrics["loss"], r.trial_id))
 
 
 @contextlib.contextmanager

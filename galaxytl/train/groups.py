@@ -27,7 +27,7 @@ from galaxytl.networks.blocks import TRAINED_STEP
 from galaxytl.networks.weights import WeightsError, find_weights
 from galaxytl.results import collapse
 from galaxytl.results.checkpoints import Epoch, checkpoint_path, parted
-from galaxytl.results.predictions import name_of, store_probabilities
+from galaxytl.results.predictions import Probabilities, name_of, store_probabilities
 from galaxytl.results.storage import StorageError, persistently, waiting_for
 from galaxytl.results.thumbnails import write_thumbnails
 from galaxytl.system.locations import is_remote
@@ -168,7 +168,7 @@ class Run(ABC):
     ) -> str:
         """Store probabilities; return the file's name."""
         name = name_of(spec, part)
-        store_probabilities(self.workplace.out, self.workplace.storage, name, rows, labels, found)
+        store_probabilities(self.workplace.out, self.workplace.storage, name, Probabilities(rows, labels, found))
         return name
 
     def _row(self, trained: Trained, dataset: Dataset, splits: Splits) -> TrialResult:
