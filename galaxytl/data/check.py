@@ -1,6 +1,6 @@
 """What is in a dataset, and what is wrong with it.
 
-    report = examine(open_dataset("Galaxy10_DECals.h5"))
+    report = check_dataset(open_dataset("Galaxy10_DECals.h5"))
     print_report(report, Console()); report.verdict        # "fine", "usable" or "harmful"
 
 A finding is harmful where it would spoil a run: parts that are missing, more than a few images without content, labels
@@ -64,7 +64,7 @@ class Report:
         return {"verdict": self.verdict, **dataclasses.asdict(self)}
 
 
-def examine(dataset: Dataset, on_progress: Progress | None = None) -> Report:
+def check_dataset(dataset: Dataset, on_progress: Progress | None = None) -> Report:
     """Read every image once, in bounded memory; raises DataError when one cannot be read."""
     scan = sky.scan_images(dataset, on_progress)
     twins = sky.twins(scan.digests)

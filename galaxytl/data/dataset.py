@@ -176,11 +176,7 @@ def open_files(uri: str, scratch: Path) -> FileSource:
 
 def _bucket_must_exist(location: Location) -> None:
     bucket = location.path.split("/")[0]
-    if location.uri.startswith("s3://") and location.path != bucket:
-        place = replace(location, uri=f"s3://{bucket}", path=bucket)
-        if place.kind() != "nothing":
-            return
-    if location.uri.startswith("s3://"):
+    if location.scheme == "s3" and replace(location, uri=f"s3://{bucket}", path=bucket).kind() == "nothing":
         raise explained(location, OSError("NO_SUCH_BUCKET"))
 
 

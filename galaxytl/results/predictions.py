@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.results.storage import PATIENCE, Storage, persistently
+from galaxytl.results.storage import PATIENCE, Storage, with_retries
 from galaxytl.system.files import FULL, write_atomically
 from galaxytl.system.inside import OutsideError, inside
 from galaxytl.system.parquet_layout import SMALL_PAGE, UNREADABLE, check_layout, check_types, first_line, num_rows
@@ -109,7 +109,7 @@ def store_probabilities(out: Path, storage: str, name: str, found: Probabilities
             what = f"{error.strerror}: the probabilities of trial {trial_id} could not be written"
             how = "make room, and the same command goes on"
             raise ResultsFull(error.errno, f"{what}; {how}", str(out / name)) from error
-        persistently(lambda: Storage(storage).put(name, content), PATIENCE)
+        with_retries(lambda: Storage(storage).put(name, content), PATIENCE)
 
 
 def read_probabilities(folder: Path, result: TrialResult) -> Probabilities:

@@ -161,8 +161,8 @@ def lock(descriptor: int, path: Path) -> None:
             return
         except BlockingIOError as error:
             if time.monotonic() > until:
-                what = f"another process has held it for {LOCK_SECONDS:g} s; a driver that is suspended? End it"
-                raise OSError(error.errno, f"{what}, and the same command goes on", str(path)) from error
+                what = f"locked by another process for {LOCK_SECONDS:g} s (a suspended driver?)"
+                raise OSError(error.errno, f"{what}. Stop that process and run the command again", str(path)) from error
         time.sleep(0.05)
 
 

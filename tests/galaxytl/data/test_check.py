@@ -1,4 +1,4 @@
-"""`examine` on galaxies in memory, and once each what the command makes of them."""
+"""`check_dataset` on galaxies in memory, and once each what the command makes of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from galaxytl.data import Dataset
 from galaxytl.data.__main__ import main
-from galaxytl.data.check import Report, _about_twins, examine
+from galaxytl.data.check import Report, _about_twins, check_dataset
 from galaxytl.data.files.containers import ArraySource
 from galaxytl.data.files.fingerprint import ContentHash
 from galaxytl.data.galaxy10 import CLASS_COUNTS
@@ -30,7 +30,7 @@ def report_of(images: np.ndarray = IMAGES, labels: np.ndarray = LABELS, uri: str
     content = ContentHash()
     content.add(images)
     source = ArraySource(images, labels, FINE | columns)
-    return examine(Dataset(uri, "made up", content.hexdigest(source.classes), source, Path()))
+    return check_dataset(Dataset(uri, "made up", content.hexdigest(source.classes), source, Path()))
 
 
 def codes(report: Report, harmful: bool) -> set[str]:

@@ -110,7 +110,7 @@ def test_rows_that_another_process_has_locked_are_waited_for_and_then_said(
     monkeypatch.setattr(results_module, "LOCK_SECONDS", 0.2)
     with (tmp_path / "trials.jsonl").open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(OSError, match=r"another process has held it for 0\.2 s.*End it, and.*trials\.jsonl"):
+        with pytest.raises(OSError, match=r"locked by another process for 0\.2 s.*Stop that process.*trials\.jsonl"):
             append_results(tmp_path, result(1))
         assert (tmp_path / "trials.jsonl").read_bytes() == before
     append_results(tmp_path, result(1))
