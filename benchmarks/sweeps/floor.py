@@ -1,6 +1,6 @@
 """What the work that must be done costs at plain Keras's speed: one process, all cores, everything warm.
 
-    python benchmarks/floor.py WORK.json OUT.json
+    python benchmarks/sweeps/floor.py WORK.json OUT.json
 
 For each backbone of the work (bench_sweep.py writes it), in seconds: `prefix`, of an image through the frozen part, in
 large batches; and for each cut `step`, of one training step on the activations stored there, and `watch`, of an image

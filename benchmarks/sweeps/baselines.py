@@ -1,7 +1,7 @@
 """The sweeps of bench_sweep.py as people write them with Ray Tune and Keras, without this project.
 
-    python benchmarks/baselines.py b1 WORK.json OUT.json      # as it is first written
-    python benchmarks/baselines.py b2 WORK.json OUT.json      # the careful version
+    python benchmarks/sweeps/baselines.py b1 WORK.json OUT.json      # as it is first written
+    python benchmarks/sweeps/baselines.py b2 WORK.json OUT.json      # the careful version
 
 WORK.json (bench_sweep.py writes it) names the HDF5 file, the rows to train and to test on, the seed, and the axes of
 the grid. Each trial trains the paper's network (backbone, Flatten, Dense(10)) with Adam in float32, watches the test

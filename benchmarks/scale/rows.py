@@ -1,6 +1,6 @@
 """Rows of trials that were never run, of the usual size; and a results folder that is full of them.
 
-    python benchmarks/scale_rows.py 10000 FOLDER      # a grid of 10,000 trials, as if it had run to its end
+    python benchmarks/scale/rows.py 10000 FOLDER      # a grid of 10,000 trials, as if it had run to its end
 
 FOLDER gets grid.yaml, and in `results` what `sweep.run` would leave; `arguments(FOLDER)` are those of the same command.
 The rows are of the trials that `sweep.run` itself would schedule: only the scheduling is left out.

@@ -148,7 +148,8 @@ def seconds_by_part(rows: Iterable[TrialResult]) -> dict[str, float]:
 
 
 def floor_seconds(work: Mapping[str, Any], measured: Mapping[str, Any], is_stored: bool = False) -> float:
-    """The least time for a work at the speed that floor.py `measured`: each prefix once, then what follows the cuts."""
+    """The least time for a work at the speed that sweeps/floor.py `measured`: each prefix once, then what follows
+    the cuts."""
     num_train, num_watched = len(work["train"]), len(work["test"])
     steps = work["num_epochs"] * math.ceil(num_train / work["batch_size"])
     seconds = 0.0

@@ -1,4 +1,4 @@
-"""Ray Tune's own Optuna search and ASHA as simulation.py asks for them, without a Ray cluster.
+"""Ray Tune's own Optuna search and ASHA as searches/workers.py asks for them, without a Ray cluster.
 
 `OptunaSearch` and `ASHAScheduler` are called as Tune's controller does (ray/tune/execution/tune_controller.py, 2.60): a
 result goes to the scheduler first, and to the searcher where that lets the trial go on. A trial that is stopped, or has
@@ -12,8 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import optuna
-from search_table import Table
-from simulation import Run, Status
+from searches.table import Table
+from searches.workers import Run, Status
 
 from sweep.scheduling import cluster  # noqa: F401 (before ray: it sets what ray reads at its import)
 

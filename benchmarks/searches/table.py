@@ -2,7 +2,7 @@
 
     table = read_table(Path("results/search-table"))
     config = table.nearest(table.space(trial))          # what an optuna.Trial suggests, as a row
-    table.run("name", config)                           # its curve (simulation.py)
+    table.run("name", config)                           # its curve (searches/workers.py)
 
 Made of the rows of any sweep or search whose curves are on one validation part. Fields that differ between rows are the
 axes; where the rows are a full grid each suggestion has its row, elsewhere it gets the nearest one. A learning rate is
@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from simulation import Run
+from searches.workers import Run
 
 from galaxytl.results.rows import read_results
 from galaxytl.trial import COMPLETE, FAILED, SPEC_FIELDS, SPLIT_FIELDS, TrialResult

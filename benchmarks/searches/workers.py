@@ -2,17 +2,19 @@
 
     steps = simulate(method, Cluster(num_workers=4), until_epochs=1200)
 
-A method (search_methods.py, tune_method.py) gives jobs: runs that one worker trains together. After each epoch it is
+A method (searches/methods.py, searches/tune_method.py) gives jobs: runs that one worker trains together. After each
+epoch it is
 told their values and says which stop; when a job is over, how each of its runs ended. Events at one time come in the
 order in which their passes were begun, so that what happens depends on the method and its seed alone.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+from events import Events
 
 Status = Literal["COMPLETE", "STOPPED", "FAILED"]
 
@@ -78,21 +80,20 @@ class _Job:
 def simulate(method: Method, cluster: Cluster, until_epochs: int) -> list[Step]:
     """Search until so many epochs are spent, and the time that they take alone on these workers; or to the end."""
     until_time = until_epochs / cluster.num_workers
-    passes: list[tuple[float, int, _Job]] = []  # when it ends, which it was, and of what
-    num_passes, num_jobs, spent, now = 0, 0, 0, 0.0
+    passes = Events[_Job]()  # each at its end
+    num_jobs, spent, now = 0, 0, 0.0
     steps: list[Step] = []
     while spent < until_epochs or now < until_time:
         while num_jobs < cluster.num_workers and (runs := method.job()):
-            heapq.heappush(passes, (now + cluster.pass_time(len(runs)), num_passes, _Job(runs, list(runs))))
-            num_passes, num_jobs = num_passes + 1, num_jobs + 1
+            passes.plan(now + cluster.pass_time(len(runs)), _Job(runs, list(runs)))
+            num_jobs += 1
         if not passes:
             break
-        now, _, job = heapq.heappop(passes)
+        now, job = passes.next()
         spent += len(job.active)
         _end_epoch(job, method)
         if job.active:
-            heapq.heappush(passes, (now + cluster.pass_time(len(job.active)), num_passes, job))
-            num_passes += 1
+            passes.plan(now + cluster.pass_time(len(job.active)), job)
             continue
         num_jobs -= 1
         for run in job.runs:  # now, not when each had ended: a worker sends the rows of heads when all are trained

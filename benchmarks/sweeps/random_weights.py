@@ -1,6 +1,6 @@
 """The random weights that a trial's backbone starts from, in a file that `keras.applications` loads: weights=FILE.
 
-    python benchmarks/random_weights.py BACKBONE IMAGE_SIZE FILE.weights.h5
+    python benchmarks/sweeps/random_weights.py BACKBONE IMAGE_SIZE FILE.weights.h5
 
 So that the baselines of bench_sweep.py start where ours does, also where there are no ImageNet weights.
 """

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import regret
-import regret_figure
 import yaml
 from numpy.typing import NDArray
-from search_table import Table, make_table, read_table
-from simulation import Cluster, Method, Step, simulate
+from searches import regret, regret_figure
+from searches.table import Table, make_table, read_table
+from searches.workers import Cluster, Method, Step, simulate
 
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 
@@ -98,19 +97,19 @@ def make_row(spec: TrialSpec, accuracies: Sequence[float], **changes: Any) -> Tr
 
 
 def _ours(table: Table, seed: int, until_epochs: int) -> Method:
-    from search_methods import Ours
+    from searches.methods import Ours
 
     return Ours(table, seed, until_epochs)
 
 
 def _tune(table: Table, seed: int, until_epochs: int) -> Method:
-    from tune_method import TuneAsha  # imports ray: three seconds
+    from searches.tune_method import TuneAsha  # imports ray: three seconds
 
     return TuneAsha(table, seed)
 
 
 def _tune_rungs(table: Table, seed: int, until_epochs: int) -> Method:
-    from tune_method import TuneAsha
+    from searches.tune_method import TuneAsha
 
     from sweep.search.stopping import ETA
 
@@ -118,13 +117,13 @@ def _tune_rungs(table: Table, seed: int, until_epochs: int) -> Method:
 
 
 def _optuna(table: Table, seed: int, until_epochs: int) -> Method:
-    from search_methods import plain_optuna
+    from searches.methods import plain_optuna
 
     return plain_optuna(table, seed)
 
 
 def _random(table: Table, seed: int, until_epochs: int) -> Method:
-    from search_methods import random_search
+    from searches.methods import random_search
 
     return random_search(table, seed)
 

@@ -1,4 +1,4 @@
-"""How often intervals miss, where the truth is known: what bench_verdicts.py runs beside verdict_rates.py.
+"""How often intervals miss, where the truth is known: what bench_verdicts.py runs beside verdicts/rates.py.
 
 rates = list(interval_rates(number=3, rounds=1000, seed=0))      # of Rate
 """
@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import binom
-from verdict_rates import GRID, LEVEL, Rate, covered, pmf_of, simulated, worst
-from verdict_truths import COUNTS, NUM_IMAGES, OPTIMIZERS, confusion_of, result_of, spec_of
+from verdicts.rates import GRID, LEVEL, Rate, covered, pmf_of, simulated, worst
+from verdicts.truths import COUNTS, NUM_IMAGES, OPTIMIZERS, confusion_of, result_of, spec_of
 
 from analysis.claims.arms import OFF, ON
 from analysis.collapse import answer, settings, verdict

@@ -1,4 +1,4 @@
-"""Part `overhead` of bench_search.py: what do trials that do nothing cost the driver? (overhead_systems.py)"""
+"""Part `overhead` of bench_search.py: what do trials that do nothing cost the driver? (searches/overhead_systems.py)"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from processes import run_script
+from sweeps.processes import run_script
 
 SYSTEMS: Final = ("ours", "tune", "ours-tpe", "tune-optuna")
 JUDGED: Final = ("ours", "tune")
@@ -29,7 +29,7 @@ def measure(num_trials: int, concurrency: int, repeats: int, out: Path) -> bool:
 
 
 def _run(system: str, num_trials: int, concurrency: int, path: Path) -> dict[str, Any]:
-    seconds = run_script("overhead_systems.py", system, num_trials, concurrency, str(time.time()), path)
+    seconds = run_script("searches.overhead_systems", system, num_trials, concurrency, str(time.time()), path)
     result = {"seconds": seconds, **json.loads(path.read_text())}
     if result["num_ended"] != num_trials:
         raise SystemExit(f"{system}: {num_trials} trials must end; {result['num_ended']} did")

@@ -11,17 +11,21 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-HERE = Path(__file__).parent
+BENCHMARKS = Path(__file__).parents[1]
 HOME = tempfile.TemporaryDirectory(prefix="bench-sweep-home-")  # removed when this process ends
 
 
-def run_script(script: str, *arguments: str | int | Path) -> float:
-    """Run one of our scripts; the seconds that it took. What it prints goes to a file beside its last argument."""
+def run_script(module: str, *arguments: str | int | Path) -> float:
+    """Run one of our modules; return the seconds that it took. What it prints goes to a file beside its last
+    argument."""
     log = Path(arguments[-1]).with_suffix(".log")
-    command = [sys.executable, str(HERE / script), *map(str, arguments)]
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     started = time.perf_counter()
+    path = os.pathsep.join(filter(None, [str(BENCHMARKS), os.environ.get("PYTHONPATH")]))
     with log.open("w") as file:
-        done = subprocess.run(command, env=environment({}), stdout=file, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(
+            command, env=environment({"PYTHONPATH": path}), stdout=file, stderr=subprocess.STDOUT, check=False
+        )
     seconds = time.perf_counter() - started
     if done.returncode:
         raise SystemExit(f"{' '.join(command[1:])} failed:\n{log.read_text()[-3000:]}")
@@ -35,7 +39,7 @@ def run_printing(command: list[str], variables: Mapping[str, str]) -> tuple[floa
     """
     started = time.perf_counter()
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command, cwd=HERE.parent, env=environment(variables), **pipes) as process:
+    with subprocess.Popen(command, cwd=BENCHMARKS.parent, env=environment(variables), **pipes) as process:
         lines = [(round(time.perf_counter() - started, 2), line.rstrip()) for line in process.stdout]
     seconds = time.perf_counter() - started
     if process.returncode not in (0, 1):

@@ -1,6 +1,6 @@
 """The systems that the part `overhead` of bench_search.py times: a sweep of trials that do nothing, each a process.
 
-    python benchmarks/overhead_systems.py ours 1000 2 STARTED OUT.json
+    python benchmarks/searches/overhead_systems.py ours 1000 2 STARTED OUT.json
 
 `ours` is `sweep.search.trials.Search` with random suggestions, SQLite, a row on disk a trial, and
 `sweep.scheduling.tune.run_trials`,
@@ -56,15 +56,16 @@ def no_op(group: Any, workplace: Any, watcher: Any) -> Iterator[TrialResult]:
 
 def _ours(sampler: str) -> System:
     def run(num_trials: int, concurrency: int, folder: Path, ended: Ended) -> None:
-        import search_rate
+        from searches import rate
 
         from galaxytl.results.rows import append_results
         from galaxytl.train.job import Group, Workplace
         from sweep.scheduling import tune as schedule
+        from sweep.scheduling.resources import Where
         from sweep.search.trials import Search
 
-        cell = search_rate.Cell(sampler, "sqlite", batch=8)
-        search = Search(search_rate.open_cell(cell, folder), search_rate.problem(cell, num_trials))
+        cell = rate.Cell(sampler, "sqlite", batch=8)
+        search = Search(rate.open_cell(cell, folder), rate.problem(cell, num_trials))
 
         def groups() -> Iterator[Group | None]:
             while specs := search.ask(cell.batch):
@@ -86,7 +87,7 @@ def _ours(sampler: str) -> System:
             finished=finished,
             note=lambda text: None,
         )
-        where = schedule.Where(None, share_of_cpus(concurrency), 0.0, folder / "ray.log")
+        where = Where(None, share_of_cpus(concurrency), 0.0, folder / "ray.log")
         work = schedule.Work(groups(), concurrency, eager=False)
         schedule.run_trials(work, Workplace("none", folder), where, reporter, no_op)
 

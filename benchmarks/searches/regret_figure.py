@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from regret import Regrets, interval
+from searches.regret import Regrets, interval
 
 # Okabe M and Ito K 2008, "Color universal design": told apart with every common colour blindness.
 COLOURS: Final = ("#D55E00", "#0072B2", "#009E73", "#000000", "#CC79A7", "#E69F00")

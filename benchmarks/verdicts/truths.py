@@ -1,4 +1,4 @@
-"""Made-up results whose truth is known, in memory, for verdict_rates.py.
+"""Made-up results whose truth is known, in memory, for verdicts/rates.py.
 
     # `analysis.claims.arms.Arm`: networks that classify
     arms = [arm_of(place, labels, easy, offsets, rng) for ...]

@@ -1,6 +1,6 @@
 """Equal trials that sleep, on several Ray nodes; a run that bench_scale.py measures, a process of its own.
 
-    python benchmarks/scale_nodes.py '{"nodes": 2, "slots": 4, "trials": 64, "seconds": 3}' OUT.json
+    python benchmarks/scale/nodes.py '{"nodes": 2, "slots": 4, "trials": 64, "seconds": 3}' OUT.json
 
 Each of the nodes, all on this machine, has room for `slots` trials. First as many trials as there are slots wait for
 each other, so that all workers are there; the clock starts when the last of them has.
@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scale_rows import BASE, made_up
+from scale.rows import BASE, made_up
 
 from galaxytl.results.rows import append_results
 from galaxytl.train.job import Group, Workplace
@@ -50,6 +50,7 @@ def main() -> None:
 
 def measure(run: Run) -> dict[str, Any]:
     from sweep.scheduling import tune  # before ray: it sets what ray reads at its import
+    from sweep.scheduling.resources import Where
 
     from ray.cluster_utils import Cluster  # isort: skip
 
@@ -73,7 +74,7 @@ def measure(run: Run) -> dict[str, Any]:
             specs = [BASE.replace(seed=seed) for seed in range(run.room + run.trials)]
             groups = [Group((spec,)) for spec in specs]
             reporter = tune.Reporter(lambda latest: None, lambda latest: None, finished, lambda text: None)
-            where = tune.Where(nodes.address, 1.0, 0.0, out / "ray.log")
+            where = Where(nodes.address, 1.0, 0.0, out / "ray.log")
             train = functools.partial(sleep, room=run.room, seconds=run.seconds)
             tune.run_trials(tune.Work(iter(groups), len(groups)), Workplace("none", out), where, reporter, train)
             started = max(path.stat().st_mtime for path in out.glob("here-*"))

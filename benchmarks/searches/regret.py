@@ -1,6 +1,7 @@
 """How good are searches at equal budgets? Regret curves, their means over seeds, paired differences, and the verdict.
 
-Arrays in, a `Comparison` with every decision out; bench_search.py prints it and regret_figure.py draws curves. The
+Arrays in, a `Comparison` with every decision out; bench_search.py prints it and searches/regret_figure.py draws
+curves. The
 regret of a search at a budget: the table's best accuracy less that of the configuration that it would choose by then.
 """
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 from scipy.stats import binom
-from verdict_truths import (
+from verdicts.truths import (
     COMMONEST,
     COUNTS,
     NUM_IMAGES,
