@@ -29,7 +29,7 @@ RESUMED = {"resumed": 1.0}
 """In the first epoch after a checkpoint from which the trial went on: its process, node or driver had died."""
 
 
-def parted(history: Sequence[Epoch]) -> tuple[tuple[dict[str, float], ...], tuple[dict[str, Any], ...]]:
+def split_history(history: Sequence[Epoch]) -> tuple[tuple[dict[str, float], ...], tuple[dict[str, Any], ...]]:
     """The history as a row has it, and the records, which a row has beside it."""
     plain = tuple({name: value for name, value in epoch.items() if name != DIAGNOSTICS} for epoch in history)
     return plain, tuple(record for epoch in history for record in epoch.get(DIAGNOSTICS, ()))
@@ -64,9 +64,9 @@ def save_checkpoint(path: Path, arrays: Mapping[str, NDArray[Any]], history: lis
 class CheckpointWriter:
     """Writes the checkpoints of an epoch while the next is computed, no further behind. Use as a context manager."""
 
-    def __init__(self, kept: Callable[[], object]) -> None:
-        """kept: told after each epoch's, in the same thread; may take its time to bring them elsewhere."""
-        self._kept, self._thread, self._writing = kept, ThreadPoolExecutor(1), Future[None]()
+    def __init__(self, on_checkpoint: Callable[[], object]) -> None:
+        """on_checkpoint: called, in the writer's thread, when an epoch's checkpoints are on disk; may take its time."""
+        self._on_checkpoint, self._thread, self._writing = on_checkpoint, ThreadPoolExecutor(1), Future[None]()
         self._writing.set_result(None)
 
     def __enter__(self) -> CheckpointWriter:
@@ -86,7 +86,7 @@ class CheckpointWriter:
     def _save(self, checkpoints: Sequence[tuple[Path, Mapping[str, NDArray[Any]], list[Epoch]]]) -> None:
         for checkpoint in checkpoints:
             save_checkpoint(*checkpoint)
-        self._kept()
+        self._on_checkpoint()
 
 
 def num_epochs(content: bytes) -> int:

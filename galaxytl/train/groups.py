@@ -26,9 +26,9 @@ from galaxytl.networks.backbones import backbone_named, head_layers
 from galaxytl.networks.blocks import TRAINED_STEP
 from galaxytl.networks.weights import WeightsError, find_weights
 from galaxytl.results import collapse
-from galaxytl.results.checkpoints import Epoch, checkpoint_path, parted
-from galaxytl.results.predictions import name_of, store_probabilities
-from galaxytl.results.storage import StorageError, persistently, waiting_for
+from galaxytl.results.checkpoints import Epoch, checkpoint_path, split_history
+from galaxytl.results.predictions import Probabilities, name_of, store_probabilities
+from galaxytl.results.storage import StorageError, waiting_for, with_retries
 from galaxytl.results.thumbnails import write_thumbnails
 from galaxytl.system.locations import is_remote
 from galaxytl.train import certificate, diagnostics, heads
@@ -107,7 +107,7 @@ class Run(ABC):
         if not is_remote(self.workplace.data):
             return read()
         try:
-            return persistently(read, READ_SECONDS, lambda error: self.say(waiting_for("dataset", error)))
+            return with_retries(read, READ_SECONDS, lambda error: self.say(waiting_for("dataset", error)))
         except StorageError as error:
             raise DataError(str(error)) from error
 
@@ -168,13 +168,13 @@ class Run(ABC):
     ) -> str:
         """Store probabilities; return the file's name."""
         name = name_of(spec, part)
-        store_probabilities(self.workplace.out, self.workplace.storage, name, rows, labels, found)
+        store_probabilities(self.workplace.out, self.workplace.storage, name, Probabilities(rows, labels, found))
         return name
 
     def _row(self, trained: Trained, dataset: Dataset, splits: Splits) -> TrialResult:
         """The row of a trial, without its scores."""
         total = backbone_named(trained.spec.backbone).num_parameters + trained.num_head
-        history, records = parted(self.job.histories[trained.spec.trial_id])
+        history, records = split_history(self.job.histories[trained.spec.trial_id])
         return TrialResult(
             spec=trained.spec,
             status=COMPLETE,
@@ -268,7 +268,7 @@ class HeadsRun(Run):
 
     def _on_epoch(self, latest: dict[str, Epoch]) -> None:
         self.clock.count("train", self._epoch * len(latest))
-        self.job.watcher.epoch({trial_id: parted([epoch])[0][0] for trial_id, epoch in latest.items()})
+        self.job.watcher.epoch({trial_id: split_history([epoch])[0][0] for trial_id, epoch in latest.items()})
 
     def _head_inputs(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Any:
         """The backbone's output for `rows`: stored, or computed whenever it is read, from what is stored or the images.
@@ -348,7 +348,7 @@ class NetworkRun(Run):
     def _on_epoch(self, history: list[Epoch]) -> None:
         self.job.histories[self.spec.trial_id] = list(history)
         self.clock.count("train", self._epoch)
-        self.job.watcher.epoch({self.spec.trial_id: parted(history[-1:])[0][0]})
+        self.job.watcher.epoch({self.spec.trial_id: split_history(history[-1:])[0][0]})
 
     def _ended(self, history: list[Epoch]) -> str | None:
         self.job.histories[self.spec.trial_id] = list(history)  # those of a checkpoint no epoch told of
