@@ -1,7 +1,7 @@
 """Made-up results whose truth is known, in memory, for verdict_rates.py.
 
     # `analysis.claims.arms.Arm`: networks that classify
-    arms = [arm_of(place, labels, easy, offsets, rng) for ...]     
+    arms = [arm_of(place, labels, easy, offsets, rng) for ...]
     trials = collapses({("ON", 0): [True, True], ("ON", 1): [False, True]})
 
 A network of seed s has image i right with a probability of easy_i + offset_s: how easy an image is, how good a seed.

@@ -118,7 +118,7 @@ def parts_of(found: Found, search: SearchReport | None, networks: Networks, grid
 
 def collapse_part(trials: Trials, grids: Mapping[Path, Path]) -> Part:
     """Whether VGG16's collapse comes from its optimizer settings, of the trials of grids."""
-    study = verdict.examine(trials.results)
+    study = verdict.study_collapse(trials.results)
     beside = look_beside(trials.results, study)
     first, *others = collapse_sections(study, beside, trials.results)
     asked = any(r.spec.backbone == BACKBONE for r in trials.results)
