@@ -23,8 +23,8 @@ from galaxytl.data import DataError
 from galaxytl.results.checkpoints import checkpoint_path
 from galaxytl.results.history import operation
 from galaxytl.results.rows import FILE_NAME, Rows, append_results, read_results
-from galaxytl.results.storage import LONGEST_PAUSE, PATIENCE, Storage, StorageError, persistently
-from galaxytl.results.stored_rows import RowWriter, Sealed, merged, read_rows, trials_of
+from galaxytl.results.storage import LONGEST_PAUSE, PATIENCE, Storage, StorageError, with_retries
+from galaxytl.results.stored_rows import RowWriter, Sealed, merge_lines, read_rows, trials_of
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep.lease import Lease, LeaseError, in_folder, in_storage
 from sweep.rows_file import GoneError, RowsFile
@@ -85,7 +85,7 @@ def looking(out: Path, uri: str) -> Iterator[Kept]:
         return
     with tempfile.TemporaryDirectory() as folder:
         path = out / FILE_NAME
-        (Path(folder) / FILE_NAME).write_bytes(merged(stored, path.read_bytes() if path.exists() else b""))
+        (Path(folder) / FILE_NAME).write_bytes(merge_lines(stored, path.read_bytes() if path.exists() else b""))
         yield Kept(Path(folder))
 
 
@@ -185,7 +185,7 @@ class _Storing:
 
     def copy(self, name: str, new: str) -> None:
         with contextlib.suppress(StorageError):  # without it the training is repeated
-            persistently(lambda: self._storage.copy(name, new), LONGEST_PAUSE)
+            with_retries(lambda: self._storage.copy(name, new), LONGEST_PAUSE)
 
     def close(self, patience: float) -> None:
         """Store what is left. Raises StorageError where that cannot be done."""
@@ -194,7 +194,7 @@ class _Storing:
         self._stop.set()
         self._thread.join()
         try:
-            persistently(self._push_all, patience, self._say_away)
+            with_retries(self._push_all, patience, self._say_away)
         except StorageError as error:
             raise StorageError(
                 f"{self._storage} lacks the last rows: {error}. They are in {self._out / 'trials.jsonl'}; "

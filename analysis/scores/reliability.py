@@ -39,8 +39,8 @@ from analysis.statistics.calibration import (
 from analysis.statistics.intervals import Share
 from analysis.statistics.seeds import mean_over_seeds
 from analysis.trials.banner import Banner
-from analysis.trials.predictions import Probabilities
 from analysis.trials.repeats import Networks, Repeats
+from galaxytl.results.predictions import Probabilities
 
 MOST_PANELS: Final = 6
 COLUMNS: Final = 3

@@ -1,16 +1,18 @@
 """`search.json`, which a search writes into its results folder: what was searched, how, and where its Optuna study is.
 
-settings = read_search_file(Path("results/search"))
-settings.study, settings.storage, settings.objectives      # "search", "sqlite:////data/study.db", (Objective(...),)
+write_search_file(out, SearchFile("search", "sqlite:////data/study.db", (Objective(...),), ...))
+settings = read_search_file(out)
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from galaxytl.system.files import write_atomically
 from galaxytl.system.foreign_text import visible
 from galaxytl.system.strict_json import LARGEST, read_json
 
@@ -30,7 +32,7 @@ class Objective:
 
     @property
     def heading(self) -> str:
-        """With an arrow to where the better values are."""
+        """Its name, with an arrow to where the better values are."""
         return f"{self.name} {'↑' if self.direction == 'maximize' else '↓'}"
 
 
@@ -55,8 +57,15 @@ class SearchFile:
         return f'Study "{self.study}": {asked}, {self.sampler} in {self.space} to {goals}, {stopped}'
 
 
+def write_search_file(folder: Path, settings: SearchFile) -> None:
+    """Write search.json beside the rows of the search. Raises OSError."""
+    goals = [[goal.name, goal.direction] for goal in settings.objectives]
+    values = {"format": FORMAT, **asdict(settings), "objectives": goals}
+    write_atomically(folder / FILE_NAME, json.dumps(values, indent=1).encode())
+
+
 def read_search_file(folder: Path) -> SearchFile:
-    """Of the search whose rows lie in `folder`. Raises SearchFileError."""
+    """Return the settings of the search whose rows lie in `folder`. Raises SearchFileError."""
     path = folder / FILE_NAME
     try:
         with path.open("rb") as file:

@@ -29,7 +29,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from galaxytl.networks.backbones import BACKBONES
 from galaxytl.networks.families import BACKBONES
 from galaxytl.system import cache
 from galaxytl.system.strict_json import read_json

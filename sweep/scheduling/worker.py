@@ -24,7 +24,7 @@ from galaxytl.networks import device
 from galaxytl.networks.gpu_memory import DeviceError
 from galaxytl.results.mirror import mirror_at
 from galaxytl.results.predictions import ResultsFull
-from galaxytl.results.storage import PATIENCE, persistently, waiting_for
+from galaxytl.results.storage import PATIENCE, waiting_for, with_retries
 from galaxytl.system import cache
 from galaxytl.system.credentials import remember_environment, without_secrets
 from galaxytl.train.job import Group, Neighbours, Watcher, Workplace
@@ -152,7 +152,7 @@ def _trained_and_kept(group: Group, workplace: Workplace, reports: Reports, trai
     def away(error: DataError) -> None:
         reports.phase([spec.trial_id for spec in group.specs], waiting_for("storage", error))
 
-    mirror = persistently(lambda: mirror_at(workplace.storage), PATIENCE, away)
+    mirror = with_retries(lambda: mirror_at(workplace.storage), PATIENCE, away)
     mirror.fetch(group.specs, away)
     reports.on_checkpoint = functools.partial(mirror.follow, away)
     for result in train(group, replace(workplace, out=mirror.out), reports):

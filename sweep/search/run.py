@@ -8,7 +8,6 @@ all have ended, the best by the validation part is scored on the test part: that
 from __future__ import annotations
 
 import functools
-import json
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,10 +16,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from galaxytl.results.rows import read_results
-from galaxytl.results.selection import ranked
+from galaxytl.results.rows import ranked, read_results
+from galaxytl.results.search_file import Objective, SearchFile, write_search_file
 from galaxytl.system.command import UsageError, as_usage_error
-from galaxytl.system.files import write_atomically
 from galaxytl.system.inside import check_links
 from galaxytl.train.job import Group
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
@@ -30,7 +28,7 @@ from sweep.lease import Lease
 from sweep.options import Options, SearchOptions
 from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.progress import SweepTable, trial_label
-from sweep.results_folder import DESCRIPTION, STUDY, Kept
+from sweep.results_folder import STUDY, Kept
 from sweep.search import study as search_study
 from sweep.search.objectives import OBJECTIVES
 from sweep.search.reconcile import agree, mend_journal
@@ -134,19 +132,18 @@ class SearchRun:
         return f"{number} of {len(results)} trials of {source} are in the space and watched the same images: told"
 
     def _describe(self) -> None:
-        """search.json: what `analysis` must know of the study to read it."""
+        """Write the search's settings, for the report."""
         options, problem = self.setup.search, self.setup.problem
-        facts = {
-            "format": 1,
-            "study": options.study,
-            "storage": search_study.without_password(options.storage),
-            "objectives": [[name, OBJECTIVES[name]] for name in problem.objectives],
-            "space": options.space,
-            "sampler": problem.sampler,
-            "scheduler": options.scheduler,
-            "num_trials": problem.num_trials,
-        }
-        write_atomically(self.out / DESCRIPTION, json.dumps(facts, indent=1).encode())
+        settings = SearchFile(
+            study=options.study,
+            storage=search_study.without_password(options.storage),
+            objectives=tuple(Objective(name, OBJECTIVES[name]) for name in problem.objectives),
+            space=options.space,
+            sampler=problem.sampler,
+            scheduler=options.scheduler,
+            num_trials=problem.num_trials,
+        )
+        write_search_file(self.out, settings)
 
     def train(self, console: Console) -> None:
         """Let Tune train all trials, then score the chosen one."""

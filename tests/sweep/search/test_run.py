@@ -14,8 +14,7 @@ import pytest
 from rich.console import Console
 
 from galaxytl.results.checkpoints import checkpoint_path
-from galaxytl.results.rows import append_results, read_results
-from galaxytl.results.selection import ranked
+from galaxytl.results.rows import append_results, ranked, read_results
 from galaxytl.system.command import UsageError
 from galaxytl.train.job import Group
 from galaxytl.trial import COMPLETE, PRUNED, SpecError, TrialResult, TrialSpec
