@@ -45,7 +45,7 @@ from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.planning.table import comparison, plan_table
 from sweep.progress import SweepTable, trial_label
 from sweep.results_folder import Kept, keeping, looking
-from sweep.scheduling.resources import Where
+from sweep.scheduling.resources import ClusterError, Where
 
 MOST_PRICED: Final = 2000
 """Trials, of which a plan takes a second; of more, what further seeds would take is not said."""
@@ -146,13 +146,13 @@ def announce_seeds(
 
 def schedule_trials(where: Where, workplace: Workplace, plan: Plan, kept: Kept, console: Console) -> None:
     """Start or join Ray and train the plan's groups, writing each row as it comes; then say what it took."""
-    from sweep.scheduling import cluster, tune  # ray takes seconds to import: only where there is something to run
+    from sweep.scheduling import tune  # ray takes seconds to import: only where there is something to run
 
     console.print(where.announcement, markup=False)
     results: list[TrialResult] = []
     started = time.monotonic()
     specs = [spec for group in plan.groups for spec in group.specs]
-    with as_usage_error(cluster.ClusterError), SweepTable(specs, console) as table:
+    with as_usage_error(ClusterError), SweepTable(specs, console) as table:
 
         def finished(*ended: TrialResult) -> None:
             kept.append(*ended)

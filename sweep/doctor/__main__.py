@@ -33,6 +33,7 @@ from sweep.doctor.checks import Finding, check_dashboard, check_machine, check_n
 from sweep.doctor.cluster_file import check_cluster_file
 from sweep.doctor.facts import Facts, Questions, gather, write
 from sweep.grids import builtin
+from sweep.scheduling.resources import ClusterError
 
 STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}
 SIMULATED = "simulated"
@@ -111,8 +112,7 @@ def questions_of(options: argparse.Namespace) -> Questions:
 
 
 def examine_nodes(options: argparse.Namespace, questions: Questions, driver: Facts) -> list[Finding]:
-    from sweep.doctor.nodes import ask_nodes
-    from sweep.scheduling.cluster import ClusterError  # ray takes seconds to import
+    from sweep.doctor.nodes import ask_nodes  # ray takes seconds to import
 
     usable = [place for place, problem in driver.places.items() if not problem]
     with tempfile.TemporaryDirectory() as folder, marked(usable) as mark:

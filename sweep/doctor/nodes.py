@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from galaxytl.networks import gpu_memory
 from galaxytl.system.credentials import without_secrets
 from sweep.doctor import facts as doctor_facts
 from sweep.doctor.checks import HEAD_METRICS, RayNode
 from sweep.doctor.facts import Facts, Questions, facts_from_dict
-from sweep.scheduling.cluster import HEAD, ClusterError, cluster  # before ray: it sets what ray reads at its import
+from sweep.scheduling import versions
+from sweep.scheduling.cluster import by_value, cluster  # before ray: it sets what ray reads at its import
+from sweep.scheduling.resources import HEAD, ClusterError
 
 import ray  # isort: skip
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # isort: skip
@@ -48,18 +51,14 @@ class Report:
 
 def ask_nodes(address: str, questions: Questions, log: Path) -> Report:
     """Every alive node's answers. Raises ClusterError when no cluster answers at `address`."""
-    # By value: a node may hold another version of the project, or none, and is to say so.
-    ray.cloudpickle.register_pickle_by_value(doctor_facts)
     try:
-        with cluster(address, log):
+        with by_value(doctor_facts, gpu_memory, versions), cluster(address, log):
             alive = [node for node in ray.nodes() if node["Alive"]]
             asked = [(node, _Asked(node["NodeID"], questions)) for node in alive]
             nodes = [answer.collect(node) for node, answer in asked]
             return Report(nodes, _dashboard(), _asks_for_token())
     except ray.exceptions.RayError as error:
         raise ClusterError(f"the cluster at {address} did not let us in: {_first_line(error)}") from error
-    finally:
-        ray.cloudpickle.unregister_pickle_by_value(doctor_facts)
 
 
 class _Asked:

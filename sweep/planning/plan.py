@@ -25,7 +25,6 @@ from galaxytl.trial import FAILED, TrialResult, TrialSpec
 from sweep.planning.costs import Cost, Costs, Sizes
 from sweep.planning.sharing import Disk, Family, Prefix, Specs, cuts_on_disk, find_families
 from sweep.planning.speeds import NOISE, START_SECONDS, Speeds
-from sweep.scheduling.resources import Crew
 
 MIN_HEADS: Final = 8
 """Heads are not parted into smaller groups for idle workers. Measured: 8 to 16 heads in one pass are 2.9 times (25,088
@@ -45,6 +44,16 @@ class Todo:
     """Have a COMPLETE or PRUNED row."""
     failed: Specs
     """Have a FAILED row, and are not tried again."""
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The workers of a sweep."""
+
+    number: int
+    """That work at the same time."""
+    threads: int
+    """CPU threads of each."""
 
 
 @dataclass(frozen=True)

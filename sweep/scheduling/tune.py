@@ -24,16 +24,14 @@ from galaxytl.networks import device
 from galaxytl.system.credentials import without_secrets
 from galaxytl.training import Group, Workplace, train
 from galaxytl.trial import FAILED, TrialResult
-from sweep.scheduling import versions as schedule_versions
 from sweep.scheduling import worker
 from sweep.scheduling.cluster import (  # before ray: it sets what ray reads at its import
-    ClusterError,
+    check_versions,
     cluster,
-    resources_per_trial,
-    spare_place,
+    own_versions,
 )
 from sweep.scheduling.feed import Feed, InOrder, Room
-from sweep.scheduling.resources import Available, Where
+from sweep.scheduling.resources import Available, ClusterError, Where, resources_per_trial, spare_place
 from sweep.scheduling.worker import (
     STOPS_ALL,
     Terms,
@@ -102,9 +100,9 @@ def run_trials(
     while True:
         events = _ToReporter(reporter, reached)
         with cluster(where.address, where.log, reporter.note) as available:
-            same = schedule_versions.own_versions() if where.address else {}
+            same = own_versions() if where.address else {}
             if same:
-                schedule_versions.check_nodes()
+                check_versions()
             room = _room(available, where, at_once, work.eager)
             reporter.note(room.text)
             feed = Feed(itertools.chain(left, work.groups), room)

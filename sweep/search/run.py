@@ -31,6 +31,7 @@ from sweep.options import Options, SearchOptions
 from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.progress import SweepTable, trial_label
 from sweep.results_folder import DESCRIPTION, STUDY, Kept
+from sweep.scheduling.resources import ClusterError
 from sweep.search import study as search_study
 from sweep.search.objectives import OBJECTIVES
 from sweep.search.reconcile import agree, mend_journal
@@ -150,13 +151,13 @@ class SearchRun:
 
     def train(self, console: Console) -> None:
         """Let Tune train all trials, then score the chosen one."""
-        from sweep.scheduling import cluster, tune  # ray takes seconds to import
+        from sweep.scheduling import tune  # ray takes seconds to import
 
         options, where = self.setup.options, self.setup.options.where
         if not (self.left or self.search.num_left or self._to_test()):
             return
         console.print(where.announcement, markup=False)
-        with as_usage_error(cluster.ClusterError), SweepTable([], console, self._num_trials) as table:
+        with as_usage_error(ClusterError), SweepTable([], console, self._num_trials) as table:
 
             def finished(*ended: TrialResult) -> None:
                 self.finished(*ended)

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from galaxytl.networks.blocks import Structure
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep.planning.costs import Costs
-from sweep.planning.plan import MIN_HEADS, Limits, make_plan, sort_out
+from sweep.planning.plan import MIN_HEADS, Crew, Limits, make_plan, sort_out
 from sweep.planning.speeds import EPOCH_SECONDS, OTHER_FIXED, START_SECONDS, STEP_SECONDS, TRIAL_SECONDS
-from sweep.scheduling.resources import Crew
 from tests.sweep.fakes import SIZES, SLOW, TOY, toy_plan, toy_spec, toy_speeds
 
 MILLION = 10**6

@@ -13,9 +13,8 @@ import pytest
 
 from galaxytl.training import Group
 from galaxytl.trial import TrialSpec
-from sweep.scheduling.cluster import spare_place
 from sweep.scheduling.feed import Feed, Room, features_of
-from sweep.scheduling.resources import Resources
+from sweep.scheduling.resources import Resources, spare_place
 from sweep.scheduling.worker import ON_SPARE, config_of, group_of, unfinished_config
 from tests.sweep.scheduling.test_tune import GROUPS, SPECS, Groups, having
 from tests.sweep.sweeps import ROOT

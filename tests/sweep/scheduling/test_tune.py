@@ -20,9 +20,8 @@ from galaxytl.system.credentials import forget
 from galaxytl.training import Group, Workplace
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from sweep.scheduling import cluster, tune, worker
-from sweep.scheduling.cluster import ClusterError, resources_per_trial
 from sweep.scheduling.feed import Feed, InOrder, Room
-from sweep.scheduling.resources import Available, Resources, Where
+from sweep.scheduling.resources import Available, ClusterError, Resources, Where, resources_per_trial
 from sweep.scheduling.tune import death_message
 from sweep.scheduling.worker import Board, config_of, group_of, report_seconds, unfinished_config
 
