@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from galaxytl.data import DataError, Dataset, Splits, cache, sky, split_indices
+from galaxytl.data import DataError, Dataset, Splits, sky, split_indices
 from galaxytl.data.check import content_findings
 from galaxytl.data.dataset import Progress
 from galaxytl.data.findings import harmful_text
@@ -21,10 +21,10 @@ from galaxytl.networks.backbones import backbone_named
 from galaxytl.networks.blocks import Structure
 from galaxytl.networks.gpu_memory import DeviceError, driver_gpus
 from galaxytl.networks.weights import Shapes, Weights, WeightsError, WeightsNotFoundError, check_fits, find_weights
-from galaxytl.system import process
+from galaxytl.system import cache, process
 from galaxytl.system.command import as_usage_error
 from galaxytl.train.features import activations_folder, rows_digest
-from galaxytl.training import Workplace
+from galaxytl.train.job import Workplace
 from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec
 from sweep.grids import builtin
 from sweep.options import Options

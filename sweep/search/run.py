@@ -17,12 +17,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from galaxytl.data.cache import write_atomically
 from galaxytl.results.rows import read_results
 from galaxytl.results.selection import ranked
 from galaxytl.system.command import UsageError, as_usage_error
+from galaxytl.system.files import write_atomically
 from galaxytl.system.inside import check_links
-from galaxytl.training import Group
+from galaxytl.train.job import Group
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import prepare
 from sweep.grids import axes, builtin

@@ -21,7 +21,6 @@ from rich.console import Console
 
 from analysis.run import main as analyse
 from galaxytl.data.__main__ import main as data_command
-from galaxytl.data.files.locations import DataError, locate
 from galaxytl.system.command import run_command
 from galaxytl.system.credentials import (
     CredentialsError,
@@ -32,7 +31,8 @@ from galaxytl.system.credentials import (
     secrets_of,
     without_secrets,
 )
-from galaxytl.training import failure_message
+from galaxytl.system.locations import DataError, locate
+from galaxytl.train.outcome import failure_message
 from sweep.command_line import parse
 from sweep.doctor.__main__ import findings_table
 from sweep.doctor.checks import Finding
@@ -116,7 +116,7 @@ FORMS = [*TAKEN, *REFUSED, *MISTYPED]
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     forget()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nothing answers there
-    monkeypatch.setattr("galaxytl.data.files.locations._s3_filesystem", lambda settings: settings)
+    monkeypatch.setattr("galaxytl.system.locations._s3_filesystem", lambda settings: settings)
     yield
     forget()
 
