@@ -11,11 +11,10 @@ import functools
 import gc
 import logging
 import os
-import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,41 +25,11 @@ from galaxytl.system.foreign_text import visible
 from galaxytl.system.process import usable_cpus
 from sweep.scheduling import versions
 from sweep.scheduling.ray_files import check_token, own_folder
+from sweep.scheduling.ray_private import show_workers_output, within_this_machine  # before ray: it settles it
 from sweep.scheduling.resources import HEAD, Available, ClusterError, available_of, cluster_may_grow
 
-OF_TUNE = ("TUNE_", "RAY_AIR_", "RAY_TRAIN_")
-"""How variables begin that are made for other programs: they change when results come, what is tried again and where
-Tune's files lie. Ray's own say what a machine is, and stay."""
-CHECKPOINT_SECONDS = "TUNE_GLOBAL_CHECKPOINT_S"
-"""How often Tune's files go to the results folder, each time those of all trials: every ten seconds, Tune's own choice,
-that would be most of the work of a long sweep. Nothing of ours reads them, so it is the user's."""
-
-
-def settle(environment: MutableMapping[str, str]) -> None:
-    """Set what Ray and Tune read at their import and in their workers."""
-    for name in list(environment):
-        if name.startswith(OF_TUNE) and name != CHECKPOINT_SECONDS:
-            del environment[name]
-    environment.update(
-        TUNE_DISABLE_SIGINT_HANDLER="1",  # it would wait for the steps under way
-        RAY_AIR_NEW_OUTPUT="0",  # prints a banner whatever `verbose` says
-        RAY_CHDIR_TO_TRIAL_DIR="0",  # a relative path means the same everywhere
-        RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",  # what Ray will do, without its warning
-    )
-    environment.setdefault(CHECKPOINT_SECONDS, "300")
-    environment.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-
-
-settle(os.environ)
-
-import ray  # noqa: E402
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
-
-# The command line, which Ray lists as that of a job.
-ray._private.utils.get_entrypoint_name = lambda: without_secrets(shlex.join(sys.argv))
-
-# Ray's own handler of SIGTERM ends the driver before what it holds is let go of (Ray 2.60: `ray.init` sets it).
-ray._private.utils.set_sigterm_handler = lambda handler: None
+import ray  # isort: skip
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # isort: skip
 
 # glibc gives the memory of every step's activations back to the system and takes it again: a quarter of the time of a
 # training step of VGG16 at 32 px on CPU. Workers of a cluster that we start keep it instead.
@@ -107,26 +76,13 @@ def _local_settings(folder: str) -> dict[str, Any]:
 def _connect(address: str | None, log: Path, settings: Mapping[str, Any]) -> None:
     """Raises ClusterError when it cannot be."""
     try:
-        with own_handlers(), _quiet_stderr(log), _within_this_machine(not address):  # Ray's C++ parts take SIGTERM too
+        with own_handlers(), _quiet_stderr(log), within_this_machine(not address):  # Ray's C++ parts take SIGTERM too
             ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **settings)
     except Exception as error:  # Ray raises just that where a node does not start in time
         raise ClusterError(f"no Ray cluster could be used at {address or 'this machine'}: {error}") from error
     _log_to(log)
-    ray._private.worker.print_to_stdstream = _to_log  # so does this, at length, when a worker has died
+    show_workers_output(_to_log)
     logging.raiseExceptions = False  # a log that cannot be written, on a full disk, must not fill the terminal instead
-
-
-@contextlib.contextmanager
-def _within_this_machine(is_local: bool) -> Iterator[None]:
-    """A cluster of one machine listens on its loopback address alone: Ray's own choice on macOS and Windows, and no
-    other setting brings it about elsewhere (Ray 2.60)."""
-    constants = ray._private.ray_constants
-    before = constants.ENABLE_RAY_CLUSTER
-    constants.ENABLE_RAY_CLUSTER = before and not is_local
-    try:
-        yield
-    finally:
-        constants.ENABLE_RAY_CLUSTER = before
 
 
 def _available() -> Available:
