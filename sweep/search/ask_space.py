@@ -170,14 +170,14 @@ class _Replay:
 
     def __init__(self, fields: Mapping[str, Any], branch: Sequence[int]) -> None:
         self._fields, self._branch = fields, branch
-        self.taken: list[int] = []
+        self.offered: list[int] = []
         self._options: list[int] = []
         self.found = Found({}, {}, {})
 
     def untried(self) -> list[list[int]]:
         """The branches that begin like what was taken and then, after the given branch, choose otherwise."""
-        own = range(len(self._branch), len(self.taken))
-        return [[*self.taken[:i], other] for i in own for other in range(1, self._options[i])]
+        own = range(len(self._branch), len(self.offered))
+        return [[*self.offered[:i], other] for i in own for other in range(1, self._options[i])]
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         if name in self.found.values:
@@ -203,9 +203,9 @@ class _Replay:
         return self._keep(name, value, kind, ends, how)
 
     def _take(self, number: int) -> int:
-        place = len(self.taken)
+        place = len(self.offered)
         choice = self._branch[place] if place < len(self._branch) else 0
-        self.taken.append(choice)
+        self.offered.append(choice)
         self._options.append(number)
         return choice
 

@@ -28,7 +28,8 @@ from sweep.lease import Lease
 from sweep.options import Options, SearchOptions
 from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.progress import SweepTable, trial_label
-from sweep.results_folder import STUDY, Kept
+from sweep.results_folder import STUDY, ResultsFolder
+from sweep.scheduling.resources import ClusterError
 from sweep.search import study as search_study
 from sweep.search.objectives import OBJECTIVES
 from sweep.search.reconcile import agree, mend_journal
@@ -40,7 +41,7 @@ NAMED_BY = ("optimizer", "learning_rate")
 """Fields that tell a search's trials apart in the terminal, beside network, start and depth."""
 
 
-def run_search(options: Options, search: SearchOptions, kept: Kept, console: Console) -> int:
+def run_search(options: Options, search: SearchOptions, kept: ResultsFolder, console: Console) -> int:
     """Returns the exit status: 0 when a trial was chosen and scored on the test part."""
     out = kept.out
     storage = search_study.absolute(search.storage or search_study.sqlite_url(out.resolve() / STUDY))
@@ -91,7 +92,7 @@ class SearchRun:
 
     setup: Setup
     search: Search
-    kept: Kept
+    kept: ResultsFolder
     left: list[TrialSpec] = field(default_factory=list)
     """What a driver that died had under way."""
     results: list[TrialResult] = field(default_factory=list)
@@ -147,13 +148,13 @@ class SearchRun:
 
     def train(self, console: Console) -> None:
         """Let Tune train all trials, then score the chosen one."""
-        from sweep.scheduling import cluster, tune  # ray takes seconds to import
+        from sweep.scheduling import tune  # ray takes seconds to import
 
         options, where = self.setup.options, self.setup.options.where
         if not (self.left or self.search.num_left or self._to_test()):
             return
         console.print(where.announcement, markup=False)
-        with as_usage_error(cluster.ClusterError), SweepTable([], console, self._num_trials) as table:
+        with as_usage_error(ClusterError), SweepTable([], console, self._num_trials) as table:
 
             def finished(*ended: TrialResult) -> None:
                 self.finished(*ended)
@@ -168,7 +169,7 @@ class SearchRun:
             decides_at = self.setup.problem.rule.decides_at
             reporter = tune.Reporter(table.phases, epochs, finished, table.note, decides_at)
             at_once = max(2, self.setup.search.batch, prepare.num_workers(where))
-            work = tune.Work(self._groups(table), at_once, eager=False)
+            work = tune.Work(self._groups(table), at_once, may_autoscale=False)
             tune.run_trials(work, prepare.workplace(options, self.setup.uri, self.setup.damage), where, reporter)
         learn_speeds(speeds_path(), self.results, self.begun)
 

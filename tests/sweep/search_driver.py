@@ -28,7 +28,7 @@ from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from sweep import lease, run
 from sweep.command_line import parse
 from sweep.options import Options, SearchOptions
-from sweep.results_folder import Kept
+from sweep.results_folder import ResultsFolder
 from sweep.rows_file import RowsFile
 from sweep.search import run as search_run
 from sweep.search.run import SearchRun
@@ -86,8 +86,8 @@ class Toy:
         self.study = self._opened(name, setup.identity)
         return SearchRun(setup, Search(self.study, setup.problem), self._kept())
 
-    def _kept(self) -> Kept:
-        kept = Kept(self.out)
+    def _kept(self) -> ResultsFolder:
+        kept = ResultsFolder(self.out)
         kept.file = RowsFile(self.out, kept.check, print)
         with kept.file.changing():  # it takes over the rows that are there
             return kept
