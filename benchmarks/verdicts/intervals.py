@@ -20,7 +20,7 @@ from verdicts.truths import COUNTS, NUM_IMAGES, OPTIMIZERS, confusion_of, result
 
 from analysis.claims.arms import OFF, ON
 from analysis.collapse import answer, settings, verdict
-from analysis.report import summary
+from analysis.run import contents
 from analysis.scores import class_sections, splits
 from analysis.statistics.beta_binomial import reduction
 from analysis.statistics.calibration import bins_of
@@ -109,7 +109,7 @@ def _accuracies(number: int, rounds: int, rng: np.random.Generator) -> Iterator[
             truth, results = _scored(number, mean, scatter, rng)
             of_answer = settings.settings_of(results)[0].accuracy()
             inside["accuracy, the answer's"].append(of_answer is not None and truth in of_answer.interval)
-            found = summary.accuracy_interval(Cell(TABLE_1[0], tuple(results)))
+            found = contents.accuracy_interval(Cell(TABLE_1[0], tuple(results)))
             inside["accuracy, the summary's"].append(is_printed(truth, found))
         for what, own in inside.items():
             rates.setdefault(what, []).append(covered(what, number, own, f"{mean}, scatter {scatter}"))

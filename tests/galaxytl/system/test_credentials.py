@@ -19,7 +19,7 @@ import requests
 import sqlalchemy
 from rich.console import Console
 
-from analysis.run import main as analyse
+from analysis.run.__main__ import main as analyse
 from galaxytl.data.__main__ import main as data_command
 from galaxytl.system.command import run_command
 from galaxytl.system.credentials import (
