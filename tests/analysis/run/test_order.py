@@ -99,6 +99,10 @@ def test_a_verdict_is_the_same_in_every_order(rows: Callable[[], list[TrialResul
     """Also of rows that nobody has put in order."""
     planted = rows()
     orders = [random.Random(seed).sample(planted, len(planted)) for seed in range(NUM_ORDERS)]
-    for question in (verdict.examine, rivals.examine_rivals, lambda own: about_trials.judge(Trials(tuple(own)), None)):
+    for question in (
+        verdict.study_collapse,
+        rivals.examine_rivals,
+        lambda own: about_trials.judge(Trials(tuple(own)), None),
+    ):
         answers = {repr(question(order)) for order in orders}
         assert len(answers) == 1
