@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from galaxytl.results.search_file import OBJECTIVES
 from galaxytl.system.command import Parser, UsageError, path, path_or_uri, whole_number
 from galaxytl.system.credentials import without_secrets
 from sweep.grids import builtin
 from sweep.grids.axes import MAX_UNASKED, parse_value
 from sweep.scheduling.resources import MAX_PACKED, share_of
-from sweep.search.objectives import OBJECTIVES
 from sweep.search.stopping import SCHEDULERS
 from sweep.space import DEFAULT
 
