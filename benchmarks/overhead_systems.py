@@ -61,6 +61,7 @@ def _ours(sampler: str) -> System:
         from galaxytl.results.rows import append_results
         from galaxytl.training import Group, Workplace
         from sweep.scheduling import tune as schedule
+        from sweep.scheduling.resources import Where
         from sweep.search.trials import Search
 
         cell = search_rate.Cell(sampler, "sqlite", batch=8)
@@ -86,7 +87,7 @@ def _ours(sampler: str) -> System:
             finished=finished,
             note=lambda text: None,
         )
-        where = schedule.Where(None, share_of_cpus(concurrency), 0.0, folder / "ray.log")
+        where = Where(None, share_of_cpus(concurrency), 0.0, folder / "ray.log")
         work = schedule.Work(groups(), concurrency, eager=False)
         schedule.run_trials(work, Workplace("none", folder), where, reporter, no_op)
 

@@ -50,6 +50,7 @@ def main() -> None:
 
 def measure(run: Run) -> dict[str, Any]:
     from sweep.scheduling import tune  # before ray: it sets what ray reads at its import
+    from sweep.scheduling.resources import Where
 
     from ray.cluster_utils import Cluster  # isort: skip
 
@@ -73,7 +74,7 @@ def measure(run: Run) -> dict[str, Any]:
             specs = [BASE.replace(seed=seed) for seed in range(run.room + run.trials)]
             groups = [Group((spec,)) for spec in specs]
             reporter = tune.Reporter(lambda latest: None, lambda latest: None, finished, lambda text: None)
-            where = tune.Where(nodes.address, 1.0, 0.0, out / "ray.log")
+            where = Where(nodes.address, 1.0, 0.0, out / "ray.log")
             train = functools.partial(sleep, room=run.room, seconds=run.seconds)
             tune.run_trials(tune.Work(iter(groups), len(groups)), Workplace("none", out), where, reporter, train)
             started = max(path.stat().st_mtime for path in out.glob("here-*"))

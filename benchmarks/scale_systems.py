@@ -91,6 +91,7 @@ def measure(run: Run) -> dict[str, Any]:
 def schedule_trials(run: Run, specs: list[TrialSpec], out: Path, table: Any, meter: Meter) -> None:
     """As `sweep.run.schedule_trials` does."""
     from sweep.scheduling import tune
+    from sweep.scheduling.resources import Where
 
     def finished(*results: TrialResult) -> None:
         append_results(out, *results)
@@ -101,7 +102,7 @@ def schedule_trials(run: Run, specs: list[TrialSpec], out: Path, table: Any, met
     groups = [Group(tuple(specs[start : start + run.per_group])) for start in range(0, run.trials, run.per_group)]
     decides_at = frozenset(range(1, run.reports + 1))
     reporter = tune.Reporter(table.phases, table.epochs, finished, table.note, decides_at)
-    where = tune.Where(None, share_of_cpus(run.at_once), 0.0, out / "ray.log")
+    where = Where(None, share_of_cpus(run.at_once), 0.0, out / "ray.log")
     work = tune.Work(iter(groups), len(groups))
     tune.run_trials(work, Workplace("none", out), where, reporter, reporting if run.reports else no_op)
 

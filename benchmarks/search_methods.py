@@ -18,7 +18,7 @@ from search_table import Table
 from simulation import Run, Status
 
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
-from sweep.options import SEARCH_DEFAULTS
+from sweep.options import SearchOptions
 from sweep.search.ask_space import Asking
 from sweep.search.stopping import make_rule
 from sweep.search.study import find_sampler
@@ -26,7 +26,7 @@ from sweep.search.trials import Problem, Search
 from sweep.space import Facts
 
 OBJECTIVE = "val_accuracy"
-BATCH: int = SEARCH_DEFAULTS["batch"]
+BATCH = SearchOptions.batch
 
 
 class Ours:
@@ -44,7 +44,7 @@ class Ours:
             measure=lambda result, name: result.history[-1][name],
             rule=rule,
             num_trials=until_epochs // min(rule.decides_at),  # more than the budget pays for
-            sampler=find_sampler(SEARCH_DEFAULTS["sampler"]),
+            sampler=find_sampler(SearchOptions.sampler),
             seed=seed,
         )
         optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -55,6 +55,15 @@ class UsageError(ValueError):
     """The command line, or the environment, asks for something that cannot be done."""
 
 
+@contextlib.contextmanager
+def as_usage_error(kind: type[Exception]) -> Iterator[None]:
+    """Turns errors of one kind into a UsageError with the same message."""
+    try:
+        yield
+    except kind as error:
+        raise UsageError(str(error)) from error
+
+
 class Ended(KeyboardInterrupt):
     """A signal came that is to end the command: what cleans up after Ctrl-C does so after this too."""
 

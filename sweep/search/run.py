@@ -7,13 +7,12 @@ all have ended, the best by the validation part is scored on the test part: that
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,13 @@ from galaxytl.results.asked_file import FORMAT, read_asked
 from galaxytl.results.rows import read_results
 from galaxytl.results.search_file import OBJECTIVES, Objective, SearchFile, write_search_file
 from galaxytl.results.selection import ranked
-from galaxytl.system.command import UsageError
+from galaxytl.system.command import UsageError, as_usage_error
 from galaxytl.system.inside import check_links
 from galaxytl.training import Group
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import prepare
 from sweep.grids import axes, builtin
-from sweep.options import as_usage_error
+from sweep.options import Options, SearchOptions
 from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.progress import SweepTable, trial_label
 from sweep.results_folder import STUDY, Kept
@@ -41,11 +40,10 @@ NAMED_BY = ("optimizer", "learning_rate")
 """Fields that tell a search's trials apart in the terminal, beside network, start and depth."""
 
 
-def run_search(options: argparse.Namespace, kept: Kept, console: Console) -> int:
+def run_search(options: Options, search: SearchOptions, kept: Kept, console: Console) -> int:
     """Returns the exit status: 0 when a trial was chosen and scored on the test part."""
-    options.storage = export.absolute(options.storage or "")
-    options.study = options.study or kept.out.resolve().name
-    setup = set_up(options, console)
+    storage, name = export.absolute(search.storage), search.study or kept.out.resolve().name
+    setup = set_up(options, replace(search, storage=storage, study=name), console)
     announce(setup, console)
     rehearsal = rehearse(setup.problem)
     for line in [*setup.notes, *axes.skip_notes(rehearsal.broken)]:
@@ -64,7 +62,7 @@ def run_search(options: argparse.Namespace, kept: Kept, console: Console) -> int
 
 
 def announce(setup: Setup, console: Console) -> None:
-    options, base, shown = setup.options, setup.base, export.without_password(setup.options.storage)
+    options, base, shown = setup.search, setup.base, export.without_password(setup.search.storage)
     kind = "simulated galaxies, not real ones" if base.is_simulated else "galaxies"
     sizes = f"{base.image_size} px, {base.num_epochs} epochs, batch size {base.batch_size}"
     rungs = sorted(setup.problem.rule.decides_at)
@@ -89,20 +87,20 @@ def begin(setup: Setup, kept: Kept) -> tuple[SearchRun, list[str]]:
         earlier = earlier_search(setup, kept) if not asked.suggestions else []
         kept.append_asked([{"asked": FORMAT, "search": setup.identity}, *earlier])
         asked = read_asked(kept.out)
-    export.check_same(setup.options.study, asked.search or {}, setup.identity)
+    export.check_same(setup.search.study, asked.search or {}, setup.identity)
     run = SearchRun(setup, Search(setup.problem, asked, own, kept.append_asked), kept)
     return run, [*(f"note: {problem}" for problem in (*rows.problems, *asked.problems)), *run.begin(own)]
 
 
 def earlier_search(setup: Setup, kept: Kept) -> list[dict[str, Any]]:
     """What a search of an earlier version asked for, whose truth was its study, as lines of `asked.jsonl`."""
-    url, problem = setup.options.storage or export.sqlite_url(kept.out.resolve() / STUDY), setup.problem
+    url, problem = setup.search.storage or export.sqlite_url(kept.out.resolve() / STUDY), setup.problem
 
     def costs(fields: Mapping[str, Any]) -> Mapping[str, float]:
         spec = problem.built(fields)
         return problem.costs(spec) if spec else {}
 
-    return export.earlier_lines(url, setup.options.study, setup.identity, costs)
+    return export.earlier_lines(url, setup.search.study, setup.identity, costs)
 
 
 @dataclass
@@ -131,9 +129,7 @@ class SearchRun:
         if outside := len(unknown) - added:
             which = f"{outside} rows are of trials that this search's space does not have"
             lines.append(f"note: {which}: the study is not told")
-        lines += [
-            f"Start     {self._warm_start(source)}" for source in self.setup.options.warm_start.split(",") if source
-        ]
+        lines += [f"Start     {self._warm_start(source)}" for source in self.setup.search.warm_start]
         self.best = next(iter(ranked(rows.values())), None)
         counts = Counter(result.status for result in rows.values())
         ended = ", ".join(f"{counts[status]} {status}" for status in (COMPLETE, PRUNED, FAILED))
@@ -156,7 +152,7 @@ class SearchRun:
     @property
     def _description(self) -> SearchFile:
         """What `analysis` must know of the search."""
-        options, problem = self.setup.options, self.setup.problem
+        options, problem = self.setup.search, self.setup.problem
         return SearchFile(
             study=options.study,
             storage=export.without_password(options.storage),
@@ -169,7 +165,7 @@ class SearchRun:
 
     def exported(self, say: Callable[[str], object]) -> contextlib.AbstractContextManager[object]:
         """Meanwhile the study follows in the database of --storage, if there is one. Raises StudyError."""
-        options = self.setup.options
+        options = self.setup.search
         if not options.storage:
             return contextlib.nullcontext()
         return export.Export(options.storage, self.search.study, (options.study, self.setup.identity), say)
@@ -178,10 +174,10 @@ class SearchRun:
         """Let Tune train all trials, then score the chosen one."""
         from sweep.scheduling import cluster, tune  # ray takes seconds to import
 
-        options, log = self.setup.options, prepare.log_of(self.setup.options)
+        options, where = self.setup.options, self.setup.options.where
         if not (self.search.under_way or self.search.num_left or self._to_test()):
             return
-        console.print(f"Starting Ray{' at ' + options.address if options.address else ''}; log: {log}", markup=False)
+        console.print(where.announcement, markup=False)
         with as_usage_error(cluster.ClusterError), SweepTable([], console, self._num_trials) as table:
 
             def finished(*ended: TrialResult) -> None:
@@ -196,8 +192,8 @@ class SearchRun:
 
             decides_at = self.setup.problem.rule.decides_at
             reporter = tune.Reporter(table.phases, epochs, finished, table.note, decides_at)
-            work = tune.Work(self._groups(table), max(2, options.batch, prepare.num_workers(options)), eager=False)
-            where = tune.Where(options.address, options.cpus_per_trial, options.gpus_per_trial, log)
+            at_once = max(2, self.setup.search.batch, prepare.num_workers(where))
+            work = tune.Work(self._groups(table), at_once, eager=False)
             tune.run_trials(work, prepare.workplace(options, self.setup.uri, self.setup.damage), where, reporter)
         learn_speeds(speeds_path(), self.results, self.begun)
 
@@ -208,7 +204,7 @@ class SearchRun:
     def _groups(self, table: SweepTable) -> Iterator[Group | None]:
         """What was under way, then what the study suggests, then, when all that has ended, the chosen one."""
         yield from self._planned(self.search.under_way, table)
-        while specs := self.search.ask(self.setup.options.batch):
+        while specs := self.search.ask(self.setup.search.batch):
             yield from self._planned(specs, table)
         while self.search.is_running:
             yield None

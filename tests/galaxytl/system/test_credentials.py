@@ -33,10 +33,10 @@ from galaxytl.system.credentials import (
 )
 from galaxytl.system.locations import DataError, locate
 from galaxytl.training import failure_message
+from sweep.command_line import parse
 from sweep.doctor.__main__ import findings_table
 from sweep.doctor.checks import Finding
 from sweep.lease import Lease, in_folder
-from sweep.options import parse
 from sweep.scheduling.cluster import _WithoutSecrets
 
 WORDS = re.compile(r"hush\d", re.IGNORECASE)
@@ -154,7 +154,7 @@ def test_no_secret_comes_out_of_a_command_that_fails(
     typed = [["--storage", uri], [f"--storage={uri}"], ["--search", "optuna", "--storage", uri], [f"--sotrage={uri}"]]
     typed += [["--data", uri, "--trials", uri], ["--out", uri], ["--search", "optuna", "--warm-start", f"paper,{uri}"]]
     for words in typed:
-        run_command(lambda words=words: print(parse([*words, "--set", "x"], "").storage))  # type: ignore[misc]
+        run_command(lambda words=words: print(parse([*words, "--set", "x"], "")))  # type: ignore[misc]
     for error in errors_of_libraries(uri):
         for known in ((Exception,), ()):
 
