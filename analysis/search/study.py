@@ -5,7 +5,7 @@
     reading.importances[0].rows      # of all completed trials; then case by case
     reading.note                     # why there is nothing, if so: a study that cannot be read is no error
 
-The only file of the analysis that imports Optuna. The study is made in memory, from what was asked and from the rows, or
+The only file of the analysis that imports Optuna. The study is made in memory, from what was asked and the rows, or
 read from the database in which earlier versions kept it; nothing is written.
 
 Two of Optuna's measures stand side by side. fANOVA (Hutter, Hoos and Leyton-Brown 2014, ICML): the share of the

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from galaxytl.results.row_lines import Problems, lines_of
-from galaxytl.results.rows import append_lines
+from galaxytl.results.rows import append_lines, locked_rows
 from galaxytl.system.strict_json import check_depth, read_json, shown
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
 
@@ -67,8 +67,6 @@ class Suggestion:
     """Objectives that are known before the training."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """What the sampler noted."""
-    is_first: bool = False
-    """One of those that were to be tried first."""
     is_uncounted: bool = False
     """Not one of the trials that the user asked for."""
     known: Ending | None = None
@@ -87,7 +85,7 @@ class Asked:
     search: Mapping[str, Any] | None = None
     """What all its trials have in common; None: nothing was asked yet."""
     first: tuple[Mapping[str, Any], ...] | None = None
-    """Parameters that are to be tried first, those that were tried too; None: nobody said so far."""
+    """Parameters to try first, also when they were tried; None: nobody said so far."""
     suggestions: tuple[Suggestion, ...] = ()
     problems: tuple[str, ...] = ()
     """A sentence for each reason why lines were left out."""
@@ -103,7 +101,8 @@ def append_asked(
     """Append the lines and force them to disk, all or none; returns them as they were written. Raises OSError, and
     what `check` raises, which is asked when nobody else can write."""
     texts = [json.dumps(line, separators=(",", ":"), allow_nan=False).encode() for line in lines]
-    append_lines(folder / FILE_NAME, texts, "what the search asked for", check)
+    with locked_rows(folder):  # a lease changes hands under this lock
+        append_lines(folder / FILE_NAME, texts, "what the search asked for", check)
     return texts
 
 
@@ -142,7 +141,7 @@ def _line(text: bytes) -> Mapping[str, Any]:
 _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     **dict.fromkeys(("search", "params", "distributions", "fields", "costs", "attributes", "known"), (dict,)),
     **dict.fromkeys(("trial_id", "reason", "equal_to"), (str,)),
-    **dict.fromkeys(("is_first", "is_uncounted"), (bool,)),
+    "is_uncounted": (bool,),
     "first": (list,),
 }
 

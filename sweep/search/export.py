@@ -169,19 +169,9 @@ def earlier_lines(
 
 
 def _first_line(study: optuna.Study, trials: Sequence[FrozenTrial]) -> Iterator[dict[str, Any]]:
-    fixed = [trial.system_attrs["fixed_params"] for trial in trials if _is_first(trial) or _is_waiting(trial)]
+    fixed = [trial.system_attrs["fixed_params"] for trial in trials if "fixed_params" in trial.system_attrs]
     if "enqueued" in study.user_attrs or fixed:
-        yield {"first": fixed}
-
-
-def _is_waiting(trial: FrozenTrial) -> bool:
-    return trial.state == TrialState.WAITING and "fixed_params" in trial.system_attrs
-
-
-def _is_first(trial: FrozenTrial) -> bool:
-    """Whether it was to be tried first, and was: its driver did not die meanwhile."""
-    was_suggested = "trial_id" in trial.user_attrs or "equal_to" in trial.user_attrs
-    return was_suggested and "fixed_params" in trial.system_attrs
+        yield {"first": [params for i, params in enumerate(fixed) if params not in fixed[:i]]}
 
 
 def _line(trial: FrozenTrial, costs: Callable[[Mapping[str, Any]], Mapping[str, float]]) -> dict[str, Any]:
@@ -203,7 +193,6 @@ def _line(trial: FrozenTrial, costs: Callable[[Mapping[str, Any]], Mapping[str, 
         equal_to=facts.get("equal_to", ""),
         costs=costs(fields) if fields else {},
         attributes={name: value for name, value in trial.system_attrs.items() if name != "fixed_params"},
-        is_first=_is_first(trial),
         is_uncounted=is_half or known is not None or "reaped" in facts,
         known=known,
     )

@@ -94,13 +94,16 @@ def begin(setup: Setup, kept: Kept) -> tuple[SearchRun, list[str]]:
 
 def earlier_search(setup: Setup, kept: Kept) -> list[dict[str, Any]]:
     """What a search of an earlier version asked for, whose truth was its study, as lines of `asked.jsonl`."""
-    url, problem = setup.search.storage or export.sqlite_url(kept.out.resolve() / STUDY), setup.problem
+    urls, problem = [setup.search.storage, export.sqlite_url(kept.out.resolve() / STUDY)], setup.problem
 
     def costs(fields: Mapping[str, Any]) -> Mapping[str, float]:
         spec = problem.built(fields)
         return problem.costs(spec) if spec else {}
 
-    return export.earlier_lines(url, setup.search.study, setup.identity, costs)
+    for url in filter(None, urls):
+        if lines := export.earlier_lines(url, setup.search.study, setup.identity, costs):
+            return lines
+    return []
 
 
 @dataclass

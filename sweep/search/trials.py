@@ -92,7 +92,8 @@ class Search:
         self._ended: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._first = asked.first
-        self._to_try_first = deque((asked.first or ())[sum(one.is_first for one in asked.suggestions) :])
+        tried = [one.params.items() for one in asked.suggestions if one.trial_id or one.equal_to]
+        self._to_try_first = deque(p for p in asked.first or () if not any(p.items() <= params for params in tried))
         self.under_way: list[TrialSpec] = []
         """What a driver that died had begun, to go on with."""
         self._check_weights(asked.suggestions, rows or {})
@@ -194,9 +195,9 @@ class Search:
         on a resumed search, does nothing."""
         if self._first is None:
             built = [self._problem.built(_requested_fields(spec)) for spec in specs]
-            new = [spec for spec in built if spec and spec.trial_id not in self._known]
-            self._first = tuple(match.params for spec in new if (match := self._problem.match(spec)))
-            self._to_try_first = deque(self._first)
+            params = {s.trial_id: match.params for s in built if s and (match := self._problem.match(s))}
+            self._first = tuple(params.values())
+            self._to_try_first = deque(own for trial_id, own in params.items() if trial_id not in self._known)
             self._write([{"first": list(self._first)}])
         return len(self._first)
 
@@ -249,8 +250,7 @@ class Search:
 
     def _ask_one(self) -> tuple[Suggestion, TrialSpec | None]:
         """No spec where the suggestion was no trial, or one that there has been: it has FAILED, and why is said."""
-        params = self._to_try_first.popleft() if self._to_try_first else None
-        trial = self._study.ask(params)
+        trial = self._study.ask(self._to_try_first.popleft() if self._to_try_first else None)
         self._num_asked += 1
         fields: dict[str, Any] = {}
         spec, reason, equal_to = None, "", ""
@@ -272,7 +272,6 @@ class Search:
             equal_to=equal_to,
             costs=self._problem.costs(spec) if spec else {},
             attributes={name: value for name, value in frozen.system_attrs.items() if name != "fixed_params"},
-            is_first=params is not None,
         )
         if spec:
             self._study.note(trial.number, {"fields": dict(fields), "trial_id": spec.trial_id})
