@@ -22,7 +22,8 @@ import numpy as np
 from galaxytl.data import open_dataset
 from galaxytl.networks.weights import WeightsNotFoundError, find_weights
 from galaxytl.system.cache import cache_dir
-from galaxytl.training import Group, Workplace, train
+from galaxytl.train.job import Group, Workplace
+from galaxytl.training import train
 from galaxytl.trial import COMPLETE, TrialSpec
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")

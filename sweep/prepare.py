@@ -24,7 +24,7 @@ from galaxytl.networks.weights import Shapes, Weights, WeightsError, WeightsNotF
 from galaxytl.system import cache, process
 from galaxytl.system.command import as_usage_error
 from galaxytl.train.features import activations_folder, rows_digest
-from galaxytl.training import Workplace
+from galaxytl.train.job import Workplace
 from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec
 from sweep.doctor.facts import driver_gpus
 from sweep.grids import builtin

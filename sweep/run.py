@@ -33,7 +33,7 @@ from galaxytl.system.command import UsageError, as_usage_error, run_command
 from galaxytl.system.console import Console
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.inside import OutsideError, check_links
-from galaxytl.training import Workplace
+from galaxytl.train.job import Workplace
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
 from sweep import prepare
 from sweep.command_line import parse

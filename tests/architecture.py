@@ -35,8 +35,8 @@ def source_files(root: Path = ROOT) -> dict[str, str]:
 def module_of(path: str) -> str:
     """Return what a file is imported as.
 
-    >>> module_of("galaxytl/data/cache.py"), module_of("sweep/grids/__init__.py")
-    ('galaxytl.data.cache', 'sweep.grids')
+    >>> module_of("galaxytl/system/cache.py"), module_of("sweep/grids/__init__.py")
+    ('galaxytl.system.cache', 'sweep.grids')
     """
     return path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
 

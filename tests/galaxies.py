@@ -94,8 +94,9 @@ def killed(work: str, places: Sequence[tuple[str, object]]) -> None:
 import dataclasses, os, signal, sys
 from pathlib import Path
 import pyarrow.parquet, sklearn.model_selection
-from galaxytl.data import convert, open_dataset, sources
-sources.BATCH = 4
+from galaxytl.data import convert, open_dataset
+from galaxytl.data.files import containers
+containers.BATCH = 4
 for at, to in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
     def moment(*seen):
         if at in map(str, seen[:2]):

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from galaxytl.data.files.containers import Source
 from galaxytl.data.files.fingerprint import ContentChangedError, ContentHash, check_content
-from galaxytl.data.files.sources import Source
 from galaxytl.system import cache as cache_of_node
 from galaxytl.system.process import usable_cpus
 

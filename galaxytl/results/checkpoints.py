@@ -35,6 +35,10 @@ def parted(history: Sequence[Epoch]) -> tuple[tuple[dict[str, float], ...], tupl
     return plain, tuple(record for epoch in history for record in epoch.get(DIAGNOSTICS, ()))
 
 
+def with_records(epoch: Epoch, records: list[dict[str, Any]]) -> Epoch:
+    return {**epoch, DIAGNOSTICS: records} if records else epoch
+
+
 def checkpoint_path(out: Path, spec: TrialSpec) -> Path:
     return out / "checkpoints" / f"{spec.trial_id}.npz"
 

@@ -58,6 +58,6 @@ def check_visible(values: Mapping[str, Any]) -> None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return " Did you mean 'paper'?", or nothing where no known word is close."""
+    """Return " Did you mean 'paper'?", or nothing when no known word is close."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" Did you mean '{close[0]}'?" if close else ""

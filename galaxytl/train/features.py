@@ -28,7 +28,7 @@ from galaxytl.networks import blocks, device
 from galaxytl.system import cache
 from galaxytl.system.cache import is_intact
 from galaxytl.system.prefetch import ahead
-from galaxytl.training import Neighbours
+from galaxytl.train.job import Neighbours
 from galaxytl.trial import TrialSpec
 
 if TYPE_CHECKING:

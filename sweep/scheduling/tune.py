@@ -22,7 +22,8 @@ from typing import Any
 
 from galaxytl.networks import device
 from galaxytl.system.credentials import without_secrets
-from galaxytl.training import Group, Workplace, train
+from galaxytl.train.job import Group, Workplace
+from galaxytl.training import train
 from galaxytl.trial import FAILED, TrialResult
 from sweep.scheduling import versions as schedule_versions
 from sweep.scheduling import worker

@@ -24,7 +24,7 @@ from galaxytl.results.search_file import OBJECTIVES, Objective, SearchFile, writ
 from galaxytl.results.selection import ranked
 from galaxytl.system.command import UsageError, as_usage_error
 from galaxytl.system.inside import check_links
-from galaxytl.training import Group
+from galaxytl.train.job import Group
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import prepare
 from sweep.grids import axes, builtin

@@ -21,7 +21,7 @@ from galaxytl.data.progress import TerminalProgress
 from galaxytl.networks.backbones import BACKBONES, backbones_that_fit
 from galaxytl.networks.weights import weight_places
 from galaxytl.system.command import UsageError
-from galaxytl.training import Group
+from galaxytl.train.job import Group
 from galaxytl.trial import SPLIT_FIELDS, SpecError, TrialSpec
 from sweep import prepare
 from sweep.grids import builtin

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from galaxytl.data import open_dataset
-from galaxytl.training import Group, Watcher, Workplace
+from galaxytl.train.job import Group, Watcher, Workplace
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep.scheduling import tune
 from sweep.scheduling.resources import Where

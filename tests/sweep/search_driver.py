@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from galaxytl.data import Splits
-from galaxytl.training import Group, Watcher, Workplace
+from galaxytl.train.job import Group, Watcher, Workplace
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from sweep import lease, run
 from sweep.command_line import parse

@@ -12,7 +12,7 @@ import pytest
 
 from galaxytl.results.rows import read_results
 from galaxytl.system.command import UsageError
-from galaxytl.training import Workplace
+from galaxytl.train.job import Workplace
 from galaxytl.trial import FAILED, SpecError, TrialResult
 from sweep import lease
 from sweep.command_line import LOG, parse

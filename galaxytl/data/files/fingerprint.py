@@ -12,7 +12,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.classes import Classes
+from galaxytl.data.files.classes import Classes
 from galaxytl.system.locations import DataError
 
 

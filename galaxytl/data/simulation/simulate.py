@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from galaxytl.data.classes import Classes
+from galaxytl.data.files.classes import Classes
 from galaxytl.data.files.fingerprint import ContentHash
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, IMAGE_SIDE, NUM_CLASSES, PIXEL_SCALE
 from galaxytl.data.simulation import morphology

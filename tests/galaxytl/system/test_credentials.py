@@ -32,7 +32,7 @@ from galaxytl.system.credentials import (
     without_secrets,
 )
 from galaxytl.system.locations import DataError, locate
-from galaxytl.training import failure_message
+from galaxytl.train.outcome import failure_message
 from sweep.command_line import parse
 from sweep.doctor.__main__ import findings_table
 from sweep.doctor.checks import Finding

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from galaxytl.data import DataError
-from galaxytl.data.classes import in_parquet
+from galaxytl.data.files.classes import in_parquet
 from galaxytl.data.files.manifest import read_manifest
 from galaxytl.data.simulation.simulate import is_complete
 from galaxytl.networks import blocks, device

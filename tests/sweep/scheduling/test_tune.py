@@ -17,7 +17,7 @@ from unittest.mock import Mock
 import pytest
 
 from galaxytl.system.credentials import forget
-from galaxytl.training import Group, Workplace
+from galaxytl.train.job import Group, Workplace
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from sweep.scheduling import cluster, tune, worker
 from sweep.scheduling.cluster import ClusterError, resources_per_trial

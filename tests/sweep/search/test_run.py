@@ -15,7 +15,7 @@ from galaxytl.results.checkpoints import checkpoint_path
 from galaxytl.results.rows import append_results, read_results
 from galaxytl.results.selection import ranked
 from galaxytl.system.command import UsageError
-from galaxytl.training import Group
+from galaxytl.train.job import Group
 from galaxytl.trial import COMPLETE, PRUNED, SpecError, TrialResult, TrialSpec
 from sweep.command_line import parse, parse_settings
 from sweep.lease import LeaseError
