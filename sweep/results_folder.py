@@ -1,8 +1,8 @@
 """What a sweep keeps: rows and checkpoints in its results folder and, with --storage, where they outlive the machine.
 
-    with keeping(out, "s3://bucket/sweeps/paper", say) as kept:
-        kept.append(result)
-        kept.drop_checkpoint(result.spec)
+    with lead(out, "s3://bucket/sweeps/paper", say) as folder:
+        folder.append(result)
+        folder.drop_checkpoint(result.spec)
 
 The driver's rows are in the folder, on disk, before anything else happens; a thread stores them within a second. Where
 the storage does not answer the sweep goes on, says so, and stores them when it is back.
@@ -38,7 +38,7 @@ STUDY, DESCRIPTION, LOG = "study.db", "search.json", "sweep.log"
 
 
 @contextlib.contextmanager
-def keeping(out: Path, uri: str, say: Callable[[str], object]) -> Iterator[Kept]:
+def lead(out: Path, uri: str, say: Callable[[str], object]) -> Iterator[ResultsFolder]:
     """For the one driver that leads the folder, and the results at `uri` where that is not "".
 
     Raises LeaseError where another leads, StorageError at the start where the storage cannot be used, and at the end
@@ -51,18 +51,18 @@ def keeping(out: Path, uri: str, say: Callable[[str], object]) -> Iterator[Kept]
     with contextlib.ExitStack() as held:
         for lease in leases:
             held.enter_context(lease)
-        kept = Kept(out, leases)
-        kept.file = held.enter_context(RowsFile(out, kept.check, say))
+        folder = ResultsFolder(out, leases)
+        folder.file = held.enter_context(RowsFile(out, folder.check, say))
         if not storage:
-            yield kept
+            yield folder
             return
-        kept.storing = _Storing(kept.file, storage, leases[-1], say)
+        folder.storing = _Storing(folder.file, storage, leases[-1], say)
         try:
-            yield kept
+            yield folder
         except BaseException:
-            kept.close(LONGEST_PAUSE)  # the error, or Ctrl-C, is what the user waits for
+            folder.close(LONGEST_PAUSE)  # the error, or Ctrl-C, is what the user waits for
             raise
-        kept.close(PATIENCE)
+        folder.close(PATIENCE)
 
 
 def _usable(uri: str, say: Callable[[str], object]) -> Storage:
@@ -78,17 +78,17 @@ def _usable(uri: str, say: Callable[[str], object]) -> Storage:
 
 
 @contextlib.contextmanager
-def looking(out: Path, uri: str) -> Iterator[Kept]:
+def read_only(out: Path, uri: str) -> Iterator[ResultsFolder]:
     """For who only reads the rows: a driver may be writing them. Raises StorageError."""
     with as_storage_error():
         stored = read_rows(Storage(uri)) if uri else []
     if not stored:
-        yield Kept(out)
+        yield ResultsFolder(out)
         return
     with tempfile.TemporaryDirectory() as folder:
         path = out / FILE_NAME
         (Path(folder) / FILE_NAME).write_bytes(merged(stored, path.read_bytes() if path.exists() else b""))
-        yield Kept(Path(folder))
+        yield ResultsFolder(Path(folder))
 
 
 @contextlib.contextmanager
@@ -99,7 +99,7 @@ def as_storage_error() -> Iterator[None]:
         raise StorageError(f"the results at --storage must be readable: {error}") from error
 
 
-class Kept:
+class ResultsFolder:
     """A results folder, its copy where there is one, and the leases without which nothing is written."""
 
     def __init__(self, out: Path, leases: Sequence[Lease] = ()) -> None:

@@ -29,8 +29,8 @@ from galaxytl.system import cache
 from galaxytl.system.credentials import remember_environment, without_secrets
 from galaxytl.train.job import Group, Neighbours, Watcher, Workplace
 from galaxytl.trial import TrialResult, TrialSpec
-from sweep.scheduling import cluster  # noqa: F401 (before ray: it sets what ray reads at its import)
 from sweep.scheduling.activation_copies import Answer, Copies
+from sweep.scheduling.cluster import own_versions  # before ray: it sets what ray reads at its import
 from sweep.scheduling.versions import refusal
 
 import ray  # isort: skip
@@ -64,7 +64,7 @@ class Terms:
     seconds: float
     """From one report of epochs to the next, at least."""
     versions: Mapping[str, str] = field(default_factory=dict)
-    """That a worker must have."""
+    """That a worker must have (`sweep.scheduling.versions` refuses others)."""
     spare_cpus: int = 0
     """Of a worker on a node without GPU, beside others that have some."""
     backend: str = ""
@@ -99,7 +99,8 @@ def train_group(
 
     A group that is started again, because its worker died, is without what it had reported (`unfinished_config`).
     """
-    if text := refusal(terms.versions) or _absence(workplace.data) or use_backend(terms.backend):
+    other = refusal(platform.node(), terms.versions, own_versions())
+    if text := other or _absence(workplace.data) or use_backend(terms.backend):
         tune.report({STOPS_ALL: text})
         return
     group = group_of(config)

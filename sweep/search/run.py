@@ -31,7 +31,8 @@ from sweep.grids import axes, builtin
 from sweep.options import Options, SearchOptions
 from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.progress import SweepTable, trial_label
-from sweep.results_folder import STUDY, Kept
+from sweep.results_folder import STUDY, ResultsFolder
+from sweep.scheduling.resources import ClusterError
 from sweep.search import export
 from sweep.search.setup import Setup, set_up
 from sweep.search.trials import Search, rehearse
@@ -40,7 +41,7 @@ NAMED_BY = ("optimizer", "learning_rate")
 """Fields that tell a search's trials apart in the terminal, beside network, start and depth."""
 
 
-def run_search(options: Options, search: SearchOptions, kept: Kept, console: Console) -> int:
+def run_search(options: Options, search: SearchOptions, kept: ResultsFolder, console: Console) -> int:
     """Returns the exit status: 0 when a trial was chosen and scored on the test part."""
     storage, name = export.absolute(search.storage), search.study or kept.out.resolve().name
     setup = set_up(options, replace(search, storage=storage, study=name), console)
@@ -78,7 +79,7 @@ def announce(setup: Setup, console: Console) -> None:
         console.print(f"{name:9} {text}", markup=False)
 
 
-def begin(setup: Setup, kept: Kept) -> tuple[SearchRun, list[str]]:
+def begin(setup: Setup, kept: ResultsFolder) -> tuple[SearchRun, list[str]]:
     """The search as earlier drivers left it, and what there is to say of it. Raises StudyError where they searched for
     something else."""
     asked, rows = kept.asked(), kept.rows()
@@ -92,7 +93,7 @@ def begin(setup: Setup, kept: Kept) -> tuple[SearchRun, list[str]]:
     return run, [*(f"note: {problem}" for problem in (*rows.problems, *asked.problems)), *run.begin(own)]
 
 
-def earlier_search(setup: Setup, kept: Kept) -> list[dict[str, Any]]:
+def earlier_search(setup: Setup, kept: ResultsFolder) -> list[dict[str, Any]]:
     """What a search of an earlier version asked for, whose truth was its study, as lines of `asked.jsonl`."""
     urls, problem = [setup.search.storage, export.sqlite_url(kept.out.resolve() / STUDY)], setup.problem
 
@@ -112,7 +113,7 @@ class SearchRun:
 
     setup: Setup
     search: Search
-    kept: Kept
+    kept: ResultsFolder
     results: list[TrialResult] = field(default_factory=list)
     """Of this run."""
     begun: list[Group] = field(default_factory=list)
@@ -175,13 +176,13 @@ class SearchRun:
 
     def train(self, console: Console) -> None:
         """Let Tune train all trials, then score the chosen one."""
-        from sweep.scheduling import cluster, tune  # ray takes seconds to import
+        from sweep.scheduling import tune  # ray takes seconds to import
 
         options, where = self.setup.options, self.setup.options.where
         if not (self.search.under_way or self.search.num_left or self._to_test()):
             return
         console.print(where.announcement, markup=False)
-        with as_usage_error(cluster.ClusterError), SweepTable([], console, self._num_trials) as table:
+        with as_usage_error(ClusterError), SweepTable([], console, self._num_trials) as table:
 
             def finished(*ended: TrialResult) -> None:
                 self.finished(*ended)
@@ -196,7 +197,7 @@ class SearchRun:
             decides_at = self.setup.problem.rule.decides_at
             reporter = tune.Reporter(table.phases, epochs, finished, table.note, decides_at)
             at_once = max(2, self.setup.search.batch, prepare.num_workers(where))
-            work = tune.Work(self._groups(table), at_once, eager=False)
+            work = tune.Work(self._groups(table), at_once, may_autoscale=False)
             tune.run_trials(work, prepare.workplace(options, self.setup.uri, self.setup.damage), where, reporter)
         learn_speeds(speeds_path(), self.results, self.begun)
 

@@ -27,7 +27,7 @@ from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from sweep import lease, run
 from sweep.command_line import parse
 from sweep.options import Options, SearchOptions
-from sweep.results_folder import Kept
+from sweep.results_folder import ResultsFolder
 from sweep.rows_file import RowsFile
 from sweep.search import run as search_run
 from sweep.search.run import SearchRun, begin
@@ -81,8 +81,8 @@ class Toy:
         self.run, lines = begin(set_up(options, search, Console(quiet=True)), self._kept())
         return self.run, lines
 
-    def _kept(self) -> Kept:
-        kept = Kept(self.out)
+    def _kept(self) -> ResultsFolder:
+        kept = ResultsFolder(self.out)
         kept.file = RowsFile(self.out, kept.check, print)
         with kept.file.changing():  # it takes over the rows that are there
             return kept
