@@ -53,7 +53,7 @@ def collapse_part(own: Sources) -> Part:
     trials = own.scope.of_grids
     if not trials.results:
         return Part()
-    study = verdict.examine(trials.results)
+    study = verdict.study_collapse(trials.results)
     beside = look_beside(trials.results, study)
     first, *others = collapse_sections(study, beside, trials.results)
     answer = None
