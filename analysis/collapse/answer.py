@@ -35,7 +35,7 @@ from analysis.statistics.beta_binomial import reduction
 from analysis.statistics.intervals import CONFIDENCE, Interval, binomial_variance
 from analysis.statistics.seeds import MIN_SEEDS, SeedEstimate, paired_over_seeds
 from analysis.trials.endings import Ending
-from analysis.trials.load import Trials, count_of_trials, show_value
+from analysis.trials.load import Trials, count_of, count_of_trials, show_value
 from galaxytl.trial import TrialResult, TrialSpec
 
 MEANING = {
@@ -131,7 +131,7 @@ def _state(contrast: Contrast) -> str:
         return f"could not be tested: its trials differ in {listed(contrast.confounders)} too"
     if contrast.effect is Effect.TOO_FEW:
         seeds = min(contrast.paper.total, contrast.other.total)
-        return f"could not be tested: {seeds} seed{'' if seeds == 1 else 's'}"
+        return f"could not be tested: {count_of(seeds, 'seed')}"
     return f"{contrast.other.right} of {contrast.other.total} collapse"
 
 

@@ -23,6 +23,7 @@ from analysis.scores.reliability import SettingCalibration, calibrations
 from analysis.statistics.calibration import NUM_BINS
 from analysis.statistics.intervals import Share
 from analysis.trials.banner import Banner
+from analysis.trials.load import count_of
 from analysis.trials.repeats import Networks
 
 MOST_PANELS: Final = 6
@@ -101,8 +102,8 @@ def _draw_panel(above: Axes, below: Axes, own: SettingCalibration, colour: str) 
     above.set_title(textwrap.fill(own.repeats.name, TITLE_WIDTH), fontsize=8.5, pad=15)
     error = np.mean([one.bins.error for one in own.seeds])
     chance = np.mean([one.by_chance[0] for one in own.seeds])
-    seeds = f"{number} seeds" if number > 1 else "1 seed"
-    above.text(0, 1.03, f"ECE {error:.3f}, by chance {chance:.3f}; {seeds}", transform=above.transAxes, fontsize=7.5)
+    said = f"ECE {error:.3f}, by chance {chance:.3f}; {count_of(number, 'seed')}"
+    above.text(0, 1.03, said, transform=above.transAxes, fontsize=7.5)
     shares, width = bins.counts / bins.counts.sum(), 1 / len(bins.counts)
     edges = width * np.arange(len(shares))
     below.bar(edges, shares, width, align="edge", color=tint(colour, 0.6), edgecolor="white")

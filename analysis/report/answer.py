@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from analysis.trials.load import count_of_trials
+from analysis.trials.load import count_of, count_of_trials
 from galaxytl.trial import TrialResult
 
 
@@ -95,4 +95,4 @@ def seeds_text(counts: Iterable[int]) -> str:
         return "no seed"
     if len(found) > 1:
         return f"{found[0]} to {found[-1]} seeds a setting"
-    return f"{found[0]} seed{'' if found[0] == 1 else 's'} a setting"
+    return f"{count_of(found[0], 'seed')} a setting"

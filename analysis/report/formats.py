@@ -9,8 +9,9 @@ change every line: both markups are written here.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Collection, Iterable, Sequence, Set
 from typing import TYPE_CHECKING, Any, Final
 
 from analysis.trials.banner import Banner
@@ -59,6 +60,16 @@ def escape_csv(value: Any) -> Any:
     text = visible(value)
     is_formula = text.lstrip()[:1] in FORMULA and not _NUMBERS.fullmatch(text)
     return f"'{text}" if is_formula else text
+
+
+def distinct(stem: str, taken: Collection[str]) -> str:
+    """Return a name that is not taken: the stem, or the stem with the first number from 2 that makes it another.
+
+    >>> distinct("scores", ["scores", "scores-2"])
+    'scores-3'
+    """
+    names = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
+    return next(name for name in names if name not in taken)
 
 
 def csv_text(frame: pd.DataFrame) -> str:

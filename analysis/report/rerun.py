@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from analysis.report.formats import distinct
 from analysis.trials.banner import Banner
 from analysis.trials.load import Trials, count_of_trials
 from galaxytl.system.files import write_atomically
@@ -64,11 +65,7 @@ def grid_names(folders: Iterable[Path]) -> dict[Path, str]:
     names: dict[Path, str] = {}
     for folder in folders:
         stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.resolve().name).strip("-.") or "trials"
-        stem = f"{stem}-again"
-        number = 1
-        while (name := stem if number == 1 else f"{stem}-{number}") in names.values():
-            number += 1
-        names[folder] = name
+        names[folder] = distinct(f"{stem}-again", names.values())
     return names
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from analysis.report.formats import csv_text, escape_latex, escape_markdown, latex_row, latex_table
+from analysis.report.formats import csv_text, distinct, escape_latex, escape_markdown, latex_row, latex_table
 from analysis.report.sections import Listing, Section, as_markdown
 from analysis.trials.banner import Banner
 from galaxytl.system.files import write_atomically
@@ -75,11 +75,7 @@ def stems(sections: Iterable[Section]) -> list[str]:
     found: list[str] = []
     for section in sections:
         words = re.findall(r"[a-z0-9_]+", section.heading.split(":")[0].lower())
-        stem = "-".join(words)[:MAX_STEM].strip("-") or "table"
-        number = 1
-        while (name := stem if number == 1 else f"{stem}-{number}") in found:
-            number += 1
-        found.append(name)
+        found.append(distinct("-".join(words)[:MAX_STEM].strip("-") or "table", found))
     return found
 
 

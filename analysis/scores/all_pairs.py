@@ -28,6 +28,7 @@ from analysis.report.sections import Listing, Section
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.seeds import MIN_SEEDS, SeedEstimate, mean_over_seeds
 from analysis.trials.comparable import WEIGHTS, comparable
+from analysis.trials.load import count_of
 from analysis.trials.starts import optimizer_name, rate_text, start_of
 from galaxytl.results.predictions import PredictionsError
 from galaxytl.trial import COMPLETE, SPEC_FIELDS, TrialResult, TrialSpec
@@ -104,7 +105,7 @@ def _arms(results: Sequence[TrialResult], folders: Mapping[str, Path]) -> tuple[
             skipped.append(f"{setting_name(own[0].spec, ())}: {error}")
     if few:
         verb = "has" if few == 1 else "have"
-        skipped.append(f"{few} {'setting' if few == 1 else 'settings'} {verb} fewer than {MIN_SEEDS} seeds")
+        skipped.append(f"{count_of(few, 'setting')} {verb} fewer than {MIN_SEEDS} seeds")
     return arms, skipped
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from analysis.trials.load import count_of
 from analysis.trials.table1_cells import PaperGrid
 from galaxytl.trial import DAMAGE, TrialResult, TrialSpec
 
@@ -54,7 +55,7 @@ class Banner:
             f"{spec.dataset}: {' or '.join(counts) or _images(results)}",
             *(_size(size) for size in sizes if len(sizes) == 1),
         ]
-        parts += [*(_epochs(number) for number in epochs if len(epochs) == 1), _devices(results)]
+        parts += [*(count_of(number, "epoch") for number in epochs if len(epochs) == 1), _devices(results)]
         return cls("; ".join(part for part in parts if part), "; ".join(warnings), _footer(results))
 
     def bottom_line(self, results: Iterable[TrialResult], *notes: str) -> str:
@@ -103,17 +104,13 @@ def _settings(spec: TrialSpec) -> list[str]:
     decay = f", weight decay {spec.weight_decay:g}" if spec.weight_decay else ""
     return [
         _size(spec.image_size),
-        _epochs(spec.num_epochs),
+        count_of(spec.num_epochs, "epoch"),
         f"{spec.optimizer}, learning rate {spec.learning_rate:g}{momentum}{decay}, batches of {spec.batch_size}",
     ]
 
 
 def _size(pixels: int) -> str:
     return f"{pixels} x {pixels} pixels"
-
-
-def _epochs(number: int) -> str:
-    return f"{number} {'epoch' if number == 1 else 'epochs'}"
 
 
 def _devices(results: Iterable[TrialResult]) -> str:

@@ -198,8 +198,17 @@ def counts_text(counts: Counter[Any]) -> str:
     return ", ".join(f"{value} ({count_of_trials(count)})" for value, count in counts.items())
 
 
-def count_of_trials(count: int) -> str:
-    return "1 trial" if count == 1 else f"{count} trials"
+def count_of(number: int, noun: str) -> str:
+    """Return a number of things.
+
+    >>> count_of(1, "seed"), count_of(3, "seed")
+    ('1 seed', '3 seeds')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def count_of_trials(number: int) -> str:
+    return count_of(number, "trial")
 
 
 def show_value(value: Any) -> str:
