@@ -55,12 +55,12 @@ class Source:
 
 
 def rows_digest(rows: NDArray[np.int64]) -> str:
-    """SHA-256 of the numbers of some rows of a dataset."""
+    """Return the SHA-256 of the numbers of some rows of a dataset."""
     return hashlib.sha256(np.ascontiguousarray(rows, dtype="<i8").tobytes()).hexdigest()
 
 
 def activations_folder(spec: TrialSpec, digest: str, cut: int) -> Path:
-    """Where on this node the activations at a cut lie, if they do, of the rows with this `rows_digest`.
+    """Return where on this node the activations at a cut lie, if they do, of the rows with this `rows_digest`.
 
     Its name is a hash of all that their values depend on.
     """
@@ -72,7 +72,7 @@ def activations_folder(spec: TrialSpec, digest: str, cut: int) -> Path:
 
 
 def stored_activations(spec: TrialSpec, stored: tuple[int, ...], source: Source) -> NDArray[Any]:
-    """Activations of `source.rows` at the last of the cuts `stored`, (N, h, w, channels), memory-mapped.
+    """Return the activations of `source.rows` at the last of the cuts `stored`, (N, h, w, channels), memory-mapped.
 
     If they are not on this node, another node's are copied; else those at the cuts before are stored too, each computed
     from the one before it.
@@ -136,7 +136,7 @@ def _keep(stored: NDArray[Any], rows: slice, computed: Any) -> None:
 
 
 def _batches(source: Source, inputs: NDArray[Any] | None, batch: int) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """Rows of the result, and what they are computed from, padded to `batch` rows: one shape is compiled."""
+    """Give rows of the result, and what they are computed from, padded to `batch` rows: one shape is compiled."""
     for start in range(0, len(source.rows), batch):
         rows = slice(start, min(start + batch, len(source.rows)))
         part = source.images[source.rows[rows]] if inputs is None else np.asarray(inputs[rows])
@@ -146,19 +146,19 @@ def _batches(source: Source, inputs: NDArray[Any] | None, batch: int) -> Iterato
 
 
 def batch_size(num_rows: int, image_size: int) -> int:
-    """Images that are computed at once: as many as memory allows, and so that the last batch is nearly full."""
+    """Return how many images are computed at once: as memory allows, and so that the last batch is nearly full."""
     limit = (GPU_BATCH if device.on_gpu() else CPU_BATCH) * 224**2
     most = min(1024, max(1, limit // image_size**2))
     return math.ceil(num_rows / math.ceil(num_rows / most))
 
 
 def _on_disk(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """NumPy's file format knows no bfloat16: its bits are stored as uint16."""
+    """Return the type in the file, uint16 for the bits of a bfloat16: NumPy's format does not know it."""
     return np.dtype(np.uint16) if dtype.name == "bfloat16" else dtype
 
 
 def _is_readable(folder: Path) -> bool:
-    """False where nothing is, or where the file is shorter than its header says: it is made anew."""
+    """Return False where nothing is, or where the file is shorter than its header says: it is rebuilt."""
     try:
         np.load(folder / "activations.npy", mmap_mode="r")
     except (OSError, ValueError, EOFError):
@@ -171,7 +171,7 @@ def _opened(folder: Path, spec: TrialSpec) -> NDArray[Any]:
 
 
 def _manifest(spec: TrialSpec, cut: int, shape: tuple[int, ...]) -> dict[str, Any]:
-    """What the folder holds, for people."""
+    """Return what the folder holds, for people."""
     return {
         "what": f"activations of {spec.backbone}, {cut} blocks before its output",
         "weights": spec.weights_label,

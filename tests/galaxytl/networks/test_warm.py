@@ -53,7 +53,7 @@ def test_the_last_blocks_are_trained_and_no_others(depth: Any, mode: Any) -> Non
     """BatchNorm's averages follow the batches as the spec says, and in frozen blocks never."""
     pixels = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype(np.uint8)
     spec = BASE.replace(unfrozen_blocks=depth, unfrozen_batchnorm=mode)
-    model, network = warm.trained(spec, None, lambda: None)
+    model, network = warm.trainable(spec, None, lambda: None)
     before = weights_of(network.model)
     model.train_on_batch(pixels, np.arange(8))
     after = weights_of(network.model)
@@ -231,7 +231,7 @@ def test_weights_of_a_file_are_there_again_after_training(tmp_path: Path) -> Non
     spec = BASE.replace(
         weights="imagenet", weights_requested="imagenet", weights_fingerprint="a" * 64, unfrozen_blocks=2
     )
-    model, network = warm.trained(spec, None, lambda: path)
+    model, network = warm.trainable(spec, None, lambda: path)
     model.train_on_batch(np.zeros((8, 32, 32, 3), np.uint8), np.arange(8))
     wanted = weights_of(original)
     assert not all(np.array_equal(weights_of(network.model)[name], value) for name, value in wanted.items())

@@ -220,7 +220,7 @@ def test_dropout_changes_what_is_learned() -> None:
 def factors(specs: Sequence[TrialSpec], step: int, num_examples: int = 50, num_units: int = 40) -> np.ndarray:
     """(B, H, U)"""
     steps = np.full((1, len(specs), 1), step, np.float32)
-    return np.asarray(head_dropout.kept(settings(specs), steps, num_examples, num_units))
+    return np.asarray(head_dropout.factors(settings(specs), steps, num_examples, num_units))
 
 
 def hashed(key: int, number: int) -> int:
