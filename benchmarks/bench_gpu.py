@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpu_steps import make_step, network, seconds_a_call
+from gpu.steps import make_step, network, seconds_a_call
 from numpy.typing import NDArray
 
 from galaxytl.data.galaxy10 import NUM_CLASSES

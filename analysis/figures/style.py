@@ -26,7 +26,7 @@ from matplotlib.ticker import Formatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from analysis.trials.starts import rate_text
-from galaxytl.data.cache import write_atomically
+from galaxytl.system.files import write_atomically
 from galaxytl.system.foreign_text import visible
 
 # Okabe M and Ito K 2008, "Color universal design": told apart with every common colour blindness.

@@ -21,7 +21,7 @@ from analysis.search.sections import search_sections
 from analysis.sections import Section, as_markdown
 from analysis.trials.banner import Banner
 from analysis.trials.load import show_value
-from galaxytl.data.cache import write_atomically
+from galaxytl.system.files import write_atomically
 from galaxytl.system.foreign_text import visible
 from galaxytl.trial import COMPLETE, TrialResult
 

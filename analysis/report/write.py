@@ -35,7 +35,7 @@ from analysis.trials.banner import Banner
 from analysis.trials.load import AnalysisError, Trials
 from analysis.trials.repeats import Networks, read_networks
 from analysis.trials.table1_cells import PaperGrid
-from galaxytl.data.cache import write_atomically
+from galaxytl.system.files import write_atomically
 from galaxytl.system.inside import inside
 from galaxytl.trial import TrialResult
 

@@ -40,9 +40,9 @@ def shown(text: str) -> str:
 
 
 def _copy(uri: str) -> Path:
-    from galaxytl.data.cache import cache_dir  # with what reads a storage: only where there is one
     from galaxytl.results.storage import Storage
     from galaxytl.results.stored_rows import fetch_results
+    from galaxytl.system.cache import cache_dir  # with what reads a storage: only where there is one
 
     with _told(uri):
         storage = Storage(uri)

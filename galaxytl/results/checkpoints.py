@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.cache import FULL
 from galaxytl.system.arrays import DAMAGED, opened_npz
+from galaxytl.system.files import FULL
 from galaxytl.trial import TrialSpec
 
 DIAGNOSTICS = "diagnostics"

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.cache import FULL, write_atomically
 from galaxytl.results.storage import PATIENCE, Storage, persistently
+from galaxytl.system.files import FULL, write_atomically
 from galaxytl.trial import TrialSpec
 
 ENDINGS: Final = {"scored": ".parquet", "validation": ".validation.parquet"}

@@ -32,9 +32,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data import cache
 from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.networks import device
+from galaxytl.system import cache
 from galaxytl.system.strict_json import read_json
 from galaxytl.train import heads
 from galaxytl.train.examples import Examples

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data import DataError, Dataset, Splits, open_dataset, sky, split_indices
-from galaxytl.data.files.locations import is_remote
 from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.networks import device, warm
 from galaxytl.networks.backbones import backbone_named, head_layers
@@ -31,6 +30,7 @@ from galaxytl.results.checkpoints import Epoch, checkpoint_path, split_records
 from galaxytl.results.predictions import name_of, store_probabilities
 from galaxytl.results.storage import StorageError, persistently, waiting_for
 from galaxytl.results.thumbnails import write_thumbnails
+from galaxytl.system.locations import is_remote
 from galaxytl.train import certificate, diagnostics, heads
 from galaxytl.train.augmentation import augmented
 from galaxytl.train.examples import Examples, class_weights

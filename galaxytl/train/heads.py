@@ -144,7 +144,7 @@ def _compiled(optimizer: str, drops: bool, xla: bool) -> Any:
             factors = head_dropout.factors(scalars, old["steps"], *shape) if drops else 1.0
             batch = _Batch(features[step], labels[step], sizes[step])
             gradients, sums = _gradients(old, batch, scalars["class_weights"], factors)
-            new = OPTIMIZERS[optimizer].rule(_decayed(old, gradients, scalars), gradients, scalars)
+            new = OPTIMIZERS[optimizer].rule(ops, _decayed(old, gradients, scalars), gradients, scalars)
             return {**new, "steps": old["steps"] + 1}, {name: totals[name] + sums[name] for name in totals}
 
         zero = ops.zeros((state["bias"].shape[1],), "float32")

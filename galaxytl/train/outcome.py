@@ -9,12 +9,13 @@ import platform
 import traceback
 from pathlib import Path
 
-from galaxytl.data import DataError, cache
+from galaxytl.data import DataError
 from galaxytl.networks import device
 from galaxytl.networks.gpu_memory import DeviceError
 from galaxytl.networks.weights import WeightsError
 from galaxytl.results.checkpoints import split_records
 from galaxytl.system.credentials import without_secrets
+from galaxytl.system.files import write_atomically
 from galaxytl.system.foreign_text import visible
 from galaxytl.train.job import Diverged, Job
 from galaxytl.trial import DAMAGE, FAILED, TrialResult, TrialSpec
@@ -49,7 +50,7 @@ def failure_message(error: Exception, report: Path) -> str:
         return " ".join(text.split())
     with contextlib.suppress(OSError):  # the disk may be what failed
         frames = without_secrets("".join(traceback.format_exception(error)))
-        cache.write_atomically(report, visible(frames, keep="\n").encode())
+        write_atomically(report, visible(frames, keep="\n").encode())
     return f"{type(error).__name__}: {text.splitlines()[0][:500]} (traceback: {report.parent.name}/{report.name})"
 
 

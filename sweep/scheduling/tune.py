@@ -34,7 +34,7 @@ from sweep.scheduling.cluster import (  # before ray: it sets what ray reads at 
     spare_place,
 )
 from sweep.scheduling.feed import Feed, InOrder, Room
-from sweep.scheduling.resources import Available
+from sweep.scheduling.resources import Available, Where
 from sweep.scheduling.worker import (
     STOPS_ALL,
     Terms,
@@ -57,16 +57,6 @@ IDLE_SECONDS = 300.0
 """Without a group that runs, after which the driver says what it waits for. A cloud's machine comes within minutes."""
 MAX_WAITING = 64
 """Groups that wait for room, of which a cluster that can grow hears. Tune and Ray look at each at every step."""
-
-
-@dataclass(frozen=True)
-class Where:
-    """Which cluster to use (None: this machine), what a trial may take of it (None: a fair share), and Ray's log."""
-
-    address: str | None
-    cpus: float | None
-    gpus: float | None
-    log: Path
 
 
 @dataclass(frozen=True)

@@ -276,7 +276,9 @@ def test_node_without_the_dataset_and_with_another_version_of_the_project(lab: L
     own, out = lab.network.home / "own.h5", lab.shared / "results"  # the first on a node's own disk, or not
     lab.network["head"].run(f"cp {galaxies} {own}", check=True)
     host = lab.network["worker1"]
-    host.run("cp galaxytl/sweep/planning/plan.py kept.py; echo '# changed' >> galaxytl/sweep/planning/plan.py", check=True)
+    host.run(
+        "cp galaxytl/sweep/planning/plan.py kept.py; echo '# changed' >> galaxytl/sweep/planning/plan.py", check=True
+    )
     status, lines, said = diagnosis(lab, own)
     sweep = f"python -m sweep.run {SMOKE} {HEADS} --data {own} --out"
     refused, why_refused = lab.exec(f"{sweep} {out / 'refused'}")

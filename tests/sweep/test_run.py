@@ -15,8 +15,7 @@ from galaxytl.system.command import UsageError
 from galaxytl.train.job import Workplace
 from galaxytl.trial import FAILED, SpecError, TrialResult
 from sweep import lease
-from sweep.options import parse
-from sweep.prepare import LOG
+from sweep.command_line import LOG, parse
 from sweep.run import main
 from sweep.scheduling import cluster
 from sweep.scheduling.tune import Reporter, Where, Work
