@@ -23,19 +23,7 @@ from tests.galaxytl.trials import curves, run, tiny_spec
 
 pytestmark = pytest.mark.usefixtures("toy_backbone")
 
-BASE = TrialSpec(
-    dataset="simulated",
-    dataset_fingerprint="0" * 64,
-    backbone=toy.NAME,
-    weights="random",
-    weights_requested="random",
-    preprocessing="backbone",
-    image_size=32,
-    optimizer="sgd",
-    learning_rate=0.5,
-    momentum=0.9,
-    batch_size=8,
-)
+BASE = toy.SPEC.replace(optimizer="sgd", learning_rate=0.5, momentum=0.9)
 STATISTICS = ("moving_mean", "moving_variance")
 
 
@@ -201,16 +189,6 @@ def test_every_dropout_starts_with_random_numbers_of_its_own_and_of_the_spec() -
     model.fit(np.ones((8, 2, 2, 3), np.float32), np.arange(8), batch_size=4, verbose=0)
     assert counters(spec) == first
     assert all(mine != its for mine, its in zip(first, counters(spec.replace(seed=1)), strict=True))
-
-
-def test_the_head_starts_anew_in_every_layer() -> None:
-    spec = BASE.replace(unfrozen_blocks=1, head_units=4)
-    model = a_head(spec)
-    for variable in model.weights:
-        variable.assign(np.ones(variable.shape))
-    warm._reset(model, spec, {})
-    for variable, its in zip(model.weights, build_head(spec, (2, 2, 3)).weights, strict=True):
-        assert np.array_equal(np.asarray(variable.value), np.asarray(its.value))
 
 
 def test_the_top_share_is_that_of_all_batches_together() -> None:

@@ -261,15 +261,6 @@ def test_the_share_that_is_left_out_is_the_rate_and_the_mean_stays() -> None:
             assert shares == pytest.approx(rate, abs=error)
 
 
-def test_steps_and_seeds_leave_out_others_and_neighbours_change_nothing() -> None:
-    specs = [BASE.replace(head_units=4, head_dropout=0.5, seed=seed) for seed in (0, 1, 0)]
-    now, next_step = factors(specs, 3), factors(specs, 4)
-    assert np.array_equal(now[:, 0], now[:, 2])
-    assert np.array_equal(now[:, :1], factors(specs[:1], 3))
-    for other in (now[:, 1], next_step[:, 0]):
-        assert np.mean((now[:, 0] == 0) == (other == 0)) == pytest.approx(0.5, abs=0.06)  # 2,000 coins: 5 deviations
-
-
 def test_nothing_is_left_out_of_a_score() -> None:
     specs = [BASE.replace(head_units=NUM_UNITS), BASE.replace(head_units=NUM_UNITS, head_dropout=0.9)]
     state = heads.join([heads.initial_state(spec, NUM_FEATURES) for spec in specs])
