@@ -151,22 +151,22 @@ def num_gpus() -> int:
     return sum(found.platform == "gpu" for found in jax.devices())
 
 
-def check_gpus(given: float | None) -> None:
+def check_gpus(gpus: float | None) -> None:
     """Raise DeviceError unless the backend sees as many GPUs as this process was given, a share being of one.
 
     None: nobody gave it any. 0: NVIDIA's are hidden (`configure`), and none is promised.
     """
-    if not given:
+    if not gpus:
         return
     seen, name = num_gpus(), "TensorFlow" if backend() == "tensorflow" else backend().upper()
-    if seen != math.ceil(given):
+    if seen != math.ceil(gpus):
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
         advice = (
             f"start Ray there with as many --num-gpus as nvidia-smi lists, and install {name} for GPUs there "
             "(pip install --require-hashes -r requirements-gpu.lock)"
         )
         raise DeviceError(
-            f"{name} must see the GPUs that a trial was given, {math.ceil(given)} (CUDA_VISIBLE_DEVICES={visible}); on "
+            f"{name} must see the GPUs that a trial was given, {math.ceil(gpus)} (CUDA_VISIBLE_DEVICES={visible}); on "
             f"{socket.gethostname()} it sees {seen}: {advice}. python -m sweep.doctor --address auto finds such nodes"
         )
 

@@ -85,14 +85,14 @@ def wait_until_free(
     To be called before this process takes any itself. Raises DeviceError after `seconds`, with who holds it.
     """
     until = time.monotonic() + seconds
-    while taken := [gpu for gpu in visible(read()) if gpu.free < NEEDED_SHARE * min(1.0, share) * gpu.total]:
+    while full := [gpu for gpu in visible(read()) if gpu.free < NEEDED_SHARE * min(1.0, share) * gpu.total]:
         if time.monotonic() >= until:
-            raise DeviceError(_still_taken(taken[0], share, seconds))
+            raise DeviceError(_still_full(full[0], share, seconds))
         say("waiting for the GPU's memory")
         time.sleep(min(1.0, seconds / 10))
 
 
-def _still_taken(gpu: GpuMemory, share: float, seconds: float) -> str:
+def _still_full(gpu: GpuMemory, share: float, seconds: float) -> str:
     needed = int(NEEDED_SHARE * min(1.0, share) * gpu.total)
     holders = f"held by {', '.join(gpu.holders)}" if gpu.holders else "the driver does not say who holds the rest"
     return (

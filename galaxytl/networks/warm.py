@@ -105,18 +105,15 @@ class Network:
         names, head = list(tensors), model.get_layer("head")
         with _policy(self.spec):
             start = self._input(start_cut)
-            wanted = {
-                id(tensor): tensor for tensor in (*tensors.values(), self.model.outputs[0])
-            }  # Keras wants no twins
-            backbone = keras.Model(cut_tensor(self.model, start_cut), list(wanted.values()))
-            given = dict(zip(wanted, backbone(self.call(start, start_cut, start_cut)), strict=True))
-            found, features = [given[id(t)] for t in tensors.values()], given[id(self.model.outputs[0])]
+            output = self.model.outputs[0]
+            unique = {id(tensor): tensor for tensor in (*tensors.values(), output)}  # Keras takes no twins
+            backbone = keras.Model(cut_tensor(self.model, start_cut), list(unique.values()))
+            outputs = dict(zip(unique, backbone(self.call(start, start_cut, start_cut)), strict=True))
+            units = [outputs[id(tensor)] for tensor in tensors.values()]
             if HIDDEN in [layer.name for layer in head.layers]:
                 hidden = keras.Model(head.inputs, head.get_layer(HIDDEN).output)
-                names, found = [*names, HIDDEN], [*found, hidden(features)]
-            maxima = [
-                keras.ops.max(t, axis=tuple(range(1, len(t.shape) - 1))) if len(t.shape) > 2 else t for t in found
-            ]
+                names, units = [*names, HIDDEN], [*units, hidden(outputs[id(output)])]
+            maxima = [keras.ops.max(u, axis=axes) if (axes := tuple(range(1, len(u.shape) - 1))) else u for u in units]
             return names, keras.Model(start, maxima) if names else None
 
 

@@ -26,7 +26,6 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -38,6 +37,7 @@ from galaxytl.system import cache
 from galaxytl.system.strict_json import read_json
 from galaxytl.train import heads
 from galaxytl.train.examples import Examples
+from galaxytl.train.features import makers
 from galaxytl.train.fit_heads import Head
 from galaxytl.train.metrics import softmax
 from galaxytl.trial import TrialSpec
@@ -93,9 +93,7 @@ def cross_entropy(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> fl
 
 def known_optimum(spec: TrialSpec, examples: Examples) -> Optimum:
     """Read from this node's cache, or computed and kept there: trials that differ in their optimizer share it."""
-    drawn_by = device.backend() if spec.weights == "random" else ""
-    made_by = [drawn_by, version("keras"), version("pillow")]  # of the features: see `galaxytl.train.features`
-    facts = [FORMAT, RIDGE, *spec.backbone_key, *made_by, *spec.split_key, spec.scored_on, device.on_gpu()]
+    facts = [FORMAT, RIDGE, *spec.backbone_key, *makers(spec), *spec.split_key, spec.scored_on, device.on_gpu()]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     path = cache.cache_dir() / "optima" / f"{name}.json"
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):

@@ -59,14 +59,18 @@ def rows_digest(rows: NDArray[np.int64]) -> str:
     return hashlib.sha256(np.ascontiguousarray(rows, dtype="<i8").tobytes()).hexdigest()
 
 
+def makers(spec: TrialSpec) -> list[str]:
+    """Return what activations are made by: other versions may build, draw or resize otherwise."""
+    drawn_by = device.backend() if spec.weights == "random" else ""  # TensorFlow and JAX draw others from one seed
+    return [drawn_by, version("keras"), version("pillow")]
+
+
 def activations_folder(spec: TrialSpec, digest: str, cut: int) -> Path:
     """Return where on this node the activations at a cut lie, if they do, of the rows with this `rows_digest`.
 
     Its name is a hash of all that their values depend on.
     """
-    drawn_by = device.backend() if spec.weights == "random" else ""  # TensorFlow and JAX draw others from one seed
-    made_by = [drawn_by, version("keras"), version("pillow")]  # other versions may build, draw or resize otherwise
-    facts = [FORMAT, blocks.FORMAT, *spec.backbone_key, *made_by, digest, cut]
+    facts = [FORMAT, blocks.FORMAT, *spec.backbone_key, *makers(spec), digest, cut]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     return cache.cache_dir() / "features" / name
 
@@ -116,22 +120,22 @@ def _compute(
     stored = cache.create_array(folder / "activations.npy", _on_disk(dtype), shape)
     batch = batch_size(len(source.rows), spec.image_size)
     forward = network.forward(first_cut, cuts[1])
-    waiting: tuple[slice, Any] | None = None
+    pending: tuple[slice, Any] | None = None
     for rows, padded in ahead(_batches(source, inputs, batch)):
-        coming = (rows, forward(padded))
-        if waiting:
-            _keep(stored, *waiting)  # while the device computes the batch that is coming
-        waiting = coming
+        computed = (rows, forward(padded))
+        if pending:
+            _write(stored, *pending)  # while the device computes the batch that is coming
+        pending = computed
         source.on_progress(rows.start, len(source.rows))
         source.on_computed(batch * float(network.structure.multiply_adds(first_cut, cuts[1])))
-    if waiting:
-        _keep(stored, *waiting)
+    if pending:
+        _write(stored, *pending)
     source.on_progress(len(source.rows), len(source.rows))
     stored.flush()
     (folder / "manifest.json").write_text(json.dumps(_manifest(spec, cuts[1], shape)))
 
 
-def _keep(stored: NDArray[Any], rows: slice, computed: Any) -> None:
+def _write(stored: NDArray[Any], rows: slice, computed: Any) -> None:
     stored[rows] = np.asarray(computed)[: rows.stop - rows.start].view(stored.dtype)
 
 

@@ -138,9 +138,9 @@ def _compiled(optimizer: str, drops: bool, xla: bool) -> Any:
     def run(features: Any, labels: Any, sizes: Any, num_steps: Any, scalars: Any, state: State) -> Any:
         traces[f"train_steps {optimizer}"] += 1
 
-        def body(step: Any, carried: Any) -> Any:
-            old, totals = carried
-            shape = (labels.shape[1], state["hidden_weights"].shape[2]) if drops else ()
+        def body(step: Any, carry: Any) -> Any:
+            old, totals = carry
+            shape = (labels.shape[1], old["hidden_weights"].shape[2]) if drops else ()
             factors = head_dropout.factors(scalars, old["steps"], *shape) if drops else 1.0
             batch = _Batch(features[step], labels[step], sizes[step])
             gradients, sums = _gradients(old, batch, scalars["class_weights"], factors)
