@@ -27,8 +27,8 @@ from galaxytl.networks.blocks import TRAINED_STEP
 from galaxytl.networks.weights import WeightsError, find_weights
 from galaxytl.results import collapse
 from galaxytl.results.checkpoints import Epoch, checkpoint_path, split_records
-from galaxytl.results.predictions import name_of, store_probabilities
-from galaxytl.results.storage import StorageError, persistently, waiting_for
+from galaxytl.results.predictions import Probabilities, name_of, store_probabilities
+from galaxytl.results.storage import StorageError, waiting_for, with_retries
 from galaxytl.results.thumbnails import write_thumbnails
 from galaxytl.system.locations import is_remote
 from galaxytl.train import certificate, diagnostics, heads
@@ -134,7 +134,7 @@ class Run(Watcher, ABC):
         if not is_remote(self.workplace.data):
             return read()
         try:
-            return persistently(read, READ_SECONDS, lambda error: self.say(waiting_for("dataset", error)))
+            return with_retries(read, READ_SECONDS, lambda error: self.say(waiting_for("dataset", error)))
         except StorageError as error:
             raise DataError(str(error)) from error
 
@@ -195,7 +195,7 @@ class Run(Watcher, ABC):
     ) -> str:
         """Store probabilities; return the file's name."""
         name = name_of(spec, part)
-        store_probabilities(self.workplace.out, self.workplace.storage, name, rows, labels, found)
+        store_probabilities(self.workplace.out, self.workplace.storage, name, Probabilities(rows, labels, found))
         return name
 
     def _row(self, outcome: Outcome, dataset: Dataset, splits: Splits) -> TrialResult:

@@ -1,7 +1,7 @@
 """What groups of trials cost: images read, multiply-adds, seconds.
 
     costs = Costs(structures, sizes, speeds)
-    cost = costs.of(specs, source=0)            # of a group that reads the backbone's stored output
+    cost = costs.cost(specs, source=0)            # of a group that reads the backbone's stored output
     cost.multiply_adds, cost.seconds
 
 A trained step counts three forward passes: forward, the gradient of the activations, and the gradient of the weights.
@@ -121,7 +121,7 @@ class Costs:
         passes = [max(epochs)] if specs[0].trains_head_only else epochs
         return sum(passes) * (sizes.train + sizes.watched) + len(passes) * sizes.scored(specs[0])
 
-    def of(self, specs: Sequence[TrialSpec], source: int) -> Cost:
+    def cost(self, specs: Sequence[TrialSpec], source: int) -> Cost:
         """Of a group of `specs` whose passes read the cut `source`."""
         network = self._network(specs[0])
         rows_read = self.rows_read(specs)

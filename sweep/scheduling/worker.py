@@ -24,13 +24,13 @@ from galaxytl.networks import device
 from galaxytl.networks.gpu_memory import DeviceError
 from galaxytl.results.mirror import mirror_at
 from galaxytl.results.predictions import ResultsFull
-from galaxytl.results.storage import PATIENCE, persistently, waiting_for
+from galaxytl.results.storage import PATIENCE, waiting_for, with_retries
 from galaxytl.system import cache
 from galaxytl.system.credentials import remember_environment, without_secrets
 from galaxytl.train.job import Group, Neighbours, Watcher, Workplace
 from galaxytl.trial import TrialResult, TrialSpec
-from sweep.scheduling import cluster  # noqa: F401 (before ray: it sets what ray reads at its import)
 from sweep.scheduling.activation_copies import Answer, Copies
+from sweep.scheduling.cluster import own_versions  # before ray: it sets what ray reads at its import
 from sweep.scheduling.versions import refusal
 
 import ray  # isort: skip
@@ -99,7 +99,8 @@ def train_group(
 
     A group that is started again, because its worker died, is without what it had reported (`unfinished_config`).
     """
-    if text := refusal(terms.versions) or _absence(workplace.data) or use_backend(terms.backend):
+    other = refusal(platform.node(), terms.versions, own_versions())
+    if text := other or _absence(workplace.data) or use_backend(terms.backend):
         tune.report({STOPS_ALL: text})
         return
     group = group_of(config)
@@ -152,7 +153,7 @@ def _train_and_mirror(group: Group, workplace: Workplace, reports: Reports, trai
     def away(error: DataError) -> None:
         reports.phase([spec.trial_id for spec in group.specs], waiting_for("storage", error))
 
-    mirror = persistently(lambda: mirror_at(workplace.storage), PATIENCE, away)
+    mirror = with_retries(lambda: mirror_at(workplace.storage), PATIENCE, away)
     mirror.fetch(group.specs, away)
     reports.on_checkpoint = functools.partial(mirror.follow, away)
     for result in train(group, replace(workplace, out=mirror.out), reports):

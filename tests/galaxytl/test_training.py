@@ -18,7 +18,7 @@ from galaxytl.networks.families import BACKBONES
 from galaxytl.networks.weights import Weights, find_weights
 from galaxytl.results import mirror, storage
 from galaxytl.results.checkpoints import checkpoint_path
-from galaxytl.results.predictions import ResultsFull, name_of, names_of, store_probabilities
+from galaxytl.results.predictions import Probabilities, ResultsFull, name_of, names_of, store_probabilities
 from galaxytl.results.storage import Storage
 from galaxytl.train import groups
 from galaxytl.train.examples import Examples
@@ -258,10 +258,10 @@ def test_predictions_that_do_not_fit_on_a_node_go_to_the_storage(
     spec: TrialSpec, small_disk: Path, tmp_path: Path
 ) -> None:
     fill(small_disk)
-    rows, labels, found = np.array([3, 5]), np.array([1, 0]), np.full((2, 10), 0.1)
+    found = Probabilities(np.array([3, 5]), np.array([1, 0]), np.full((2, 10), 0.1))
     with pytest.raises(ResultsFull, match=r"No space left .* make room, and the same command goes on"):
-        store_probabilities(small_disk, "", name_of(spec), rows, labels, found)
-    store_probabilities(small_disk, str(tmp_path / "shared"), name_of(spec), rows, labels, found)
+        store_probabilities(small_disk, "", name_of(spec), found)
+    store_probabilities(small_disk, str(tmp_path / "shared"), name_of(spec), found)
     assert pq.read_table(tmp_path / "shared" / name_of(spec)).to_pydict()["row"] == [3, 5]
     assert not list(small_disk.rglob("*.parquet"))
 
@@ -274,7 +274,8 @@ def test_a_disk_that_fills_between_a_trials_two_files_stops_the_sweep_and_with_r
 
     def store(probability: float) -> None:
         for part in ("scored", "validation"):
-            store_probabilities(small_disk, "", name_of(spec, part), rows, labels, np.full((2, 10), probability))
+            found = Probabilities(rows, labels, np.full((2, 10), probability))
+            store_probabilities(small_disk, "", name_of(spec, part), found)
             if probability == 0.5:
                 fill(small_disk)
 

@@ -159,7 +159,7 @@ def spare(_: str, out: Path) -> dict[str, Any]:
     results: list[TrialResult] = []
     reporter = tune.Reporter(lambda _: None, lambda _: None, lambda *ended: results.extend(ended), lambda _: None)
     with nodes(out, {"num_cpus": 1, "num_gpus": 1}, {"num_cpus": 1}) as cluster:
-        where, work = Where("auto", 1, None, out / "sweep.log"), tune.Work(iter(groups), 2, eager=False)
+        where, work = Where("auto", 1, None, out / "sweep.log"), tune.Work(iter(groups), 2, may_autoscale=False)
         train = functools.partial(note_and_train, out)
         tune.run_trials(work, Workplace("simulated", out), where, reporter, train)
         other = next(iter(cluster.worker_nodes)).node_id

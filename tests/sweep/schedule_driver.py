@@ -55,7 +55,7 @@ def run(groups: Iterator[Group | None], out: Path, train: TrainGroup = train_qui
         note=lambda _: None,
         decides_at=frozenset({3, 9}),
     )
-    where, work = Where("auto", 1, 0, out / "sweep.log"), tune.Work(groups, at_once=2, eager=False)
+    where, work = Where("auto", 1, 0, out / "sweep.log"), tune.Work(groups, at_once=2, may_autoscale=False)
     tune.run_trials(work, Workplace("simulated", out), where, reporter, train)
 
 
