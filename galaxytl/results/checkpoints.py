@@ -30,7 +30,7 @@ RESUMED = {"resumed": 1.0}
 
 
 def split_history(history: Sequence[Epoch]) -> tuple[tuple[dict[str, float], ...], tuple[dict[str, Any], ...]]:
-    """The history as a row has it, and the records, which a row has beside it."""
+    """Return the history as a row has it, and the records, which a row has beside it."""
     plain = tuple({name: value for name, value in epoch.items() if name != DIAGNOSTICS} for epoch in history)
     return plain, tuple(record for epoch in history for record in epoch.get(DIAGNOSTICS, ()))
 
@@ -44,7 +44,7 @@ def checkpoint_path(out: Path, spec: TrialSpec) -> Path:
 
 
 def save_checkpoint(path: Path, arrays: Mapping[str, NDArray[Any]], history: list[Epoch]) -> None:
-    """On a full disk the checkpoint before stays: training goes on, and the next epoch tries again."""
+    """Write a checkpoint. On a full disk the one before stays: training goes on, and the next epoch tries again."""
     unfinished = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}")  # one may train on, cut off, elsewhere
     note = np.frombuffer(json.dumps(history).encode(), np.uint8)
     try:
@@ -78,8 +78,8 @@ class CheckpointWriter:
             self._writing.result()
 
     def save(self, checkpoints: Sequence[tuple[Path, Mapping[str, NDArray[Any]], list[Epoch]]]) -> None:
-        """Of one epoch, as `save_checkpoint` takes them; nothing may change them any more. Returns when those of the
-        epoch before are written and kept; raises what went wrong with them."""
+        """Write those of one epoch, as `save_checkpoint` takes them; nothing may change them any more. Returns when
+        those of the epoch before are written and kept; raises what went wrong with them."""
         self._writing.result()
         self._writing = self._thread.submit(self._save, checkpoints)
 
@@ -90,7 +90,7 @@ class CheckpointWriter:
 
 
 def num_epochs(content: bytes) -> int:
-    """Of a checkpoint's history; 0 of a damaged one's."""
+    """Return the number of epochs of a checkpoint's history; 0 of a damaged one's."""
     try:
         with opened_npz(io.BytesIO(content)) as file:
             return len(_history(file))
@@ -99,7 +99,7 @@ def num_epochs(content: bytes) -> int:
 
 
 def _history(file: Mapping[str, NDArray[Any]]) -> list[Epoch]:
-    """By Python's own reader of JSON: the loss of a part that is only watched may be NaN."""
+    """Read by Python's own reader of JSON: the loss of a part that is only watched may be NaN."""
     history = json.loads(file["history"].tobytes())
     if not isinstance(history, list) or not all(map(_is_epoch, history)):
         raise ValueError("its history must be a list of epochs")
@@ -111,7 +111,8 @@ def _is_epoch(value: Any) -> bool:
 
 
 def load_checkpoint(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[str, NDArray[Any]], list[Epoch]]:
-    """The arrays called `shapes`, of those shapes, and the history; both empty when there is no usable checkpoint.
+    """Return the arrays called `shapes`, of those shapes, and the history; both empty when there is no usable
+    checkpoint.
 
     A damaged file is no reason to lose the trial: it starts from its first epoch.
     """

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from galaxytl.results.row_lines import MOST_STARTS
-from galaxytl.results.rows import read_results
+from galaxytl.results.rows import MOST_STARTS, read_results
 from galaxytl.results.stored_rows import merge_lines
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from tests.fuzz import rows
