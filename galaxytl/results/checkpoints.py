@@ -29,8 +29,8 @@ RESUMED = {"resumed": 1.0}
 """In the first epoch after a checkpoint from which the trial went on: its process, node or driver had died."""
 
 
-def split_history(history: Sequence[Epoch]) -> tuple[tuple[dict[str, float], ...], tuple[dict[str, Any], ...]]:
-    """Return the history as a row has it, and the records, which a row has beside it."""
+def split_records(history: Sequence[Epoch]) -> tuple[tuple[dict[str, float], ...], tuple[dict[str, Any], ...]]:
+    """Split a history into the epochs as a row has them, and the records, which a row has beside them."""
     plain = tuple({name: value for name, value in epoch.items() if name != DIAGNOSTICS} for epoch in history)
     return plain, tuple(record for epoch in history for record in epoch.get(DIAGNOSTICS, ()))
 
@@ -65,7 +65,8 @@ class CheckpointWriter:
     """Writes the checkpoints of an epoch while the next is computed, no further behind. Use as a context manager."""
 
     def __init__(self, on_checkpoint: Callable[[], object]) -> None:
-        """on_checkpoint: called, in the writer's thread, when an epoch's checkpoints are on disk; may take its time."""
+        """on_checkpoint: called, in another thread, when an epoch's are on disk; may take its time to bring them
+        elsewhere."""
         self._on_checkpoint, self._thread, self._writing = on_checkpoint, ThreadPoolExecutor(1), Future[None]()
         self._writing.set_result(None)
 
@@ -79,7 +80,7 @@ class CheckpointWriter:
 
     def save(self, checkpoints: Sequence[tuple[Path, Mapping[str, NDArray[Any]], list[Epoch]]]) -> None:
         """Write those of one epoch, as `save_checkpoint` takes them; nothing may change them any more. Returns when
-        those of the epoch before are written and kept; raises what went wrong with them."""
+        those of the epoch before are written and `on_checkpoint` is done; raises what went wrong with them."""
         self._writing.result()
         self._writing = self._thread.submit(self._save, checkpoints)
 

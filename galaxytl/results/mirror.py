@@ -2,7 +2,7 @@
 
     mirror = mirror_at("s3://bucket/sweeps/paper")
     mirror.fetch(group.specs, say)             # their checkpoints, wherever they were trained before
-    train(group, replace(workplace, out=mirror.out), Watcher(kept=partial(mirror.follow, say)))
+    train(group, replace(workplace, out=mirror.out), watcher)      # whose `checkpoint` is partial(mirror.follow, say)
     mirror.push(say)                           # before a row is told of: what it names is there
 
 An epoch's checkpoints are at the storage before those of the next are written: of a worker that dies, another repeats

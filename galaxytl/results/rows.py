@@ -18,7 +18,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -64,8 +64,14 @@ def append_results(folder: Path, *results: TrialResult, check: Callable[[], obje
     """Append their rows and force them to disk, so that a row that was seen is a row that stays. All or none.
 
     Raises OSError, and what `check` raises, which is asked when nobody else can write."""
-    content = b"".join(row_line(result) + b"\n" for result in results)
-    with locked_rows(folder) as file:
+    trial_ids = ", ".join(result.trial_id for result in results)
+    append_lines(folder / FILE_NAME, [row_line(result) for result in results], f"the row of trial {trial_ids}", check)
+
+
+def append_lines(path: Path, lines: Sequence[bytes], what: str, check: Callable[[], object]) -> None:
+    """Append `what`, lines without their ends, to the file, as `append_results` does."""
+    content = b"".join(line + b"\n" for line in lines)
+    with locked_file(path) as file:
         check()
         file.seek(0, os.SEEK_END)
         size = file.tell()
@@ -76,10 +82,9 @@ def append_results(folder: Path, *results: TrialResult, check: Callable[[], obje
             os.fsync(file.fileno())
         except OSError as error:
             os.ftruncate(file.fileno(), size)  # no half line
-            trial_ids = ", ".join(result.trial_id for result in results)
-            what = f"{error.strerror}: the row of trial {trial_ids} could not be written"
+            failed = f"{error.strerror}: {what} could not be written"
             how = "make room, and the same command goes on"
-            raise OSError(error.errno, f"{what}; {how}", str(folder / FILE_NAME)) from error
+            raise OSError(error.errno, f"{failed}; {how}", str(path)) from error
 
 
 def row_line(result: TrialResult) -> bytes:
@@ -87,13 +92,17 @@ def row_line(result: TrialResult) -> bytes:
     return json.dumps(result.to_dict(), separators=(",", ":"), allow_nan=False).encode()
 
 
+def locked_rows(folder: Path) -> contextlib.AbstractContextManager[BinaryIO]:
+    """The file of rows as `locked_file` gives it."""
+    return locked_file(folder / FILE_NAME)
+
+
 @contextlib.contextmanager
-def locked_rows(folder: Path) -> Iterator[BinaryIO]:
-    """Give the file of rows, while nobody else writes to it, or takes its folder over; made where there is none, and
+def locked_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a file of lines, while nobody else writes to it, or takes its folder over; made where there is none, and
     then gone again where it stays empty. An empty one that was there stays: somebody may be about to write to it.
 
     Raises OSError where another process holds it for long."""
-    path = folder / FILE_NAME
     while True:
         was_there = path.exists()
         with open(path, "ab+", opener=no_link) as file:  # NFS locks only what may be written

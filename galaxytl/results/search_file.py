@@ -1,7 +1,8 @@
 """`search.json`, which a search writes into its results folder: what was searched, how, and where its Optuna study is.
 
-write_search_file(out, SearchFile("search", "sqlite:////data/study.db", (Objective(...),), ...))
-settings = read_search_file(out)
+settings = read_search_file(Path("results/search"))
+settings.study, settings.storage, settings.objectives      # "search", "sqlite:////data/study.db", (Objective(...),)
+write_search_file(folder, settings)
 """
 
 from __future__ import annotations
@@ -18,6 +19,14 @@ from galaxytl.system.strict_json import LARGEST, read_json
 
 FILE_NAME: Final = "search.json"
 FORMAT: Final = 1
+OBJECTIVES: Final = {
+    "val_accuracy": "maximize",
+    "val_loss": "minimize",
+    "multiply_adds": "minimize",
+    "parameters": "minimize",
+}
+"""What a search may want. Accuracy and loss on the validation part after the last epoch; multiply-adds of training the
+trial by itself, frozen blocks once; weights of the whole network."""
 
 
 class SearchFileError(ValueError):
@@ -42,7 +51,8 @@ class SearchFile:
 
     study: str
     storage: str
-    """URL as Optuna takes it; a password in it reads ***."""
+    """URL, as Optuna takes it, of the database to which the study is exported, or, of an earlier version, in which it
+    lived; a password in it reads ***. Empty: there is none."""
     objectives: tuple[Objective, ...]
     space: str
     sampler: str

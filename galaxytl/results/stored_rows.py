@@ -1,4 +1,5 @@
-"""The rows of a results folder at a storage: pieces of its trials.jsonl, numbered in the order of their writing.
+"""The rows of a results folder at a storage: pieces of its trials.jsonl, numbered in the order of their writing. What a
+search asked for is stored alike: pieces of its asked.jsonl, in asked/ in place of rows/.
 
     lines = read_rows(storage)                  # of all pieces; each line once
     writer = RowWriter(storage, folder, 7)      # of the driver of generation 7: takes over the lines, pushes new ones
@@ -24,14 +25,18 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from galaxytl.results.asked_file import FILE_NAME as ASKED
 from galaxytl.results.history import operation
-from galaxytl.results.rows import FILE_NAME, locked_rows, results_in
+from galaxytl.results.rows import FILE_NAME, locked_file, results_in
 from galaxytl.results.storage import Storage, in_parallel
 from galaxytl.system.files import write_atomically
 from galaxytl.system.inside import inside
 from galaxytl.trial import FAILED, TrialResult
 
 FOLDER = "rows"
+ASKED_FOLDER = "asked"
+FILES = {FOLDER: FILE_NAME, ASKED_FOLDER: ASKED}
+"""Of a results folder, by the folder of their pieces."""
 MANY = 64
 """So many pieces become one when a driver begins. A reader of 10,000 trials then needs few requests."""
 MOST_UNWRITTEN = 1000
@@ -45,9 +50,9 @@ class Sealed(Exception):
     """A driver of a later generation has closed this one's pieces."""
 
 
-def read_rows(storage: Storage) -> list[bytes]:
+def read_rows(storage: Storage, folder: str = FOLDER) -> list[bytes]:
     """Read the lines of all pieces, without their ends. Raises DataError."""
-    return _lines(_read_pieces(storage, {}))
+    return _lines(_read_pieces(storage, folder, {}))
 
 
 def newest_generation(storage: Storage) -> int:
@@ -55,10 +60,10 @@ def newest_generation(storage: Storage) -> int:
     return max((_place(name)[0] for name in storage.names(FOLDER)), default=0)
 
 
-def _read_pieces(storage: Storage, known: Mapping[str, bytes]) -> dict[str, bytes]:
+def _read_pieces(storage: Storage, folder: str, known: Mapping[str, bytes]) -> dict[str, bytes]:
     """Read all that are to be read, by name, in order; those that are known are as they were."""
     for _ in range(JOINS):
-        names = _unjoined(storage.names(FOLDER))
+        names = _unjoined(storage.names(folder))
         new = [name for name in names if name not in known]
         contents = dict(zip(new, in_parallel(storage.get, new), strict=True))
         if None not in contents.values():
@@ -116,16 +121,16 @@ def trials_of(lines: Iterable[bytes]) -> list[str]:
 class RowWriter:
     """Brings a folder's rows and the storage's together, then pushes what is appended to the folder's file."""
 
-    def __init__(self, storage: Storage, folder: Path, generation: int = 0) -> None:
-        """0: the one after those that are there. Raises DataError, OSError."""
-        self._storage, self._folder, self._path = storage, folder, folder / FILE_NAME
+    def __init__(self, storage: Storage, folder: Path, generation: int = 0, pieces_in: str = FOLDER) -> None:
+        """0: the one after those that are there. `pieces_in` is one of FILES. Raises DataError, OSError."""
+        self._storage, self._pieces_in, self._path = storage, pieces_in, folder / FILES[pieces_in]
         self.generation = generation or newest_generation(storage) + 1
         self._number, self._pending = 1, list[bytes]()
-        pieces = _read_pieces(storage, {})
+        pieces = _read_pieces(storage, pieces_in, {})
         self._merge(_lines(pieces))  # what may fail, a full disk or a lost file, fails before anybody is shut out
         if not storage.unconditional:
             self._seal(pieces)
-            pieces = _read_pieces(storage, pieces)
+            pieces = _read_pieces(storage, pieces_in, pieces)
         self._names = set(pieces)
         if len(pieces) > MANY:
             self._join(pieces)
@@ -148,21 +153,21 @@ class RowWriter:
     def _seal_after(self, place: tuple[int, int]) -> None:
         """Write a seal behind the last piece, whatever the driver of that generation writes meanwhile."""
         generation, number = place
-        while not self._storage.create(_name(generation, number := number + 1), b""):
+        while not self._storage.create(self._name(generation, number := number + 1), b""):
             pass
 
     def _join(self, pieces: Mapping[str, bytes]) -> None:
         """Write one piece in place of these; where nothing is sealed, an ordinary one: what comes late, of a driver
         before, must be read too."""
         number, self._number = (self._number, 2) if self._storage.unconditional else (0, 1)
-        self._put(_name(self.generation, number), b"".join(line + b"\n" for line in _lines(pieces)))
+        self._put(self._name(self.generation, number), b"".join(line + b"\n" for line in _lines(pieces)))
         joined = [name for name, content in pieces.items() if content]
         self._names -= set(joined)
         in_parallel(self._storage.delete, joined)
 
     def _merge(self, stored: list[bytes]) -> None:
         """Have the stored lines in the folder's file, then its own that the storage lacks."""
-        with locked_rows(self._folder) as file:
+        with locked_file(self._path) as file:
             file.seek(0)
             content = file.read()
             both = merge_lines(stored, content)
@@ -178,7 +183,7 @@ class RowWriter:
         while new := self._pending or [line for line in lines if line not in self.stored]:
             self._pending = new  # until it is there: a try of which nothing was heard may have stored it
             with operation("push", str(self._storage), (Sealed,), trials=lambda new=new: trials_of(new)):
-                self._put(_name(self.generation, self._number), b"".join(line + b"\n" for line in new))
+                self._put(self._name(self.generation, self._number), b"".join(line + b"\n" for line in new))
             self._pending, is_pushed = [], True
             self._number += 1
             self.stored.update(new)
@@ -186,11 +191,14 @@ class RowWriter:
 
     def forget_lost(self) -> bool:
         """Return whether lines have vanished, with their pieces; `push` stores them again. Raises DataError."""
-        if self._names <= set(self._storage.names(FOLDER)):
+        if self._names <= set(self._storage.names(self._pieces_in)):
             return False
-        pieces, before = _read_pieces(self._storage, {}), self.stored
+        pieces, before = _read_pieces(self._storage, self._pieces_in, {}), self.stored
         self._names, self.stored = set(pieces), set(_lines(pieces))
         return not before <= self.stored  # a driver that has failed since may have joined them
+
+    def _name(self, generation: int, number: int) -> str:
+        return f"{self._pieces_in}/g{generation:06d}-{number:06d}.jsonl"
 
     def _put(self, name: str, content: bytes) -> None:
         if self._storage.unconditional:
@@ -201,13 +209,9 @@ class RowWriter:
         self._names.add(name)
 
 
-def _name(generation: int, number: int) -> str:
-    return f"{FOLDER}/g{generation:06d}-{number:06d}.jsonl"
-
-
 def _place(name: str) -> tuple[int, int]:
     """Return generation and number; (0, -1) of what has none."""
-    match = re.fullmatch(rf"{FOLDER}/g(\d+)-(\d+)(-[0-9a-f]+)?\.jsonl", name)
+    match = re.fullmatch(r"\w+/g(\d+)-(\d+)(-[0-9a-f]+)?\.jsonl", name)
     return (int(match[1]), int(match[2])) if match else (0, -1)
 
 
@@ -230,7 +234,10 @@ def _order(name: str) -> tuple[int, int, str]:
 def fetch_results(storage: Storage, folder: Path) -> None:
     """Have in `folder` what an analysis reads of the results at a storage. Raises DataError, and StorageError and
     OutsideError for names that lead elsewhere."""
-    lines = read_rows(storage)
-    write_atomically(folder / FILE_NAME, b"".join(line + b"\n" for line in lines))
-    others = [name for name in storage.names("") if not name.startswith((f"{FOLDER}/", "checkpoints/", "ray/"))]
+    names = storage.names("")
+    for pieces_in, file in FILES.items():
+        if pieces_in == FOLDER or any(name.startswith(f"{pieces_in}/") for name in names):
+            lines = read_rows(storage, pieces_in)
+            write_atomically(folder / file, b"".join(line + b"\n" for line in lines))
+    others = [name for name in names if not name.startswith((*(f"{part}/" for part in FILES), "checkpoints/", "ray/"))]
     in_parallel(lambda name: storage.get_file(name, inside(folder, name)), others)

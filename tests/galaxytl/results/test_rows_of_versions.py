@@ -16,7 +16,7 @@ import galaxytl.trial
 from galaxytl.results.rows import append_results, read_results
 from galaxytl.results.stored_rows import merge_lines
 from galaxytl.trial import ADDED, BEFORE, COMPLETE, FAILED, SCHEMA, SPEC_FIELDS, TrialResult, TrialSpec
-from sweep.planning.plan import sort_out
+from sweep.planning.plan import split_by_status
 
 ROWS = Path(__file__).with_name("rows")
 FIRST = {"schema-1": 22, "schema-1-groups": 24, "schema-2": 26, "schema-3": 31, "schema-3-certificate": 31}
@@ -42,7 +42,7 @@ def test_trials_that_an_earlier_version_finished_are_not_trained_again(name: str
     assert (first.spec, second.spec) == (HEAD, HEAD.replace(learning_rate=1e-2))
     assert first.metrics["loss"] == pytest.approx(2.30300656536, rel=1e-10)  # in all versions: it is the same trial
     assert third.status == (FAILED if name.startswith("schema-1") else COMPLETE)
-    todo = sort_out([HEAD, HEAD.replace(learning_rate=1e-2), HEAD.replace(seed=1)], rows.by_id())
+    todo = split_by_status([HEAD, HEAD.replace(learning_rate=1e-2), HEAD.replace(seed=1)], rows.by_id())
     assert (len(todo.finished), todo.pending) == (2, (HEAD.replace(seed=1),))
 
 

@@ -19,7 +19,7 @@ import requests
 import sqlalchemy
 from rich.console import Console
 
-from analysis.run import main as analyse
+from analysis.run.__main__ import main as analyse
 from galaxytl.data.__main__ import main as data_command
 from galaxytl.system.command import run_command
 from galaxytl.system.credentials import (
@@ -233,7 +233,7 @@ def test_no_secret_stands_in_a_lease(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("uri", [uri for uri in TAKEN if uri.lower().startswith(("postgres", "mysql", "maria"))])
 def test_no_secret_of_a_study_is_shown_or_kept(uri: str) -> None:
-    from sweep.search.study import StudyError, open_storage, without_password
+    from sweep.search.export import StudyError, open_storage, without_password
 
     assert leaks(without_password(uri)) == []
     with pytest.raises(StudyError) as refused:
