@@ -96,7 +96,7 @@ def _node_types(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def ray_schema() -> Mapping[str, Any]:
-    """The JSON schema of cluster files in the installed Ray, found without importing it."""
+    """Return the JSON schema of cluster files in the installed Ray, found without importing it."""
     spec = importlib.util.find_spec("ray")
     folders = spec.submodule_search_locations if spec else None
     if not folders:
@@ -105,7 +105,7 @@ def ray_schema() -> Mapping[str, Any]:
 
 
 def _check_keys(content: Mapping[str, Any]) -> Found:
-    """Keys that Ray does not know: it would refuse some with a long message, and pass over others."""
+    """Yield keys that Ray does not know: it would refuse some with a long message, and pass over others."""
     known = ray_schema().get("properties", {})
     sections: list[tuple[str, Mapping[str, Any], Sequence[str]]] = [
         ("", content, [*known, *TOP_KEYS_OF_RAY]),
@@ -148,7 +148,7 @@ def _check_required(content: Mapping[str, Any]) -> Found:
 
 
 def placeholders(value: Any, place: str = "") -> Iterator[str]:
-    """Where in a file's content something is still to be filled in, like provider.worker_ips[0]."""
+    """Return where in a file's content something is still to be filled in, like provider.worker_ips[0]."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from placeholders(item, f"{place}.{key}" if place else str(key))
@@ -166,7 +166,8 @@ def _commands(content: Mapping[str, Any], name: str) -> str:
 
 
 def _check_token(content: Mapping[str, Any]) -> Found:
-    """All nodes must ask for the token; and it is a file, for a command line and a YAML file are seen by others."""
+    """Check that all nodes ask for the token; and it is a file, for a command line and a YAML file are seen by
+    others."""
     setup = _commands(content, "setup_commands")
     for name in START:
         commands = _commands(content, name)
@@ -188,7 +189,7 @@ def _check_token(content: Mapping[str, Any]) -> Found:
 
 
 def _check_files(content: Mapping[str, Any], folder: Path) -> Found:
-    """What is copied must be there; relative paths are from where ray up is called, by rule the file's folder."""
+    """Check that what is copied is there; relative paths are from where ray up is called, by rule the file's folder."""
     for remote, local in _section(content, "file_mounts").items():
         path = folder / Path(str(local)).expanduser()
         if not path.exists():
@@ -233,7 +234,8 @@ def _check_cost(content: Mapping[str, Any]) -> Found:
 
 
 def _check_hosts(content: Mapping[str, Any]) -> Found:
-    """Each host of one's own must let us in by SSH without a password, and have the Python that the others have."""
+    """Check that each host of one's own lets us in by SSH without a password, and has the Python that the others
+    have."""
     provider, auth = _section(content, "provider"), _section(content, "auth")
     workers = provider.get("worker_ips")
     if provider.get("type") != "local" or not isinstance(workers, list):
@@ -249,7 +251,8 @@ def _check_hosts(content: Mapping[str, Any]) -> Found:
 
 
 def check_pythons(versions: Mapping[str, str]) -> Found:
-    """versions: of Python by host, the head first; "" where there is none. Ray lets no node in that has another."""
+    """Check that hosts have the same Python. versions: of Python by host, the head first; "" where there is none. Ray
+    lets no node in that has another."""
     wanted = f"Python {PYTHONS[0][0]}.{PYTHONS[0][1]} to {PYTHONS[1][0]}.{PYTHONS[1][1]} is needed"
     head, expected = next(iter(versions.items()), ("", ""))
     for host, version in versions.items():
@@ -264,14 +267,15 @@ def check_pythons(versions: Mapping[str, str]) -> Found:
 
 
 def python_of(host: str, auth: Mapping[str, Any]) -> str:
-    """The version that a login there finds, like 3.11.7; "" without one. The project's own environment goes first."""
+    """Return the version that a login there finds, like 3.11.7; "" without one. The project's own environment goes
+    first."""
     done = _by_ssh(host, auth, f"bash --login -i -c '{ASK_PYTHON}'")
     found = re.findall(r"^Python (\d+\.\d+\.\d+)", done.stdout, re.MULTILINE) if done else []
     return str(found[-1]) if found else ""
 
 
 def ssh_refusal(host: str, auth: Mapping[str, Any]) -> str:
-    """Why `host` does not let us in by SSH, and what to do; "" when it does."""
+    """Return why `host` does not let us in by SSH, and what to do; "" when it does."""
     if not shutil.which("ssh"):
         return "there is no ssh on this machine: install openssh-client"
     done = _by_ssh(host, auth, "true")
@@ -284,7 +288,7 @@ def ssh_refusal(host: str, auth: Mapping[str, Any]) -> str:
 
 
 def _by_ssh(host: str, auth: Mapping[str, Any], command: str) -> subprocess.CompletedProcess[str] | None:
-    """None: no answer."""
+    """Run a command on a host; None: no answer."""
     user = f"{auth['ssh_user']}@" if auth.get("ssh_user") else ""
     key = ["-i", str(Path(str(auth["ssh_private_key"])).expanduser())] if auth.get("ssh_private_key") else []
     options = ["BatchMode=yes", f"ConnectTimeout={SSH_SECONDS}", "StrictHostKeyChecking=accept-new"]

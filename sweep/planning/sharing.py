@@ -63,7 +63,7 @@ class Family:
 def cuts_on_disk(
     groups: Sequence[Specs], costs: Costs, on_disk: Callable[[TrialSpec, int], bool]
 ) -> dict[Hashable, frozenset[int]]:
-    """By `backbone_key`: the cuts whose activations are stored already."""
+    """Return, by `backbone_key`, the cuts whose activations are stored already."""
     found: dict[Hashable, frozenset[int]] = {}
     for spec, *_ in groups:
         if costs.can_store(spec) and spec.backbone_key not in found:
@@ -74,7 +74,7 @@ def cuts_on_disk(
 def find_families(
     groups: Sequence[Specs], costs: Costs, stored: Mapping[Hashable, frozenset[int]], disk: Disk
 ) -> list[Family]:
-    """The groups by family, each family with the cuts that are best for it.
+    """Return the groups by family, each family with the cuts that are best for it.
 
     The disk is shared by the families that are worked on at the same time. What earlier families stored is the least
     recently used, and goes when the cache needs its room.
