@@ -101,7 +101,7 @@ def questions_of(values: argparse.Namespace) -> Questions:
         data="" if is_simulated else prepare.absolute(values.data),
         weights_dir=str(values.weights_dir.resolve()) if values.weights_dir else "",
         backbones=builtin.BACKBONES,
-        places=[str(values.out.resolve())] * bool(values.out) + [values.storage] * bool(values.storage),
+        places=[str(place) for place in (values.out and values.out.resolve(), values.storage) if place],
     )
 
 

@@ -55,32 +55,29 @@ class RayNode:
 
 def check_machine(facts: Facts, image_size: int, where: str) -> list[Finding]:
     """Return what can be said of a machine alone."""
-    return [
-        *check_versions(facts, facts, where),
-        *check_ray_version(facts, where),
-        *check_gpus(facts, facts.gpus, where),
-        *check_disk(facts, facts, image_size, where),
-        *check_data(facts, facts, where),
-        *check_weights(facts, facts, where),
-        *check_places(facts, where),
-        *check_token_file(facts, where),
-    ]
+    alike = _check_alike(facts, facts, facts.gpus, image_size, where)
+    return [*alike, *check_places(facts, where), *check_token_file(facts, where)]
 
 
 def check_node(facts: Facts, driver: Facts, ray_node: RayNode, image_size: int) -> list[Finding]:
-    """Everything about one node of a cluster, compared with the driver's machine."""
-    where = ray_node.name
+    """Return everything about one node of a cluster, compared with the driver's machine."""
     return [
-        *check_versions(facts, driver, where),
-        *check_ray_version(facts, where),
-        *check_gpus(facts, ray_node.gpus, where),
-        *check_disk(facts, driver, image_size, where),
-        *check_data(facts, driver, where),
-        *check_weights(facts, driver, where),
-        *check_places(facts, where, "can be written, and is the driver's"),
+        *_check_alike(facts, driver, ray_node.gpus, image_size, ray_node.name),
+        *check_places(facts, ray_node.name, "can be written, and is the driver's"),
         *check_clock(ray_node),
         *check_token(facts, ray_node),
         *check_metrics(facts, ray_node),
+    ]
+
+
+def _check_alike(facts: Facts, driver: Facts, gpus: float, image_size: int, where: str) -> list[Finding]:
+    return [
+        *check_versions(facts, driver, where),
+        *check_ray_version(facts, where),
+        *check_gpus(facts, gpus, where),
+        *check_disk(facts, driver, image_size, where),
+        *check_data(facts, driver, where),
+        *check_weights(facts, driver, where),
     ]
 
 

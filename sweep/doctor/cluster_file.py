@@ -21,6 +21,7 @@ from typing import Any, Final
 from galaxytl.system.foreign_text import did_you_mean
 from sweep.doctor.checks import Finding, Status
 from sweep.grids.yaml_file import YamlFileError, read_yaml
+from sweep.scheduling.resources import node_types
 
 PLACEHOLDER: Final = "CHANGE-ME"
 SSH_SECONDS: Final = 15
@@ -31,13 +32,8 @@ ASK_PYTHON: Final = "~/galaxytl/.venv/bin/python -V 2> /dev/null || python3 -V"
 IDLE_MINUTES: Final = 30
 """Idle workers that stay longer than this are probably a mistake: a GPU costs about a dollar an hour."""
 NODE_TYPE_KEYS: Final = (
-    "node_config",
-    "resources",
-    "min_workers",
-    "max_workers",
-    "idle_timeout_s",
-    "priority",
-    "labels",
+    *("node_config", "resources", "min_workers", "max_workers", "idle_timeout_s", "priority", "labels"),
+    *("initialization_commands", "worker_setup_commands", "docker"),
 )
 AUTH_KEYS: Final = ("ssh_user", "ssh_private_key", "ssh_public_key", "ssh_proxy_command", "ssh_proxy_use_node_id")
 TOP_KEYS_OF_RAY: Final = ("min_workers",)
@@ -56,9 +52,8 @@ def check_cluster_file(path: Path) -> list[Finding]:
     except (YamlFileError, OSError) as error:
         return [Finding(str(path), "file", "FAIL", str(error))]
     if not isinstance(content, Mapping):
-        return [
-            Finding(str(path), "file", "FAIL", "a cluster file must be a mapping, like cluster.yaml of this project")
-        ]
+        rule = "a cluster file must be a mapping, like cluster.yaml of this project"
+        return [Finding(str(path), "file", "FAIL", rule)]
     found = list(_problems(content, path.parent))
     if not any(status == "FAIL" for _, status, _ in found):
         from sweep.doctor.nodes import schema_problem  # Ray takes seconds to import
@@ -90,11 +85,6 @@ def _section(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _node_types(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    types = _section(content, "available_node_types")
-    return {str(name): value for name, value in types.items() if isinstance(value, Mapping)}
-
-
 def ray_schema() -> Mapping[str, Any]:
     """Return the JSON schema of cluster files in the installed Ray, found without importing it."""
     spec = importlib.util.find_spec("ray")
@@ -112,11 +102,8 @@ def _check_keys(content: Mapping[str, Any]) -> Found:
         ("provider.", _section(content, "provider"), list(known.get("provider", {}).get("properties", ()))),
         ("auth.", _section(content, "auth"), AUTH_KEYS),
     ]
-    extra = ("initialization_commands", "worker_setup_commands", "docker")
-    sections += [
-        (f"available_node_types.{name}.", node_type, [*NODE_TYPE_KEYS, *extra])
-        for name, node_type in _node_types(content).items()
-    ]
+    types = node_types(content).items()
+    sections += [(f"available_node_types.{name}.", node_type, NODE_TYPE_KEYS) for name, node_type in types]
     for prefix, section, names in sections:
         for key in section:
             if names and key not in names:
@@ -135,7 +122,7 @@ def _check_required(content: Mapping[str, Any]) -> Found:
         if not (_section(content, section) if section else content).get(key):
             yield "key", "FAIL", f"{name} must be set; it is missing{' or empty' if key in content else ''}"
     head = content.get("head_node_type")
-    if head and head not in (types := _node_types(content)):
+    if head and head not in (types := node_types(content)):
         hint = did_you_mean(str(head), types)
         yield "key", "FAIL", f"head_node_type must be one of {', '.join(types)}; got '{head}'.{hint}"
     region = provider.get("region")
@@ -172,18 +159,12 @@ def _check_token(content: Mapping[str, Any]) -> Found:
     for name in START:
         commands = _commands(content, name)
         if commands and "RAY_AUTH_MODE=token" not in setup + commands:
-            yield (
-                "token",
-                "FAIL",
-                f"{name} must run with RAY_AUTH_MODE=token, or whoever reaches Ray's ports may use it",
-            )
+            text = f"{name} must run with RAY_AUTH_MODE=token, or whoever reaches Ray's ports may use it"
+            yield "token", "FAIL", text
     text = json.dumps(content, default=str)
     if re.search(r"RAY_AUTH_TOKEN\s*[=\"]", text):
-        yield (
-            "token",
-            "FAIL",
-            f"the token must not stand in this file (RAY_AUTH_TOKEN=...): copy it as a file, {TOKEN_REMOTE}",
-        )
+        text = f"the token must not stand in this file (RAY_AUTH_TOKEN=...): copy it as a file, {TOKEN_REMOTE}"
+        yield "token", "FAIL", text
     if TOKEN_REMOTE not in _section(content, "file_mounts"):
         yield "token", "FAIL", f"file_mounts must bring {TOKEN_REMOTE} to the nodes; ray up does not do so by itself"
 
@@ -200,11 +181,8 @@ def _check_files(content: Mapping[str, Any], folder: Path) -> Found:
     if key := _section(content, "auth").get("ssh_private_key"):
         path = Path(str(key)).expanduser()
         if PLACEHOLDER not in str(key) and not path.is_file():
-            yield (
-                "files",
-                "FAIL",
-                f"auth.ssh_private_key: {key} does not exist: ssh-keygen -t ed25519 -f {key} makes it",
-            )
+            text = f"auth.ssh_private_key: {key} does not exist: ssh-keygen -t ed25519 -f {key} makes it"
+            yield "files", "FAIL", text
 
 
 def _check_network(content: Mapping[str, Any]) -> Found:
@@ -227,7 +205,7 @@ def _check_cost(content: Mapping[str, Any]) -> Found:
     if isinstance(minutes, int | float) and minutes > IDLE_MINUTES:
         text = f"idle workers stay for {minutes} minutes: {IDLE_MINUTES} or less costs less (idle_timeout_minutes)"
         yield "cost", "WARN", text
-    for name, node_type in _node_types(content).items():
+    for name, node_type in node_types(content).items():
         if name != content.get("head_node_type") and node_type.get("min_workers"):
             text = f"{name} keeps {node_type['min_workers']} workers running, with trials or without (min_workers)"
             yield "cost", "WARN", text

@@ -92,11 +92,7 @@ class _Asked:
 
 
 def surely_off(before: float, there: float, after: float) -> float:
-    """Return seconds that a clock is off at least, which showed `there` at a time between `before` and `after`.
-
-    >>> surely_off(10.0, 10.5, 11.0), surely_off(10.0, 15.0, 11.0), surely_off(10.0, 7.0, 11.0)
-    (0.0, 4.0, 3.0)
-    """
+    """Return seconds that a clock is off at least, which showed `there` at a time between `before` and `after`."""
     return max(0.0, there - after, before - there)
 
 

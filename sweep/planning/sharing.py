@@ -99,14 +99,10 @@ def _family(members: Sequence[Specs], costs: Costs, on_disk: frozenset[int], bud
     return Family(
         groups=tuple(group for group, _ in by_seconds),
         costs=tuple(cost for _, cost in by_seconds),
-        prefixes=_prefixes(chain, cuts, groups, costs),
+        prefixes=tuple(
+            _prefix(chain, before, cut, groups, costs) for before, cut in zip((chain.images, *cuts), cuts, strict=False)
+        ),
         needed_multiply_adds=_needed_multiply_adds(chain),
-    )
-
-
-def _prefixes(chain: Chain, cuts: Sequence[int], groups: Sequence[Group], costs: Costs) -> tuple[Prefix, ...]:
-    return tuple(
-        _prefix(chain, source, cut, groups, costs) for source, cut in zip((chain.images, *cuts), cuts, strict=False)
     )
 
 

@@ -147,15 +147,17 @@ def cluster_may_grow(path: Path = BOOTSTRAP) -> list[Mapping[str, float]]:
     if not isinstance(content, Mapping):
         return []
     workers: list[Mapping[str, float]] = []
-    for name, node_type in _types(content.get("available_node_types")).items():
+    for name, node_type in node_types(content).items():
         if name != content.get("head_node_type"):
             workers += [node_type.get("resources") or {}] * int(node_type.get("max_workers") or 0)
     workers.sort(key=lambda resources: (resources.get("GPU", 0), resources.get("CPU", 0)), reverse=True)
     return workers[: int(content.get("max_workers") or 0)]
 
 
-def _types(section: Any) -> dict[str, Mapping[str, Any]]:
-    types = section if isinstance(section, Mapping) else {}
+def node_types(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return those of a cluster file's content, by name; what is no mapping is none."""
+    types = content.get("available_node_types")
+    types = types if isinstance(types, Mapping) else {}
     return {str(name): value for name, value in types.items() if isinstance(value, Mapping)}
 
 

@@ -267,23 +267,14 @@ class Reports:
         self._epochs, self._rows, self._sent = {}, {}, time.monotonic()
 
 
-class Board:
+class Board(Copies):
     """Holds the latest phase of each trial, which are stopped, and which node holds which activations. Beside
     tune.report, whose rows stay on disk."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._phases: dict[str, str] = {}
         self._stopped: dict[str, str] = {}
-        self._copies = Copies()
-
-    def claim(self, name: str, node: str, trial_id: str, at_any_price: bool = False) -> Answer:
-        return self._copies.claim(name, node, trial_id, at_any_price)
-
-    def made(self, name: str, node: str, num_bytes: int, seconds: float) -> None:
-        self._copies.made(name, node, num_bytes, seconds)
-
-    def lost(self, name: str, node: str) -> None:
-        self._copies.lost(name, node)
 
     def stop(self, reasons: dict[str, str]) -> None:
         self._stopped.update(reasons)
@@ -294,7 +285,7 @@ class Board:
     def say(self, trial_ids: list[str], text: str) -> None:
         self._phases.update(dict.fromkeys(trial_ids, text))
         for trial_id in trial_ids:
-            self._copies.heard(trial_id)
+            self.heard(trial_id)
 
     def read(self) -> dict[str, str]:
         phases, self._phases = self._phases, {}
