@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,10 +18,11 @@ import pytest
 
 from galaxytl.data import DataError
 from galaxytl.results import rows as results_module
+from galaxytl.results.asked_file import read_asked
 from galaxytl.results.checkpoints import checkpoint_path
 from galaxytl.results.rows import FILE_NAME, append_results, read_results
 from galaxytl.results.storage import Storage, StorageError
-from galaxytl.results.stored_rows import RowWriter, read_rows
+from galaxytl.results.stored_rows import RowWriter, fetch_results, read_rows
 from galaxytl.system.command import UsageError
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep import lease as lease_module
@@ -269,22 +269,25 @@ def test_rows_that_could_not_be_stored_are_by_the_next_run(
     assert len(read_rows(Storage(str(shared)))) == 1
 
 
-def test_a_study_is_stored_whole_and_comes_back_to_another_machine(out: Path, shared: Path, tmp_path: Path) -> None:
-    study = sqlite3.connect(out / "study.db")
-    study.execute("PRAGMA journal_mode=WAL")
-    study.execute("CREATE TABLE trials (number)")
-    study.execute("INSERT INTO trials VALUES (7)")
-    study.commit()  # into the write-ahead log, a file beside it
-    with lead(out, str(shared), print):
+def test_what_a_search_asked_for_is_stored_before_the_rows_and_comes_back_to_another_machine(
+    out: Path, shared: Path, tmp_path: Path
+) -> None:
+    first, second = ({"params": {}, "distributions": {}, "trial_id": name} for name in ("one", "two"))
+    with lead(out, str(shared), print) as kept:
+        assert kept.asked().suggestions == ()
+        kept.append_asked([{"asked": 1, "search": {}}, first])
+        kept.append(result(0))
         (out / "search.json").write_text("{}")
-    study.close()
+    assert [name.partition("/")[0] for name in Storage(str(shared)).names("")].count("asked") == 1
     other = tmp_path / "other"
     other.mkdir()
-    with lead(other, str(shared), print):
-        copy = sqlite3.connect(other / "study.db")
-        assert copy.execute("SELECT number FROM trials").fetchall() == [(7,)]
-        copy.close()
+    with lead(other, str(shared), print) as kept:
+        asked = kept.asked()
+        assert ([one.trial_id for one in asked.suggestions], asked.search) == (["one"], {})
+        kept.append_asked([second])
         assert (other / "search.json").read_text() == "{}"
+    fetch_results(Storage(str(shared)), tmp_path / "fetched")
+    assert [one.trial_id for one in read_asked(tmp_path / "fetched").suggestions] == ["one", "two"]
 
 
 def test_a_second_driver_at_the_storage_is_refused_and_one_that_looks_is_not(
