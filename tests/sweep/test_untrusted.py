@@ -80,9 +80,7 @@ def test_checkpoint_is_not_executed(kind: object, tmp_path: Path, capsys: pytest
     assert not trap.sprung.exists()
 
 
-@pytest.mark.parametrize(
-    "name", ["trials.jsonl", "asked.jsonl", "sweep.log", "study.db", "errors/a.txt"]
-)
+@pytest.mark.parametrize("name", ["trials.jsonl", "asked.jsonl", "sweep.log", "study.db", "errors/a.txt"])
 def test_a_folder_with_links_is_refused_before_anything_is_written(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
