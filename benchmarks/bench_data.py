@@ -134,7 +134,8 @@ def report_reading(worst: Path, good: Path, parquet: Path, num_images: int) -> N
 
 def hot_reader(path: Path) -> Reader:
     """What a trial uses: `galaxytl.train.fit_network.Batches` on the hot copy."""
-    from galaxytl.train.fit_network import Batches, Examples
+    from galaxytl.train.examples import Examples
+    from galaxytl.train.fit_network import Batches
 
     dataset = open_dataset(str(path))
     images = dataset.resized(256).images

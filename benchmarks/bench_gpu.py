@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpu_steps import make_step, network, seconds_a_call
+from gpu.steps import make_step, network, seconds_a_call
 from numpy.typing import NDArray
 
 from galaxytl.data.galaxy10 import NUM_CLASSES
@@ -202,7 +202,9 @@ def run_prefix(forward: Callable[[Any], Any], images: NDArray[np.uint8], batch_s
 
 def epoch_seconds(name: str, images: NDArray[np.uint8], image_size: int, batch_size: int) -> tuple[float, float]:
     """Of an epoch of training from scratch as trials do it, and of the first epoch, which compiles."""
-    from galaxytl.train.fit_network import Examples, Listener, compile_model, fit
+    from galaxytl.networks.compiled import compile_model
+    from galaxytl.train.examples import Examples
+    from galaxytl.train.fit_network import Listener, fit
 
     rows = np.arange(len(images))
     labels = rows % NUM_CLASSES

@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from galaxytl.data import open_dataset
-from galaxytl.data.cache import cache_dir
 from galaxytl.networks.weights import WeightsNotFoundError, find_weights
-from galaxytl.training import Group, Workplace, train
+from galaxytl.system.cache import cache_dir
+from galaxytl.train.job import Group, Workplace
+from galaxytl.training import train
 from galaxytl.trial import COMPLETE, TrialSpec
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")

@@ -3,18 +3,18 @@
     python benchmarks/bench_scale.py                       # all: about 25 minutes on 2 cores
     python benchmarks/bench_scale.py trials --sizes 1000
     python benchmarks/bench_scale.py --small               # a smoke test of all: about two minutes
-    python benchmarks/bench_scale.py --write benchmarks/scale_costs.json      # what simulate_scale.py reads
+    python benchmarks/bench_scale.py --write benchmarks/scale/costs.json      # what simulate_scale.py reads
 
 Parts:
     trials   100, 1,000 and 10,000 trials that do nothing, four at once, on real Ray: what a trial costs at the start
-             and at the end of the run, rows/s, memory of driver and Ray's head, the live table (scale_systems.py)
+             and at the end of the run, rows/s, memory of driver and Ray's head, the live table (scale/systems.py)
              Required: the driver computes for the last tenth of the 10,000 at most 1.2 times as long as for the first
     resume   `sweep.run` on a folder in which 100, 1,000 and 10,000 trials are finished: seconds of the whole process.
-             Required: at most 10 s (scale_rows.py)
+             Required: at most 10 s (scale/rows.py)
     groups   what a further trial of a group, and a report of epochs, cost the driver: 25 trials a group; 20 reports a
              trial; and 10 trials a group and 5 reports a trial, as checks of simulate_scale.py
     nodes    64 trials that sleep 3 s on 1, 2 and 4 nodes with 4 places each. Required: at most 1.15 times the ideal,
-             from the moment at which all workers are there (scale_nodes.py)
+             from the moment at which all workers are there (scale/nodes.py)
 
 Wall times are of this machine with all that runs on it; the driver's computing time hangs less on what else runs.
 Exit status 1 when a requirement is missed.
@@ -36,8 +36,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import scale_rows
-from processes import run_printing, run_script
+from scale import rows
+from sweeps.processes import run_printing, run_script
 
 Found = dict[str, Any]
 
@@ -97,7 +97,7 @@ def trials(options: argparse.Namespace) -> Found:
     runs = []
     for size in options.sizes:
         run = {"trials": size, "at_once": options.at_once}
-        runs.append(trial_costs(system("scale_systems.py", run, options.out / f"trials-{size}.json")))
+        runs.append(trial_costs(system("scale.systems", run, options.out / f"trials-{size}.json")))
         print(describe_trials(runs[-1]), flush=True)
     last = runs[-1]
     missed = f"growth {last['growth']:.2f} at {last['trials']} trials (at most {MAX_GROWTH})"
@@ -148,8 +148,8 @@ def resume(options: argparse.Namespace) -> Found:
     seconds = {}
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
-            run_script("scale_rows.py", size, Path(folder) / "finished")
-            command = [sys.executable, "-m", "sweep.run", *scale_rows.arguments(Path(folder) / "finished")]
+            run_script("scale.rows", size, Path(folder) / "finished")
+            command = [sys.executable, "-m", "sweep.run", *rows.arguments(Path(folder) / "finished")]
             spent, lines = run_printing(command, {})
         said = "\n".join(line for _, line in lines)
         done = re.search(r"(\d+) finished, 0 failed, 0 to run", said)
@@ -174,7 +174,7 @@ def groups(options: argparse.Namespace) -> Found:
         "five reports": {"trials": number // 2, "reports": 5},
     }
     runs = {name: {"at_once": options.at_once, **run} for name, run in runs.items()}
-    made = {name: system("scale_systems.py", run, options.out / f"groups-{name}.json") for name, run in runs.items()}
+    made = {name: system("scale.systems", run, options.out / f"groups-{name}.json") for name, run in runs.items()}
     costs = costs_of(made)
     for name, cost in costs.items():
         print(f"{name:8}{1000 * cost:8.2f} ms")
@@ -226,7 +226,7 @@ def nodes(options: argparse.Namespace) -> Found:
     size = {"slots": 2, "trials": 8, "seconds": 1} if options.small else {"slots": 4, "trials": 64, "seconds": 3}
     runs = []
     for number in (2,) if options.small else (1, 2, 4):
-        run = system("scale_nodes.py", {"nodes": number, **size}, options.out / f"nodes-{number}.json")
+        run = system("scale.nodes", {"nodes": number, **size}, options.out / f"nodes-{number}.json")
         print(
             f"{number} nodes: {run['makespan']:6.1f} s, {run['ratio']:.3f} of the ideal {run['ideal']:.1f} s",
             flush=True,
@@ -249,7 +249,7 @@ def written(out: Path) -> Found:
     """What simulate_scale.py and its test read, and where it comes from: each part as it was last run."""
     found = {part: json.loads((out / f"{part}.json").read_text()) for part in PARTS}
     return {
-        "command": "python benchmarks/bench_scale.py --write benchmarks/scale_costs.json",
+        "command": "python benchmarks/bench_scale.py --write benchmarks/scale/costs.json",
         "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}",
         "versions": {"python": platform.python_version(), "ray": version("ray")},
         "date": time.strftime("%Y-%m-%d"),

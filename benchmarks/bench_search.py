@@ -12,11 +12,12 @@ Parts:
     overhead  seconds of a whole process that runs 1,000 trials which do nothing: Search (random) with
               `sweep.scheduling.tune.run_trials`, against Ray Tune with `num_samples` and `reuse_actors`. Required:
               at most 1.3 times as long. By TPE, and Tune with its OptunaSearch, for information
-    table     trains 1,152 heads on frozen features (search_quality.py has the grid) for `quality`
+    table     trains 1,152 heads on frozen features (searches/quality.py has the grid) for `quality`
     quality   regret at equal budgets on that table, or on any results folder with curves of a validation part: Search
               with TPE and our ASHA, in batches, against Ray's OptunaSearch with its ASHAScheduler (by default, and with
               our rungs), Optuna's TPE with its SuccessiveHalvingPruner, and random search without stopping. There are 4
-              simulated workers (simulation.py). A budget is of epochs, where training heads together saves nothing, or
+              simulated workers (searches/workers.py). A budget is of epochs, where training heads together saves
+              nothing, or
               of time, where it saves what it does. Required, by both: better than random and worse than none, each
               where the 95 % interval of the paired difference over the seeds lies wholly on one side
 
@@ -70,7 +71,7 @@ def parse() -> argparse.Namespace:
 
 
 def rate(options: argparse.Namespace) -> bool:
-    import search_rate  # imports Optuna
+    from searches import rate as search_rate  # imports Optuna
 
     if options.profile:
         print(search_rate.profile_default(options.trials))
@@ -79,13 +80,13 @@ def rate(options: argparse.Namespace) -> bool:
 
 
 def overhead(options: argparse.Namespace) -> bool:
-    import search_overhead
+    from searches import overhead as search_overhead
 
     return search_overhead.measure(options.trials, options.concurrency, options.repeats, options.out)
 
 
 def table(options: argparse.Namespace) -> bool:
-    import search_quality
+    from searches import quality as search_quality
 
     folder = options.table or (options.out / "table" if options.small else Path("results") / "search-table")
     data = "simulated:200" if options.small else options.data
@@ -95,7 +96,7 @@ def table(options: argparse.Namespace) -> bool:
 
 def quality(options: argparse.Namespace) -> bool:
     """On a made-up table where --small has no other."""
-    import search_quality
+    from searches import quality as search_quality
 
     if options.small and not options.table:
         found = search_quality.made_up_table()

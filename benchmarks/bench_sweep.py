@@ -9,12 +9,14 @@ Workloads (sizes in WORKLOADS):
     again       the same trials into a fresh results folder, their activations still on disk
     depth       ResNet50 with 0, 1, 2, 3 and 4 unfrozen blocks x 4 learning rates
 
-Systems: b1 and b2 of baselines.py, and ours, `python -m sweep.run`. Each is a process of its own, timed from its start
+Systems: b1 and b2 of sweeps/baselines.py, and ours, `python -m sweep.run`. Each is a process of its own, timed from
+its start
 to its end, on the same file, rows, epochs, batches and seeds; ours starts with an empty cache (but for `again`).
 ImageNet weights where --weights-dir or $GALAXYTL_WEIGHTS_DIR has them, else random ones, the same for all systems.
 
 Prints ratios beside what is required of them, whether the accuracies agree, executed over minimal multiply-adds, the
-seconds of a trial outside training, and how near ours is to the floor (floor.py). Exit status 1 when accuracies differ.
+seconds of a trial outside training, and how near ours is to the floor (sweeps/floor.py). Exit status 1 when
+accuracies differ.
 """
 
 from __future__ import annotations
@@ -31,11 +33,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import compare
 import h5py
 import numpy as np
-from processes import milestones, run_printing, run_script
-from sweep_report import describe
+from sweeps import compare
+from sweeps.processes import milestones, run_printing, run_script
+from sweeps.report import describe
 
 from galaxytl.data import open_dataset, split_indices
 from galaxytl.data.convert import convert
@@ -140,7 +142,7 @@ class Bench:
             self._run_ours(work, folder / "first", cache)  # not timed: leaves its activations
         ours = self._run_ours(work, folder, cache)
         baselines = self._run_baselines(workload, folder, is_stored)
-        run_script("floor.py", folder / "work.json", folder / "floor.json")
+        run_script("sweeps.floor", folder / "work.json", folder / "floor.json")
         rows = read_results(folder / "ours").results
         floor = compare.floor_seconds(work, read_json(folder / "floor.json"), is_stored)
         report = {"workload": name, **dataclasses.asdict(workload), **ours, **baselines, "floor": floor}
@@ -153,7 +155,7 @@ class Bench:
         if key not in self._baselines:
             found: dict[str, Any] = {}
             for system in ("b1", "b2"):
-                seconds = run_script("baselines.py", system, folder / "work.json", folder / f"{system}.json")
+                seconds = run_script("sweeps.baselines", system, folder / "work.json", folder / f"{system}.json")
                 found[system] = {"seconds": seconds, **read_json(folder / f"{system}.json")}
             self._baselines[key] = found
         found = {system: dict(result) for system, result in self._baselines[key].items()}
@@ -162,7 +164,8 @@ class Bench:
         return found
 
     def _write_work(self, workload: Workload, path: Path) -> dict[str, Any]:
-        """What baselines.py and floor.py read: the file, the rows of the split, the seed, and the axes of the grid."""
+        """What sweeps/baselines.py and sweeps/floor.py read: the file, the rows of the split, the seed, and the axes
+        of the grid."""
         data = self._write_images(workload.num_images)
         dataset = open_dataset(str(data))
         spec = TrialSpec(dataset=dataset.name, dataset_fingerprint=dataset.fingerprint, stratified=True)
@@ -222,7 +225,7 @@ class Bench:
             is_random = list(workload.backbones)
         for name in is_random:
             path = self._out.resolve() / f"random-{name}.weights.h5"
-            run_script("random_weights.py", name, workload.image_size, path)
+            run_script("sweeps.random_weights", name, workload.image_size, path)
             found[name] = str(path)
         return found, is_random
 

@@ -23,8 +23,8 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from typing import Final
 
-from verdict_intervals import interval_rates, split_rates
-from verdict_rates import (
+from verdicts.intervals import interval_rates, split_rates
+from verdicts.rates import (
     SEEDS,
     Rate,
     claim_rates,

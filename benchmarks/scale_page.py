@@ -1,4 +1,4 @@
-"""The simulated numbers of docs/scale.md, as Markdown, and its figure; from what scale_costs.json says was measured.
+"""The simulated numbers of docs/scale.md, as Markdown, and its figure; from what scale/costs.json says was measured.
 
     python benchmarks/scale_page.py --figure docs/scale.png
 

@@ -5,19 +5,20 @@
 
 A worker (a GPU) asks a driver for a group of trials, trains it, tells of its epochs, and asks for the next. The driver
 serves one at a time, first come, first served: this queue is the whole model. What a service costs was measured:
-scale_costs.json, which bench_scale.py writes. Several drivers have equal parts of groups and workers and share nothing.
+scale/costs.json, which bench_scale.py writes. Several drivers have equal parts of groups and workers and share nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import heapq
 import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-MEASURED = Path(__file__).parent / "scale_costs.json"
+from events import Events
+
+MEASURED = Path(__file__).parent / "scale" / "costs.json"
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,11 @@ def _simulate_one(sweep: Sweep, costs: Costs) -> tuple[float, float]:
     """
     step, rows = sweep.seconds / (sweep.reports + 1), costs.row * (sweep.per_group - 1)
     left, free, busy = sweep.groups, 0.0, 0.0
-    events = [(0.0, worker, sweep.reports + 1) for worker in range(sweep.workers)]
+    events = Events[int]()
+    for _ in range(sweep.workers):
+        events.plan(0.0, sweep.reports + 1)
     while events:
-        now, worker, told = heapq.heappop(events)
+        now, told = events.next()
         if told < sweep.reports:
             service = costs.report
         else:
@@ -113,7 +116,7 @@ def _simulate_one(sweep: Sweep, costs: Costs) -> tuple[float, float]:
             left -= bool(left)
         free, busy = max(free, now) + service, busy + service
         if told < sweep.reports:
-            heapq.heappush(events, (free + step, worker, told + 1))
+            events.plan(free + step, told + 1)
     return free, busy
 
 

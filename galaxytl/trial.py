@@ -10,17 +10,16 @@ Standard library only: `analysis` reads results on machines that have no deep-le
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_type_hints
 
-from galaxytl.system.foreign_text import visible_values
+from galaxytl.system.foreign_text import did_you_mean, visible_values
 from galaxytl.system.row_fields import RowError, check_unknown, reader_of
 from galaxytl.system.strict_json import shown
 
@@ -249,12 +248,6 @@ SET_BY_SWEEP = ("dataset", "dataset_fingerprint", "groups_fingerprint", "weights
 def settable_fields() -> list[str]:
     """Fields that a user may set; the others are measured from the data and weights files."""
     return [name for name in SPEC_FIELDS if name not in SET_BY_SWEEP]
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """ " Did you mean 'paper'?", or nothing when no known word is close."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" Did you mean '{close[0]}'?" if close else ""
 
 
 def check_field_name(name: str) -> None:

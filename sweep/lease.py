@@ -37,13 +37,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from galaxytl.data import DataError
-from galaxytl.data.cache import write_atomically
 from galaxytl.results.history import operation
 from galaxytl.results.rows import locked_rows
 from galaxytl.results.storage import Storage, StorageError
 from galaxytl.results.stored_rows import newest_generation
 from galaxytl.system.command import UsageError
 from galaxytl.system.credentials import without_secrets
+from galaxytl.system.files import write_atomically
 from galaxytl.system.foreign_text import visible
 from galaxytl.system.inside import no_link
 from galaxytl.system.strict_json import JsonError, read_json

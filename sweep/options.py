@@ -1,308 +1,59 @@
-"""The options of `python -m sweep.run`, checked as far as they can be before any file is opened."""
+"""What a sweep is asked to do: the values that `sweep.command_line.parse` makes once of the command line."""
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from galaxytl.system.command import Parser, UsageError, path, path_or_uri, whole_number
-from galaxytl.system.credentials import without_secrets
-from sweep.grids import builtin
-from sweep.grids.axes import MAX_UNASKED, parse_value
-from sweep.scheduling.resources import MAX_PACKED, share_of
-from sweep.search.objectives import OBJECTIVES
-from sweep.search.stopping import SCHEDULERS
+from sweep.grids.axes import Grid
+from sweep.scheduling.resources import Where
 from sweep.space import DEFAULT
 
-SEARCH_DEFAULTS: Mapping[str, Any] = {
-    "trials": 100,
-    "storage": "",
-    "study": "",
-    "sampler": "tpe",
-    "space": DEFAULT,
-    "objective": "val_accuracy",
-    "warm_start": "",
-    "batch": 8,
-    "stop_collapsed": 3,
-    "search_seed": 0,
-}
-"""Of the options of a search; None means that the option was not given."""
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """A search's, each under the name of its option."""
+
+    scheduler: str
+    trials: int = 100
+    storage: str = ""
+    """URL of the study; "": a file in the results folder."""
+    study: str = ""
+    """Its name; "": that of the results folder."""
+    sampler: str = "tpe"
+    space: str = DEFAULT
+    objective: tuple[str, ...] = ("val_accuracy",)
+    """One or two."""
+    warm_start: tuple[str, ...] = ()
+    batch: int = 8
+    stop_collapsed: int = 3
+    search_seed: int = 0
 
 
-PLACES = ("", "file", "s3", "gs", "gcs", "hdfs", "viewfs")
-"""Schemes of places for results; what --storage names by another is a database."""
+@dataclass(frozen=True)
+class Options:
+    """A sweep's: of a grid, or of a search."""
 
-COUNT, PACKED, NATURAL = whole_number(1, 10_000), whole_number(1, MAX_PACKED), whole_number(0, 10**9)
-"""Types of options."""
-
-
-@contextlib.contextmanager
-def as_usage_error(kind: type[Exception]) -> Iterator[None]:
-    """Turns errors of one kind into a UsageError with the same message."""
-    try:
-        yield
-    except kind as error:
-        raise UsageError(str(error)) from error
-
-
-def parse(argv: Sequence[str], description: str) -> argparse.Namespace:
-    """The options that `argv` sets, or their defaults; raises UsageError or SpecError. `description` is for --help."""
-    options: argparse.Namespace = make_parser(description).parse_args(argv)
-    options.address = None if options.address == "local" else options.address
-    options.storage, options.place = storages(options.storage or [])
-    if options.search:
-        check_search(options)
-    else:
-        refuse_search_options(options)
-    options.sizes = builtin.find(options.grid or "paper")
-    if options.profile is not None:
-        builtin.named("profile", options.profile, builtin.PROFILES)
-    if options.weights_dir and not options.weights_dir.is_dir():
-        raise UsageError(f"--weights-dir must be a folder; got {options.weights_dir}")
-    options.set = parse_settings(options.set)
-    if options.group_by_sky:
-        if "group_by_sky" in options.set:
-            raise UsageError("--group-by-sky is --set group_by_sky=true: give one of the two; got both")
-        options.set["group_by_sky"] = [True]
-    if options.trials_per_gpu:
-        options.gpus_per_trial = share_of(options.trials_per_gpu)
-    options.weights_dir = options.weights_dir and options.weights_dir.resolve()
-    options.out = options.out or Path("results") / ("search" if options.search else options.sizes["paper"].name)
-    options.place = options.place and below(options.place, options.out.absolute().name)
-    return options
-
-
-def storages(given: Sequence[str]) -> tuple[str | None, str]:
-    """Of what --storage names, one of each at most: the database of a search's study, and the place for results."""
-    places = [uri for uri in given if scheme(uri) in PLACES]
-    databases = [uri for uri in given if uri not in places]
-    for uri in places:
-        if not scheme(uri) and uri.endswith((".db", ".sqlite", ".sqlite3")):
-            raise UsageError(f"--storage takes a study as a URL, like sqlite:///{uri}; got '{uri}'")
-    if len(places) > 1 or len(databases) > 1:
-        raise UsageError(f"--storage takes one place for results, and one study of a search; got {' and '.join(given)}")
-    return (databases[0] if databases else None), (places[0] if places else "")
-
-
-def scheme(uri: str) -> str:
-    """Of a URI, in small letters; "" of a path. Raises UsageError for what is neither."""
-    name, separator, _ = uri.partition("://")
-    if not separator and (typo := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", uri)):
-        raise UsageError(f"--storage takes a URI, like {typo[0]}//..., or a path, like ./{uri}; got '{uri}'")
-    return name.lower() if separator else ""
-
-
-def below(uri: str, name: str) -> str:
-    """The folder `name` of a place; relative paths become absolute, for workers have other working folders."""
-    if not scheme(uri):
-        return str(Path(uri).absolute() / name)
-    try:
-        parts = urlsplit(uri)
-    except ValueError as error:
-        raise UsageError(f"--storage must be a path or a URI; got '{without_secrets(uri)}': {error}") from error
-    return parts._replace(path=f"{parts.path.rstrip('/')}/{name}").geturl()
-
-
-def check_search(options: argparse.Namespace) -> None:
-    """Raises UsageError for what does not go with --search; fills in the defaults of its options."""
-    if options.grid:
-        raise UsageError(f"--grid and --search exclude each other; got --grid {options.grid} and --search optuna")
-    if options.retry_failed:
-        raise UsageError("--retry-failed is for grids: a search is told of what failed, and asks for other trials")
-    if options.seeds != 1:
-        raise UsageError("--seeds repeats the trials of a grid; of a search, set the trials' seed with --set seed=N")
-    for name, default in SEARCH_DEFAULTS.items():
-        if getattr(options, name) is None:
-            setattr(options, name, default)
-    options.objective = options.objective.split(",")
-    for name in options.objective:
-        builtin.named("objective", name, OBJECTIVES)
-    if len(options.objective) > 2 or len(set(options.objective)) < len(options.objective):
-        raise UsageError(f"--objective takes one or two different names; got {','.join(options.objective)}")
-    if len(options.objective) > 1 and options.scheduler not in (None, "none"):
-        raise UsageError(
-            f"--scheduler {options.scheduler} stops trials by their accuracy, which would leave holes in a Pareto "
-            "front: with two objectives it must be none"
-        )
-    options.scheduler = options.scheduler or ("none" if len(options.objective) > 1 else "asha")
-    builtin.named("scheduler", options.scheduler, SCHEDULERS)
-
-
-def refuse_search_options(options: argparse.Namespace) -> None:
-    if options.storage is not None:
-        raise UsageError(
-            f"--storage must be a place for results, like s3://bucket/sweeps/ or a path; got '{options.storage}'. "
-            "A study's URL goes with --search optuna"
-        )
-    given = [name for name in (*SEARCH_DEFAULTS, "scheduler") if getattr(options, name) is not None]
-    if given:
-        raise UsageError(f"--{given[0].replace('_', '-')} is an option of a search: add --search optuna")
-
-
-def make_parser(description: str) -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="python -m sweep.run",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    what = parser.add_argument_group("what to run")
-    names = ", ".join(builtin.GRIDS)
-    what.add_argument(
-        "--grid", type=path_or_uri, metavar="NAME", help=f"{names}, or a YAML file like my_grid.yaml (default: paper)"
-    )
-    what.add_argument(
-        "--profile",
-        metavar="NAME",
-        help=f"size of the trials: {', '.join(sorted(builtin.PROFILES))} "
-        "(default: paper for a real dataset on a GPU machine, else laptop)",
-    )
-    what.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="any field of the trials, like learning_rate=1e-4; several values, like learning_rate=1e-3,1e-4, "
-        "multiply the grid; repeatable",
-    )
-    what.add_argument(
-        "--seeds",
-        type=COUNT,
-        default=1,
-        metavar="N",
-        help="repeat each trial with N seeds (default: 1; claims about settings want 3)",
-    )
-    what.add_argument(
-        "--diagnostics",
-        action=argparse.BooleanOptionalAction,
-        help="record what the gradients do, and the optimum of heads' loss (default: for paper and vgg-collapse)",
-    )
-    what.add_argument("--dry-run", action="store_true", help="print what would be run and stored; run nothing")
-    what.add_argument("--yes", action="store_true", help=f"run a grid of more than {MAX_UNASKED:,} trials")
-    what.add_argument("--retry-failed", action="store_true", help="run trials with a FAILED row again")
-    what.add_argument(
-        "--group-by-sky",
-        action="store_true",
-        help="keep images of one galaxy (equal, or closer than 2 arcsec) on one side of every split",
-    )
-    _add_search(parser.add_argument_group("searching, instead of a grid"))
-    _add_files(parser.add_argument_group("files"))
-    _add_where(parser.add_argument_group("where to run"))
-    return parser
-
-
-def _add_files(files: argparse._ArgumentGroup) -> None:
-    files.add_argument(
-        "--data",
-        type=path_or_uri,
-        metavar="URI",
-        help="Galaxy10 HDF5 file, folder of Parquet files, or "
-        "simulated[:IMAGES[:SEED]] (default: simulated, as many galaxies as the profile wants)",
-    )
-    files.add_argument(
-        "--weights-dir",
-        type=path,
-        metavar="FOLDER",
-        help="folder of ImageNet weights files (also looked in: $GALAXYTL_WEIGHTS_DIR, Keras's own folder)",
-    )
-    files.add_argument(
-        "--accept-damaged",
-        action="store_true",
-        help="go on where `python -m galaxytl.data check` calls the dataset harmful; rows and reports say so",
-    )
-    files.add_argument("--out", type=path, metavar="FOLDER", help="results folder (default: results/NAME)")
-    files.add_argument(
-        "--storage",
-        action="append",
-        type=path_or_uri,
-        metavar="URI",
-        help="where results are kept too, below their folder's name: s3://..., gs://... or a path that all machines "
-        "share; then --out may be a disk of this machine. Of a search also the study's URL: sqlite:///FILE, "
-        "journal:///FILE, postgresql://... (default: study.db in the results folder)",
-    )
-
-
-def _add_where(where: argparse._ArgumentGroup) -> None:
-    where.add_argument(
-        "--address",
-        metavar="HOST:PORT",
-        default=os.environ.get("RAY_ADDRESS") or None,
-        help="a running Ray cluster; auto: the one of this machine; local: a new one (default: $RAY_ADDRESS, or local)",
-    )
-    where.add_argument("--cpus-per-trial", type=share, metavar="N", help="(default: an equal share)")
-    gpus = where.add_mutually_exclusive_group()
-    gpus.add_argument(
-        "--gpus-per-trial", type=gpu_share, metavar="N", help="may be a fraction (default: 1 where there are)"
-    )
-    gpus.add_argument(
-        "--trials-per-gpu",
-        type=PACKED,
-        metavar="N",
-        help="share each GPU, and its memory, among N trials",
-    )
-
-
-def _add_search(group: argparse._ArgumentGroup) -> None:
-    default = SEARCH_DEFAULTS
-    group.add_argument("--search", choices=("optuna",), help="let Optuna choose the trials")
-    group.add_argument("--trials", type=COUNT, metavar="N", help=f"to ask for in all (default: {default['trials']})")
-    group.add_argument(
-        "--scheduler", metavar="NAME", help=f"what stops bad trials early: {', '.join(SCHEDULERS)} (default: asha)"
-    )
-    group.add_argument("--study", metavar="NAME", help="its name there (default: that of the results folder)")
-    group.add_argument("--sampler", metavar="NAME", help="any of Optuna's, like tpe, random, nsgaii (default: tpe)")
-    group.add_argument("--space", metavar="MODULE:FUNCTION", help=f"what is searched (default: {default['space']})")
-    group.add_argument(
-        "--objective",
-        metavar="NAME[,NAME]",
-        help=f"what suggestions aim at, one or two of {', '.join(OBJECTIVES)} (default: {default['objective']}); two "
-        "give a Pareto front. The one trial that is chosen has the highest validation accuracy in any case",
-    )
-    group.add_argument(
-        "--warm-start",
-        type=lambda text: ",".join(path_or_uri(part) for part in text.split(",")),
-        metavar="WHAT,...",
-        help="paper: try the paper's six trials first; a results folder: tell the study of its trials",
-    )
-    group.add_argument("--batch", type=COUNT, metavar="N", help="trials to ask for at once (default: 8)")
-    group.add_argument(
-        "--stop-collapsed",
-        type=NATURAL,
-        metavar="N",
-        help="stop trials that named one class for N epochs; 0: never (default: 3)",
-    )
-    group.add_argument("--search-seed", type=NATURAL, metavar="N", help="seed of the suggestions (default: 0)")
-
-
-def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """["learning_rate=1e-3,1e-4"] as {"learning_rate": [0.001, 0.0001]}; raises SpecError or UsageError."""
-    values: dict[str, list[Any]] = {}
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        if not equals:
-            raise UsageError(f"--set takes FIELD=VALUE, like learning_rate=1e-4; got '{setting}'")
-        if name in values:
-            raise UsageError(f"--set takes a field once, with all its values, like {name}=A,B; got {name} twice")
-        values[name] = [parse_value(name, part) for part in text.split(",")]
-        if len(set(values[name])) < len(values[name]):
-            raise UsageError(f"the values of {name} must differ; got --set {setting}")
-    return values
-
-
-def gpu_share(text: str) -> float:
-    value = share(text)
-    if value > 1 and value % 1:
-        raise argparse.ArgumentTypeError(f"must be a fraction of one GPU, or a whole number of them; got '{text}'")
-    return value
-
-
-def share(text: str) -> float:
-    value = float(text) if re.fullmatch(r"[0-9]*\.?[0-9]+", text) else -1.0
-    if not 0 <= value <= 1024:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1024; got '{text}'")
-    return value
+    out: Path
+    place: str
+    """Where results are kept too; "" for nowhere."""
+    where: Where
+    sizes: Mapping[str, Grid]
+    """The grid, by profile."""
+    seeds: int
+    settings: Mapping[str, Sequence[Any]]
+    """Values of fields that override those of the grid, or pin those of a search."""
+    data: str | None
+    """None: simulated galaxies, as many as the profile wants."""
+    profile: str | None
+    """None: the one that fits data and machine."""
+    weights_dir: Path | None
+    accept_damaged: bool
+    diagnostics: bool | None
+    """None: as the grid says."""
+    retry_failed: bool
+    yes: bool
+    dry_run: bool
+    search: SearchOptions | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import os
@@ -12,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from galaxytl.data import DataError, Dataset, Splits, cache, sky, split_indices
+from galaxytl.data import DataError, Dataset, Splits, sky, split_indices
 from galaxytl.data.check import content_findings
 from galaxytl.data.dataset import Progress
 from galaxytl.data.findings import harmful_text
@@ -22,24 +21,24 @@ from galaxytl.networks.backbones import backbone_named
 from galaxytl.networks.blocks import Structure
 from galaxytl.networks.gpu_memory import DeviceError
 from galaxytl.networks.weights import Shapes, Weights, WeightsError, WeightsNotFoundError, check_fits, find_weights
-from galaxytl.system import process
+from galaxytl.system import cache, process
+from galaxytl.system.command import as_usage_error
 from galaxytl.train.features import activations_folder, rows_digest
-from galaxytl.training import Workplace
+from galaxytl.train.job import Workplace
 from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec
 from sweep.doctor.facts import driver_gpus
 from sweep.grids import builtin
-from sweep.options import as_usage_error
+from sweep.options import Options
 from sweep.planning.costs import Sizes
 from sweep.planning.plan import Limits, Plan, make_plan
 from sweep.planning.speeds import load_speeds, speeds_path
-from sweep.scheduling.resources import Available, Crew, Resources, crew, places
+from sweep.scheduling.resources import Available, Crew, Resources, Where, crew, places
 
 Structures = Mapping[tuple[str, int], Structure]
 """By backbone and image size."""
 SplitsOf = Mapping[tuple[Any, ...], Splits]
 """By `TrialSpec.split_key`."""
 
-LOG = "sweep.log"  # of Ray, in the results folder
 MAX_HEAD_BYTES = 4 * 10**9  # of heads in one pass: more of them are no faster a head
 
 
@@ -61,7 +60,7 @@ def settle(say: Callable[[str], object]) -> None:
         say(f"note: not heeded, because trials depend on what their specs say alone: {', '.join(names)}")
 
 
-def workplace(options: argparse.Namespace, uri: str, damage: str) -> Workplace:
+def workplace(options: Options, uri: str, damage: str) -> Workplace:
     """Of trials on the dataset at `uri`, with what is wrong with it (`check_content`)."""
     where = absolute(uri)
     return Workplace(where, options.out.resolve(), options.weights_dir, storage=options.place, damage=damage)
@@ -82,28 +81,17 @@ def damage_notes(damage: str) -> list[str]:
     return [f"the dataset is damaged, and that was accepted: {damage}"] if damage else []
 
 
-def profile_for(options: argparse.Namespace) -> str:
-    """The one that is asked for, else the one that fits; GPUs are counted only where that could matter."""
-    if options.profile:
-        return str(options.profile)
-    is_real = bool(options.data) and not options.data.startswith("simulated")
-    return choose_profile(options.data, count_gpus(options.address, log_of(options)) if is_real else 0)
-
-
-def log_of(options: argparse.Namespace) -> Path:
-    """Where Ray's messages go; of a dry run nowhere, as it writes nothing."""
-    return Path(os.devnull) if options.dry_run else options.out / LOG
-
-
-def choose_profile(data: str | None, num_gpus: float) -> str:
-    """The `paper` profile for a real dataset on a GPU machine, `laptop` otherwise."""
+def profile_for(profile: str | None, data: str | None, where: Where) -> str:
+    """Return the one that is asked for, else the one that fits; GPUs are counted only where that could matter."""
+    if profile:
+        return profile
     is_real = data is not None and not data.startswith("simulated")
-    return "paper" if is_real and num_gpus else "laptop"
+    return "paper" if is_real and count_gpus(where) else "laptop"
 
 
-def count_gpus(address: str | None, log: Path) -> float:
+def count_gpus(where: Where) -> float:
     """GPUs that the sweep can use."""
-    return sum(node.gpus for node in find_nodes(address, log).nodes)
+    return sum(node.gpus for node in find_nodes(where.address, where.log).nodes)
 
 
 @functools.cache
@@ -181,27 +169,26 @@ def _check_network(spec: TrialSpec, structures: Structures) -> TrialSpec:
     return spec.replace(unfrozen_blocks="all")
 
 
-def num_workers(options: argparse.Namespace) -> int:
+def num_workers(where: Where) -> int:
     """How many trials have a GPU, or their share of one, at the same time; 0 where there are none."""
-    gpus = count_gpus(options.address, log_of(options))  # asked in any case: once Ray runs it is too late
-    return 0 if options.gpus_per_trial == 0 else places(gpus, options.gpus_per_trial or 1.0)
+    gpus = count_gpus(where)  # asked in any case: once Ray runs it is too late
+    return 0 if where.gpus == 0 else places(gpus, where.gpus or 1.0)
 
 
 def plan_for(
-    options: argparse.Namespace, pending: Sequence[TrialSpec], num_images: int, structures: Structures, splits: SplitsOf
+    where: Where, pending: Sequence[TrialSpec], num_images: int, structures: Structures, splits: SplitsOf
 ) -> Plan:
-    """How to train what is pending, on the machine or cluster that the options name."""
-    workers = num_workers(options) if pending else 0
+    """How to train what is pending, on the machine or cluster that `where` names."""
+    workers = num_workers(where) if pending else 0
     image_bytes = max((3 * spec.image_size**2 * num_images for spec in pending), default=0)
-    within = replace(limits(image_bytes, workers), crew=functools.partial(_crew, options) if pending else None)
+    within = replace(limits(image_bytes, workers), crew=functools.partial(_crew, where) if pending else None)
     speeds = load_speeds(speeds_path(), process.usable_cpus(), bool(workers))
     sizes = {key: Sizes(**found.sizes()) for key, found in splits.items()}
     return make_plan(pending, structures, sizes, within, speeds, on_disk(splits))
 
 
-def _crew(options: argparse.Namespace, num_groups: int) -> Crew:
-    nodes = find_nodes(options.address, options.out / LOG)
-    return crew(nodes, num_groups, options.cpus_per_trial, options.gpus_per_trial)
+def _crew(where: Where, num_groups: int) -> Crew:
+    return crew(find_nodes(where.address, where.log), num_groups, where.cpus, where.gpus)
 
 
 def limits(image_bytes: int, num_gpus: int) -> Limits:

@@ -19,9 +19,9 @@ from pathlib import Path
 from threading import Event, RLock, Thread
 from typing import Final
 
-from galaxytl.data.cache import write_atomically
 from galaxytl.results.rows import FILE_NAME, append_results, locked_rows, row_line
 from galaxytl.system.command import UsageError
+from galaxytl.system.files import write_atomically
 from galaxytl.trial import TrialResult
 
 LOOK_SECONDS = 1.0

@@ -14,7 +14,6 @@ SIGHUP: then too the same command goes on.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import shlex
 import sys
@@ -26,25 +25,27 @@ from pathlib import Path
 from typing import Final
 
 from galaxytl.data import DataError, Dataset, open_dataset
-from galaxytl.data.cache import check_cache
 from galaxytl.data.progress import TerminalProgress
 from galaxytl.networks.backbones import backbone_named
 from galaxytl.results.storage import StorageError
-from galaxytl.system.command import UsageError, run_command
+from galaxytl.system.cache import check_cache
+from galaxytl.system.command import UsageError, as_usage_error, run_command
 from galaxytl.system.console import Console
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.inside import OutsideError, check_links
-from galaxytl.training import Workplace
+from galaxytl.train.job import Workplace
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
 from sweep import prepare
+from sweep.command_line import parse
 from sweep.grids import axes, builtin
-from sweep.options import as_usage_error, parse
+from sweep.options import Options
 from sweep.planning import seeds
 from sweep.planning.plan import Plan, Todo, sort_out
 from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.planning.table import comparison, plan_table
 from sweep.progress import SweepTable, trial_label
 from sweep.results_folder import Kept, keeping, looking
+from sweep.scheduling.resources import Where
 
 MOST_PRICED: Final = 2000
 """Trials, of which a plan takes a second; of more, what further seeds would take is not said."""
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(story, known=(SpecError, DataError, StorageError, OSError), stopped=stopped)
 
 
-def run(options: argparse.Namespace, console: Console) -> int:
+def run(options: Options, console: Console) -> int:
     check_cache()
     out = writable_folder(options.out, make=not options.dry_run)
     say = functools.partial(console.print, markup=False)
@@ -68,14 +69,14 @@ def run(options: argparse.Namespace, console: Console) -> int:
         if options.search:
             from sweep.search.run import run_search  # Optuna takes a second to import
 
-            return run_search(options, kept, console)
+            return run_search(options, options.search, kept, console)
         return run_grid(options, kept, console)
 
 
-def run_grid(options: argparse.Namespace, kept: Kept, console: Console) -> int:
-    profile = prepare.profile_for(options)
+def run_grid(options: Options, kept: Kept, console: Console) -> int:
+    profile = prepare.profile_for(options.profile, options.data, options.where)
     uri = options.data or builtin.SIMULATED_DATA[profile]
-    grid = axes.repeated(axes.overridden(options.sizes[profile], options.set), options.seeds)
+    grid = axes.repeated(axes.overridden(options.sizes[profile], options.settings), options.seeds)
     axes.check_size(grid, options.yes)
     one_seed = axes.with_one_seed(grid)
     drafts = axes.expand(one_seed, prepare.base_spec("", "", profile)).specs  # no network depends on the dataset
@@ -96,7 +97,7 @@ def run_grid(options: argparse.Namespace, kept: Kept, console: Console) -> int:
     announce_grid(console, grid, with_axes=options.dry_run)
     announce(console, dataset, profile, todo, prepared)
     plan_for = functools.partial(
-        prepare.plan_for, options, num_images=len(dataset), structures=structures, splits=checked.splits
+        prepare.plan_for, options.where, num_images=len(dataset), structures=structures, splits=checked.splits
     )
     plan = plan_for(todo.pending)
     complete = [result.spec for result in rows.by_id().values() if result.status == COMPLETE]
@@ -111,7 +112,7 @@ def run_grid(options: argparse.Namespace, kept: Kept, console: Console) -> int:
     new = [result for result in prepared.impossible if result.trial_id not in known]
     kept.append(*new)
     if todo.pending:
-        schedule_trials(options, prepare.workplace(options, uri, damage), plan, kept, console)
+        schedule_trials(options.where, prepare.workplace(options, uri, damage), plan, kept, console)
     if todo.pending or new:
         known = kept.rows().by_id()
     return conclude(console, options, [*prepared.specs, *(result.spec for result in prepared.impossible)], known)
@@ -143,14 +144,11 @@ def announce_seeds(
         console.print(line, markup=False)
 
 
-def schedule_trials(
-    options: argparse.Namespace, workplace: Workplace, plan: Plan, kept: Kept, console: Console
-) -> None:
+def schedule_trials(where: Where, workplace: Workplace, plan: Plan, kept: Kept, console: Console) -> None:
     """Start or join Ray and train the plan's groups, writing each row as it comes; then say what it took."""
     from sweep.scheduling import cluster, tune  # ray takes seconds to import: only where there is something to run
 
-    log = prepare.log_of(options)
-    console.print(f"Starting Ray{' at ' + options.address if options.address else ''}; log: {log}", markup=False)
+    console.print(where.announcement, markup=False)
     results: list[TrialResult] = []
     started = time.monotonic()
     specs = [spec for group in plan.groups for spec in group.specs]
@@ -169,7 +167,6 @@ def schedule_trials(
             table.epochs(latest)
 
         reporter = tune.Reporter(table.phases, epochs, finished, table.note)
-        where = tune.Where(options.address, options.cpus_per_trial, options.gpus_per_trial, log)
         tune.run_trials(tune.Work(iter(plan.groups), len(plan.groups)), workplace, where, reporter)
     seconds = time.monotonic() - started
     console.print(comparison(plan, results, seconds))
@@ -196,9 +193,7 @@ def announce(console: Console, dataset: Dataset, profile: str, todo: Todo, prepa
         console.print("          --retry-failed runs the failed ones again")
 
 
-def conclude(
-    console: Console, options: argparse.Namespace, specs: Sequence[TrialSpec], rows: Mapping[str, TrialResult]
-) -> int:
+def conclude(console: Console, options: Options, specs: Sequence[TrialSpec], rows: Mapping[str, TrialResult]) -> int:
     """Print the counts and where things are; the exit status."""
     results = [rows[spec.trial_id] for spec in specs if spec.trial_id in rows]
     failed = [result for result in results if result.status == FAILED]

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from galaxytl.data.files.containers import png
+from galaxytl.data.files.pictures import png
 from tests.galaxies import LABELS, make_images
 
 IMAGE: Final = (1, 256, 256, 3)

@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from galaxytl.data.cache import cache_dir
 from galaxytl.data.dataset import open_source
+from galaxytl.system.cache import cache_dir
 
 LABELS = np.arange(40) % 10
 
@@ -94,8 +94,9 @@ def killed(work: str, places: Sequence[tuple[str, object]]) -> None:
 import dataclasses, os, signal, sys
 from pathlib import Path
 import pyarrow.parquet, sklearn.model_selection
-from galaxytl.data import convert, open_dataset, sources
-sources.BATCH = 4
+from galaxytl.data import convert, open_dataset
+from galaxytl.data.files import containers
+containers.BATCH = 4
 for at, to in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
     def moment(*seen):
         if at in map(str, seen[:2]):

@@ -34,9 +34,11 @@ Written by `make licences`, from what each package says of itself; not by lawyer
 `make install` installs, tests included; `requirements-gpu.lock` is for GPUs. Wheels also hold libraries of others,
 whose licences their `*.dist-info/licenses` list; the ones with copyleft that are known here are named below.
 
-The project itself states no licence yet, so that nobody but its authors may pass it on. One that is compatible with the
-GPL (MIT, BSD, Apache-2.0, the GPL itself) would let it be passed on together with GalSim's wheel, which holds FFTW;
-NVIDIA's libraries, whose licence is not, would have to stay out of such a bundle.
+The project itself is under the MIT licence (`LICENSE`), which is compatible with the GPL: it may be passed on together
+with GalSim's wheel, which holds FFTW, as a bundle under the GPL; NVIDIA's libraries, whose licence is not compatible,
+have to stay out of it. Not the project's own are the 30 real galaxies in `docs/galaxies.png`: images of the DESI Legacy
+Imaging Surveys, from Galaxy10 DECaLS (Leung and Bovy 2024, https://doi.org/10.5281/zenodo.10845026), under the licence
+that is stated there.
 """
 BUNDLED: Final = {
     "libfftw3": "FFTW, GPL-2.0-or-later",

@@ -359,7 +359,7 @@ def settling(study: CollapseStudy, beside: Beside, trials: Trials, grids: Mappin
     arms = [arm for arm in study.arms if arm.paper]
     folder = _folder(trials)
     if not arms:
-        line = f"python -m sweep.run --grid vgg-collapse --seeds {SEEDS_TO_START} --data DATA"
+        line = rerun.command("vgg-collapse", "--seeds", str(SEEDS_TO_START))
         return (Command("The trials that the question needs, where DATA is what the sweep was given as --data", line),)
     if folder is None or folder not in grids:
         return ()

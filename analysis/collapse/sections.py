@@ -27,7 +27,7 @@ from analysis.collapse.settings import (
     seeds_named,
 )
 from analysis.collapse.verdict import LEVEL, SHARES, STATEMENT, CollapseArm, CollapseStudy, Explanation
-from analysis.sections import Listing, Section
+from analysis.report.sections import Listing, Section
 from analysis.statistics.intervals import Share
 from analysis.statistics.seeds import MIN_SEEDS
 from analysis.trials.endings import Kind, kind_of, one_class_scores

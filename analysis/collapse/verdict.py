@@ -1,7 +1,7 @@
 """Does VGG16's collapse come from its optimizer settings? A test that was stated before the trials were looked at.
 
     study = study_collapse(results)
-    study.arms[0].verdict          # Verdict.EXPLAINED
+    study.arms[0].verdict          # Explanation.EXPLAINED
     STATEMENT                      # the test in words, for the report
 
 PRE-STATED TEST

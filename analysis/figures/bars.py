@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analysis.figures.style import COLOURS, GREY, INK, new_figure, tint
+from analysis.figures.style import COLOURS, GREY, INK, add_legend, new_figure, tint
 from analysis.trials.banner import Banner
 from analysis.trials.paper import BACKBONES, METRICS
 from analysis.trials.table1_cells import MISSING, Cell, PaperGrid
@@ -52,7 +52,7 @@ class Bar:
 
 
 def bars_of(grid: PaperGrid, metric: str) -> list[Bar]:
-    """Six bars: the backbones in the paper's order, ON left of OFF."""
+    """Return six bars: the backbones in the paper's order, ON left of OFF."""
     bars = []
     for cell in grid.cells:
         shift = -0.5 if cell.paper.imagenet == "ON" else 0.5
@@ -61,13 +61,13 @@ def bars_of(grid: PaperGrid, metric: str) -> list[Bar]:
 
 
 def draw_metrics(grid: PaperGrid, banner: Banner) -> Figure:
-    """One panel a metric, so that each compares backbones and weights on one scale."""
+    """Draw one panel a metric, so that each compares backbones and weights on one scale."""
     bars = {metric: bars_of(grid, metric) for metric in METRICS}
     errors = (
         "error bars: standard deviation over seeds; " if any(bar.std for own in bars.values() for bar in own) else ""
     )
     also = f"{errors}the paper's F1 of MobileNet OFF, 9.663 (sic), is not drawn"
-    figure = new_figure(10, 4.1, banner.footer_of(*grid.cells, also=also))
+    figure = new_figure(10, 4.1, banner.bottom_line(grid.shown, also))
     panels = figure.subplots(1, len(METRICS), sharey=True)
     for axes, (metric, heading) in zip(panels, METRICS.items(), strict=True):
         draw_bars(axes, bars[metric])
@@ -119,4 +119,4 @@ def _explain(figure: Figure) -> None:
         Patch(color=tint(GREY, 0.4), label="ours, ImageNet OFF"),
         Line2D([], [], color=INK, linewidth=1.6, label="the paper"),
     ]
-    figure.legend(handles=marks, loc="outside upper right", ncols=3, frameon=False, fontsize=8)
+    add_legend(figure, marks, 3)

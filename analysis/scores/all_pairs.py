@@ -24,10 +24,10 @@ from analysis.claims.arms import Arm, load_arm
 from analysis.claims.comparisons import Estimate, NotComparedError, compare_shares, holm_of, share_variance
 from analysis.claims.verdicts import LEVEL
 from analysis.collapse.settings import OPTIMIZER_FIELDS
-from analysis.figures.seed_points import WEIGHTS, comparable
-from analysis.sections import Listing, Section
+from analysis.report.sections import Listing, Section
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.seeds import MIN_SEEDS, SeedEstimate, mean_over_seeds
+from analysis.trials.comparable import WEIGHTS, comparable
 from analysis.trials.predictions import PredictionsError
 from analysis.trials.starts import optimizer_name, rate_text, start_of
 from galaxytl.trial import COMPLETE, SPEC_FIELDS, TrialResult, TrialSpec

@@ -18,9 +18,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.figures.seed_points import WEIGHTS
-from analysis.sections import Listing, Section
+from analysis.report.sections import Listing, Section
 from analysis.statistics.intervals import Pairs, Share
+from analysis.trials.comparable import WEIGHTS
 from analysis.trials.predictions import Probabilities, validation_accuracy
 from analysis.trials.repeats import Networks, Repeats, best_of_backbones
 from galaxytl.trial import SPEC_FIELDS, TrialResult, TrialSpec

@@ -17,7 +17,7 @@ from statistics import fmean
 from typing import Any, Final
 
 from analysis.claims.arms import OFF, ON, start_label
-from analysis.sections import Listing, Section
+from analysis.report.sections import Listing, Section
 from analysis.statistics.intervals import binomial_variance
 from analysis.statistics.seeds import MIN_SEEDS, SeedEstimate
 from analysis.statistics.variance_components import Components, components, corrected_mean

@@ -34,7 +34,7 @@ from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from analysis.search.choice import common_reasons
+from analysis.trials.endings import common_reasons
 from galaxytl.results.search_file import SearchFile, SearchFileError, read_search_file
 from galaxytl.results.study_file import check_schema, num_rows
 from galaxytl.system.credentials import MASK, remember, without_secrets

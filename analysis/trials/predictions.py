@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.statistics.intervals import Pairs
-from galaxytl.data.files.parquet_layout import SMALL_PAGE, UNREADABLE, check_layout, num_rows
 from galaxytl.system.inside import OutsideError, inside
+from galaxytl.system.parquet_layout import SMALL_PAGE, UNREADABLE, check_layout, num_rows
 from galaxytl.trial import TrialResult
 
 VALIDATION_ENDING = ".validation.parquet"

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.files.parquet_layout import SMALL_PAGE, UNREADABLE, check_layout, num_rows
+from galaxytl.system.parquet_layout import SMALL_PAGE, UNREADABLE, check_layout, num_rows
 
 FILE_NAME: Final = "thumbnails.parquet"
 MOST_PICTURES: Final = 10_000

@@ -21,9 +21,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from galaxytl.data import DataError, open_dataset
-from galaxytl.data.cache import check_cache
 from galaxytl.data.galaxy10 import FILE_NAME, HUB_DATASET, IMAGE_SIDE
 from galaxytl.data.progress import TerminalProgress
+from galaxytl.system.cache import check_cache
 from galaxytl.system.command import Parser, path, path_or_uri, run_command
 from galaxytl.system.console import Console
 from galaxytl.system.credentials import without_secrets

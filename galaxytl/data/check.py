@@ -24,11 +24,11 @@ from rich.table import Table
 
 from galaxytl.data import sky
 from galaxytl.data.dataset import Dataset, Progress
-from galaxytl.data.files.sources import DataError
 from galaxytl.data.findings import SHOWN, Finding, is_many, on_rows
 from galaxytl.data.galaxy10 import CLASS_COUNTS, FILE_NAME, NUM_CLASSES
 from galaxytl.data.splits import describe_leaks, leaks, split_indices
 from galaxytl.system.foreign_text import visible
+from galaxytl.system.locations import DataError
 from galaxytl.trial import TrialSpec
 
 VERDICTS = {

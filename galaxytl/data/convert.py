@@ -22,16 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data import sky
-from galaxytl.data.cache import cache_dir
 from galaxytl.data.dataset import Opened, Progress, note_fingerprint, note_path, open_dataset, open_source
-from galaxytl.data.files.containers import HDF5Writer, ParquetWriter, Rows, Writer
+from galaxytl.data.files.containers import Rows, Writer, class_counts
 from galaxytl.data.files.fingerprint import ContentHash
-from galaxytl.data.files.locations import DataError, Location, StoredFile, locate
+from galaxytl.data.files.hdf5 import HDF5Writer
 from galaxytl.data.files.manifest import NAME, Manifest, SourceFile
-from galaxytl.data.files.sources import class_counts
+from galaxytl.data.files.parquet import ParquetWriter
 from galaxytl.data.files.targets import Staging, is_taken, staged
 from galaxytl.data.findings import harmful_text
 from galaxytl.data.splits import split_indices
+from galaxytl.system.cache import cache_dir
+from galaxytl.system.locations import DataError, Location, StoredFile, locate
 from galaxytl.system.prefetch import ahead
 from galaxytl.system.process import usable_cpus
 from galaxytl.trial import TrialSpec

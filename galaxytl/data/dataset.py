@@ -11,28 +11,40 @@ import contextlib
 import functools
 import hashlib
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data import hot_copy
-from galaxytl.data.cache import cache_dir, read_own, write_atomically
+from galaxytl.data.files.containers import SKY_COLUMNS, ArraySource, FileSource, Source
 from galaxytl.data.files.fingerprint import ContentChangedError, ContentHash, check_fingerprint
-from galaxytl.data.files.locations import StoredFile
-from galaxytl.data.files.sources import SKY_COLUMNS, ArraySource, DataError, Source, open_files
+from galaxytl.data.files.hdf5 import HDF5Source
+from galaxytl.data.files.parquet import ParquetSource
 from galaxytl.data.galaxy10 import CLASS_COUNTS, NUM_CLASSES
+from galaxytl.system.cache import cache_dir, read_own
 from galaxytl.system.credentials import without_secrets
+from galaxytl.system.files import write_atomically
+from galaxytl.system.locations import DataError, Location, StoredFile, explained, locate
 from galaxytl.system.strict_json import read_json
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many images are done, and of how many."""
+
+READERS: Final[dict[str, Callable[[Location, Path], FileSource]]] = {
+    "folder": ParquetSource,
+    ".parquet": ParquetSource,
+    ".h5": HDF5Source,
+}
+"""What reads a folder, and a file with this end of its name, given a folder for temporary files; HDF5Source reads any
+other file. docs/extending.md says how to add one."""
 
 DEFAULT_SIMULATED = 1000
 
@@ -145,6 +157,31 @@ def open_source(uri: str, cache: Path, on_progress: Progress | None = None) -> O
     except OSError as error:
         raise DataError(f"{without_secrets(uri)} cannot be read: {error}") from error
     return Opened(source, _name(source, source.declared_name), fingerprint, note, source.files)
+
+
+def open_files(uri: str, scratch: Path) -> FileSource:
+    """The source that a path or URI names. scratch: a folder for temporary files.
+
+    Raises DataError when nothing is there, or not a dataset.
+    """
+    location = locate(uri)
+    kind = location.kind()
+    if kind == "nothing":
+        _bucket_must_exist(location)
+        rule = "--data must be 'simulated', an HDF5 file or a folder of Parquet files"
+        raise DataError(f"{rule}; {location} does not exist")
+    suffix = os.path.splitext(location.path)[1].lower()
+    return READERS.get("folder" if kind == "folder" else suffix, HDF5Source)(location, scratch)
+
+
+def _bucket_must_exist(location: Location) -> None:
+    bucket = location.path.split("/")[0]
+    if location.uri.startswith("s3://") and location.path != bucket:
+        place = replace(location, uri=f"s3://{bucket}", path=bucket)
+        if place.kind() != "nothing":
+            return
+    if location.uri.startswith("s3://"):
+        raise explained(location, OSError("NO_SUCH_BUCKET"))
 
 
 def _open_simulated(uri: str, cache: Path, on_progress: Progress | None) -> Opened:

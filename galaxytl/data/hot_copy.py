@@ -1,8 +1,8 @@
 """The node-local hot copy: every image resized once to the size that trials use, uint8, memory-mapped.
 
-Owner: the cache folder of the node. Key: content fingerprint, image size, Pillow's version. Lifetime: until the cache
-is over its limit and no process uses it (`galaxytl.data.cache`). Derivation: at 224 px a trial of 20 epochs reads each
-image 20 times; decoding it each time costs 2 ms (PNG), mapping it 0.01 ms (`benchmarks/bench_data.py`).
+Owner: the cache folder of the node (`galaxytl.system.cache`). Key: content fingerprint, image size, Pillow's version.
+Lifetime: until the cache is over its limit and no process uses it. Derivation: at 224 px a trial of 20 epochs reads
+each image 20 times; decoding it each time costs 2 ms (PNG), mapping it 0.01 ms (`benchmarks/bench_data.py`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from galaxytl.data import cache as cache_of_node
+from galaxytl.data.files.containers import Source
 from galaxytl.data.files.fingerprint import ContentChangedError, ContentHash, check_content
-from galaxytl.data.files.sources import Source
+from galaxytl.system import cache as cache_of_node
 from galaxytl.system.process import usable_cpus
 
 FORMAT = 1  # of the folder; raised when older copies must not be read

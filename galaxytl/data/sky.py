@@ -23,10 +23,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from galaxytl.data.cache import keep, opened_own
 from galaxytl.data.dataset import Dataset, Progress
 from galaxytl.data.files.fingerprint import ContentHash, check_content
 from galaxytl.system.arrays import DAMAGED, opened_npz
+from galaxytl.system.cache import keep, opened_own
 
 CLOSE_ARCSEC = 2.0
 """Images are 67 arcsec wide (256 pixels of 0.262): centred 2 arcsec apart, they show one scene."""

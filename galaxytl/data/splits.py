@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.files.sources import DataError
 from galaxytl.data.galaxy10 import NUM_CLASSES
+from galaxytl.system.locations import DataError
 from galaxytl.trial import SpecError, TrialSpec, seed_for
 
 Indices = NDArray[np.int64]

@@ -15,7 +15,8 @@ import numpy as np
 
 from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.networks.keras_applications import BACKBONES, Backbone, backbones_that_fit
-from galaxytl.trial import SpecError, TrialSpec, did_you_mean, seed_for
+from galaxytl.system.foreign_text import did_you_mean
+from galaxytl.trial import SpecError, TrialSpec, seed_for
 
 __all__ = [
     "BACKBONES",

@@ -39,10 +39,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from galaxytl.data.cache import cache_dir, keep, read_own
 from galaxytl.networks import device
 from galaxytl.networks.backbones import backbone_named
 from galaxytl.system import process
+from galaxytl.system.cache import cache_dir, keep, read_own
 from galaxytl.system.strict_json import read_json
 from galaxytl.trial import SpecError
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from galaxytl.networks import device
 from galaxytl.networks.backbones import HIDDEN, build_backbone, build_head, head_initializer, preprocess
 from galaxytl.networks.blocks import Structure, between, cut_tensor, find_blocks
-from galaxytl.train.fit_network import compile_model
+from galaxytl.networks.compiled import compile_model
 from galaxytl.trial import TrialSpec, seed_for
 
 T = TypeVar("T")

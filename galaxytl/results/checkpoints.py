@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.cache import FULL
 from galaxytl.system.arrays import DAMAGED, opened_npz
+from galaxytl.system.files import FULL
 from galaxytl.trial import TrialSpec
 
 DIAGNOSTICS = "diagnostics"
@@ -33,6 +33,10 @@ def parted(history: Sequence[Epoch]) -> tuple[tuple[dict[str, float], ...], tupl
     """The history as a row has it, and the records, which a row has beside it."""
     plain = tuple({name: value for name, value in epoch.items() if name != DIAGNOSTICS} for epoch in history)
     return plain, tuple(record for epoch in history for record in epoch.get(DIAGNOSTICS, ()))
+
+
+def with_records(epoch: Epoch, records: list[dict[str, Any]]) -> Epoch:
+    return {**epoch, DIAGNOSTICS: records} if records else epoch
 
 
 def checkpoint_path(out: Path, spec: TrialSpec) -> Path:

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from filelock import FileLock, Timeout
 
-from galaxytl.data.cache import write_atomically
-from galaxytl.data.files.locations import CONNECT_SECONDS, REQUEST_SECONDS, DataError, Location, explained, reaching
+from galaxytl.system.files import write_atomically
+from galaxytl.system.locations import CONNECT_SECONDS, REQUEST_SECONDS, DataError, Location, explained, reaching
 
 if TYPE_CHECKING:
     from obstore.store import GCSStore, S3Store

@@ -24,11 +24,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock, Thread
 
-from galaxytl.data.cache import FULL, cache_dir, is_own
-from galaxytl.data.files.locations import DataError
 from galaxytl.results.checkpoints import checkpoint_path, num_epochs
 from galaxytl.results.predictions import names_of
 from galaxytl.results.storage import PATIENCE, Storage, StorageError, each, persistently
+from galaxytl.system.cache import cache_dir, is_own
+from galaxytl.system.files import FULL
+from galaxytl.system.locations import DataError
 from galaxytl.trial import TrialSpec
 
 LOOK_SECONDS = 0.5

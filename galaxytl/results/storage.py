@@ -26,11 +26,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from galaxytl.data.cache import write_atomically
-from galaxytl.data.files.locations import DataError, Location, locate, reaching
 from galaxytl.results.conditions import Conditions, NoConditions, UnknownCondition, conditions_at
 from galaxytl.system.credentials import without_secrets
+from galaxytl.system.files import write_atomically
 from galaxytl.system.inside import OutsideError, check_links, inside
+from galaxytl.system.locations import DataError, Location, locate, reaching
 
 PATIENCE = 600.0
 """Seconds for which a storage that does not answer is tried again."""

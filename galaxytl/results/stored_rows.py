@@ -24,11 +24,11 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from galaxytl.data.cache import write_atomically
 from galaxytl.results.history import operation
 from galaxytl.results.row_lines import results_in
 from galaxytl.results.rows import FILE_NAME, locked_rows
 from galaxytl.results.storage import Storage, each
+from galaxytl.system.files import write_atomically
 from galaxytl.system.inside import inside
 from galaxytl.trial import FAILED, TrialResult
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from galaxytl.data.cache import write_atomically
+from galaxytl.system.files import write_atomically
 
 FILE_NAME = "thumbnails.parquet"
 MOST = 500

@@ -32,7 +32,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NoReturn
 
-from galaxytl.system import permissions
 from galaxytl.system.credentials import (
     CredentialsError,
     check_address,
@@ -41,8 +40,8 @@ from galaxytl.system.credentials import (
     remember_environment,
     without_secrets,
 )
-from galaxytl.system.foreign_text import visible
-from galaxytl.trial import did_you_mean
+from galaxytl.system.files import advice
+from galaxytl.system.foreign_text import did_you_mean, visible
 
 BAD_INPUT: Final = 2
 ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
@@ -54,6 +53,15 @@ ONE_WISH_SECONDS: Final = 5.0
 
 class UsageError(ValueError):
     """The command line, or the environment, asks for something that cannot be done."""
+
+
+@contextlib.contextmanager
+def as_usage_error(kind: type[Exception]) -> Iterator[None]:
+    """Turns errors of one kind into a UsageError with the same message."""
+    try:
+        yield
+    except kind as error:
+        raise UsageError(str(error)) from error
 
 
 class Ended(KeyboardInterrupt):
@@ -197,7 +205,7 @@ def _line_about(error: BaseException, known: tuple[type[Exception], ...]) -> str
         reason = f" ({text})" if (text := " ".join(str(error).split())[:200]) else ""
         return f"error: there must be enough memory for what is read and computed; it ran out{reason}: {OUT_OF_MEMORY}"
     if isinstance(error, known):
-        line, how = f"error: {error}", permissions.advice(error)
+        line, how = f"error: {error}", advice(error)
         return visible(without_secrets(f"{line.rstrip('.')}. {how}" if how else line))
     said = " ".join(without_secrets(f"{type(error).__name__}: {error}").split())  # before a part of it is cut off
     return visible(f"unforeseen error: {said[:300]}; {_kept_traceback(error)}; please report it")

@@ -9,9 +9,10 @@ whatever is no letter, mark, number, sign or space is shown by its name. Standar
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -54,3 +55,9 @@ def check_visible(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if isinstance(value, str) and visible(value) != value:
             raise ValueError(f"{name} must be text that can be shown; got '{visible(value)[:100]}'")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'paper'?", or nothing when no known word is close."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""

@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 from galaxytl.trial import TrialSpec, seed_for
 
 NUM_WAYS = 8
-STREAM = (
-    8  # keeps these random numbers apart from those that order the batches (`galaxytl.train.fit_network.epoch_order`)
-)
+STREAM = 8  # keeps these random numbers apart from those that order the batches (`examples.epoch_order`)
 
 
 @dataclass(frozen=True)

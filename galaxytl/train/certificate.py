@@ -32,13 +32,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data import cache
 from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.networks import device
+from galaxytl.system import cache
 from galaxytl.system.strict_json import read_json
 from galaxytl.train import heads
-from galaxytl.train.fit_heads import WATCHED_BATCH, Head
-from galaxytl.train.fit_network import Examples
+from galaxytl.train.examples import Examples
+from galaxytl.train.fit_heads import Head
 from galaxytl.train.metrics import softmax
 from galaxytl.trial import TrialSpec
 
@@ -75,7 +75,7 @@ def certificates(group: Sequence[Head], examples: Examples) -> list[dict[str, fl
     if not whole:
         return [{} for _ in group]
     optimum = asdict(known_optimum(whole[0].spec, examples))
-    logits = heads.logits([head.state for head in whole], examples, examples.train, WATCHED_BATCH)
+    logits = heads.logits([head.state for head in whole], examples, examples.train, heads.WATCHED_BATCH)
     labels = examples.labels[examples.train]
     losses = {head.spec.trial_id: cross_entropy(own, labels) for head, own in zip(whole, logits, strict=True)}
     return [_distance(optimum, losses.get(head.spec.trial_id)) for head in group]

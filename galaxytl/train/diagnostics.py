@@ -37,7 +37,7 @@ from galaxytl.networks.backbones import HIDDEN, OUTPUT
 from galaxytl.networks.blocks import relu_tensors
 from galaxytl.networks.warm import Network
 from galaxytl.train import heads
-from galaxytl.train.fit_network import Examples
+from galaxytl.train.examples import Examples
 from galaxytl.train.head_updates import State
 from galaxytl.trial import TrialSpec
 

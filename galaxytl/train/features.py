@@ -3,7 +3,7 @@
     inputs = stored_activations(spec, (6, 3), source)     # (N, h, w, channels), memory-mapped; computed if not there
 
 Owner: the cache folder of the node. Key: everything that the values depend on (`activations_folder`). Lifetime: until
-the cache is over its limit and no process uses it (`galaxytl.data.cache`). What it saves, on 2 CPU cores at 224 px: a
+the cache is over its limit and no process uses it (`galaxytl.system.cache`). What it saves, on 2 CPU cores at 224 px: a
 head's step on stored activations costs 1/62 of the full frozen step for MobileNet, 1/110 for ResNet50 and 1/604 for
 VGG16, in every epoch of every trial.
 """
@@ -24,11 +24,11 @@ import ml_dtypes  # noqa: F401 (NumPy knows bfloat16 by its name from here on)
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data import cache
-from galaxytl.data.seal import is_intact
 from galaxytl.networks import blocks, device
+from galaxytl.system import cache
+from galaxytl.system.cache import is_intact
 from galaxytl.system.prefetch import ahead
-from galaxytl.training import Neighbours
+from galaxytl.train.job import Neighbours
 from galaxytl.trial import TrialSpec
 
 if TYPE_CHECKING:

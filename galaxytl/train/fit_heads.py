@@ -16,13 +16,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.results.checkpoints import RESUMED, CheckpointWriter, Epoch, checkpoint_path, load_checkpoint
+from galaxytl.results.checkpoints import (
+    RESUMED,
+    CheckpointWriter,
+    Epoch,
+    checkpoint_path,
+    load_checkpoint,
+    with_records,
+)
 from galaxytl.train import heads
-from galaxytl.train.fit_network import Examples, epoch_order, with_records
+from galaxytl.train.examples import Examples, epoch_order
 from galaxytl.train.head_updates import State
 from galaxytl.trial import TrialSpec
-
-WATCHED_BATCH = 256  # rows that are scored at once: no result depends on it
 
 
 @dataclass
@@ -127,7 +132,7 @@ def _run_epoch(
         done += chunk.num_steps
         listener.phase(f"{name}, step {done}/{math.ceil(len(order) / spec.batch_size)}, {len(active)} heads together")
     watched = _Means(len(examples.watched))
-    for chunk in heads.chunks(examples, examples.watched, WATCHED_BATCH):
+    for chunk in heads.chunks(examples, examples.watched, heads.WATCHED_BATCH):
         watched.add(heads.score(state, chunk))
     scores = {**trained.means(), **{f"val_{name}": values for name, values in watched.means().items()}}
     seconds = round((time.perf_counter() - started) / len(active), 4)  # a head's share

@@ -9,48 +9,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
 
-from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.networks import device
-from galaxytl.results.checkpoints import DIAGNOSTICS, RESUMED, CheckpointWriter, Epoch, load_checkpoint
-from galaxytl.training import Diverged, Pruned
-from galaxytl.trial import TrialSpec, seed_for
-
-STEPS_AT_ONCE = 8
-"""Optimizer steps that TensorFlow runs without returning to Python. More would say less often how far an epoch is."""
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Inputs (N, ...), labels (N,), and which rows of them to train on, to watch after each epoch, and to score the
-    trained network on."""
-
-    inputs: Any
-    """An array, or what gives rows of one by `inputs[rows]` and has its `shape` and `dtype`."""
-    labels: NDArray[np.int64]
-    train: NDArray[np.int64]
-    watched: NDArray[np.int64]
-    scored: NDArray[np.int64]
-    turned: Callable[[int], Any] | None = None
-    """Gives the inputs of an epoch (from 1) where training sees others in each (`galaxytl.train.augmentation`)."""
-
-    @property
-    def only_watched(self) -> Examples:
-        """To score the rows that are watched and not scored: the validation part's, of a trial that is scored on the
-        test part; none where there is no such part."""
-        return replace(self, scored=np.setdiff1d(self.watched, self.scored))
-
-    def in_epoch(self, number: int) -> Examples:
-        """With the inputs that epoch `number` trains on."""
-        return replace(self, inputs=self.turned(number)) if self.turned else self
+from galaxytl.results.checkpoints import RESUMED, CheckpointWriter, Epoch, load_checkpoint, with_records
+from galaxytl.train.examples import Examples, class_weights, epoch_order
+from galaxytl.train.job import Diverged, Pruned
+from galaxytl.trial import TrialSpec
 
 
 @dataclass(frozen=True)
@@ -91,22 +62,6 @@ class Batches(keras.utils.PyDataset):
         return (inputs, labels) if self._class_weights is None else (inputs, labels, self._class_weights[labels])
 
 
-class TopShare(keras.metrics.Metric):
-    """Share of the most predicted class among the predictions: 1 where a network gives one answer to everything."""
-
-    def __init__(self) -> None:
-        super().__init__(name="top_share", dtype="float32")
-        self._counts = self.add_variable((NUM_CLASSES,), "zeros", dtype="float32", name="counts")
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Of logits `y_pred` (B, C)."""
-        predicted = ops.one_hot(ops.argmax(y_pred, axis=-1), NUM_CLASSES, dtype="float32")
-        self._counts.assign(self._counts + ops.sum(predicted, axis=0))
-
-    def result(self) -> Any:
-        return ops.max(self._counts) / ops.maximum(ops.sum(self._counts), 1.0)
-
-
 class _BatchProgress(keras.callbacks.Callback):
     """Says how far an epoch is, and ends it when the loss is not finite. Once a second: whoever reads the loss waits
     for the device, which should have its next steps by then."""
@@ -121,46 +76,6 @@ class _BatchProgress(keras.callbacks.Callback):
             self.model.stop_training = self.model.stop_training or not math.isfinite(float(logs["loss"]))
             done = min(batch + 1, self._num_steps)  # of several steps at once, Keras counts what a full call would do
             self._say(f"{self._epoch}, step {done}/{self._num_steps}")
-
-
-def epoch_order(spec: TrialSpec, number: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`rows` in the order in which epoch `number` (from 1) reads them: equal for equal shuffle seeds."""
-    return np.random.default_rng([seed_for(spec, "shuffle"), number]).permutation(rows)
-
-
-def class_weights(spec: TrialSpec, labels: NDArray[np.int64]) -> NDArray[np.float32]:
-    """What an image of each class counts in the training loss, (C,), given the labels (n,) of all to train on.
-
-    "balanced" is scikit-learn's rule, after King & Zeng (2001): n / (number of classes * images of this class); a class
-    without images counts nothing.
-    """
-    if spec.class_weighting == "none":
-        return np.ones(NUM_CLASSES, np.float32)
-    counts = np.bincount(labels, minlength=NUM_CLASSES)
-    weights = np.zeros(NUM_CLASSES, np.float32)
-    weights[counts > 0] = len(labels) / (np.count_nonzero(counts) * counts[counts > 0])
-    return weights
-
-
-def compile_model(model: Any, spec: TrialSpec) -> None:
-    """Attach optimizer, loss (cross-entropy of logits), accuracy and the share of the most predicted class; Keras's
-    defaults where the spec is silent."""
-    model.compile(
-        optimizer=make_optimizer(spec),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy", TopShare()],
-        steps_per_execution=STEPS_AT_ONCE if device.runs_steps_in_graph() else 1,
-        jit_compile=device.use_xla(),
-    )
-    model.optimizer.build(model.trainable_variables)
-
-
-def make_optimizer(spec: TrialSpec) -> Any:
-    settings: dict[str, Any] = {"learning_rate": spec.learning_rate, "weight_decay": spec.weight_decay or None}
-    if spec.optimizer == "adam":
-        return keras.optimizers.Adam(**settings)
-    kinds = {"sgd": keras.optimizers.SGD, "rmsprop": keras.optimizers.RMSprop}
-    return kinds[spec.optimizer](momentum=spec.momentum, **settings)
 
 
 def fit(model: Any, spec: TrialSpec, examples: Examples, checkpoint: Path, listener: Listener) -> list[Epoch]:
@@ -199,10 +114,6 @@ def _run_epoch(model: Any, batches: Batches, watched: Any, epoch: str, say: Call
     if not math.isfinite(scores["loss"]):  # raised here: out of Keras's own loop, on JAX it would lose the weights
         raise Diverged(f"the loss became {scores['loss']} in {epoch}")
     return {**scores, "seconds": round(time.perf_counter() - started, 3)}
-
-
-def with_records(epoch: Epoch, records: list[dict[str, Any]]) -> Epoch:
-    return {**epoch, DIAGNOSTICS: records} if records else epoch
 
 
 def _restore(model: Any, checkpoint: Path) -> list[Epoch]:

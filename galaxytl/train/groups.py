@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data import DataError, Dataset, Splits, open_dataset, sky, split_indices
-from galaxytl.data.files.locations import is_remote
 from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.networks import device, warm
 from galaxytl.networks.backbones import backbone_named, head_layers
@@ -28,16 +27,19 @@ from galaxytl.networks.blocks import TRAINED_STEP
 from galaxytl.networks.weights import WeightsError, find_weights
 from galaxytl.results import collapse
 from galaxytl.results.checkpoints import Epoch, checkpoint_path, parted
-from galaxytl.results.predictions import store_probabilities
+from galaxytl.results.predictions import name_of, store_probabilities
 from galaxytl.results.storage import StorageError, persistently, waiting_for
 from galaxytl.results.thumbnails import write_thumbnails
+from galaxytl.system.locations import is_remote
 from galaxytl.train import certificate, diagnostics, heads
 from galaxytl.train.augmentation import turned
+from galaxytl.train.examples import Examples, class_weights
 from galaxytl.train.features import LiveActivations, Source, batch_size, stored_activations
-from galaxytl.train.fit_heads import WATCHED_BATCH, Head, HeadsListener, fit_heads
-from galaxytl.train.fit_network import Batches, Examples, Listener, class_weights, fit
+from galaxytl.train.fit_heads import Head, HeadsListener, fit_heads
+from galaxytl.train.fit_network import Batches, Listener, fit
+from galaxytl.train.job import Clock, Diverged, Job, Pruned
 from galaxytl.train.metrics import evaluate, softmax
-from galaxytl.training import Clock, Diverged, Job, Pruned, environment, failed_row
+from galaxytl.train.outcome import environment, failed_row
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 
 P = ParamSpec("P")
@@ -151,15 +153,23 @@ class Run(ABC):
             return failed_row(trained.spec, Diverged("the logits are not finite after the last epoch"), self.job)
         rows, probabilities = _scored(splits, trained.spec), softmax(trained.logits)
         metrics, confusion = evaluate(dataset.labels[rows], probabilities)
-        stored = store_probabilities(self.workplace, trained.spec, rows, dataset.labels[rows], probabilities)
+        name = self._store(trained.spec, "scored", rows, dataset.labels[rows], probabilities)
         self._store_validation(trained, dataset.labels, splits.validation)
-        return replace(row, metrics=metrics, confusion=confusion, probabilities=stored)
+        return replace(row, metrics=metrics, confusion=confusion, probabilities=name)
 
     def _store_validation(self, trained: Trained, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
         """Beside what the trial is scored on, where it was computed and has numbers."""
         logits = trained.on_validation
         if logits is not None and len(logits) and np.isfinite(logits).all():
-            store_probabilities(self.workplace, trained.spec, rows, labels[rows], softmax(logits), "validation")
+            self._store(trained.spec, "validation", rows, labels[rows], softmax(logits))
+
+    def _store(
+        self, spec: TrialSpec, part: str, rows: NDArray[np.int64], labels: NDArray[np.int64], found: NDArray[np.float64]
+    ) -> str:
+        """Store probabilities; return the file's name."""
+        name = name_of(spec, part)
+        store_probabilities(self.workplace.out, self.workplace.storage, name, rows, labels, found)
+        return name
 
     def _row(self, trained: Trained, dataset: Dataset, splits: Splits) -> TrialResult:
         """The row of a trial, without its scores."""
@@ -245,7 +255,7 @@ class HeadsRun(Run):
         """Each head with its logits, or why it has none."""
         whole = [head for head in group if not head.diverged and head.pruned is None]
         self.clock.count("evaluate", self._pass * len(examples.scored) * len(whole))
-        logits = iter(heads.logits([head.state for head in whole], examples, examples.scored, WATCHED_BATCH))
+        logits = iter(heads.logits([head.state for head in whole], examples, examples.scored, heads.WATCHED_BATCH))
         for head in group:
             if head.diverged:
                 yield head, Diverged(head.diverged)

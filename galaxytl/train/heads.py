@@ -32,11 +32,12 @@ from galaxytl.networks import device
 from galaxytl.networks.backbones import HIDDEN, OUTPUT, head_initializer, head_layers
 from galaxytl.system.prefetch import ahead
 from galaxytl.train import head_dropout
-from galaxytl.train.fit_network import Examples, class_weights
+from galaxytl.train.examples import Examples, class_weights
 from galaxytl.train.head_updates import SLOTS, UPDATES, State, decayed
 from galaxytl.trial import TrialSpec
 
 CHUNK_BYTES = 2**26  # of features handed to one compiled call: as many steps as fit, without Python between them
+WATCHED_BATCH = 256  # rows that are scored at once: no result depends on it
 TRAINED = ("hidden_weights", "hidden_bias", "weights", "bias")  # of a state; the first two where units are hidden
 XLA_FROM_HEADS = 4  # on CPU; with fewer the plain graph was faster: 1.4 ms a step against 3.5 for one head of 16,384
 

@@ -24,10 +24,10 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from galaxytl.data.files.locations import DataError, locate
 from galaxytl.system.command import Parser, UsageError, path, path_or_uri, run_command, whole_number
 from galaxytl.system.console import Console
 from galaxytl.system.credentials import without_secrets
+from galaxytl.system.locations import DataError, locate
 from sweep import prepare
 from sweep.doctor.checks import Finding, check_dashboard, check_machine, check_node, verdict
 from sweep.doctor.cluster_file import check_cluster_file

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from galaxytl.trial import did_you_mean
+from galaxytl.system.foreign_text import did_you_mean
 from sweep.doctor.checks import Finding, Status
 from sweep.grids.yaml_file import YamlFileError, read_yaml
 

@@ -171,7 +171,7 @@ def framework_gpus() -> int:
 def cache_room() -> tuple[str, int, int, str]:
     """The cache's folder, the free bytes of its disk, its limit in bytes, and what is wrong with it."""
     try:
-        from galaxytl.data import cache
+        from galaxytl.system import cache
 
         folder = cache.cache_dir()
         folder.mkdir(parents=True, exist_ok=True)
@@ -183,8 +183,8 @@ def cache_room() -> tuple[str, int, int, str]:
 def look_at_data(uri: str) -> DataFacts:
     """The dataset without its images. Simulated galaxies are drawn by each node itself: there is nothing to reach."""
     try:
-        from galaxytl.data.cache import cache_dir
         from galaxytl.data.dataset import open_source
+        from galaxytl.system.cache import cache_dir
 
         opened = open_source(uri, cache_dir())
         content = hashlib.sha256(opened.source.labels.tobytes())
@@ -213,7 +213,7 @@ def visit(place: str, mark: str) -> str:
     Where there is no mark, only write, read and delete.
     """
     try:
-        from galaxytl.data.files.locations import locate
+        from galaxytl.system.locations import locate
 
         folder = locate(place)
         if folder.kind() == "nothing" and folder.is_local:  # of S3, asking says more than writing whether we may

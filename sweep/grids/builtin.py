@@ -38,7 +38,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from galaxytl.trial import SpecError, did_you_mean
+from galaxytl.system.foreign_text import did_you_mean
+from galaxytl.trial import SpecError
 from sweep.grids.axes import Axis, Grid, fixed
 from sweep.grids.yaml_grid import is_grid_file, read_grid
 

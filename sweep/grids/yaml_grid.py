@@ -19,8 +19,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from galaxytl.system.foreign_text import visible
-from galaxytl.trial import SPEC_FIELDS, SpecError, check_field_name, did_you_mean
+from galaxytl.system.foreign_text import did_you_mean, visible
+from galaxytl.trial import SPEC_FIELDS, SpecError, check_field_name
 from sweep.grids.axes import Axis, Grid, Role, fixed, parse_value
 from sweep.grids.yaml_file import YamlFileError, read_yaml
 

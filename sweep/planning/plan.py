@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from galaxytl.networks.blocks import Structure
-from galaxytl.training import Group
+from galaxytl.train.job import Group
 from galaxytl.trial import FAILED, TrialResult, TrialSpec
 from sweep.planning.costs import Cost, Costs, Sizes
 from sweep.planning.sharing import Disk, Family, Prefix, Specs, cuts_on_disk, find_families

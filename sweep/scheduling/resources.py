@@ -8,6 +8,7 @@ fair_share(Available((Resources(2, 0),)), num_trials=6, cpus=None, gpus=None)   
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 MAX_PACKED: Final = 64
@@ -24,6 +25,21 @@ class Resources:
 
     cpus: float
     gpus: float
+
+
+@dataclass(frozen=True)
+class Where:
+    """Which cluster to use (None: this machine), what a trial may take of it (None: a fair share), and Ray's log."""
+
+    address: str | None
+    cpus: float | None
+    gpus: float | None
+    log: Path
+
+    @property
+    def announcement(self) -> str:
+        """What the terminal shows before Ray starts."""
+        return f"Starting Ray{' at ' + self.address if self.address else ''}; log: {self.log}"
 
 
 @dataclass(frozen=True)

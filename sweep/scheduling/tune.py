@@ -22,7 +22,8 @@ from typing import Any
 
 from galaxytl.networks import device
 from galaxytl.system.credentials import without_secrets
-from galaxytl.training import Group, Workplace, train
+from galaxytl.train.job import Group, Workplace
+from galaxytl.training import train
 from galaxytl.trial import FAILED, TrialResult
 from sweep.scheduling import versions as schedule_versions
 from sweep.scheduling import worker
@@ -33,7 +34,7 @@ from sweep.scheduling.cluster import (  # before ray: it sets what ray reads at 
     spare_place,
 )
 from sweep.scheduling.feed import Feed, InOrder, Room
-from sweep.scheduling.resources import Available
+from sweep.scheduling.resources import Available, Where
 from sweep.scheduling.worker import (
     STOPS_ALL,
     Terms,
@@ -56,16 +57,6 @@ IDLE_SECONDS = 300.0
 """Without a group that runs, after which the driver says what it waits for. A cloud's machine comes within minutes."""
 MAX_WAITING = 64
 """Groups that wait for room, of which a cluster that can grow hears. Tune and Ray look at each at every step."""
-
-
-@dataclass(frozen=True)
-class Where:
-    """Which cluster to use (None: this machine), what a trial may take of it (None: a fair share), and Ray's log."""
-
-    address: str | None
-    cpus: float | None
-    gpus: float | None
-    log: Path
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from galaxytl.data import DataError, cache
+from galaxytl.data import DataError
 from galaxytl.networks import device
 from galaxytl.networks.gpu_memory import DeviceError
 from galaxytl.results.mirror import mirror_at
+from galaxytl.results.predictions import ResultsFull
 from galaxytl.results.storage import PATIENCE, persistently, waiting_for
+from galaxytl.system import cache
 from galaxytl.system.credentials import remember_environment, without_secrets
-from galaxytl.training import Group, Neighbours, ResultsFull, Watcher, Workplace
+from galaxytl.train.job import Group, Neighbours, Watcher, Workplace
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep.scheduling import cluster  # noqa: F401 (before ray: it sets what ray reads at its import)
 from sweep.scheduling.activation_copies import Answer, Copies

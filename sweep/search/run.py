@@ -7,28 +7,27 @@ all have ended, the best by the validation part is scored on the test part: that
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
 
-from galaxytl.data.cache import write_atomically
 from galaxytl.results.rows import read_results
 from galaxytl.results.selection import ranked
-from galaxytl.system.command import UsageError
+from galaxytl.system.command import UsageError, as_usage_error
+from galaxytl.system.files import write_atomically
 from galaxytl.system.inside import check_links
-from galaxytl.training import Group
+from galaxytl.train.job import Group
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import prepare
 from sweep.grids import axes, builtin
 from sweep.lease import Lease
-from sweep.options import as_usage_error
+from sweep.options import Options, SearchOptions
 from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.progress import SweepTable, trial_label
 from sweep.results_folder import DESCRIPTION, STUDY, Kept
@@ -43,12 +42,12 @@ NAMED_BY = ("optimizer", "learning_rate")
 """Fields that tell a search's trials apart in the terminal, beside network, start and depth."""
 
 
-def run_search(options: argparse.Namespace, kept: Kept, console: Console) -> int:
+def run_search(options: Options, search: SearchOptions, kept: Kept, console: Console) -> int:
     """Returns the exit status: 0 when a trial was chosen and scored on the test part."""
     out = kept.out
-    options.storage = search_study.absolute(options.storage or search_study.sqlite_url(out.resolve() / STUDY))
-    options.study = options.study or out.resolve().name
-    setup = set_up(options, console)
+    storage = search_study.absolute(search.storage or search_study.sqlite_url(out.resolve() / STUDY))
+    name = search.study or out.resolve().name
+    setup = set_up(options, replace(search, storage=storage, study=name), console)
     announce(setup, console)
     rehearsal = rehearse(setup.problem)
     for line in [*setup.notes, *axes.skip_notes(rehearsal.broken)]:
@@ -58,11 +57,11 @@ def run_search(options: argparse.Namespace, kept: Kept, console: Console) -> int
             console.print(f"          {line}", markup=False)
         return 0
     directions = [OBJECTIVES[name] for name in setup.problem.objectives]
-    if mended := mend_journal(options.storage):
+    if mended := mend_journal(storage):
         console.print(mended, markup=False)
-    study = search_study.open_study(options.storage, options.study, directions, setup.identity)
+    study = search_study.open_study(storage, name, directions, setup.identity)
     note = functools.partial(console.print, markup=False)
-    with search_study.told_as_errors(options.storage), Lease(lease_of(study), note) as of_study:
+    with search_study.told_as_errors(storage), Lease(lease_of(study), note) as of_study:
         kept.leases.append(of_study)
         run = SearchRun(setup, Search(study, setup.problem, of_study.check), kept)
         for line in run.begin():
@@ -72,7 +71,7 @@ def run_search(options: argparse.Namespace, kept: Kept, console: Console) -> int
 
 
 def announce(setup: Setup, console: Console) -> None:
-    options, base = setup.options, setup.base
+    options, base = setup.search, setup.base
     kind = "simulated galaxies, not real ones" if base.is_simulated else "galaxies"
     sizes = f"{base.image_size} px, {base.num_epochs} epochs, batch size {base.batch_size}"
     rungs = sorted(setup.problem.rule.decides_at)
@@ -115,16 +114,13 @@ class SearchRun:
         self.left = self.search.resume(rows)
         if lost := self.search.add_known(rows.values(), own=True):
             lines.append(f"note: {lost} trials have rows, but the study did not know them: told")
-        lines += [f"Start     {line}" for source in self._sources() for line in [self._warm_start(source)]]
+        lines += [f"Start     {line}" for source in self.setup.search.warm_start for line in [self._warm_start(source)]]
         self.best = next(iter(ranked(rows.values())), None)
         counts = Counter(result.status for result in rows.values())
         ended = ", ".join(f"{counts[status]} {status}" for status in (COMPLETE, PRUNED, FAILED))
         lines.append(f"Trials    {ended}; {len(self.left)} to go on with, {self.search.num_left} to ask for")
         self._describe()
         return lines
-
-    def _sources(self) -> list[str]:
-        return [source for source in self.setup.options.warm_start.split(",") if source]
 
     def _warm_start(self, source: str) -> str:
         if source == "paper":
@@ -139,7 +135,7 @@ class SearchRun:
 
     def _describe(self) -> None:
         """search.json: what `analysis` must know of the study to read it."""
-        options, problem = self.setup.options, self.setup.problem
+        options, problem = self.setup.search, self.setup.problem
         facts = {
             "format": 1,
             "study": options.study,
@@ -156,10 +152,10 @@ class SearchRun:
         """Let Tune train all trials, then score the chosen one."""
         from sweep.scheduling import cluster, tune  # ray takes seconds to import
 
-        options, log = self.setup.options, prepare.log_of(self.setup.options)
+        options, where = self.setup.options, self.setup.options.where
         if not (self.left or self.search.num_left or self._to_test()):
             return
-        console.print(f"Starting Ray{' at ' + options.address if options.address else ''}; log: {log}", markup=False)
+        console.print(where.announcement, markup=False)
         with as_usage_error(cluster.ClusterError), SweepTable([], console, self._num_trials) as table:
 
             def finished(*ended: TrialResult) -> None:
@@ -174,8 +170,8 @@ class SearchRun:
 
             decides_at = self.setup.problem.rule.decides_at
             reporter = tune.Reporter(table.phases, epochs, finished, table.note, decides_at)
-            work = tune.Work(self._groups(table), max(2, options.batch, prepare.num_workers(options)), eager=False)
-            where = tune.Where(options.address, options.cpus_per_trial, options.gpus_per_trial, log)
+            at_once = max(2, self.setup.search.batch, prepare.num_workers(where))
+            work = tune.Work(self._groups(table), at_once, eager=False)
             tune.run_trials(work, prepare.workplace(options, self.setup.uri, self.setup.damage), where, reporter)
         learn_speeds(speeds_path(), self.results, self.begun)
 
@@ -186,7 +182,7 @@ class SearchRun:
     def _groups(self, table: SweepTable) -> Iterator[Group | None]:
         """What was under way, then what the study suggests, then, when all that has ended, the chosen one."""
         yield from self._planned(self.left, table)
-        while specs := self.search.ask(self.setup.options.batch):
+        while specs := self.search.ask(self.setup.search.batch):
             yield from self._planned(specs, table)
         while self.search.is_running:
             yield None
@@ -250,7 +246,7 @@ def conclude(run: SearchRun, console: Console) -> int:
     looked = sum(row.spec.scored_on == "test" for row in rows.values())
     if looked > 1:
         console.print(f"note: {looked} trials of this folder have been scored on the test part, one after the other")
-    elsewhere = "" if _is_in(run.out, run.setup.options.storage) else " --storage URL"
+    elsewhere = "" if _is_in(run.out, run.setup.search.storage) else " --storage URL"
     report = f"python -m analysis.run {shlex.quote(str(run.out))} --out report/{elsewhere}"
     console.print(f"Report: {report}{', the URL being of the study' if elsewhere else ''}", markup=False)
     return 0

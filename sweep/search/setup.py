@@ -1,13 +1,12 @@
 """What a search stands on, from its options: the dataset, the networks to choose from, the space, the study.
 
-setup = set_up(options, console)
+setup = set_up(options, search, console)
 setup.problem                     # for sweep.search.trials.Search
 setup.groups([spec])              # as a grid's
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
 from collections.abc import Mapping, Sequence
@@ -22,10 +21,11 @@ from galaxytl.data.progress import TerminalProgress
 from galaxytl.networks.backbones import BACKBONES, backbones_that_fit
 from galaxytl.networks.weights import weight_places
 from galaxytl.system.command import UsageError
-from galaxytl.training import Group
+from galaxytl.train.job import Group
 from galaxytl.trial import SPLIT_FIELDS, SpecError, TrialSpec
 from sweep import prepare
 from sweep.grids import builtin
+from sweep.options import Options, SearchOptions
 from sweep.planning.costs import Costs, Sizes
 from sweep.planning.speeds import assumed_speeds
 from sweep.search.ask_space import Asking, load_space
@@ -58,31 +58,32 @@ class Setup:
     facts: Facts
     splits: prepare.SplitsOf
     structures: prepare.Structures
-    options: argparse.Namespace
+    options: Options
+    search: SearchOptions
     notes: tuple[str, ...]
     damage: str = ""
     """What is wrong with the dataset, and was accepted."""
 
     def groups(self, specs: Sequence[TrialSpec]) -> list[Group]:
         """How to train these: groups as for a grid, with what stops collapsed trials."""
-        plan = prepare.plan_for(self.options, specs, len(self.dataset), self.structures, self.splits)
-        changes = {"stop_collapsed": self.options.stop_collapsed, "diagnostics": bool(self.options.diagnostics)}
-        return [replace(group, **changes) for group in plan.groups]
+        plan = prepare.plan_for(self.options.where, specs, len(self.dataset), self.structures, self.splits)
+        stop, diagnostics = self.search.stop_collapsed, bool(self.options.diagnostics)
+        return [replace(group, stop_collapsed=stop, diagnostics=diagnostics) for group in plan.groups]
 
     @property
     def identity(self) -> dict[str, Any]:
         """What all trials of the study have in common."""
         facts = {"backbones": self.facts.backbones, "image_size": self.facts.image_size}
         pinned = {name: list(values) for name, values in self.problem.asking.pinned.items()}
-        common = {"space": self.options.space, "objectives": self.problem.objectives, "pinned": pinned}
+        common = {"space": self.search.space, "objectives": self.problem.objectives, "pinned": pinned}
         return dict(json.loads(json.dumps({**common, "facts": facts, "trials": self.base.to_dict()})))
 
 
-def set_up(options: argparse.Namespace, console: Console) -> Setup:
+def set_up(options: Options, search: SearchOptions, console: Console) -> Setup:
     """Raises UsageError, SpecError, SpaceError, StudyError, DataError."""
-    pinned = check_pinned(options.set)
-    sampler, space = find_sampler(options.sampler, len(options.objective)), load_space(options.space)
-    profile = prepare.profile_for(options)
+    pinned = check_pinned(options.settings)
+    sampler, space = find_sampler(search.sampler, len(search.objective)), load_space(search.space)
+    profile = prepare.profile_for(options.profile, options.data, options.where)
     uri = options.data or builtin.SIMULATED_DATA[profile]
     draft = _base(prepare.base_spec("simulated" if uri.startswith("simulated") else "", "", profile), pinned)
     names, notes = _networks(pinned.get("backbone", ()), profile, draft, options.weights_dir)
@@ -102,15 +103,15 @@ def set_up(options: argparse.Namespace, console: Console) -> Setup:
     problem = Problem(
         asking=Asking(space, facts, pinned),
         build=functools.partial(build, base, structures, options.weights_dir),
-        objectives=tuple(options.objective),
+        objectives=search.objective,
         measure=functools.partial(measure, costs=costs),
-        rule=make_rule(options.scheduler, base.num_epochs),
-        num_trials=options.trials,
+        rule=make_rule(search.scheduler, base.num_epochs),
+        num_trials=search.trials,
         sampler=sampler,
-        seed=options.search_seed,
+        seed=search.search_seed,
     )
     splits, all_notes = checked.splits, (*dataset.notes, *prepare.damage_notes(damage), *checked.notes, *notes)
-    return Setup(dataset, uri, profile, base, problem, facts, splits, structures, options, all_notes, damage)
+    return Setup(dataset, uri, profile, base, problem, facts, splits, structures, options, search, all_notes, damage)
 
 
 def build(

@@ -25,8 +25,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from galaxytl.results.study_file import check_schema
 from galaxytl.system.command import UsageError
 from galaxytl.system.credentials import remember, without_secrets
+from galaxytl.system.foreign_text import did_you_mean
 from galaxytl.system.inside import check_journal
-from galaxytl.trial import did_you_mean
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # the driver says itself what becomes of trials
 

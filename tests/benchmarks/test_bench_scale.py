@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import bench_scale, scale_rows, scale_systems
+from benchmarks import bench_scale
+from benchmarks.scale import rows, systems
 from benchmarks.simulate_scale import Costs, Sweep, simulate
 
 ROOT = Path(__file__).parents[2]
@@ -64,12 +65,12 @@ def test_a_check_of_the_simulation_holds_where_the_costs_are_true() -> None:
 
 
 def test_memory_is_of_a_process_that_is_there_and_a_made_up_row_is_a_row() -> None:
-    assert scale_systems.megabytes(os.getpid()) > 10
-    assert math.isnan(scale_systems.megabytes(None))
-    assert scale_systems.gcs_server() is None
-    row = scale_rows.made_up(scale_rows.BASE).to_dict()
-    assert type(scale_rows.made_up(scale_rows.BASE)).from_dict(json.loads(json.dumps(row))).trial_id == row["trial_id"]
-    assert len(row["history"]) == scale_rows.NUM_EPOCHS
+    assert systems.megabytes(os.getpid()) > 10
+    assert math.isnan(systems.megabytes(None))
+    assert systems.gcs_server() is None
+    row = rows.made_up(rows.BASE).to_dict()
+    assert type(rows.made_up(rows.BASE)).from_dict(json.loads(json.dumps(row))).trial_id == row["trial_id"]
+    assert len(row["history"]) == rows.NUM_EPOCHS
 
 
 def test_what_cannot_be_asked_for(

@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-import regret
-import search_methods
-import search_overhead
-import search_quality
-import search_rate
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from search_quality import make_row
-from search_table import Table, make_table, read_table
-from simulation import Cluster, Run, Status, simulate
+from searches import methods as search_methods
+from searches import overhead, quality, regret
+from searches import rate as search_rate
+from searches.quality import make_row
+from searches.table import Table, make_table, read_table
+from searches.workers import Cluster, Run, Status, simulate
 
 from galaxytl.results.rows import append_results
 from galaxytl.trial import FAILED, PRUNED, TrialSpec
@@ -181,7 +179,7 @@ def test_rows_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
 def test_the_grid_file_is_one(tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
     for small, number in ((False, 1152), (True, 48)):
-        path.write_text(yaml.safe_dump(search_quality.grid(small)))
+        path.write_text(yaml.safe_dump(quality.grid(small)))
         specs = expand(read_grid(path), TrialSpec(dataset="simulated", dataset_fingerprint="0f")).specs
         assert len({spec.trial_id for spec in specs}) == number
         assert {(spec.scored_on, spec.validation_fraction) for spec in specs} == {("validation", 0.1)}
@@ -205,8 +203,8 @@ class Listening(search_methods.Ours):
 @pytest.mark.parametrize("name", ["ours", "optuna", "random"])
 def test_a_method_does_the_same_twice_and_comes_near_the_best(name: str) -> None:
     """Ours never trains a configuration twice, and stops some."""
-    table = search_quality.made_up_table()
-    make = Listening if name == "ours" else search_quality.METHODS[name]
+    table = quality.made_up_table()
+    make = Listening if name == "ours" else quality.METHODS[name]
     methods = [make(table, 3, 300) for _ in range(2)]
     searches = [simulate(method, Cluster(4), 300) for method in methods]
     assert searches[0] == searches[1]
@@ -235,6 +233,6 @@ def test_overhead_compares_medians_of_whole_processes() -> None:
 
     for seconds, verdict in ((13.0, "1.30 (at most 1.3)"), (13.2, "1.32 (at most 1.3)  missed")):
         found = {"ours": of(seconds, 99.0, 1.0), "tune": of(10.0), "tune-optuna": of(1.0)}
-        last = search_overhead.describe(found, 1000, 2).splitlines()[-1]
+        last = overhead.describe(found, 1000, 2).splitlines()[-1]
         assert f"ours / tune  {verdict}" in last
-        assert last.endswith("missed") is (search_overhead.ratio(found) > 1.3)
+        assert last.endswith("missed") is (overhead.ratio(found) > 1.3)

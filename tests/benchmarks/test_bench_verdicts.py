@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import bench_verdicts
 import numpy as np
 import pytest
-import verdict_rates
 from bench_verdicts import PLANTED
-from verdict_rates import Rate
-from verdict_truths import collapses, easiness, plain_arm, shared_easiness, spec_of
+from verdicts import rates as verdict_rates
+from verdicts.rates import Rate
+from verdicts.truths import collapses, easiness, plain_arm, shared_easiness, spec_of
 
 from analysis.claims.arms import ON
 from analysis.trials.endings import Kind, kind_of

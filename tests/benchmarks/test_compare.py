@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import compare
+from benchmarks.sweeps import compare
 from galaxytl.networks.blocks import Block, Structure
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 

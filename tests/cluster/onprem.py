@@ -27,6 +27,7 @@ PROJECT: Final = (
     "analysis",
     "pyproject.toml",
     "README.md",
+    "LICENSE",
     "requirements.lock",
     "requirements-gpu.lock",
 )

@@ -74,7 +74,7 @@ def test_no_token_stands_in_it_and_what_is_copied_is_there_and_enough_to_install
     assert mounts["~/.ray/auth_token"] == "~/.ray/auth_token"
     assert all((ROOT / local).exists() for local in copied)
     locks = {"requirements.lock", "requirements-gpu.lock"}
-    assert {"galaxytl", "sweep", "analysis", "pyproject.toml", "README.md"} | locks == set(copied)
+    assert {"galaxytl", "sweep", "analysis", "pyproject.toml", "README.md", "LICENSE"} | locks == set(copied)
 
 
 # A cluster that starts from zero

@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from galaxytl.results.rows import FILE_NAME, read_results
-from galaxytl.training import Group, Watcher, Workplace, train
+from galaxytl.train.job import Group, Watcher, Workplace
+from galaxytl.training import train
 from galaxytl.trial import COMPLETE, TrialResult
 from sweep import run
 

@@ -218,7 +218,7 @@ class Fuzz:
                     raise AssertionError("a file outside the results folder has changed")
 
     def _try_search(self, folder: Path) -> None:
-        from analysis.run import main as report_command
+        from analysis.run.__main__ import main as report_command
 
         report = folder.with_name(f"{folder.name}-report")
         with searches.connections() as asked, blank_pictures():

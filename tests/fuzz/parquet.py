@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from galaxytl.data.files.containers import png
+from galaxytl.data.files.pictures import png
 from galaxytl.data.galaxy10 import CLASS_NAMES
 from tests.fuzz.damage import damage_bytes
 from tests.galaxies import LABELS, make_images

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from galaxytl.data import DataError, open_dataset, sky
-from galaxytl.data.cache import built_once
 from galaxytl.data.convert import convert
+from galaxytl.system.cache import built_once
 from tests import bombs
 from tests.galaxies import LABELS, make_images, write_hdf5, write_parquet
 
@@ -30,7 +30,7 @@ import sys, time
 from pathlib import Path
 from analysis.trials.thumbnails import read_thumbnails
 from galaxytl.results.checkpoints import load_checkpoint, num_epochs
-from galaxytl.data.cache import cache_dir
+from galaxytl.system.cache import cache_dir
 from galaxytl.data.dataset import open_source
 from galaxytl.networks.weights import find_weights
 

@@ -18,11 +18,13 @@ from galaxytl.networks.backbones import BACKBONES
 from galaxytl.networks.weights import Weights, find_weights
 from galaxytl.results import mirror, storage
 from galaxytl.results.checkpoints import checkpoint_path
-from galaxytl.results.predictions import names_of, store_probabilities
+from galaxytl.results.predictions import ResultsFull, name_of, names_of, store_probabilities
 from galaxytl.results.storage import Storage
 from galaxytl.train import groups
-from galaxytl.train.fit_network import Batches, Examples
-from galaxytl.training import Group, ResultsFull, Watcher, Workplace, train
+from galaxytl.train.examples import Examples
+from galaxytl.train.fit_network import Batches
+from galaxytl.train.job import Group, Watcher, Workplace
+from galaxytl.training import train
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialSpec
 from tests.clock import Clock
 from tests.cluster.faults import fill, free
@@ -265,9 +267,9 @@ def test_predictions_that_do_not_fit_on_a_node_go_to_the_storage(
     fill(small_disk)
     rows, labels, found = np.array([3, 5]), np.array([1, 0]), np.full((2, 10), 0.1)
     with pytest.raises(ResultsFull, match=r"No space left .* make room, and the same command goes on"):
-        store_probabilities(Workplace("", small_disk), spec, rows, labels, found)
-    name = store_probabilities(Workplace("", small_disk, storage=str(tmp_path / "shared")), spec, rows, labels, found)
-    assert pq.read_table(tmp_path / "shared" / name).to_pydict()["row"] == [3, 5]
+        store_probabilities(small_disk, "", name_of(spec), rows, labels, found)
+    store_probabilities(small_disk, str(tmp_path / "shared"), name_of(spec), rows, labels, found)
+    assert pq.read_table(tmp_path / "shared" / name_of(spec)).to_pydict()["row"] == [3, 5]
     assert not list(small_disk.rglob("*.parquet"))
 
 
@@ -279,7 +281,7 @@ def test_a_disk_that_fills_between_a_trials_two_files_stops_the_sweep_and_with_r
 
     def store(probability: float) -> None:
         for part in ("scored", "validation"):
-            store_probabilities(Workplace("", small_disk), spec, rows, labels, np.full((2, 10), probability), part)
+            store_probabilities(small_disk, "", name_of(spec, part), rows, labels, np.full((2, 10), probability))
             if probability == 0.5:
                 fill(small_disk)
 

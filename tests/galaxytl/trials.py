@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from galaxytl.data import open_dataset
-from galaxytl.training import Group, Watcher, Workplace, train
+from galaxytl.train.job import Group, Watcher, Workplace
+from galaxytl.training import train
 from galaxytl.trial import TrialResult, TrialSpec
 from tests.galaxytl import toy
 

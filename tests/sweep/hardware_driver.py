@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from galaxytl.data import open_dataset
-from galaxytl.training import Group, Watcher, Workplace
+from galaxytl.train.job import Group, Watcher, Workplace
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep.scheduling import tune
+from sweep.scheduling.resources import Where
 from sweep.scheduling.worker import PART_BYTES, Board, Copier
 
 import ray  # isort: skip
@@ -50,7 +51,7 @@ def nodes(folder: Path, *resources: dict[str, Any]) -> Iterator[Cluster]:
         temporary.cleanup()
 
 
-def run(groups: Sequence[Group], data: str, where: tune.Where) -> tuple[list[TrialResult], list[str]]:
+def run(groups: Sequence[Group], data: str, where: Where) -> tuple[list[TrialResult], list[str]]:
     """The rows, and the phases that were said."""
     results: list[TrialResult] = []
     phases: list[str] = []
@@ -84,8 +85,8 @@ def promised(data: str, out: Path) -> dict[str, Any]:
     """A node that promises a GPU and has none: trials that ask for it, then others that do not."""
     groups = [Group((spec,), stored=(0,)) for spec in specs(data, 3, unfrozen_blocks=0, num_epochs=1)]
     with nodes(out, {"num_cpus": 1, "num_gpus": 1}):
-        with_gpu, _ = run(groups[:2], data, tune.Where("auto", 1, None, out / "sweep.log"))
-        without, _ = run(groups[2:], data, tune.Where("auto", 1, 0, out / "sweep.log"))
+        with_gpu, _ = run(groups[:2], data, Where("auto", 1, None, out / "sweep.log"))
+        without, _ = run(groups[2:], data, Where("auto", 1, 0, out / "sweep.log"))
     return {"with_gpu": facts(with_gpu), "without": facts(without)}
 
 
@@ -95,7 +96,7 @@ def copies(data: str, out: Path) -> dict[str, Any]:
     trials = [spec.replace(unfrozen_blocks=blocks, learning_rate=rate) for blocks in (0, 1) for rate in (1e-3, 1e-4)]
     groups = [Group((one,), stored=(1,) if one.unfrozen_blocks else (1, 0)) for one in trials]
     with nodes(out, {"num_cpus": 1}, {"num_cpus": 1}):
-        results, phases = run(groups, data, tune.Where("auto", 1, 0, out / "sweep.log"))
+        results, phases = run(groups, data, Where("auto", 1, 0, out / "sweep.log"))
     folders = [sorted(path.name for path in (out / f"node-{n}" / "features").glob("[!.]*")) for n in (0, 1)]
     return {"rows": facts(results), "folders": folders, "phases": sorted(set(phases))}
 
@@ -158,7 +159,7 @@ def spare(_: str, out: Path) -> dict[str, Any]:
     results: list[TrialResult] = []
     reporter = tune.Reporter(lambda _: None, lambda _: None, lambda *ended: results.extend(ended), lambda _: None)
     with nodes(out, {"num_cpus": 1, "num_gpus": 1}, {"num_cpus": 1}) as cluster:
-        where, work = tune.Where("auto", 1, None, out / "sweep.log"), tune.Work(iter(groups), 2, eager=False)
+        where, work = Where("auto", 1, None, out / "sweep.log"), tune.Work(iter(groups), 2, eager=False)
         train = functools.partial(note_and_train, out)
         tune.run_trials(work, Workplace("simulated", out), where, reporter, train)
         other = next(iter(cluster.worker_nodes)).node_id

@@ -15,9 +15,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from galaxytl.training import Group, Watcher, Workplace
+from galaxytl.train.job import Group, Watcher, Workplace
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from sweep.scheduling import tune
+from sweep.scheduling.resources import Where
 from sweep.scheduling.worker import REPORT_SECONDS, TrainGroup
 
 SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(10)]
@@ -54,7 +55,7 @@ def run(groups: Iterator[Group | None], out: Path, train: TrainGroup = train_qui
         note=lambda _: None,
         decides_at=frozenset({3, 9}),
     )
-    where, work = tune.Where("auto", 1, 0, out / "sweep.log"), tune.Work(groups, at_once=2, eager=False)
+    where, work = Where("auto", 1, 0, out / "sweep.log"), tune.Work(groups, at_once=2, eager=False)
     tune.run_trials(work, Workplace("simulated", out), where, reporter, train)
 
 

@@ -9,12 +9,12 @@ processes: drivers that come to a folder one after the other.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ import optuna
 from rich.console import Console
 
 from galaxytl.data import Splits
-from galaxytl.training import Group, Watcher, Workplace
+from galaxytl.train.job import Group, Watcher, Workplace
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from sweep import lease, run
-from sweep.options import parse
+from sweep.command_line import parse
+from sweep.options import Options, SearchOptions
 from sweep.results_folder import Kept
 from sweep.rows_file import RowsFile
 from sweep.search import run as search_run
@@ -43,13 +44,13 @@ EPOCH_SECONDS = 0.02
 PAUSE = "pause"
 
 
-def set_up(options: argparse.Namespace, console: Console) -> Setup:
+def set_up(options: Options, search: SearchOptions, console: Console) -> Setup:
     problem = make_problem(
-        pinned=check_pinned(options.set),
-        rule=make_rule(options.scheduler, BASE.num_epochs),
-        num_trials=options.trials,
+        pinned=check_pinned(options.settings),
+        rule=make_rule(search.scheduler, BASE.num_epochs),
+        num_trials=search.trials,
         sampler="TPESampler",
-        seed=options.search_seed,
+        seed=search.search_seed,
     )
     return Setup(
         dataset=range(1000),  # type: ignore[arg-type]  # of which the number is all that matters
@@ -61,6 +62,7 @@ def set_up(options: argparse.Namespace, console: Console) -> Setup:
         splits={BASE.split_key: SPLITS},
         structures={("Toy", 32): TOY},
         options=options,
+        search=search,
         notes=(),
     )
 
@@ -78,9 +80,10 @@ class Toy:
         trials = [] if "--trials" in arguments else ["--trials", self.num_trials]
         given = [*trials, "--out", self.out, *arguments]
         options = parse(["--search", "optuna", *map(str, given)], "")
-        options.study, options.storage = options.study or self.out.name, self.url or f"sqlite:///{self.out}/study.db"
-        setup = set_up(options, Console(quiet=True))
-        self.study = self._opened(options.study, setup.identity)
+        assert options.search
+        name, storage = options.search.study or self.out.name, self.url or f"sqlite:///{self.out}/study.db"
+        setup = set_up(options, replace(options.search, study=name, storage=storage), Console(quiet=True))
+        self.study = self._opened(name, setup.identity)
         return SearchRun(setup, Search(self.study, setup.problem), self._kept())
 
     def _kept(self) -> Kept:

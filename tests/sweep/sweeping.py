@@ -15,12 +15,12 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from galaxytl.data import DataError
-from galaxytl.data.files.locations import Location
 from galaxytl.results import storage as storage_module
 from galaxytl.results import stored_rows
 from galaxytl.results.storage import Storage, StorageError
 from galaxytl.results.stored_rows import read_rows
 from galaxytl.system.command import UsageError
+from galaxytl.system.locations import Location
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep import results_folder as kept_module
 from sweep.lease import in_folder

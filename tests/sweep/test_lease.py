@@ -23,9 +23,9 @@ import sqlalchemy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from galaxytl.data.files import locations
-from galaxytl.data.files.locations import without_secrets
 from galaxytl.results.storage import Storage
+from galaxytl.system import locations
+from galaxytl.system.locations import without_secrets
 from sweep import lease as lease_module
 from sweep.lease import FILE_NAME, Lease, LeaseError, Place, in_folder, in_storage, is_dead, process_table
 from sweep.search.study import open_study

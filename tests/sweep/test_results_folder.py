@@ -27,8 +27,8 @@ from galaxytl.system.command import UsageError
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep import lease as lease_module
 from sweep import results_folder as kept_module
+from sweep.command_line import parse
 from sweep.lease import LeaseError, in_folder, in_storage
-from sweep.options import parse
 from sweep.results_folder import keeping, looking
 from sweep.run import main
 from tests.galaxies import make_bucket, s3_server
@@ -344,7 +344,7 @@ def test_nothing_is_taken_where_a_takeover_cannot_succeed(
 )
 def test_storages_are_told_apart_by_their_scheme(arguments: list[str], place: str, study: str | None) -> None:
     options = parse(arguments, "")
-    assert (options.place, options.storage) == (place, study)
+    assert (options.place, options.search and options.search.storage) == (place, study)
 
 
 @pytest.mark.parametrize(

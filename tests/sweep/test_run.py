@@ -12,11 +12,10 @@ import pytest
 
 from galaxytl.results.rows import read_results
 from galaxytl.system.command import UsageError
-from galaxytl.training import Workplace
+from galaxytl.train.job import Workplace
 from galaxytl.trial import FAILED, SpecError, TrialResult
 from sweep import lease
-from sweep.options import parse
-from sweep.prepare import LOG
+from sweep.command_line import LOG, parse
 from sweep.run import main
 from sweep.scheduling import cluster
 from sweep.scheduling.tune import Reporter, Where, Work

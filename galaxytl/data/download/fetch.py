@@ -20,9 +20,9 @@ import numpy as np
 from rich.filesize import decimal
 
 from galaxytl.data.download.http import PATIENT, Patience, RemoteFile, UnreachableError, download, get_json
-from galaxytl.data.files.sources import DataError
 from galaxytl.data.galaxy10 import CLASS_COUNTS, FILE_SHA256, FILE_URL, HUB_DATASET, NUM_CLASSES
 from galaxytl.data.progress import Reporter
+from galaxytl.system.locations import DataError
 
 ZENODO = RemoteFile(FILE_URL, FILE_SHA256)
 MOST_PAGES = 100

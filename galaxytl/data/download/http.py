@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
-import errno
 import hashlib
 import os
 import re
@@ -29,9 +28,10 @@ import requests
 from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
-from galaxytl.data.files.sources import DataError
 from galaxytl.data.progress import Reporter
 from galaxytl.system.credentials import without_secrets
+from galaxytl.system.files import FULL
+from galaxytl.system.locations import DataError
 
 CHUNK = 1 << 16  # bytes received, hashed and written at a time; what a cut connection may lose
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses that may be other in a minute
@@ -257,7 +257,7 @@ class _Transfer:
             while left:
                 left = left[part.write(left) :]
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in FULL:
                 raise
             kept = f"{decimal(self._size)} are kept in {self._part}"
             raise DataError(f"the disk is full: {kept}. Free some space and run the command again.") from error

@@ -9,7 +9,6 @@ gzip chunks are fetched as they are and decompressed by threads: through HDF5 it
 
 from __future__ import annotations
 
-import errno
 import itertools
 import math
 import os
@@ -24,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data.files.hdf5_layout import GZIP, SHUFFLE, filters_of, inflated, is_compressed, measure, stored_chunk
-from galaxytl.data.files.locations import DataError
+from galaxytl.system.files import FULL
+from galaxytl.system.locations import DataError
 from galaxytl.system.process import usable_cpus
 
 Offset = tuple[int, ...]
@@ -173,7 +173,7 @@ def _spill(file: Any, scratch: Path, pieces: Iterator[bytes | memoryview]) -> No
             file.write(piece)
         file.flush()
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in FULL:
             raise
         raise DataError(
             f"chunks that span many images need room for a decompressed copy of them in {scratch}, which is full. "

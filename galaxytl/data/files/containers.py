@@ -1,36 +1,99 @@
-"""Writers of galaxies: Parquet as Hugging Face's `datasets` has it, HDF5 as Galaxy10 has it.
+"""What a container of galaxies is: how its images are read and written, and what is checked in each.
 
-    with writer:
-        for images in source.batches():
-            writer.write(list(pool.map(writer.encode, images)))
+    source.labels, source.columns; for images in source.batches(): ...
+    with writer: writer.write(list(pool.map(writer.encode, images)))
 
-`encode` runs in threads, one image at a time: it is nearly all of the work, and zlib works without Python's lock.
+A source knows its labels and yields its images once, in order and in the pieces in which they are stored. Everything
+else (fingerprint, node-local copy) is made from such a pass, so a new container needs these few methods and no more.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import struct
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.classes import Classes
-from galaxytl.data.files.hdf5_layout import hdf5_lock
-from galaxytl.data.files.manifest import Shard
-from galaxytl.data.files.sources import CLASSES_ATTRIBUTE, NAME_ATTRIBUTE, PARQUET_KEY, SKY_COLUMNS
-from galaxytl.data.galaxy10 import IMAGE_SIDE
+from galaxytl.data.files.classes import Classes
+from galaxytl.data.findings import Finding
+from galaxytl.data.galaxy10 import CLASS_NAMES, NUM_CLASSES
+from galaxytl.system.locations import DataError, StoredFile, explained
+from galaxytl.system.parquet_layout import UNREADABLE
 
-ROW_GROUP = 32  # images that a reader of one image must fetch: 4 MB
-GZIP_LEVEL = 1
-"""On Galaxy10's images level 1 gives 140 kB in 2.9 ms, level 4 gives 142 kB in 4.7 ms: the sky's noise does not
-compress any further. The same holds inside PNG."""
+SKY_COLUMNS: Final = ("ra", "dec", "redshift", "pxscale")
+"""Degrees, degrees, dimensionless, arcseconds a pixel; NaN where unknown."""
+NAME_ATTRIBUTE: Final = "dataset_name"
+"""What the galaxies of a file are, where `convert` wrote it: of HDF5's root, or of a JSON object in Parquet."""
+BATCH = 64
+"""Images that are read at a time: 12.6 MB."""
+LEAST_BYTES: Final = 64
+"""That an image takes in a file: of one colour it has 190 in gzip's best case, and 300 as a PNG."""
+FEW_IMAGES: Final = 10_000
+"""So many are believed whatever a file's size: some may be equal, or never written."""
+NAMES_SHOWN: Final = 20
+
+Batches = Generator[NDArray[np.uint8], None, None]
+
+
+class Source(Protocol):
+    @property
+    def classes(self) -> Classes: ...
+
+    @property
+    def labels(self) -> NDArray[np.int64]: ...
+
+    @property
+    def columns(self) -> Mapping[str, NDArray[np.float64]]: ...
+
+    def batches(self) -> Batches:
+        """All images in order, (n, 256, 256, 3) uint8 a batch."""
+        ...
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong with how it is stored."""
+        ...
+
+
+class FileSource(Source, Protocol):
+    """A source in files, which may say what they hold. It is made from a Location and a folder for temporary files;
+    raises DataError where these are no dataset."""
+
+    @property
+    def files(self) -> list[StoredFile]: ...
+
+    @property
+    def declared_name(self) -> str | None: ...
+
+    @property
+    def declared_fingerprint(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """Arrays already on disk or in memory: `images` (N, 256, 256, 3) uint8, which may be a memory map."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    columns: Mapping[str, NDArray[np.float64]]
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def classes(self) -> Classes:
+        return Classes(self.labels, CLASS_NAMES)
+
+    def batches(self) -> Batches:
+        return in_batches(self.images)
+
+
+def in_batches(images: NDArray[np.uint8]) -> Batches:
+    """Yield images (N, H, W, 3) in their order, BATCH at a time."""
+    for start in range(0, len(images), BATCH):
+        yield images[start : start + BATCH]
 
 
 @dataclass(frozen=True)
@@ -60,163 +123,62 @@ class Writer(Protocol):
     def __exit__(self, *exception: object) -> None: ...
 
 
-def png(image: NDArray[np.uint8]) -> bytes:
-    """(H, W, 3) uint8 as a PNG file: RGB, 8 bits, not interlaced.
-
-    Every row has PNG's filter 3, the difference to the mean of the left and the upper pixel. Pillow, which tries all
-    filters on each row, takes 5.0 ms for a galaxy and gives 122 kB; this takes 2.6 ms and gives 120 kB.
-    """
-    height, width, channels = image.shape
-    pixels = np.ascontiguousarray(image).reshape(height, -1)
-    mean = np.zeros(pixels.shape, np.uint16)
-    mean[:, channels:] += pixels[:, :-channels]
-    mean[1:] += pixels[:-1]
-    mean >>= 1
-    filtered = np.full((height, 1 + pixels.shape[1]), 3, np.uint8)
-    np.subtract(pixels, mean.astype(np.uint8), out=filtered[:, 1:])
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(filtered.data, GZIP_LEVEL)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_png_part(kind, content) for kind, content in parts)
+def check_label_type(kind: Any, shape: tuple[int, ...] | None, num_images: int, where: object) -> None:
+    """Before they are read."""
+    if num_images == 0:
+        raise DataError(f"{where} must hold at least one image; it holds none")
+    if shape != (num_images,):
+        raise DataError(f"{where} must hold one label an image: {num_images} images, labels of shape {shape}")
+    if kind.kind not in "iu":
+        raise DataError(f"{where}: labels must be whole numbers from 0 to {NUM_CLASSES - 1}; got type {kind}")
 
 
-def _png_part(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
+def check_number(num_images: int, size: int, where: object) -> None:
+    """Raises DataError for more images than a file of `size` bytes can hold: all that is read grows with them."""
+    if num_images > max(FEW_IMAGES, size // LEAST_BYTES):
+        rule = f"a file of {size:,} bytes can hold at most {max(FEW_IMAGES, size // LEAST_BYTES):,} images"
+        raise DataError(f"{where}: {rule}, as each takes some {LEAST_BYTES} bytes or more; it says {num_images:,}")
 
 
-def parquet_schema(dataset_name: str, class_names: Sequence[str]) -> Any:
-    """Arrow schema; its `huggingface` metadata makes `datasets` decode images and name the classes, where these are
-    known."""
-    import pyarrow as pa
-
-    picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    kinds = {"image": picture, "label": pa.int64(), **dict.fromkeys(SKY_COLUMNS, pa.float64()), "split": pa.string()}
-    label = {"names": list(class_names), "_type": "ClassLabel"} if class_names else {"dtype": "int64", "_type": "Value"}
-    features: dict[str, Any] = {"image": {"_type": "Image"}, "label": label}
-    features |= {name: {"dtype": "float64", "_type": "Value"} for name in SKY_COLUMNS}
-    features["split"] = {"dtype": "string", "_type": "Value"}
-    metadata = {
-        b"huggingface": json.dumps({"info": {"features": features}}).encode(),
-        PARQUET_KEY: json.dumps({NAME_ATTRIBUTE: dataset_name}).encode(),
-    }
-    return pa.schema(list(kinds.items()), metadata=metadata)
+def check_labels(labels: NDArray[Any], num_images: int, where: object) -> NDArray[np.int64]:
+    check_label_type(labels.dtype, labels.shape, num_images, where)
+    bad = np.flatnonzero((labels < 0) | (labels >= NUM_CLASSES))
+    if bad.size:
+        row = int(bad[0])
+        rule = f"labels must be 0 to {NUM_CLASSES - 1}"
+        raise DataError(f"{where}: {rule}; got {labels[row]} at image {row} ({bad.size} such labels)")
+    return labels.astype(np.int64)
 
 
-class ParquetWriter:
-    """Writes `folder`/`names[0]`, ..., each with `rows_per_file` images, the last with the rest."""
-
-    encode = staticmethod(png)
-
-    def __init__(
-        self, folder: Path, names: Sequence[str], rows: Rows, rows_per_file: int, on_file: Callable[[str], None]
-    ) -> None:
-        """on_file: called with the name of each file when it is complete."""
-        self._folder, self._names, self._rows, self._rows_per_file = folder, names, rows, rows_per_file
-        self._on_file = on_file
-        self._schema = parquet_schema(rows.dataset_name, rows.classes.known)
-        self._digits = len(str(len(rows.labels) - 1))
-        self._pending: list[bytes] = []
-        self._row = 0
-        self._file: Any = None
-        self.shards: list[Shard] = []
-
-    def __enter__(self) -> ParquetWriter:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if exception[0] is None:
-            self._flush()
-            self._close()
-        elif self._file is not None:
-            with contextlib.suppress(OSError):  # the first error is the one to tell
-                self._file.close()
-
-    def write(self, cells: Sequence[bytes]) -> None:
-        for cell in cells:
-            self._pending.append(cell)
-            in_file = self._row % self._rows_per_file + len(self._pending)
-            if len(self._pending) == ROW_GROUP or in_file == self._rows_per_file:
-                self._flush()
-
-    def _flush(self) -> None:
-        """Write the pending images as a row group."""
-        if not self._pending:
-            return
-        if self._file is None:
-            self._open(self._folder / self._names[len(self.shards)])
-        self._file.write_table(self._table(), row_group_size=ROW_GROUP)
-        self._row += len(self._pending)
-        self._pending = []
-        if self._row % self._rows_per_file == 0:
-            self._close()
-
-    def _table(self) -> Any:
-        import pyarrow as pa
-
-        part = slice(self._row, self._row + len(self._pending))
-        paths = (f"{row:0{self._digits}d}.png" for row in range(part.start, part.stop))
-        columns: dict[str, Any] = {
-            "image": [{"bytes": c, "path": path} for c, path in zip(self._pending, paths, strict=True)]
-        }
-        columns |= {"label": self._rows.labels[part], "split": list(self._rows.split[part])}
-        columns |= {name: self._rows.columns[name][part] for name in SKY_COLUMNS}
-        arrays = [pa.array(columns[field.name], field.type) for field in self._schema]
-        return pa.table(arrays, schema=self._schema)
-
-    def _open(self, path: Path) -> None:
-        import pyarrow.parquet as pq
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        settings = {"compression": "none", "use_dictionary": False, "write_statistics": ["label"]}
-        self._file = pq.ParquetWriter(path, self._schema, **settings)
-
-    def _close(self) -> None:
-        if self._file is None:
-            return
-        self._file.close()
-        self._file = None
-        name = self._names[len(self.shards)]
-        rows = self._row - sum(shard.rows for shard in self.shards)
-        self.shards.append(Shard(name, rows, (self._folder / name).stat().st_size))
-        self._on_file(name)
+def class_counts(found: Classes) -> dict[str, int]:
+    """Images of each class, by its name where that is known, else by its number."""
+    counts = np.bincount(found.labels, minlength=NUM_CLASSES).tolist()
+    names = found.names if found.known else map(str, range(NUM_CLASSES))
+    return dict(zip(names, counts, strict=True))
 
 
-class HDF5Writer:
-    """Writes a file with Galaxy10's columns, one image a chunk, so that a reader of one image reads no other."""
+@contextlib.contextmanager
+def as_data_error(file: StoredFile, kind: str) -> Iterator[None]:
+    """Turns a container library's error into one that says which file is damaged."""
+    place = file.location
+    try:
+        yield
+    except DataError:
+        raise
+    except PermissionError as error:
+        raise DataError(f"{place} cannot be read: {error}") from error
+    except (*UNREADABLE, OverflowError, zlib.error) as error:
+        if not place.is_local and "AWS Error" in str(error):
+            raise explained(place, error) from error
+        what = "is empty" if file.size == 0 else f"cannot be read as {kind} ({file.size:,} bytes)"
+        advice = "It may be truncated or of another kind; fetch or copy it again."
+        raise DataError(f"{place} {what}: {error}. {advice}") from error
 
-    def __init__(self, path: Path, rows: Rows, is_zipped: bool) -> None:
-        import h5py
 
-        self._is_zipped = is_zipped
-        self._row = 0
-        self._file = h5py.File(path, "w", locking=False)
-        self._file.attrs[NAME_ATTRIBUTE] = rows.dataset_name
-        if rows.classes.known:
-            self._file.attrs[CLASSES_ATTRIBUTE] = list(rows.classes.known)
-        side = (IMAGE_SIDE, IMAGE_SIDE, 3)
-        filters = {"compression": "gzip", "compression_opts": GZIP_LEVEL} if is_zipped else {}
-        self._images = self._file.create_dataset(
-            "images", (len(rows.labels), *side), np.uint8, chunks=(1, *side), **filters
-        )
-        self._file["ans"] = rows.labels.astype(np.uint8)
-        for name in SKY_COLUMNS:
-            self._file[name] = np.asarray(rows.columns[name], np.float64)
-
-    def encode(self, image: NDArray[np.uint8]) -> bytes:
-        content = np.ascontiguousarray(image)
-        return zlib.compress(content.data, GZIP_LEVEL) if self._is_zipped else content.tobytes()
-
-    def write(self, cells: Sequence[bytes]) -> None:
-        for cell in cells:
-            with hdf5_lock():
-                self._images.id.write_direct_chunk((self._row, 0, 0, 0), cell)
-            self._row += 1
-
-    def __enter__(self) -> HDF5Writer:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if exception[0] is None:
-            self._file.close()
-            return
-        with contextlib.suppress(OSError, RuntimeError):  # the first error is the one to tell
-            self._file.close()
+@contextlib.contextmanager
+def about(where: object) -> Iterator[None]:
+    """Has a DataError begin with what it is about."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error

@@ -12,8 +12,8 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.classes import Classes
-from galaxytl.data.files.locations import DataError
+from galaxytl.data.files.classes import Classes
+from galaxytl.system.locations import DataError
 
 
 class ContentChangedError(DataError):

@@ -23,8 +23,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.files.locations import DataError, Location
 from galaxytl.data.findings import SHOWN
+from galaxytl.system.locations import DataError, Location
 
 GZIP, SHUFFLE, FLETCHER32, LZF = 1, 2, 3, 32000
 """The filters that are read, by The HDF Group's registered numbers."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from galaxytl.data.files.fingerprint import check_fingerprint
-from galaxytl.data.files.locations import DataError, Location, StoredFile
+from galaxytl.system.locations import DataError, Location, StoredFile
 from galaxytl.system.strict_json import read_json
 
 FORMAT = 1  # raised when an older program would misread the folder

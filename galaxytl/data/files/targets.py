@@ -10,10 +10,8 @@ cache and sent off; a folder's manifest goes last, and `unfinished.json` lies in
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import glob
-import os
 import re
 import shutil
 import tempfile
@@ -22,8 +20,9 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
-from galaxytl.data.files.locations import DataError, Location
 from galaxytl.data.files.manifest import NAME, UNFINISHED
+from galaxytl.system.files import FULL, sync
+from galaxytl.system.locations import DataError, Location
 
 OWNER = "owner.lock"  # in each staging folder; who writes there holds a lock on it until the process ends
 
@@ -85,11 +84,11 @@ def _own_folder(place: Path, prefix: str) -> Iterator[Path]:
 @contextlib.contextmanager
 def _put_there(copy: Path, location: Location) -> Iterator[Staging]:
     yield Staging(copy, lambda name: None)
-    _sync(copy)
+    sync([*copy.rglob("*"), copy])  # of a file, itself
     if is_taken(location):
         raise DataError(f"{location} must not be there while it is converted to; it appeared meanwhile. Try again")
     copy.rename(location.local)
-    _sync_one(location.local.parent)
+    sync([location.local.parent])
 
 
 @contextlib.contextmanager
@@ -123,22 +122,8 @@ def _send(file: Path, location: Location) -> None:
     file.unlink()
 
 
-def _sync(copy: Path) -> None:
-    """Force a file or folder to disk, so that its name never outlives its content after a power cut."""
-    for path in [*copy.rglob("*"), copy] if copy.is_dir() else [copy]:
-        _sync_one(path)
-
-
-def _sync_one(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _explained(location: Location, place: Path, error: Exception) -> DataError:
-    is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or re.search(
+    is_full = getattr(error, "errno", None) in FULL or re.search(
         r"No space left|Disk quota|errno = 28", f"{error} {error.__cause__} {error.__context__}"
     )
     if is_full:

@@ -32,13 +32,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from galaxytl.data.cache import built_once, create_array
-from galaxytl.data.classes import Classes
+from galaxytl.data.files.classes import Classes
 from galaxytl.data.files.fingerprint import ContentHash
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, IMAGE_SIDE, NUM_CLASSES, PIXEL_SCALE
 from galaxytl.data.simulation import morphology
 from galaxytl.data.simulation.morphology import Grid
 from galaxytl.data.simulation.starlight import Array, Population, band_fluxes
+from galaxytl.system.cache import built_once, create_array
 from galaxytl.system.process import usable_cpus
 from galaxytl.system.strict_json import read_json
 

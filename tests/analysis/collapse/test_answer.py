@@ -14,7 +14,8 @@ from analysis.collapse.interactions import examine_interactions
 from analysis.collapse.rivals import examine_rivals
 from analysis.collapse.sections import collapse_sections, look_beside
 from analysis.collapse.verdict import study_collapse
-from analysis.report.answer import Answer, of_search, of_table
+from analysis.report.answer import Answer
+from analysis.run.contents import of_search, of_table
 from analysis.search.choice import examine as examine_search
 from analysis.trials.load import Trials
 from analysis.trials.table1_cells import fill_cells

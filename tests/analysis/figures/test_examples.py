@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from matplotlib.figure import Figure
 
+from analysis.figures.catalogue import plan_figures
 from analysis.figures.examples import NUM_SHOWN, Example, changes_of, sample, trials_to_compare
-from analysis.figures.more_figures import plan_more
+from analysis.figures.plans import Material
 from analysis.figures.style import style
-from analysis.trials.banner import Banner
 from analysis.trials.thumbnails import ThumbnailsError, read_thumbnails
 from galaxytl.trial import FAILED, TrialResult
 from tests.analysis.more_fakes import make_ended, with_status, write_predictions, write_thumbnails
@@ -45,7 +45,7 @@ def test_fixed_and_broken_are_those_that_one_of_the_two_has_right(tmp_path: Path
 
 def sheet(results: list[TrialResult], folder: Path) -> tuple[Figure, str]:
     """The figure and its caption."""
-    plans = plan_more(results, {r.trial_id: folder for r in results}, [], Banner.of_search(results))
+    plans = plan_figures(Material(results, {r.trial_id: folder for r in results}))
     plan = next(plan for plan in plans if plan.stem == "examples")
     assert plan.draw is not None, plan.why_not
     with style():

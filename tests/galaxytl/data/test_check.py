@@ -12,8 +12,8 @@ import pytest
 from galaxytl.data import Dataset
 from galaxytl.data.__main__ import main
 from galaxytl.data.check import Report, _about_twins, examine
+from galaxytl.data.files.containers import ArraySource
 from galaxytl.data.files.fingerprint import ContentHash
-from galaxytl.data.files.sources import ArraySource
 from galaxytl.data.galaxy10 import CLASS_COUNTS
 from tests.galaxies import make_images, real_sample, write_hdf5
 

@@ -177,7 +177,8 @@ def test_memory_does_not_grow_with_the_dataset(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "import pyarrow.parquet, pyarrow.fs, sklearn.model_selection\n"
-        "from galaxytl.data import chunks, convert\n"
+        "from galaxytl.data import convert\n"
+        "from galaxytl.data.files import chunks\n"
         "chunks.SLAB_BYTES = 20 * 2**20\n"
         "def peak(): return int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) // 1024\n"
         "before = peak(); convert.convert(sys.argv[1], sys.argv[2]); print(peak() - before)\n"

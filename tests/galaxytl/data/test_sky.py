@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from galaxytl.data import DataError, Dataset, open_dataset, sky
-from galaxytl.data.files.sources import ArraySource
+from galaxytl.data.files.containers import ArraySource
 from tests.galaxies import make_images, write_hdf5
 
 ARCSEC = 1 / 3600

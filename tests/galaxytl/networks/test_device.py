@@ -12,7 +12,7 @@ import pytest
 
 from galaxytl.networks import device, gpu_memory
 from galaxytl.networks.gpu_memory import DeviceError, GpuMemory
-from galaxytl.training import environment
+from galaxytl.train.outcome import environment
 
 
 def test_backend_is_kerass_own() -> None:

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from galaxytl.data import DataError
-from galaxytl.data.files.locations import locate
 from galaxytl.results import conditions, storage, stored_rows
 from galaxytl.results.storage import Storage, StorageError
 from galaxytl.results.stored_rows import RowWriter, Sealed, read_rows
+from galaxytl.system.locations import locate
 from tests.galaxies import make_bucket
 
 numbers = itertools.count()

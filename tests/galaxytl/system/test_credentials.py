@@ -19,9 +19,8 @@ import requests
 import sqlalchemy
 from rich.console import Console
 
-from analysis.run import main as analyse
+from analysis.run.__main__ import main as analyse
 from galaxytl.data.__main__ import main as data_command
-from galaxytl.data.files.locations import DataError, locate
 from galaxytl.system.command import run_command
 from galaxytl.system.credentials import (
     CredentialsError,
@@ -32,11 +31,12 @@ from galaxytl.system.credentials import (
     secrets_of,
     without_secrets,
 )
-from galaxytl.training import failure_message
+from galaxytl.system.locations import DataError, locate
+from galaxytl.train.outcome import failure_message
+from sweep.command_line import parse
 from sweep.doctor.__main__ import findings_table
 from sweep.doctor.checks import Finding
 from sweep.lease import Lease, in_folder
-from sweep.options import parse
 from sweep.scheduling.cluster import _WithoutSecrets
 
 WORDS = re.compile(r"hush\d", re.IGNORECASE)
@@ -116,7 +116,7 @@ FORMS = [*TAKEN, *REFUSED, *MISTYPED]
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     forget()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nothing answers there
-    monkeypatch.setattr("galaxytl.data.files.locations._s3_filesystem", lambda settings: settings)
+    monkeypatch.setattr("galaxytl.system.locations._s3_filesystem", lambda settings: settings)
     yield
     forget()
 
@@ -154,7 +154,7 @@ def test_no_secret_comes_out_of_a_command_that_fails(
     typed = [["--storage", uri], [f"--storage={uri}"], ["--search", "optuna", "--storage", uri], [f"--sotrage={uri}"]]
     typed += [["--data", uri, "--trials", uri], ["--out", uri], ["--search", "optuna", "--warm-start", f"paper,{uri}"]]
     for words in typed:
-        run_command(lambda words=words: print(parse([*words, "--set", "x"], "").storage))  # type: ignore[misc]
+        run_command(lambda words=words: print(parse([*words, "--set", "x"], "")))  # type: ignore[misc]
     for error in errors_of_libraries(uri):
         for known in ((Exception,), ()):
 

@@ -17,7 +17,7 @@ from galaxytl.results.rows import FILE_NAME, read_results
 from galaxytl.system.command import run_command
 from galaxytl.system.console import Console
 from galaxytl.system.foreign_text import visible, visible_values
-from galaxytl.training import failure_message
+from galaxytl.train.outcome import failure_message
 from galaxytl.trial import FAILED, TrialResult, TrialSpec
 
 UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}

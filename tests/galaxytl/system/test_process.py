@@ -36,7 +36,7 @@ TRAINED_ELSEWHERE = """
 import functools, json, sys
 from pathlib import Path
 import pytest
-from galaxytl.training import Watcher
+from galaxytl.train.job import Watcher
 from tests.galaxytl import toy, trials
 with pytest.MonkeyPatch.context() as patch:
     register = functools.cache(lambda: toy.register(patch))  # imports Keras: when `train` has

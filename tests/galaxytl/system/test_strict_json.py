@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from galaxytl.data import DataError
-from galaxytl.data.classes import in_parquet
-from galaxytl.data.files.locations import locate
+from galaxytl.data.files.classes import in_parquet
 from galaxytl.data.files.manifest import read_manifest
-from galaxytl.data.seal import SEAL, is_intact
 from galaxytl.data.simulation.simulate import is_complete
 from galaxytl.networks import blocks, device
 from galaxytl.results.checkpoints import load_checkpoint, num_epochs
 from galaxytl.results.search_file import SearchFileError, read_search_file
+from galaxytl.system.cache import SEAL, is_intact
+from galaxytl.system.locations import locate
 from galaxytl.system.strict_json import LARGEST, MOST_BRACKETS, JsonError, check_depth, read_json
 from sweep.planning import speeds
 

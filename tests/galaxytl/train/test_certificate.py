@@ -20,8 +20,8 @@ from galaxytl.train.certificate import (
     is_convex,
     solve,
 )
+from galaxytl.train.examples import Examples
 from galaxytl.train.fit_heads import Head, fit_heads
-from galaxytl.train.fit_network import Examples
 from galaxytl.trial import COMPLETE, TrialSpec
 from tests.galaxytl.train.test_fit_heads import BASE, SILENT
 from tests.galaxytl.trials import run, tiny_spec

@@ -14,9 +14,9 @@ from galaxytl.networks import warm
 from galaxytl.networks.blocks import relu_tensors
 from galaxytl.train import heads
 from galaxytl.train.diagnostics import MOST_IMAGES, NetworkProbe, of_heads, probe_rows
+from galaxytl.train.examples import Examples
 from galaxytl.train.fit_heads import fit_heads
-from galaxytl.train.fit_network import Examples
-from galaxytl.training import Watcher
+from galaxytl.train.job import Watcher
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from tests.galaxytl import toy
 from tests.galaxytl.train.test_fit_heads import BASE, SILENT, make_examples

@@ -11,10 +11,11 @@ import pytest
 
 from galaxytl.results import collapse
 from galaxytl.results.checkpoints import Epoch
+from galaxytl.train.examples import Examples
 from galaxytl.train.fit_heads import HeadsListener, fit_heads
-from galaxytl.train.fit_network import Examples, Listener, fit
+from galaxytl.train.fit_network import Listener, fit
 from galaxytl.train.groups import Ends
-from galaxytl.training import Group, Job, Pruned, Watcher, Workplace
+from galaxytl.train.job import Group, Job, Pruned, Watcher, Workplace
 from galaxytl.trial import COMPLETE, PRUNED, TrialSpec
 from tests.galaxytl.train.test_fit_heads import (
     BASE,

@@ -15,9 +15,9 @@ import keras
 import numpy as np
 import pytest
 
-from galaxytl.data import cache
 from galaxytl.networks import warm
 from galaxytl.networks.blocks import cut_tensor
+from galaxytl.system import cache
 from galaxytl.train import features
 from galaxytl.train.features import (
     LiveActivations,

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from galaxytl.networks import warm
+from galaxytl.networks.compiled import compile_model
 from galaxytl.results.checkpoints import checkpoint_path
 from galaxytl.train import heads
+from galaxytl.train.examples import Examples
 from galaxytl.train.fit_heads import Head, HeadsListener, fit_heads
-from galaxytl.train.fit_network import Examples, Listener, compile_model, fit
+from galaxytl.train.fit_network import Listener, fit
 from galaxytl.trial import COMPLETE, FAILED, TrialSpec
 from tests.galaxytl import toy
 from tests.galaxytl.trials import Stopped, curves, fails_after, run, run_all, tiny_spec

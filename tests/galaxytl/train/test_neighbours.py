@@ -13,7 +13,7 @@ import pytest
 
 from galaxytl.networks import warm
 from galaxytl.train.features import activations_folder, rows_digest, stored_activations
-from galaxytl.training import Neighbours
+from galaxytl.train.job import Neighbours
 from tests.galaxytl.train.test_features import BASE, ROWS, Told
 
 pytestmark = pytest.mark.usefixtures("toy_backbone")

@@ -12,7 +12,8 @@ from galaxytl.networks.blocks import Block, Structure, structures
 from galaxytl.trial import FAILED, SpecError, TrialSpec
 from sweep import prepare
 from sweep.grids import axes, builtin
-from sweep.prepare import choose_profile, resolve_weights
+from sweep.prepare import profile_for, resolve_weights
+from sweep.scheduling.resources import Available, Resources, Where
 from tests.galaxies import make_images, write_hdf5
 
 BASE = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", **builtin.PROFILES["laptop"])
@@ -54,9 +55,22 @@ def test_unknown_names_get_the_nearest_one() -> None:
         builtin.find("unfreze")
 
 
-def test_the_paper_profile_is_for_real_galaxies_on_a_gpu() -> None:
-    asked = [(None, 0), (None, 8), ("simulated:500", 1), ("g.h5", 0), ("g.h5", 1)]
-    assert [choose_profile(data, gpus) for data, gpus in asked] == ["laptop"] * 4 + ["paper"]
+@pytest.mark.parametrize(
+    ("data", "gpus", "profile"),
+    [
+        (None, 0, "laptop"),
+        (None, 8, "laptop"),
+        ("simulated:9", 1, "laptop"),
+        ("g.h5", 0, "laptop"),
+        ("g.h5", 1, "paper"),
+    ],
+)
+def test_the_paper_profile_is_for_real_galaxies_on_a_gpu(
+    data: str | None, gpus: int, profile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "find_nodes", lambda *_: Available((Resources(2, gpus),)))
+    assert profile_for(None, data, Where(None, None, None, Path("sweep.log"))) == profile
+    assert profile_for("laptop", data, Where(None, None, None, Path("sweep.log"))) == "laptop"
 
 
 def test_missing_weights_are_substituted_on_simulated_galaxies_and_say_so() -> None:

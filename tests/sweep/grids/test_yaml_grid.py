@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from galaxytl.networks.blocks import Block, Structure
 from galaxytl.trial import SpecError, TrialSpec
 from sweep import prepare
+from sweep.command_line import parse_settings
 from sweep.grids import builtin
 from sweep.grids.axes import Axis, describe, expand
 from sweep.grids.yaml_grid import read_grid
-from sweep.options import parse_settings
 from sweep.run import main
 from tests.sweep.sweeps import QUICK
 

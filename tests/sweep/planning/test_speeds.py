@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galaxytl.networks.blocks import Block, Structure
-from galaxytl.training import Group
+from galaxytl.train.job import Group
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from sweep.planning.costs import Sizes
 from sweep.planning.plan import Limits, Plan, make_plan

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from galaxytl.training import Group
+from galaxytl.train.job import Group
 from galaxytl.trial import TrialSpec
 from sweep.scheduling.cluster import spare_place
 from sweep.scheduling.feed import Feed, Room, features_of

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweep.options import parse
+from sweep.command_line import parse
 from sweep.scheduling.cluster import resources_per_trial
 from sweep.scheduling.resources import MAX_PACKED, Available, Crew, Resources, crew, places, share_of
 

@@ -17,12 +17,12 @@ from unittest.mock import Mock
 import pytest
 
 from galaxytl.system.credentials import forget
-from galaxytl.training import Group, Workplace
+from galaxytl.train.job import Group, Workplace
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from sweep.scheduling import cluster, tune, worker
 from sweep.scheduling.cluster import ClusterError, resources_per_trial
 from sweep.scheduling.feed import Feed, InOrder, Room
-from sweep.scheduling.resources import Available, Resources
+from sweep.scheduling.resources import Available, Resources, Where
 from sweep.scheduling.tune import death_message
 from sweep.scheduling.worker import Board, config_of, group_of, report_seconds, unfinished_config
 
@@ -136,7 +136,7 @@ def test_python_collects_nothing_while_ray_shuts_down(monkeypatch: pytest.Monkey
 
 SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(3)]
 GROUPS = [Group((SPECS[0],)), Group((SPECS[1], SPECS[2]))]
-WHERE = tune.Where(None, None, None, Path("sweep.log"))
+WHERE = Where(None, None, None, Path("sweep.log"))
 Round = list[list[int]]
 """The seeds in each group."""
 

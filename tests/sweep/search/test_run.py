@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -16,10 +17,10 @@ from galaxytl.results.checkpoints import checkpoint_path
 from galaxytl.results.rows import append_results, read_results
 from galaxytl.results.selection import ranked
 from galaxytl.system.command import UsageError
-from galaxytl.training import Group
+from galaxytl.train.job import Group
 from galaxytl.trial import COMPLETE, PRUNED, SpecError, TrialResult, TrialSpec
+from sweep.command_line import parse, parse_settings
 from sweep.lease import LeaseError
-from sweep.options import parse, parse_settings
 from sweep.planning.costs import Costs
 from sweep.planning.speeds import assumed_speeds
 from sweep.progress import SweepTable
@@ -136,7 +137,8 @@ def test_a_study_goes_on_with_the_space_and_the_pinned_fields_that_it_was_begun_
 
 def test_the_password_of_a_storage_is_not_kept(toy: Toy) -> None:
     run = toy.begun()
-    run.setup.options.storage = "postgresql://user:secret@host/db"
+    search = replace(run.setup.search, storage="postgresql://user:secret@host/db")
+    run.setup = replace(run.setup, search=search)
     run.begin()
     assert json.loads((toy.out / "search.json").read_text())["storage"] == "postgresql://user:***@host/db"
 

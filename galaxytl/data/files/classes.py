@@ -1,0 +1,219 @@
+"""Which classes the labels of a dataset stand for: what the file says of them decides, whatever their order.
+
+    found = of_labels(labels, ("Merging Galaxies", "Disturbed Galaxies", ...), where)
+    found.labels, found.names, found.note
+
+Names that are all Galaxy10's, in its own or in astroNN's spelling, are Galaxy10's classes, and labels are numbered as
+Galaxy10 numbers them. Any other name makes them classes of the dataset's own. A file that names none is taken for
+Galaxy10's layout where its labels reach class 9; that is an assumption, and no copy of it writes a name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxytl.data.files.hdf5_layout import opened, texts
+from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
+from galaxytl.system.locations import DataError
+from galaxytl.system.strict_json import read_json
+
+SPELLINGS: Final = {**{name: i for i, name in enumerate(CLASS_NAMES)}, "Cigar Shaped Smooth": 4, "Cigar Shaped": 4}
+"""Galaxy10's names, and those of astroNN's documentation where they differ; "Galaxies" and capitals do not matter."""
+KEYS: Final = frozenset(
+    (
+        *("classnames", "classname", "classes", "class", "labelnames", "labels", "names", "categories", "classlabels"),
+        *("targetnames", "ansnames", "labelname", "categorynames", "galaxyclasses"),
+    )
+)
+"""Attributes and datasets of an HDF5 file that may hold the names of its classes, in small letters and nothing else."""
+MOST_ATTRIBUTES: Final = 10_000
+"""Of a file or dataset: a FITS header has some hundreds of cards."""
+MOST_NAMED: Final = 16
+"""Names that are read of a dataset, to say how many there are: more than any that can be used."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What the labels of a dataset stand for."""
+
+    labels: NDArray[np.int64]
+    """(N,) 0 to 9; numbered as Galaxy10 numbers its classes where they are these."""
+    known: tuple[str, ...]
+    """Names that the file says, or that its numbers of images prove; empty where they are assumed."""
+    note: str = ""
+    """For people: what is to be known of the names; empty where they are as expected."""
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Names of classes that are not Galaxy10's."""
+        return () if self.known == CLASS_NAMES else self.known
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Ten, one an output of a network."""
+        if not self.known and self.labels.max() == NUM_CLASSES - 1:
+            return CLASS_NAMES
+        return (*self.known, *(f"class {number}" for number in range(len(self.known), NUM_CLASSES)))
+
+
+def of_labels(labels: NDArray[np.int64], names: Sequence[str], where: object) -> Classes:
+    """The classes of a dataset with these labels (N,), 0 to 9, whose file gives `names`, in the order of its numbers.
+
+    Raises DataError where the names contradict each other or the labels.
+    """
+    if all(_is_number(name, i) for i, name in enumerate(names)):  # nothing, or names that say no more than numbers
+        counts = tuple(np.bincount(labels, minlength=NUM_CLASSES).tolist())
+        return Classes(labels, CLASS_NAMES if counts == CLASS_COUNTS else ())
+    names = tuple(str(name).strip() for name in names)
+    _check(labels, names, where)
+    numbers = [SPELLINGS_BY_WORDS.get(_words(name)) for name in names]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        return Classes(labels, names, f"its classes are not Galaxy10's but its own: {_shown(names)}")
+    if numbers == list(range(len(numbers))):
+        return Classes(labels, CLASS_NAMES)
+    note = f"its class names are in another order than Galaxy10's ({_shown(names)}): labels are numbered as Galaxy10's"
+    return Classes(np.array(numbers, np.int64)[labels], CLASS_NAMES, note)
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names)[:1000]
+
+
+def _words(name: str) -> frozenset[str]:
+    """
+    >>> sorted(_words("Edge-on Galaxies with Bulge")) == sorted(_words("EdgeOn_WithBulge"))
+    True
+    """
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    return frozenset(re.findall(r"[a-z]+", apart.lower())) - {"galaxy", "galaxies", "class"}
+
+
+SPELLINGS_BY_WORDS: Final = {_words(name): number for name, number in SPELLINGS.items()}
+
+
+def _is_number(name: object, number: int) -> bool:
+    return re.fullmatch(rf"(class|label)?[ _-]?0*{number}", str(name).strip().lower()) is not None
+
+
+def _check(labels: NDArray[np.int64], names: tuple[str, ...], where: object) -> None:
+    if twice := sorted({name for name in names if names.count(name) > 1 or not name}):
+        raise DataError(f"{where}: class names must differ and not be empty; got '{twice[0]}' more than once or empty")
+    if len(names) > NUM_CLASSES:
+        raise DataError(f"{where}: there must be at most {NUM_CLASSES} classes; it names {len(names)}")
+    if labels.max() >= len(names):
+        raise DataError(f"{where}: every label must have a name; it names {len(names)} and has label {labels.max()}")
+
+
+def agreed(found: Mapping[str, Sequence[str]], where: object) -> tuple[str, ...]:
+    """The names that all places (name of the place -> names) give; () where there is no place. Raises DataError."""
+    first = next(iter(found), "")
+    for place, names in found.items():
+        if tuple(names) != tuple(found[first]):
+            raise DataError(
+                f"{where}: class names must be the same everywhere; {first} says {_shown(found[first])}, "
+                f"{place} says {_shown(names)}"
+            )
+    return tuple(found[first]) if found else ()
+
+
+def in_hdf5(file: Any, columns: Mapping[str, Any], labels: NDArray[np.int64], where: object) -> tuple[str, ...]:
+    """Class names that an open h5py file says: the labels' HDF5 enumeration, or an attribute or dataset of names.
+
+    columns: its datasets `images` and `ans`. Raises DataError where names contradict each other, or are too many.
+    """
+    found = {}
+    for place, said in _hdf5_places(file, columns, len(labels), where):
+        is_of_images = (
+            len(said) == len(labels) > NUM_CLASSES
+        )  # a text an image, which may be of its class, or of itself
+        if names := _of_images(labels, said) if is_of_images else said:
+            found[place] = names
+    return agreed(found, where)
+
+
+def _of_images(labels: NDArray[Any], texts: Sequence[str]) -> list[str]:
+    """Class names from a text an image (N,); [] where images of one label have different texts: they are no classes."""
+    pairs = dict(zip(labels.tolist(), texts, strict=True))
+    same = all(pairs[label] == text for label, text in zip(labels.tolist(), texts, strict=True))
+    return _by_number(pairs) if same else []
+
+
+def _by_number(names: Mapping[int, str]) -> list[str]:
+    """Raises ValueError for numbers that are none of a class."""
+    if names and not 0 <= min(names) <= max(names) < MOST_NAMED:
+        raise ValueError(f"classes must have numbers from 0 to {NUM_CLASSES - 1}; got {min(names)} to {max(names)}")
+    return [str(names.get(number, f"class {number}")) for number in range(max(names, default=-1) + 1)]
+
+
+def _hdf5_places(
+    file: Any, columns: Mapping[str, Any], count: int, where: object
+) -> Iterator[tuple[str, Sequence[str]]]:
+    import h5py
+
+    ans, images = columns["ans"], columns["images"]
+    if (members := h5py.check_enum_dtype(ans.dtype)) and min(members.values()) >= 0:
+        yield "the type of ans", _by_number({number: name for name, number in members.items()})
+    holders = (("an attribute", file), ("an attribute of ans", ans), ("an attribute of images", images))
+    for place, holder in holders:
+        if len(holder.attrs) > MOST_ATTRIBUTES:  # HDF5 holds all of them to tell their names
+            raise DataError(
+                f"{where}: there may be {MOST_ATTRIBUTES:,} attributes; got {place}, of {len(holder.attrs):,}"
+            )
+        for key in filter(_is_key, holder.attrs):
+            name = f"{place}, {key},"
+            yield name, _names_in(holder.attrs.get_id(key), MOST_NAMED, f"{where}: {name}")
+    for key in filter(_is_key, file):
+        with contextlib.suppress(KeyError):  # a link that leads nowhere
+            if isinstance(item := opened(file, key, where), h5py.Dataset):
+                name = f"the dataset {key}"
+                yield name, _names_in(item, max(count, MOST_NAMED), f"{where}: {name}")
+
+
+def _names_in(holder: Any, most: int, where: str) -> list[str]:
+    """Of an attribute or dataset: a list of texts, a JSON text, or a text with commas; [] of what is not text."""
+    try:
+        found = texts(holder, most)
+    except ValueError as error:
+        raise DataError(f"{where} must hold the names of at most {NUM_CLASSES} classes: {error}") from error
+    return _split(found[0]) if len(found) == 1 else found
+
+
+def _is_key(name: str) -> bool:
+    return re.sub(r"[^a-z]", "", name.lower()) in KEYS
+
+
+def _split(text: str) -> list[str]:
+    try:
+        parsed = read_json(text.encode())
+    except ValueError:
+        return [part.strip() for part in re.split(r"[,;\n]", text)]
+    return in_json(parsed) or [text]
+
+
+def in_json(value: Any) -> list[str]:
+    """Names out of JSON: a list, or a mapping of numbers to names or of names to numbers; [] of anything else."""
+    if isinstance(value, Mapping):
+        try:
+            turned = all(isinstance(number, int) for number in value.values())
+            return _by_number(
+                {int(n): k for k, n in value.items()} if turned else {int(k): n for k, n in value.items()}
+            )
+        except ValueError:
+            return []
+    return [str(name) for name in value] if isinstance(value, list) else []
+
+
+def in_parquet(metadata: Mapping[bytes, bytes] | None) -> list[str]:
+    """Class names in the metadata of a Parquet schema, where Hugging Face's `datasets` writes a column's ClassLabel."""
+    try:
+        label = read_json((metadata or {})[b"huggingface"])["info"]["features"]["label"]
+        return in_json(label.get("names"))
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        return []

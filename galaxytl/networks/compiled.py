@@ -1,0 +1,52 @@
+"""A network as Keras trains it: compiled with the optimizer, the loss and the metrics of a spec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from galaxytl.data.galaxy10 import NUM_CLASSES
+from galaxytl.networks import device
+from galaxytl.trial import TrialSpec
+
+STEPS_AT_ONCE = 8
+"""Optimizer steps that TensorFlow runs without returning to Python. More would say less often how far an epoch is."""
+
+
+class TopShare(keras.metrics.Metric):
+    """Share of the most predicted class among the predictions: 1 where a network gives one answer to everything."""
+
+    def __init__(self) -> None:
+        super().__init__(name="top_share", dtype="float32")
+        self._counts = self.add_variable((NUM_CLASSES,), "zeros", dtype="float32", name="counts")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Of logits `y_pred` (B, C)."""
+        predicted = ops.one_hot(ops.argmax(y_pred, axis=-1), NUM_CLASSES, dtype="float32")
+        self._counts.assign(self._counts + ops.sum(predicted, axis=0))
+
+    def result(self) -> Any:
+        return ops.max(self._counts) / ops.maximum(ops.sum(self._counts), 1.0)
+
+
+def compile_model(model: Any, spec: TrialSpec) -> None:
+    """Attach optimizer, loss (cross-entropy of logits), accuracy and the share of the most predicted class; Keras's
+    defaults where the spec is silent."""
+    model.compile(
+        optimizer=make_optimizer(spec),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy", TopShare()],
+        steps_per_execution=STEPS_AT_ONCE if device.runs_steps_in_graph() else 1,
+        jit_compile=device.use_xla(),
+    )
+    model.optimizer.build(model.trainable_variables)
+
+
+def make_optimizer(spec: TrialSpec) -> Any:
+    settings: dict[str, Any] = {"learning_rate": spec.learning_rate, "weight_decay": spec.weight_decay or None}
+    if spec.optimizer == "adam":
+        return keras.optimizers.Adam(**settings)
+    kinds = {"sgd": keras.optimizers.SGD, "rmsprop": keras.optimizers.RMSprop}
+    return kinds[spec.optimizer](momentum=spec.momentum, **settings)

@@ -1,0 +1,118 @@
+"""What training speaks with: the trials of a group, where they are trained, who is told, how long it took.
+
+    Group((spec,), stored=(0,)), Workplace("simulated", Path("results/paper"))
+
+Standard library only: plans are made of these values without the libraries that carry them out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from galaxytl.trial import TrialSpec
+
+
+class Diverged(ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+class Pruned(Exception):
+    """The trial was ended before its last epoch; says why."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Trials of one `group_key` that one worker trains: heads in one pass, others one after the other."""
+
+    specs: tuple[TrialSpec, ...]
+    stored: tuple[int, ...] = ()
+    """Cuts (`galaxytl.networks.blocks`) whose activations are kept on disk, from input to output, so in descending
+    order; the trials read the last. Empty: they read images."""
+    stop_collapsed: int = 0
+    """Epochs in a row after which a trial that names one class whatever the image (`galaxytl.results.collapse`) is
+    PRUNED; 0: never."""
+    diagnostics: bool = False
+    """Record what the gradients do (`galaxytl.train.diagnostics`) and, of heads, the optimum of their loss
+    (`galaxytl.train.certificate`). Changes nothing else of the results."""
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where the data comes from and where the results go."""
+
+    data: str
+    """URI for open_dataset."""
+    out: Path
+    """Results folder: checkpoints/, probabilities/ and errors/ lie in it. Without `storage` all nodes share it."""
+    weights_dir: Path | None = None
+    num_threads: int | None = None
+    """CPU threads that this process may use; None: all."""
+    storage: str = ""
+    """URI of the results folder's copy, where nodes meet that share no folder (`galaxytl.results.mirror`); "": none."""
+    gpus: float | None = None
+    """GPUs that this process was given, perhaps a share of one; None: it may use what it sees."""
+    damage: str = ""
+    """What is wrong with the dataset, where its user accepted it: the rows say so."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Other nodes, which may hold activations that this one lacks; by default there are none. `name` is of a folder of
+    `galaxytl.train.features`."""
+
+    fetch: Callable[[str, Path], bool] = lambda name, folder: False
+    """Copies into an empty folder; False: it is for this node to compute them."""
+    made: Callable[[str, Path, float], object] = lambda name, folder, seconds: None
+    """Told what this node holds, and the seconds that making it took, infinity where that is not known."""
+    gave_up: Callable[[str], object] = lambda name: None
+    """Told what this node was to compute, and could not."""
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Told about trials while they run: `phase(trial_ids, text)`, and `epoch({trial_id: its last epoch})`. Asked after
+    each epoch: `stopped()`, the trials that are to end there, PRUNED, and why: {trial_id: reason}. Told when an epoch's
+    checkpoints are written: `kept()`, by another thread; the next ones wait for it."""
+
+    phase: Callable[[list[str], str], object] = lambda trial_ids, text: None
+    epoch: Callable[[dict[str, dict[str, float]]], object] = lambda latest: None
+    stopped: Callable[[], Mapping[str, str]] = dict
+    neighbours: Neighbours = field(default_factory=Neighbours)
+    kept: Callable[[], object] = lambda: None
+
+
+@dataclass
+class Clock:
+    """Seconds spent in each named part of a group, without parts inside it; and the multiply-adds executed there."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    multiply_adds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        started, inside = time.perf_counter(), sum(self.seconds.values())
+        try:
+            yield
+        finally:
+            inside = sum(self.seconds.values()) - inside
+            self.seconds[name] += time.perf_counter() - started - inside
+
+    def count(self, name: str, multiply_adds: float) -> None:
+        self.multiply_adds[name] += multiply_adds
+
+
+@dataclass(frozen=True)
+class Job:
+    """A group, where it is trained, who is told; when it began, and the epochs of each trial so far."""
+
+    group: Group
+    workplace: Workplace
+    watcher: Watcher
+    started: str
+    histories: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
