@@ -208,21 +208,6 @@ def test_the_certificate_of_every_frozen_setting_is_shown(epochs: tuple[int, ...
     assert values == ("0.500", "0.0010", "0.600", "2.50", "2.00 to 2.00")
 
 
-def test_the_seeds_that_test_an_alternative_have_no_say_in_its_choice() -> None:
-    """In the first half Adam at 1e-4 is a little better than SGD, in the second SGD by far."""
-    accuracies = {0: (0.1,) * 4, 1: (0.5, 0.5, 0.1, 0.1), 2: (0.4, 0.4, 0.9, 0.9)}
-    results = [
-        collapsing(
-            make_spec("VGG16", "ON", validation_fraction=0.1, seed=seed, **SETTINGS[number]),
-            by_rate,
-            history=({"epoch": 1.0, "val_accuracy": accuracy},),
-        )
-        for number, own in accuracies.items()
-        for seed, accuracy in enumerate(own)
-    ]
-    assert study_collapse(results).arms[0].alternative.label == "adam 0.0001"
-
-
 def trial(number: int, seed: int, collapses: bool, **changes: Any) -> TrialResult:
     """Of one of SETTINGS, from scratch; `changes` are of the spec, or of the result where it has such a field."""
     of_spec = {name: changes.pop(name) for name in list(changes) if name in SPEC_FIELDS}
