@@ -92,7 +92,6 @@ def write_hdf5(path: Path, images: NDArray[np.uint8], labels: NDArray[np.int64],
 
 
 def write_parquet(path: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Path:
-    """Write a file in the layout of Hugging Face."""
     cells = []
     for image in images:
         buffer = io.BytesIO()
@@ -142,7 +141,6 @@ def hot_reader(path: Path) -> Reader:
 
 
 def hdf5_reader(path: Path) -> Reader:
-    """Return a reader by h5py."""
     images = h5py.File(path, "r")["images"]
     # One by one: faster than h5py's own fancy indexing.
     return lambda batches: (np.stack([images[row] for row in rows]) for rows in batches)

@@ -89,7 +89,6 @@ class Speed:
 
 
 def main() -> None:
-    """Measure each backbone, and project the paper's grid."""
     options = vars(parse())
     wants_smoke, path = options.pop("smoke", False), options.pop("json", None)
     device.quiet_framework()

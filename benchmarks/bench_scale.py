@@ -47,7 +47,6 @@ MAX_GROWTH, MAX_RESUME, MAX_STRETCH = 1.2, 10.0, 1.15
 
 
 def main() -> int:
-    """Run the parts, say what is missed, and return the exit status."""
     options = parse()
     options.out.mkdir(parents=True, exist_ok=True)
     measured: Numbers = {}
@@ -92,7 +91,6 @@ def system(script: str, run: Numbers, path: Path) -> Numbers:
 
 
 def trials(options: argparse.Namespace) -> Numbers:
-    """Measure the part `trials`."""
     print("                     ms a trial: wall     driver computing    rows/s   driver MB    head MB   table   end")
     print(
         "  trials   start      first   last      first   last  ratio              first last  first last     ms     s"
@@ -134,7 +132,6 @@ def _each(seconds: Sequence[float], start: int, stop: int) -> float:
 
 
 def describe_trials(run: Numbers) -> str:
-    """Return a line of the table."""
     wall, cpu = ("".join(f"{1000 * value:7.1f}" for value in run[name]) for name in ("wall", "cpu"))
     memory = "".join(f"{value:6.0f}" for name in ("driver_mb", "head_mb") for value in run[name])
     return (
@@ -147,7 +144,6 @@ def describe_trials(run: Numbers) -> str:
 
 
 def resume(options: argparse.Namespace) -> Numbers:
-    """Measure the part `resume`."""
     seconds = {}
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
@@ -168,7 +164,6 @@ def resume(options: argparse.Namespace) -> Numbers:
 
 
 def groups(options: argparse.Namespace) -> Numbers:
-    """Measure the part `groups`."""
     number, many = (10, 5) if options.small else (200, 25)
     runs = {
         "single": {"trials": number},
@@ -228,7 +223,6 @@ def group_check(name: str, run: Numbers) -> Numbers:
 
 
 def nodes(options: argparse.Namespace) -> Numbers:
-    """Measure the part `nodes`."""
     size = {"slots": 2, "trials": 8, "seconds": 1} if options.small else {"slots": 4, "trials": 64, "seconds": 3}
     runs = []
     for number in (2,) if options.small else (1, 2, 4):

@@ -22,7 +22,6 @@ NUM_DRAWN = 200
 
 
 def main() -> None:
-    """Print both."""
     argparse.ArgumentParser(description="Speed and difficulty of simulated galaxies").parse_args()
     labels = class_labels(NUM_DRAWN, seed=0).tolist()
     seconds = timeit(lambda: [simulate_galaxy(index, label, seed=0) for index, label in enumerate(labels)], number=1)

@@ -65,7 +65,6 @@ class Workload:
 
     @property
     def learning_rates(self) -> list[float]:
-        """To three digits."""
         return [float(f"{rate:.3g}") for rate in np.geomspace(*self.rates, self.num_rates)]
 
 
@@ -92,7 +91,6 @@ SMALL = {
 
 
 def main() -> int:
-    """Run the workloads, print what each shows, and return the exit status."""
     options = parse()
     options.out.mkdir(parents=True, exist_ok=True)
     known = SMALL if options.small else WORKLOADS
@@ -110,7 +108,6 @@ def main() -> int:
 
 
 def parse() -> argparse.Namespace:
-    """Return the command line's options."""
     parser = argparse.ArgumentParser(description="Sweeps by Ray Tune + Keras and by this project: seconds and ratios")
     names = f"{', '.join(WORKLOADS)} (default: all)"
     parser.add_argument("workloads", nargs="*", choices=WORKLOADS, metavar="WORKLOAD", help=names)

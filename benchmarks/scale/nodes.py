@@ -44,7 +44,6 @@ class Run:
 
 
 def main() -> None:
-    """Run, and write what was measured."""
     options, out = sys.argv[1:]
     Path(out).write_text(json.dumps(measure(Run(**json.loads(options))), indent=1))
 

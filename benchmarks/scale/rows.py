@@ -22,7 +22,6 @@ NUM_EPOCHS = 20
 
 
 def main() -> None:
-    """Write a folder."""
     write_finished(int(sys.argv[1]), Path(sys.argv[2]))
 
 

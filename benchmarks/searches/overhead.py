@@ -43,7 +43,6 @@ def ratio(found: Mapping[str, Sequence[Mapping[str, float]]]) -> float:
 
 
 def describe(found: Mapping[str, Sequence[Mapping[str, float]]], num_trials: int, concurrency: int) -> str:
-    """Return the table, for people."""
     lines = [
         f"{num_trials} trials that do nothing, {concurrency} at once; seconds, the median of {len(found[JUDGED[0]])}",
         f"{'':12}{'process':>9}{'until the first has ended':>27}{'the others':>12}{'ms a trial':>12}{'the end':>9}",

@@ -30,7 +30,6 @@ System = Callable[[int, int, Path, Ended], None]
 
 
 def main() -> None:
-    """Run one system, and write when its trials ended."""
     name, num_trials, concurrency, started, out = sys.argv[1:]
     ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:

@@ -45,7 +45,6 @@ Config = dict[str, Any]
 
 
 def main() -> None:
-    """Run one system on the work, and write its trials."""
     system, work_path, out_path = sys.argv[1:]
     work: Work = json.loads(Path(work_path).read_text())
     with tempfile.TemporaryDirectory() as folder:

@@ -27,7 +27,6 @@ Trials = Mapping[Place, float]
 
 
 def accuracies_of_rows(rows: Iterable[TrialResult]) -> Trials:
-    """Return ours."""
     return {
         (row.spec.backbone, int(row.spec.unfrozen_blocks), row.spec.learning_rate): row.metrics["accuracy"]
         for row in rows
@@ -36,7 +35,6 @@ def accuracies_of_rows(rows: Iterable[TrialResult]) -> Trials:
 
 
 def accuracies_of_baseline(trials: Iterable[Mapping[str, Any]]) -> Trials:
-    """Return those of b1 or b2."""
     return {
         (trial["backbone"], trial["unfrozen_blocks"], trial["learning_rate"]): trial["accuracy"]
         for trial in trials

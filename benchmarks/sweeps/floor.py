@@ -28,7 +28,6 @@ REPEATS = 10
 
 
 def main() -> None:
-    """Measure the work's backbones, and write what was measured."""
     work_path, out_path = sys.argv[1:]
     work = json.loads(Path(work_path).read_text())
     measured = {name: measure_backbone(name, work) for name in work["backbone"]}
@@ -36,7 +35,6 @@ def main() -> None:
 
 
 def measure_backbone(name: str, work: dict[str, Any]) -> dict[str, Any]:
-    """Return the seconds of one backbone's parts."""
     import keras
 
     from galaxytl.networks.blocks import between, find_blocks
