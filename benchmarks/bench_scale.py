@@ -36,6 +36,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from parts import add_parts
 from processes import run_measuring, run_printing, run_script
 from scale import rows
 
@@ -65,8 +66,7 @@ def main() -> int:
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the command line's options, `sizes` among them in any case."""
     parser = argparse.ArgumentParser(description="Costs of scheduling, and how they grow")
-    names = f"{', '.join(PARTS)} (default: all)"
-    parser.add_argument("parts", nargs="*", choices=PARTS, metavar="PART", help=names)
+    add_parts(parser, PARTS)
     parser.add_argument("--small", action="store_true", help="tiny sizes: a smoke test, whose numbers mean nothing")
     parser.add_argument("--sizes", type=int, nargs="+", metavar="N", help="of trials and resume")
     parser.add_argument("--at-once", type=int, default=4, metavar="N", help="trials at once (default: %(default)s)")

@@ -30,6 +30,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from parts import add_parts
+
 BY_DEFAULT = ("rate", "overhead", "quality")
 TABLE = Path("results") / "search-table"
 
@@ -47,8 +49,7 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     """Return the command line's options, `trials` and `seeds` among them in any case."""
     parser = argparse.ArgumentParser(description="Speed, overhead and quality of searches")
-    names = f"{', '.join(PARTS)} (default: {', '.join(BY_DEFAULT)})"
-    parser.add_argument("parts", nargs="*", choices=PARTS, metavar="PART", help=names)
+    add_parts(parser, PARTS, ", ".join(BY_DEFAULT))
     parser.add_argument("--small", action="store_true", help="tiny sizes: a smoke test, whose numbers mean nothing")
     parser.add_argument("--trials", type=int, metavar="N", help="of rate and overhead (default: 1000)")
     parser.add_argument("--profile", action="store_true", help="rate: say where the time of the last 100 trials goes")

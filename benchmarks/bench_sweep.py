@@ -34,6 +34,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from parts import add_parts
 from processes import run_measuring, run_printing, run_script
 from sweeps import compare
 from sweeps.report import describe
@@ -109,8 +110,7 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Sweeps by Ray Tune + Keras and by this project: seconds and ratios")
-    names = f"{', '.join(WORKLOADS)} (default: all)"
-    parser.add_argument("workloads", nargs="*", choices=WORKLOADS, metavar="WORKLOAD", help=names)
+    add_parts(parser, WORKLOADS, what="workload")
     parser.add_argument("--small", action="store_true", help="tiny sizes: a smoke test, whose ratios mean nothing")
     parser.add_argument("--images", type=int, metavar="N", help="another number of images in each workload")
     parser.add_argument("--data", metavar="URI", help="take the images from here (default: simulated galaxies)")

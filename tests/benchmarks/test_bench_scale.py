@@ -76,7 +76,7 @@ def test_memory_is_of_a_process_that_is_there_and_a_made_up_row_is_a_row() -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["speed"], "error: argument PART: invalid choice: 'speed'"),
+        (["speed"], "error: argument PART: a part must be one of trials, resume, groups, nodes; got speed"),
         (["trials", "--write", "costs.json"], "error: --write wants all parts to have run"),
     ],
 )
