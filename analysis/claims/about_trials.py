@@ -173,7 +173,7 @@ def vgg16_cannot_be_trained(settings: Sequence[TrialSetting]) -> Judged:
     evidence = (
         f"{len(better)} of {len(shares)} trials are better than always naming the largest class ({majority.value:.3f})"
         f" by more than {POOR:g}; the best, {arm.start}, {arm.spec.optimizer} at {arm.spec.learning_rate:g}, has"
-        f" accuracy {share.value:.3f} [{share.interval}]"
+        f" accuracy {share.text}"
     )
     if better:
         evidence = f"{evidence}: one trained network is enough to say that it can be trained, not how often it is"

@@ -32,6 +32,7 @@ from analysis.claims.verdicts import (
 )
 from analysis.statistics.equivalence import MOST_SEEDS
 from analysis.statistics.seeds import MIN_SEEDS
+from analysis.statistics.texts import p_digits
 from galaxytl.trial import TrialSpec
 
 Place = tuple[str, str]
@@ -176,4 +177,4 @@ def p_text(estimate: Estimate) -> str:
     >>> p_text(Estimate(0.1, Interval(0.05, 0.15), 1e-9, 3e-9)), p_text(Estimate(0.1, Interval(-0.05, 0.2), 0.2, 0.6))
     ('p < 0.001', 'p = 0.600')
     """
-    return "p < 0.001" if estimate.adjusted < 0.001 else f"p = {estimate.adjusted:.3f}"
+    return f"p {digits}" if (digits := p_digits(estimate.adjusted)).startswith("<") else f"p = {digits or 'nan'}"

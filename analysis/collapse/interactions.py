@@ -79,7 +79,7 @@ class Interaction:
     def sentence(self) -> str:
         """With all four counts."""
         at = f"with {self.held}" if self.held else "at the paper's setting"
-        neither, first, second, both = (f"{share.right} of {share.total}" for share in self.cells.shares)
+        neither, first, second, both = map(str, self.cells.shares)
         return f"{at} {neither} collapse, {first} with {self.first}, {second} with {self.second}, {both} with both"
 
 

@@ -1,7 +1,7 @@
 """Does VGG16's collapse come from its optimizer settings? A test that was stated before the trials were looked at.
 
     study = study_collapse(results)
-    study.arms[0].verdict          # Verdict.EXPLAINED
+    study.arms[0].verdict          # Explanation.EXPLAINED
     STATEMENT                      # the test in words, for the report
 
 PRE-STATED TEST
@@ -361,12 +361,12 @@ def _judged(arm: CollapseArm, num_tests: int, rule: Rule) -> CollapseArm:
     first = arm.paper.collapsed() if arm.paper else None
     if arm.paper is None or arm.alternative is None or first is None:
         return arm
-    own = f"{first.right} of {first.total} seeds collapse with the paper's setting{_ways(arm.paper)}"
+    own = f"{first} seeds collapse with the paper's setting{_ways(arm.paper)}"
     if _is_significant(arm.high_p):
         return replace(arm, verdict=Explanation.NOT_REPRODUCED, why=own)
     if first.value >= rule.half and _is_significant(arm.escaped_p) and _all_collapse(arm.others, rule):
         label, fewest = _fewest(arm.others, arm.alternative)
-        why = f"{own}, and with every other setting as well: fewest with {label}, {fewest.right} of {fewest.total}"
+        why = f"{own}, and with every other setting as well: fewest with {label}, {fewest}"
         if all(2 * s.ends()[Ending.DIVERGED] >= len(s.kinds) for s in arm.others):
             obstacle = "the other settings diverged, so that none shows what a sound optimizer does"
             return replace(arm, why=f"{why}; {obstacle}", obstacle=obstacle)
@@ -380,13 +380,13 @@ def _contrasted(arm: CollapseArm, alternative: Setting, own: str, num_tests: int
     if first is None or second is None:
         why = f"{own}; of the seeds that another setting shares with it none is left to test one after the choice"
         return replace(arm, why=why, seeds_needed=seeds_for_any_verdict(num_tests, rule))
-    arm = replace(arm, why=f"{own}, {second.right} of {second.total} with the alternative, {alternative.label}")
+    arm = replace(arm, why=f"{own}, {second} with the alternative, {alternative.label}")
     differs = _differs(arm, first, second, rule)
     if obstacle := _obstacle(arm, differs):
         return replace(arm, why=f"{arm.why}; {obstacle}", obstacle=obstacle)
     label, fewest = _fewest(arm.others, alternative)
     if first.value >= rule.half and second.value >= rule.half and label != alternative.label:
-        why = f"{arm.why}; fewest of all settings with {label}, {fewest.right} of {fewest.total}"
+        why = f"{arm.why}; fewest of all settings with {label}, {fewest}"
         return _open(arm, why, (first, fewest), num_tests, rule)
     if not differs or _too_few(arm):
         few = f": fewer than {MIN_SEEDS} seeds speak of these networks only" if differs else ""
