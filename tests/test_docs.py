@@ -1,4 +1,4 @@
-"""The pages name files, folders, modules and links that exist."""
+"""The pages name what exists, and their recipes run."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
+
+from analysis.claims import about_arithmetic
+from analysis.claims.verdicts import CONFIRMED
+from galaxytl.trial import TrialSpec
+from sweep.grids import axes, builtin
+from sweep.search import stopping
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("galaxytl", "sweep", "analysis", "benchmarks", "tests", "docs")
@@ -82,3 +90,32 @@ def test_the_architecture_page_has_every_folder_and_names_its_files() -> None:
 def test_the_tree_is_read() -> None:
     page = f"# A\n```\nsweep/      which?\nsweep/a.py   b.py: that\n{' ' * 30}and c.py\n```\n"
     assert tree(page) == {"sweep/": "     which?", "sweep/a.py": "  b.py: that and c.py"}
+
+
+SECTIONS = (ROOT / "docs" / "extending.md").read_text().split("\n## ")[1:]
+RECIPES = {text.partition("\n")[0]: re.findall(r"```python\n(.*?)```", text, re.DOTALL) for text in SECTIONS}
+
+
+def test_a_recipe_is_ten_lines_at_most() -> None:
+    assert len(RECIPES) == 9
+    lines = {title: max(sum(map(bool, block.splitlines())) for block in blocks) for title, blocks in RECIPES.items()}
+    assert {title: number for title, number in lines.items() if number > 10} == {}
+
+
+def names_after(title: str, module: ModuleType) -> dict[str, Any]:
+    """Return what `module` holds with the first block of a recipe at its end."""
+    names = dict(vars(module))
+    exec(compile(RECIPES[title][0], title, "exec", flags=annotations.compiler_flag), names)
+    return names
+
+
+def test_recipes_of_a_grid_a_scheduler_and_a_claim_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = names_after("A grid", builtin)["batches"]("laptop")
+    base = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", **builtin.PROFILES["laptop"])
+    assert {spec.batch_size for spec in axes.expand(grid, base).specs} == {8, 16, 32, 64}
+    assert f"laptop profile: {grid.size} trials a seed" in RECIPES["A grid"][0]
+    rule = names_after("A scheduler", stopping)["Half"](20)
+    assert rule.decide(10, {"a": 0.1, "b": 0.2, "c": 0.3}) == {"a": "half: below the median of 3 trials (0.2)"}
+    monkeypatch.setattr(about_arithmetic, "CLAIMS", [])
+    names_after("A claim", about_arithmetic)
+    assert about_arithmetic.CLAIMS[0]().verdict == CONFIRMED
