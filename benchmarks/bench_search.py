@@ -8,7 +8,7 @@
 Parts:
     rate      trials/s that `sweep.search.trials.Search` suggests and is told of, alone, in the default space
     (`sweep.space`)
-              with made-up results. Required: 20 trials/s up to 1,000 trials, in each storage, by random and by TPE
+              with made-up results. Required: 20 trials/s up to 1,000 trials, exported or not, by random and by TPE
     overhead  seconds of a whole process that runs 1,000 trials which do nothing: Search (random) with
               `sweep.scheduling.tune.run_trials`, against Ray Tune with `num_samples` and `reuse_actors`. Required:
               at most 1.3 times as long. By TPE, and Tune with its OptunaSearch, for information

@@ -49,7 +49,7 @@ from analysis.statistics.equivalence import MARGIN
 from analysis.statistics.interaction import Cells, interaction
 from analysis.statistics.intervals import Share
 from analysis.statistics.seeds import MIN_SEEDS
-from analysis.trials.endings import Kind, kind_of
+from analysis.trials.endings import Ending, ending_of
 from analysis.trials.predictions import Predictions
 from analysis.trials.starts import FINE_TUNED
 
@@ -450,7 +450,7 @@ def _family_of_interactions(number: int, share: float, rounds: int, rng: np.rand
 def network_rates(number: int, rounds: int, seed: int) -> Iterator[Rate]:
     rng = np.random.default_rng([seed, number])
     if number == 1:
-        learned = [kind_of(_guess(rng)) is Kind.LEARNED for _ in range(rounds)]
+        learned = [ending_of(_guess(rng)) is Ending.LEARNED for _ in range(rounds)]
         yield simulated("a network that guesses: learned", 1, learned, level=LEVEL / 2)
         for images in (63, NUM_IMAGES):
             yield from _two_networks(images, rounds, rng)
