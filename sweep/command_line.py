@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from galaxytl.results.search_file import OBJECTIVES
 from galaxytl.system.command import Parser, UsageError, path, path_or_uri, whole_number
 from galaxytl.system.credentials import without_secrets
+from galaxytl.system.locations import SCHEMES
 from sweep.grids import builtin
 from sweep.grids.axes import MAX_UNASKED, parse_value
 from sweep.options import Options, SearchOptions
@@ -24,7 +25,7 @@ LOG = "sweep.log"
 """Ray's messages, in the results folder."""
 OF_SEARCH = tuple(field.name for field in dataclasses.fields(SearchOptions) if field.name != "storage")
 """Options that go with --search alone; argparse has None for those that were not given."""
-PLACES = ("", "file", "s3", "gs", "gcs", "hdfs", "viewfs")
+PLACES = ("", *SCHEMES)
 """Schemes of places for results; what --storage names by another is a database."""
 
 COUNT, PACKED, NATURAL = whole_number(1, 10_000), whole_number(1, MAX_PACKED), whole_number(0, 10**9)

@@ -1,4 +1,4 @@
-"""Ray Tune runs the trials. Only schedule*.py, cluster.py and doctor_nodes.py import ray.
+"""Ray Tune runs the trials.
 
 One Ray trial trains a group of specs; groups are taken one by one, as there is room, so that a search can make each
 with what the ones before have told it. A trial keeps its own checkpoint in the results folder, and a
