@@ -28,7 +28,7 @@ dataset = open_dataset(data)
 spec = TrialSpec(
     dataset=dataset.name, dataset_fingerprint=dataset.fingerprint, backbone="TinyNet", preprocessing="backbone",
     weights="random", weights_requested="random", optimizer=parse_field("optimizer", "lion"), image_size=32,
-    num_epochs=2,
+    num_epochs=2, stratified=True,
 )
 network = structures([("TinyNet", 32)], Path(out))
 costs = Costs(network, {spec.split_key: Sizes(28, 0, 12)}, assumed_speeds(1, False))
@@ -39,8 +39,8 @@ print(json.dumps({
     "label": optimizer_name(spec),
     "head bytes": costs.head_bytes(spec),
     "multiply-adds": network["TinyNet", 32].multiply_adds(1, 0),
-    "ends": [row.status or row.message for row in rows],
-    "losses fall": [row.history[1]["loss"] < row.history[0]["loss"] for row in rows],
+    "ends": [row.message or row.status for row in rows],
+    "losses fall": [row.history[-1]["loss"] < row.history[0]["loss"] for row in rows if row.history],
 }))
 """
 
