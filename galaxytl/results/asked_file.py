@@ -196,7 +196,9 @@ def ending_of(result: TrialResult, objectives: Sequence[str], costs: Mapping[str
 def _value(result: TrialResult, name: str, costs: Mapping[str, float]) -> float:
     if name == "parameters":
         return float(result.num_parameters.get("total", math.nan))
-    return costs[name] if name in costs else result.history[-1].get(name, math.nan) if result.history else math.nan
+    if name in costs:
+        return costs[name]
+    return result.history[-1].get(name, math.nan) if result.history else math.nan
 
 
 def curve_of(result: TrialResult, objectives: Sequence[str]) -> tuple[tuple[int, float], ...]:
