@@ -72,7 +72,7 @@ class Unreadable(ArraySource):
 
 def unreadable(dataset: Dataset) -> Dataset:
     empty = np.empty((0, 256, 256, 3), np.uint8)
-    return dataclasses.replace(dataset, source=Unreadable(empty, dataset.labels, dataset.columns))
+    return dataclasses.replace(dataset, source=Unreadable(empty, dataset.source.classes, dataset.columns))
 
 
 def test_images_are_read_once_and_positions_every_time(galaxies_file: Path, tmp_path: Path) -> None:
