@@ -25,8 +25,16 @@ from galaxytl.results.asked_file import Asked, append_asked, read_asked
 from galaxytl.results.checkpoints import checkpoint_path
 from galaxytl.results.history import operation
 from galaxytl.results.rows import FILE_NAME, Rows, append_results, read_results
-from galaxytl.results.storage import LONGEST_PAUSE, PATIENCE, Storage, StorageError, persistently
-from galaxytl.results.stored_rows import ASKED_FOLDER, FOLDER, RowWriter, Sealed, merged, read_rows, trials_of
+from galaxytl.results.storage import LONGEST_PAUSE, PATIENCE, Storage, StorageError, with_retries
+from galaxytl.results.stored_rows import (
+    ASKED_FOLDER,
+    FOLDER,
+    RowWriter,
+    Sealed,
+    merge_lines,
+    read_rows,
+    trials_of,
+)
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep.lease import Lease, LeaseError, in_folder, in_storage
 from sweep.rows_file import GoneError, RowsFile
@@ -87,7 +95,7 @@ def read_only(out: Path, uri: str) -> Iterator[ResultsFolder]:
         return
     with tempfile.TemporaryDirectory() as folder:
         path = out / FILE_NAME
-        (Path(folder) / FILE_NAME).write_bytes(merged(stored, path.read_bytes() if path.exists() else b""))
+        (Path(folder) / FILE_NAME).write_bytes(merge_lines(stored, path.read_bytes() if path.exists() else b""))
         yield ResultsFolder(Path(folder))
 
 
@@ -213,7 +221,7 @@ class _Storing:
 
     def copy(self, name: str, new: str) -> None:
         with contextlib.suppress(StorageError):  # without it the training is repeated
-            persistently(lambda: self._storage.copy(name, new), LONGEST_PAUSE)
+            with_retries(lambda: self._storage.copy(name, new), LONGEST_PAUSE)
 
     def close(self, patience: float) -> None:
         """Store what is left. Raises StorageError where that cannot be done."""
@@ -222,7 +230,7 @@ class _Storing:
         self._stop.set()
         self._thread.join()
         try:
-            persistently(self._push_all, patience, self._say_away)
+            with_retries(self._push_all, patience, self._say_away)
         except StorageError as error:
             raise StorageError(
                 f"{self._storage} lacks the last rows: {error}. They are in {self._out / 'trials.jsonl'}; "

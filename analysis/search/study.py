@@ -34,7 +34,7 @@ from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from analysis.search.choice import common_reasons
+from analysis.trials.endings import common_reasons
 from galaxytl.results.asked_file import FILE_NAME as ASKED
 from galaxytl.results.asked_file import Ending, Suggestion, ending_of, is_asked, read_asked
 from galaxytl.results.rows import read_results

@@ -20,7 +20,7 @@ from verdicts.truths import COUNTS, NUM_IMAGES, OPTIMIZERS, confusion_of, result
 
 from analysis.claims.arms import OFF, ON
 from analysis.collapse import answer, settings, verdict
-from analysis.report import summary
+from analysis.run import contents
 from analysis.scores import class_sections, splits
 from analysis.statistics.beta_binomial import reduction
 from analysis.statistics.calibration import bins_of
@@ -107,9 +107,9 @@ def _accuracies(number: int, rounds: int, rng: np.random.Generator) -> Iterator[
         inside: dict[str, list[bool]] = {"accuracy, the answer's": [], "accuracy, the summary's": []}
         for _ in range(max(4, rounds // 4)):
             truth, results = _scored(number, mean, scatter, rng)
-            of_answer = settings.settings_of(results)[0].accuracy()
+            of_answer = settings.optimizer_settings(results)[0].accuracy()
             inside["accuracy, the answer's"].append(of_answer is not None and truth in of_answer.interval)
-            found = summary.accuracy_interval(Cell(TABLE_1[0], tuple(results)))
+            found = contents.accuracy_interval(Cell(TABLE_1[0], tuple(results)))
             inside["accuracy, the summary's"].append(is_printed(truth, found))
         for what, own in inside.items():
             rates.setdefault(what, []).append(covered(what, number, own, f"{mean}, scatter {scatter}"))
@@ -141,8 +141,10 @@ def _paired_accuracies(number: int, rounds: int, rng: np.random.Generator) -> Ra
     inside = []
     for _ in range(rounds // 4):
         (_, own), (_, others) = _scored(number, 0.6, 0.022, rng), _scored(number, 0.6, 0.055, rng, setting=1)
-        first, second = settings.settings_of([*own, *others])
-        arm = verdict.Arm("ON", verdict.Verdict.INCONCLUSIVE, "", first, second, test_seeds=tuple(range(number)))
+        first, second = settings.optimizer_settings([*own, *others])
+        arm = verdict.CollapseArm(
+            "ON", verdict.Explanation.INCONCLUSIVE, "", first, second, test_seeds=tuple(range(number))
+        )
         found = answer.accuracy_difference(arm)
         inside.append(found is not None and 0 in found[0].interval)
     return covered("accuracy, paired difference", number, inside)
@@ -206,7 +208,7 @@ def split_rates(number: int, rounds: int, seed: int) -> Iterator[Rate]:
     for training in (0.0, 1.0):
         inside = []
         for _ in range(rounds // 2):
-            found = splits.difference(*_replicated(number, training, rng))
+            found = splits.start_difference(*_replicated(number, training, rng))
             inside.append(found is not None and 0 in found.interval)
         rates.append(covered("splits, ON - OFF", f"{number} spl", inside, f"training part {training:g}"))
     yield rates[0]

@@ -2,6 +2,7 @@
 
     append_results(folder, result)       # by the sweep's driver, once a trial
     rows = read_results(folder)          # by anyone; rows.problems says what could not be read
+    best, *others = ranked(rows.results) # which trial a search chooses: sweep and analysis do by this rule
 
 Standard library only.
 """
@@ -14,7 +15,7 @@ import gc
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -138,6 +139,16 @@ def read_results(folder: Path) -> Rows:
     return Rows(tuple(rows.values()), problems.sentences(), problems.num_newer, same)
 
 
+def ranked(results: Iterable[TrialResult]) -> list[TrialResult]:
+    """Return the COMPLETE trials that are scored on the validation part, the best first; never by the test part.
+
+    By accuracy on the validation part after the last epoch; of equals by the lower loss there, then by trial_id, so
+    that the order is the same everywhere.
+    """
+    candidates = [r for r in results if r.is_scored and r.spec.scored_on == "validation"]
+    return sorted(candidates, key=lambda r: (-r.metrics["accuracy"], r.metrics["loss"], r.trial_id))
+
+
 @contextlib.contextmanager
 def _no_garbage() -> Iterator[None]:
     """Rows hold no circles: to look for some among thousands, again and again, takes a sixth of the time."""
@@ -159,8 +170,8 @@ def lock(descriptor: int, path: Path) -> None:
             return
         except BlockingIOError as error:
             if time.monotonic() > until:
-                what = f"another process has held it for {LOCK_SECONDS:g} s; a driver that is suspended? End it"
-                raise OSError(error.errno, f"{what}, and the same command goes on", str(path)) from error
+                what = f"locked by another process for {LOCK_SECONDS:g} s (a suspended driver?)"
+                raise OSError(error.errno, f"{what}. Stop that process and run the command again", str(path)) from error
         time.sleep(0.05)
 
 

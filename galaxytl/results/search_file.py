@@ -41,7 +41,7 @@ class Objective:
 
     @property
     def heading(self) -> str:
-        """With an arrow to where the better values are."""
+        """Its name, with an arrow to where the better values are."""
         return f"{self.name} {'↑' if self.direction == 'maximize' else '↓'}"
 
 
@@ -68,13 +68,14 @@ class SearchFile:
 
 
 def write_search_file(folder: Path, settings: SearchFile) -> None:
-    objectives = [[goal.name, goal.direction] for goal in settings.objectives]
-    facts = {"format": FORMAT, **asdict(settings), "objectives": objectives}
-    write_atomically(folder / FILE_NAME, json.dumps(facts, indent=1).encode())
+    """Write search.json beside the rows of the search. Raises OSError."""
+    goals = [[goal.name, goal.direction] for goal in settings.objectives]
+    values = {"format": FORMAT, **asdict(settings), "objectives": goals}
+    write_atomically(folder / FILE_NAME, json.dumps(values, indent=1).encode())
 
 
 def read_search_file(folder: Path) -> SearchFile:
-    """Of the search whose rows lie in `folder`. Raises SearchFileError."""
+    """Return the settings of the search whose rows lie in `folder`. Raises SearchFileError."""
     path = folder / FILE_NAME
     try:
         with path.open("rb") as file:

@@ -29,7 +29,7 @@ from galaxytl.results.asked_file import FILE_NAME as ASKED
 from galaxytl.results.history import operation
 from galaxytl.results.row_lines import results_in
 from galaxytl.results.rows import FILE_NAME, locked_file
-from galaxytl.results.storage import Storage, each
+from galaxytl.results.storage import Storage, in_parallel
 from galaxytl.system.files import write_atomically
 from galaxytl.system.inside import inside
 from galaxytl.trial import FAILED, TrialResult
@@ -66,7 +66,7 @@ def _read_pieces(storage: Storage, folder: str, known: Mapping[str, bytes]) -> d
     for _ in range(JOINS):
         names = _unjoined(storage.names(folder))
         new = [name for name in names if name not in known]
-        contents = dict(zip(new, each(storage.get, new), strict=True))
+        contents = dict(zip(new, in_parallel(storage.get, new), strict=True))
         if None not in contents.values():
             break
     return {name: known.get(name) or contents.get(name) or b"" for name in names}
@@ -88,7 +88,7 @@ def _lines(pieces: Mapping[str, bytes]) -> list[bytes]:
     return list(dict.fromkeys(lines))  # a piece and the one that it was joined into may both be there
 
 
-def merged(stored: list[bytes], content: bytes) -> bytes:
+def merge_lines(stored: list[bytes], content: bytes) -> bytes:
     """The stored lines, then those of a file's content that are not among them; without the half line of a killed
     driver, and without rows of trials that another has finished meanwhile: a trial has one."""
     known = set(stored)
@@ -97,11 +97,11 @@ def merged(stored: list[bytes], content: bytes) -> bytes:
         whole.append(last)
     own = [line for line in whole if line and line not in known]
     ends = dict(map(_end, stored)) if own else {}
-    lines = [*stored, *(line for line in own if not _is_told(*_end(line), ends))]
+    lines = [*stored, *(line for line in own if not _is_known(*_end(line), ends))]
     return b"".join(line + b"\n" for line in lines)
 
 
-def _is_told(trial_id: str, status: str, ends: Mapping[str, str]) -> bool:
+def _is_known(trial_id: str, status: str, ends: Mapping[str, str]) -> bool:
     """Whether these tell as much of a trial: a FAILED one may be COMPLETE since."""
     return trial_id in ends and (status == FAILED or ends[trial_id] != FAILED)
 
@@ -145,8 +145,10 @@ class RowWriter:
             generation, number = _place(name)
             ends[generation] = number, content
         written = [generation for generation, end in ends.items() if end != (1, b"")]
-        given = {g: ends.get(g, (0, b"")) for g in _given(max(1, _joined(pieces)), written, self.generation)}
-        each(self._seal_after, [(g, number) for g, (number, content) in given.items() if number == 0 or content])
+        sealed = {g: ends.get(g, (0, b"")) for g in _generations(max(1, _joined(pieces)), written, self.generation)}
+        in_parallel(
+            self._seal_after, [(g, number) for g, (number, content) in sealed.items() if number == 0 or content]
+        )
 
     def _seal_after(self, place: tuple[int, int]) -> None:
         """Whatever the driver of that generation writes meanwhile."""
@@ -160,14 +162,14 @@ class RowWriter:
         self._put(self._name(self.generation, number), b"".join(line + b"\n" for line in _lines(pieces)))
         joined = [name for name, content in pieces.items() if content]
         self._names -= set(joined)
-        each(self._storage.delete, joined)
+        in_parallel(self._storage.delete, joined)
 
     def _merge(self, stored: list[bytes]) -> None:
         """Have the stored lines in the folder's file, then its own that the storage lacks."""
         with locked_file(self._path) as file:
             file.seek(0)
             content = file.read()
-            both = merged(stored, content)
+            both = merge_lines(stored, content)
             if both != content:
                 write_atomically(self._path, both)
 
@@ -212,7 +214,7 @@ def _place(name: str) -> tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (0, -1)
 
 
-def _given(first: int, written: Iterable[int], end: int) -> Iterator[int]:
+def _generations(first: int, written: Iterable[int], end: int) -> Iterator[int]:
     """The generations from the first to before `end` that drivers may have had: they are given one after another, and
     most are written to. A gap wider than that has a stranger's number, of a lease or a piece, on its other side."""
     for begin, following in itertools.pairwise(sorted(g for g in {first, *written, end} if first <= g <= end)):
@@ -237,4 +239,4 @@ def fetch_results(storage: Storage, folder: Path) -> None:
             lines = read_rows(storage, pieces_in)
             write_atomically(folder / file, b"".join(line + b"\n" for line in lines))
     others = [name for name in names if not name.startswith((*(f"{part}/" for part in FILES), "checkpoints/", "ray/"))]
-    each(lambda name: storage.get_file(name, inside(folder, name)), others)
+    in_parallel(lambda name: storage.get_file(name, inside(folder, name)), others)

@@ -182,7 +182,7 @@ def _groups_that_fit(pending: Sequence[TrialSpec], costs: Costs, head_memory: in
         found[spec.group_key, spec.backbone_key if costs.can_store(spec) else ()].append(spec)
     groups: list[Specs] = []
     for specs in found.values():
-        if specs[0].unfrozen_blocks == 0:
+        if specs[0].trains_head_only:
             at_once = max(1, head_memory // max(map(costs.head_bytes, specs)))
             groups += _parts(specs, -(-len(specs) // at_once))
         else:
@@ -193,7 +193,7 @@ def _groups_that_fit(pending: Sequence[TrialSpec], costs: Costs, head_memory: in
 def _parts(specs: Sequence[TrialSpec], number: int) -> list[Specs]:
     """Nearly equal parts, the longest first. Heads: long with long ones, for their pass is as long as the longest."""
     ordered = sorted(specs, key=lambda spec: -spec.num_epochs)
-    if specs[0].unfrozen_blocks != 0:
+    if not specs[0].trains_head_only:
         return [tuple(ordered[start::number]) for start in range(number)]
     ends = [-(-len(specs) * part // number) for part in range(number + 1)]
     return [tuple(ordered[start:end]) for start, end in itertools.pairwise(ends)]
@@ -225,7 +225,7 @@ def _next_number(group: Group, number: int) -> int:
     """The fewest parts of which the largest is smaller than the largest of `number` parts; 0: there are none."""
     largest = -(-len(group.specs) // number)
     more = -(-len(group.specs) // (largest - 1)) if largest > 1 else 0
-    return more if more <= len(group.specs) // (MIN_HEADS if group.specs[0].unfrozen_blocks == 0 else 1) else 0
+    return more if more <= len(group.specs) // (MIN_HEADS if group.specs[0].trains_head_only else 1) else 0
 
 
 def _part_seconds(group: Group, number: int, costs: Costs) -> list[float]:

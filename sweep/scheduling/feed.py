@@ -137,6 +137,6 @@ class Feed(tune.search.Searcher):
 def features_of(group: Group) -> tuple[Any, ...]:
     """What the heads of a group read; empty, which is never computed, where it trains more than heads, or on images."""
     spec = group.specs[0]
-    if spec.unfrozen_blocks != 0 or not group.stored:
+    if not spec.trains_head_only or not group.stored:
         return ()
     return (*spec.backbone_key, *spec.split_key, group.stored[-1])

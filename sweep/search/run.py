@@ -19,9 +19,8 @@ from typing import Any
 from rich.console import Console
 
 from galaxytl.results.asked_file import FORMAT, read_asked
-from galaxytl.results.rows import read_results
+from galaxytl.results.rows import ranked, read_results
 from galaxytl.results.search_file import OBJECTIVES, Objective, SearchFile, write_search_file
-from galaxytl.results.selection import ranked
 from galaxytl.system.command import UsageError, as_usage_error
 from galaxytl.system.inside import check_links
 from galaxytl.train.job import Group

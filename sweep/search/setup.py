@@ -18,7 +18,7 @@ from rich.console import Console
 
 from galaxytl.data import Dataset, open_dataset
 from galaxytl.data.progress import TerminalProgress
-from galaxytl.networks.backbones import BACKBONES, backbones_that_fit
+from galaxytl.networks.families import BACKBONES, backbones_that_fit
 from galaxytl.networks.weights import weight_places
 from galaxytl.system.command import UsageError
 from galaxytl.train.job import Group

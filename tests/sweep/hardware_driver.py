@@ -134,15 +134,15 @@ def copier(_: str, out: Path) -> dict[str, Any]:
 def note_and_train(out: Path, group: Group, workplace: Workplace, watcher: Watcher) -> Iterator[TrialResult]:
     """Instead of training: note where it is, and fetch or make features as `galaxytl.train.features` does."""
     (spec,) = group.specs
-    name = f"heads {spec.seed}" if spec.unfrozen_blocks == 0 else "deep"
+    name = f"heads {spec.seed}" if spec.trains_head_only else "deep"
     folder = Path(os.environ["GALAXYTL_CACHE_DIR"]) / "features" / "features"
     got = "held"
-    if spec.unfrozen_blocks == 0 and not folder.exists():
+    if spec.trains_head_only and not folder.exists():
         folder.mkdir(parents=True)
-        got = "copied" if watcher.neighbours.fetch(folder.name, folder) else "made"
+        got = "copied" if workplace.neighbours.fetch(folder.name, folder) else "made"
         if got == "made":
             (folder / "activations.npy").write_bytes(bytes(1000))
-        watcher.neighbours.made(folder.name, folder, 0.0)
+        workplace.neighbours.announce(folder.name, folder, 0.0)
     seen = {"name": name, "gpus": workplace.gpus, "got": got, "node": ray.get_runtime_context().get_node_id()}
     (out / f"{name}.json").write_text(json.dumps(seen))
     until = time.monotonic() + 200

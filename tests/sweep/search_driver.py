@@ -95,7 +95,7 @@ class Toy:
 
 def train(group: Group, workplace: Workplace, watcher: Watcher) -> Iterator[TrialResult]:
     """Heads together, others one after the other, as `galaxytl.training.train`."""
-    together = group.specs[0].unfrozen_blocks == 0
+    together = group.specs[0].trains_head_only
     for specs in [group.specs] if together else [(spec,) for spec in group.specs]:
         yield from _train_together(specs, workplace.out / PAUSE, watcher)
 
@@ -107,9 +107,8 @@ def _train_together(specs: Sequence[TrialSpec], pause: Path, watcher: Watcher) -
         _take_time(pause)
         if going:
             watcher.epoch({trial_id: epoch_of(spec, number) for trial_id, spec in going.items()})
-        for trial_id, reason in watcher.stopped().items():
-            if trial_id in going:
-                yield result_of(going.pop(trial_id), PRUNED, number, message=reason)
+        for trial_id, reason in watcher.ends(dict.fromkeys(going, ())).items():
+            yield result_of(going.pop(trial_id), PRUNED, number, message=reason)
     yield from [result_of(spec, COMPLETE) for spec in going.values()]
 
 

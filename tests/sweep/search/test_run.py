@@ -12,8 +12,7 @@ from rich.console import Console
 
 from galaxytl.results.asked_file import Ending, ending_of
 from galaxytl.results.checkpoints import checkpoint_path
-from galaxytl.results.rows import append_results, read_results
-from galaxytl.results.selection import ranked
+from galaxytl.results.rows import append_results, ranked, read_results
 from galaxytl.system.command import UsageError
 from galaxytl.train.job import Group
 from galaxytl.trial import COMPLETE, PRUNED, SpecError, TrialResult, TrialSpec

@@ -14,7 +14,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from analysis.report.table1 import escape_markdown
+from analysis.report.formats import escape_markdown, markdown_table
 from galaxytl.system.foreign_text import visible
 
 
@@ -39,7 +39,8 @@ class Section:
 
 
 def as_rich(sections: Iterable[Section]) -> Group:
-    """For a terminal of 80 columns or more: long texts are wrapped. Text objects, so that nothing is read as markup."""
+    """Return the sections for a terminal of 80 columns or more: long texts are wrapped. Text objects, so that nothing
+    is read as markup."""
     parts: list[Text | Table] = []
     for section in sections:
         parts += [Text(), Text(visible(section.heading), style="bold")]
@@ -66,13 +67,8 @@ def as_markdown(sections: Iterable[Section]) -> str:
     for section in sections:
         lines += [f"## {escape_markdown(section.heading)}", ""]
         if section.listing:
-            lines += [*_markdown_table(section.listing), ""]
+            listing = section.listing
+            lines += [*markdown_table(listing.headings, listing.rows, listing.right), ""]
         for sentence in section.sentences:
             lines += [escape_markdown(sentence), ""]
     return "\n".join(lines)
-
-
-def _markdown_table(listing: Listing) -> list[str]:
-    ruler = ["---:" if number in listing.right else "---" for number in range(len(listing.headings))]
-    rows = [[escape_markdown(text) for text in row] for row in (listing.headings, *listing.rows)]
-    return ["| " + " | ".join(row) + " |" for row in (rows[0], ruler, *rows[1:])]

@@ -17,7 +17,7 @@ import pytest
 
 from analysis.claims.claims_file import MARK as CLAIMS_MARK
 from analysis.report.table_files import MARK
-from analysis.run import as_typed, main, parse
+from analysis.run.__main__ import as_typed, main, parse
 from analysis.trials.paper import TABLE_1
 from galaxytl.results.rows import FILE_NAME
 from galaxytl.trial import FAILED, PRUNED, TrialResult
@@ -43,7 +43,7 @@ def quick() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.report.write.plans_of", lambda *_: [])
+    monkeypatch.setattr("analysis.run.write.plan_figures", lambda *_: [])
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def test_a_search_is_reported_without_table_1_within_80_columns(searched: tuple[
     assert (ran.code, ran.stderr) == (0, "")
     assert "Table 1" not in ran.stdout
     assert "MISSING" not in ran.stdout
-    names = ("index.html", "report.md", "search.md", "search.csv", "best.yaml", "tables", "again", "figures")
+    names = ("index.html", "report.md", "search.csv", "best.yaml", "tables", "again", "figures")
     assert {path.name for path in ran.out.iterdir()} == set(names)
     assert f"python -m sweep.run --grid {ran.out}/best.yaml --data DATA" in ran.stdout
     assert max(map(len, text.splitlines())) <= 80
@@ -257,7 +257,7 @@ def test_a_search_is_reported_without_table_1_within_80_columns(searched: tuple[
     ):
         assert words in ran.spoken
     assert "where adam was chosen" not in ran.spoken
-    assert "where adam was chosen: 11 trials completed" in ran.text("search.md")
+    assert "where adam was chosen: 11 trials completed" in ran.text("report.md")
     assert results[19].trial_id in text.split("Pareto front")[1]
 
 
@@ -290,7 +290,7 @@ def test_a_grid_and_a_search_are_reported_side_by_side(tmp_path: Path) -> None:
     assert "in none of Table 1's rows" not in ran.stderr
     rows = list(csv.DictReader(io.StringIO(ran.text("table1.csv"))))
     assert [row["n_trials"] for row in rows] == ["0", "0", "1", "0", "0", "0"]
-    assert {"table1.csv", "report.md", "search.md", "best.yaml"} < {path.name for path in ran.out.iterdir()}
+    assert {"table1.csv", "report.md", "search.csv", "best.yaml"} < {path.name for path in ran.out.iterdir()}
 
 
 def test_a_part_of_a_search_and_a_study_that_is_gone_are_said(tmp_path: Path) -> None:
@@ -302,7 +302,7 @@ def test_a_part_of_a_search_and_a_study_that_is_gone_are_said(tmp_path: Path) ->
     assert ran.code == 0
     assert "Importances are not available: the study's file" in ran.stdout
     assert "--storage" in ran.stdout
-    for text in (ran.stderr, ran.text("search.md")):
+    for text in (ran.stderr, ran.text("report.md")):
         assert "only trials with seed=2 were compared" in text
 
 
@@ -315,6 +315,8 @@ def test_a_search_without_a_choice_leaves_no_older_one_and_what_is_the_users(tmp
     (tables / "mine.tex").write_text("a user's own")
     claims = tmp_path / "report" / "claims.json"
     claims.write_text(f"{CLAIMS_MARK}\n}}")
+    older.append(tmp_path / "report" / "search.md")
+    older[-1].write_text("# A search and its choice\n\n")
 
     ran = reported(tmp_path, [replace(make_compared(), **LOST)])
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from analysis.figures.seed_points import Point, comparable, seeds_text
 from analysis.trials import starts
+from analysis.trials.comparable import comparable
+from analysis.trials.seed_points import Point, seeds_note
 from analysis.trials.starts import FINE_TUNED, FROM_SCRATCH, IMAGENET_FROZEN, RANDOM_FROZEN, Start, start_of
 from galaxytl.trial import FAILED, PRUNED, TrialResult
 from tests.analysis.fakes import make_spec
@@ -46,11 +47,11 @@ def test_the_papers_setting_is_adam_at_one_thousandth_on_pixels_by_255() -> None
     paper = make_spec("VGG16", "OFF")
 
     assert starts.distance_from_paper(paper) == (0, 0.0)
-    assert starts.is_papers(paper)
+    assert starts.is_paper_setting(paper)
     assert starts.distance_from_paper(paper.replace(learning_rate=1e-5)) == (0, 2.0)
     assert starts.distance_from_paper(paper.replace(optimizer="sgd", momentum=0.9)) == (2, 0.0)
-    assert not starts.is_papers(paper.replace(preprocessing="backbone"))
-    assert not starts.is_papers(paper.replace(unfrozen_blocks=0))
+    assert not starts.is_paper_setting(paper.replace(preprocessing="backbone"))
+    assert not starts.is_paper_setting(paper.replace(unfrozen_blocks=0))
 
 
 def test_backbones_stand_in_the_papers_order_then_by_name() -> None:
@@ -78,10 +79,10 @@ def test_a_point_of_one_seed_has_the_interval_of_its_images_and_of_none_is_a_gap
 def test_what_the_bars_are_is_said() -> None:
     one, three = Point.of([make_ended()]), Point.of([make_ended(seed=seed) for seed in range(3)])
 
-    assert seeds_text([three, three]) == "means of 3 seeds, bars: their range"
-    assert seeds_text([one]) == "one seed: bar of 95 % over its images (Wilson 1927)"
-    assert seeds_text([one, three]) == f"{seeds_text([three])}; {seeds_text([one])}"
-    assert seeds_text([Point(())]) == ""
+    assert seeds_note([three, three]) == "means of 3 seeds, bars: their range"
+    assert seeds_note([one]) == "one seed: bar of 95 % over its images (Wilson 1927)"
+    assert seeds_note([one, three]) == f"{seeds_note([three])}; {seeds_note([one])}"
+    assert seeds_note([Point(())]) == ""
 
 
 def test_only_trials_that_differ_in_nothing_else_are_compared() -> None:

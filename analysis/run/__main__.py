@@ -17,14 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.report.scope import Found, sort_out
+from analysis.run.scope import ReportScope, scope_of
 from analysis.trials.load import AnalysisError, choose_dataset, gather, keep_where
-from analysis.trials.remote import is_uri, reachable, shown
+from analysis.trials.remote import is_uri, localised, shown
 from galaxytl.system.command import Parser, path_or_uri, run_command
 from galaxytl.system.foreign_text import visible
 
 if TYPE_CHECKING:
-    from analysis.report.write import Written
+    from analysis.report.contents import ReportFiles
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,12 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def story(arguments: argparse.Namespace) -> int:
-    with reachable(arguments.results, arguments.out) as (folders, out):
-        found = read(folders, arguments.dataset, arguments.where)
-        written = write(found, arguments, out)
+    with localised(arguments.results, arguments.out) as (folders, out):
+        scope = read(folders, arguments.dataset, arguments.where)
+        files = write(scope, arguments, out)
         from analysis.report.terminal import show
 
-        show(written)
+        show(files)
     if is_uri(arguments.out):
         print(f"Stored at {visible(shown(arguments.out))}")
     return 0
@@ -68,24 +68,24 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def read(folders: Sequence[Path], dataset: str | None, conditions: Sequence[str]) -> Found:
+def read(folders: Sequence[Path], dataset: str | None, conditions: Sequence[str]) -> ReportScope:
     trials = keep_where(choose_dataset(gather(folders), dataset), conditions)
-    found = sort_out(trials, folders)
-    if found.search and conditions:
-        kept = f"only trials with {' and '.join(conditions)} were compared; a search may have chosen another one"
-        return replace(found, search=replace(found.search, problems=(*found.search.problems, kept)))
-    return found
+    scope = scope_of(trials, folders)
+    if scope.search and conditions:
+        note = f"only trials with {' and '.join(conditions)} were compared; a search may have chosen another one"
+        return replace(scope, search=replace(scope.search, problems=(*scope.search.problems, note)))
+    return scope
 
 
-def write(found: Found, arguments: argparse.Namespace, out: Path) -> Written:
+def write(scope: ReportScope, arguments: argparse.Namespace, out: Path) -> ReportFiles:
     # matplotlib takes a second that --help and a refusal need not wait for
-    from analysis.report.write import Request, write_report
+    from analysis.run.write import Request, write_report
 
-    return write_report(found, Request(out, as_typed(arguments), arguments.storage))
+    return write_report(scope, Request(out, as_typed(arguments), arguments.storage))
 
 
 def as_typed(arguments: argparse.Namespace) -> str:
-    """The command, for the report, without passwords; a study's address may hold one, and is left out."""
+    """Return the command, for the report, without passwords; a study's address may hold one, and is left out."""
     words = [*map(shown, arguments.results), "--out", shown(arguments.out)]
     words += ["--dataset", arguments.dataset] if arguments.dataset else []
     words += [word for condition in arguments.where for word in ("--where", condition)]

@@ -1,8 +1,8 @@
-"""What several results folders hold together: the trials of Table 1, those of a search, and the evidence beside them.
+"""Which trials a report is about: those of Table 1, those of a search, the evidence beside them, and what is left out.
 
-    found = sort_out(gather(folders), folders)
-    found.grid, found.why_no_table      # the paper's grid, or why there is none
-    found.search                        # or None
+    scope = scope_of(gather(folders), folders)
+    scope.grid, scope.why_no_table      # the paper's grid, or why there is none
+    scope.search                        # or None
 
 Table 1 averages over nothing but seeds, so its trials have one common setting. Of the folders whose trials of the
 paper's cells share one, that with the most cells gives it; of equals that nearest to what the paper is taken to have
@@ -24,10 +24,12 @@ from galaxytl.trial import COMPLETE, TrialResult
 
 
 @dataclass(frozen=True)
-class Found:
+class ReportScope:
     """`trials` are all of them; `grid` and `search` are views of theirs, either of which may be absent."""
 
     trials: Trials
+    of_grids: Trials
+    """Those that belong to no search."""
     grid: PaperGrid | None
     search: Search | None
     table_folders: tuple[Path, ...] = ()
@@ -44,24 +46,24 @@ class Found:
         return " ".join([f"Table 1 is of {names}.", *self.beside_table]) if names else ""
 
 
-def sort_out(trials: Trials, folders: Sequence[Path]) -> Found:
-    """Raises AnalysisError where the trials of a search are of several datasets or splits."""
+def scope_of(trials: Trials, folders: Sequence[Path]) -> ReportScope:
+    """Return the scope. Raises AnalysisError where the trials of a search are of several datasets or splits."""
     searched, others = part(trials)
     search = examine(searched) if searched.results else None
     if not others.results:
-        return Found(trials, None, search)
+        return ReportScope(trials, others, None, search)
     chosen, beside = _choose(others, folders)
     if not chosen:
-        return Found(trials, None, search, why_no_table=_why_no_table(others, beside))
+        return ReportScope(trials, others, None, search, why_no_table=_why_no_table(others, beside))
     members = [r for own in chosen.values() for r in own]
     ids = {r.trial_id for r in members}
     grid = fill_cells(replace(others, results=tuple(members)))
     outside = tuple(r for r in others.results if r.trial_id not in ids)
-    return Found(trials, replace(grid, outside=outside), search, tuple(chosen), tuple(beside))
+    return ReportScope(trials, others, replace(grid, outside=outside), search, tuple(chosen), tuple(beside))
 
 
 def _choose(trials: Trials, folders: Sequence[Path]) -> tuple[dict[Path, list[TrialResult]], list[str]]:
-    """Folder -> its trials in Table 1, for those that have any; and why the others have none."""
+    """Return folder -> its trials in Table 1, for those that have any; and why the others have none."""
     chosen: dict[Path, list[TrialResult]] = {}
     beside: list[str] = []
     members: dict[Path, list[TrialResult]] = {folder: [] for folder in folders}
@@ -80,14 +82,15 @@ def _choose(trials: Trials, folders: Sequence[Path]) -> tuple[dict[Path, list[Tr
 
 
 def _rank(own: Sequence[TrialResult]) -> tuple[float, ...]:
-    """The lower, the sooner a folder with these trials of the paper's cells gives Table 1 its setting."""
+    """Return a rank: the lower, the sooner a folder with these trials of the paper's cells gives Table 1 its
+    setting."""
     cells = {paper_cell(r.spec) for r in own if r.status == COMPLETE}
     fields, decades = min((distance_from_paper(r.spec) for r in own), default=(0, 0.0))
     return -len(cells), fields, decades, -len(own)
 
 
 def _why_not(own: Sequence[TrialResult], taken: Sequence[TrialResult]) -> str:
-    """Why trials cannot be in one table with those that it has."""
+    """Return why trials cannot be in one table with those that it has."""
     if not taken:
         return _refusal(own)
     if values := mixed([*own, *taken], SETTINGS):
@@ -104,7 +107,8 @@ def _refusal(results: Sequence[TrialResult]) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """
+    """Return names as a list in words.
+
     >>> _listed(["optimizer"]), _listed(["optimizer", "momentum", "seed"])
     ('optimizer', 'optimizer, momentum and seed')
     """

@@ -11,8 +11,8 @@ import pytest
 
 from analysis.claims import about_trials
 from analysis.collapse import rivals, verdict
-from analysis.report.scope import sort_out
-from analysis.report.write import Request, write_report
+from analysis.run.scope import scope_of
+from analysis.run.write import Request, write_report
 from analysis.trials.load import Trials, gather
 from galaxytl.trial import TrialResult
 from tests.analysis.collapsing import SETTINGS, by_rate, collapsing, failed
@@ -67,16 +67,16 @@ FOLDERS = {
 
 
 def texts(folders: Sequence[Path], out: Path) -> dict[str, str]:
-    found = sort_out(gather(folders), folders)
-    written = write_report(found, Request(out))
-    return {path.relative_to(out).as_posix(): path.read_text() for path in (*written.files, *out.glob("again/*"))}
+    files = write_report(scope_of(gather(folders), folders), Request(out))
+    paths = (files.page, *files.texts, *files.tables, *files.grids, *files.figures)
+    return {path.relative_to(out).as_posix(): path.read_text() for path in paths}
 
 
 def test_a_report_is_the_same_in_every_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "analysis.report.write.plans_of", lambda *_: []
+        "analysis.run.write.plan_figures", lambda *_: []
     )  # pictures are of the same texts, and take minutes
-    monkeypatch.setattr("analysis.report.write._studies", lambda *_: [])
+    monkeypatch.setattr("analysis.run.write._studies", lambda *_: [])
     planted = {name: rows() for name, rows in FOLDERS.items()}
     found = []
     for seed in range(NUM_ORDERS):
@@ -99,6 +99,10 @@ def test_a_verdict_is_the_same_in_every_order(rows: Callable[[], list[TrialResul
     """Also of rows that nobody has put in order."""
     planted = rows()
     orders = [random.Random(seed).sample(planted, len(planted)) for seed in range(NUM_ORDERS)]
-    for question in (verdict.examine, rivals.examine_rivals, lambda own: about_trials.judge(Trials(tuple(own)), None)):
+    for question in (
+        verdict.study_collapse,
+        rivals.examine_rivals,
+        lambda own: about_trials.judge(Trials(tuple(own)), None),
+    ):
         answers = {repr(question(order)) for order in orders}
         assert len(answers) == 1

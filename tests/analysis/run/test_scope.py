@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from analysis.report.scope import Found, sort_out
+from analysis.run.scope import ReportScope, scope_of
 from analysis.trials.load import gather
 from galaxytl.trial import TrialResult
 from tests.analysis.fakes import make_compared, make_result, make_spec
 from tests.analysis.folders import other_sweep, paper_grid, write_folder
 
 
-def found_in(tmp_path: Path, **folders: list[TrialResult]) -> Found:
+def found_in(tmp_path: Path, **folders: list[TrialResult]) -> ReportScope:
     paths = [write_folder(tmp_path / name, results) for name, results in folders.items()]
-    return sort_out(gather(paths), paths)
+    return scope_of(gather(paths), paths)
 
 
 @pytest.mark.parametrize("first", ["paper", "other"])

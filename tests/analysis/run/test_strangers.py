@@ -20,14 +20,13 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from analysis.figures.style import save
-from analysis.report.best import best_yaml
-from analysis.report.rerun import grid_yaml
-from analysis.report.table1 import escape_csv, escape_latex, escape_markdown
+from analysis.report.formats import escape_csv, escape_latex, escape_markdown
+from analysis.report.rerun import best_yaml, grid_yaml
+from analysis.report.sections import Listing, Section, as_rich
 from analysis.report.table_files import formats
-from analysis.run import main
+from analysis.run.__main__ import main
 from analysis.search.choice import examine, part
 from analysis.search.study import read_study
-from analysis.sections import Listing, Section, as_rich
 from analysis.trials.banner import Banner
 from analysis.trials.load import gather
 from galaxytl.results.rows import FILE_NAME
@@ -155,7 +154,7 @@ def test_each_exit_by_itself() -> None:
             assert not UNSEEN.search(written), ending
         search = examine(part(gather_of([make_compared(seed=1)]))[0])
         assert search.best
-        for grid in (best_yaml(search, search.best, banner), grid_yaml("a", [make_result()], banner)):
+        for grid in (best_yaml(search.best, 1, banner), grid_yaml("a", [make_result()], banner)):
             assert yaml.safe_load(grid).keys() <= {"name", "purpose", "fixed", "scientific"}
         assert as_rich([section])
     assert escape_latex("[2em] \\input") == r"{}[2em] \textbackslash{}input"
