@@ -23,8 +23,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from galaxytl.results.row_lines import Problems, lines_of
-from galaxytl.results.rows import append_lines, locked_rows
+from galaxytl.results.rows import Problems, append_lines, lines_of, locked_rows
 from galaxytl.system.strict_json import check_depth, read_json, shown
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
 
