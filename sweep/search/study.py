@@ -28,7 +28,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from galaxytl.results.asked_file import Ending, Suggestion
 from galaxytl.results.search_file import OBJECTIVES
 from galaxytl.system.command import UsageError
-from galaxytl.system.foreign_text import did_you_mean
+from galaxytl.system.foreign_text import did_you_mean, visible
 from galaxytl.trial import COMPLETE, FAILED, PRUNED
 from sweep.search.optuna_parts import fast_tpe
 
@@ -107,7 +107,7 @@ def _seed_of(seed: int, number: int) -> int:
 
 
 def frozen_trial(suggestion: Suggestion, ending: Ending | None) -> FrozenTrial:
-    """As it is in the study; RUNNING without an ending. Raises ValueError where its parameters are none."""
+    """As it is in the study; RUNNING without an ending. Raises StudyError where its parameters are none."""
     attributes = {
         "trial_id": suggestion.trial_id,
         "fields": dict(suggestion.fields),
@@ -119,15 +119,20 @@ def frozen_trial(suggestion: Suggestion, ending: Ending | None) -> FrozenTrial:
     values = list(ending.values) if ending else []
     if ending and ending.status == PRUNED and epochs:
         values = [epochs[max(epochs)]]  # as Optuna has it
-    return create_trial(
-        state=STATES[ending.status] if ending else TrialState.RUNNING,
-        values=values or None,
-        params=dict(suggestion.params),
-        distributions={name: _distribution(json.dumps(d)) for name, d in suggestion.distributions.items()},
-        user_attrs={name: value for name, value in attributes.items() if value},
-        system_attrs={name: v for name, v in suggestion.attributes.items() if not name.startswith(PICKLED)},
-        intermediate_values=epochs,
-    )
+    try:
+        return create_trial(
+            state=STATES[ending.status] if ending else TrialState.RUNNING,
+            values=values or None,
+            params=dict(suggestion.params),
+            distributions={name: _distribution(json.dumps(one)) for name, one in suggestion.distributions.items()},
+            user_attrs={name: value for name, value in attributes.items() if value},
+            system_attrs={name: v for name, v in suggestion.attributes.items() if not name.startswith(PICKLED)},
+            intermediate_values=epochs,
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:  # of a file that was damaged, or changed
+        rule = "asked.jsonl must hold parameters as Optuna takes them"
+        how = "Put the right file back, or move this one away: the rows are told anew"
+        raise StudyError(f"{rule}; got {visible(str(error))[:200]}. {how}") from error
 
 
 @functools.lru_cache(maxsize=1000)

@@ -63,7 +63,7 @@ class Problem:
         """None where there can be no such trial."""
         try:
             return self.build(fields)
-        except SpecError:
+        except (SpecError, TypeError):  # the latter of fields that somebody has changed in a file
             return None
 
 
@@ -133,7 +133,7 @@ class Search:
         for suggestion in first.values():
             try:
                 now = self._problem.build(suggestion.fields)
-            except SpecError as error:
+            except (SpecError, TypeError) as error:
                 raise StudyError(
                     refusal(self._problem.name, f"a trial that cannot be now ({error})", "none")
                 ) from error

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import optuna
+from optuna.distributions import IntDistribution, distribution_to_json
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
@@ -164,6 +165,19 @@ def change_journal(folder: Path, rng: random.Random) -> None:
     (folder / "study.log").write_text("\n".join(lines) + "\n")
 
 
+def change_asked(folder: Path, rng: random.Random) -> None:
+    """What was asked is in a file, as of a search of today; one of its lines has another value."""
+    parameters = {"params": {"x": 1}, "distributions": {"x": json.loads(distribution_to_json(IntDistribution(0, 9)))}}
+    known = {"status": "COMPLETE", "values": [0.5], "reason": "", "epochs": [[1, 0.5]]}
+    lines: list[dict[str, Any]] = [{"asked": 1, "search": {}}, {"first": [{"x": 1}]}]
+    lines += [{**parameters, "trial_id": _result(seed).trial_id, "fields": {"seed": seed}} for seed in range(3)]
+    lines += [{**parameters, "trial_id": "earlier", "known": known}, {**parameters, "reason": rng.choice(NASTY)}]
+    line = rng.choice(lines)
+    place = rng.choice([part for part in (line, *line.values()) if isinstance(part, dict) and part])
+    place[rng.choice(list(place))] = rng.choice(ODD)
+    (folder / "asked.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
 def damage(folder: Path, rng: random.Random) -> None:
     damage_bytes(folder / rng.choice(("search.json", "study.db", "study.log")), rng)
 
@@ -177,7 +191,7 @@ def link(folder: Path, rng: random.Random) -> None:
 
 CHANGES: Final[tuple[Change, ...]] = (
     *(change_setting, change_setting, change_url, change_row, change_row),
-    *(change_study, change_study, change_study, change_journal, damage, damage, link),
+    *(change_study, change_study, change_study, change_journal, change_asked, change_asked, damage, damage, link),
 )
 
 

@@ -20,13 +20,14 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from galaxytl.results.asked_file import read_asked
 from galaxytl.results.rows import ranked, read_results
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
 from tests.sweep.search_driver import PAUSE
 from tests.sweep.searches import RUNGS, STATES, accuracy, diverges, toy_trials
 from tests.sweep.sweeps import JOINED, ROOT, below, joining, sweep, wait_for
 
-pytestmark = [pytest.mark.alone, pytest.mark.usefixtures("databases_closed")]
+pytestmark = pytest.mark.alone
 
 
 # A toy search, killed and started again
@@ -62,11 +63,11 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def check_agreement(out: Path, number: int) -> dict[str, TrialResult]:
-    """Every trial that was asked for has one row and one trial of Optuna's, and they say the same. The rows by id."""
+    """Every trial that was asked for has one row and one trial of the study, and they say the same. The rows by id."""
     ids = [json.loads(line)["trial_id"] for line in (out / "trials.jsonl").read_text().splitlines()]
     assert len(set(ids)) == len(ids)
     rows = {r.trial_id: r for r in read_results(out).results if r.spec.scored_on == "validation"}
-    asked = [trial for trial in toy_trials(out) if not trial.user_attrs.get("reaped")]
+    asked = toy_trials(out)
     assert {trial.user_attrs["trial_id"] for trial in asked} == rows.keys()
     assert len(asked) == len(rows) == number
     for trial in asked:
@@ -100,7 +101,7 @@ def check_end(out: Path, number: int) -> None:
     assert {row.status for row in rows.values()} == {COMPLETE, PRUNED, FAILED}
     (tested,) = [row for row in read_results(out).results if row.spec.scored_on == "test"]
     assert tested.spec.replace(scored_on="validation") == ranked(rows.values())[0].spec
-    assert not [trial for trial in toy_trials(out) if trial.state in (TrialState.RUNNING, TrialState.WAITING)]
+    assert not [trial for trial in toy_trials(out) if trial.state == TrialState.RUNNING]
 
 
 def hold_back(out: Path, seconds: float) -> None:
@@ -176,22 +177,21 @@ def test_a_search_trains_chooses_tests_once_and_goes_on_with_more_trials(galaxie
     assert f"Chosen    VGG16, random, frozen, optimizer {tested.spec.optimizer}, learning_rate" in first.stdout
     assert f"accuracy {tested.metrics['accuracy']:.3f} (95 % interval" in first.stdout
     assert not list((out / "checkpoints").glob("*.npz"))
-    before = toy_trials(out)
-    known = {row.trial_id: STATES[row.status] for row in own}
-    assert {trial.user_attrs["trial_id"]: trial.state for trial in before} == known
+    before = read_asked(out).suggestions
+    assert {suggestion.trial_id for suggestion in before} == {row.trial_id for row in own}
 
     more = sweep(*arguments, "--trials", 8)
     assert more.returncode == 0, more.stdout + more.stderr
     assert "0 to go on with, 2 to ask for" in more.stdout
     own = [row for row in read_results(out).results if row.spec.scored_on == "validation"]
-    assert len(own) == len(toy_trials(out)) == 8
-    assert toy_trials(out)[:6] == before
+    assert len(own) == len(read_asked(out).suggestions) == 8
+    assert read_asked(out).suggestions[:6] == before
     best = ranked(own)[0].spec.replace(scored_on="test")
     assert read_results(out).by_id()[best.trial_id].status == COMPLETE
 
-    whole = (read_results(out).results, toy_trials(out))
+    whole = (read_results(out).results, read_asked(out))
     again = sweep(*arguments, "--trials", 8)
     assert again.returncode == 0
     assert "0 to go on with, 0 to ask for" in again.stdout
     assert "Starting Ray" not in again.stdout
-    assert (read_results(out).results, toy_trials(out)) == whole
+    assert (read_results(out).results, read_asked(out)) == whole

@@ -64,6 +64,17 @@ def test_a_driver_that_died_leaves_rows_and_trials_to_go_on_with() -> None:
     assert (last.under_way, last.num_left) == ([], 0)
 
 
+def test_what_was_asked_and_then_damaged_is_refused_in_one_line() -> None:
+    first = make_search()
+    first.ask(1)
+    (line,) = first.lines
+    for name, value in (("params", {"optimizer": "lion"}), ("distributions", {"optimizer": {"name": "Odd"}})):
+        with pytest.raises(StudyError, match=r"asked\.jsonl must hold parameters .* Put the right file back"):
+            ToySearch(make_problem(), [{**line, name: {**line[name], **value}}])
+    with pytest.raises(StudyError, match="'toy' has a trial that cannot be now"):
+        ToySearch(make_problem(), [{**line, "fields": {"odd": 1}}])
+
+
 def test_a_trial_whose_row_was_lost_is_trained_again_in_its_place() -> None:
     first = make_search(num_trials=3)
     specs = first.ask(3)
