@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from analysis.claims.about_arithmetic import arithmetic_claims
 from analysis.claims.sections import claims_sections
-from analysis.sections import Section, as_markdown, as_rich
+from analysis.report.sections import Section, as_markdown, as_rich
 from galaxytl.system.command import Parser, run_command
 
 WIDTH = (80, 100)

@@ -1,11 +1,12 @@
 """The statements of the paper that its own numbers and the published dataset decide: no trial is needed.
-`claims_text` has those on networks, and on earlier work.
+`about_text` has those on networks, and on earlier work.
 
     for judged in arithmetic_claims():
         print(judged.verdict, judged.claim)      # python -m analysis.audit prints them as a table
 
-One function a claim; each says in its docstring what the paper claims, in our words, and where. The sizes of networks
-are those of keras.applications without its classifier, with the paper's head: Flatten, then Dense(10).
+One function a claim, under `@claim`: what the paper claims in our words, where, and the cases that it is claimed of;
+they stand in the paper's order. The sizes of networks are those of keras.applications without its classifier, with the
+paper's head: Flatten, then Dense(10).
 
 Does the paper count classes from 0 or from 1? It speaks of classes 2, 7 and 8 and does not say. From 1, its 7 and 8 are
 the two unbarred spirals, which fits its explanation by spirals, and VGG16's share of 0.157 excludes the class with
@@ -19,7 +20,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -41,18 +42,17 @@ from analysis.statistics.blind import best_naming, deviation_of_f1, weighted_f1
 from analysis.statistics.intervals import Interval, Share, difference
 from analysis.trials.endings import is_one_class_row, one_class_scores
 from analysis.trials.paper import BACKBONES, TABLE_1, PaperCell, cell_of
+from galaxytl.data.galaxy10 import CLASS_COUNTS
 
-CLASS_COUNTS: Final = (1081, 1853, 2645, 2027, 334, 2043, 1829, 2628, 1423, 1873)
-"""Images of each class of Galaxy10 DECaLS, by label: the published file, as its documentation lists them."""
 NUM_IMAGES: Final = sum(CLASS_COUNTS)
 NUM_TESTED: Final = math.ceil(NUM_IMAGES * 3 / 10)
 """Images of a test part of 30 %: scikit-learn, as most do, rounds up."""
 TEST_PARTS: Final = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 """Shares of the images that are usual for testing."""
 SIDES: Final = (256, 224)
-"""Of the images and of the networks' input, in pixels, as the paper says."""
+"""Sides of the images and of the networks' input, in pixels, as the paper says."""
 HALF_DIGIT: Final = 0.0005
-"""By which a score printed with three digits may be off."""
+"""The most by which a score printed with three digits is off."""
 ONE_NETWORK: Final = "one network a row, as far as the paper says"
 WHAT_ON_IMPLIES: Final = (
     "So the network of the row with ImageNet weights tells some galaxies apart, though it has no more of them right"
@@ -64,13 +64,13 @@ WHAT_ON_IMPLIES: Final = (
 TOTAL_PARAMETERS: Final = {"VGG16": 14_714_688, "ResNet50": 23_587_712, "MobileNet": 3_228_864}
 """`count_params()` of keras.applications at include_top=False."""
 RUNNING_AVERAGES: Final = {"VGG16": 0, "ResNet50": 53_120, "MobileNet": 21_888}
-"""Of these, BatchNorm's: they are never trained."""
+"""BatchNorm's among them, which are never trained."""
 FEATURES_AT_224: Final = {"VGG16": 7 * 7 * 512, "ResNet50": 7 * 7 * 2048, "MobileNet": 7 * 7 * 1024}
 """Numbers that Flatten gives at 224 x 224 pixels."""
 
 
 def trained_parameters(backbone: str, imagenet: str) -> int:
-    """Weights that the paper's trial trains: the head alone where ImageNet is ON (section 2.3), else all.
+    """Return how many weights the paper's trial trains: the head's where ImageNet is ON (section 2.3), else all.
 
     >>> trained_parameters("VGG16", "ON"), trained_parameters("ResNet50", "ON")
     (250890, 1003530)
@@ -80,48 +80,71 @@ def trained_parameters(backbone: str, imagenet: str) -> int:
     return head + (own if imagenet == "OFF" else 0)
 
 
+Finding = tuple[Verdict | bool, str] | tuple[Verdict | bool, str, Reason]
+"""The verdict, or whether the numbers agree; the evidence; and, if it is not UNDECIDED, why it is not confirmed."""
+CLAIMS: Final[list[Callable[[], Judged]]] = []
+ORDER: Final = ("MobileNet", "ResNet50", "VGG16")
+"""From the best to the worst, as the paper has it."""
+
+
+def claim(text: str, where: str, *cases: tuple[Any, ...]) -> Callable[[Callable[..., Finding]], Callable[..., Judged]]:
+    """Add a function to CLAIMS, once for each of `cases`, which are its arguments and fill the places of `text`."""
+
+    def register(judge: Callable[..., Finding]) -> Callable[..., Judged]:
+        @functools.wraps(judge)
+        def judged(*case: Any) -> Judged:
+            found, evidence, *why = judge(*case)
+            verdict = verdict_of(found) if isinstance(found, bool) else found
+            reason: Reason = why[0] if why else UNDECIDED
+            return Judged(
+                text.format(*case), where, verdict, evidence, reason=reason if verdict == NOT_CONFIRMED else ""
+            )
+
+        CLAIMS.extend(functools.partial(judged, *case) for case in cases or ((),))
+        return judged
+
+    return register
+
+
 def arithmetic_claims() -> tuple[Judged, ...]:
-    """All of this module and of `claims_text`, each in the paper's order."""
-    return tuple(claim() for claim in (*CLAIMS, *TEXT_CLAIMS))
+    """Return what is said of all claims of this module and of `about_text`, each in the paper's order."""
+    return (*(judge() for judge in CLAIMS), *TEXT_CLAIMS)
 
 
-def class_sizes_are_equal() -> Judged:
-    """The ten classes hold approximately equal numbers of images (section 2.1)."""
+@claim("there are 17,736 images in ten classes", "sections 1, 2.1")
+def dataset_has_17736_images() -> Finding:
+    evidence = f"the published classes add up to {NUM_IMAGES:,} in {len(CLASS_COUNTS)} classes"
+    return (NUM_IMAGES, len(CLASS_COUNTS)) == (17736, 10), evidence
+
+
+@claim("the ten classes are about equally large", "section 2.1")
+def class_sizes_are_equal() -> Finding:
     low, high = min(CLASS_COUNTS), max(CLASS_COUNTS)
-    evidence = (
+    return high < 2 * low, (
         f"from {low:,} to {high:,} images, a factor of {high / low:.1f}; equal classes would hold"
         f" {NUM_IMAGES / len(CLASS_COUNTS):,.0f} each. The largest two have 3 of 10 images, the smallest 1 of 53"
     )
-    return Judged("the ten classes are about equally large", "section 2.1", verdict_of(high < 2 * low), evidence)
 
 
-def dataset_has_17736_images() -> Judged:
-    """The dataset has 17,736 images in ten classes (sections 1 and 2.1)."""
-    evidence = f"the published classes add up to {NUM_IMAGES:,} in {len(CLASS_COUNTS)} classes"
-    verdict = verdict_of((NUM_IMAGES, len(CLASS_COUNTS)) == (17736, 10))
-    return Judged("there are 17,736 images in ten classes", "sections 1, 2.1", verdict, evidence)
-
-
-def accuracies_are_shares_of_the_test_part() -> Judged:
-    """The split is 70 / 30 (section 2.1). The two accuracies printed with four digits, 0.8226 and 0.6861 (section 3.1),
-    must then be whole numbers of 5,321 images. Only about every other four-digit number is, so two that are can be so
-    by chance, and other test parts fit as well: the numbers agree with the split and do not prove it."""
+@claim("the split is 70 / 30: accuracies printed with four digits are possible on 30 %", "sections 2.1, 3.1")
+def accuracies_are_shares_of_the_test_part() -> Finding:
+    """Judge whether 0.8226 and 0.6861 (section 3.1) are whole numbers of 5,321 images. Only about every other
+    four-digit number is, so two that are can be so by chance, and other test parts fit as well: the numbers agree with
+    the split and do not prove it."""
     printed = (0.8226, 0.6861)
     texts = [f"{one} {_counts_text(possible_counts(one, NUM_TESTED))}" for one in printed]
     fits = [part for part in TEST_PARTS if all(possible_counts(one, _num_tested(part)) for one in printed)]
     others = [f"{part:.0%}" for part in TEST_PARTS if part not in fits]
     by_chance = share_of_possible(NUM_TESTED) ** len(printed)
-    evidence = (
+    return COMPATIBLE if 0.3 in fits else CONTRADICTED, (
         f"of {NUM_TESTED:,} test images: {'; '.join(texts)}. Two numbers are possible by chance in {by_chance:.0%}; of"
         f" the usual test parts {', '.join(f'{part:.0%}' for part in fits) or 'none'} fit both, {', '.join(others)} do"
         " not"
     )
-    claim = "the split is 70 / 30: accuracies printed with four digits are possible on 30 %"
-    return Judged(claim, "sections 2.1, 3.1", COMPATIBLE if 0.3 in fits else CONTRADICTED, evidence)
 
 
 def _num_tested(part: float) -> int:
-    """Images of a test part; scikit-learn rounds up."""
+    """Return the number of images of a test part; scikit-learn rounds up."""
     return math.ceil(round(NUM_IMAGES * part, 6))
 
 
@@ -137,7 +160,7 @@ def share_of_possible(total: int, digits: int = 4) -> float:
 
 
 def possible_counts(printed: float, total: int, digits: int = 4) -> list[int]:
-    """How many of `total` images can be right where the share is printed with so many digits.
+    """Return how many of `total` images can be right where the share is printed with so many digits.
 
     >>> possible_counts(0.8226, 5321), possible_counts(0.8228, 5321)
     ([4377], [4378])
@@ -150,53 +173,56 @@ def _counts_text(counts: list[int]) -> str:
     return f"is {' or '.join(f'{count:,}' for count in counts)} right" if counts else "is no number of images"
 
 
-def validation_data_are_described() -> Judged:
-    """Losses and accuracies are shown on validation data, x_val and y_val (section 2.3, Figures 4-15), beside a
-    training and a testing part of 70 / 30 (section 2.1)."""
-    evidence = (
+@claim("there are validation data beside the training and the test part", "sections 2.1, 2.3")
+def validation_data_are_described() -> Finding:
+    return NOT_CONFIRMED, (
         "70 % and 30 % leave nothing for a third part, and no section says what x_val is: the test part, watched in"
         " each epoch, or a share of the training part, which was then less than 70 %. The text allows both"
     )
-    claim = "there are validation data beside the training and the test part"
-    return Judged(claim, "sections 2.1, 2.3", NOT_CONFIRMED, evidence, reason=UNDECIDED)
 
 
-def images_are_256_and_224_pixels() -> Judged:
-    """Images are resized to 256 x 256 (section 2.1), and the networks are built for 224 x 224 (section 2.3)."""
-    evidence = (
+@claim("images of 256 x 256 feed networks of 224 x 224", "sections 2.1, 2.3")
+def images_are_256_and_224_pixels() -> Finding:
+    return len(set(SIDES)) == 1, (
         "256 x 256 is what the published file holds already; a Keras network with the input_shape 224 x 224 x 3"
         " refuses images of 256 x 256. One of the two statements does not describe the trials, or the images were"
         " resized once more, which no section says"
     )
-    claim = "images of 256 x 256 feed networks of 224 x 224"
-    return Judged(claim, "sections 2.1, 2.3", verdict_of(len(set(SIDES)) == 1), evidence)
 
 
-def mobilenet_gains_0_1365() -> Judged:
-    """ImageNet weights take MobileNet from 0.6861 to 0.8226, by 0.1365 (section 3.1)."""
+@claim("all scores of Table 1 are possible", "Table 1")
+def scores_are_possible() -> Finding:
+    wrong = [
+        f"{cell.title}: {name} {cell.printed(key).value:.3f}"
+        for cell in TABLE_1
+        for key, name in (("accuracy", "accuracy"), ("precision_weighted", "precision"), ("f1_weighted", "F1"))
+        if cell.printed(key).sic
+    ]
+    return not wrong, f"{'; '.join(wrong) or 'none'} is above 1. A misprint of 0.663 would be possible"
+
+
+@claim("MobileNet's accuracy gains 0.1365", "section 3.1")
+def mobilenet_gains_0_1365() -> Finding:
     gain = 0.8226 - 0.6861
     evidence = f"0.8226 - 0.6861 = {gain:.4f}; Table 1 rounds both rightly to 0.823 and 0.686"
-    return Judged("MobileNet's accuracy gains 0.1365", "section 3.1", verdict_of(round(gain, 4) == 0.1365), evidence)
+    return round(gain, 4) == 0.1365, evidence
 
 
-def mobilenet_gains_19_8_percent() -> Judged:
-    """That gain is 19.8 % of 0.6861 (section 3.1)."""
+@claim("MobileNet's accuracy gains 19.8 %", "section 3.1")
+def mobilenet_gains_19_8_percent() -> Finding:
     gain = 0.8226 / 0.6861 - 1
     low, high = (0.8226 - 5e-5) / (0.6861 + 5e-5) - 1, (0.8226 + 5e-5) / (0.6861 - 5e-5) - 1
-    evidence = (
+    return round(100 * low, 1) <= 19.8 <= round(100 * high, 1), (
         f"0.1365 / 0.6861 = {gain:.3%}, and {low:.2%} to {high:.2%} whatever the digits that were not printed: 19.9 %."
         " 19.8 % is the number cut off, not rounded"
     )
-    verdict = verdict_of(round(100 * low, 1) <= 19.8 <= round(100 * high, 1))
-    return Judged("MobileNet's accuracy gains 19.8 %", "section 3.1", verdict, evidence)
 
 
-def imagenet_helps(backbone: str) -> Judged:
-    """ImageNet weights give better accuracy, of VGG and ResNet as of MobileNet (section 3.1, abstract, conclusion).
-
-    Table 1 has one network a row, so it can agree with a claim about all of them, or not; it decides none. What VGG16
+@claim("Table 1 has {} better with ImageNet weights", "section 3.1, Table 1", *((name,) for name in ORDER))
+def table_1_has_imagenet_ahead(backbone: str) -> Finding:
+    """Judge one network a row, which can agree with a claim about all of them, or not, and decides none. What VGG16
     without ImageNet weights scores is the share of the class that it names, which could have been another one."""
-    on, off = cell_of(backbone, "ON").accuracy.value, cell_of(backbone, "OFF").accuracy.value
+    on, off = (cell_of(backbone, imagenet).accuracy.value for imagenet in ("ON", "OFF"))
     interval = _difference(on, off)
     evidence = f"Table 1: {on:.3f} - {off:.3f} = {on - off:+.3f} [{interval}], unpaired; {ONE_NETWORK}"
     if is_one_class_row(*_scores(cell_of(backbone, "OFF"))):
@@ -205,128 +231,95 @@ def imagenet_helps(backbone: str) -> Judged:
             f". The {off:.3f} is the share of the one class that this network names: with another seed it may be any"
             f" class's, about {low:.3f} to {high:.3f}, so the sign hangs on that one seed"
         )
-    claim = f"Table 1 has {backbone} better with ImageNet weights"
-    return _of_one_network_each(claim, "section 3.1, Table 1", _side(interval), evidence)
+    return _of_one_network_each(_side(interval), evidence)
 
 
-def mobilenet_beats_resnet_beats_vgg() -> Judged:
-    """MobileNet is better than ResNet, ResNet better than VGG (section 3.1; abstract and conclusion: MobileNet is the
-    best). The text is about the accuracies with ImageNet weights."""
-    scores = [cell_of(name, "ON").accuracy.value for name in ("MobileNet", "ResNet50", "VGG16")]
+@claim("Table 1 has MobileNet before ResNet50 before VGG16", "section 3.1, Table 1")
+def mobilenet_beats_resnet_beats_vgg() -> Finding:
+    """Judge the accuracies with ImageNet weights, which the text is about (abstract and conclusion: MobileNet is the
+    best)."""
+    scores = [cell_of(name, "ON").accuracy.value for name in ORDER]
     intervals = [_difference(*pair) for pair in itertools.pairwise(scores)]
     evidence = "Table 1, ON: " + " > ".join(f"{score:.3f}" for score in scores)
     evidence += f"; differences [{intervals[0]}] and [{intervals[1]}], unpaired; {ONE_NETWORK}"
-    claim = "Table 1 has MobileNet before ResNet50 before VGG16"
-    return _of_one_network_each(claim, "section 3.1, Table 1", verdict_of_all(map(_side, intervals)), evidence)
+    return _of_one_network_each(verdict_of_all(map(_side, intervals)), evidence)
 
 
-def _of_one_network_each(claim: str, where: str, of_networks: Verdict, evidence: str) -> Judged:
-    """`of_networks` is what images say of the networks of Table 1."""
-    verdicts: dict[Verdict, Verdict] = {CONFIRMED: COMPATIBLE, CONTRADICTED: NOT_CONFIRMED}
-    reasons: dict[Verdict, Reason] = {CONTRADICTED: FEW_SEEDS, NOT_CONFIRMED: UNDECIDED}
-    verdict = verdicts.get(of_networks, of_networks)
-    return Judged(claim, where, verdict, evidence, reason=reasons.get(of_networks, ""))
+def _of_one_network_each(of_networks: Verdict, evidence: str) -> Finding:
+    """Return what a claim about all networks is, where images say `of_networks` of those of Table 1."""
+    if of_networks == CONTRADICTED:
+        return NOT_CONFIRMED, evidence, FEW_SEEDS
+    return COMPATIBLE if of_networks == CONFIRMED else of_networks, evidence
 
 
-def precision_and_f1_rank_alike() -> Judged:
-    """Precision and F1 show the same order (section 3.1). With ImageNet weights, as the sentence before says."""
+@claim("precision and F1 have the same order (ON)", "section 3.1, Table 1")
+def precision_and_f1_rank_alike() -> Finding:
     orders = {
-        name: [cell_of(backbone, "ON").printed(name).value for backbone in ("MobileNet", "ResNet50", "VGG16")]
+        name: [cell_of(backbone, "ON").printed(name).value for backbone in ORDER]
         for name in ("precision_weighted", "f1_weighted")
     }
     evidence = "; ".join(f"{name.split('_')[0]} {' > '.join(map('{:.3f}'.format, v))}" for name, v in orders.items())
-    agrees = all(values == sorted(values, reverse=True) for values in orders.values())
-    return Judged("precision and F1 have the same order (ON)", "section 3.1, Table 1", verdict_of(agrees), evidence)
+    return all(values == sorted(values, reverse=True) for values in orders.values()), evidence
 
 
-def precision_ranks_alike_without_imagenet() -> Judged:
-    """Precision shows the same order of networks (section 3.1), which accuracy has without ImageNet weights as well."""
-    found = {name: cell_of(name, "OFF").precision.value for name in ("MobileNet", "ResNet50", "VGG16")}
-    falls = [(a, b) for a, b in itertools.pairwise(found) if found[a] <= found[b]]
-    evidence = f"Table 1, OFF: precision {', '.join(f'{name} {value:.3f}' for name, value in found.items())}"
+@claim("precision has the same order as accuracy (OFF)", "section 3.1, Table 1")
+def precision_ranks_alike_without_imagenet() -> Finding:
+    precisions = {name: cell_of(name, "OFF").precision.value for name in ORDER}
+    falls = [(a, b) for a, b in itertools.pairwise(precisions) if precisions[a] <= precisions[b]]
+    evidence = f"Table 1, OFF: precision {', '.join(f'{name} {value:.3f}' for name, value in precisions.items())}"
     evidence += "".join(f"; {first} is not before {second}" for first, second in falls)
-    claim = "precision has the same order as accuracy (OFF)"
     evidence += f"; {ONE_NETWORK}. The text says so after accuracies with ImageNet weights, and names no other"
-    return Judged(claim, "section 3.1, Table 1", verdict_of(not falls), evidence)
+    return not falls, evidence
 
 
-def mobilenet_minus_resnet_is_0_198() -> Judged:
-    """With ImageNet weights MobileNet's accuracy is 0.198 above ResNet's (section 3.1)."""
-    return _printed_difference("MobileNet", "ResNet50", 0.198)
-
-
-def resnet_minus_vgg_is_0_483() -> Judged:
-    """With ImageNet weights ResNet's accuracy is 0.483 above VGG's (section 3.1)."""
-    return _printed_difference("ResNet50", "VGG16", 0.483)
-
-
-def _printed_difference(first: str, second: str, printed: float) -> Judged:
+@claim("{} is {} above {} (ON)", "section 3.1", ("MobileNet", 0.198, "ResNet50"), ("ResNet50", 0.483, "VGG16"))
+def accuracies_differ_by(first: str, printed: float, second: str) -> Finding:
     high, low = cell_of(first, "ON").accuracy.value, cell_of(second, "ON").accuracy.value
-    evidence = f"{high:.3f} - {low:.3f} = {high - low:.3f}"
-    claim = f"{first} is {printed} above {second} (ON)"
-    return Judged(claim, "section 3.1", verdict_of(round(high - low, 3) == printed), evidence)
+    return round(high - low, 3) == printed, f"{high:.3f} - {low:.3f} = {high - low:.3f}"
 
 
-def scores_are_possible() -> Judged:
-    """Table 1's scores are accuracies, precisions and F1: each lies between 0 and 1."""
-    wrong = [
-        f"{cell.title}: {name} {cell.printed(key).value:.3f}"
-        for cell in TABLE_1
-        for key, name in (("accuracy", "accuracy"), ("precision_weighted", "precision"), ("f1_weighted", "F1"))
-        if cell.printed(key).sic
-    ]
-    evidence = f"{'; '.join(wrong) or 'none'} is above 1. A misprint of 0.663 would be possible"
-    return Judged("all scores of Table 1 are possible", "Table 1", verdict_of(not wrong), evidence)
+@claim("MobileNet is the smallest network", "section 3.1")
+def mobilenet_is_the_smallest() -> Finding:
+    sizes = sorted(TOTAL_PARAMETERS.items(), key=lambda item: item[1])
+    return sizes[0][0] == "MobileNet", f"without classifier: {', '.join(f'{name} {count:,}' for name, count in sizes)}"
 
 
-def mobilenet_is_the_smallest() -> Judged:
-    """MobileNet has the smallest number of parameters of the three (section 3.1)."""
-    evidence = ", ".join(f"{name} {count:,}" for name, count in sorted(TOTAL_PARAMETERS.items(), key=lambda n: n[1]))
-    verdict = verdict_of(min(TOTAL_PARAMETERS, key=TOTAL_PARAMETERS.__getitem__) == "MobileNet")
-    return Judged("MobileNet is the smallest network", "section 3.1", verdict, f"without classifier: {evidence}")
-
-
-def trained_parameters_explain(imagenet: str) -> Judged:
-    """The models differ because of their numbers of trainable parameters: MobileNet has the fewest, and ResNet and VGG
-    too many to converge (section 3.1). So the more a trial trains, the worse it must score."""
+@claim("the more parameters are trained, the worse the model (ImageNet {})", "section 3.1, Table 1", ("ON",), ("OFF",))
+def trained_parameters_explain(imagenet: str) -> Finding:
+    """Judge the paper's explanation: MobileNet has the fewest trainable parameters, and ResNet and VGG too many to
+    converge. So the more a trial trains, the worse it must score."""
     order = sorted(BACKBONES, key=lambda name: trained_parameters(name, imagenet))
     scores = [cell_of(name, imagenet).accuracy.value for name in order]
     rows = (f"{n} {trained_parameters(n, imagenet):,} -> {s:.3f}" for n, s in zip(order, scores, strict=True))
-    verdict = verdict_of(scores == sorted(scores, reverse=True))
     trained = "the head alone" if imagenet == "ON" else "all"
     evidence = f"trained parameters ({trained}) -> accuracy: {', '.join(rows)}"
-    claim = f"the more parameters are trained, the worse the model (ImageNet {imagenet})"
-    return Judged(claim, "section 3.1, Table 1", verdict, evidence)
+    return scores == sorted(scores, reverse=True), evidence
 
 
-def vgg16_cannot_be_trained() -> Judged:
-    """VGG performs poorly and cannot be trained properly, with ImageNet weights or without (section 3.2). By accuracy
-    alone; `vgg16_ignores_the_image` looks at the other scores."""
+@claim("both VGG16 rows have no better accuracy than naming one class", "section 3.2, Table 1")
+def vgg16_rows_are_poor() -> Finding:
+    """Judge by accuracy alone that VGG cannot be trained properly; `vgg16_ignores_the_image` has the other scores."""
     largest = max(CLASS_COUNTS) / NUM_IMAGES
-    found = [cell_of("VGG16", imagenet).accuracy.value for imagenet in ("ON", "OFF")]
+    on, off = (cell_of("VGG16", imagenet).accuracy.value for imagenet in ("ON", "OFF"))
     spread = Share(round(largest * NUM_TESTED), NUM_TESTED).interval
-    evidence = (
-        f"accuracy {found[0]:.3f} and {found[1]:.3f}; naming the largest class gives {largest:.3f} [{spread}];"
+    fits = max(on, off) - HALF_DIGIT <= spread.high
+    return COMPATIBLE if fits else CONTRADICTED, (
+        f"accuracy {on:.3f} and {off:.3f}; naming the largest class gives {largest:.3f} [{spread}];"
         f" {ONE_NETWORK}, at one setting of the optimizer"
     )
-    fits = all(value - HALF_DIGIT <= spread.high for value in found)
-    claim = "both VGG16 rows have no better accuracy than naming one class"
-    return Judged(claim, "section 3.2, Table 1", COMPATIBLE if fits else CONTRADICTED, evidence)
 
 
-def vgg16_names_one_class(imagenet: str) -> Judged:
-    """VGG predicts one class for all images (section 3.2). Accuracy p then goes with a weighted precision of p^2 and a
-    weighted F1 of 2 p^2 / (1 + p): only the named class, of share p, has a precision (p), a recall (1) and a weight.
-    Scores that fit do not prove it: naming others now and then can print the same three numbers."""
+@claim("VGG16 names one class for all images (ImageNet {})", "section 3.2, Table 1", ("ON",), ("OFF",))
+def vgg16_names_one_class(imagenet: str) -> Finding:
+    """Judge whether accuracy p goes with a weighted precision of p^2 and a weighted F1 of 2 p^2 / (1 + p): only the
+    named class, of share p, has a precision (p), a recall (1) and a weight. Scores that fit do not prove it: naming
+    others now and then can print the same three numbers."""
     cell = cell_of("VGG16", imagenet)
     _, precision, f1 = one_class_scores(cell.accuracy.value)
-    evidence = (
+    return COMPATIBLE if is_one_class_row(*_scores(cell)) else CONTRADICTED, (
         f"one class of share {cell.accuracy} has precision {precision:.3f} and F1 {f1:.3f};"
         f" printed are {cell.precision} and {cell.f1}"
     )
-    claim = f"VGG16 names one class for all images (ImageNet {imagenet})"
-    verdict: Verdict = COMPATIBLE if is_one_class_row(*_scores(cell)) else CONTRADICTED
-    return Judged(claim, "section 3.2, Table 1", verdict, evidence)
 
 
 @dataclass(frozen=True)
@@ -335,7 +328,7 @@ class Blind:
 
     f1: float
     deviation: float
-    """From one set of guesses to the next."""
+    """Standard deviation from one set of guesses to the next."""
 
 
 def blind_f1() -> Blind:
@@ -352,26 +345,23 @@ def ignores_the_image(cell: PaperCell) -> bool:
     return cell.f1.value - HALF_DIGIT <= best.f1 + 3 * best.deviation
 
 
-def vgg16_ignores_the_image(imagenet: str) -> Judged:
-    """VGG cannot be trained properly: what it predicts has nothing to do with the image (section 3.2).
+@claim("what VGG16 predicts has nothing to do with the image (ImageNet {})", "section 3.2, Table 1", ("ON",), ("OFF",))
+def vgg16_ignores_the_image(imagenet: str) -> Finding:
+    """Judge by F1 that VGG cannot be trained properly.
 
     Accuracy does not say so: always naming the largest class has 0.149. F1 does, since no way of naming classes without
     looking is good in all of them. So 0.142 in accuracy and in F1 at once means several classes, named with some
     regard to the image, and no more images right than one class would give."""
     cell, best = cell_of("VGG16", imagenet), blind_f1()
-    fits = ignores_the_image(cell)
-    beyond = (cell.f1.value - HALF_DIGIT - best.f1) / best.deviation
     evidence = (
         f"F1 {cell.f1}; naming classes at the best rates without looking can be expected to give {best.f1:.3f}"
         f" (standard deviation {best.deviation:.4f}), "
     )
-    if fits:
-        evidence += "which is no less"
-    else:
-        evidence += f"{beyond:.0f} deviations below"
-        evidence += f". {WHAT_ON_IMPLIES}" if cell.accuracy.value <= max(CLASS_COUNTS) / NUM_IMAGES else ""
-    claim = f"what VGG16 predicts has nothing to do with the image (ImageNet {imagenet})"
-    return Judged(claim, "section 3.2, Table 1", COMPATIBLE if fits else CONTRADICTED, evidence)
+    if ignores_the_image(cell):
+        return COMPATIBLE, f"{evidence}which is no less"
+    evidence += f"{(cell.f1.value - HALF_DIGIT - best.f1) / best.deviation:.0f} deviations below"
+    is_misprint = cell.accuracy.value <= max(CLASS_COUNTS) / NUM_IMAGES
+    return CONTRADICTED, f"{evidence}. {WHAT_ON_IMPLIES}" if is_misprint else evidence
 
 
 def row_in_words(cell: PaperCell) -> str:
@@ -387,9 +377,10 @@ def _scores(cell: PaperCell) -> tuple[float, float, float]:
     return cell.accuracy.value, cell.precision.value, cell.f1.value
 
 
-def vgg16_off_names_class_8() -> Judged:
-    """The class that VGG names is class 8 (section 3.2). Its share of the test part is the accuracy, 0.157 without
-    ImageNet weights; no class has as much of the whole, so the split was not stratified."""
+@claim("the class that VGG16 names is class 8", "section 3.2, Table 1")
+def vgg16_off_names_class_8() -> Finding:
+    """Judge by the class's share of the test part, which is the accuracy, 0.157 without ImageNet weights; no class has
+    as much of the whole, so the split was not stratified."""
     wanted = cell_of("VGG16", "OFF").accuracy.value
     chances = {index: chance_of_share(count, wanted) for index, count in enumerate(CLASS_COUNTS)}
     possible = {index for index, chance in chances.items() if chance >= 0.001}
@@ -398,17 +389,14 @@ def vgg16_off_names_class_8() -> Judged:
         f"chance of a test share of {wanted:.3f} or more in a random 30 %: {listed}. Counted from 0, class 8 has"
         f" {CLASS_COUNTS[8] / NUM_IMAGES:.3f} of the images and is excluded; counted from 1 (index 7) it is possible"
     )
-    both = {7, 8}
-    if possible & both:
-        verdict: Verdict = CONFIRMED if possible <= both else NOT_CONFIRMED
-    else:
-        verdict = CONTRADICTED
-    reason: Reason = UNDECIDED if verdict == NOT_CONFIRMED else ""
-    return Judged("the class that VGG16 names is class 8", "section 3.2, Table 1", verdict, evidence, reason=reason)
+    if possible.isdisjoint({7, 8}):
+        return CONTRADICTED, evidence
+    return CONFIRMED if possible <= {7, 8} else NOT_CONFIRMED, evidence
 
 
 def chance_of_share(count: int, printed: float) -> float:
-    """That a class with `count` images has the printed share, or more, of a random test part: hypergeometric."""
+    """Return the hypergeometric chance that a class with `count` images has the printed share, or more, of a random
+    test part."""
     from scipy.stats import hypergeom
 
     least = math.ceil((printed - HALF_DIGIT) * NUM_TESTED)
@@ -416,7 +404,8 @@ def chance_of_share(count: int, printed: float) -> float:
 
 
 def _difference(first: float, second: float) -> Interval:
-    """Of two accuracies of Table 1. Which images each has right is not printed, so nothing is paired."""
+    """Return the interval of two accuracies of Table 1. Which images each has right is not printed, so nothing is
+    paired."""
     return difference(*(Share(round(value * NUM_TESTED), NUM_TESTED) for value in (first, second)))
 
 
@@ -424,32 +413,3 @@ def _side(interval: Interval) -> Verdict:
     if 0 in interval:
         return NOT_CONFIRMED
     return CONFIRMED if interval.low > 0 else CONTRADICTED
-
-
-CLAIMS: Final[tuple[Callable[[], Judged], ...]] = (
-    dataset_has_17736_images,
-    class_sizes_are_equal,
-    accuracies_are_shares_of_the_test_part,
-    validation_data_are_described,
-    images_are_256_and_224_pixels,
-    scores_are_possible,
-    mobilenet_gains_0_1365,
-    mobilenet_gains_19_8_percent,
-    lambda: imagenet_helps("MobileNet"),
-    lambda: imagenet_helps("ResNet50"),
-    lambda: imagenet_helps("VGG16"),
-    mobilenet_beats_resnet_beats_vgg,
-    precision_and_f1_rank_alike,
-    precision_ranks_alike_without_imagenet,
-    mobilenet_minus_resnet_is_0_198,
-    resnet_minus_vgg_is_0_483,
-    mobilenet_is_the_smallest,
-    lambda: trained_parameters_explain("ON"),
-    lambda: trained_parameters_explain("OFF"),
-    vgg16_cannot_be_trained,
-    lambda: vgg16_names_one_class("ON"),
-    lambda: vgg16_names_one_class("OFF"),
-    lambda: vgg16_ignores_the_image("ON"),
-    lambda: vgg16_ignores_the_image("OFF"),
-    vgg16_off_names_class_8,
-)

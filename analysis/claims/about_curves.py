@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.claims.arms import OFF, ON, Arm, Setting
+from analysis.claims.arms import OFF, ON, Arm, TrialSetting
 from analysis.claims.comparisons import (
     Compared,
     Comparison,
@@ -117,7 +117,7 @@ EPOCHS: Final = Measure(epochs_to, resolution=1.0, wants_learning=True)
 CURVE_HEADINGS: Final = ("Network", "Seeds", "Watched on", "Area", f"Epochs to {REACHED:.0%}", "Loss gap")
 
 
-def curve_rows(setting: Setting) -> tuple[tuple[str, ...], ...]:
+def curve_rows(setting: TrialSetting) -> tuple[tuple[str, ...], ...]:
     """Return a row an arm under CURVE_HEADINGS: means over the seeds, with their standard deviation."""
     rows = []
     for arm in setting.arms.values():
@@ -137,7 +137,7 @@ Difference = Estimate | str
 """Between two arms, or why there is none."""
 
 
-def curve_claims(setting: Setting) -> tuple[Judged, ...]:
+def curve_claims(setting: TrialSetting) -> tuple[Judged, ...]:
     """Judge what the paper says of curves with ImageNet weights and without, at the settings of Table 1."""
     return (
         *_both_parts(setting, imagenet_curves_have_lower_loss, LOSS, VALIDATION_LOSS),
@@ -149,7 +149,7 @@ def curve_claims(setting: Setting) -> tuple[Judged, ...]:
 
 
 def _family(
-    setting: Setting, claim: Callable[[Setting, str, Difference], Judged], measure: Measure
+    setting: TrialSetting, claim: Callable[[TrialSetting, str, Difference], Judged], measure: Measure
 ) -> Iterable[Judged]:
     """One claim a network, with Holm's p-values of the three."""
     found = _holm([_on_minus_off(setting, backbone, measure) for backbone in BACKBONES])
@@ -157,7 +157,7 @@ def _family(
 
 
 def _both_parts(
-    setting: Setting, claim: Callable[[Setting, str, Difference, Difference], Judged], *measures: Measure
+    setting: TrialSetting, claim: Callable[[TrialSetting, str, Difference, Difference], Judged], *measures: Measure
 ) -> Iterable[Judged]:
     """As `_family`, of the training curve and of the validation curve: six differences in one family."""
     found = _holm([_on_minus_off(setting, b, measure) for b in BACKBONES for measure in measures])
@@ -169,7 +169,7 @@ def _holm(found: Sequence[Difference]) -> list[Difference]:
     return [own or one for own, one in zip(estimates, found, strict=True)]
 
 
-def _on_minus_off(setting: Setting, backbone: str, measure: Measure) -> Difference:
+def _on_minus_off(setting: TrialSetting, backbone: str, measure: Measure) -> Difference:
     return _if_there(setting.arm(backbone, ON), setting.arm(backbone, OFF), measure)
 
 
@@ -215,7 +215,7 @@ def _num_images(arm: Arm, curve: str) -> int:
 
 
 def _conclude(
-    claim: str, setting: Setting, places: Places, found: Sequence[Difference], sign: int, text: str
+    claim: str, setting: TrialSetting, places: Places, found: Sequence[Difference], sign: int, text: str
 ) -> Judged:
     """Of a claim that all of `found`, times `sign`, are positive. `text` has a place for each of them."""
     arms = [setting.arm(*place) for place in places]
@@ -249,7 +249,7 @@ def _starts(backbone: str) -> Places:
 
 
 def imagenet_curves_have_lower_loss(
-    setting: Setting, backbone: str, training: Difference, validation: Difference
+    setting: TrialSetting, backbone: str, training: Difference, validation: Difference
 ) -> Judged:
     """Over the epochs, models with ImageNet weights have a lower overall loss on both the training and the validation
     data (section 3.1, Figures 4-15). Measured by the mean of each curve; both must be lower. Family: both curves of the
@@ -260,7 +260,7 @@ def imagenet_curves_have_lower_loss(
 
 
 def imagenet_curves_have_higher_accuracy(
-    setting: Setting, backbone: str, training: Difference, validation: Difference
+    setting: TrialSetting, backbone: str, training: Difference, validation: Difference
 ) -> Judged:
     """Over the epochs, the lower loss goes with a higher accuracy (section 3.1, Figures 4-15), on both parts. Measured
     by the area under each curve. Family: both curves of the three networks."""
@@ -269,7 +269,7 @@ def imagenet_curves_have_higher_accuracy(
     return _conclude(claim, setting, _starts(backbone), [training, validation], 1, text)
 
 
-def imagenet_widens_the_loss_gap(setting: Setting, backbone: str, found: Difference) -> Judged:
+def imagenet_widens_the_loss_gap(setting: TrialSetting, backbone: str, found: Difference) -> Judged:
     """Models with ImageNet weights tend more to overfit (section 3.1, Figures 4-15). Measured here by the loss: how far
     the validation loss ends above the training loss (`claims_errors.imagenet_overfits_more` has the accuracy). Family:
     the three networks."""
@@ -277,14 +277,14 @@ def imagenet_widens_the_loss_gap(setting: Setting, backbone: str, found: Differe
     return _conclude(claim, setting, _starts(backbone), [found], 1, "loss gap in nats, ON - OFF: {}")
 
 
-def imagenet_starts_better(setting: Setting, backbone: str, found: Difference) -> Judged:
+def imagenet_starts_better(setting: TrialSetting, backbone: str, found: Difference) -> Judged:
     """Models with ImageNet weights may have a better starting point, nearer to the optimum (section 3.1). Measured by
     the validation accuracy after the first epoch, the earliest that is recorded. Family: the three networks."""
     claim = f"{backbone} is better after the first epoch with ImageNet weights"
     return _conclude(claim, setting, _starts(backbone), [found], 1, "validation accuracy after one epoch, ON - OFF: {}")
 
 
-def imagenet_converges_faster(setting: Setting, backbone: str, found: Difference) -> Judged:
+def imagenet_converges_faster(setting: TrialSetting, backbone: str, found: Difference) -> Judged:
     """Models with ImageNet weights converge to the optimal values more quickly, those without need more time (section
     3.1). Measured by the epochs to 90 % of the last validation accuracy. A network that has collapsed has its last
     value from the start and converges to nothing: with one in an arm the claim is not testable. Family: the three
@@ -305,7 +305,7 @@ def why_no_course(arms: Iterable[Arm | None]) -> str:
     return ""
 
 
-def training_claims(setting: Setting, settings: Sequence[Setting]) -> tuple[Judged, ...]:
+def training_claims(setting: TrialSetting, settings: Sequence[TrialSetting]) -> tuple[Judged, ...]:
     """Judge what the paper says of how long networks must train; `setting` is Table 1's, `settings` are all."""
     longer = [place for backbone in ("ResNet50", "VGG16") for place in ((backbone, ON), (backbone, OFF))]
     pairs = {place: _longest(setting, settings, *place) for place in longer}
@@ -316,7 +316,7 @@ def training_claims(setting: Setting, settings: Sequence[Setting]) -> tuple[Judg
     )
 
 
-def mobilenet_needs_fewest_epochs(setting: Setting, start: str) -> Judged:
+def mobilenet_needs_fewest_epochs(setting: TrialSetting, start: str) -> Judged:
     """MobileNet is trained in relatively few iterations, while ResNet and VGG converge more slowly (section 3.1).
     Measured by the epochs to 90 % of the last validation accuracy, of networks that have not collapsed. Family: the two
     pairs."""
@@ -332,7 +332,7 @@ Lengths = tuple[Arm, Arm]
 """Of one network and start: the arm of the most epochs, and that of Table 1's."""
 
 
-def _longest(setting: Setting, settings: Sequence[Setting], backbone: str, start: str) -> Lengths | None:
+def _longest(setting: TrialSetting, settings: Sequence[TrialSetting], backbone: str, start: str) -> Lengths | None:
     """None without trials of more epochs that differ in nothing else."""
     own = setting.arm(backbone, start)
     if not own:
@@ -346,7 +346,7 @@ def _longest(setting: Setting, settings: Sequence[Setting], backbone: str, start
     return (max(longer, key=lambda arm: arm.spec.num_epochs), own) if longer else None
 
 
-def _but_epochs(setting: Setting) -> tuple[object, ...]:
+def _but_epochs(setting: TrialSetting) -> tuple[object, ...]:
     return tuple(value for name, value in zip(SETTINGS, setting.key, strict=True) if name != "num_epochs")
 
 
@@ -364,7 +364,7 @@ def _compared_lengths(pairs: Iterable[Lengths]) -> dict[Lengths, Comparison | st
 
 
 def more_epochs_help(
-    setting: Setting, place: tuple[str, str], pair: Lengths | None, compared: dict[Lengths, Comparison | str]
+    setting: TrialSetting, place: tuple[str, str], pair: Lengths | None, compared: dict[Lengths, Comparison | str]
 ) -> Judged:
     """ResNet and VGG need prolonged training to reach their optimal level (section 3.1). So trials of more epochs, at
     Table 1's setting in all else, must be more accurate. Not confirmed by none: more epochs still might. Family: both

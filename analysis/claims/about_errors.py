@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.claims.arms import OFF, ON, Arm, Event, Setting
+from analysis.claims.arms import OFF, ON, Arm, Event, TrialSetting
 from analysis.claims.comparisons import (
     Compared,
     Estimate,
@@ -40,7 +40,7 @@ AGREEMENT: Final = 6
 """Seeds that must agree to be told from a half of them: 2 / 2**6 is below 0.05."""
 
 
-def error_claims(setting: Setting) -> tuple[Judged, ...]:
+def error_claims(setting: TrialSetting) -> tuple[Judged, ...]:
     gaps = holm_of_some([_gap_difference(setting, backbone) for backbone in BACKBONES])
     losses = holm_of_some([_loss_difference(setting, backbone) for backbone in BACKBONES])
     of_training = holm_of_some([_training_loss_difference(setting, backbone) for backbone in BACKBONES])
@@ -54,17 +54,17 @@ def error_claims(setting: Setting) -> tuple[Judged, ...]:
     )
 
 
-def _both(setting: Setting, backbone: str) -> tuple[Arm, Arm] | None:
+def _both(setting: TrialSetting, backbone: str) -> tuple[Arm, Arm] | None:
     on, off = setting.arm(backbone, ON), setting.arm(backbone, OFF)
     return (on, off) if on and off else None
 
 
-def _lacking(claim: str, where: str, setting: Setting, backbone: str, also: str) -> Judged:
+def _lacking(claim: str, where: str, setting: TrialSetting, backbone: str, also: str) -> Judged:
     return lacking(claim, where, Compared(setting, ()), [(backbone, ON), (backbone, OFF)], also)
 
 
 def imagenet_has_lower_loss(
-    setting: Setting, backbone: str, found: Estimate | None, of_training: Estimate | None
+    setting: TrialSetting, backbone: str, found: Estimate | None, of_training: Estimate | None
 ) -> Judged:
     """Models with ImageNet weights have a lower loss on training and validation data (section 3.1, Figures 4-15).
 
@@ -86,7 +86,7 @@ def imagenet_has_lower_loss(
     return conclude(claim, where, verdict, evidence, arms)
 
 
-def _loss_difference(setting: Setting, backbone: str) -> Estimate | None:
+def _loss_difference(setting: TrialSetting, backbone: str) -> Estimate | None:
     arms = _both(setting, backbone)
     if not arms or any(arm.why_unpaired for arm in arms):
         return None
@@ -98,7 +98,7 @@ def _loss_difference(setting: Setting, backbone: str) -> Estimate | None:
     return of_replicates([(1, on.losses), (-1, off.losses)], margin=None)
 
 
-def _training_loss_difference(setting: Setting, backbone: str) -> Estimate | None:
+def _training_loss_difference(setting: TrialSetting, backbone: str) -> Estimate | None:
     """Of the last epochs, over seeds; a training loss is one number a trial, so of one seed nothing can be said."""
     arms = _both(setting, backbone)
     on, off = ([_last(result, "loss") for result in arm.results] for arm in arms) if arms else ([], [])
@@ -117,7 +117,7 @@ def _last(result: TrialResult, name: str) -> float:
     return result.history[-1].get(name, math.nan) if result.history else math.nan
 
 
-def imagenet_overfits_more(setting: Setting, backbone: str, found: Estimate | None) -> Judged:
+def imagenet_overfits_more(setting: TrialSetting, backbone: str, found: Estimate | None) -> Judged:
     """Models with ImageNet weights tend more to overfit than those without (section 3.1, Figures 4-15).
 
     Measured by the accuracy on the train part minus that on the watched part at the last epoch; `found` is that gap of
@@ -131,7 +131,7 @@ def imagenet_overfits_more(setting: Setting, backbone: str, found: Estimate | No
     return conclude(claim, where, decide(found), f"{evidence}{size_text(found)}", arms, [found])
 
 
-def _gap_difference(setting: Setting, backbone: str) -> Estimate | None:
+def _gap_difference(setting: TrialSetting, backbone: str) -> Estimate | None:
     """Over seeds where both starts have several. Over images: the variances of the four accuracies, as if of different
     images. Keras's training accuracy is the mean over the epoch while the weights move, so gaps are a little low."""
     arms = _both(setting, backbone)
@@ -160,7 +160,7 @@ def _gap(result: TrialResult) -> _Gap:
     return _Gap(shares[0] - shares[1], sum(map(share_variance, shares, sizes)))
 
 
-def some_classes_gain(setting: Setting) -> Judged:
+def some_classes_gain(setting: TrialSetting) -> Judged:
     """ImageNet weights improve the accuracy of some of the data (abstract): of at least one class.
 
     Family: all classes of all networks at hand. Contradicted where every class loses."""
@@ -206,7 +206,7 @@ def _class_name(arm: Arm, index: int) -> str:
     return names[index] if index < len(names) else f"index {index}"
 
 
-def mobilenet_confuses_7_and_8_less(setting: Setting) -> Judged:
+def mobilenet_confuses_7_and_8_less(setting: TrialSetting) -> Judged:
     """MobileNet confuses classes 7 and 8 less with ImageNet weights (section 3.2, Figures 16 and 17).
 
     Of the images of the two classes, the share that is taken for the other one."""
@@ -222,7 +222,7 @@ def mobilenet_confuses_7_and_8_less(setting: Setting) -> Judged:
     return _error_claim(claim, where, setting, "MobileNet", readings)
 
 
-def resnet_names_class_2_less(setting: Setting) -> Judged:
+def resnet_names_class_2_less(setting: TrialSetting) -> Judged:
     """ResNet wrongly predicts class 2 less with ImageNet weights (section 3.2, Figures 18 and 19).
 
     Of the images of all other classes, the share that is taken for class 2."""
@@ -239,7 +239,7 @@ def resnet_names_class_2_less(setting: Setting) -> Judged:
 
 
 def _error_claim(
-    claim: str, where: str, setting: Setting, backbone: str, readings: Sequence[tuple[Event, Event]]
+    claim: str, where: str, setting: TrialSetting, backbone: str, readings: Sequence[tuple[Event, Event]]
 ) -> Judged:
     """That an error is rarer with ImageNet weights; `readings` of the class numbers, the deciding one first."""
     arms = _both(setting, backbone)
@@ -257,7 +257,7 @@ def _error_claim(
     return conclude(claim, where, decide(first, -1), evidence, arms, [first])
 
 
-def vgg16_names_class_8(setting: Setting, start: str) -> Judged:
+def vgg16_names_class_8(setting: TrialSetting, start: str) -> Judged:
     """VGG predicts class 8 for all images (section 3.2, Figures 20 and 21): counted from 1, the class with index 7.
 
     A seed does, or no class can have all of its images, or neither: another class has them. Confirmed where more than

@@ -18,7 +18,7 @@ import numpy as np
 
 from analysis.claims import about_curves, about_errors
 from analysis.claims.about_arithmetic import arithmetic_claims
-from analysis.claims.arms import OFF, ON, Arm, Setting, key_of, settings_of
+from analysis.claims.arms import OFF, ON, Arm, TrialSetting, key_of, trial_settings
 from analysis.claims.comparisons import Compared, Comparison, compare, compare_sizes, share_variance
 from analysis.claims.judging import (
     conclude,
@@ -63,7 +63,7 @@ class Claims:
 
 def judge(trials: Trials, grid: PaperGrid | None) -> Claims:
     """Judge all claims. Those about trials are of the trials of `grid`, Table 1's; without it they are NOT_TESTABLE."""
-    settings = settings_of(trials)
+    settings = trial_settings(trials)
     compared = tuple(compare(setting) for setting in settings)
     of_table = [r for cell in grid.cells for r in cell.complete] if grid else []
     key = key_of(of_table[0].spec) if of_table else None
@@ -77,9 +77,9 @@ def other_data(trials: Trials) -> str:
     return next((r.spec.dataset for r in trials.results if is_other_data(r.spec)), "")
 
 
-def trial_claims(compared: Compared | None, settings: Sequence[Setting]) -> tuple[Judged, ...]:
+def trial_claims(compared: Compared | None, settings: Sequence[TrialSetting]) -> tuple[Judged, ...]:
     """`compared` at the settings of Table 1; `settings` all that there are."""
-    compared = compared or Compared(Setting((), {}, (NO_TABLE,)), ())
+    compared = compared or Compared(TrialSetting((), {}, (NO_TABLE,)), ())
     return (
         *(imagenet_helps(compared, backbone) for backbone in RANKING),
         *(networks_rank(compared, start) for start in (ON, OFF)),
@@ -157,7 +157,7 @@ def _num_trained(arm: Arm) -> int:
     return arm.results[0].num_parameters["trainable"]
 
 
-def vgg16_cannot_be_trained(settings: Sequence[Setting]) -> Judged:
+def vgg16_cannot_be_trained(settings: Sequence[TrialSetting]) -> Judged:
     """VGG performs poorly and cannot be trained properly, with ImageNet weights or without (section 3.2), for its many
     parameters (section 3.1). One trained network that is no longer poor, better by more than POOR than always naming
     the largest class, contradicts it, whatever its setting's other seeds do. Family: all VGG16 trials here on the test
@@ -167,7 +167,7 @@ def vgg16_cannot_be_trained(settings: Sequence[Setting]) -> Judged:
     arms = [arm for setting in settings for arm in setting.arms.values() if arm.backbone == "VGG16"]
     absent = [("VGG16", start) for start in (ON, OFF) if start not in {arm.start for arm in arms}]
     if absent:
-        return lacking(claim, where, Compared(Setting((), {}), ()), absent)
+        return lacking(claim, where, Compared(TrialSetting((), {}), ()), absent)
     shares = [(arm, share, _majority(arm)) for arm in arms for share in _accuracies(arm)]
     tested = holm([_binomial(share, majority.value + POOR) for _, share, majority in shares])
     better = [s for s, p in zip(shares, tested, strict=True) if p < LEVEL and s[1].value > s[2].value + POOR]

@@ -1,6 +1,6 @@
 """Arms: trials that are equal but for the seed, beside those of other networks and starts at the same settings.
 
-    for setting in settings_of(trials):
+    for setting in trial_settings(trials):
         on = setting.arm("MobileNet", ON)
         on.name, len(on.results), on.why_unpaired
 
@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from analysis.statistics.bootstrap import Replicates, Scores, draws_of
 from analysis.trials.load import Trials, in_order
-from analysis.trials.predictions import Predictions, PredictionsError, read_predictions, same_images
+from analysis.trials.predictions import Predictions, read_predictions, same_images
 from analysis.trials.starts import FINE_TUNED, FROM_SCRATCH, IMAGENET_FROZEN, RANDOM_FROZEN, start_name
 from analysis.trials.table1_cells import SETTINGS
+from galaxytl.results.predictions import PredictionsError
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 
 ON: Final = "ImageNet ON"
@@ -37,7 +38,7 @@ Event = Callable[[Predictions], NDArray[np.bool_]]
 """Of each image (N,), whether it counts."""
 
 
-def start_of(spec: TrialSpec) -> str | None:
+def start_label(spec: TrialSpec) -> str | None:
     """None where a part of the blocks is trained."""
     name = start_name(spec)
     return PAPERS_NAMES.get(name, name) if name else None
@@ -65,7 +66,7 @@ class Arm:
 
     @property
     def start(self) -> str:
-        return start_of(self.spec) or ""
+        return start_label(self.spec) or ""
 
     @property
     def name(self) -> str:
@@ -92,7 +93,7 @@ class Arm:
 
 
 @dataclass(frozen=True, eq=False)
-class Setting:
+class TrialSetting:
     """The arms that share all settings, by (backbone, start)."""
 
     key: tuple[Any, ...]
@@ -113,12 +114,12 @@ def key_of(spec: TrialSpec) -> tuple[Any, ...]:
     return tuple(getattr(spec, name) for name in SETTINGS)
 
 
-def settings_of(trials: Trials) -> tuple[Setting, ...]:
+def trial_settings(trials: Trials) -> tuple[TrialSetting, ...]:
     """All settings of the COMPLETE trials that are scored on the test part, in the order of their first trials
     (`gather.in_order`)."""
     found: dict[tuple[Any, ...], dict[tuple[str, str], list[TrialResult]]] = {}
     for result in in_order(trials.results):
-        start = start_of(result.spec)
+        start = start_label(result.spec)
         if start and result.status == COMPLETE and result.spec.scored_on == "test":
             found.setdefault(key_of(result.spec), {}).setdefault((result.spec.backbone, start), []).append(result)
     return tuple(_setting(key, arms, trials.folders) for key, arms in found.items())
@@ -126,14 +127,14 @@ def settings_of(trials: Trials) -> tuple[Setting, ...]:
 
 def _setting(
     key: tuple[Any, ...], members: Mapping[tuple[str, str], list[TrialResult]], folders: Mapping[str, Path]
-) -> Setting:
+) -> TrialSetting:
     arms, problems = {}, []
     for place, results in members.items():
         try:
             arms[place] = load_arm(results, folders)
         except PredictionsError as error:
             problems.append(f"{', '.join(place)}: {error}")
-    return Setting(key, arms, tuple(problems))
+    return TrialSetting(key, arms, tuple(problems))
 
 
 def load_arm(results: Iterable[TrialResult], folders: Mapping[str, Path]) -> Arm:

@@ -1,6 +1,6 @@
 """Comparisons of arms on the test part: over seeds where each arm has several, else of the networks that there are.
 
-    for setting in settings_of(trials):
+    for setting in trial_settings(trials):
         compared = compare(setting)
         compared.of("MobileNet, ImageNet ON - OFF").accuracy.interval
 
@@ -27,7 +27,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.claims.arms import FROZEN_RANDOM, OFF, ON, STARTS, Arm, Event, Setting
+from analysis.claims.arms import FROZEN_RANDOM, OFF, ON, STARTS, Arm, Event, TrialSetting
 from analysis.claims.verdicts import About, subject_of
 from analysis.statistics.bootstrap import Replicates, mean_of
 from analysis.statistics.equivalence import MARGIN, Equivalence, equivalence_of, seeds_needed
@@ -138,7 +138,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Effect:
+class FactorialEffect:
     """Of the 2 x 2 of pretraining and freezing, of one network."""
 
     name: str
@@ -151,9 +151,9 @@ class Effect:
 class Compared:
     """What can be compared at one setting. `skipped`: a sentence for what cannot, or not image by image."""
 
-    setting: Setting
+    setting: TrialSetting
     comparisons: tuple[Comparison, ...]
-    effects: tuple[Effect, ...] = ()
+    effects: tuple[FactorialEffect, ...] = ()
     skipped: tuple[str, ...] = ()
     what: str = ""
     """Which sizes, where they are compared."""
@@ -162,13 +162,13 @@ class Compared:
         return next((c for c in self.comparisons if c.first is first and c.second is second), None)
 
 
-def compare(setting: Setting) -> Compared:
+def compare(setting: TrialSetting) -> Compared:
     """ON minus OFF of each network, each pair of networks within a start, and the 2 x 2 of pretraining and freezing."""
     effects = tuple(effect for backbone in _backbones(setting) for effect in _effects(setting, backbone))
     return replace(_compared(setting, _wanted(setting)), effects=effects)
 
 
-def _compared(setting: Setting, wanted: Iterable[tuple[str, Arm, Arm]]) -> Compared:
+def _compared(setting: TrialSetting, wanted: Iterable[tuple[str, Arm, Arm]]) -> Compared:
     found, skipped = [], [*setting.problems, *_counted(setting)]
     for family, first, second in wanted:
         try:
@@ -178,19 +178,19 @@ def _compared(setting: Setting, wanted: Iterable[tuple[str, Arm, Arm]]) -> Compa
     return Compared(setting, adjusted(found), (), tuple(skipped))
 
 
-def _counted(setting: Setting) -> Iterable[str]:
+def _counted(setting: TrialSetting) -> Iterable[str]:
     for arm in setting.arms.values():
         if arm.why_unpaired:
             yield f"{arm.name}: only counts are compared, nothing image by image: {arm.why_unpaired}"
 
 
-def _backbones(setting: Setting) -> tuple[str, ...]:
+def _backbones(setting: TrialSetting) -> tuple[str, ...]:
     """The paper's from the best to the worst in its table, then others."""
     present = dict.fromkeys(backbone for backbone, _ in setting.arms)
     return tuple(sorted(present, key=lambda b: -BACKBONES.index(b) if b in BACKBONES else 1))
 
 
-def _wanted(setting: Setting) -> Iterable[tuple[str, Arm, Arm]]:
+def _wanted(setting: TrialSetting) -> Iterable[tuple[str, Arm, Arm]]:
     backbones = _backbones(setting)
     for backbone in backbones:
         on, off = setting.arm(backbone, ON), setting.arm(backbone, OFF)
@@ -202,7 +202,7 @@ def _wanted(setting: Setting) -> Iterable[tuple[str, Arm, Arm]]:
             yield f"networks, {start}", first, second
 
 
-def compare_sizes(settings: Sequence[Setting], first: int = 256, second: int = 224) -> tuple[Compared, ...]:
+def compare_sizes(settings: Sequence[TrialSetting], first: int = 256, second: int = 224) -> tuple[Compared, ...]:
     """`first` minus `second` pixels, of arms that differ in nothing else, setting by setting. The paper says both."""
     what = f"{first} - {second} pixels"
     found = []
@@ -214,7 +214,7 @@ def compare_sizes(settings: Sequence[Setting], first: int = 256, second: int = 2
     return tuple(found)
 
 
-def _key_without_size(setting: Setting, side: int) -> object:
+def _key_without_size(setting: TrialSetting, side: int) -> object:
     """Of a setting with this image size; of others something that equals nothing."""
     where = SETTINGS.index("image_size")
     return (*setting.key[:where], *setting.key[where + 1 :]) if setting.key[where] == side else object()
@@ -355,7 +355,7 @@ EFFECTS: Final = (
 interaction is what pretraining adds where the network is frozen minus what it adds where it is trained."""
 
 
-def _effects(setting: Setting, backbone: str) -> tuple[Effect, ...]:
+def _effects(setting: TrialSetting, backbone: str) -> tuple[FactorialEffect, ...]:
     """Empty where an arm is missing, or has no predictions, or the arms are of different images."""
     found = [setting.arm(backbone, start) for start in (ON, FINE_TUNED, FROZEN_RANDOM, OFF)]
     arms = [arm for arm in found if arm and not arm.why_unpaired]
@@ -366,4 +366,4 @@ def _effects(setting: Setting, backbone: str) -> tuple[Effect, ...]:
         holm_of([of_replicates(list(zip(factors, seeds, strict=True))) for _, factors in EFFECTS]) for seeds in scores
     )
     names = [name for name, _ in EFFECTS]
-    return tuple(Effect(n, f"2 x 2, {backbone}", a, f) for n, a, f in zip(names, accuracy, f1, strict=True))
+    return tuple(FactorialEffect(n, f"2 x 2, {backbone}", a, f) for n, a, f in zip(names, accuracy, f1, strict=True))

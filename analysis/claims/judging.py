@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from analysis.claims.arms import Arm, Setting
+from analysis.claims.arms import Arm, TrialSetting
 from analysis.claims.comparisons import Compared, Comparison, Estimate
 from analysis.claims.verdicts import (
     EQUIVALENT,
@@ -125,7 +125,7 @@ def lacking(claim: str, where: str, compared: Compared, wanted: Sequence[Place],
     return Judged(claim, where, NOT_TESTABLE, evidence, subject_of(seeds.values()), tuple(seeds.items()))
 
 
-def _absence(setting: Setting, names: Sequence[str]) -> list[str]:
+def _absence(setting: TrialSetting, names: Sequence[str]) -> list[str]:
     """Why arms are not there: those that have trials, which cannot be used, and those that have none."""
     if not setting.arms and setting.problems:
         return list(setting.problems)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from analysis.claims.verdicts import LEVEL, PAPER, SETTINGS, Judged, count_verdicts
-from analysis.sections import Listing, Section
+from analysis.report.sections import Listing, Section
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.seeds import MIN_SEEDS
 from analysis.trials.banner import SUBSTITUTED
@@ -22,7 +22,7 @@ from analysis.trials.load import show_value
 
 if TYPE_CHECKING:
     from analysis.claims.about_trials import Claims
-    from analysis.claims.arms import Setting
+    from analysis.claims.arms import TrialSetting
     from analysis.claims.comparisons import Compared, Comparison, Estimate
 
 OVERVIEW: Final = "The paper's claims"
@@ -145,14 +145,15 @@ def _topic_section(topic: str, judged: Sequence[Judged]) -> Section:
     """Without trials there is no column of seeds."""
     by_trials = any(one.seeds for one in judged)
     rows = tuple(
-        (one.claim, one.where, one.verdict, *([seeds_text(one)] if by_trials else []), one.evidence) for one in judged
+        (one.claim, one.where, one.verdict, *([seeds_of_claim(one)] if by_trials else []), one.evidence)
+        for one in judged
     )
     headings = ("Claim", "In the paper", "Verdict", *(["Seeds"] if by_trials else []), "Evidence")
     sentences = (SEEDS if by_trials else NO_SEEDS, *([CURVES] if topic == "curves" else []))
     return Section(f"{OVERVIEW} about {topic}", Listing(headings, rows), sentences)
 
 
-def _curves(setting: Setting) -> Section:
+def _curves(setting: TrialSetting) -> Section:
     """What the claims about curves compare, at the settings of Table 1."""
     from analysis.claims.about_curves import CURVE_HEADINGS, curve_rows
 
@@ -165,11 +166,11 @@ def _curves(setting: Setting) -> Section:
     return Section("Curves in numbers", listing, (how,))
 
 
-def seeds_text(judged: Judged) -> str:
+def seeds_of_claim(judged: Judged) -> str:
     """
-    >>> seeds_text(Judged("", "", "CONFIRMED", "", "settings", (("A", 3), ("B", 3))))
+    >>> seeds_of_claim(Judged("", "", "CONFIRMED", "", "settings", (("A", 3), ("B", 3))))
     '3 each'
-    >>> seeds_text(Judged("", "", "NOT_TESTABLE", "", "networks", (("A", 3), ("B", 0))))
+    >>> seeds_of_claim(Judged("", "", "NOT_TESTABLE", "", "networks", (("A", 3), ("B", 0))))
     '3, 0'
     """
     numbers = [number for _, number in judged.seeds]

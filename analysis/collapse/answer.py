@@ -21,7 +21,14 @@ from analysis.collapse.interactions import OTHERS, Interaction
 from analysis.collapse.rivals import HALF, Contrast, Effect, Rivals
 from analysis.collapse.sensitivity import Sensitivity
 from analysis.collapse.settings import BACKBONE, arm_of
-from analysis.collapse.verdict import DISAGREE, Arm, CollapseStudy, Verdict, seeds_for_any_verdict, varied_fields
+from analysis.collapse.verdict import (
+    DISAGREE,
+    CollapseArm,
+    CollapseStudy,
+    Explanation,
+    seeds_for_any_verdict,
+    varied_fields,
+)
 from analysis.report import rerun
 from analysis.report.answer import Answer, Command, reservations, seeds_text
 from analysis.statistics.beta_binomial import reduction
@@ -32,10 +39,10 @@ from analysis.trials.load import Trials, count_of_trials, show_value
 from galaxytl.trial import TrialResult, TrialSpec
 
 MEANING = {
-    Verdict.EXPLAINED: "other optimizer settings remove the collapse",
-    Verdict.NOT_EXPLAINED: "other optimizer settings collapse as well",
-    Verdict.NOT_REPRODUCED: "the paper's setting does not collapse here",
-    Verdict.INCONCLUSIVE: "the trials do not decide it",
+    Explanation.EXPLAINED: "other optimizer settings remove the collapse",
+    Explanation.NOT_EXPLAINED: "other optimizer settings collapse as well",
+    Explanation.NOT_REPRODUCED: "the paper's setting does not collapse here",
+    Explanation.INCONCLUSIVE: "the trials do not decide it",
 }
 ONLY = "the collapse comes from the optimizer's settings: nothing else that could be the cause removes it"
 OPEN = (Effect.UNDECIDED, Effect.TOO_FEW, Effect.CONFOUNDED)
@@ -57,7 +64,7 @@ class Beside:
         best = {(i.is_joint, i.second, i.held): i for i in reversed(own)}
         return tuple(i for i in own if best[i.is_joint, i.second, i.held] is i)
 
-    def changes_of(self, arm: Arm) -> str:
+    def changes_of(self, arm: CollapseArm) -> str:
         """How the verdict hangs on the choices of the test; empty where it does not, or where there is none anyway."""
         return next((one.sentence for one in self.sensitivity if one.arm == arm.name and not arm.obstacle), "")
 
@@ -65,35 +72,35 @@ class Beside:
 NOTHING = Beside()
 
 
-def meaning(arm: Arm, beside: Beside = NOTHING) -> str:
+def meaning(arm: CollapseArm, beside: Beside = NOTHING) -> str:
     """What the verdict means, with what removes the collapse as well, and why; sentences."""
     if not arm.paper:
         return f"{arm.why}."
-    what = MEANING[arm.verdict] if arm.verdict is Verdict.NOT_REPRODUCED else _beside(arm, beside)
+    what = MEANING[arm.verdict] if arm.verdict is Explanation.NOT_REPRODUCED else _beside(arm, beside)
     return f"{what}. {arm.why[:1].upper()}{arm.why[1:]}.{_taken_as_alike(arm)}"
 
 
-def _beside(arm: Arm, beside: Beside) -> str:
+def _beside(arm: CollapseArm, beside: Beside) -> str:
     removes, joint = beside.rivals.of(arm.name, Effect.REMOVES), beside.notable(arm.name)
     is_open = bool(beside.rivals.of(arm.name, *OPEN) or beside.rivals.untried(arm.name))
-    if arm.verdict is Verdict.EXPLAINED and not (removes or joint or is_open):
+    if arm.verdict is Explanation.EXPLAINED and not (removes or joint or is_open):
         return ONLY
     parts = [MEANING[arm.verdict], *map(_together, joint)]
-    if removes and arm.verdict is Verdict.EXPLAINED:
+    if removes and arm.verdict is Explanation.EXPLAINED:
         parts[0] += f", and so {'do' if len(removes) > 1 else 'does'} {_named(removes)}"
     elif removes:
         parts.insert(1, f"{_named(removes)} {'remove' if len(removes) > 1 else 'removes'} it")
     may = [c for c in beside.rivals.of(arm.name, *OPEN) if c.paper.value >= HALF > c.other.value]
-    if arm.verdict is Verdict.EXPLAINED and may:
+    if arm.verdict is Explanation.EXPLAINED and may:
         parts[0] += f", and perhaps {listed([f'{c.change} ({_state(c)})' for c in may])}"
-    if arm.verdict is Verdict.EXPLAINED and is_open:
+    if arm.verdict is Explanation.EXPLAINED and is_open:
         parts.append("other causes are not ruled out")
     return "; ".join(parts)
 
 
-def what_is_open(arm: Arm, beside: Beside) -> tuple[str, ...]:
+def what_is_open(arm: CollapseArm, beside: Beside) -> tuple[str, ...]:
     """What no trial rules out, and why: clauses. Nothing where there is no collapse to explain."""
-    if not arm.paper or arm.verdict is Verdict.NOT_REPRODUCED:
+    if not arm.paper or arm.verdict is Explanation.NOT_REPRODUCED:
         return ()
     left, untried = beside.rivals.of(arm.name, *OPEN), beside.rivals.untried(arm.name)
     return (
@@ -102,9 +109,9 @@ def what_is_open(arm: Arm, beside: Beside) -> tuple[str, ...]:
     )
 
 
-def _taken_as_alike(arm: Arm) -> str:
+def _taken_as_alike(arm: CollapseArm) -> str:
     """A sentence of what the trials that are compared do not record; empty where they record all."""
-    if not arm.paper or not arm.alternative or not arm.test_seeds or arm.verdict is Verdict.NOT_REPRODUCED:
+    if not arm.paper or not arm.alternative or not arm.test_seeds or arm.verdict is Explanation.NOT_REPRODUCED:
         return ""
     trials = [*arm.paper.trials(), *arm.alternative.trials(arm.test_seeds)]
     if silent := sum(not r.environment for r in trials):
@@ -148,7 +155,7 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
-def accuracy_difference(arm: Arm) -> tuple[SeedEstimate, int] | None:
+def accuracy_difference(arm: CollapseArm) -> tuple[SeedEstimate, int] | None:
     """The alternative's accuracy minus the paper's, paired by the seeds that tested the alternative, and how many these
     are; None for fewer than two, or where the two differ in more than the optimizer. The images count as if the two
     were of different ones, which is too wide where both have the same ones right."""
@@ -164,7 +171,7 @@ def accuracy_difference(arm: Arm) -> tuple[SeedEstimate, int] | None:
     return paired_over_seeds(second, first, variance), len(seeds)
 
 
-def accuracy_sentence(arm: Arm) -> str:
+def accuracy_sentence(arm: CollapseArm) -> str:
     """Both accuracies with intervals, and their difference; empty without an alternative."""
     if not arm.paper or not arm.alternative:
         return ""
@@ -186,11 +193,11 @@ def accuracy_sentence(arm: Arm) -> str:
     return f"{text}; difference {difference.value:+.3f} ({within}), paired by the {seeds} seeds tested."
 
 
-def posterior_sentence(arm: Arm) -> str:
+def posterior_sentence(arm: CollapseArm) -> str:
     """The posterior of the reduction of the collapse rate; empty without both counts, or where there is no collapse."""
     first = arm.paper.collapsed() if arm.paper else None
     second = arm.alternative.collapsed(arm.test_seeds) if arm.alternative else None
-    if first is None or second is None or arm.verdict is Verdict.NOT_REPRODUCED or arm.is_confounded:
+    if first is None or second is None or arm.verdict is Explanation.NOT_REPRODUCED or arm.is_confounded:
         return ""
     found = reduction(first, second)
     return (
@@ -203,7 +210,7 @@ def _two(interval: Interval) -> str:
     return f"{interval.low:.2f} to {interval.high:.2f}"
 
 
-def summary(study: CollapseStudy, beside: Beside = NOTHING) -> tuple[str, ...]:
+def verdict_lines(study: CollapseStudy, beside: Beside = NOTHING) -> tuple[str, ...]:
     """A line an arm: the answer in one sentence."""
     return tuple(f"{BACKBONE} {_short(arm.name)}: {arm.verdict.value}: {meaning(arm, beside)}" for arm in study.arms)
 
@@ -224,7 +231,7 @@ def collapse_answer(
     is_open = not any(arm.paper for arm in study.arms)
     answer = [
         text
-        for arm, line in zip(study.arms, summary(study, beside), strict=True)
+        for arm, line in zip(study.arms, verdict_lines(study, beside), strict=True)
         for text in (line, _uncertainty(arm), beside.changes_of(arm))
         if text
     ]
@@ -249,7 +256,7 @@ def _by_arm(study: CollapseStudy, texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{' and '.join(own)}: {text}" for text, own in names.items())
 
 
-def _uncertainty(arm: Arm) -> str:
+def _uncertainty(arm: CollapseArm) -> str:
     """Empty where backgrounds disagree: the numbers of one are not those of the answer."""
     texts = (posterior_sentence(arm), accuracy_sentence(arm)) if arm.obstacle != DISAGREE else ()
     return " ".join(text for text in texts if text)
@@ -267,9 +274,9 @@ def _tested(study: CollapseStudy, results: Sequence[TrialResult]) -> str:
     return f"{count_of_trials(len(results))} of {BACKBONE} on {results[0].spec.dataset}.{tested}"
 
 
-def _ruled_out(arm: Arm, beside: Beside) -> str:
+def _ruled_out(arm: CollapseArm, beside: Beside) -> str:
     """What else could explain it, what is shown not to, and the counts of what works together."""
-    if not arm.paper or arm.verdict is Verdict.NOT_REPRODUCED:
+    if not arm.paper or arm.verdict is Explanation.NOT_REPRODUCED:
         return ""
     out = beside.rivals.of(arm.name, Effect.KEEPS)
     removes = beside.rivals.of(arm.name, Effect.REMOVES)
@@ -281,14 +288,14 @@ def _ruled_out(arm: Arm, beside: Beside) -> str:
     return f"{'; '.join(parts)}." if parts else ""
 
 
-def _lacking(arm: Arm, beside: Beside) -> str:
+def _lacking(arm: CollapseArm, beside: Beside) -> str:
     """What would settle it; empty where nothing is lacking."""
     parts = []
     if not arm.paper:
         return "trials of the paper's and of other optimizer settings, alike in all else, that come to their end."
-    if arm.verdict is Verdict.NOT_REPRODUCED:
+    if arm.verdict is Explanation.NOT_REPRODUCED:
         return ""
-    if arm.verdict is Verdict.INCONCLUSIVE:
+    if arm.verdict is Explanation.INCONCLUSIVE:
         parts.append(_would_decide(arm))
     few = [c.change for c in beside.rivals.of(arm.name, Effect.TOO_FEW)]
     if few:
@@ -301,12 +308,12 @@ def _lacking(arm: Arm, beside: Beside) -> str:
         parts.append(f"{listed(confounded)} and the paper's setting by one version on one machine")
     if untried := beside.rivals.untried_factors(arm.name):
         parts.append(f"what was not tried: {', '.join(f'--set {_option(f, arm.paper.spec)}' for f in untried)}")
-    if beside.rivals.of(arm.name, Effect.REMOVES) and arm.verdict is Verdict.EXPLAINED:
+    if beside.rivals.of(arm.name, Effect.REMOVES) and arm.verdict is Explanation.EXPLAINED:
         parts.append("no number of seeds chooses between cures that all work: the gradients of the trials may")
     return f"{'; '.join(parts)}." if parts else ""
 
 
-def _would_decide(arm: Arm) -> str:
+def _would_decide(arm: CollapseArm) -> str:
     if fixed := _to_fix(arm):
         return f"all seeds at one value of {listed([name for name, _ in fixed])}"
     if arm.obstacle == DISAGREE:
@@ -322,11 +329,11 @@ def _would_decide(arm: Arm) -> str:
     return "at such rates no number of seeds that one can run would decide it"
 
 
-def _to_fix(arm: Arm) -> tuple[tuple[str, int], ...]:
+def _to_fix(arm: CollapseArm) -> tuple[tuple[str, int], ...]:
     """Seeds besides the seed, with a value to fix them at, where they make backgrounds of too few trials."""
     seeds = [len(one.paper.kinds) for one in arm.backgrounds if one.paper]
     names = [name for name in varied_fields(arm) if name.endswith("_seed")]
-    if not arm.paper or arm.verdict is not Verdict.INCONCLUSIVE or not names or max(seeds) >= MIN_SEEDS:
+    if not arm.paper or arm.verdict is not Explanation.INCONCLUSIVE or not names or max(seeds) >= MIN_SEEDS:
         return ()
     return tuple((name, getattr(arm.paper.spec, name)) for name in names)
 
@@ -352,7 +359,7 @@ def settling(study: CollapseStudy, beside: Beside, trials: Trials, grids: Mappin
     arms = [arm for arm in study.arms if arm.paper]
     folder = _folder(trials)
     if not arms:
-        line = f"python -m sweep.run --grid vgg-collapse --seeds {SEEDS_TO_START} --data DATA"
+        line = rerun.command("vgg-collapse", "--seeds", str(SEEDS_TO_START))
         return (Command("The trials that the question needs, where DATA is what the sweep was given as --data", line),)
     if folder is None or folder not in grids:
         return ()
@@ -373,18 +380,18 @@ def _folder(trials: Trials) -> Path | None:
     return min(counts, key=lambda folder: (-counts[folder], str(folder)), default=None)
 
 
-def _more_seeds(arms: Sequence[Arm], beside: Beside) -> list[str]:
+def _more_seeds(arms: Sequence[CollapseArm], beside: Beside) -> list[str]:
     """A grid's --seeds counts up from each of its own, so that one more gives one more."""
     have = min(len(setting.kinds) for arm in arms for setting in (arm.paper, *arm.others) if setting)
-    wanted = [arm.seeds_needed or 0 for arm in arms if arm.verdict is Verdict.INCONCLUSIVE]
-    decided = [arm for arm in arms if arm.verdict in {Verdict.EXPLAINED, Verdict.NOT_EXPLAINED}]
+    wanted = [arm.seeds_needed or 0 for arm in arms if arm.verdict is Explanation.INCONCLUSIVE]
+    decided = [arm for arm in arms if arm.verdict in {Explanation.EXPLAINED, Explanation.NOT_EXPLAINED}]
     few = any(beside.rivals.of(arm.name, Effect.TOO_FEW, Effect.UNDECIDED) for arm in decided)
     needed = max([*wanted, max(MIN_SEEDS, have + 1) if few else 0])
     return ["--seeds", str(needed - have + 1)] if needed > have else []
 
 
-def _first_untried(arm: Arm, beside: Beside) -> list[str]:
-    if arm.verdict is Verdict.NOT_REPRODUCED:
+def _first_untried(arm: CollapseArm, beside: Beside) -> list[str]:
+    if arm.verdict is Explanation.NOT_REPRODUCED:
         return []
     untried = beside.rivals.untried_factors(arm.name)
     return ["--set", _option(untried[0], arm.paper.spec)] if arm.paper and untried else []

@@ -29,7 +29,7 @@ from typing import Final
 from analysis.collapse.confounding import confounded
 from analysis.collapse.rivals import HALF, NETWORK, ONE_AT_A_TIME, Factor, bases_of, share_of
 from analysis.collapse.settings import BACKBONE, OPTIMIZER_FIELDS, has_papers_optimizer, optimizer_label
-from analysis.collapse.verdict import LEVEL, Arm
+from analysis.collapse.verdict import LEVEL, CollapseArm
 from analysis.statistics.interaction import Cells, interaction
 from analysis.statistics.intervals import holm
 from analysis.statistics.seeds import MIN_SEEDS
@@ -83,7 +83,7 @@ class Interaction:
         return f"{at} {neither} collapse, {first} with {self.first}, {second} with {self.second}, {both} with both"
 
 
-def examine_interactions(results: Sequence[TrialResult], arms: Sequence[Arm] = ()) -> tuple[Interaction, ...]:
+def examine_interactions(results: Sequence[TrialResult], arms: Sequence[CollapseArm] = ()) -> tuple[Interaction, ...]:
     """Every pair that can be tested, with its corrected p-value; arms in the order ON, OFF."""
     known = [r for r in results if r.spec.backbone == BACKBONE and kind_of(r) is not Kind.FAILED]
     found: list[Interaction] = []

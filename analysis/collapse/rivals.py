@@ -45,7 +45,7 @@ from analysis.collapse.settings import (
     key_without,
     optimizer_label,
 )
-from analysis.collapse.verdict import LEVEL, Arm
+from analysis.collapse.verdict import LEVEL, CollapseArm
 from analysis.statistics.boschloo import boschloo
 from analysis.statistics.intervals import Interval, Share, difference, holm
 from analysis.statistics.rates import p_not_above
@@ -60,7 +60,7 @@ HALF: Final = 0.5
 """The collapse rate from which on a setting counts as one that collapses."""
 
 
-def start_label(spec: TrialSpec) -> str:
+def training_label(spec: TrialSpec) -> str:
     """What is trained, and what it starts from."""
     depth = {0: "frozen", "all": "all trained"}.get(spec.unfrozen_blocks, f"{spec.unfrozen_blocks} blocks trained")
     return f"{spec.weights_label}, {depth}"
@@ -75,7 +75,7 @@ FACTORS: Final[Mapping[str, Callable[[TrialSpec], str]]] = {
     "learning rate": lambda spec: f"{spec.learning_rate:g}",
     "optimizer and learning rate": optimizer_label,
     "preprocessing": _way,
-    "start": start_label,
+    "start": training_label,
     "epochs": lambda spec: str(spec.num_epochs),
     "seed": lambda spec: str(spec.seed),
 }
@@ -179,14 +179,14 @@ class Rivals:
         return tuple(MUST_BE_TRIED[factor] for factor in self.untried_factors(arm))
 
 
-def examine_rivals(results: Sequence[TrialResult], arms: Sequence[Arm] = ()) -> Rivals:
+def examine_rivals(results: Sequence[TrialResult], arms: Sequence[CollapseArm] = ()) -> Rivals:
     """Rivals to the setting that each of `arms` tests; without arms, to the paper's setting that has most trials."""
     known = _known(results)
     own = [r for r in known if r.spec.backbone == BACKBONE]
     return Rivals(contrasts(results, arms), tuple(attribute(own)), tuple(_parameters(known)))
 
 
-def contrasts(results: Sequence[TrialResult], arms: Sequence[Arm] = ()) -> tuple[Contrast, ...]:
+def contrasts(results: Sequence[TrialResult], arms: Sequence[CollapseArm] = ()) -> tuple[Contrast, ...]:
     """The tests of `examine_rivals` alone."""
     return _corrected(_contrasts(_known(results), arms))
 
@@ -283,7 +283,7 @@ MUST_BE_TRIED: Final = {
 """Factor -> what is not tried where it is not."""
 
 
-def _contrasts(results: Sequence[TrialResult], arms: Sequence[Arm]) -> list[Contrast]:
+def _contrasts(results: Sequence[TrialResult], arms: Sequence[CollapseArm]) -> list[Contrast]:
     """Of each arm's setting against all that differ from it in one factor."""
     return [
         contrast
@@ -292,7 +292,7 @@ def _contrasts(results: Sequence[TrialResult], arms: Sequence[Arm]) -> list[Cont
     ]
 
 
-def bases_of(results: Iterable[TrialResult], arms: Sequence[Arm] = ()) -> dict[str, list[TrialResult]]:
+def bases_of(results: Iterable[TrialResult], arms: Sequence[CollapseArm] = ()) -> dict[str, list[TrialResult]]:
     """Arm -> the trials of the paper's setting that others are compared with."""
     found: dict[str, list[TrialResult]] = defaultdict(list)
     for r in results:
@@ -399,7 +399,7 @@ def _entropy(counts: NDArray[np.float64]) -> float:
 
 def _parameters(results: Sequence[TrialResult]) -> list[ParameterCount]:
     """Of frozen networks with the paper's setting, which differ in nothing but the network and the seed."""
-    frozen = [r for r in results if r.spec.unfrozen_blocks == 0 and r.spec.weights_requested == "imagenet"]
+    frozen = [r for r in results if r.spec.trains_head_only and r.spec.weights_requested == "imagenet"]
     base = _most(r for r in frozen if _is_papers(r.spec) and r.spec.backbone == BACKBONE)
     groups: dict[str, list[TrialResult]] = defaultdict(list)
     for r in _differing_in(NETWORK, base[0].spec, frozen) if base else ():

@@ -15,7 +15,7 @@ from typing import Any
 from analysis.claims.about_arithmetic import WHAT_ON_IMPLIES, blind_f1, row_in_words
 from analysis.collapse.answer import Beside, accuracy_sentence, listed, meaning, posterior_sentence, what_is_open
 from analysis.collapse.interactions import Interaction, examine_interactions
-from analysis.collapse.rivals import Contrast, Level, Rivals, examine_rivals, start_label
+from analysis.collapse.rivals import Contrast, Level, Rivals, examine_rivals, training_label
 from analysis.collapse.sensitivity import HALF_NAMES, Sensitivity, sensitivity
 from analysis.collapse.settings import (
     BACKBONE,
@@ -26,8 +26,8 @@ from analysis.collapse.settings import (
     optimizer_label,
     seeds_named,
 )
-from analysis.collapse.verdict import LEVEL, SHARES, STATEMENT, Arm, CollapseStudy, Verdict
-from analysis.sections import Listing, Section
+from analysis.collapse.verdict import LEVEL, SHARES, STATEMENT, CollapseArm, CollapseStudy, Explanation
+from analysis.report.sections import Listing, Section
 from analysis.statistics.intervals import Share
 from analysis.statistics.seeds import MIN_SEEDS
 from analysis.trials.endings import Kind, kind_of, one_class_scores
@@ -84,7 +84,7 @@ def _verdicts(study: CollapseStudy, beside: Beside) -> Section:
     )
 
 
-def _verdict_row(arm: Arm) -> tuple[str, ...]:
+def _verdict_row(arm: CollapseArm) -> tuple[str, ...]:
     other = f"{arm.alternative.label}: {_share(arm.alternative, arm.test_seeds)}" if arm.alternative else ""
     paper = f"{arm.paper.label}: {_share(arm.paper)}" if arm.paper else ""
     reduction = str(arm.reduction) if arm.reduction else ""
@@ -106,10 +106,10 @@ def _p(value: float | None) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _sentence(arm: Arm, beside: Beside) -> str:
+def _sentence(arm: CollapseArm, beside: Beside) -> str:
     parts = [meaning(arm, beside), *(f"{text[:1].upper()}{text[1:]}." for text in what_is_open(arm, beside))]
     parts += filter(None, (posterior_sentence(arm), accuracy_sentence(arm), beside.changes_of(arm)))
-    if arm.verdict is Verdict.INCONCLUSIVE and not arm.obstacle:
+    if arm.verdict is Explanation.INCONCLUSIVE and not arm.obstacle:
         parts.append(
             f"{arm.seeds_needed} seeds would decide it at such rates (power 0.8, level {LEVEL})."
             if arm.seeds_needed
@@ -124,7 +124,7 @@ def _sentence(arm: Arm, beside: Beside) -> str:
     return " ".join(parts)
 
 
-def _settings(arm: Arm) -> Section:
+def _settings(arm: CollapseArm) -> Section:
     """Every optimizer setting of an arm."""
     settings = [arm.paper, *arm.others] if arm.paper else list(arm.others)
     rows = tuple(
@@ -140,7 +140,7 @@ def _settings(arm: Arm) -> Section:
     return Section(f"{BACKBONE} {arm.name}: every optimizer setting", listing, (why,), is_detail=True)
 
 
-def _of_choice(arm: Arm, setting: Setting) -> tuple[str, str, str]:
+def _of_choice(arm: CollapseArm, setting: Setting) -> tuple[str, str, str]:
     """What had a say in the choice, and nothing else."""
     if setting is arm.paper:
         return "", "", ""
@@ -298,7 +298,7 @@ def _certificate_row(results: Sequence[TrialResult], others: Sequence[str]) -> t
 def _kinds(results: Sequence[TrialResult]) -> Section:
     counts: dict[tuple[str, str], dict[Kind, int]] = defaultdict(lambda: defaultdict(int))
     for r in results:
-        counts[r.spec.backbone, start_label(r.spec)][kind_of(r)] += 1
+        counts[r.spec.backbone, training_label(r.spec)][kind_of(r)] += 1
     rows = tuple((*key, *(str(counts[key][kind]) for kind in Kind)) for key in sorted(counts))
     listing = Listing(("Network", "Start", *(kind.value for kind in Kind)), rows, right={2, 3, 4, 5, 6})
     return Section("What became of the trials", listing, (), is_detail=True)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from analysis.collapse.settings import BACKBONE
-from analysis.collapse.verdict import SHARES, Arm, CollapseStudy, Rule, Verdict, examine_by, halves
+from analysis.collapse.verdict import SHARES, CollapseArm, CollapseStudy, Explanation, Rule, halves, study_by_rules
 from analysis.trials.endings import kind_of
 from galaxytl.trial import TrialResult
 
@@ -31,12 +31,12 @@ MOST_HALVES: Final = 100
 
 
 @dataclass(frozen=True)
-class Row:
+class ThresholdVerdict:
     """The verdict at a pair of thresholds."""
 
     one_class_share: float
     half: float
-    verdict: Verdict
+    verdict: Explanation
 
     @property
     def is_stated(self) -> bool:
@@ -48,9 +48,9 @@ class Sensitivity:
     """Of one arm: the verdict as stated, and those of all other choices."""
 
     arm: str
-    verdict: Verdict
-    rows: tuple[Row, ...]
-    of_halves: tuple[tuple[Verdict, int], ...]
+    verdict: Explanation
+    rows: tuple[ThresholdVerdict, ...]
+    of_halves: tuple[tuple[Explanation, int], ...]
     """The most common first; empty where there are no seeds to halve."""
     are_all_halves: bool
 
@@ -73,7 +73,7 @@ class Sensitivity:
         return f"The verdict hangs on choices of the test: {' and '.join(parts)}." if parts else ""
 
 
-def _listed(counts: Counter[Verdict], stated: Verdict) -> str:
+def _listed(counts: Counter[Explanation], stated: Explanation) -> str:
     others = sorted((verdict.value, number) for verdict, number in counts.items() if verdict is not stated)
     return f"it is {', '.join(f'{verdict} at {number}' for verdict, number in others)}"
 
@@ -92,7 +92,9 @@ def sensitivity(results: Sequence[TrialResult], study: CollapseStudy) -> tuple[S
         Sensitivity(
             arm.name,
             arm.verdict,
-            tuple(Row(share, half, verdicts[arm.name]) for (share, half), verdicts in at_thresholds.items()),
+            tuple(
+                ThresholdVerdict(share, half, verdicts[arm.name]) for (share, half), verdicts in at_thresholds.items()
+            ),
             tuple(_counted(of_halves[number][arm.name] for number in numbers[arm.name])),
             len(numbers[arm.name]) == _number_of_halves(arm),
         )
@@ -100,11 +102,11 @@ def sensitivity(results: Sequence[TrialResult], study: CollapseStudy) -> tuple[S
     )
 
 
-def _counted(verdicts: Iterable[Verdict]) -> list[tuple[Verdict, int]]:
+def _counted(verdicts: Iterable[Explanation]) -> list[tuple[Explanation, int]]:
     return sorted(Counter(verdicts).items(), key=lambda item: (-item[1], item[0].value))
 
 
-def _at_thresholds(results: Sequence[TrialResult]) -> dict[tuple[float, float], dict[str, Verdict]]:
+def _at_thresholds(results: Sequence[TrialResult]) -> dict[tuple[float, float], dict[str, Explanation]]:
     """The verdicts at every pair; a share at which every trial ends as at another one is not computed again."""
     ends = {share: tuple(kind_of(r, share).is_collapse for r in results) for share in SHARES}
     first = {share: next(other for other in SHARES if ends[other] == ends[share]) for share in SHARES}
@@ -116,18 +118,18 @@ def _at_thresholds(results: Sequence[TrialResult]) -> dict[tuple[float, float], 
 Key = TypeVar("Key")
 
 
-def _verdicts(results: Sequence[TrialResult], rules: Mapping[Key, Rule]) -> dict[Key, dict[str, Verdict]]:
+def _verdicts(results: Sequence[TrialResult], rules: Mapping[Key, Rule]) -> dict[Key, dict[str, Explanation]]:
     """Of each rule, the verdict of each arm."""
-    studies = examine_by(results, rules.values())
+    studies = study_by_rules(results, rules.values())
     return {key: {arm.name: arm.verdict for arm in study.arms} for key, study in zip(rules, studies, strict=True)}
 
 
-def _number_of_halves(arm: Arm) -> int:
+def _number_of_halves(arm: CollapseArm) -> int:
     seeds = len(arm.choice_seeds) + len(arm.test_seeds)
     return math.comb(seeds, len(arm.choice_seeds)) if arm.test_seeds else 0
 
 
-def _choices(arm: Arm) -> list[int]:
+def _choices(arm: CollapseArm) -> list[int]:
     """Numbers that stand for halves of the alternative's seeds, each half once."""
     seeds = sorted({*arm.choice_seeds, *arm.test_seeds})
     wanted = min(_number_of_halves(arm), MOST_HALVES)

@@ -1,7 +1,7 @@
 """What the collapse question is asked of: trials of VGG16 by arm, by what they have in common, and by optimizer.
 
 groups = groups_of(ON, results, problems)             # a group an arm and background, or why there is none
-paper, *others = settings_of(groups[0].trials)        # seeds of one optimizer setting each
+paper, *others = optimizer_settings(groups[0].trials)        # seeds of one optimizer setting each
 paper.collapsed(), paper.accuracy()                   # of all seeds, or of those that are given
 """
 
@@ -251,7 +251,7 @@ def background_text(result: TrialResult) -> str:
     )
 
 
-def settings_of(group: Iterable[TrialResult], one_class_share: float = ONE_CLASS_SHARE) -> list[Setting]:
+def optimizer_settings(group: Iterable[TrialResult], one_class_share: float = ONE_CLASS_SHARE) -> list[Setting]:
     """By optimizer setting, of trials with one background."""
     by_setting: dict[tuple[Any, ...], list[TrialResult]] = defaultdict(list)
     for result in group:

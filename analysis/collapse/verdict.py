@@ -1,6 +1,6 @@
 """Does VGG16's collapse come from its optimizer settings? A test that was stated before the trials were looked at.
 
-    study = examine(results)
+    study = study_collapse(results)
     study.arms[0].verdict          # Verdict.EXPLAINED
     STATEMENT                      # the test in words, for the report
 
@@ -73,7 +73,7 @@ from analysis.collapse.settings import (
     groups_of,
     has_papers_optimizer,
     mean_validation,
-    settings_of,
+    optimizer_settings,
 )
 from analysis.statistics.boschloo import Wanted, boschloo, fewest_seeds
 from analysis.statistics.intervals import Interval, Share, difference, holm
@@ -109,7 +109,7 @@ class Rule:
     which it is the seed."""
 
 
-class Verdict(Enum):
+class Explanation(Enum):
     EXPLAINED = "EXPLAINED"
     NOT_EXPLAINED = "NOT_EXPLAINED"
     NOT_REPRODUCED = "NOT_REPRODUCED"
@@ -118,11 +118,11 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True)
-class Arm:
+class CollapseArm:
     """One arm's test. What it lacks is None; `why` says what that is."""
 
     name: str
-    verdict: Verdict
+    verdict: Explanation
     why: str
     paper: Setting | None = None
     alternative: Setting | None = None
@@ -140,11 +140,11 @@ class Arm:
     """All other settings, in the order of the choice."""
     background: str = ""
     """What is the same in all trials that were tested: epochs, image size, preprocessing, images, split."""
-    backgrounds: tuple[Arm, ...] = ()
+    backgrounds: tuple[CollapseArm, ...] = ()
     """Where there are several: the test of each."""
     obstacle: str = ""
     """What stands against a verdict and more seeds of the same kind would not remove."""
-    at_shares: Mapping[float, Verdict] = field(default_factory=dict)
+    at_shares: Mapping[float, Explanation] = field(default_factory=dict)
     """Share of one class -> the verdict with it; empty where all trials end the same with each."""
     high_p: float | None = None
     """p-value that the paper's setting collapses in at least half of the seeds, after Holm."""
@@ -182,17 +182,17 @@ class Arm:
 
 @dataclass(frozen=True)
 class CollapseStudy:
-    arms: tuple[Arm, ...]
+    arms: tuple[CollapseArm, ...]
     problems: tuple[str, ...]
 
 
-def examine(results: Sequence[TrialResult], rule: Rule = Rule()) -> CollapseStudy:
+def study_collapse(results: Sequence[TrialResult], rule: Rule = Rule()) -> CollapseStudy:
     """Test both arms, of the trials of one dataset. Whether the verdict hangs on where one class begins is looked at
     for the rule of the statement only. Raises ValueError where they are of several datasets."""
-    return examine_by(results, [rule])[0]
+    return study_by_rules(results, [rule])[0]
 
 
-def examine_by(results: Sequence[TrialResult], rules: Iterable[Rule]) -> list[CollapseStudy]:
+def study_by_rules(results: Sequence[TrialResult], rules: Iterable[Rule]) -> list[CollapseStudy]:
     """The same by several rules, in their order: what does not depend on them is done once."""
     if len({r.spec.dataset_fingerprint for r in results}) > 1:
         raise ValueError("trials of several datasets are never put together: choose one first")
@@ -202,7 +202,7 @@ def examine_by(results: Sequence[TrialResult], rules: Iterable[Rule]) -> list[Co
     return [CollapseStudy(_arms(groups, rule), tuple(problems)) for rule in rules]
 
 
-def _arms(groups: Sequence[Group], rule: Rule) -> tuple[Arm, ...]:
+def _arms(groups: Sequence[Group], rule: Rule) -> tuple[CollapseArm, ...]:
     """One a name, of the tests of all groups."""
     tested = _tested(groups, rule)
     if rule == Rule() and any(_hangs(r) for group in groups for r in group.trials):
@@ -210,7 +210,7 @@ def _arms(groups: Sequence[Group], rule: Rule) -> tuple[Arm, ...]:
         tested = [
             _steady(arm, {share: other[i].verdict for share, other in others.items()}) for i, arm in enumerate(tested)
         ]
-    by_name: dict[str, list[Arm]] = defaultdict(list)
+    by_name: dict[str, list[CollapseArm]] = defaultdict(list)
     for arm in tested:
         by_name[arm.name].append(arm)
     return tuple(map(_headline, by_name.values()))
@@ -229,13 +229,13 @@ class Draft:
     """An arm before it is judged. Its tests: that the rates of both settings are equal, that the paper's is at least
     half, and that another setting's is at most half; None where there are no trials for it."""
 
-    arm: Arm
+    arm: CollapseArm
     equal: PValue | None = None
     high: PValue | None = None
     escaped: PValue | None = None
 
 
-def _tested(groups: Sequence[Group], rule: Rule) -> list[Arm]:
+def _tested(groups: Sequence[Group], rule: Rule) -> list[CollapseArm]:
     """Each group's test, judged."""
     drafts = [_draft(group, rule) for group in groups]
     equal = [draft.equal for draft in drafts]
@@ -265,13 +265,15 @@ def _corrected(tests: Sequence[PValue | None]) -> list[float | None]:
 def _draft(group: Group, rule: Rule) -> Draft:
     """The settings, the choice and the tests of trials that have one background."""
     if not group.trials:
-        return Draft(Arm(group.name, Verdict.NOT_TESTABLE, group.why_not))
-    settings = settings_of(group.trials, rule.one_class_share)
+        return Draft(CollapseArm(group.name, Explanation.NOT_TESTABLE, group.why_not))
+    settings = optimizer_settings(group.trials, rule.one_class_share)
     paper = next(setting for setting in settings if has_papers_optimizer(setting.spec))
     others = _in_order_of_choice(paper, [s for s in settings if s is not paper], rule)
     best = next(iter(_candidates(paper, others, rule)), others[0])
     choice, test = halves(shared_seeds(paper, best), rule.choice)
-    arm = Arm(group.name, Verdict.INCONCLUSIVE, "", paper, best, choice, test, others=tuple(others), rule=rule)
+    arm = CollapseArm(
+        group.name, Explanation.INCONCLUSIVE, "", paper, best, choice, test, others=tuple(others), rule=rule
+    )
     arm = replace(arm, background=background_text(next((r for r in group.trials if r.num_images), group.trials[0])))
     first, second = paper.collapsed(), best.collapsed(test)
     if first is None:
@@ -354,25 +356,25 @@ def halves(seeds: Sequence[int], choice: int | None = None) -> tuple[tuple[int, 
     return tuple(sorted(order[:half])), tuple(sorted(order[half:]))
 
 
-def _judged(arm: Arm, num_tests: int, rule: Rule) -> Arm:
+def _judged(arm: CollapseArm, num_tests: int, rule: Rule) -> CollapseArm:
     """The arm with its verdict, by the rules of the statement."""
     first = arm.paper.collapsed() if arm.paper else None
     if arm.paper is None or arm.alternative is None or first is None:
         return arm
     own = f"{first.right} of {first.total} seeds collapse with the paper's setting{_ways(arm.paper)}"
     if _is_significant(arm.high_p):
-        return replace(arm, verdict=Verdict.NOT_REPRODUCED, why=own)
+        return replace(arm, verdict=Explanation.NOT_REPRODUCED, why=own)
     if first.value >= rule.half and _is_significant(arm.escaped_p) and _all_collapse(arm.others, rule):
         label, fewest = _fewest(arm.others, arm.alternative)
         why = f"{own}, and with every other setting as well: fewest with {label}, {fewest.right} of {fewest.total}"
         if all(2 * s.ends()[Kind.DIVERGED] >= len(s.kinds) for s in arm.others):
             obstacle = "the other settings diverged, so that none shows what a sound optimizer does"
             return replace(arm, why=f"{why}; {obstacle}", obstacle=obstacle)
-        return replace(arm, verdict=Verdict.NOT_EXPLAINED, why=why)
+        return replace(arm, verdict=Explanation.NOT_EXPLAINED, why=why)
     return _contrasted(arm, arm.alternative, own, num_tests, rule)
 
 
-def _contrasted(arm: Arm, alternative: Setting, own: str, num_tests: int, rule: Rule) -> Arm:
+def _contrasted(arm: CollapseArm, alternative: Setting, own: str, num_tests: int, rule: Rule) -> CollapseArm:
     """EXPLAINED or INCONCLUSIVE. `own` says how the paper's setting ended."""
     first, second = arm.paper.collapsed() if arm.paper else None, alternative.collapsed(arm.test_seeds)
     if first is None or second is None:
@@ -389,20 +391,20 @@ def _contrasted(arm: Arm, alternative: Setting, own: str, num_tests: int, rule: 
     if not differs or _too_few(arm):
         few = f": fewer than {MIN_SEEDS} seeds speak of these networks only" if differs else ""
         return _open(arm, arm.why + few, (first, second), num_tests, rule)
-    return replace(arm, verdict=Verdict.EXPLAINED)
+    return replace(arm, verdict=Explanation.EXPLAINED)
 
 
-def _differs(arm: Arm, first: Share, second: Share, rule: Rule) -> bool:
+def _differs(arm: CollapseArm, first: Share, second: Share, rule: Rule) -> bool:
     """Whether the collapse rates are as EXPLAINED wants them."""
     return first.value >= rule.half > second.value and _is_significant(arm.corrected)
 
 
-def _too_few(arm: Arm) -> bool:
+def _too_few(arm: CollapseArm) -> bool:
     numbers = [len(setting.kinds) for setting in (arm.paper, arm.alternative) if setting]
     return min(numbers) < MIN_SEEDS or len(arm.test_seeds) < 2
 
 
-def _obstacle(arm: Arm, differs: bool) -> str:
+def _obstacle(arm: CollapseArm, differs: bool) -> str:
     """What stands against a verdict on the contrast and more seeds would not remove; empty where nothing does. What
     stands against EXPLAINED alone matters only where the rates differ as that wants."""
     if arm.paper is None or arm.alternative is None:
@@ -436,7 +438,7 @@ def _all_collapse(others: Iterable[Setting], rule: Rule) -> bool:
     return all(share.value >= rule.half for share in shares if share)
 
 
-def within(arm: Arm, factor: str) -> float:
+def within(arm: CollapseArm, factor: str) -> float:
     """The p-value that the paper's setting and the alternative collapse equally often within each value of a factor
     that `analysis.collapse.confounding` knows."""
     tables: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
@@ -449,13 +451,13 @@ def within(arm: Arm, factor: str) -> float:
     return stratified([(a, b, c, d) for a, b, c, d in tables.values()])
 
 
-def is_cure(arm: Arm) -> bool:
+def is_cure(arm: CollapseArm) -> bool:
     """Whether the alternative does better than always naming the commonest class, where it does not collapse."""
     accuracy = _where_it_learns(arm)
     return accuracy is not None and arm.commonest is not None and accuracy.interval.low > arm.commonest
 
 
-def _where_it_learns(arm: Arm) -> Accuracy | None:
+def _where_it_learns(arm: CollapseArm) -> Accuracy | None:
     """Of the alternative's seeds of the test that did not collapse: how many did is another question, and with them
     accuracies fall into two heaps, which no interval of a mean suits."""
     alternative = arm.alternative
@@ -466,7 +468,7 @@ def _where_it_learns(arm: Arm) -> Accuracy | None:
     )
 
 
-def _accuracy_text(arm: Arm) -> str:
+def _accuracy_text(arm: CollapseArm) -> str:
     accuracy = _where_it_learns(arm)
     if accuracy is None:
         return "none of its seeds has an accuracy"
@@ -474,7 +476,7 @@ def _accuracy_text(arm: Arm) -> str:
     return f"{value}, and always naming the commonest class gives {arm.commonest or math.nan:.3f}"
 
 
-def _open(arm: Arm, why: str, shares: tuple[Share, Share], num_tests: int, rule: Rule) -> Arm:
+def _open(arm: CollapseArm, why: str, shares: tuple[Share, Share], num_tests: int, rule: Rule) -> CollapseArm:
     """INCONCLUSIVE, with the seeds that would decide."""
     return replace(arm, why=why, seeds_needed=seeds_that_decide(*shares, num_tests, rule))
 
@@ -488,7 +490,7 @@ def _ways(setting: Setting) -> str:
     return f" ({lost}, which is not the one class of the paper)"
 
 
-def seeds_needed(first: Share, second: Share, num_tests: int, rule: Rule = Rule()) -> int | None:
+def seeds_to_explain(first: Share, second: Share, num_tests: int, rule: Rule = Rule()) -> int | None:
     """The fewest seeds with which the test of the statement comes to EXPLAINED with its power at the rates behind these
     counts, all conditions on rates counted; None where no number that is thought of does. Rates are taken as
     (count + 1/2) / (total + 1): those of few seeds are seldom 0 or 1."""
@@ -502,7 +504,7 @@ def seeds_that_decide(first: Share, second: Share, num_tests: int, rule: Rule = 
     if first.value < rule.half:
         return fewest_below(_shrunk(first), rule.half, level, POWER)
     if second.value < rule.half:
-        return seeds_needed(first, second, num_tests, rule)
+        return seeds_to_explain(first, second, num_tests, rule)
     return fewest_above(_shrunk(second), rule.half, level, POWER)
 
 
@@ -524,54 +526,54 @@ def _hangs(result: TrialResult) -> bool:
     return len({kind_of(result, share).is_collapse for share in SHARES}) > 1
 
 
-def _steady(arm: Arm, at_shares: Mapping[float, Verdict]) -> Arm:
+def _steady(arm: CollapseArm, at_shares: Mapping[float, Explanation]) -> CollapseArm:
     """The arm without a verdict where that hangs on the share from which on one class is named."""
-    if arm.verdict in {Verdict.INCONCLUSIVE, Verdict.NOT_TESTABLE} or len(set(at_shares.values())) == 1:
+    if arm.verdict in {Explanation.INCONCLUSIVE, Explanation.NOT_TESTABLE} or len(set(at_shares.values())) == 1:
         return replace(arm, at_shares=at_shares)
     others = ", ".join(f"{verdict.value} at {share:.2f}" for share, verdict in at_shares.items())
     why = f"the verdict hangs on the share of the predictions from which on one class is named: {others}"
-    return replace(arm, verdict=Verdict.INCONCLUSIVE, why=f"{arm.why}; {why}", obstacle=why, at_shares=at_shares)
+    return replace(arm, verdict=Explanation.INCONCLUSIVE, why=f"{arm.why}; {why}", obstacle=why, at_shares=at_shares)
 
 
-def _headline(arms: Sequence[Arm]) -> Arm:
+def _headline(arms: Sequence[CollapseArm]) -> CollapseArm:
     """One arm for the tests of all its backgrounds: of the largest that has the verdict, where they do not disagree."""
     if len(arms) == 1:
         return arms[0]
     labels = _labels(arms)
     named = _verdicts(arms, labels)
     largest = sorted(range(len(arms)), key=lambda i: (-arms[i].num_trials, labels[i]))
-    decided = {arm.verdict for arm in arms} - {Verdict.INCONCLUSIVE}
+    decided = {arm.verdict for arm in arms} - {Explanation.INCONCLUSIVE}
     chosen = next(i for i in largest if not decided or arms[i].verdict in decided or len(decided) > 1)
     apart = f" ({', '.join(labels)})" if len(labels) <= MOST_NAMED else ""
     at = f"each of {len(arms)} backgrounds{apart}; the numbers are of {arms[chosen].background}"
     arm = replace(arms[chosen], background=at, backgrounds=tuple(arms))
     if len(decided) > 1:
         why = f"the answer is not the same for all trials: {named}"
-        return replace(arm, verdict=Verdict.INCONCLUSIVE, seeds_needed=None, why=why, obstacle=DISAGREE)
+        return replace(arm, verdict=Explanation.INCONCLUSIVE, seeds_needed=None, why=why, obstacle=DISAGREE)
     if len({one.verdict for one in arms}) == 1:
         return replace(arm, why=f"{arm.why}; {arm.verdict.value} with each of the {len(arms)} backgrounds")
     return replace(arm, why=f"{arm.why}; of {len(arms)} backgrounds: {named}")
 
 
-def varied_fields(arm: Arm) -> tuple[str, ...]:
+def varied_fields(arm: CollapseArm) -> tuple[str, ...]:
     """The fields in which its backgrounds differ, optimizer and seed apart."""
     specs = [one.paper.spec for one in arm.backgrounds if one.paper]
     return tuple(name for name in background_fields() if len({getattr(spec, name) for spec in specs}) > 1)
 
 
-def _verdicts(arms: Sequence[Arm], labels: Sequence[str]) -> str:
+def _verdicts(arms: Sequence[CollapseArm], labels: Sequence[str]) -> str:
     """Which verdict comes with which background, the number alone where there are many."""
-    by_verdict: dict[Verdict, list[str]] = defaultdict(list)
+    by_verdict: dict[Explanation, list[str]] = defaultdict(list)
     for arm, label in zip(arms, labels, strict=True):
         by_verdict[arm.verdict].append(label)
-    parts = ((verdict, own) for verdict in Verdict if (own := by_verdict[verdict]))
+    parts = ((verdict, own) for verdict in Explanation if (own := by_verdict[verdict]))
     return "; ".join(
         f"{verdict.value} with {', '.join(own) if len(own) <= MOST_NAMED else f'{len(own)} of them'}"
         for verdict, own in parts
     )
 
 
-def _labels(arms: Sequence[Arm]) -> list[str]:
+def _labels(arms: Sequence[CollapseArm]) -> list[str]:
     """What sets each background apart from the others, as `--where` takes it."""
     specs = [arm.paper.spec for arm in arms if arm.paper]
     names = [name for name in background_fields() if len({getattr(spec, name) for spec in specs}) > 1]

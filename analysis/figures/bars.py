@@ -52,7 +52,7 @@ class Bar:
 
 
 def bars_of(grid: PaperGrid, metric: str) -> list[Bar]:
-    """Six bars: the backbones in the paper's order, ON left of OFF."""
+    """Return six bars: the backbones in the paper's order, ON left of OFF."""
     bars = []
     for cell in grid.cells:
         shift = -0.5 if cell.paper.imagenet == "ON" else 0.5
@@ -61,7 +61,7 @@ def bars_of(grid: PaperGrid, metric: str) -> list[Bar]:
 
 
 def draw_metrics(grid: PaperGrid, banner: Banner) -> Figure:
-    """One panel a metric, so that each compares backbones and weights on one scale."""
+    """Draw one panel a metric, so that each compares backbones and weights on one scale."""
     bars = {metric: bars_of(grid, metric) for metric in METRICS}
     errors = (
         "error bars: standard deviation over seeds; " if any(bar.std for own in bars.values() for bar in own) else ""

@@ -1,106 +1,99 @@
-"""Which figures there are, what they are called, and which could not be drawn.
+"""Which figures a report has, in its order. A further one is a file of this folder and a row here.
 
-drawn = write_figures(grid, Banner.of(grid), Path("report/figures"))
-drawn.written      # paths of PNG and SVG files
-drawn.not_drawn    # "figure-16-confusion-mobilenet-imagenet-on: FAILED: loss became NaN"
+plans = plan_figures(Material(results, folders, networks, studies, grid))
+files = write_figures(plans, Path("report/figures"))
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from typing import Final
 
-from matplotlib.figure import Figure
-
-from analysis.figures import bars, confusion, curves
-from analysis.figures.style import save, style
-from analysis.trials.banner import Banner
+from analysis.figures import (
+    bars,
+    collapse_rates,
+    confusion,
+    critical_differences,
+    curves,
+    depths,
+    examples,
+    gradients,
+    image_curves,
+    learning_rates,
+    reliability,
+    search,
+)
+from analysis.figures.plans import Material, Plan, Planner, of_table_1
 from analysis.trials.paper import BARS_FIGURE, CONFUSION_SHEET, CURVES_SHEET
-from analysis.trials.table1_cells import MISSING, Cell, PaperGrid
-from galaxytl.trial import COMPLETE
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A figure that can be drawn: its file's stem, a caption, and how; or, without `draw`, why it cannot."""
+class FigureRow:
+    """A figure, or a family of them where stem and caption have {names}."""
 
     stem: str
     caption: str
-    draw: Callable[[], Figure] | None
-    why_not: str = ""
+    plan: Planner
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """`written` maps the stem of each figure to its PNG and SVG; `not_drawn` to the reason."""
+CATALOGUE: Final = (
+    FigureRow(
+        f"figure-{BARS_FIGURE:02d}-metrics", "Figure 3. Scores on the test split.", of_table_1(bars.draw_metrics)
+    ),
+    FigureRow(CURVES_SHEET, "Figures 4-15. Loss and accuracy by epoch.", of_table_1(curves.draw_sheet)),
+    FigureRow(CONFUSION_SHEET, "Figures 16-21. Confusion matrices.", of_table_1(confusion.draw_sheet)),
+    FigureRow(
+        "figure-{number:02d}-{quantity}-{cell}",
+        "Figure {number}. {heading} by epoch, {title}.",
+        curves.plan_cells,
+    ),
+    FigureRow(
+        "figure-{number:02d}-confusion-{cell}", "Figure {number}. Confusion matrix, {title}.", confusion.plan_cells
+    ),
+    FigureRow(
+        "accuracy-by-learning-rate",
+        "Accuracy against learning rate, by start, backbone and optimizer.",
+        learning_rates.plan_learning_rates,
+    ),
+    FigureRow(
+        "accuracy-by-depth",
+        "Accuracy against the number of blocks that are trained, each at the learning rate that suits it best.",
+        depths.plan_depths,
+    ),
+    FigureRow(
+        "scores-by-images",
+        "Accuracy and balanced accuracy against the number of training images, each size scored on its own part.",
+        image_curves.plan_image_curves,
+    ),
+    FigureRow(
+        "collapse-rate",
+        "How many trials collapsed, by start, preprocessing, optimizer and learning rate.",
+        collapse_rates.plan_collapse_rates,
+    ),
+    FigureRow(
+        "{theme}",
+        "All pairs of {subject} by accuracy, and which are not told apart.",
+        critical_differences.plan_rankings,
+    ),
+    FigureRow("gradients", "What the gradients did in {backbone}: {rule}.", gradients.plan_gradients),
+    FigureRow("examples", "Images that pretraining fixed and broke.", examples.plan_examples),
+    FigureRow(
+        "hardest-images",
+        "Images that all networks get wrong, those with the least probable label first.",
+        examples.plan_hard_images,
+    ),
+    FigureRow(
+        "reliability",
+        "Reliability: the share of predictions that are right against how sure the network is of them.",
+        reliability.plan_reliability,
+    ),
+    FigureRow("search-course", "The trials of {search}, in order.", search.plan_course),
+    FigureRow("search-importances", "Which parameters mattered in {search}.", search.plan_importances),
+    FigureRow("search-front", "The Pareto front of {search}.", search.plan_front),
+)
 
-    written: dict[str, tuple[Path, Path]]
-    captions: dict[str, str]
-    not_drawn: dict[str, str]
 
-
-def plan_figures(grid: PaperGrid, banner: Banner) -> list[Plan]:
-    """Every figure of the paper's results, by number, after the two sheets that show many at once."""
-    plans = [
-        Plan(
-            f"figure-{BARS_FIGURE:02d}-metrics",
-            "Figure 3. Scores on the test split.",
-            partial(bars.draw_metrics, grid, banner),
-        ),
-        Plan(CURVES_SHEET, "Figures 4-15. Loss and accuracy by epoch.", partial(curves.draw_sheet, grid, banner)),
-        Plan(CONFUSION_SHEET, "Figures 16-21. Confusion matrices.", partial(confusion.draw_sheet, grid, banner)),
-    ]
-    singles = [plan for cell in grid.cells for plan in (*_plan_curves(cell, banner), _plan_confusion(cell, banner))]
-    return plans + sorted(singles, key=lambda plan: plan.stem)
-
-
-def _plan_curves(cell: Cell, banner: Banner) -> Iterator[Plan]:
-    numbers = {"loss": cell.paper.loss_figure, "accuracy": cell.paper.accuracy_figure}
-    for quantity, number in numbers.items():
-        stem = f"figure-{number:02d}-{quantity}-{cell.paper.file_stem}"
-        caption = f"Figure {number}. {quantity.capitalize()} by epoch, {cell.paper.title}."
-        if curves.curves_of(cell, quantity):
-            yield Plan(stem, caption, partial(curves.draw_cell, cell, quantity, banner))
-        else:
-            yield Plan(stem, caption, None, _why_not(cell, "its row holds no history"))
-
-
-def _plan_confusion(cell: Cell, banner: Banner) -> Plan:
-    number = cell.paper.confusion_figure
-    stem = f"figure-{number:02d}-confusion-{cell.paper.file_stem}"
-    caption = f"Figure {number}. Confusion matrix, {cell.paper.title}."
-    if (counted := confusion.confusion_of(cell)) is not None:
-        return Plan(stem, caption, partial(confusion.draw_cell, cell, counted, banner))
-    return Plan(stem, caption, None, _why_not(cell, "its row holds no confusion matrix"))
-
-
-def _why_not(cell: Cell, incomplete_row: str) -> str:
-    if cell.status == COMPLETE:
-        return incomplete_row
-    return "missing: no such trial" if cell.status == MISSING else f"{cell.status}: {cell.message}"
-
-
-def write_figures(grid: PaperGrid, banner: Banner, folder: Path) -> Drawn:
-    """The figures of the paper's results, into `folder`."""
-    return write_plans(plan_figures(grid, banner), folder)
-
-
-def write_plans(plans: Iterable[Plan], folder: Path) -> Drawn:
-    """Draw what can be drawn as PNG and SVG into `folder`, which must be there.
-
-    A figure that cannot be drawn any more is removed from there: an older report's picture must not be taken for
-    this one's.
-    """
-    drawn = Drawn({}, {}, {})
-    with style():
-        for plan in plans:
-            drawn.captions[plan.stem] = plan.caption
-            if plan.draw is None:
-                drawn.not_drawn[plan.stem] = plan.why_not
-                for ending in (".png", ".svg"):
-                    (folder / plan.stem).with_suffix(ending).unlink(missing_ok=True)
-            else:
-                drawn.written[plan.stem] = save(plan.draw(), folder / plan.stem)
-    return drawn
+def plan_figures(material: Material) -> list[Plan]:
+    """Return the figures of a report, drawable or not: those of trials, then search by search."""
+    plans = [plan for row in CATALOGUE for plan in row.plan(row.stem, row.caption, material)]
+    return sorted(plans, key=lambda plan: plan.study)

@@ -1,7 +1,7 @@
 """How often trials collapse to one class: a heat map of learning rate and optimizer for each network and start.
 
 cells = cells_of(comparable(results, VARIED, can_draw).results)
-cells[Place(start, "VGG16", "divide_by_255", "Adam", 1e-3)]        # Count(collapsed=5, complete=5, failed=0)
+cells[CellKey(start, "VGG16", "divide_by_255", "Adam", 1e-3)]        # Count(collapsed=5, complete=5, failed=0)
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from analysis.figures.seed_points import WEIGHTS, Point
+from analysis.figures.plans import PANEL, of_comparable
 from analysis.figures.style import COLLAPSE_COLOURS, GREY, INK, PALE, backbone_colours, new_figure
 from analysis.trials.banner import Banner
+from analysis.trials.comparable import WEIGHTS
+from analysis.trials.seed_points import Point
 from analysis.trials.starts import (
     COLLAPSED_NOTE,
     Start,
@@ -39,7 +41,7 @@ WHITE_TEXT_FROM: Final = 0.7
 
 
 @dataclass(frozen=True)
-class Place:
+class CellKey:
     """Of a cell. Whose trials differ in the seed only."""
 
     start: Start
@@ -56,42 +58,42 @@ class Count:
     collapsed: int
     complete: int
     failed: int
-    is_papers: bool = field(default=False, compare=False)
+    is_paper_setting: bool = field(default=False, compare=False)
 
     @property
     def share(self) -> float | None:
         return self.collapsed / self.complete if self.complete else None
 
     def __str__(self) -> str:
-        """ "3/5", and below it how many failed."""
+        """Return "3/5", and below it how many failed."""
         counted = f"{self.collapsed}/{self.complete}" if self.complete else ""
         return "\n".join(text for text in (counted, f"{self.failed} failed" if self.failed else "") if text)
 
 
-def cells_of(results: Sequence[TrialResult]) -> dict[Place, Count]:
-    """Without the trials of which some blocks are trained."""
-    groups: dict[Place, list[TrialResult]] = {}
+def cells_of(results: Sequence[TrialResult]) -> dict[CellKey, Count]:
+    """Return the counts by cell, without the trials of which some blocks are trained."""
+    groups: dict[CellKey, list[TrialResult]] = {}
     for result in results:
         spec = result.spec
         if start := start_of(spec):
-            place = Place(start, spec.backbone, spec.preprocessing, optimizer_name(spec), spec.learning_rate)
+            place = CellKey(start, spec.backbone, spec.preprocessing, optimizer_name(spec), spec.learning_rate)
             groups.setdefault(place, []).append(result)
     return {place: _count(Point.of(rows)) for place, rows in groups.items()}
 
 
 def _count(point: Point) -> Count:
-    return Count(point.num_collapsed, len(point.complete), point.num_failed, point.is_papers)
+    return Count(point.num_collapsed, len(point.complete), point.num_failed, point.is_paper_setting)
 
 
 def can_draw(results: Sequence[TrialResult]) -> bool:
-    """At least two settings, of not too many learning rates."""
+    """Return whether there are two settings or more, of not too many learning rates."""
     cells = cells_of(results)
     settings = {(place.optimizer, place.learning_rate) for place, count in cells.items() if count.complete}
     return len(settings) > 1 and len({place.learning_rate for place in cells}) <= MAX_RATES
 
 
 def draw_collapse_rates(results: Sequence[TrialResult], banner: Banner) -> Figure:
-    """Columns are starts; rows are backbones, VGG16 above its controls, each by its preprocessing."""
+    """Draw a column a start and a row a backbone, VGG16 above its controls, each by its preprocessing."""
     cells = cells_of(results)
     drawn = [r for r in results if start_of(r.spec)]
     starts = sorted({place.start for place in cells})
@@ -120,7 +122,7 @@ def draw_collapse_rates(results: Sequence[TrialResult], banner: Banner) -> Figur
     for column, start in enumerate(starts):
         panels[0, column].set_title(start.title)
         panels[-1, column].set_xlabel("learning rate")
-    _explain(figure, panels, any(count.is_papers for count in cells.values()))
+    _explain(figure, panels, any(count.is_paper_setting for count in cells.values()))
     return figure
 
 
@@ -151,7 +153,7 @@ def _draw_count(axes: Axes, x: int, y: int, count: Count | None, size: float) ->
     if count:
         colour = "white" if share is not None and share > WHITE_TEXT_FROM else INK
         axes.text(x, y, str(count), ha="center", va="center", fontsize=size - 2 * bool(count.failed), color=colour)
-        if count.is_papers:
+        if count.is_paper_setting:
             axes.add_patch(
                 Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor=INK, linewidth=1.8, zorder=3)
             )
@@ -172,3 +174,12 @@ def _explain(figure: Figure, panels: Any, has_papers: bool) -> None:
     bar.ax.set_yticklabels(["none", "half", "all"], fontsize=8)
     bar.set_label("share collapsed", fontsize=8, color=INK)
     bar.outline.set_edgecolor(GREY)
+
+
+plan_collapse_rates: Final = of_comparable(
+    VARIED,
+    can_draw,
+    draw_collapse_rates,
+    f"there are no two optimizers or learning rates, or more than {MAX_RATES} rates, all else being equal",
+    PANEL,
+)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from analysis.figures.plans import Material, Plan
 from analysis.figures.style import CONFUSION_COLOURS, INK, new_figure
 from analysis.trials.banner import Banner
 from analysis.trials.table1_cells import Cell, PaperGrid
@@ -41,7 +44,7 @@ class Confusion:
 
 
 def confusion_of(cell: Cell) -> Confusion | None:
-    """Of the complete seeds together: they share one test split, so every galaxy counts once a seed."""
+    """Return that of the complete seeds together: they share one test split, so every galaxy counts once a seed."""
     trials = [r for r in cell.complete if r.confusion]
     if not trials:
         return None
@@ -50,8 +53,20 @@ def confusion_of(cell: Cell) -> Confusion | None:
     return Confusion(counts, names, len(trials))
 
 
+def plan_cells(stem: str, caption: str, material: Material) -> Iterator[Plan]:
+    """Yield the paper's single figures by their numbers, one for each cell of Table 1."""
+    cells = material.grid.cells if material.grid else ()
+    for cell in sorted(cells, key=lambda cell: cell.paper.confusion_figure):
+        own = stem.format(number=cell.paper.confusion_figure, cell=cell.paper.file_stem)
+        text = caption.format(number=cell.paper.confusion_figure, title=cell.paper.title)
+        if material.grid and (confusion := confusion_of(cell)) is not None:
+            yield Plan(own, text, partial(draw_cell, cell, confusion, Banner.of(material.grid)))
+        else:
+            yield Plan(own, text, None, cell.why_without("confusion matrix"))
+
+
 def draw_cell(cell: Cell, confusion: Confusion, banner: Banner) -> Figure:
-    """One of the paper's single figures."""
+    """Draw one of the paper's single figures."""
     seeds = f"sum of {confusion.n} seeds" if confusion.n > 1 else ""
     side = min(max(CELL * len(confusion.names), SIDE[0]), SIDE[1])
     figure = new_figure(side + 2.7, side + 2.1, banner.footer_of(cell, also=seeds))
@@ -71,17 +86,17 @@ def draw_cell(cell: Cell, confusion: Confusion, banner: Banner) -> Figure:
 
 
 def _ticks(size: int, side: float) -> range:
-    """The classes that are named beside a matrix of `side` inches: all that have room for a line each."""
+    """Return the classes that are named beside a matrix of `side` inches: all that have room for a line each."""
     return range(0, size, max(1, math.ceil(size * LINE / side)))
 
 
 def _wrapped(name: str, room: float) -> str:
-    """In as many lines as there is room for."""
+    """Return a name in as many lines as there is room for."""
     return textwrap.fill(name, NAME_WIDTH, max_lines=max(1, int(room)), placeholder=" …")
 
 
 def draw_sheet(grid: PaperGrid, banner: Banner) -> Figure:
-    """All six on one sheet: ON above, OFF below."""
+    """Draw all six on one sheet: ON above, OFF below."""
     figure = new_figure(11, 7.5, banner.footer_of(*grid.cells, also="per cent of each true class"))
     names = next((drawn.names for cell in grid.cells if (drawn := confusion_of(cell))), ())
     panels = figure.subplots(len(SHEET_ROWS), len(SHEET_COLUMNS))
@@ -102,7 +117,7 @@ def _draw_panel(axes: Axes, cell: Cell, size: int) -> None:
 
 
 def _name_classes(axes: Axes, names: tuple[str, ...], *, left: bool, bottom: bool) -> None:
-    """Names at the sheet's left edge, also beside an empty panel; numbers elsewhere."""
+    """Write names at the sheet's left edge, also beside an empty panel; numbers elsewhere."""
     ticks = _ticks(len(names), SHEET_SIDE)
     numbered = _ticks(len(names), SHEET_SIDE / 1.5)  # a number is wider than high
     full = [textwrap.shorten(f"{index} {names[index]}", SHEET_NAME, placeholder=" …") for index in ticks]
@@ -115,7 +130,7 @@ def _name_classes(axes: Axes, names: tuple[str, ...], *, left: bool, bottom: boo
 
 
 def _draw_matrix(axes: Axes, confusion: Confusion, side: float, fontsize: float) -> None:
-    """On `side` inches; where its cells are too small for per cents the colours alone say them."""
+    """Draw it on `side` inches; where its cells are too small for per cents the colours alone say them."""
     shares = confusion.shares
     axes.imshow(shares, cmap=CONFUSION_COLOURS, vmin=0, vmax=1, interpolation="nearest")
     has_room = side / len(shares) > 2.6 * fontsize / 72  # for ">99"
@@ -129,14 +144,14 @@ def _draw_matrix(axes: Axes, confusion: Confusion, side: float, fontsize: float)
 
 
 def _rule(axes: Axes, size: int) -> None:
-    """White lines between the cells."""
+    """Draw white lines between the cells."""
     edges = np.arange(1, size) - 0.5
     axes.hlines(edges, -0.5, size - 0.5, color="white", linewidth=0.8)
     axes.vlines(edges, -0.5, size - 0.5, color="white", linewidth=0.8)
 
 
 def percent(share: float) -> str:
-    """Whole per cents; nothing for nothing, and no rounding to none or to all.
+    """Return whole per cents; nothing for nothing, and no rounding to none or to all.
 
     >>> percent(0.0), percent(0.004), percent(0.126), percent(0.997)
     ('', '<1', '13', '>99')
@@ -149,7 +164,7 @@ def percent(share: float) -> str:
 
 
 def _say_why(axes: Axes, cell: Cell, size: int) -> None:
-    """The reason, in a panel of the size that a matrix of `size` classes would have."""
+    """Write the reason, in a panel of the size that a matrix of `size` classes would have."""
     axes.text(
         0.5, 0.5, textwrap.fill(cell.short_reason, 30), transform=axes.transAxes, ha="center", va="center", fontsize=9
     )

@@ -8,44 +8,41 @@ accuracy and not a mean rank. A bar joins settings of which no two are told apar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.catalogue import Plan
-from analysis.figures.seed_points import part_text
+from analysis.figures.plans import NOTHING_COMPLETE, Material, Plan
 from analysis.figures.style import GREY, INK, PALE, backbone_colours, new_figure
 from analysis.scores.all_pairs import THEMES, Ranking, ranking_of, subject
 from analysis.statistics.seeds import MIN_SEEDS
 from analysis.trials.banner import Banner
-from galaxytl.trial import COMPLETE, TrialResult
+from analysis.trials.seed_points import part_text
 
 ROW_INCHES: Final = 0.21
 NOTE: Final = "bars join what t tests of all pairs over seeds and images, Holm, do not tell apart; intervals of 95 %"
 
 
-def plan_rankings(results: Sequence[TrialResult], folders: Mapping[str, Path], banner: Banner) -> Iterator[Plan]:
-    """Yield a figure a theme of `all_pairs`; `folders` is trial_id -> the results folder of its row."""
+def plan_rankings(stem: str, caption: str, material: Material) -> Iterator[Plan]:
+    """Yield a figure for each theme of `all_pairs`."""
     for theme in THEMES:
-        ranking, left_out = ranking_of(theme, results, folders)
-        caption = f"All pairs of {subject(theme, ranking)} by accuracy, and which are not told apart."
+        ranking, left_out = ranking_of(theme, material.results, material.folders)
+        own, text = stem.format(theme=theme.stem), caption.format(subject=subject(theme, ranking))
         if len(ranking.places) < 2:
             why = f"no two {theme.name} have {MIN_SEEDS} seeds or more, all else being equal"
-            is_complete = any(result.status == COMPLETE for result in results)
-            yield Plan(theme.stem, caption, None, why if is_complete else "no trial is complete")
+            yield Plan(own, text, None, why if material.has_complete else NOTHING_COMPLETE)
             continue
-        texts = (caption, *(f"{text[0].upper()}{text[1:]}." for text in ranking.skipped), left_out)
-        drawn = [result for place in ranking.places for result in place.arm.results]
-        text = banner.caption(" ".join(filter(None, texts)), drawn)
-        yield Plan(theme.stem, text, partial(draw_ranking, ranking, banner))
+        texts = (text, *(f"{text[0].upper()}{text[1:]}." for text in ranking.skipped), left_out)
+        results = [result for place in ranking.places for result in place.arm.results]
+        text = material.banner.caption(" ".join(filter(None, texts)), results)
+        yield Plan(own, text, partial(draw_ranking, ranking, material.banner))
 
 
 def draw_ranking(ranking: Ranking, banner: Banner) -> Figure:
-    """Rows are settings, the best at the top; the groups have a panel of their own at the right."""
+    """Draw a row a setting, the best at the top; the groups have a panel of their own at the right."""
     results = [result for place in ranking.places for result in place.arm.results]
     bars = [group for group in ranking.groups if len(group) > 1]
     figure = new_figure(10, 1.2 + ROW_INCHES * len(ranking.places), banner.bottom_line(results, NOTE))

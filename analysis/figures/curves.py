@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import statistics
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from analysis.figures.plans import Material, Plan
 from analysis.figures.style import COLOURS, GREY, INK, new_figure, set_log, tint
 from analysis.trials.banner import Banner
 from analysis.trials.table1_cells import Cell, PaperGrid
@@ -28,7 +30,7 @@ LABEL_GAP = 0.07  # least distance of two line labels, as a share of the axis
 
 
 @dataclass(frozen=True)
-class Curve:
+class EpochCurve:
     """One quantity over the epochs: the mean over seeds, and the seeds themselves. All have the length of `epochs`."""
 
     split: str
@@ -37,8 +39,9 @@ class Curve:
     seeds: tuple[tuple[float, ...], ...]
 
 
-def curves_of(cell: Cell, quantity: str) -> list[Curve]:
-    """The training and the watched curve. Complete seeds only, or the failed ones' beginnings when none is complete.
+def curves_of(cell: Cell, quantity: str) -> list[EpochCurve]:
+    """Return the training and the watched curve. Complete seeds only, or the failed ones' beginnings when none is
+    complete.
 
     The mean runs over the epochs that every seed has reached, so that it never changes its members on the way.
     """
@@ -49,15 +52,15 @@ def curves_of(cell: Cell, quantity: str) -> list[Curve]:
     return [_curve(trials, "training", quantity), _curve(trials, watched, f"val_{quantity}")]
 
 
-def _curve(trials: Sequence[TrialResult], split: str, name: str) -> Curve:
+def _curve(trials: Sequence[TrialResult], split: str, name: str) -> EpochCurve:
     length = min(len(r.history) for r in trials)
     seeds = tuple(tuple(epoch.get(name, math.nan) for epoch in r.history[:length]) for r in trials)
     mean = tuple(sum(values) / len(seeds) for values in zip(*seeds, strict=True))
-    return Curve(split, tuple(int(epoch["epoch"]) for epoch in trials[0].history[:length]), mean, seeds)
+    return EpochCurve(split, tuple(int(epoch["epoch"]) for epoch in trials[0].history[:length]), mean, seeds)
 
 
 def reference_of(cell: Cell, quantity: str) -> tuple[float, str] | None:
-    """What a model that has learned nothing but the class counts of the test split reaches, and its name.
+    """Return what a model that has learned nothing but the class counts of the test split reaches, and its name.
 
     Accuracy: the share of the commonest class. Loss: the entropy of the class shares, -sum p ln p, in nats.
     """
@@ -69,8 +72,21 @@ def reference_of(cell: Cell, quantity: str) -> tuple[float, str] | None:
     return (share, "always the commonest class") if share is not None else None
 
 
+def plan_cells(stem: str, caption: str, material: Material) -> Iterator[Plan]:
+    """Yield the paper's single figures by their numbers: of each cell of Table 1 the loss, then the accuracy."""
+    cells = material.grid.cells if material.grid else ()
+    for cell in sorted(cells, key=lambda cell: cell.paper.loss_figure):
+        for quantity, number in {"loss": cell.paper.loss_figure, "accuracy": cell.paper.accuracy_figure}.items():
+            own = stem.format(number=number, quantity=quantity, cell=cell.paper.file_stem)
+            text = caption.format(number=number, heading=quantity.capitalize(), title=cell.paper.title)
+            if material.grid and curves_of(cell, quantity):
+                yield Plan(own, text, partial(draw_cell, cell, quantity, Banner.of(material.grid)))
+            else:
+                yield Plan(own, text, None, cell.why_without("history"))
+
+
 def draw_cell(cell: Cell, quantity: str, banner: Banner) -> Figure:
-    """One of the paper's single figures."""
+    """Draw one of the paper's single figures."""
     figure = new_figure(6.4, 3.9, banner.footer_of(cell))
     axes = figure.subplots()
     curves = draw_curves(axes, cell, quantity)
@@ -87,7 +103,7 @@ def _seeds(cell: Cell) -> str:
 
 
 def draw_sheet(grid: PaperGrid, banner: Banner) -> Figure:
-    """All twelve figures on one sheet: a column a trial, loss above, accuracy below."""
+    """Draw all twelve figures on one sheet: a column a trial, loss above, accuracy below."""
     figure = new_figure(11, 5.2, banner.footer_of(*grid.cells))
     cells = [grid.cell(*names) for names in SHEET_COLUMNS]
     panels = figure.subplots(2, len(cells), sharex=True)
@@ -104,7 +120,7 @@ def draw_sheet(grid: PaperGrid, banner: Banner) -> Figure:
 
 
 def _share_scale(panels: Sequence[Axes]) -> None:
-    """One loss scale for the row; a panel that would flatten the others to a quarter of their height keeps its own."""
+    """Give the row one loss scale; a panel that would flatten the others to a quarter of their height keeps its own."""
     linear = [axes for axes in panels if axes.lines and axes.get_yscale() == "linear"]
     tops = {axes: axes.get_ylim()[1] for axes in linear}
     alike = {axes: top for axes, top in tops.items() if top <= 4 * min(tops.values())}
@@ -123,7 +139,7 @@ def _sheet_legend(figure: Figure, cells: Sequence[Cell]) -> None:
     figure.legend(handles=marks, loc="outside upper right", ncols=3, frameon=False, fontsize=8)
 
 
-def draw_curves(axes: Axes, cell: Cell, quantity: str) -> list[Curve]:
+def draw_curves(axes: Axes, cell: Cell, quantity: str) -> list[EpochCurve]:
     """Draw both curves and the reference line, or write the reason why there are none; returns what was drawn."""
     curves = curves_of(cell, quantity)
     for curve in curves:
@@ -143,8 +159,8 @@ def draw_curves(axes: Axes, cell: Cell, quantity: str) -> list[Curve]:
 
 
 def _scale(axes: Axes, values: Sequence[float], quantity: str) -> None:
-    """From zero up, so that heights compare; a loss that rises above ten times its median, or is too long a number to
-    stand beside the axis, goes on a log scale."""
+    """Scale the axis from zero up, so that heights compare; a loss that rises above ten times its median, or is too
+    long a number to stand beside the axis, goes on a log scale."""
     if quantity == "accuracy":
         axes.set_ylim(0, 1.02)  # room for half a line at 1
     elif values and max(values) > min(10 * statistics.median(values), LONG_LOSS) and max(values) > 0:
@@ -154,11 +170,12 @@ def _scale(axes: Axes, values: Sequence[float], quantity: str) -> None:
 
 
 def colour_of(split: str, cell: Cell) -> Colour:
-    """Pale for the training curve: it is drawn wide below the watched one, so that both show where they coincide."""
+    """Return the colour, pale for the training curve: it is drawn wide below the watched one, so that both show where
+    they coincide."""
     return tint(COLOURS[cell.paper.backbone], 0.4 if split == "training" else 1.0)
 
 
-def _draw_curve(axes: Axes, curve: Curve, colour: Colour) -> None:
+def _draw_curve(axes: Axes, curve: EpochCurve, colour: Colour) -> None:
     if len(curve.seeds) > 1:
         for values in curve.seeds:
             axes.plot(curve.epochs, values, color=colour, linewidth=0.7, alpha=0.6)
@@ -176,8 +193,8 @@ def _say_why(axes: Axes, cell: Cell) -> None:
         axes.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
 
 
-def _name_reference(axes: Axes, cell: Cell, quantity: str, curves: Sequence[Curve]) -> None:
-    """At the right, on the side of the line where fewer points of the curves are in the way."""
+def _name_reference(axes: Axes, cell: Cell, quantity: str, curves: Sequence[EpochCurve]) -> None:
+    """Name the line at the right, on the side of the line where fewer points of the curves are in the way."""
     if not (reference := reference_of(cell, quantity)):
         return
     value, name = reference
@@ -192,7 +209,7 @@ def _name_reference(axes: Axes, cell: Cell, quantity: str, curves: Sequence[Curv
     )  # fmt: skip
 
 
-def _name_curves(axes: Axes, cell: Cell, curves: Sequence[Curve]) -> None:
+def _name_curves(axes: Axes, cell: Cell, curves: Sequence[EpochCurve]) -> None:
     """Write each curve's name right of its end, LABEL_GAP apart where the ends are close."""
     to_share = axes.transData + axes.transAxes.inverted()
     ends = []
@@ -210,7 +227,8 @@ def _name_curves(axes: Axes, cell: Cell, curves: Sequence[Curve]) -> None:
 
 
 def spread(ends: Sequence[tuple[float, str]], gap: float) -> list[tuple[float, str]]:
-    """The heights of labels, as shares of the axis, from the lowest up, moved as little as keeps them `gap` apart.
+    """Return the heights of labels, as shares of the axis, from the lowest up, moved as little as keeps them `gap`
+    apart.
 
     As little: by the least squares. Less i gaps, the heights must not fall, which is isotonic regression. Where they
     then pass an end of the axis all move together.

@@ -17,10 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.curves import spread
-from analysis.figures.marks import draw_point, draw_reference, explain_marks
-from analysis.figures.seed_points import Point, part_text, seeds_text
-from analysis.figures.style import INK, backbone_colours, new_figure, tint
+from analysis.figures.plans import of_comparable
+from analysis.figures.style import INK, backbone_colours, draw_point, draw_reference, explain_marks, new_figure, tint
 from analysis.trials.banner import Banner
+from analysis.trials.seed_points import Point, part_text, seeds_note
 from analysis.trials.starts import COLLAPSED_NOTE, ordered_backbones, rate_text
 from galaxytl.trial import TrialResult
 
@@ -81,7 +81,7 @@ def validation_accuracy(result: TrialResult) -> float | None:
 
 
 def panels_of(results: Sequence[TrialResult]) -> list[Panel]:
-    """A panel a backbone of which MIN_DEPTHS or more were tried."""
+    """Return a panel a backbone of which MIN_DEPTHS or more were tried."""
     panels = []
     for backbone in ordered_backbones(r.spec.backbone for r in results):
         own = [r for r in results if r.spec.backbone == backbone]
@@ -105,7 +105,7 @@ def draw_depths(results: Sequence[TrialResult], banner: Banner) -> Figure:
     chosen = "bold: at each depth the learning rate with the best validation accuracy, named beside it"
     if all(rate is None for panel in panels for rate in panel.best):
         chosen = "no trial held out a validation part: no learning rate is chosen"
-    notes = "; ".join(note for note in (chosen, seeds_text(points), COLLAPSED_NOTE) if note)
+    notes = "; ".join(note for note in (chosen, seeds_note(points), COLLAPSED_NOTE) if note)
     across = max(1, min(len(panels), MAX_ACROSS, DEPTHS_ACROSS // max(len(panel.depths) for panel in panels)))
     down = math.ceil(len(panels) / across)
     figure = new_figure(10, 0.9 + 3.3 * down, banner.bottom_line(drawn, notes))
@@ -144,8 +144,8 @@ def _draw_faint(axes: Axes, by_depth: Mapping[Depth, Point], places: Mapping[Dep
 
 
 def _name_faint(axes: Axes, panel: Panel, colour: str) -> None:
-    """The learning rates, right of the lines that reach the last depth, clear of the name above their best; a search
-    tries too many to name."""
+    """Name the learning rates, right of the lines that reach the last depth, clear of the name above their best; a
+    search tries too many to name."""
     last = panel.depths[-1]
     points = {rate_text(rate): by_depth[last] for rate, by_depth in panel.points.items() if last in by_depth}
     ends = [(point.mean, name) for name, point in points.items() if point.complete]
@@ -162,5 +162,10 @@ def _draw_best(axes: Axes, panel: Panel, places: Mapping[Depth, int], colour: st
     for x, point, rate in best:
         draw_point(axes, x, point, colour)
         top = point.low_high[1] if point.low_high else point.mean
-        above = (0, 9 if point.is_papers else 6)
+        above = (0, 9 if point.is_paper_setting else 6)
         axes.annotate(rate_text(rate), (x, top), above, textcoords="offset points", ha="center", fontsize=7, color=INK)
+
+
+plan_depths: Final = of_comparable(
+    VARIED, can_draw, draw_depths, f"no network was trained to {MIN_DEPTHS} depths, all else being equal"
+)

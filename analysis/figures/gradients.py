@@ -10,8 +10,9 @@ settings differ from the paper's, then by the decades between the learning rates
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from analysis.figures.plans import Material, Plan
 from analysis.figures.style import GREY, INK, PALE, new_figure, set_log
 from analysis.trials.banner import Banner
 from analysis.trials.starts import (
@@ -66,7 +68,7 @@ class Pick:
 
 
 def picks_of(results: Sequence[TrialResult]) -> list[Pick]:
-    """By start, the collapsed trial before the learned one; a start without the one has the other only."""
+    """Return by start the collapsed trial before the learned one; a start without the one has the other only."""
     candidates = [r for r in results if r.status == COMPLETE and r.spec.backbone == BACKBONE and r.diagnostics]
     candidates.sort(key=lambda r: (distance_from_paper(r.spec), r.spec.seed, r.trial_id))
     picks: dict[tuple[Start, str], Pick] = {}
@@ -88,7 +90,8 @@ def why_none(results: Sequence[TrialResult]) -> str:
 
 
 def layers_of(results: Sequence[TrialResult]) -> tuple[str, ...]:
-    """From input to output. The longest record gives the order; a layer that it lacks stands before its last."""
+    """Return the layers from input to output. The longest record gives the order; a layer that it lacks stands before
+    its last."""
     records = [tuple(epoch[name]) for r in results for epoch in r.diagnostics for name in MAPS]
     longest: list[str] = []
     for record in records:
@@ -100,7 +103,7 @@ def layers_of(results: Sequence[TrialResult]) -> tuple[str, ...]:
 
 
 def grid_of(result: TrialResult, quantity: str, layers: Sequence[str]) -> Grid:
-    """(layers, epochs); NaN where a layer has no such number: one that is frozen has no gradient."""
+    """Return the numbers (layers, epochs); NaN where a layer has no such number: one that is frozen has no gradient."""
     rows = [[_number(epoch[quantity].get(layer)) for epoch in result.diagnostics] for layer in layers]
     return np.array(rows, dtype=np.float64).reshape(len(layers), len(result.diagnostics))
 
@@ -110,12 +113,22 @@ def series_of(result: TrialResult, quantity: str) -> list[float]:
 
 
 def _number(value: Any) -> float:
-    """JSON has None for NaN and infinity."""
+    """Return a number; JSON has None for NaN and infinity."""
     return math.nan if value is None else float(value)
 
 
+def plan_gradients(stem: str, caption: str, material: Material) -> Iterator[Plan]:
+    """Yield the figure of the trials that stand for the others."""
+    text = caption.format(backbone=BACKBONE, rule=RULE)
+    if not (picks := picks_of(material.results)):
+        yield Plan(stem, text, None, why_none(material.results))
+        return
+    text = material.banner.caption(text, [pick.result for pick in picks])
+    yield Plan(stem, text, partial(draw_gradients, picks, material.banner))
+
+
 def draw_gradients(picks: Sequence[Pick], banner: Banner) -> Figure:
-    """A column a pick; rows: the norms, the dead units, the spread of the logits, the loss."""
+    """Draw a column a pick; rows: the norms, the dead units, the spread of the logits, the loss."""
     results = [pick.result for pick in picks]
     layers = layers_of(results)
     notes = (
@@ -143,7 +156,8 @@ def draw_gradients(picks: Sequence[Pick], banner: Banner) -> Figure:
 
 
 def norm_scale(grids: Sequence[Grid]) -> LogNorm:
-    """One for all trials, whole decades: from their smallest norm, but not below LEAST_SHARE of the largest."""
+    """Return one scale for all trials, whole decades: from their smallest norm, but not below LEAST_SHARE of the
+    largest."""
     positive = [float(value) for grid in grids for value in grid[np.isfinite(grid) & (grid > 0)]]
     high = max(positive, default=1.0)
     low = max(min(positive, default=1.0), high * LEAST_SHARE)
@@ -189,7 +203,7 @@ def _add_scale(figure: Figure, panels: list[Axes], name: str, scale: Normalize) 
 
 
 def _draw_lines(panels: Sequence[Axes], picks: Sequence[Pick], quantity: str) -> None:
-    """Each trial's own in its colour, the others of its start pale behind it."""
+    """Draw each trial's own in its colour, the others of its start pale behind it."""
     for axes, own in zip(panels, picks, strict=True):
         for pick in picks:
             if pick.start == own.start:

@@ -16,10 +16,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from analysis.figures.curves import spread
-from analysis.figures.marks import draw_point, draw_reference, explain_marks
-from analysis.figures.seed_points import WEIGHTS, Point, part_text, seeds_text
-from analysis.figures.style import GREY, INK, backbone_colours, new_figure, set_log
+from analysis.figures.plans import PANEL, of_comparable
+from analysis.figures.style import (
+    GREY,
+    INK,
+    backbone_colours,
+    draw_point,
+    draw_reference,
+    explain_marks,
+    new_figure,
+    set_log,
+)
 from analysis.trials.banner import Banner
+from analysis.trials.comparable import WEIGHTS
+from analysis.trials.seed_points import Point, part_text, seeds_note
 from analysis.trials.starts import (
     COLLAPSED_NOTE,
     Start,
@@ -52,7 +62,8 @@ class Line:
 
 
 def lines_of(results: Sequence[TrialResult]) -> list[Line]:
-    """By start, backbone and optimizer; without those of one learning rate, and without trials of some blocks only."""
+    """Return the lines by start, backbone and optimizer; without those of one learning rate, and without trials of some
+    blocks only."""
     groups: dict[tuple[Start, str, str], dict[float, list[TrialResult]]] = {}
     for result in results:
         spec = result.spec
@@ -89,13 +100,13 @@ def can_draw(results: Sequence[TrialResult]) -> bool:
 
 
 def draw_learning_rates(results: Sequence[TrialResult], banner: Banner) -> Figure:
-    """Rows are backbones and columns starts, all on the same axes."""
+    """Draw a row a backbone and a column a start, all on the same axes."""
     lines = lines_of(results)
     layout = Layout.of(lines)
     points = [point for line in lines for point in line.points]
     drawn = [r for point in points for r in point.complete]
     starts, backbones = sorted({line.start for line in lines}), ordered_backbones(line.backbone for line in lines)
-    notes = "; ".join(note for note in (seeds_text(points), COLLAPSED_NOTE, momentum_note(drawn)) if note)
+    notes = "; ".join(note for note in (seeds_note(points), COLLAPSED_NOTE, momentum_note(drawn)) if note)
     figure = new_figure(10, 1.1 + 2.15 * len(backbones), banner.bottom_line(drawn, notes))
     panels = figure.subplots(len(backbones), len(starts), sharex=True, sharey=True, squeeze=False)
     for row, backbone in enumerate(backbones):
@@ -139,8 +150,8 @@ def _shape(index: int) -> str:
 
 
 def _name_lines(axes: Axes, lines: Sequence[Line], layout: Layout) -> None:
-    """At the heights of the lines' ends, LABEL_GAP apart, where _name_axes leaves room for them. With the line's mark,
-    because a line may end further left."""
+    """Name the lines at the heights of the lines' ends, LABEL_GAP apart, where _name_axes leaves room for them. With
+    the line's mark, because a line may end further left."""
     marks = {name: f"{SHAPES[_shape(index)]} {name}" for index, name in enumerate(layout.optimizers)}
     ends = [(_height(line.points), marks[line.optimizer]) for line in lines]
     x = max(rate for line in lines for rate in line.rates)
@@ -153,7 +164,7 @@ def _name_lines(axes: Axes, lines: Sequence[Line], layout: Layout) -> None:
 
 
 def _height(points: Sequence[Point]) -> float:
-    """Of the last point that has one."""
+    """Return the height of the last point that has one."""
     return next((point.mean for point in reversed(points) if point.complete), 0.0)
 
 
@@ -165,3 +176,12 @@ def _name_axes(bottom: Sequence[Axes], layout: Layout) -> None:
         axes.xaxis.set_major_formatter(lambda rate, _: rate_text(rate))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("learning rate")
+
+
+plan_learning_rates: Final = of_comparable(
+    VARIED,
+    can_draw,
+    draw_learning_rates,
+    "no network was trained from one start with one optimizer at two learning rates, all else being equal",
+    PANEL,
+)

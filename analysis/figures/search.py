@@ -6,14 +6,16 @@ draw_course(study, results, banner)   # a Figure; draw_importances and draw_fron
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.figures.plans import Material, Plan, Results
 from analysis.figures.style import GREY, INK, backbone_colours, new_figure, set_log
 from analysis.trials.banner import SUBSTITUTED, Banner
 from analysis.trials.load import count_of_trials
@@ -53,8 +55,8 @@ class Course:
 
 
 def course_of(study: Study) -> Course:
-    """Of a study that could be read. A value that a PRUNED trial had counts only where it is of the objective: of a
-    search for a low cost the study keeps the accuracies."""
+    """Return the course of a study that could be read. A value that a PRUNED trial had counts only where it is of the
+    objective: of a search for a low cost the study keeps the accuracies."""
     goal = _goals(study)[0]
     complete = [(t.number, t.values[0]) for t in study.trials if t.status == COMPLETE and not t.known_before]
     known = [(t.number, t.values[0]) for t in study.trials if t.status == COMPLETE and t.known_before]
@@ -72,7 +74,8 @@ def course_of(study: Study) -> Course:
 
 
 def best_so_far(values: Sequence[tuple[int, float]], is_maximized: bool) -> tuple[tuple[int, float], ...]:
-    """
+    """Return the best value up to each trial.
+
     >>> best_so_far([(0, 0.5), (3, 0.4), (4, 0.7)], is_maximized=True)
     ((0, 0.5), (3, 0.5), (4, 0.7))
     """
@@ -89,29 +92,56 @@ def _goals(study: Study) -> tuple[Objective, ...]:
     return study.settings.objectives
 
 
-def why_no_course(study: Study) -> str:
-    """Empty where there is one."""
-    return study.note or (
-        "" if any(t.status == COMPLETE for t in study.trials) else "no trial of the study is complete"
-    )
+def plan_course(stem: str, caption: str, material: Material) -> Iterator[Plan]:
+    """Yield the course of each search."""
+
+    def why_not(study: Study) -> str:
+        return study.note or ("" if any(t.status == COMPLETE for t in study.trials) else NONE_COMPLETE)
+
+    return _plans(stem, caption, material, draw_course, why_not)
 
 
-def why_no_importances(study: Study) -> str:
-    if study.note or not study.importances:
-        return study.note or "the study gives none"
-    return study.importances[0].note
+def plan_importances(stem: str, caption: str, material: Material) -> Iterator[Plan]:
+    """Yield the importances of each search."""
+
+    def why_not(study: Study) -> str:
+        return study.note or (study.importances[0].note if study.importances else "the study gives none")
+
+    return _plans(stem, caption, material, draw_importances, why_not)
 
 
-def why_no_front(study: Study) -> str:
-    if study.note or not study.settings:
-        return study.note
-    if (number := len(study.settings.objectives)) != 2:
-        return f"a front is drawn of two objectives; the study has {number}"
-    return "" if study.front else NONE_COMPLETE
+def plan_front(stem: str, caption: str, material: Material) -> Iterator[Plan]:
+    """Yield the Pareto front of each search of two objectives."""
+
+    def why_not(study: Study) -> str:
+        if study.note or not study.settings:
+            return study.note
+        if (number := len(study.settings.objectives)) != 2:
+            return f"a front is drawn of two objectives; the study has {number}"
+        return "" if study.front else NONE_COMPLETE
+
+    return _plans(stem, caption, material, draw_front, why_not)
+
+
+def _plans(
+    stem: str,
+    caption: str,
+    material: Material,
+    draw: Callable[[Study, Results, Banner], Figure],
+    why_not: Callable[[Study], str],
+) -> Iterator[Plan]:
+    """Yield a figure of each search; those of a second one have its number in their names. `why_not` is empty where it
+    can be drawn."""
+    for number, study in enumerate(material.studies, 1):
+        own = stem if number == 1 else f"{stem}-{number}"
+        search = f'the search "{study.settings.study}"' if study.settings else "the search"
+        text = material.banner.caption(caption.format(search=search), ())
+        why = why_not(study)
+        yield Plan(own, text, None if why else partial(draw, study, material.results, material.banner), why, number)
 
 
 def draw_course(study: Study, results: Sequence[TrialResult], banner: Banner) -> Figure:
-    """Trials in the order of their suggestion, which with several workers is not quite that of their ends."""
+    """Draw the trials in the order of their suggestion, which with several workers is not quite that of their ends."""
     goal, course = _goals(study)[0], course_of(study)
     notes = "at the bottom: trials without a value"
     if course.stopped:
@@ -138,7 +168,7 @@ def _bottom_line(study: Study, results: Sequence[TrialResult], banner: Banner, n
 
 
 def _draw_trials_of(axes: Axes, course: Course) -> None:
-    """What has no value stands on the axis; the legend counts what there is."""
+    """Draw the trials, those without a value on the axis; the legend counts what there is."""
     kinds: list[tuple[Sequence[tuple[int, float]], str, dict[str, Any]]] = [
         (course.complete, "complete", {"color": BLUE, "alpha": 0.75}),
         (course.known_before, "known before", {"facecolors": "none", "edgecolors": BLUE}),
@@ -177,7 +207,7 @@ def _name_best(axes: Axes, course: Course, name: str) -> None:
 
 
 def draw_importances(study: Study, results: Sequence[TrialResult], banner: Banner) -> Figure:
-    """A panel a measure, the parameters in the order of the table; "-" where a measure cannot tell."""
+    """Draw a panel a measure, the parameters in the order of the table; "-" where a measure cannot tell."""
     part = study.importances[0]
     rows = part.rows[:MAX_PARAMETERS]
     more = f"; the {MAX_PARAMETERS} first of {len(part.rows)}" if len(part.rows) > len(rows) else ""
@@ -209,7 +239,7 @@ def _draw_bars(axes: Axes, values: Sequence[float | None]) -> None:
 
 
 def draw_front(study: Study, results: Sequence[TrialResult], banner: Banner) -> Figure:
-    """All completed trials by both objectives, in the colour of their backbone; the front is a line of steps."""
+    """Draw all completed trials by both objectives, in the colour of their backbone; the front is a line of steps."""
     first, second = _goals(study)
     backbones = {r.trial_id: r.spec.backbone for r in results}
     complete = [trial for trial in study.trials if trial.status == COMPLETE]
@@ -242,7 +272,7 @@ def _draw_trials(axes: Axes, trials: Sequence[StudyTrial], on_front: set[str], c
 
 
 def _draw_steps(axes: Axes, study: Study, first: Objective, second: Objective) -> None:
-    """Steps through worse corners: what the front surely reaches between its trials."""
+    """Draw steps through worse corners: what the front surely reaches between its trials."""
     places = sorted((trial.values[1], trial.values[0]) for trial in study.front)
     where: Literal["post", "pre"] = "post" if second.direction == "minimize" else "pre"
     axes.step([x for x, _ in places], [y for _, y in places], where=where, color=GREY, linewidth=1.3, zorder=1)
@@ -253,7 +283,7 @@ def _spans_decades(values: Sequence[float]) -> bool:
 
 
 def _name_backbones(axes: Axes, colours: Mapping[str, str], step: float) -> None:
-    """Right of the axes, by `step` of their height."""
+    """Name the backbones right of the axes, by `step` of their height."""
     for line, name in enumerate(colours):
         axes.annotate(
             f"● {name}", (1, 0.97 - step * line), (6, 0), xycoords="axes fraction",

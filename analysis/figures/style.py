@@ -2,7 +2,7 @@
 
 with style():
     figure = new_figure(6.4, 4.0, "galaxy10_decals, 12,415 training and 5,321 test images")
-    ...
+    draw_point(axes, 1e-3, point, "#D55E00")     # of several seeds; explain_marks(figure, points) says what it means
     paths = save(figure, folder / "figure-03-metrics")
 """
 
@@ -21,13 +21,16 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import Formatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
+from analysis.trials.seed_points import Point
 from analysis.trials.starts import rate_text
 from galaxytl.system.files import write_atomically
 from galaxytl.system.foreign_text import visible
+from galaxytl.trial import TrialResult
 
 # Okabe M and Ito K 2008, "Color universal design": told apart with every common colour blindness.
 COLOURS = {"VGG16": "#D55E00", "ResNet50": "#009E73", "MobileNet": "#0072B2"}
@@ -38,6 +41,8 @@ CONFUSION_COLOURS = "Blues"
 COLLAPSE_COLOURS = ("#F3EEE6", "#EDA75A", "#8C2D04")
 """From no trial to all, in lightness too."""
 DPI = 200
+CROSS = "X"
+Colour = str | tuple[float, float, float]
 
 _RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture on every machine
@@ -61,12 +66,12 @@ _RC: dict[Any, Any] = {
 
 
 def style() -> AbstractContextManager[None]:
-    """The look, for as long as the `with` lasts."""
+    """Apply the look for as long as the `with` lasts."""
     return mpl.rc_context(_RC)
 
 
 def new_figure(width: float, height: float, footer: str) -> Figure:
-    """A figure of width x height inches with its bottom line. 200 dpi: 5 inches show as 1000 pixels."""
+    """Return a figure of width x height inches with its bottom line. 200 dpi: 5 inches show as 1000 pixels."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     engine = figure.get_layout_engine()
@@ -129,7 +134,7 @@ class _PlainNumbers(Formatter):
 
 
 def number_texts(values: Sequence[float]) -> list[str]:
-    """As digits where all of them are short, else all as powers of ten.
+    """Return them as digits where all of them are short, else all as powers of ten.
 
     >>> number_texts([0.1, 1.0, 1000.0]), number_texts([1.0, 20000.0])
     (['0.1', '1', '1,000'], ['1e0', '2e4'])
@@ -140,7 +145,7 @@ def number_texts(values: Sequence[float]) -> list[str]:
 
 
 def backbone_colours(backbones: Iterable[str]) -> dict[str, str]:
-    """A colour a backbone, the paper's three always the same; of more than seven some share one.
+    """Return a colour a backbone, the paper's three always the same; of more than seven some share one.
 
     >>> backbone_colours(["VGG16", "EfficientNetB0"])
     {'VGG16': '#D55E00', 'EfficientNetB0': '#CC79A7'}
@@ -152,6 +157,55 @@ def backbone_colours(backbones: Iterable[str]) -> dict[str, str]:
 
 
 def tint(colour: str, share: float) -> tuple[float, float, float]:
-    """The colour mixed with white: share 1 is the colour itself, 0 is white."""
+    """Return the colour mixed with white: share 1 is the colour itself, 0 is white."""
     red, green, blue = mpl.colors.to_rgb(colour)
     return (1 - share + share * red, 1 - share + share * green, 1 - share + share * blue)
+
+
+def draw_point(axes: Axes, x: float, point: Point, colour: Colour, *, shape: str = "o", size: float = 4.5) -> None:
+    """Draw a mark. Filled: no seed has collapsed; open: some have; a cross: all. A bar: `low_high`. A ring: the paper's
+    setting. A triangle at the bottom: a seed has failed."""
+    if point.num_failed:
+        axes.plot([x], [0.03], color=INK, markersize=4, linestyle="", marker="^", clip_on=False, gid="failed")
+    if not point.complete:
+        return
+    if ends := point.low_high:
+        axes.vlines(x, *ends, color=colour, linewidth=1, alpha=0.7, zorder=2)
+    style: dict[str, Any] = {"marker": shape, "markersize": size, "markerfacecolor": colour, "markeredgecolor": colour}
+    if point.has_all_collapsed:
+        style |= {"marker": CROSS, "markersize": size + 2.5, "markeredgecolor": "white", "markeredgewidth": 0.6}
+    elif point.has_some_collapsed:
+        style |= {"markerfacecolor": "white", "markeredgewidth": 1.1}
+    counted = f"collapsed {point.num_collapsed} of {len(point.complete)}"
+    axes.plot([x], [point.mean], linestyle="", zorder=3, gid=counted, **style)
+    if point.is_paper_setting:
+        axes.plot([x], [point.mean], "o", markersize=12, markerfacecolor="none", markeredgecolor=INK, zorder=4)
+
+
+def draw_reference(axes: Axes, results: Sequence[TrialResult]) -> None:
+    """Draw a line at the accuracy of always naming the commonest class."""
+    share = next((r.metrics["majority_share"] for r in results if "majority_share" in r.metrics), None)
+    if share is not None:
+        axes.axhline(share, color=GREY, linewidth=0.9, linestyle=":", zorder=1)
+
+
+def explain_marks(figure: Figure, points: Sequence[Point]) -> None:
+    marks = []
+    if any(point.has_some_collapsed for point in points):
+        marks.append(_mark("some seeds collapsed", "o", "white", GREY, 5))
+    if any(point.has_all_collapsed for point in points):
+        marks.append(_mark("all seeds collapsed", CROSS, GREY, GREY, 6))
+    if any(point.num_failed for point in points):
+        marks.append(_mark("a seed failed", "^", INK, INK, 4))
+    if any(point.is_paper_setting for point in points):
+        marks.append(_mark("the paper's setting (assumed)", "o", "none", INK, 10))
+    marks.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle=":", label="always the commonest class"))
+    figure.legend(
+        handles=marks, loc="outside upper right", ncols=len(marks), columnspacing=1.4, frameon=False, fontsize=8
+    )
+
+
+def _mark(label: str, shape: str, face: str, edge: str, size: float) -> Line2D:
+    return Line2D(
+        [], [], linestyle="", marker=shape, markerfacecolor=face, markeredgecolor=edge, markersize=size, label=label
+    )

@@ -10,25 +10,25 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
+from importlib import resources
 from pathlib import Path
 from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.figures.catalogue import Drawn
 from analysis.report.answer import verdict_parts
-from analysis.report.contents import QUESTION, TITLE, Contents
+from analysis.report.contents import QUESTION, TITLE, Contents, FigureFiles
 from analysis.report.markdown import is_overview
-from analysis.report.sparkline import sparkline
+from analysis.report.sections import Section
 from analysis.report.trial_table import TrialRow
-from analysis.sections import Section
 from galaxytl.system.foreign_text import visible
+from galaxytl.trial import TrialResult
 
 TYPES: Final = {".svg": "image/svg+xml", ".png": "image/png"}
 GOOD, BAD, OPEN = "good", "bad", "open"
@@ -39,11 +39,17 @@ TONES: Final = {
     **dict.fromkeys(("COMPATIBLE", "NOT_CONFIRMED", "NOT_TESTABLE"), OPEN),
 }
 """Words that stand alone in a table's cell, and how they are set off; never by colour alone: the word stays."""
+WIDTH, HEIGHT, MARGIN = 96, 22, 2
+"""Units of a sparkline."""
+MAX_POINTS: Final = 48
+"""Of a line: half a point a unit of width is more than the eye sees, and a thousand trials of 200 epochs stay small."""
+SERIES: Final = {"train": "{}", "watched": "val_{}"}
+"""Class of the line -> its name in a row's history."""
 
 
 def page_html(contents: Contents) -> str:
     environment = Environment(
-        loader=PackageLoader("analysis"),
+        loader=PackageLoader("analysis.report"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -104,37 +110,37 @@ class Page:
 
     @cached_property
     def overviews(self) -> list[Picture]:
-        return [picture for picture in _pictures(self.contents.drawn) if is_overview(picture.stem)]
+        return [picture for picture in _pictures(self.contents.figures) if is_overview(picture.stem)]
 
     @cached_property
     def singles(self) -> list[Picture]:
-        return [picture for picture in _pictures(self.contents.drawn) if not is_overview(picture.stem)]
+        return [picture for picture in _pictures(self.contents.figures) if not is_overview(picture.stem)]
 
     def sparkline(self, row: TrialRow, quantity: str) -> Markup:
         return Markup(sparkline(row.result, quantity))
 
 
 def _own_file(name: str) -> Markup:
-    """A file beside the template, which is not escaped: it is ours."""
-    return Markup(files("analysis.report").joinpath("templates", name).read_text(encoding="utf-8"))
+    """Return a file beside the template, which is not escaped: it is ours."""
+    return Markup(resources.files("analysis.report").joinpath("templates", name).read_text(encoding="utf-8"))
 
 
 def _anchored(prefix: str, sections: Sequence[Section]) -> list[Anchored]:
     return [Anchored(f"{prefix}-{number}", section) for number, section in enumerate(sections, start=1)]
 
 
-def _pictures(drawn: Drawn) -> Iterator[Picture]:
-    for stem, paths in drawn.written.items():
-        yield Picture(stem, drawn.captions[stem], data_uri(min(paths, key=lambda path: path.stat().st_size)))
+def _pictures(files: FigureFiles) -> Iterator[Picture]:
+    for stem, paths in files.paths.items():
+        yield Picture(stem, files.captions[stem], data_uri(min(paths, key=lambda path: path.stat().st_size)))
 
 
 def data_uri(path: Path) -> str:
-    """The file in base64. As an <img>, an SVG keeps its ids to itself, and no script in one runs."""
+    """Return the file in base64. As an <img>, an SVG keeps its ids to itself, and no script in one runs."""
     return f"data:{TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def tone(text: str) -> str:
-    """The class of a cell that is one of TONES' words; nothing else has one.
+    """Return the class of a cell that is one of TONES' words; nothing else has one.
 
     >>> tone("FAILED"), tone("0.823")
     ('bad', '')
@@ -143,10 +149,63 @@ def tone(text: str) -> str:
 
 
 def labelled(line: str) -> tuple[str, str]:
-    """A summary's line as label and text; a long beginning is no label.
+    """Return a summary's line as label and text; a long beginning is no label.
 
     >>> labelled("data: simulated"), labelled("no colon")
     (('data', 'simulated'), ('', 'no colon'))
     """
     label, colon, rest = line.partition(": ")
     return (label, rest) if colon and len(label) <= 40 and not re.search(r"[.;]", label) else ("", line)
+
+
+def sparkline(result: TrialResult, quantity: str) -> str:
+    """Return both lines of `quantity`, "accuracy" or "loss"; empty without a history.
+
+    The pale line is of the training images, the dark one of the watched part (test or validation). Accuracy goes from 0
+    to 1, so that rows compare; loss from 0 to its own highest value. A cross ends a line that became NaN or infinite.
+    It holds numbers and words of this file only: safe as HTML.
+    """
+    found = {name: [e.get(key.format(quantity), math.nan) for e in result.history] for name, key in SERIES.items()}
+    found = {name: values for name, values in found.items() if any(map(math.isfinite, values))}
+    if not found:
+        return ""
+    top = 1.0 if quantity == "accuracy" else max(v for values in found.values() for v in values if math.isfinite(v))
+    paths = "".join(_line(name, values, top or 1.0) for name, values in found.items())
+    label = _label(list(found.values())[-1], quantity)
+    return f'<svg class="spark" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{paths}</svg>'
+
+
+def _label(values: Sequence[float], quantity: str) -> str:
+    finite = [v for v in values if math.isfinite(v)]
+    ended = "" if math.isfinite(values[-1]) else ", then not a number"
+    return f"{quantity} {finite[0]:.2f} to {finite[-1]:.2f}{ended}"
+
+
+def _line(name: str, values: Sequence[float], top: float) -> str:
+    """Return one path; a dot where there is one epoch, a cross where the values end before the epochs do."""
+    points = _points(values, top)
+    draw = "M" + "L".join(f"{x:.4g} {y:.4g}" for x, y in points)
+    draw += "h.01" if len(points) == 1 else ""
+    cross = "" if math.isfinite(values[-1]) else _cross(points[-1])
+    return f'<path class="{name}" d="{draw}"/>{cross}'
+
+
+def _cross(point: tuple[float, float]) -> str:
+    x, y = (f"{value - 2:.4g}" for value in point)
+    return f'<path class="end" d="M{x} {y}l4 4m0-4l-4 4"/>'
+
+
+def _points(values: Sequence[float], top: float) -> list[tuple[float, float]]:
+    """Return the points from left to right over all epochs, y downwards, at most MAX_POINTS; what is not finite is left
+    out."""
+    last = len(values) - 1
+    step = max(1.0, last / (MAX_POINTS - 1))
+    chosen = sorted({round(i * step) for i in range(min(last + 1, MAX_POINTS))} | {last})
+    if not any(math.isfinite(values[i]) for i in chosen):
+        chosen = [i for i, value in enumerate(values) if math.isfinite(value)][:1]
+    width, height = WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN
+    return [
+        (MARGIN + width * i / max(1, last), MARGIN + height * (1 - min(1.0, max(0.0, values[i] / top))))
+        for i in chosen
+        if math.isfinite(values[i])
+    ]

@@ -12,15 +12,22 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from analysis.trials.banner import Banner
+from analysis.trials.load import Trials, count_of_trials
+from galaxytl.system.files import write_atomically
 from galaxytl.system.foreign_text import visible
 from galaxytl.trial import TrialResult, TrialSpec, settable_fields
 
+STAND_IN: Final = (
+    "in the search, random weights stood in for ImageNet weights: where these are found, this is another trial"
+)
+
 
 def grid_yaml(name: str, results: Sequence[TrialResult], banner: Banner) -> str:
-    """The trials as one axis of settings that change together; `name` must be letters, digits, '-', '_' and '.'."""
+    """Return the trials as one axis of settings that change together; `name` must be letters, digits, '-', '_' and
+    '.'."""
     trials = [_settings(result.spec) for result in results]
     varied = [field for field in settable_fields() if any(trial[field] != trials[0][field] for trial in trials)]
     lines = [f"# {visible(line)}" for line in (*banner.lines, *_data(results))]
@@ -33,7 +40,7 @@ def grid_yaml(name: str, results: Sequence[TrialResult], banner: Banner) -> str:
 
 
 def _settings(spec: TrialSpec) -> dict[str, Any]:
-    """What a sweep is asked for: where random weights stood in for ImageNet's, these."""
+    """Return what a sweep is asked for: where random weights stood in for ImageNet's, these."""
     asked = spec.replace(weights=spec.weights_requested)
     return {name: getattr(asked, name) for name in settable_fields()}
 
@@ -48,8 +55,8 @@ def _data(results: Iterable[TrialResult]) -> list[str]:
 
 
 def grid_names(folders: Iterable[Path]) -> dict[Path, str]:
-    """A name a folder, after its own, that a grid may have; all different. The sweep takes no grid by the name of one
-    of its own, which folders have: hence the ending.
+    """Return a name a folder, after its own, that a grid may have; all different. The sweep takes no grid by the name
+    of one of its own, which folders have: hence the ending.
 
     >>> list(grid_names([Path("a/paper"), Path("b/paper"), Path("results/my sweep")]).values())
     ['paper-again', 'paper-again-2', 'my-sweep-again']
@@ -65,8 +72,38 @@ def grid_names(folders: Iterable[Path]) -> dict[Path, str]:
     return names
 
 
-def command(path: Path, *options: str, out: Path | None = None) -> str:
-    """Return the command that runs a grid file; DATA is what the sweep was given as --data. With the folder of the
-    trials as `out`, those that it holds are not run again."""
-    words = ["python", "-m", "sweep.run", "--grid", str(path), *options, *(["--out", str(out)] if out else [])]
+def write_grids(trials: Trials, folder: Path) -> dict[Path, Path]:
+    """Write a grid file for each results folder, with its trials, into `folder`; returns results folder -> file."""
+    own: dict[Path, list[TrialResult]] = {}
+    for result in trials.results:
+        if source := trials.folders.get(result.trial_id):
+            own.setdefault(source, []).append(result)
+    if own:
+        folder.mkdir(exist_ok=True)
+    paths = {}
+    for source, name in grid_names(own).items():
+        paths[source] = folder / f"{name}.yaml"
+        text = grid_yaml(name, own[source], Banner.of_search(own[source]))
+        write_atomically(paths[source], text.encode())
+    return paths
+
+
+def best_yaml(best: TrialResult, num_compared: int, banner: Banner) -> str:
+    """Return a grid of one trial, a search's choice among `num_compared` on the test part, with every field that can
+    be set."""
+    spec = best.spec.replace(scored_on="test")
+    purpose = (
+        f"trial {spec.trial_id} on the test part: the best by validation accuracy of {count_of_trials(num_compared)}"
+    )
+    notes = [*banner.lines, *_data([best]), *([STAND_IN] if spec.is_substituted else [])]
+    lines = [f"# {visible(line)}" for line in notes]
+    lines += [f"name: best-{spec.trial_id}", f"purpose: {json.dumps(purpose)}", "fixed:"]
+    lines += [f"  {name}: {json.dumps(value)}" for name, value in _settings(spec).items()]  # JSON is YAML
+    return "\n".join(lines) + "\n"
+
+
+def command(grid: Path | str, *options: str, out: Path | None = None) -> str:
+    """Return the command that runs a grid, a file or one of the sweep's own; DATA is what the sweep was given as
+    --data. With the folder of the trials as `out`, those that it holds are not run again."""
+    words = ["python", "-m", "sweep.run", "--grid", str(grid), *options, *(["--out", str(out)] if out else [])]
     return f"{shlex.join(words)} --data DATA"

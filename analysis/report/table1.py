@@ -8,7 +8,6 @@ Every format carries the banner: what was run, and whether it is simulated.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,14 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from analysis.report.formats import (
+    escape_latex,
+    escape_markdown,
+    latex_row,
+    latex_table,
+    markdown_banner,
+    markdown_table,
+)
 from analysis.trials.banner import Banner
 from analysis.trials.paper import METRICS
 from analysis.trials.table1_cells import MISSING, Cell, PaperGrid
@@ -29,12 +36,10 @@ if TYPE_CHECKING:
 
 TITLE = "Table 1. Scores on the test split: ours, and the paper's beside them"
 WIDTH = 100  # columns of the terminal that the table fits
-FORMULA = (*"=+-@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""How a spreadsheet's formulas begin, in letters of full width too."""
 
 
 @dataclass(frozen=True)
-class Row:
+class Table1Row:
     """One cell of the grid as it is printed; `notes` are the footnotes it refers to, counted from 1."""
 
     cell: Cell
@@ -61,7 +66,7 @@ class Row:
 class Table1:
     """The rows in the paper's order, the banner above and the footnotes below."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[Table1Row, ...]
     banner: Banner
     footnotes: tuple[str, ...]
 
@@ -72,7 +77,7 @@ class Table1:
         for cell in grid.cells:
             own = _footnotes(cell)
             texts += [text for text in own if text not in texts]
-            rows.append(Row(cell, tuple(texts.index(text) + 1 for text in own)))
+            rows.append(Table1Row(cell, tuple(texts.index(text) + 1 for text in own)))
         return cls(tuple(rows), Banner.of(grid), tuple(texts))
 
     @property
@@ -94,12 +99,12 @@ def _footnotes(cell: Cell) -> list[str]:
     return notes
 
 
-def _marks(row: Row) -> str:
+def _marks(row: Table1Row) -> str:
     return "".join(f" [{number}]" for number in row.notes)
 
 
 def as_rich(table: Table1) -> Group:
-    """For a terminal of at least WIDTH columns. Text objects, so that no message is read as markup."""
+    """Return the table for a terminal of at least WIDTH columns. Text objects, so that no message is read as markup."""
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("Model", "ImageNet"):
         grid.add_column(heading, no_wrap=True)
@@ -110,18 +115,14 @@ def as_rich(table: Table1) -> Group:
     for row in table.rows:
         lead = [row.cell.paper.backbone, row.cell.paper.imagenet + _marks(row)]
         grid.add_row(*(Text(visible(text)) for text in (*lead, *row.values, row.cell.seeds)))
-    above = [Text(TITLE, style="bold"), *banner_text(table.banner)]
+    warning = [Text(visible(table.banner.warning), style="bold red")] if table.banner.warning else []
+    above = [Text(TITLE, style="bold"), *warning, Text(visible(table.banner.run_on))]
     notes = [Text(f"[{number}] {visible(note)}") for number, note in enumerate(table.footnotes, start=1)]
     return Group(*above, grid, Text(table.legend, style="dim"), *notes)
 
 
-def banner_text(banner: Banner) -> list[Text]:
-    warning = [Text(visible(banner.warning), style="bold red")] if banner.warning else []
-    return [*warning, Text(visible(banner.run_on))]
-
-
 def as_text(table: Table1, width: int = WIDTH) -> str:
-    """What the terminal shows, without colours."""
+    """Return what the terminal shows, without colours."""
     console = Console(width=width, color_system=None, legacy_windows=False)
     with console.capture() as capture:
         console.print(as_rich(table))
@@ -132,30 +133,18 @@ def as_markdown(table: Table1) -> str:
     headings = ["Model", "ImageNet"]
     for heading in METRICS.values():
         headings += [heading, "paper"]
-    lines = [f"**{TITLE}**", ""]
-    if table.banner.warning:
-        lines += [f"> **{escape_markdown(table.banner.warning)}**", ">"]
-    lines += [f"> {escape_markdown(table.banner.run_on)}", ""]
-    lines += [_markdown_row([*headings, "Seeds"]), _markdown_row(["---", "---", *["---:"] * 7])]
-    for row in table.rows:
-        lead = [row.cell.paper.backbone, escape_markdown(row.cell.paper.imagenet + _marks(row))]
-        lines.append(_markdown_row([*lead, *row.values, row.cell.seeds]))
-    lines += ["", table.legend, ""]
+    rows = [
+        (row.cell.paper.backbone, row.cell.paper.imagenet + _marks(row), *row.values, row.cell.seeds)
+        for row in table.rows
+    ]
+    lines = [f"**{TITLE}**", "", *markdown_banner(table.banner), ""]
+    lines += [*markdown_table([*headings, "Seeds"], rows, set(range(2, 9))), "", table.legend, ""]
     lines += [f"\\[{number}\\] {escape_markdown(note)}  " for number, note in enumerate(table.footnotes, start=1)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _markdown_row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def escape_markdown(text: str) -> str:
-    """Escape what Markdown would read as markup in a name or a message."""
-    return "".join(f"\\{letter}" if letter in r"\|*_[]<>`#$&~" else letter for letter in visible(text))
-
-
 def as_frame(table: Table1) -> pd.DataFrame:
-    """One row a cell, numbers as numbers: per metric ours, its std over seeds, and the paper's.
+    """Return one row a cell, numbers as numbers: per metric ours, its std over seeds, and the paper's.
 
     The banner is the columns `run_on` and `warning`, so that the file stays plain CSV and no row can lose it.
     """
@@ -164,7 +153,7 @@ def as_frame(table: Table1) -> pd.DataFrame:
     return pd.DataFrame([_record(row, table.banner) for row in table.rows])
 
 
-def _record(row: Row, banner: Banner) -> dict[str, Any]:
+def _record(row: Table1Row, banner: Banner) -> dict[str, Any]:
     cell = row.cell
     record: dict[str, Any] = {"model": cell.paper.backbone, "imagenet": cell.paper.imagenet, "status": cell.status}
     record |= {"n": len(cell.complete), "n_trials": len(cell.results), "weights": cell.weights_label}
@@ -177,73 +166,21 @@ def _record(row: Row, banner: Banner) -> dict[str, Any]:
     return record | {"message": cell.message, "warning": banner.warning, "run_on": banner.run_on}
 
 
-def as_csv(table: Table1) -> str:
-    return as_frame(table).map(escape_csv).to_csv(index=False, lineterminator="\n")
-
-
-_NUMBER = r"[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+|inf)(?:e[-+]?\d+)?"
-_NUMBERS = re.compile(rf"{_NUMBER}(?: to {_NUMBER})?(?: \[{_NUMBER} to {_NUMBER}\])?", re.ASCII)
-
-
-def escape_csv(value: Any) -> Any:
-    """A cell of which no spreadsheet makes a formula: an apostrophe before it says that it is text (OWASP, "CSV
-    injection"). Numbers, alone and as an interval, stay as they are.
-
-    >>> escape_csv("=1+1"), escape_csv("-0.5"), escape_csv("+0.02 [-0.05 to 0.11]"), escape_csv("-1+1"), escape_csv(2)
-    ("'=1+1", '-0.5', '+0.02 [-0.05 to 0.11]', "'-1+1", 2)
-    """
-    if not isinstance(value, str):
-        return value
-    text = visible(value)
-    is_formula = text.lstrip()[:1] in FORMULA and not _NUMBERS.fullmatch(text)
-    return f"'{text}" if is_formula else text
-
-
 def as_latex(table: Table1) -> str:
-    """A `table` environment for booktabs; escapes everything that comes from a result."""
+    """Return a `table` environment for booktabs; escapes everything that comes from a result."""
     caption = " ".join([TITLE.removeprefix("Table 1. ") + ".", *(f"{line}." for line in table.banner.lines)])
     groups = " & ".join(rf"\multicolumn{{2}}{{c}}{{{escape_latex(heading)}}}" for heading in METRICS.values())
     rules = "".join(rf"\cmidrule(lr){{{first}-{first + 1}}}" for first in (3, 5, 7))
-    body = [_latex_row(row) for row in table.rows]
+    heading = "Model & ImageNet" + " & ours & paper" * len(METRICS) + r" & Seeds \\"
+    body = [rf" & & {groups} & \\", rules, heading, r"\midrule", *map(_latex_row, table.rows)]
     notes = [rf"[{number}] {escape_latex(note)}" for number, note in enumerate(table.footnotes, start=1)]
-    lines = [
-        r"% needs \usepackage{booktabs}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{escape_latex(caption)}}}",
-        r"\label{tab:transfer-scores}",
-        r"\begin{tabular}{llrrrrrrr}",
-        r"\toprule",
-        rf" & & {groups} & \\",
-        rules,
-        "Model & ImageNet" + " & ours & paper" * len(METRICS) + r" & Seeds \\",
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}",
-        *[rf"\par\footnotesize {line}" for line in (escape_latex(table.legend), *notes)],
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
+    text = latex_table(
+        r"% needs \usepackage{booktabs}", caption, "llrrrrrrr", body, [escape_latex(table.legend), *notes]
+    )
+    return text.replace("\n\\begin{tabular}", "\n\\label{tab:transfer-scores}\n\\begin{tabular}", 1)
 
 
-def _latex_row(row: Row) -> str:
+def _latex_row(row: Table1Row) -> str:
     marks = rf"\,{_marks(row).strip().replace(' ', '')}" if row.notes else ""
-    lead = [escape_latex(row.cell.paper.backbone), row.cell.paper.imagenet + marks]
-    return " & ".join([*lead, *(escape_latex(text) for text in (*row.values, row.cell.seeds))]) + r" \\"
-
-
-_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
-_LATEX |= {"|": r"\textbar{}", "<": r"\textless{}", ">": r"\textgreater{}"}
-_LATEX |= {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "→": r"$\to$", "≥": r"$\ge$", "≤": r"$\le$"}
-_LATEX |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
-
-
-def escape_latex(text: str) -> str:
-    r"""Escape LaTeX's special characters.
-
-    >>> escape_latex("5% of a_b")
-    '5\\% of a\\_b'
-    """
-    escaped = "".join(_LATEX.get(letter, letter) for letter in visible(text))
-    return "{}" + escaped if escaped.startswith(("[", "*")) else escaped  # a row's end would take it for its own
+    lead = f"{escape_latex(row.cell.paper.backbone)} & {row.cell.paper.imagenet}{marks} & "
+    return lead + latex_row((*row.values, row.cell.seeds))

@@ -1,20 +1,20 @@
 """A section's table for other programs and for a paper: CSV, Markdown and LaTeX, each with the banner.
 
-files = formats(section, banner)       # {".csv": ..., ".md": ..., ".tex": ...}
-names = stems(sections)                # "which-parameters-mattered", one a section, all different
+paths = write_tables(sections, banner, Path("report/tables"))
+texts = formats(section, banner)       # {".csv": ..., ".md": ..., ".tex": ...}
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
-from analysis.report.table1 import escape_csv, escape_latex, escape_markdown
-from analysis.sections import Listing, Section, as_markdown
+from analysis.report.formats import csv_text, escape_latex, escape_markdown, latex_row, latex_table
+from analysis.report.sections import Listing, Section, as_markdown
 from analysis.trials.banner import Banner
+from galaxytl.system.files import write_atomically
 
 MARK: Final = "% written by analysis.run; needs \\usepackage{booktabs}"
 """First line of each LaTeX table: tells an earlier report's files from a user's own."""
@@ -23,8 +23,39 @@ LONG: Final = 30
 MAX_STEM: Final = 60
 
 
+def write_tables(sections: Iterable[Section], banner: Banner, folder: Path) -> tuple[Path, ...]:
+    """Write three files for each section that has a table; those of an earlier report that this one lacks are
+    removed."""
+    own = [section for section in sections if section.listing]
+    _remove_earlier(folder)
+    if own:
+        folder.mkdir(exist_ok=True)
+    paths = []
+    for stem, section in zip(stems(own), own, strict=True):
+        for ending, text in formats(section, banner).items():
+            paths.append(folder / f"{stem}{ending}")
+            write_atomically(paths[-1], text.encode())
+    return tuple(paths)
+
+
+def _remove_earlier(folder: Path) -> None:
+    """Remove only what this program wrote: the LaTeX file of each table says so in its first line."""
+    for path in folder.glob("*.tex"):
+        if not path.is_symlink() and begins_with(path, MARK):
+            for ending in (".csv", ".md", ".tex"):
+                path.with_suffix(ending).unlink(missing_ok=True)
+
+
+def begins_with(path: Path, mark: str) -> bool:
+    """Return whether a file is there that begins with these words."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(mark.encode())) == mark.encode()
+
+
 def formats(section: Section, banner: Banner) -> dict[str, str]:
-    """Ending -> text. Raises ValueError for a section without a listing."""
+    """Return ending -> text. Raises ValueError for a section without a listing."""
     if section.listing is None:
         raise ValueError(f"a table's files are of a section with a listing; got '{section.heading}' without one")
     return {
@@ -35,7 +66,7 @@ def formats(section: Section, banner: Banner) -> dict[str, str]:
 
 
 def stems(sections: Iterable[Section]) -> list[str]:
-    """A file's stem a section, from its heading up to a colon; a number makes equal ones different.
+    """Return a file's stem a section, from its heading up to a colon; a number makes equal ones different.
 
     >>> stems([Section("The best: trial 1"), Section("The best: trial 2"), Section("100 %!")])
     ['the-best', 'the-best-2', '100']
@@ -52,13 +83,11 @@ def stems(sections: Iterable[Section]) -> list[str]:
 
 
 def _csv(listing: Listing, banner: Banner) -> str:
-    """The banner is two columns, so that no row can lose it."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    rows = [[*listing.headings, "warning", "run_on"]]
-    rows += [[*row, banner.warning, banner.run_on] for row in listing.rows]
-    writer.writerows(map(escape_csv, row) for row in rows)
-    return file.getvalue()
+    """Return the rows; the banner is two columns, so that no row can lose it."""
+    import pandas as pd  # half a second that `--help` need not wait for
+
+    rows = [(*row, banner.warning, banner.run_on) for row in listing.rows]
+    return csv_text(pd.DataFrame(rows, columns=[*listing.headings, "warning", "run_on"]))
 
 
 def _quoted(banner: Banner) -> str:
@@ -67,22 +96,8 @@ def _quoted(banner: Banner) -> str:
 
 def _latex(section: Section, listing: Listing, banner: Banner) -> str:
     caption = " ".join(f"{line}." for line in (section.heading, *banner.lines))
-    lines = [
-        MARK,
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{escape_latex(caption)}}}",
-        rf"\begin{{tabular}}{{{''.join(_columns(listing))}}}",
-        r"\toprule",
-        _row(listing.headings),
-        r"\midrule",
-        *(_row(row) for row in listing.rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-        *(rf"\par\footnotesize {escape_latex(sentence)}" for sentence in section.sentences),
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
+    body = [latex_row(listing.headings), r"\midrule", *map(latex_row, listing.rows)]
+    return latex_table(MARK, caption, "".join(_columns(listing)), body, map(escape_latex, section.sentences))
 
 
 def _columns(listing: Listing) -> list[str]:
@@ -91,7 +106,3 @@ def _columns(listing: Listing) -> list[str]:
     width = 0.7 / max(1, sum(long))  # the rest of the line is for the short columns
     wide = rf"p{{{width:.2f}\linewidth}}"
     return ["r" if number in listing.right else wide if own else "l" for number, own in enumerate(long)]
-
-
-def _row(texts: Iterable[str]) -> str:
-    return " & ".join(escape_latex(text) for text in texts) + r" \\"

@@ -1,6 +1,6 @@
 """What the command prints: the answer, the summary, Table 1 or why there is none, a search's sections, then the files.
 
-show(written)
+show(files)
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from rich.padding import Padding
 from rich.text import Text
 
 from analysis.report.answer import Answer, verdict_parts
-from analysis.report.contents import Contents
+from analysis.report.contents import Contents, ReportFiles
+from analysis.report.sections import as_rich
 from analysis.report.table1 import WIDTH
 from analysis.report.table1 import as_rich as table_rich
-from analysis.report.write import Written
-from analysis.sections import as_rich
 from analysis.trials.load import count_of_trials
 from galaxytl.system.console import Console
 from galaxytl.system.foreign_text import visible
@@ -27,8 +26,8 @@ MOST_NAMED: Final = 3
 """Figures that could not be drawn: more of them are counted."""
 
 
-def show(written: Written) -> None:
-    contents = written.contents
+def show(files: ReportFiles) -> None:
+    contents = files.contents
     say_problems(contents)
     # A narrower terminal breaks the lines; rich would cut the numbers off.
     console = Console(highlight=False, width=max(WIDTH if contents.table else 80, Console().width))
@@ -42,15 +41,15 @@ def show(written: Written) -> None:
     if contents.printed:
         console.print(as_rich(contents.printed))
     print("\nWritten:")
-    for line in _files(written):
+    for line in _files(files):
         print(f"  {visible(line)}")
-    not_drawn = list(contents.drawn.not_drawn.items())
+    not_drawn = list(contents.figures.reasons.items())
     for stem, why in not_drawn if len(not_drawn) <= MOST_NAMED else ():
         print(f"not drawn: {stem}: {visible(why)}")
     if len(not_drawn) > MOST_NAMED:
         print(f"{len(not_drawn)} figures could not be drawn; the page says which, and why")
-    if written.search and written.search.command:
-        command = visible(written.search.command)
+    if files.best_command:
+        command = visible(files.best_command)
         print(f"\nThe best trial again, on the test part; DATA is what the search had:\n  {command}")
 
 
@@ -64,7 +63,7 @@ def say_problems(contents: Contents) -> None:
 
 
 def show_answer(answer: Answer, console: Console) -> None:
-    """The first screen, as wide as the terminal is."""
+    """Print the first screen, as wide as the terminal is."""
     for heading, sentences in answer.rows:
         console.print(Text(heading, style="bold"))
         for sentence in sentences:
@@ -78,17 +77,17 @@ def show_answer(answer: Answer, console: Console) -> None:
 
 
 def _show_summary(contents: Contents, console: Console) -> None:
-    """A line each, the label set off; the warning stands out."""
+    """Print a line each, the label set off; the warning stands out."""
     for line in map(visible, contents.summary):
         label, colon, rest = line.partition(": ")
         console.print(Text.assemble((label + colon, "bold"), rest) if colon else Text(line))
 
 
-def _files(written: Written) -> Iterator[str]:
-    """The page first; tables, grids and figures by folder."""
-    yield f"{written.page} ({written.page.stat().st_size / 1e6:.1f} MB; open it in a browser)"
-    yield from (str(path) for path in written.texts)
-    for paths, what in ((written.listings, "tables"), (written.grids, "grids"), (written.figures, "figures")):
+def _files(files: ReportFiles) -> Iterator[str]:
+    """Yield the page first; tables, grids and figures by folder."""
+    yield f"{files.page} ({files.page.stat().st_size / 1e6:.1f} MB; open it in a browser)"
+    yield from (str(path) for path in files.texts)
+    for paths, what in ((files.tables, "tables"), (files.grids, "grids"), (files.figures, "figures")):
         if paths:
             endings = ", ".join(dict.fromkeys(path.suffix for path in paths))
             number = len({path.stem for path in paths})

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from analysis.search.choice import setting
 from analysis.statistics.class_scores import balanced_accuracy, matthews
 from analysis.trials.banner import SUBSTITUTED
 from analysis.trials.load import show_value
+from analysis.trials.starts import setting
 from analysis.trials.table1_cells import paper_cell
 from galaxytl.trial import SPEC_FIELDS, TrialResult, TrialSpec
 
@@ -69,7 +69,7 @@ class TrialTable:
     def of(
         cls, results: Sequence[TrialResult], folders: Mapping[str, Path], in_table: Collection[str] = ()
     ) -> TrialTable:
-        """`folders` and `in_table` go by trial_id: where each row lies, and which are in Table 1."""
+        """Return the table. `folders` and `in_table` go by trial_id: where each row lies, and which are in Table 1."""
         shown = [name for name in SPEC_FIELDS if name not in HIDDEN]
         varied = [name for name in shown if len({setting(r.spec, name) for r in results}) > 1]
         further = [name for name in varied if name not in LEADING]
@@ -116,7 +116,7 @@ _OUTCOME: Final = (
 
 
 def _folder_names(folders: Sequence[Path]) -> dict[Path, str]:
-    """What tells several folders apart, their own names if these differ; nothing for a single one."""
+    """Return what tells several folders apart, their own names if these differ; nothing for a single one."""
     different = list(dict.fromkeys(folders))
     names = [folder.name for folder in different]
     if len(different) == 1:
@@ -148,7 +148,8 @@ def _setting(spec: TrialSpec, name: str) -> Entry:
 
 
 def _trained(blocks: int | str) -> Entry:
-    """
+    """Return which blocks are trained.
+
     >>> _trained(0).text, _trained(2).text, _trained("all").text
     ('head', 'head and 2 blocks', 'all')
     """
@@ -159,13 +160,13 @@ def _trained(blocks: int | str) -> Entry:
 
 
 def _outcome(result: TrialResult) -> list[Entry]:
-    """The entries of _OUTCOME."""
+    """Return the entries of _OUTCOME."""
     accuracy, f1, top = (_score(result, name) for name in ("accuracy", "f1_weighted", "top_predicted_share"))
     return [accuracy, *(Entry("") for _ in CURVES), f1, *_of_classes(result), top, Entry(result.status)]
 
 
 def _of_classes(result: TrialResult) -> list[Entry]:
-    """Balanced accuracy and MCC, from the confusion matrix, which rows of every version have."""
+    """Return balanced accuracy and MCC, from the confusion matrix, which rows of every version have."""
     if not any(map(any, result.confusion)):
         return [Entry(""), Entry("")]
     return [Entry(f"{score(result.confusion).value:.3f}") for score in (balanced_accuracy, matthews)]
@@ -182,7 +183,7 @@ def _score(result: TrialResult, name: str) -> Entry:
 
 
 def duration(seconds: float | None) -> str:
-    """Wall time for people.
+    """Return a wall time for people.
 
     >>> duration(7.25), duration(75.5), duration(7384), duration(None)
     ('7.2 s', '1 min 16 s', '2 h 03 min', 'not recorded')

@@ -24,12 +24,12 @@ from analysis.claims.arms import Arm, load_arm
 from analysis.claims.comparisons import Estimate, NotComparedError, compare_shares, holm_of, share_variance
 from analysis.claims.verdicts import LEVEL
 from analysis.collapse.settings import OPTIMIZER_FIELDS
-from analysis.figures.seed_points import WEIGHTS, comparable
-from analysis.sections import Listing, Section
+from analysis.report.sections import Listing, Section
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.seeds import MIN_SEEDS, SeedEstimate, mean_over_seeds
-from analysis.trials.predictions import PredictionsError
+from analysis.trials.comparable import WEIGHTS, comparable
 from analysis.trials.starts import optimizer_name, rate_text, start_of
+from galaxytl.results.predictions import PredictionsError
 from galaxytl.trial import COMPLETE, SPEC_FIELDS, TrialResult, TrialSpec
 
 NETWORKS: Final = ("backbone", *WEIGHTS, "unfrozen_blocks")
@@ -46,7 +46,7 @@ RULE: Final = (
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class RankedSetting:
     """A setting in a ranking, with its mean accuracy over seeds."""
 
     name: str
@@ -58,7 +58,7 @@ class Place:
 class Ranking:
     """Settings by their mean accuracies, the best first."""
 
-    places: tuple[Place, ...]
+    places: tuple[RankedSetting, ...]
     pairs: Mapping[tuple[int, int], Estimate]
     """By two places, the better first: the better's accuracy minus the other's."""
     skipped: tuple[str, ...] = ()
@@ -117,10 +117,10 @@ def settings_in(results: Sequence[TrialResult]) -> list[list[TrialResult]]:
     return list(found.values())
 
 
-def _places(arms: Sequence[Arm]) -> list[Place]:
+def _places(arms: Sequence[Arm]) -> list[RankedSetting]:
     specs = [arm.spec for arm in arms]
     varied = [name for name in SPEC_FIELDS if len({getattr(spec, name) for spec in specs}) > 1]
-    return [Place(setting_name(arm.spec, varied), arm, _accuracy(arm)) for arm in arms]
+    return [RankedSetting(setting_name(arm.spec, varied), arm, _accuracy(arm)) for arm in arms]
 
 
 def _accuracy(arm: Arm) -> SeedEstimate:
@@ -129,7 +129,7 @@ def _accuracy(arm: Arm) -> SeedEstimate:
     return replace(found, interval=found.interval.within(0.0, 1.0))
 
 
-def _ranking(places: Sequence[Place], skipped: Sequence[str]) -> Ranking:
+def _ranking(places: Sequence[RankedSetting], skipped: Sequence[str]) -> Ranking:
     pairs = list(itertools.combinations(range(len(places)), 2))
     try:
         found = [compare_shares(places[i].arm, places[j].arm, lambda p: p.right)[0] for i, j in pairs]
@@ -190,7 +190,7 @@ def section(ranking: Ranking, heading: str) -> Section:
 
 
 @dataclass(frozen=True)
-class Theme:
+class RankingTheme:
     """What a ranking compares: settings that differ in `varied` and in nothing else."""
 
     stem: str
@@ -199,8 +199,8 @@ class Theme:
 
 
 THEMES: Final = (
-    Theme("critical-differences", "networks and starts", NETWORKS),
-    Theme("critical-differences-optimizers", "optimizer settings", OPTIMIZERS),
+    RankingTheme("critical-differences", "networks and starts", NETWORKS),
+    RankingTheme("critical-differences-optimizers", "optimizer settings", OPTIMIZERS),
 )
 
 
@@ -209,7 +209,7 @@ def can_rank(results: Sequence[TrialResult]) -> bool:
     return sum(len(own) >= MIN_SEEDS for own in settings_in(results)) > 1
 
 
-def ranking_of(theme: Theme, results: Sequence[TrialResult], folders: Mapping[str, Path]) -> tuple[Ranking, str]:
+def ranking_of(theme: RankingTheme, results: Sequence[TrialResult], folders: Mapping[str, Path]) -> tuple[Ranking, str]:
     """Return the ranking of the most settings that the theme may compare, and what is said of those left out; without
     places where there are no two of MIN_SEEDS seeds."""
     complete = [result for result in results if result.status == COMPLETE]
@@ -227,7 +227,7 @@ def sections(results: Sequence[TrialResult], folders: Mapping[str, Path]) -> lis
     ]
 
 
-def subject(theme: Theme, ranking: Ranking) -> str:
+def subject(theme: RankingTheme, ranking: Ranking) -> str:
     """Return what is ranked, with the network where the theme varies none."""
     network = setting_name(ranking.places[0].arm.spec, ()) if theme.varied == OPTIMIZERS and ranking.places else ""
     return f"{theme.name} of {network}" if network else theme.name

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from analysis.sections import Listing, Section
+from analysis.report.sections import Listing, Section
 from analysis.statistics.class_scores import balanced_accuracy, matthews, recalls, variance_of
 from analysis.statistics.intervals import Interval, Share
 from analysis.trials.repeats import Networks, Repeats, over_seeds

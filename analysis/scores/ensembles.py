@@ -18,11 +18,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.figures.seed_points import WEIGHTS
-from analysis.sections import Listing, Section
+from analysis.report.sections import Listing, Section
 from analysis.statistics.intervals import Pairs, Share
-from analysis.trials.predictions import Probabilities, validation_accuracy
+from analysis.trials.comparable import WEIGHTS
 from analysis.trials.repeats import Networks, Repeats, best_of_backbones
+from galaxytl.results.predictions import Probabilities, validation_accuracy
 from galaxytl.trial import SPEC_FIELDS, TrialResult, TrialSpec
 
 MOST_MEMBERS_NAMED: Final = 4
@@ -48,7 +48,7 @@ class Ensemble:
         return Share(int(np.count_nonzero(self.right)), len(self.right))
 
 
-def mean_of(members: Sequence[Probabilities]) -> Probabilities:
+def mean_probabilities(members: Sequence[Probabilities]) -> Probabilities:
     """Return the mean of the members' probabilities, which must be of the same images and classes."""
     total = members[0].values.astype(np.float64)
     for one in members[1:]:
@@ -122,10 +122,10 @@ def _of_the_same_images(results: Sequence[TrialResult], networks: Networks) -> l
 
 
 def _ensemble(name: str, members: Sequence[TrialResult], networks: Networks) -> Ensemble:
-    test = mean_of([networks.probabilities[r.trial_id] for r in members])
+    test = mean_probabilities([networks.probabilities[r.trial_id] for r in members])
     beside = [networks.validation[r.trial_id] for r in members if r.trial_id in networks.validation]
     same = len(beside) == len(members) and all(one.has_images_of(beside[0]) for one in beside)
-    return Ensemble(name, tuple(members), test, float(mean_of(beside).right.mean()) if same else None)
+    return Ensemble(name, tuple(members), test, float(mean_probabilities(beside).right.mean()) if same else None)
 
 
 def best_single(networks: Networks) -> TrialResult | None:

@@ -1,7 +1,7 @@
-"""Images that every network gets wrong: how many, how many more than by chance, and the hardest as pictures.
+"""Images that every network gets wrong: how many, how many more than by chance, and the pictures of the hardest.
 
     hard = hard_of(networks)    # None where fewer than two networks are of the same images
-    sections(hard); draw_hard_images(hard, banner)
+    sections(hard)
 
 A network here is one trial a backbone and start: of the setting nearest to the paper, the lowest seed that has learned.
 One that has collapsed says nothing of an image, and is left out.
@@ -10,32 +10,23 @@ One that has collapsed says nothing of an image, and is left out.
 from __future__ import annotations
 
 import functools
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.figures.style import GREY, new_figure
+from analysis.report.sections import Listing, Section
 from analysis.scores.class_sections import class_names
-from analysis.sections import Listing, Section
-from analysis.trials.banner import Banner
-from analysis.trials.predictions import Probabilities
 from analysis.trials.repeats import Networks
 from analysis.trials.starts import is_collapsed
-from analysis.trials.thumbnails import ThumbnailsError, read_thumbnails
+from galaxytl.results.predictions import Probabilities
+from galaxytl.results.thumbnails import ThumbnailsError, read_thumbnails
 from galaxytl.trial import TrialResult
 
 NUM_SHOWN: Final = 12
-COLUMNS: Final = 6
-NAME_WIDTH: Final = 22
-"""Letters of a class's name on a line; about 22 of 7.5 points are as wide as a picture."""
 LABEL_NOTE: Final = "The label of such an image may be wrong, or the image may show what has no class"
 Picture = NDArray[np.uint8]
 
@@ -189,35 +180,3 @@ def _sentences(hard: Hard) -> list[str]:
         f" {LABEL_NOTE}.",
         f"The networks, one of each backbone and start, the lowest seed that has not collapsed: {networks}.",
     ]
-
-
-def draw_hard_images(hard: Hard, banner: Banner) -> Figure:
-    """The hardest that have a picture: above the class of the label, below the one that is named most often."""
-    shown = hard.shown
-    columns = min(COLUMNS, max(3, len(shown)))
-    rows = -(-len(shown) // columns)
-    notes = (
-        "above: the class of the label; below: by how many networks which class is named most; the lowest mean"
-        " probability of the label first"
-    )
-    figure = new_figure(1.65 * columns, 2.35 * rows + 0.6, banner.bottom_line(hard.trials, notes))
-    panels = figure.subplots(rows, columns, squeeze=False)
-    for axes, image in zip_longest(panels.flat, shown):
-        _draw(axes, hard, image)
-    return figure
-
-
-def _draw(axes: Axes, hard: Hard, image: HardImage | None) -> None:
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-    if image is None:
-        axes.set_box_aspect(1)
-        return
-    axes.imshow(hard.pictures[image.row], interpolation="nearest")
-    axes.set_title(_wrapped(hard.names[image.true]), fontsize=7.5, fontweight="normal", loc="center", pad=3)
-    said = f"{image.count} of {len(hard.trials)}: {hard.names[image.said]}"
-    axes.set_xlabel(_wrapped(said), fontsize=7.5, color=GREY, labelpad=3)
-
-
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, NAME_WIDTH, max_lines=3, placeholder=" …")

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Final
 
-from analysis.claims.arms import OFF, ON, start_of
-from analysis.sections import Listing, Section
+from analysis.claims.arms import OFF, ON, start_label
+from analysis.report.sections import Listing, Section
 from analysis.statistics.intervals import binomial_variance
 from analysis.statistics.seeds import MIN_SEEDS, SeedEstimate
 from analysis.statistics.variance_components import Components, components, corrected_mean
@@ -50,7 +50,7 @@ class Replicated:
     @property
     def name(self) -> str:
         spec = self.first.spec
-        start = start_of(spec) or f"{spec.unfrozen_blocks} blocks trained"
+        start = start_label(spec) or f"{spec.unfrozen_blocks} blocks trained"
         return f"{spec.backbone}, {start}, {spec.optimizer} {spec.learning_rate:g}"
 
     @property
@@ -82,7 +82,7 @@ def _key(result: TrialResult, *also: str) -> Key:
 START: Final = ("weights", "weights_requested", "weights_fingerprint", "unfrozen_blocks")
 
 
-def difference(on: Replicated, off: Replicated) -> SeedEstimate | None:
+def start_difference(on: Replicated, off: Replicated) -> SeedEstimate | None:
     """Of accuracies, over the splits that both have; None of fewer than two, or without numbers of images."""
     both = [split for split in on.splits if split in off.splits]
     sizes = on.first.num_images
@@ -113,10 +113,10 @@ def _row(setting: Replicated) -> tuple[str, ...]:
 
 
 def _differences(settings: Sequence[Replicated]) -> Iterable[str]:
-    places = {(_key(one.first, *START), start_of(one.first.spec)): one for one in settings}
+    places = {(_key(one.first, *START), start_label(one.first.spec)): one for one in settings}
     for (key, start), on in places.items():
         off = places.get((key, OFF))
-        if start == ON and off and (found := difference(on, off)):
+        if start == ON and off and (found := start_difference(on, off)):
             size = len([split for split in on.splits if split in off.splits])
             test = f"{found.value:+.3f} [{found.interval}], p = {found.p_value:.3f}"
             yield f"{on.name}: ON - OFF {test}, over {size} splits."

@@ -10,18 +10,19 @@ search are those that are scored on the validation part, and rows of the same tr
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from analysis.statistics.intervals import CONFIDENCE, Interval, Pairs, Share, difference, mcnemar
+from analysis.statistics.intervals import CONFIDENCE, Interval, Pairs, difference, mcnemar
+from analysis.trials.endings import share
 from analysis.trials.load import AnalysisError, Trials, differences, mixed
-from analysis.trials.predictions import PredictionsError, paired, read_predictions
-from galaxytl.results.selection import ranked
-from galaxytl.trial import COMPLETE, FAILED, PRUNED, SPLIT_FIELDS, TrialResult, TrialSpec, settable_fields
+from analysis.trials.predictions import paired, read_predictions
+from analysis.trials.starts import setting
+from galaxytl.results.predictions import PredictionsError
+from galaxytl.results.rows import ranked
+from galaxytl.trial import COMPLETE, SPLIT_FIELDS, TrialResult, TrialSpec, settable_fields
 
 LEVEL: Final = 1 - CONFIDENCE
 """Of the test that two trials differ; a convention."""
@@ -58,16 +59,6 @@ def _as_compared(spec: TrialSpec) -> TrialSpec:
 
 
 @dataclass(frozen=True)
-class Counted:
-    """How many trials ended in one way, and why: reasons that differ in numbers only count together."""
-
-    status: str
-    number: int
-    reasons: tuple[tuple[str, int], ...]
-    """The most common first."""
-
-
-@dataclass(frozen=True)
 class Margin:
     """How much more of the validation part the best trial has right than the runner-up."""
 
@@ -99,7 +90,7 @@ class Search:
     tested: tuple[TrialResult, ...]
     """Trials of the search on the test part."""
     ranking: tuple[TrialResult, ...]
-    """The COMPLETE ones of `results`, the best first, by `galaxytl.results.selection`."""
+    """The COMPLETE ones of `results`, the best first, by `galaxytl.results.rows`."""
     margin: Margin | None
     """None where fewer than two are complete, or their number of images is not known."""
     problems: tuple[str, ...] = ()
@@ -132,11 +123,6 @@ class Search:
         return tuple(dict.fromkeys(self.folders[r.trial_id] for r in self.results if r.trial_id in self.folders))
 
 
-def setting(spec: TrialSpec, name: str) -> object:
-    """A field's value; of weights, what a table must print for them."""
-    return spec.weights_label if name == "weights" else getattr(spec, name)
-
-
 def examine(trials: Trials) -> Search:
     """Rank the rows of one search. Raises AnalysisError where they are of several datasets or splits."""
     results = tuple(r for r in trials.results if _is_compared(r.spec))
@@ -161,12 +147,6 @@ def _refuse_mixed_data(results: Sequence[TrialResult]) -> None:
         )
 
 
-def share(result: TrialResult) -> Share | None:
-    """The images that a COMPLETE trial has right, of those it is scored on; None where their number is not recorded."""
-    total = result.num_images.get(result.spec.scored_on, 0)
-    return Share(round(result.metrics["accuracy"] * total), total) if total else None
-
-
 def _margin(ranking: Sequence[TrialResult], folders: Mapping[str, Path]) -> Margin | None:
     if len(ranking) < 2:
         return None
@@ -180,30 +160,3 @@ def _margin(ranking: Sequence[TrialResult], folders: Mapping[str, Path]) -> Marg
     except PredictionsError as error:
         return Margin(runner_up, value, difference(first, second), second.total, None, str(error))
     return Margin(runner_up, value, pairs.interval, pairs.total, pairs)
-
-
-def count_by_status(results: Iterable[TrialResult]) -> tuple[Counted, ...]:
-    """By status, COMPLETE first; those without trials are left out."""
-    found: dict[str, list[TrialResult]] = {status: [] for status in (COMPLETE, PRUNED, FAILED)}
-    for result in results:
-        found[result.status].append(result)
-    return tuple(
-        Counted(status, len(rows), common_reasons(r.message for r in rows)) for status, rows in found.items() if rows
-    )
-
-
-def common_reasons(messages: Iterable[str]) -> tuple[tuple[str, int], ...]:
-    """The messages and how often each occurs, the most common first; numbers and trial_ids in which alike messages
-    differ are left out.
-
-    >>> common_reasons(["stopped after epoch 2", "stopped after epoch 6", "no memory on gpu0", ""])
-    (('stopped after epoch ...', 2), ('no memory on gpu0', 1))
-    """
-    alike: dict[str, Counter[str]] = {}
-    for message in filter(None, (" ".join(text.split()) for text in messages)):
-        alike.setdefault(_VARYING.sub("...", message), Counter())[message] += 1
-    counts = Counter({pattern if len(own) > 1 else next(iter(own)): own.total() for pattern, own in alike.items()})
-    return tuple(counts.most_common())
-
-
-_VARYING: Final = re.compile(r"\b[0-9a-f]{16}\b|(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?!\w)", re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""What is said about a search, section by section, in the terminal and in search.md.
+"""What is said about a search, section by section, in the terminal and in report.md.
 
 sections = search_sections(search, studies)
 """
@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from analysis.search.choice import Margin, Search, count_by_status, setting, share
-from analysis.sections import Listing, Section
+from analysis.report.sections import Listing, Section
+from analysis.search.choice import Margin, Search
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.seeds import MIN_SEEDS
+from analysis.trials.endings import count_by_status, share
 from analysis.trials.load import count_of_trials, show_value
+from analysis.trials.starts import setting
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 
 if TYPE_CHECKING:  # study.py imports Optuna: a second that only a report of a search needs
@@ -169,7 +171,7 @@ def _importances(study: Study) -> Iterator[Section]:
     for number, part in enumerate(study.importances):
         of_case = f", where {part.case} was chosen" if part.case else ""
         own = f"{heading}{of_case}: {count_of_trials(part.num_trials)} completed"
-        more = ("search.md has them case by case too.",) if number == 0 and len(study.importances) > 1 else ()
+        more = ("report.md has them case by case too.",) if number == 0 and len(study.importances) > 1 else ()
         yield _importance_section(own, part, more, is_detail=number > 0)
 
 

@@ -29,7 +29,7 @@ SMALLEST: Final = 1e-12
 
 
 @dataclass(frozen=True)
-class Score:
+class ClassScore:
     """`interval` of 95 % and `variance` are over images."""
 
     value: float
@@ -45,7 +45,7 @@ def recalls(confusion: Counts) -> tuple[Share | None, ...]:
     return tuple(Share(right, total) if total else None for right, total in pairs)
 
 
-def balanced_accuracy(confusion: Counts) -> Score:
+def balanced_accuracy(confusion: Counts) -> ClassScore:
     """Return the mean recall of the classes that have images: 1 / (number of them) for a network that always names one
     of them, however common that one is. As scikit-learn's `balanced_accuracy_score`.
 
@@ -55,10 +55,10 @@ def balanced_accuracy(confusion: Counts) -> Score:
     right, total = (part[counts.sum(axis=1) > 0] for part in (np.diagonal(counts), counts.sum(axis=1)))
     shares = (right + 1) / (total + 2)
     value, variance = float((right / total).mean()), float((shares * (1 - shares) / total).sum()) / len(total) ** 2
-    return Score(value, _around(value, variance, 0.0), variance)
+    return ClassScore(value, _around(value, variance, 0.0), variance)
 
 
-def matthews(confusion: Counts) -> Score:
+def matthews(confusion: Counts) -> ClassScore:
     """Return the correlation of the true with the predicted classes: Matthews 1975 (Biochim. Biophys. Acta 405, 442)
     for any number of classes (Gorodkin 2004, Comput. Biol. Chem. 28, 367), as scikit-learn's `matthews_corrcoef`.
 
@@ -69,10 +69,10 @@ def matthews(confusion: Counts) -> Score:
     size = len(counts)
     value, _ = _correlation(counts)
     if size < 2:
-        return Score(value, Interval(value, value), 0.0)
+        return ClassScore(value, Interval(value, value), 0.0)
     added = np.where(np.eye(size, dtype=bool), 0.5, 0.5 / (size - 1))
     centre, variance = _correlation(counts + Z**2 * added * counts.sum(axis=1, keepdims=True) / counts.sum())
-    return Score(value, _around(centre, variance, -1.0), variance)
+    return ClassScore(value, _around(centre, variance, -1.0), variance)
 
 
 def variance_of(share: Share) -> float:

@@ -42,7 +42,8 @@ class Banner:
 
     @classmethod
     def of_search(cls, results: Sequence[TrialResult]) -> Banner:
-        """Of trials that a search compares. They differ in most settings: it says what they have in common."""
+        """Return that of trials that a search compares. They differ in most settings: it says what they have in
+        common."""
         spec = results[0].spec
         num_substituted = sum(r.spec.is_substituted for r in results)
         warnings = _about_data(results)
@@ -57,17 +58,17 @@ class Banner:
         return cls("; ".join(part for part in parts if part), "; ".join(warnings), _footer(results))
 
     def footer_of(self, *cells: Cell, also: str = "") -> str:
-        """The bottom line of a figure of these cells; explains the star of their titles."""
+        """Return the bottom line of a figure of these cells; explains the star of their titles."""
         star = STAR if any(cell.is_substituted for cell in cells) else ""
         return "; ".join(part for part in (self.footer, star, also) if part)
 
     def bottom_line(self, results: Iterable[TrialResult], also: str = "") -> str:
-        """The bottom line of a figure of trials that need not be of the paper's cells."""
+        """Return the bottom line of a figure of trials that need not be of the paper's cells."""
         star = STAR if any(r.spec.is_substituted for r in results) else ""
         return "; ".join(part for part in (self.footer, star, also) if part)
 
     def caption(self, text: str, results: Iterable[TrialResult]) -> str:
-        """`text`, and what is not real in the figure: a caption is read where the bottom line is too small."""
+        """Return `text`, and what is not real in the figure: a caption is read where the bottom line is too small."""
         star = f"{STAR}." if any(r.spec.is_substituted for r in results) else ""
         simulated = f"{SIMULATED}." if SIMULATED in self.warning else ""
         damaged = f"{DAMAGED}." if DAMAGED in self.warning else ""
@@ -79,7 +80,7 @@ class Banner:
 
 
 def _about_data(results: Iterable[TrialResult]) -> list[str]:
-    """What is not real in the data, and what is wrong with it: a warning each."""
+    """Return what is not real in the data, and what is wrong with it: a warning each."""
     results = list(results)
     damages = sorted({r.environment[DAMAGE] for r in results if DAMAGE in r.environment})
     simulated = [SIMULATED] if results[0].spec.is_simulated else []
@@ -102,7 +103,7 @@ def _images(results: Iterable[TrialResult]) -> str:
 
 
 def _settings(spec: TrialSpec) -> list[str]:
-    """The settings that all trials of the grid share."""
+    """Return the settings that all trials of the grid share."""
     momentum = f", momentum {spec.momentum:g}" if spec.momentum else ""
     decay = f", weight decay {spec.weight_decay:g}" if spec.weight_decay else ""
     return [

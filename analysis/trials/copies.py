@@ -38,8 +38,8 @@ OF_THE_RUN: Final = ("seconds", "resumed")
 
 
 def choose_copy(copies: Sequence[Copy]) -> Copy:
-    """The row that counts, the same in whatever order they come: one that is COMPLETE; else one that diverged, which is
-    an end too; else one that was PRUNED. Of equals one whose predictions are there.
+    """Return the row that counts, the same in whatever order they come: one that is COMPLETE; else one that diverged,
+    which is an end too; else one that was PRUNED. Of equals one whose predictions are there.
 
     Raises ContradictionError where two of them contradict each other."""
     ordered = sorted(copies, key=_rank)
@@ -59,12 +59,12 @@ def _rank(copy: Copy) -> tuple[Any, ...]:
 
 
 def _is_end(result: TrialResult) -> bool:
-    """Whether the trial came to an end of its own: it is COMPLETE, or its loss became infinite."""
+    """Return whether the trial came to an end of its own: it is COMPLETE, or its loss became infinite."""
     return result.status == COMPLETE or result.message.startswith("diverged")
 
 
 def contradictions(first: TrialResult, second: TrialResult) -> Iterator[tuple[str, Any, Any]]:
-    """What two rows of one trial say differently: its name, and both values. What one of them lacks is no
+    """Yield what two rows of one trial say differently: its name, and both values. What one of them lacks is no
     contradiction: earlier versions recorded less. Nothing else is asked of two that diverged."""
     if first.status != second.status:
         yield "status", first.status, second.status
@@ -74,7 +74,7 @@ def contradictions(first: TrialResult, second: TrialResult) -> Iterator[tuple[st
 
 
 def _findings(result: TrialResult) -> dict[str, Any]:
-    """What came of a trial, by name, the most telling first. NaN, which equals nothing, is None."""
+    """Return what came of a trial, by name, the most telling first. NaN, which equals nothing, is None."""
     found: dict[str, Any] = {name: result.metrics[name] for name in sorted(result.metrics)}
     for true, row in enumerate(result.confusion):
         found |= {f"confusion of class {true} with {predicted}": count for predicted, count in enumerate(row)}

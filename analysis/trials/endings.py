@@ -19,10 +19,16 @@ from __future__ import annotations
 
 import functools
 import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
+from analysis.statistics.intervals import Share
 from galaxytl.results.collapse import ONE_CLASS_SHARE, is_at_chance, is_one_class
-from galaxytl.trial import COMPLETE, FAILED, TrialResult
+from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
 
 
 class Kind(Enum):
@@ -38,7 +44,8 @@ class Kind(Enum):
 
 
 def kind_of(result: TrialResult, one_class_share: float = ONE_CLASS_SHARE) -> Kind:
-    """A trial that was stopped early (PRUNED) or has no confusion matrix counts as failed: its end is not known."""
+    """Return the ending; a trial that was stopped early (PRUNED) or has no confusion matrix counts as failed: its end
+    is not known."""
     if result.status == FAILED and result.message.startswith("diverged"):
         return Kind.DIVERGED
     if result.status != COMPLETE or not result.confusion:
@@ -54,7 +61,7 @@ def _kind_of_counts(confusion: tuple[tuple[int, ...], ...], one_class_share: flo
 
 
 def one_class_scores(share: float) -> tuple[float, float, float]:
-    """Accuracy, weighted precision and weighted F1 of naming a class of this share whatever the image.
+    """Return accuracy, weighted precision and weighted F1 of naming a class of this share whatever the image.
 
     Its precision is the share p and its recall 1, all other classes count 0: weighted by p, precision is p^2 and F1
     p * 2p / (1 + p).
@@ -63,7 +70,8 @@ def one_class_scores(share: float) -> tuple[float, float, float]:
 
 
 def is_one_class_row(accuracy: float, precision: float, f1: float, digits: int = 3) -> bool:
-    """Whether some class share gives all three scores, rounded to so many digits: each says in which range it lies."""
+    """Return whether some class share gives all three scores, rounded to so many digits: each says in which range it
+    lies."""
     half = 0.5 * 10**-digits
     ranges = [(accuracy - half, accuracy + half)]
     ranges.append((math.sqrt(max(0.0, precision - half)), math.sqrt(precision + half)))
@@ -72,5 +80,51 @@ def is_one_class_row(accuracy: float, precision: float, f1: float, digits: int =
 
 
 def _share_of_f1(f1: float) -> float:
-    """The p of 2 p^2 / (1 + p) = f1."""
+    """Return the p of 2 p^2 / (1 + p) = f1."""
     return (f1 + math.sqrt(f1**2 + 8 * f1)) / 4
+
+
+def share(result: TrialResult) -> Share | None:
+    """Return the images that a COMPLETE trial has right, of those it is scored on; None where their number is not
+    recorded."""
+    total = result.num_images.get(result.spec.scored_on, 0)
+    return Share(round(result.metrics["accuracy"] * total), total) if total else None
+
+
+@dataclass(frozen=True)
+class StatusCount:
+    """How many trials ended in one way, and why: reasons that differ in numbers only count together."""
+
+    status: str
+    number: int
+    reasons: tuple[tuple[str, int], ...]
+    """The most common first."""
+
+
+def count_by_status(results: Iterable[TrialResult]) -> tuple[StatusCount, ...]:
+    """Return counts by status, COMPLETE first; those without trials are left out."""
+    found: dict[str, list[TrialResult]] = {status: [] for status in (COMPLETE, PRUNED, FAILED)}
+    for result in results:
+        found[result.status].append(result)
+    return tuple(
+        StatusCount(status, len(rows), common_reasons(r.message for r in rows))
+        for status, rows in found.items()
+        if rows
+    )
+
+
+def common_reasons(messages: Iterable[str]) -> tuple[tuple[str, int], ...]:
+    """Return the messages and how often each occurs, the most common first; numbers and trial_ids in which alike
+    messages differ are left out.
+
+    >>> common_reasons(["stopped after epoch 2", "stopped after epoch 6", "no memory on gpu0", ""])
+    (('stopped after epoch ...', 2), ('no memory on gpu0', 1))
+    """
+    alike: dict[str, Counter[str]] = {}
+    for message in filter(None, (" ".join(text.split()) for text in messages)):
+        alike.setdefault(_VARYING.sub("...", message), Counter())[message] += 1
+    counts = Counter({pattern if len(own) > 1 else next(iter(own)): own.total() for pattern, own in alike.items()})
+    return tuple(counts.most_common())
+
+
+_VARYING: Final = re.compile(r"\b[0-9a-f]{16}\b|(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?!\w)", re.IGNORECASE)

@@ -56,13 +56,13 @@ def gather(folders: Sequence[Path]) -> Trials:
 
 
 def in_order(results: Iterable[TrialResult]) -> tuple[TrialResult, ...]:
-    """By what was asked for, field by field as a spec has them, the seed last but one: equal for the same trials,
-    whoever finished first."""
+    """Return them by what was asked for, field by field as a spec has them, the seed last but one: equal for the same
+    trials, whoever finished first."""
     return tuple(sorted(results, key=_place))
 
 
 def _place(result: TrialResult) -> list[tuple[bool, Any]]:
-    """Numbers go before words, which `unfrozen_blocks` has both."""
+    """Return a key in which numbers go before words, which `unfrozen_blocks` has both."""
     values = (getattr(result.spec, name) for name in SPEC_FIELDS)
     return [(isinstance(value, str), value) for value in values]
 
@@ -107,7 +107,7 @@ def _chosen(copies: Sequence[Copy]) -> Copy:
 
 
 def _which(chosen: Copy, copies: Sequence[Copy]) -> str:
-    """Which of a trial's copies counts, for the reader."""
+    """Return which of a trial's copies counts, for the reader."""
     found = ", ".join(f"{copy.result.status} in '{copy.folder}'" for copy in copies)
     return f"trial {chosen.result.trial_id} is in several folders, {found}: that of '{chosen.folder}' is used"
 
@@ -174,22 +174,25 @@ def _keep(results: Iterable[TrialResult], name: str, value: Any) -> tuple[TrialR
 
 
 def mixed(results: Iterable[TrialResult], names: Sequence[str]) -> dict[str, Counter[str]]:
-    """Those of the spec's fields `names` in which the trials differ: field -> how many trials have each value."""
+    """Return those of the spec's fields `names` in which the trials differ: field -> how many trials have each
+    value."""
     specs = [result.spec for result in results]
     values = {name: Counter(show_value(getattr(spec, name)) for spec in specs) for name in names}
     return {name: counts for name, counts in values.items() if len(counts) > 1}
 
 
 def differences(values: Mapping[str, Counter[str]]) -> tuple[str, str]:
-    """What `mixed` found, for an error's message: the values, field by field, and the --where of the commonest ones."""
-    listing = "; ".join(f"{name}: {counted(counts)}" for name, counts in values.items())
+    """Return what `mixed` found, for an error's message: the values, field by field, and the --where of the commonest
+    ones."""
+    listing = "; ".join(f"{name}: {counts_text(counts)}" for name, counts in values.items())
     choice = " ".join(f"--where {name}={counts.most_common(1)[0][0]}" for name, counts in values.items())
     return listing, choice
 
 
-def counted(counts: Counter[Any]) -> str:
-    """
-    >>> counted(Counter({"adam": 2, "sgd": 1}))
+def counts_text(counts: Counter[Any]) -> str:
+    """Return values with their numbers of trials.
+
+    >>> counts_text(Counter({"adam": 2, "sgd": 1}))
     'adam (2 trials), sgd (1 trial)'
     """
     return ", ".join(f"{value} ({count_of_trials(count)})" for value, count in counts.items())
@@ -200,7 +203,7 @@ def count_of_trials(count: int) -> str:
 
 
 def show_value(value: Any) -> str:
-    """A field's value as `--where` takes it.
+    """Return a field's value as `--where` takes it.
 
     >>> show_value(1e-4), show_value("adam"), show_value(True)
     ('0.0001', 'adam', 'true')

@@ -55,7 +55,7 @@ class PaperCell:
         return f"{self.backbone.lower()}-imagenet-{self.imagenet.lower()}"
 
     def printed(self, metric: str) -> Printed:
-        """The paper's value of one of METRICS."""
+        """Return the paper's value of one of METRICS."""
         return {"accuracy": self.accuracy, "precision_weighted": self.precision, "f1_weighted": self.f1}[metric]
 
 
@@ -83,5 +83,5 @@ BACKBONES = ("VGG16", "ResNet50", "MobileNet")
 
 
 def cell_of(backbone: str, imagenet: str) -> PaperCell:
-    """The row of Table 1 with these names."""
+    """Return the row of Table 1 with these names."""
     return next(cell for cell in TABLE_1 if (cell.backbone, cell.imagenet) == (backbone, imagenet))

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from analysis.trials.load import counted
+from analysis.trials.load import counts_text
 from galaxytl.trial import TrialResult
 
 CODE: Final = ("galaxytl", "keras", "keras_backend")
@@ -20,10 +20,10 @@ UNRECORDED: Final = "not recorded"
 
 
 def mixed_versions(results: Sequence[TrialResult]) -> tuple[str, ...]:
-    """A sentence for each of CODE in which the trials differ; rows that do not record it count as a version."""
+    """Return a sentence for each of CODE in which the trials differ; rows that do not record it count as a version."""
     found = ((name, _values(results, name)) for name in CODE)
     return tuple(
-        f"the trials were computed with {name} {counted(values)}: what differs between them may be the code's doing"
+        f"the trials were computed with {name} {counts_text(values)}: what differs between them may be the code's doing"
         for name, values in found
         if len(values) > 1
     )
@@ -34,7 +34,7 @@ def _values(results: Iterable[TrialResult], name: str) -> Counter[str]:
 
 
 def provenance(results: Sequence[TrialResult]) -> tuple[tuple[str, str], ...]:
-    """What, and its value; where trials differ, each value with its number of trials."""
+    """Return what, and its value; where trials differ, each value with its number of trials."""
     data = Counter(f"{r.spec.dataset}, fingerprint {r.spec.dataset_fingerprint}" for r in results)
     packages = sorted({name for r in results for name in r.environment} - {*NOT_VERSIONS, *CODE})
     names = (*CODE, *packages, *NOT_VERSIONS)
@@ -44,7 +44,7 @@ def provenance(results: Sequence[TrialResult]) -> tuple[tuple[str, str], ...]:
 
 
 def _shown(values: Counter[str]) -> str:
-    return next(iter(values)) if len(values) == 1 else counted(values)
+    return next(iter(values)) if len(values) == 1 else counts_text(values)
 
 
 def _weights(results: Iterable[TrialResult]) -> list[tuple[str, str]]:

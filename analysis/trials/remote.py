@@ -1,6 +1,6 @@
 """Results and reports at a URI: read from, and written through, folders of this machine.
 
-    with reachable(["s3://bucket/sweeps/paper", "results/lr"], "s3://bucket/report") as (folders, out):
+    with localised(["s3://bucket/sweeps/paper", "results/lr"], "s3://bucket/report") as (folders, out):
         ...                                  # folders: a copy of the first, the second as it is; out: a folder
 
 Copies lie in the user's cache folder, by the names that they have at their storage.
@@ -19,8 +19,9 @@ from galaxytl.system.inside import OutsideError, inside
 
 
 @contextlib.contextmanager
-def reachable(results: Sequence[str], out: str) -> Iterator[tuple[list[Path], Path]]:
-    """Raises AnalysisError where a storage cannot be used. A report for a URI is stored when the block has ended."""
+def localised(results: Sequence[str], out: str) -> Iterator[tuple[list[Path], Path]]:
+    """Yield folders of this machine for the results and the report. Raises AnalysisError where a storage cannot be
+    used. A report for a URI is stored when the block has ended."""
     folders = [_copy(text) if is_uri(text) else Path(text) for text in results]
     if not is_uri(out):
         yield folders, Path(out)
@@ -35,7 +36,7 @@ def is_uri(text: str) -> bool:
 
 
 def shown(text: str) -> str:
-    """A folder, or a URI without its password."""
+    """Return a folder, or a URI without its password."""
     return without_secrets(text) if is_uri(text) else text
 
 
@@ -44,7 +45,7 @@ def _copy(uri: str) -> Path:
     from galaxytl.results.stored_rows import fetch_results
     from galaxytl.system.cache import cache_dir  # with what reads a storage: only where there is one
 
-    with _told(uri):
+    with _explained(uri):
         storage = Storage(uri)
         folder = inside(cache_dir() / "copies", "/".join(filter(None, str(storage).replace("://", "/").split("/"))))
         fetch_results(storage, folder)
@@ -52,16 +53,16 @@ def _copy(uri: str) -> Path:
 
 
 def _store(folder: Path, uri: str) -> None:
-    from galaxytl.results.storage import Storage, each
+    from galaxytl.results.storage import Storage, in_parallel
 
-    with _told(uri):
+    with _explained(uri):
         storage = Storage(uri)
         files = [path for path in folder.rglob("*") if path.is_file()]
-        each(lambda path: storage.put_file(path.relative_to(folder).as_posix(), path), files)
+        in_parallel(lambda path: storage.put_file(path.relative_to(folder).as_posix(), path), files)
 
 
 @contextlib.contextmanager
-def _told(uri: str) -> Iterator[None]:
+def _explained(uri: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, OutsideError) as error:  # the first: DataError or StorageError

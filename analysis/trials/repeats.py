@@ -20,19 +20,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from analysis.figures.seed_points import WEIGHTS
 from analysis.statistics.intervals import Interval
 from analysis.statistics.seeds import mean_over_seeds
+from analysis.trials.comparable import WEIGHTS
 from analysis.trials.load import Trials, show_value
 from analysis.trials.paper import BACKBONES
-from analysis.trials.predictions import (
-    NotStoredError,
-    PredictionsError,
-    Probabilities,
-    read_probabilities,
-    read_validation,
-    validation_accuracy,
-)
 from analysis.trials.starts import (
     FROM_SCRATCH,
     IMAGENET_FROZEN,
@@ -40,6 +32,14 @@ from analysis.trials.starts import (
     optimizer_name,
     rate_text,
     start_of,
+)
+from galaxytl.results.predictions import (
+    NotStoredError,
+    PredictionsError,
+    Probabilities,
+    read_probabilities,
+    read_validation,
+    validation_accuracy,
 )
 from galaxytl.trial import COMPLETE, SPEC_FIELDS, SPLIT_FIELDS, TrialResult, TrialSpec
 
@@ -141,14 +141,16 @@ def _key(spec: TrialSpec) -> tuple[Any, ...]:
 
 
 def _place(spec: TrialSpec) -> tuple[int, int]:
-    """The paper's starts first, ON before OFF, and of each the backbones from the best to the worst in its table."""
+    """Return a rank: the paper's starts first, ON before OFF, and of each the backbones from the best to the worst in
+    its table."""
     start = start_of(spec)
     side = list(SIDES).index(start.name) if start and start.name in SIDES else len(SIDES)
     return side, -BACKBONES.index(spec.backbone) if spec.backbone in BACKBONES else 1
 
 
 def _names(specs: Sequence[TrialSpec]) -> list[str]:
-    """Different ones: of two weights files that nothing else tells apart the beginning of the fingerprint is named."""
+    """Return different names: of two weights files that nothing else tells apart the beginning of the fingerprint is
+    named."""
     varied = _varied(specs)
     names = [_name(spec, varied) for spec in specs]
     counts = Counter(names)
@@ -157,7 +159,7 @@ def _names(specs: Sequence[TrialSpec]) -> list[str]:
 
 
 def _varied(specs: Sequence[TrialSpec]) -> list[str]:
-    """The fields in which the settings differ, apart from UNNAMED."""
+    """Return the fields in which the settings differ, apart from UNNAMED."""
     names = [name for name in SPEC_FIELDS if name not in UNNAMED]
     return [name for name in names if len({getattr(spec, name) for spec in specs}) > 1]
 
@@ -177,7 +179,7 @@ def _name(spec: TrialSpec, varied: Sequence[str]) -> str:
 
 
 def _side(spec: TrialSpec) -> str:
-    """What the network starts from and what of it is trained; starred where random weights stand in."""
+    """Return what the network starts from and what of it is trained; starred where random weights stand in."""
     if start := start_of(spec):
         return SIDES.get(start.name, start.name) + ("*" if start.is_substituted else "")
     blocks = "1 block" if spec.unfrozen_blocks == 1 else f"{spec.unfrozen_blocks} blocks"
@@ -220,8 +222,8 @@ def _read(
 
 
 def _validation_of(tested: Mapping[str, Probabilities]) -> Callable[[Path, TrialResult], Probabilities]:
-    """Reads those of the validation part; raises PredictionsError where they have images of the test part (`tested`, by
-    trial_id), for what is fitted there would then be judged by what it was fitted to."""
+    """Return what reads those of the validation part, and raises PredictionsError where they have images of the test
+    part (`tested`, by trial_id), for what is fitted there would then be judged by what it was fitted to."""
 
     def read(folder: Path, result: TrialResult) -> Probabilities:
         found = read_validation(folder, result)

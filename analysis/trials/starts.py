@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from analysis.search.choice import share
-from analysis.trials.endings import kind_of
+from analysis.trials.endings import kind_of, share
 from analysis.trials.paper import BACKBONES
 from galaxytl.results.collapse import ONE_CLASS_SHARE, SLIGHT_KAPPA
 from galaxytl.trial import SPEC_FIELDS, TrialResult, TrialSpec
+from galaxytl.trial.optimizers import OPTIMIZERS
 
 IMAGENET_FROZEN, FROM_SCRATCH = "ImageNet, frozen", "from scratch"
 RANDOM_FROZEN, FINE_TUNED = "random, frozen", "ImageNet, fine-tuned"
@@ -53,13 +53,13 @@ class Start:
 
 
 def start_of(spec: TrialSpec) -> Start | None:
-    """By the weights asked for; None where only some blocks are trained."""
+    """Return it by the weights asked for; None where only some blocks are trained."""
     name = start_name(spec)
     return Start(name, spec.is_substituted) if name else None
 
 
 def start_name(spec: TrialSpec) -> str | None:
-    """One of STARTS, or None."""
+    """Return one of STARTS, or None."""
     names = {
         ("imagenet", 0): IMAGENET_FROZEN,
         ("random", "all"): FROM_SCRATCH,
@@ -70,53 +70,61 @@ def start_name(spec: TrialSpec) -> str | None:
 
 
 def is_collapsed(result: TrialResult) -> bool:
-    """Of a COMPLETE trial: it names one class, or several at chance (`analysis.trials.endings`)."""
+    """Return of a COMPLETE trial whether it names one class, or several at chance (`analysis.trials.endings`)."""
     return kind_of(result).is_collapse
 
 
 def has_learned(result: TrialResult) -> bool:
-    """Of a COMPLETE trial: it has not collapsed, and is surely better than always naming the commonest class."""
+    """Return of a COMPLETE trial whether it has not collapsed, and is surely better than always naming the commonest
+    class."""
     found = share(result)
     surely = found is not None and found.interval.low > result.metrics.get("majority_share", math.inf)
     return surely and not is_collapsed(result)
 
 
 def distance_from_paper(spec: TrialSpec) -> tuple[int, float]:
-    """How many of PAPER_FIELDS differ from what the paper is taken to have done, and the learning rate by how many
-    decades; tuples, so that the first goes before the second."""
+    """Return how many of PAPER_FIELDS differ from what the paper is taken to have done, and the learning rate by how
+    many decades; tuples, so that the first goes before the second."""
     different = sum(getattr(spec, name) != SPEC_FIELDS[name].default for name in PAPER_FIELDS)
     return different, round(abs(math.log10(spec.learning_rate / PAPER_RATE)), 6)
 
 
-def is_papers(spec: TrialSpec) -> bool:
-    """Whether this is a trial of the paper, as far as it says what it did; what it does not say is assumed."""
+def is_paper_setting(spec: TrialSpec) -> bool:
+    """Return whether this is a trial of the paper, as far as it says what it did; what it does not say is assumed."""
     start = start_of(spec)
     return start is not None and start.name in PAPERS and distance_from_paper(spec) == (0, 0.0)
 
 
 def ordered_backbones(names: Iterable[str]) -> list[str]:
-    """The paper's in the paper's order, then the others by name; each once."""
+    """Return the paper's in the paper's order, then the others by name; each once."""
     present = set(names)
     return [*(name for name in BACKBONES if name in present), *sorted(present - set(BACKBONES))]
 
 
+def setting(spec: TrialSpec, name: str) -> object:
+    """Return a field's value; of weights, what a table must print for them."""
+    return spec.weights_label if name == "weights" else getattr(spec, name)
+
+
 def optimizer_name(spec: TrialSpec) -> str:
-    """
+    """Return the optimizer's name, with its momentum.
+
     >>> optimizer_name(TrialSpec(dataset="d", dataset_fingerprint="0", optimizer="sgd", momentum=0.9))
     'SGD 0.9'
     """
-    name = {"adam": "Adam", "rmsprop": "RMSprop", "sgd": "SGD"}[spec.optimizer]
+    name = OPTIMIZERS[spec.optimizer].label
     return f"{name} {spec.momentum:g}" if spec.momentum else name
 
 
 def momentum_note(results: Iterable[TrialResult]) -> str:
-    """What the number after an optimizer's name is, where there is one."""
+    """Return what the number after an optimizer's name is, where there is one."""
     shown = sorted({optimizer_name(r.spec) for r in results if r.spec.momentum})
     return f"{shown[0]}: with momentum {shown[0].split()[1]}" if shown else ""
 
 
 def rate_text(rate: float) -> str:
-    """
+    """Return a learning rate with at most two digits.
+
     >>> rate_text(1e-4), rate_text(0.00031623), rate_text(1.0)
     ('1e-4', '3.2e-4', '1e0')
     """

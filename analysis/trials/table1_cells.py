@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.trials.load import AnalysisError, Trials, counted, differences, mixed
+from analysis.trials.load import AnalysisError, Trials, counts_text, differences, mixed
 from analysis.trials.paper import TABLE_1, PaperCell
 from galaxytl.trial import COMPLETE, FAILED, SPEC_FIELDS, TrialResult, TrialSpec
 
@@ -76,6 +76,12 @@ class Cell:
         """Why there is no score, short enough for a figure's panel; tables and report have the whole message."""
         return "missing" if self.status == MISSING else textwrap.shorten(f"{self.status}: {self.message}", 80)
 
+    def why_without(self, what: str) -> str:
+        """Return why there is no figure of the cell, where its row lacks `what` if nothing else."""
+        if self.status == COMPLETE:
+            return f"its row holds no {what}"
+        return "missing: no such trial" if self.status == MISSING else f"{self.status}: {self.message}"
+
     @property
     def seeds(self) -> str:
         """ "3", or "2 of 3" when a seed is not complete."""
@@ -96,7 +102,7 @@ class Cell:
         return self.paper.title + ("*" if self.is_substituted else "")
 
     def score(self, metric: str) -> Score | None:
-        """The metric over the complete seeds; None without one."""
+        """Return the metric over the complete seeds; None without one."""
         values = [r.metrics.get(metric, math.nan) for r in self.complete]
         return Score.of(values) if values else None
 
@@ -119,13 +125,14 @@ class PaperGrid:
 
 
 def paper_cell(spec: TrialSpec) -> PaperCell | None:
-    """The row of Table 1 that a spec belongs to. ON: ImageNet weights asked for, frozen. OFF: all trained from scratch.
+    """Return the row of Table 1 that a spec belongs to. ON: ImageNet weights asked for, frozen. OFF: all trained from
+    scratch.
 
     What was *asked for* decides: where random weights stand in for ImageNet weights, the row is still the ON row, and
     says so.
     """
     if spec.weights_requested == "imagenet":
-        imagenet = "ON" if spec.unfrozen_blocks == 0 else ""
+        imagenet = "ON" if spec.trains_head_only else ""
     else:
         imagenet = "OFF" if spec.unfrozen_blocks == "all" else ""
     return next((cell for cell in TABLE_1 if (cell.backbone, cell.imagenet) == (spec.backbone, imagenet)), None)
@@ -164,13 +171,14 @@ def _refuse_mixed_weights(paper: PaperCell, results: Sequence[TrialResult]) -> N
     counts = Counter(r.spec.weights_fingerprint[:12] for r in results if r.spec.weights_fingerprint)
     if len(counts) > 1:
         raise AnalysisError(
-            f"one cell of Table 1 holds one weights file; {paper.title} has weights_fingerprint {counted(counts)}."
+            f"one cell of Table 1 holds one weights file; {paper.title} has weights_fingerprint {counts_text(counts)}."
             f" Choose with --where weights_fingerprint={next(iter(counts))}"
         )
 
 
 def _lacks_weights(result: TrialResult) -> bool:
-    """A trial that failed because its ImageNet weights were not there: it asked for them and has no file's hash."""
+    """Return whether a trial failed because its ImageNet weights were not there: it asked for them and has no file's
+    hash."""
     spec = result.spec
     return result.status != COMPLETE and spec.weights == "imagenet" and not spec.weights_fingerprint
 

@@ -20,7 +20,7 @@ from verdicts.truths import COUNTS, NUM_IMAGES, OPTIMIZERS, confusion_of, result
 
 from analysis.claims.arms import OFF, ON
 from analysis.collapse import answer, settings, verdict
-from analysis.report import summary
+from analysis.run import contents
 from analysis.scores import class_sections, splits
 from analysis.statistics.beta_binomial import reduction
 from analysis.statistics.calibration import bins_of
@@ -99,9 +99,9 @@ def _accuracies(number: int, rounds: int, rng: np.random.Generator) -> Iterator[
         name, in_answer, in_summary = f"{mean}, scatter {scatter}", [], []
         for _ in range(max(4, rounds // 4)):
             truth, results = _scored(number, mean, scatter, rng)
-            accuracy = settings.settings_of(results)[0].accuracy()
+            accuracy = settings.optimizer_settings(results)[0].accuracy()
             in_answer.append(accuracy is not None and truth in accuracy.interval)
-            in_summary.append(is_printed(truth, summary.accuracy_interval(Cell(TABLE_1[0], tuple(results)))))
+            in_summary.append(is_printed(truth, contents.accuracy_interval(Cell(TABLE_1[0], tuple(results)))))
         yield covered("accuracy, the answer's", number, in_answer, name)
         yield covered("accuracy, the summary's", number, in_summary, name)
 
@@ -132,8 +132,10 @@ def _paired_accuracies(number: int, rounds: int, rng: np.random.Generator) -> Ra
     inside = []
     for _ in range(rounds // 4):
         (_, own), (_, others) = _scored(number, 0.6, 0.022, rng), _scored(number, 0.6, 0.055, rng, setting=1)
-        first, second = settings.settings_of([*own, *others])
-        arm = verdict.Arm("ON", verdict.Verdict.INCONCLUSIVE, "", first, second, test_seeds=tuple(range(number)))
+        first, second = settings.optimizer_settings([*own, *others])
+        arm = verdict.CollapseArm(
+            "ON", verdict.Explanation.INCONCLUSIVE, "", first, second, test_seeds=tuple(range(number))
+        )
         apart = answer.accuracy_difference(arm)
         inside.append(apart is not None and 0 in apart[0].interval)
     return covered("accuracy, paired difference", number, inside)
@@ -195,7 +197,7 @@ def split_rates(number: int, rounds: int, seed: int) -> Iterator[Rate]:
     for training in (0.0, 1.0):
         inside = []
         for _ in range(rounds // 2):
-            apart = splits.difference(*_replicated(number, training, rng))
+            apart = splits.start_difference(*_replicated(number, training, rng))
             inside.append(apart is not None and 0 in apart.interval)
         rates.append(covered("splits, ON - OFF", f"{number} spl", inside, f"training part {training:g}"))
     yield rates[0]

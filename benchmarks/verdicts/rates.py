@@ -40,7 +40,7 @@ from verdicts.truths import (
 
 from analysis.claims import about_trials
 from analysis.claims.about_errors import vgg16_names_class_8
-from analysis.claims.arms import FROZEN_RANDOM, OFF, ON, Arm, Setting, key_of
+from analysis.claims.arms import FROZEN_RANDOM, OFF, ON, Arm, TrialSetting, key_of
 from analysis.claims.comparisons import Estimate, compare, compare_shares, holm_of
 from analysis.claims.judging import decide, is_equivalent
 from analysis.claims.verdicts import CONFIRMED, CONTRADICTED
@@ -253,7 +253,7 @@ NETWORK_SCATTERS: Final = {
 """Over seeds: unequal within every claim."""
 
 
-def equal_networks(number: int, rng: np.random.Generator, num_images: int = 200) -> tuple[Setting, Setting]:
+def equal_networks(number: int, rng: np.random.Generator, num_images: int = 200) -> tuple[TrialSetting, TrialSetting]:
     """Return equally good networks at the settings of Table 1, and ResNet50 and VGG16 with twice as many epochs."""
     labels = rng.choice(10, num_images, p=np.array(COUNTS) / NUM_IMAGES)
     shared = shared_easiness(num_images, rng)
@@ -265,7 +265,7 @@ def equal_networks(number: int, rng: np.random.Generator, num_images: int = 200)
 
     own = {place: arm(*place) for place in NETWORK_SCATTERS}
     longer = {place: arm(*place, num_epochs=40) for place in own if place[0] != "MobileNet"}
-    first, second = (Setting(key_of(next(iter(arms.values())).spec), arms) for arms in (own, longer))
+    first, second = (TrialSetting(key_of(next(iter(arms.values())).spec), arms) for arms in (own, longer))
     return first, second
 
 
@@ -338,7 +338,7 @@ def _table(number: int, other: str) -> list[list[list[str]]]:
     def verdict(own: int, chosen: int, tested: int) -> str:
         others = {*choice[:chosen], *test[:tested]}
         outcomes = {("ON", 0): [seed < own for seed in range(number)], ("ON", 1): [s in others for s in range(number)]}
-        return collapse.examine(collapses({**outcomes, **beside})).arms[0].verdict.value
+        return collapse.study_collapse(collapses({**outcomes, **beside})).arms[0].verdict.value
 
     counts = [range(total + 1) for total in (number, len(choice), len(test))]
     return [[[verdict(a, b, c) for c in counts[2]] for b in counts[1]] for a in counts[0]]
@@ -352,7 +352,7 @@ def _drawn(shares: Sequence[float], number: int, rng: np.random.Generator) -> tu
 def _is_said(verdict: str, outcomes: tuple[tuple[bool, ...], ...]) -> bool:
     half = len(outcomes) // 2
     places = [(arm, setting) for arm in ("ON", "OFF") for setting in range(half)]
-    study = collapse.examine(collapses(dict(zip(places, outcomes, strict=True))))
+    study = collapse.study_collapse(collapses(dict(zip(places, outcomes, strict=True))))
     return any(arm.verdict.value == verdict for arm in study.arms)
 
 
@@ -363,7 +363,7 @@ def _is_no_cure_said(number: int, rng: np.random.Generator) -> bool:
     for seed in range(number):
         accuracy = COMMONEST + right + rng.normal(0, 0.012)
         rows.append(result_of(spec_of("VGG16", ON, seed, OPTIMIZERS[1]), accuracy, confusion_at(accuracy)))
-    return collapse.examine(rows).arms[0].verdict is collapse.Verdict.EXPLAINED
+    return collapse.study_collapse(rows).arms[0].verdict is collapse.Explanation.EXPLAINED
 
 
 # what else removes it
@@ -496,7 +496,7 @@ def _f1_inside(images: int, rounds: int, rng: np.random.Generator) -> Iterator[b
     for _ in range(rounds):
         shared, labels = shared_easiness(images, rng), rng.choice(10, images, p=np.array(COUNTS) / NUM_IMAGES)
         arms = {p: arm_of(spec_of(*p), labels, easiness(0.6, shared, rng), np.zeros(1), rng) for p in places}
-        f1 = compare(Setting(key_of(spec_of(*places[0])), arms)).comparisons[0].f1
+        f1 = compare(TrialSetting(key_of(spec_of(*places[0])), arms)).comparisons[0].f1
         yield f1 is not None and 0 in f1.interval
 
 
@@ -516,14 +516,14 @@ def _says_of_training(number: int, better: float, rng: np.random.Generator) -> s
         counts = rng.binomial(NUM_IMAGES, accuracies)
         named = [np.where(np.arange(NUM_IMAGES) < count, labels, (labels + 1) % 10) for count in counts]
         arms["VGG16", start] = _naming(start, labels, named)
-    return about_trials.vgg16_cannot_be_trained([Setting(key_of(spec_of("VGG16", ON)), arms)]).verdict
+    return about_trials.vgg16_cannot_be_trained([TrialSetting(key_of(spec_of("VGG16", ON)), arms)]).verdict
 
 
 def _says_of_naming(number: int, constant: int) -> str:
     """Return the verdict on so many networks that name class 8 for all images, the others no class for many."""
     labels = np.repeat(np.arange(10), 10)
     arm = _naming(OFF, labels, [np.full(100, 7) if seed < constant else labels for seed in range(number)])
-    return vgg16_names_class_8(Setting(key_of(arm.spec), {("VGG16", OFF): arm}), OFF).verdict
+    return vgg16_names_class_8(TrialSetting(key_of(arm.spec), {("VGG16", OFF): arm}), OFF).verdict
 
 
 def _naming(start: str, labels: Any, named: Sequence[Any]) -> Arm:

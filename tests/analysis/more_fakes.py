@@ -14,10 +14,9 @@ import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis.figures.catalogue import Plan
-from analysis.figures.more_figures import plan_more
+from analysis.figures.catalogue import plan_figures
+from analysis.figures.plans import Material, Plan
 from analysis.figures.style import style
-from analysis.trials.banner import Banner
 from galaxytl.results.collapse import ONE_CLASS_SHARE
 from galaxytl.trial import COMPLETE, TrialResult
 from tests.analysis.collapsing import one_class
@@ -96,7 +95,7 @@ def write_thumbnails(folder: Path, labels: Mapping[int, int]) -> None:
 
 def plans_of(results: Sequence[TrialResult], *studies: Study) -> dict[str, Plan]:
     """The figures beyond the paper's, by their stems."""
-    return {plan.stem: plan for plan in plan_more(results, {}, studies, Banner.of_search(results))}
+    return {plan.stem: plan for plan in plan_figures(Material(results, studies=studies))}
 
 
 def drawn(stem: str, results: Sequence[TrialResult], *studies: Study) -> Figure:

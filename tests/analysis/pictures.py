@@ -34,7 +34,7 @@ def save_blank(_: Figure, stem: Path) -> tuple[Path, Path]:
 @contextmanager
 def blank_pictures() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("analysis.figures.catalogue.save", save_blank)
+        patch.setattr("analysis.figures.plans.save", save_blank)
         yield
 
 

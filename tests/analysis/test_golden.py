@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from analysis.run import main
+from analysis.run.__main__ import main
 from tests.analysis.pictures import blank_pictures
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -167,7 +167,7 @@ class Fuzz:
         self.ends["manifests refused" if status == 2 else "manifests taken"] += 1
 
     def _try_thumbnails(self, folder: Path) -> None:
-        from analysis.trials.thumbnails import ThumbnailsError, read_thumbnails
+        from galaxytl.results.thumbnails import ThumbnailsError, read_thumbnails
 
         try:
             shown = read_thumbnails(folder)
@@ -218,7 +218,7 @@ class Fuzz:
                     raise AssertionError("a file outside the results folder has changed")
 
     def _try_search(self, folder: Path) -> None:
-        from analysis.run import main as report_command
+        from analysis.run.__main__ import main as report_command
 
         report = folder.with_name(f"{folder.name}-report")
         with searches.connections() as asked, blank_pictures():

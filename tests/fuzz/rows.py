@@ -154,9 +154,9 @@ def try_reading(folder: Path, count: int, seed: int) -> None:
 
 def try_analysis(folder: Path, count: int, seed: int) -> None:
     """A report, but for its figures, is written of whatever can be read, or refused in a sentence."""
-    from analysis import run
-    from analysis.figures.catalogue import Drawn
-    from analysis.report import write as written
+    from analysis.report.contents import FigureFiles
+    from analysis.run import __main__ as run
+    from analysis.run import write as report
 
     def check(parts: list[bytes]) -> None:
         write(folder, parts, bases())
@@ -168,12 +168,12 @@ def try_analysis(folder: Path, count: int, seed: int) -> None:
         assert "unforeseen" not in text, text
         assert "Traceback" not in text, text
 
-    draw = written._draw
-    written._draw = lambda plans, place: Drawn({}, {}, {})
+    draw = report._draw
+    report._draw = lambda plans, place: FigureFiles({}, {}, {})
     try:
         _run(check, st.lists(mutated_rows(), min_size=1, max_size=4), count, seed)
     finally:
-        written._draw = draw
+        report._draw = draw
 
 
 def _run(check: Callable[[list[bytes]], None], cases: Any, count: int, seed: int) -> None:

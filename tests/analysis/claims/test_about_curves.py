@@ -25,9 +25,9 @@ from analysis.claims.arms import load_arm
 from analysis.claims.claims_file import NAME, claims_json
 from analysis.claims.sections import ORDER, by_topic, sections, summary
 from analysis.claims.verdicts import CONFIRMED, CONTRADICTED, FEW_SEEDS, NOT_CONFIRMED, NOT_TESTABLE, Judged
-from analysis.report.scope import sort_out
-from analysis.report.write import claims_part
-from analysis.sections import Section
+from analysis.report.sections import Section
+from analysis.run.parts import Sources, claims_part
+from analysis.run.scope import ReportScope, scope_of
 from analysis.trials.load import Trials
 from tests.analysis.collapsing import one_class
 from tests.analysis.fake_predictions import Fakes, few_draws
@@ -189,7 +189,7 @@ def test_the_json_has_what_the_page_has(fakes: Fakes) -> None:
     add(fakes, "MobileNet", {"ON": FAST, "OFF": SLOW})
     failed = make_result(make_spec("VGG16", seed=9), status="FAILED", metrics={}, message="no memory")
     trials = Trials((*fakes.results, failed), folders=fakes.trials.folders)
-    part = claims_part(trials, fakes.grid)
+    part = claims_part(Sources(ReportScope(trials, trials, fakes.grid, None)))
 
     values = json.loads(part.files[NAME], parse_constant=pytest.fail)
     assert (values["format"], values["min_seeds"], values["level"]) == (1, 3, 0.05)
@@ -215,7 +215,7 @@ def test_simulated_galaxies_are_named_in_the_json(fakes: Fakes) -> None:
 def test_the_papers_claims_are_not_judged_by_other_peoples_data(fakes: Fakes) -> None:
     for seed in range(3):
         fakes.add_table({"MobileNet": (0.8, 0.6), "VGG16": (0.5, 0.4)}, seed=seed, dataset="own_classes_900_images")
-    claims = judge(fakes.trials, sort_out(fakes.trials, []).grid or fakes.grid)
+    claims = judge(fakes.trials, scope_of(fakes.trials, []).grid or fakes.grid)
 
     assert {one.verdict for one in claims.trials} == {NOT_TESTABLE}
     assert "other data (own_classes_900_images)" in claims.trials[0].evidence

@@ -15,7 +15,7 @@ import pytest
 from analysis.claims.about_trials import judge
 from analysis.claims.sections import sections, summary
 from analysis.claims.verdicts import CONFIRMED, CONTRADICTED, NOT_CONFIRMED, NOT_TESTABLE, Judged
-from analysis.sections import as_markdown
+from analysis.report.sections import as_markdown
 from analysis.trials.table1_cells import PaperGrid
 from galaxytl.trial import TrialResult
 from tests.analysis.fake_predictions import LABELS, PARAMETERS, Fakes, few_draws, predicted_with, write_predictions

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import chi2_contingency, t, ttest_ind
 
-from analysis.claims.arms import OFF, ON, Arm, Setting, settings_of
+from analysis.claims.arms import OFF, ON, Arm, TrialSetting, trial_settings
 from analysis.claims.comparisons import (
     Compared,
     Estimate,
@@ -24,7 +24,8 @@ from analysis.claims.comparisons import (
 from analysis.claims.judging import decide
 from analysis.claims.verdicts import CONFIRMED, NOT_CONFIRMED
 from analysis.statistics.intervals import Pairs, Share, difference, holm, mcnemar
-from analysis.trials.predictions import Predictions, PredictionsError, read_predictions
+from analysis.trials.predictions import Predictions, read_predictions
+from galaxytl.results.predictions import PredictionsError
 from tests.analysis.fake_predictions import LABELS, NUM_IMAGES, Fakes, few_draws, predicted_with, write_predictions
 from tests.analysis.fakes import make_result, make_spec, write_parquet
 
@@ -35,8 +36,8 @@ def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fakes:
     return Fakes(tmp_path)
 
 
-def setting_of(fakes: Fakes) -> Setting:
-    (setting,) = settings_of(fakes.trials)
+def setting_of(fakes: Fakes) -> TrialSetting:
+    (setting,) = trial_settings(fakes.trials)
     return setting
 
 
@@ -206,7 +207,7 @@ def test_other_settings_and_the_validation_part_are_not_compared(fakes: Fakes) -
     fakes.add("MobileNet", "OFF", 0.5, validation_fraction=0.1, scored_on="validation")
     fakes.add("ResNet50", "OFF", 0.5, split_seed=1)
 
-    settings = settings_of(fakes.trials)
+    settings = trial_settings(fakes.trials)
 
     assert len(settings) == 3
     assert not any(compare(setting).comparisons for setting in settings)
@@ -252,7 +253,7 @@ def test_sizes_are_compared_where_nothing_else_differs(fakes: Fakes) -> None:
     fakes.add("MobileNet", "ON", 0.6, image_size=224)
     fakes.add("MobileNet", "ON", 0.5, image_size=256, num_epochs=5)
 
-    (found,) = compare_sizes(settings_of(fakes.trials))
+    (found,) = compare_sizes(trial_settings(fakes.trials))
 
     assert found.what == "256 - 224 pixels"
     assert [c.accuracy.value for c in found.comparisons] == pytest.approx([0.2])

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from analysis.collapse.answer import Beside, collapse_answer, settling, summary
+from analysis.collapse.answer import Beside, collapse_answer, settling, verdict_lines
 from analysis.collapse.interactions import examine_interactions
 from analysis.collapse.rivals import examine_rivals
 from analysis.collapse.sections import collapse_sections, look_beside
-from analysis.collapse.verdict import examine
-from analysis.report.answer import Answer, of_search, of_table
+from analysis.collapse.verdict import study_collapse
+from analysis.report.answer import Answer
+from analysis.run.contents import of_search, of_table
 from analysis.search.choice import examine as examine_search
 from analysis.trials.load import Trials
 from analysis.trials.table1_cells import fill_cells
@@ -28,7 +29,7 @@ ONLY = "the collapse comes from the optimizer's settings"
 
 
 def answer_of(results: list[TrialResult]) -> Answer:
-    study = examine(results)
+    study = study_collapse(results)
     beside = Beside(examine_rivals(results, study.arms), examine_interactions(results, study.arms))
     return collapse_answer(study, beside, results)
 
@@ -163,13 +164,13 @@ def test_a_lucky_escape_among_forty_settings_is_no_explanation() -> None:
 
 def test_a_verdict_that_hangs_on_the_halves_of_the_seeds_says_so() -> None:
     results = factorial(lambda spec: by_rate(spec) or spec.seed in {0, 5}, arms=["ON"])
-    study = examine(results)
+    study = study_collapse(results)
     answer = collapse_answer(study, look_beside(results, study), results)
 
     assert any(text.startswith("The verdict hangs on choices of the test: it is ") for text in answer.answer)
 
     blocked = [replace(r, environment={"device": "other"}) if is_papers(r) else r for r in results]
-    study = examine(blocked)
+    study = study_collapse(blocked)
     answer = collapse_answer(study, look_beside(blocked, study), blocked)
     assert "which may be the cause: device" in answer.answer[0]
     assert not any("hangs on" in text for text in answer.answer)
@@ -202,13 +203,13 @@ def test_what_would_settle_it_can_be_typed(tmp_path: Path) -> None:
     folder, grid = tmp_path / "results", tmp_path / "again.yaml"
 
     def line(results: list[TrialResult]) -> str:
-        study = examine(results)
+        study = study_collapse(results)
         trials = Trials(tuple(results), folders={r.trial_id: folder for r in results})
         (command,) = settling(study, Beside(examine_rivals(results, study.arms)), trials, {folder: grid})
         return command.line
 
     few = factorial(by_rate, seeds=2, arms=["ON"])
-    needed = examine(few).arms[0].seeds_needed
+    needed = study_collapse(few).arms[0].seeds_needed
     assert line(few) == f"python -m sweep.run --grid {grid} --seeds {(needed or 0) - 1} --out {folder} --data DATA"
     assert line(factorial(by_rate, arms=["ON"])) == (
         f"python -m sweep.run --grid {grid} --set num_epochs=60 --out {folder} --data DATA"
@@ -217,7 +218,7 @@ def test_what_would_settle_it_can_be_typed(tmp_path: Path) -> None:
 
 
 def test_without_rivals_a_summary_is_a_line_an_arm() -> None:
-    lines = summary(examine(factorial(by_rate)), Beside())
+    lines = verdict_lines(study_collapse(factorial(by_rate)), Beside())
     assert [line.split(": ")[:2] for line in lines] == [["VGG16 ON", "EXPLAINED"], ["VGG16 OFF", "EXPLAINED"]]
 
 
@@ -249,7 +250,7 @@ def test_columns_of_the_seeds_of_the_choice_show_those_alone() -> None:
         return replace(result, history=({"epoch": 1.0, "val_accuracy": value},))
 
     results = [scored(r) for r in factorial(lambda s: by_rate(s) or s.seed > 2, arms=["ON"])]
-    study = examine(results)
+    study = study_collapse(results)
     (listing,) = (
         section.listing
         for section in collapse_sections(study, Beside(), results)
@@ -316,7 +317,7 @@ def test_where_nothing_collapses_nothing_falls_and_nothing_else_is_asked() -> No
     assert "Reduction" not in " ".join(answer.answer)
     assert answer.also == answer.settle == ()
     results = factorial(never, arms=["ON"])  # and nothing in OFF
-    assert "tried" not in " ".join(next(collapse_sections(examine(results), Beside(), results)).sentences)
+    assert "tried" not in " ".join(next(collapse_sections(study_collapse(results), Beside(), results)).sentences)
 
 
 def test_all_splits_that_were_tested_are_named() -> None:
@@ -339,7 +340,7 @@ def test_what_is_not_recorded_is_said_beside_the_verdict() -> None:
 
 def test_seeds_that_vary_with_the_seed_are_to_be_fixed(tmp_path: Path) -> None:
     results = [collapsing(r.spec.replace(shuffle_seed=r.spec.seed), by_rate) for r in factorial(by_rate, arms=["ON"])]
-    study = examine(results)
+    study = study_collapse(results)
     trials = Trials(tuple(results), folders={r.trial_id: tmp_path for r in results})
     (command,) = settling(study, Beside(), trials, {tmp_path: tmp_path / "again.yaml"})
 

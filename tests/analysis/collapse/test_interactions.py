@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.collapse.interactions import OTHERS, Interaction, examine_interactions
-from analysis.collapse.verdict import examine
+from analysis.collapse.verdict import study_collapse
 from galaxytl.trial import TrialResult, TrialSpec
 from tests.analysis.collapsing import Cause, always, by_preprocessing, by_rate, factorial
 
@@ -18,7 +18,7 @@ def at_epochs(cause: Cause, seeds: int = 5, epochs: tuple[int, ...] = (20, 50)) 
 
 
 def shown(results: list[TrialResult]) -> list[Interaction]:
-    found = examine_interactions(results, examine(results).arms)
+    found = examine_interactions(results, study_collapse(results).arms)
     return [one for one in found if one.is_shown and (one.is_joint or one.is_undone)]
 
 

@@ -12,7 +12,7 @@ import pytest
 from analysis.collapse.answer import Beside
 from analysis.collapse.rivals import Effect, attribute, examine_rivals, uncertainty_coefficient
 from analysis.collapse.sections import collapse_sections
-from analysis.collapse.verdict import examine
+from analysis.collapse.verdict import study_collapse
 from analysis.statistics.intervals import Share, holm
 from galaxytl.trial import TrialResult
 from tests.analysis.collapsing import always, by_preprocessing, by_rate, collapsing, factorial, never
@@ -91,7 +91,7 @@ def test_vgg_trains_the_fewest_weights() -> None:
         ("MobileNet", 501_770, Share(0, 6)),
         ("ResNet50", 1_003_530, Share(0, 6)),
     ]
-    sections = {s.heading: s for s in collapse_sections(examine(results), Beside(rivals), results)}
+    sections = {s.heading: s for s in collapse_sections(study_collapse(results), Beside(rivals), results)}
     own = sections["The paper's own explanation: the number of parameters"]
     assert own.sentences == ("VGG16 trains the fewest weights: too many of them cannot be why it fails in the paper.",)
 
@@ -124,7 +124,7 @@ def test_contrasts_are_corrected_for_their_number() -> None:
 
 
 def effects(results: list[TrialResult], arm: str = "ON") -> dict[str, Effect]:
-    return {c.change: c.effect for c in examine_rivals(results, examine(results).arms).of(arm)}
+    return {c.change: c.effect for c in examine_rivals(results, study_collapse(results).arms).of(arm)}
 
 
 def test_what_a_contrast_says_of_its_rival() -> None:
@@ -179,14 +179,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_whatever_is_changed_alone_and_removes_the_collapse_is_a_rival(changes: dict[str, Any], name: str) -> None:
     results = [*factorial(by_rate, seeds=5, arms=["ON"]), *factorial(never, seeds=5, arms=["ON"], **changes)]
     base = [r for r in factorial(by_rate, seeds=5, arms=["ON"]) if by_preprocessing(r.spec)]
-    rivals = examine_rivals(results, examine(base).arms)
+    rivals = examine_rivals(results, study_collapse(base).arms)
 
     assert {c.change for c in rivals.of("ON", Effect.REMOVES)} == {name}
 
 
 def test_what_was_not_tried_is_named_and_fewer_epochs_are_not_more() -> None:
     results = [*factorial(by_rate, arms=["ON"]), *factorial(always, arms=["ON"], num_epochs=10)]
-    arms = [arm for arm in examine(factorial(by_rate, arms=["ON"])).arms if arm.paper]
+    arms = [arm for arm in study_collapse(factorial(by_rate, arms=["ON"])).arms if arm.paper]
 
     assert examine_rivals(results, arms).untried("ON") == (
         "training for more epochs",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from analysis.collapse.sensitivity import MOST_HALVES, Sensitivity, sensitivity
-from analysis.collapse.verdict import Verdict, examine
+from analysis.collapse.verdict import Explanation, study_collapse
 from galaxytl.trial import TrialResult
 from tests.analysis.collapsing import by_rate, collapsing, factorial
 from tests.analysis.fakes import COUNTS, make_spec
 
 
 def of_on(results: list[TrialResult]) -> Sensitivity:
-    return next(one for one in sensitivity(results, examine(results)) if one.arm == "ON")
+    return next(one for one in sensitivity(results, study_collapse(results)) if one.arm == "ON")
 
 
 def mostly(share: float) -> tuple[tuple[int, ...], ...]:
@@ -26,8 +26,8 @@ def test_a_clear_cause_gives_the_same_verdict_whatever_is_chosen() -> None:
     found = of_on(factorial(by_rate, arms=["ON"]))
 
     assert len(found.rows) == 9
-    assert {row.verdict for row in found.rows} == {Verdict.EXPLAINED}
-    assert found.of_halves == ((Verdict.EXPLAINED, 20),)  # of six seeds, three
+    assert {row.verdict for row in found.rows} == {Explanation.EXPLAINED}
+    assert found.of_halves == ((Explanation.EXPLAINED, 20),)  # of six seeds, three
     assert found.are_all_halves
     assert found.sentence == ""
 

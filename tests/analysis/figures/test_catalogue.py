@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 
 from analysis.figures import bars, confusion, curves
 from analysis.figures.catalogue import plan_figures
+from analysis.figures.plans import Material
 from analysis.figures.style import COLOURS, new_figure, save, style
 from analysis.trials.banner import Banner
 from analysis.trials.load import Trials
@@ -151,7 +152,7 @@ def test_sheets_say_what_is_missing_and_why() -> None:
 def test_figures_of_simulated_galaxies_and_random_weights_say_so() -> None:
     grid = grid_of(make_result(make_spec(dataset="simulated", weights="random", weights_fingerprint="")))
 
-    for plan in plan_figures(grid, Banner.of(grid)):
+    for plan in plan_figures(Material(grid.results or grid.outside, grid=grid)):
         if plan.draw:
             footer = " ".join(plan.draw().get_supxlabel().split())
             assert "simulated galaxies, not comparable with the paper" in footer

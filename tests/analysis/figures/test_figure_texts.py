@@ -12,11 +12,10 @@ from typing import Any, Final
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from analysis.figures.catalogue import Plan, plan_figures
-from analysis.figures.more_figures import plan_more
+from analysis.figures.catalogue import plan_figures
+from analysis.figures.plans import Material, Plan
 from analysis.figures.style import new_figure, set_log, style
 from analysis.search.study import MIN_TRIALS
-from analysis.trials.banner import Banner
 from analysis.trials.load import Trials
 from analysis.trials.paper import TABLE_1
 from analysis.trials.table1_cells import fill_cells
@@ -56,7 +55,7 @@ def grid_with(num_seeds: int = 1, **changes: Any) -> list[TrialResult]:
 
 def papers_figures(rows: Sequence[TrialResult]) -> list[Plan]:
     grid = fill_cells(Trials(tuple(rows)))
-    return plan_figures(grid, Banner.of(grid))
+    return plan_figures(Material(grid.results or grid.outside, grid=grid))
 
 
 def mixed_losses() -> list[TrialResult]:
@@ -123,11 +122,11 @@ def of_backbones(number: int, depths: int) -> list[TrialResult]:
 def of_one_point() -> list[TrialResult]:
     rows = [make_ended(unfrozen_blocks=d, validation=0.5, num_epochs=1) for d in (0, 1, "all")]
     other = [make_ended(learning_rate=2e-3, num_epochs=1, validation=0.4)]
-    return [with_diagnostics(row, (0.5,), frozen=row.spec.unfrozen_blocks == 0) for row in [*rows, *other]]
+    return [with_diagnostics(row, (0.5,), frozen=row.spec.trains_head_only) for row in [*rows, *other]]
 
 
 def more_figures(rows: Sequence[TrialResult]) -> list[Plan]:
-    return plan_more(rows, {}, (), Banner.of_search(rows))
+    return plan_figures(Material(rows))
 
 
 def examples(folder: Path) -> list[Plan]:
@@ -136,7 +135,7 @@ def examples(folder: Path) -> list[Plan]:
         row = replace(make_result(make_spec("VGG16", imagenet)), class_names=LONG_NAMES)
         rows.append(write_predictions(folder, row, [0, 1, 2, 4], predicted))
     write_thumbnails(folder, {10 + i: label for i, label in enumerate([0, 1, 2, 4])})
-    plans = plan_more(rows, {row.trial_id: folder for row in rows}, (), Banner.of_search(rows))
+    plans = plan_figures(Material(rows, {row.trial_id: folder for row in rows}))
     return [plan for plan in plans if plan.stem == "examples"]
 
 
@@ -149,7 +148,7 @@ def networks(folder: Path, names: Sequence[str] = LONG_NAMES, number: int = 7) -
         planted.add(spec, 0.1 + 0.1 * index, 0.3 + index, class_names=tuple(names))
     write_thumbnails(folder, {row: row % 10 for row in range(40)})
     rows = planted.results
-    plans = plan_more(rows, planted.trials.folders, (), Banner.of_search(rows), planted.networks)
+    plans = plan_figures(Material(rows, planted.trials.folders, planted.networks))
     yield from only(plans, "reliability", "hardest")
 
 
@@ -190,7 +189,7 @@ def searches(folder: Path, names: Sequence[str]) -> Iterator[Plan]:
         (folder / name).mkdir()
         objectives = (ACCURACY, COST) if any(len(own.values or ()) > 1 for own in trials) else (ACCURACY,)
         study = read(folder / name, trials, *objectives)
-        yield from (p for p in plan_more(rows, {}, (study,), Banner.of_search(rows)) if p.stem.startswith("search"))
+        yield from (p for p in plan_figures(Material(rows, studies=(study,))) if p.stem.startswith("search"))
 
 
 def only(plans: Iterable[Plan], *kinds: str, singles: int = 1) -> list[Plan]:

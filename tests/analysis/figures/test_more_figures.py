@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from analysis.figures import collapse_rates, depths, gradients, learning_rates
-from analysis.figures.catalogue import Plan, write_plans
-from analysis.figures.collapse_rates import Count, Place
+from analysis.figures.collapse_rates import CellKey, Count
+from analysis.figures.plans import Plan, write_figures
 from analysis.trials.starts import FROM_SCRATCH, IMAGENET_FROZEN, Start
 from galaxytl.trial import FAILED, TrialResult
 from tests.analysis.more_fakes import (
@@ -113,13 +113,13 @@ def test_a_cell_counts_the_collapsed_of_the_complete() -> None:
     cells = collapse_rates.cells_of([*collapse_grid(), failed])
 
     def at(optimizer: str, rate: float) -> Count:
-        return cells[Place(Start(FROM_SCRATCH), "VGG16", "divide_by_255", optimizer, rate)]
+        return cells[CellKey(Start(FROM_SCRATCH), "VGG16", "divide_by_255", optimizer, rate)]
 
     assert at("Adam", 1e-3) == Count(2, 2, 1)
     assert str(at("Adam", 1e-3)) == "2/2\n1 failed"
     assert (at("Adam", 1e-4).share, str(at("Adam", 1e-4))) == (0.5, "1/2")
     assert str(at("SGD 0.9", 1e-2)) == "0/1"
-    assert [place.learning_rate for place, count in cells.items() if count.is_papers] == [1e-3]
+    assert [place.learning_rate for place, count in cells.items() if count.is_paper_setting] == [1e-3]
 
 
 def test_the_map_writes_counts_and_hatches_what_was_not_tried() -> None:
@@ -241,26 +241,26 @@ def test_simulated_galaxies_and_random_weights_are_in_captions_and_bottom_lines(
 
 def test_the_same_numbers_give_the_same_files_and_a_lost_figure_goes(tmp_path: Path) -> None:
     rows = [*collapse_grid(), *depth_grid(num_epochs=19)]
-    results = [with_diagnostics(r, frozen=r.spec.unfrozen_blocks == 0) for r in rows]
+    results = [with_diagnostics(r, frozen=r.spec.trains_head_only) for r in rows]
     plans = plans_of(results)
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
 
     wanted = [plans[stem] for stem in ("gradients", "examples")]
-    first, second = (write_plans(wanted, tmp_path / name) for name in ("a", "b"))
+    first, second = (write_figures(wanted, tmp_path / name) for name in ("a", "b"))
 
     assert [stem for stem, plan in plans.items() if plan.draw] == STEMS
     left_out = "8 trials of other settings (weights_requested, optimizer, momentum, num_epochs) are not in it"
     assert left_out in plans["accuracy-by-depth"].caption
-    assert (list(first.written), list(first.not_drawn)) == (["gradients"], ["examples"])
-    for stem, paths in first.written.items():
-        for one, other in zip(paths, second.written[stem], strict=True):
+    assert (list(first.paths), list(first.reasons)) == (["gradients"], ["examples"])
+    for stem, paths in first.paths.items():
+        for one, other in zip(paths, second.paths[stem], strict=True):
             assert one.read_bytes() == other.read_bytes()
     other = tmp_path / "a" / "collapse-rate.svg"
     other.touch()
-    lost = write_plans([Plan("gradients", "What the gradients did.", None, "no record")], tmp_path / "a")
-    assert lost.not_drawn == {"gradients": "no record"}
-    assert not any(path.exists() for path in first.written["gradients"])
+    lost = write_figures([Plan("gradients", "What the gradients did.", None, "no record")], tmp_path / "a")
+    assert lost.reasons == {"gradients": "no record"}
+    assert not any(path.exists() for path in first.paths["gradients"])
     assert other.exists()
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from analysis.figures.catalogue import Drawn
 from analysis.report.answer import Answer
-from analysis.report.contents import Contents, Part
-from analysis.report.scope import sort_out
-from analysis.report.summary import accuracy_interval
+from analysis.report.contents import Contents, FigureFiles, Part
+from analysis.report.sections import Section
 from analysis.report.trial_table import TrialTable
-from analysis.sections import Section
+from analysis.run.contents import accuracy_interval, contents_of
+from analysis.run.scope import scope_of
 from analysis.trials.load import Trials, gather
 from analysis.trials.provenance import mixed_versions, provenance
 from analysis.trials.table1_cells import fill_cells
@@ -20,9 +19,9 @@ from tests.analysis.fakes import make_result, make_spec
 from tests.analysis.folders import other_sweep, paper_grid, write_folder
 
 
-def contents_of(tmp_path: Path, *parts: Part, **folders: list[TrialResult]) -> Contents:
+def report_on(tmp_path: Path, *parts: Part, **folders: list[TrialResult]) -> Contents:
     paths = [write_folder(tmp_path / name, results) for name, results in folders.items()]
-    return Contents.of(sort_out(gather(paths), paths), parts, Drawn({}, {}, {}), [])
+    return contents_of(scope_of(gather(paths), paths), parts, FigureFiles({}, {}, {}), [])
 
 
 def column(table: TrialTable, heading: str) -> list[str]:
@@ -48,8 +47,8 @@ def test_every_setting_is_in_a_column_or_said_to_be_common() -> None:
 
 
 def test_folders_have_a_column_where_there_are_several(tmp_path: Path) -> None:
-    one = contents_of(tmp_path, paper=paper_grid()).trials
-    two = contents_of(tmp_path, paper=paper_grid(), other=other_sweep(6)).trials
+    one = report_on(tmp_path, paper=paper_grid()).trials
+    two = report_on(tmp_path, paper=paper_grid(), other=other_sweep(6)).trials
 
     assert "folder" not in headings(one)
     assert column(two, "folder") == ["paper"] * 6 + ["other"] * 6
@@ -71,7 +70,7 @@ def test_the_summary_has_what_ran_the_data_the_best_row_and_the_questions_lines(
     asked = Answer(("Does it?",), ("VGG16 ON: EXPLAINED: it does.",))
     part = Part(("VGG16, ImageNet ON: EXPLAINED",), (Section("A"),), (Section("B"),), answer=asked)
 
-    contents = contents_of(tmp_path, part, Part(evidence=(Section("C"),)), paper=paper_grid(), other=other_sweep(10))
+    contents = report_on(tmp_path, part, Part(evidence=(Section("C"),)), paper=paper_grid(), other=other_sweep(10))
 
     ran, data, best, verdict = contents.summary
     assert ran == f"ran: 16 trials of {tmp_path / 'paper'}, {tmp_path / 'other'}: 15 COMPLETE, 1 FAILED"
@@ -83,7 +82,7 @@ def test_the_summary_has_what_ran_the_data_the_best_row_and_the_questions_lines(
     )
     assert verdict == "VGG16, ImageNet ON: EXPLAINED"
     assert [section.heading for section in contents.sections] == ["A", "B", "C"]
-    without = contents_of(tmp_path, paper=paper_grid())
+    without = report_on(tmp_path, paper=paper_grid())
     assert not any(line.startswith("best row") for line in without.summary)  # the answer has it
     assert best.endswith(without.answer.answer[0].rstrip("."))
 
@@ -117,8 +116,8 @@ def test_mixed_versions_of_the_code_are_flagged() -> None:
 def test_mixed_versions_are_among_the_problems_of_the_report(tmp_path: Path) -> None:
     new = [make_result(r.spec.replace(seed=1), environment={"galaxytl": "9.9"}) for r in paper_grid()]
 
-    assert any("9.9 (6 trials)" in text for text in contents_of(tmp_path, paper=paper_grid(), newer=new).problems)
-    assert not contents_of(tmp_path, paper=paper_grid()).problems
+    assert any("9.9 (6 trials)" in text for text in report_on(tmp_path, paper=paper_grid(), newer=new).problems)
+    assert not report_on(tmp_path, paper=paper_grid()).problems
 
 
 def test_provenance_names_data_weights_and_versions_in_full() -> None:
@@ -131,11 +130,11 @@ def test_provenance_names_data_weights_and_versions_in_full() -> None:
 
 
 def test_trials_without_a_score_and_figures_not_drawn_are_left_out_aloud(tmp_path: Path) -> None:
-    undrawn = Drawn({}, {"figure-12": "Figure 12."}, {"figure-12": "no history"})
+    undrawn = FigureFiles({}, {"figure-12": "Figure 12."}, {"figure-12": "no history"})
     for message, expected in (("no memory", "no memory"), ("", "no reason given")):
         failed = make_result(make_spec("VGG16"), status=FAILED, message=message, metrics={}, confusion=())
-        contents = contents_of(tmp_path, paper=[*paper_grid()[1:], failed])
+        contents = report_on(tmp_path, paper=[*paper_grid()[1:], failed])
 
-        with_figure = dataclasses.replace(contents, drawn=undrawn)
+        with_figure = dataclasses.replace(contents, figures=undrawn)
 
         assert with_figure.left_out == (f"1 trial FAILED: {expected}", "Figure 12. Not drawn: no history")

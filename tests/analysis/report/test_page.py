@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from analysis.figures.catalogue import Drawn
 from analysis.report.answer import Answer, Command
-from analysis.report.contents import Contents, Part
+from analysis.report.contents import Contents, FigureFiles, Part
 from analysis.report.markdown import report_markdown
 from analysis.report.page import data_uri, page_html
-from analysis.report.scope import sort_out
+from analysis.report.sections import Listing, Section
 from analysis.report.terminal import show_answer
-from analysis.sections import Listing, Section
+from analysis.run.contents import contents_of
+from analysis.run.scope import scope_of
 from analysis.trials.load import gather
 from galaxytl.system.console import Console
 from galaxytl.system.foreign_text import visible
@@ -73,14 +73,14 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> Contents:
     odd = make_result(make_spec(backbone=HOSTILE, learning_rate=0.1), environment={"device": HOSTILE, HOSTILE: "1"})
     folder = write_folder(tmp_path_factory.mktemp("page") / "<b>paper", [*paper_grid()[1:], failed, odd])
     section = Section(HOSTILE, Listing((HOSTILE,), ((HOSTILE,),)), (HOSTILE,))
-    drawn = Drawn({}, {"one": HOSTILE}, {"one": HOSTILE})
+    figures = FigureFiles({}, {"one": HOSTILE}, {"one": HOSTILE})
     part = Part((f"label: {HOSTILE}",), (section,), (section,))
-    return Contents.of(sort_out(gather([folder]), [folder]), [part], drawn, [Command(HOSTILE, HOSTILE)])
+    return contents_of(scope_of(gather([folder]), [folder]), [part], figures, [Command(HOSTILE, HOSTILE)])
 
 
-def contents_of(folder: Path, results: list[TrialResult]) -> Contents:
+def report_on(folder: Path, results: list[TrialResult]) -> Contents:
     write_folder(folder, results)
-    return Contents.of(sort_out(gather([folder]), [folder]), [], Drawn({}, {}, {}), [])
+    return contents_of(scope_of(gather([folder]), [folder]), [], FigureFiles({}, {}, {}), [])
 
 
 def test_markup_in_texts_is_text_and_the_page_fetches_nothing(contents: Contents) -> None:
@@ -113,7 +113,7 @@ def test_links_lead_somewhere_and_ids_are_unique(contents: Contents) -> None:
 
 
 def test_every_trial_is_a_row_with_its_curves(tmp_path: Path) -> None:
-    contents = contents_of(tmp_path, other_sweep(20))
+    contents = report_on(tmp_path, other_sweep(20))
 
     text = page_html(contents)
 
@@ -126,19 +126,19 @@ def test_every_trial_is_a_row_with_its_curves(tmp_path: Path) -> None:
 
 def test_the_smaller_of_the_two_pictures_is_inlined(contents: Contents, tmp_path: Path) -> None:
     png, svg = tmp_path / "a.png", tmp_path / "a.svg"
-    drawn = Drawn({"a": (png, svg)}, {"a": "A."}, {})
+    figures = FigureFiles({"a": (png, svg)}, {"a": "A."}, {})
 
     for small, large in ((png, svg), (svg, png)):
         small.write_bytes(b"12")
         large.write_bytes(b"123456")
-        (image,) = read(page_html(dataclasses.replace(contents, drawn=drawn))).all("img")
+        (image,) = read(page_html(dataclasses.replace(contents, figures=figures))).all("img")
         assert image == {"src": data_uri(small), "alt": "A."}
     assert data_uri(svg) == "data:image/svg+xml;base64,MTI="
 
 
 def test_a_warning_stands_at_the_top_and_real_data_have_none(tmp_path: Path) -> None:
     simulated, real = (
-        page_html(contents_of(tmp_path / name, paper_grid(dataset=name))) for name in ("simulated", "galaxy10_decals")
+        page_html(report_on(tmp_path / name, paper_grid(dataset=name))) for name in ("simulated", "galaxy10_decals")
     )
 
     assert simulated.index("SIMULATED galaxies") < simulated.index("<nav")

@@ -20,7 +20,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from analysis.figures.style import save
-from analysis.run import main
+from analysis.run.__main__ import main
 from galaxytl.trial import FAILED
 from tests.analysis.fakes import make_result, make_spec
 from tests.analysis.folders import other_sweep, paper_grid, write_folder
@@ -60,7 +60,7 @@ def hundred(tmp_path_factory: pytest.TempPathFactory) -> Path:
     paper = write_folder(folder / "paper", [*paper_grid(dataset="simulated"), hostile])
     other = write_folder(folder / "other", other_sweep(93, dataset="simulated"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("analysis.figures.catalogue.save", save_few)
+        patch.setattr("analysis.figures.plans.save", save_few)
         assert main([str(paper), str(other), "--out", str(folder / "report")]) == 0
     return folder / "report" / "index.html"
 

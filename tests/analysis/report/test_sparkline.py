@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from analysis.report.sparkline import HEIGHT, MARGIN, MAX_POINTS, WIDTH, sparkline
+from analysis.report.page import HEIGHT, MARGIN, MAX_POINTS, WIDTH, sparkline
 from galaxytl.trial import TrialResult
 from tests.analysis.fakes import make_result
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from analysis.report.table1 import Table1, as_csv, as_frame, as_latex, as_markdown, as_text
+from analysis.report.formats import csv_text
+from analysis.report.table1 import Table1, as_frame, as_latex, as_markdown, as_text
 from analysis.trials.load import Trials
 from analysis.trials.paper import TABLE_1
 from analysis.trials.table1_cells import fill_cells
@@ -18,6 +19,10 @@ from tests.analysis.fakes import make_result, make_spec
 
 def table_of(*results: TrialResult) -> Table1:
     return Table1.of(fill_cells(Trials(results)))
+
+
+def as_csv(table: Table1) -> str:
+    return csv_text(as_frame(table))
 
 
 def full_table(**changes: Any) -> Table1:

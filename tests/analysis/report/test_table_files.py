@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from analysis.report.rerun import grid_names, grid_yaml
+from analysis.report.sections import Listing, Section
 from analysis.report.table_files import formats, stems
-from analysis.sections import Listing, Section
 from analysis.trials.banner import Banner
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep.grids.axes import expand

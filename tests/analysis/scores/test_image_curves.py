@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.figures.seed_points import comparable
 from analysis.scores.image_curves import VARIED, can_draw, curves_of, sections
+from analysis.trials.comparable import comparable
 from galaxytl.trial import TrialResult
 from tests.analysis.fakes import make_result, make_spec
 from tests.analysis.more_fakes import drawn, footer_of, plans_of

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from analysis.report.sections import Section
 from analysis.report.trial_table import TrialTable
 from analysis.scores import class_sections, ensembles, hard_images, reliability
-from analysis.sections import Section
 from analysis.statistics.calibration import bins_of, nll
 from analysis.statistics.intervals import Share
 from analysis.trials.load import Trials

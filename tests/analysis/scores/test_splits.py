@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.claims.arms import settings_of
-from analysis.scores.splits import difference, replicated, sections
+from analysis.claims.arms import trial_settings
+from analysis.scores.splits import replicated, sections, start_difference
 from analysis.trials.load import AnalysisError, Trials
 from analysis.trials.table1_cells import fill_cells
 from galaxytl.trial import TrialResult
@@ -42,7 +42,7 @@ def test_the_scatter_of_splits_and_of_seeds_is_shown() -> None:
 def test_the_difference_of_starts_is_taken_split_by_split() -> None:
     """What moves both starts of a split drops out; the interval is wider than a plain one."""
     settings = {one.first.spec.weights: one for one in replicated(planted(between=0.05))}
-    found = difference(settings["imagenet"], settings["random"])
+    found = start_difference(settings["imagenet"], settings["random"])
     assert found is not None
     assert 0.1 in found.interval
     assert found.interval.high - found.interval.low < 0.06
@@ -57,5 +57,5 @@ def test_splits_are_mixed_nowhere_else() -> None:
     trials = Trials(tuple(planted(between=0.05)))
     with pytest.raises(AnalysisError, match="--where split_seed=0"):
         fill_cells(trials)
-    assert len(settings_of(trials)) == 4
-    assert {len(arm.results) for setting in settings_of(trials) for arm in setting.arms.values()} == {3}
+    assert len(trial_settings(trials)) == 4
+    assert {len(arm.results) for setting in trial_settings(trials) for arm in setting.arms.values()} == {3}

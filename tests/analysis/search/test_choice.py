@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from analysis.report.best import best_yaml
-from analysis.report.search_report import search_csv
-from analysis.search.choice import Search, common_reasons, count_by_status, examine, part
+from analysis.report.rerun import best_yaml
+from analysis.report.sections import as_markdown
+from analysis.run.write import search_csv
+from analysis.search.choice import Search, examine, part
 from analysis.search.sections import search_sections
-from analysis.sections import as_markdown
 from analysis.statistics.intervals import Pairs
 from analysis.trials.banner import Banner
+from analysis.trials.endings import common_reasons, count_by_status
 from analysis.trials.load import AnalysisError, Trials
 from galaxytl.trial import FAILED, PRUNED, TrialResult, TrialSpec
 from sweep.grids.axes import expand
@@ -201,7 +202,7 @@ def test_the_csv_has_a_row_a_trial_with_what_was_varied() -> None:
 def test_the_grid_file_gives_exactly_the_chosen_trial(tmp_path: Path) -> None:
     search = small_search()
     path = tmp_path / "best.yaml"
-    path.write_text(best_yaml(search, search.best, Banner.of_search(search.results)))
+    path.write_text(best_yaml(search.best, len(search.ranking), Banner.of_search(search.results)))
     known = ("dataset", "dataset_fingerprint", "weights_fingerprint")
     base = TrialSpec(**{name: getattr(search.best.spec, name) for name in known})
 
@@ -215,7 +216,7 @@ def test_the_grid_file_asks_for_the_weights_that_the_search_asked_for() -> None:
     stand_in = make_compared(weights="random", weights_fingerprint="", dataset="simulated")
     search = examine(Trials((stand_in,)))
 
-    text = best_yaml(search, stand_in, Banner.of_search(search.results))
+    text = best_yaml(stand_in, 1, Banner.of_search(search.results))
 
     for part_of_it in ('  weights: "imagenet"\n', "# SIMULATED galaxies", "random weights stood in"):
         assert part_of_it in text

@@ -10,16 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.figures.more_figures import plan_more
+from analysis.figures.catalogue import plan_figures
+from analysis.figures.plans import Material
 from analysis.scores.class_sections import sections as class_sections
 from analysis.scores.ensembles import sections as ensemble_sections
 from analysis.scores.hard_images import hard_of
 from analysis.scores.reliability import sections as calibration_sections
 from analysis.statistics.intervals import Interval
-from analysis.trials.banner import Banner
 from analysis.trials.load import Trials
-from analysis.trials.predictions import PredictionsError, read_probabilities, read_validation
 from analysis.trials.repeats import MOST_SETTINGS, best_of_backbones, over_seeds, read_networks, repeats_of
+from galaxytl.results.predictions import PredictionsError, read_probabilities, read_validation
 from galaxytl.trial import FAILED
 from tests.analysis.fakes import make_result, make_spec, write_parquet
 from tests.analysis.sure_networks import Planted
@@ -64,7 +64,7 @@ def test_of_many_settings_those_of_table_1_and_the_nearest_are_shown_and_read(tm
     assert networks.not_shown.startswith("3 further settings are not in it")
     assert networks.problems[0].startswith(f"Left out, {MOST_SETTINGS} trials, as ")
     assert len(networks.problems) == 1
-    plans = {plan.stem: plan for plan in plan_more(rows, {}, (), Banner.of_search(rows), networks)}
+    plans = {plan.stem: plan for plan in plan_figures(Material(rows, networks=networks))}
     assert plans["reliability"].why_not == networks.problems[0]
 
 

@@ -14,7 +14,7 @@ from types import FrameType
 import pytest
 
 from analysis import audit
-from analysis import run as report
+from analysis.run import __main__ as report
 from galaxytl.data import __main__ as data
 from galaxytl.system import command
 from galaxytl.system.command import Parser, UsageError, path, path_or_uri, run_command, whole_number

@@ -18,7 +18,7 @@ OWNER = 12345
 ROWS = Path(__file__).parents[1] / "results" / "rows" / "schema-3" / "trials.jsonl"
 COMMANDS = """
 import contextlib, io, json, sys
-from analysis.run import main as analysis
+from analysis.run.__main__ import main as analysis
 from galaxytl.data.__main__ import main as data
 from sweep.run import main as sweep
 for name, *arguments in json.loads(sys.argv[1]):

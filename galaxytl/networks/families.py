@@ -1,0 +1,185 @@
+"""The backbone families: modules, weights files, sizes, numbers of weights. Here the networks of `keras.applications`.
+
+Names, files and URLs are those in Keras 3.15.1, keras/src/applications/*.py: `weights_file` is what Keras calls its own
+copy, in the version without the classifier (`include_top=False`) and, of MobileNet and MobileNetV2, that of 224 pixels.
+`num_parameters` is `count_params()` of what Keras builds there. `min_image_size` is the `min_size` that the constructor
+hands to `obtain_input_shape` (MobileNetV3 compares by itself). Constructors are called with `include_top`,
+`input_shape` and `weights` alone, so that everything else is Keras's default, the variant that was published.
+
+Every network takes a path as `weights`. NASNet needs a fixed image size besides: without one Keras 3.15.1 builds other
+layers, and its own file does not fit them (https://github.com/keras-team/keras/issues/18365).
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+_STORE: Final = "https://storage.googleapis.com/tensorflow/keras-applications"
+_TF: Final = "weights_tf_dim_ordering_tf_kernels"
+
+_PUBLISHED_AS: Final = {
+    "nasnet_large_no_top.h5": "NASNet-large-no-top.h5",
+    "nasnet_mobile_no_top.h5": "NASNet-mobile-no-top.h5",
+}
+"""Of the files whose name on the server is not that of Keras's copy: the name on the server."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network without its ImageNet classifier."""
+
+    name: str
+    module: str
+    """Part of `library` that has `preprocess_input`; "": itself."""
+    num_parameters: int
+    """Weights in all, BatchNorm statistics included; a weights file must hold as many."""
+    weights_file: str
+    weights_url: str
+    min_image_size: int = 32
+    """The smallest side, in pixels, that the constructor accepts."""
+    scales_pixels: bool = False
+    """Its first layers rescale pixels 0..255, and `preprocess_input` changes nothing: only preprocessing="backbone"
+    feeds it what it was trained on. "divide_by_255" has them scaled twice: all images become nearly the same."""
+    library: str = "keras.applications"
+    """Python module whose function `name` builds the network."""
+
+    def build(self, image_size: int, weights: str | None) -> Any:
+        """Return a functional keras.Model (B, S, S, 3) -> (B, h, w, channels). weights: a file's path; None: random.
+
+        Raises ValueError where the network cannot be of this size."""
+        constructor = getattr(importlib.import_module(self.library), self.name)
+        return constructor(include_top=False, input_shape=(image_size, image_size, 3), weights=weights)
+
+    def preprocess_input(self, pixels: Any) -> Any:
+        """Return pixels 0..255 as the network was trained on them."""
+        library = importlib.import_module(self.library)
+        return (getattr(library, self.module) if self.module else library).preprocess_input(pixels)
+
+
+def _family(
+    module: str,
+    networks: dict[str, tuple[int, str]],
+    *,
+    folder: str | None = None,
+    min_image_size: int = 32,
+    scales_pixels: bool = False,
+) -> list[Backbone]:
+    """From name -> (number of parameters, weights file); `folder` is of the URL, by default the module's."""
+    folder = folder or f"{_STORE}/{module}"
+    return [
+        Backbone(name, module, count, file, f"{folder}/{_PUBLISHED_AS.get(file, file)}", min_image_size, scales_pixels)
+        for name, (count, file) in networks.items()
+    ]
+
+
+BACKBONES: Final = {
+    backbone.name: backbone
+    for backbone in (
+        *_family(
+            "convnext",
+            {
+                "ConvNeXtTiny": (27_820_128, "convnext_tiny_notop.h5"),
+                "ConvNeXtSmall": (49_454_688, "convnext_small_notop.h5"),
+                "ConvNeXtBase": (87_566_464, "convnext_base_notop.h5"),
+                "ConvNeXtLarge": (196_230_336, "convnext_large_notop.h5"),
+                "ConvNeXtXLarge": (348_147_968, "convnext_xlarge_notop.h5"),
+            },
+            scales_pixels=True,
+        ),
+        *_family(
+            "densenet",
+            {
+                "DenseNet121": (7_037_504, f"densenet121_{_TF}_notop.h5"),
+                "DenseNet169": (12_642_880, f"densenet169_{_TF}_notop.h5"),
+                "DenseNet201": (18_321_984, f"densenet201_{_TF}_notop.h5"),
+            },
+        ),
+        *_family(
+            "efficientnet",
+            {
+                "EfficientNetB0": (4_049_571, "efficientnetb0_notop.h5"),
+                "EfficientNetB1": (6_575_239, "efficientnetb1_notop.h5"),
+                "EfficientNetB2": (7_768_569, "efficientnetb2_notop.h5"),
+                "EfficientNetB3": (10_783_535, "efficientnetb3_notop.h5"),
+                "EfficientNetB4": (17_673_823, "efficientnetb4_notop.h5"),
+                "EfficientNetB5": (28_513_527, "efficientnetb5_notop.h5"),
+                "EfficientNetB6": (40_960_143, "efficientnetb6_notop.h5"),
+                "EfficientNetB7": (64_097_687, "efficientnetb7_notop.h5"),
+            },
+            folder="https://storage.googleapis.com/keras-applications",
+            scales_pixels=True,
+        ),
+        *_family(
+            "efficientnet_v2",
+            {
+                "EfficientNetV2B0": (5_919_312, "efficientnetv2-b0_notop.h5"),
+                "EfficientNetV2B1": (6_931_124, "efficientnetv2-b1_notop.h5"),
+                "EfficientNetV2B2": (8_769_374, "efficientnetv2-b2_notop.h5"),
+                "EfficientNetV2B3": (12_930_622, "efficientnetv2-b3_notop.h5"),
+                "EfficientNetV2S": (20_331_360, "efficientnetv2-s_notop.h5"),
+                "EfficientNetV2M": (53_150_388, "efficientnetv2-m_notop.h5"),
+                "EfficientNetV2L": (117_746_848, "efficientnetv2-l_notop.h5"),
+            },
+            scales_pixels=True,
+        ),
+        *_family(
+            "inception_resnet_v2",
+            {"InceptionResNetV2": (54_336_736, f"inception_resnet_v2_{_TF}_notop.h5")},
+            min_image_size=75,
+        ),
+        *_family("inception_v3", {"InceptionV3": (21_802_784, f"inception_v3_{_TF}_notop.h5")}, min_image_size=75),
+        *_family("mobilenet", {"MobileNet": (3_228_864, "mobilenet_1_0_224_tf_no_top.h5")}),
+        *_family("mobilenet_v2", {"MobileNetV2": (2_257_984, f"mobilenet_v2_{_TF}_1.0_224_no_top.h5")}),
+        *_family(
+            "mobilenet_v3",
+            {
+                "MobileNetV3Small": (939_120, "weights_mobilenet_v3_small_224_1.0_float_no_top_v2.h5"),
+                "MobileNetV3Large": (2_996_352, "weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5"),
+            },
+            scales_pixels=True,
+        ),
+        *_family(
+            "nasnet",
+            {
+                "NASNetMobile": (4_269_716, "nasnet_mobile_no_top.h5"),
+                "NASNetLarge": (84_916_818, "nasnet_large_no_top.h5"),
+            },
+        ),
+        *_family(
+            "resnet",
+            {
+                "ResNet50": (23_587_712, f"resnet50_{_TF}_notop.h5"),
+                "ResNet101": (42_658_176, f"resnet101_{_TF}_notop.h5"),
+                "ResNet152": (58_370_944, f"resnet152_{_TF}_notop.h5"),
+            },
+        ),
+        *_family(
+            "resnet_v2",
+            {
+                "ResNet50V2": (23_564_800, f"resnet50v2_{_TF}_notop.h5"),
+                "ResNet101V2": (42_626_560, f"resnet101v2_{_TF}_notop.h5"),
+                "ResNet152V2": (58_331_648, f"resnet152v2_{_TF}_notop.h5"),
+            },
+            folder=f"{_STORE}/resnet",
+        ),
+        *_family("vgg16", {"VGG16": (14_714_688, f"vgg16_{_TF}_notop.h5")}),
+        *_family("vgg19", {"VGG19": (20_024_384, f"vgg19_{_TF}_notop.h5")}),
+        *_family("xception", {"Xception": (20_861_480, f"xception_{_TF}_notop.h5")}, min_image_size=71),
+    )
+}
+
+
+def backbones_that_fit(image_size: int, max_parameters: int) -> list[str]:
+    """Names of the networks that take square images of `image_size` pixels and have at most `max_parameters` weights.
+
+    The smallest first; of equals by name. The classifier is not counted, which depends on the image size.
+    """
+    fitting = [
+        backbone
+        for backbone in BACKBONES.values()
+        if backbone.min_image_size <= image_size and backbone.num_parameters <= max_parameters
+    ]
+    fitting.sort(key=lambda backbone: (backbone.num_parameters, backbone.name))
+    return [backbone.name for backbone in fitting]

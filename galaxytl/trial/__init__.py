@@ -1,0 +1,494 @@
+"""A trial is a value: `TrialSpec` says everything that its result depends on, `TrialResult` what came out.
+
+    >>> spec = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", backbone="VGG16", learning_rate=1e-4)
+    >>> spec.replace(seed=1).trial_id != spec.trial_id
+    True
+
+Standard library only: `analysis` reads results on machines that have no deep-learning framework.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, get_type_hints
+
+from galaxytl.system.foreign_text import did_you_mean, visible_values
+from galaxytl.system.row_fields import RowError, check_unknown, reader_of
+from galaxytl.system.strict_json import shown
+from galaxytl.trial.optimizers import OPTIMIZERS
+
+SCHEMA = 3
+"""Of a row in trials.jsonl; raised when a reader of the old rows would misunderstand the new ones. A further field of
+TrialSpec or TrialResult is no reason: see there."""
+
+DAMAGE: Final = "data_damage"
+"""In a result's environment: what is wrong with the dataset, where its user accepted it."""
+
+COMPLETE: Final = "COMPLETE"
+FAILED: Final = "FAILED"
+PRUNED: Final = "PRUNED"
+
+
+class SpecError(ValueError):
+    """A field of a TrialSpec is unknown, of the wrong type, or out of range."""
+
+
+def _choice(*allowed: str, default: Any = dataclasses.MISSING) -> Any:
+    return field(default=default, metadata={"choices": allowed})
+
+
+def _number(default: Any, low: float, high: float = math.inf, *, open_low: bool = False) -> Any:
+    return field(default=default, metadata={"low": low, "high": high, "open_low": open_low})
+
+
+ADDED_WITH: Final = "added_with"
+
+
+def _added(rule: Any, *added_with: Any) -> Any:
+    """A field that a later version adds to TrialSpec: `rule` is its default, or what `_number` or `_choice` gives.
+
+    added_with: what trials did before there was the field, once its default is another; until then, its default."""
+    rule = rule if isinstance(rule, dataclasses.Field) else field(default=rule)
+    (first,) = added_with or (rule.default,)
+    return field(default=rule.default, metadata={**rule.metadata, ADDED_WITH: first})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSpec:
+    """One point of a sweep. Equal specs have equal `trial_id`s on every machine, and in every later version.
+
+    A further field takes one line, with `_added` and a default by which trials do what they did without it:
+
+        label_smoothing: float = _added(_number(0.0, 0.0, 0.5))
+
+    It enters the trial_id, and the rows, only where it differs from that default: old rows keep their ids, and older
+    versions read the rows of trials that do not use it. Where the default is changed later, `_added(_number(0.1, ...),
+    0.0)` keeps the one that it was added with. The fields without `_added` are in every trial_id: none may go. Trials
+    that differ in it are trained apart, unless HEAD_FIELDS or SCALAR_FIELDS name it; where it changes what is split
+    off, or what a frozen backbone gives, it belongs in SPLIT_FIELDS or `backbone_key`, which say what caches hold.
+
+    Raises SpecError when a field breaks its rule.
+    """
+
+    # data
+    dataset: str
+    """Name for people: "galaxy10_decals", or a name that starts with "simulated"."""
+    dataset_fingerprint: str
+    """SHA-256 of the images and labels, whatever file holds them."""
+    max_images: int = _number(0, 0)
+    """Train and test on a stratified subset of this many images; 0 takes all."""
+    image_size: int = _number(224, 32, 1024)
+    """Side of the square network input, in pixels."""
+    preprocessing: Literal["divide_by_255", "backbone"] = _choice("divide_by_255", "backbone", default="divide_by_255")
+    """Pixels to [0, 1], or what `keras.applications` prescribes for the backbone."""
+    test_fraction: float = _number(0.3, 0.0, 0.9, open_low=True)
+    validation_fraction: float = _number(0.0, 0.0, 0.9)
+    """Share of the train part that is held out for validation; 0: the curves are watched on the test part."""
+    stratified: bool = False
+    """Split class by class."""
+    group_by_sky: bool = False
+    """Keep images of one galaxy (equal pixels, or closer than 2 arcsec) on one side of every split."""
+    groups_fingerprint: str = ""
+    """Of which images are of one galaxy, where `group_by_sky` asks: positions are no part of `dataset_fingerprint`."""
+    split_seed: int = _number(0, 0, 2**32 - 1)
+    scored_on: Literal["test", "validation"] = _choice("test", "validation", default="test")
+    """The part that the finished trial is scored on. Trials that are compared to choose one are scored on the
+    validation part: the test part is for the one that was chosen."""
+    augmentation: bool = False
+    """Turn and mirror each training image at random, in each epoch anew (`galaxytl.train.augmentation`)."""
+
+    # model
+    backbone: str = "MobileNet"
+    weights: Literal["imagenet", "random"] = _choice("imagenet", "random", default="imagenet")
+    """What the backbone starts from."""
+    weights_requested: Literal["imagenet", "random"] = _choice("imagenet", "random", default="imagenet")
+    """Differs from `weights` only where random weights stand in for ImageNet weights that could not be had."""
+    weights_fingerprint: str = ""
+    """Hash of the tensors of the weights file; empty for random weights."""
+    unfrozen_blocks: int | Literal["all"] = 0
+    """Blocks (`galaxytl.networks.blocks`), counted from the output, that are trained with the head: 0 (head only) to
+    "all"."""
+    unfrozen_batchnorm: Literal["train", "inference"] = _choice("train", "inference", default="train")
+    """BatchNorm in unfrozen blocks: "train" normalises by the batch and updates the running averages; "inference" (what
+    Keras's transfer-learning guide advises) normalises by the running averages. Frozen blocks always do the latter."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = _choice(
+        "float32", "mixed_float16", "mixed_bfloat16", default="float32"
+    )
+    """Keras's dtype policy of the backbone, and the type of its stored activations. The head always is float32."""
+    head_units: int = _number(0, 0, 16384)
+    """Width of a hidden layer (ReLU) between the features and the classes; 0: none, as in the paper."""
+    head_dropout: float = _number(0.0, 0.0, 0.95)
+    """Share of the hidden units that a training step leaves out (Srivastava et al. 2014)."""
+
+    # optimisation
+    optimizer: str = _choice(*sorted(OPTIMIZERS), default="adam")
+    learning_rate: float = _number(1e-3, 0.0, open_low=True)
+    momentum: float = _number(0.0, 0.0, 1.0)
+    """Of optimizers that have it."""
+    weight_decay: float = _number(0.0, 0.0, 1.0)
+    class_weighting: Literal["none", "balanced"] = _choice("none", "balanced", default="none")
+    """"balanced": each image counts N / (C * N_c) in the training loss, N_c being the training images of its class."""
+    batch_size: int = _number(32, 1, 65536)
+    num_epochs: int = _number(20, 1, 100_000)
+    seed: int = _number(0, 0, 2**32 - 1)
+    """Of the initial weights and of dropout."""
+    shuffle_seed: int = _number(0, 0, 2**32 - 1)
+    """Of the order of the batches. Apart from `seed`, so that trials which differ in `seed` can share a pass."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            (_check_once if value.__hash__ else _check_field)(name, value)
+        if self.momentum and not OPTIMIZERS[self.optimizer].has_momentum:
+            having = " and ".join(name for name, optimizer in OPTIMIZERS.items() if optimizer.has_momentum)
+            raise SpecError(f"momentum is a setting of {having}; got momentum={self.momentum} with {self.optimizer}")
+        if self.head_dropout and not self.head_units:
+            raise SpecError(f"head_dropout wants hidden units, head_units; got head_dropout={self.head_dropout}")
+        if self.scored_on == "validation" and not self.validation_fraction:
+            raise SpecError("scored_on=validation wants a validation part; got validation_fraction=0")
+
+    @functools.cached_property  # a driver asks for it tens of times a trial, and it takes longer than all else it does
+    def trial_id(self) -> str:
+        """16 hexadecimal digits: SHA-256 of the spec's canonical JSON."""
+        return _hash(self.to_dict())
+
+    @property
+    def trains_head_only(self) -> bool:
+        """Whether the whole backbone is frozen."""
+        return self.unfrozen_blocks == 0
+
+    @property
+    def split_key(self) -> tuple[Any, ...]:
+        """Equal for specs that split a dataset alike."""
+        return tuple(getattr(self, name) for name in SPLIT_FIELDS)
+
+    @property
+    def backbone_key(self) -> tuple[Any, ...]:
+        """Equal for specs whose backbone starts from the same weights and sees the same images in the same way: below
+        a cut where nothing is trained, they have the same activations."""
+        start = self.weights_fingerprint if self.weights == "imagenet" else f"random {seed_for(self, 'init')}"
+        rows = (self.max_images, self.split_seed if self.max_images else 0)
+        facts = (self.image_size, self.preprocessing, self.backbone, self.weights, start, self.precision)
+        return (self.dataset_fingerprint, *rows, *facts)
+
+    @property
+    def group_key(self) -> tuple[Any, ...]:
+        """Equal for specs that one worker trains with the same data and the same compiled step: head-only trials all at
+        once (`galaxytl.train.heads`), others one after the other."""
+        own = HEAD_FIELDS if self.trains_head_only else SCALAR_FIELDS
+        shared = (getattr(self, name) for name in SPEC_FIELDS if name not in own)
+        return (*shared, self.backbone_key if self.trains_head_only else ())
+
+    @property
+    def activations_dtype(self) -> str:
+        """What the backbone computes, and so stores, its activations in."""
+        return self.precision.removeprefix("mixed_")
+
+    @property
+    def is_simulated(self) -> bool:
+        return self.dataset.startswith("simulated")
+
+    @property
+    def is_substituted(self) -> bool:
+        """True where random weights stand in for ImageNet weights that could not be had."""
+        return self.weights != self.weights_requested
+
+    @property
+    def weights_label(self) -> str:
+        """What a table must print for the backbone's weights."""
+        if self.is_substituted:
+            return "random (ImageNet weights not found)"
+        return "ImageNet" if self.weights == "imagenet" else "random"
+
+    def replace(self, **changes: Any) -> TrialSpec:
+        return dataclasses.replace(self, **changes)
+
+    def fields(self) -> dict[str, Any]:
+        """All values, by name."""
+        # dataclasses.asdict would copy each value, at ten times the cost
+        return {name: getattr(self, name) for name in SPEC_FIELDS}
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values: those of the fields that a later version added, only where they differ from what was before."""
+        values = self.fields()
+        return {name: value for name, value in values.items() if name not in ADDED or value != ADDED[name]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrialSpec:
+        """Build a spec from JSON values; raises SpecError on an unknown field."""
+        for name in values:
+            check_field_name(name)
+        return cls(**{**ADDED, **values})
+
+
+def _hash(values: Mapping[str, Any]) -> str:
+    """Of a spec as it stands in a row: every version's is that of what it wrote. -0.0 is 0.0, which it is equal to."""
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    if "-0.0" in canonical:
+        canonical = NEGATIVE_ZERO.sub(":0.0", canonical)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+NEGATIVE_ZERO: Final = re.compile(r":-0\.0(?=[,}])")
+SPEC_FIELDS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(TrialSpec)}
+ADDED: Final = {name: f.metadata[ADDED_WITH] for name, f in SPEC_FIELDS.items() if ADDED_WITH in f.metadata}
+"""Fields that a later version added, and what trials did before."""
+SPLIT_FIELDS = (
+    *("dataset_fingerprint", "max_images", "test_fraction", "validation_fraction"),
+    *("stratified", "group_by_sky", "groups_fingerprint", "split_seed"),
+)
+SCALAR_FIELDS = ("learning_rate", "num_epochs", "seed")
+"""May differ between trials that use one compiled network."""
+HEAD_FIELDS = (*SCALAR_FIELDS, "momentum", "weight_decay", "class_weighting", "head_dropout", "unfrozen_batchnorm")
+"""May differ between heads that are trained in one pass over the same features."""
+TEXTS = ("status", "message", "curves_on", "class_names", "environment", "probabilities", "started")
+"""Fields of a result that hold texts; of the others only names that are known are read."""
+SET_BY_SWEEP = ("dataset", "dataset_fingerprint", "groups_fingerprint", "weights_requested", "weights_fingerprint")
+
+
+def settable_fields() -> list[str]:
+    """Fields that a user may set; the others are measured from the data and weights files."""
+    return [name for name in SPEC_FIELDS if name not in SET_BY_SWEEP]
+
+
+def check_field_name(name: str) -> None:
+    if name not in SPEC_FIELDS:
+        allowed = ", ".join(settable_fields())
+        raise SpecError(f"a trial has the fields {allowed}; got '{name}'.{did_you_mean(name, SPEC_FIELDS)}")
+
+
+def parse_field(name: str, text: str) -> Any:
+    """The value of field `name` from the command line's `text`; raises SpecError.
+
+    >>> parse_field("learning_rate", "1e-4"), parse_field("unfrozen_blocks", "all")
+    (0.0001, 'all')
+    """
+    check_field_name(name)
+    rule = SPEC_FIELDS[name]
+    value: Any = text
+    if rule.type != "str" and "choices" not in rule.metadata:
+        try:
+            value = json.loads(text.lower())
+        except (ValueError, RecursionError):
+            value = text  # _check_field says what is allowed
+    if rule.type == "float" and isinstance(value, int | float) and not isinstance(value, bool):
+        value = float(value) + 0.0  # -0.0 is 0.0, and makes no other trial
+    _check_field(name, value)
+    return value
+
+
+def seed_for(spec: TrialSpec, purpose: str) -> int:
+    """A 32-bit seed for one named purpose: "init" follows `seed`, "shuffle" `shuffle_seed`, "split" `split_seed`."""
+    root = {"init": spec.seed, "dropout": spec.seed, "shuffle": spec.shuffle_seed, "split": spec.split_seed}[purpose]
+    return int.from_bytes(hashlib.sha256(f"{purpose}/{root}".encode()).digest()[:4], "big")
+
+
+def _check_field(name: str, value: Any) -> None:
+    rule = SPEC_FIELDS[name]
+    if name == "unfrozen_blocks":
+        if value != "all" and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+            raise SpecError(
+                f"unfrozen_blocks must be 0 (train the head only), a whole number, or all; got {shown(value)}"
+            )
+        return
+    if choices := rule.metadata.get("choices"):
+        if value not in choices:
+            hint = did_you_mean(str(value)[:40], choices)
+            raise SpecError(f"{name} must be one of {', '.join(choices)}; got {shown(value)}.{hint}")
+        return
+    python_type = {"str": str, "int": int, "float": float, "bool": bool}[str(rule.type)]
+    if not isinstance(value, python_type) or (python_type is not bool and isinstance(value, bool)):
+        words = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+        raise SpecError(f"{name} must be {words[python_type]}; got {shown(value)}")
+    if "low" in rule.metadata:
+        _check_range(name, value, rule.metadata)
+
+
+_check_once: Final = functools.lru_cache(maxsize=4096, typed=True)(_check_field)
+"""Thousands of rows have the same few values."""
+
+
+def _check_range(name: str, value: Any, rule: Mapping[str, Any]) -> None:
+    low, high, open_low = rule["low"], rule["high"], rule["open_low"]
+    if not math.isfinite(value) or value > high or value < low or (open_low and value == low):
+        above = f"greater than {low:g}" if open_low else f"at least {low:g}"
+        below = f" and at most {high:g}" if math.isfinite(high) else ""
+        raise SpecError(f"{name} must be {above}{below}; got {shown(value)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """What one trial gave. A failed trial has a `message` and whatever it had measured before it failed."""
+
+    spec: TrialSpec
+    status: Literal["COMPLETE", "FAILED", "PRUNED"]
+    message: str = ""
+    """Why a trial FAILED or was PRUNED, for people."""
+    history: tuple[dict[str, float], ...] = ()
+    """A dict an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy, val_top_share (the share of the most
+    predicted class among the predictions), seconds; resumed (1) where an interrupted trial went on from a checkpoint:
+    its timings are of what came since."""
+    curves_on: Literal["test", "validation"] = "test"
+    """The split that val_loss and val_accuracy of the history were measured on."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """On the part that the spec is `scored_on`; `galaxytl.train.metrics.evaluate` lists the names."""
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """(C, C) counts on that part: rows are true classes, columns predicted ones."""
+    class_names: tuple[str, ...] = ()
+    num_images: dict[str, int] = field(default_factory=dict)
+    """Images in "train", "validation" and "test"."""
+    num_parameters: dict[str, int] = field(default_factory=dict)
+    """Weights in all ("total") and weights that were trained ("trainable")."""
+    diagnostics: tuple[dict[str, Any], ...] = ()
+    """What the gradients did, where the sweep asked for it (`galaxytl.train.diagnostics`): a dict for the start
+    (epoch 0) and
+    one after each epoch, all of the same training images: epoch, loss, logit_spread, and by layer, from input to
+    output, gradient_norms and dead_shares."""
+    certificate: dict[str, float] = field(default_factory=dict)
+    """Of a head on frozen features, where the sweep asked for it: the optimum of its training loss, and how far the
+    trial is above it (`galaxytl.train.certificate`)."""
+    timings: dict[str, float] = field(default_factory=dict)
+    """Seconds: data, build, features, train, evaluate, diagnostics, total. Of heads trained together, each has an equal
+    share."""
+    num_fused: int = 1
+    """How many heads were trained in the same pass; 1: trained alone."""
+    multiply_adds: dict[str, float] = field(default_factory=dict)
+    """Executed in features, train and evaluate: a trained step counts 3 forward passes. Shared as the timings are."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """device, host, versions of python and of the packages that computed this; DAMAGE, where there is any."""
+    probabilities: str = ""
+    """Parquet file of that part's class probabilities, relative to the results folder."""
+    started: str = ""
+    """ISO 8601, UTC."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """What the row of a later version says beyond these, by name: kept where the row is written again, and not used. A
+    further field needs nothing but a default, and a reader of its annotation (`galaxytl.system.row_fields`)."""
+
+    def __post_init__(self) -> None:
+        """Makes texts visible: they may be others', or an error's."""
+        for name in TEXTS:
+            object.__setattr__(self, name, visible_values(getattr(self, name)))
+
+    @property
+    def trial_id(self) -> str:
+        return self.spec.trial_id
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether it is COMPLETE and has what trials are compared by; of a sweep's own rows all that are COMPLETE."""
+        accuracy = self.metrics.get("accuracy", math.nan)
+        return self.status == COMPLETE and 0 <= accuracy <= 1 and "loss" in self.metrics
+
+    @property
+    def resumed_after(self) -> tuple[int, ...]:
+        """The epochs after which the trial was interrupted, as far as an epoch came of it."""
+        return tuple(int(epoch["epoch"]) - 1 for epoch in self.history if epoch.get("resumed"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; NaN and infinity become None, which JSON has."""
+        values = {name: getattr(self, name) for name in ("spec", *_READERS)} | {"spec": self.spec.to_dict()}
+        return _without_nan({"schema": SCHEMA, "trial_id": self.trial_id, **values, **self.extra})
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> TrialResult:
+        """Build a result from a row of this or an earlier version; of a later one, as far as its trial is one of today.
+
+        Raises OtherVersionError, and RowError or SpecError where a field breaks its rule."""
+        if not isinstance(row, Mapping):
+            raise RowError(f"a row must be an object; got {shown(row)}")
+        values = dict(row)
+        spec = _spec_of(values.pop("schema", None), values.pop("trial_id", None), values.pop("spec", None))
+        known = {name: read(name, values.pop(name)) for name, read in _READERS.items() if name in values}
+        if "status" not in known:
+            raise RowError("a row must have a status; got none")
+        confusion, class_names = known.get("confusion", ()), known.get("class_names", ())
+        if confusion and class_names and len(confusion) != len(class_names):
+            raise RowError(f"confusion must have a line a class, {len(class_names)}; got {len(confusion)}")
+        check_unknown(values)
+        return cls(spec=spec, extra=values, **known)
+
+
+_READERS: Final = {
+    name: reader_of(annotation)
+    for name, annotation in get_type_hints(TrialResult).items()
+    if name not in ("spec", "extra")
+}
+
+
+class OtherVersionError(RowError):
+    """A row is sound, but of a kind of trial that only a later version knows: `what` it has that is not known here."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"a row must be of a trial that this version knows; got {what}")
+        self.what = what
+
+
+_SINCE_SCHEMA_2: Final = {"unfrozen_batchnorm": "train", "precision": "float32"}
+_SINCE_SCHEMA_3: Final = {
+    **{"scored_on": "test", "augmentation": False, "class_weighting": "none"},
+    **{"head_units": 0, "head_dropout": 0.0},
+}
+BEFORE: Final[Mapping[int, Mapping[str, Any]]] = {
+    1: {"group_by_sky": False, "groups_fingerprint": "", **_SINCE_SCHEMA_2, **_SINCE_SCHEMA_3},
+    2: _SINCE_SCHEMA_3,
+    3: {},
+}
+"""By schema: fields that its rows lack, the first of them or all, and what trials did then."""
+
+
+def _spec_of(schema: Any, trial_id: Any, values: Any) -> TrialSpec:
+    """Of a row. Its trial_id is the hash of the spec as it stands there, whatever version wrote it."""
+    if type(schema) is int and schema > SCHEMA:
+        raise OtherVersionError(f"schema {schema}")
+    if type(schema) is not int or schema not in BEFORE:
+        raise RowError(f"a row must have a schema from 1 to {SCHEMA}; got {shown(schema)}")
+    if type(values) is not dict:
+        raise RowError(f"spec must be an object; got {shown(values)}")
+    check_unknown(values)
+    if trial_id != (wanted := _hash(values)):
+        raise RowError(f"trial_id must be the hash of the row's spec; got {shown(trial_id)} for {wanted}")
+    if unknown := values.keys() - SPEC_FIELDS.keys():
+        raise OtherVersionError(", ".join(shown(name).strip("'") for name in sorted(unknown)[:5]))
+    complete = {**ADDED, **BEFORE[schema], **values}
+    if missing := [name for name in SPEC_FIELDS if name not in complete]:
+        raise RowError(f"the spec of a row of schema {schema} must have {missing[0]}; got none")
+    try:
+        spec = TrialSpec(**complete)
+    except SpecError as error:
+        if later := _later_choices(values):
+            raise OtherVersionError(", ".join(later)) from error
+        raise
+    if len(complete) == len(values) + len(ADDED) and schema == SCHEMA:
+        spec.__dict__["trial_id"] = trial_id  # as the property would keep it: the same hash
+    if schema == 2 and spec.unfrozen_blocks not in (0, "all") and not spec.backbone.startswith("VGG"):
+        raise RowError(
+            "a row of schema 2 must say in which mode the BatchNorm of its frozen blocks was (the first version with "
+            f"such trials had them train); got unfrozen_blocks={spec.unfrozen_blocks} of {shown(spec.backbone)}"
+        )
+    return spec
+
+
+def _later_choices(values: Mapping[str, Any]) -> list[str]:
+    """What a later version offers besides the choices of today."""
+    choices = {name: rule.metadata["choices"] for name, rule in SPEC_FIELDS.items() if "choices" in rule.metadata}
+    return [
+        f"{name} {shown(values[name])}"
+        for name, known in choices.items()
+        if type(values.get(name)) is str and values[name] not in known
+    ]
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {k: _without_nan(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(v) for v in value]
+    return value
