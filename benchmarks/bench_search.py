@@ -7,7 +7,7 @@
 
 Parts:
     rate      trials/s that `sweep.search.trials.Search` suggests and hears the end of, alone, in the default space
-              (`sweep.space`), with made-up results. Required: 20 trials/s up to 1,000 trials, in each storage, by
+              (`sweep.space`), with made-up results. Required: 20 trials/s up to 1,000 trials, exported or not, by
               random and by TPE
     overhead  seconds of a whole process that runs 1,000 trials which do nothing: Search (random) with
               `sweep.scheduling.tune.run_trials`, against Ray Tune with `num_samples` and `reuse_actors`. Required:

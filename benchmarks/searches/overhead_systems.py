@@ -2,12 +2,12 @@
 
     cd benchmarks; python -m searches.overhead_systems ours 1000 2 STARTED OUT.json
 
-`ours` is `sweep.search.trials.Search` with random suggestions, SQLite, a row on disk a trial, and
-`sweep.scheduling.tune.run_trials`, a group a trial; `ours-tpe` the same with TPE. `tune` is what Ray Tune offers for
-it: `num_samples`, `reuse_actors`, a function that reports once; `tune-optuna` the same with its OptunaSearch, in
-memory, by TPE. All have as many trials at once, on a Ray cluster that `sweep.scheduling.cluster` starts for each alike.
-STARTED is the time (seconds since 1970) at which the process was begun. OUT.json gets the seconds from there to the
-first trial's end, to the last one's, and how many ended.
+`ours` is `sweep.search.trials.Search` with random suggestions, what was asked and a row a trial on disk, and
+`sweep.scheduling.tune.run_trials`, a group a trial; `ours-tpe` the same with TPE. `tune` is what Ray Tune offers:
+`num_samples`, `reuse_actors`, a function that reports once; `tune-optuna` the same with its OptunaSearch, in memory, by
+TPE. All have as many trials at once, on a Ray cluster that `sweep.scheduling.cluster` starts for each alike. STARTED is
+the time (seconds since 1970) at which the process was begun. OUT.json gets the seconds from there to the first trial's
+end, to the last one's, and how many ended.
 """
 
 from __future__ import annotations
@@ -56,10 +56,9 @@ def _ours(sampler: str) -> System:
         from galaxytl.train.job import Group, Workplace
         from sweep.scheduling import tune as schedule
         from sweep.scheduling.resources import Where
-        from sweep.search.trials import Search
 
-        cell = rate.Cell(sampler, "sqlite", batch=8)
-        search = Search(rate.open_cell(cell, folder), rate.problem(cell, num_trials))
+        cell = rate.Cell(sampler, "folder", batch=8)
+        search = rate.search_in(folder, rate.problem(cell, num_trials))
 
         def groups() -> Iterator[Group | None]:
             while specs := search.ask(cell.batch):

@@ -52,7 +52,7 @@ from analysis.statistics.equivalence import MARGIN
 from analysis.statistics.interaction import Cells, interaction
 from analysis.statistics.intervals import Share
 from analysis.statistics.seeds import MIN_SEEDS
-from analysis.trials.endings import Kind, kind_of
+from analysis.trials.endings import Ending, ending_of
 from analysis.trials.starts import FINE_TUNED
 
 LEVEL: Final = 0.05
@@ -455,7 +455,7 @@ def network_rates(number: int, rounds: int, seed: int) -> Iterator[Rate]:
     """Give the rates of what is said of networks one by one."""
     rng = np.random.default_rng([seed, number])
     if number == 1:
-        learned = [kind_of(_guess(rng)) is Kind.LEARNED for _ in range(rounds)]
+        learned = [ending_of(_guess(rng)) is Ending.LEARNED for _ in range(rounds)]
         yield simulated("a network that guesses: learned", 1, learned, level=LEVEL / 2)
         for images in (63, NUM_IMAGES):
             yield from worst_of_each(_two_networks(images, rounds, rng))

@@ -220,7 +220,7 @@ def test_a_method_does_the_same_twice_and_comes_near_the_best(name: str) -> None
 def test_rates_are_of_all_and_of_the_last_hundred_and_measured_to_the_last_trial() -> None:
     seconds = [0.0, *np.linspace(0.01, 1, 100), *np.linspace(1.1, 11, 100)]
     assert search_rate.rates(seconds) == pytest.approx((200 / 11, 10))
-    measured = search_rate.ended_at(search_rate.Cell("RandomSampler", "memory", batch=3, scheduler="asha"), 7)
+    measured = search_rate.ended_at(search_rate.Cell("RandomSampler", "folder", batch=3, scheduler="asha"), 7)
     assert len(measured) == 8
     assert measured == sorted(measured)
 
