@@ -134,8 +134,8 @@ def hot_reader(path: Path) -> Reader:
     examples = Examples(images, dataset.labels, nothing, nothing, nothing)
 
     def read(batches: list[Batch]) -> Iterator[NDArray[np.uint8]]:
-        fed = Batches(examples, np.concatenate(batches), BATCH)
-        return (fed[i][0] for i in range(len(fed)))
+        images_of = Batches(examples, np.concatenate(batches), BATCH)
+        return (images_of[i][0] for i in range(len(images_of)))
 
     return read
 

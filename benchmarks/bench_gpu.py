@@ -103,12 +103,12 @@ def main() -> None:
     peak = {kind: matrix_peak(kind, sizes) for kind in ("bfloat16", "float32")}
     for kind, speed in peak.items():
         print(f"matrix product of {sizes.matrix} x {sizes.matrix}, {kind:8}: {speed / 1e12:8.3f} TFLOP/s", flush=True)
-    known = structures([(name, sizes.image_size) for name in sizes.backbones])
+    networks = structures([(name, sizes.image_size) for name in sizes.backbones])
     speeds = []
     with tempfile.TemporaryDirectory() as folder:
         images = map_images(Path(folder) / "images.npy", sizes)
         for name in sizes.backbones:
-            structure = known[name, sizes.image_size]
+            structure = networks[name, sizes.image_size]
             speeds.append(measure(name, structure.multiply_adds(len(structure.blocks), 0), images, sizes))
             report(speeds[-1], peak["bfloat16"])
     project(speeds, is_smoke)

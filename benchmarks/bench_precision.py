@@ -39,14 +39,14 @@ def main() -> None:
 
 
 def prepare(workplace: Workplace, options: argparse.Namespace) -> TrialSpec:
-    """What all trials have in common; images resized, so that nothing of that is timed."""
+    """Return what all trials have in common, with the images resized, so that nothing of that is timed."""
     dataset = open_dataset(workplace.data)
     dataset.resized(options.image_size)
     fixed = {"dataset": dataset.name, "dataset_fingerprint": dataset.fingerprint, "stratified": True}
     base = TrialSpec(**fixed, image_size=options.image_size, num_epochs=options.epochs, weights="random")
     try:
-        found = find_weights(base.backbone, workplace.weights_dir)
-        base = base.replace(weights="imagenet", weights_fingerprint=found.fingerprint)
+        weights = find_weights(base.backbone, workplace.weights_dir)
+        base = base.replace(weights="imagenet", weights_fingerprint=weights.fingerprint)
     except WeightsNotFoundError as error:
         print(f"note: {error}")
     print(f"frozen {base.backbone}, weights: {base.weights_label}; {len(dataset)} images of {dataset.name}; ", end="")
@@ -84,7 +84,7 @@ def parse() -> argparse.Namespace:
 
 
 def run(base: TrialSpec, workplace: Workplace, num_seeds: int) -> np.ndarray:
-    """Test accuracies of all trials of one precision."""
+    """Return test accuracies of all trials of one precision."""
     accuracies = []
     for split_seed in range(num_seeds):
         specs = tuple(base.replace(learning_rate=rate, split_seed=split_seed) for rate in LEARNING_RATES)

@@ -94,11 +94,11 @@ SMALL = {
 def main() -> int:
     options = parse()
     options.out.mkdir(parents=True, exist_ok=True)
-    known = SMALL if options.small else WORKLOADS
+    workloads = SMALL if options.small else WORKLOADS
     bench = Bench(options.out, options.data, options.weights_dir)
     reports = []
-    for name in options.workloads or known:
-        workload = known[name]
+    for name in options.workloads or workloads:
+        workload = workloads[name]
         if options.images:
             workload = dataclasses.replace(workload, num_images=options.images)
         reports.append(bench.run(name, workload))
@@ -168,7 +168,7 @@ class Bench:
         spec = TrialSpec(dataset=dataset.name, dataset_fingerprint=dataset.fingerprint, stratified=True)
         splits = split_indices(dataset.labels, spec)
         weights, is_random = self._find_weights(workload, spec.is_simulated)
-        known = structures([(backbone, workload.image_size) for backbone in workload.backbones])
+        networks = structures([(backbone, workload.image_size) for backbone in workload.backbones])
         work = {
             "data": str(data.resolve()),
             "image_size": workload.image_size,
@@ -184,7 +184,7 @@ class Bench:
             "random": is_random,
             "last_frozen": {
                 name: {str(cut): structure.blocks[-1 - cut].last_layer for cut in workload.unfrozen_blocks}
-                for (name, _), structure in known.items()
+                for (name, _), structure in networks.items()
             },
         }
         path.write_text(json.dumps(work, indent=1))
@@ -251,7 +251,7 @@ def judge(
     accuracies = {system: compare.accuracies_of_baseline(report[system]["trials"]) for system in ("b1", "b2")}
     accuracies["ours"] = compare.accuracies_of_rows(rows)
     agreement = compare.agreement(accuracies["ours"], accuracies["b2"], len(work["test"]))
-    known = structures([(backbone, work["image_size"]) for backbone in work["backbone"]])
+    networks = structures([(backbone, work["image_size"]) for backbone in work["backbone"]])
     complete = [row for row in rows if row.timings and row.metrics]
     return {
         "agreement": str(agreement),
@@ -262,7 +262,7 @@ def judge(
         "num_images": {"train": len(work["train"]), "test": len(work["test"])},
         "weights": {name: "random" if name in work["random"] else "ImageNet" for name in work["backbone"]},
         "executed": compare.executed_multiply_adds(complete),
-        "minimal": compare.minimal_multiply_adds(complete, known, is_stored),
+        "minimal": compare.minimal_multiply_adds(complete, networks, is_stored),
         "outside": compare.seconds_outside_training(complete),
         "parts": compare.seconds_by_part(complete),
     }

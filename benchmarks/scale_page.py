@@ -49,26 +49,26 @@ CURVES: Final = (0, 1, 4, 6, 9)
 
 
 def table(costs: Costs) -> str:
-    lines = [
-        "| sweep | ideal, h | simulated, h | simulated / ideal | drivers busy | GPUs busy |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
+    """Return the table of simulated sweeps."""
+    lines = ["| sweep | ideal, h | simulated, h | simulated / ideal | drivers busy | GPUs busy |"]
+    lines.append("|---|---:|---:|---:|---:|---:|")
     for name, sweep in ANSWERS:
-        found, ideal = simulate(sweep, costs), sweep.groups * sweep.seconds / sweep.workers
-        hours = f"{ideal / 3600:.2f} | {found.makespan / 3600:.2f}"
-        shares = f"{found.driver_busy:.0%} | {found.workers_busy:.0%}"
-        lines.append(f"| {name} | {hours} | {found.makespan / ideal:.2f} | {shares} |")
+        outcome = simulate(sweep, costs)
+        hours = f"{sweep.ideal / 3600:.2f} | {outcome.makespan / 3600:.2f}"
+        shares = f"{outcome.driver_busy:.0%} | {outcome.workers_busy:.0%}"
+        lines.append(f"| {name} | {hours} | {outcome.makespan / sweep.ideal:.2f} | {shares} |")
     return "\n".join(lines)
 
 
-def costs_table(found: dict[str, Any]) -> str:
-    lines = [f"| {name} | {1000 * found['costs'][cost]:.1f} ms |" for name, cost in COSTS.items()]
-    lines += [f"| memory of {what} | {kilobytes:.0f} kB |" for what, kilobytes in found["memory"].items()]
+def costs_table(numbers: dict[str, Any]) -> str:
+    """Return the table of what was measured."""
+    lines = [f"| {name} | {1000 * numbers['costs'][cost]:.1f} ms |" for name, cost in COSTS.items()]
+    lines += [f"| memory of {what} | {kilobytes:.0f} kB |" for what, kilobytes in numbers["memory"].items()]
     return "\n".join(["| what | measured |", "|---|---:|", *lines])
 
 
 def draw(costs: Costs, path: Path) -> None:
-    """How many of a cluster's GPUs train, against how many it has."""
+    """Draw how many of a cluster's GPUs train, against how many it has."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -37,7 +37,7 @@ class Costs:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is simulated."""
+    """A sweep of equal trials, and the workers for it."""
 
     trials: int
     workers: int
@@ -54,12 +54,18 @@ class Sweep:
 
     @property
     def groups(self) -> int:
+        """How many there are."""
         return math.ceil(self.trials / self.per_group)
+
+    @property
+    def ideal(self) -> float:
+        """Seconds on workers that always train."""
+        return self.groups * self.seconds / self.workers
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What it came to."""
+    """How long a sweep took, and who worked."""
 
     makespan: float
     """Seconds from the moment at which all workers are there."""
@@ -70,25 +76,26 @@ class Outcome:
 
 
 def measured_costs(path: Path = MEASURED) -> Costs:
+    """Return the costs of a file that bench_scale.py wrote."""
     return Costs(**json.loads(path.read_text())["costs"])
 
 
 def simulate(sweep: Sweep, costs: Costs) -> Outcome:
+    """Return what all drivers together come to."""
     parts = [_part(sweep, number) for number in range(sweep.drivers)]
     ends = {part: _simulate_one(part, costs) for part in set(parts)}
     makespan = max(end for end, _ in ends.values())
     busy = sum(ends[part][1] for part in parts) / sweep.drivers
-    trained = sweep.groups * sweep.seconds
-    return Outcome(makespan, _share(busy, makespan), _share(trained, sweep.workers * makespan))
+    return Outcome(makespan, _share(busy, makespan), _share(sweep.ideal, makespan))
 
 
 def _share(part: float, whole: float) -> float:
-    """1 where there is nothing to have a part of."""
+    """Return 1 where there is nothing to have a part of."""
     return part / whole if whole else 1.0
 
 
 def _part(sweep: Sweep, number: int) -> Sweep:
-    """What driver `number` has."""
+    """Return what driver `number` has."""
     groups, workers = (
         whole // sweep.drivers + (number < whole % sweep.drivers) for whole in (sweep.groups, sweep.workers)
     )
@@ -96,9 +103,9 @@ def _part(sweep: Sweep, number: int) -> Sweep:
 
 
 def _simulate_one(sweep: Sweep, costs: Costs) -> tuple[float, float]:
-    """One driver's last second, and how many of them it worked.
+    """Return one driver's last second, and how many of them it worked.
 
-    An event: a worker comes, having told of its group so often; a worker that has no group yet, once more than that.
+    An event: a worker comes, after so many reports of its group; one that has no group yet, after one more than all.
     """
     step, rows = sweep.seconds / (sweep.reports + 1), costs.row * (sweep.per_group - 1)
     left, free, busy = sweep.groups, 0.0, 0.0
@@ -106,23 +113,23 @@ def _simulate_one(sweep: Sweep, costs: Costs) -> tuple[float, float]:
     for _ in range(sweep.workers):
         events.plan(0.0, sweep.reports + 1)
     while events:
-        now, told = events.next()
-        if told < sweep.reports:
+        now, reports = events.next()
+        if reports < sweep.reports:
             service = costs.report
         else:
-            service = rows if told == sweep.reports else 0.0
-            told = -1 if left else sweep.reports
+            service = rows if reports == sweep.reports else 0.0
+            reports = -1 if left else sweep.reports
             service += costs.group + costs.sync if left else 0.0
             left -= bool(left)
         free, busy = max(free, now) + service, busy + service
-        if told < sweep.reports:
-            events.plan(free + step, told + 1)
+        if reports < sweep.reports:
+            events.plan(free + step, reports + 1)
     return free, busy
 
 
 def describe(sweep: Sweep, outcome: Outcome) -> str:
-    ideal = sweep.groups * sweep.seconds / sweep.workers
-    longer = f"{outcome.makespan / ideal:.2f} of the ideal" if ideal else "where ideally none"
+    """Return the outcome in a line."""
+    longer = f"{outcome.makespan / sweep.ideal:.2f} of the ideal" if sweep.ideal else "where ideally none"
     return (
         f"{sweep.trials:,} trials in {sweep.groups:,} groups of {sweep.seconds:g} s on {sweep.workers:,} workers, "
         f"{sweep.drivers} drivers: {outcome.makespan:,.0f} s, {longer}; "
@@ -131,9 +138,8 @@ def describe(sweep: Sweep, outcome: Outcome) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="How long a sweep takes, from what its driver's work was measured to cost"
-    )
+    about = "How long a sweep takes, from what its driver's work was measured to cost"
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--trials", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=300.0, help="of training, a group (default: %(default)s)")

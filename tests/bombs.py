@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+import re
 import struct
 import zipfile
 import zlib
@@ -28,7 +29,7 @@ LONG: Final = 2**20 + 12345
 
 @functools.cache
 def inflating(size: int) -> bytes:
-    """A zlib stream of so many zeros at least, without its end."""
+    """Return a zlib stream of so many zeros at least, without its end."""
     stream = zlib.compressobj(9)
     first = stream.compress(bytes(PIECE)) + stream.flush(zlib.Z_FULL_FLUSH)
     again = stream.compress(bytes(PIECE)) + stream.flush(zlib.Z_FULL_FLUSH)
@@ -158,13 +159,13 @@ def parquet_files(folder: Path) -> Iterator[Path]:
 
 
 def _repeated(value: dict[str, Any], rows: int) -> pa.Array:
-    """Of a long value once in memory: rows of a dictionary are written as such."""
+    """Return a long value many times, once in memory: rows of a dictionary are written as such."""
     first = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([value["bytes"]], pa.binary()))
     return pa.StructArray.from_arrays([first, pa.nulls(rows, pa.string())], ["bytes", "path"])
 
 
 def tiff_of_tags() -> bytes:
-    """16,000 tags that each name the same 800 kB."""
+    """Return 16,000 tags that each name the same 800 kB."""
     tags, size = 16_000, 800_000
     place = 8 + 2 + 12 * tags + 4
     entries = b"".join(struct.pack("<HHII", 2000 + number, 7, size, place) for number in range(tags))
@@ -172,19 +173,18 @@ def tiff_of_tags() -> bytes:
 
 
 def _with_exif(picture: bytes) -> bytes:
-    content = tiff_of_tags()
-    part = struct.pack(">I", len(content)) + b"eXIf" + content + struct.pack(">I", zlib.crc32(b"eXIf" + content))
-    return picture[:33] + part + picture[33:]
+    return picture[:33] + _png_chunk(b"eXIf", tiff_of_tags()) + picture[33:]
+
+
+def _png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def large_png(side: int = 40_000) -> bytes:
-    """Black and white, which Pillow makes 8 and 24 bits of."""
+    """Return one in black and white, which Pillow makes 8 and 24 bits of."""
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     parts = ((b"IHDR", header), (b"IDAT", inflating(side * (side // 8 + 1))), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        for kind, content in parts
-    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_png_chunk(*part) for part in parts)
 
 
 def large_webp(side: int = 16_000) -> bytes:
@@ -199,7 +199,7 @@ EPS: Final = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 96 96\n%%EndComments\
 
 
 def thumbnails(folder: Path, picture: bytes) -> Path:
-    """A results folder with one thumbnail."""
+    """Write a results folder with one thumbnail."""
     folder.mkdir()
     table = pa.table({"row": [0], "label": [1], "png": pa.array([picture], pa.binary())})
     pq.write_table(table, folder / "thumbnails.parquet")
@@ -259,12 +259,7 @@ def _named(file: h5py.File) -> None:
 
 def _name_again(path: Path) -> None:
     data = bytearray(path.read_bytes())
-    at = next(at for at in _places(data, struct.pack("<I", LONG)) if data[at + 16 : at + 20] == struct.pack("<I", 1))
+    places = (match.start() for match in re.finditer(re.escape(struct.pack("<I", LONG)), data))
+    at = next(at for at in places if data[at + 16 : at + 20] == struct.pack("<I", 1))
     data[at : at + 16 * 4000] = bytes(data[at : at + 16]) * 4000
     path.write_bytes(data)
-
-
-def _places(data: bytearray, what: bytes) -> Iterator[int]:
-    at = -1
-    while (at := data.find(what, at + 1)) >= 0:
-        yield at

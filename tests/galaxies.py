@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ LABELS = np.arange(40) % 10
 
 
 def make_images(count: int = 40, seed: int = 0) -> np.ndarray:
-    """(count, 256, 256, 3) uint8: noise of a brightness that follows the label, so that a network can learn it."""
+    """Return (count, 256, 256, 3) uint8: noise of a brightness that follows the label, for a network to learn."""
     return _noise(count, seed).copy()
 
 
@@ -42,7 +42,7 @@ def _noise(count: int, seed: int) -> np.ndarray:
 
 
 def write_hdf5(path: Path, **changed: Any) -> Path:
-    """A file in Galaxy10's layout; `changed` replaces a column, or removes it when None."""
+    """Write a file in Galaxy10's layout; `changed` replaces a column, or removes it when None."""
     columns: dict[str, Any] = {"images": make_images(), "ans": LABELS.astype(np.uint8)}
     columns |= {name: np.full(40, np.nan) for name in ("ra", "dec", "redshift", "pxscale")}
     with h5py.File(path, "w") as file:
@@ -53,7 +53,7 @@ def write_hdf5(path: Path, **changed: Any) -> Path:
 
 
 def write_parquet(folder: Path, images: np.ndarray, labels: np.ndarray, shards: int = 2) -> Path:
-    """Shards in the Hugging Face layout, PNG inside."""
+    """Write shards in the Hugging Face layout, PNG inside."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, rows in enumerate(np.array_split(np.arange(len(images)), shards)):
         cells = [{"bytes": encode(images[i]), "path": f"{i}.png"} for i in rows]
@@ -63,7 +63,7 @@ def write_parquet(folder: Path, images: np.ndarray, labels: np.ndarray, shards: 
 
 
 def read_all(path: Path) -> np.ndarray:
-    """Every image, without the hot copy."""
+    """Return every image, without the hot copy."""
     return np.concatenate(list(open_source(str(path), cache_dir()).source.batches()))
 
 
@@ -128,24 +128,27 @@ def encode(image: np.ndarray) -> bytes:
 
 
 def real_sample() -> Path:
-    """A Galaxy10 file that GALAXYTL_TEST_DATA names; the test is skipped where it names none."""
-    path = Path(os.environ.get("GALAXYTL_TEST_DATA", ""))
-    if not path.is_file():
-        pytest.skip("no real galaxies: GALAXYTL_TEST_DATA names no file")
-    return path
+    """Return a Galaxy10 file that GALAXYTL_TEST_DATA names; the test is skipped where it names none."""
+    return _path_in("GALAXYTL_TEST_DATA", Path.is_file, "no real galaxies: GALAXYTL_TEST_DATA names no file")
 
 
 def real_weights() -> Path:
-    """A folder of ImageNet weights that GALAXYTL_TEST_WEIGHTS_DIR names; the test is skipped where it names none."""
-    path = Path(os.environ.get("GALAXYTL_TEST_WEIGHTS_DIR", ""))
-    if not os.environ.get("GALAXYTL_TEST_WEIGHTS_DIR") or not path.is_dir():
-        pytest.skip("no ImageNet weights: GALAXYTL_TEST_WEIGHTS_DIR names no folder")
+    """Return a folder of ImageNet weights that GALAXYTL_TEST_WEIGHTS_DIR names; the test is skipped where it names
+    none."""
+    reason = "no ImageNet weights: GALAXYTL_TEST_WEIGHTS_DIR names no folder"
+    return _path_in("GALAXYTL_TEST_WEIGHTS_DIR", Path.is_dir, reason)
+
+
+def _path_in(variable: str, is_right: Callable[[Path], bool], reason: str) -> Path:
+    path = Path(os.environ.get(variable) or "/nowhere")
+    if not is_right(path):
+        pytest.skip(reason)
     return path
 
 
 @contextlib.contextmanager
 def s3_server() -> Iterator[str]:
-    """A real S3 API on loopback, its URL; the test is skipped where moto is not installed."""
+    """Start a real S3 API on loopback, and give its URL; the test is skipped where moto is not installed."""
     server_module = pytest.importorskip("moto.server")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -158,6 +161,6 @@ def s3_server() -> Iterator[str]:
 
 
 def make_bucket(endpoint: str, name: str) -> str:
-    """Make an S3 bucket; its URI."""
+    """Make an S3 bucket; return its URI."""
     urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{name}", method="PUT")).close()
     return f"s3://{name}"

@@ -51,15 +51,15 @@ BUNDLED: Final = {
 
 
 def pinned(lock: str) -> dict[str, str]:
-    """Name -> version, or versions, of what a lock pins."""
-    found: dict[str, list[str]] = {}
+    """Return name -> version, or versions, of what a lock pins."""
+    versions: dict[str, str] = {}
     for name, version in re.findall(r"^([\w.-]+)==([^\s;\\]+)", lock, re.MULTILINE):
-        found.setdefault(name, []).append(version)
-    return {name: " or ".join(versions) for name, versions in found.items()}
+        versions[name] = f"{versions[name]} or {version}" if name in versions else version
+    return versions
 
 
 def licence_of(metadata: Message) -> str:
-    """What a package's metadata say: an SPDX expression, else its classifiers, else a line of its own."""
+    """Return what a package's metadata say: an SPDX expression, else its classifiers, else a line of its own."""
     if expression := metadata.get("License-Expression"):
         return str(expression)
     classifiers = [text for text in metadata.get_all("Classifier", []) if text.startswith("License :: ")]
@@ -72,12 +72,12 @@ def licence(name: str) -> str:
     try:
         return licence_of(cast(Message, importlib.metadata.metadata(name)))
     except importlib.metadata.PackageNotFoundError:
-        known = [text for begin, text in ELSEWHERE.items() if name.startswith(begin)]
-        return known[0] if known else "not installed here: see its page at the package index"
+        texts = (text for begin, text in ELSEWHERE.items() if name.startswith(begin))
+        return next(texts, "not installed here: see its page at the package index")
 
 
 def bundled(name: str) -> set[str]:
-    """Libraries with copyleft that an installed package's wheel holds."""
+    """Return libraries with copyleft that an installed package's wheel holds."""
     try:
         files = importlib.metadata.files(name) or []
     except importlib.metadata.PackageNotFoundError:
@@ -86,7 +86,7 @@ def bundled(name: str) -> set[str]:
 
 
 def page(packages: Mapping[str, tuple[str, str]]) -> str:
-    """packages: name -> version and licence."""
+    """Return the page of packages: name -> version and licence."""
     marked = {"Copyleft": COPYLEFT, "Proprietary": PROPRIETARY}
     lines = [HEAD]
     for what, pattern in marked.items():

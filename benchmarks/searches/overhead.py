@@ -36,21 +36,22 @@ def _run(system: str, num_trials: int, concurrency: int, path: Path) -> dict[str
     return result
 
 
-def ratio(found: Mapping[str, Sequence[Mapping[str, float]]]) -> float:
+def ratio(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> float:
     """Return the ratio of the median seconds of whole processes, ours to Tune's."""
-    ours, tune = (statistics.median(run["seconds"] for run in found[system]) for system in JUDGED)
+    ours, tune = (statistics.median(run["seconds"] for run in runs[system]) for system in JUDGED)
     return ours / tune
 
 
-def describe(found: Mapping[str, Sequence[Mapping[str, float]]], num_trials: int, concurrency: int) -> str:
+def describe(runs_by_system: Mapping[str, Sequence[Mapping[str, float]]], num_trials: int, concurrency: int) -> str:
+    repeats = len(runs_by_system[JUDGED[0]])
     lines = [
-        f"{num_trials} trials that do nothing, {concurrency} at once; seconds, the median of {len(found[JUDGED[0]])}",
+        f"{num_trials} trials that do nothing, {concurrency} at once; seconds, the median of {repeats}",
         f"{'':12}{'process':>9}{'until the first has ended':>27}{'the others':>12}{'ms a trial':>12}{'the end':>9}",
     ]
-    for system, runs in found.items():
+    for system, runs in runs_by_system.items():
         whole, first, last = (statistics.median(run[key] for run in runs) for key in ("seconds", "first", "last"))
         each = 1000 * (last - first) / max(1, num_trials - 1)
         lines.append(f"{system:12}{whole:9.1f}{first:27.1f}{last - first:12.1f}{each:12.1f}{whole - last:9.1f}")
-    value = ratio(found)
+    value = ratio(runs_by_system)
     lines.append(f"ours / tune  {value:.2f} (at most {REQUIRED:g}){'' if value <= REQUIRED else '  missed'}")
     return "\n".join(lines)

@@ -34,7 +34,7 @@ NUM_POINTS: Final = 64
 
 
 def grid(small: bool) -> dict[str, Any]:
-    """A sweep's grid file: 1,152 frozen heads, whose features are computed four times in all."""
+    """Return a sweep's grid file: 1,152 frozen heads, whose features are computed four times in all."""
     rates = {name: OPTIMIZERS[name].learning_rates for name in ("adam", "rmsprop", "sgd")}
     per_optimizer = 2 if small else 8
     optimizers = [

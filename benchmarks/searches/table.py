@@ -153,8 +153,8 @@ def make_table(rows: Iterable[TrialResult]) -> Table:
     """
     rows = sorted(rows, key=lambda row: row.trial_id)
     for name in (*SPLIT_FIELDS, "num_epochs"):
-        if len(found := {getattr(row.spec, name) for row in rows}) > 1:
-            raise ValueError(f"all rows of a table have one {name}; got {', '.join(map(str, sorted(found)))}")
+        if len(values := {getattr(row.spec, name) for row in rows}) > 1:
+            raise ValueError(f"all rows of a table have one {name}; got {', '.join(map(str, sorted(values)))}")
     axes = _axes(rows)
     if not axes:
         raise ValueError(f"a table needs rows that differ in some field; got {len(rows)} that do not")

@@ -63,7 +63,7 @@ def test_ours_does_not_hold() -> None:
 # The simulation
 
 
-class Given:
+class JobList:
     """A method whose jobs are given; it stops what is below a bar after an epoch."""
 
     def __init__(self, *jobs: Sequence[Run], bar: float = -1.0, at: int = 1) -> None:
@@ -90,17 +90,17 @@ def run(name: str, *values: float, fails: bool = False) -> Run:
 
 
 def test_workers_train_side_by_side_a_stopped_trial_makes_room_and_a_failed_one_costs_its_last_epoch() -> None:
-    method = Given([run("0", 0.1, 0.2, 0.3)], [run("1", 0.1)], [run("2", 0.1)], [run("3", 0.1, 0.1)])
+    method = JobList([run("0", 0.1, 0.2, 0.3)], [run("1", 0.1)], [run("2", 0.1)], [run("3", 0.1, 0.1)])
     steps = simulate(method, Cluster(2), until_epochs=100)
     assert [(step.chosen, step.time, step.epochs) for step in steps] == [(1, 1, 2), (2, 2, 4), (0, 3, 5), (3, 4, 7)]
-    method = Given([run("0", 0.1, 0.2, 0.3)], [run("1", 0.5, fails=True)], bar=0.2)
+    method = JobList([run("0", 0.1, 0.2, 0.3)], [run("1", 0.5, fails=True)], bar=0.2)
     steps = simulate(method, Cluster(1), until_epochs=100)
     assert method.ends == [("0", 1, "STOPPED"), ("1", 1, "FAILED")]
     assert [(step.epochs, step.time) for step in steps] == [(1, 1), (3, 3)]
 
 
 def test_heads_of_a_job_share_passes_and_end_together() -> None:
-    method = Given([run("0", 0.1, 0.2), run("1", 0.5, 0.6), run("2", 0.5, 0.6)], bar=0.2)
+    method = JobList([run("0", 0.1, 0.2), run("1", 0.5, 0.6), run("2", 0.5, 0.6)], bar=0.2)
     steps = simulate(method, Cluster(1, further_head=0.3), until_epochs=100)
     assert method.ends == [("0", 1, "STOPPED"), ("1", 2, "COMPLETE"), ("2", 2, "COMPLETE")]
     assert [step.epochs for step in steps] == [5]
@@ -109,9 +109,9 @@ def test_heads_of_a_job_share_passes_and_end_together() -> None:
 
 def test_a_search_ends_with_its_budget_of_epochs_and_of_time() -> None:
     jobs = [[run(str(i), 0.1)] for i in range(50)]
-    assert simulate(Given(*jobs), Cluster(2), until_epochs=10)[-1].epochs == 10
+    assert simulate(JobList(*jobs), Cluster(2), until_epochs=10)[-1].epochs == 10
     jobs = [[run(str(2 * i), 0.1), run(str(2 * i + 1), 0.1)] for i in range(50)]
-    last = simulate(Given(*jobs), Cluster(2, further_head=0.0), until_epochs=10)[-1]
+    last = simulate(JobList(*jobs), Cluster(2, further_head=0.0), until_epochs=10)[-1]
     assert (last.epochs, last.time) == (18, 5)  # twice the epochs in the same time
 
 
@@ -186,7 +186,7 @@ def test_the_grid_file_is_one(tmp_path: Path) -> None:
 # Methods
 
 
-class Listening(search_methods.Ours):
+class OursWithEnds(search_methods.Ours):
     """Ours, which keeps how each configuration ended."""
 
     def __init__(self, table: Table, seed: int, until_epochs: int) -> None:
@@ -202,13 +202,13 @@ class Listening(search_methods.Ours):
 def test_a_method_does_the_same_twice_and_comes_near_the_best(name: str) -> None:
     """Ours never trains a configuration twice, and stops some."""
     table = quality.made_up_table()
-    make = Listening if name == "ours" else functools.partial(quality.make_method, name)
+    make = OursWithEnds if name == "ours" else functools.partial(quality.make_method, name)
     methods = [make(table, 3, 300) for _ in range(2)]
     searches = [simulate(method, Cluster(4), 300) for method in methods]
     assert searches[0] == searches[1]
     assert searches[0][-1].chosen is not None
     assert table.regret[searches[0][-1].chosen] < 0.2
-    for method in (method for method in methods if isinstance(method, Listening)):
+    for method in (method for method in methods if isinstance(method, OursWithEnds)):
         configs = [config for config, _ in method.ends]
         assert len(set(configs)) == len(configs) > 8
         assert {status for _, status in method.ends} == {"COMPLETE", "STOPPED"}
