@@ -13,8 +13,9 @@ part, and the evidence says so: the paper does not say what its own is.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -24,7 +25,6 @@ from numpy.typing import NDArray
 
 from analysis.claims.arms import OFF, ON, Arm, TrialSetting
 from analysis.claims.comparisons import (
-    Compared,
     Comparison,
     Estimate,
     NotComparedError,
@@ -34,10 +34,10 @@ from analysis.claims.comparisons import (
     holm_of_some,
     share_variance,
 )
-from analysis.claims.judging import conclude, decide, in_words, lacking, p_text
+from analysis.claims.judging import Question, decide, in_words, p_text
 from analysis.claims.verdicts import Judged, verdict_of_all
 from analysis.statistics.intervals import Interval
-from analysis.trials.endings import kind_of
+from analysis.trials.endings import ending_of
 from analysis.trials.predictions import same_images
 from analysis.trials.table1_cells import SETTINGS, Score
 from galaxytl.trial import TrialResult
@@ -47,9 +47,6 @@ WHERE: Final = "section 3.1, Figures 4-15"
 REACHED: Final = 0.9
 """Share of the last value from which on a curve counts as converged."""
 EPOCHS_TEXT: Final = f"epochs to {REACHED:.0%} of the last validation accuracy"
-
-Places = Sequence[tuple[str, str]]
-"""Backbones and starts."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +96,15 @@ def epochs_to(result: TrialResult, name: str = "val_accuracy", share: float = RE
     return index + float((wanted - curve[index - 1]) / (curve[index] - curve[index - 1]))
 
 
+def last_value(result: TrialResult, name: str) -> float:
+    """Return the value after the last epoch, or NaN."""
+    return result.history[-1].get(name, math.nan) if result.history else math.nan
+
+
 def loss_gap(result: TrialResult) -> float:
     """Return the validation loss minus the training loss at the last epoch, in nats, or NaN. Keras's training loss is
     the mean over the epoch while the weights move, so gaps are a little low."""
-    last = result.history[-1] if result.history else {}
-    return last.get("val_loss", math.nan) - last.get("loss", math.nan)
+    return last_value(result, "val_loss") - last_value(result, "loss")
 
 
 LOSS: Final = Measure(partial(area_under, name="loss"))
@@ -137,40 +138,68 @@ Difference = Estimate | str
 """Between two arms, or why there is none."""
 
 
-def curve_claims(setting: TrialSetting) -> tuple[Judged, ...]:
-    """Judge what the paper says of curves with ImageNet weights and without, at the settings of Table 1."""
-    return (
-        *_both_parts(setting, imagenet_curves_have_lower_loss, LOSS, VALIDATION_LOSS),
-        *_both_parts(setting, imagenet_curves_have_higher_accuracy, ACCURACY, VALIDATION_ACCURACY),
-        *_family(setting, imagenet_widens_the_loss_gap, LOSS_GAP),
-        *_family(setting, imagenet_starts_better, FIRST_ACCURACY),
-        *_family(setting, imagenet_converges_faster, EPOCHS),
-    )
+@dataclass(frozen=True)
+class CurveClaim:
+    """What the paper says of each network's curves with ImageNet weights, against those without; the family of its
+    tests is all measures of the three networks."""
+
+    text: str
+    sign: int
+    """Of ON - OFF, as the claim has it."""
+    measures: tuple[Measure, ...]
+    """All of which must differ so."""
+    evidence: str
+    """With a place for the difference in each."""
 
 
-def _family(
-    setting: TrialSetting, claim: Callable[[TrialSetting, str, Difference], Judged], measure: Measure
-) -> Iterable[Judged]:
-    """One claim a network, with Holm's p-values of the three."""
-    found = _holm([_on_minus_off(setting, backbone, measure) for backbone in BACKBONES])
-    return [claim(setting, backbone, one) for backbone, one in zip(BACKBONES, found, strict=True)]
+CURVE_CLAIMS: Final = (
+    # "overall" loss: the mean of a curve. That which a trial ends with is in `about_errors`.
+    CurveClaim(
+        "{}'s loss curves lie lower with ImageNet weights",
+        -1,
+        (LOSS, VALIDATION_LOSS),
+        "mean over the epochs, ON - OFF in nats: training {}; validation {}",
+    ),
+    CurveClaim(
+        "{}'s accuracy curves lie higher with ImageNet weights",
+        1,
+        (ACCURACY, VALIDATION_ACCURACY),
+        "mean over the epochs, ON - OFF: training {}; validation {}",
+    ),
+    # The paper: they tend more to overfit. `about_errors.imagenet_overfits_more` has that by the accuracy.
+    CurveClaim(
+        "{}'s validation loss ends further above its training loss with ImageNet weights",
+        1,
+        (LOSS_GAP,),
+        "loss gap in nats, ON - OFF: {}",
+    ),
+    # The paper: they may have a better starting point. The first epoch's is the earliest that is recorded.
+    CurveClaim(
+        "{} is better after the first epoch with ImageNet weights",
+        1,
+        (FIRST_ACCURACY,),
+        "validation accuracy after one epoch, ON - OFF: {}",
+    ),
+    # A network that has collapsed has its last value from the start: with one in an arm this is not testable.
+    CurveClaim("{} converges faster with ImageNet weights", -1, (EPOCHS,), f"{EPOCHS_TEXT}, ON - OFF: {{}}"),
+)
+"""Section 3.1, Figures 4-15. A further claim about curves is one more row."""
 
 
-def _both_parts(
-    setting: TrialSetting, claim: Callable[[TrialSetting, str, Difference, Difference], Judged], *measures: Measure
-) -> Iterable[Judged]:
-    """As `_family`, of the training curve and of the validation curve: six differences in one family."""
-    found = _holm([_on_minus_off(setting, b, measure) for b in BACKBONES for measure in measures])
-    return [claim(setting, backbone, *found[2 * i : 2 * i + 2]) for i, backbone in enumerate(BACKBONES)]
+def curve_claims(setting: TrialSetting) -> Iterator[Judged]:
+    """Judge CURVE_CLAIMS of each network, at the settings of Table 1."""
+    for claim in CURVE_CLAIMS:
+        pairs = {backbone: (setting.arm(backbone, ON), setting.arm(backbone, OFF)) for backbone in BACKBONES}
+        found = iter(_holm([_if_there(*arms, measure) for arms in pairs.values() for measure in claim.measures]))
+        for backbone in BACKBONES:
+            question = Question(claim.text.format(backbone), WHERE, ((backbone, ON), (backbone, OFF)))
+            own = list(itertools.islice(found, len(claim.measures)))
+            yield _conclude(question, setting, own, claim.sign, claim.evidence)
 
 
 def _holm(found: Sequence[Difference]) -> list[Difference]:
     estimates = holm_of_some([one if isinstance(one, Estimate) else None for one in found])
     return [own or one for own, one in zip(estimates, found, strict=True)]
-
-
-def _on_minus_off(setting: TrialSetting, backbone: str, measure: Measure) -> Difference:
-    return _if_there(setting.arm(backbone, ON), setting.arm(backbone, OFF), measure)
 
 
 def _if_there(first: Arm | None, second: Arm | None, measure: Measure) -> Difference:
@@ -214,18 +243,14 @@ def _num_images(arm: Arm, curve: str) -> int:
     return result.num_images.get(result.curves_on if curve.startswith("val_") else "train", 0)
 
 
-def _conclude(
-    claim: str, setting: TrialSetting, places: Places, found: Sequence[Difference], sign: int, text: str
-) -> Judged:
-    """Of a claim that all of `found`, times `sign`, are positive. `text` has a place for each of them."""
-    arms = [setting.arm(*place) for place in places]
+def _conclude(question: Question, setting: TrialSetting, found: Sequence[Difference], sign: int, text: str) -> Judged:
+    """Return what is said of a claim that all of `found`, times `sign`, are positive; `text` has a place for each."""
     estimates = [one for one in found if isinstance(one, Estimate)]
-    if not all(arms) or len(estimates) < len(found):
-        reason = next((one for one in found if isinstance(one, str)), "")
-        return lacking(claim, WHERE, Compared(setting, ()), places, reason)
-    verdict = verdict_of_all(decide(one, sign) for one in estimates)
+    if question.is_lacking(setting) or len(estimates) < len(found):
+        return question.lacking(setting, next((one for one in found if isinstance(one, str)), ""))
+    arms = question.arms(setting)
     evidence = f"{text.format(*map(_estimate_text, estimates))}{watched_text(arms)}"
-    return conclude(claim, WHERE, verdict, evidence, arms, estimates)
+    return question.conclude(verdict_of_all(decide(one, sign) for one in estimates), evidence, arms, estimates)
 
 
 def _estimate_text(found: Estimate) -> str:
@@ -244,59 +269,10 @@ def watched_text(arms: Iterable[Arm | None]) -> str:
     return f"; watched on {' and '.join(part or 'a part that is not recorded' for part in parts)}"
 
 
-def _starts(backbone: str) -> Places:
-    return [(backbone, ON), (backbone, OFF)]
-
-
-def imagenet_curves_have_lower_loss(
-    setting: TrialSetting, backbone: str, training: Difference, validation: Difference
-) -> Judged:
-    """Over the epochs, models with ImageNet weights have a lower overall loss on both the training and the validation
-    data (section 3.1, Figures 4-15). Measured by the mean of each curve; both must be lower. Family: both curves of the
-    three networks. The loss that a trial ends with is a claim of its own (`claims_errors.imagenet_has_lower_loss`)."""
-    claim = f"{backbone}'s loss curves lie lower with ImageNet weights"
-    text = "mean over the epochs, ON - OFF in nats: training {}; validation {}"
-    return _conclude(claim, setting, _starts(backbone), [training, validation], -1, text)
-
-
-def imagenet_curves_have_higher_accuracy(
-    setting: TrialSetting, backbone: str, training: Difference, validation: Difference
-) -> Judged:
-    """Over the epochs, the lower loss goes with a higher accuracy (section 3.1, Figures 4-15), on both parts. Measured
-    by the area under each curve. Family: both curves of the three networks."""
-    claim = f"{backbone}'s accuracy curves lie higher with ImageNet weights"
-    text = "mean over the epochs, ON - OFF: training {}; validation {}"
-    return _conclude(claim, setting, _starts(backbone), [training, validation], 1, text)
-
-
-def imagenet_widens_the_loss_gap(setting: TrialSetting, backbone: str, found: Difference) -> Judged:
-    """Models with ImageNet weights tend more to overfit (section 3.1, Figures 4-15). Measured here by the loss: how far
-    the validation loss ends above the training loss (`claims_errors.imagenet_overfits_more` has the accuracy). Family:
-    the three networks."""
-    claim = f"{backbone}'s validation loss ends further above its training loss with ImageNet weights"
-    return _conclude(claim, setting, _starts(backbone), [found], 1, "loss gap in nats, ON - OFF: {}")
-
-
-def imagenet_starts_better(setting: TrialSetting, backbone: str, found: Difference) -> Judged:
-    """Models with ImageNet weights may have a better starting point, nearer to the optimum (section 3.1). Measured by
-    the validation accuracy after the first epoch, the earliest that is recorded. Family: the three networks."""
-    claim = f"{backbone} is better after the first epoch with ImageNet weights"
-    return _conclude(claim, setting, _starts(backbone), [found], 1, "validation accuracy after one epoch, ON - OFF: {}")
-
-
-def imagenet_converges_faster(setting: TrialSetting, backbone: str, found: Difference) -> Judged:
-    """Models with ImageNet weights converge to the optimal values more quickly, those without need more time (section
-    3.1). Measured by the epochs to 90 % of the last validation accuracy. A network that has collapsed has its last
-    value from the start and converges to nothing: with one in an arm the claim is not testable. Family: the three
-    networks."""
-    claim = f"{backbone} converges faster with ImageNet weights"
-    return _conclude(claim, setting, _starts(backbone), [found], -1, f"{EPOCHS_TEXT}, ON - OFF: {{}}")
-
-
 def why_no_course(arms: Iterable[Arm | None]) -> str:
     """Return why convergence says nothing of these arms, or nothing."""
     for arm in arms:
-        collapsed = sum(kind_of(result).is_collapse for result in arm.results) if arm else 0
+        collapsed = sum(ending_of(result).is_collapse for result in arm.results) if arm else 0
         if arm and collapsed:
             return (
                 f"{collapsed} of {arm.num_seeds} networks of {arm.name} have collapsed: they stay at the level of"
@@ -317,15 +293,14 @@ def training_claims(setting: TrialSetting, settings: Sequence[TrialSetting]) -> 
 
 
 def mobilenet_needs_fewest_epochs(setting: TrialSetting, start: str) -> Judged:
-    """MobileNet is trained in relatively few iterations, while ResNet and VGG converge more slowly (section 3.1).
-    Measured by the epochs to 90 % of the last validation accuracy, of networks that have not collapsed. Family: the two
+    """Judge that MobileNet is trained in relatively few iterations, while ResNet and VGG converge more slowly (section
+    3.1), by the epochs to 90 % of the last validation accuracy, of networks that have not collapsed. Family: the two
     pairs."""
     claim = f"MobileNet converges in fewer epochs than ResNet50 and VGG16 ({start})"
-    places = [(backbone, start) for backbone in BACKBONES]
-    first, *others = [setting.arm(*place) for place in places]
+    question = Question(claim, WHERE, tuple((backbone, start) for backbone in BACKBONES))
+    first, *others = question.arms(setting)
     found = _holm([_if_there(first, other, EPOCHS) for other in others])
-    text = f"{EPOCHS_TEXT}, MobileNet - ResNet50 {{}}; MobileNet - VGG16 {{}}"
-    return _conclude(claim, setting, places, found, -1, text)
+    return _conclude(question, setting, found, -1, f"{EPOCHS_TEXT}, MobileNet - ResNet50 {{}}; MobileNet - VGG16 {{}}")
 
 
 Lengths = tuple[Arm, Arm]
@@ -366,16 +341,16 @@ def _compared_lengths(pairs: Iterable[Lengths]) -> dict[Lengths, Comparison | st
 def more_epochs_help(
     setting: TrialSetting, place: tuple[str, str], pair: Lengths | None, compared: dict[Lengths, Comparison | str]
 ) -> Judged:
-    """ResNet and VGG need prolonged training to reach their optimal level (section 3.1). So trials of more epochs, at
-    Table 1's setting in all else, must be more accurate. Not confirmed by none: more epochs still might. Family: both
-    networks with ImageNet weights and without."""
+    """Judge that ResNet and VGG need prolonged training to reach their optimal level (section 3.1): trials of more
+    epochs, at Table 1's setting in all else, must be more accurate. Not confirmed by none: more epochs still might.
+    Family: both networks with ImageNet weights and without."""
     backbone, start = place
-    claim = f"{backbone} is better after more epochs ({start})"
+    question = Question(f"{backbone} is better after more epochs ({start})", WHERE, (place,))
     if not pair:
         epochs = setting.value("num_epochs") if setting.key else 0
         also = f"no trial has more epochs than Table 1's {epochs} and the same settings else (--set num_epochs=...)"
-        return lacking(claim, WHERE, Compared(setting, ()), [place], also)
+        return question.lacking(setting, also)
     found = compared[pair]
     if isinstance(found, str):
-        return lacking(claim, WHERE, Compared(setting, ()), [place], found)
-    return conclude(claim, WHERE, decide(found.accuracy), in_words(found), pair, [found.accuracy])
+        return question.lacking(setting, found)
+    return question.conclude(decide(found.accuracy), in_words(found), pair, [found.accuracy])

@@ -3,8 +3,8 @@
     claims = judge(trials, grid)
     claims.judged            # arithmetic ones first: a Judged for each
 
-One function a claim, here and in `claims_errors`; each says in its docstring what the paper claims, in our words, and
-where. It is given what could be compared at the settings of Table 1, and decides by `verdicts.verdict_by_test`.
+One function a claim, here and in `about_errors`; in `about_curves` one row a claim. Each is given what could be
+compared at the settings of Table 1, and decides by `verdicts.verdict_by_test`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,7 @@ from analysis.claims import about_curves, about_errors
 from analysis.claims.about_arithmetic import arithmetic_claims
 from analysis.claims.arms import OFF, ON, Arm, TrialSetting, key_of, trial_settings
 from analysis.claims.comparisons import Compared, Comparison, compare, compare_sizes, share_variance
-from analysis.claims.judging import (
-    conclude,
-    conclude_of_networks,
-    decide,
-    in_words,
-    is_other_data,
-    lacking,
-    p_text,
-    size_text,
-)
+from analysis.claims.judging import Place, Question, decide, in_words, is_other_data, p_text, size_text
 from analysis.claims.verdicts import CONFIRMED, CONTRADICTED, LEVEL, NOT_CONFIRMED, Judged, Verdict, verdict_of_all
 from analysis.statistics.intervals import Share, holm
 from analysis.statistics.seeds import MIN_SEEDS, mean_over_seeds
@@ -41,6 +32,7 @@ RANKING: Final = ("MobileNet", "ResNet50", "VGG16")
 """From the best to the worst, as the paper has it."""
 POOR: Final = 0.05
 """How much better than always naming the largest class a network may be and still perform poorly: our choice."""
+WHERE: Final = "section 3.1, Table 1"
 NO_TABLE: Final = "there is no Table 1, at whose settings this is judged; the section Table 1 says why"
 
 
@@ -78,7 +70,8 @@ def other_data(trials: Trials) -> str:
 
 
 def trial_claims(compared: Compared | None, settings: Sequence[TrialSetting]) -> tuple[Judged, ...]:
-    """`compared` at the settings of Table 1; `settings` all that there are."""
+    """Judge all claims about trials: `compared` is at the settings of Table 1, `settings` are all that there are. A
+    further claim is a function and one more row here."""
     compared = compared or Compared(TrialSetting((), {}, (NO_TABLE,)), ())
     return (
         *(imagenet_helps(compared, backbone) for backbone in RANKING),
@@ -92,53 +85,57 @@ def trial_claims(compared: Compared | None, settings: Sequence[TrialSetting]) ->
     )
 
 
+def _all_positive(question: Question, compared: Compared) -> Judged:
+    """Return what is said of a claim that each of the question's arms is more accurate than the next one."""
+    arms = question.arms(compared.setting)
+    steps = [_between(compared, *pair) for pair in itertools.pairwise(arms)]
+    found = [step for step in steps if step]
+    if len(found) < len(steps):
+        return question.lacking(compared.setting, skipped=compared.skipped)
+    verdict = verdict_of_all(decide(step.accuracy) for step in found)
+    return question.conclude(verdict, "; ".join(map(in_words, found)), arms, [step.accuracy for step in found])
+
+
 def imagenet_helps(compared: Compared, backbone: str) -> Judged:
-    """ImageNet weights give a better accuracy: said of MobileNet, and that the same holds for VGG and ResNet (section
-    3.1, Table 1; abstract and conclusion). Family: the three networks."""
-    claim, where = f"{backbone} is better with ImageNet weights", "section 3.1, Table 1"
-    arms = [compared.setting.arm(backbone, start) for start in (ON, OFF)]
-    found = _between(compared, *arms)
-    if not found:
-        return lacking(claim, where, compared, [(backbone, ON), (backbone, OFF)])
-    return conclude(claim, where, decide(found.accuracy), in_words(found), arms, [found.accuracy])
+    """Judge that ImageNet weights give a better accuracy: said of MobileNet, and that the same holds for VGG and ResNet
+    (abstract and conclusion too). Family: the three networks."""
+    claim = f"{backbone} is better with ImageNet weights"
+    return _all_positive(Question(claim, WHERE, ((backbone, ON), (backbone, OFF))), compared)
 
 
 def networks_rank(compared: Compared, start: str) -> Judged:
-    """MobileNet has a better accuracy than ResNet, and ResNet than VGG (section 3.1, Table 1; abstract: MobileNet is
-    the best). The text compares the trials with ImageNet weights; Table 1 has the same order without. Family: the three
-    pairs of networks."""
-    claim, where = f"MobileNet > ResNet50 > VGG16 ({start})", "section 3.1, Table 1"
-    arms = [compared.setting.arm(backbone, start) for backbone in RANKING]
-    found = [_between(compared, *pair) for pair in itertools.pairwise(arms)]
-    steps = [step for step in found if step]
-    if len(steps) < len(found):
-        return lacking(claim, where, compared, [(backbone, start) for backbone in RANKING])
-    verdict = verdict_of_all(decide(step.accuracy) for step in steps)
-    return conclude(claim, where, verdict, "; ".join(map(in_words, steps)), arms, [step.accuracy for step in steps])
+    """Judge that MobileNet has a better accuracy than ResNet, and ResNet than VGG (abstract: MobileNet is the best).
+    The text compares the trials with ImageNet weights; Table 1 has the same order without. Family: the three pairs of
+    networks."""
+    return _all_positive(Question(f"MobileNet > ResNet50 > VGG16 ({start})", WHERE, _ranking(start)), compared)
+
+
+def _ranking(start: str) -> tuple[Place, ...]:
+    return tuple((backbone, start) for backbone in RANKING)
 
 
 def f1_ranks_alike(compared: Compared) -> Judged:
-    """F1 shows the same order as accuracy does, with ImageNet weights (section 3.1). Family: the three pairs."""
-    claim, where = f"F1 ranks MobileNet > ResNet50 > VGG16 ({ON})", "section 3.1, Table 1"
-    arms = [compared.setting.arm(backbone, ON) for backbone in RANKING]
+    """Judge that F1 shows the same order as accuracy does, with ImageNet weights. Family: the three pairs."""
+    question = Question(f"F1 ranks MobileNet > ResNet50 > VGG16 ({ON})", WHERE, _ranking(ON))
+    arms = question.arms(compared.setting)
     found = [_between(compared, *pair) for pair in itertools.pairwise(arms)]
     steps = [(step.name, step.f1) for step in found if step and step.f1]
     if len(steps) < len(found):
-        return lacking(claim, where, compared, [(backbone, ON) for backbone in RANKING], "F1 wants the predictions")
+        return question.lacking(compared.setting, "F1 wants the predictions", compared.skipped)
     verdict = verdict_of_all(decide(f1) for _, f1 in steps)
     texts = [f"{name}: {f1}, {p_text(f1)}{size_text(f1)}" for name, f1 in steps]
-    return conclude(claim, where, verdict, "; ".join(texts), arms, [f1 for _, f1 in steps])
+    return question.conclude(verdict, "; ".join(texts), arms, [f1 for _, f1 in steps])
 
 
 def fewer_parameters_are_better(compared: Compared, start: str) -> Judged:
-    """The networks differ because of their numbers of trainable parameters: few train well, many converge too slowly
-    (section 3.1). So of two neighbours by that number the smaller must be the better. Family: the three pairs."""
-    claim, where = f"the more parameters are trained, the worse the network ({start})", "section 3.1"
-    found = [compared.setting.arm(backbone, start) for backbone in BACKBONES]
-    arms = [arm for arm in found if arm and "trainable" in arm.results[0].num_parameters]
-    if len(arms) < len(found):
+    """Judge that the networks differ because of their numbers of trainable parameters: few train well, many converge
+    too slowly. So of two neighbours by that number the smaller must be the better. Family: the three pairs."""
+    claim = f"the more parameters are trained, the worse the network ({start})"
+    question = Question(claim, "section 3.1", tuple((backbone, start) for backbone in BACKBONES))
+    arms = [arm for arm in question.arms(compared.setting) if arm and "trainable" in arm.results[0].num_parameters]
+    if len(arms) < len(question.places):
         what = "the rows do not say how many parameters were trained"
-        return lacking(claim, where, compared, [(backbone, start) for backbone in BACKBONES], what)
+        return question.lacking(compared.setting, what, compared.skipped)
     arms.sort(key=_num_trained)
     verdicts, texts, estimates = [], [", ".join(f"{arm.backbone} {_num_trained(arm):,}" for arm in arms)], []
     for small, large in itertools.pairwise(arms):
@@ -146,11 +143,11 @@ def fewer_parameters_are_better(compared: Compared, start: str) -> Judged:
         if not step:
             step, sign = _between(compared, large, small), -1
         if not step:
-            return lacking(claim, where, compared, [(backbone, start) for backbone in BACKBONES])
+            return question.lacking(compared.setting, skipped=compared.skipped)
         verdicts.append(decide(step.accuracy, sign))
         texts.append(in_words(step))
         estimates.append(step.accuracy)
-    return conclude(claim, where, verdict_of_all(verdicts), "; ".join(texts), arms, estimates)
+    return question.conclude(verdict_of_all(verdicts), "; ".join(texts), arms, estimates)
 
 
 def _num_trained(arm: Arm) -> int:
@@ -158,16 +155,17 @@ def _num_trained(arm: Arm) -> int:
 
 
 def vgg16_cannot_be_trained(settings: Sequence[TrialSetting]) -> Judged:
-    """VGG performs poorly and cannot be trained properly, with ImageNet weights or without (section 3.2), for its many
-    parameters (section 3.1). One trained network that is no longer poor, better by more than POOR than always naming
-    the largest class, contradicts it, whatever its setting's other seeds do. Family: all VGG16 trials here on the test
-    part, each by an exact binomial test. That it is poor is confirmed of settings: no trial is better by POOR or more,
-    nor is the mean over seeds, at the setting of each start that has the most seeds."""
+    """Judge that VGG performs poorly and cannot be trained properly, with ImageNet weights or without (section 3.2),
+    for its many parameters (section 3.1). One trained network that is no longer poor, better by more than POOR than
+    always naming the largest class, contradicts it, whatever its setting's other seeds do. Family: all VGG16 trials
+    here on the test part, each by an exact binomial test. That it is poor is confirmed of settings: no trial is better
+    by POOR or more, nor is the mean over seeds, at the setting of each start that has the most seeds."""
     claim, where = "VGG16 cannot be trained, with ImageNet weights or without", "sections 3.1, 3.2"
     arms = [arm for setting in settings for arm in setting.arms.values() if arm.backbone == "VGG16"]
-    absent = [("VGG16", start) for start in (ON, OFF) if start not in {arm.start for arm in arms}]
+    absent = tuple(("VGG16", start) for start in (ON, OFF) if start not in {arm.start for arm in arms})
+    question = Question(claim, where, absent)
     if absent:
-        return lacking(claim, where, Compared(TrialSetting((), {}), ()), absent)
+        return question.lacking(TrialSetting((), {}))
     shares = [(arm, share, _majority(arm)) for arm in arms for share in _accuracies(arm)]
     tested = holm([_binomial(share, majority.value + POOR) for _, share, majority in shares])
     better = [s for s, p in zip(shares, tested, strict=True) if p < LEVEL and s[1].value > s[2].value + POOR]
@@ -175,15 +173,15 @@ def vgg16_cannot_be_trained(settings: Sequence[TrialSetting]) -> Judged:
     evidence = (
         f"{len(better)} of {len(shares)} trials are better than always naming the largest class ({majority.value:.3f})"
         f" by more than {POOR:g}; the best, {arm.start}, {arm.spec.optimizer} at {arm.spec.learning_rate:g}, has"
-        f" accuracy {share.value:.3f} [{share.interval}]"
+        f" accuracy {share.text}"
     )
     if better:
         evidence = f"{evidence}: one trained network is enough to say that it can be trained, not how often it is"
-        return conclude_of_networks(claim, where, CONTRADICTED, evidence, arms)
+        return question.conclude_of_networks(CONTRADICTED, evidence, arms)
     poor = all(share.interval.high <= majority.value + POOR for _, share, majority in shares)
     of_seeds = [max((arm for arm in arms if arm.start == start), key=lambda arm: arm.num_seeds) for start in (ON, OFF)]
     verdict: Verdict = CONFIRMED if poor and all(map(_is_poor, of_seeds)) else NOT_CONFIRMED
-    return conclude(claim, where, verdict, evidence, of_seeds)
+    return question.conclude(verdict, evidence, of_seeds)
 
 
 def _is_poor(arm: Arm) -> bool:

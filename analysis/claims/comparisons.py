@@ -21,7 +21,6 @@ import math
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -126,7 +125,7 @@ class Comparison:
     first: Arm
     second: Arm
     accuracy: Estimate
-    """By `method`."""
+    """The difference, by the method that `method` names."""
     method: str
     f1: Estimate | None
     """None where there are only counts."""
@@ -313,14 +312,14 @@ def share_variance(share: float, total: int) -> float:
 
 
 def score_test(first: Share, second: Share) -> float:
-    """Two-sided p-value that two shares of different images are equal: the pooled z test (the chi-square test of the
-    2 x 2 table without continuity correction)."""
-    total = first.total + second.total
-    pooled = (first.right + second.right) / total
-    variance = pooled * (1 - pooled) * (1 / first.total + 1 / second.total)
-    if not variance:
+    """Return the two-sided p-value that two shares of different images are equal: the pooled z test, which is the
+    chi-square test of the 2 x 2 table without continuity correction."""
+    from scipy.stats import chi2_contingency
+
+    if first.value == second.value:
         return 1.0
-    return 2 * NormalDist().cdf(-abs(first.value - second.value) / math.sqrt(variance))
+    table = [[share.right, share.total - share.right] for share in (first, second)]
+    return float(chi2_contingency(table, correction=False).pvalue)
 
 
 def holm_of(estimates: Sequence[Estimate]) -> list[Estimate]:

@@ -1,18 +1,19 @@
 """How a claim about trials is concluded: what is said where trials are missing, or are not real.
 
-conclude(claim, where, verdict, evidence, arms)     # NOT_TESTABLE where the galaxies are simulated; no side is taken of
-                                                    # settings that have too few seeds
-lacking(claim, where, compared, [("VGG16", ON)])    # NOT_TESTABLE: which trials are missing
+question = Question("VGG16 is better", "Table 1", (("VGG16", ON), ("VGG16", OFF)))
+question.conclude(verdict, evidence, arms)     # NOT_TESTABLE where the galaxies are simulated; no side is taken of
+                                               # settings that have too few seeds
+question.lacking(setting)                      # NOT_TESTABLE: which trials are missing
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from analysis.claims.arms import Arm, TrialSetting
-from analysis.claims.comparisons import Compared, Comparison, Estimate
+from analysis.claims.comparisons import Comparison, Estimate
 from analysis.claims.verdicts import (
     EQUIVALENT,
     FEW_SEEDS,
@@ -31,6 +32,7 @@ from analysis.claims.verdicts import (
 )
 from analysis.statistics.equivalence import MOST_SEEDS
 from analysis.statistics.seeds import MIN_SEEDS
+from analysis.statistics.texts import p_digits
 from galaxytl.trial import TrialSpec
 
 Place = tuple[str, str]
@@ -40,31 +42,54 @@ PAPERS_DATA: Final = "galaxy10_decals"
 """What `galaxytl.data.dataset` calls the published set, whichever file holds it."""
 
 
-def conclude(
-    claim: str,
-    where: str,
-    verdict: Verdict,
-    evidence: str,
-    arms: Iterable[Arm | None],
-    estimates: Sequence[Estimate] = (),
-) -> Judged:
-    """Return what is said of a claim about settings, each of which is one of `arms`, if the trials can bear it.
+@dataclass(frozen=True)
+class Question:
+    """A claim about trials: its text, where the paper has it, and the networks and starts that it is about."""
 
-    Fewer than MIN_SEEDS of one of them decide nothing, however the verdict was come to. `estimates` are what the
-    verdict hangs on: they say why a claim is not confirmed.
-    """
-    own = list(dict.fromkeys(arm for arm in arms if arm))
-    seeds = [arm.num_seeds for arm in own]
-    reason = reason_of(of_settings(verdict, seeds), seeds, estimates)
-    if subject_of(seeds) == NETWORKS:
-        evidence = f"{evidence}. {few_seeds(seeds)}"
-    return _if_real(Judged(claim, where, of_settings(verdict, seeds), evidence, subject_of(seeds), (), reason), own)
+    claim: str
+    where: str
+    places: tuple[Place, ...]
 
+    def arms(self, setting: TrialSetting) -> list[Arm | None]:
+        return [setting.arm(*place) for place in self.places]
 
-def conclude_of_networks(claim: str, where: str, verdict: Verdict, evidence: str, arms: Iterable[Arm]) -> Judged:
-    """Return what is said of a claim that single trained networks decide, whatever other seeds would do."""
-    reason: Reason = UNDECIDED if verdict == NOT_CONFIRMED else ""
-    return _if_real(Judged(claim, where, verdict, evidence, NETWORKS, (), reason), list(arms))
+    def is_lacking(self, setting: TrialSetting) -> bool:
+        """Return whether an arm has no trials."""
+        return not all(self.arms(setting))
+
+    def conclude(
+        self, verdict: Verdict, evidence: str, arms: Iterable[Arm | None], estimates: Sequence[Estimate] = ()
+    ) -> Judged:
+        """Return what is said of a claim about settings, each of which is one of `arms`, if the trials can bear it.
+
+        Fewer than MIN_SEEDS of one of them decide nothing, however the verdict was come to. `estimates` are what the
+        verdict hangs on: they say why a claim is not confirmed.
+        """
+        own = list(dict.fromkeys(arm for arm in arms if arm))
+        seeds = [arm.num_seeds for arm in own]
+        verdict = of_settings(verdict, seeds)
+        if (about := subject_of(seeds)) == NETWORKS:
+            evidence = f"{evidence}. {few_seeds(seeds)}"
+        reason = reason_of(verdict, seeds, estimates)
+        return _if_real(Judged(self.claim, self.where, verdict, evidence, about, reason=reason), own)
+
+    def conclude_of_networks(self, verdict: Verdict, evidence: str, arms: Iterable[Arm]) -> Judged:
+        """Return what is said of a claim that single trained networks decide, whatever other seeds would do."""
+        reason: Reason = UNDECIDED if verdict == NOT_CONFIRMED else ""
+        return _if_real(Judged(self.claim, self.where, verdict, evidence, NETWORKS, reason=reason), list(arms))
+
+    def lacking(self, setting: TrialSetting, also: str = "", skipped: Iterable[str] = ()) -> Judged:
+        """Return NOT_TESTABLE: the arms that are missing, or why those that have trials are not used; where none is
+        missing, why they are not compared (`skipped`), or `also`, what they lack."""
+        seeds = {
+            ", ".join(place): arm.num_seeds if arm else 0
+            for place, arm in zip(self.places, self.arms(setting), strict=True)
+        }
+        absent = [name for name, number in seeds.items() if not number]
+        reasons = _absence(setting, absent) if absent else [also] if also else []
+        evidence = ". ".join(dict.fromkeys([*reasons, *skipped])) or "nothing to judge by"
+        about = subject_of(seeds.values())
+        return Judged(self.claim, self.where, NOT_TESTABLE, evidence, about, tuple(seeds.items()))
 
 
 def _if_real(judged: Judged, arms: Sequence[Arm]) -> Judged:
@@ -113,18 +138,6 @@ def is_equivalent(estimate: Estimate) -> bool:
     return estimate.about == SETTINGS and equivalence is not None and equivalence.p_value < LEVEL
 
 
-def lacking(claim: str, where: str, compared: Compared, wanted: Sequence[Place], also: str = "") -> Judged:
-    """NOT_TESTABLE: the arms that are missing, or why those that have trials are not used; where none is missing, why
-    they are not compared, or `also`, what they lack."""
-    setting = compared.setting
-    arms = {", ".join(place): setting.arm(*place) for place in wanted}
-    seeds = {name: arm.num_seeds if arm else 0 for name, arm in arms.items()}
-    absent = [name for name, number in seeds.items() if not number]
-    reasons = _absence(setting, absent) if absent else [also] if also else []
-    evidence = ". ".join(dict.fromkeys([*reasons, *compared.skipped])) or "nothing to judge by"
-    return Judged(claim, where, NOT_TESTABLE, evidence, subject_of(seeds.values()), tuple(seeds.items()))
-
-
 def _absence(setting: TrialSetting, names: Sequence[str]) -> list[str]:
     """Why arms are not there: those that have trials, which cannot be used, and those that have none."""
     if not setting.arms and setting.problems:
@@ -164,4 +177,4 @@ def p_text(estimate: Estimate) -> str:
     >>> p_text(Estimate(0.1, Interval(0.05, 0.15), 1e-9, 3e-9)), p_text(Estimate(0.1, Interval(-0.05, 0.2), 0.2, 0.6))
     ('p < 0.001', 'p = 0.600')
     """
-    return "p < 0.001" if estimate.adjusted < 0.001 else f"p = {estimate.adjusted:.3f}"
+    return f"p {digits}" if (digits := p_digits(estimate.adjusted)).startswith("<") else f"p = {digits or 'nan'}"

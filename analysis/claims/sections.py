@@ -17,6 +17,7 @@ from analysis.claims.verdicts import LEVEL, PAPER, SETTINGS, Judged, count_verdi
 from analysis.report.sections import Listing, Section
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.seeds import MIN_SEEDS
+from analysis.statistics.texts import p_digits
 from analysis.trials.banner import SUBSTITUTED
 from analysis.trials.load import show_value
 
@@ -199,7 +200,7 @@ def _comparisons(compared: Compared, varied: Sequence[str], is_detail: bool) -> 
         yield Section(f"Comparisons{at}", listing, sentences, is_detail)
     if compared.effects:
         rows = tuple(
-            (effect.family.removeprefix("2 x 2, "), effect.name, *_cells(effect.accuracy), _short(effect.f1))
+            (effect.family.removeprefix("2 x 2, "), effect.name, *_cells(effect.accuracy), str(effect.f1))
             for effect in compared.effects
         )
         headings = ("Network", "Effect", "Accuracy", f"{CONFIDENCE:.0%} interval", "p", "F1")
@@ -223,13 +224,8 @@ def _at(compared: Compared, varied: Sequence[str]) -> str:
 
 
 def _row(found: Comparison) -> tuple[str, ...]:
-    return (found.name, *_cells(found.accuracy), _short(found.f1) if found.f1 else "-", found.method)
+    return (found.name, *_cells(found.accuracy), str(found.f1) if found.f1 else "-", found.method)
 
 
 def _cells(estimate: Estimate) -> tuple[str, str, str]:
-    p_value = "<0.001" if estimate.adjusted < 0.001 else f"{estimate.adjusted:.3f}"
-    return f"{estimate.value:+.3f}", str(estimate.interval), p_value
-
-
-def _short(estimate: Estimate) -> str:
-    return f"{estimate.value:+.3f} [{estimate.interval}]"
+    return f"{estimate.value:+.3f}", str(estimate.interval), p_digits(estimate.adjusted, "<0.001")

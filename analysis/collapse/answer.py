@@ -32,9 +32,10 @@ from analysis.collapse.verdict import (
 from analysis.report import rerun
 from analysis.report.answer import Answer, Command, reservations, seeds_text
 from analysis.statistics.beta_binomial import reduction
-from analysis.statistics.intervals import CONFIDENCE, Interval, binomial_variance
+from analysis.statistics.intervals import CONFIDENCE, binomial_variance
 from analysis.statistics.seeds import MIN_SEEDS, SeedEstimate, paired_over_seeds
-from analysis.trials.endings import Kind
+from analysis.statistics.texts import listed
+from analysis.trials.endings import Ending
 from analysis.trials.load import Trials, count_of_trials, show_value
 from galaxytl.trial import TrialResult, TrialSpec
 
@@ -122,7 +123,7 @@ def _taken_as_alike(arm: CollapseArm) -> str:
 
 
 def _named(contrasts: Iterable[Contrast]) -> str:
-    return listed([f"{c.change} ({c.other.right} of {c.other.total} collapse)" for c in contrasts])
+    return listed([f"{c.change} ({c.other} collapse)" for c in contrasts])
 
 
 def _state(contrast: Contrast) -> str:
@@ -132,27 +133,19 @@ def _state(contrast: Contrast) -> str:
     if contrast.effect is Effect.TOO_FEW:
         seeds = min(contrast.paper.total, contrast.other.total)
         return f"could not be tested: {seeds} seed{'' if seeds == 1 else 's'}"
-    return f"{contrast.other.right} of {contrast.other.total} collapse"
+    return f"{contrast.other} collapse"
 
 
 def _together(found: Interaction) -> str:
     """Of an interaction that the answer must name; with its p-value where the correction leaves it open."""
     at = f"with {found.held}, " if found.held else ""
-    both = f"{found.cells.both.right} of {found.cells.both.total} collapse"
+    both = f"{found.cells.both} collapse"
     text = (
         f"{at}{found.first} and {found.second} remove it only together ({both})"
         if found.is_joint
         else f"{at}{found.first} no longer {'do' if found.first == OTHERS else 'does'} with {found.second} ({both})"
     )
     return text if found.is_shown else f"perhaps {text[:-1]}; p = {found.corrected:.2f} after correction)"
-
-
-def listed(names: Sequence[str]) -> str:
-    """
-    >>> listed(["a"]), listed(["a", "b", "c"])
-    ('a', 'a, b and c')
-    """
-    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
 def accuracy_difference(arm: CollapseArm) -> tuple[SeedEstimate, int] | None:
@@ -181,7 +174,7 @@ def accuracy_sentence(arm: CollapseArm) -> str:
         for found, setting in ((first, arm.paper), (second, arm.alternative))
         if found
     ]
-    if lost := 0 if first else arm.paper.ends()[Kind.DIVERGED]:
+    if lost := 0 if first else arm.paper.ends()[Ending.DIVERGED]:
         texts.append(f"none with {arm.paper.label}, whose loss became NaN in {lost} of {len(arm.paper.kinds)} seeds")
     if not texts:
         return ""
@@ -200,14 +193,11 @@ def posterior_sentence(arm: CollapseArm) -> str:
     if first is None or second is None or arm.verdict is Explanation.NOT_REPRODUCED or arm.is_confounded:
         return ""
     found = reduction(first, second)
+    low, high = found.interval.low, found.interval.high
     return (
-        f"Reduction of the collapse rate: {_two(found.interval)} at {CONFIDENCE:.0%} (posterior, Jeffreys prior), "
+        f"Reduction of the collapse rate: {low:.2f} to {high:.2f} at {CONFIDENCE:.0%} (posterior, Jeffreys prior), "
         f"above 1/2 with probability {found.probability_above(0.5):.2f}."
     )
-
-
-def _two(interval: Interval) -> str:
-    return f"{interval.low:.2f} to {interval.high:.2f}"
 
 
 def verdict_lines(study: CollapseStudy, beside: Beside = NOTHING) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from analysis.statistics.strata import association
+from analysis.statistics.texts import listed
 from galaxytl.trial import DAMAGE, TrialResult
 
 HOST: Final = "host"
@@ -108,4 +109,4 @@ def _listed(values: Sequence[str]) -> str:
     names = sorted(counts, key=lambda value: (-counts[value], value))
     if len(names) > MOST_VALUES:
         names = [*names[:MOST_VALUES], f"{len(names) - MOST_VALUES} more"]
-    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+    return listed(names)

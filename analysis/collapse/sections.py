@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from analysis.claims.about_arithmetic import WHAT_ON_IMPLIES, blind_f1, row_in_words
-from analysis.collapse.answer import Beside, accuracy_sentence, listed, meaning, posterior_sentence, what_is_open
+from analysis.collapse.answer import Beside, accuracy_sentence, meaning, posterior_sentence, what_is_open
 from analysis.collapse.interactions import Interaction, examine_interactions
 from analysis.collapse.rivals import Contrast, Level, Rivals, examine_rivals, training_label
 from analysis.collapse.sensitivity import HALF_NAMES, Sensitivity, sensitivity
@@ -28,9 +28,9 @@ from analysis.collapse.settings import (
 )
 from analysis.collapse.verdict import LEVEL, SHARES, STATEMENT, CollapseArm, CollapseStudy, Explanation
 from analysis.report.sections import Listing, Section
-from analysis.statistics.intervals import Share
 from analysis.statistics.seeds import MIN_SEEDS
-from analysis.trials.endings import Kind, kind_of, one_class_scores
+from analysis.statistics.texts import listed, p_digits
+from analysis.trials.endings import Ending, ending_of, one_class_scores
 from analysis.trials.load import mixed, show_value
 from analysis.trials.paper import TABLE_1
 from galaxytl.results.collapse import ONE_CLASS_SHARE
@@ -88,22 +88,12 @@ def _verdict_row(arm: CollapseArm) -> tuple[str, ...]:
     other = f"{arm.alternative.label}: {_share(arm.alternative, arm.test_seeds)}" if arm.alternative else ""
     paper = f"{arm.paper.label}: {_share(arm.paper)}" if arm.paper else ""
     reduction = str(arm.reduction) if arm.reduction else ""
-    return (arm.name, arm.verdict.value, paper, other, reduction, _p(arm.p_value), _p(arm.corrected))
+    return (arm.name, arm.verdict.value, paper, other, reduction, p_digits(arm.p_value), p_digits(arm.corrected))
 
 
 def _share(setting: Setting, seeds: Sequence[int] | None = None) -> str:
     found = setting.collapsed(seeds)
-    return f"{found.right} of {found.total} collapse" if found else "no seed"
-
-
-def _p(value: float | None) -> str:
-    """
-    >>> _p(0.0202), _p(0.00001), _p(None)
-    ('0.020', '< 0.001', '')
-    """
-    if value is None or math.isnan(value):
-        return ""
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return f"{found} collapse" if found else "no seed"
 
 
 def _sentence(arm: CollapseArm, beside: Beside) -> str:
@@ -153,7 +143,8 @@ def _rivals(rivals: Rivals) -> Iterator[Section]:
     if rivals.contrasts:
         headings = ("Arm", "Changed", "To", "Paper's", "Changed", "Reduction (95 %)", "p (Holm)", "The rival")
         contrasts = tuple(
-            (c.arm, c.factor, c.other_level, *_numbers(c), _p(c.corrected), c.effect.value) for c in rivals.contrasts
+            (c.arm, c.factor, c.other_level, *_numbers(c), p_digits(c.corrected), c.effect.value)
+            for c in rivals.contrasts
         )
         yield Section(
             "Rivals: one thing changed, all else at the paper's setting",
@@ -175,13 +166,9 @@ def _rivals(rivals: Rivals) -> Iterator[Section]:
         yield _parameters(rivals)
 
 
-def _short(share: Share) -> str:
-    return f"{share.right} of {share.total}"
-
-
 def _numbers(contrast: Contrast) -> tuple[str, str, str]:
     reduction = "" if contrast.confounders else str(contrast.reduction)
-    return _short(contrast.paper), _short(contrast.other), reduction
+    return str(contrast.paper), str(contrast.other), reduction
 
 
 def _confounders(rivals: Rivals) -> Iterator[str]:
@@ -195,7 +182,13 @@ def _interactions(found: Sequence[Interaction]) -> Iterator[Section]:
         return
     headings = ("Arm", "First", "Second", "Neither", "First alone", "Second alone", "Both", "p (Holm)")
     rows = tuple(
-        (i.arm, i.first, " with ".join(filter(None, (i.second, i.held))), *map(_short, i.cells.shares), _p(i.corrected))
+        (
+            i.arm,
+            i.first,
+            " with ".join(filter(None, (i.second, i.held))),
+            *map(str, i.cells.shares),
+            p_digits(i.corrected),
+        )
         for i in found
     )
     listing = Listing(headings, rows, right={7})
@@ -231,16 +224,12 @@ def _halves(one: Sensitivity, share: float) -> str:
     return f"{counts} (of {'all' if one.are_all_halves else 'at random'} {one.num_halves})"
 
 
-def _counts(share: Share) -> str:
-    return f"{share.right} of {share.total} collapse"
-
-
 def _level(level: Level) -> str:
     return f"{level.level} {level.collapsed.right}/{level.collapsed.total}"
 
 
 def _parameters(rivals: Rivals) -> Section:
-    rows = tuple((p.label, f"{p.trainable:,}", _counts(p.collapsed)) for p in rivals.parameters)
+    rows = tuple((p.label, f"{p.trainable:,}", f"{p.collapsed} collapse") for p in rivals.parameters)
     fewest, most = rivals.parameters[0], rivals.parameters[-1]
     contradicted = fewest.backbone == BACKBONE and fewest.collapsed.value >= most.collapsed.value
     said = (
@@ -296,11 +285,11 @@ def _certificate_row(results: Sequence[TrialResult], others: Sequence[str]) -> t
 
 
 def _kinds(results: Sequence[TrialResult]) -> Section:
-    counts: dict[tuple[str, str], dict[Kind, int]] = defaultdict(lambda: defaultdict(int))
+    counts: dict[tuple[str, str], dict[Ending, int]] = defaultdict(lambda: defaultdict(int))
     for r in results:
-        counts[r.spec.backbone, training_label(r.spec)][kind_of(r)] += 1
-    rows = tuple((*key, *(str(counts[key][kind]) for kind in Kind)) for key in sorted(counts))
-    listing = Listing(("Network", "Start", *(kind.value for kind in Kind)), rows, right={2, 3, 4, 5, 6})
+        counts[r.spec.backbone, training_label(r.spec)][ending_of(r)] += 1
+    rows = tuple((*key, *(str(counts[key][kind]) for kind in Ending)) for key in sorted(counts))
+    listing = Listing(("Network", "Start", *(kind.value for kind in Ending)), rows, right={2, 3, 4, 5, 6})
     return Section("What became of the trials", listing, (), is_detail=True)
 
 

@@ -1,7 +1,7 @@
 """Does VGG16's collapse come from its optimizer settings? A test that was stated before the trials were looked at.
 
     study = study_collapse(results)
-    study.arms[0].verdict          # Verdict.EXPLAINED
+    study.arms[0].verdict          # Explanation.EXPLAINED
     STATEMENT                      # the test in words, for the report
 
 PRE-STATED TEST
@@ -71,16 +71,16 @@ from analysis.collapse.settings import (
     background_fields,
     background_text,
     groups_of,
-    has_papers_optimizer,
     mean_validation,
     optimizer_settings,
+    uses_paper_optimizer,
 )
 from analysis.statistics.boschloo import Wanted, boschloo, fewest_seeds
 from analysis.statistics.intervals import Interval, Share, difference, holm
 from analysis.statistics.rates import fewest_above, fewest_below, p_not_above, p_not_below
 from analysis.statistics.seeds import MIN_SEEDS
 from analysis.statistics.strata import stratified
-from analysis.trials.endings import Kind, kind_of
+from analysis.trials.endings import Ending, ending_of
 from analysis.trials.load import in_order, show_value
 from galaxytl.results.collapse import ONE_CLASS_SHARE
 from galaxytl.trial import TrialResult
@@ -267,7 +267,7 @@ def _draft(group: Group, rule: Rule) -> Draft:
     if not group.trials:
         return Draft(CollapseArm(group.name, Explanation.NOT_TESTABLE, group.why_not))
     settings = optimizer_settings(group.trials, rule.one_class_share)
-    paper = next(setting for setting in settings if has_papers_optimizer(setting.spec))
+    paper = next(setting for setting in settings if uses_paper_optimizer(setting.spec))
     others = _in_order_of_choice(paper, [s for s in settings if s is not paper], rule)
     best = next(iter(_candidates(paper, others, rule)), others[0])
     choice, test = halves(shared_seeds(paper, best), rule.choice)
@@ -361,13 +361,13 @@ def _judged(arm: CollapseArm, num_tests: int, rule: Rule) -> CollapseArm:
     first = arm.paper.collapsed() if arm.paper else None
     if arm.paper is None or arm.alternative is None or first is None:
         return arm
-    own = f"{first.right} of {first.total} seeds collapse with the paper's setting{_ways(arm.paper)}"
+    own = f"{first} seeds collapse with the paper's setting{_ways(arm.paper)}"
     if _is_significant(arm.high_p):
         return replace(arm, verdict=Explanation.NOT_REPRODUCED, why=own)
     if first.value >= rule.half and _is_significant(arm.escaped_p) and _all_collapse(arm.others, rule):
         label, fewest = _fewest(arm.others, arm.alternative)
-        why = f"{own}, and with every other setting as well: fewest with {label}, {fewest.right} of {fewest.total}"
-        if all(2 * s.ends()[Kind.DIVERGED] >= len(s.kinds) for s in arm.others):
+        why = f"{own}, and with every other setting as well: fewest with {label}, {fewest}"
+        if all(2 * s.ends()[Ending.DIVERGED] >= len(s.kinds) for s in arm.others):
             obstacle = "the other settings diverged, so that none shows what a sound optimizer does"
             return replace(arm, why=f"{why}; {obstacle}", obstacle=obstacle)
         return replace(arm, verdict=Explanation.NOT_EXPLAINED, why=why)
@@ -380,13 +380,13 @@ def _contrasted(arm: CollapseArm, alternative: Setting, own: str, num_tests: int
     if first is None or second is None:
         why = f"{own}; of the seeds that another setting shares with it none is left to test one after the choice"
         return replace(arm, why=why, seeds_needed=seeds_for_any_verdict(num_tests, rule))
-    arm = replace(arm, why=f"{own}, {second.right} of {second.total} with the alternative, {alternative.label}")
+    arm = replace(arm, why=f"{own}, {second} with the alternative, {alternative.label}")
     differs = _differs(arm, first, second, rule)
     if obstacle := _obstacle(arm, differs):
         return replace(arm, why=f"{arm.why}; {obstacle}", obstacle=obstacle)
     label, fewest = _fewest(arm.others, alternative)
     if first.value >= rule.half and second.value >= rule.half and label != alternative.label:
-        why = f"{arm.why}; fewest of all settings with {label}, {fewest.right} of {fewest.total}"
+        why = f"{arm.why}; fewest of all settings with {label}, {fewest}"
         return _open(arm, why, (first, fewest), num_tests, rule)
     if not differs or _too_few(arm):
         few = f": fewer than {MIN_SEEDS} seeds speak of these networks only" if differs else ""
@@ -464,7 +464,7 @@ def _where_it_learns(arm: CollapseArm) -> Accuracy | None:
     if alternative is None:
         return None
     return alternative.accuracy(
-        s for s in arm.test_seeds if s in alternative.kinds and alternative.kinds[s] is Kind.LEARNED
+        s for s in arm.test_seeds if s in alternative.kinds and alternative.kinds[s] is Ending.LEARNED
     )
 
 
@@ -484,7 +484,7 @@ def _open(arm: CollapseArm, why: str, shares: tuple[Share, Share], num_tests: in
 def _ways(setting: Setting) -> str:
     """How its seeds collapsed, where that is said."""
     ends = setting.ends()
-    if not (diverged := ends[Kind.DIVERGED]):
+    if not (diverged := ends[Ending.DIVERGED]):
         return ""
     lost = f"{'all' if diverged == len(setting.kinds) else diverged} diverged, the loss NaN or infinite"
     return f" ({lost}, which is not the one class of the paper)"
@@ -523,7 +523,7 @@ def seeds_for_any_verdict(num_tests: int = NUM_ARMS, rule: Rule = Rule()) -> int
 
 def _hangs(result: TrialResult) -> bool:
     """Whether it is a question of the share whether the trial collapsed."""
-    return len({kind_of(result, share).is_collapse for share in SHARES}) > 1
+    return len({ending_of(result, share).is_collapse for share in SHARES}) > 1
 
 
 def _steady(arm: CollapseArm, at_shares: Mapping[float, Explanation]) -> CollapseArm:

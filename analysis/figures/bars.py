@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analysis.figures.style import COLOURS, GREY, INK, new_figure, tint
+from analysis.figures.style import COLOURS, GREY, INK, add_legend, new_figure, tint
 from analysis.trials.banner import Banner
 from analysis.trials.paper import BACKBONES, METRICS
 from analysis.trials.table1_cells import MISSING, Cell, PaperGrid
@@ -67,7 +67,7 @@ def draw_metrics(grid: PaperGrid, banner: Banner) -> Figure:
         "error bars: standard deviation over seeds; " if any(bar.std for own in bars.values() for bar in own) else ""
     )
     also = f"{errors}the paper's F1 of MobileNet OFF, 9.663 (sic), is not drawn"
-    figure = new_figure(10, 4.1, banner.footer_of(*grid.cells, also=also))
+    figure = new_figure(10, 4.1, banner.bottom_line(grid.shown, also))
     panels = figure.subplots(1, len(METRICS), sharey=True)
     for axes, (metric, heading) in zip(panels, METRICS.items(), strict=True):
         draw_bars(axes, bars[metric])
@@ -119,4 +119,4 @@ def _explain(figure: Figure) -> None:
         Patch(color=tint(GREY, 0.4), label="ours, ImageNet OFF"),
         Line2D([], [], color=INK, linewidth=1.6, label="the paper"),
     ]
-    figure.legend(handles=marks, loc="outside upper right", ncols=3, frameon=False, fontsize=8)
+    add_legend(figure, marks, 3)

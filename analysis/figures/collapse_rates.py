@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from analysis.figures.plans import PANEL, of_comparable
-from analysis.figures.style import COLLAPSE_COLOURS, GREY, INK, PALE, backbone_colours, new_figure
+from analysis.figures.style import COLLAPSE_COLOURS, GREY, INK, PALE, add_legend, backbone_colours, new_figure
 from analysis.trials.banner import Banner
 from analysis.trials.comparable import WEIGHTS
 from analysis.trials.seed_points import Point
@@ -105,8 +105,8 @@ def draw_collapse_rates(results: Sequence[TrialResult], banner: Banner) -> Figur
     ]
     optimizers = sorted({place.optimizer for place in cells})
     rates = sorted({place.learning_rate for place in cells})
-    notes = "; ".join(note for note in (COLLAPSED_NOTE, "n/m: n of m seeds", momentum_note(drawn)) if note)
-    figure = new_figure(10, 1.6 + len(rows) * (0.55 + 0.24 * len(optimizers)), banner.bottom_line(drawn, notes))
+    footer = banner.bottom_line(drawn, COLLAPSED_NOTE, "n/m: n of m seeds", momentum_note(drawn))
+    figure = new_figure(10, 1.6 + len(rows) * (0.55 + 0.24 * len(optimizers)), footer)
     panels = figure.subplots(len(rows), len(starts), sharex=True, sharey=True, squeeze=False)
     colours = backbone_colours(backbone for backbone, _ in rows)
     for (row, column), axes in np.ndenumerate(panels):
@@ -167,7 +167,7 @@ def _explain(figure: Figure, panels: Any, has_papers: bool) -> None:
     marks = [Patch(facecolor="white", edgecolor=PALE, hatch="////", linewidth=0, label="no trials")]
     if has_papers:
         marks.insert(0, Patch(facecolor="white", edgecolor=INK, linewidth=1.8, label="the paper's setting (assumed)"))
-    figure.legend(handles=marks, loc="outside upper right", ncols=2, frameon=False, fontsize=8)
+    add_legend(figure, marks, 2)
     bar = figure.colorbar(
         ScalarMappable(Normalize(0, 1), _colours()), ax=panels, shrink=0.6, aspect=25, pad=0.015, ticks=[0, 0.5, 1]
     )

@@ -69,7 +69,7 @@ def draw_cell(cell: Cell, confusion: Confusion, banner: Banner) -> Figure:
     """Draw one of the paper's single figures."""
     seeds = f"sum of {confusion.n} seeds" if confusion.n > 1 else ""
     side = min(max(CELL * len(confusion.names), SIDE[0]), SIDE[1])
-    figure = new_figure(side + 2.7, side + 2.1, banner.footer_of(cell, also=seeds))
+    figure = new_figure(side + 2.7, side + 2.1, banner.bottom_line(cell.shown, seeds))
     axes = figure.subplots()
     _draw_matrix(axes, confusion, side, fontsize=9 if side < SIDE[1] else 7)
     totals = confusion.counts.sum(axis=1) // confusion.n
@@ -97,7 +97,7 @@ def _wrapped(name: str, room: float) -> str:
 
 def draw_sheet(grid: PaperGrid, banner: Banner) -> Figure:
     """Draw all six on one sheet: ON above, OFF below."""
-    figure = new_figure(11, 7.5, banner.footer_of(*grid.cells, also="per cent of each true class"))
+    figure = new_figure(11, 7.5, banner.bottom_line(grid.shown, "per cent of each true class"))
     names = next((drawn.names for cell in grid.cells if (drawn := confusion_of(cell))), ())
     panels = figure.subplots(len(SHEET_ROWS), len(SHEET_COLUMNS))
     for row, imagenet in enumerate(SHEET_ROWS):

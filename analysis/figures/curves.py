@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.plans import Material, Plan
-from analysis.figures.style import COLOURS, GREY, INK, new_figure, set_log, tint
+from analysis.figures.style import COLOURS, GREY, INK, add_legend, new_figure, set_log, tint
 from analysis.trials.banner import Banner
 from analysis.trials.table1_cells import Cell, PaperGrid
 from galaxytl.trial import COMPLETE, TrialResult
@@ -45,7 +45,7 @@ def curves_of(cell: Cell, quantity: str) -> list[EpochCurve]:
 
     The mean runs over the epochs that every seed has reached, so that it never changes its members on the way.
     """
-    trials = [r for r in cell.complete or cell.results if r.history]
+    trials = [r for r in cell.shown if r.history]
     if not trials:
         return []
     watched = "/".join(sorted({r.curves_on for r in trials}))
@@ -87,7 +87,7 @@ def plan_cells(stem: str, caption: str, material: Material) -> Iterator[Plan]:
 
 def draw_cell(cell: Cell, quantity: str, banner: Banner) -> Figure:
     """Draw one of the paper's single figures."""
-    figure = new_figure(6.4, 3.9, banner.footer_of(cell))
+    figure = new_figure(6.4, 3.9, banner.bottom_line(cell.shown))
     axes = figure.subplots()
     curves = draw_curves(axes, cell, quantity)
     axes.set_title(cell.title + _seeds(cell))
@@ -104,7 +104,7 @@ def _seeds(cell: Cell) -> str:
 
 def draw_sheet(grid: PaperGrid, banner: Banner) -> Figure:
     """Draw all twelve figures on one sheet: a column a trial, loss above, accuracy below."""
-    figure = new_figure(11, 5.2, banner.footer_of(*grid.cells))
+    figure = new_figure(11, 5.2, banner.bottom_line(grid.shown))
     cells = [grid.cell(*names) for names in SHEET_COLUMNS]
     panels = figure.subplots(2, len(cells), sharex=True)
     for column, cell in enumerate(cells):
@@ -136,7 +136,7 @@ def _sheet_legend(figure: Figure, cells: Sequence[Cell]) -> None:
         Line2D([], [], color=INK, linewidth=WIDTHS[False], label=watched),
         Line2D([], [], color=GREY, linewidth=0.9, linestyle=":", label="has learned the class counts only"),
     ]
-    figure.legend(handles=marks, loc="outside upper right", ncols=3, frameon=False, fontsize=8)
+    add_legend(figure, marks, 3)
 
 
 def draw_curves(axes: Axes, cell: Cell, quantity: str) -> list[EpochCurve]:

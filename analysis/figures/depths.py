@@ -105,10 +105,9 @@ def draw_depths(results: Sequence[TrialResult], banner: Banner) -> Figure:
     chosen = "bold: at each depth the learning rate with the best validation accuracy, named beside it"
     if all(rate is None for panel in panels for rate in panel.best):
         chosen = "no trial held out a validation part: no learning rate is chosen"
-    notes = "; ".join(note for note in (chosen, seeds_note(points), COLLAPSED_NOTE) if note)
     across = max(1, min(len(panels), MAX_ACROSS, DEPTHS_ACROSS // max(len(panel.depths) for panel in panels)))
     down = math.ceil(len(panels) / across)
-    figure = new_figure(10, 0.9 + 3.3 * down, banner.bottom_line(drawn, notes))
+    figure = new_figure(10, 0.9 + 3.3 * down, banner.bottom_line(drawn, chosen, seeds_note(points), COLLAPSED_NOTE))
     columns = figure.subplots(down, across, sharey=True, squeeze=False)
     colours = backbone_colours(panel.backbone for panel in panels)
     for axes, panel in zip_longest(columns.flat, panels):

@@ -135,9 +135,8 @@ def draw_gradients(picks: Sequence[Pick], banner: Banner) -> Figure:
         f"{BACKBONE}: {RULE}; {COLLAPSED_NOTE}; epoch 0: before training; hatched: the layer is frozen, or has no such"
         f" units; black: no gradient, or less than {rate_text(LEAST_SHARE)} of the largest"
     )
-    notes = "; ".join(note for note in (notes, momentum_note(results)) if note)
     heights = [max(0.16 * len(layers), 1.2)] * 2 + [0.95, 0.95]
-    figure = new_figure(10, 1.9 + sum(heights), banner.bottom_line(results, notes))
+    figure = new_figure(10, 1.9 + sum(heights), banner.bottom_line(results, notes, momentum_note(results)))
     panels = figure.subplots(4, len(picks), sharex="col", sharey="row", squeeze=False, height_ratios=heights)
     norms = {name: [grid_of(result, name, layers) for result in results] for name in MAPS}
     scales = {"gradient_norms": norm_scale(norms["gradient_norms"]), "dead_shares": Normalize(0, 1)}

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from analysis.figures.plans import of_comparable
-from analysis.figures.style import GREY, INK, backbone_colours, new_figure, set_log
+from analysis.figures.style import GREY, add_legend, backbone_colours, new_figure, set_log
 from analysis.scores.image_curves import VARIED, Curve, can_draw, curves_of
 from analysis.trials.banner import Banner
 from analysis.trials.starts import ordered_backbones
@@ -41,7 +41,7 @@ def draw_image_curves(results: Sequence[TrialResult], banner: Banner) -> Figure:
         f"bars: 95 %, {_bars_text(counted)}",
         f"each size is scored on its own {results[0].spec.scored_on} part",
     ]
-    footer = banner.bottom_line(results, "; ".join(filter(None, notes)))
+    footer = banner.bottom_line(results, *notes)
     figure = new_figure(max(5.5, 3.4 * len(starts)), 6.2, footer)
     panels = figure.subplots(2, len(starts), sharex=True, sharey=True, squeeze=False)
     layout = _Layout(tuple(backbones), tuple(sorted({p.num_train for c in curves for p in c.places})))
@@ -115,8 +115,7 @@ def _explain(figure: Figure, layout: _Layout) -> None:
         Line2D([], [], color=colours[name], marker=layout.shape(name), markersize=5, linewidth=1.3, label=name)
         for name in layout.backbones
     ]
-    columns = min(len(marks), 3)
-    figure.legend(handles=marks, loc="outside upper right", ncols=columns, frameon=False, fontsize=8, labelcolor=INK)
+    add_legend(figure, marks, min(len(marks), 3))
 
 
 plan_image_curves: Final = of_comparable(

@@ -106,8 +106,8 @@ def draw_learning_rates(results: Sequence[TrialResult], banner: Banner) -> Figur
     points = [point for line in lines for point in line.points]
     drawn = [r for point in points for r in point.complete]
     starts, backbones = sorted({line.start for line in lines}), ordered_backbones(line.backbone for line in lines)
-    notes = "; ".join(note for note in (seeds_note(points), COLLAPSED_NOTE, momentum_note(drawn)) if note)
-    figure = new_figure(10, 1.1 + 2.15 * len(backbones), banner.bottom_line(drawn, notes))
+    footer = banner.bottom_line(drawn, seeds_note(points), COLLAPSED_NOTE, momentum_note(drawn))
+    figure = new_figure(10, 1.1 + 2.15 * len(backbones), footer)
     panels = figure.subplots(len(backbones), len(starts), sharex=True, sharey=True, squeeze=False)
     for row, backbone in enumerate(backbones):
         for column, start in enumerate(starts):

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from analysis.figures.plans import Material, Plan
-from analysis.figures.style import GREY, INK, backbone_colours, new_figure, tint
+from analysis.figures.style import GREY, INK, add_legend, backbone_colours, new_figure, tint
 from analysis.scores.reliability import SettingCalibration, calibrations
 from analysis.statistics.calibration import NUM_BINS
 from analysis.statistics.intervals import Share
@@ -125,4 +125,4 @@ def _explain(figure: Figure, columns: int) -> None:
         Line2D([], [], color=INK, linewidth=1, marker="o", markersize=3.5, label="share right in a bin, 95 %"),
         Patch(color=tint(INK, 0.25), label="distance from its confidence"),
     ]
-    figure.legend(handles=marks, loc="outside upper right", ncols=columns, frameon=False, fontsize=8)
+    add_legend(figure, marks, columns)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.plans import Material, Plan, Results
-from analysis.figures.style import GREY, INK, backbone_colours, new_figure, set_log
+from analysis.figures.style import GREY, INK, add_legend, backbone_colours, new_figure, set_log
 from analysis.trials.banner import SUBSTITUTED, Banner
 from analysis.trials.load import count_of_trials
 from analysis.trials.starts import ordered_backbones
@@ -157,14 +157,14 @@ def draw_course(study: Study, results: Sequence[TrialResult], banner: Banner) ->
     if course.best:
         axes.step(*_columns(course.best), where="post", color=INK, linewidth=1.4, label="best so far")
         _name_best(axes, course, f"best {_words(goal)}")
-    figure.legend(loc="outside upper right", ncols=6, columnspacing=1.4, frameon=False, fontsize=8)
+    add_legend(figure, axes.get_legend_handles_labels()[0], 6, columnspacing=1.4)
     return figure
 
 
 def _bottom_line(study: Study, results: Sequence[TrialResult], banner: Banner, notes: str) -> str:
     own = {trial.trial_id for trial in study.trials}
     number = sum(r.spec.is_substituted and r.trial_id in own for r in results)
-    return banner.bottom_line((), f"{notes}; {SUBSTITUTED} in {count_of_trials(number)}" if number else notes)
+    return banner.bottom_line((), notes, f"{SUBSTITUTED} in {count_of_trials(number)}" if number else "")
 
 
 def _draw_trials_of(axes: Axes, course: Course) -> None:

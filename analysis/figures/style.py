@@ -162,6 +162,11 @@ def tint(colour: str, share: float) -> tuple[float, float, float]:
     return (1 - share + share * red, 1 - share + share * green, 1 - share + share * blue)
 
 
+def add_legend(figure: Figure, marks: Sequence[Any], columns: int, **settings: Any) -> None:
+    """Explain the marks above the figure."""
+    figure.legend(handles=marks, loc="outside upper right", ncols=columns, frameon=False, fontsize=8, **settings)
+
+
 def draw_point(axes: Axes, x: float, point: Point, colour: Colour, *, shape: str = "o", size: float = 4.5) -> None:
     """Draw a mark. Filled: no seed has collapsed; open: some have; a cross: all. A bar: `low_high`. A ring: the paper's
     setting. A triangle at the bottom: a seed has failed."""
@@ -200,9 +205,7 @@ def explain_marks(figure: Figure, points: Sequence[Point]) -> None:
     if any(point.is_paper_setting for point in points):
         marks.append(_mark("the paper's setting (assumed)", "o", "none", INK, 10))
     marks.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle=":", label="always the commonest class"))
-    figure.legend(
-        handles=marks, loc="outside upper right", ncols=len(marks), columnspacing=1.4, frameon=False, fontsize=8
-    )
+    add_legend(figure, marks, len(marks), columnspacing=1.4)
 
 
 def _mark(label: str, shape: str, face: str, edge: str, size: float) -> Line2D:

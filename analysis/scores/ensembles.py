@@ -171,8 +171,7 @@ def sections(networks: Networks) -> list[Section]:
 def _row(own: Ensemble, single: TrialResult | None, networks: Networks) -> tuple[str, ...]:
     members = np.mean([networks.probabilities[r.trial_id].right.mean() for r in own.members])
     validation = NOTHING if own.validation is None else f"{own.validation:.3f}"
-    accuracy = f"{own.share.value:.3f} [{own.share.interval}]"
-    return own.name, str(len(own.members)), validation, accuracy, f"{members:.3f}", _gain(own, single, networks)
+    return own.name, str(len(own.members)), validation, own.share.text, f"{members:.3f}", _gain(own, single, networks)
 
 
 def _gain(own: Ensemble, single: TrialResult | None, networks: Networks) -> str:
@@ -189,7 +188,7 @@ def _on_the_test_part(single: TrialResult, networks: Networks) -> str:
     if own is None:
         return "whose probabilities were not read: no ensemble is compared with it"
     share = Share(int(own.right.sum()), len(own.right))
-    return f"with {share.value:.3f} [{share.interval}] on the test part"
+    return f"with {share.text} on the test part"
 
 
 def _about(found: Sequence[Ensemble], single: TrialResult | None, networks: Networks) -> Iterator[str]:
@@ -218,7 +217,7 @@ def _about(found: Sequence[Ensemble], single: TrialResult | None, networks: Netw
     if chosen:
         yield (
             f"Of {len(found)} ensembles the validation part chooses this one: {chosen.name}. On the test part it has"
-            f" {chosen.share.value:.3f} [{chosen.share.interval}]."
+            f" {chosen.share.text}."
         )
     else:
         yield "No ensemble is chosen: not all of them have probabilities of a validation part."

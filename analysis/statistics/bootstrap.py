@@ -99,13 +99,6 @@ class Draws:
         sums = self.weights @ values.astype(np.float32)
         return Replicates(float(np.mean(values)), sums.astype(np.float64) / len(values))
 
-    def shares(self, wanted: NDArray[np.bool_], among: NDArray[np.bool_]) -> Replicates:
-        """Share of `wanted` (N,) among the images `among` (N,), of which there is one or more in the data; 0 in a
-        resample that has none."""
-        found, total = (self.weights @ (part.astype(np.float32)) for part in (wanted & among, among))
-        share = np.divide(found, total, out=np.zeros_like(found), where=total > 0)
-        return Replicates(float(wanted[among].mean()), share.astype(np.float64))
-
     def scores(self, labels: NDArray[np.int64], predicted: NDArray[np.int64], num_classes: int) -> Scores:
         """Of `predicted` (N,) against `labels` (N,).
 

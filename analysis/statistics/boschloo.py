@@ -1,7 +1,6 @@
 """An exact test that two shares are equal, its power, and how many trials decide.
 
     boschloo(5, 5, 0, 3)                 # p-value of 5 of 5 against 0 of 3: 0.0101
-    power(5, 3, 0.9, 0.1, 0.05)          # how often such shares give a p-value of at most 0.05
     fewest_seeds(0.9, 0.1, Wanted())     # seeds with which the whole rule says so: its power is 0.8
 
 The test is Boschloo's (1970, Statistica Neerlandica 24, 1), two-sided: Fisher's exact p-value, not taken as a p-value
@@ -63,13 +62,6 @@ def _probabilities(first_total: int, second_total: int, first_share: Any, second
     first = binom.pmf(np.arange(first_total + 1)[:, None], first_total, first_share)
     second = binom.pmf(np.arange(second_total + 1)[:, None], second_total, second_share)
     return np.asarray(first[:, None] * second[None])
-
-
-def power(first_total: int, second_total: int, first_share: float, second_share: float, level: float) -> float:
-    """Probability that the p-value is at most `level`, exactly, by all tables that there are."""
-    shares = np.array([first_share]), np.array([second_share])
-    rejected = _p_values(first_total, second_total) <= level
-    return float(_probabilities(first_total, second_total, *shares)[..., 0][rejected].sum())
 
 
 @dataclass(frozen=True)

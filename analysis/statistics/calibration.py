@@ -47,12 +47,6 @@ class Bins:
     confidence: Floats
 
     @property
-    def gaps(self) -> Floats:
-        """(B,) mean confidence minus share right; 0 in an empty bin."""
-        differences = self.confidence - self.right
-        return np.divide(differences, self.counts, out=np.zeros(len(differences)), where=self.counts > 0)
-
-    @property
     def error(self) -> float:
         """The expected calibration error: the mean over images of how far their bin's share right is from its mean
         confidence (Naeini, Cooper and Hauskrecht 2015, AAAI; Guo et al. 2017)."""

@@ -51,9 +51,17 @@ class Share:
         if not 0 <= self.right <= self.total or self.total < 1:
             raise ValueError(f"a share is of at least one image; got {self.right} of {self.total}")
 
+    def __str__(self) -> str:
+        return f"{self.right} of {self.total}"
+
     @property
     def value(self) -> float:
         return self.right / self.total
+
+    @property
+    def text(self) -> str:
+        """The value with its interval, as in "0.600 [0.400 to 0.800]"."""
+        return f"{self.value:.3f} [{self.interval}]"
 
     @property
     def interval(self) -> Interval:

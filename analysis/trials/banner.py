@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from analysis.trials.table1_cells import Cell, PaperGrid
+from analysis.trials.table1_cells import PaperGrid
 from galaxytl.trial import DAMAGE, TrialResult, TrialSpec
 
 SIMULATED = "SIMULATED galaxies: not comparable with the paper's values"
@@ -57,15 +57,10 @@ class Banner:
         parts += [*(_epochs(number) for number in epochs if len(epochs) == 1), _devices(results)]
         return cls("; ".join(part for part in parts if part), "; ".join(warnings), _footer(results))
 
-    def footer_of(self, *cells: Cell, also: str = "") -> str:
-        """Return the bottom line of a figure of these cells; explains the star of their titles."""
-        star = STAR if any(cell.is_substituted for cell in cells) else ""
-        return "; ".join(part for part in (self.footer, star, also) if part)
-
-    def bottom_line(self, results: Iterable[TrialResult], also: str = "") -> str:
-        """Return the bottom line of a figure of trials that need not be of the paper's cells."""
+    def bottom_line(self, results: Iterable[TrialResult], *notes: str) -> str:
+        """Return the bottom line of a figure of these trials; it explains the star of their titles."""
         star = STAR if any(r.spec.is_substituted for r in results) else ""
-        return "; ".join(part for part in (self.footer, star, also) if part)
+        return "; ".join(filter(None, (self.footer, star, *notes)))
 
     def caption(self, text: str, results: Iterable[TrialResult]) -> str:
         """Return `text`, and what is not real in the figure: a caption is read where the bottom line is too small."""

@@ -60,6 +60,11 @@ class Cell:
         return tuple(r for r in self.results if r.status == COMPLETE)
 
     @property
+    def shown(self) -> tuple[TrialResult, ...]:
+        """The complete trials, or all where none is."""
+        return self.complete or self.results
+
+    @property
     def status(self) -> str:
         """COMPLETE with one complete seed or more; else FAILED, PRUNED or MISSING."""
         found = {r.status for r in self.results}
@@ -94,7 +99,7 @@ class Cell:
 
     @property
     def is_substituted(self) -> bool:
-        return any(r.spec.is_substituted for r in self.complete or self.results)
+        return any(r.spec.is_substituted for r in self.shown)
 
     @property
     def title(self) -> str:
@@ -119,6 +124,11 @@ class PaperGrid:
     @property
     def results(self) -> tuple[TrialResult, ...]:
         return tuple(r for cell in self.cells for r in cell.results)
+
+    @property
+    def shown(self) -> tuple[TrialResult, ...]:
+        """Of each cell the complete trials, or all where none is."""
+        return tuple(r for cell in self.cells for r in cell.shown)
 
     def cell(self, backbone: str, imagenet: str) -> Cell:
         return next(c for c in self.cells if (c.paper.backbone, c.paper.imagenet) == (backbone, imagenet))

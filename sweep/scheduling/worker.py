@@ -106,7 +106,7 @@ def train_group(config: dict[str, Any], *, workplace: Workplace, board: Any, ter
         say = functools.partial(reports.phase, trial_ids)
         workplace = replace(workplace, neighbours=Copier(board, trial_ids[0], say, at_any_price=on_spare))
         try:
-            for result in _trained_and_kept(group, workplace, reports, train):
+            for result in _train_and_mirror(group, workplace, reports, train):
                 reports.row(result)
         except ResultsFull as error:
             reports.send()
@@ -138,7 +138,7 @@ def _absence(data: str) -> str:
     )
 
 
-def _trained_and_kept(group: Group, workplace: Workplace, reports: Reports, train: TrainGroup) -> Iterator[TrialResult]:
+def _train_and_mirror(group: Group, workplace: Workplace, reports: Reports, train: TrainGroup) -> Iterator[TrialResult]:
     """Train; with a storage, in a folder of this machine; what a row names is at the storage before the row is told."""
     if not workplace.storage:
         yield from train(group, workplace, reports)

@@ -68,49 +68,6 @@ def test_keras_builds_resnets_as_the_claims_say() -> None:
         assert f'setattr({name}, "__doc__", {name}.__doc__ + DOC)' in source
 
 
-def test_the_verdicts() -> None:
-    expected = {
-        "there are 17,736 images in ten classes": CONFIRMED,
-        "the ten classes are about equally large": CONTRADICTED,
-        "the split is 70 / 30: accuracies printed with four digits are possible on 30 %": COMPATIBLE,
-        "there are validation data beside the training and the test part": NOT_CONFIRMED,
-        "images of 256 x 256 feed networks of 224 x 224": CONTRADICTED,
-        "all scores of Table 1 are possible": CONTRADICTED,
-        "MobileNet's accuracy gains 0.1365": CONFIRMED,
-        "MobileNet's accuracy gains 19.8 %": CONTRADICTED,
-        "Table 1 has MobileNet better with ImageNet weights": COMPATIBLE,
-        "Table 1 has ResNet50 better with ImageNet weights": COMPATIBLE,
-        "Table 1 has VGG16 better with ImageNet weights": NOT_CONFIRMED,
-        "Table 1 has MobileNet before ResNet50 before VGG16": COMPATIBLE,
-        "precision and F1 have the same order (ON)": CONFIRMED,
-        "precision has the same order as accuracy (OFF)": CONTRADICTED,
-        "MobileNet is 0.198 above ResNet50 (ON)": CONFIRMED,
-        "ResNet50 is 0.483 above VGG16 (ON)": CONFIRMED,
-        "MobileNet is the smallest network": CONFIRMED,
-        "the more parameters are trained, the worse the model (ImageNet ON)": CONTRADICTED,
-        "the more parameters are trained, the worse the model (ImageNet OFF)": CONTRADICTED,
-        "both VGG16 rows have no better accuracy than naming one class": COMPATIBLE,
-        "VGG16 names one class for all images (ImageNet ON)": CONTRADICTED,
-        "VGG16 names one class for all images (ImageNet OFF)": COMPATIBLE,
-        "what VGG16 predicts has nothing to do with the image (ImageNet ON)": CONTRADICTED,
-        "what VGG16 predicts has nothing to do with the image (ImageNet OFF)": COMPATIBLE,
-        "the class that VGG16 names is class 8": NOT_CONFIRMED,
-        "the columns are images, ans, ra, dec, redshift and pxscale": CONFIRMED,
-        "the images cover the bands g, r and z": COMPATIBLE,
-        "ResNet50 consists of 50 layers": CONFIRMED,
-        "ResNet50's blocks have two or three convolutions": COMPATIBLE,
-        "ResNet-101 and ResNet-152 were developed after ResNet-50": CONTRADICTED,
-        "the VGG16 that is trained has three dense layers": CONTRADICTED,
-        "include_top=False leaves out the final layer alone": CONTRADICTED,
-        "the CAS system was proposed by Holwerda et al.": NOT_TESTABLE,
-        "reference [5] exists and says so: 92 % on Galaxy Zoo": NOT_TESTABLE,
-        "reference [6] exists and says so: 95 % on Galaxy10": NOT_TESTABLE,
-        "reference [7] exists and says so: 94 % on Galaxy10 with ImageNet weights": NOT_TESTABLE,
-    }
-
-    assert {one.claim: one.verdict for one in arithmetic.arithmetic_claims()} == expected
-
-
 @pytest.mark.parametrize(
     ("claim", "numbers"),
     [

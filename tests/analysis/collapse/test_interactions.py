@@ -22,32 +22,32 @@ def shown(results: list[TrialResult]) -> list[Interaction]:
     return [one for one in found if one.is_shown and (one.is_joint or one.is_undone)]
 
 
-def test_an_optimizer_that_cures_only_with_the_backbones_own_preprocessing_is_found() -> None:
-    (found,) = shown(factorial(lambda spec: by_rate(spec) or by_preprocessing(spec), seeds=5, arms=["ON"]))
-
-    assert found.is_joint
-    assert (found.first, found.second, found.held) == ("adam 0.0001", "the backbone's own preprocessing", "")
-    assert [share.right for share in found.cells.shares] == [5, 5, 5, 0]
+OWN, LONGER = "the backbone's own preprocessing", "training for 50 epochs in place of 20"
 
 
-def test_one_that_cures_on_pixels_alone_is_found() -> None:
-    (found,) = shown(factorial(lambda spec: by_rate(spec) or not by_preprocessing(spec), seeds=5, arms=["ON"]))
+@pytest.mark.parametrize(
+    ("results", "changes", "rights"),
+    [
+        (factorial(lambda s: by_rate(s) or by_preprocessing(s), 5, ["ON"]), {"adam 0.0001", OWN}, [5, 5, 5, 0]),
+        (factorial(lambda s: by_rate(s) or not by_preprocessing(s), 5, ["ON"]), {"adam 0.0001", OWN}, [5, 0, 5, 5]),
+        (
+            at_epochs(lambda s: by_rate(s) or by_preprocessing(s) or s.num_epochs == 20),
+            {"adam 0.0001", OWN, LONGER},
+            [5, 5, 5, 0],
+        ),
+        (at_epochs(lambda s: by_preprocessing(s) or s.num_epochs == 20), {OWN, LONGER}, None),
+    ],
+)
+def test_what_works_only_together_or_only_alone_is_found(
+    results: list[TrialResult], changes: set[str], rights: list[int] | None
+) -> None:
+    (found,) = shown(results)
 
-    assert found.is_undone
-    assert not found.is_joint
-
-
-def test_three_things_that_must_come_together_are_found() -> None:
-    (found,) = shown(at_epochs(lambda s: by_rate(s) or by_preprocessing(s) or s.num_epochs == 20))
-
-    assert found.first == "adam 0.0001"
-    assert {found.second, found.held} == {"the backbone's own preprocessing", "training for 50 epochs in place of 20"}
-
-
-def test_preprocessing_and_epochs_that_must_come_together_are_found() -> None:
-    (found,) = shown(at_epochs(lambda s: by_preprocessing(s) or s.num_epochs == 20))
-
-    assert {found.first, found.second} == {"the backbone's own preprocessing", "training for 50 epochs in place of 20"}
+    assert {found.first, found.second, found.held} - {""} == changes
+    counts = [share.right for share in found.cells.shares]
+    assert counts == (rights or [counts[0], counts[0], counts[0], 0])
+    assert found.is_joint == (counts[-1] == 0)
+    assert found.is_undone == (counts[-1] > 0)
 
 
 @pytest.mark.parametrize("cause", [by_rate, always, by_preprocessing])

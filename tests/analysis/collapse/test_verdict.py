@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 from scipy.stats import binom
 
@@ -17,9 +16,9 @@ from analysis.collapse.answer import Beside, verdict_lines
 from analysis.collapse.rivals import examine_rivals
 from analysis.collapse.sections import collapse_sections
 from analysis.collapse.verdict import CollapseArm, Explanation, seeds_to_explain, study_collapse
-from analysis.statistics.boschloo import boschloo, fewest_seeds
+from analysis.statistics.boschloo import fewest_seeds
 from analysis.statistics.intervals import Share
-from analysis.trials.endings import Kind, kind_of
+from analysis.trials.endings import Ending, ending_of
 from galaxytl.trial import SPEC_FIELDS, TrialResult
 from tests.analysis.collapsing import SETTINGS, always, by_preprocessing, by_rate, collapsing, factorial, failed, never
 from tests.analysis.fakes import COUNTS, make_confusion, make_result, make_spec
@@ -209,21 +208,6 @@ def test_the_certificate_of_every_frozen_setting_is_shown(epochs: tuple[int, ...
     assert values == ("0.500", "0.0010", "0.600", "2.50", "2.00 to 2.00")
 
 
-def test_the_seeds_that_test_an_alternative_have_no_say_in_its_choice() -> None:
-    """In the first half Adam at 1e-4 is a little better than SGD, in the second SGD by far."""
-    accuracies = {0: (0.1,) * 4, 1: (0.5, 0.5, 0.1, 0.1), 2: (0.4, 0.4, 0.9, 0.9)}
-    results = [
-        collapsing(
-            make_spec("VGG16", "ON", validation_fraction=0.1, seed=seed, **SETTINGS[number]),
-            by_rate,
-            history=({"epoch": 1.0, "val_accuracy": accuracy},),
-        )
-        for number, own in accuracies.items()
-        for seed, accuracy in enumerate(own)
-    ]
-    assert study_collapse(results).arms[0].alternative.label == "adam 0.0001"
-
-
 def trial(number: int, seed: int, collapses: bool, **changes: Any) -> TrialResult:
     """Of one of SETTINGS, from scratch; `changes` are of the spec, or of the result where it has such a field."""
     of_spec = {name: changes.pop(name) for name in list(changes) if name in SPEC_FIELDS}
@@ -384,23 +368,6 @@ def test_where_no_number_of_seeds_can_decide_none_is_named_and_that_is_known_soo
     assert off(results).seeds_needed is None
 
 
-def test_the_seeds_that_would_decide_have_the_power_of_the_whole_rule() -> None:
-    needed = seeds_to_explain(Share(9, 10), Share(1, 10), 2)
-    numbers = np.random.default_rng(0)
-    powers = []
-    for seeds in (needed - 1, needed):
-        tested = seeds - seeds // 2
-        first = numbers.binomial(seeds, 9.5 / 11, 4000)
-        second = numbers.binomial(tested, 1.5 / 11, 4000)
-        found = [
-            a / seeds >= 0.5 > b / tested and boschloo(int(a), seeds, int(b), tested) <= 0.025
-            for a, b in zip(first, second, strict=True)
-        ]
-        powers.append(np.mean(found))
-    assert powers[0] < 0.82
-    assert powers[1] > 0.78
-
-
 def test_backgrounds_are_all_tested_and_a_disagreement_is_the_answer() -> None:
     short = [trial(n, s, n == 0, num_epochs=5) for n in (0, 1) for s in range(8)]
     long = [trial(n, s, True, num_epochs=50) for n in (0, 1) for s in range(8)]
@@ -438,7 +405,7 @@ def naming(share: float, right: int) -> dict[str, Any]:
 def test_a_verdict_that_hangs_on_where_one_class_begins_is_none() -> None:
     results = [trial(0, s, False, **naming(0.953, 90)) for s in range(6)]
     results += [trial(n, s, False, **naming(0.947, 90)) for n in (1, 2) for s in range(6)]
-    assert {kind_of(r) for r in results} == {Kind.ONE_CLASS, Kind.LEARNED}
+    assert {ending_of(r) for r in results} == {Ending.ONE_CLASS, Ending.LEARNED}
     arm = off(results)
     assert arm.verdict is Explanation.INCONCLUSIVE
     assert "hangs on the share" in arm.why

@@ -13,8 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from analysis.figures import bars, confusion, curves
-from analysis.figures.catalogue import plan_figures
-from analysis.figures.plans import Material
 from analysis.figures.style import COLOURS, new_figure, save, style
 from analysis.trials.banner import Banner
 from analysis.trials.load import Trials
@@ -147,16 +145,6 @@ def test_sheets_say_what_is_missing_and_why() -> None:
     for figure in (curves.draw_sheet(grid, Banner.of(grid)), confusion.draw_sheet(grid, Banner.of(grid))):
         assert "FAILED: diverged" in texts_of(figure).replace("\n", " ")
         assert "missing" in texts_of(figure)
-
-
-def test_figures_of_simulated_galaxies_and_random_weights_say_so() -> None:
-    grid = grid_of(make_result(make_spec(dataset="simulated", weights="random", weights_fingerprint="")))
-
-    for plan in plan_figures(Material(grid.results or grid.outside, grid=grid)):
-        if plan.draw:
-            footer = " ".join(plan.draw().get_supxlabel().split())
-            assert "simulated galaxies, not comparable with the paper" in footer
-            assert "* random weights (ImageNet weights not found)" in footer
 
 
 def test_confusion_figure_has_the_predicted_class_across_and_the_true_one_down() -> None:

@@ -13,10 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from analysis.figures import collapse_rates, depths, gradients, learning_rates
+from analysis.figures.catalogue import plan_figures
 from analysis.figures.collapse_rates import CellKey, Count
-from analysis.figures.plans import Plan, write_figures
+from analysis.figures.plans import Material, Plan, write_figures
+from analysis.trials.load import Trials
 from analysis.trials.starts import FROM_SCRATCH, IMAGENET_FROZEN, Start
+from analysis.trials.table1_cells import fill_cells
 from galaxytl.trial import FAILED, TrialResult
+from tests.analysis.fakes import make_result, make_spec
 from tests.analysis.more_fakes import (
     LAYERS,
     drawn,
@@ -122,13 +126,15 @@ def test_a_cell_counts_the_collapsed_of_the_complete() -> None:
     assert [place.learning_rate for place, count in cells.items() if count.is_paper_setting] == [1e-3]
 
 
-def test_the_map_writes_counts_and_hatches_what_was_not_tried() -> None:
-    figure = drawn("collapse-rate", collapse_grid())
-    boxes = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
-    untried = [box for box in boxes if box.get_gid() == "no trials"]
+def test_the_map_has_rates_across_and_optimizers_down_and_hatches_what_was_not_tried() -> None:
+    axes = drawn("collapse-rate", collapse_grid()).axes[0]
+    rates, optimizers = ([t.get_text() for t in labels] for labels in (axes.get_xticklabels(), axes.get_yticklabels()))
+    found = {(optimizers[y], rates[x]): t.get_text() for t in axes.texts for x, y in [t.get_position()]}
+    boxes = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    adam = {("Adam", "1e-5"): "0/2", ("Adam", "1e-4"): "1/2", ("Adam", "1e-3"): "2/2"}
 
-    assert sorted(text.get_text() for text in figure.axes[0].texts) == ["0/1", "0/1", "0/2", "1/2", "2/2"]
-    assert [box.get_hatch() for box in untried] == ["////"] * 3
+    assert found == {**adam, ("SGD 0.9", "1e-3"): "0/1", ("SGD 0.9", "1e-2"): "0/1"}
+    assert [box.get_hatch() for box in boxes if box.get_gid() == "no trials"] == ["////"] * 3
     assert sum(not box.get_fill() for box in boxes) == 1  # the paper's
 
 
@@ -169,11 +175,8 @@ def test_layers_stand_from_input_to_output_and_frozen_ones_have_no_number() -> N
     assert np.isnan(frozen[:2]).all()
     assert frozen[2].tolist() == [0.1, 0.2]
     assert np.isnan(gradients.grid_of(whole, "dead_shares", LAYERS)[2]).all()
-
-
-def test_the_norms_scale_spans_whole_decades_and_not_the_vanished() -> None:
     scale = gradients.norm_scale([np.array([[0.3, 0.0, math.nan]]), np.array([[1e-30, 0.002]])])
-    assert (scale.vmin, scale.vmax) == (pytest.approx(1e-9), 1.0)
+    assert (scale.vmin, scale.vmax) == (pytest.approx(1e-9), 1.0)  # whole decades, without the vanished
 
 
 def test_the_gradients_figure_shows_what_json_has_no_number_for() -> None:
@@ -230,13 +233,18 @@ STEMS = ["accuracy-by-learning-rate", "accuracy-by-depth", "collapse-rate", "gra
 def test_simulated_galaxies_and_random_weights_are_in_captions_and_bottom_lines() -> None:
     stand_in: dict[str, Any] = {"dataset": "simulated", "weights": "random", "weights_fingerprint": ""}
     results = [with_diagnostics(r) for r in depth_grid(**stand_in)]
+    plans = plan_figures(Material(results, grid=fill_cells(Trials((make_result(make_spec(**stand_in)),)))))
+    drawable = {plan.stem: plan for plan in plans if plan.draw}
 
-    for stem in STEMS:
-        caption, footer = plans_of(results)[stem].caption, footer_of(drawn(stem, results))
-        assert "SIMULATED galaxies" in caption
+    assert len(drawable) == 6 + len(STEMS)
+    for stem, plan in drawable.items():
+        assert plan.draw
+        caption, footer = plan.caption, footer_of(plan.draw())
         assert "simulated galaxies, not comparable with the paper" in footer
-        for text in (caption, footer):
-            assert "* random weights (ImageNet weights not found)" in text
+        assert "* random weights (ImageNet weights not found)" in footer
+        if stem in STEMS:
+            assert "SIMULATED galaxies" in caption
+            assert "* random weights (ImageNet weights not found)" in caption
 
 
 def test_the_same_numbers_give_the_same_files_and_a_lost_figure_goes(tmp_path: Path) -> None:
@@ -262,16 +270,3 @@ def test_the_same_numbers_give_the_same_files_and_a_lost_figure_goes(tmp_path: P
     assert lost.reasons == {"gradients": "no record"}
     assert not any(path.exists() for path in first.paths["gradients"])
     assert other.exists()
-
-
-def test_the_map_has_learning_rates_across_and_optimizers_down() -> None:
-    axes = drawn("collapse-rate", collapse_grid()).axes[0]
-    rates, optimizers = ([t.get_text() for t in labels] for labels in (axes.get_xticklabels(), axes.get_yticklabels()))
-    found = {(optimizers[y], rates[x]): t.get_text() for t in axes.texts for x, y in [t.get_position()]}
-    assert found == {
-        ("Adam", "1e-5"): "0/2",
-        ("Adam", "1e-4"): "1/2",
-        ("Adam", "1e-3"): "2/2",
-        ("SGD 0.9", "1e-3"): "0/1",
-        ("SGD 0.9", "1e-2"): "0/1",
-    }

@@ -36,17 +36,6 @@ def test_resampled_scores_are_scikit_learns() -> None:
         assert f1 == pytest.approx(expected)
 
 
-def test_shares_are_of_the_chosen_images() -> None:
-    draws = Draws.of(6, num_resamples=200)
-    wanted, among = np.array([1, 1, 0, 0, 1, 1], bool), np.array([1, 1, 1, 1, 0, 0], bool)
-
-    found = draws.shares(wanted, among)
-
-    assert found.value == 0.5
-    row = draws.weights[7]
-    assert found.resampled[7] == pytest.approx(row[:2].sum() / row[:4].sum())
-
-
 def test_the_spread_is_that_of_a_share() -> None:
     right = np.arange(1000) < 300
     found = Draws.of(1000).means(right)

@@ -1,12 +1,16 @@
-"""Intervals and the test, against published numbers and SciPy."""
+"""Intervals and tests against published numbers, and against what statsmodels has."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from analysis.statistics.intervals import Pairs, Share, difference, holm, mcnemar
 
@@ -14,19 +18,6 @@ AIRWAYS = Pairs(1, 1, 7, 12)
 """Bentur et al. 2009, in Fagerland, Lydersen and Laake 2014."""
 RESPONSES = Pairs(59, 6, 16, 80)
 """Cavo et al. 2012, in the same."""
-
-
-@pytest.mark.parametrize(("right", "total"), [(0, 10), (10, 10), (40, 63), (1, 1), (1234, 5321)])
-def test_a_share_has_wilsons_interval(right: int, total: int) -> None:
-    expected = binomtest(right, total).proportion_ci(method="wilson")
-    found = Share(right, total).interval
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
-
-
-@pytest.mark.parametrize("total", [1, 3, 10, 5321])
-def test_the_interval_of_none_begins_at_0_and_that_of_all_ends_at_1(total: int) -> None:
-    assert Share(0, total).interval.low == 0
-    assert Share(total, total).interval.high == 1
 
 
 @pytest.mark.parametrize(("right", "total"), [(0, 0), (3, 2), (-1, 2)])
@@ -75,8 +66,36 @@ def test_pairs_are_counted_image_by_image() -> None:
     assert Pairs.of(first, second) == Pairs(both=1, first_only=2, second_only=1, neither=2)
 
 
-def test_holms_adjusted_p_values_are_statsmodels_own() -> None:
-    """`multipletests(p, method="holm")` of statsmodels 0.14 gives these."""
-    assert holm([0.02, 0.001, 0.2, 0.04]) == pytest.approx((0.06, 0.004, 0.2, 0.08))
-    assert holm([0.9, 0.8]) == (1.0, 1.0)
+COUNTS = ((0, 1), (1, 1), (0, 5), (3, 5), (5, 5), (7, 40), (2500, 5321), (5321, 5321))
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_the_interval_of_a_share_is_wilsons(count: tuple[int, int]) -> None:
+    expected = proportion_confint(*count, method="wilson")
+    interval = Share(*count).interval
+    assert (interval.low, interval.high) == pytest.approx(expected, abs=1e-12)
+    assert (interval.low == 0, interval.high == 1) == (
+        count[0] == 0,
+        count[0] == count[1],
+    )
+
+
+def test_the_interval_of_a_difference_is_newcombes() -> None:
+    for first, second in itertools.product(COUNTS, COUNTS):
+        expected = confint_proportions_2indep(*first, *second, method="newcomb", compare="diff")
+        interval = difference(Share(*first), Share(*second))
+        assert (interval.low, interval.high) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("table", [(10, 0, 0, 5), (10, 7, 0, 5), (4000, 130, 90, 1101), (1, 2, 9, 3)])
+def test_mcnemars_p_value_is_the_exact_one(table: tuple[int, int, int, int]) -> None:
+    expected = their_mcnemar(np.reshape(table, (2, 2)), exact=True).pvalue
+    assert mcnemar(Pairs(*table)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_holms_p_values_are_theirs() -> None:
+    rng = np.random.default_rng(4)
+    for size in (1, 2, 9):
+        p_values = [*rng.random(size) ** 3, 0.0, 1.0, 0.02, 0.02]
+        assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
     assert holm([]) == ()
