@@ -3,7 +3,7 @@
     with Lease(in_folder(out)) as lease:     # raises LeaseError while another driver shows signs of life
         lease.check()                        # before each row: raises LeaseError when another has taken over
 
-A driver counts beats where its lease is kept: in lease.json of a results folder, in an attribute of an Optuna study.
+A driver counts beats where its lease is kept: in lease.json of a results folder, or at a storage.
 Whoever comes later watches whether they go on, by its own clock, so that no clock is compared with another host's. A
 driver that was suspended for so long that another took over finds the other's name there, and writes no more.
 
@@ -64,8 +64,6 @@ MOST_TAKEOVERS: Final = 10**12
 MOST_SAID: Final = 100
 """Letters of a lease's value that a message shows."""
 MOST_PID: Final = 2**31 - 1
-CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""Goes on while a laptop sleeps, where there is such a clock."""
 
 Values = Mapping[str, Any]
 """Of a lease: owner, host, processes, pid, command, generation (0 in old folders), beat, and "ended" when its driver is
@@ -88,7 +86,7 @@ class Place:
     rule: str
     """What one driver at a time may do: "may write to a results folder"."""
     what: str
-    """That folder, or study."""
+    """That folder, or storage."""
     option: str
     """Chooses another."""
     errors: tuple[type[Exception], ...] = (OSError,)
@@ -96,8 +94,6 @@ class Place:
     may_be_away: bool = False
     """Whether a driver goes on while they cannot: then it looks at its beats alone, and need not wait for an answer."""
     beats_of_the_dead: int = BEATS_OF_THE_DEAD
-    fresh_for: float = 0.0
-    """The part of a beat for which a look holds, where looking takes long."""
     newest_generation: Callable[[], int] = lambda: 0
     """Of what has been written under leases here: one may be lost."""
 
@@ -183,7 +179,6 @@ class Lease:
         """Whether nobody leads, as far as `wait` knows."""
         self._is_used = False
         self._taken_by: Values | None = None
-        self._looked_at = -float("inf")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
@@ -244,8 +239,7 @@ class Lease:
 
     def confirm(self) -> None:
         """Do as `check`, wherever the lease is kept; raises what reading it raises."""
-        if time.clock_gettime(CLOCK) - self._looked_at >= self._beat_seconds * self._place.fresh_for:
-            self._look()
+        self._look()
         self.stop_if_lost()
 
     def stop_if_lost(self) -> None:
@@ -259,7 +253,6 @@ class Lease:
 
     def _look(self, sign: Values | None = None) -> bool:
         """See who leads and, if it is this driver, leave a sign of life there, if one is given; whether it was left."""
-        looked_at = time.clock_gettime(CLOCK)
         with operation("look", self._place.what) as note:
             now = self._place.read()
             note(owner=(now or {}).get("owner"))
@@ -267,7 +260,6 @@ class Lease:
         if now and now.get("owner") not in (self._own["owner"], late or self._own["owner"]):
             self._taken_by = now
             return False
-        self._looked_at = looked_at
         self._own["generation"] = max(self.generation, _generation(now))  # another had taken over, and given back
         if sign is None:
             return False

@@ -147,7 +147,7 @@ def make_plan(
     disk = Disk(limits.disk_bytes, limits.workers)
     families = find_families(groups, costs, stored, disk)
     if limits.workers > 1:
-        groups = _parted_for_workers(families, costs, limits.workers)
+        groups = _split_for_workers(families, costs, limits.workers)
         families = find_families(groups, costs, stored, disk)  # more passes read: the cuts are chosen anew
     crew = _crew(limits, len(groups), speeds)
     families = _in_order(families)
@@ -200,7 +200,7 @@ def _parts(specs: Sequence[TrialSpec], number: int) -> list[Specs]:
     return [tuple(ordered[start:end]) for start, end in itertools.pairwise(ends)]
 
 
-def _parted_for_workers(families: Sequence[Family], costs: Costs, workers: int) -> list[Specs]:
+def _split_for_workers(families: Sequence[Family], costs: Costs, workers: int) -> list[Specs]:
     """Return all groups, the costliest in parts, so that no worker is idle.
 
     Parted while there are fewer groups than workers, or while one takes longer than a worker's fair share of all; and
@@ -219,7 +219,7 @@ def _parted_for_workers(families: Sequence[Family], costs: Costs, workers: int) 
                 busy += sum(parts) - sum(_part_seconds(groups[i], number[i], costs))
                 number[i] = more
                 heapq.heappush(costliest, (-parts[0], i))
-    return [part for group, parted in zip(groups, number, strict=True) for part in _parts(group.specs, parted)]
+    return [part for group, parts in zip(groups, number, strict=True) for part in _parts(group.specs, parts)]
 
 
 def _next_number(group: Group, number: int) -> int:

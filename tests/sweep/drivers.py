@@ -101,7 +101,7 @@ class World:
                 raise ProcessLookupError
 
         fakes = {
-            "time": SimpleNamespace(sleep=self.sleep, clock_gettime=lambda _: self.now),
+            "time": SimpleNamespace(sleep=self.sleep),
             "os": SimpleNamespace(getpid=lambda: self.current.driver.pid, kill=kill),
             "socket": SimpleNamespace(gethostname=lambda: self.current.driver.host),
             "threading": SimpleNamespace(Event=lambda: Event(self), Thread=self.thread),

@@ -241,7 +241,6 @@ def test_a_driver_goes_on_while_a_storage_is_away_and_confirms_before_it_stores(
     with Lease(place, beat_seconds=60) as lease:
         lease.confirm()
         plant(place, OTHER)
-        lease._looked_at = -float("inf")  # as after a beat
         lease.check()  # looks at nothing: the storage may be away
         with pytest.raises(LeaseError, match=rf"at a storage; process 7 on elsewhere has taken {out} over"):
             lease.confirm()
