@@ -307,7 +307,7 @@ def _would_decide(arm: CollapseArm) -> str:
     if fixed := _to_fix(arm):
         return f"all seeds at one value of {listed([name for name, _ in fixed])}"
     if arm.obstacle == DISAGREE:
-        own = ((name, getattr(arm.paper.spec, name)) for name in varied_fields(arm)) if arm.paper else ()
+        own = ((name, getattr(arm.paper.spec, name)) for name in varied_fields(arm.backgrounds)) if arm.paper else ()
         where = " ".join(f"--where {name}={show_value(value)}" for name, value in own)
         return f"a report of one background at a time, as by {where}"
     if arm.obstacle:
@@ -322,7 +322,7 @@ def _would_decide(arm: CollapseArm) -> str:
 def _to_fix(arm: CollapseArm) -> tuple[tuple[str, int], ...]:
     """Seeds besides the seed, with a value to fix them at, where they make backgrounds of too few trials."""
     seeds = [len(one.paper.kinds) for one in arm.backgrounds if one.paper]
-    names = [name for name in varied_fields(arm) if name.endswith("_seed")]
+    names = [name for name in varied_fields(arm.backgrounds) if name.endswith("_seed")]
     if not arm.paper or arm.verdict is not Explanation.INCONCLUSIVE or not names or max(seeds) >= MIN_SEEDS:
         return ()
     return tuple((name, getattr(arm.paper.spec, name)) for name in names)

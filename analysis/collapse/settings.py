@@ -12,7 +12,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from analysis.collapse.confounding import not_recorded, varying
 from analysis.statistics.intervals import Interval, Share, binomial_variance
@@ -84,25 +84,22 @@ class Setting:
         return {seed: r.metrics["accuracy"] for seed, r in self.results.items() if "accuracy" in r.metrics}
 
     def trials(self, seeds: Iterable[int] | None = None) -> list[TrialResult]:
-        wanted = set(self.results) if seeds is None else set(seeds)
-        return [result for seed, result in self.results.items() if seed in wanted]
+        return _of_seeds(self.results, seeds)
 
     def collapsed(self, seeds: Iterable[int] | None = None) -> Share | None:
-        """How many of the seeds collapsed; None where there is none."""
-        wanted = set(self.kinds) if seeds is None else set(seeds)
-        kinds = [kind for seed, kind in self.kinds.items() if seed in wanted]
+        """Return how many of the seeds collapsed; None where there is none."""
+        kinds = _of_seeds(self.kinds, seeds)
         return Share(sum(kind.is_collapse for kind in kinds), len(kinds)) if kinds else None
 
-    def ends(self, seeds: Iterable[int] | None = None) -> Counter[Kind]:
-        """How many of the seeds ended in which way."""
-        wanted = set(self.kinds) if seeds is None else set(seeds)
-        return Counter(kind for seed, kind in self.kinds.items() if seed in wanted)
+    def ends(self) -> Counter[Kind]:
+        """Return how many of the seeds ended in which way."""
+        return Counter(self.kinds.values())
 
     def accuracy(self, seeds: Iterable[int] | None = None) -> Accuracy | None:
-        """Of these seeds; None where none has one."""
-        wanted = set(self.kinds) if seeds is None else set(seeds)
-        values = [value for seed, value in self.accuracies.items() if seed in wanted]
-        images = min((sum(map(sum, r.confusion)) for r in self.trials(wanted) if r.confusion), default=0)
+        """Return that of these seeds; None where none has one."""
+        seeds = None if seeds is None else set(seeds)
+        values = _of_seeds(self.accuracies, seeds)
+        images = min((sum(map(sum, r.confusion)) for r in self.trials(seeds) if r.confusion), default=0)
         if not values or not images:
             return None
         mean = statistics.fmean(values)
@@ -110,6 +107,15 @@ class Setting:
             return Accuracy(mean, Share(round(mean * images), images).interval, 1)
         # seeds share their images: the mean over seeds scatters over images as one of them does, at the most
         return Accuracy(mean, mean_over_seeds(values, binomial_variance(mean, images)).interval, len(values))
+
+
+Value = TypeVar("Value")
+
+
+def _of_seeds(by_seed: Mapping[int, Value], seeds: Iterable[int] | None) -> list[Value]:
+    """Return the values of these seeds, or of all where none are named."""
+    wanted = by_seed.keys() if seeds is None else set(seeds)
+    return [value for seed, value in by_seed.items() if seed in wanted]
 
 
 def optimizer_label(spec: TrialSpec) -> str:

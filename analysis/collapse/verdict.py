@@ -555,9 +555,9 @@ def _headline(arms: Sequence[CollapseArm]) -> CollapseArm:
     return replace(arm, why=f"{arm.why}; of {len(arms)} backgrounds: {named}")
 
 
-def varied_fields(arm: CollapseArm) -> tuple[str, ...]:
-    """The fields in which its backgrounds differ, optimizer and seed apart."""
-    specs = [one.paper.spec for one in arm.backgrounds if one.paper]
+def varied_fields(arms: Iterable[CollapseArm]) -> tuple[str, ...]:
+    """Return the fields in which these backgrounds differ, optimizer and seed apart."""
+    specs = [arm.paper.spec for arm in arms if arm.paper]
     return tuple(name for name in background_fields() if len({getattr(spec, name) for spec in specs}) > 1)
 
 
@@ -575,6 +575,6 @@ def _verdicts(arms: Sequence[CollapseArm], labels: Sequence[str]) -> str:
 
 def _labels(arms: Sequence[CollapseArm]) -> list[str]:
     """What sets each background apart from the others, as `--where` takes it."""
+    names = varied_fields(arms)
     specs = [arm.paper.spec for arm in arms if arm.paper]
-    names = [name for name in background_fields() if len({getattr(spec, name) for spec in specs}) > 1]
     return [" ".join(f"{name}={show_value(getattr(spec, name))}" for name in names) for spec in specs]

@@ -75,11 +75,6 @@ def matthews(confusion: Counts) -> ClassScore:
     return ClassScore(value, _around(centre, variance, -1.0), variance)
 
 
-def variance_of(share: Share) -> float:
-    """Return the variance over images of a share, from its Wilson interval: above 0 where all or none are right."""
-    return ((share.interval.high - share.interval.low) / (2 * Z)) ** 2
-
-
 def _around(centre: float, variance: float, least: float) -> Interval:
     half = Z * variance**0.5
     return Interval(max(least, centre - half), min(1.0, centre + half))

@@ -59,6 +59,11 @@ class Share:
         return self.right / self.total
 
     @property
+    def variance(self) -> float:
+        """Over images, from the interval: above 0 where all or none are right."""
+        return ((self.interval.high - self.interval.low) / (2 * Z)) ** 2
+
+    @property
     def text(self) -> str:
         """The value with its interval, as in "0.600 [0.400 to 0.800]"."""
         return f"{self.value:.3f} [{self.interval}]"
