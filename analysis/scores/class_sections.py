@@ -95,7 +95,7 @@ def _recalls(shown: Sequence[Repeats], not_shown: str) -> Section:
 
 
 def _of_one_size(shown: Sequence[Repeats]) -> list[Repeats]:
-    """Those with as many classes as the first."""
+    """Return those with as many classes as the first."""
     size = len(shown[0].with_confusion[0].confusion)
     return [own for own in shown if {len(r.confusion) for r in own.with_confusion} == {size}]
 

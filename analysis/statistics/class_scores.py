@@ -81,8 +81,8 @@ def _around(centre: float, variance: float, least: float) -> Interval:
 
 
 def _correlation(counts: Floats) -> tuple[float, float]:
-    """Matthews' correlation of counts (C, C), and its variance by the delta method: of the multinomial shares q the
-    variance of the gradient, sum(q g^2) - sum(q g)^2, over N. Both 0 where it is undefined."""
+    """Return Matthews' correlation of counts (C, C), and its variance by the delta method: of the multinomial shares q
+    the variance of the gradient, sum(q g^2) - sum(q g)^2, over N. Both 0 where it is undefined."""
     shares = counts / counts.sum()
     true, predicted = shares.sum(axis=1), shares.sum(axis=0)
     of_true, of_predicted = 1 - (true**2).sum(), 1 - (predicted**2).sum()
