@@ -204,7 +204,8 @@ def epoch_seconds(name: str, images: NDArray[np.uint8], image_size: int, batch_s
     """Of an epoch of training from scratch as trials do it, and of the first epoch, which compiles."""
     from galaxytl.networks.compiled import compile_model
     from galaxytl.train.examples import Examples
-    from galaxytl.train.fit_network import Listener, fit
+    from galaxytl.train.fit_network import fit
+    from galaxytl.train.job import Watcher
 
     rows = np.arange(len(images))
     labels = rows % NUM_CLASSES
@@ -214,8 +215,7 @@ def epoch_seconds(name: str, images: NDArray[np.uint8], image_size: int, batch_s
     model = network(name, image_size, with_head=True)
     compile_model(model, spec)
     with tempfile.TemporaryDirectory() as folder:
-        silent = Listener(lambda text: None, lambda history: None)
-        history = fit(model, spec, Examples(images, labels, rows, few, few), Path(folder) / "checkpoint", silent)
+        history = fit(model, spec, Examples(images, labels, rows, few, few), Path(folder) / "checkpoint", Watcher())
     return min(epoch["seconds"] for epoch in history[1:]), history[0]["seconds"]
 
 

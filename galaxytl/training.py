@@ -30,7 +30,7 @@ def train(group: Group, workplace: Workplace, watcher: Watcher | None = None) ->
     Raises ResultsFull."""
     device.quiet_framework()
     device.configure(workplace.num_threads, workplace.gpus)
-    together = group.specs[0].unfrozen_blocks == 0
+    together = group.specs[0].trains_head_only
     try:
         for specs in [group.specs] if together else [(spec,) for spec in group.specs]:
             yield from _train_or_fail(replace(group, specs=specs), workplace, watcher or Watcher())
@@ -44,7 +44,7 @@ def _train_or_fail(group: Group, workplace: Workplace, watcher: Watcher) -> list
 
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     job, clock, begun = Job(group, workplace, watcher, started), Clock(), time.perf_counter()
-    kind = groups.HeadsRun if group.specs[0].unfrozen_blocks == 0 else groups.NetworkRun
+    kind = groups.HeadsRun if group.specs[0].trains_head_only else groups.NetworkRun
     try:
         _check_device(job)
         results = kind(job, clock).results()

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from galaxytl.results.search_file import OBJECTIVES
 from galaxytl.system.command import Parser, UsageError, path, path_or_uri, whole_number
 from galaxytl.system.credentials import without_secrets
 from sweep.grids import builtin
 from sweep.grids.axes import MAX_UNASKED, parse_value
 from sweep.options import Options, SearchOptions
 from sweep.scheduling.resources import MAX_PACKED, Where, share_of
-from sweep.search.objectives import OBJECTIVES
 from sweep.search.stopping import SCHEDULERS
 
 LOG = "sweep.log"
@@ -218,8 +218,8 @@ def _add_files(files: argparse._ArgumentGroup) -> None:
         type=path_or_uri,
         metavar="URI",
         help="where results are kept too, below their folder's name: s3://..., gs://... or a path that all machines "
-        "share; then --out may be a disk of this machine. Of a search also the study's URL: sqlite:///FILE, "
-        "journal:///FILE, postgresql://... (default: study.db in the results folder)",
+        "share; then --out may be a disk of this machine. Of a search also a database that its "
+        "study is exported to, for optuna-dashboard: sqlite:///FILE, journal:///FILE, postgresql://...",
     )
 
 

@@ -19,7 +19,7 @@ class SearchOptions:
     scheduler: str
     trials: int = 100
     storage: str = ""
-    """URL of the study; "": a file in the results folder."""
+    """URL of a database to which the study is exported; "" for none."""
     study: str = ""
     """Its name; "": that of the results folder."""
     sampler: str = "tpe"

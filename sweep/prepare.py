@@ -19,20 +19,19 @@ from galaxytl.data.splits import describe_leaks, leaks
 from galaxytl.networks import blocks, device
 from galaxytl.networks.backbones import backbone_named
 from galaxytl.networks.blocks import Structure
-from galaxytl.networks.gpu_memory import DeviceError
+from galaxytl.networks.gpu_memory import DeviceError, driver_gpus
 from galaxytl.networks.weights import Shapes, Weights, WeightsError, WeightsNotFoundError, check_fits, find_weights
 from galaxytl.system import cache, process
 from galaxytl.system.command import as_usage_error
 from galaxytl.train.features import activations_folder, rows_digest
 from galaxytl.train.job import Workplace
 from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec
-from sweep.doctor.facts import driver_gpus
 from sweep.grids import builtin
 from sweep.options import Options
 from sweep.planning.costs import Sizes
-from sweep.planning.plan import Limits, Plan, make_plan
+from sweep.planning.plan import Crew, Limits, Plan, make_plan
 from sweep.planning.speeds import load_speeds, speeds_path
-from sweep.scheduling.resources import Available, Crew, Resources, Where, crew, places
+from sweep.scheduling.resources import Available, ClusterError, Resources, Where, fair_share, places
 
 Structures = Mapping[tuple[str, int], Structure]
 """By backbone and image size."""
@@ -101,7 +100,7 @@ def find_nodes(address: str | None, log: Path) -> Available:
         return Available((Resources(process.usable_cpus(), driver_gpus()),))
     from sweep.scheduling import cluster
 
-    with as_usage_error(cluster.ClusterError), cluster.cluster(address, log) as found:
+    with as_usage_error(ClusterError), cluster.cluster(address, log) as found:
         return found
 
 
@@ -181,14 +180,19 @@ def plan_for(
     """How to train what is pending, on the machine or cluster that `where` names."""
     workers = num_workers(where) if pending else 0
     image_bytes = max((3 * spec.image_size**2 * num_images for spec in pending), default=0)
-    within = replace(limits(image_bytes, workers), crew=functools.partial(_crew, where) if pending else None)
+    within = limits(image_bytes, workers)
+    if pending:
+        nodes = find_nodes(where.address, where.log)
+        within = replace(within, crew=functools.partial(crew, nodes, cpus=where.cpus, gpus=where.gpus))
     speeds = load_speeds(speeds_path(), process.usable_cpus(), bool(workers))
     sizes = {key: Sizes(**found.sizes()) for key, found in splits.items()}
     return make_plan(pending, structures, sizes, within, speeds, on_disk(splits))
 
 
-def _crew(where: Where, num_groups: int) -> Crew:
-    return crew(find_nodes(where.address, where.log), num_groups, where.cpus, where.gpus)
+def crew(available: Available, num_groups: int, cpus: float | None, gpus: float | None) -> Crew:
+    """That trains so many groups: at least one worker, also where none fits, which Ray will say."""
+    trial = fair_share(available, num_groups, cpus, gpus)
+    return Crew(max(1, min(num_groups, available.room_for(trial))), max(1, int(trial.cpus)))
 
 
 def limits(image_bytes: int, num_gpus: int) -> Limits:

@@ -1,8 +1,8 @@
 """What a sweep keeps: rows and checkpoints in its results folder and, with --storage, where they outlive the machine.
 
-    with keeping(out, "s3://bucket/sweeps/paper", say) as kept:
-        kept.append(result)
-        kept.drop_checkpoint(result.spec)
+    with lead(out, "s3://bucket/sweeps/paper", say) as folder:
+        folder.append(result)
+        folder.drop_checkpoint(result.spec)
 
 The driver's rows are in the folder, on disk, before anything else happens; a thread stores them within a second. Where
 the storage does not answer the sweep goes on, says so, and stores them when it is back.
@@ -12,31 +12,41 @@ from __future__ import annotations
 
 import contextlib
 import random
-import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 from galaxytl.data import DataError
+from galaxytl.results.asked_file import FILE_NAME as ASKED
+from galaxytl.results.asked_file import Asked, append_asked, read_asked
 from galaxytl.results.checkpoints import checkpoint_path
 from galaxytl.results.history import operation
 from galaxytl.results.rows import FILE_NAME, Rows, append_results, read_results
-from galaxytl.results.storage import LONGEST_PAUSE, PATIENCE, Storage, StorageError, persistently
-from galaxytl.results.stored_rows import RowWriter, Sealed, merged, read_rows, trials_of
+from galaxytl.results.storage import LONGEST_PAUSE, PATIENCE, Storage, StorageError, with_retries
+from galaxytl.results.stored_rows import (
+    ASKED_FOLDER,
+    FOLDER,
+    RowWriter,
+    Sealed,
+    merge_lines,
+    read_rows,
+    trials_of,
+)
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep.lease import Lease, LeaseError, in_folder, in_storage
 from sweep.rows_file import GoneError, RowsFile
 
 PUSH_SECONDS = 1.0
-STUDY_SECONDS = 60.0
-"""Between two copies of a search's study: what it has beyond the rows are the suggestions that are under way."""
+LOSS_SECONDS = 60.0
+"""Between two looks at whether the storage has lost rows."""
 STUDY, DESCRIPTION, LOG = "study.db", "search.json", "sweep.log"
 
 
 @contextlib.contextmanager
-def keeping(out: Path, uri: str, say: Callable[[str], object]) -> Iterator[Kept]:
+def lead(out: Path, uri: str, say: Callable[[str], object]) -> Iterator[ResultsFolder]:
     """For the one driver that leads the folder, and the results at `uri` where that is not "".
 
     Raises LeaseError where another leads, StorageError at the start where the storage cannot be used, and at the end
@@ -49,18 +59,18 @@ def keeping(out: Path, uri: str, say: Callable[[str], object]) -> Iterator[Kept]
     with contextlib.ExitStack() as held:
         for lease in leases:
             held.enter_context(lease)
-        kept = Kept(out, leases)
-        kept.file = held.enter_context(RowsFile(out, kept.check, say))
+        folder = ResultsFolder(out, leases)
+        folder.file = held.enter_context(RowsFile(out, folder.check, say))
         if not storage:
-            yield kept
+            yield folder
             return
-        kept.storing = _Storing(kept.file, storage, leases[-1], say)
+        folder.storing = _Storing(folder.file, storage, leases[-1], say)
         try:
-            yield kept
+            yield folder
         except BaseException:
-            kept.close(LONGEST_PAUSE)  # the error, or Ctrl-C, is what the user waits for
+            folder.close(LONGEST_PAUSE)  # the error, or Ctrl-C, is what the user waits for
             raise
-        kept.close(PATIENCE)
+        folder.close(PATIENCE)
 
 
 def _usable(uri: str, say: Callable[[str], object]) -> Storage:
@@ -76,17 +86,17 @@ def _usable(uri: str, say: Callable[[str], object]) -> Storage:
 
 
 @contextlib.contextmanager
-def looking(out: Path, uri: str) -> Iterator[Kept]:
+def read_only(out: Path, uri: str) -> Iterator[ResultsFolder]:
     """For who only reads the rows: a driver may be writing them. Raises StorageError."""
     with as_storage_error():
         stored = read_rows(Storage(uri)) if uri else []
     if not stored:
-        yield Kept(out)
+        yield ResultsFolder(out)
         return
     with tempfile.TemporaryDirectory() as folder:
         path = out / FILE_NAME
-        (Path(folder) / FILE_NAME).write_bytes(merged(stored, path.read_bytes() if path.exists() else b""))
-        yield Kept(Path(folder))
+        (Path(folder) / FILE_NAME).write_bytes(merge_lines(stored, path.read_bytes() if path.exists() else b""))
+        yield ResultsFolder(Path(folder))
 
 
 @contextlib.contextmanager
@@ -97,7 +107,7 @@ def as_storage_error() -> Iterator[None]:
         raise StorageError(f"the results at --storage must be readable: {error}") from error
 
 
-class Kept:
+class ResultsFolder:
     """A results folder, its copy where there is one, and the leases without which nothing is written."""
 
     def __init__(self, out: Path, leases: Sequence[Lease] = ()) -> None:
@@ -105,6 +115,8 @@ class Kept:
         self.file: RowsFile | None = None
         """Of the driver."""
         self.storing: _Storing | None = None
+        self.asked_lines: list[bytes] = []
+        """Of the driver of a search: all that it has asked for, as it stands in the folder."""
 
     def rows(self) -> Rows:
         """Raises LeaseError, and GoneError where the folder has gone."""
@@ -130,6 +142,21 @@ class Kept:
                 self.file.append(*results)
             else:
                 append_results(self.out, *results, check=self.check)
+
+    def asked(self) -> Asked:
+        """What earlier drivers of the search have asked for; from now on the storage gets it too. Raises
+        StorageError."""
+        if self.storing:
+            self.storing.take_over_asked(self.asked_lines)
+        with contextlib.suppress(FileNotFoundError):
+            self.asked_lines += [line for line in (self.out / ASKED).read_bytes().split(b"\n") if line]
+        return read_asked(self.out)
+
+    def append_asked(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Raises LeaseError, and writes nothing, where another driver has taken over; GoneError."""
+        if self.file:
+            self.file.look()
+        self.asked_lines += append_asked(self.out, lines, self.check)
 
     def check(self) -> None:
         """Before something is written. Raises LeaseError."""
@@ -166,26 +193,35 @@ class _Storing:
         self._out = out = file.folder
         self.dropped: list[str] = []
         """Files that are of no more use at the storage."""
+        self._lines: dict[str, Callable[[], Sequence[bytes]]] = {FOLDER: file.lines}
+        """What the driver knows, by the folder of its pieces."""
+        self._writers: dict[str, RowWriter] = {}
         with as_storage_error():
-            self._rows = self._row_writer()
+            self._writers[FOLDER] = self._writer(FOLDER)
             for name in (STUDY, DESCRIPTION):
                 if not (out / name).exists():
                     storage.get_file(name, out / name)
-        self._study_stored = time.monotonic()
+        self._looked_at = time.monotonic()
         self._is_away = False
         self._stop = Event()
         self._thread = Thread(target=self._follow, daemon=True)
         self._thread.start()
 
-    def _row_writer(self) -> RowWriter:
+    def _writer(self, pieces_in: str) -> RowWriter:
         with operation("read", str(self._storage)) as note, self._file.changing():
-            writer = RowWriter(self._storage, self._out, self._lease.generation)
+            writer = RowWriter(self._storage, self._out, self._lease.generation, pieces_in)
             note(trials=lambda: trials_of(writer.stored))
         return writer
 
+    def take_over_asked(self, lines: list[bytes]) -> None:
+        with as_storage_error():
+            writer = self._writer(ASKED_FOLDER)
+        self._lines[ASKED_FOLDER] = lambda: tuple(lines)
+        self._writers = {ASKED_FOLDER: writer, **self._writers}  # a trial's row comes after what asked for it
+
     def copy(self, name: str, new: str) -> None:
         with contextlib.suppress(StorageError):  # without it the training is repeated
-            persistently(lambda: self._storage.copy(name, new), LONGEST_PAUSE)
+            with_retries(lambda: self._storage.copy(name, new), LONGEST_PAUSE)
 
     def close(self, patience: float) -> None:
         """Store what is left. Raises StorageError where that cannot be done."""
@@ -194,7 +230,7 @@ class _Storing:
         self._stop.set()
         self._thread.join()
         try:
-            persistently(self._push_all, patience, self._say_away)
+            with_retries(self._push_all, patience, self._say_away)
         except StorageError as error:
             raise StorageError(
                 f"{self._storage} lacks the last rows: {error}. They are in {self._out / 'trials.jsonl'}; "
@@ -224,50 +260,42 @@ class _Storing:
             self._say(f"note: {away}; trials go on, and their rows wait in {self._out}. {error}")
 
     def _push(self) -> None:
-        self._lease.confirm()  # or a driver that wakes would store its rows, and its old study, over another's
+        self._lease.confirm()  # or a driver that wakes would store its rows over another's
         unneeded = list(self.dropped)  # before the rows are read: those of these trials are among them
         self._push_rows()
         for name in unneeded:
             self._storage.delete(name)
             self.dropped.remove(name)
-        if time.monotonic() - self._study_stored > STUDY_SECONDS:
+        if time.monotonic() - self._looked_at > LOSS_SECONDS:
             self._store_lost()
-            self._store_study()
-            self._study_stored = time.monotonic()
+            self._looked_at = time.monotonic()
 
     def _push_rows(self) -> None:
-        try:
-            self._rows.push(self._file.lines())
-        except Sealed as error:
-            self._lease.confirm()
-            if self._lease.generation <= self._rows.generation:
-                raise LeaseError(f"one driver at a time may write to the results at a storage; {error}") from error
-            # Who has closed the rows has then failed, and given the lease back: this driver goes on.
-            with contextlib.suppress(GoneError):  # then it has said so, and the rows are known
-                self._file.look()
-            self._rows = self._row_writer()
-            self._rows.push(self._file.lines())
+        for pieces_in in tuple(self._writers):
+            try:
+                self._writers[pieces_in].push(self._lines[pieces_in]())
+            except Sealed as error:
+                self._take_back(pieces_in, error)
+
+    def _take_back(self, pieces_in: str, error: Sealed) -> None:
+        """Who has closed the pieces has then failed, and given the lease back: this driver goes on."""
+        self._lease.confirm()
+        if self._lease.generation <= self._writers[pieces_in].generation:
+            raise LeaseError(f"one driver at a time may write to the results at a storage; {error}") from error
+        with contextlib.suppress(GoneError):  # then it has said so, and the rows are known
+            self._file.look()
+        self._writers[pieces_in] = self._writer(pieces_in)
+        self._writers[pieces_in].push(self._lines[pieces_in]())
 
     def _store_lost(self) -> None:
-        if self._rows.forget_lost():
+        lost = [writer.forget_lost() for writer in self._writers.values()]
+        if any(lost):
             self._push_rows()
             self._say(f"note: rows had vanished at {self._storage} while the sweep runs; they were stored again")
 
     def _push_all(self) -> None:
         self._push()
         self._store_lost()
-        self._store_study()
         for name in (DESCRIPTION, LOG):
             if (self._out / name).exists():
                 self._storage.put_file(name, self._out / name)
-
-    def _store_study(self) -> None:
-        """A copy of the study, as it is between two of its transactions."""
-        path = self._out / STUDY
-        if not path.exists():
-            return
-        with contextlib.suppress(sqlite3.Error), tempfile.TemporaryDirectory() as folder:  # the next copy will do
-            copy = Path(folder) / STUDY
-            with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(copy)) as to:
-                source.backup(to)
-            self._storage.put_file(STUDY, copy)

@@ -40,12 +40,12 @@ from sweep.command_line import parse
 from sweep.grids import axes, builtin
 from sweep.options import Options
 from sweep.planning import seeds
-from sweep.planning.plan import Plan, Todo, sort_out
+from sweep.planning.plan import Plan, TrialsByStatus, split_by_status
 from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.planning.table import comparison, plan_table
 from sweep.progress import SweepTable, trial_label
-from sweep.results_folder import Kept, keeping, looking
-from sweep.scheduling.resources import Where
+from sweep.results_folder import ResultsFolder, lead, read_only
+from sweep.scheduling.resources import ClusterError, Where
 
 MOST_PRICED: Final = 2000
 """Trials, of which a plan takes a second; of more, what further seeds would take is not said."""
@@ -65,15 +65,15 @@ def run(options: Options, console: Console) -> int:
     out = writable_folder(options.out, make=not options.dry_run)
     say = functools.partial(console.print, markup=False)
     prepare.settle(say)
-    with looking(out, options.place) if options.dry_run else keeping(out, options.place, say) as kept:
+    with read_only(out, options.place) if options.dry_run else lead(out, options.place, say) as folder:
         if options.search:
             from sweep.search.run import run_search  # Optuna takes a second to import
 
-            return run_search(options, options.search, kept, console)
-        return run_grid(options, kept, console)
+            return run_search(options, options.search, folder, console)
+        return run_grid(options, folder, console)
 
 
-def run_grid(options: Options, kept: Kept, console: Console) -> int:
+def run_grid(options: Options, folder: ResultsFolder, console: Console) -> int:
     profile = prepare.profile_for(options.profile, options.data, options.where)
     uri = options.data or builtin.SIMULATED_DATA[profile]
     grid = axes.repeated(axes.overridden(options.sizes[profile], options.settings), options.seeds)
@@ -89,11 +89,11 @@ def run_grid(options: Options, kept: Kept, console: Console) -> int:
         structures = asked.result()
     fitting = axes.possible(checked.specs, lambda spec: prepare.check_networks([spec], structures)[0])
     prepared = prepare.resolve_weights(fitting.specs, options.weights_dir, structures)
-    rows = kept.rows()
+    rows = folder.rows()
     skipped = axes.skip_notes(expanded.skipped + fitting.skipped)
     for problem in [*dataset.notes, *prepare.damage_notes(damage), *checked.notes, *skipped, *rows.problems]:
         console.print(f"note: {problem}", markup=False)
-    todo = sort_out(prepared.specs, rows.by_id(), options.retry_failed)
+    todo = split_by_status(prepared.specs, rows.by_id(), options.retry_failed)
     announce_grid(console, grid, with_axes=options.dry_run)
     announce(console, dataset, profile, todo, prepared)
     plan_for = functools.partial(
@@ -110,11 +110,11 @@ def run_grid(options: Options, kept: Kept, console: Console) -> int:
         return 0
     known = rows.by_id()
     new = [result for result in prepared.impossible if result.trial_id not in known]
-    kept.append(*new)
+    folder.append(*new)
     if todo.pending:
-        schedule_trials(options.where, prepare.workplace(options, uri, damage), plan, kept, console)
+        schedule_trials(options.where, prepare.workplace(options, uri, damage), plan, folder, console)
     if todo.pending or new:
-        known = kept.rows().by_id()
+        known = folder.rows().by_id()
     return conclude(console, options, [*prepared.specs, *(result.spec for result in prepared.impossible)], known)
 
 
@@ -131,7 +131,7 @@ def announce_grid(console: Console, grid: axes.Grid, with_axes: bool) -> None:
 def announce_seeds(
     console: Console,
     short: seeds.Shortage | None,
-    todo: Todo,
+    todo: TrialsByStatus,
     plan: Plan,
     plan_for: Callable[[Sequence[TrialSpec]], Plan],
 ) -> None:
@@ -144,26 +144,26 @@ def announce_seeds(
         console.print(line, markup=False)
 
 
-def schedule_trials(where: Where, workplace: Workplace, plan: Plan, kept: Kept, console: Console) -> None:
+def schedule_trials(where: Where, workplace: Workplace, plan: Plan, folder: ResultsFolder, console: Console) -> None:
     """Start or join Ray and train the plan's groups, writing each row as it comes; then say what it took."""
-    from sweep.scheduling import cluster, tune  # ray takes seconds to import: only where there is something to run
+    from sweep.scheduling import tune  # ray takes seconds to import: only where there is something to run
 
     console.print(where.announcement, markup=False)
     results: list[TrialResult] = []
     started = time.monotonic()
     specs = [spec for group in plan.groups for spec in group.specs]
-    with as_usage_error(cluster.ClusterError), SweepTable(specs, console) as table:
+    with as_usage_error(ClusterError), SweepTable(specs, console) as table:
 
         def finished(*ended: TrialResult) -> None:
-            kept.append(*ended)
+            folder.append(*ended)
             for result in ended:
                 if result.status == COMPLETE:
-                    kept.drop_checkpoint(result.spec)
+                    folder.drop_checkpoint(result.spec)
                 table.finished(result)
             results.extend(ended)
 
         def epochs(latest: dict[str, dict[str, float]]) -> None:
-            kept.stop_if_lost()
+            folder.stop_if_lost()
             table.epochs(latest)
 
         reporter = tune.Reporter(table.phases, epochs, finished, table.note)
@@ -173,7 +173,9 @@ def schedule_trials(where: Where, workplace: Workplace, plan: Plan, kept: Kept, 
     learn_speeds(speeds_path(), results, plan.groups, seconds)
 
 
-def announce(console: Console, dataset: Dataset, profile: str, todo: Todo, prepared: prepare.Prepared) -> None:
+def announce(
+    console: Console, dataset: Dataset, profile: str, todo: TrialsByStatus, prepared: prepare.Prepared
+) -> None:
     """Say, before anything starts, what it will run on and how much is left to do."""
     kind = "simulated galaxies, not real ones" if dataset.name.startswith("simulated") else "galaxies"
     specs = [*prepared.specs, *(result.spec for result in prepared.impossible)]

@@ -21,6 +21,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from galaxytl.trial.optimizers import OPTIMIZERS
+
 
 class Suggests(Protocol):
     """What a space may ask of a trial; `optuna.Trial` has it."""
@@ -69,8 +71,8 @@ def _head(trial: Suggests) -> dict[str, Any]:
 
 
 def _optimizer(trial: Suggests) -> dict[str, Any]:
-    optimizer = trial.suggest_categorical("optimizer", ("adam", "sgd", "rmsprop"))
-    low, high = (1e-4, 1e-1) if optimizer == "sgd" else (1e-5, 1e-2)
+    optimizer = trial.suggest_categorical("optimizer", tuple(OPTIMIZERS))
+    low, high = OPTIMIZERS[optimizer].learning_rates
     fields = {
         "optimizer": optimizer,
         "learning_rate": trial.suggest_float(f"learning_rate@{optimizer}", low, high, log=True),

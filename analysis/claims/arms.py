@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from analysis.statistics.bootstrap import Replicates, Scores, draws_of
 from analysis.trials.load import Trials, in_order
-from analysis.trials.predictions import Predictions, PredictionsError, read_predictions, same_images
+from analysis.trials.predictions import Predictions, read_predictions, same_images
 from analysis.trials.starts import FINE_TUNED, FROM_SCRATCH, IMAGENET_FROZEN, RANDOM_FROZEN, start_name
 from analysis.trials.table1_cells import SETTINGS
+from galaxytl.results.predictions import PredictionsError
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 
 ON: Final = "ImageNet ON"

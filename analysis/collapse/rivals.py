@@ -403,7 +403,7 @@ def _entropy(counts: NDArray[np.float64]) -> float:
 def _parameters(results: Sequence[TrialResult]) -> list[ParameterCount]:
     """Count the weights of frozen networks with the paper's setting, which differ in nothing but the network and the
     seed."""
-    frozen = [r for r in results if r.spec.unfrozen_blocks == 0 and r.spec.weights_requested == "imagenet"]
+    frozen = [r for r in results if r.spec.trains_head_only and r.spec.weights_requested == "imagenet"]
     base = _most(r for r in frozen if _is_papers(r.spec) and r.spec.backbone == BACKBONE)
     groups: dict[str, list[TrialResult]] = defaultdict(list)
     for r in _differing_in(NETWORK, base[0].spec, frozen) if base else ():

@@ -28,9 +28,10 @@ from analysis.figures.style import GREY, backbone_colours, new_figure
 from analysis.scores.hard_images import LABEL_NOTE, Hard, hard_of
 from analysis.trials.banner import Banner
 from analysis.trials.comparable import WEIGHTS
-from analysis.trials.predictions import Predictions, PredictionsError, paired, read_predictions
+from analysis.trials.predictions import Predictions, paired, read_predictions
 from analysis.trials.starts import FROM_SCRATCH, IMAGENET_FROZEN, distance_from_paper, ordered_backbones, start_of
-from analysis.trials.thumbnails import Thumbnails, ThumbnailsError, read_thumbnails
+from galaxytl.results.predictions import PredictionsError
+from galaxytl.results.thumbnails import Thumbnails, ThumbnailsError, read_thumbnails
 from galaxytl.trial import COMPLETE, SPEC_FIELDS, TrialResult, TrialSpec
 
 NUM_SHOWN: Final = 6

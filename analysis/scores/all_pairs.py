@@ -28,8 +28,8 @@ from analysis.report.sections import Listing, Section
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.seeds import MIN_SEEDS, SeedEstimate, mean_over_seeds
 from analysis.trials.comparable import WEIGHTS, comparable
-from analysis.trials.predictions import PredictionsError
 from analysis.trials.starts import optimizer_name, rate_text, start_of
+from galaxytl.results.predictions import PredictionsError
 from galaxytl.trial import COMPLETE, SPEC_FIELDS, TrialResult, TrialSpec
 
 NETWORKS: Final = ("backbone", *WEIGHTS, "unfrozen_blocks")

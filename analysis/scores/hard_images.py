@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from analysis.report.sections import Listing, Section
 from analysis.scores.class_sections import class_names
-from analysis.trials.predictions import Probabilities
 from analysis.trials.repeats import Networks
 from analysis.trials.starts import is_collapsed
-from analysis.trials.thumbnails import ThumbnailsError, read_thumbnails
+from galaxytl.results.predictions import Probabilities
+from galaxytl.results.thumbnails import ThumbnailsError, read_thumbnails
 from galaxytl.trial import TrialResult
 
 NUM_SHOWN: Final = 12

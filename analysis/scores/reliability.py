@@ -30,8 +30,8 @@ from analysis.statistics.calibration import (
     tempered,
 )
 from analysis.statistics.seeds import mean_over_seeds
-from analysis.trials.predictions import Probabilities
 from analysis.trials.repeats import Networks, Repeats
+from galaxytl.results.predictions import Probabilities
 
 NOTHING: Final = "-"
 WHAT: Final = (

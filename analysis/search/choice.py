@@ -18,9 +18,10 @@ from typing import Final
 from analysis.statistics.intervals import CONFIDENCE, Interval, Pairs, difference, mcnemar
 from analysis.trials.endings import share
 from analysis.trials.load import AnalysisError, Trials, differences, mixed
-from analysis.trials.predictions import PredictionsError, paired, read_predictions
+from analysis.trials.predictions import paired, read_predictions
 from analysis.trials.starts import setting
-from galaxytl.results.selection import ranked
+from galaxytl.results.predictions import PredictionsError
+from galaxytl.results.rows import ranked
 from galaxytl.trial import COMPLETE, SPLIT_FIELDS, TrialResult, TrialSpec, settable_fields
 
 LEVEL: Final = 1 - CONFIDENCE
@@ -89,7 +90,7 @@ class Search:
     tested: tuple[TrialResult, ...]
     """Trials of the search on the test part."""
     ranking: tuple[TrialResult, ...]
-    """The COMPLETE ones of `results`, the best first, by `galaxytl.results.selection`."""
+    """The COMPLETE ones of `results`, the best first, by `galaxytl.results.rows`."""
     margin: Margin | None
     """None where fewer than two are complete, or their number of images is not known."""
     problems: tuple[str, ...] = ()

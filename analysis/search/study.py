@@ -5,7 +5,8 @@
     reading.importances[0].rows      # of all completed trials; then case by case
     reading.note                     # why there is nothing, if so: a study that cannot be read is no error
 
-The only file of the analysis that imports Optuna. The study is read, copied into memory and let go; nothing is written.
+The only file of the analysis that imports Optuna. The study is made in memory, from what was asked and the rows, or
+read from the database in which earlier versions kept it; nothing is written.
 
 Two of Optuna's measures stand side by side. fANOVA (Hutter, Hoos and Leyton-Brown 2014, ICML): the share of the
 variance of the objective, over the space, that a parameter explains by itself; for parameters that all trials have.
@@ -17,8 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
-import sqlite3
+import json
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -35,12 +35,15 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.trials.endings import common_reasons
+from galaxytl.results.asked_file import FILE_NAME as ASKED
+from galaxytl.results.asked_file import Ending, Suggestion, ending_of, is_asked, read_asked
+from galaxytl.results.rows import read_results
 from galaxytl.results.search_file import SearchFile, SearchFileError, read_search_file
-from galaxytl.results.study_file import check_schema, num_rows
+from galaxytl.results.study_file import num_rows, reader_of
 from galaxytl.system.credentials import MASK, remember, without_secrets
 from galaxytl.system.foreign_text import visible
 from galaxytl.system.inside import OutsideError, check_journal, inside
-from galaxytl.trial import COMPLETE, FAILED, PRUNED
+from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
 
 TOP: Final = 5
 """Trials that PED-ANOVA takes for the best at the least, as its documentation asks."""
@@ -151,11 +154,61 @@ def read_study(folder: Path, storage: str | None = None) -> Study:
     except SearchFileError as error:
         return Study(folder, None, note=str(error))
     try:
-        study, trials = _copy(settings.study, storage or settings.storage, None if storage else folder)
+        if is_asked(folder) and not storage:
+            study, trials = _remade(folder, settings)
+        else:
+            study, trials = _copy(settings.study, storage or settings.storage, None if storage else folder)
     except StudyError as error:
         return Study(folder, settings, note=str(error))
     importances, front, refused = importances_of(study), front_of(study), _refused(study)
     return Study(folder, settings, importances, front, refused, trials=trials)
+
+
+def _remade(folder: Path, settings: SearchFile) -> tuple[optuna.Study, tuple[StudyTrial, ...]]:
+    """As `_copy`, from what was asked and the rows. Raises StudyError."""
+    path, names = folder / ASKED, [objective.name for objective in settings.objectives]
+    try:
+        inside(folder, ASKED)
+        asked = read_asked(folder).suggestions
+        _check_number(len(asked), path)
+        rows = {row.trial_id: row for row in read_results(folder).results if row.spec.scored_on == "validation"}
+        study = optuna.create_study(directions=[objective.direction for objective in settings.objectives])
+        ended = [
+            (number, _frozen(one, ending))
+            for number, one in enumerate(asked)
+            if (ending := _ending(one, rows.get(one.trial_id), names))
+        ]
+        study.add_trials(trial for _, trial in ended)
+    except StudyError:
+        raise
+    except Exception as error:  # as below
+        raise StudyError(f"{path} cannot be read: {_reason(error)}") from error
+    return study, tuple(_study_trial(trial, number) for number, trial in ended)
+
+
+def _ending(suggestion: Suggestion, row: TrialResult | None, objectives: Sequence[str]) -> Ending | None:
+    """None of a trial that has not ended."""
+    if suggestion.known:
+        return suggestion.known
+    if row:
+        return ending_of(row, objectives, suggestion.costs)
+    return Ending(FAILED, reason=suggestion.reason) if suggestion.reason or not suggestion.trial_id else None
+
+
+def _frozen(suggestion: Suggestion, ending: Ending) -> FrozenTrial:
+    """As Optuna has it. Raises ValueError where its parameters are none."""
+    facts = {"trial_id": suggestion.trial_id, "reason": ending.reason, "known_before": suggestion.known is not None}
+    return optuna.trial.create_trial(
+        state={status: state for state, status in STATUSES.items()}[ending.status],
+        values=list(ending.values) or None,
+        params=dict(suggestion.params),
+        distributions={
+            name: optuna.distributions.json_to_distribution(json.dumps(one))
+            for name, one in suggestion.distributions.items()
+        },
+        user_attrs={name: value for name, value in facts.items() if value},
+        intermediate_values=dict(ending.epochs),
+    )
 
 
 def _copy(name: str, url: str, folder: Path | None) -> tuple[optuna.Study, tuple[StudyTrial, ...]]:
@@ -215,14 +268,7 @@ def _open(url: str, folder: Path | None) -> RDBStorage | JournalStorage:
     if not is_file:
         return RDBStorage(url, skip_table_creation=True)
     path = _find(str(parsed.database), folder)
-    # A log that is being written is read through files beside it, which SQLite makes where it may write.
-    mode = "mode=ro" if os.access(path.parent, os.W_OK) else "immutable=1"
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)
-        check_schema(connection)
-        return connection
-
+    connect = reader_of(path)
     check_journal(path.with_name(f"{path.name}-journal"))
     if folder:
         with contextlib.closing(connect()) as connection:
@@ -341,13 +387,13 @@ def front_of(study: optuna.Study) -> tuple[FrontTrial, ...]:
 
 def trials_of(trials: Sequence[FrozenTrial]) -> tuple[StudyTrial, ...]:
     """Of ended trials, by number."""
-    return tuple(_study_trial(trial) for trial in sorted(trials, key=lambda trial: trial.number))
+    return tuple(_study_trial(trial, trial.number) for trial in sorted(trials, key=lambda trial: trial.number))
 
 
-def _study_trial(trial: FrozenTrial) -> StudyTrial:
+def _study_trial(trial: FrozenTrial, number: int) -> StudyTrial:
     reported, facts = trial.intermediate_values, trial.user_attrs
     return StudyTrial(
-        number=trial.number,
+        number=number,
         status=STATUSES[trial.state],
         trial_id=_text(facts.get("trial_id", "")),
         values=tuple(trial.values) if trial.state == TrialState.COMPLETE else (),

@@ -53,12 +53,12 @@ def _copy(uri: str) -> Path:
 
 
 def _store(folder: Path, uri: str) -> None:
-    from galaxytl.results.storage import Storage, each
+    from galaxytl.results.storage import Storage, in_parallel
 
     with _explained(uri):
         storage = Storage(uri)
         files = [path for path in folder.rglob("*") if path.is_file()]
-        each(lambda path: storage.put_file(path.relative_to(folder).as_posix(), path), files)
+        in_parallel(lambda path: storage.put_file(path.relative_to(folder).as_posix(), path), files)
 
 
 @contextlib.contextmanager

@@ -26,14 +26,6 @@ from analysis.statistics.seeds import mean_over_seeds
 from analysis.trials.comparable import WEIGHTS
 from analysis.trials.load import Trials, show_value
 from analysis.trials.paper import BACKBONES
-from analysis.trials.predictions import (
-    NotStoredError,
-    PredictionsError,
-    Probabilities,
-    read_probabilities,
-    read_validation,
-    validation_accuracy,
-)
 from analysis.trials.starts import (
     FROM_SCRATCH,
     IMAGENET_FROZEN,
@@ -41,6 +33,14 @@ from analysis.trials.starts import (
     optimizer_name,
     rate_text,
     start_of,
+)
+from galaxytl.results.predictions import (
+    NotStoredError,
+    PredictionsError,
+    Probabilities,
+    read_probabilities,
+    read_validation,
+    validation_accuracy,
 )
 from galaxytl.trial import COMPLETE, SPEC_FIELDS, SPLIT_FIELDS, TrialResult, TrialSpec
 

@@ -16,6 +16,7 @@ from analysis.trials.endings import kind_of, share
 from analysis.trials.paper import BACKBONES
 from galaxytl.results.collapse import ONE_CLASS_SHARE, SLIGHT_KAPPA
 from galaxytl.trial import SPEC_FIELDS, TrialResult, TrialSpec
+from galaxytl.trial.optimizers import OPTIMIZERS
 
 IMAGENET_FROZEN, FROM_SCRATCH = "ImageNet, frozen", "from scratch"
 RANDOM_FROZEN, FINE_TUNED = "random, frozen", "ImageNet, fine-tuned"
@@ -111,7 +112,7 @@ def optimizer_name(spec: TrialSpec) -> str:
     >>> optimizer_name(TrialSpec(dataset="d", dataset_fingerprint="0", optimizer="sgd", momentum=0.9))
     'SGD 0.9'
     """
-    name = {"adam": "Adam", "rmsprop": "RMSprop", "sgd": "SGD"}[spec.optimizer]
+    name = OPTIMIZERS[spec.optimizer].label
     return f"{name} {spec.momentum:g}" if spec.momentum else name
 
 

@@ -142,7 +142,7 @@ def paper_cell(spec: TrialSpec) -> PaperCell | None:
     says so.
     """
     if spec.weights_requested == "imagenet":
-        imagenet = "ON" if spec.unfrozen_blocks == 0 else ""
+        imagenet = "ON" if spec.trains_head_only else ""
     else:
         imagenet = "OFF" if spec.unfrozen_blocks == "all" else ""
     return next((cell for cell in TABLE_1 if (cell.backbone, cell.imagenet) == (spec.backbone, imagenet)), None)

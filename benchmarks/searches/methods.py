@@ -88,7 +88,7 @@ class Ours:
 
 
 def _rank(result: TrialResult) -> tuple[float, float, str]:
-    """As `galaxytl.results.selection.ranked` orders, from the last epoch: rows of a table may be scored on the test
+    """As `galaxytl.results.rows.ranked` orders, from the last epoch: rows of a table may be scored on the test
     part."""
     last = result.history[-1]
     return -last["val_accuracy"], last["val_loss"], result.trial_id

@@ -88,7 +88,7 @@ def _ours(sampler: str) -> System:
             note=lambda text: None,
         )
         where = Where(None, share_of_cpus(concurrency), 0.0, folder / "ray.log")
-        work = schedule.Work(groups(), concurrency, eager=False)
+        work = schedule.Work(groups(), concurrency, may_autoscale=False)
         schedule.run_trials(work, Workplace("none", folder), where, reporter, no_op)
 
     return run

@@ -20,6 +20,7 @@ from searches.table import Table, make_table, read_table
 from searches.workers import Cluster, Method, Step, simulate
 
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
+from galaxytl.trial.optimizers import OPTIMIZERS
 
 FURTHER_HEAD: Final = 0.3
 """Of a pass of heads (simulation.Cluster): 12 heads in one matrix product cost 4.1 passes of one (2.9 times cheaper) on
@@ -33,7 +34,7 @@ NUM_POINTS: Final = 64
 
 def grid(small: bool) -> dict[str, Any]:
     """A sweep's grid file: 1,152 frozen heads, whose features are computed four times in all."""
-    rates = {"adam": (1e-5, 1e-2), "rmsprop": (1e-5, 1e-2), "sgd": (1e-4, 1e-1)}  # as in `sweep.space`
+    rates = {name: OPTIMIZERS[name].learning_rates for name in ("adam", "rmsprop", "sgd")}
     per_optimizer = 2 if small else 8
     optimizers = [
         {"optimizer": optimizer, "learning_rate": float(f"{rate:.3g}"), "momentum": 0.9 * (optimizer == "sgd")}

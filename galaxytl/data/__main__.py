@@ -64,12 +64,12 @@ def fetch(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """Print what is in a dataset and what is wrong with it; 1 when that would spoil a run."""
-    from galaxytl.data.check import examine, print_report
+    from galaxytl.data.check import check_dataset, print_report
 
     check_cache()
     try:
         with TerminalProgress(Console(stderr=True)) as progress:
-            report = examine(open_dataset(options.uri, on_progress=progress.update), progress.update)
+            report = check_dataset(open_dataset(options.uri, on_progress=progress.update), progress.update)
     except (DataError, OSError) as error:
         if options.json:
             uri, text = without_secrets(options.uri), without_secrets(str(error))

@@ -1,6 +1,6 @@
 """What is in a dataset, and what is wrong with it.
 
-    report = examine(open_dataset("Galaxy10_DECals.h5"))
+    report = check_dataset(open_dataset("Galaxy10_DECals.h5"))
     print_report(report, Console()); report.verdict        # "fine", "usable" or "harmful"
 
 A finding is harmful where it would spoil a run: parts that are missing, more than a few images without content, labels
@@ -24,6 +24,7 @@ from rich.table import Table
 
 from galaxytl.data import sky
 from galaxytl.data.dataset import Dataset, Progress
+from galaxytl.data.files.classes import counts_of
 from galaxytl.data.findings import SHOWN, Finding, is_many, on_rows
 from galaxytl.data.galaxy10 import CLASS_COUNTS, FILE_NAME, NUM_CLASSES
 from galaxytl.data.splits import describe_leaks, leaks, split_indices
@@ -64,11 +65,11 @@ class Report:
         return {"verdict": self.verdict, **dataclasses.asdict(self)}
 
 
-def examine(dataset: Dataset, on_progress: Progress | None = None) -> Report:
+def check_dataset(dataset: Dataset, on_progress: Progress | None = None) -> Report:
     """Read every image once, in bounded memory; raises DataError when one cannot be read."""
     scan = sky.scan_images(dataset, on_progress)
     twins = sky.twins(scan.digests)
-    counts = tuple(np.bincount(dataset.labels, minlength=NUM_CLASSES).tolist())
+    counts = counts_of(dataset.labels)
     published = CLASS_COUNTS if _claims_to_be_published(dataset) else None
     findings = (*content_findings(dataset, scan), *_about_splits(dataset, sky.united(twins, dataset.columns)))
     known = {name: int(np.sum(~np.isnan(values))) for name, values in dataset.columns.items()}
@@ -94,7 +95,7 @@ def _claims_to_be_published(dataset: Dataset) -> bool:
 
 
 def _about_classes(dataset: Dataset) -> Iterator[Finding]:
-    counts = tuple(np.bincount(dataset.labels, minlength=NUM_CLASSES).tolist())
+    counts = counts_of(dataset.labels)
     if note := dataset.source.classes.note:
         yield Finding("class_names", False, note)
     if _claims_to_be_published(dataset) and counts != CLASS_COUNTS:
@@ -123,8 +124,9 @@ def _about_twins(twins: NDArray[np.int64], labels: NDArray[np.int64]) -> Iterato
     copies = np.flatnonzero(twins != np.arange(len(twins)))
     differ = labels[copies] != labels[twins[copies]]
     if differ.any():
-        counts = tuple(np.bincount(labels, minlength=NUM_CLASSES).tolist())
-        many = is_many(int(differ.sum()), len(labels)) and counts != CLASS_COUNTS  # what is published is as it is
+        many = (
+            is_many(int(differ.sum()), len(labels)) and counts_of(labels) != CLASS_COUNTS
+        )  # what is published is as it is
         yield on_rows("conflicting_duplicates", "equal to an earlier image of another class", copies[differ], many)
     if (~differ).any():
         yield on_rows("duplicates", "equal to an earlier image of the same class", copies[~differ], harmful=False)

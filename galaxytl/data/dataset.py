@@ -24,11 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data import hot_copy
+from galaxytl.data.files.classes import Classes, counts_of
 from galaxytl.data.files.containers import SKY_COLUMNS, ArraySource, FileSource, Source
 from galaxytl.data.files.fingerprint import ContentChangedError, ContentHash, check_fingerprint
 from galaxytl.data.files.hdf5 import HDF5Source
 from galaxytl.data.files.parquet import ParquetSource
-from galaxytl.data.galaxy10 import CLASS_COUNTS, NUM_CLASSES
+from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
 from galaxytl.system.cache import cache_dir, read_own
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.files import write_atomically
@@ -176,11 +177,7 @@ def open_files(uri: str, scratch: Path) -> FileSource:
 
 def _bucket_must_exist(location: Location) -> None:
     bucket = location.path.split("/")[0]
-    if location.uri.startswith("s3://") and location.path != bucket:
-        place = replace(location, uri=f"s3://{bucket}", path=bucket)
-        if place.kind() != "nothing":
-            return
-    if location.uri.startswith("s3://"):
+    if location.scheme == "s3" and replace(location, uri=f"s3://{bucket}", path=bucket).kind() == "nothing":
         raise explained(location, OSError("NO_SUCH_BUCKET"))
 
 
@@ -191,7 +188,8 @@ def _open_simulated(uri: str, cache: Path, on_progress: Progress | None) -> Open
     progress = functools.partial(on_progress, "simulating galaxies") if on_progress else None
     folder = simulated_folder(num_images, seed, cache, progress)
     arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("images", "labels", *SKY_COLUMNS)}
-    source = ArraySource(arrays["images"], np.array(arrays["labels"]), {n: arrays[n] for n in SKY_COLUMNS})
+    classes = Classes(np.array(arrays["labels"]), CLASS_NAMES)
+    source = ArraySource(arrays["images"], classes, {n: arrays[n] for n in SKY_COLUMNS})
     return Opened(source, "simulated", read_json((folder / "manifest.json").read_bytes())["fingerprint"])
 
 
@@ -255,7 +253,6 @@ def _name(source: Source, declared: str | None) -> str:
         return "simulated"
     if source.classes.own:
         return f"own_classes_{len(source.labels)}_images"
-    counts = np.bincount(source.labels, minlength=NUM_CLASSES)
-    if tuple(counts) == CLASS_COUNTS:
+    if counts_of(source.labels) == CLASS_COUNTS:
         return "galaxy10_decals"
     return f"galaxy10_layout_{len(source.labels)}_images"

@@ -14,23 +14,9 @@ from typing import Any
 import numpy as np
 
 from galaxytl.data.galaxy10 import NUM_CLASSES
-from galaxytl.networks.keras_applications import BACKBONES, Backbone, backbones_that_fit
+from galaxytl.networks.families import BACKBONES, Backbone
 from galaxytl.system.foreign_text import did_you_mean
 from galaxytl.trial import SpecError, TrialSpec, seed_for
-
-__all__ = [
-    "BACKBONES",
-    "HIDDEN",
-    "OUTPUT",
-    "Backbone",
-    "backbone_named",
-    "backbones_that_fit",
-    "build_backbone",
-    "build_head",
-    "head_initializer",
-    "head_layers",
-    "preprocess",
-]
 
 HIDDEN, OUTPUT = "hidden", "output"
 """Names of the head's dense layers."""
@@ -55,9 +41,7 @@ def build_backbone(spec: TrialSpec, weights_path: Path | None) -> Any:
 
     backbone = backbone_named(spec.backbone)
     keras.utils.set_random_seed(seed_for(spec, "init"))
-    constructor = getattr(keras.applications, backbone.name)
-    shape = (spec.image_size, spec.image_size, 3)
-    model = constructor(include_top=False, input_shape=shape, weights=str(weights_path) if weights_path else None)
+    model = backbone.build(spec.image_size, str(weights_path) if weights_path else None)
     if weights_path and backbone.module == "efficientnet":
         _divide_by_deviations(model)
     return model
@@ -85,8 +69,7 @@ def preprocess(pixels: Any, spec: TrialSpec) -> Any:
     pixels = keras.ops.cast(pixels, "float32")
     if spec.preprocessing == "divide_by_255":
         return pixels / 255.0
-    module = getattr(keras.applications, backbone_named(spec.backbone).module)
-    return module.preprocess_input(pixels)
+    return backbone_named(spec.backbone).preprocess_input(pixels)
 
 
 def head_layers(spec: TrialSpec, num_features: int) -> list[tuple[int, int]]:

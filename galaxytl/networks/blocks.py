@@ -222,7 +222,9 @@ def _calls(model: Any) -> list[Any]:
 
 
 def _maker(tensor: Any) -> Any:
-    operation, index, _ = tensor._keras_history  # Keras's own record, and the only one that is there for raw operations
+    """Return the call that made a tensor. All that the project uses of Keras's private parts, as Keras 3.15 has them:
+    nothing else knows of raw operations."""
+    operation, index, _ = tensor._keras_history
     return operation._inbound_nodes[index]
 
 
@@ -386,8 +388,7 @@ def main(arguments: list[str]) -> None:
     for name, size in zip(arguments[::2], map(int, arguments[1::2]), strict=True):
         keras.utils.clear_session()  # layers without a name of their own are numbered anew for each model
         try:
-            constructor = getattr(keras.applications, backbone_named(name).name)
-            model = constructor(include_top=False, input_shape=(size, size, 3), weights=None)
+            model = backbone_named(name).build(size, weights=None)
             rows.append(dataclasses.asdict(Structure(name, size, find_blocks(model), find_tensors(model))))
         except ValueError as error:
             rows.append({"refused": str(error)})

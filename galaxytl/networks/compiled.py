@@ -10,6 +10,7 @@ from keras import ops
 from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.networks import device
 from galaxytl.trial import TrialSpec
+from galaxytl.trial.optimizers import OPTIMIZERS
 
 STEPS_AT_ONCE = 8
 """Optimizer steps that TensorFlow runs without returning to Python. More would say less often how far an epoch is."""
@@ -45,8 +46,8 @@ def compile_model(model: Any, spec: TrialSpec) -> None:
 
 
 def make_optimizer(spec: TrialSpec) -> Any:
-    settings: dict[str, Any] = {"learning_rate": spec.learning_rate, "weight_decay": spec.weight_decay or None}
-    if spec.optimizer == "adam":
-        return keras.optimizers.Adam(**settings)
-    kinds = {"sgd": keras.optimizers.SGD, "rmsprop": keras.optimizers.RMSprop}
-    return kinds[spec.optimizer](momentum=spec.momentum, **settings)
+    """Return Keras's optimizer of a spec."""
+    optimizer = OPTIMIZERS[spec.optimizer]
+    momentum = {"momentum": spec.momentum} if optimizer.has_momentum else {}
+    kind = getattr(keras.optimizers, optimizer.label)
+    return kind(learning_rate=spec.learning_rate, weight_decay=spec.weight_decay or None, **momentum)

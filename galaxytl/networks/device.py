@@ -142,7 +142,7 @@ def _limit_memory(config: Any, gpus: float | None) -> None:
 
 
 def num_gpus() -> int:
-    """That the backend sees."""
+    """Count the GPUs that the Keras backend sees."""
     tensorflow = _tensorflow()
     if tensorflow is not None:
         return len(tensorflow.config.list_physical_devices("GPU"))

@@ -52,6 +52,14 @@ def read_memory() -> list[GpuMemory]:
     ]
 
 
+def driver_gpus() -> int:
+    """GPUs that nvidia-smi lists; 0 without it."""
+    if not shutil.which("nvidia-smi"):
+        return 0
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    return sum(line.startswith("GPU ") for line in listed.splitlines())
+
+
 def _ask(what: str, columns: str) -> list[list[str]]:
     """Rows of `nvidia-smi --query-...`; none where it is not, or does not answer."""
     if not shutil.which("nvidia-smi"):

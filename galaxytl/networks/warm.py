@@ -219,13 +219,19 @@ def _own_seed(seed: int, i: int) -> int:
 def _random_kernels(model: Any, seed: int) -> dict[int, Callable[[], Any]]:
     """Index among the model's weights -> draws that kernel; weights of one dimension are constants at the start."""
     draws: dict[int, Callable[[], Any]] = {}
-    owners = {id(variable): layer for layer in model._flatten_layers() for variable in layer._trainable_variables}
+    owners = {id(variable): layer for layer in _leaves(model) for variable in layer.weights}
     for i, variable in enumerate(model.weights):
         initializer = _initializer(owners.get(id(variable)), variable.name) if len(variable.shape) > 1 else None
         if initializer is not None and "seed" in (config := initializer.get_config()):
             seeded = type(initializer).from_config({**config, "seed": _own_seed(seed, i)})
             draws[i] = functools.partial(seeded, tuple(variable.shape), dtype="float32")
     return draws
+
+
+def _leaves(model: Any) -> Iterator[Any]:
+    """Give the layers of a model, and of models that are layers in it."""
+    for layer in model.layers:
+        yield from _leaves(layer) if isinstance(layer, keras.Model) else [layer]
 
 
 def _initializer(layer: Any, name: str) -> Any:

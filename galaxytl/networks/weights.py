@@ -28,7 +28,8 @@ import numpy as np
 
 from galaxytl.data.files.hdf5_layout import opened, texts, values
 from galaxytl.networks import device
-from galaxytl.networks.backbones import Backbone, backbone_named
+from galaxytl.networks.backbones import backbone_named
+from galaxytl.networks.families import Backbone
 from galaxytl.system import process
 
 Shapes = tuple[tuple[tuple[int, ...], ...], ...]
@@ -270,7 +271,7 @@ def _download(backbone: Backbone, folder: Path) -> bool:
     folder of its own: a user's keras.json would be heeded.
 
     It builds the network to do so, at 224 pixels: of MobileNet's files that is the one we want, and NASNet's does not
-    fit a network of no fixed size (`galaxytl.networks.keras_applications`).
+    fit a network of no fixed size (`galaxytl.networks.families`).
     """
     try:
         request = urllib.request.Request(backbone.weights_url, method="HEAD")
@@ -279,7 +280,8 @@ def _download(backbone: Backbone, folder: Path) -> bool:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as home:
             print(f"Downloading {backbone.weights_url}", flush=True)
             arguments = "include_top=False, input_shape=(224, 224, 3), weights='imagenet'"
-            command = [sys.executable, "-c", f"import keras; keras.applications.{backbone.name}({arguments})"]
+            build = f"from {backbone.library} import {backbone.name}; {backbone.name}({arguments})"
+            command = [sys.executable, "-c", build]
             environment = {**os.environ, **device.without_settings(), "KERAS_HOME": home}
             process.settle(environment)
             done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)

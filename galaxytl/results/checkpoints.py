@@ -29,8 +29,8 @@ RESUMED = {"resumed": 1.0}
 """In the first epoch after a checkpoint from which the trial went on: its process, node or driver had died."""
 
 
-def parted(history: Sequence[Epoch]) -> tuple[tuple[dict[str, float], ...], tuple[dict[str, Any], ...]]:
-    """The history as a row has it, and the records, which a row has beside it."""
+def split_records(history: Sequence[Epoch]) -> tuple[tuple[dict[str, float], ...], tuple[dict[str, Any], ...]]:
+    """Split a history into the epochs as a row has them, and the records, which a row has beside them."""
     plain = tuple({name: value for name, value in epoch.items() if name != DIAGNOSTICS} for epoch in history)
     return plain, tuple(record for epoch in history for record in epoch.get(DIAGNOSTICS, ()))
 
@@ -44,7 +44,7 @@ def checkpoint_path(out: Path, spec: TrialSpec) -> Path:
 
 
 def save_checkpoint(path: Path, arrays: Mapping[str, NDArray[Any]], history: list[Epoch]) -> None:
-    """On a full disk the checkpoint before stays: training goes on, and the next epoch tries again."""
+    """Write a checkpoint. On a full disk the one before stays: training goes on, and the next epoch tries again."""
     unfinished = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}")  # one may train on, cut off, elsewhere
     note = np.frombuffer(json.dumps(history).encode(), np.uint8)
     try:
@@ -64,9 +64,10 @@ def save_checkpoint(path: Path, arrays: Mapping[str, NDArray[Any]], history: lis
 class CheckpointWriter:
     """Writes the checkpoints of an epoch while the next is computed, no further behind. Use as a context manager."""
 
-    def __init__(self, kept: Callable[[], object]) -> None:
-        """kept: told after each epoch's, in the same thread; may take its time to bring them elsewhere."""
-        self._kept, self._thread, self._writing = kept, ThreadPoolExecutor(1), Future[None]()
+    def __init__(self, on_checkpoint: Callable[[], object]) -> None:
+        """on_checkpoint: called, in another thread, when an epoch's are on disk; may take its time to bring them
+        elsewhere."""
+        self._on_checkpoint, self._thread, self._writing = on_checkpoint, ThreadPoolExecutor(1), Future[None]()
         self._writing.set_result(None)
 
     def __enter__(self) -> CheckpointWriter:
@@ -79,14 +80,14 @@ class CheckpointWriter:
 
     def save(self, checkpoints: Sequence[tuple[Path, Mapping[str, NDArray[Any]], list[Epoch]]]) -> None:
         """Of one epoch, as `save_checkpoint` takes them; nothing may change them any more. Returns when those of the
-        epoch before are written and kept; raises what went wrong with them."""
+        epoch before are written and `on_checkpoint` is done; raises what went wrong with them."""
         self._writing.result()
         self._writing = self._thread.submit(self._save, checkpoints)
 
     def _save(self, checkpoints: Sequence[tuple[Path, Mapping[str, NDArray[Any]], list[Epoch]]]) -> None:
         for checkpoint in checkpoints:
             save_checkpoint(*checkpoint)
-        self._kept()
+        self._on_checkpoint()
 
 
 def num_epochs(content: bytes) -> int:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from filelock import FileLock, Timeout
 
@@ -60,10 +60,10 @@ class NoConditions:
 def conditions_at(location: Location) -> Conditions | NoConditions:
     if location.is_local:
         return InFolder()
-    if location.settings is None:
+    if location.scheme not in STORES:
         return NoConditions("no way is known to ask for them there")
     try:
-        return AtObjectStore(_open(location))
+        return AtObjectStore(STORES[location.scheme](location))
     except Exception as error:  # what pyarrow makes something of, and obstore nothing
         return NoConditions(f"obstore cannot reach it: {str(error).splitlines()[0]}")
 
@@ -104,7 +104,8 @@ def _locked(path: Path) -> Iterator[None]:
         with FileLock(path, timeout=LOCK_SECONDS):
             yield
     except Timeout as error:
-        raise OSError(f"another process has held {path} for {LOCK_SECONDS:g} s; a suspended one? End it") from error
+        what = f"{path} is locked by another process for {LOCK_SECONDS:g} s (a suspended one?)"
+        raise OSError(f"{what}. Stop that process and run the command again") from error
 
 
 class AtObjectStore:
@@ -164,25 +165,45 @@ def _explaining(location: Location, doing: str) -> Iterator[None]:
         raise explained(location, OSError(text), doing) from error
 
 
-def _open(location: Location) -> S3Store | GCSStore:
-    """As pyarrow reaches it: by the same settings, with the same credentials, giving up as soon."""
-    from obstore.store import GCSStore, S3Store
-
-    settings, bucket = location.settings, location.path.partition("/")[0]
+def _how(location: Location) -> dict[str, Any]:
+    """As pyarrow reaches it: giving up as soon."""
     seconds = {"timeout": timedelta(seconds=REQUEST_SECONDS), "connect_timeout": timedelta(seconds=CONNECT_SECONDS)}
-    how: Any = {
-        "client_options": {**seconds, "allow_http": settings.get("scheme") == "http"},
+    return {
+        "client_options": {**seconds, "allow_http": location.settings.get("scheme") == "http"},
         "retry_config": {"max_retries": 2, "retry_timeout": timedelta(seconds=3 * REQUEST_SECONDS)},
     }
-    endpoint = settings.get("endpoint_override")
-    url = f"{settings.get('scheme') or 'https'}://{endpoint}"
-    if location.uri.startswith("s3://"):
-        config: Any = {"region": settings["region"]}
-        if endpoint:
-            config |= {"endpoint": url, "aws_endpoint_url_s3": url}  # the second is taken before the environment's
-        return S3Store(bucket, config=config, **how, **_credentials(settings))
-    config = {"skip_signature": settings["anonymous"], **({"base_url": url} if endpoint else {})}
-    return GCSStore(bucket, config=config, **how)
+
+
+def _endpoint(settings: Any) -> str:
+    """The URL of a server other than the cloud's own; "" where none is set."""
+    host = settings.get("endpoint_override")
+    return f"{settings.get('scheme') or 'https'}://{host}" if host else ""
+
+
+def _s3(location: Location) -> S3Store:
+    from obstore.store import S3Store
+
+    config: Any = {"region": location.settings["region"]}
+    if url := _endpoint(location.settings):
+        config |= {"endpoint": url, "aws_endpoint_url_s3": url}  # the second is taken before the environment's
+    return S3Store(_bucket(location), config=config, **_how(location), **_credentials(location.settings))
+
+
+def _google(location: Location) -> GCSStore:
+    from obstore.store import GCSStore
+
+    config: Any = {"skip_signature": location.settings["anonymous"]}
+    if url := _endpoint(location.settings):
+        config["base_url"] = url
+    return GCSStore(_bucket(location), config=config, **_how(location))
+
+
+def _bucket(location: Location) -> str:
+    return location.path.partition("/")[0]
+
+
+STORES: Final[dict[str, Callable[[Location], S3Store | GCSStore]]] = {"s3": _s3, "gs": _google, "gcs": _google}
+"""By the scheme of a URI: those that obstore writes to on a condition."""
 
 
 def _credentials(settings: Any) -> dict[str, Any]:

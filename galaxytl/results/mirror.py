@@ -2,7 +2,7 @@
 
     mirror = mirror_at("s3://bucket/sweeps/paper")
     mirror.fetch(group.specs, say)             # their checkpoints, wherever they were trained before
-    train(group, replace(workplace, out=mirror.out), Watcher(kept=partial(mirror.follow, say)))
+    train(group, replace(workplace, out=mirror.out), watcher)      # whose `checkpoint` is partial(mirror.follow, say)
     mirror.push(say)                           # before a row is told of: what it names is there
 
 An epoch's checkpoints are at the storage before those of the next are written: of a worker that dies, another repeats
@@ -26,7 +26,7 @@ from threading import Lock, Thread
 
 from galaxytl.results.checkpoints import checkpoint_path, num_epochs
 from galaxytl.results.predictions import names_of
-from galaxytl.results.storage import PATIENCE, Storage, StorageError, each, persistently
+from galaxytl.results.storage import PATIENCE, Storage, StorageError, in_parallel, with_retries
 from galaxytl.system.cache import cache_dir, is_own
 from galaxytl.system.files import FULL
 from galaxytl.system.locations import DataError
@@ -60,7 +60,7 @@ class Mirror:
         self._is_away = False
         self._in_doubt = False
         """Whether the last push failed: this machine may have been cut off, and others have its trials now."""
-        self._taken: set[str] = set()
+        self._gone_on: set[str] = set()
         """Checkpoints of trials that others went on with."""
         Thread(target=self._store_what_is_left, daemon=True).start()
 
@@ -69,10 +69,10 @@ class Mirror:
         StorageError when the storage is away, or this machine's disk full, for long."""
         paths = [checkpoint_path(self.out, spec) for spec in specs]
         with self._pushing:
-            persistently(lambda: each(self._fetch, paths), PATIENCE, say)
+            with_retries(lambda: in_parallel(self._fetch, paths), PATIENCE, say)
 
     def _fetch(self, path: Path) -> None:
-        self._taken.discard(self._name(path))
+        self._gone_on.discard(self._name(path))
         with _full_disk_is_waited_for():
             if self._storage.get_file(self._name(path), path):
                 self._pushed[self._name(path)] = _stamp(path)
@@ -81,13 +81,13 @@ class Mirror:
         """Store what was written since. Wait for a storage that does not answer, unless that was in vain before."""
         if not self._is_away:
             try:
-                persistently(self._push, WAIT_SECONDS, say)
+                with_retries(self._push, WAIT_SECONDS, say)
             except (StorageError, OSError):
                 self._is_away = True
 
     def push(self, say: Say = lambda _: None) -> None:
         """Returns when the storage has all that was written. Raises StorageError when it is away for long."""
-        persistently(self._push, PATIENCE, say)
+        with_retries(self._push, PATIENCE, say)
 
     def forget(self, specs: Sequence[TrialSpec]) -> None:
         """Remove what this machine holds of trials that are finished."""
@@ -99,7 +99,7 @@ class Mirror:
     def _push(self) -> None:
         with self._pushing:
             try:
-                each(self._push_file, list(self._files()))
+                in_parallel(self._push_file, list(self._files()))
             except DataError:
                 self._in_doubt = True
                 raise
@@ -109,10 +109,10 @@ class Mirror:
         name = self._name(path)
         with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
             stamp = _stamp(path)
-            if self._pushed.get(name) == stamp or name in self._taken:
+            if self._pushed.get(name) == stamp or name in self._gone_on:
                 return
             if self._in_doubt and self._is_behind(path):
-                self._taken.add(name)
+                self._gone_on.add(name)
                 return
             self._storage.put_file(name, path)
             self._pushed[name] = stamp

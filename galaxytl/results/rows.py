@@ -2,6 +2,7 @@
 
     append_results(folder, result)       # by the sweep's driver, once a trial
     rows = read_results(folder)          # by anyone; rows.problems says what could not be read
+    best, *others = ranked(rows.results) # which trial a search chooses: sweep and analysis do by this rule
 
 Standard library only.
 """
@@ -14,7 +15,7 @@ import gc
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -49,8 +50,14 @@ def append_results(folder: Path, *results: TrialResult, check: Callable[[], obje
     """Append their rows and force them to disk, so that a row that was seen is a row that stays. All or none.
 
     Raises OSError, and what `check` raises, which is asked when nobody else can write."""
-    content = b"".join(row_line(result) + b"\n" for result in results)
-    with locked_rows(folder) as file:
+    trial_ids = ", ".join(result.trial_id for result in results)
+    append_lines(folder / FILE_NAME, [row_line(result) for result in results], f"the row of trial {trial_ids}", check)
+
+
+def append_lines(path: Path, lines: Sequence[bytes], what: str, check: Callable[[], object]) -> None:
+    """Append `what`, lines without their ends, to the file, as `append_results` does."""
+    content = b"".join(line + b"\n" for line in lines)
+    with locked_file(path) as file:
         check()
         file.seek(0, os.SEEK_END)
         size = file.tell()
@@ -61,10 +68,9 @@ def append_results(folder: Path, *results: TrialResult, check: Callable[[], obje
             os.fsync(file.fileno())
         except OSError as error:
             os.ftruncate(file.fileno(), size)  # no half line
-            trial_ids = ", ".join(result.trial_id for result in results)
-            what = f"{error.strerror}: the row of trial {trial_ids} could not be written"
+            failed = f"{error.strerror}: {what} could not be written"
             how = "make room, and the same command goes on"
-            raise OSError(error.errno, f"{what}; {how}", str(folder / FILE_NAME)) from error
+            raise OSError(error.errno, f"{failed}; {how}", str(path)) from error
 
 
 def row_line(result: TrialResult) -> bytes:
@@ -72,13 +78,17 @@ def row_line(result: TrialResult) -> bytes:
     return json.dumps(result.to_dict(), separators=(",", ":"), allow_nan=False).encode()
 
 
+def locked_rows(folder: Path) -> contextlib.AbstractContextManager[BinaryIO]:
+    """The file of rows as `locked_file` gives it."""
+    return locked_file(folder / FILE_NAME)
+
+
 @contextlib.contextmanager
-def locked_rows(folder: Path) -> Iterator[BinaryIO]:
-    """The file of rows, while nobody else writes to it, or takes its folder over; made where there is none, and then
+def locked_file(path: Path) -> Iterator[BinaryIO]:
+    """A file of lines, while nobody else writes to it, or takes its folder over; made where there is none, and then
     gone again where it stays empty. An empty one that was there stays: somebody may be about to write to it.
 
     Raises OSError where another process holds it for long."""
-    path = folder / FILE_NAME
     while True:
         was_there = path.exists()
         with open(path, "ab+", opener=no_link) as file:  # NFS locks only what may be written
@@ -129,6 +139,16 @@ def read_results(folder: Path) -> Rows:
     return Rows(tuple(rows.values()), problems.sentences(), problems.num_newer, same)
 
 
+def ranked(results: Iterable[TrialResult]) -> list[TrialResult]:
+    """Return the COMPLETE trials that are scored on the validation part, the best first; never by the test part.
+
+    By accuracy on the validation part after the last epoch; of equals by the lower loss there, then by trial_id, so
+    that the order is the same everywhere.
+    """
+    candidates = [r for r in results if r.is_scored and r.spec.scored_on == "validation"]
+    return sorted(candidates, key=lambda r: (-r.metrics["accuracy"], r.metrics["loss"], r.trial_id))
+
+
 @contextlib.contextmanager
 def _no_garbage() -> Iterator[None]:
     """Rows hold no circles: to look for some among thousands, again and again, takes a sixth of the time."""
@@ -150,8 +170,8 @@ def lock(descriptor: int, path: Path) -> None:
             return
         except BlockingIOError as error:
             if time.monotonic() > until:
-                what = f"another process has held it for {LOCK_SECONDS:g} s; a driver that is suspended? End it"
-                raise OSError(error.errno, f"{what}, and the same command goes on", str(path)) from error
+                what = f"locked by another process for {LOCK_SECONDS:g} s (a suspended driver?)"
+                raise OSError(error.errno, f"{what}. Stop that process and run the command again", str(path)) from error
         time.sleep(0.05)
 
 

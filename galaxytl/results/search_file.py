@@ -2,20 +2,31 @@
 
 settings = read_search_file(Path("results/search"))
 settings.study, settings.storage, settings.objectives      # "search", "sqlite:////data/study.db", (Objective(...),)
+write_search_file(folder, settings)
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from galaxytl.system.files import write_atomically
 from galaxytl.system.foreign_text import visible
 from galaxytl.system.strict_json import LARGEST, read_json
 
 FILE_NAME: Final = "search.json"
 FORMAT: Final = 1
+OBJECTIVES: Final = {
+    "val_accuracy": "maximize",
+    "val_loss": "minimize",
+    "multiply_adds": "minimize",
+    "parameters": "minimize",
+}
+"""What a search may want. Accuracy and loss on the validation part after the last epoch; multiply-adds of training the
+trial by itself, frozen blocks once; weights of the whole network."""
 
 
 class SearchFileError(ValueError):
@@ -30,7 +41,7 @@ class Objective:
 
     @property
     def heading(self) -> str:
-        """With an arrow to where the better values are."""
+        """Its name, with an arrow to where the better values are."""
         return f"{self.name} {'↑' if self.direction == 'maximize' else '↓'}"
 
 
@@ -40,7 +51,8 @@ class SearchFile:
 
     study: str
     storage: str
-    """URL as Optuna takes it; a password in it reads ***."""
+    """URL, as Optuna takes it, of the database to which the study is exported, or, of an earlier version, in which it
+    lived; a password in it reads ***. Empty: there is none."""
     objectives: tuple[Objective, ...]
     space: str
     sampler: str
@@ -55,8 +67,15 @@ class SearchFile:
         return f'Study "{self.study}": {asked}, {self.sampler} in {self.space} to {goals}, {stopped}'
 
 
+def write_search_file(folder: Path, settings: SearchFile) -> None:
+    """Write search.json beside the rows of the search. Raises OSError."""
+    goals = [[goal.name, goal.direction] for goal in settings.objectives]
+    values = {"format": FORMAT, **asdict(settings), "objectives": goals}
+    write_atomically(folder / FILE_NAME, json.dumps(values, indent=1).encode())
+
+
 def read_search_file(folder: Path) -> SearchFile:
-    """Of the search whose rows lie in `folder`. Raises SearchFileError."""
+    """Return the settings of the search whose rows lie in `folder`. Raises SearchFileError."""
     path = folder / FILE_NAME
     try:
         with path.open("rb") as file:

@@ -6,7 +6,7 @@
     storage.get_file("checkpoints/0f3a.npz", path)         # False where there is none
     storage.create("rows/g000001-000001.jsonl", b"...")    # False where there is one: of two writers one is the first
     storage.replace("lease.json", is_as_read, b"...")      # False where another has written meanwhile
-    persistently(lambda: storage.put_file(...), PATIENCE)  # a storage may be away for minutes
+    with_retries(lambda: storage.put_file(...), PATIENCE)  # a storage may be away for minutes
 
 A file appears whole or not at all. Rows, of which S3 can append none, are `galaxytl.results.stored_rows`.
 """
@@ -68,7 +68,7 @@ class Storage:
         """Raises StorageError when files cannot be written and deleted there, or would land elsewhere."""
         try:
             if self._root.is_local:
-                with reaching(self._root), _told():
+                with reaching(self._root), _explained():
                     check_links(self._root.local)
             with self._probe() as name:
                 self.put(name, b"")
@@ -91,7 +91,7 @@ class Storage:
         for _ in range(TRIES):
             with self._probe() as name:
                 try:
-                    return self._tried(conditions, name)
+                    return self._try_out(conditions, name)
                 except DataError as failed:
                     self.put(name, b"")  # raises where it is the storage that does not answer
                     error = failed
@@ -104,7 +104,7 @@ class Storage:
         yield name
         self.delete(name)
 
-    def _tried(self, conditions: Conditions, name: str) -> Conditions | NoConditions:
+    def _try_out(self, conditions: Conditions, name: str) -> Conditions | NoConditions:
         try:
             conditions.create(self._at(name), b"1")  # False too is well: where the answer to an earlier try was lost
             if conditions.create(self._at(name), b"2") or self.get(name) != b"1":
@@ -211,21 +211,21 @@ class Storage:
         """Raises StorageError for a name that leads out of the storage, and, where it is a folder, for links; DataError
         where that cannot be said."""
         if name:
-            with reaching(self._root), _told():
+            with reaching(self._root), _explained():
                 inside(self._root.local if self._root.is_local else Path(), name)
         return self._root.child(name)
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _explained() -> Iterator[None]:
     try:
         yield
     except OutsideError as error:
         raise StorageError(f"results at a storage must lie in it: {error}") from error
 
 
-def each(action: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """`action` of each item, AT_ONCE together, in order. Raises what the first that fails raises."""
+def in_parallel(action: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Return `action` of each item, in order, doing AT_ONCE together. Raises what the first that fails raises."""
     if len(items) < 2:
         return [action(item) for item in items]
     with ThreadPoolExecutor(min(AT_ONCE, len(items))) as threads:
@@ -237,17 +237,17 @@ def waiting_for(what: str, error: DataError) -> str:
     return f"waiting for the {what}, {textwrap.shorten(without_secrets(str(error)), 160, placeholder=' ...')}"
 
 
-def persistently(action: Callable[[], R], seconds: float, failed: Callable[[DataError], Any] = lambda _: None) -> R:
-    """What `action` gives, which is tried again, after longer and longer pauses, until `seconds` have passed.
+def with_retries(action: Callable[[], R], seconds: float, on_failure: Callable[[DataError], Any] = lambda _: None) -> R:
+    """Return what `action` gives, trying again after longer and longer pauses until `seconds` have passed.
 
-    failed: told of each DataError. Raises StorageError with the last.
+    on_failure: called with each DataError. Raises StorageError with the last.
     """
     ends, pause = time.monotonic() + seconds, 0.25
     while True:
         try:
             return action()
         except DataError as error:
-            failed(error)
+            on_failure(error)
             if (left := ends - time.monotonic()) <= 0:
                 raise StorageError(f"the storage did not answer for {seconds:.0f} seconds: {error}") from error
         time.sleep(min(left, pause * random.uniform(0.5, 1.5)))  # the workers of a cluster do not come all at once

@@ -1,4 +1,5 @@
-"""The rows of a results folder at a storage: pieces of its trials.jsonl, numbered in the order of their writing.
+"""The rows of a results folder at a storage: pieces of its trials.jsonl, numbered in the order of their writing. What a
+search asked for is stored alike: pieces of its asked.jsonl, in asked/ in place of rows/.
 
     lines = read_rows(storage)                  # of all pieces; each line once
     writer = RowWriter(storage, folder, 7)      # of the driver of generation 7: takes over the lines, pushes new ones
@@ -24,15 +25,19 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from galaxytl.results.asked_file import FILE_NAME as ASKED
 from galaxytl.results.history import operation
 from galaxytl.results.row_lines import results_in
-from galaxytl.results.rows import FILE_NAME, locked_rows
-from galaxytl.results.storage import Storage, each
+from galaxytl.results.rows import FILE_NAME, locked_file
+from galaxytl.results.storage import Storage, in_parallel
 from galaxytl.system.files import write_atomically
 from galaxytl.system.inside import inside
 from galaxytl.trial import FAILED, TrialResult
 
 FOLDER = "rows"
+ASKED_FOLDER = "asked"
+FILES = {FOLDER: FILE_NAME, ASKED_FOLDER: ASKED}
+"""Of a results folder, by the folder of their pieces."""
 MANY = 64
 """So many pieces become one when a driver begins. A reader of 10,000 trials then needs few requests."""
 MOST_UNWRITTEN = 1000
@@ -46,9 +51,9 @@ class Sealed(Exception):
     """A driver of a later generation has closed this one's pieces."""
 
 
-def read_rows(storage: Storage) -> list[bytes]:
+def read_rows(storage: Storage, folder: str = FOLDER) -> list[bytes]:
     """The lines of all pieces, without their ends. Raises DataError."""
-    return _lines(_read_pieces(storage, {}))
+    return _lines(_read_pieces(storage, folder, {}))
 
 
 def newest_generation(storage: Storage) -> int:
@@ -56,12 +61,12 @@ def newest_generation(storage: Storage) -> int:
     return max((_place(name)[0] for name in storage.names(FOLDER)), default=0)
 
 
-def _read_pieces(storage: Storage, known: Mapping[str, bytes]) -> dict[str, bytes]:
+def _read_pieces(storage: Storage, folder: str, known: Mapping[str, bytes]) -> dict[str, bytes]:
     """All that are to be read, by name, in order; those that are known are as they were."""
     for _ in range(JOINS):
-        names = _unjoined(storage.names(FOLDER))
+        names = _unjoined(storage.names(folder))
         new = [name for name in names if name not in known]
-        contents = dict(zip(new, each(storage.get, new), strict=True))
+        contents = dict(zip(new, in_parallel(storage.get, new), strict=True))
         if None not in contents.values():
             break
     return {name: known.get(name) or contents.get(name) or b"" for name in names}
@@ -83,7 +88,7 @@ def _lines(pieces: Mapping[str, bytes]) -> list[bytes]:
     return list(dict.fromkeys(lines))  # a piece and the one that it was joined into may both be there
 
 
-def merged(stored: list[bytes], content: bytes) -> bytes:
+def merge_lines(stored: list[bytes], content: bytes) -> bytes:
     """The stored lines, then those of a file's content that are not among them; without the half line of a killed
     driver, and without rows of trials that another has finished meanwhile: a trial has one."""
     known = set(stored)
@@ -92,11 +97,11 @@ def merged(stored: list[bytes], content: bytes) -> bytes:
         whole.append(last)
     own = [line for line in whole if line and line not in known]
     ends = dict(map(_end, stored)) if own else {}
-    lines = [*stored, *(line for line in own if not _is_told(*_end(line), ends))]
+    lines = [*stored, *(line for line in own if not _is_known(*_end(line), ends))]
     return b"".join(line + b"\n" for line in lines)
 
 
-def _is_told(trial_id: str, status: str, ends: Mapping[str, str]) -> bool:
+def _is_known(trial_id: str, status: str, ends: Mapping[str, str]) -> bool:
     """Whether these tell as much of a trial: a FAILED one may be COMPLETE since."""
     return trial_id in ends and (status == FAILED or ends[trial_id] != FAILED)
 
@@ -116,16 +121,16 @@ def trials_of(lines: Iterable[bytes]) -> list[str]:
 class RowWriter:
     """Brings a folder's rows and the storage's together, then pushes what is appended to the folder's file."""
 
-    def __init__(self, storage: Storage, folder: Path, generation: int = 0) -> None:
-        """0: the one after those that are there. Raises DataError, OSError."""
-        self._storage, self._folder, self._path = storage, folder, folder / FILE_NAME
+    def __init__(self, storage: Storage, folder: Path, generation: int = 0, pieces_in: str = FOLDER) -> None:
+        """0: the one after those that are there. `pieces_in` is one of FILES. Raises DataError, OSError."""
+        self._storage, self._pieces_in, self._path = storage, pieces_in, folder / FILES[pieces_in]
         self.generation = generation or newest_generation(storage) + 1
         self._number, self._pending = 1, list[bytes]()
-        pieces = _read_pieces(storage, {})
+        pieces = _read_pieces(storage, pieces_in, {})
         self._merge(_lines(pieces))  # what may fail, a full disk or a lost file, fails before anybody is shut out
         if not storage.unconditional:
             self._seal(pieces)
-            pieces = _read_pieces(storage, pieces)
+            pieces = _read_pieces(storage, pieces_in, pieces)
         self._names = set(pieces)
         if len(pieces) > MANY:
             self._join(pieces)
@@ -140,29 +145,31 @@ class RowWriter:
             generation, number = _place(name)
             ends[generation] = number, content
         written = [generation for generation, end in ends.items() if end != (1, b"")]
-        given = {g: ends.get(g, (0, b"")) for g in _given(max(1, _joined(pieces)), written, self.generation)}
-        each(self._seal_after, [(g, number) for g, (number, content) in given.items() if number == 0 or content])
+        sealed = {g: ends.get(g, (0, b"")) for g in _generations(max(1, _joined(pieces)), written, self.generation)}
+        in_parallel(
+            self._seal_after, [(g, number) for g, (number, content) in sealed.items() if number == 0 or content]
+        )
 
     def _seal_after(self, place: tuple[int, int]) -> None:
         """Whatever the driver of that generation writes meanwhile."""
         generation, number = place
-        while not self._storage.create(_name(generation, number := number + 1), b""):
+        while not self._storage.create(self._name(generation, number := number + 1), b""):
             pass
 
     def _join(self, pieces: Mapping[str, bytes]) -> None:
         """Where nothing is sealed, to an ordinary piece: what comes late, of a driver before, must be read too."""
         number, self._number = (self._number, 2) if self._storage.unconditional else (0, 1)
-        self._put(_name(self.generation, number), b"".join(line + b"\n" for line in _lines(pieces)))
+        self._put(self._name(self.generation, number), b"".join(line + b"\n" for line in _lines(pieces)))
         joined = [name for name, content in pieces.items() if content]
         self._names -= set(joined)
-        each(self._storage.delete, joined)
+        in_parallel(self._storage.delete, joined)
 
     def _merge(self, stored: list[bytes]) -> None:
         """Have the stored lines in the folder's file, then its own that the storage lacks."""
-        with locked_rows(self._folder) as file:
+        with locked_file(self._path) as file:
             file.seek(0)
             content = file.read()
-            both = merged(stored, content)
+            both = merge_lines(stored, content)
             if both != content:
                 write_atomically(self._path, both)
 
@@ -175,7 +182,7 @@ class RowWriter:
         while new := self._pending or [line for line in lines if line not in self.stored]:
             self._pending = new  # until it is there: a try of which nothing was heard may have stored it
             with operation("push", str(self._storage), (Sealed,), trials=lambda new=new: trials_of(new)):
-                self._put(_name(self.generation, self._number), b"".join(line + b"\n" for line in new))
+                self._put(self._name(self.generation, self._number), b"".join(line + b"\n" for line in new))
             self._pending, is_pushed = [], True
             self._number += 1
             self.stored.update(new)
@@ -183,11 +190,14 @@ class RowWriter:
 
     def forget_lost(self) -> bool:
         """Whether lines have vanished, with their pieces; `push` stores them again. Raises DataError."""
-        if self._names <= set(self._storage.names(FOLDER)):
+        if self._names <= set(self._storage.names(self._pieces_in)):
             return False
-        pieces, before = _read_pieces(self._storage, {}), self.stored
+        pieces, before = _read_pieces(self._storage, self._pieces_in, {}), self.stored
         self._names, self.stored = set(pieces), set(_lines(pieces))
         return not before <= self.stored  # a driver that has failed since may have joined them
+
+    def _name(self, generation: int, number: int) -> str:
+        return f"{self._pieces_in}/g{generation:06d}-{number:06d}.jsonl"
 
     def _put(self, name: str, content: bytes) -> None:
         if self._storage.unconditional:
@@ -198,17 +208,13 @@ class RowWriter:
         self._names.add(name)
 
 
-def _name(generation: int, number: int) -> str:
-    return f"{FOLDER}/g{generation:06d}-{number:06d}.jsonl"
-
-
 def _place(name: str) -> tuple[int, int]:
     """Generation and number; (0, -1) of what has none."""
-    match = re.fullmatch(rf"{FOLDER}/g(\d+)-(\d+)(-[0-9a-f]+)?\.jsonl", name)
+    match = re.fullmatch(r"\w+/g(\d+)-(\d+)(-[0-9a-f]+)?\.jsonl", name)
     return (int(match[1]), int(match[2])) if match else (0, -1)
 
 
-def _given(first: int, written: Iterable[int], end: int) -> Iterator[int]:
+def _generations(first: int, written: Iterable[int], end: int) -> Iterator[int]:
     """The generations from the first to before `end` that drivers may have had: they are given one after another, and
     most are written to. A gap wider than that has a stranger's number, of a lease or a piece, on its other side."""
     for begin, following in itertools.pairwise(sorted(g for g in {first, *written, end} if first <= g <= end)):
@@ -227,7 +233,10 @@ def _order(name: str) -> tuple[int, int, str]:
 def fetch_results(storage: Storage, folder: Path) -> None:
     """Have in `folder` what an analysis reads of the results at a storage. Raises DataError, and StorageError and
     OutsideError for names that lead elsewhere."""
-    lines = read_rows(storage)
-    write_atomically(folder / FILE_NAME, b"".join(line + b"\n" for line in lines))
-    others = [name for name in storage.names("") if not name.startswith((f"{FOLDER}/", "checkpoints/", "ray/"))]
-    each(lambda name: storage.get_file(name, inside(folder, name)), others)
+    names = storage.names("")
+    for pieces_in, file in FILES.items():
+        if pieces_in == FOLDER or any(name.startswith(f"{pieces_in}/") for name in names):
+            lines = read_rows(storage, pieces_in)
+            write_atomically(folder / file, b"".join(line + b"\n" for line in lines))
+    others = [name for name in names if not name.startswith((*(f"{part}/" for part in FILES), "checkpoints/", "ray/"))]
+    in_parallel(lambda name: storage.get_file(name, inside(folder, name)), others)

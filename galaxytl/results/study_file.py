@@ -8,7 +8,10 @@ tables are of whatever module they name. What a journal beside it may do, `galax
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from galaxytl.system.foreign_text import visible
@@ -16,6 +19,19 @@ from galaxytl.system.foreign_text import visible
 MOST_BYTES: Final = 16 * 2**20
 """Of a value; Optuna's longest are the attributes of a trial. A column that is computed may have any."""
 TABLES: Final = ("table", "index")
+
+
+def reader_of(path: Path) -> Callable[[], sqlite3.Connection]:
+    """Connects to the file at `path`, to read; raises ValueError where `check_schema` does."""
+    # A log that is being written is read through files beside it, which SQLite makes where it may write.
+    mode = "mode=ro" if os.access(path.parent, os.W_OK) else "immutable=1"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)
+        check_schema(connection)
+        return connection
+
+    return connect
 
 
 def check_schema(connection: sqlite3.Connection) -> None:

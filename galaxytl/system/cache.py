@@ -235,7 +235,7 @@ def _checksum(path: Path) -> int:
 def _discard(folder: Path) -> None:
     """Remove what is there under the name of an entry, if something is: it is damaged."""
     if folder.exists():
-        print(f"{folder} is damaged: it is made anew", flush=True)
+        print(f"{folder} is damaged: it is rebuilt", flush=True)
     if folder in _held:
         os.close(_held.pop(folder))
     shutil.rmtree(folder, ignore_errors=True)

@@ -33,8 +33,6 @@ from types import FrameType
 from typing import Any, Final, NoReturn
 
 from galaxytl.system.credentials import (
-    CredentialsError,
-    check_address,
     forget,
     remember,
     remember_environment,
@@ -42,6 +40,7 @@ from galaxytl.system.credentials import (
 )
 from galaxytl.system.files import advice
 from galaxytl.system.foreign_text import did_you_mean, visible
+from galaxytl.system.locations import DataError, check_address
 
 BAD_INPUT: Final = 2
 ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
@@ -349,7 +348,7 @@ def path_or_uri(text: str) -> str:
     _check_utf8(text)
     try:
         check_address(text)
-    except CredentialsError as error:
+    except DataError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return str(path(text)) if text.startswith("~") else text
 

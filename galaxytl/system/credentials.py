@@ -58,22 +58,8 @@ BEFORE_WORD: Final = r"(?:(?<![{}])|(?<=%[0-9A-Fa-f]{{2}}))"
 """What stands before a word: none of these letters, or a letter that is encoded."""
 SHORTEST_WORD, SHORTEST_OTHER = 5, 4
 """Letters of a secret that is masked by its value: of letters and digits alone; of others too."""
-FILE_SYSTEMS: Final = ("s3", "gs", "gcs", "hdfs", "viewfs", "file")
-WITHOUT_PORT: Final = ("s3", "gs", "gcs")
-SAFE_WAYS: Final = {
-    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile in ~/.aws that AWS_PROFILE names",
-    "gs": "the file that GOOGLE_APPLICATION_CREDENTIALS names",
-    "gcs": "the file that GOOGLE_APPLICATION_CREDENTIALS names",
-    "postgresql": "~/.pgpass, or PGPASSWORD",
-    "mysql": "an option file, ?read_default_file=FILE",
-    "mariadb": "an option file, ?read_default_file=FILE",
-}
 
 _known: set[str] = set()
-
-
-class CredentialsError(ValueError):
-    """An address whose password cannot be told from the rest; the message says where it belongs."""
 
 
 def without_secrets(text: str) -> str:
@@ -103,33 +89,6 @@ def forget() -> None:
     """What was remembered: a process that runs several commands, as tests do, begins each without it."""
     _known.clear()
     _by_value.cache_clear()
-
-
-def check_address(uri: str) -> None:
-    """Raises CredentialsError for a password with letters that end it too early, so that the rest would be taken for a
-    host or a bucket, which are shown."""
-    scheme, separator, rest = uri.partition("://")
-    kind = scheme.lower().partition("+")[0]
-    if not separator or "@" not in rest or rest.startswith("/"):
-        return
-    if _is_torn(kind, rest):
-        safe = SAFE_WAYS.get(kind, "its own file or the environment")
-        raise CredentialsError(
-            f"a password in an address must have %2F, %40, %3A, %3F and %23 in place of / @ : ? and #; got "
-            f"'{without_secrets(uri)}'. It is safer in {safe}: other users see what is typed"
-        )
-
-
-def _is_torn(kind: str, rest: str) -> bool:
-    """rest: behind ://, with an @. Databases end the password at the first one, file systems at the last."""
-    if kind not in FILE_SYSTEMS:
-        return "@" in rest.partition("@")[2].partition("?")[0]
-    place = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    user, _, host = place.rpartition("@")
-    _, colon, port = host.rpartition("]")[2].partition(":")
-    if colon and (kind in WITHOUT_PORT or not port.isdecimal()):
-        return True
-    return ":" in user and "@" in rest[len(place) :].partition("?")[0]
 
 
 def secrets_of(word: str) -> Iterator[str]:

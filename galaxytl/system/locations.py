@@ -15,11 +15,11 @@ import io
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import Any, BinaryIO, Final, Literal, cast
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from galaxytl.system.credentials import remember, without_secrets
 
@@ -28,13 +28,11 @@ CONNECT_SECONDS = 4.0
 REQUEST_SECONDS = 15.0
 BLOCK = 4 * 2**20  # bytes read at a time from a remote file that is read in small pieces
 BLOCKS_KEPT = 16
-OTHER_SCHEMES = ("gs", "gcs", "hdfs", "viewfs")
-"""Left to pyarrow. Not abfs://: without credentials pyarrow 26's Azure driver ends the process."""
 S3_OPTIONS = ("endpoint_override", "scheme", "region", "anonymous")
 
 
 class DataError(ValueError):
-    """A dataset that cannot be used; the message gives the rule, what was found, and what to do."""
+    """Data, or a place for it, that cannot be used; the message gives the rule, what was found, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,11 @@ class Location:
 
     def __str__(self) -> str:
         return self.uri
+
+    @property
+    def scheme(self) -> str:
+        """That of its URI, like "s3"; "" of a path."""
+        return self.uri.partition("://")[0] if "://" in self.uri else ""
 
     @property
     def local(self) -> Path:
@@ -182,7 +185,8 @@ def _check_link(path: Path, roots: Sequence[Path]) -> None:
 
 
 def locate(uri: str) -> Location:
-    """The location that a path or URI names; nothing is looked up there, except a bucket's region where none is set.
+    """Return the location that a path or URI names; nothing is looked up there, except a bucket's region where none is
+    set.
 
     Raises DataError on an unknown scheme and on options that do not exist.
     """
@@ -193,13 +197,9 @@ def locate(uri: str) -> Location:
         parts = urlsplit(uri)
     except ValueError as error:
         raise DataError(f"a dataset's place must be a path or a URI; got '{without_secrets(uri)}': {error}") from error
-    if parts.scheme == "file":
-        if parts.netloc not in ("", "localhost"):
-            raise DataError(
-                f"a file:// URI must name a file of this machine, file:///path; got '{without_secrets(uri)}'"
-            )
-        return _local(uri, unquote(parts.path))
-    return _s3(uri) if parts.scheme == "s3" else _any_scheme(uri)
+    if parts.scheme not in SCHEMES:
+        raise DataError(f"a dataset's place must be a path, file://, s3://, gs:// or hdfs://; got '{_shown(parts)}'")
+    return SCHEMES[parts.scheme].open(uri)
 
 
 def is_remote(uri: str) -> bool:
@@ -220,21 +220,35 @@ def _local(uri: str, path: str) -> Location:
     return Location(uri, os.path.abspath(path), LocalFileSystem(), is_local=True)
 
 
-def _any_scheme(uri: str) -> Location:
+def _file(uri: str) -> Location:
+    parts = urlsplit(uri)
+    if parts.netloc not in ("", "localhost"):
+        raise DataError(f"a file:// URI must name a file of this machine, file:///path; got '{without_secrets(uri)}'")
+    return _local(uri, unquote(parts.path))
+
+
+def _by_pyarrow(uri: str) -> Location:
     from pyarrow.fs import FileSystem
 
-    parts = urlsplit(uri)
-    shown = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
-    if parts.scheme not in OTHER_SCHEMES:
-        raise DataError(f"a dataset's place must be a path, file://, s3://, gs:// or hdfs://; got '{shown}'")
-    if parts.scheme in ("gs", "gcs") and "retry_limit_seconds" not in parts.query:  # pyarrow would try for 15 minutes
-        uri += ("&" if parts.query else "?") + "retry_limit_seconds=8"
+    shown = _shown(urlsplit(uri))
     try:
         filesystem, path = FileSystem.from_uri(uri)
     except (ValueError, NotImplementedError, ImportError, OSError) as error:
         raise DataError(f"{shown} cannot be reached by pyarrow: {str(error).splitlines()[0]}") from error
+    return Location(shown, path, filesystem)
+
+
+def _shown(parts: SplitResult) -> str:
+    """A URI without its user, password and query."""
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+
+
+def _google(uri: str) -> Location:
+    parts = urlsplit(uri)
+    if "retry_limit_seconds" not in parts.query:  # pyarrow would try for 15 minutes
+        uri += ("&" if parts.query else "?") + "retry_limit_seconds=8"
     settings = {**dict(parse_qsl(parts.query)), "anonymous": parts.username == "anonymous"}
-    return Location(shown, path, filesystem, settings=settings if parts.scheme in ("gs", "gcs") else None)
+    return replace(_by_pyarrow(uri), settings=settings)
 
 
 def _s3(uri: str) -> Location:
@@ -289,6 +303,63 @@ def _region_of(bucket: str) -> str:
         return str(resolve_s3_region(bucket))
 
 
+@dataclass(frozen=True)
+class Scheme:
+    """What a URI begins with, and the file system that it names."""
+
+    open: Callable[[str], Location]
+    safe_way: str = ""
+    """Where a password is safer than in the URI."""
+    has_bucket: bool = False
+    """Whether a bucket stands in the host's place, which has no port."""
+
+
+AWS: Final = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile in ~/.aws that AWS_PROFILE names"
+GOOGLE: Final = "the file that GOOGLE_APPLICATION_CREDENTIALS names"
+SCHEMES: Final = {
+    "file": Scheme(_file),
+    "s3": Scheme(_s3, AWS, has_bucket=True),
+    "gs": Scheme(_google, GOOGLE, has_bucket=True),
+    "gcs": Scheme(_google, GOOGLE, has_bucket=True),
+    "hdfs": Scheme(_by_pyarrow),
+    "viewfs": Scheme(_by_pyarrow),
+}
+"""Not abfs://: without credentials pyarrow 26's Azure driver ends the process."""
+DATABASES: Final = {
+    "postgresql": "~/.pgpass, or PGPASSWORD",
+    "mysql": "an option file, ?read_default_file=FILE",
+    "mariadb": "an option file, ?read_default_file=FILE",
+}
+"""Where a password is safer than in the URI."""
+
+
+def check_address(uri: str) -> None:
+    """Raises DataError for a password with letters that end it too early, so that the rest would be taken for a host or
+    a bucket, which are shown."""
+    scheme, separator, rest = uri.partition("://")
+    kind = scheme.lower().partition("+")[0]
+    if not separator or "@" not in rest or rest.startswith("/"):
+        return
+    if _is_torn(kind, rest):
+        safe = (SCHEMES[kind].safe_way if kind in SCHEMES else DATABASES.get(kind)) or "its own file or the environment"
+        raise DataError(
+            f"a password in an address must have %2F, %40, %3A, %3F and %23 in place of / @ : ? and #; got "
+            f"'{without_secrets(uri)}'. It is safer in {safe}: other users see what is typed"
+        )
+
+
+def _is_torn(kind: str, rest: str) -> bool:
+    """rest: behind ://, with an @. Databases end the password at the first one, file systems at the last."""
+    if kind not in SCHEMES:
+        return "@" in rest.partition("@")[2].partition("?")[0]
+    place = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    user, _, host = place.rpartition("@")
+    _, colon, port = host.rpartition("]")[2].partition(":")
+    if colon and (SCHEMES[kind].has_bucket or not port.isdecimal()):
+        return True
+    return ":" in user and "@" in rest[len(place) :].partition("?")[0]
+
+
 CAUSES = (
     (r"NO_SUCH_BUCKET|NoSuchBucket|[Bb]ucket .*(not found|does not exist)", "the bucket must exist; {bucket} does not"),
     (
@@ -310,7 +381,7 @@ def explained(location: Location, error: Exception, doing: str = "read") -> Data
     text = str(error)
     if location.is_local and isinstance(error, FileNotFoundError):
         return DataError(f"{location} does not exist")
-    if not location.uri.startswith("s3://"):
+    if location.scheme != "s3":
         return DataError(f"{location} cannot be {doing}: {text}")
     bucket = location.uri.split("/")[2]
     for pattern, message in CAUSES:

@@ -9,7 +9,7 @@ header, which Arrow obeys: so the headers of all pages are read first (`parquet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 SMALL_PAGE: Final = 32 * 2**20
@@ -60,6 +60,18 @@ def num_rows(parquet: Any) -> int:
     if any(count < 0 for count in rows) or sum(rows) != parquet.metadata.num_rows:
         raise ValueError(f"the file must have as many rows as its row groups; got {parquet.metadata.num_rows:,}")
     return sum(rows)
+
+
+def check_types(schema: Any, are_right: Mapping[str, Callable[[Any], bool]]) -> None:
+    """Raises ValueError where a column is of a type that its test refuses, and KeyError where it is not there."""
+    for name, is_right in are_right.items():
+        if not is_right(kind := schema.field(name).type):
+            raise ValueError(f"column {name} must not be of type {str(kind)[:60]}")
+
+
+def first_line(error: Exception) -> str:
+    """Return what pyarrow says first of an error; the rest are places in its own source."""
+    return (str(error).splitlines() or ["no message"])[0]
 
 
 def _chunks(metadata: Any, columns: Sequence[str]) -> Iterator[Any]:

@@ -1,6 +1,6 @@
 """Training images, turned and mirrored: an image of a galaxy shows it from an arbitrary side, so none is the right one.
 
-    images = turned(images, spec, 3)        # as epoch 3 sees them; rows are read, and turned, by images[rows]
+    images = augmented(images, spec, 3)     # as epoch 3 sees them; rows are read, and turned, by images[rows]
 
 The eight symmetries of the square, rotations by 90 degrees and mirror images, move pixels and make up none. Which of
 them an image gets depends on the spec's shuffle seed, the epoch and the image's row in the dataset, and on nothing
@@ -21,8 +21,8 @@ STREAM = 8  # keeps these random numbers apart from those that order the batches
 
 
 @dataclass(frozen=True)
-class TurnedImages:
-    """Like the array of its images, (N, S, S, 3), each turned in its own way when it is read by `turned[rows]`."""
+class AugmentedImages:
+    """Like the array of its images, (N, S, S, 3), each turned in its own way when it is read by `images[rows]`."""
 
     images: NDArray[np.uint8]
     ways: NDArray[np.int64]
@@ -44,13 +44,13 @@ class TurnedImages:
         return found
 
 
-def turned(images: NDArray[np.uint8], spec: TrialSpec, number: int) -> TurnedImages:
-    """The images (N, S, S, 3) of a dataset as epoch `number` (from 1) trains on them."""
+def augmented(images: NDArray[np.uint8], spec: TrialSpec, number: int) -> AugmentedImages:
+    """Return the images (N, S, S, 3) of a dataset as epoch `number` (from 1) trains on them."""
     random = np.random.default_rng([seed_for(spec, "shuffle"), STREAM, number])
-    return TurnedImages(images, random.integers(NUM_WAYS, size=len(images)))
+    return AugmentedImages(images, random.integers(NUM_WAYS, size=len(images)))
 
 
 def turn(images: NDArray[np.uint8], way: int) -> NDArray[np.uint8]:
-    """Images (n, S, S, 3), mirrored from 4 on, and then rotated by `way` quarters of a turn; 0 leaves them."""
+    """Return images (n, S, S, 3), mirrored from way 4 on, then rotated by `way` quarters of a turn; 0 leaves them."""
     mirrored = images[:, :, ::-1] if way >= 4 else images
     return np.rot90(mirrored, way, axes=(1, 2))

@@ -66,7 +66,7 @@ class Optimum:
 
 def is_convex(spec: TrialSpec) -> bool:
     """Whether the spec's loss is that of softmax regression on features that are the same in every epoch."""
-    return spec.unfrozen_blocks == 0 and not spec.head_units and not spec.augmentation
+    return spec.trains_head_only and not spec.head_units and not spec.augmentation
 
 
 def certificates(group: Sequence[Head], examples: Examples) -> list[dict[str, float]]:

@@ -1,7 +1,7 @@
 """What the gradients of a trial did: recorded at its start and after each epoch, on the same few training images.
 
     observe = of_heads(examples, spec)           # observe(epoch, state) -> a record for each head
-    observe = NetworkProbe(model, network, start_cut, freeze_cut).observer(examples, spec)     # observe(epoch)
+    observe = NetworkProbe(model, network, start_cut, freeze_cut).observer(examples, spec)     # (epoch, model) -> one
 
 A record is a dict:
 
@@ -38,13 +38,15 @@ from galaxytl.networks.blocks import relu_tensors
 from galaxytl.networks.warm import Network
 from galaxytl.train import heads
 from galaxytl.train.examples import Examples
-from galaxytl.train.head_updates import State
 from galaxytl.trial import TrialSpec
+from galaxytl.trial.optimizers import State
 
 MOST_IMAGES = 32
 DIGITS = 4  # significant ones that a record keeps: a row of ResNet50 has thousands of numbers
 
 Record = dict[str, Any]
+Observer = Callable[[int, Any], list[Record]]
+"""Gives the records of what is trained: (epoch, `State` of H heads or a keras.Model) -> H records, or one."""
 
 
 def probe_rows(examples: Examples, batch_size: int) -> NDArray[np.int64]:
@@ -53,8 +55,8 @@ def probe_rows(examples: Examples, batch_size: int) -> NDArray[np.int64]:
     return examples.train[np.linspace(0, len(examples.train) - 1, count).astype(np.int64)]
 
 
-def of_heads(examples: Examples, spec: TrialSpec) -> Callable[[int, State], list[Record]]:
-    """Gives the record of each of H heads on frozen features: (epoch, state) -> H records."""
+def of_heads(examples: Examples, spec: TrialSpec) -> Observer:
+    """Return what gives the record of each of H heads on frozen features."""
     rows = probe_rows(examples, spec.batch_size)
     labels = examples.labels[rows].astype(np.int32)
     features = np.asarray(examples.inputs[rows]).reshape(len(rows), -1)
@@ -107,11 +109,11 @@ class NetworkProbe:
         names, units = network.unit_maxima(model, start_cut, relu_tensors(network.model, freeze_cut))
         self._names, self._units = names, device.compiled_forward(units) if names else None
 
-    def observer(self, examples: Examples, spec: TrialSpec) -> Callable[[int], Record]:
-        """Gives the record after an epoch of a trial on these examples."""
+    def observer(self, examples: Examples, spec: TrialSpec) -> Observer:
+        """Return what gives the record after an epoch of a trial on these examples."""
         rows = probe_rows(examples, spec.batch_size)
         inputs, labels = np.asarray(examples.inputs[rows]), examples.labels[rows].astype(np.int32)
-        return lambda number: self._observe(number, inputs, labels)
+        return lambda number, model: [self._observe(number, inputs, labels)]
 
     def _observe(self, number: int, inputs: NDArray[Any], labels: NDArray[np.int32]) -> Record:
         trained, others = (

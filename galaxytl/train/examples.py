@@ -24,7 +24,7 @@ class Examples:
     train: NDArray[np.int64]
     watched: NDArray[np.int64]
     scored: NDArray[np.int64]
-    turned: Callable[[int], Any] | None = None
+    augmented: Callable[[int], Any] | None = None
     """Gives the inputs of an epoch (from 1) where training sees others in each (`galaxytl.train.augmentation`)."""
 
     @property
@@ -35,7 +35,7 @@ class Examples:
 
     def in_epoch(self, number: int) -> Examples:
         """With the inputs that epoch `number` trains on."""
-        return replace(self, inputs=self.turned(number)) if self.turned else self
+        return replace(self, inputs=self.augmented(number)) if self.augmented else self
 
 
 def epoch_order(spec: TrialSpec, number: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:

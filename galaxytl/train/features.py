@@ -15,7 +15,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from galaxytl.networks import blocks, device
 from galaxytl.system import cache
 from galaxytl.system.cache import is_intact
 from galaxytl.system.prefetch import ahead
-from galaxytl.train.job import Neighbours
+from galaxytl.train.job import ALONE, Neighbours
 from galaxytl.trial import TrialSpec
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ CPU_BATCH, GPU_BATCH = 32, 256  # images of 224 x 224 in a batch, more if they a
 
 @dataclass(frozen=True)
 class Source:
-    """What activations are computed from, and who is told."""
+    """Inputs of the computation of activations, and its callbacks."""
 
     images: NDArray[np.uint8]
     """(N, S, S, 3) of the dataset"""
@@ -51,7 +51,7 @@ class Source:
     on_progress: Callable[[int, int], None]
     on_computed: Callable[[float], None]
     """Told the multiply-adds that were executed."""
-    neighbours: Neighbours = field(default_factory=Neighbours)
+    neighbours: Neighbours = ALONE
 
 
 def rows_digest(rows: NDArray[np.int64]) -> str:
@@ -98,9 +98,9 @@ def stored_activations(spec: TrialSpec, stored: tuple[int, ...], source: Source)
     try:
         cache.built_once(folder, build, is_complete=_is_readable)
     except BaseException:
-        source.neighbours.gave_up(folder.name)
+        source.neighbours.give_up(folder.name)
         raise
-    source.neighbours.made(folder.name, folder, took)
+    source.neighbours.announce(folder.name, folder, took)
     return _opened(folder, spec)
 
 

@@ -6,9 +6,10 @@ a checkpoint joins when the others have caught up: the result of each is what it
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,11 @@ from galaxytl.results.checkpoints import (
 )
 from galaxytl.train import heads
 from galaxytl.train.examples import Examples, epoch_order
-from galaxytl.train.head_updates import State
+from galaxytl.train.job import Watcher
 from galaxytl.trial import TrialSpec
+from galaxytl.trial.optimizers import State
+
+Scores = dict[str, NDArray[Any]]
 
 
 @dataclass
@@ -50,78 +54,60 @@ class Head:
         return bool(self.diverged) or self.pruned is not None or len(self.history) >= self.spec.num_epochs
 
 
-@dataclass(frozen=True)
-class HeadsListener:
-    """What the loop tells: `phase(text)` for all heads, `epoch({trial_id: its last epoch})`. What it asks before each
-    further epoch: `ended({trial_id: its history})`, which of these trials are to end there, and why."""
-
-    phase: Callable[[str], None]
-    epoch: Callable[[dict[str, Epoch]], None]
-    ended: Callable[[Mapping[str, list[Epoch]]], Mapping[str, str]] = lambda histories: {}
-    observe: Callable[[int, State], list[dict[str, Any]]] | None = None
-    """Asked before the first epoch, with 0, and after each, with its number and the state of the heads that are under
-    way, for a record of each, to keep with the epoch."""
-    kept: Callable[[], object] = lambda: None
-    """Told when the checkpoints of an epoch are written, in another thread; the next ones wait for it."""
-
-
-def fit_heads(specs: Sequence[TrialSpec], examples: Examples, out: Path, listener: HeadsListener) -> list[Head]:
-    """Train a head for each spec to its spec.num_epochs, or to where the listener ends it, from its checkpoint in `out`
+def fit_heads(specs: Sequence[TrialSpec], examples: Examples, out: Path, watcher: Watcher) -> list[Head]:
+    """Train a head for each spec to its spec.num_epochs, or to where the watcher ends it, from its checkpoint in `out`
     where there is one."""
     group = [_begin(spec, examples, out) for spec in specs]
-    _end(group, listener)
+    _end(group, watcher)
     while waiting := [head for head in group if not head.is_done]:
         behind = min(len(head.history) for head in waiting)
-        _run_together([head for head in waiting if len(head.history) == behind], group, examples, out, listener)
+        _run_together([head for head in waiting if len(head.history) == behind], group, examples, out, watcher)
     return group
 
 
 def _begin(spec: TrialSpec, examples: Examples, out: Path) -> Head:
-    state = heads.initial_state(spec, math.prod(examples.inputs.shape[1:]))
-    kept, history = load_checkpoint(checkpoint_path(out, spec), {name: v.shape for name, v in state.items()})
-    return Head(spec, kept or state, history, resumed=RESUMED if history else {})
+    initial = heads.initial_state(spec, math.prod(examples.inputs.shape[1:]))
+    state, history = load_checkpoint(checkpoint_path(out, spec), {name: v.shape for name, v in initial.items()})
+    return Head(spec, state or initial, history, resumed=RESUMED if history else {})
 
 
-def _end(group: Sequence[Head], listener: HeadsListener) -> None:
+def _end(group: Sequence[Head], watcher: Watcher) -> None:
     """Ask which heads, of those with epochs to go, end here."""
     going = {head.spec.trial_id: head for head in group if not head.is_done}
-    for trial_id, reason in listener.ended({trial_id: head.history for trial_id, head in going.items()}).items():
+    for trial_id, reason in watcher.ends({trial_id: head.history for trial_id, head in going.items()}).items():
         going[trial_id].pruned = reason
 
 
-def _run_together(
-    active: list[Head], group: Sequence[Head], examples: Examples, out: Path, listener: HeadsListener
-) -> None:
+def _run_together(active: list[Head], group: Sequence[Head], examples: Examples, out: Path, watcher: Watcher) -> None:
     """Train `active`, all at one epoch, until one of them is done or meets a head that waits further on."""
     state = heads.join([head.state for head in active])
     scalars = heads.settings([head.spec for head in active], examples.labels[examples.train])
     others = {len(head.history) for head in group if head not in active}
-    if listener.observe and not active[0].history:
-        for head, record in zip(active, listener.observe(0, state), strict=True):
-            head.records.append(record)
-    with CheckpointWriter(listener.kept) as writer:
+    say = functools.partial(watcher.phase, [head.spec.trial_id for head in group])
+    if not active[0].history:
+        _add_records(active, watcher.records(0, state))
+    with CheckpointWriter(watcher.checkpoint) as writer:
         while True:
-            state = _run_epoch(active, state, scalars, examples, listener)
+            started = time.perf_counter()
+            state, scores = _run_epoch(active, state, scalars, examples, say)
+            seconds = round((time.perf_counter() - started) / len(active), 4)  # a head's share
+            _add_records(active, watcher.records(len(active[0].history) + 1, state))
+            _add_epoch(active, scores, seconds)
             on_host = heads.on_host(state)
             for i, head in enumerate(active):
                 head.state = heads.take(on_host, i)
             going = [head for head in active if not head.is_done]
             writer.save([(checkpoint_path(out, head.spec), head.state, list(head.history)) for head in going])
-            listener.epoch({head.spec.trial_id: head.history[-1] for head in active if not head.diverged})
-            _end(group, listener)
+            watcher.epoch({head.spec.trial_id: head.history[-1] for head in active if not head.diverged})
+            _end(group, watcher)
             if any(head.is_done for head in active) or len(active[0].history) in others:
                 break
 
 
 def _run_epoch(
-    active: Sequence[Head],
-    state: State,
-    scalars: dict[str, NDArray[Any]],
-    examples: Examples,
-    listener: HeadsListener,
-) -> State:
-    """One pass over the training rows and one over the watched ones; appends to each head's history."""
-    started = time.perf_counter()
+    active: Sequence[Head], state: State, scalars: Scores, examples: Examples, say: Callable[[str], object]
+) -> tuple[State, Scores]:
+    """Make one pass over the training rows and one over the watched ones; return the state and scores (H,)."""
     spec, number = active[0].spec, len(active[0].history) + 1
     order = epoch_order(spec, number, examples.train)
     name = f"epoch {number}/{max(head.spec.num_epochs for head in active)}"
@@ -130,23 +116,28 @@ def _run_epoch(
         state, sums = heads.train_steps(spec.optimizer, scalars, state, chunk)
         trained.add(sums)
         done += chunk.num_steps
-        listener.phase(f"{name}, step {done}/{math.ceil(len(order) / spec.batch_size)}, {len(active)} heads together")
+        say(f"{name}, step {done}/{math.ceil(len(order) / spec.batch_size)}, {len(active)} heads together")
     watched = _Means(len(examples.watched))
     for chunk in heads.chunks(examples, examples.watched, heads.WATCHED_BATCH):
         watched.add(heads.score(state, chunk))
-    scores = {**trained.means(), **{f"val_{name}": values for name, values in watched.means().items()}}
-    seconds = round((time.perf_counter() - started) / len(active), 4)  # a head's share
-    observed = listener.observe(number, state) if listener.observe else []
+    return state, {**trained.means(), **{f"val_{name}": values for name, values in watched.means().items()}}
+
+
+def _add_records(active: Sequence[Head], records: Sequence[dict[str, Any]]) -> None:
+    for head, record in zip(active, records, strict=False):  # of each, or none at all
+        head.records.append(record)
+
+
+def _add_epoch(active: Sequence[Head], scores: Scores, seconds: float) -> None:
+    """Append to each head's history, or say that the head diverged."""
     for i, head in enumerate(active):
-        own = {key: float(values[i]) for key, values in scores.items()}
+        number, own = len(head.history) + 1, {key: float(values[i]) for key, values in scores.items()}
         if math.isfinite(own["loss"]):
-            records, head.records = head.records + observed[i : i + 1], []
             epoch = {"epoch": number, **own, "seconds": seconds, **head.resumed}
-            head.history.append(with_records(epoch, records))
-            head.resumed = {}
+            head.history.append(with_records(epoch, head.records))
+            head.records, head.resumed = [], {}
         else:
             head.diverged = f"the loss became {own['loss']} in epoch {number}/{head.spec.num_epochs}"
-    return state
 
 
 class _Means:

@@ -6,10 +6,10 @@ batches that an uninterrupted one sees. `galaxytl.train.fit_heads` is the loop o
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +20,8 @@ from numpy.typing import NDArray
 from galaxytl.networks import device
 from galaxytl.results.checkpoints import RESUMED, CheckpointWriter, Epoch, load_checkpoint, with_records
 from galaxytl.train.examples import Examples, class_weights, epoch_order
-from galaxytl.train.job import Diverged, Pruned
+from galaxytl.train.job import Diverged, Pruned, Watcher
 from galaxytl.trial import TrialSpec
-
-
-@dataclass(frozen=True)
-class Listener:
-    """What the loop tells: `phase(text)` often, `epoch(history)` once an epoch; and what it asks before each further
-    epoch: `ended(history)`, why the training is to end there, or None."""
-
-    phase: Callable[[str], None]
-    epoch: Callable[[list[Epoch]], None]
-    ended: Callable[[list[Epoch]], str | None] = lambda history: None
-    observe: Callable[[int], list[dict[str, Any]]] = lambda number: []
-    """Asked before the first epoch, with 0, and after each, with its number, for records to keep with the epoch."""
-    kept: Callable[[], object] = lambda: None
-    """Told when the checkpoint of an epoch is written, in another thread; the next one waits for it."""
 
 
 class Batches(keras.utils.PyDataset):
@@ -78,28 +64,30 @@ class _BatchProgress(keras.callbacks.Callback):
             self._say(f"{self._epoch}, step {done}/{self._num_steps}")
 
 
-def fit(model: Any, spec: TrialSpec, examples: Examples, checkpoint: Path, listener: Listener) -> list[Epoch]:
-    """Train a compiled model to spec.num_epochs epochs, from `checkpoint` where there is one. Returns the history.
+def fit(model: Any, spec: TrialSpec, examples: Examples, checkpoint: Path, watcher: Watcher) -> list[Epoch]:
+    """Train a compiled model to spec.num_epochs epochs, from `checkpoint` where there is one. Return the history.
 
-    Raises Diverged when the loss stops being finite, Pruned when the listener ends the training.
+    Raises Diverged when the loss stops being finite, Pruned when the watcher ends the training.
     """
-    history = _restore(model, checkpoint)
+    trial_id, history = spec.trial_id, _restore(model, checkpoint)
     watched = device.for_keras(Batches(examples, examples.watched, spec.batch_size))
     weights = class_weights(spec, examples.labels[examples.train]) if spec.class_weighting != "none" else None
-    records, resumed = ([], RESUMED) if history else (listener.observe(0), {})
-    with CheckpointWriter(listener.kept) as writer:
+    records, resumed = ([], RESUMED) if history else (watcher.records(0, model), {})
+    say = functools.partial(watcher.phase, [trial_id])
+    with CheckpointWriter(watcher.checkpoint) as writer:
         for number in range(len(history) + 1, spec.num_epochs + 1):
-            if (reason := listener.ended(history)) is not None:
+            if (reason := watcher.ends({trial_id: history}).get(trial_id)) is not None:
                 raise Pruned(reason)
             order = epoch_order(spec, number, examples.train)
             batches = Batches(examples.in_epoch(number), order, spec.batch_size, weights)
-            epoch = _run_epoch(model, batches, watched, f"epoch {number}/{spec.num_epochs}", listener.phase)
-            history.append(with_records({"epoch": number, **epoch, **resumed}, records + listener.observe(number)))
+            epoch = _run_epoch(model, batches, watched, f"epoch {number}/{spec.num_epochs}", say)
+            records += watcher.records(number, model)
+            history.append(with_records({"epoch": number, **epoch, **resumed}, records))
             records, resumed = [], {}
             # Copies: training goes on while they are written.
             arrays = {name: np.asarray(v.value).copy() for name, v in _variables(model).items()}
             writer.save([(checkpoint, arrays, list(history))])
-            listener.epoch(history)
+            watcher.epoch({trial_id: history[-1]})
     return history
 
 

@@ -11,10 +11,10 @@ import contextlib
 import functools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,25 +26,23 @@ from galaxytl.networks.backbones import backbone_named, head_layers
 from galaxytl.networks.blocks import TRAINED_STEP
 from galaxytl.networks.weights import WeightsError, find_weights
 from galaxytl.results import collapse
-from galaxytl.results.checkpoints import Epoch, checkpoint_path, parted
-from galaxytl.results.predictions import name_of, store_probabilities
-from galaxytl.results.storage import StorageError, persistently, waiting_for
+from galaxytl.results.checkpoints import Epoch, checkpoint_path, split_records
+from galaxytl.results.predictions import Probabilities, name_of, store_probabilities
+from galaxytl.results.storage import StorageError, waiting_for, with_retries
 from galaxytl.results.thumbnails import write_thumbnails
 from galaxytl.system.locations import is_remote
 from galaxytl.train import certificate, diagnostics, heads
-from galaxytl.train.augmentation import turned
+from galaxytl.train.augmentation import augmented
 from galaxytl.train.examples import Examples, class_weights
 from galaxytl.train.features import LiveActivations, Source, batch_size, stored_activations
-from galaxytl.train.fit_heads import Head, HeadsListener, fit_heads
-from galaxytl.train.fit_network import Batches, Listener, fit
-from galaxytl.train.job import Clock, Diverged, Job, Pruned
+from galaxytl.train.fit_heads import Head, fit_heads
+from galaxytl.train.fit_network import Batches, fit
+from galaxytl.train.job import Clock, Diverged, Group, Job, Pruned, Watcher
 from galaxytl.train.metrics import evaluate, softmax
 from galaxytl.train.outcome import environment, failed_row
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 
-P = ParamSpec("P")
 T = TypeVar("T")
-Observer = Callable[[int], list[diagnostics.Record]]
 READ_SECONDS = 120.0
 """For which a dataset on another machine that does not answer is tried again."""
 
@@ -63,8 +61,37 @@ class Trained:
     """Logits of the validation part, where that is not the scored one."""
 
 
-class Run(ABC):
-    """A group on its way. The specs differ in nothing that its data, its backbone and its batches depend on."""
+class Collapses:
+    """Which trials of a group end because they ignore the image, where the group asks for it."""
+
+    def __init__(self, group: Group, examples: Examples) -> None:
+        self._patience = group.stop_collapsed
+        labels, watched = examples.labels[examples.train], examples.labels[examples.watched]
+        self._ignoring = {
+            spec.trial_id: collapse.loss_of_ignoring(labels, watched, class_weights(spec, labels))
+            for spec in group.specs
+        }
+
+    def __call__(self, histories: Mapping[str, Sequence[Epoch]]) -> dict[str, str]:
+        """Return {trial_id: reason} of the trials, of those with these histories, that end here."""
+        reasons = {
+            trial_id: collapse.why_collapsed(history, self._ignoring[trial_id], self._patience)
+            for trial_id, history in histories.items()
+        }
+        return {trial_id: reason for trial_id, reason in reasons.items() if reason}
+
+
+class Run(Watcher, ABC):
+    """A group on its way, which its epoch loop tells of: it passes that on. The specs differ in nothing that its data,
+    its backbone and its batches depend on."""
+
+    observe: diagnostics.Observer | None = None
+    """What the gradients do, where that is asked for."""
+    collapses: Collapses
+    pass_cost: float
+    """Multiply-adds of a forward pass of one image, from what is stored."""
+    epoch_cost: float
+    """Multiply-adds of an epoch of one trial."""
 
     def __init__(self, job: Job, clock: Clock) -> None:
         self.specs, self.stored, self.workplace = job.group.specs, job.group.stored, job.workplace
@@ -107,7 +134,7 @@ class Run(ABC):
         if not is_remote(self.workplace.data):
             return read()
         try:
-            return persistently(read, READ_SECONDS, lambda error: self.say(waiting_for("dataset", error)))
+            return with_retries(read, READ_SECONDS, lambda error: self.say(waiting_for("dataset", error)))
         except StorageError as error:
             raise DataError(str(error)) from error
 
@@ -122,9 +149,8 @@ class Run(ABC):
     def stored_inputs(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[Any]:
         """Activations (len(rows), h, w, channels) of `rows` at the last stored cut."""
         self.say("frozen activations")
-        neighbours = self.job.watcher.neighbours
         counted = functools.partial(self.clock.count, "features")
-        source = Source(images, rows, self.network, self._say_activations, counted, neighbours)
+        source = Source(images, rows, self.network, self._say_activations, counted, self.workplace.neighbours)
         with self.clock.part("features"):
             return stored_activations(self.spec, self.stored, source)
 
@@ -168,13 +194,13 @@ class Run(ABC):
     ) -> str:
         """Store probabilities; return the file's name."""
         name = name_of(spec, part)
-        store_probabilities(self.workplace.out, self.workplace.storage, name, rows, labels, found)
+        store_probabilities(self.workplace.out, self.workplace.storage, name, Probabilities(rows, labels, found))
         return name
 
     def _row(self, trained: Trained, dataset: Dataset, splits: Splits) -> TrialResult:
         """The row of a trial, without its scores."""
         total = backbone_named(trained.spec.backbone).num_parameters + trained.num_head
-        history, records = parted(self.job.histories[trained.spec.trial_id])
+        history, records = split_records(self.job.histories[trained.spec.trial_id])
         return TrialResult(
             spec=trained.spec,
             status=COMPLETE,
@@ -189,17 +215,28 @@ class Run(ABC):
             started=self.job.started,
         )
 
-    def _timed(self, function: Callable[P, T]) -> Callable[P, T]:
-        """The same, its seconds counted as diagnostics."""
+    def phase(self, trial_ids: Sequence[str], text: str) -> None:
+        self.job.watcher.phase(trial_ids, text)
 
-        def timed(*arguments: P.args, **named: P.kwargs) -> T:
-            with self.clock.part("diagnostics"):
-                return function(*arguments, **named)
+    def epoch(self, latest: Mapping[str, Epoch]) -> None:
+        self.clock.count("train", self.epoch_cost * len(latest))
+        self.job.watcher.epoch({trial_id: split_records([epoch])[0][0] for trial_id, epoch in latest.items()})
 
-        return timed
+    def checkpoint(self) -> None:
+        self.job.watcher.checkpoint()
+
+    def ends(self, histories: Mapping[str, Sequence[Epoch]]) -> Mapping[str, str]:
+        self.job.histories.update(histories)  # which grow; those of a checkpoint no epoch told of
+        return {**self.job.watcher.ends(histories), **self.collapses(histories)}
+
+    def records(self, number: int, state: Any) -> list[diagnostics.Record]:
+        if self.observe is None:
+            return self.job.watcher.records(number, state)
+        with self.clock.part("diagnostics"):
+            return self.observe(number, state)
 
     def say(self, text: str) -> None:
-        self.job.watcher.phase([spec.trial_id for spec in self.specs], text)
+        self.phase([spec.trial_id for spec in self.specs], text)
 
     def _say_progress(self, what: str, done: int, total: int) -> None:
         self.say(f"{what}, {done}/{total}")
@@ -216,15 +253,14 @@ class HeadsRun(Run):
         inputs = self._head_inputs(images, rows)
         examples = _examples(self.spec, inputs, labels[rows], _renumber(splits, rows))
         if self.spec.augmentation:
-            examples = replace(examples, turned=lambda n: replace(inputs, inputs=turned(images, self.spec, n)))
-        self._pass, num = _head_size(self.spec, math.prod(inputs.shape[1:]))
-        self._epoch = self._pass * (TRAINED_STEP * len(examples.train) + len(examples.watched))
+            examples = replace(examples, augmented=lambda n: replace(inputs, inputs=augmented(images, self.spec, n)))
+        self.pass_cost, num = _head_size(self.spec, math.prod(inputs.shape[1:]))
+        self.epoch_cost = self.pass_cost * (TRAINED_STEP * len(examples.train) + len(examples.watched))
         self.say("first step (tracing the heads)")
         with self.clock.part("train"):
-            observe = self._timed(diagnostics.of_heads(examples, self.spec)) if self.job.group.diagnostics else None
-            self._ends = Ends(self.job, examples)
-            listener = HeadsListener(self.say, self._on_epoch, self._ended, observe, self.job.watcher.kept)
-            group = fit_heads(self.specs, examples, self.workplace.out, listener)
+            self.observe = diagnostics.of_heads(examples, self.spec) if self.job.group.diagnostics else None
+            self.collapses = Collapses(self.job.group, examples)
+            group = fit_heads(self.specs, examples, self.workplace.out, self)
         self.job.histories.update({head.spec.trial_id: head.history for head in group})
         with self.clock.part("evaluate"):
             self.say(f"evaluating on the {self.spec.scored_on} split")
@@ -254,21 +290,13 @@ class HeadsRun(Run):
     ) -> Iterator[tuple[Head, NDArray[np.float32] | Diverged | Pruned]]:
         """Each head with its logits, or why it has none."""
         whole = [head for head in group if not head.diverged and head.pruned is None]
-        self.clock.count("evaluate", self._pass * len(examples.scored) * len(whole))
+        self.clock.count("evaluate", self.pass_cost * len(examples.scored) * len(whole))
         logits = iter(heads.logits([head.state for head in whole], examples, examples.scored, heads.WATCHED_BATCH))
         for head in group:
             if head.diverged:
                 yield head, Diverged(head.diverged)
             else:
                 yield head, next(logits) if head.pruned is None else Pruned(head.pruned)
-
-    def _ended(self, histories: Mapping[str, list[Epoch]]) -> Mapping[str, str]:
-        self.job.histories.update(histories)  # which grow; those of a checkpoint no epoch told of
-        return self._ends(histories)
-
-    def _on_epoch(self, latest: dict[str, Epoch]) -> None:
-        self.clock.count("train", self._epoch * len(latest))
-        self.job.watcher.epoch({trial_id: parted([epoch])[0][0] for trial_id, epoch in latest.items()})
 
     def _head_inputs(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Any:
         """The backbone's output for `rows`: stored, or computed whenever it is read, from what is stored or the images.
@@ -298,39 +326,34 @@ class NetworkRun(Run):
         inputs = self.stored_inputs(images, rows) if self.stored else images
         examples = _examples(self.spec, inputs, labels[rows], _renumber(splits, rows))
         if self.spec.augmentation:
-            examples = replace(examples, turned=lambda n: turned(images, self.spec, n))
+            examples = replace(examples, augmented=lambda n: augmented(images, self.spec, n))
         self.say("building the network")
         with self.clock.part("build"):
             model, network = warm.trained(self.spec, self.stored[-1] if self.stored else None, self.weights_path)
         head_pass, num_head = _head_size(self.spec, math.prod(network.structure.shape_at(0)))
-        self._pass, step = self._cost(network, head_pass)
-        self._epoch = step * len(examples.train) + self._pass * len(examples.watched)
+        self.pass_cost, step = self._cost(network, head_pass)
+        self.epoch_cost = step * len(examples.train) + self.pass_cost * len(examples.watched)
         num_trained = sum(math.prod(v.shape) for v in model.trainable_weights)
-        observe = self._observer(model, network, examples)
-        logits = self._fit(model, examples, observe)
+        self.observe = self._observer(model, network, examples) if self.job.group.diagnostics else None
+        logits = self._fit(model, examples)
         beside = None if isinstance(logits, Pruned) else self._scores(model, examples.only_watched)
         return [Trained(self.spec, logits, num_head, num_trained, on_validation=beside)]
 
-    def _observer(self, model: Any, network: warm.Network, examples: Examples) -> Observer:
-        """Records what the gradients do, where that is asked for."""
-        if not self.job.group.diagnostics:
-            return lambda number: []
+    def _observer(self, model: Any, network: warm.Network, examples: Examples) -> diagnostics.Observer:
         count = len(network.structure.blocks)
         cuts = (self.stored[-1] if self.stored else count, warm.frozen_until(self.spec, count))
         with self.clock.part("diagnostics"):
             probe = warm.beside_trained(lambda: diagnostics.NetworkProbe(model, network, *cuts))
-        observe = self._timed(probe.observer(examples, self.spec))
-        return lambda number: [observe(number)]
+        return probe.observer(examples, self.spec)
 
-    def _fit(self, model: Any, examples: Examples, observe: Observer) -> NDArray[np.float32] | Pruned:
+    def _fit(self, model: Any, examples: Examples) -> NDArray[np.float32] | Pruned:
         """Train; logits of the examples to score, or why the training ended before."""
         self.say("first step (tracing the network)")
-        self._ends = Ends(self.job, examples)
+        self.collapses = Collapses(self.job.group, examples)
         path = checkpoint_path(self.workplace.out, self.spec)
         try:
             with self.clock.part("train"):
-                listener = Listener(self.say, self._on_epoch, self._ended, observe, self.job.watcher.kept)
-                history = fit(model, self.spec, examples, path, listener)
+                history = fit(model, self.spec, examples, path, self)
         except Pruned as end:
             return end.with_traceback(None)  # which would keep alive what the training read
         self.job.histories[self.spec.trial_id] = history
@@ -342,17 +365,8 @@ class NetworkRun(Run):
         if not len(examples.scored):
             return np.empty((0, NUM_CLASSES), np.float32)
         with self.clock.part("evaluate"):
-            self.clock.count("evaluate", self._pass * len(examples.scored))
+            self.clock.count("evaluate", self.pass_cost * len(examples.scored))
             return predict(model, examples, self.spec.batch_size)
-
-    def _on_epoch(self, history: list[Epoch]) -> None:
-        self.job.histories[self.spec.trial_id] = list(history)
-        self.clock.count("train", self._epoch)
-        self.job.watcher.epoch({self.spec.trial_id: parted(history[-1:])[0][0]})
-
-    def _ended(self, history: list[Epoch]) -> str | None:
-        self.job.histories[self.spec.trial_id] = list(history)  # those of a checkpoint no epoch told of
-        return self._ends({self.spec.trial_id: history}).get(self.spec.trial_id)
 
     def _cost(self, network: warm.Network, head_pass: int) -> tuple[float, float]:
         """Multiply-adds an image of a forward pass, and of a training step, from what is stored."""
@@ -362,26 +376,6 @@ class NetworkRun(Run):
         frozen = structure.multiply_adds(start, freeze)
         trained = structure.multiply_adds(freeze, 0) + head_pass
         return float(frozen + trained), float(frozen + TRAINED_STEP * trained)
-
-
-class Ends:
-    """Which trials end before their last epoch: those that the watcher stops, and collapsed ones."""
-
-    def __init__(self, job: Job, examples: Examples) -> None:
-        self._stopped, self._patience = job.watcher.stopped, job.group.stop_collapsed
-        labels, watched = examples.labels[examples.train], examples.labels[examples.watched]
-        self._ignoring = {
-            spec.trial_id: collapse.loss_of_ignoring(labels, watched, class_weights(spec, labels))
-            for spec in job.group.specs
-        }
-
-    def __call__(self, histories: Mapping[str, list[Epoch]]) -> dict[str, str]:
-        """{trial_id: reason} of the trials, of those with these histories, that end here."""
-        found = {trial_id: reason for trial_id, reason in self._stopped().items() if trial_id in histories}
-        for trial_id, history in histories.items():
-            if reason := collapse.why_collapsed(history, self._ignoring[trial_id], self._patience):
-                found[trial_id] = reason
-        return found
 
 
 def _examples(spec: TrialSpec, inputs: Any, labels: NDArray[np.int64], splits: Splits) -> Examples:

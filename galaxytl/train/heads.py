@@ -11,7 +11,7 @@ Heads with U hidden units have "hidden_weights" (D, H, U) and "hidden_bias" (1, 
 
 Why: a step reads the features once for all heads, as one matrix product, (B, D) x (D, H * C) or (B, D) x (D, H * U).
 
-The update rules are Keras's, tested against them (`galaxytl.train.head_updates`). The gradient needs no automatic
+The update rules are Keras's, tested against them (`galaxytl.trial.optimizers`). The gradient needs no automatic
 differentiation: of the cross-entropy of a softmax with respect to the logits it is probabilities - one_hot(label).
 """
 
@@ -33,8 +33,8 @@ from galaxytl.networks.backbones import HIDDEN, OUTPUT, head_initializer, head_l
 from galaxytl.system.prefetch import ahead
 from galaxytl.train import head_dropout
 from galaxytl.train.examples import Examples, class_weights
-from galaxytl.train.head_updates import SLOTS, UPDATES, State, decayed
 from galaxytl.trial import TrialSpec
+from galaxytl.trial.optimizers import OPTIMIZERS, State
 
 CHUNK_BYTES = 2**26  # of features handed to one compiled call: as many steps as fit, without Python between them
 WATCHED_BATCH = 256  # rows that are scored at once: no result depends on it
@@ -64,8 +64,9 @@ def initial_state(spec: TrialSpec, num_features: int) -> State:
     state = _initial_layer(spec, OUTPUT, output, "")
     for shape in hidden:
         state |= _initial_layer(spec, HIDDEN, shape, "hidden_")
-    slots = {f"{slot}_{name}": np.zeros_like(value) for slot in SLOTS[spec.optimizer] for name, value in state.items()}
-    return {**state, **slots, "steps": np.zeros((1, 1, 1), np.float32)}
+    slots = OPTIMIZERS[spec.optimizer].slots
+    zeros = {f"{slot}_{name}": np.zeros_like(value) for slot in slots for name, value in state.items()}
+    return {**state, **zeros, "steps": np.zeros((1, 1, 1), np.float32)}
 
 
 def _initial_layer(spec: TrialSpec, layer: str, shape: tuple[int, int], prefix: str) -> State:
@@ -142,13 +143,19 @@ def _compiled(optimizer: str, drops: bool, xla: bool) -> Any:
             factors = _dropout(old, scalars, labels.shape[1]) if drops else 1.0
             batch = _Batch(features[step], labels[step], sizes[step])
             gradients, sums = _gradients(old, batch, scalars["class_weights"], factors)
-            new = UPDATES[optimizer](decayed(old, gradients, scalars), gradients, scalars)
+            new = OPTIMIZERS[optimizer].rule(_decayed(old, gradients, scalars), gradients, scalars)
             return {**new, "steps": old["steps"] + 1}, {name: totals[name] + sums[name] for name in totals}
 
         zero = ops.zeros((state["bias"].shape[1],), "float32")
         return ops.fori_loop(0, num_steps, body, (state, {"loss": zero, "correct": zero}))
 
     return device.compiled(run, xla=xla)
+
+
+def _decayed(state: State, gradients: State, scalars: Any) -> State:
+    """Decay the weights, decoupled from the gradients as in Loshchilov & Hutter (2019)."""
+    factor = scalars["weight_decay"] * scalars["learning_rate"]
+    return {**state, **{name: state[name] - state[name] * factor for name in gradients}}
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from galaxytl.trial import TrialSpec
 
@@ -42,6 +42,24 @@ class Group:
     (`galaxytl.train.certificate`). Changes nothing else of the results."""
 
 
+class Neighbours:
+    """Other nodes, which may hold activations that this one lacks; these hold none. `name` is of a folder of
+    `galaxytl.train.features`."""
+
+    def fetch(self, name: str, folder: Path) -> bool:
+        """Copy activations into an empty folder; return False where they are for this node to compute."""
+        return False
+
+    def announce(self, name: str, folder: Path, seconds: float) -> None:
+        """Hear what this node holds, and the seconds that computing it took, infinity where that is not known."""
+
+    def give_up(self, name: str) -> None:
+        """Hear what this node was to compute, and could not."""
+
+
+ALONE: Final = Neighbours()
+
+
 @dataclass(frozen=True)
 class Workplace:
     """Where the data comes from and where the results go."""
@@ -59,32 +77,31 @@ class Workplace:
     """GPUs that this process was given, perhaps a share of one; None: it may use what it sees."""
     damage: str = ""
     """What is wrong with the dataset, where its user accepted it: the rows say so."""
+    neighbours: Neighbours = ALONE
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """Other nodes, which may hold activations that this one lacks; by default there are none. `name` is of a folder of
-    `galaxytl.train.features`."""
-
-    fetch: Callable[[str, Path], bool] = lambda name, folder: False
-    """Copies into an empty folder; False: it is for this node to compute them."""
-    made: Callable[[str, Path, float], object] = lambda name, folder, seconds: None
-    """Told what this node holds, and the seconds that making it took, infinity where that is not known."""
-    gave_up: Callable[[str], object] = lambda name: None
-    """Told what this node was to compute, and could not."""
-
-
-@dataclass(frozen=True)
 class Watcher:
-    """Told about trials while they run: `phase(trial_ids, text)`, and `epoch({trial_id: its last epoch})`. Asked after
-    each epoch: `stopped()`, the trials that are to end there, PRUNED, and why: {trial_id: reason}. Told when an epoch's
-    checkpoints are written: `kept()`, by another thread; the next ones wait for it."""
+    """Is told of trials while they are trained, and asked about them, by five events. They have the same names at every
+    level, from the epoch loops to the driver's worker, and a network is a group of one. Nothing happens at these."""
 
-    phase: Callable[[list[str], str], object] = lambda trial_ids, text: None
-    epoch: Callable[[dict[str, dict[str, float]]], object] = lambda latest: None
-    stopped: Callable[[], Mapping[str, str]] = dict
-    neighbours: Neighbours = field(default_factory=Neighbours)
-    kept: Callable[[], object] = lambda: None
+    def phase(self, trial_ids: Sequence[str], text: str) -> None:
+        """Hear what is being done for these trials."""
+
+    def epoch(self, latest: Mapping[str, dict[str, Any]]) -> None:
+        """Hear that an epoch is over: {trial_id: its last epoch}."""
+
+    def checkpoint(self) -> None:
+        """Hear, in another thread, that the checkpoints of an epoch are on disk: the next ones wait for the return."""
+
+    def ends(self, histories: Mapping[str, Sequence[dict[str, Any]]]) -> Mapping[str, str]:
+        """Return which of the trials with these histories end before their next epoch, PRUNED, and why."""
+        return {}
+
+    def records(self, number: int, state: Any) -> list[dict[str, Any]]:
+        """Return a record of each trial under way, to keep with its epoch `number` (0: before the first), or none.
+
+        state: what is trained, `galaxytl.train.heads.State` or a keras.Model."""
+        return []
 
 
 @dataclass
@@ -115,4 +132,4 @@ class Job:
     workplace: Workplace
     watcher: Watcher
     started: str
-    histories: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    histories: dict[str, Sequence[dict[str, Any]]] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from galaxytl.data import DataError
 from galaxytl.networks import device
 from galaxytl.networks.gpu_memory import DeviceError
 from galaxytl.networks.weights import WeightsError
-from galaxytl.results.checkpoints import parted
+from galaxytl.results.checkpoints import split_records
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.files import write_atomically
 from galaxytl.system.foreign_text import visible
@@ -27,7 +27,7 @@ SPEAKS_FOR_ITSELF = (DataError, WeightsError, DeviceError)
 
 def failed_row(spec: TrialSpec, error: Exception, job: Job) -> TrialResult:
     """The FAILED row of a trial, with the epochs that it had."""
-    history, records = parted(job.histories.get(spec.trial_id, ()))
+    history, records = split_records(job.histories.get(spec.trial_id, ()))
     return TrialResult(
         spec=spec,
         status=FAILED,

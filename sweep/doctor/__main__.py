@@ -16,7 +16,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +33,26 @@ from sweep.doctor.checks import Finding, check_dashboard, check_machine, check_n
 from sweep.doctor.cluster_file import check_cluster_file
 from sweep.doctor.facts import Facts, Questions, gather, write
 from sweep.grids import builtin
+from sweep.scheduling.resources import ClusterError
 
 STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}
 SIMULATED = "simulated"
 
 
+@dataclass(frozen=True)
+class DoctorOptions:
+    """What the command line asks to be checked."""
+
+    address: str | None
+    cluster_file: Path | None
+    image_size: int
+    """Pixels of the trials' images."""
+    questions: Questions
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     def story() -> int:
-        findings = examine(parse(sys.argv[1:] if argv is None else argv))
+        findings = run_checks(parse(sys.argv[1:] if argv is None else argv))
         return report(findings, Console(highlight=False, soft_wrap=True))
 
     return run_command(story, known=(DataError, OSError), stopped="Stopped. The doctor leaves nothing behind.")
@@ -55,7 +67,7 @@ def report(findings: Sequence[Finding], console: Console) -> int:
     return 1 if worst == "FAIL" else 0
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
+def parse(argv: Sequence[str]) -> DoctorOptions:
     parser = Parser(
         prog="python -m sweep.doctor",
         description=__doc__,
@@ -77,58 +89,51 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--image-size", type=whole_number(1, 4096), default=224, metavar="PIXELS", help="of the trials (default: 224)"
     )
-    options: argparse.Namespace = parser.parse_args(argv)
-    return options
+    values = parser.parse_args(argv)
+    return DoctorOptions(values.address, values.cluster, values.image_size, questions_of(values))
 
 
-def examine(options: argparse.Namespace) -> list[Finding]:
-    """All findings, in the order in which they are printed. Raises UsageError when no cluster answers."""
-    findings = check_cluster_file(options.cluster) if options.cluster else []
-    questions = questions_of(options)
-    driver = gather(questions)
-    here = "driver" if options.address else "this machine"
-    findings += check_machine(driver, options.image_size, here)
-    if options.address:
-        findings += examine_nodes(options, questions, driver)
-    return findings
-
-
-def questions_of(options: argparse.Namespace) -> Questions:
-    """Paths in full: a Ray worker has another working folder. Simulated galaxies are not looked at: drawing them
+def questions_of(values: argparse.Namespace) -> Questions:
+    """Return paths in full: a Ray worker has another working folder. Simulated galaxies are not looked at: drawing them
     would take longer than everything else, and each node draws its own."""
-    is_simulated = not options.data or options.data == SIMULATED or options.data.startswith(f"{SIMULATED}:")
-    places = [str(options.out.resolve())] if options.out else []
-    if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-    if options.storage:
-        places.append(options.storage)
+    is_simulated = not values.data or values.data == SIMULATED or values.data.startswith(f"{SIMULATED}:")
+    if values.out:
+        values.out.mkdir(parents=True, exist_ok=True)
     return Questions(
-        data="" if is_simulated else prepare.absolute(options.data),
-        weights_dir=str(options.weights_dir.resolve()) if options.weights_dir else "",
+        data="" if is_simulated else prepare.absolute(values.data),
+        weights_dir=str(values.weights_dir.resolve()) if values.weights_dir else "",
         backbones=builtin.BACKBONES,
-        places=places,
+        places=[str(values.out.resolve())] * bool(values.out) + [values.storage] * bool(values.storage),
     )
 
 
-def examine_nodes(options: argparse.Namespace, questions: Questions, driver: Facts) -> list[Finding]:
-    from sweep.doctor.nodes import ask_nodes
-    from sweep.scheduling.cluster import ClusterError  # ray takes seconds to import
+def run_checks(options: DoctorOptions) -> list[Finding]:
+    """Return all findings, in the order in which they are printed. Raises UsageError when no cluster answers."""
+    findings = check_cluster_file(options.cluster_file) if options.cluster_file else []
+    driver = gather(options.questions)
+    findings += check_machine(driver, options.image_size, "driver" if options.address else "this machine")
+    if options.address:
+        findings += check_nodes(options.address, options.questions, driver, options.image_size)
+    return findings
+
+
+def check_nodes(address: str, questions: Questions, driver: Facts, image_size: int) -> list[Finding]:
+    from sweep.doctor.nodes import ask_nodes  # ray takes seconds to import
 
     usable = [place for place, problem in driver.places.items() if not problem]
     with tempfile.TemporaryDirectory() as folder, marked(usable) as mark:
-        asking = replace(questions, places=usable, mark=mark)
         try:
-            report = ask_nodes(options.address, asking, Path(folder) / "ray.log")
+            report = ask_nodes(address, replace(questions, places=usable, mark=mark), Path(folder) / "ray.log")
         except ClusterError as error:
             raise UsageError(f"{error}{_token_hint()}") from error
-    head = next((node.ray_node.name for node in report.nodes if "(head)" in node.ray_node.name), options.address)
+    head = next((node.ray_node.name for node in report.nodes if "(head)" in node.ray_node.name), address)
     findings = check_dashboard(report.dashboard, report.token_auth, head)
     for node in report.nodes:
         if node.facts is None:
             text = f"it could not be asked: {node.error}: look at ray status and at the node's logs"
             findings.append(Finding(node.ray_node.name, "node", "FAIL", text))
         else:
-            findings += check_node(node.facts, driver, node.ray_node, options.image_size)
+            findings += check_node(node.facts, driver, node.ray_node, image_size)
     return findings
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from rich.filesize import decimal
 
 from sweep.doctor.facts import Facts
+from sweep.scheduling.versions import SAME_PROJECT, differences
 
 Status = Literal["OK", "WARN", "FAIL"]
 
@@ -27,9 +28,6 @@ HEAD_METRICS: Final = (44217, 44227)
 """Where the head's autoscaler and dashboard give Prometheus their numbers; they ask for no token."""
 FEATURES_BYTES: Final = 10 * 10**9
 """Room that stored activations want beside the images: those of ResNet50 at 224 px, the largest, take 7.1e9."""
-SAME_PROJECT: Final = (
-    "bring the same project to both and install its requirements.lock: ray up, or git pull && make install"
-)
 
 
 @dataclass(frozen=True)
@@ -99,15 +97,6 @@ def check_versions(facts: Facts, driver: Facts, where: str) -> list[Finding]:
         same = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
         findings.append(Finding(where, "versions", "OK", f"Python {facts.python}, {same}"))
     return findings
-
-
-def differences(driver: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
-    """Of versions by package, a text for each in which a node differs from the driver."""
-    return [
-        f"{name} {theirs.get(name) or 'missing'} (driver: {version or 'missing'})"
-        for name, version in driver.items()
-        if theirs.get(name) != version
-    ]
 
 
 def check_ray_version(facts: Facts, where: str) -> list[Finding]:

@@ -2,15 +2,13 @@
 
     facts = gather(Questions(data="s3://bucket/galaxy10/"))      # of this machine; a Ray worker calls the same function
 
-A node may hold another version of the project, or none. So this module goes to it by value (`sweep.doctor.nodes`), and
-what it needs of the project it imports where it asks, with the failure as an answer.
+A node may hold another version of the project, or none. So this module, and those that it imports at its beginning, go
+to it by value (`sweep.doctor.nodes`); what else it needs it imports where it asks, with the failure as an answer.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -23,9 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("ray", "keras", "tensorflow", "numpy")
-"""Whose versions must be the same on all nodes: a trial's result may depend on them."""
-PROJECT = ("galaxytl", "sweep")
+from galaxytl.networks.gpu_memory import driver_gpus
+from sweep.scheduling.versions import versions
+
 COUNT_GPUS = """import keras
 print(sum("gpu" in name.lower() or "cuda" in name.lower() for name in keras.distribution.list_devices()))"""
 FRAMEWORK_SECONDS = 120
@@ -117,39 +115,6 @@ def gather(questions: Questions) -> Facts:
         token_mode=token.stat().st_mode & 0o777 if token.is_file() else None,
         listening=listening_ports(),
     )
-
-
-def versions() -> dict[str, str]:
-    """Of what must be the same on all nodes, the project included."""
-    return {**{name: version_of(name) for name in PACKAGES}, "galaxytl": project_version()}
-
-
-def version_of(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def project_version() -> str:
-    """The version and a hash of the project's Python files, for a version is not raised with every change."""
-    digest = hashlib.sha256()
-    found = False
-    for package in PROJECT:
-        spec = importlib.util.find_spec(package)
-        for folder in (spec.submodule_search_locations or ()) if spec else ():
-            for file in sorted(Path(folder).rglob("*.py")):
-                digest.update(f"{package}/{file.relative_to(folder).as_posix()}\n".encode() + file.read_bytes())
-                found = True
-    return f"{version_of('galaxytl') or 'not installed'}, code {digest.hexdigest()[:8]}" if found else ""
-
-
-def driver_gpus() -> int:
-    """GPUs that nvidia-smi lists; 0 without it."""
-    if not shutil.which("nvidia-smi"):
-        return 0
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
-    return sum(line.startswith("GPU ") for line in listed.splitlines())
 
 
 def framework_gpus() -> int:

@@ -8,18 +8,21 @@ One small actor a node, pinned to it, without CPU or GPU of its own: a busy clus
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from galaxytl.networks import gpu_memory
 from galaxytl.system.credentials import without_secrets
 from sweep.doctor import facts as doctor_facts
 from sweep.doctor.checks import HEAD_METRICS, RayNode
 from sweep.doctor.facts import Facts, Questions, facts_from_dict
-from sweep.scheduling.cluster import HEAD, ClusterError, cluster  # before ray: it sets what ray reads at its import
+from sweep.scheduling import ray_private, versions
+from sweep.scheduling.cluster import by_value, cluster  # before ray: it sets what ray reads at its import
+from sweep.scheduling.ray_private import asks_for_token, check_cluster_schema, dashboard_address
+from sweep.scheduling.resources import HEAD, ClusterError
 
 import ray  # isort: skip
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # isort: skip
@@ -48,18 +51,14 @@ class Report:
 
 def ask_nodes(address: str, questions: Questions, log: Path) -> Report:
     """Every alive node's answers. Raises ClusterError when no cluster answers at `address`."""
-    # By value: a node may hold another version of the project, or none, and is to say so.
-    ray.cloudpickle.register_pickle_by_value(doctor_facts)
     try:
-        with cluster(address, log):
+        with by_value(doctor_facts, gpu_memory, versions, ray_private), cluster(address, log):
             alive = [node for node in ray.nodes() if node["Alive"]]
             asked = [(node, _Asked(node["NodeID"], questions)) for node in alive]
             nodes = [answer.collect(node) for node, answer in asked]
-            return Report(nodes, _dashboard(), _asks_for_token())
+            return Report(nodes, dashboard_address(), asks_for_token())
     except ray.exceptions.RayError as error:
         raise ClusterError(f"the cluster at {address} did not let us in: {_first_line(error)}") from error
-    finally:
-        ray.cloudpickle.unregister_pickle_by_value(doctor_facts)
 
 
 class _Asked:
@@ -112,9 +111,7 @@ def _witness() -> Any:
             return time.time()
 
         def asks_for_token(self) -> bool:
-            from ray._private.authentication.authentication_utils import is_token_auth_enabled
-
-            return bool(is_token_auth_enabled())
+            return asks_for_token()
 
     return Witness
 
@@ -126,16 +123,6 @@ def _ray_node(node: Mapping[str, Any], skew: float = 0.0, token_auth: bool | Non
     return RayNode(name, float(node["Resources"].get("GPU", 0.0)), skew, token_auth, [port for port in ports if port])
 
 
-def _dashboard() -> str:
-    return str(getattr(ray._private.worker._global_node, "webui_url", None) or "")
-
-
-def _asks_for_token() -> bool:
-    from ray._private.authentication.authentication_utils import is_token_auth_enabled
-
-    return bool(is_token_auth_enabled())
-
-
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return without_secrets(lines[-1])[:300] if lines else type(error).__name__
@@ -143,13 +130,10 @@ def _first_line(error: Exception) -> str:
 
 def schema_problem(config: Mapping[str, Any]) -> str:
     """What Ray itself finds wrong with a cluster file's content, in a line; "" where it accepts it."""
-    import copy
-
     import jsonschema  # Ray's own checks raise its errors
-    from ray.autoscaler._private.util import prepare_config, validate_config
 
     try:
-        validate_config(prepare_config(copy.deepcopy(json.loads(json.dumps(config)))))
+        check_cluster_schema(config)
     except jsonschema.ValidationError as error:
         place = ".".join(map(str, error.absolute_path))
         return f"{place or 'the file'}: {error.message[:300]}"

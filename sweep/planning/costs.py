@@ -1,7 +1,7 @@
 """What groups of trials cost: images read, multiply-adds, seconds.
 
     costs = Costs(structures, sizes, speeds)
-    cost = costs.of(specs, source=0)            # of a group that reads the backbone's stored output
+    cost = costs.cost(specs, source=0)            # of a group that reads the backbone's stored output
     cost.multiply_adds, cost.seconds
 
 A trained step counts three forward passes: forward, the gradient of the activations, and the gradient of the weights.
@@ -17,12 +17,13 @@ from typing import Any, Final
 from galaxytl.networks.backbones import head_layers
 from galaxytl.networks.blocks import TRAINED_STEP, Structure
 from galaxytl.trial import TrialSpec
+from galaxytl.trial.optimizers import OPTIMIZERS
 from sweep.planning.cuts import BYTES_PER_SECOND, Chain
 from sweep.planning.speeds import Speeds, add, kind_of, steps_of
 
 FLOAT_BYTES: Final = 4
 SCRATCH: Final = 2
-"""Of the weights and slots of a head, again as much for the gradient and for what an update computes in between."""
+"""A training step needs this many times the memory of a head's weights and slots: itself, then gradient and update."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +118,10 @@ class Costs:
     def rows_read(self, specs: Sequence[TrialSpec]) -> int:
         """By a group: heads share one pass, as long as the longest of them; others have a pass each."""
         sizes, epochs = self.sizes(specs[0]), [spec.num_epochs for spec in specs]
-        passes = [max(epochs)] if specs[0].unfrozen_blocks == 0 else epochs
+        passes = [max(epochs)] if specs[0].trains_head_only else epochs
         return sum(passes) * (sizes.train + sizes.watched) + len(passes) * sizes.scored(specs[0])
 
-    def of(self, specs: Sequence[TrialSpec], source: int) -> Cost:
+    def cost(self, specs: Sequence[TrialSpec], source: int) -> Cost:
         """Of a group of `specs` whose passes read the cut `source`."""
         network = self._network(specs[0])
         rows_read = self.rows_read(specs)
@@ -180,11 +181,8 @@ class Costs:
         return rows * depths[self.freeze_point(specs[0])] + self.trained_multiply_adds(specs)
 
     def head_bytes(self, spec: TrialSpec) -> int:
-        """Memory that training one head takes: weights and the optimizer's slots, and as much again while it updates.
-
-        Slots, as `galaxytl.train.heads` keeps them whether or not there is momentum: adam 2, rmsprop 2 and sgd 1.
-        """
-        slots = {"adam": 2, "rmsprop": 2, "sgd": 1}[spec.optimizer]
+        """Return the memory that training one head takes: weights and the optimizer's slots, SCRATCH times."""
+        slots = len(OPTIMIZERS[spec.optimizer].slots)
         return head_weights(spec, self._network(spec).features) * FLOAT_BYTES * (1 + slots) * SCRATCH
 
     def _network(self, spec: TrialSpec) -> _Network:

@@ -1,6 +1,6 @@
 """What is left to do, and how: which trials form a group, which activations are stored, in which order. Pure functions.
 
-    todo = sort_out(specs, rows)
+    todo = split_by_status(specs, rows)
     plan = make_plan(todo.pending, structures, sizes, limits, speeds, on_disk)
     plan.groups, plan.prefixes, plan.estimate
 
@@ -25,7 +25,6 @@ from galaxytl.trial import FAILED, TrialResult, TrialSpec
 from sweep.planning.costs import Cost, Costs, Sizes
 from sweep.planning.sharing import Disk, Family, Prefix, Specs, cuts_on_disk, find_families
 from sweep.planning.speeds import NOISE, START_SECONDS, Speeds
-from sweep.scheduling.resources import Crew
 
 MIN_HEADS: Final = 8
 """Heads are not parted into smaller groups for idle workers. Measured: 8 to 16 heads in one pass are 2.9 times (25,088
@@ -36,7 +35,7 @@ START: Final = {"start": START_SECONDS}
 
 
 @dataclass(frozen=True)
-class Todo:
+class TrialsByStatus:
     """The trials of a sweep by what their rows say, each in the sweep's order."""
 
     pending: Specs
@@ -45,6 +44,16 @@ class Todo:
     """Have a COMPLETE or PRUNED row."""
     failed: Specs
     """Have a FAILED row, and are not tried again."""
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The workers of a sweep."""
+
+    number: int
+    """That work at the same time."""
+    threads: int
+    """CPU threads of each."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +112,15 @@ class Plan:
     speeds: Speeds
 
 
-def sort_out(specs: Sequence[TrialSpec], rows: Mapping[str, TrialResult], retry_failed: bool = False) -> Todo:
+def split_by_status(
+    specs: Sequence[TrialSpec], rows: Mapping[str, TrialResult], retry_failed: bool = False
+) -> TrialsByStatus:
     """Sort `specs` by what their rows (by trial_id) say; `retry_failed` makes failed trials pending again."""
     by_id = {spec.trial_id: spec for spec in specs}
     failed = {trial_id for trial_id in by_id if trial_id in rows and rows[trial_id].status == FAILED}
     pending = {trial_id for trial_id in by_id if trial_id not in rows} | (failed if retry_failed else set())
     failed -= pending
-    return Todo(
+    return TrialsByStatus(
         pending=tuple(spec for trial_id, spec in by_id.items() if trial_id in pending),
         finished=tuple(spec for trial_id, spec in by_id.items() if trial_id not in pending | failed),
         failed=tuple(spec for trial_id, spec in by_id.items() if trial_id in failed),
@@ -171,7 +182,7 @@ def _groups_that_fit(pending: Sequence[TrialSpec], costs: Costs, head_memory: in
         found[spec.group_key, spec.backbone_key if costs.can_store(spec) else ()].append(spec)
     groups: list[Specs] = []
     for specs in found.values():
-        if specs[0].unfrozen_blocks == 0:
+        if specs[0].trains_head_only:
             at_once = max(1, head_memory // max(map(costs.head_bytes, specs)))
             groups += _parts(specs, -(-len(specs) // at_once))
         else:
@@ -182,7 +193,7 @@ def _groups_that_fit(pending: Sequence[TrialSpec], costs: Costs, head_memory: in
 def _parts(specs: Sequence[TrialSpec], number: int) -> list[Specs]:
     """Nearly equal parts, the longest first. Heads: long with long ones, for their pass is as long as the longest."""
     ordered = sorted(specs, key=lambda spec: -spec.num_epochs)
-    if specs[0].unfrozen_blocks != 0:
+    if not specs[0].trains_head_only:
         return [tuple(ordered[start::number]) for start in range(number)]
     ends = [-(-len(specs) * part // number) for part in range(number + 1)]
     return [tuple(ordered[start:end]) for start, end in itertools.pairwise(ends)]
@@ -214,13 +225,13 @@ def _next_number(group: Group, number: int) -> int:
     """The fewest parts of which the largest is smaller than the largest of `number` parts; 0: there are none."""
     largest = -(-len(group.specs) // number)
     more = -(-len(group.specs) // (largest - 1)) if largest > 1 else 0
-    return more if more <= len(group.specs) // (MIN_HEADS if group.specs[0].unfrozen_blocks == 0 else 1) else 0
+    return more if more <= len(group.specs) // (MIN_HEADS if group.specs[0].trains_head_only else 1) else 0
 
 
 def _part_seconds(group: Group, number: int, costs: Costs) -> list[float]:
     """Seconds of each of `number` parts of a group, the longest first."""
     source = (costs.images(group.specs[0]), *group.stored)[-1]
-    return [costs.of(part, source).seconds for part in _parts(group.specs, number)]
+    return [costs.cost(part, source).seconds for part in _parts(group.specs, number)]
 
 
 def _in_order(families: Iterable[Family]) -> list[Family]:

@@ -94,11 +94,11 @@ def _family(members: Sequence[Specs], costs: Costs, on_disk: frozenset[int], bud
     chain = costs.chain(members[0][0], rows_read, on_disk)
     cuts = best_cuts(chain, budget)
     groups = [Group(specs, tuple(cut for cut in cuts if cut >= costs.storable_cut(specs[0]))) for specs in members]
-    costed = [(group, costs.of(group.specs, (chain.images, *group.stored)[-1])) for group in groups]
-    costed.sort(key=lambda pair: -pair[1].seconds)
+    by_seconds = [(group, costs.cost(group.specs, (chain.images, *group.stored)[-1])) for group in groups]
+    by_seconds.sort(key=lambda pair: -pair[1].seconds)
     return Family(
-        groups=tuple(group for group, _ in costed),
-        costs=tuple(cost for _, cost in costed),
+        groups=tuple(group for group, _ in by_seconds),
+        costs=tuple(cost for _, cost in by_seconds),
         prefixes=_prefixes(chain, cuts, groups, costs),
         needed_multiply_adds=_needed_multiply_adds(chain),
     )

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from galaxytl.networks.backbones import BACKBONES
+from galaxytl.networks.families import BACKBONES
 from galaxytl.system import cache
 from galaxytl.system.strict_json import read_json
 from galaxytl.train.job import Group
@@ -356,7 +356,7 @@ def _learned(ratios: Mapping[str, Ratio], measured: Iterable[_Measured]) -> dict
 
 def kind_of(spec: TrialSpec) -> Kind:
     """Of what a trial trains."""
-    return "heads" if spec.unfrozen_blocks == 0 else "train"
+    return "heads" if spec.trains_head_only else "train"
 
 
 def add(parts: dict[str, float], more: Parts) -> None:

@@ -1,4 +1,4 @@
-"""The Ray cluster that a sweep runs on: this machine, or a running one at an address; and what a trial may take of it.
+"""The Ray cluster that a sweep runs on: this machine, or a running one at an address.
 
 with cluster(None, log) as available:
     resources = resources_per_trial(available, num_trials, cpus=None, gpus=None)
@@ -7,73 +7,39 @@ with cluster(None, log) as available:
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import logging
 import os
-import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from galaxytl.system.command import own_handlers
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.foreign_text import visible
 from galaxytl.system.process import usable_cpus
-from sweep.scheduling.growth import may_start
+from sweep.scheduling import versions
 from sweep.scheduling.ray_files import check_token, own_folder
-from sweep.scheduling.resources import Available, Resources, fair_share, room_on
+from sweep.scheduling.ray_private import show_workers_output, within_this_machine  # before ray: it settles it
+from sweep.scheduling.resources import HEAD, Available, ClusterError, available_of, cluster_may_grow
 
-OF_TUNE = ("TUNE_", "RAY_AIR_", "RAY_TRAIN_")
-"""How variables begin that are made for other programs: they change when results come, what is tried again and where
-Tune's files lie. Ray's own say what a machine is, and stay."""
-CHECKPOINT_SECONDS = "TUNE_GLOBAL_CHECKPOINT_S"
-"""How often Tune's files go to the results folder, each time those of all trials: every ten seconds, Tune's own choice,
-that would be most of the work of a long sweep. Nothing of ours reads them, so it is the user's."""
-
-
-def settle(environment: MutableMapping[str, str]) -> None:
-    """Set what Ray and Tune read at their import and in their workers."""
-    for name in list(environment):
-        if name.startswith(OF_TUNE) and name != CHECKPOINT_SECONDS:
-            del environment[name]
-    environment.update(
-        TUNE_DISABLE_SIGINT_HANDLER="1",  # it would wait for the steps under way
-        RAY_AIR_NEW_OUTPUT="0",  # prints a banner whatever `verbose` says
-        RAY_CHDIR_TO_TRIAL_DIR="0",  # a relative path means the same everywhere
-        RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",  # what Ray will do, without its warning
-    )
-    environment.setdefault(CHECKPOINT_SECONDS, "300")
-    environment.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-
-
-settle(os.environ)
-
-import ray  # noqa: E402
-
-# The command line, which Ray lists as that of a job.
-ray._private.utils.get_entrypoint_name = lambda: without_secrets(shlex.join(sys.argv))
-
-# Ray's own handler of SIGTERM ends the driver before what it holds is let go of (Ray 2.60: `ray.init` sets it).
-ray._private.utils.set_sigterm_handler = lambda handler: None
+import ray  # isort: skip
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # isort: skip
 
 # glibc gives the memory of every step's activations back to the system and takes it again: a quarter of the time of a
 # training step of VGG16 at 32 px on CPU. Workers of a cluster that we start keep it instead.
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(10**11), "MALLOC_TOP_PAD_": str(2**28)}
 
 CONNECT_SECONDS = 8
+NODE_SECONDS = 60
+"""How long the nodes may take to tell their versions. Of one that does not, its first worker will say."""
 HEALTH_SECONDS = 30
 """For a question to Ray's head once it is connected to: a process of its own, on a machine that may be busy."""
-HEAD = "node:__internal_head__"
-"""A resource that Ray gives to the head."""
-MAX_SAID = 5
-"""Kinds of nodes that an error tells of."""
-
-
-class ClusterError(RuntimeError):
-    """No Ray cluster answers, or it cannot run what was asked for."""
 
 
 @contextlib.contextmanager
@@ -110,75 +76,20 @@ def _local_settings(folder: str) -> dict[str, Any]:
 def _connect(address: str | None, log: Path, settings: Mapping[str, Any]) -> None:
     """Raises ClusterError when it cannot be."""
     try:
-        with own_handlers(), _quiet_stderr(log), _within_this_machine(not address):  # Ray's C++ parts take SIGTERM too
+        with own_handlers(), _quiet_stderr(log), within_this_machine(not address):  # Ray's C++ parts take SIGTERM too
             ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **settings)
     except Exception as error:  # Ray raises just that where a node does not start in time
         raise ClusterError(f"no Ray cluster could be used at {address or 'this machine'}: {error}") from error
     _log_to(log)
-    ray._private.worker.print_to_stdstream = _to_log  # so does this, at length, when a worker has died
+    show_workers_output(_to_log)
     logging.raiseExceptions = False  # a log that cannot be written, on a full disk, must not fill the terminal instead
-
-
-@contextlib.contextmanager
-def _within_this_machine(is_local: bool) -> Iterator[None]:
-    """A cluster of one machine listens on its loopback address alone: Ray's own choice on macOS and Windows, and no
-    other setting brings it about elsewhere (Ray 2.60)."""
-    constants = ray._private.ray_constants
-    before = constants.ENABLE_RAY_CLUSTER
-    constants.ENABLE_RAY_CLUSTER = before and not is_local
-    try:
-        yield
-    finally:
-        constants.ENABLE_RAY_CLUSTER = before
 
 
 def _available() -> Available:
     alive = [node for node in ray.nodes() if node["Alive"]]
     here = ray.get_runtime_context().get_node_id()
     on_head = any(node["NodeID"] == here and HEAD in node["Resources"] for node in alive)
-    return available_of([node["Resources"] for node in alive], may_start() if on_head else [])
-
-
-def available_of(alive: Sequence[Mapping[str, float]], may_come: Sequence[Mapping[str, float]]) -> Available:
-    """From the resources of the nodes that are there, and of the workers that an autoscaler may start.
-
-    Some of the first may be of the second: of the workers, those count that have more in all.
-    """
-    heads = [node for node in alive if HEAD in node]
-    workers = max([node for node in alive if HEAD not in node], may_come, key=_in_all)
-    return Available(tuple(Resources(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in [*heads, *workers]))
-
-
-def _in_all(nodes: Sequence[Mapping[str, float]]) -> tuple[float, float]:
-    return sum(node.get("GPU", 0.0) for node in nodes), sum(node.get("CPU", 0.0) for node in nodes)
-
-
-def resources_per_trial(available: Available, num_trials: int, cpus: float | None, gpus: float | None) -> Resources:
-    """A trial's `fair_share`.
-
-    Raises ClusterError when no node could ever hold such a trial.
-    """
-    trial = fair_share(available, num_trials, cpus, gpus)
-    if not available.room_for(trial):
-        kinds = sorted({(node.cpus, node.gpus) for node in available.nodes}, reverse=True)[:MAX_SAID]
-        nodes = " or ".join(f"{cpus:g} CPUs and {gpus:g} GPUs" for cpus, gpus in kinds)
-        raise ClusterError(
-            f"a trial must fit on one node, and they have {nodes or 'nothing'}; "
-            f"asked for {trial.cpus:g} CPUs and {trial.gpus:g} GPUs a trial"
-        )
-    return trial
-
-
-def spare_place(available: Available, trial: Resources) -> tuple[Resources, int]:
-    """What a trial may take on nodes without GPU where the others take one, and how many of them run there at once.
-
-    No more than nodes with GPUs have too: where the others have died, nothing waits for them.
-    """
-    spare = [node for node in available.nodes if not node.gpus and node.cpus >= 1]
-    others = [node for node in available.nodes if room_on(node, trial)] if trial.gpus else []
-    cpus = int(min(max((node.cpus for node in spare), default=0.0), min((node.cpus for node in others), default=0.0)))
-    share = Resources(float(cpus), 0.0)
-    return share, sum(room_on(node, share) for node in spare) if cpus else 0
+    return available_of([node["Resources"] for node in alive], cluster_may_grow() if on_head else [])
 
 
 def _check_reachable(address: str) -> None:
@@ -199,6 +110,42 @@ def _check_reachable(address: str) -> None:
         raise ClusterError(
             f"no Ray cluster answers at {address}: {error}. Is the head up? Try: ray status --address {address}"
         ) from error
+
+
+def check_versions() -> None:
+    """Raises ClusterError where a node has another version than this process has."""
+    with by_value(versions):
+        ask = ray.remote(num_cpus=0, max_retries=0)(versions.versions)
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        pinned = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+        asked = [ask.options(scheduling_strategy=strategy).remote() for strategy in pinned]
+    answered, _ = ray.wait(asked, num_returns=len(asked), timeout=NODE_SECONDS)
+    for node, answer in zip(nodes, asked, strict=True):
+        if answer in answered:
+            try:
+                theirs = ray.get(answer)
+            except ray.exceptions.RayError:
+                continue  # it dies, or its Python cannot read the question: trials there would fail, and say so
+            if text := versions.refusal(node["NodeManagerAddress"], own_versions(), theirs):
+                raise ClusterError(text)
+
+
+@functools.cache
+def own_versions() -> Mapping[str, str]:
+    """Return this process's, as it began."""
+    return versions.versions()
+
+
+@contextlib.contextmanager
+def by_value(*modules: ModuleType) -> Iterator[None]:
+    """Send what is in these modules to the nodes itself: a node may have another version of them, or none."""
+    for module in modules:
+        ray.cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            ray.cloudpickle.unregister_pickle_by_value(module)
 
 
 @contextlib.contextmanager

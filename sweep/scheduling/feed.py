@@ -25,7 +25,7 @@ class Room:
     """That a group takes."""
     workers: int
     """Groups that run together."""
-    given: int
+    num_offered: int
     """Groups that run, or wait for it."""
     spare: Resources
     """That a group takes on a node without GPU."""
@@ -38,8 +38,8 @@ class Room:
         also = f"; heads on nodes without GPU: {self.num_spare} at once, {spare.cpus:g} CPUs each"
         return f"Each worker: {trial.cpus:g} CPUs, {trial.gpus:g} GPUs{also if self.num_spare else ''}"
 
-    def of(self, config: Mapping[str, Any]) -> Any:
-        """What Tune is to ask Ray for."""
+    def request(self, config: Mapping[str, Any]) -> Any:
+        """Return what Tune is to ask Ray for."""
         share = self.spare if config.get(ON_SPARE) else self.trial
         return tune.PlacementGroupFactory([{"CPU": share.cpus, "GPU": share.gpus}])
 
@@ -81,7 +81,7 @@ class Feed(tune.search.Searcher):
         """Of these."""
         self._computed: set[tuple[Any, ...]] = set()
         """Features that some node holds."""
-        self.taken: list[Group] = []
+        self.offered: list[Group] = []
         self.is_empty = False
         self.broken: Exception | None = None
 
@@ -101,9 +101,9 @@ class Feed(tune.search.Searcher):
         if group is None:
             return None if self._live else self.FINISHED
         if group is not self._held:
-            self.taken.append(group)
+            self.offered.append(group)
         on_spare = self._is_for_spare(group)
-        self._held = None if on_spare or self._num_on_workers < self._room.given else group
+        self._held = None if on_spare or self._num_on_workers < self._room.num_offered else group
         if self._held:
             return None
         self._live[trial_id] = group
@@ -137,6 +137,6 @@ class Feed(tune.search.Searcher):
 def features_of(group: Group) -> tuple[Any, ...]:
     """What the heads of a group read; empty, which is never computed, where it trains more than heads, or on images."""
     spec = group.specs[0]
-    if spec.unfrozen_blocks != 0 or not group.stored:
+    if not spec.trains_head_only or not group.stored:
         return ()
     return (*spec.backbone_key, *spec.split_key, group.stored[-1])

@@ -25,16 +25,15 @@ from galaxytl.system.credentials import without_secrets
 from galaxytl.train.job import Group, Workplace
 from galaxytl.training import train
 from galaxytl.trial import FAILED, TrialResult
-from sweep.scheduling import versions as schedule_versions
 from sweep.scheduling import worker
 from sweep.scheduling.cluster import (  # before ray: it sets what ray reads at its import
-    ClusterError,
+    check_versions,
     cluster,
-    resources_per_trial,
-    spare_place,
+    own_versions,
 )
 from sweep.scheduling.feed import Feed, InOrder, Room
-from sweep.scheduling.resources import Available, Where
+from sweep.scheduling.ray_private import trainable_read_once
+from sweep.scheduling.resources import Available, ClusterError, Where, resources_per_trial, spare_place
 from sweep.scheduling.worker import (
     STOPS_ALL,
     Terms,
@@ -80,10 +79,10 @@ class Work:
     groups: Iterator[Group | None]
     """None: there is none now, and will be when others have ended."""
     at_once: int
-    """So many there can be at the same time, at most."""
-    eager: bool = True
-    """Whether Tune may ask for groups that wait for room, so that a cluster can grow. A search's would be made too
-    early."""
+    """The most groups that run at the same time."""
+    may_autoscale: bool = True
+    """Whether Tune may ask for groups that wait for room, so that a cluster can grow. False for a search: a group
+    planned early would miss what is learned meanwhile."""
 
 
 def run_trials(
@@ -103,14 +102,14 @@ def run_trials(
     while True:
         events = _ToReporter(reporter, reached)
         with cluster(where.address, where.log, reporter.note) as available:
-            same = schedule_versions.own_versions() if where.address else {}
+            same = own_versions() if where.address else {}
             if same:
-                schedule_versions.check_nodes()
-            room = _room(available, where, at_once, work.eager)
+                check_versions()
+            room = _room(available, where, at_once, work.may_autoscale)
             reporter.note(room.text)
             feed = Feed(itertools.chain(left, work.groups), room)
             error = _run_round(feed, _Round(workplace, room, train_group, same), events)
-        left = unfinished(feed.taken, events.finished)
+        left = unfinished(feed.offered, events.finished)
         if not left and feed.is_empty:
             return
         begun = events.running | events.progressed | events.died | events.finished
@@ -123,25 +122,25 @@ def run_trials(
         worn_out = events.died | {trial_id for trial_id in deaths if deaths[trial_id] > MAX_WORKER_DEATHS}
         for spec in [group.specs[0] for group in left if len(group.specs) == 1 and group.specs[0].trial_id in worn_out]:
             events.finish(TrialResult(spec=spec, status=FAILED, message=death_message(error)))
-        left = _parted(unfinished(left, events.finished), worn_out)
+        left = _split_worn_out(unfinished(left, events.finished), worn_out)
         for trial_id in worn_out:
             del deaths[trial_id]
 
 
-def _room(available: Available, where: Where, at_once: int, eager: bool) -> Room:
+def _room(available: Available, where: Where, at_once: int, may_autoscale: bool) -> Room:
     trial = resources_per_trial(available, at_once, where.cpus, where.gpus)
     workers = min(at_once, available.room_for(trial))
-    given = min(at_once, workers + MAX_WAITING) if eager else workers
-    return Room(trial, workers, given, *spare_place(available, trial))
+    num_offered = min(at_once, workers + MAX_WAITING) if may_autoscale else workers
+    return Room(trial, workers, num_offered, *spare_place(available, trial))
 
 
-def _parted(groups: Sequence[Group], worn_out: set[str]) -> list[Group]:
+def _split_worn_out(groups: Sequence[Group], worn_out: set[str]) -> list[Group]:
     """Groups with a trial that is `worn_out` as single trials: whichever is at fault, the others get through."""
-    parted = []
+    groups_left = []
     for group in groups:
         at_fault = any(spec.trial_id in worn_out for spec in group.specs)
-        parted += [replace(group, specs=(spec,)) for spec in group.specs] if at_fault else [group]
-    return parted
+        groups_left += [replace(group, specs=(spec,)) for spec in group.specs] if at_fault else [group]
+    return groups_left
 
 
 @dataclass(frozen=True)
@@ -173,13 +172,13 @@ def _run_round(feed: Feed, how: _Round, events: _ToReporter) -> str:
         train=how.train_group,
     )
     tuner = tune.Tuner(
-        tune.with_resources(trainable, how.room.of),
+        tune.with_resources(trainable, how.room.request),
         tune_config=tune.TuneConfig(
             search_alg=feed,
             scheduler=InOrder(),
             num_samples=-1,  # as many as the feed gives
             reuse_actors=True,
-            max_concurrent_trials=how.room.given + how.room.num_spare,
+            max_concurrent_trials=how.room.num_offered + how.room.num_spare,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
         ),
@@ -191,7 +190,7 @@ def _run_round(feed: Feed, how: _Round, events: _ToReporter) -> str:
             verbose=0,
         ),
     )
-    with _relay(events, how.room), _trainable_read_once():
+    with _relay(events, how.room), trainable_read_once():
         try:
             tuner.fit()
         except (RuntimeError, ray.exceptions.RayError, tune.TuneError) as error:
@@ -206,26 +205,6 @@ def _board_here() -> Any:
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     board = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(worker.Board)
     return board.options(scheduling_strategy=here).remote()
-
-
-@contextlib.contextmanager
-def _trainable_read_once() -> Iterator[None]:
-    """Tune asks the head for the trainable five times a trial, 1 to 2 ms each, and unpickles it anew. It is the same
-    for a whole round: here it is read once."""
-    registry: Any = tune.registry._global_registry
-    read, has = registry.get, registry.contains
-    known: dict[tuple[Any, ...], Any] = {}
-
-    def get(*key: Any) -> Any:
-        if key not in known:
-            known[key] = read(*key)
-        return known[key]
-
-    registry.get, registry.contains = get, lambda *key: key in known or has(*key)
-    try:
-        yield
-    finally:
-        del registry.get, registry.contains
 
 
 @contextlib.contextmanager

@@ -1,63 +1,61 @@
-"""Whether the nodes of a cluster have the driver's project and packages: a trial's result may depend on them.
+"""Versions of what must be the same on all nodes: a trial's result may depend on them. Without Ray.
 
-check_nodes()                     # at the start, on the connected cluster
-refusal(versions)                 # in a worker, of a node that came later
+versions()                        # {"ray": "2.60.0", ..., "galaxytl": "0.1.0, code 1f0c2a9e"}
+refusal("10.0.0.7", versions(), theirs)          # why that node must not train, or ""
 """
 
 from __future__ import annotations
 
-import functools
-import platform
+import hashlib
+import importlib.metadata
+import importlib.util
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
-from sweep.doctor import facts
-from sweep.doctor.checks import SAME_PROJECT, differences
-from sweep.scheduling.cluster import ClusterError  # before ray: it sets what ray reads at its import
-
-import ray  # isort: skip
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # isort: skip
-
-NODE_SECONDS: Final = 60
-"""How long the nodes may take to answer. Of one that does not, its first worker will say (`refusal`)."""
+PACKAGES: Final = ("ray", "keras", "tensorflow", "numpy")
+"""Whose versions must be the same on all nodes: a trial's result may depend on them."""
+PROJECT: Final = ("galaxytl", "sweep")
+SAME_PROJECT: Final = (
+    "bring the same project to both and install its requirements.lock: ray up, or git pull && make install"
+)
 
 
-def check_nodes() -> None:
-    """Raises ClusterError where a node has another version than this process has."""
-    ray.cloudpickle.register_pickle_by_value(facts)  # a node may have another version of it, or none
+def versions() -> dict[str, str]:
+    """Of what must be the same on all nodes, the project included."""
+    return {**{name: version_of(name) for name in PACKAGES}, "galaxytl": project_version()}
+
+
+def version_of(package: str) -> str:
     try:
-        ask = ray.remote(num_cpus=0, max_retries=0)(facts.versions)
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        pinned = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
-        asked = [ask.options(scheduling_strategy=strategy).remote() for strategy in pinned]
-    finally:
-        ray.cloudpickle.unregister_pickle_by_value(facts)
-    answered, _ = ray.wait(asked, num_returns=len(asked), timeout=NODE_SECONDS)
-    for node, answer in zip(nodes, asked, strict=True):
-        if answer in answered:
-            _check(node["NodeManagerAddress"], answer)
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
-def _check(where: str, answer: ray.ObjectRef) -> None:
-    try:
-        theirs = ray.get(answer)
-    except ray.exceptions.RayError:
-        return  # it dies, or its Python cannot read the question: trials there would fail, and say so
-    if text := _refusal(where, own_versions(), theirs):
-        raise ClusterError(text)
+def project_version() -> str:
+    """The version and a hash of the project's Python files, for a version is not raised with every change."""
+    digest = hashlib.sha256()
+    found = False
+    for package in PROJECT:
+        spec = importlib.util.find_spec(package)
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            for file in sorted(Path(folder).rglob("*.py")):
+                digest.update(f"{package}/{file.relative_to(folder).as_posix()}\n".encode() + file.read_bytes())
+                found = True
+    return f"{version_of('galaxytl') or 'not installed'}, code {digest.hexdigest()[:8]}" if found else ""
 
 
-@functools.cache
-def own_versions() -> Mapping[str, str]:
-    """As this process began."""
-    return facts.versions()
+def differences(driver: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
+    """Of versions by package, a text for each in which a node differs from the driver."""
+    return [
+        f"{name} {theirs.get(name) or 'missing'} (driver: {version or 'missing'})"
+        for name, version in driver.items()
+        if theirs.get(name) != version
+    ]
 
 
-def refusal(driver: Mapping[str, str]) -> str:
-    """Why this process must not train for a driver with these versions; "" where it may."""
-    return _refusal(platform.node(), driver, own_versions())
-
-
-def _refusal(where: str, driver: Mapping[str, str], theirs: Mapping[str, str]) -> str:
+def refusal(where: str, driver: Mapping[str, str], theirs: Mapping[str, str]) -> str:
+    """Return why a node with the versions `theirs` must not train for a driver; "" where it may."""
     found = "; ".join(differences(driver, theirs))
     return f"every node must have what the driver has; {where} has {found}: {SAME_PROJECT}" if found else ""

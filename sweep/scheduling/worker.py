@@ -24,13 +24,13 @@ from galaxytl.networks import device
 from galaxytl.networks.gpu_memory import DeviceError
 from galaxytl.results.mirror import mirror_at
 from galaxytl.results.predictions import ResultsFull
-from galaxytl.results.storage import PATIENCE, persistently, waiting_for
+from galaxytl.results.storage import PATIENCE, waiting_for, with_retries
 from galaxytl.system import cache
 from galaxytl.system.credentials import remember_environment, without_secrets
 from galaxytl.train.job import Group, Neighbours, Watcher, Workplace
 from galaxytl.trial import TrialResult, TrialSpec
-from sweep.scheduling import cluster  # noqa: F401 (before ray: it sets what ray reads at its import)
 from sweep.scheduling.activation_copies import Answer, Copies
+from sweep.scheduling.cluster import own_versions  # before ray: it sets what ray reads at its import
 from sweep.scheduling.versions import refusal
 
 import ray  # isort: skip
@@ -64,7 +64,7 @@ class Terms:
     seconds: float
     """From one report of epochs to the next, at least."""
     versions: Mapping[str, str] = field(default_factory=dict)
-    """That a worker must have."""
+    """Package versions that a worker must have (`sweep.scheduling.versions` refuses others)."""
     spare_cpus: int = 0
     """Of a worker on a node without GPU, beside others that have some."""
     backend: str = ""
@@ -99,7 +99,8 @@ def train_group(
 
     A group that is started again, because its worker died, is without what it had reported (`unfinished_config`).
     """
-    if text := refusal(terms.versions) or _absence(workplace.data) or use_backend(terms.backend):
+    other = refusal(platform.node(), terms.versions, own_versions())
+    if text := other or _absence(workplace.data) or use_backend(terms.backend):
         tune.report({STOPS_ALL: text})
         return
     group = group_of(config)
@@ -109,10 +110,10 @@ def train_group(
         on_spare = config.get(ON_SPARE, False)
         if on_spare:
             workplace = replace(workplace, gpus=0.0, num_threads=max(1, terms.spare_cpus))
-        copier = Copier(board, trial_ids[0], lambda text: reports.phase(trial_ids, text), at_any_price=on_spare)
-        watcher = Watcher(reports.phase, reports.epochs, reports.stopped, copier.neighbours())
+        say = functools.partial(reports.phase, trial_ids)
+        workplace = replace(workplace, neighbours=Copier(board, trial_ids[0], say, at_any_price=on_spare))
         try:
-            for result in _trained_and_kept(group, workplace, watcher, train):
+            for result in _trained_and_kept(group, workplace, reports, train):
                 reports.row(result)
         except ResultsFull as error:
             reports.send()
@@ -143,34 +144,31 @@ def _absence(data: str) -> str:
     )
 
 
-def _trained_and_kept(group: Group, workplace: Workplace, watcher: Watcher, train: TrainGroup) -> Iterator[TrialResult]:
+def _trained_and_kept(group: Group, workplace: Workplace, reports: Reports, train: TrainGroup) -> Iterator[TrialResult]:
     """With a storage, train in a folder of this machine; what a row names is at the storage before the row is told."""
     if not workplace.storage:
-        yield from train(group, workplace, watcher)
+        yield from train(group, workplace, reports)
         return
 
     def away(error: DataError) -> None:
-        watcher.phase([spec.trial_id for spec in group.specs], waiting_for("storage", error))
+        reports.phase([spec.trial_id for spec in group.specs], waiting_for("storage", error))
 
-    mirror = persistently(lambda: mirror_at(workplace.storage), PATIENCE, away)
+    mirror = with_retries(lambda: mirror_at(workplace.storage), PATIENCE, away)
     mirror.fetch(group.specs, away)
-    follow = functools.partial(mirror.follow, away)
-    for result in train(group, replace(workplace, out=mirror.out), replace(watcher, kept=follow)):
+    reports.on_checkpoint = functools.partial(mirror.follow, away)
+    for result in train(group, replace(workplace, out=mirror.out), reports):
         mirror.push(away)
         yield result
         mirror.forget([result.spec])
 
 
-class Copier:
-    """Brings activations from the nodes that hold them, for one trial of this worker's group; see `Neighbours`."""
+class Copier(Neighbours):
+    """Brings activations from the nodes that hold them, for one trial of this worker's group."""
 
     def __init__(self, board: Any, trial_id: str, say: Callable[[str], None], at_any_price: bool = False) -> None:
         """at_any_price: copy, however much faster they were computed: that was elsewhere."""
         self._board, self._trial_id, self._say, self._at_any_price = board, trial_id, say, at_any_price
         self._here = ray.get_runtime_context().get_node_id()
-
-    def neighbours(self) -> Neighbours:
-        return Neighbours(self.fetch, self.made, self.gave_up)
 
     def fetch(self, name: str, folder: Path) -> bool:
         """Copy what another node holds, after waiting for it where it is under way; False: this node is to make it."""
@@ -203,11 +201,11 @@ class Copier:
             ray.get(self._board.lost.remote(name, answer.node))
             return False
 
-    def made(self, name: str, folder: Path, seconds: float) -> None:
+    def announce(self, name: str, folder: Path, seconds: float) -> None:
         size = sum(file.stat().st_size for file in folder.iterdir())
         self._board.made.remote(name, self._here, size, seconds)
 
-    def gave_up(self, name: str) -> None:
+    def give_up(self, name: str) -> None:
         self._board.lost.remote(name, self._here)
 
 
@@ -223,7 +221,7 @@ def read_entry(name: str) -> Iterator[tuple[str, bytes]]:
                 yield file, content
 
 
-class Reports:
+class Reports(Watcher):
     """What a worker tells the driver, not more often than is of use: epochs and rows by Tune, phases on the board."""
 
     def __init__(
@@ -236,17 +234,18 @@ class Reports:
         self._epochs: dict[str, dict[str, float]] = {}
         self._rows: dict[str, str] = {}
         self._sent, self._said, self._saying = time.monotonic(), 0.0, ""
+        self.on_checkpoint: Callable[[], object] = lambda: None
 
     def _ask_stopped(self) -> Mapping[str, str]:
         return ray.get(self._board.stopped.remote(self._trial_ids))
 
-    def phase(self, trial_ids: list[str], text: str) -> None:
+    def phase(self, trial_ids: Sequence[str], text: str) -> None:
         what = text.partition(",")[0]  # without the numbers that say how far it is
         if what != self._saying or time.monotonic() - self._said >= self._seconds:
             self._said, self._saying = time.monotonic(), what
             self._board.say.remote(trial_ids, text)
 
-    def epochs(self, latest: dict[str, dict[str, float]]) -> None:
+    def epoch(self, latest: Mapping[str, dict[str, float]]) -> None:
         self._epochs.update(latest)
         if any(int(epoch["epoch"]) in self._decides_at for epoch in latest.values()):
             self.send()  # returns when the driver has decided
@@ -254,9 +253,12 @@ class Reports:
         else:
             self._send_if_due(self._seconds)
 
-    def stopped(self) -> Mapping[str, str]:
-        """Trials that the driver has stopped, and why."""
-        return self._stopped
+    def ends(self, histories: Mapping[str, Sequence[dict[str, Any]]]) -> Mapping[str, str]:
+        """Return those of the trials that the driver has stopped, and why."""
+        return {trial_id: reason for trial_id, reason in self._stopped.items() if trial_id in histories}
+
+    def checkpoint(self) -> None:
+        self.on_checkpoint()
 
     def row(self, result: TrialResult) -> None:
         self._rows[result.trial_id] = json.dumps(result.to_dict())
@@ -295,7 +297,7 @@ class Board:
     def stopped(self, trial_ids: Sequence[str]) -> dict[str, str]:
         return {trial_id: self._stopped[trial_id] for trial_id in trial_ids if trial_id in self._stopped}
 
-    def say(self, trial_ids: list[str], text: str) -> None:
+    def say(self, trial_ids: Sequence[str], text: str) -> None:
         self._phases.update(dict.fromkeys(trial_ids, text))
         for trial_id in trial_ids:
             self._copies.heard(trial_id)

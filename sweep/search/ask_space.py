@@ -1,8 +1,8 @@
 """Asking a space (`sweep.space`) for trials: a user's function found and called, fields pinned, specs traced back.
 
-asking = Asking(load_space("my_module:space"), facts, pinned={"optimizer": ("adam",)})
-fields = asking(trial)                      # of one trial, from an optuna.Trial or anything that suggests
-parameters_of(asking, spec.fields())        # the parameters that would have given them
+sampler = SpaceSampler(load_space("my_module:space"), facts, pinned={"optimizer": ("adam",)})
+fields = sampler(trial)                     # of one trial, from an optuna.Trial or anything that suggests
+parameters_of(sampler, spec.fields())       # the parameters that would have given them
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import inspect
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from galaxytl.system.command import UsageError
 from galaxytl.trial import SpecError, check_field_name
@@ -35,16 +37,18 @@ def load_space(text: str) -> Space:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever a user's module raises
-        raise SpaceError(f"--space must name a module that can be imported; {module_name}: {told(error)}") from error
-    found = getattr(module, name, None)
-    if not callable(found):
+        raise SpaceError(
+            f"--space must name a module that can be imported; {module_name}: {error_text(error)}"
+        ) from error
+    space = getattr(module, name, None)
+    if not callable(space):
         raise SpaceError(f"--space must name a function of {module_name}; it has no function '{name}'")
-    return found
+    return space
 
 
 @dataclass(frozen=True)
-class Asking:
-    """A space with the fields that the command line pins; `asking(trial)` gives the fields of one trial."""
+class SpaceSampler:
+    """A space with the fields that the command line pins; `sampler(trial)` gives the fields of one trial."""
 
     space: Space
     facts: Facts
@@ -56,7 +60,7 @@ class Asking:
         try:
             given = self.space(_Pinned(trial, self.pinned), self.facts)
         except Exception as error:  # whatever a user's function raises
-            raise SpaceError(f"the space raised {told(error)}") from error
+            raise SpaceError(f"the space raised {error_text(error)}") from error
         if not isinstance(given, Mapping):
             got = f"got {type(given).__name__}{place_of(self.space)}"
             raise SpaceError(f"a space must give a mapping of a trial's fields to values; {got}")
@@ -71,8 +75,8 @@ class Asking:
         return {**given, **{name: trial.suggest_categorical(name, tuple(v)) for name, v in chosen.items()}, **fixed}
 
 
-def told(error: Exception) -> str:
-    """What an error of a user's code was and where: "ZeroDivisionError: division by zero (my_module.py, line 3)"."""
+def error_text(error: Exception) -> str:
+    """Return what a user's error was and where: "ZeroDivisionError: division by zero (my_module.py, line 3)"."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).resolve() != Path(__file__).resolve()]
     users = [frame for frame in own if "importlib" not in frame.filename and "site-packages" not in frame.filename]
@@ -119,20 +123,16 @@ def field_of(parameter: str) -> str:
     return parameter.partition("@")[0]
 
 
-Parameter = tuple[str, tuple[Any, ...], dict[str, Any]]
-"""How a space asked for one: "categorical", "float" or "int", what it gave beside the name, and by which keywords."""
-
-
 @dataclass(frozen=True)
-class Found:
-    """Parameters for which a space gives some fields, and how it asked for them."""
+class ParameterMatch:
+    """Parameters for which a space gives some fields."""
 
-    values: dict[str, Any]
-    asked: dict[str, Parameter]
+    params: dict[str, Any]
+    distributions: dict[str, BaseDistribution]
     fields: dict[str, Any]
 
 
-def parameters_of(asking: Asking, fields: Mapping[str, Any]) -> Found | None:
+def parameters_of(sampler: SpaceSampler, fields: Mapping[str, Any]) -> ParameterMatch | None:
     """The parameters for which the space gives exactly `fields`; None where it cannot be made to.
 
     A parameter that bears a field's name is that field's value if it is allowed. Of other categorical ones all choices
@@ -144,14 +144,14 @@ def parameters_of(asking: Asking, fields: Mapping[str, Any]) -> Found | None:
             return None
         trial = _Replay(fields, branches.pop())
         try:
-            given = asking(trial)
+            given = sampler(trial)
         except SpaceError as error:
             given = None
             if not isinstance(error.__cause__, _NotInSpaceError):
                 return None
         branches += trial.untried()
         if given is not None and all(fields[name] == value for name, value in given.items()):
-            return replace(trial.found, fields=given)
+            return ParameterMatch(trial.params, trial.distributions, given)
     return None
 
 
@@ -170,48 +170,50 @@ class _Replay:
 
     def __init__(self, fields: Mapping[str, Any], branch: Sequence[int]) -> None:
         self._fields, self._branch = fields, branch
-        self.taken: list[int] = []
+        self.choices: list[int] = []
         self._options: list[int] = []
-        self.found = Found({}, {}, {})
+        self.params: dict[str, Any] = {}
+        self.distributions: dict[str, BaseDistribution] = {}
 
     def untried(self) -> list[list[int]]:
-        """The branches that begin like what was taken and then, after the given branch, choose otherwise."""
-        own = range(len(self._branch), len(self.taken))
-        return [[*self.taken[:i], other] for i in own for other in range(1, self._options[i])]
+        """The branches that begin like what was chosen and then, after the given branch, choose otherwise."""
+        own = range(len(self._branch), len(self.choices))
+        return [[*self.choices[:i], other] for i in own for other in range(1, self._options[i])]
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        if name in self.found.values:
-            return self.found.values[name]
+        if name in self.params:
+            return self.params[name]
         wanted = self._fields.get(field_of(name), _UNKNOWN)
-        value = wanted if wanted in choices else choices[self._take(len(choices))]
-        return self._keep(name, value, "categorical", (tuple(choices),), {})
+        value = wanted if wanted in choices else choices[self._choose(len(choices))]
+        return self._note(name, value, CategoricalDistribution(tuple(choices)))
 
     def suggest_float(self, name: str, low: float, high: float, **how: Any) -> Any:
-        return self._number(name, "float", (low, high), how)
+        value = self._number(name, low, high, how.get("step"))
+        return self._note(name, value, FloatDistribution(low, high, **how))
 
     def suggest_int(self, name: str, low: int, high: int, **how: Any) -> Any:
-        return self._number(name, "int", (low, high), how)
+        value = self._number(name, low, high, how.get("step"))
+        return self._note(name, value, IntDistribution(low, high, **how))
 
-    def _number(self, name: str, kind: str, ends: tuple[float, float], how: dict[str, Any]) -> Any:
+    def _number(self, name: str, low: float, high: float, step: float | None) -> Any:
         value = self._fields.get(field_of(name), _UNKNOWN)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not ends[0] <= value <= ends[1]:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise _NotInSpaceError(name)
-        if step := how.get("step"):
-            number = (value - ends[0]) / step
-            if abs(number - round(number)) > ROUNDING:
-                raise _NotInSpaceError(name)
-        return self._keep(name, value, kind, ends, how)
+        number = (value - low) / step if step else 0.0
+        if abs(number - round(number)) > ROUNDING:
+            raise _NotInSpaceError(name)
+        return value
 
-    def _take(self, number: int) -> int:
-        place = len(self.taken)
+    def _choose(self, number: int) -> int:
+        place = len(self.choices)
         choice = self._branch[place] if place < len(self._branch) else 0
-        self.taken.append(choice)
+        self.choices.append(choice)
         self._options.append(number)
         return choice
 
-    def _keep(self, name: str, value: Any, kind: str, arguments: tuple[Any, ...], how: dict[str, Any]) -> Any:
-        self.found.values[name] = value
-        self.found.asked[name] = (kind, arguments, how)
+    def _note(self, name: str, value: Any, distribution: BaseDistribution) -> Any:
+        self.params[name] = value
+        self.distributions[name] = distribution
         return value
 
 

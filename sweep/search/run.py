@@ -7,46 +7,42 @@ all have ended, the best by the validation part is scored on the test part: that
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import json
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from galaxytl.results.rows import read_results
-from galaxytl.results.selection import ranked
+from galaxytl.results.asked_file import FORMAT, read_asked
+from galaxytl.results.rows import ranked, read_results
+from galaxytl.results.search_file import OBJECTIVES, Objective, SearchFile, write_search_file
 from galaxytl.system.command import UsageError, as_usage_error
-from galaxytl.system.files import write_atomically
 from galaxytl.system.inside import check_links
 from galaxytl.train.job import Group
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import prepare
 from sweep.grids import axes, builtin
-from sweep.lease import Lease
 from sweep.options import Options, SearchOptions
 from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.progress import SweepTable, trial_label
-from sweep.results_folder import DESCRIPTION, STUDY, Kept
-from sweep.search import study as search_study
-from sweep.search.objectives import OBJECTIVES
-from sweep.search.reconcile import agree, mend_journal
+from sweep.results_folder import STUDY, ResultsFolder
+from sweep.scheduling.resources import ClusterError
+from sweep.search import export
 from sweep.search.setup import Setup, set_up
-from sweep.search.study_lease import lease_of
 from sweep.search.trials import Search, rehearse
 
 NAMED_BY = ("optimizer", "learning_rate")
 """Fields that tell a search's trials apart in the terminal, beside network, start and depth."""
 
 
-def run_search(options: Options, search: SearchOptions, kept: Kept, console: Console) -> int:
+def run_search(options: Options, search: SearchOptions, kept: ResultsFolder, console: Console) -> int:
     """Returns the exit status: 0 when a trial was chosen and scored on the test part."""
-    out = kept.out
-    storage = search_study.absolute(search.storage or search_study.sqlite_url(out.resolve() / STUDY))
-    name = search.study or out.resolve().name
+    storage, name = export.absolute(search.storage), search.study or kept.out.resolve().name
     setup = set_up(options, replace(search, storage=storage, study=name), console)
     announce(setup, console)
     rehearsal = rehearse(setup.problem)
@@ -56,22 +52,17 @@ def run_search(options: Options, search: SearchOptions, kept: Kept, console: Con
         for line in rehearsal.parameters:
             console.print(f"          {line}", markup=False)
         return 0
-    directions = [OBJECTIVES[name] for name in setup.problem.objectives]
-    if mended := mend_journal(storage):
-        console.print(mended, markup=False)
-    study = search_study.open_study(storage, name, directions, setup.identity)
-    note = functools.partial(console.print, markup=False)
-    with search_study.told_as_errors(storage), Lease(lease_of(study), note) as of_study:
-        kept.leases.append(of_study)
-        run = SearchRun(setup, Search(study, setup.problem, of_study.check), kept)
-        for line in run.begin():
-            console.print(line, markup=False)
+    run, lines = begin(setup, kept)
+    say = functools.partial(console.print, markup=False)
+    with run.exported(say):
+        for line in lines:
+            say(line)
         run.train(console)
-        return conclude(run, console)
+    return conclude(run, console)
 
 
 def announce(setup: Setup, console: Console) -> None:
-    options, base = setup.search, setup.base
+    options, base, shown = setup.search, setup.base, export.without_password(setup.search.storage)
     kind = "simulated galaxies, not real ones" if base.is_simulated else "galaxies"
     sizes = f"{base.image_size} px, {base.num_epochs} epochs, batch size {base.batch_size}"
     rungs = sorted(setup.problem.rule.decides_at)
@@ -79,12 +70,40 @@ def announce(setup: Setup, console: Console) -> None:
     for name, text in {
         "Search": f"{options.trials} trials by {setup.problem.sampler}, {options.space}; scheduler {stops}",
         "Objective": ", ".join(f"{OBJECTIVES[name]} {name}" for name in options.objective),
-        "Study": f"{options.study} in {search_study.without_password(options.storage)}",
+        **({"Study": f"{options.study}, exported to {shown}"} if shown else {}),
         "Dataset": f"{base.dataset}: {len(setup.dataset):,} {kind}, fingerprint {base.dataset_fingerprint[:12]}",
         "Profile": f"{setup.profile} ({sizes}); choose with --profile {' or '.join(sorted(builtin.PROFILES))}",
         "Networks": ", ".join(setup.facts.backbones),
     }.items():
         console.print(f"{name:9} {text}", markup=False)
+
+
+def begin(setup: Setup, kept: ResultsFolder) -> tuple[SearchRun, list[str]]:
+    """The search as earlier drivers left it, and what there is to say of it. Raises StudyError where they searched for
+    something else."""
+    asked, rows = kept.asked(), kept.rows()
+    own = {r.trial_id: r for r in rows.results if r.spec.scored_on == "validation"}
+    if asked.search is None:
+        earlier = earlier_search(setup, kept) if not asked.suggestions else []
+        kept.append_asked([{"asked": FORMAT, "search": setup.identity}, *earlier])
+        asked = read_asked(kept.out)
+    export.check_same(setup.search.study, asked.search or {}, setup.identity)
+    run = SearchRun(setup, Search(setup.problem, asked, own, kept.append_asked), kept)
+    return run, [*(f"note: {problem}" for problem in (*rows.problems, *asked.problems)), *run.begin(own)]
+
+
+def earlier_search(setup: Setup, kept: ResultsFolder) -> list[dict[str, Any]]:
+    """What a search of an earlier version asked for, whose truth was its study, as lines of `asked.jsonl`."""
+    urls, problem = [setup.search.storage, export.sqlite_url(kept.out.resolve() / STUDY)], setup.problem
+
+    def costs(fields: Mapping[str, Any]) -> Mapping[str, float]:
+        spec = problem.built(fields)
+        return problem.costs(spec) if spec else {}
+
+    for url in filter(None, urls):
+        if lines := export.earlier_lines(url, setup.search.study, setup.identity, costs):
+            return lines
+    return []
 
 
 @dataclass
@@ -93,9 +112,7 @@ class SearchRun:
 
     setup: Setup
     search: Search
-    kept: Kept
-    left: list[TrialSpec] = field(default_factory=list)
-    """What a driver that died had under way."""
+    kept: ResultsFolder
     results: list[TrialResult] = field(default_factory=list)
     """Of this run."""
     begun: list[Group] = field(default_factory=list)
@@ -105,21 +122,23 @@ class SearchRun:
     def out(self) -> Path:
         return self.kept.out
 
-    def begin(self) -> list[str]:
-        """Bring the study and the rows together; what there is to say of it."""
-        found = self.kept.rows()
-        rows = {r.trial_id: r for r in found.results if r.spec.scored_on == "validation"}
-        lines = [f"note: {problem}" for problem in found.problems]
-        lines += agree(self.search.study, self.setup.problem, rows, self.out)
-        self.left = self.search.resume(rows)
-        if lost := self.search.add_known(rows.values(), own=True):
-            lines.append(f"note: {lost} trials have rows, but the study did not know them: told")
-        lines += [f"Start     {line}" for source in self.setup.search.warm_start for line in [self._warm_start(source)]]
+    def begin(self, rows: Mapping[str, TrialResult]) -> list[str]:
+        """Tell the study of rows (by trial_id), and of trials to begin with, that it does not know; what there is to
+        say of it."""
+        unknown = [row for row in rows.values() if not self.search.knows(row)]
+        added, lines = self.search.add_known(unknown, own=True), []
+        if added:
+            lines.append(f"note: {added} trials have rows, but the study did not know them: told")
+        if outside := len(unknown) - added:
+            which = f"{outside} rows are of trials that this search's space does not have"
+            lines.append(f"note: {which}: the study is not told")
+        lines += [f"Start     {self._warm_start(source)}" for source in self.setup.search.warm_start]
         self.best = next(iter(ranked(rows.values())), None)
         counts = Counter(result.status for result in rows.values())
         ended = ", ".join(f"{counts[status]} {status}" for status in (COMPLETE, PRUNED, FAILED))
-        lines.append(f"Trials    {ended}; {len(self.left)} to go on with, {self.search.num_left} to ask for")
-        self._describe()
+        left = f"{len(self.search.under_way)} to go on with, {self.search.num_left} to ask for"
+        lines.append(f"Trials    {ended}; {left}")
+        write_search_file(self.out, self._description)
         return lines
 
     def _warm_start(self, source: str) -> str:
@@ -133,30 +152,36 @@ class SearchRun:
         number = self.search.add_known(results)
         return f"{number} of {len(results)} trials of {source} are in the space and watched the same images: told"
 
-    def _describe(self) -> None:
-        """search.json: what `analysis` must know of the study to read it."""
+    @property
+    def _description(self) -> SearchFile:
+        """What `analysis` must know of the search."""
         options, problem = self.setup.search, self.setup.problem
-        facts = {
-            "format": 1,
-            "study": options.study,
-            "storage": search_study.without_password(options.storage),
-            "objectives": [[name, OBJECTIVES[name]] for name in problem.objectives],
-            "space": options.space,
-            "sampler": problem.sampler,
-            "scheduler": options.scheduler,
-            "num_trials": problem.num_trials,
-        }
-        write_atomically(self.out / DESCRIPTION, json.dumps(facts, indent=1).encode())
+        return SearchFile(
+            study=options.study,
+            storage=export.without_password(options.storage),
+            objectives=tuple(Objective(name, OBJECTIVES[name]) for name in problem.objectives),
+            space=options.space,
+            sampler=problem.sampler,
+            scheduler=options.scheduler,
+            num_trials=problem.num_trials,
+        )
+
+    def exported(self, say: Callable[[str], object]) -> contextlib.AbstractContextManager[object]:
+        """Meanwhile the study follows in the database of --storage, if there is one. Raises StudyError."""
+        options = self.setup.search
+        if not options.storage:
+            return contextlib.nullcontext()
+        return export.Export(options.storage, self.search.study, (options.study, self.setup.identity), say)
 
     def train(self, console: Console) -> None:
         """Let Tune train all trials, then score the chosen one."""
-        from sweep.scheduling import cluster, tune  # ray takes seconds to import
+        from sweep.scheduling import tune  # ray takes seconds to import
 
         options, where = self.setup.options, self.setup.options.where
-        if not (self.left or self.search.num_left or self._to_test()):
+        if not (self.search.under_way or self.search.num_left or self._to_test()):
             return
         console.print(where.announcement, markup=False)
-        with as_usage_error(cluster.ClusterError), SweepTable([], console, self._num_trials) as table:
+        with as_usage_error(ClusterError), SweepTable([], console, self._num_trials) as table:
 
             def finished(*ended: TrialResult) -> None:
                 self.finished(*ended)
@@ -171,17 +196,17 @@ class SearchRun:
             decides_at = self.setup.problem.rule.decides_at
             reporter = tune.Reporter(table.phases, epochs, finished, table.note, decides_at)
             at_once = max(2, self.setup.search.batch, prepare.num_workers(where))
-            work = tune.Work(self._groups(table), at_once, eager=False)
+            work = tune.Work(self._groups(table), at_once, may_autoscale=False)
             tune.run_trials(work, prepare.workplace(options, self.setup.uri, self.setup.damage), where, reporter)
         learn_speeds(speeds_path(), self.results, self.begun)
 
     @property
     def _num_trials(self) -> int:
-        return len(self.left) + self.search.num_left + 1
+        return len(self.search.under_way) + self.search.num_left + 1
 
     def _groups(self, table: SweepTable) -> Iterator[Group | None]:
         """What was under way, then what the study suggests, then, when all that has ended, the chosen one."""
-        yield from self._planned(self.left, table)
+        yield from self._planned(self.search.under_way, table)
         while specs := self.search.ask(self.setup.search.batch):
             yield from self._planned(specs, table)
         while self.search.is_running:
@@ -246,16 +271,8 @@ def conclude(run: SearchRun, console: Console) -> int:
     looked = sum(row.spec.scored_on == "test" for row in rows.values())
     if looked > 1:
         console.print(f"note: {looked} trials of this folder have been scored on the test part, one after the other")
-    elsewhere = "" if _is_in(run.out, run.setup.search.storage) else " --storage URL"
-    report = f"python -m analysis.run {shlex.quote(str(run.out))} --out report/{elsewhere}"
-    console.print(f"Report: {report}{', the URL being of the study' if elsewhere else ''}", markup=False)
+    console.print(f"Report: python -m analysis.run {shlex.quote(str(run.out))} --out report/", markup=False)
     return 0
-
-
-def _is_in(folder: Path, storage: str) -> bool:
-    """Whether the study lies in the folder, where an analysis looks for it."""
-    file = search_study.study_file(storage)
-    return file is not None and file.resolve().parent == folder.resolve()
 
 
 def tested_text(result: TrialResult) -> str:

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from galaxytl.data import Dataset, open_dataset
 from galaxytl.data.progress import TerminalProgress
-from galaxytl.networks.backbones import BACKBONES, backbones_that_fit
+from galaxytl.networks.families import BACKBONES, backbones_that_fit
 from galaxytl.networks.weights import weight_places
 from galaxytl.system.command import UsageError
 from galaxytl.train.job import Group
@@ -28,8 +28,7 @@ from sweep.grids import builtin
 from sweep.options import Options, SearchOptions
 from sweep.planning.costs import Costs, Sizes
 from sweep.planning.speeds import assumed_speeds
-from sweep.search.ask_space import Asking, load_space
-from sweep.search.objectives import measure
+from sweep.search.ask_space import SpaceSampler, load_space
 from sweep.search.stopping import make_rule
 from sweep.search.study import find_sampler
 from sweep.search.trials import Problem
@@ -74,7 +73,7 @@ class Setup:
     def identity(self) -> dict[str, Any]:
         """What all trials of the study have in common."""
         facts = {"backbones": self.facts.backbones, "image_size": self.facts.image_size}
-        pinned = {name: list(values) for name, values in self.problem.asking.pinned.items()}
+        pinned = {name: list(values) for name, values in self.problem.sampler_of_space.pinned.items()}
         common = {"space": self.search.space, "objectives": self.problem.objectives, "pinned": pinned}
         return dict(json.loads(json.dumps({**common, "facts": facts, "trials": self.base.to_dict()})))
 
@@ -101,12 +100,13 @@ def set_up(options: Options, search: SearchOptions, console: Console) -> Setup:
     sizes = Sizes(**checked.splits[base.split_key].sizes())
     costs = Costs(structures, {base.split_key: sizes}, assumed_speeds(1, on_gpu=False))  # no seconds are asked of it
     problem = Problem(
-        asking=Asking(space, facts, pinned),
+        sampler_of_space=SpaceSampler(space, facts, pinned),
         build=functools.partial(build, base, structures, options.weights_dir),
         objectives=search.objective,
-        measure=functools.partial(measure, costs=costs),
+        multiply_adds=costs.alone_multiply_adds,
         rule=make_rule(search.scheduler, base.num_epochs),
         num_trials=search.trials,
+        name=search.study,
         sampler=sampler,
         seed=search.search_seed,
     )

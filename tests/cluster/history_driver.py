@@ -19,7 +19,7 @@ from sweep import lease as lease_module
 from sweep import results_folder as kept_module
 from sweep import rows_file
 from sweep.lease import LeaseError
-from sweep.results_folder import keeping
+from sweep.results_folder import lead
 from tests.cluster.mischief import Mischief, slow_files
 
 BEAT_SECONDS, BEAT_SECONDS_AT_STORAGE = 0.2, 0.1
@@ -75,14 +75,14 @@ def main(driver: Driver) -> None:
     rng, until = random.Random(driver.seed), time.monotonic() + ROUND_SECONDS
     while time.monotonic() < until:
         with contextlib.suppress(LeaseError, OSError, StorageError, DataError):
-            lead(driver, rng)
+            drive(driver, rng)
             return
         time.sleep(rng.uniform(0, 2 * BEAT_SECONDS))
     note("gave up", "")
 
 
-def lead(driver: Driver, rng: random.Random) -> None:
-    with keeping(driver.out, driver.uri, lambda _: None) as kept:
+def drive(driver: Driver, rng: random.Random) -> None:
+    with lead(driver.out, driver.uri, lambda _: None) as kept:
         known = kept.rows().by_id()
         todo = [spec for spec in specs(driver.trials) if spec.trial_id not in known]
         while todo:

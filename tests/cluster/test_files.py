@@ -12,9 +12,7 @@ import pytest
 from sweep.doctor.cluster_file import placeholders
 from sweep.doctor.nodes import schema_problem
 from sweep.grids.yaml_file import read_yaml
-from sweep.scheduling import growth
-from sweep.scheduling.cluster import available_of, resources_per_trial
-from sweep.scheduling.resources import Resources
+from sweep.scheduling.resources import Resources, available_of, cluster_may_grow, resources_per_trial
 
 ROOT = Path(__file__).parent.parent.parent
 FILES = ("cluster.yaml", "cluster-onprem.yaml")
@@ -88,7 +86,7 @@ def written(tmp_path: Path, **changes: Any) -> Path:
 
 
 def test_a_trial_gets_a_gpu_of_a_cluster_that_has_none_yet(tmp_path: Path) -> None:
-    workers = growth.may_start(written(tmp_path))
+    workers = cluster_may_grow(written(tmp_path))
     assert workers == [{"CPU": 4, "GPU": 1}] * 4  # of eight that the two types allow, the budget allows four
     available = available_of([{"CPU": 0.0, "node:__internal_head__": 1.0}], workers)
     assert available.nodes == (Resources(0, 0), *[Resources(4, 1)] * 4)
@@ -99,7 +97,7 @@ def test_a_trial_gets_a_gpu_of_a_cluster_that_has_none_yet(tmp_path: Path) -> No
 
 def test_workers_that_are_there_are_not_counted_twice(tmp_path: Path) -> None:
     there = [{"node:__internal_head__": 1.0}, *[{"CPU": 4.0, "GPU": 1.0}] * 2]
-    available = available_of(there, growth.may_start(written(tmp_path)))
+    available = available_of(there, cluster_may_grow(written(tmp_path)))
     assert available.nodes == (Resources(0, 0), *[Resources(4, 1)] * 4)
 
 
@@ -109,12 +107,12 @@ def test_budget_goes_to_gpus_first(tmp_path: Path) -> None:
         "gpu": {"resources": {"CPU": 4, "GPU": 1}, "node_config": {}, "max_workers": 2},
     }
     path = written(tmp_path, available_node_types=types, max_workers=3)
-    assert growth.may_start(path) == [{"CPU": 4, "GPU": 1}] * 2 + [{"CPU": 64}]
+    assert cluster_may_grow(path) == [{"CPU": 4, "GPU": 1}] * 2 + [{"CPU": 64}]
 
 
 def test_no_growth_without_a_readable_file(tmp_path: Path) -> None:
     path = tmp_path / "ray_bootstrap_config.yaml"
-    assert growth.may_start(path) == []
+    assert cluster_may_grow(path) == []
     for text in ("", "a: [", "just words", "available_node_types: 3"):
         path.write_text(text)
-        assert growth.may_start(path) == []
+        assert cluster_may_grow(path) == []

@@ -46,14 +46,17 @@ def note(witness: Path, **facts: Any) -> None:
 def watched(witness: Path, group: Group, workplace: Workplace, watcher: Watcher) -> Iterator[TrialResult]:
     """`galaxytl.training.train` in a worker, observed."""
 
+    heard = watcher.epoch
+
     def epoch(latest: dict[str, dict[str, float]]) -> None:
         for trial_id, values in latest.items():
             note(witness, what="epoch", trial=trial_id, epoch=int(values["epoch"]))
-        watcher.epoch(latest)
+        heard(latest)
         with contextlib.suppress(FileNotFoundError):
             time.sleep(float(witness.with_name(PAUSE).read_text()))
 
-    return train(group, workplace, replace(watcher, epoch=epoch))
+    watcher.epoch = epoch
+    return train(group, workplace, watcher)
 
 
 def watched_run(witness: Path, run_trials: Callable[..., None], *arguments: Any) -> None:

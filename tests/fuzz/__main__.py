@@ -167,7 +167,7 @@ class Fuzz:
         self.ends["manifests refused" if status == 2 else "manifests taken"] += 1
 
     def _try_thumbnails(self, folder: Path) -> None:
-        from analysis.trials.thumbnails import ThumbnailsError, read_thumbnails
+        from galaxytl.results.thumbnails import ThumbnailsError, read_thumbnails
 
         try:
             shown = read_thumbnails(folder)

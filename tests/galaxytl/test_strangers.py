@@ -28,7 +28,7 @@ MOST_MB = 500
 READER = """
 import sys, time
 from pathlib import Path
-from analysis.trials.thumbnails import read_thumbnails
+from galaxytl.results.thumbnails import read_thumbnails
 from galaxytl.results.checkpoints import load_checkpoint, num_epochs
 from galaxytl.system.cache import cache_dir
 from galaxytl.data.dataset import open_source

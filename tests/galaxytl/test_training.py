@@ -14,23 +14,23 @@ import pytest
 
 from galaxytl.data import DataError, Dataset, open_dataset, split_indices
 from galaxytl.networks import device
-from galaxytl.networks.backbones import BACKBONES
+from galaxytl.networks.families import BACKBONES
 from galaxytl.networks.weights import Weights, find_weights
 from galaxytl.results import mirror, storage
 from galaxytl.results.checkpoints import checkpoint_path
-from galaxytl.results.predictions import ResultsFull, name_of, names_of, store_probabilities
+from galaxytl.results.predictions import Probabilities, ResultsFull, name_of, names_of, store_probabilities
 from galaxytl.results.storage import Storage
 from galaxytl.train import groups
 from galaxytl.train.examples import Examples
 from galaxytl.train.fit_network import Batches
-from galaxytl.train.job import Group, Watcher, Workplace
+from galaxytl.train.job import Group, Workplace
 from galaxytl.training import train
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialSpec
 from tests.clock import Clock
 from tests.cluster.faults import fill, free
 from tests.galaxies import real_sample, real_weights
 from tests.galaxytl import toy
-from tests.galaxytl.trials import Stopped, fails_after, run, tiny_spec
+from tests.galaxytl.trials import Stopped, fails_after, run, tiny_spec, watching
 
 pytestmark = pytest.mark.usefixtures("toy_backbone")
 
@@ -46,7 +46,7 @@ def test_a_frozen_trial_learns_and_its_row_is_complete(spec: TrialSpec, galaxies
         spec.replace(num_epochs=30, learning_rate=1e-2, seed=77),  # no other test has stored this seed's activations
         galaxies_file,
         tmp_path,
-        watcher=Watcher(phase=lambda _, text: phases.append(text)),
+        watcher=watching(phase=lambda _, text: phases.append(text)),
     )
     assert result.status == COMPLETE, result.message
     losses = [epoch["loss"] for epoch in result.history]
@@ -93,7 +93,7 @@ def test_a_trial_that_was_killed_or_failed_goes_on_from_its_last_epoch(
     assert failed.status == FAILED
     assert [epoch["epoch"] for epoch in failed.history] == [1, 2]
     epochs: list[float] = []
-    watcher = Watcher(epoch=lambda latest: epochs.append(latest[spec.trial_id]["epoch"]))
+    watcher = watching(epoch=lambda latest: epochs.append(latest[spec.trial_id]["epoch"]))
     resumed = run(spec, galaxies_file, tmp_path / "killed", watcher=watcher)
     assert epochs == [3]
     assert [epoch["epoch"] for epoch in resumed.history] == [1, 2, 3]
@@ -142,7 +142,7 @@ def test_a_trial_that_is_scored_on_the_validation_part_leaves_the_test_part_alon
     spec = spec.replace(validation_fraction=0.4, scored_on="validation", unfrozen_blocks=depth, num_epochs=1)
     spec = spec.replace(head_units=8, head_dropout=0.5, class_weighting="balanced")
     phases: list[str] = []
-    result = run(spec, galaxies_file, tmp_path, watcher=Watcher(phase=lambda _, text: phases.append(text)))
+    result = run(spec, galaxies_file, tmp_path, watcher=watching(phase=lambda _, text: phases.append(text)))
     assert result.status == COMPLETE, result.message
     table = pq.read_table(tmp_path / result.probabilities).to_pydict()
     assert len(list((tmp_path / "probabilities").iterdir())) == 1
@@ -165,9 +165,9 @@ def test_a_stopped_network_is_a_pruned_row_and_goes_on_where_it_is_not_stopped(
 ) -> None:
     spec = spec.replace(unfrozen_blocks=1, num_epochs=3)
     epochs: list[float] = []
-    stopping = Watcher(
+    stopping = watching(
         epoch=lambda latest: epochs.append(latest[spec.trial_id]["epoch"]),
-        stopped=lambda: {spec.trial_id: "worse than the others", "of another worker": ""} if epochs else {},
+        ends=lambda histories: dict.fromkeys(histories, "worse than the others") if epochs else {},
     )
     for _ in range(2):  # and again from its checkpoint: before it trains
         result = run(spec, galaxies_file, tmp_path, watcher=stopping)
@@ -252,7 +252,7 @@ def test_a_dataset_elsewhere_that_does_not_answer_is_asked_again(
     monkeypatch.setattr(groups, "is_remote", lambda uri: True)
     monkeypatch.setattr(storage, "time", Clock())
     phases: list[str] = []
-    listener = Watcher(phase=lambda _, text: phases.append(text))
+    listener = watching(phase=lambda _, text: phases.append(text))
     assert run(short, galaxies_file, tmp_path, watcher=listener).status == COMPLETE
     assert phases.count("waiting for the dataset, it does not answer") == 1  # the first was before it was remote
     assert len(asked) == 3
@@ -265,10 +265,10 @@ def test_predictions_that_do_not_fit_on_a_node_go_to_the_storage(
     spec: TrialSpec, small_disk: Path, tmp_path: Path
 ) -> None:
     fill(small_disk)
-    rows, labels, found = np.array([3, 5]), np.array([1, 0]), np.full((2, 10), 0.1)
+    found = Probabilities(np.array([3, 5]), np.array([1, 0]), np.full((2, 10), 0.1))
     with pytest.raises(ResultsFull, match=r"No space left .* make room, and the same command goes on"):
-        store_probabilities(small_disk, "", name_of(spec), rows, labels, found)
-    store_probabilities(small_disk, str(tmp_path / "shared"), name_of(spec), rows, labels, found)
+        store_probabilities(small_disk, "", name_of(spec), found)
+    store_probabilities(small_disk, str(tmp_path / "shared"), name_of(spec), found)
     assert pq.read_table(tmp_path / "shared" / name_of(spec)).to_pydict()["row"] == [3, 5]
     assert not list(small_disk.rglob("*.parquet"))
 
@@ -281,7 +281,8 @@ def test_a_disk_that_fills_between_a_trials_two_files_stops_the_sweep_and_with_r
 
     def store(probability: float) -> None:
         for part in ("scored", "validation"):
-            store_probabilities(small_disk, "", name_of(spec, part), rows, labels, np.full((2, 10), probability))
+            found = Probabilities(rows, labels, np.full((2, 10), probability))
+            store_probabilities(small_disk, "", name_of(spec, part), found)
             if probability == 0.5:
                 fill(small_disk)
 

@@ -7,20 +7,19 @@ Tests ask for it by the fixture `toy_backbone`, which adds it to the table of ne
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from galaxytl.networks.backbones import BACKBONES, Backbone
+from galaxytl.networks.families import BACKBONES, Backbone
 
 NAME = "ToyNet"
 NUM_BLOCKS, NUM_FEATURES = 3, 4 * 4 * 8  # of images of 32 px
 MULTIPLY_ADDS = 32**2 * 9 * 3 * 8 + 16**2 * (9 * 8 + 8 * 8) + 8**2 * 2 * 9 * 8 * 8
-BACKBONE = Backbone(NAME, "toy_net", 1616, "toy_net.h5", "https://example.org/toy_net.h5")
+BACKBONE = Backbone(NAME, "", 1616, "toy_net.h5", "https://example.org/toy_net.h5", library=__name__)
 
 
-def build(include_top: bool, input_shape: tuple[int, int, int], weights: str | None) -> Any:
+def ToyNet(include_top: bool, input_shape: tuple[int, int, int], weights: str | None) -> Any:
     """What constructors of keras.applications give: (B, S, S, 3) -> (B, S / 8, S / 8, 8)."""
     import keras
     from keras import layers
@@ -49,9 +48,5 @@ def preprocess_input(pixels: Any) -> Any:
 
 
 def register(patch: pytest.MonkeyPatch) -> None:
-    """Add it to Keras's networks and to the table of them."""
-    import keras
-
-    patch.setattr(keras.applications, NAME, build, raising=False)
-    patch.setattr(keras.applications, "toy_net", SimpleNamespace(preprocess_input=preprocess_input), raising=False)
+    """Add it to the table of networks."""
     patch.setitem(BACKBONES, NAME, BACKBONE)

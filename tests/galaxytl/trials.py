@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,13 @@ def run_all(specs: Sequence[TrialSpec], data: Path, out: Path, watcher: Watcher 
     return list(train(Group(tuple(specs), (0,)), Workplace(str(data), out), watcher))
 
 
+def watching(**events: Callable[..., Any]) -> Watcher:
+    """A watcher that hears these events."""
+    watcher = Watcher()
+    vars(watcher).update(events)
+    return watcher
+
+
 def fails_after(epoch: int, error: BaseException) -> Watcher:
     """Raises `error` where a trial has so many epochs."""
 
@@ -66,7 +73,7 @@ def fails_after(epoch: int, error: BaseException) -> Watcher:
         if any(one["epoch"] == epoch for one in latest.values()):
             raise error
 
-    return Watcher(epoch=listen)
+    return watching(epoch=listen)
 
 
 def curves(history: Sequence[dict[str, float]]) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -134,15 +134,15 @@ def copier(_: str, out: Path) -> dict[str, Any]:
 def note_and_train(out: Path, group: Group, workplace: Workplace, watcher: Watcher) -> Iterator[TrialResult]:
     """Instead of training: note where it is, and fetch or make features as `galaxytl.train.features` does."""
     (spec,) = group.specs
-    name = f"heads {spec.seed}" if spec.unfrozen_blocks == 0 else "deep"
+    name = f"heads {spec.seed}" if spec.trains_head_only else "deep"
     folder = Path(os.environ["GALAXYTL_CACHE_DIR"]) / "features" / "features"
     got = "held"
-    if spec.unfrozen_blocks == 0 and not folder.exists():
+    if spec.trains_head_only and not folder.exists():
         folder.mkdir(parents=True)
-        got = "copied" if watcher.neighbours.fetch(folder.name, folder) else "made"
+        got = "copied" if workplace.neighbours.fetch(folder.name, folder) else "made"
         if got == "made":
             (folder / "activations.npy").write_bytes(bytes(1000))
-        watcher.neighbours.made(folder.name, folder, 0.0)
+        workplace.neighbours.announce(folder.name, folder, 0.0)
     seen = {"name": name, "gpus": workplace.gpus, "got": got, "node": ray.get_runtime_context().get_node_id()}
     (out / f"{name}.json").write_text(json.dumps(seen))
     until = time.monotonic() + 200
@@ -159,7 +159,7 @@ def spare(_: str, out: Path) -> dict[str, Any]:
     results: list[TrialResult] = []
     reporter = tune.Reporter(lambda _: None, lambda _: None, lambda *ended: results.extend(ended), lambda _: None)
     with nodes(out, {"num_cpus": 1, "num_gpus": 1}, {"num_cpus": 1}) as cluster:
-        where, work = Where("auto", 1, None, out / "sweep.log"), tune.Work(iter(groups), 2, eager=False)
+        where, work = Where("auto", 1, None, out / "sweep.log"), tune.Work(iter(groups), 2, may_autoscale=False)
         train = functools.partial(note_and_train, out)
         tune.run_trials(work, Workplace("simulated", out), where, reporter, train)
         other = next(iter(cluster.worker_nodes)).node_id

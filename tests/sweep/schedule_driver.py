@@ -28,7 +28,7 @@ def train_quickly(group: Group, workplace: Workplace, watcher: Watcher) -> Itera
     """Ten epochs of nothing."""
     for spec in group.specs:
         history: list[dict[str, float]] = []
-        while len(history) < 10 and spec.trial_id not in watcher.stopped():
+        while len(history) < 10 and spec.trial_id not in watcher.ends({spec.trial_id: history}):
             time.sleep(0.05)
             history.append({"epoch": len(history) + 1})
             watcher.epoch({spec.trial_id: history[-1]})
@@ -55,7 +55,7 @@ def run(groups: Iterator[Group | None], out: Path, train: TrainGroup = train_qui
         note=lambda _: None,
         decides_at=frozenset({3, 9}),
     )
-    where, work = Where("auto", 1, 0, out / "sweep.log"), tune.Work(groups, at_once=2, eager=False)
+    where, work = Where("auto", 1, 0, out / "sweep.log"), tune.Work(groups, at_once=2, may_autoscale=False)
     tune.run_trials(work, Workplace("simulated", out), where, reporter, train)
 
 

@@ -16,10 +16,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import optuna
+from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from galaxytl.data import Splits
@@ -28,14 +27,12 @@ from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from sweep import lease, run
 from sweep.command_line import parse
 from sweep.options import Options, SearchOptions
-from sweep.results_folder import Kept
+from sweep.results_folder import ResultsFolder
 from sweep.rows_file import RowsFile
 from sweep.search import run as search_run
-from sweep.search.run import SearchRun
+from sweep.search.run import SearchRun, begin
 from sweep.search.setup import Setup, check_pinned
 from sweep.search.stopping import make_rule
-from sweep.search.study import open_study
-from sweep.search.trials import Search
 from tests.sweep.fakes import TOY
 from tests.sweep.searches import BASE, FACTS, diverges, epoch_of, failed, make_problem, result_of
 
@@ -51,6 +48,7 @@ def set_up(options: Options, search: SearchOptions, console: Console) -> Setup:
         num_trials=search.trials,
         sampler="TPESampler",
         seed=search.search_seed,
+        name=search.study,
     )
     return Setup(
         dataset=range(1000),  # type: ignore[arg-type]  # of which the number is all that matters
@@ -68,44 +66,36 @@ def set_up(options: Options, search: SearchOptions, console: Console) -> Setup:
 
 
 class Toy:
-    """A results folder of toy searches, and their study: in memory, or in the storage at `url`."""
+    """A results folder of toy searches, without Ray and processes."""
 
-    def __init__(self, out: Path, num_trials: int, url: str = "") -> None:
+    def __init__(self, out: Path, num_trials: int) -> None:
         out.mkdir()
-        self.out, self.num_trials, self.url = out, num_trials, url
-        self.memory = optuna.storages.InMemoryStorage()
+        self.out, self.num_trials = out, num_trials
 
-    def begun(self, *arguments: object) -> SearchRun:
-        """The search of the next driver, as the command line makes it, without its lines."""
+    def begin(self, *arguments: object) -> tuple[SearchRun, list[str]]:
+        """The search of the next driver, as the command line makes it, and what it says of what it finds."""
         trials = [] if "--trials" in arguments else ["--trials", self.num_trials]
-        given = [*trials, "--out", self.out, *arguments]
-        options = parse(["--search", "optuna", *map(str, given)], "")
+        options = parse(["--search", "optuna", *map(str, [*trials, "--out", self.out, *arguments])], "")
         assert options.search
-        name, storage = options.search.study or self.out.name, self.url or f"sqlite:///{self.out}/study.db"
-        setup = set_up(options, replace(options.search, study=name, storage=storage), Console(quiet=True))
-        self.study = self._opened(name, setup.identity)
-        return SearchRun(setup, Search(self.study, setup.problem), self._kept())
+        search = replace(options.search, study=options.search.study or self.out.name)
+        self.run, lines = begin(set_up(options, search, Console(quiet=True)), self._kept())
+        return self.run, lines
 
-    def _kept(self) -> Kept:
-        kept = Kept(self.out)
+    def _kept(self) -> ResultsFolder:
+        kept = ResultsFolder(self.out)
         kept.file = RowsFile(self.out, kept.check, print)
         with kept.file.changing():  # it takes over the rows that are there
             return kept
 
-    def begin(self, *arguments: object) -> tuple[SearchRun, list[str]]:
-        """The search of the next driver, and what it says of what it finds."""
-        run = self.begun(*arguments)
-        return run, run.begin()
-
-    def _opened(self, name: str, identity: dict[str, Any]) -> optuna.Study:
-        if self.url:
-            return open_study(self.url, name, ["maximize"], identity)
-        return optuna.create_study(storage=self.memory, study_name=name, direction="maximize", load_if_exists=True)
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """Of the study of the latest driver."""
+        return self.run.search.study.trials
 
 
 def train(group: Group, workplace: Workplace, watcher: Watcher) -> Iterator[TrialResult]:
     """Heads together, others one after the other, as `galaxytl.training.train`."""
-    together = group.specs[0].unfrozen_blocks == 0
+    together = group.specs[0].trains_head_only
     for specs in [group.specs] if together else [(spec,) for spec in group.specs]:
         yield from _train_together(specs, workplace.out / PAUSE, watcher)
 
@@ -117,9 +107,8 @@ def _train_together(specs: Sequence[TrialSpec], pause: Path, watcher: Watcher) -
         _take_time(pause)
         if going:
             watcher.epoch({trial_id: epoch_of(spec, number) for trial_id, spec in going.items()})
-        for trial_id, reason in watcher.stopped().items():
-            if trial_id in going:
-                yield result_of(going.pop(trial_id), PRUNED, number, message=reason)
+        for trial_id, reason in watcher.ends(dict.fromkeys(going, ())).items():
+            yield result_of(going.pop(trial_id), PRUNED, number, message=reason)
     yield from [result_of(spec, COMPLETE) for spec in going.values()]
 
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import functools
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from galaxytl.results.asked_file import asked_of, read_asked
+from galaxytl.results.rows import read_results
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep.planning.costs import Costs
-from sweep.search.ask_space import Asking
-from sweep.search.objectives import OBJECTIVES, measure
+from sweep.search.ask_space import SpaceSampler
 from sweep.search.stopping import Asha, make_rule
-from sweep.search.study import open_study
 from sweep.search.trials import Problem, Search
 from sweep.space import Facts, Suggests
 from tests.sweep.fakes import SIZES, SLOW, TOY, toy_spec
@@ -55,53 +54,60 @@ def build(fields: Mapping[str, Any]) -> TrialSpec:
 
 
 def make_problem(**given: Any) -> Problem:
-    """By default 15 trials at random, none stopped. `space` and `pinned` are of its Asking."""
-    asking = Asking(given.pop("space", space), FACTS, given.pop("pinned", {}))
+    """By default 15 trials at random, none stopped. `space` and `pinned` are of its SpaceSampler."""
+    sampler_of_space = SpaceSampler(given.pop("space", space), FACTS, given.pop("pinned", {}))
     defaults: dict[str, Any] = {
-        "asking": asking,
+        "sampler_of_space": sampler_of_space,
         "build": build,
         "objectives": ("val_accuracy",),
-        "measure": functools.partial(measure, costs=COSTS),
+        "multiply_adds": COSTS.alone_multiply_adds,
         "rule": make_rule("none", BASE.num_epochs),
         "num_trials": 15,
         "sampler": "RandomSampler",
+        "name": "toy",
     }
     return Problem(**(defaults | given))
 
 
-def make_study(problem: Problem) -> optuna.Study:
-    """In memory."""
-    return optuna.create_study(study_name="toy", directions=[OBJECTIVES[name] for name in problem.objectives])
+class ToySearch(Search):
+    """A search whose lines and rows are in memory, where the next driver finds them."""
+
+    def __init__(self, problem: Problem, lines: list[Any] | None = None, rows: dict[str, TrialResult] | None = None):
+        self.lines, self.rows = [] if lines is None else lines, {} if rows is None else rows
+        super().__init__(problem, asked_of(self.lines), self.rows, self._append)
+
+    def _append(self, lines: Iterable[Any]) -> None:
+        self.lines += [json.loads(json.dumps(line)) for line in lines]
+
+    def finished(self, result: TrialResult) -> None:
+        self.rows.setdefault(result.trial_id, result)
+        super().finished(result)
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        return self.study.trials
 
 
-def make_search(**given: Any) -> Search:
-    problem = make_problem(**given)
-    return Search(make_study(problem), problem)
+def make_search(**given: Any) -> ToySearch:
+    return ToySearch(make_problem(**given))
 
 
-def asha(**given: Any) -> Search:
+def asha(**given: Any) -> ToySearch:
     return make_search(rule=Asha(BASE.num_epochs), **given)
 
 
-def next_driver(search: Search, **given: Any) -> Search:
-    """On the same study in memory, as the driver has it that comes after."""
-    study = search.study
-    return Search(optuna.load_study(study_name=study.study_name, storage=study._storage), make_problem(**given))
+def next_driver(search: ToySearch, **given: Any) -> ToySearch:
+    """On the same lines and rows, as the driver has them that comes after."""
+    return ToySearch(make_problem(**given), search.lines, search.rows)
 
 
-def reopened(url: str, **given: Any) -> Search:
-    """On the study at `url`, as the next driver has it."""
-    problem = make_problem(**given)
-    return Search(open_study(url, "toy", [OBJECTIVES[name] for name in problem.objectives], {}), problem)
-
-
-def trial_of(search: Search, spec: TrialSpec) -> FrozenTrial:
-    (found,) = [t for t in search.study.trials if t.user_attrs.get("trial_id") == spec.trial_id]
+def trial_of(search: ToySearch, spec: TrialSpec) -> FrozenTrial:
+    (found,) = [t for t in search.trials if t.user_attrs.get("trial_id") == spec.trial_id]
     return found
 
 
-def states(search: Search) -> Counter[str]:
-    return Counter(trial.state.name for trial in search.study.trials)
+def states(search: ToySearch) -> Counter[str]:
+    return Counter(trial.state.name for trial in search.trials)
 
 
 def accuracy(spec: TrialSpec, epoch: int) -> float:
@@ -157,5 +163,6 @@ def run_sequentially(search: Search, number: int = 10_000) -> list[TrialSpec]:
 
 
 def toy_trials(out: Path) -> list[FrozenTrial]:
-    """Of the study in a results folder."""
-    return optuna.load_study(study_name=out.name, storage=f"sqlite:///{out}/study.db").trials
+    """Of the study that a search would make of a results folder."""
+    rows = {row.trial_id: row for row in read_results(out).results if row.spec.scored_on == "validation"}
+    return Search(make_problem(rule=Asha(BASE.num_epochs)), read_asked(out), rows).study.trials

@@ -1,4 +1,4 @@
-"""Sweeps at an object store, under a clock of the test's own: the real `keeping`, its leases and rows, without trials.
+"""Sweeps at an object store, under a clock of the test's own: the real `lead`, its leases and rows, without trials.
 
 with Sweeps(seed=3, slowest=0.5, failing=0.1) as world:
     first = world.sweep(folder)
@@ -24,7 +24,7 @@ from galaxytl.system.locations import Location
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep import results_folder as kept_module
 from sweep.lease import in_folder
-from sweep.results_folder import keeping
+from sweep.results_folder import lead
 from tests.sweep.drivers import SLOWEST_SECONDS, Driver, Event, Task, World
 
 T, R = TypeVar("T"), TypeVar("R")
@@ -131,7 +131,7 @@ class Sweeps(World):
 
     def _sweep(self, driver: Driver, out: Path) -> None:
         try:
-            with keeping(out, FOLDER, driver.notes.append) as kept:
+            with lead(out, FOLDER, driver.notes.append) as kept:
                 driver.led_from = self.now
                 if driver.ends:
                     raise UsageError("it fails")

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,11 +27,7 @@ from galaxytl.system import locations
 from galaxytl.system.locations import without_secrets
 from sweep import lease as lease_module
 from sweep.lease import FILE_NAME, Lease, LeaseError, Place, in_folder, in_storage, is_dead, process_table
-from sweep.search.study import open_study
-from sweep.search.study_lease import lease_of
-from sweep.search.trials import Search
 from tests.sweep.drivers import World, plant
-from tests.sweep.searches import make_problem, run_sequentially
 from tests.sweep.sweeps import ROOT, suspend_between_writes, wait_for
 
 pytestmark = pytest.mark.usefixtures("databases_closed")
@@ -225,16 +220,9 @@ def test_a_driver_whose_storage_failed_for_a_while_still_leads(out: Path) -> Non
 # Under the machine's clock, in threads
 
 
-@pytest.mark.parametrize("kind", ["folder", "sqlite", "journal"])
-def test_a_lease_beats_and_ends(kind: str, out: Path) -> None:
-    """Wherever it is kept; another driver reads it there."""
-
-    def open_place() -> Place:
-        return (
-            in_folder(out) if kind == "folder" else lease_of(open_study(f"{kind}:///{out}/s", "toy", ["maximize"], {}))
-        )
-
-    place, other = open_place(), open_place()
+def test_a_lease_beats_and_ends(out: Path) -> None:
+    """Another driver reads it where it is kept."""
+    place, other = in_folder(out), in_folder(out)
     assert other.read() is None
     with Lease(place, beat_seconds=0.02) as lease:
         wait_for(lambda: held(other)["beat"] >= 3, "three beats")
@@ -243,9 +231,7 @@ def test_a_lease_beats_and_ends(kind: str, out: Path) -> None:
     assert held(other)["ended"] is True
     with Lease(other, pytest.fail, beat_seconds=60):  # one that has ended is not waited for
         assert "ended" not in held(place)
-    of_folder = ("may write to a results folder", str(out), "--out")
-    expected = of_folder if kind == "folder" else ("may lead a study", "'toy'", "--study")
-    assert (place.rule, place.what, place.option) == expected
+    assert (place.rule, place.what, place.option) == ("may write to a results folder", str(out), "--out")
 
 
 def test_a_driver_goes_on_while_a_storage_is_away_and_confirms_before_it_stores(out: Path) -> None:
@@ -261,40 +247,6 @@ def test_a_driver_goes_on_while_a_storage_is_away_and_confirms_before_it_stores(
             lease.confirm()
     assert held(place) == OTHER
     assert place.option == "--out NAME"
-
-
-@pytest.mark.parametrize("kind", ["sqlite", "journal"])
-def test_of_two_who_have_read_the_lease_of_a_study_one_replaces_it(kind: str, out: Path) -> None:
-    one, other = (lease_of(open_study(f"{kind}:///{out}/s", "toy", ["maximize"], {})) for _ in range(2))
-    for before, ours in ((None, {"owner": "a"}), ({"owner": "a"}, {"owner": "a", "beat": 1})):
-        assert one.read() == other.read() == before
-        assert one.replace(before, ours)
-        assert not other.replace(before, OTHER)
-        assert other.read() == ours
-    assert not other.replace({}, OTHER)
-
-
-@pytest.mark.parametrize("attribute", [[1], 7, "x", None, {"pid": float("nan")}])
-def test_what_is_no_lease_of_a_study_is_written_over(url: str, attribute: Any) -> None:
-    study = open_study(url, "toy", ["maximize"], {})
-    study.set_user_attr("driver", attribute)
-    with Lease(lease_of(study), beat_seconds=0.02):
-        assert held(lease_of(study))["generation"] == 1
-
-
-def test_of_two_who_find_no_lease_in_a_database_one_makes_it(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both have looked before either writes."""
-    one, other = (lease_of(open_study(f"sqlite:///{out}/s", "toy", ["maximize"], {})) for _ in range(2))
-    insert = sqlalchemy.insert
-
-    def insert_late(*table: Any) -> Any:
-        monkeypatch.undo()
-        assert one.replace(None, {"owner": "a"})
-        return insert(*table)
-
-    monkeypatch.setattr(sqlalchemy, "insert", insert_late)
-    assert not other.replace(None, OTHER)
-    assert held(other) == {"owner": "a"}
 
 
 def test_a_lease_is_given_back_where_nothing_was_written_under_it(out: Path) -> None:
@@ -332,14 +284,6 @@ def test_a_lease_that_may_have_been_taken_is_given_back(out: Path) -> None:
         with pytest.raises(OSError, match="full"), Lease(replace(place, replace=change), beat_seconds=0.01):
             pytest.fail("it was not taken")
         assert held(place) == {**OTHER, "generation": generation}
-
-
-def test_beats_and_trials_from_two_threads_do_not_lock_each_other_out(url: str) -> None:
-    study = open_study(url, "toy", ["maximize"], {})
-    with Lease(lease_of(study), beat_seconds=0.001):
-        specs = run_sequentially(Search(study, make_problem(num_trials=10)))
-    assert len(specs) == 10
-    assert study.user_attrs["driver"]["ended"] is True
 
 
 def test_what_is_in_lease_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

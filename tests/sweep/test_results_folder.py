@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,17 +18,18 @@ import pytest
 
 from galaxytl.data import DataError
 from galaxytl.results import rows as results_module
+from galaxytl.results.asked_file import read_asked
 from galaxytl.results.checkpoints import checkpoint_path
 from galaxytl.results.rows import FILE_NAME, append_results, read_results
 from galaxytl.results.storage import Storage, StorageError
-from galaxytl.results.stored_rows import RowWriter, read_rows
+from galaxytl.results.stored_rows import RowWriter, fetch_results, read_rows
 from galaxytl.system.command import UsageError
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep import lease as lease_module
 from sweep import results_folder as kept_module
 from sweep.command_line import parse
 from sweep.lease import LeaseError, in_folder, in_storage
-from sweep.results_folder import keeping, looking
+from sweep.results_folder import lead, read_only
 from sweep.run import main
 from tests.galaxies import make_bucket, s3_server
 from tests.sweep.drivers import plant
@@ -57,7 +57,7 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_without_a_storage_there_is_the_folder_alone(out: Path, tmp_path: Path) -> None:
-    with keeping(out, "", print) as kept:
+    with lead(out, "", print) as kept:
         kept.append(result(0))
         checkpoint = checkpoint_path(out, SPECS[0])
         checkpoint.parent.mkdir()
@@ -71,7 +71,7 @@ def test_without_a_storage_there_is_the_folder_alone(out: Path, tmp_path: Path) 
 def test_checkpoints_at_the_storage_are_handed_on_and_dropped(out: Path, shared: Path) -> None:
     storage = Storage(str(shared))
     storage.put(f"checkpoints/{SPECS[0].trial_id}.npz", b"weights")
-    with keeping(out, str(shared), print) as kept:
+    with lead(out, str(shared), print) as kept:
         kept.hand_on_checkpoint(SPECS[0], SPECS[1])
         kept.hand_on_checkpoint(SPECS[2], SPECS[1])  # of which there is none
         assert storage.get(f"checkpoints/{SPECS[1].trial_id}.npz") == b"weights"
@@ -99,7 +99,7 @@ def test_no_checkpoint_goes_before_its_row_is_stored(out: Path, shared: Path, mo
 
     monkeypatch.setattr(RowWriter, "_put", put_slowly)
     monkeypatch.setattr(Storage, "delete", delete_noted)
-    with keeping(out, str(shared), print) as kept:
+    with lead(out, str(shared), print) as kept:
         kept.append(result(0))
         wait_for(lambda: len(read_results(out).results) == 2, "both rows", timeout=60)
     assert deleted == [2]
@@ -110,7 +110,7 @@ def test_the_storage_gets_no_row_of_a_driver_that_lost_it(out: Path, shared: Pat
     record, taken = in_storage(Storage(str(shared))), {"owner": "another", "host": "elsewhere", "pid": 7}
 
     def lead_until_lost() -> None:
-        with keeping(out, str(shared), print) as kept:
+        with lead(out, str(shared), print) as kept:
             kept.append(result(0))
             wait_for(lambda: read_rows(Storage(str(shared))), "the row", timeout=60)
             # Again and again: a beat may be under way.
@@ -137,7 +137,7 @@ def test_a_row_that_waits_for_its_file_while_another_takes_over_is_not_written(
         plant(in_folder(out), taken)
         lock(*given)
 
-    with keeping(out, "", print) as kept:
+    with lead(out, "", print) as kept:
         kept.append(result(0))
         monkeypatch.setattr(results_module, "lock", lock_late)
         with pytest.raises(LeaseError, match=r"process 7 on \(unknown\) has taken "):
@@ -152,9 +152,9 @@ def test_who_takes_over_waits_for_a_row_that_is_being_written(
     monkeypatch.setattr(results_module, "LOCK_SECONDS", 0.2)
     with (out / FILE_NAME).open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(OSError, match="a driver that is suspended"), keeping(out, "", print):
+        with pytest.raises(OSError, match="a driver that is suspended"), lead(out, "", print):
             pytest.fail("it did not wait")
-    with keeping(out, "", print) as kept:
+    with lead(out, "", print) as kept:
         assert len(kept.rows().results) == 1
 
 
@@ -177,7 +177,7 @@ class Away:
 
 def test_a_sweep_outlives_its_storages_absence(out: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     away, said = Away(monkeypatch), list[str]()
-    with keeping(out, str(shared), said.append) as kept:
+    with lead(out, str(shared), said.append) as kept:
         away.is_away = True
         kept.append(result(0))
         wait_for(lambda: said, "a word of it", timeout=60)
@@ -194,7 +194,7 @@ def test_a_sweep_outlives_its_storages_absence(out: Path, shared: Path, monkeypa
 def test_rows_that_vanish_at_the_storage_are_stored_again(out: Path, shared: Path, lost: str) -> None:
     said: list[str] = []
     append_results(out, result(0))
-    with keeping(out, str(shared), said.append) as kept:
+    with lead(out, str(shared), said.append) as kept:
         wait_for(lambda: len(read_rows(Storage(str(shared)))) == 1, "the first row", 60)
         kept.append(result(1))
         wait_for(lambda: len(read_rows(Storage(str(shared)))) == 2, "both", 60)
@@ -218,7 +218,7 @@ def test_a_storage_that_may_no_more_be_looked_at_is_away(
             raise PermissionError(13, "Permission denied", str(path))
         return False
 
-    with keeping(out, str(shared), said.append) as kept:
+    with lead(out, str(shared), said.append) as kept:
         with monkeypatch.context() as closed:
             closed.setattr(Path, "is_symlink", refuse)
             kept.append(result(0))
@@ -237,7 +237,7 @@ def test_a_storage_that_may_no_more_be_looked_at_is_away(
 
 def test_what_is_finished_when_a_user_stops_the_sweep_is_stored(out: Path, shared: Path) -> None:
     def stop() -> None:
-        with keeping(out, str(shared), print) as kept:
+        with lead(out, str(shared), print) as kept:
             kept.append(result(0))
             raise KeyboardInterrupt
 
@@ -253,7 +253,7 @@ def test_rows_that_could_not_be_stored_are_by_the_next_run(
     monkeypatch.setattr(kept_module, "PATIENCE", 0.2)
 
     def run() -> None:
-        with keeping(out, str(shared), said.append) as kept:
+        with lead(out, str(shared), said.append) as kept:
             away.is_away = True
             kept.append(result(0))
             wait_for(lambda: said, "a word of it", timeout=60)
@@ -264,27 +264,30 @@ def test_rows_that_could_not_be_stored_are_by_the_next_run(
     away.is_away = False
     assert read_rows(Storage(str(shared))) == []
     monkeypatch.setattr(lease_module, "BEAT_SECONDS", 0.02)  # its lease at the storage did not end
-    with keeping(out, str(shared), print):
+    with lead(out, str(shared), print):
         pass
     assert len(read_rows(Storage(str(shared)))) == 1
 
 
-def test_a_study_is_stored_whole_and_comes_back_to_another_machine(out: Path, shared: Path, tmp_path: Path) -> None:
-    study = sqlite3.connect(out / "study.db")
-    study.execute("PRAGMA journal_mode=WAL")
-    study.execute("CREATE TABLE trials (number)")
-    study.execute("INSERT INTO trials VALUES (7)")
-    study.commit()  # into the write-ahead log, a file beside it
-    with keeping(out, str(shared), print):
+def test_what_a_search_asked_for_is_stored_before_the_rows_and_comes_back_to_another_machine(
+    out: Path, shared: Path, tmp_path: Path
+) -> None:
+    first, second = ({"params": {}, "distributions": {}, "trial_id": name} for name in ("one", "two"))
+    with lead(out, str(shared), print) as kept:
+        assert kept.asked().suggestions == ()
+        kept.append_asked([{"asked": 1, "search": {}}, first])
+        kept.append(result(0))
         (out / "search.json").write_text("{}")
-    study.close()
+    assert [name.partition("/")[0] for name in Storage(str(shared)).names("")].count("asked") == 1
     other = tmp_path / "other"
     other.mkdir()
-    with keeping(other, str(shared), print):
-        copy = sqlite3.connect(other / "study.db")
-        assert copy.execute("SELECT number FROM trials").fetchall() == [(7,)]
-        copy.close()
+    with lead(other, str(shared), print) as kept:
+        asked = kept.asked()
+        assert ([one.trial_id for one in asked.suggestions], asked.search) == (["one"], {})
+        kept.append_asked([second])
         assert (other / "search.json").read_text() == "{}"
+    fetch_results(Storage(str(shared)), tmp_path / "fetched")
+    assert [one.trial_id for one in read_asked(tmp_path / "fetched").suggestions] == ["one", "two"]
 
 
 def test_a_second_driver_at_the_storage_is_refused_and_one_that_looks_is_not(
@@ -293,14 +296,14 @@ def test_a_second_driver_at_the_storage_is_refused_and_one_that_looks_is_not(
     """From another folder, as on another machine; this process lives, so its beats are waited for."""
     other = tmp_path / "other"
     other.mkdir()
-    with keeping(out, str(shared), print) as kept:
+    with lead(out, str(shared), print) as kept:
         kept.append(result(0))
         refused = pytest.raises(LeaseError, match=r"may write to the results at a storage; .*shared is led by process")
-        with refused, keeping(other, str(shared), print):
+        with refused, lead(other, str(shared), print):
             pytest.fail("there were two drivers")
         wait_for(lambda: read_rows(Storage(str(shared))), "the row", timeout=60)
         for folder in (other, out):  # the latter has the stored row too: it is one row
-            with looking(folder, str(shared)) as seen:
+            with read_only(folder, str(shared)) as seen:
                 assert (len(seen.rows().results), seen.rows().problems) == (1, ())
         assert not (other / "trials.jsonl").exists()
 
@@ -313,14 +316,14 @@ def test_nothing_is_taken_where_a_takeover_cannot_succeed(
     plant(in_folder(out), suspended)
 
     def refused(error: type[BaseException], message: str, uri: str) -> None:
-        with pytest.raises(error, match=message), keeping(out, uri, print):
+        with pytest.raises(error, match=message), lead(out, uri, print):
             pytest.fail("it was taken")
         assert in_folder(out).read() == suspended
 
     (tmp_path / "file").write_text("")
     refused(StorageError, "can be written to", str(tmp_path / "file" / "below"))
     (tmp_path / "other").mkdir()
-    with keeping(tmp_path / "other", str(shared), print):
+    with lead(tmp_path / "other", str(shared), print):
         refused(LeaseError, "results at a storage", str(shared))
     monkeypatch.setattr(lease_module.time, "sleep", Mock(side_effect=KeyboardInterrupt))
     refused(KeyboardInterrupt, "^$", "")
@@ -377,9 +380,9 @@ DRIVER = """
 import os, signal, sys, time
 from pathlib import Path
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
-from sweep import kept, lease
+from sweep import lease, results_folder
 out, uri, stop = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-kept.PUSH_SECONDS, lease.BEAT_SECONDS, look = 0.1, 0.2, lease.Lease.confirm
+results_folder.PUSH_SECONDS, lease.BEAT_SECONDS, look = 0.1, 0.2, lease.Lease.confirm
 
 def rows():
     path = out / "trials.jsonl"
@@ -397,10 +400,10 @@ def look_and_be_suspended(lease):
 
 lease.Lease.confirm = look_and_be_suspended
 try:
-    with kept.keeping(out, uri, print) as kept_:
-        kept_.append(TrialResult(spec=TrialSpec(dataset="simulated", dataset_fingerprint="0f3a"), status=COMPLETE))
+    with results_folder.lead(out, uri, print) as folder:
+        folder.append(TrialResult(spec=TrialSpec(dataset="simulated", dataset_fingerprint="0f3a"), status=COMPLETE))
         while True:
-            kept_.stop_if_lost()
+            folder.stop_if_lost()
             time.sleep(0.05)
 except lease.LeaseError as error:
     sys.exit(str(error))
@@ -418,7 +421,7 @@ def test_a_row_of_a_driver_that_was_suspended_before_its_put_is_refused(
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as first:
         try:
             wait_for(lambda: Path(f"/proc/{first.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", "it", 60)
-            with keeping(out, f"{bucket}/paper", print) as kept:
+            with lead(out, f"{bucket}/paper", print) as kept:
                 os.kill(first.pid, signal.SIGCONT)
                 said = first.communicate(timeout=60)[1]
                 assert read_rows(Storage(f"{bucket}/paper")) == []

@@ -22,7 +22,7 @@ from sweep import lease as lease_module
 from sweep import results_folder as kept_module
 from sweep import rows_file
 from sweep.lease import LeaseError, in_folder
-from sweep.results_folder import Kept, keeping
+from sweep.results_folder import ResultsFolder, lead
 from sweep.rows_file import GoneError
 from tests.sweep.sweeps import quick, start, sweep, wait_for
 
@@ -59,10 +59,10 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def kept(out: Path, said: list[str]) -> Iterator[Kept]:
+def kept(out: Path, said: list[str]) -> Iterator[ResultsFolder]:
     """With a row of an earlier run, and one of its own."""
     append_results(out, result(0))
-    with keeping(out, "", said.append) as kept:
+    with lead(out, "", said.append) as kept:
         kept.append(result(1))
         yield kept
 
@@ -132,7 +132,7 @@ WAYS: list[tuple[Callable[[Path], None], str, bool]] = [
 
 @pytest.mark.parametrize(("vanish", "message", "is_foreign"), WAYS)
 def test_rows_are_written_again_and_what_replaced_them_stays(
-    kept: Kept, said: list[str], vanish: Callable[[Path], None], message: str, is_foreign: bool
+    kept: ResultsFolder, said: list[str], vanish: Callable[[Path], None], message: str, is_foreign: bool
 ) -> None:
     vanish(kept.out / FILE_NAME)
     before = (kept.out / FILE_NAME).read_bytes() if (kept.out / FILE_NAME).is_file() else b""
@@ -148,7 +148,7 @@ def test_rows_are_written_again_and_what_replaced_them_stays(
     assert (seeds(kept.out), len(said)) == ([0, 1, 2, 3], 1)
 
 
-def test_rows_that_are_there_in_any_form_are_nothing_to_speak_of(kept: Kept, said: list[str]) -> None:
+def test_rows_that_are_there_in_any_form_are_nothing_to_speak_of(kept: ResultsFolder, said: list[str]) -> None:
     path = kept.out / FILE_NAME
     os.utime(path)
     kept.append(result(2))
@@ -158,7 +158,7 @@ def test_rows_that_are_there_in_any_form_are_nothing_to_speak_of(kept: Kept, sai
     assert (seeds(kept.out), said) == ([0, 1, 2, 3], [])
 
 
-def test_lines_that_another_has_appended_stay(kept: Kept, said: list[str]) -> None:
+def test_lines_that_another_has_appended_stay(kept: ResultsFolder, said: list[str]) -> None:
     append_results(kept.out, result(5))
     kept.append(result(2))
     assert seeds(kept.out) == [0, 1, 5, 2]
@@ -169,7 +169,7 @@ def test_lines_that_another_has_appended_stay(kept: Kept, said: list[str]) -> No
 
 def test_a_row_that_goes_between_two_runs_is_nothing_to_notice(out: Path, said: list[str]) -> None:
     for _ in range(2):
-        with keeping(out, "", said.append) as kept:
+        with lead(out, "", said.append) as kept:
             kept.append(result(0), result(1))
             assert seeds(out) == [0, 1]
         empty(out / FILE_NAME)
@@ -178,7 +178,7 @@ def test_a_row_that_goes_between_two_runs_is_nothing_to_notice(out: Path, said: 
 
 def test_it_is_noticed_without_a_row(out: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows_file, "LOOK_SECONDS", 0.02)
-    with keeping(out, "", said.append) as kept:
+    with lead(out, "", said.append) as kept:
         kept.append(result(0))
         delete(out / FILE_NAME)
         wait_for(lambda: said, "a word of it", 60)
@@ -191,7 +191,7 @@ def test_it_is_noticed_without_a_row(out: Path, said: list[str], monkeypatch: py
     assert not out.exists()
 
 
-def test_no_row_is_written_to_a_folder_that_was_moved(kept: Kept) -> None:
+def test_no_row_is_written_to_a_folder_that_was_moved(kept: ResultsFolder) -> None:
     kept.out.rename(kept.out.with_name("away"))
     with pytest.raises(GoneError, match="was moved"):
         kept.append(result(2))
@@ -202,7 +202,7 @@ def test_no_row_is_written_to_a_folder_that_was_moved(kept: Kept) -> None:
 
 
 @pytest.mark.parametrize("is_made_anew", [False, True])
-def test_the_rows_of_a_deleted_folder_are_written_again(kept: Kept, is_made_anew: bool) -> None:
+def test_the_rows_of_a_deleted_folder_are_written_again(kept: ResultsFolder, is_made_anew: bool) -> None:
     shutil.rmtree(kept.out)
     if is_made_anew:
         (kept.out / "checkpoints").mkdir(parents=True)
@@ -211,7 +211,7 @@ def test_the_rows_of_a_deleted_folder_are_written_again(kept: Kept, is_made_anew
     assert seeds(kept.out) == [0, 1, 2]
 
 
-def test_the_rows_of_another_sweep_that_is_there_instead_stay(kept: Kept) -> None:
+def test_the_rows_of_another_sweep_that_is_there_instead_stay(kept: ResultsFolder) -> None:
     shutil.rmtree(kept.out)
     kept.out.mkdir()
     append_results(kept.out, result(5))
@@ -220,7 +220,7 @@ def test_the_rows_of_another_sweep_that_is_there_instead_stay(kept: Kept) -> Non
     assert seeds(kept.out) == [5]
 
 
-def test_who_has_lost_its_lease_writes_nothing_again(kept: Kept) -> None:
+def test_who_has_lost_its_lease_writes_nothing_again(kept: ResultsFolder) -> None:
     place = in_folder(kept.out)
     assert place.replace(place.read(), {"owner": "another", "host": "elsewhere", "pid": 7, "generation": 9})
     overwrite(kept.out / FILE_NAME)
@@ -238,7 +238,7 @@ def test_it_is_said_that_rows_cannot_be_written_again_yet(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(rows_file, "LOOK_SECONDS", 0.01)
-    with keeping(out, "", said.append) as kept:
+    with lead(out, "", said.append) as kept:
         kept.append(result(0))
         with monkeypatch.context() as full:
             full.setattr(rows_file, "write_atomically", fail)
@@ -262,7 +262,7 @@ def test_the_storage_has_each_row_whatever_becomes_of_the_file(
     storage = Storage(str(tmp_path / "shared"))
 
     def run() -> None:
-        with keeping(out, str(storage), lambda _: None) as kept:
+        with lead(out, str(storage), lambda _: None) as kept:
             kept.append(result(0), result(1))
             wait_for(lambda: len(read_rows(storage)) == 2, "both rows", 60)
             vanish(out / FILE_NAME) if vanish else shutil.rmtree(out)

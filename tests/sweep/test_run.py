@@ -18,6 +18,7 @@ from sweep import lease
 from sweep.command_line import LOG, parse
 from sweep.run import main
 from sweep.scheduling import cluster
+from sweep.scheduling.resources import ClusterError
 from sweep.scheduling.tune import Reporter, Where, Work
 from tests.galaxies import write_hdf5
 from tests.sweep.sweeps import FROZEN, QUICK
@@ -129,7 +130,7 @@ def test_address_where_something_else_answers(tmp_path: Path, monkeypatch: pytes
     with socket.create_server(("127.0.0.1", 0)) as server:  # it takes the call, and says nothing
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with (
-            pytest.raises(cluster.ClusterError, match="no Ray cluster answers"),
+            pytest.raises(ClusterError, match="no Ray cluster answers"),
             cluster.cluster(address, tmp_path / LOG),
         ):
             pass

@@ -15,13 +15,15 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 
 from galaxytl.results.checkpoints import load_checkpoint
 from galaxytl.results.rows import read_results
 from galaxytl.trial import COMPLETE
 from sweep.run import main
-from sweep.search.study import StudyError, open_study, sqlite_url
+from sweep.search.export import earlier_lines, open_storage, sqlite_url
+from sweep.search.study import StudyError
 from tests.galaxytl.system.test_inside import write_journal
 from tests.sweep.sweeps import QUICK, ROOT, sweep
 
@@ -78,7 +80,7 @@ def test_checkpoint_is_not_executed(kind: object, tmp_path: Path, capsys: pytest
     assert not trap.sprung.exists()
 
 
-@pytest.mark.parametrize("name", ["trials.jsonl", "lease.json", "sweep.log", "checkpoints", "study.db", "errors/a.txt"])
+@pytest.mark.parametrize("name", ["trials.jsonl", "asked.jsonl", "sweep.log", "study.db", "errors/a.txt"])
 def test_a_folder_with_links_is_refused_before_anything_is_written(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,17 +96,22 @@ def test_a_folder_with_links_is_refused_before_anything_is_written(
 
 
 def test_a_study_is_opened_as_data(tmp_path: Path) -> None:
-    """By a driver too, which writes to it: its triggers do not run, and what its journal names is not removed."""
+    """By a driver too, which reads an earlier version's and exports to one: its triggers do not run, and what its
+    journal names is not removed."""
     path, thesis = tmp_path / "study.db", tmp_path / "thesis.tex"
+    url = sqlite_url(path)
     thesis.write_text("mine")
-    open_study(sqlite_url(path), "search", ["maximize"], {})
+    optuna.create_study(storage=open_storage(url), study_name="search")
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TRIGGER t AFTER INSERT ON trials BEGIN DELETE FROM trials; END")
-    with pytest.raises(StudyError, match="holds tables; got the trigger t"):
-        open_study(sqlite_url(path), "search", ["maximize"], {})
+    opened = (lambda: open_storage(url), lambda: earlier_lines(url, "search", {}, lambda fields: {}))
+    for open_it in opened:
+        with pytest.raises(StudyError, match="holds tables; got the trigger t"):
+            open_it()
     write_journal(path.with_name("study.db-journal"), thesis)
-    with pytest.raises(StudyError, match="names no further file"):
-        open_study(sqlite_url(path), "search", ["maximize"], {})
+    for open_it in opened:
+        with pytest.raises(StudyError, match="names no further file"):
+            open_it()
     assert thesis.exists()
 
 

@@ -20,7 +20,8 @@ import numpy as np
 from rich.filesize import decimal
 
 from galaxytl.data.download.http import PATIENT, Patience, RemoteFile, UnreachableError, download, get_json
-from galaxytl.data.galaxy10 import CLASS_COUNTS, FILE_SHA256, FILE_URL, HUB_DATASET, NUM_CLASSES
+from galaxytl.data.files.classes import counts_of
+from galaxytl.data.galaxy10 import CLASS_COUNTS, FILE_SHA256, FILE_URL, HUB_DATASET
 from galaxytl.data.progress import Reporter
 from galaxytl.system.locations import DataError
 
@@ -103,7 +104,7 @@ def check_class_counts(files: Sequence[Path]) -> None:
 
     try:
         labels = np.concatenate([pq.read_table(file, columns=["label"])["label"].to_numpy() for file in files])
-        counts = tuple(np.bincount(labels, minlength=NUM_CLASSES).tolist())
+        counts = counts_of(labels)
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise DataError(
             f"the labels of {files[0].parent} cannot be read: {error}. Remove it and fetch it again."

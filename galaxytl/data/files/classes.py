@@ -63,14 +63,18 @@ class Classes:
         return (*self.known, *(f"class {number}" for number in range(len(self.known), NUM_CLASSES)))
 
 
+def counts_of(labels: NDArray[np.int64]) -> tuple[int, ...]:
+    """Return the images of each class, of labels (N,)."""
+    return tuple(np.bincount(labels, minlength=NUM_CLASSES).tolist())
+
+
 def of_labels(labels: NDArray[np.int64], names: Sequence[str], where: object) -> Classes:
     """The classes of a dataset with these labels (N,), 0 to 9, whose file gives `names`, in the order of its numbers.
 
     Raises DataError where the names contradict each other or the labels.
     """
     if all(_is_number(name, i) for i, name in enumerate(names)):  # nothing, or names that say no more than numbers
-        counts = tuple(np.bincount(labels, minlength=NUM_CLASSES).tolist())
-        return Classes(labels, CLASS_NAMES if counts == CLASS_COUNTS else ())
+        return Classes(labels, CLASS_NAMES if counts_of(labels) == CLASS_COUNTS else ())
     names = tuple(str(name).strip() for name in names)
     _check(labels, names, where)
     numbers = [SPELLINGS_BY_WORDS.get(_words(name)) for name in names]

@@ -18,9 +18,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.files.classes import Classes
+from galaxytl.data.files.classes import Classes, counts_of
 from galaxytl.data.findings import Finding
-from galaxytl.data.galaxy10 import CLASS_NAMES, NUM_CLASSES
+from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.system.locations import DataError, StoredFile, explained
 from galaxytl.system.parquet_layout import UNREADABLE
 
@@ -64,7 +64,7 @@ class FileSource(Source, Protocol):
     raises DataError where these are no dataset."""
 
     @property
-    def files(self) -> list[StoredFile]: ...
+    def files(self) -> Sequence[StoredFile]: ...
 
     @property
     def declared_name(self) -> str | None: ...
@@ -78,13 +78,16 @@ class ArraySource:
     """Arrays already on disk or in memory: `images` (N, 256, 256, 3) uint8, which may be a memory map."""
 
     images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    classes: Classes
     columns: Mapping[str, NDArray[np.float64]]
+    files: Sequence[StoredFile] = ()
     findings: tuple[Finding, ...] = ()
+    declared_name: str | None = None
+    declared_fingerprint: str | None = None
 
     @property
-    def classes(self) -> Classes:
-        return Classes(self.labels, CLASS_NAMES)
+    def labels(self) -> NDArray[np.int64]:
+        return self.classes.labels
 
     def batches(self) -> Batches:
         return in_batches(self.images)
@@ -152,9 +155,8 @@ def check_labels(labels: NDArray[Any], num_images: int, where: object) -> NDArra
 
 def class_counts(found: Classes) -> dict[str, int]:
     """Images of each class, by its name where that is known, else by its number."""
-    counts = np.bincount(found.labels, minlength=NUM_CLASSES).tolist()
     names = found.names if found.known else map(str, range(NUM_CLASSES))
-    return dict(zip(names, counts, strict=True))
+    return dict(zip(names, counts_of(found.labels), strict=True))
 
 
 @contextlib.contextmanager

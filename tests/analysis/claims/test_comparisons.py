@@ -24,7 +24,8 @@ from analysis.claims.comparisons import (
 from analysis.claims.judging import decide
 from analysis.claims.verdicts import CONFIRMED, NOT_CONFIRMED
 from analysis.statistics.intervals import Pairs, Share, difference, holm, mcnemar
-from analysis.trials.predictions import Predictions, PredictionsError, read_predictions
+from analysis.trials.predictions import Predictions, read_predictions
+from galaxytl.results.predictions import PredictionsError
 from tests.analysis.fake_predictions import LABELS, NUM_IMAGES, Fakes, few_draws, predicted_with, write_predictions
 from tests.analysis.fakes import make_result, make_spec, write_parquet
 

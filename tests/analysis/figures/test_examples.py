@@ -6,16 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import pytest
 from matplotlib.figure import Figure
 
 from analysis.figures.catalogue import plan_figures
 from analysis.figures.examples import NUM_SHOWN, Example, changes_of, sample, trials_to_compare
 from analysis.figures.plans import Material
 from analysis.figures.style import style
-from analysis.trials.thumbnails import ThumbnailsError, read_thumbnails
 from galaxytl.trial import FAILED, TrialResult
 from tests.analysis.more_fakes import make_ended, with_status, write_predictions, write_thumbnails
 
@@ -116,14 +112,3 @@ def test_why_nothing_is_shown(tmp_path: Path) -> None:
     ]
     (tmp_path / "probabilities" / f"{results[1].trial_id}.parquet").unlink()
     assert "the probabilities of trial" in changes_of(results, folders)[1][0]
-
-
-def test_a_garbled_file_of_thumbnails_and_a_picture_that_is_none_are_said(tmp_path: Path) -> None:
-    path = tmp_path / "thumbnails.parquet"
-    for content in (b"", b"no Parquet"):
-        path.write_bytes(content)
-        with pytest.raises(ThumbnailsError, match=r"thumbnails\.parquet cannot be read"):
-            read_thumbnails(tmp_path)
-    pq.write_table(pa.table({"row": [1], "label": [2], "png": [b"no PNG"]}), path)
-    with pytest.raises(ThumbnailsError, match="cannot be read"):
-        read_thumbnails(tmp_path).pictures([1])

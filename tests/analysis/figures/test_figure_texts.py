@@ -122,7 +122,7 @@ def of_backbones(number: int, depths: int) -> list[TrialResult]:
 def of_one_point() -> list[TrialResult]:
     rows = [make_ended(unfrozen_blocks=d, validation=0.5, num_epochs=1) for d in (0, 1, "all")]
     other = [make_ended(learning_rate=2e-3, num_epochs=1, validation=0.4)]
-    return [with_diagnostics(row, (0.5,), frozen=row.spec.unfrozen_blocks == 0) for row in [*rows, *other]]
+    return [with_diagnostics(row, (0.5,), frozen=row.spec.trains_head_only) for row in [*rows, *other]]
 
 
 def more_figures(rows: Sequence[TrialResult]) -> list[Plan]:

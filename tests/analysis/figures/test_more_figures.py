@@ -249,7 +249,7 @@ def test_simulated_galaxies_and_random_weights_are_in_captions_and_bottom_lines(
 
 def test_the_same_numbers_give_the_same_files_and_a_lost_figure_goes(tmp_path: Path) -> None:
     rows = [*collapse_grid(), *depth_grid(num_epochs=19)]
-    results = [with_diagnostics(r, frozen=r.spec.unfrozen_blocks == 0) for r in rows]
+    results = [with_diagnostics(r, frozen=r.spec.trains_head_only) for r in rows]
     plans = plans_of(results)
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

@@ -18,8 +18,8 @@ from analysis.scores.hard_images import hard_of
 from analysis.scores.reliability import sections as calibration_sections
 from analysis.statistics.intervals import Interval
 from analysis.trials.load import Trials
-from analysis.trials.predictions import PredictionsError, read_probabilities, read_validation
 from analysis.trials.repeats import MOST_SETTINGS, best_of_backbones, over_seeds, read_networks, repeats_of
+from galaxytl.results.predictions import PredictionsError, read_probabilities, read_validation
 from galaxytl.trial import FAILED
 from tests.analysis.fakes import make_result, make_spec, write_parquet
 from tests.analysis.sure_networks import Planted

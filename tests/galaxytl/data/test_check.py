@@ -1,4 +1,4 @@
-"""`examine` on galaxies in memory, and once each what the command makes of them."""
+"""`check_dataset` on galaxies in memory, and once each what the command makes of them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pytest
 
 from galaxytl.data import Dataset
 from galaxytl.data.__main__ import main
-from galaxytl.data.check import Report, _about_twins, examine
+from galaxytl.data.check import Report, _about_twins, check_dataset
+from galaxytl.data.files.classes import Classes
 from galaxytl.data.files.containers import ArraySource
 from galaxytl.data.files.fingerprint import ContentHash
-from galaxytl.data.galaxy10 import CLASS_COUNTS
+from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES
 from tests.galaxies import make_images, real_sample, write_hdf5
 
 COUNT = 100
@@ -29,8 +30,8 @@ FINE = {"ra": DEGREES, "dec": np.zeros(COUNT), "redshift": np.full(COUNT, 0.1), 
 def report_of(images: np.ndarray = IMAGES, labels: np.ndarray = LABELS, uri: str = "g.h5", **columns: Any) -> Report:
     content = ContentHash()
     content.add(images)
-    source = ArraySource(images, labels, FINE | columns)
-    return examine(Dataset(uri, "made up", content.hexdigest(source.classes), source, Path()))
+    source = ArraySource(images, Classes(labels, CLASS_NAMES), FINE | columns)
+    return check_dataset(Dataset(uri, "made up", content.hexdigest(source.classes), source, Path()))
 
 
 def codes(report: Report, harmful: bool) -> set[str]:

@@ -8,8 +8,10 @@ import h5py
 import numpy as np
 import pytest
 
-from galaxytl.data import DataError, open_dataset
+from galaxytl.data import DataError, dataset, open_dataset
 from galaxytl.data.dataset import note_fingerprint
+from galaxytl.data.files.classes import of_labels
+from galaxytl.data.files.containers import check_labels
 from galaxytl.data.galaxy10 import CLASS_NAMES
 from tests.galaxies import LABELS, draw_quickly, make_images, real_sample, write_hdf5, write_parquet
 
@@ -150,3 +152,17 @@ def test_classes_are_called_as_published() -> None:
         *("Disturbed", "Merging", "Round Smooth", "In-between Round Smooth", "Cigar Round Smooth", "Barred Spiral"),
         *("Unbarred Tight Spiral", "Unbarred Loose Spiral", "Edge-on without Bulge", "Edge-on with Bulge"),
     ) == CLASS_NAMES
+
+
+def test_a_reader_is_a_function_and_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/extending.md says it."""
+    page = (Path(__file__).parents[3] / "docs" / "extending.md").read_text()
+    recipe = page.partition("## A dataset's reader")[2].split("```python\n")[1].partition("```")[0]
+    monkeypatch.setattr(dataset, "READERS", dict(dataset.READERS))
+    names = vars(dataset) | {"check_labels": check_labels, "of_labels": of_labels}
+    exec(compile(recipe, "extending.md", "exec", flags=annotations.compiler_flag), names)
+    np.savez(tmp_path / "g.npz", images=make_images(), labels=LABELS, names=[f"kind {i}" for i in range(10)])
+
+    found = open_dataset(str(tmp_path / "g.npz"))
+    assert (len(found), found.class_names[3], found.name) == (40, "kind 3", "own_classes_40_images")
+    assert np.array_equal(found.resized(256).images, make_images())

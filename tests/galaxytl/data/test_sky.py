@@ -100,7 +100,7 @@ def test_a_damaged_cache_is_made_again(galaxies_file: Path, tmp_path: Path, dama
 
 def test_a_dataset_that_changed_is_refused(galaxies_file: Path, tmp_path: Path) -> None:
     dataset = open_dataset(str(galaxies_file), cache=tmp_path)
-    other = ArraySource(make_images(seed=9), dataset.labels, dataset.columns)
+    other = ArraySource(make_images(seed=9), dataset.source.classes, dataset.columns)
     with pytest.raises(DataError, match=f"its content was {dataset.fingerprint[:12]}, now it is"):
         sky.groups(dataclasses.replace(dataset, source=other))
     assert not list(tmp_path.glob("scans/*.npz"))

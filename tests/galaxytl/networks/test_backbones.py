@@ -11,14 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
-from galaxytl.networks.backbones import (
-    BACKBONES,
-    IMAGENET_DEVIATIONS,
-    Backbone,
-    backbone_named,
-    backbones_that_fit,
-    build_backbone,
-)
+from galaxytl.networks.backbones import IMAGENET_DEVIATIONS, backbone_named, build_backbone
+from galaxytl.networks.families import BACKBONES, Backbone, backbones_that_fit
 from galaxytl.networks.weights import fingerprint_of
 from galaxytl.trial import SpecError, TrialSpec
 

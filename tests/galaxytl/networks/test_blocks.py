@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 
 from galaxytl.networks import blocks
-from galaxytl.networks.backbones import BACKBONES, build_backbone
+from galaxytl.networks.backbones import build_backbone
 from galaxytl.networks.blocks import Block, Structure, between, cut_tensor, find_blocks, structures
+from galaxytl.networks.families import BACKBONES
 from galaxytl.trial import SpecError, TrialSpec
 from tests.galaxytl import toy
 

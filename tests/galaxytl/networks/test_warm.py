@@ -156,12 +156,12 @@ def test_training_sees_the_turned_images_of_its_epoch_and_nothing_else_is_turned
     spec = tiny_spec(galaxies_file).replace(unfrozen_blocks=depth, learning_rate=1e-4, augmentation=True)
     seen: dict[int, SeenImages] = {}
 
-    def turned(images: np.ndarray, of: TrialSpec, number: int) -> SeenImages:
+    def augmented(images: np.ndarray, of: TrialSpec, number: int) -> SeenImages:
         assert of == spec
         return seen.setdefault(number, SeenImages(images))
 
-    assert groups.turned is augmentation.turned
-    monkeypatch.setattr(groups, "turned", turned)
+    assert groups.augmented is augmentation.augmented
+    monkeypatch.setattr(groups, "augmented", augmented)
     unturned = run(spec, galaxies_file, tmp_path / "unturned", stored=())
     assert unturned.status == COMPLETE, unturned.message
     splits = split_indices(open_dataset(str(galaxies_file)).labels, spec)

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from galaxytl.networks.backbones import BACKBONES, Backbone
+from galaxytl.networks.families import BACKBONES, Backbone
 from galaxytl.networks.weights import WeightsError, WeightsNotFoundError, check_fits, find_weights, fingerprint_of
 from tests.galaxies import real_weights
 

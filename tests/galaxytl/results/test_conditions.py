@@ -229,12 +229,12 @@ def test_credentials_are_found_where_pyarrow_finds_them(
     provider = given.get("credential_provider", lambda: given)
     assert provider().get("access_key_id") == key
     assert bool(given.get("skip_signature")) == (key is None)
-    store: Any = conditions._open(locate(uri))
+    store: Any = conditions.STORES["s3"](locate(uri))
     assert (store.config["bucket"], store.config["region"]) == ("bucket", "eu-west-1")
 
 
 def test_google_is_reached_with_what_the_uri_says() -> None:
-    store: Any = conditions._open(locate("gs://anonymous@bucket/a?endpoint_override=localhost:1&scheme=http"))
+    store: Any = conditions.STORES["gs"](locate("gs://anonymous@bucket/a?endpoint_override=localhost:1&scheme=http"))
     assert store.config["bucket"] == "bucket"
     assert (store.config["base_url"], store.config["skip_signature"]) == ("http://localhost:1", "true")
 

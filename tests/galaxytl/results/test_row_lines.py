@@ -10,7 +10,7 @@ import pytest
 
 from galaxytl.results.row_lines import MOST_STARTS
 from galaxytl.results.rows import read_results
-from galaxytl.results.stored_rows import merged
+from galaxytl.results.stored_rows import merge_lines
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from tests.fuzz import rows
 
@@ -181,8 +181,8 @@ def test_unknown_fields_of_results_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damaged", [line(1, metrics="high"), line(1)[:-9], b"[" * 100_000, line(1, schema=4)])
 def test_a_row_at_a_storage_that_cannot_be_read_takes_no_other_place(damaged: bytes) -> None:
     own = line(1, message="mine") + b"\n"
-    assert merged([line(0), damaged], own) == b"\n".join([line(0), damaged, own])
-    assert merged([line(0), line(1)], own) == line(0) + b"\n" + line(1) + b"\n"
+    assert merge_lines([line(0), damaged], own) == b"\n".join([line(0), damaged, own])
+    assert merge_lines([line(0), line(1)], own) == line(0) + b"\n" + line(1) + b"\n"
 
 
 def test_a_short_fuzz_hides_no_row_and_raises_nothing(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ import pytest
 
 import galaxytl.trial
 from galaxytl.results.rows import append_results, read_results
-from galaxytl.results.stored_rows import merged
+from galaxytl.results.stored_rows import merge_lines
 from galaxytl.trial import ADDED, BEFORE, COMPLETE, FAILED, SCHEMA, SPEC_FIELDS, TrialResult, TrialSpec
-from sweep.planning.plan import sort_out
+from sweep.planning.plan import split_by_status
 
 ROWS = Path(__file__).with_name("rows")
 FIRST = {"schema-1": 22, "schema-1-groups": 24, "schema-2": 26, "schema-3": 31, "schema-3-certificate": 31}
@@ -42,14 +42,14 @@ def test_trials_that_an_earlier_version_finished_are_not_trained_again(name: str
     assert (first.spec, second.spec) == (HEAD, HEAD.replace(learning_rate=1e-2))
     assert first.metrics["loss"] == pytest.approx(2.30300656536, rel=1e-10)  # in all versions: it is the same trial
     assert third.status == (FAILED if name.startswith("schema-1") else COMPLETE)
-    todo = sort_out([HEAD, HEAD.replace(learning_rate=1e-2), HEAD.replace(seed=1)], rows.by_id())
+    todo = split_by_status([HEAD, HEAD.replace(learning_rate=1e-2), HEAD.replace(seed=1)], rows.by_id())
     assert (len(todo.finished), todo.pending) == (2, (HEAD.replace(seed=1),))
 
 
 def test_rows_of_all_versions_are_one_folder(tmp_path: Path) -> None:
     """Both rows of a trial that an old and a new version have stay at a storage; the last counts."""
     parts = [(ROWS / name / "trials.jsonl").read_bytes() for name in FIRST]
-    content = merged([line for part in parts for line in part.split(b"\n") if line], b"")
+    content = merge_lines([line for part in parts for line in part.split(b"\n") if line], b"")
     (tmp_path / "trials.jsonl").write_bytes(content)
     assert sorted(content.splitlines()) == sorted({line for part in parts for line in part.splitlines()})
     assert len(read_results(tmp_path).results) == 2 + 2
@@ -168,7 +168,7 @@ def test_today_reads_the_rows_of_tomorrow_and_leaves_its_other_trials_alone(
     )
     append_results(tmp_path, TrialResult(spec=HEAD.replace(seed=7), status=COMPLETE))
     assert path.read_bytes().startswith(before)
-    assert merged(path.read_bytes().splitlines(), b"") == path.read_bytes()
+    assert merge_lines(path.read_bytes().splitlines(), b"") == path.read_bytes()
     assert len(read_results(tmp_path).results) == 3
 
 
@@ -211,7 +211,7 @@ def test_two_rows_in_one_line_are_not_dropped_for_the_first(tmp_path: Path) -> N
         json.dumps(TrialResult(spec=HEAD.replace(seed=seed), status=COMPLETE).to_dict(), separators=(",", ":")).encode()
         for seed in range(2)
     )
-    (tmp_path / "trials.jsonl").write_bytes(merged([first], first + second + b"\n"))
+    (tmp_path / "trials.jsonl").write_bytes(merge_lines([first], first + second + b"\n"))
     assert [result.spec.seed for result in read_results(tmp_path).results] == [0, 1]
 
 

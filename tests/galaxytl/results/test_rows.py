@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from galaxytl.results import rows as results_module
-from galaxytl.results.rows import append_results, read_results
-from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
+from galaxytl.results.rows import append_results, ranked, read_results
+from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from tests.cluster.faults import fill, free
 
 SPEC = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a")
@@ -108,8 +110,40 @@ def test_rows_that_another_process_has_locked_are_waited_for_and_then_said(
     monkeypatch.setattr(results_module, "LOCK_SECONDS", 0.2)
     with (tmp_path / "trials.jsonl").open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(OSError, match=r"another process has held it for 0\.2 s.*End it, and.*trials\.jsonl"):
+        with pytest.raises(OSError, match=r"locked by another process for 0\.2 s.*Stop that process.*trials\.jsonl"):
             append_results(tmp_path, result(1))
         assert (tmp_path / "trials.jsonl").read_bytes() == before
     append_results(tmp_path, result(1))
     assert len(read_results(tmp_path).results) == 2
+
+
+def scored(
+    seed: int, accuracy: float, loss: float = 1.0, status: str = COMPLETE, on: str = "validation"
+) -> TrialResult:
+    spec = SPEC.replace(seed=seed, validation_fraction=0.1, scored_on=on)
+    metrics = {"accuracy": accuracy, "loss": loss} if status == COMPLETE else {}
+    return TrialResult(spec=spec, status=status, metrics=metrics)
+
+
+@pytest.mark.parametrize(
+    ("results", "seeds"),
+    [
+        ([scored(0, 0.5), scored(1, 0.7), scored(2, 0.6)], [1, 2, 0]),
+        ([scored(0, 0.5, 1.2), scored(1, 0.5, 1.1), scored(2, 0.6, 9.0)], [2, 1, 0]),  # of equals the lower loss
+        (
+            [scored(0, 0.5, math.nan), scored(1, 0.6, math.nan), scored(2, 0.55)],
+            [1, 2, 0],
+        ),  # as of a row that says null
+        ([scored(0, 0.9, status=FAILED), scored(1, 0.9, status=PRUNED), scored(2, 0.1)], [2]),
+        ([scored(0, 0.99, 0.01, on="test"), scored(1, 0.5)], [1]),  # the test part is never looked at
+        ([scored(0, 0.99, 0.01, on="test")], []),
+    ],
+)
+def test_a_search_chooses_by_the_validation_part(results: list[TrialResult], seeds: list[int]) -> None:
+    assert all([best.spec.seed for best in ranked(order)] == seeds for order in itertools.permutations(results))
+
+
+def test_of_equals_the_order_is_the_same_everywhere() -> None:
+    results = [scored(seed, 0.5) for seed in range(4)]
+    by_id = sorted(results, key=lambda found: found.trial_id)
+    assert all(ranked(order) == by_id for order in itertools.permutations(results))

@@ -20,8 +20,8 @@ from galaxytl.results import stored_rows
 from galaxytl.results.checkpoints import checkpoint_path, num_epochs, save_checkpoint
 from galaxytl.results.mirror import Mirror
 from galaxytl.results.rows import FILE_NAME, append_results, read_results
-from galaxytl.results.storage import Storage, StorageError, persistently, waiting_for
-from galaxytl.results.stored_rows import RowWriter, merged, read_rows
+from galaxytl.results.storage import Storage, StorageError, waiting_for, with_retries
+from galaxytl.results.stored_rows import RowWriter, merge_lines, read_rows
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from tests.clock import Clock
 from tests.galaxies import make_bucket
@@ -155,16 +155,16 @@ def test_a_trial_that_another_machine_finished_too_has_one_row(own: str, stored:
     rows = {"s": there, "o": here}
     content = f'{rows["o"]}\n{other}\n\n{{"trial_id": "c", "sta'
     lines = [rows[row] for row in left] + [other]
-    assert merged([rows["s"].encode()], content.encode()).decode().splitlines() == lines
-    assert merged([line.encode() for line in lines], content.encode()).decode().splitlines() == lines
+    assert merge_lines([rows["s"].encode()], content.encode()).decode().splitlines() == lines
+    assert merge_lines([line.encode() for line in lines], content.encode()).decode().splitlines() == lines
 
 
 def test_a_row_that_lacks_its_line_end_or_has_lost_it_stays() -> None:
     """A driver was killed between the two, or somebody has edited the file."""
     one, other = (json.dumps(result(seed).to_dict()).encode() for seed in (0, 1))
-    assert merged([], one + b"\n" + other) == one + b"\n" + other + b"\n"
-    assert merged([one], one + other + b"\n") == one + b"\n" + one + other + b"\n"
-    assert merged([one], other[:-1]) == one + b"\n"
+    assert merge_lines([], one + b"\n" + other) == one + b"\n" + other + b"\n"
+    assert merge_lines([one], one + other + b"\n") == one + b"\n" + one + other + b"\n"
+    assert merge_lines([one], other[:-1]) == one + b"\n"
 
 
 def test_a_row_that_is_half_written_is_not_stored(shared: str, tmp_path: Path) -> None:
@@ -392,10 +392,10 @@ def test_an_action_is_tried_again_after_longer_pauses(clock: Clock) -> None:
             raise DataError("away")
         return "back"
 
-    assert persistently(action, 600, told.append) == "back"
+    assert with_retries(action, 600, told.append) == "back"
     assert 60 <= clock.now < 60 + 1.5 * storages.LONGEST_PAUSE
     assert 7 <= len(told) == len(clock.pauses) <= 16
     clock.now = 0.0
     with pytest.raises(StorageError, match="did not answer for 30 seconds: away"):
-        persistently(action, 30)
+        with_retries(action, 30)
     assert clock.now <= 30

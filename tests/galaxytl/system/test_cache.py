@@ -173,7 +173,7 @@ def test_a_damaged_entry_is_made_anew(damage: str, tmp_path: Path, capsys: pytes
         (folder / ".crc32").write_text('{"data": ')
     cache.built_once(folder, build_bytes)
     assert (folder / "data").read_bytes() == b"x" * 100 * KILOBYTE
-    assert capsys.readouterr().out == f"{folder} is damaged: it is made anew\n"
+    assert capsys.readouterr().out == f"{folder} is damaged: it is rebuilt\n"
     with pytest.raises(BlockingIOError):  # this process holds what is there now
         fcntl.flock(os.open(folder / cache.USED, os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB)
     cache.release()

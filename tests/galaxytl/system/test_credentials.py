@@ -23,15 +23,13 @@ from analysis.run.__main__ import main as analyse
 from galaxytl.data.__main__ import main as data_command
 from galaxytl.system.command import run_command
 from galaxytl.system.credentials import (
-    CredentialsError,
-    check_address,
     forget,
     remember,
     remember_environment,
     secrets_of,
     without_secrets,
 )
-from galaxytl.system.locations import DataError, locate
+from galaxytl.system.locations import DataError, check_address, locate
 from galaxytl.train.outcome import failure_message
 from sweep.command_line import parse
 from sweep.doctor.__main__ import findings_table
@@ -235,7 +233,7 @@ def test_no_secret_stands_in_a_lease(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("uri", [uri for uri in TAKEN if uri.lower().startswith(("postgres", "mysql", "maria"))])
 def test_no_secret_of_a_study_is_shown_or_kept(uri: str) -> None:
-    from sweep.search.study import StudyError, open_storage, without_password
+    from sweep.search.export import StudyError, open_storage, without_password
 
     assert leaks(without_password(uri)) == []
     with pytest.raises(StudyError) as refused:
@@ -254,7 +252,7 @@ def test_no_secret_comes_out_of_the_other_commands(uri: str, capsys: pytest.Capt
 
 def test_what_tears_an_address_is_refused_with_the_safe_way_and_nothing_else_is() -> None:
     for uri in REFUSED:
-        with pytest.raises(CredentialsError, match=r"must have %2F, %40.* It is safer in ") as refused:
+        with pytest.raises(DataError, match=r"must have %2F, %40.* It is safer in ") as refused:
             check_address(uri)
         assert leaks(str(refused.value)) == []
     for uri in (*TAKEN, "s3://b/a@b:c", "s3://bucket", "hdfs://[::1]:8020/a", "hdfs://me:x@[::1]:8020/a", "a/b@c:d"):
@@ -266,9 +264,9 @@ def test_what_tears_an_address_is_refused_with_the_safe_way_and_nothing_else_is(
         "mysql://me@host/db?x=a@b",
     ):
         check_address(uri)
-    with pytest.raises(CredentialsError, match=r"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"):
+    with pytest.raises(DataError, match=r"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"):
         check_address("s3://k:a/b@bucket")
-    with pytest.raises(CredentialsError, match=r"in ~/\.pgpass, or PGPASSWORD"):
+    with pytest.raises(DataError, match=r"in ~/\.pgpass, or PGPASSWORD"):
         check_address("postgresql+psycopg2://me:a@b@host/db")
 
 

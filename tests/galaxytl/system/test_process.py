@@ -36,13 +36,12 @@ TRAINED_ELSEWHERE = """
 import functools, json, sys
 from pathlib import Path
 import pytest
-from galaxytl.train.job import Watcher
 from tests.galaxytl import toy, trials
 with pytest.MonkeyPatch.context() as patch:
     register = functools.cache(lambda: toy.register(patch))  # imports Keras: when `train` has
     data, out, depth = sys.argv[1:]
     spec = trials.tiny_spec(Path(data)).replace(unfrozen_blocks=json.loads(depth))
-    result = trials.run(spec, Path(data), Path(out), watcher=Watcher(lambda ids, text: register()))
+    result = trials.run(spec, Path(data), Path(out), watcher=trials.watching(phase=lambda ids, text: register()))
     print(json.dumps(result.to_dict()))
 """
 

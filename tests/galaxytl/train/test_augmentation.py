@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from galaxytl.train.augmentation import NUM_WAYS, turn, turned
+from galaxytl.train.augmentation import NUM_WAYS, augmented, turn
 from galaxytl.trial import TrialSpec
 
 SPEC = TrialSpec(dataset="simulated", dataset_fingerprint="0" * 64, augmentation=True)
@@ -14,7 +14,7 @@ ROWS = np.arange(400)
 
 def ways(spec: TrialSpec, number: int) -> np.ndarray:
     """How each image was turned, found from the pixels."""
-    seen = turned(IMAGES, spec, number)[ROWS]
+    seen = augmented(IMAGES, spec, number)[ROWS]
     equal = [(turn(IMAGES, way) == seen).all(axis=(1, 2, 3)) for way in range(NUM_WAYS)]
     assert np.array_equal(np.sum(equal, axis=0), np.ones(400))  # exactly one of the eight
     return np.argmax(equal, axis=0)
@@ -50,7 +50,7 @@ def test_an_epoch_turns_anew_and_each_turns_alike_for_equal_shuffle_seeds() -> N
 
 
 def test_a_row_is_turned_alike_in_whatever_batch_it_is_read() -> None:
-    images = turned(IMAGES, SPEC, 3)
+    images = augmented(IMAGES, SPEC, 3)
     whole, order = images[ROWS], np.random.default_rng(1).permutation(400)
     assert np.array_equal(images[order], whole[order])
     assert np.array_equal(np.concatenate([images[order[i : i + 7]] for i in range(0, 400, 7)]), whole[order])

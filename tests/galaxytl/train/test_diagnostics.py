@@ -16,11 +16,10 @@ from galaxytl.train import heads
 from galaxytl.train.diagnostics import MOST_IMAGES, NetworkProbe, of_heads, probe_rows
 from galaxytl.train.examples import Examples
 from galaxytl.train.fit_heads import fit_heads
-from galaxytl.train.job import Watcher
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from tests.galaxytl import toy
-from tests.galaxytl.train.test_fit_heads import BASE, SILENT, make_examples
-from tests.galaxytl.trials import Stopped, curves, fails_after, run, tiny_spec
+from tests.galaxytl.train.test_fit_heads import BASE, make_examples
+from tests.galaxytl.trials import Stopped, curves, fails_after, run, tiny_spec, watching
 
 SGD = BASE.replace(
     backbone=toy.NAME,
@@ -88,7 +87,7 @@ def test_gradient_norms_are_those_of_the_optimizers_step(change: dict[str, Any])
     model, probe = probe_of(spec)
     before = [np.array(np.asarray(v.value)) for v in model.variables]
 
-    record = probe.observer(examples, spec)(0)
+    (record,) = probe.observer(examples, spec)(0, model)
 
     assert all(np.array_equal(np.asarray(v.value), old) for v, old in zip(model.variables, before, strict=True))
     old = {v.path: np.array(np.asarray(v.value)) for v in model.trainable_variables}
@@ -112,7 +111,7 @@ def test_a_layer_that_is_dead_is_seen() -> None:
     bias = network.model.get_layer("block3_conv2").bias
     bias.assign(np.where(np.arange(8) < 6, -1e6, np.asarray(bias.value)))
 
-    record = probe.observer(examples, SGD)(0)
+    (record,) = probe.observer(examples, SGD)(0, None)
 
     assert record["dead_shares"]["block3_conv2"] >= 0.75 > record["dead_shares"]["block3_conv1"]
     assert list(record["dead_shares"]) == ["block3_conv1", "block3_conv2"]
@@ -142,7 +141,7 @@ def test_heads_that_go_on_keep_their_records(tmp_path: Path) -> None:
     specs, examples = [BASE.replace(seed=seed, num_epochs=3) for seed in (0, 1)], make_examples()
 
     def listener(last: int) -> Any:
-        return replace(SILENT, epoch=fails_after(last, Stopped()).epoch, observe=of_heads(examples, BASE))
+        return watching(epoch=fails_after(last, Stopped()).epoch, records=of_heads(examples, BASE))
 
     with pytest.raises(Stopped):
         fit_heads(specs, examples, tmp_path / "cut", listener(2))
@@ -161,7 +160,7 @@ def test_recording_changes_nothing_and_is_told_to_nobody(depth: int, galaxies_fi
     spec = tiny_spec(galaxies_file).replace(unfrozen_blocks=depth, head_units=8, head_dropout=0.5)
     told: list[dict[str, Any]] = []
     plain = run(spec, galaxies_file, tmp_path / "plain")
-    row = run(spec, galaxies_file, tmp_path / "recorded", watcher=Watcher(epoch=told.append), diagnostics=True)
+    row = run(spec, galaxies_file, tmp_path / "recorded", watcher=watching(epoch=told.append), diagnostics=True)
 
     assert (plain.status, row.status) == (COMPLETE, COMPLETE), row.message
     assert curves(row.history) == pytest.approx(curves(plain.history), rel=1e-5, abs=1e-6)

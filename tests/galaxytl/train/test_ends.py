@@ -12,25 +12,24 @@ import pytest
 from galaxytl.results import collapse
 from galaxytl.results.checkpoints import Epoch
 from galaxytl.train.examples import Examples
-from galaxytl.train.fit_heads import HeadsListener, fit_heads
-from galaxytl.train.fit_network import Listener, fit
-from galaxytl.train.groups import Ends
-from galaxytl.train.job import Group, Job, Pruned, Watcher, Workplace
+from galaxytl.train.fit_heads import fit_heads
+from galaxytl.train.fit_network import fit
+from galaxytl.train.groups import Collapses
+from galaxytl.train.job import Group, Pruned, Watcher
 from galaxytl.trial import COMPLETE, PRUNED, TrialSpec
 from tests.galaxytl.train.test_fit_heads import (
     BASE,
     SPECS,
     assert_equal,
-    die_after,
     fit_alone,
     make_examples,
     one_layer,
     skewed_examples,
 )
-from tests.galaxytl.trials import Stopped, curves, run, run_all, tiny_spec
+from tests.galaxytl.trials import Stopped, curves, fails_after, run, run_all, tiny_spec, watching
 
 
-def end_after(epoch: int, ended: TrialSpec, told: list[tuple[str, float]] | None = None) -> HeadsListener:
+def end_after(epoch: int, ended: TrialSpec, told: list[tuple[str, float]] | None = None) -> Watcher:
     """Ends one head where it has so many epochs. Notes (trial_id, epoch) of what it is told."""
 
     def ends(histories: Mapping[str, list[Epoch]]) -> dict[str, str]:
@@ -42,7 +41,7 @@ def end_after(epoch: int, ended: TrialSpec, told: list[tuple[str, float]] | None
         if told is not None:
             told.extend((trial_id, one["epoch"]) for trial_id, one in latest.items())
 
-    return HeadsListener(lambda text: None, listen, ends)
+    return watching(epoch=listen, ends=ends)
 
 
 def test_a_head_that_is_ended_leaves_and_the_others_end_as_alone(tmp_path: Path) -> None:
@@ -63,7 +62,7 @@ def test_of_a_head_that_has_its_last_epoch_nothing_is_asked(tmp_path: Path) -> N
 
 def test_a_head_that_goes_on_beyond_its_end_ends_before_it_trains(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
-        fit_heads(SPECS, make_examples(), tmp_path, die_after(2))
+        fit_heads(SPECS, make_examples(), tmp_path, fails_after(2, Stopped()))
     told: list[tuple[str, float]] = []
     group = fit_heads(SPECS, make_examples(), tmp_path, end_after(2, SPECS[1], told))
     assert group[1].pruned == "enough"
@@ -73,25 +72,23 @@ def test_a_head_that_goes_on_beyond_its_end_ends_before_it_trains(tmp_path: Path
 
 def test_a_head_that_waits_further_on_is_ended_there(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
-        fit_heads(SPECS[:1], make_examples(), tmp_path, die_after(3))
+        fit_heads(SPECS[:1], make_examples(), tmp_path, fails_after(3, Stopped()))
     asked: list[list[int]] = []
 
     def ends(histories: Mapping[str, list[Epoch]]) -> dict[str, str]:
         asked.append([len(histories.get(spec.trial_id, ())) for spec in SPECS])
         return {SPECS[0].trial_id: "enough"} if asked[-1][:2] == [3, 1] else {}
 
-    group = fit_heads(SPECS, make_examples(), tmp_path, HeadsListener(lambda text: None, lambda latest: None, ends))
+    group = fit_heads(SPECS, make_examples(), tmp_path, watching(ends=ends))
     assert asked[:3] == [[3, 0, 0], [3, 1, 1], [0, 2, 2]]
     assert group[0].pruned == "enough"
     for head in group[1:]:
         assert_equal(head, fit_alone(head.spec, tmp_path))
 
 
-def ends_of(specs: list[TrialSpec], examples: Examples, stop_collapsed: int) -> HeadsListener:
+def ends_of(specs: list[TrialSpec], examples: Examples, stop_collapsed: int) -> Watcher:
     """As a group of trials asks."""
-    group = Group(tuple(specs), (0,), stop_collapsed)
-    job = Job(group, Workplace("simulated", Path()), Watcher(), "now")
-    return HeadsListener(lambda text: None, lambda latest: None, Ends(job, examples))
+    return watching(ends=Collapses(Group(tuple(specs), (0,), stop_collapsed), examples))
 
 
 def blind(examples: Examples) -> Examples:
@@ -131,11 +128,10 @@ def test_a_network_that_is_ended_says_why_and_goes_on_from_there(tmp_path: Path)
     spec, examples, path = BASE, make_examples(), tmp_path / "checkpoint.npz"
     told: list[int] = []
 
-    def listener(*ends: int) -> Listener:
-        return Listener(
-            lambda text: None,
-            lambda history: told.append(len(history)),
-            lambda history: "enough" if len(history) in ends else None,
+    def listener(end: int) -> Watcher:
+        return watching(
+            epoch=lambda latest: told.append(latest[spec.trial_id]["epoch"]),
+            ends=lambda histories: {i: "enough" for i, history in histories.items() if len(history) == end},
         )
 
     for _ in range(2):  # at the stop, and again at the start from its checkpoint
@@ -153,9 +149,9 @@ def test_a_stopped_head_is_a_pruned_row_and_the_others_are_complete(galaxies_fil
     specs = [spec.replace(learning_rate=rate) for rate in (1e-4, 1e-3, 1e-2)]
     told: list[set[str]] = []
     reasons = {specs[1].trial_id: "worse than the others", specs[2].trial_id: "at its last epoch"}
-    watcher = Watcher(
+    watcher = watching(
         epoch=lambda latest: told.append(set(latest)),
-        stopped=lambda: {trial_id: reasons[trial_id] for trial_id in list(reasons)[: len(told)]},
+        ends=lambda histories: {i: reasons[i] for i in list(reasons)[: len(told)] if i in histories},
     )
     results = run_all(specs, galaxies_file, tmp_path / "fused", watcher)
     assert [result.status for result in results] == [COMPLETE, PRUNED, COMPLETE]

@@ -14,15 +14,16 @@ from galaxytl.networks.compiled import compile_model
 from galaxytl.results.checkpoints import checkpoint_path
 from galaxytl.train import heads
 from galaxytl.train.examples import Examples
-from galaxytl.train.fit_heads import Head, HeadsListener, fit_heads
-from galaxytl.train.fit_network import Listener, fit
+from galaxytl.train.fit_heads import Head, fit_heads
+from galaxytl.train.fit_network import fit
+from galaxytl.train.job import Watcher
 from galaxytl.trial import COMPLETE, FAILED, TrialSpec
 from tests.galaxytl import toy
-from tests.galaxytl.trials import Stopped, curves, fails_after, run, run_all, tiny_spec
+from tests.galaxytl.trials import Stopped, curves, fails_after, run, run_all, tiny_spec, watching
 
 BASE = TrialSpec(dataset="simulated", dataset_fingerprint="0" * 64, batch_size=8, num_epochs=4)
 SPECS = [BASE.replace(learning_rate=rate, seed=seed) for seed, rate in enumerate((1e-3, 1e-2, 1e-1))]
-SILENT = HeadsListener(lambda text: None, lambda latest: None)
+SILENT = Watcher()
 
 
 def make_examples() -> Examples:
@@ -41,10 +42,6 @@ def skewed_examples() -> Examples:
 
 def fit_alone(spec: TrialSpec, out: Path) -> Head:
     return fit_heads([spec], make_examples(), out / spec.trial_id, SILENT)[0]
-
-
-def die_after(epoch: int) -> HeadsListener:
-    return HeadsListener(lambda text: None, fails_after(epoch, Stopped()).epoch)
 
 
 def assert_equal(found: Head, wanted: Head) -> None:
@@ -66,8 +63,8 @@ def test_a_network_of_one_layer_has_the_history_of_a_head(optimizer: str, tmp_pa
     of their words."""
     examples, spec = skewed_examples(), BASE.replace(**OPTIMIZERS[optimizer])
     (head,) = fit_heads([spec], examples, tmp_path / "head", SILENT)
-    model, listener = one_layer(spec), Listener(lambda text: None, lambda history: None)
-    history = fit(model, spec, examples, tmp_path / "network.npz", listener)
+    model = one_layer(spec)
+    history = fit(model, spec, examples, tmp_path / "network.npz", SILENT)
     assert [set(epoch) for epoch in history] == [set(epoch) for epoch in head.history]
     assert curves(history) == pytest.approx(curves(head.history), abs=1e-5)
     assert head.history[-1]["accuracy"] > head.history[0]["accuracy"]
@@ -92,11 +89,9 @@ def test_heads_with_fewer_epochs_end_earlier_and_the_others_go_on(tmp_path: Path
 
 def test_a_head_that_goes_on_joins_the_others_when_they_have_caught_up(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
-        fit_heads(SPECS[:1], make_examples(), tmp_path, die_after(2))
+        fit_heads(SPECS[:1], make_examples(), tmp_path, fails_after(2, Stopped()))
     told: list[tuple[set[str], int]] = []
-    listener = HeadsListener(
-        lambda text: None, lambda latest: told.append((set(latest), int(next(iter(latest.values()))["epoch"])))
-    )
+    listener = watching(epoch=lambda latest: told.append((set(latest), int(next(iter(latest.values()))["epoch"]))))
     group = fit_heads(SPECS, make_examples(), tmp_path, listener)
     first, *others = (spec.trial_id for spec in SPECS)
     assert told == [({*others}, 1), ({*others}, 2), ({first, *others}, 3), ({first, *others}, 4)]
@@ -106,13 +101,12 @@ def test_a_head_that_goes_on_joins_the_others_when_they_have_caught_up(tmp_path:
 
 def test_a_killed_group_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
-        fit_heads(SPECS, make_examples(), tmp_path, die_after(3))
+        fit_heads(SPECS, make_examples(), tmp_path, fails_after(3, Stopped()))
     epochs: list[float] = []
-    listener = HeadsListener(
-        lambda text: None, lambda latest: epochs.extend(epoch["epoch"] for epoch in latest.values())
-    )
+    listener = watching(epoch=lambda latest: epochs.extend(epoch["epoch"] for epoch in latest.values()))
     group = fit_heads(SPECS, make_examples(), tmp_path, listener)
-    for head in (*group, *fit_heads(SPECS, make_examples(), tmp_path, die_after(1))):  # and when all have ended
+    ended = fit_heads(SPECS, make_examples(), tmp_path, fails_after(1, Stopped()))
+    for head in (*group, *ended):
         assert_equal(head, fit_alone(head.spec, tmp_path))
     assert epochs == [4, 4, 4]
 
@@ -120,7 +114,7 @@ def test_a_killed_group_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half a checkpoint"])
 def test_a_damaged_checkpoint_costs_its_head_time_and_the_others_nothing(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(Stopped):
-        fit_heads(SPECS, make_examples(), tmp_path, die_after(2))
+        fit_heads(SPECS, make_examples(), tmp_path, fails_after(2, Stopped()))
     checkpoint_path(tmp_path, SPECS[1]).write_bytes(content)
     for head in fit_heads(SPECS, make_examples(), tmp_path, SILENT):
         assert_equal(head, fit_alone(head.spec, tmp_path))
@@ -138,7 +132,7 @@ def test_a_head_that_diverges_says_so_and_the_others_end_as_alone(tmp_path: Path
     specs = [spec.replace(optimizer="sgd") for spec in SPECS]
     specs[1] = specs[1].replace(learning_rate=1e38)
     told: list[set[str]] = []
-    listener = HeadsListener(lambda text: None, lambda latest: told.append(set(latest)))
+    listener = watching(epoch=lambda latest: told.append(set(latest)))
     first, wild, third = fit_heads(specs, make_examples(), tmp_path, listener)
     assert wild.diverged.startswith("the loss became ")
     assert wild.diverged.endswith("in epoch 1/4")

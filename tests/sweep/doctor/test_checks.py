@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from sweep.doctor import facts as doctor_facts
 from sweep.doctor.checks import (
     Finding,
     RayNode,
@@ -28,6 +27,7 @@ from sweep.doctor.checks import (
     verdict,
 )
 from sweep.doctor.facts import DataFacts, Facts, Questions, facts_from_dict, gather, listening_ports, parse_listening
+from sweep.scheduling import versions as project
 
 GALAXIES = DataFacts(num_images=17_736, identity="1a2b", fingerprint="f00d" * 16)
 
@@ -235,11 +235,11 @@ def test_this_machine_says_what_it_has_and_its_facts_survive_their_way_to_the_dr
 
 
 def test_project_version_changes_with_the_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(doctor_facts, "PROJECT", ("someones_project",))
+    monkeypatch.setattr(project, "PROJECT", ("someones_project",))
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "someones_project").mkdir()
-    versions = set()
+    seen = set()
     for text in ("", "x = 1", "x = 2"):
         (tmp_path / "someones_project" / "__init__.py").write_text(text)
-        versions.add(doctor_facts.project_version())
-    assert len(versions) == 3
+        seen.add(project.project_version())
+    assert len(seen) == 3

@@ -127,7 +127,8 @@ def test_dataset_and_results_on_s3(
 
 TWO_NODES = """
 import subprocess, sys, tempfile
-from sweep import cluster, doctor
+from sweep.doctor import __main__ as doctor
+from sweep.scheduling import cluster
 from ray.cluster_utils import Cluster
 copy, *arguments = sys.argv[1:]
 nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -155,7 +156,7 @@ def test_two_nodes_one_of_which_is_not_fit(tmp_path: Path, galaxies_file: Path) 
     (tmp_path / ".ray" / "auth_token").chmod(0o600)
     for package in ("galaxytl", "sweep"):
         shutil.copytree(ROOT / package, tmp_path / "copy" / package, ignore=shutil.ignore_patterns("__pycache__"))
-    with (tmp_path / "copy" / "galaxytl" / "metrics.py").open("a") as file:
+    with (tmp_path / "copy" / "galaxytl" / "trial.py").open("a") as file:
         file.write("\n# of yesterday, as after a forgotten git pull\n")
     question = ["--data", galaxies_file, "--out", tmp_path / "results"]
     command = [sys.executable, "-c", TWO_NODES, str(tmp_path / "copy"), *map(str, question)]

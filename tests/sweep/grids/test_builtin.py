@@ -76,7 +76,7 @@ def test_the_paper_profile_is_for_real_galaxies_on_a_gpu(
 def test_missing_weights_are_substituted_on_simulated_galaxies_and_say_so() -> None:
     prepared = resolve_weights(expand(), None, {})
     assert not prepared.impossible
-    on = [spec for spec in prepared.specs if spec.unfrozen_blocks == 0]
+    on = [spec for spec in prepared.specs if spec.trains_head_only]
     assert {spec.weights_label for spec in on} == {"random (ImageNet weights not found)"}
     assert not any(spec.is_substituted for spec in prepared.specs if spec.unfrozen_blocks == "all")
 
@@ -203,7 +203,7 @@ def test_collapse_on_a_laptop_trains_few_networks_and_all_heads() -> None:
     scratch = [(s.backbone, s.optimizer, s.learning_rate) for s in specs if s.unfrozen_blocks == "all"]
     assert len(scratch) == 6
     assert {("VGG16", "adam", 1e-3), ("VGG16", "adam", 1e-4), ("MobileNet", "adam", 1e-3)} < set(scratch)
-    vgg = [spec for spec in specs if spec.backbone == "VGG16" and spec.unfrozen_blocks == 0]
+    vgg = [spec for spec in specs if spec.backbone == "VGG16" and spec.trains_head_only]
     assert len(vgg) == 2 * 3 * 4 * 2
 
 

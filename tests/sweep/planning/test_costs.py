@@ -27,7 +27,7 @@ TRAINED = 10 * (3 * 600 + 100) + 300  # forward passes of one trial: three a tra
 
 
 def test_heads_share_one_pass_as_long_as_the_longest() -> None:
-    cost = COSTS.of([toy_spec(), toy_spec(learning_rate=1e-4, num_epochs=5)], source=0)
+    cost = COSTS.cost([toy_spec(), toy_spec(learning_rate=1e-4, num_epochs=5)], source=0)
     heads = 100 * (TRAINED + 5 * (3 * 600 + 100) + 300)
     assert (cost.rows_read, cost.multiply_adds) == (READ, heads)
     fixed = HEADS_FIXED + 2 * TRIAL_SECONDS["heads"]
@@ -37,13 +37,13 @@ def test_heads_share_one_pass_as_long_as_the_longest() -> None:
 
 
 def test_frozen_blocks_after_the_stored_cut_run_once_for_all_heads() -> None:
-    cost = COSTS.of([toy_spec(), toy_spec(seed=1)], source=2)
+    cost = COSTS.cost([toy_spec(), toy_spec(seed=1)], source=2)
     assert cost.multiply_adds == READ * 3 * MILLION + 2 * 100 * TRAINED
 
 
 def test_other_trials_have_a_pass_each() -> None:
     specs = [toy_spec(unfrozen_blocks=1), toy_spec(unfrozen_blocks=1, seed=1)]
-    cost = COSTS.of(specs, source=2)
+    cost = COSTS.cost(specs, source=2)
     assert cost.rows_read == 2 * READ
     assert cost.multiply_adds == 2 * (READ * 2 * MILLION + TRAINED * (MILLION + 100))
     frozen, trained = 2 * READ * 2 * MILLION, 2 * TRAINED * (MILLION + 100)
@@ -57,7 +57,7 @@ def test_time_grows_with_images_and_epochs_and_less_than_they_do() -> None:
     def seconds(images: int, epochs: int, **fields: object) -> float:
         spec = toy_spec(num_epochs=epochs, **fields)
         costs = Costs({("Toy", 32): TOY}, {spec.split_key: Sizes(images, 100, 100)}, Speeds("", Worker(1, False)))
-        return costs.of([spec], source=3).seconds
+        return costs.cost([spec], source=3).seconds
 
     for fields in ({"unfrozen_blocks": "all"}, {"unfrozen_blocks": 1}, {"unfrozen_blocks": 0}):
         for few, many in (((100, 1), (1000, 1)), ((100, 1), (100, 10)), ((1000, 10), (10_000, 10))):
@@ -91,7 +91,7 @@ def test_frozen_blocks_of_turned_images_run_in_every_pass() -> None:
     assert COSTS.turned_multiply_adds(deep) == 2 * READ * 6 * MILLION
     assert COSTS.turned_multiply_adds([toy_spec(augmentation=True, unfrozen_blocks="all")]) == 0
     assert COSTS.turned_multiply_adds([toy_spec()]) == 0
-    assert COSTS.of(heads, source=3).multiply_adds == READ * 7 * MILLION + 2 * 100 * TRAINED
+    assert COSTS.cost(heads, source=3).multiply_adds == READ * 7 * MILLION + 2 * 100 * TRAINED
 
 
 def test_by_itself_a_trial_computes_its_frozen_blocks_once_for_each_image() -> None:
@@ -118,7 +118,7 @@ def test_a_search_watches_and_scores_the_validation_part() -> None:
 def test_a_hidden_layer_lies_between_features_and_classes(units: int, weights: int) -> None:
     spec = toy_spec(head_units=units)
     assert head_weights(spec, 10) == weights
-    assert COSTS.of([spec], source=0).multiply_adds == weights * TRAINED
+    assert COSTS.cost([spec], source=0).multiply_adds == weights * TRAINED
     assert COSTS.head_bytes(spec) == weights * 4 * 3 * 2
     assert COSTS.alone_multiply_adds(spec) == 1000 * 7 * MILLION + weights * TRAINED
 

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from galaxytl.networks.blocks import Structure
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep.planning.costs import Costs
-from sweep.planning.plan import MIN_HEADS, Limits, make_plan, sort_out
+from sweep.planning.plan import MIN_HEADS, Crew, Limits, make_plan, split_by_status
 from sweep.planning.speeds import EPOCH_SECONDS, OTHER_FIXED, START_SECONDS, STEP_SECONDS, TRIAL_SECONDS
-from sweep.scheduling.resources import Crew
 from tests.sweep.fakes import SIZES, SLOW, TOY, toy_plan, toy_spec, toy_speeds
 
 MILLION = 10**6
@@ -32,9 +31,9 @@ def test_rows_say_what_is_left() -> None:
         b.trial_id: TrialResult(spec=b, status=FAILED, message="diverged"),
         c.trial_id: TrialResult(spec=c, status=PRUNED),
     }
-    todo = sort_out([d, c, b, a], rows)
+    todo = split_by_status([d, c, b, a], rows)
     assert (todo.pending, todo.finished, todo.failed) == ((d,), (c, a), (b,))
-    retry = sort_out([d, c, b, a], rows, retry_failed=True)
+    retry = split_by_status([d, c, b, a], rows, retry_failed=True)
     assert (retry.pending, retry.finished, retry.failed) == ((d, b), (c, a), ())
 
 
@@ -245,7 +244,7 @@ def test_limits_below_zero_are_refused() -> None:
 
 def test_the_work_of_planning_grows_with_the_trials_and_not_with_their_square(monkeypatch: pytest.MonkeyPatch) -> None:
     costed: list[int] = []
-    of = Costs.of
+    of = Costs.cost
     monkeypatch.setattr(Costs, "of", lambda costs, specs, source: costed.append(len(specs)) or of(costs, specs, source))
 
     def work(num_seeds: int) -> int:

@@ -28,7 +28,8 @@ from sweep.planning.speeds import (
     load_speeds,
     steps_of,
 )
-from sweep.scheduling.resources import Available, Resources, crew
+from sweep.prepare import crew
+from sweep.scheduling.resources import Available, Resources
 
 CPU, GPU = "x86_64 CPU, 1 thread", "NVIDIA H200"
 WHOLE = TrialSpec(dataset="d", dataset_fingerprint="f", backbone="MobileNet", unfrozen_blocks="all", num_epochs=4)

@@ -13,14 +13,13 @@ import pytest
 
 from galaxytl.train.job import Group
 from galaxytl.trial import TrialSpec
-from sweep.scheduling.cluster import spare_place
 from sweep.scheduling.feed import Feed, Room, features_of
-from sweep.scheduling.resources import Resources
+from sweep.scheduling.resources import Resources, spare_place
 from sweep.scheduling.worker import ON_SPARE, config_of, group_of, unfinished_config
 from tests.sweep.scheduling.test_tune import GROUPS, SPECS, Groups, having
 from tests.sweep.sweeps import ROOT
 
-ROOM = Room(Resources(1, 0), workers=2, given=66, spare=Resources(0, 0), num_spare=0)
+ROOM = Room(Resources(1, 0), workers=2, num_offered=66, spare=Resources(0, 0), num_spare=0)
 
 
 def test_a_group_is_made_when_tune_asks_for_it_and_not_before() -> None:
@@ -28,7 +27,7 @@ def test_a_group_is_made_when_tune_asks_for_it_and_not_before() -> None:
     feed = Feed(iter(groups), ROOM)
     assert groups.made == 0
     assert feed.suggest("a") == config_of(GROUPS[0])
-    assert (groups.made, feed.taken) == (1, GROUPS[:1])
+    assert (groups.made, feed.offered) == (1, GROUPS[:1])
     assert feed.suggest("b") == config_of(GROUPS[1])
     assert groups.made == 2
     assert feed.suggest("c") is None  # not now
@@ -58,7 +57,7 @@ HEADS = [
     for rate in (1e-3, 1e-4, 1e-5, 1e-6)
 ]
 DEEP = Group((HEADS[0].specs[0].replace(unfrozen_blocks=1),), (1,))
-WITH_SPARE = Room(Resources(4, 1), workers=1, given=1, spare=Resources(2, 0), num_spare=1)
+WITH_SPARE = Room(Resources(4, 1), workers=1, num_offered=1, spare=Resources(2, 0), num_spare=1)
 
 
 def is_for_spare(config: Any) -> bool:
@@ -73,16 +72,16 @@ def test_heads_whose_features_are_there_go_to_nodes_without_gpu_when_all_gpus_ar
     assert group_of(feed.suggest("b")) == DEEP
     config = feed.suggest("c")
     assert is_for_spare(config)
-    assert WITH_SPARE.of(config).required_resources == {"CPU": 2}
+    assert WITH_SPARE.request(config).required_resources == {"CPU": 2}
     assert feed.suggest("d") is None  # the only place there is taken too
     feed.on_trial_complete("b")
     config = feed.suggest("d")
     assert not is_for_spare(config)  # a GPU is free
-    assert WITH_SPARE.of(config).required_resources == {"CPU": 4, "GPU": 1}
+    assert WITH_SPARE.request(config).required_resources == {"CPU": 4, "GPU": 1}
     feed.on_trial_complete("c", error=True)
     assert is_for_spare(feed.suggest("e"))
     assert feed.suggest("f") == feed.FINISHED
-    assert feed.taken == [HEADS[0], DEEP, *HEADS[1:]]
+    assert feed.offered == [HEADS[0], DEEP, *HEADS[1:]]
 
 
 def test_heads_of_which_no_node_holds_the_features_wait_for_a_gpu() -> None:

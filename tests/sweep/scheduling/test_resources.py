@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from sweep.command_line import parse
-from sweep.scheduling.cluster import resources_per_trial
-from sweep.scheduling.resources import MAX_PACKED, Available, Crew, Resources, crew, places, share_of
+from sweep.planning.plan import Crew
+from sweep.prepare import crew
+from sweep.scheduling.resources import MAX_PACKED, Available, Resources, places, resources_per_trial, share_of
 
 
 def test_as_many_trials_as_are_said_share_a_gpu() -> None:
@@ -25,10 +26,10 @@ def test_a_share_is_of_one_gpu(gpus: float, share: float, number: int) -> None:
 def test_packing_makes_room_for_more_trials_and_parts_the_cpus_among_them() -> None:
     options = parse(["--trials-per-gpu", "4"], "")
     available = Available((Resources(32, 2),))
-    resources = resources_per_trial(available, 100, None, options.gpus_per_trial)
+    resources = resources_per_trial(available, 100, None, options.where.gpus)
     assert (resources.cpus, resources.gpus) == (4, 0.25)
     assert available.room_for(resources) == 8
-    assert parse([], "").gpus_per_trial is None
+    assert parse([], "").where.gpus is None
 
 
 def test_the_crew_is_as_large_as_the_groups_and_the_room_are() -> None:

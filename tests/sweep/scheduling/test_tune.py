@@ -19,10 +19,9 @@ import pytest
 from galaxytl.system.credentials import forget
 from galaxytl.train.job import Group, Workplace
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
-from sweep.scheduling import cluster, tune, worker
-from sweep.scheduling.cluster import ClusterError, resources_per_trial
+from sweep.scheduling import cluster, ray_private, tune, worker
 from sweep.scheduling.feed import Feed, InOrder, Room
-from sweep.scheduling.resources import Available, Resources, Where
+from sweep.scheduling.resources import Available, ClusterError, Resources, Where, resources_per_trial
 from sweep.scheduling.tune import death_message
 from sweep.scheduling.worker import Board, config_of, group_of, report_seconds, unfinished_config
 
@@ -100,7 +99,7 @@ def test_what_other_programs_set_for_tune_is_not_heeded_and_what_a_machine_is_st
     users = {"RAY_ADDRESS": "auto", "RAY_TMPDIR": "/scratch", "TUNE_GLOBAL_CHECKPOINT_S": "60", "PATH": "/bin"}
     others = {"TUNE_RESULT_BUFFER_LENGTH": "100", "RAY_CHDIR_TO_TRIAL_DIR": "1", "RAY_AIR_LOCAL_CACHE_DIR": "/x"}
     environment = {**users, **others}
-    cluster.settle(environment)
+    ray_private.settle(environment)
     assert environment.items() >= users.items()
     assert environment["RAY_CHDIR_TO_TRIAL_DIR"] == os.environ["RAY_CHDIR_TO_TRIAL_DIR"] == "0"
     assert environment.keys().isdisjoint({"TUNE_RESULT_BUFFER_LENGTH", "RAY_AIR_LOCAL_CACHE_DIR"})
@@ -123,10 +122,10 @@ def test_python_collects_nothing_while_ray_shuts_down(monkeypatch: pytest.Monkey
         nodes=list,
         get_runtime_context=lambda: here,
         shutdown=lambda: collects.append(gc.isenabled()),
-        _private=SimpleNamespace(worker=SimpleNamespace(), ray_constants=SimpleNamespace(ENABLE_RAY_CLUSTER=True)),
     )
     monkeypatch.setattr(cluster, "ray", fake)
     monkeypatch.setattr(cluster, "_log_to", lambda file: None)
+    monkeypatch.setattr(cluster, "show_workers_output", Mock())
     monkeypatch.setattr(cluster, "logging", Mock())
     monkeypatch.setattr(cluster, "KEEP_MEMORY", {})
     with cluster.cluster(None, tmp_path / "log"):
@@ -159,9 +158,9 @@ class Rounds:
     def _run_round(self, feed: Feed, how: tune._Round, events: tune._ToReporter) -> str:
         self.num_rounds += 1
         error = self.end(feed, events)
-        if feed.taken:
-            self.rooms.append(how.room.given)
-            self.given.append([[spec.seed for spec in group.specs] for group in feed.taken])
+        if feed.offered:
+            self.rooms.append(how.room.num_offered)
+            self.given.append([[spec.seed for spec in group.specs] for group in feed.offered])
         return error
 
     def end(self, feed: Feed, events: tune._ToReporter) -> str:
@@ -170,8 +169,8 @@ class Rounds:
         events.running |= {spec.trial_id for group in groups[:1] for spec in group.specs}
         return "OutOfMemoryError" if groups else ""
 
-    def run(self, groups: Iterator[Group | None] | None = None, at_once: int = 2, eager: bool = True) -> None:
-        work = tune.Work(groups or iter(GROUPS), at_once, eager)
+    def run(self, groups: Iterator[Group | None] | None = None, at_once: int = 2, may_autoscale: bool = True) -> None:
+        work = tune.Work(groups or iter(GROUPS), at_once, may_autoscale)
         reporter = tune.Reporter(lambda _: None, lambda _: None, self.results.append, lambda _: None)
         tune.run_trials(work, Workplace("simulated", Path()), WHERE, reporter)
 
@@ -179,7 +178,7 @@ class Rounds:
 def taken(feed: Feed) -> Iterator[Group]:
     """As Tune takes them, until there is none now or at all."""
     for number in itertools.count():
-        config = feed.suggest(f"{len(feed.taken)}-{number}")
+        config = feed.suggest(f"{len(feed.offered)}-{number}")
         if not isinstance(config, dict):
             return
         yield group_of(config)
@@ -244,7 +243,7 @@ def test_tune_that_begins_nothing_is_not_asked_for_ever_and_groups_that_never_co
 ) -> None:
     rounds = Rounds(monkeypatch)
     with pytest.raises(ClusterError, match="Ray Tune gave up"):
-        rounds.run(itertools.repeat(None), eager=False)
+        rounds.run(itertools.repeat(None), may_autoscale=False)
     monkeypatch.setattr(rounds, "end", lambda *_: "broken")
     with pytest.raises(ClusterError, match=r"Ray Tune gave up: broken; see sweep\.log"):
         rounds.run()
@@ -252,14 +251,14 @@ def test_tune_that_begins_nothing_is_not_asked_for_ever_and_groups_that_never_co
 
 
 @pytest.mark.parametrize(
-    ("at_once", "eager", "room"), [(8, True, 8), (8, False, 2), (10_000, True, 2 + tune.MAX_WAITING)]
+    ("at_once", "may_autoscale", "room"), [(8, True, 8), (8, False, 2), (10_000, True, 2 + tune.MAX_WAITING)]
 )
 def test_a_search_has_no_more_groups_than_there_is_room_for(
-    monkeypatch: pytest.MonkeyPatch, at_once: int, eager: bool, room: int
+    monkeypatch: pytest.MonkeyPatch, at_once: int, may_autoscale: bool, room: int
 ) -> None:
     """A grid's may wait in Tune's queue, where a cluster that can grow sees them; but not all of a long grid."""
     rounds = Rounds(monkeypatch)
-    rounds.run(iter(GROUPS[:1]), at_once=at_once, eager=eager)
+    rounds.run(iter(GROUPS[:1]), at_once=at_once, may_autoscale=may_autoscale)
     assert rounds.rooms[0] == room  # of two CPUs
 
 
@@ -402,7 +401,7 @@ def test_after_a_round_that_ended_with_dead_workers_the_same_groups_go_on(monkey
         raise AssertionError
 
     monkeypatch.setattr(rounds, "end", end)
-    rounds.run(iter(groups), at_once=2, eager=False)
+    rounds.run(iter(groups), at_once=2, may_autoscale=False)
     assert rounds.given == [[[0], [1, 2]], [[1], [2], [9]]]
     assert [result.spec.seed for result in rounds.results] == [0, 1, 2, 9]
     assert {result.status for result in rounds.results} == {COMPLETE}

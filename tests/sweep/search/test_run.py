@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import io
 import json
-import math
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-import optuna
 import pytest
 from rich.console import Console
 
+from galaxytl.results.asked_file import Ending, ending_of
 from galaxytl.results.checkpoints import checkpoint_path
-from galaxytl.results.rows import append_results, read_results
-from galaxytl.results.selection import ranked
+from galaxytl.results.rows import append_results, ranked, read_results
 from galaxytl.system.command import UsageError
 from galaxytl.train.job import Group
 from galaxytl.trial import COMPLETE, PRUNED, SpecError, TrialResult, TrialSpec
 from sweep.command_line import parse, parse_settings
 from sweep.lease import LeaseError
-from sweep.planning.costs import Costs
-from sweep.planning.speeds import assumed_speeds
 from sweep.progress import SweepTable
 from sweep.run import main
 from sweep.search import run as search_run
-from sweep.search.objectives import measure
 from sweep.search.run import SearchRun, conclude
 from sweep.search.setup import check_pinned
-from sweep.search.study import StudyError, sqlite_url
+from sweep.search.study import StudyError
 from tests.sweep.search_driver import Toy, set_up
-from tests.sweep.searches import BASE, accuracy, epoch_of, failed, result_of
+from tests.sweep.searches import BASE, accuracy, failed, result_of
 
 # What is refused before anything starts
 
@@ -88,7 +82,7 @@ def test_a_search_that_cannot_be_leaves_nothing(tmp_path: Path, capsys: pytest.C
         (error,) = capsys.readouterr().err.splitlines()
         assert error.startswith("error: ")
         assert message in error
-    assert not (tmp_path / "study.db").exists()
+    assert not (tmp_path / "asked.jsonl").exists()
 
 
 # A search in a results folder, before and after its training
@@ -115,7 +109,7 @@ def test_a_new_search_says_what_it_will_do_and_leaves_what_analysis_must_know(to
     assert json.loads((toy.out / "search.json").read_text()) == {
         "format": 1,
         "study": "toy",
-        "storage": f"sqlite:///{toy.out}/study.db",
+        "storage": "",
         "objectives": [["val_accuracy", "maximize"]],
         "space": "sweep.space:space",
         "sampler": "TPESampler",
@@ -124,22 +118,18 @@ def test_a_new_search_says_what_it_will_do_and_leaves_what_analysis_must_know(to
     }
 
 
-@pytest.mark.usefixtures("databases_closed")
-def test_a_study_goes_on_with_the_space_and_the_pinned_fields_that_it_was_begun_with(tmp_path: Path, url: str) -> None:
-    toy = Toy(tmp_path / "toy", 6, url)
-    toy.begun("--set", "optimizer=adam")
+def test_a_search_goes_on_with_the_space_and_the_pinned_fields_that_it_was_begun_with(toy: Toy) -> None:
+    toy.begin("--set", "optimizer=adam")
     with pytest.raises(StudyError, match=r"'toy' has pinned\.optimizer = \['adam'\], this search \['sgd'\]"):
-        toy.begun("--set", "optimizer=sgd")
+        toy.begin("--set", "optimizer=sgd")
     with pytest.raises(StudyError, match=r"has space = sweep\.space:space, this search mine:space"):
-        toy.begun("--set", "optimizer=adam", "--space", "mine:space")
-    toy.begun("--set", "optimizer=adam", "--trials", 7, "--scheduler", "none")
+        toy.begin("--set", "optimizer=adam", "--space", "mine:space")
+    toy.begin("--set", "optimizer=adam", "--trials", 7, "--scheduler", "none")
 
 
 def test_the_password_of_a_storage_is_not_kept(toy: Toy) -> None:
-    run = toy.begun()
-    search = replace(run.setup.search, storage="postgresql://user:secret@host/db")
-    run.setup = replace(run.setup, search=search)
-    run.begin()
+    toy.begin()
+    toy.begin("--storage", "postgresql://user:secret@host/db")
     assert json.loads((toy.out / "search.json").read_text())["storage"] == "postgresql://user:***@host/db"
 
 
@@ -154,7 +144,7 @@ def test_a_row_is_on_disk_before_its_trial_is_told(toy: Toy, monkeypatch: pytest
     with pytest.raises(KeyboardInterrupt):
         run.finished(result_of(spec))
     assert toy.begin()[1] == ["Trials    1 COMPLETE, 0 PRUNED, 0 FAILED; 0 to go on with, 5 to ask for"]
-    assert toy.study.trials[0].value == accuracy(spec, 10)
+    assert toy.trials[0].value == accuracy(spec, 10)
 
 
 def test_what_was_under_way_goes_on_first(toy: Toy) -> None:
@@ -223,13 +213,12 @@ def test_a_broken_line_of_rows_is_said_and_the_test_score_is_no_trial_of_the_stu
     run.finished(result_of(spec), result_of(spec.replace(scored_on="test")))
     with (toy.out / "trials.jsonl").open("a") as file:
         file.write('{"half')
-    toy.memory = optuna.storages.InMemoryStorage()
+    (toy.out / "asked.jsonl").unlink()
     problem, lost, counts = toy.begin()[1]
     assert "line 3 (half-written) was left out" in problem
     assert lost == "note: 1 trials have rows, but the study did not know them: told"
     assert counts == "Trials    1 COMPLETE, 0 PRUNED, 0 FAILED; 0 to go on with, 5 to ask for"
-    assert len(toy.study.trials) == 1
-    assert not list(toy.out.glob("study-*.db"))  # no copy of an empty study
+    assert len(toy.trials) == 1
 
 
 def test_a_warm_start_from_another_folder(toy: Toy, tmp_path: Path) -> None:
@@ -244,7 +233,7 @@ def test_a_warm_start_from_another_folder(toy: Toy, tmp_path: Path) -> None:
         "Trials    0 COMPLETE, 0 PRUNED, 0 FAILED; 0 to go on with, 6 to ask for",
     ]
     assert "0 of 2 trials" in toy.begin("--warm-start", other)[1][0]
-    assert len(toy.study.trials) == 1
+    assert len(toy.trials) == 1
     for text in ("papper", tmp_path / "nowhere"):
         with pytest.raises(UsageError, match="--warm-start must be paper, or a results folder that holds rows; got"):
             toy.begin("--warm-start", text)
@@ -287,37 +276,26 @@ def test_the_chosen_trials_score_on_the_test_part_has_an_interval(toy: Toy, caps
         assert f"accuracy {run.best.metrics['accuracy']:.3f} on the validation part, by which it was chosen" in printed
 
 
-@pytest.mark.usefixtures("databases_closed")
-def test_a_driver_from_whom_another_took_the_study_over_writes_nothing_more(
-    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_driver_from_whom_another_took_the_folder_over_asks_for_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Neither a row nor to the study; from the command line on, but without Ray."""
-    runs: list[SearchRun] = []
+    """From the command line on, but without Ray."""
+    out = tmp_path / "toy"
 
     def train(run: SearchRun, console: Console) -> None:
-        runs.append(run)
-        (spec,), search = run.search.ask(1), run.search
-        search.study.set_user_attr("driver", {"owner": "another", "pid": 7, "host": "elsewhere"})
-        before = search.study.trials
-        for write in (
-            lambda: search.ask(1),
-            lambda: search.epochs({spec.trial_id: epoch_of(spec, 1)}),
-            lambda: search.finished(result_of(spec)),
-            lambda: run.kept.append(result_of(spec)),
-        ):
-            for held in run.kept.leases:
-                held._looked_at, held._taken_by = -math.inf, None  # a fifth of a beat later
-            with pytest.raises(LeaseError, match="has taken 'toy' over"):
-                write()
-        assert search.study.trials == before
-        run.finished(result_of(spec))
+        run.search.ask(1)
+        before = (out / "asked.jsonl").read_bytes()
+        (out / "lease.json").write_text(json.dumps({"owner": "another", "pid": 7, "host": "elsewhere"}))
+        with pytest.raises(LeaseError, match="process 7 on elsewhere has taken"):
+            run.search.ask(1)
+        assert (out / "asked.jsonl").read_bytes() == before
+        run.finished(result_of(BASE))
 
     monkeypatch.setattr(search_run, "set_up", set_up)
     monkeypatch.setattr(SearchRun, "train", train)
-    assert main(["--search", "optuna", "--out", str(tmp_path / "toy"), "--storage", url]) == 2
-    assert "error: one driver at a time may lead a study; process 7 on elsewhere has taken" in capsys.readouterr().err
-    assert [len(run.kept.leases) for run in runs] == [2]
-    assert read_results(tmp_path / "toy").results == ()
+    assert main(["--search", "optuna", "--out", str(out)]) == 2
+    assert "error: one driver at a time may write to a results folder; process 7" in capsys.readouterr().err
+    assert read_results(out).results == ()
 
 
 def test_a_search_is_told_the_validation_part_though_the_trial_was_scored_on_the_test_part() -> None:
@@ -327,12 +305,4 @@ def test_a_search_is_told_the_validation_part_though_the_trial_was_scored_on_the
     result = TrialResult(
         spec=spec, status=COMPLETE, history=history, metrics={"accuracy": 0.9, "loss": 0.3}, num_parameters={"total": 7}
     )
-    costs = Costs({}, {}, assumed_speeds(1, on_gpu=False))
-    assert [measure(result, name, costs) for name in ("val_accuracy", "val_loss", "parameters")] == [0.5, 1.2, 7.0]
-
-
-def test_an_analysis_finds_the_study_in_its_folder_alone(tmp_path: Path) -> None:
-    for url in (sqlite_url(tmp_path / "study.db"), f"journal://{tmp_path}/study.log"):
-        assert search_run._is_in(tmp_path, url)
-        assert not search_run._is_in(tmp_path / "other", url)
-    assert not search_run._is_in(tmp_path, "postgresql://host/db")
+    assert ending_of(result, ["val_accuracy", "val_loss", "parameters"], {}) == Ending(COMPLETE, (0.5, 1.2, 7.0))

@@ -20,8 +20,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from galaxytl.results.rows import read_results
-from galaxytl.results.selection import ranked
+from galaxytl.results.rows import ranked, read_results
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
 from tests.sweep.search_driver import PAUSE
 from tests.sweep.searches import RUNGS, STATES, accuracy, diverges, toy_trials

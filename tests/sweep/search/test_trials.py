@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,19 +11,18 @@ from optuna.trial import TrialState
 
 from galaxytl.trial import COMPLETE, PRUNED, SpecError, TrialSpec
 from sweep.search.stopping import Asha
-from sweep.search.trials import HOPELESS, Search
+from sweep.search.trials import HOPELESS
 from sweep.space import Facts, Suggests
 from tests.sweep.searches import (
     BASE,
     COSTS,
     RUNGS,
+    ToySearch,
     accuracy,
     asha,
     epoch_of,
     failed,
-    make_problem,
     make_search,
-    make_study,
     next_driver,
     result_of,
     run_sequentially,
@@ -35,7 +33,7 @@ from tests.sweep.searches import (
 )
 
 
-def asked(number: int, **given: Any) -> tuple[Search, list[TrialSpec]]:
+def asked(number: int, **given: Any) -> tuple[ToySearch, list[TrialSpec]]:
     search = make_search(**given)
     return search, search.ask(number)
 
@@ -45,7 +43,7 @@ def asked(number: int, **given: Any) -> tuple[Search, list[TrialSpec]]:
 
 def test_a_trial_knows_its_fields_and_its_row() -> None:
     search, specs = asked(3)
-    for trial, spec in zip(search.study.trials, specs, strict=True):
+    for trial, spec in zip(search.trials, specs, strict=True):
         assert trial.state == TrialState.RUNNING
         assert trial.user_attrs["trial_id"] == spec.trial_id
         assert BASE.replace(**trial.user_attrs["fields"]) == spec
@@ -120,7 +118,7 @@ def test_a_trial_that_crashed_or_has_no_finite_objective_fails_with_the_reason()
     search.finished(failed(crashed, "the worker process died 3 times: SIGSEGV"))
     for spec, value in zip(endless, (math.nan, math.inf), strict=True):
         search.finished(result_of(spec, history=({**epoch_of(spec, 10), "val_loss": value},)))
-    assert [(trial.state, trial.user_attrs["reason"]) for trial in search.study.trials] == [
+    assert [(trial.state, trial.user_attrs["reason"]) for trial in search.trials] == [
         (TrialState.FAIL, "the worker process died 3 times: SIGSEGV"),
         *[(TrialState.FAIL, "an objective is not a finite number")] * 2,
     ]
@@ -151,14 +149,13 @@ def test_an_exhausted_space_ends_with_equal_suggestions_told_and_counted() -> No
     search = make_search(**given)
     specs = run_sequentially(search)
     assert len(specs) == len({spec.trial_id for spec in specs}) == 6
-    equal = [trial for trial in search.study.trials if trial.state == TrialState.FAIL]
+    equal = [trial for trial in search.trials if trial.state == TrialState.FAIL]
     assert len(equal) == 24
     known = {spec.trial_id for spec in specs}
     assert {trial.user_attrs["reason"] for trial in equal} == {f"equal to an earlier trial, {i}" for i in known}
     assert (search.num_left, search.gave_up) == (0, "")
     again = next_driver(search, **given)
-    assert again.resume({}) == []
-    assert (again.num_left, again.ask(1)) == (0, [])
+    assert (again.under_way, again.num_left, again.ask(1)) == ([], 0, [])
 
 
 def test_equal_suggestions_are_no_failures() -> None:
@@ -169,7 +166,7 @@ def test_equal_suggestions_are_no_failures() -> None:
     assert search.ask(HOPELESS) == []
     assert search.gave_up == ""
     resumed = next_driver(search, **given, num_trials=4 * HOPELESS)
-    assert resumed.resume({}) == [spec]
+    assert resumed.under_way == [spec]
     assert (resumed.gave_up, resumed.num_left) == ("", HOPELESS)
 
 
@@ -181,7 +178,7 @@ def test_a_suggestion_that_can_be_no_trial_fails_and_the_next_is_asked_for() -> 
     search = make_search(space=with_momentum, num_trials=40)
     specs = search.ask(5)
     assert [spec.optimizer for spec in specs] == ["sgd"] * 5
-    wrong = [trial for trial in search.study.trials if trial.state == TrialState.FAIL]
+    wrong = [trial for trial in search.trials if trial.state == TrialState.FAIL]
     assert {trial.params["optimizer"] for trial in wrong} == {"adam"}
     assert all("momentum is a setting of sgd and rmsprop" in trial.user_attrs["reason"] for trial in wrong)
     assert search.num_left == 40 - 5 - len(wrong)
@@ -189,12 +186,10 @@ def test_a_suggestion_that_can_be_no_trial_fails_and_the_next_is_asked_for() -> 
 
 def suggested(sampler: str, seed: int, cuts: tuple[int, ...], dies_in_training: bool = False) -> list[TrialSpec]:
     """20 suggestions, one after the other, by drivers that end after so many, perhaps in the middle of a trial."""
-    problem = make_problem(sampler=sampler, seed=seed, num_trials=20)
-    study = make_study(problem)
-    specs: list[TrialSpec] = []
+    search, specs = make_search(), list[TrialSpec]()
     for end in (*cuts, 20):
-        search = Search(study, replace(problem, rule=Asha(BASE.num_epochs)))
-        train(search, search.resume({}))
+        search = next_driver(search, sampler=sampler, seed=seed, num_trials=20, rule=Asha(BASE.num_epochs))
+        train(search, search.under_way)
         specs += run_sequentially(search, end - len(specs))
         if dies_in_training and end < 20:
             (begun,) = search.ask(1)
@@ -230,7 +225,6 @@ def test_a_search_of_which_all_fails_is_given_up_with_the_commonest_reason() -> 
     assert search.gave_up == reason
     assert (search.num_left, search.ask(1)) == (0, [])
     resumed = next_driver(search, num_trials=100)
-    resumed.resume({})
     assert resumed.gave_up == reason
 
 
@@ -268,10 +262,10 @@ def test_with_two_objectives_trials_have_both_values_and_a_collapsed_one_none() 
         search.finished(result)
     assert states(search) == {"PRUNED": 6, "COMPLETE": 6}
     values = [[accuracy(spec, 10), COSTS.alone_multiply_adds(spec)] for spec in specs[6:]]
-    assert [trial.values for trial in search.study.trials] == [None] * 6 + values
-    assert all(not trial.intermediate_values for trial in search.study.trials)
+    assert [trial.values for trial in search.trials] == [None] * 6 + values
+    assert all(not trial.intermediate_values for trial in search.trials)
     asked = run_sequentially(search, 25)  # the sampler can do with them
-    front = {trial.user_attrs["fields"]["unfrozen_blocks"] for trial in search.study.best_trials}
+    front = {trial.user_attrs["fields"]["unfrozen_blocks"] for trial in search.study.study.best_trials}
     assert (len(asked), front) == (25, {0, 1, 2})  # deeper is better and costs more
     lost = make_search(**given)
     assert lost.add_known(results, own=True) == 12

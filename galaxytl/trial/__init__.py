@@ -22,6 +22,7 @@ from typing import Any, Final, Literal, get_type_hints
 from galaxytl.system.foreign_text import did_you_mean, visible_values
 from galaxytl.system.row_fields import RowError, check_unknown, reader_of
 from galaxytl.system.strict_json import shown
+from galaxytl.trial.optimizers import OPTIMIZERS
 
 SCHEMA = 3
 """Of a row in trials.jsonl; raised when a reader of the old rows would misunderstand the new ones. A further field of
@@ -127,10 +128,10 @@ class TrialSpec:
     """Share of the hidden units that a training step leaves out (Srivastava et al. 2014)."""
 
     # optimisation
-    optimizer: Literal["adam", "rmsprop", "sgd"] = _choice("adam", "rmsprop", "sgd", default="adam")
+    optimizer: str = _choice(*sorted(OPTIMIZERS), default="adam")
     learning_rate: float = _number(1e-3, 0.0, open_low=True)
     momentum: float = _number(0.0, 0.0, 1.0)
-    """Of sgd and rmsprop."""
+    """Of optimizers that have it."""
     weight_decay: float = _number(0.0, 0.0, 1.0)
     class_weighting: Literal["none", "balanced"] = _choice("none", "balanced", default="none")
     """"balanced": each image counts N / (C * N_c) in the training loss, N_c being the training images of its class."""
@@ -144,8 +145,9 @@ class TrialSpec:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             (_check_once if value.__hash__ else _check_field)(name, value)
-        if self.momentum and self.optimizer == "adam":
-            raise SpecError(f"momentum is a setting of sgd and rmsprop; got momentum={self.momentum} with adam")
+        if self.momentum and not OPTIMIZERS[self.optimizer].has_momentum:
+            having = " and ".join(name for name, optimizer in OPTIMIZERS.items() if optimizer.has_momentum)
+            raise SpecError(f"momentum is a setting of {having}; got momentum={self.momentum} with {self.optimizer}")
         if self.head_dropout and not self.head_units:
             raise SpecError(f"head_dropout wants hidden units, head_units; got head_dropout={self.head_dropout}")
         if self.scored_on == "validation" and not self.validation_fraction:
@@ -155,6 +157,11 @@ class TrialSpec:
     def trial_id(self) -> str:
         """16 hexadecimal digits: SHA-256 of the spec's canonical JSON."""
         return _hash(self.to_dict())
+
+    @property
+    def trains_head_only(self) -> bool:
+        """Whether the whole backbone is frozen."""
+        return self.unfrozen_blocks == 0
 
     @property
     def split_key(self) -> tuple[Any, ...]:
@@ -174,9 +181,9 @@ class TrialSpec:
     def group_key(self) -> tuple[Any, ...]:
         """Equal for specs that one worker trains with the same data and the same compiled step: head-only trials all at
         once (`galaxytl.train.heads`), others one after the other."""
-        own = HEAD_FIELDS if self.unfrozen_blocks == 0 else SCALAR_FIELDS
+        own = HEAD_FIELDS if self.trains_head_only else SCALAR_FIELDS
         shared = (getattr(self, name) for name in SPEC_FIELDS if name not in own)
-        return (*shared, self.backbone_key if self.unfrozen_blocks == 0 else ())
+        return (*shared, self.backbone_key if self.trains_head_only else ())
 
     @property
     def activations_dtype(self) -> str:

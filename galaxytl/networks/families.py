@@ -1,4 +1,4 @@
-"""The networks of `keras.applications`: modules, weights files, sizes, numbers of weights.
+"""The backbone families: modules, weights files, sizes, numbers of weights. Here the networks of `keras.applications`.
 
 Names, files and URLs are those in Keras 3.15.1, keras/src/applications/*.py: `weights_file` is what Keras calls its own
 copy, in the version without the classifier (`include_top=False`) and, of MobileNet and MobileNetV2, that of 224 pixels.
@@ -12,8 +12,9 @@ layers, and its own file does not fit them (https://github.com/keras-team/keras/
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 _STORE: Final = "https://storage.googleapis.com/tensorflow/keras-applications"
 _TF: Final = "weights_tf_dim_ordering_tf_kernels"
@@ -27,11 +28,11 @@ _PUBLISHED_AS: Final = {
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network of `keras.applications`, without its ImageNet classifier."""
+    """A network without its ImageNet classifier."""
 
     name: str
     module: str
-    """Of keras.applications: holds the constructor and `preprocess_input`."""
+    """Part of `library` that has `preprocess_input`; "": itself."""
     num_parameters: int
     """Weights in all, BatchNorm statistics included; a weights file must hold as many."""
     weights_file: str
@@ -41,6 +42,20 @@ class Backbone:
     scales_pixels: bool = False
     """Its first layers rescale pixels 0..255, and `preprocess_input` changes nothing: only preprocessing="backbone"
     feeds it what it was trained on. "divide_by_255" has them scaled twice: all images become nearly the same."""
+    library: str = "keras.applications"
+    """Python module whose function `name` builds the network."""
+
+    def build(self, image_size: int, weights: str | None) -> Any:
+        """Return a functional keras.Model (B, S, S, 3) -> (B, h, w, channels). weights: a file's path; None: random.
+
+        Raises ValueError where the network cannot be of this size."""
+        constructor = getattr(importlib.import_module(self.library), self.name)
+        return constructor(include_top=False, input_shape=(image_size, image_size, 3), weights=weights)
+
+    def preprocess_input(self, pixels: Any) -> Any:
+        """Return pixels 0..255 as the network was trained on them."""
+        library = importlib.import_module(self.library)
+        return (getattr(library, self.module) if self.module else library).preprocess_input(pixels)
 
 
 def _family(

@@ -1,0 +1,107 @@
+"""The private parts of Ray that a sweep uses, and what Ray reads at its import. Tested with Ray 2.60.
+
+Nothing else imports ray before this file does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import Any
+
+from galaxytl.system.credentials import without_secrets
+
+OF_TUNE = ("TUNE_", "RAY_AIR_", "RAY_TRAIN_")
+"""How variables begin that are made for other programs: they change when results come, what is tried again and where
+Tune's files lie. Ray's own say what a machine is, and stay."""
+CHECKPOINT_SECONDS = "TUNE_GLOBAL_CHECKPOINT_S"
+"""How often Tune's files go to the results folder, each time those of all trials: every ten seconds, Tune's own choice,
+that would be most of the work of a long sweep. Nothing of ours reads them, so it is the user's."""
+
+
+def settle(environment: MutableMapping[str, str]) -> None:
+    """Set what Ray and Tune read at their import and in their workers."""
+    for name in list(environment):
+        if name.startswith(OF_TUNE) and name != CHECKPOINT_SECONDS:
+            del environment[name]
+    environment.update(
+        TUNE_DISABLE_SIGINT_HANDLER="1",  # it would wait for the steps under way
+        RAY_AIR_NEW_OUTPUT="0",  # prints a banner whatever `verbose` says
+        RAY_CHDIR_TO_TRIAL_DIR="0",  # a relative path means the same everywhere
+        RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",  # what Ray will do, without its warning
+    )
+    environment.setdefault(CHECKPOINT_SECONDS, "300")
+    environment.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+settle(os.environ)
+
+import ray  # noqa: E402
+
+# The command line, which Ray lists as that of a job.
+ray._private.utils.get_entrypoint_name = lambda: without_secrets(shlex.join(sys.argv))
+
+# Ray's own handler of SIGTERM ends the driver before what it holds is let go of (`ray.init` sets it).
+ray._private.utils.set_sigterm_handler = lambda handler: None
+
+
+def show_workers_output(show: Callable[..., None]) -> None:
+    """Have Ray tell `show` what a worker printed: also, at length, when it has died."""
+    ray._private.worker.print_to_stdstream = show
+
+
+@contextlib.contextmanager
+def within_this_machine(is_local: bool) -> Iterator[None]:
+    """Have a cluster of one machine listen on its loopback address alone: Ray's own choice on macOS and Windows, and no
+    other setting brings it about elsewhere."""
+    constants = ray._private.ray_constants
+    before = constants.ENABLE_RAY_CLUSTER
+    constants.ENABLE_RAY_CLUSTER = before and not is_local
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextlib.contextmanager
+def trainable_read_once() -> Iterator[None]:
+    """Read the trainable once a round: Tune asks the head for it five times a trial, 1 to 2 ms each, and unpickles it
+    anew."""
+    registry: Any = ray.tune.registry._global_registry
+    read, has = registry.get, registry.contains
+    known: dict[tuple[Any, ...], Any] = {}
+
+    def get(*key: Any) -> Any:
+        if key not in known:
+            known[key] = read(*key)
+        return known[key]
+
+    registry.get, registry.contains = get, lambda *key: key in known or has(*key)
+    try:
+        yield
+    finally:
+        del registry.get, registry.contains
+
+
+def dashboard_address() -> str:
+    """Return HOST:PORT of the connected cluster's dashboard, or "" where none runs."""
+    return str(getattr(ray._private.worker._global_node, "webui_url", None) or "")
+
+
+def asks_for_token() -> bool:
+    """Return whether the Ray of this process asks for a token."""
+    from ray._private.authentication.authentication_utils import is_token_auth_enabled
+
+    return bool(is_token_auth_enabled())
+
+
+def check_cluster_schema(config: Mapping[str, Any]) -> None:
+    """Check a cluster file's content as `ray up` does. Raises what that raises, and SystemExit where it gives up."""
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    validate_config(prepare_config(copy.deepcopy(json.loads(json.dumps(config)))))
