@@ -18,9 +18,10 @@ import io
 import multiprocessing
 import os
 import tempfile
-import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from timeit import timeit
 
 import h5py
 import numpy as np
@@ -28,6 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
+from processes import megabytes
 
 from galaxytl.data import open_dataset
 from galaxytl.data.convert import convert
@@ -40,6 +42,7 @@ Reader = Callable[[list[Batch]], Iterable[NDArray[np.uint8]]]
 
 
 def main() -> None:
+    """Measure in a temporary folder, with a cache of its own."""
     parser = argparse.ArgumentParser(description="Speed of reading, converting and copying galaxy images")
     parser.add_argument("--images", type=int, default=2000, help="how many galaxies (default: 2000)")
     parser.add_argument("--folder", type=Path, help="where the generated files go (default: a temporary folder)")
@@ -50,28 +53,27 @@ def main() -> None:
 
 
 def run(num_images: int, folder: Path) -> None:
+    """Write the files, and print what building, converting and reading take."""
     images, labels = make_galaxies(num_images)
     worst = write_hdf5(folder / "automatic.h5", images, labels, chunks=True)
     good = write_hdf5(folder / "one-image-chunks.h5", images[:2000], labels[:2000], chunks=(1, 256, 256, 3))
     parquet = write_parquet(folder / "png.parquet", images[:2000], labels[:2000])
-    building = build_hot_copy(worst, num_images)
-    report_building("the hot copy at 224 px", building)
-    converting = convert_to_parquet(worst, folder / "converted", num_images)
-    report_building("Parquet shards (PNG)", converting)
+    building = timeit(lambda: open_dataset(str(worst)).resized(224), number=1)
+    report_building("the hot copy at 224 px", num_images / building)
+    converting = timeit(lambda: convert(str(worst), str(folder / "converted")), number=1)
+    report_building("Parquet shards (PNG)", num_images / converting)
     report_reading(worst, good, parquet, num_images)
     report_memory(worst)
 
 
 def report_building(what: str, rate: float) -> None:
-    """17,736 images are all of Galaxy10 DECaLS."""
-    print(
-        f"from gzip in automatic chunks to {what:22}: {rate:5.0f} images/s, {17736 / rate:.0f} s for all 17,736",
-        flush=True,
-    )
+    """Print images/s, and the seconds for 17,736 images, which are all of Galaxy10 DECaLS."""
+    seconds = f"{17736 / rate:.0f} s for all 17,736"
+    print(f"from gzip in automatic chunks to {what:22}: {rate:5.0f} images/s, {seconds}", flush=True)
 
 
 def make_galaxies(num_images: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Simulated galaxies, turned and mirrored to make more of them than were drawn: they compress as galaxies do."""
+    """Return simulated galaxies, turned to make more of them than were drawn: they compress as galaxies do."""
     drawn = open_dataset("simulated:256")
     source = drawn.resized(256).images
     turned = [np.rot90(source, k, axes=(1, 2)) for k in range(4)]
@@ -80,6 +82,7 @@ def make_galaxies(num_images: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]
 
 
 def write_hdf5(path: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], chunks: object) -> Path:
+    """Write a file in Galaxy10's layout."""
     with h5py.File(path, "w") as file:
         file.create_dataset("images", data=images, chunks=chunks, compression="gzip")
         file.create_dataset("ans", data=labels.astype(np.uint8))
@@ -98,21 +101,9 @@ def write_parquet(path: Path, images: NDArray[np.uint8], labels: NDArray[np.int6
     return path
 
 
-def build_hot_copy(path: Path, num_images: int) -> float:
-    dataset = open_dataset(str(path))
-    started = time.perf_counter()
-    dataset.resized(224)
-    return num_images / (time.perf_counter() - started)
-
-
-def convert_to_parquet(path: Path, folder: Path, num_images: int) -> float:
-    started = time.perf_counter()
-    convert(str(path), str(folder))
-    return num_images / (time.perf_counter() - started)
-
-
 def report_reading(worst: Path, good: Path, parquet: Path, num_images: int) -> None:
-    """Interleaved rounds of the same shuffled batches, so that a change of the machine's speed meets all alike."""
+    """Print images/s by rounds of the same shuffled batches that take turns, so that a change of the machine's speed
+    meets all alike."""
     hot = hot_reader(worst)
     raw = np.load(open_dataset(str(worst)).resized(256).images.filename, mmap_mode="r")
     readers: dict[str, tuple[Reader, int]] = {
@@ -133,7 +124,7 @@ def report_reading(worst: Path, good: Path, parquet: Path, num_images: int) -> N
 
 
 def hot_reader(path: Path) -> Reader:
-    """What a trial uses: `galaxytl.train.fit_network.Batches` on the hot copy."""
+    """Return what a trial uses: `galaxytl.train.fit_network.Batches` on the hot copy."""
     from galaxytl.train.examples import Examples
     from galaxytl.train.fit_network import Batches
 
@@ -156,6 +147,7 @@ def hdf5_reader(path: Path) -> Reader:
 
 
 def parquet_reader(path: Path) -> Reader:
+    """Return a reader that has the file in memory, and decodes."""
     cells = pq.read_table(path, columns=["image"])["image"].combine_chunks().field("bytes")
 
     def decode(row: np.int64) -> NDArray[np.uint8]:
@@ -165,38 +157,27 @@ def parquet_reader(path: Path) -> Reader:
 
 
 def rate(read: Reader, batches: list[Batch]) -> float:
-    started = time.perf_counter()
-    total = sum(len(images) for images in read(batches))
-    return total / (time.perf_counter() - started)
+    """Return images/s."""
+    return sum(map(len, batches)) / timeit(lambda: deque(read(batches), maxlen=0), number=1)
 
 
 def report_memory(path: Path) -> None:
+    """Print how much memory of their own concurrent readers of the hot copy need."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(READERS) as pool:
-        grown = pool.map(private_growth, [str(path)] * READERS, chunksize=1)
-    print(f"{READERS} concurrent readers: private memory grows by at most {max(grown) / 1e6:.0f} MB a reader")
+        growths = pool.map(private_growth, [str(path)] * READERS, chunksize=1)
+    print(f"{READERS} concurrent readers: private memory grows by at most {max(growths):.0f} MB a reader")
 
 
-def private_growth(path: str) -> int:
-    """Bytes of private memory that reading all images once, in shuffled batches, adds to this process."""
+def private_growth(path: str) -> float:
+    """Return MB of private memory that reading all images once, in shuffled batches, adds to this process."""
     dataset = open_dataset(path)
-    before = private_bytes()
+    before = megabytes(os.getpid(), "RssAnon")
     images = dataset.resized(256).images
     order = np.random.default_rng(os.getpid()).permutation(len(images))
-    for batch in batches_of(order):
-        images[batch].sum()
-    return private_bytes() - before
-
-
-def batches_of(order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     for start in range(0, len(order), BATCH):
-        yield order[start : start + BATCH]
-
-
-def private_bytes() -> int:
-    """Memory of this process alone: pages of a mapped file belong to the page cache, one for all readers."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+        images[order[start : start + BATCH]].sum()
+    return megabytes(os.getpid(), "RssAnon") - before
 
 
 if __name__ == "__main__":

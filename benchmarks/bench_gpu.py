@@ -45,10 +45,13 @@ IN_FLIGHT = 3
 AIMS = {"VGG16": 0.40, "ResNet50": 0.20}
 """Share of the peak that training should reach."""
 GRID_SECONDS, BUSY = 300, 0.95
+"""Aims: seconds of the paper's grid on one H100, and the share of its time in which the device computes."""
 
 
 @dataclass(frozen=True)
 class Sizes:
+    """What is measured, and how large."""
+
     backbones: tuple[str, ...] = ("MobileNet", "ResNet50", "VGG16")
     image_size: int = 224
     num_images: int = 4096
@@ -59,14 +62,13 @@ class Sizes:
     """Of each timed repetition of a step or product."""
 
 
-SMOKE = Sizes(
-    image_size=32, num_images=32, prefix_batches=(16,), train_batches=(8,), matrix=512, seconds=0.1
-)  # seconds on a CPU
+SMOKE = Sizes(image_size=32, num_images=32, prefix_batches=(16,), train_batches=(8,), matrix=512, seconds=0.1)
+"""Takes seconds on a CPU."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Of one backbone. Rates in images/s; by batch size where there are several."""
+class Speed:
+    """The speed of one backbone: rates in images/s, by batch size."""
 
     backbone: str
     multiply_adds: int
@@ -75,10 +77,11 @@ class Measured:
     prefix: dict[int, float]
     train: dict[int, float]
     busy: dict[int, float]
+    """Share of an epoch in which the device trains."""
     head_step_seconds: float
 
     def grid_seconds(self, batch_size: int) -> float:
-        """Of this backbone's ON and OFF trials."""
+        """Return the seconds of this backbone's ON and OFF trials."""
         watch = TEST_IMAGES / max(self.prefix.values())
         on = (TRAIN_IMAGES + TEST_IMAGES) / max(self.prefix.values())
         on += NUM_EPOCHS * math.ceil(TRAIN_IMAGES / HEAD_BATCH) * self.head_step_seconds
@@ -86,53 +89,51 @@ class Measured:
 
 
 def main() -> None:
-    options = parse()
+    options = vars(parse())
+    wants_smoke, path = options.pop("smoke", False), options.pop("json", None)
     device.quiet_framework()
     device.configure(None)
     import keras
 
-    is_smoke = options.smoke or not device.on_gpu()
-    sizes = dataclasses.replace(SMOKE if is_smoke else Sizes(), **chosen(options))
+    is_smoke = wants_smoke or not device.on_gpu()
+    sizes = dataclasses.replace(SMOKE if is_smoke else Sizes(), **options)
     if is_smoke:
-        print("SMOKE: tiny sizes; no figure below is a result" + ("" if options.smoke else " (no GPU found)"))
+        print("SMOKE: tiny sizes; no figure below is a result" + ("" if wants_smoke else " (no GPU found)"))
     print(f"{device.describe()}; Keras {keras.version()} on {keras.backend.backend()}; {sizes.image_size} px")
     peak = {kind: matrix_peak(kind, sizes) for kind in ("bfloat16", "float32")}
     for kind, speed in peak.items():
         print(f"matrix product of {sizes.matrix} x {sizes.matrix}, {kind:8}: {speed / 1e12:8.3f} TFLOP/s", flush=True)
-    found = structures([(name, sizes.image_size) for name in sizes.backbones])
-    measured = []
+    known = structures([(name, sizes.image_size) for name in sizes.backbones])
+    speeds = []
     with tempfile.TemporaryDirectory() as folder:
         images = map_images(Path(folder) / "images.npy", sizes)
         for name in sizes.backbones:
-            structure = found[name, sizes.image_size]
-            multiply_adds = structure.multiply_adds(len(structure.blocks), 0)
-            measured.append(measure(name, multiply_adds, images, sizes))
-            report(measured[-1], peak["bfloat16"])
-    project(measured, is_smoke)
-    if options.json:
-        rows = [dataclasses.asdict(one) for one in measured]
-        options.json.write_text(json.dumps({"peak": peak, "backbones": rows}, indent=1))
+            structure = known[name, sizes.image_size]
+            speeds.append(measure(name, structure.multiply_adds(len(structure.blocks), 0), images, sizes))
+            report(speeds[-1], peak["bfloat16"])
+    project(speeds, is_smoke)
+    if path:
+        rows = [dataclasses.asdict(speed) for speed in speeds]
+        path.write_text(json.dumps({"peak": peak, "backbones": rows}, indent=1))
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Speed on a GPU: prefix pass, training, and the paper's whole grid")
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what the command line sets, and nothing else: sizes by their names in `Sizes`, `smoke`, `json`."""
+    parser = argparse.ArgumentParser(
+        description="Speed on a GPU: prefix pass, training, and the paper's whole grid",
+        argument_default=argparse.SUPPRESS,
+    )
     parser.add_argument("--smoke", action="store_true", help="tiny sizes; what runs where there is no GPU")
     parser.add_argument("--backbones", nargs="+", choices=Sizes.backbones, help="(default: all)")
     parser.add_argument("--image-size", type=int, metavar="PIXELS")
     parser.add_argument("--num-images", type=int, metavar="N", help="images in the memory-mapped file")
     parser.add_argument("--train-batches", type=int, nargs="+", metavar="N", help="batch sizes of the training")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
-    return parser.parse_args()
-
-
-def chosen(options: argparse.Namespace) -> dict[str, Any]:
-    """The sizes that the command line sets."""
-    values = {name: getattr(options, name) for name in ("backbones", "image_size", "num_images", "train_batches")}
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if value}
+    return parser.parse_args(argv)
 
 
 def matrix_peak(kind: str, sizes: Sizes) -> float:
-    """Operations/s of square matrix products. float32 is what the framework makes of it: TensorFloat-32 on new GPUs."""
+    """Return operations/s of square matrix products; of float32 as the framework has it, TensorFloat-32 on new GPUs."""
     from keras import ops
 
     noise = np.random.default_rng(0).standard_normal((sizes.matrix, sizes.matrix), np.float32)
@@ -149,7 +150,7 @@ def matrix_peak(kind: str, sizes: Sizes) -> float:
 
 
 def map_images(path: Path, sizes: Sizes) -> NDArray[np.uint8]:
-    """Noise as images (N, S, S, 3), memory-mapped as the node's hot copy is."""
+    """Return noise as images (N, S, S, 3), memory-mapped as the node's hot copy is."""
     shape = (sizes.num_images, sizes.image_size, sizes.image_size, 3)
     images = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
     rng = np.random.default_rng(0)
@@ -159,7 +160,8 @@ def map_images(path: Path, sizes: Sizes) -> NDArray[np.uint8]:
     return np.load(path, mmap_mode="r")
 
 
-def measure(name: str, multiply_adds: int, images: NDArray[np.uint8], sizes: Sizes) -> Measured:
+def measure(name: str, multiply_adds: int, images: NDArray[np.uint8], sizes: Sizes) -> Speed:
+    """Return the speed of one backbone, each batch size with networks of its own."""
     import keras
 
     prefix, compiling = {}, 0.0
@@ -178,11 +180,11 @@ def measure(name: str, multiply_adds: int, images: NDArray[np.uint8], sizes: Siz
         train[batch_size] = len(images) / seconds
         busy[batch_size] = resident * len(images) / batch_size / seconds
     compiling += max(0.0, first_seconds - seconds)
-    return Measured(name, multiply_adds, compiling, prefix, train, busy, head_step_seconds(name, sizes))
+    return Speed(name, multiply_adds, compiling, prefix, train, busy, head_step_seconds(name, sizes))
 
 
 def prefix_rate(forward: Callable[[Any], Any], images: NDArray[np.uint8], batch_size: int) -> float:
-    """images/s of a whole pass, in full batches: a shorter last one would be compiled anew."""
+    """Return images/s of a whole pass, in full batches: a shorter last one would be compiled anew."""
     num_images = len(images) // batch_size * batch_size
     started = time.perf_counter()
     run_prefix(forward, images[:num_images], batch_size)
@@ -190,7 +192,7 @@ def prefix_rate(forward: Callable[[Any], Any], images: NDArray[np.uint8], batch_
 
 
 def run_prefix(forward: Callable[[Any], Any], images: NDArray[np.uint8], batch_size: int) -> None:
-    """Features of all images in host memory; the device always has the next batches already."""
+    """Bring features of all images to host memory; the device always has the next batches already."""
     in_flight: deque[Any] = deque()
     for start in range(0, len(images), batch_size):
         in_flight.append(forward(np.ascontiguousarray(images[start : start + batch_size])))
@@ -201,7 +203,7 @@ def run_prefix(forward: Callable[[Any], Any], images: NDArray[np.uint8], batch_s
 
 
 def epoch_seconds(name: str, images: NDArray[np.uint8], image_size: int, batch_size: int) -> tuple[float, float]:
-    """Of an epoch of training from scratch as trials do it, and of the first epoch, which compiles."""
+    """Return the seconds of an epoch of training from scratch as trials do it, and of the first one, which compiles."""
     from galaxytl.networks.compiled import compile_model
     from galaxytl.train.examples import Examples
     from galaxytl.train.fit_network import fit
@@ -220,7 +222,7 @@ def epoch_seconds(name: str, images: NDArray[np.uint8], image_size: int, batch_s
 
 
 def resident_step_seconds(name: str, images: NDArray[np.uint8], sizes: Sizes) -> float:
-    """Of the same training step on one batch that stays on the device."""
+    """Return the seconds of the same training step on one batch that stays on the device."""
     from keras import ops
 
     step = make_step(network(name, sizes.image_size, with_head=True))
@@ -229,7 +231,7 @@ def resident_step_seconds(name: str, images: NDArray[np.uint8], sizes: Sizes) ->
 
 
 def head_step_seconds(name: str, sizes: Sizes) -> float:
-    """Of the head alone on stored bfloat16 features, copied to the device in every step."""
+    """Return the seconds of a step of the head alone on stored bfloat16 features, copied to the device every time."""
     import keras
 
     shape = network(name, sizes.image_size, with_head=False).output_shape[1:]
@@ -242,26 +244,26 @@ def head_step_seconds(name: str, sizes: Sizes) -> float:
     return seconds_a_call(lambda: step(keras.ops.convert_to_tensor(stored), labels), sizes.seconds)
 
 
-def report(measured: Measured, peak: float) -> None:
-    operations = 2 * measured.multiply_adds
-    print(f"{measured.backbone}: {measured.multiply_adds / 1e9:.3f} G multiply-adds an image")
-    for batch_size, rate in measured.prefix.items():
+def report(speed: Speed, peak: float) -> None:
+    """Print rates, and their shares of the peak, in operations/s."""
+    operations = 2 * speed.multiply_adds
+    print(f"{speed.backbone}: {speed.multiply_adds / 1e9:.3f} G multiply-adds an image")
+    for batch_size, rate in speed.prefix.items():
         share = operations * rate / peak
         print(f"  prefix, batches of {batch_size:4}: {rate:9.1f} images/s, {share:6.1%} of the peak")
-    for batch_size, rate in measured.train.items():
-        share, busy = 3 * operations * rate / peak, measured.busy[batch_size]
-        aim = f" (aim {AIMS[measured.backbone]:.0%})" if measured.backbone in AIMS else ""
+    for batch_size, rate in speed.train.items():
+        share, busy = 3 * operations * rate / peak, speed.busy[batch_size]
+        aim = f" (aim {AIMS[speed.backbone]:.0%})" if speed.backbone in AIMS else ""
         print(f"  train,  batches of {batch_size:4}: {rate:9.1f} images/s, {share:6.1%} of the peak{aim}, ", end="")
         print(f"device busy {busy:.1%} (aim {BUSY:.0%})")
-    print(
-        f"  head step {measured.head_step_seconds * 1e3:.2f} ms; compiling {measured.compile_seconds:.1f} s", flush=True
-    )
+    head, compiling = 1000 * speed.head_step_seconds, speed.compile_seconds
+    print(f"  head step {head:.2f} ms; compiling {compiling:.1f} s", flush=True)
 
 
-def project(measured: Sequence[Measured], is_smoke: bool) -> None:
-    """Start of the process and import of the framework, some 10 s, not included."""
-    for batch_size in measured[0].train:
-        parts = {one.backbone: one.grid_seconds(batch_size) for one in measured}
+def project(speeds: Sequence[Speed], is_smoke: bool) -> None:
+    """Print the seconds of the paper's grid, without the start of the process and of the framework, some 10 s."""
+    for batch_size in speeds[0].train:
+        parts = {speed.backbone: speed.grid_seconds(batch_size) for speed in speeds}
         each = ", ".join(f"{name} {seconds:.0f}" for name, seconds in parts.items())
         note = "; SMOKE: not a result" if is_smoke else f" (aim {GRID_SECONDS} s on one H100)"
         print(f"projected: the paper's grid, batches of {batch_size}: {sum(parts.values()):.0f} s ({each}){note}")

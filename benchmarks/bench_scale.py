@@ -36,44 +36,45 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from parts import add_parts
+from processes import run_measuring, run_printing, run_script
 from scale import rows
-from sweeps.processes import run_printing, run_script
 
-Found = dict[str, Any]
+Numbers = dict[str, Any]
+"""What a run or a part measured, by name; what is written as JSON."""
 
 MAX_GROWTH, MAX_RESUME, MAX_STRETCH = 1.2, 10.0, 1.15
+"""Required: a ratio, seconds, a ratio."""
 
 
 def main() -> int:
     options = parse()
     options.out.mkdir(parents=True, exist_ok=True)
-    found: Found = {}
+    measured: Numbers = {}
     for part in options.parts or PARTS:
         print(f"\n== {part}{' (SMALL: a smoke test, no number is a result)' if options.small else ''}", flush=True)
-        found[part] = PARTS[part](options)
-        (options.out / f"{part}.json").write_text(json.dumps(found[part], indent=1))
-    missed = [line for part in found.values() for line in part["missed"]]
+        measured[part] = PARTS[part](options)
+        (options.out / f"{part}.json").write_text(json.dumps(measured[part], indent=1))
+    missed = [line for numbers in measured.values() for line in numbers["missed"]]
     for line in missed:
         print(f"missed: {line}")
     if options.write:
-        options.write.write_text(json.dumps(written(options.out), indent=1) + "\n")
+        options.write.write_text(json.dumps(costs_file(options.out), indent=1) + "\n")
     return 1 if missed and not options.small else 0
 
 
-def parse() -> argparse.Namespace:
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the command line's options, `sizes` among them in any case."""
     parser = argparse.ArgumentParser(description="Costs of scheduling, and how they grow")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
+    add_parts(parser, PARTS)
     parser.add_argument("--small", action="store_true", help="tiny sizes: a smoke test, whose numbers mean nothing")
     parser.add_argument("--sizes", type=int, nargs="+", metavar="N", help="of trials and resume")
     parser.add_argument("--at-once", type=int, default=4, metavar="N", help="trials at once (default: %(default)s)")
     out = Path("results") / "bench-scale"
-    parser.add_argument(
-        "--out", type=Path, default=out, metavar="DIR", help="every run's numbers (default: %(default)s)"
-    )
+    each = "every run's numbers (default: %(default)s)"
+    parser.add_argument("--out", type=Path, default=out, metavar="DIR", help=each)
     parser.add_argument("--write", type=Path, metavar="FILE", help="the costs, for simulate_scale.py, from --out")
-    options = parser.parse_args()
-    if unknown := [part for part in options.parts if part not in PARTS]:
-        parser.error(f"a part must be one of {', '.join(PARTS)}; got {', '.join(unknown)}")
+    options = parser.parse_args(argv)
     there = {path.stem for path in options.out.glob("*.json")} | set(options.parts or PARTS)
     if options.write and (lacks := [part for part in PARTS if part not in there]):
         parser.error(f"--write wants all parts to have run with this --out; {', '.join(lacks)} never did")
@@ -81,15 +82,15 @@ def parse() -> argparse.Namespace:
     return options
 
 
-def system(script: str, run: Found, path: Path) -> Found:
-    run_script(script, json.dumps(run), path)
-    return dict(json.loads(path.read_text()))
+def system(script: str, run: Numbers, path: Path) -> Numbers:
+    """Run one of the scripts in a process of its own; return what it measured."""
+    return run_measuring(script, json.dumps(run), path)[1]
 
 
 # Trials that do nothing
 
 
-def trials(options: argparse.Namespace) -> Found:
+def trials(options: argparse.Namespace) -> Numbers:
     print("                     ms a trial: wall     driver computing    rows/s   driver MB    head MB   table   end")
     print(
         "  trials   start      first   last      first   last  ratio              first last  first last     ms     s"
@@ -104,27 +105,25 @@ def trials(options: argparse.Namespace) -> Found:
     return {"runs": runs, "missed": [missed] if last["growth"] > MAX_GROWTH else []}
 
 
-def trial_costs(found: Found) -> Found:
-    """A run's costs: of the first and of the last tenth of its trials."""
-    number = found["run"]["trials"]
+def trial_costs(run: Numbers) -> Numbers:
+    """Return a run's costs: of the first and of the last tenth of its trials."""
+    number = run["run"]["trials"]
     tenth = max(1, number // 10)
-    wall, cpu = (
-        (_each(found[name], 0, tenth), _each(found[name], -tenth - 1, -1)) for name in ("seconds", "cpu_seconds")
-    )
-    (_, driver, head), (_, driver_end, head_end) = found["memory"][0], found["memory"][-1]
+    wall, cpu = ((_each(run[name], 0, tenth), _each(run[name], -tenth - 1, -1)) for name in ("seconds", "cpu_seconds"))
+    (_, driver, head), (_, driver_end, head_end) = run["memory"][0], run["memory"][-1]
     return {
         "trials": number,
-        "start": found["start"],
+        "start": run["start"],
         "wall": wall,
         "cpu": cpu,
         "growth": cpu[1] / cpu[0],
         "wall_growth": wall[1] / wall[0],
-        "each": found["seconds"][-1] / (number - 1),
-        "rows_per_second": (number - 1) / found["seconds"][-1],
+        "each": run["seconds"][-1] / (number - 1),
+        "rows_per_second": (number - 1) / run["seconds"][-1],
         "driver_mb": (driver, driver_end),
         "head_mb": (head, head_end),
-        "draw": found["draw"],
-        "end": found["end"],
+        "draw": run["draw"],
+        "end": run["end"],
     }
 
 
@@ -132,7 +131,7 @@ def _each(seconds: Sequence[float], start: int, stop: int) -> float:
     return (seconds[stop] - seconds[start]) / (stop - start)
 
 
-def describe_trials(run: Found) -> str:
+def describe_trials(run: Numbers) -> str:
     wall, cpu = ("".join(f"{1000 * value:7.1f}" for value in run[name]) for name in ("wall", "cpu"))
     memory = "".join(f"{value:6.0f}" for name in ("driver_mb", "head_mb") for value in run[name])
     return (
@@ -144,17 +143,17 @@ def describe_trials(run: Found) -> str:
 # Finished trials
 
 
-def resume(options: argparse.Namespace) -> Found:
+def resume(options: argparse.Namespace) -> Numbers:
     seconds = {}
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
             run_script("scale.rows", size, Path(folder) / "finished")
             command = [sys.executable, "-m", "sweep.run", *rows.arguments(Path(folder) / "finished")]
             spent, lines = run_printing(command, {})
-        said = "\n".join(line for _, line in lines)
-        done = re.search(r"(\d+) finished, 0 failed, 0 to run", said)
+        text = "\n".join(line for _, line in lines)
+        done = re.search(r"(\d+) finished, 0 failed, 0 to run", text)
         if not done:
-            raise SystemExit(f"a finished sweep has 0 to run; it said:\n{said}")
+            raise SystemExit(f"a finished sweep has 0 to run; it said:\n{text}")
         seconds[size] = spent
         print(f"{int(done[1]):8,} finished trials: {spent:6.1f} s to the end of `sweep.run`", flush=True)
     slowest = max(seconds.values())
@@ -164,7 +163,7 @@ def resume(options: argparse.Namespace) -> Found:
 # Groups and reports
 
 
-def groups(options: argparse.Namespace) -> Found:
+def groups(options: argparse.Namespace) -> Numbers:
     number, many = (10, 5) if options.small else (200, 25)
     runs = {
         "single": {"trials": number},
@@ -174,98 +173,93 @@ def groups(options: argparse.Namespace) -> Found:
         "five reports": {"trials": number // 2, "reports": 5},
     }
     runs = {name: {"at_once": options.at_once, **run} for name, run in runs.items()}
-    made = {name: system("scale.systems", run, options.out / f"groups-{name}.json") for name, run in runs.items()}
-    costs = costs_of(made)
+    measured = {name: system("scale.systems", run, options.out / f"groups-{name}.json") for name, run in runs.items()}
+    costs = costs_of(measured)
     for name, cost in costs.items():
         print(f"{name:8}{1000 * cost:8.2f} ms")
-    checks = [_check(name, made[name]) for name in ("ten a group", "five reports")]
     memory = {
-        "the driver, a trial alone": kilobytes(made["single"], 1),
-        "the driver, a trial in a group": kilobytes(made["rows"], 1),
-        "Ray's head, a group": kilobytes(made["single"], 2),
+        "the driver, a trial alone": kilobytes(measured["single"], 1),
+        "the driver, a trial in a group": kilobytes(measured["rows"], 1),
+        "Ray's head, a group": kilobytes(measured["single"], 2),
     }
+    checks = [group_check(name, measured[name]) for name in ("ten a group", "five reports")]
     return {"costs": costs, "checks": checks, "memory": memory, "missed": []}
 
 
-def costs_of(made: dict[str, Found]) -> dict[str, float]:
-    """Seconds of the driver: what it computes, which does not hang on what else runs, and its wait for the disk."""
-    group, per_group = computed(made["single"]), made["rows"]["run"]["per_group"]
+def costs_of(runs: dict[str, Numbers]) -> dict[str, float]:
+    """Return seconds of the driver: what it computes, which does not hang on what else runs, and its wait for the
+    disk."""
+    group = seconds_a_group(runs["single"])
     return {
         "group": group,
-        "row": (computed(made["rows"]) - group) / (per_group - 1),
-        "report": (computed(made["reports"]) - group) / made["reports"]["run"]["reports"],
-        "sync": statistics.median(found["sync"] for found in made.values()),
+        "row": (seconds_a_group(runs["rows"]) - group) / (runs["rows"]["run"]["per_group"] - 1),
+        "report": (seconds_a_group(runs["reports"]) - group) / runs["reports"]["run"]["reports"],
+        "sync": statistics.median(run["sync"] for run in runs.values()),
     }
 
 
-def kilobytes(found: Found, column: int) -> float:
-    """By which memory grows with a trial; column 1: the driver's, 2: that of Ray's head."""
-    first, last = found["memory"][0], found["memory"][-1]
+def kilobytes(run: Numbers, column: int) -> float:
+    """Return by how much memory grows with a trial; column 1: the driver's, 2: that of Ray's head."""
+    first, last = run["memory"][0], run["memory"][-1]
     return 1024 * (last[column] - first[column]) / (last[0] - first[0])
 
 
-def computed(found: Found) -> float:
-    """Seconds that the driver computes for a group, between the first one's end and the last one's."""
-    size = found["run"]["per_group"]
-    ends = found["cpu_seconds"][size - 1 :: size]
+def seconds_a_group(run: Numbers) -> float:
+    """Return the seconds that the driver computes for a group, between the first one's end and the last one's."""
+    size = run["run"]["per_group"]
+    ends = run["cpu_seconds"][size - 1 :: size]
     return (ends[-1] - ends[0]) / (len(ends) - 1)
 
 
-def _check(name: str, found: Found) -> Found:
-    """A run as simulate_scale.py has it, and what its driver computed."""
-    run = found["run"]
-    sweep = {field: run[field] for field in ("trials", "per_group", "reports")}
-    all_groups = computed(found) * run["trials"] / run["per_group"]
-    return {"name": name, "sweep": {**sweep, "workers": run["at_once"], "seconds": 0.0}, "computed": all_groups}
+def group_check(name: str, run: Numbers) -> Numbers:
+    """Return a run as simulate_scale.py has it, and what its driver computed."""
+    sizes = run["run"]
+    sweep = {field: sizes[field] for field in ("trials", "per_group", "reports")}
+    computed = seconds_a_group(run) * sizes["trials"] / sizes["per_group"]
+    return {"name": name, "sweep": {**sweep, "workers": sizes["at_once"], "seconds": 0.0}, "computed": computed}
 
 
 # Nodes
 
 
-def nodes(options: argparse.Namespace) -> Found:
+def nodes(options: argparse.Namespace) -> Numbers:
     size = {"slots": 2, "trials": 8, "seconds": 1} if options.small else {"slots": 4, "trials": 64, "seconds": 3}
     runs = []
     for number in (2,) if options.small else (1, 2, 4):
         run = system("scale.nodes", {"nodes": number, **size}, options.out / f"nodes-{number}.json")
-        print(
-            f"{number} nodes: {run['makespan']:6.1f} s, {run['ratio']:.3f} of the ideal {run['ideal']:.1f} s",
-            flush=True,
-        )
+        ratio = f"{run['ratio']:.3f} of the ideal {run['ideal']:.1f} s"
+        print(f"{number} nodes: {run['makespan']:6.1f} s, {ratio}", flush=True)
         runs.append(run)
     worst = max(run["ratio"] for run in runs)
     missed = f"makespan {worst:.2f} of the ideal (at most {MAX_STRETCH})"
     return {"runs": runs, "missed": [missed] if worst > MAX_STRETCH else []}
 
 
-PARTS: dict[str, Callable[[argparse.Namespace], Found]] = {
-    "trials": trials,
-    "resume": resume,
-    "groups": groups,
-    "nodes": nodes,
-}
+def node_check(run: Numbers) -> Numbers:
+    """Return a run on several nodes as simulate_scale.py has it, and how long it took."""
+    sizes = run["run"]
+    sweep = {"trials": sizes["trials"], "workers": sizes["nodes"] * sizes["slots"], "seconds": sizes["seconds"]}
+    return {"name": f"{sizes['nodes']} nodes", "sweep": sweep, "makespan": run["makespan"]}
 
 
-def written(out: Path) -> Found:
-    """What simulate_scale.py and its test read, and where it comes from: each part as it was last run."""
-    found = {part: json.loads((out / f"{part}.json").read_text()) for part in PARTS}
+PARTS: dict[str, Callable[[argparse.Namespace], Numbers]] = {f.__name__: f for f in (trials, resume, groups, nodes)}
+
+
+def costs_file(out: Path) -> Numbers:
+    """Return what simulate_scale.py and its test read, and where it comes from: each part as it was last run."""
+    last = {part: json.loads((out / f"{part}.json").read_text()) for part in PARTS}
     return {
         "command": "python benchmarks/bench_scale.py --write benchmarks/scale/costs.json",
         "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}",
         "versions": {"python": platform.python_version(), "ray": version("ray")},
         "date": time.strftime("%Y-%m-%d"),
         "load": os.getloadavg()[2],
-        "costs": found["groups"]["costs"],
-        "memory": found["groups"]["memory"],
-        "checks": [*found["groups"]["checks"], *map(_check_nodes, found["nodes"]["runs"])],
-        "trials": found["trials"]["runs"],
-        "resume": found["resume"]["seconds"],
+        "costs": last["groups"]["costs"],
+        "memory": last["groups"]["memory"],
+        "checks": [*last["groups"]["checks"], *map(node_check, last["nodes"]["runs"])],
+        "trials": last["trials"]["runs"],
+        "resume": last["resume"]["seconds"],
     }
-
-
-def _check_nodes(found: Found) -> Found:
-    run = found["run"]
-    sweep = {"trials": run["trials"], "workers": run["nodes"] * run["slots"], "seconds": run["seconds"]}
-    return {"name": f"{run['nodes']} nodes", "sweep": sweep, "makespan": found["makespan"]}
 
 
 if __name__ == "__main__":

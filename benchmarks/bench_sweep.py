@@ -10,9 +10,8 @@ Workloads (sizes in WORKLOADS):
     depth       ResNet50 with 0, 1, 2, 3 and 4 unfrozen blocks x 4 learning rates
 
 Systems: b1 and b2 of sweeps/baselines.py, and ours, `python -m sweep.run`. Each is a process of its own, timed from
-its start
-to its end, on the same file, rows, epochs, batches and seeds; ours starts with an empty cache (but for `again`).
-ImageNet weights where --weights-dir or $GALAXYTL_WEIGHTS_DIR has them, else random ones, the same for all systems.
+its start to its end, on the same file, rows, epochs, batches and seeds; ours starts with an empty cache (but for
+`again`). ImageNet weights where --weights-dir or $GALAXYTL_WEIGHTS_DIR has them, else random ones, the same for all.
 
 Prints ratios beside what is required of them, whether the accuracies agree, executed over minimal multiply-adds, the
 seconds of a trial outside training, and how near ours is to the floor (sweeps/floor.py). Exit status 1 when
@@ -35,8 +34,9 @@ from typing import Any
 
 import h5py
 import numpy as np
+from parts import add_parts
+from processes import run_measuring, run_printing, run_script
 from sweeps import compare
-from sweeps.processes import milestones, run_printing, run_script
 from sweeps.report import describe
 
 from galaxytl.data import open_dataset, split_indices
@@ -51,6 +51,8 @@ BATCH_SIZE = 32
 
 @dataclass(frozen=True)
 class Workload:
+    """A grid of trials, and what is required."""
+
     backbones: tuple[str, ...]
     unfrozen_blocks: tuple[int, ...]
     num_rates: int
@@ -108,17 +110,14 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Sweeps by Ray Tune + Keras and by this project: seconds and ratios")
-    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)} (default: all)")
+    add_parts(parser, WORKLOADS, what="workload")
     parser.add_argument("--small", action="store_true", help="tiny sizes: a smoke test, whose ratios mean nothing")
     parser.add_argument("--images", type=int, metavar="N", help="another number of images in each workload")
     parser.add_argument("--data", metavar="URI", help="take the images from here (default: simulated galaxies)")
     parser.add_argument("--weights-dir", type=Path, metavar="FOLDER", help="folder of ImageNet weights files")
     out = Path("results") / "bench-sweep"
     parser.add_argument("--out", type=Path, default=out, metavar="DIR", help=f"replaced; results (default: {out})")
-    options = parser.parse_args()
-    if unknown := [name for name in options.workloads if name not in WORKLOADS]:
-        parser.error(f"a workload must be one of {', '.join(WORKLOADS)}; got {', '.join(unknown)}")
-    return options
+    return parser.parse_args()
 
 
 class Bench:
@@ -130,6 +129,7 @@ class Bench:
         self._baselines: dict[Workload, dict[str, Any]] = {}
 
     def run(self, name: str, workload: Workload) -> dict[str, Any]:
+        """Run one workload in all systems; return all that its report says."""
         folder = self._out / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -142,36 +142,33 @@ class Bench:
             self._run_ours(work, folder / "first", cache)  # not timed: leaves its activations
         ours = self._run_ours(work, folder, cache)
         baselines = self._run_baselines(workload, folder, is_stored)
-        run_script("sweeps.floor", folder / "work.json", folder / "floor.json")
+        _, costs = run_measuring("sweeps.floor", folder / "work.json", folder / "floor.json")
         rows = read_results(folder / "ours").results
-        floor = compare.floor_seconds(work, read_json(folder / "floor.json"), is_stored)
+        floor = compare.floor_seconds(work, costs, is_stored)
         report = {"workload": name, **dataclasses.asdict(workload), **ours, **baselines, "floor": floor}
         return report | judge(report, rows, work, is_stored)
 
     def _run_baselines(self, workload: Workload, folder: Path, is_stored: bool) -> dict[str, Any]:
-        """Seconds and trials of b1 and b2. They keep nothing, so what they took is what they take again, less the
-        resizing of b2, whose file a careful user would keep."""
+        """Return seconds and trials of b1 and b2. They keep nothing, so what they took is what they take again, less
+        the resizing of b2, whose file a careful user would keep."""
         key = dataclasses.replace(workload, required=(0, 0))
         if key not in self._baselines:
-            found: dict[str, Any] = {}
+            self._baselines[key] = {}
             for system in ("b1", "b2"):
-                seconds = run_script("sweeps.baselines", system, folder / "work.json", folder / f"{system}.json")
-                found[system] = {"seconds": seconds, **read_json(folder / f"{system}.json")}
-            self._baselines[key] = found
-        found = {system: dict(result) for system, result in self._baselines[key].items()}
-        if is_stored:
-            found["b2"]["seconds"] -= found["b2"]["prepare_seconds"]
-        return found
+                files = folder / "work.json", folder / f"{system}.json"
+                seconds, trials = run_measuring("sweeps.baselines", system, *files)
+                self._baselines[key][system] = {"seconds": seconds, **trials}
+        b1, b2 = self._baselines[key].values()
+        return {"b1": b1, "b2": {**b2, "seconds": b2["seconds"] - (b2["prepare_seconds"] if is_stored else 0)}}
 
     def _write_work(self, workload: Workload, path: Path) -> dict[str, Any]:
-        """What sweeps/baselines.py and sweeps/floor.py read: the file, the rows of the split, the seed, and the axes
-        of the grid."""
+        """Write what sweeps/baselines.py and sweeps/floor.py read: file, split, seed, weights, and the grid's axes."""
         data = self._write_images(workload.num_images)
         dataset = open_dataset(str(data))
         spec = TrialSpec(dataset=dataset.name, dataset_fingerprint=dataset.fingerprint, stratified=True)
         splits = split_indices(dataset.labels, spec)
         weights, is_random = self._find_weights(workload, spec.is_simulated)
-        found = structures([(backbone, workload.image_size) for backbone in workload.backbones])
+        known = structures([(backbone, workload.image_size) for backbone in workload.backbones])
         work = {
             "data": str(data.resolve()),
             "image_size": workload.image_size,
@@ -187,14 +184,14 @@ class Bench:
             "random": is_random,
             "last_frozen": {
                 name: {str(cut): structure.blocks[-1 - cut].last_layer for cut in workload.unfrozen_blocks}
-                for (name, _), structure in found.items()
+                for (name, _), structure in known.items()
             },
         }
         path.write_text(json.dumps(work, indent=1))
         return work
 
     def _write_images(self, num_images: int) -> Path:
-        """A file in Galaxy10's layout with as many images, one a chunk; not timed."""
+        """Write a file in Galaxy10's layout with as many images, one a chunk; not timed."""
         path = self._out / f"{'subset' if self._data else 'simulated'}-{num_images}.h5"
         if not self._data:
             convert(f"simulated:{num_images}", str(path))  # does nothing when it is there
@@ -210,14 +207,14 @@ class Bench:
         return path
 
     def _find_weights(self, workload: Workload, is_simulated: bool) -> tuple[dict[str, str], list[str]]:
-        """Each backbone's weights file, and the backbones whose file is of random weights.
+        """Return each backbone's weights file, and the backbones whose file is of random weights.
 
         On real galaxies a sweep never replaces missing weights, so there all backbones get random ones if one must.
         """
-        found, is_random = {}, list[str]()
+        files, is_random = {}, list[str]()
         for name in workload.backbones:
             try:
-                found[name] = str(find_weights(name, self._weights_dir).path)
+                files[name] = str(find_weights(name, self._weights_dir).path)
             except WeightsNotFoundError as error:
                 print(f"note: {name} gets random weights: {error}", flush=True)
                 is_random.append(name)
@@ -226,11 +223,12 @@ class Bench:
         for name in is_random:
             path = self._out.resolve() / f"random-{name}.weights.h5"
             run_script("sweeps.random_weights", name, workload.image_size, path)
-            found[name] = str(path)
-        return found, is_random
+            files[name] = str(path)
+        return files, is_random
 
     def _run_ours(self, work: dict[str, Any], folder: Path, cache: Path) -> dict[str, Any]:
-        """Run the sweep's own command line with results in `folder`/ours; its seconds, and when it printed what."""
+        """Run the sweep's own command line with results in `folder`/ours; return its seconds and what it printed
+        when."""
         grid = ("backbone", "unfrozen_blocks", "learning_rate")
         settings = {axis: ",".join(map(str, work[axis])) for axis in grid}
         settings |= {name: work[name] for name in ("image_size", "batch_size", "num_epochs")}
@@ -242,21 +240,18 @@ class Bench:
         command += ["--weights-dir", str(self._weights_dir.resolve())] if self._weights_dir else []
         command += [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
         seconds, lines = run_printing(command, {"GALAXYTL_CACHE_DIR": str(cache)})
-        return {"command": command[1:], "seconds": seconds, "milestones": milestones(lines, seconds), "lines": lines}
-
-
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text())
+        spent = compare.milestones(lines, seconds)
+        return {"command": command[1:], "seconds": seconds, "milestones": spent, "lines": lines}
 
 
 def judge(
     report: Mapping[str, Any], rows: Sequence[TrialResult], work: Mapping[str, Any], is_stored: bool
 ) -> dict[str, Any]:
-    """What the seconds, rows and accuracies of one workload say."""
+    """Return what the seconds, rows and accuracies of one workload say."""
     accuracies = {system: compare.accuracies_of_baseline(report[system]["trials"]) for system in ("b1", "b2")}
     accuracies["ours"] = compare.accuracies_of_rows(rows)
     agreement = compare.agreement(accuracies["ours"], accuracies["b2"], len(work["test"]))
-    found = structures([(backbone, work["image_size"]) for backbone in work["backbone"]])
+    known = structures([(backbone, work["image_size"]) for backbone in work["backbone"]])
     complete = [row for row in rows if row.timings and row.metrics]
     return {
         "agreement": str(agreement),
@@ -267,7 +262,7 @@ def judge(
         "num_images": {"train": len(work["train"]), "test": len(work["test"])},
         "weights": {name: "random" if name in work["random"] else "ImageNet" for name in work["backbone"]},
         "executed": compare.executed_multiply_adds(complete),
-        "minimal": compare.minimal_multiply_adds(complete, found, is_stored),
+        "minimal": compare.minimal_multiply_adds(complete, known, is_stored),
         "outside": compare.seconds_outside_training(complete),
         "parts": compare.seconds_by_part(complete),
     }

@@ -23,6 +23,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from typing import Final
 
+from parts import add_parts
 from verdicts.intervals import interval_rates, split_rates
 from verdicts.rates import (
     SEEDS,
@@ -86,43 +87,44 @@ PLANTED: Final = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Print the rates of the parts, and return the exit status."""
     options = parse(argv)
     began = time.monotonic()
     parts = options.parts or list(CHECKS)
     jobs = [(part, number) for number in reversed(SEEDS) for part in parts]  # what takes longest first
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of each process that is started: there is one a core
     with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as pool:
-        found = list(pool.map(rates_of, jobs, repeat(options.rounds), repeat(options.seed)))
-    by_job = dict(zip(jobs, found, strict=True))
+        rates = pool.map(rates_of, jobs, repeat(options.rounds), repeat(options.seed))
+        by_job = dict(zip(jobs, rates, strict=True))
     for part in parts:
         print(f"\n{part.upper()}\n{table(rate for number in SEEDS for rate in by_job[part, number])}")
-    everything = [rate for own in found for rate in own]
+    everything = [rate for own in by_job.values() for rate in own]
     beyond = sum(not rate.holds for rate in everything)
     print(f"\n{len(everything) - beyond} of {len(everything)} within their level, in {time.monotonic() - began:.0f} s")
     return 1 if beyond else 0
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the command line's options."""
     parser = argparse.ArgumentParser(description="Rates of false verdicts and coverages of intervals")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(CHECKS)} (default: all)")
+    add_parts(parser, CHECKS)
     parser.add_argument("--rounds", type=int, default=1000, metavar="N", help="made-up studies (default: 1000)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all random numbers (default: 0)")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes (default: 2)")
     options = parser.parse_args(argv)
-    if unknown := [part for part in options.parts if part not in CHECKS]:
-        parser.error(f"a part must be one of {', '.join(CHECKS)}; got {', '.join(unknown)}")
     if options.rounds < 20:
         parser.error(f"--rounds must be at least 20; got {options.rounds}")
     return options
 
 
 def rates_of(job: tuple[str, int], rounds: int, seed: int) -> list[Rate]:
+    """Return the rates of a part with so many seeds a setting."""
     part, number = job
     return list(CHECKS[part](number, rounds, seed))
 
 
 def table(rates: Iterable[Rate]) -> str:
-    """Kind by kind: what was planted, and a line for each number of seeds."""
+    """Return, kind by kind, what was planted, and a line for each number of seeds."""
     by_kind: dict[str, list[Rate]] = {}
     for rate in rates:
         by_kind.setdefault(rate.what, []).append(rate)
@@ -136,6 +138,7 @@ def table(rates: Iterable[Rate]) -> str:
 
 
 def line(rate: Rate) -> str:
+    """Return a rate as a line, or as two where it is beyond its level."""
     mark = "ok" if rate.holds else "BELOW" if rate.is_coverage else "ABOVE"
     error = f"{rate.error:6.3f}" if rate.rounds else " exact"
     text = f"{rate.what[:41]:41} {rate.seeds:>7} {rate.value:6.3f} {error} {rate.level:6.3f} {mark}"

@@ -65,8 +65,8 @@ def _train_or_fail(group: Group, workplace: Workplace, watcher: Watcher) -> list
 
 
 def _check_device(job: Job) -> None:
-    """Raises DeviceError unless this process sees the GPUs that it was given and, before it first computes on them,
-    has enough memory there."""
+    """Raise DeviceError unless this process sees the GPUs that it was given and, before it first computes on them, has
+    enough memory there."""
     gpus, trial_ids = job.workplace.gpus, [spec.trial_id for spec in job.group.specs]
     if gpus and gpus not in _checked:
         device.check_gpus(gpus)
@@ -75,13 +75,13 @@ def _check_device(job: Job) -> None:
 
 
 def _halves(group: Group) -> list[Group]:
-    """Nothing for a single trial."""
+    """Halve a group; return nothing for a single trial."""
     middle = len(group.specs) // 2
     return [replace(group, specs=part) for part in (group.specs[:middle], group.specs[middle:]) if middle]
 
 
 def _with_share(result: TrialResult, clock: Clock, num_fused: int) -> TrialResult:
-    """The result with its share of what the group took: the sum over a sweep's rows is what the sweep took."""
+    """Return the result with its share of what the group took: the sum over a sweep's rows is what the sweep took."""
     seconds = {name: round(value / num_fused, 4) for name, value in clock.seconds.items()}
     multiply_adds = {name: value / num_fused for name, value in clock.multiply_adds.items()}
     return replace(result, timings=seconds, multiply_adds=multiply_adds, num_fused=num_fused)

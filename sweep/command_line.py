@@ -77,7 +77,8 @@ def where_of(given: argparse.Namespace, log: Path) -> Where:
 
 
 def storages(given: Sequence[str]) -> tuple[str | None, str]:
-    """Of what --storage names, one of each at most: the database of a search's study, and the place for results."""
+    """Return, of what --storage names, one of each at most: the database of a search's study, and the place for
+    results."""
     places = [uri for uri in given if scheme(uri) in PLACES]
     databases = [uri for uri in given if uri not in places]
     for uri in places:
@@ -89,7 +90,7 @@ def storages(given: Sequence[str]) -> tuple[str | None, str]:
 
 
 def scheme(uri: str) -> str:
-    """Of a URI, in small letters; "" of a path. Raises UsageError for what is neither."""
+    """Return that of a URI, in small letters; "" of a path. Raises UsageError for what is neither."""
     name, separator, _ = uri.partition("://")
     if not separator and (typo := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", uri)):
         raise UsageError(f"--storage takes a URI, like {typo[0]}//..., or a path, like ./{uri}; got '{uri}'")
@@ -97,7 +98,7 @@ def scheme(uri: str) -> str:
 
 
 def below(uri: str, name: str) -> str:
-    """The folder `name` of a place; relative paths become absolute, for workers have other working folders."""
+    """Return the folder `name` of a place; relative paths become absolute, for workers have other working folders."""
     if not scheme(uri):
         return str(Path(uri).absolute() / name)
     try:
@@ -112,7 +113,7 @@ def search_options(given: argparse.Namespace, database: str | None) -> SearchOpt
     if given.grid:
         raise UsageError(f"--grid and --search exclude each other; got --grid {given.grid} and --search optuna")
     if given.retry_failed:
-        raise UsageError("--retry-failed is for grids: a search is told of what failed, and asks for other trials")
+        raise UsageError("--retry-failed applies to grids only; a search moves on to other trials")
     if given.seeds != 1:
         raise UsageError("--seeds repeats the trials of a grid; of a search, set the trials' seed with --set seed=N")
     values = {name: value for name in OF_SEARCH if (value := getattr(given, name)) is not None}
@@ -143,9 +144,7 @@ def refuse_search_options(given: argparse.Namespace, database: str | None) -> No
 
 def make_parser(description: str) -> argparse.ArgumentParser:
     parser = Parser(
-        prog="python -m sweep.run",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m sweep.run", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     what = parser.add_argument_group("what to run")
     names = ", ".join(builtin.GRIDS)
@@ -236,10 +235,7 @@ def _add_where(where: argparse._ArgumentGroup) -> None:
         "--gpus-per-trial", type=gpu_share, metavar="N", help="may be a fraction (default: 1 where there are)"
     )
     gpus.add_argument(
-        "--trials-per-gpu",
-        type=PACKED,
-        metavar="N",
-        help="share each GPU, and its memory, among N trials",
+        "--trials-per-gpu", type=PACKED, metavar="N", help="share each GPU, and its memory, among N trials"
     )
 
 
@@ -276,7 +272,7 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """["learning_rate=1e-3,1e-4"] as {"learning_rate": [0.001, 0.0001]}; raises SpecError or UsageError."""
+    """Return ["learning_rate=1e-3,1e-4"] as {"learning_rate": [0.001, 0.0001]}; raises SpecError or UsageError."""
     values: dict[str, list[Any]] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")

@@ -103,7 +103,7 @@ class Place:
 
 
 def in_folder(folder: Path) -> Place:
-    """The lease of a results folder."""
+    """Return the lease of a results folder."""
     path = folder / FILE_NAME
 
     def read() -> Values | None:
@@ -124,7 +124,7 @@ def in_folder(folder: Path) -> Place:
 
 
 def in_storage(storage: Storage) -> Place:
-    """The lease of the results at a storage."""
+    """Return the lease of the results at a storage."""
 
     def read() -> Values | None:
         return _values(storage.get(FILE_NAME))
@@ -150,7 +150,7 @@ def _content(values: Values) -> bytes:
 
 
 def _values(content: bytes | None) -> Values | None:
-    """Of what a power failure left, or what is not ours: none."""
+    """Parse a lease; of what a power failure left, or what is not ours, there is none."""
     if content is None:
         return None
     try:
@@ -192,7 +192,7 @@ class Lease:
         return int(self._own["generation"])
 
     def wait(self) -> None:
-        """Returns when nobody leads, as far as can be seen; raises LeaseError when another does. Takes nothing."""
+        """Return when nobody leads, as far as can be seen; raises LeaseError when another does. Takes nothing."""
         self._before = self._place.read()
         if self._before is not None and not is_dead(self._before):
             self._before = self._watch(self._before)
@@ -205,7 +205,7 @@ class Lease:
         return self
 
     def _take(self) -> bool:
-        """False where what `wait` saw is there no more."""
+        """Take the lease; False where what `wait` saw is there no more."""
         self._own["generation"] = 1 + max(_generation(self._before), self._place.newest_generation())
         try:
             with operation("take", self._place.what, owner=self._own["owner"], generation=self.generation) as note:
@@ -227,7 +227,7 @@ class Lease:
             self._look({"ended": True})
 
     def _give_back(self) -> None:
-        """To the one before, which goes on if it lives."""
+        """Give the lease back to the one before, which goes on if it lives."""
         with contextlib.suppress(*self._place.errors), operation("give back", self._place.what):
             now = self._place.read()
             if now and now.get("owner") == self._own["owner"]:
@@ -235,7 +235,7 @@ class Lease:
                 self._place.replace(now, {**before, "generation": _generation(now) + 1})
 
     def check(self) -> None:
-        """Before something is written: raises LeaseError when another driver leads."""
+        """Raise LeaseError when another driver leads."""
         self._is_used = True
         if self._place.may_be_away:
             self.stop_if_lost()
@@ -243,13 +243,13 @@ class Lease:
             self.confirm()
 
     def confirm(self) -> None:
-        """As `check`, wherever the lease is kept; raises what reading it raises."""
+        """Do as `check`, wherever the lease is kept; raises what reading it raises."""
         if time.clock_gettime(CLOCK) - self._looked_at >= self._beat_seconds * self._place.fresh_for:
             self._look()
         self.stop_if_lost()
 
     def stop_if_lost(self) -> None:
-        """Raises LeaseError when another driver is known to lead; reads nothing, so that it can be asked often."""
+        """Raise LeaseError when another driver is known to lead; reads nothing, so that it can be asked often."""
         if self._taken_by:
             other, place = _driver(self._taken_by), self._place
             raise LeaseError(
@@ -278,7 +278,7 @@ class Lease:
         return is_left
 
     def _watch(self, holder: Values) -> Values | None:
-        """The lease of `holder` when it is dead, or what is there by then; raises LeaseError when it beats."""
+        """Return the lease of `holder` when it is dead, or what is there by then; raises LeaseError when it beats."""
         seconds = self._place.beats_of_the_dead * self._beat_seconds
         self._note(
             f"note: {self._place.what} was led by {_driver(holder)}: watching for {seconds:g} s whether it lives"
@@ -314,7 +314,7 @@ def _generation(holder: Values | None) -> int:
 
 
 def is_dead(holder: Values) -> bool:
-    """Whether a driver has surely ended; of one among other processes nothing is sure."""
+    """Return whether a driver has surely ended; of one among other processes nothing is sure."""
     if holder.get("ended"):
         return True
     if holder.get("processes") != process_table():
@@ -333,7 +333,7 @@ def is_dead(holder: Values) -> bool:
 
 @functools.cache
 def process_table() -> str:
-    """Where a pid names one process: on a host since its start, in a container. Several may have one host name."""
+    """Name where a pid names one process: on a host since its start, in a container. Several may have one host name."""
     try:
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:  # not Linux
@@ -341,6 +341,6 @@ def process_table() -> str:
 
 
 def _driver(holder: Values) -> str:
-    """For people; a lease may be a stranger's."""
+    """Name a driver for people; a lease may be a stranger's."""
     pid, host = (visible(str(holder.get(name, "(unknown)")))[:MOST_SAID] for name in ("pid", "host"))
     return f"process {pid} on {host}"

@@ -60,13 +60,14 @@ def settle(say: Callable[[str], object]) -> None:
 
 
 def workplace(options: Options, uri: str, damage: str) -> Workplace:
-    """Of trials on the dataset at `uri`, with what is wrong with it (`check_content`)."""
+    """Return that of trials on the dataset at `uri`, with what is wrong with it (`check_content`)."""
     where = absolute(uri)
     return Workplace(where, options.out.resolve(), options.weights_dir, storage=options.place, damage=damage)
 
 
 def check_content(dataset: Dataset, accept_damaged: bool, on_progress: Progress) -> str:
-    """What is wrong with the images and labels; "" where nothing is. Raises DataError for it, unless it is accepted."""
+    """Return what is wrong with the images and labels; "" where nothing is. Raises DataError for it, unless it is
+    accepted."""
     damage = harmful_text(content_findings(dataset, sky.remembered_scan(dataset, on_progress)))
     if damage and not accept_damaged:
         raise DataError(
@@ -89,13 +90,14 @@ def profile_for(profile: str | None, data: str | None, where: Where) -> str:
 
 
 def count_gpus(where: Where) -> float:
-    """GPUs that the sweep can use."""
+    """Return GPUs that the sweep can use."""
     return sum(node.gpus for node in find_nodes(where.address, where.log).nodes)
 
 
 @functools.cache
 def find_nodes(address: str | None, log: Path) -> Available:
-    """What the sweep can use: of the cluster at `address`, or of this machine, where no Ray is started for it."""
+    """Return what the sweep can use: of the cluster at `address`, or of this machine, where no Ray is started for
+    it."""
     if not address:
         return Available((Resources(process.usable_cpus(), driver_gpus()),))
     from sweep.scheduling import cluster
@@ -105,7 +107,7 @@ def find_nodes(address: str | None, log: Path) -> Available:
 
 
 def base_spec(dataset: str, fingerprint: str, profile: str) -> TrialSpec:
-    """What a grid's trials have in common before the grid says anything: the dataset and the profile."""
+    """Return what a grid's trials have in common before the grid says anything: the dataset and the profile."""
     return TrialSpec(dataset=dataset, dataset_fingerprint=fingerprint, **builtin.PROFILES[profile])
 
 
@@ -128,7 +130,8 @@ class Checked:
 
 
 def check_splits(dataset: Dataset, specs: Sequence[TrialSpec], on_progress: Progress) -> Checked:
-    """The specs, with the fingerprint of the galaxies' groups where they ask for them, and how they split the dataset.
+    """Return the specs, with the fingerprint of the galaxies' groups where they ask for them, and how they split the
+    dataset.
 
     Raises DataError where it cannot be split as they say.
     """
@@ -144,8 +147,8 @@ def check_splits(dataset: Dataset, specs: Sequence[TrialSpec], on_progress: Prog
 
 
 def check_networks(specs: Sequence[TrialSpec], structures: Structures) -> list[TrialSpec]:
-    """The specs, with "all" for as many unfrozen blocks as there are. Raises SpecError where there are fewer, and where
-    a network that scales pixels itself would be fed scaled ones."""
+    """Return the specs, with "all" for as many unfrozen blocks as there are. Raises SpecError where there are fewer,
+    and where a network that scales pixels itself would be fed scaled ones."""
     return list(
         {checked.trial_id: checked for checked in (_check_network(spec, structures) for spec in specs)}.values()
     )
@@ -169,7 +172,7 @@ def _check_network(spec: TrialSpec, structures: Structures) -> TrialSpec:
 
 
 def num_workers(where: Where) -> int:
-    """How many trials have a GPU, or their share of one, at the same time; 0 where there are none."""
+    """Return how many trials have a GPU, or their share of one, at the same time; 0 where there are none."""
     gpus = count_gpus(where)  # asked in any case: once Ray runs it is too late
     return 0 if where.gpus == 0 else places(gpus, where.gpus or 1.0)
 
@@ -177,7 +180,7 @@ def num_workers(where: Where) -> int:
 def plan_for(
     where: Where, pending: Sequence[TrialSpec], num_images: int, structures: Structures, splits: SplitsOf
 ) -> Plan:
-    """How to train what is pending, on the machine or cluster that `where` names."""
+    """Return how to train what is pending, on the machine or cluster that `where` names."""
     workers = num_workers(where) if pending else 0
     image_bytes = max((3 * spec.image_size**2 * num_images for spec in pending), default=0)
     within = limits(image_bytes, workers)
@@ -190,13 +193,14 @@ def plan_for(
 
 
 def crew(available: Available, num_groups: int, cpus: float | None, gpus: float | None) -> Crew:
-    """That trains so many groups: at least one worker, also where none fits, which Ray will say."""
+    """Return the crew that trains so many groups: at least one worker, also where none fits, which Ray will say."""
     trial = fair_share(available, num_groups, cpus, gpus)
     return Crew(max(1, min(num_groups, available.room_for(trial))), max(1, int(trial.cpus)))
 
 
 def limits(image_bytes: int, num_gpus: int) -> Limits:
-    """What a plan may use here: the cache beside the images (`image_bytes`), and an eighth of the memory for heads."""
+    """Return what a plan may use here: the cache beside the images (`image_bytes`), and an eighth of the memory for
+    heads."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Limits(max(0, cache.limit_bytes() - image_bytes), min(MAX_HEAD_BYTES, memory // 8), num_gpus)
 
@@ -244,5 +248,5 @@ def _find(backbone: str, weights_dir: Path | None, tensors: Shapes) -> Weights |
 
 
 def absolute(uri: str) -> str:
-    """The same dataset from any working directory: a Ray worker may have another one."""
+    """Return the same dataset from any working directory: a Ray worker may have another one."""
     return str(Path(uri).resolve()) if Path(uri).exists() else uri

@@ -23,7 +23,8 @@ MAX_ROWS = 30  # of the live table; of more trials it shows what runs and what e
 
 
 def trial_label(spec: TrialSpec, varied: Sequence[str] = ()) -> str:
-    """A trial's short name for people, like "VGG16, ImageNet, frozen, seed 1"; with the values of `varied` fields."""
+    """Return a trial's short name for people, like "VGG16, ImageNet, frozen, seed 1"; with the values of `varied`
+    fields."""
     depths = {0: "frozen", "all": "all layers trained", 1: "1 block trained"}
     depth = depths.get(spec.unfrozen_blocks, f"{spec.unfrozen_blocks} blocks trained")
     words = [spec.backbone, spec.weights_label, depth]
@@ -32,7 +33,7 @@ def trial_label(spec: TrialSpec, varied: Sequence[str] = ()) -> str:
 
 
 def varied_fields(specs: Iterable[TrialSpec]) -> list[str]:
-    """Fields that differ between trials and that their labels do not say anyway."""
+    """Return fields that differ between trials and that their labels do not say anyway."""
     rows = [spec.fields() for spec in specs]
     return [name for name in SPEC_FIELDS if name not in SAID_BY_LABEL and len({row[name] for row in rows}) > 1]
 
@@ -62,7 +63,7 @@ class SweepTable:
         self._ending = threading.Lock()  # one thread tells of phases, another of ends
 
     def add(self, specs: Iterable[TrialSpec], varied: Sequence[str]) -> None:
-        """Trials that wait from now on; their labels say the values of the `varied` fields."""
+        """Return trials that wait from now on; their labels say the values of the `varied` fields."""
         for spec in specs:
             self._labels[spec.trial_id] = trial_label(spec, varied)
             self._text[spec.trial_id], self._scores[spec.trial_id] = "", ("", "")
@@ -82,7 +83,7 @@ class SweepTable:
             self._live.stop()
 
     def phases(self, texts: dict[str, str]) -> None:
-        """What each of some trials is doing."""
+        """Show what each of some trials is doing."""
         doing = defaultdict(list)
         for trial_id, text in texts.items():
             if self._begin(trial_id, text):
@@ -92,7 +93,7 @@ class SweepTable:
                 self._say(trial_ids, text)
 
     def _begin(self, trial_id: str, text: str) -> bool:
-        """False where the trial has ended."""
+        """Note that a trial runs; False where the trial has ended."""
         with self._ending:
             if self._state[trial_id] not in ("waiting", "running"):
                 return False
@@ -101,7 +102,7 @@ class SweepTable:
         return True
 
     def epochs(self, latest: dict[str, dict[str, float]]) -> None:
-        """The last epoch of each of some trials that run together."""
+        """Show the last epoch of each of some trials that run together."""
         for trial_id, epoch in latest.items():
             self._scores[trial_id] = (f"{epoch['loss']:.3f}", f"{epoch['val_accuracy']:.3f}")
             self._begin(trial_id, self._epoch_of(trial_id, epoch))
@@ -126,11 +127,11 @@ class SweepTable:
         self._say([trial_id], f"{result.status}: {scores}")
 
     def note(self, text: str) -> None:
-        """A line about the sweep as a whole, above the table."""
+        """Print a line about the sweep as a whole, above the table."""
         self._console.print(text, markup=False)
 
     def _say(self, trial_ids: Sequence[str], text: str) -> None:
-        """A line about one trial, or several that run together."""
+        """Print a line about one trial, or several that run together."""
         self._said.update(dict.fromkeys(trial_ids, time.monotonic()))
         if not self._console.is_terminal:
             others = f" and {len(trial_ids) - 1} more" if len(trial_ids) > 1 else ""
@@ -151,7 +152,7 @@ class SweepTable:
         return table
 
     def _shown(self) -> list[str]:
-        """All trials, or, where these are too many, those that run and those that ended last."""
+        """Return all trials, or, where these are too many, those that run and those that ended last."""
         if len(self._specs) <= MAX_ROWS:
             return list(self._specs)
         running = [trial_id for trial_id, state in list(self._state.items()) if state == "running"][: MAX_ROWS // 2]

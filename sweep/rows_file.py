@@ -81,12 +81,12 @@ class RowsFile:
                     self._lines = [line for line in self._path.read_bytes().split(b"\n") if line]
 
     def lines(self) -> Sequence[bytes]:
-        """All that are in the file, or should be, in order."""
+        """Return all that are in the file, or should be, in order."""
         with self._lock:
             return tuple(self._lines)
 
     def append(self, *results: TrialResult) -> None:
-        """Raises LeaseError, GoneError and OSError."""
+        """Write rows. Raises LeaseError, GoneError and OSError."""
         new = [row_line(result) for result in results]
         with self._lock:
             try:
@@ -99,7 +99,7 @@ class RowsFile:
             self._state = self._grown(sum(len(line) + 1 for line in new))
 
     def stop_if_gone(self) -> None:
-        """Raises GoneError where the folder is known to have gone; looks at nothing, so that it can be asked often."""
+        """Raise GoneError where the folder is known to have gone; looks at nothing, so that it can be asked often."""
         if self._gone:
             raise self._gone
 
@@ -138,7 +138,8 @@ class RowsFile:
         return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns
 
     def _grown(self, size: int) -> State:
-        """The state now that `size` bytes came; where it is another, one that leads to a look at what is there."""
+        """Return the state now that `size` bytes came; where it is another, one that leads to a look at what is
+        there."""
         before, now = self._state, self._look_up()
         is_same = now and (now[:2] == before[:2] if before else True) and now[2] == (before[2] if before else 0) + size
         return now if is_same else UNKNOWN
@@ -192,14 +193,14 @@ class RowsFile:
     # The folder
 
     def _is_in_place(self) -> bool:
-        """Raises OSError where that cannot be said."""
+        """Return whether the folder is where it was. Raises OSError where that cannot be said."""
         try:
             return os.path.samestat(os.stat(self.folder), self._identity)
         except (FileNotFoundError, NotADirectoryError):
             return False
 
     def _moved_to(self) -> Path | None:
-        """Where the folder is now, as far as the system says; None: it was deleted."""
+        """Return where the folder is now, as far as the system says; None: it was deleted."""
         with contextlib.suppress(OSError):
             new = Path(os.readlink(f"/proc/self/fd/{self._place}"))
             if os.path.samestat(new.stat(), self._identity):
@@ -228,8 +229,8 @@ class RowsFile:
         return False
 
     def _keep_late(self, lines: Sequence[bytes], results: Sequence[TrialResult]) -> None:
-        """What came when the folder had gone: for the storage, and for the file where it was written again. Who leads a
-        folder that was moved cannot be said: there it is not written."""
+        """Return what came when the folder had gone: for the storage, and for the file where it was written again. Who
+        leads a folder that was moved cannot be said: there it is not written."""
         self._lines += lines
         if self._moved_to() is None:
             with contextlib.suppress(OSError, UsageError):
@@ -237,7 +238,7 @@ class RowsFile:
 
 
 def _differences(known: Sequence[bytes], there: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
-    """The known lines that are not there, and the lines there that are not known; the last may be a cut one."""
+    """Return the known lines that are not there, and the lines there that are not known; the last may be a cut one."""
     found, expected = set(there), set(known)
     missing = [line for line in known if line not in found]
     foreign = [line for line in there if line and line not in expected]

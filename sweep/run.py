@@ -213,8 +213,8 @@ def conclude(console: Console, options: Options, specs: Sequence[TrialSpec], row
 
 
 def writable_folder(path: Path, make: bool) -> Path:
-    """`path`, made if need be; raises UsageError when files cannot be written into it, OutsideError where they would
-    land elsewhere. Unless it is to be made, the nearest folder above it that is there is tried."""
+    """Return `path`, made if need be; raises UsageError when files cannot be written into it, OutsideError where they
+    would land elsewhere. Unless it is to be made, the nearest folder above it that is there is tried."""
     place = path.absolute()
     try:
         if make:

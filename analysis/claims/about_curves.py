@@ -37,7 +37,7 @@ from analysis.claims.comparisons import (
 from analysis.claims.judging import Question, decide, in_words, p_text
 from analysis.claims.verdicts import Judged, verdict_of_all
 from analysis.statistics.intervals import Interval
-from analysis.trials.endings import kind_of
+from analysis.trials.endings import ending_of
 from analysis.trials.predictions import same_images
 from analysis.trials.table1_cells import SETTINGS, Score
 from galaxytl.trial import TrialResult
@@ -273,7 +273,7 @@ def watched_text(arms: Iterable[Arm | None]) -> str:
 def why_no_course(arms: Iterable[Arm | None]) -> str:
     """Return why convergence says nothing of these arms, or nothing."""
     for arm in arms:
-        collapsed = sum(kind_of(result).is_collapse for result in arm.results) if arm else 0
+        collapsed = sum(ending_of(result).is_collapse for result in arm.results) if arm else 0
         if arm and collapsed:
             return (
                 f"{collapsed} of {arm.num_seeds} networks of {arm.name} have collapsed: they stay at the level of"

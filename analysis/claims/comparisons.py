@@ -125,7 +125,7 @@ class Comparison:
     first: Arm
     second: Arm
     accuracy: Estimate
-    """By `method`."""
+    """The difference, by the method that `method` names."""
     method: str
     f1: Estimate | None
     """None where there are only counts."""

@@ -35,7 +35,7 @@ from analysis.statistics.beta_binomial import reduction
 from analysis.statistics.intervals import CONFIDENCE, binomial_variance
 from analysis.statistics.seeds import MIN_SEEDS, SeedEstimate, paired_over_seeds
 from analysis.statistics.texts import listed
-from analysis.trials.endings import Kind
+from analysis.trials.endings import Ending
 from analysis.trials.load import Trials, count_of_trials, show_value
 from galaxytl.trial import TrialResult, TrialSpec
 
@@ -175,7 +175,7 @@ def accuracy_sentence(arm: CollapseArm) -> str:
         for found, setting in ((first, arm.paper), (second, arm.alternative))
         if found
     ]
-    if lost := 0 if first else arm.paper.ends()[Kind.DIVERGED]:
+    if lost := 0 if first else arm.paper.ends()[Ending.DIVERGED]:
         texts.append(f"none with {arm.paper.label}, whose loss became NaN in {lost} of {len(arm.paper.kinds)} seeds")
     if not texts:
         return ""

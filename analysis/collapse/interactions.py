@@ -28,12 +28,12 @@ from typing import Final
 
 from analysis.collapse.confounding import confounded
 from analysis.collapse.rivals import HALF, NETWORK, ONE_AT_A_TIME, Factor, bases_of, share_of
-from analysis.collapse.settings import BACKBONE, OPTIMIZER_FIELDS, has_papers_optimizer, optimizer_label
+from analysis.collapse.settings import BACKBONE, OPTIMIZER_FIELDS, optimizer_label, uses_paper_optimizer
 from analysis.collapse.verdict import LEVEL, CollapseArm
 from analysis.statistics.interaction import Cells, interaction
 from analysis.statistics.intervals import holm
 from analysis.statistics.seeds import MIN_SEEDS
-from analysis.trials.endings import Kind, kind_of
+from analysis.trials.endings import Ending, ending_of
 from galaxytl.trial import TrialResult, TrialSpec
 
 OTHERS: Final = "other optimizer settings"
@@ -85,7 +85,7 @@ class Interaction:
 
 def examine_interactions(results: Sequence[TrialResult], arms: Sequence[CollapseArm] = ()) -> tuple[Interaction, ...]:
     """Return every pair that can be tested, with its corrected p-value; arms in the order ON, OFF."""
-    known = [r for r in results if r.spec.backbone == BACKBONE and kind_of(r) is not Kind.FAILED]
+    known = [r for r in results if r.spec.backbone == BACKBONE and ending_of(r) is not Ending.FAILED]
     found: list[Interaction] = []
     for name, base in sorted(bases_of(known, arms).items(), reverse=True):
         own = list(_of_arm(_Place.of(name, base[0].spec, known))) if base else []
@@ -150,9 +150,9 @@ def _has(fields: Sequence[str], values: tuple[object, ...]) -> Callable[[TrialRe
 
 def _optimizers(place: _Place) -> Iterator[_Change]:
     """Return all other settings, and each of them."""
-    specs = {_values(r.spec, OPTIMIZER_FIELDS): r.spec for _, r in place.trials if not has_papers_optimizer(r.spec)}
+    specs = {_values(r.spec, OPTIMIZER_FIELDS): r.spec for _, r in place.trials if not uses_paper_optimizer(r.spec)}
     if len(specs) > 1:
-        yield _Change(OTHERS, OPTIMIZER_FIELDS, lambda result: not has_papers_optimizer(result.spec))
+        yield _Change(OTHERS, OPTIMIZER_FIELDS, lambda result: not uses_paper_optimizer(result.spec))
     for values, spec in sorted(specs.items(), key=lambda item: optimizer_label(item[1])):
         yield _Change(optimizer_label(spec), OPTIMIZER_FIELDS, _has(OPTIMIZER_FIELDS, values))
 

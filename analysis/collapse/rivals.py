@@ -41,9 +41,9 @@ from analysis.collapse.settings import (
     BACKBONE,
     PAPER_PREPROCESSING,
     arm_of,
-    has_papers_optimizer,
     key_without,
     optimizer_label,
+    uses_paper_optimizer,
 )
 from analysis.collapse.verdict import LEVEL, CollapseArm
 from analysis.statistics.boschloo import boschloo
@@ -51,7 +51,7 @@ from analysis.statistics.intervals import Interval, Share, difference, holm
 from analysis.statistics.rates import p_not_above
 from analysis.statistics.seeds import MIN_SEEDS
 from analysis.trials.banner import SUBSTITUTED
-from analysis.trials.endings import Kind, kind_of
+from analysis.trials.endings import Ending, ending_of
 from analysis.trials.load import in_order, show_value
 from galaxytl.trial import TrialResult, TrialSpec
 
@@ -193,7 +193,7 @@ def contrasts(results: Sequence[TrialResult], arms: Sequence[CollapseArm] = ()) 
 
 
 def _known(results: Sequence[TrialResult]) -> list[TrialResult]:
-    return [r for r in in_order(results) if kind_of(r) is not Kind.FAILED]
+    return [r for r in in_order(results) if ending_of(r) is not Ending.FAILED]
 
 
 def _corrected(contrasts: Sequence[Contrast]) -> tuple[Contrast, ...]:
@@ -297,7 +297,7 @@ def bases_of(results: Iterable[TrialResult], arms: Sequence[CollapseArm] = ()) -
     """Return arm -> the trials of the paper's setting that others are compared with."""
     found: dict[str, list[TrialResult]] = defaultdict(list)
     for r in results:
-        if r.spec.backbone == BACKBONE and _is_papers(r.spec) and (arm := arm_of(r.spec)):
+        if r.spec.backbone == BACKBONE and _is_paper_setting(r.spec) and (arm := arm_of(r.spec)):
             found[arm].append(r)
     wanted = {arm.name: key_without(arm.paper.spec) for arm in arms if arm.paper}
     return {
@@ -306,8 +306,8 @@ def bases_of(results: Iterable[TrialResult], arms: Sequence[CollapseArm] = ()) -
     }
 
 
-def _is_papers(spec: TrialSpec) -> bool:
-    return has_papers_optimizer(spec) and spec.preprocessing == PAPER_PREPROCESSING
+def _is_paper_setting(spec: TrialSpec) -> bool:
+    return uses_paper_optimizer(spec) and spec.preprocessing == PAPER_PREPROCESSING
 
 
 def _contrasts_of(arm: str, base: Sequence[TrialResult], results: Sequence[TrialResult]) -> list[Contrast]:
@@ -349,13 +349,13 @@ def _contrast(arm: str, factor: Factor, base: Sequence[TrialResult], group: Sequ
 
 def share_of(results: Sequence[TrialResult]) -> Share:
     """Return how many of these trials collapsed."""
-    return Share(sum(kind_of(r).is_collapse for r in results), len(results))
+    return Share(sum(ending_of(r).is_collapse for r in results), len(results))
 
 
 def attribute(results: Sequence[TrialResult]) -> list[Attribution]:
     """Return what collapse goes with among these trials, the factor that explains most first; factors that do not vary
     are left out. Nothing where all trials collapsed, or none."""
-    collapsed = np.array([kind_of(r).is_collapse for r in results], bool)
+    collapsed = np.array([ending_of(r).is_collapse for r in results], bool)
     if not len(collapsed) or collapsed.all() or not collapsed.any():
         return []
     found = []
@@ -404,7 +404,7 @@ def _parameters(results: Sequence[TrialResult]) -> list[ParameterCount]:
     """Count the weights of frozen networks with the paper's setting, which differ in nothing but the network and the
     seed."""
     frozen = [r for r in results if r.spec.trains_head_only and r.spec.weights_requested == "imagenet"]
-    base = _most(r for r in frozen if _is_papers(r.spec) and r.spec.backbone == BACKBONE)
+    base = _most(r for r in frozen if _is_paper_setting(r.spec) and r.spec.backbone == BACKBONE)
     groups: dict[str, list[TrialResult]] = defaultdict(list)
     for r in _differing_in(NETWORK, base[0].spec, frozen) if base else ():
         groups[_network(r.spec)].append(r)

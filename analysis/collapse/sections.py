@@ -30,7 +30,7 @@ from analysis.collapse.verdict import LEVEL, SHARES, STATEMENT, CollapseArm, Col
 from analysis.report.sections import Listing, Section
 from analysis.statistics.seeds import MIN_SEEDS
 from analysis.statistics.texts import listed, p_digits
-from analysis.trials.endings import Kind, kind_of, one_class_scores
+from analysis.trials.endings import Ending, ending_of, one_class_scores
 from analysis.trials.load import mixed, show_value
 from analysis.trials.paper import TABLE_1
 from galaxytl.results.collapse import ONE_CLASS_SHARE
@@ -285,11 +285,11 @@ def _certificate_row(results: Sequence[TrialResult], others: Sequence[str]) -> t
 
 
 def _kinds(results: Sequence[TrialResult]) -> Section:
-    counts: dict[tuple[str, str], dict[Kind, int]] = defaultdict(lambda: defaultdict(int))
+    counts: dict[tuple[str, str], dict[Ending, int]] = defaultdict(lambda: defaultdict(int))
     for r in results:
-        counts[r.spec.backbone, training_label(r.spec)][kind_of(r)] += 1
-    rows = tuple((*key, *(str(counts[key][kind]) for kind in Kind)) for key in sorted(counts))
-    listing = Listing(("Network", "Start", *(kind.value for kind in Kind)), rows, right={2, 3, 4, 5, 6})
+        counts[r.spec.backbone, training_label(r.spec)][ending_of(r)] += 1
+    rows = tuple((*key, *(str(counts[key][kind]) for kind in Ending)) for key in sorted(counts))
+    listing = Listing(("Network", "Start", *(kind.value for kind in Ending)), rows, right={2, 3, 4, 5, 6})
     return Section("What became of the trials", listing, (), is_detail=True)
 
 

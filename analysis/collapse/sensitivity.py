@@ -22,7 +22,7 @@ from typing import Final, TypeVar
 
 from analysis.collapse.settings import BACKBONE
 from analysis.collapse.verdict import SHARES, CollapseArm, CollapseStudy, Explanation, Rule, halves, study_by_rules
-from analysis.trials.endings import kind_of
+from analysis.trials.endings import ending_of
 from galaxytl.trial import TrialResult
 
 HALVES: Final = (1 / 3, 1 / 2, 2 / 3)
@@ -108,7 +108,7 @@ def _counted(verdicts: Iterable[Explanation]) -> list[tuple[Explanation, int]]:
 
 def _at_thresholds(results: Sequence[TrialResult]) -> dict[tuple[float, float], dict[str, Explanation]]:
     """Return the verdicts at every pair; a share at which every trial ends as at another one is not computed again."""
-    ends = {share: tuple(kind_of(r, share).is_collapse for r in results) for share in SHARES}
+    ends = {share: tuple(ending_of(r, share).is_collapse for r in results) for share in SHARES}
     first = {share: next(other for other in SHARES if ends[other] == ends[share]) for share in SHARES}
     pairs = list(itertools.product(SHARES, HALVES))
     found = _verdicts(results, {(first[share], half): Rule(first[share], half) for share, half in pairs})

@@ -18,7 +18,7 @@ from analysis.collapse.confounding import not_recorded, varying
 from analysis.statistics.intervals import Interval, Share, binomial_variance
 from analysis.statistics.seeds import mean_over_seeds
 from analysis.trials.banner import SUBSTITUTED
-from analysis.trials.endings import Kind, kind_of
+from analysis.trials.endings import Ending, ending_of
 from analysis.trials.load import count_of_trials, show_value
 from analysis.trials.starts import FROM_SCRATCH, IMAGENET_FROZEN, start_name
 from galaxytl.results.collapse import ONE_CLASS_SHARE
@@ -62,7 +62,7 @@ class Setting:
 
     spec: TrialSpec
     """Of the trial with the lowest seed."""
-    kinds: Mapping[int, Kind]
+    kinds: Mapping[int, Ending]
     """seed -> what became of it; FAILED ones left out."""
     validation: Mapping[int, float]
     """seed -> the last validation accuracy; 0 where the trial diverged. None where the curves are of the test part, or
@@ -91,7 +91,7 @@ class Setting:
         kinds = _of_seeds(self.kinds, seeds)
         return Share(sum(kind.is_collapse for kind in kinds), len(kinds)) if kinds else None
 
-    def ends(self) -> Counter[Kind]:
+    def ends(self) -> Counter[Ending]:
         """Return how many of the seeds ended in which way."""
         return Counter(self.kinds.values())
 
@@ -152,7 +152,7 @@ def key_without(spec: TrialSpec, fields: Iterable[str] = ()) -> tuple[Any, ...]:
     return tuple(getattr(spec, name) for name in SPEC_FIELDS if name not in left_out)
 
 
-def has_papers_optimizer(spec: TrialSpec) -> bool:
+def uses_paper_optimizer(spec: TrialSpec) -> bool:
     return all(getattr(spec, name) == value for name, value in PAPER_OPTIMIZER.items())
 
 
@@ -180,21 +180,21 @@ def _can_be_tested(group: Sequence[TrialResult]) -> bool:
 
 def _ended(group: Iterable[TrialResult]) -> list[TrialResult]:
     """Return those that count: the others failed for a reason of their own."""
-    return [r for r in group if kind_of(r) is not Kind.FAILED]
+    return [r for r in group if ending_of(r) is not Ending.FAILED]
 
 
 def _has_both(group: Sequence[TrialResult]) -> bool:
-    return all(any(has_papers_optimizer(r.spec) == wanted for r in group) for wanted in (True, False))
+    return all(any(uses_paper_optimizer(r.spec) == wanted for r in group) for wanted in (True, False))
 
 
 def _all_diverged(group: Iterable[TrialResult]) -> bool:
-    return {kind_of(r) for r in group} - {Kind.FAILED} == {Kind.DIVERGED}
+    return {ending_of(r) for r in group} - {Ending.FAILED} == {Ending.DIVERGED}
 
 
 def _why_not_testable(groups: Sequence[Sequence[TrialResult]]) -> str:
     present = [result for group in groups for result in group]
     paper = optimizer_label(TrialSpec(dataset="", dataset_fingerprint="", **PAPER_OPTIMIZER))
-    if not any(has_papers_optimizer(r.spec) for r in present):
+    if not any(uses_paper_optimizer(r.spec) for r in present):
         return f"no trial with the paper's assumed setting, {paper}, on pixels / 255"
     both = [group for group in groups if _has_both(group)]
     if ended := [group for group in both if _has_both(_ended(group))]:  # these would be tested, had not all diverged
@@ -211,8 +211,8 @@ def _why_not_testable(groups: Sequence[Sequence[TrialResult]]) -> str:
 
 def _why_none_ended(group: Sequence[TrialResult], paper: str) -> str:
     """Say why, of trials of which none counts of the paper's setting, or none of the others."""
-    of_papers = not any(has_papers_optimizer(r.spec) for r in _ended(group))
-    lost = [r for r in group if has_papers_optimizer(r.spec) == of_papers]
+    of_papers = not any(uses_paper_optimizer(r.spec) for r in _ended(group))
+    lost = [r for r in group if uses_paper_optimizer(r.spec) == of_papers]
     whose = f"with the paper's setting, {paper}," if of_papers else "with another optimizer setting"
     return f"of {count_of_trials(len(lost))} {whose} none came to its end: {_reason(lost[0])}"
 
@@ -234,7 +234,7 @@ def _nearest_difference(groups: Sequence[Sequence[TrialResult]]) -> str:
 
 
 def _fits(group: Sequence[TrialResult], is_papers: bool) -> bool:
-    return any(has_papers_optimizer(r.spec) == is_papers for r in group)
+    return any(uses_paper_optimizer(r.spec) == is_papers for r in group)
 
 
 def background_fields() -> list[str]:
@@ -266,7 +266,7 @@ def optimizer_settings(group: Iterable[TrialResult], one_class_share: float = ON
 
 
 def _setting(results: Sequence[TrialResult], one_class_share: float) -> Setting:
-    kinds = {r.spec.seed: kind for r in results if (kind := kind_of(r, one_class_share)) is not Kind.FAILED}
+    kinds = {r.spec.seed: kind for r in results if (kind := ending_of(r, one_class_share)) is not Ending.FAILED}
     found = {r.spec.seed: _last_validation(r) for r in results if r.spec.seed in kinds}
     validation = {seed: value for seed, value in found.items() if value is not None}
     return Setting(results[0].spec, kinds, validation, {r.spec.seed: r for r in results if r.spec.seed in kinds})
@@ -283,7 +283,7 @@ def _last_validation(result: TrialResult) -> float | None:
 def varying_problems(what: str, group: Sequence[TrialResult]) -> list[str]:
     """Return a sentence for each thing besides optimizer and seed in which trials that are compared differ, and one for
     what some of them do not say."""
-    ended = [r for r in group if kind_of(r) is not Kind.FAILED]
+    ended = [r for r in group if ending_of(r) is not Ending.FAILED]
     problems = [
         f"{what}: trials that are compared differ in more than optimizer and seed, {name} {' and '.join(values)}"
         for name, values in varying(ended).items()
@@ -304,7 +304,7 @@ def failed_problems(what: str, group: Iterable[TrialResult]) -> list[str]:
     """Return a sentence for each optimizer setting and reason for which trials of it failed."""
     failed: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for r in group:
-        if kind_of(r) is Kind.FAILED:
+        if ending_of(r) is Ending.FAILED:
             failed[optimizer_label(r.spec), r.status, _reason(r)].append(r.spec.seed)
     return [
         f"{what}: {count_of_trials(len(seeds))} with {label} ({seeds_named(seeds)}), {status}, not counted: {reason}"

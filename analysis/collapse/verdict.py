@@ -71,16 +71,16 @@ from analysis.collapse.settings import (
     background_fields,
     background_text,
     groups_of,
-    has_papers_optimizer,
     mean_validation,
     optimizer_settings,
+    uses_paper_optimizer,
 )
 from analysis.statistics.boschloo import Wanted, boschloo, fewest_seeds
 from analysis.statistics.intervals import Interval, Share, difference, holm
 from analysis.statistics.rates import fewest_above, fewest_below, p_not_above, p_not_below
 from analysis.statistics.seeds import MIN_SEEDS
 from analysis.statistics.strata import stratified
-from analysis.trials.endings import Kind, kind_of
+from analysis.trials.endings import Ending, ending_of
 from analysis.trials.load import in_order, show_value
 from galaxytl.results.collapse import ONE_CLASS_SHARE
 from galaxytl.trial import TrialResult
@@ -267,7 +267,7 @@ def _draft(group: Group, rule: Rule) -> Draft:
     if not group.trials:
         return Draft(CollapseArm(group.name, Explanation.NOT_TESTABLE, group.why_not))
     settings = optimizer_settings(group.trials, rule.one_class_share)
-    paper = next(setting for setting in settings if has_papers_optimizer(setting.spec))
+    paper = next(setting for setting in settings if uses_paper_optimizer(setting.spec))
     others = _in_order_of_choice(paper, [s for s in settings if s is not paper], rule)
     best = next(iter(_candidates(paper, others, rule)), others[0])
     choice, test = halves(shared_seeds(paper, best), rule.choice)
@@ -368,7 +368,7 @@ def _judged(arm: CollapseArm, num_tests: int, rule: Rule) -> CollapseArm:
     if first.value >= rule.half and _is_significant(arm.escaped_p) and _all_collapse(arm.others, rule):
         label, fewest = _fewest(arm.others, arm.alternative)
         why = f"{own}, and with every other setting as well: fewest with {label}, {fewest}"
-        if all(2 * s.ends()[Kind.DIVERGED] >= len(s.kinds) for s in arm.others):
+        if all(2 * s.ends()[Ending.DIVERGED] >= len(s.kinds) for s in arm.others):
             obstacle = "the other settings diverged, so that none shows what a sound optimizer does"
             return replace(arm, why=f"{why}; {obstacle}", obstacle=obstacle)
         return replace(arm, verdict=Explanation.NOT_EXPLAINED, why=why)
@@ -466,7 +466,7 @@ def _where_it_learns(arm: CollapseArm) -> Accuracy | None:
     if alternative is None:
         return None
     return alternative.accuracy(
-        s for s in arm.test_seeds if s in alternative.kinds and alternative.kinds[s] is Kind.LEARNED
+        s for s in arm.test_seeds if s in alternative.kinds and alternative.kinds[s] is Ending.LEARNED
     )
 
 
@@ -486,7 +486,7 @@ def _open(arm: CollapseArm, why: str, shares: tuple[Share, Share], num_tests: in
 def _ways(setting: Setting) -> str:
     """Return how its seeds collapsed, where that is said."""
     ends = setting.ends()
-    if not (diverged := ends[Kind.DIVERGED]):
+    if not (diverged := ends[Ending.DIVERGED]):
         return ""
     lost = f"{'all' if diverged == len(setting.kinds) else diverged} diverged, the loss NaN or infinite"
     return f" ({lost}, which is not the one class of the paper)"
@@ -526,7 +526,7 @@ def seeds_for_any_verdict(num_tests: int = NUM_ARMS, rule: Rule = Rule()) -> int
 
 def _hangs(result: TrialResult) -> bool:
     """Return whether it is a question of the share whether the trial collapsed."""
-    return len({kind_of(result, share).is_collapse for share in SHARES}) > 1
+    return len({ending_of(result, share).is_collapse for share in SHARES}) > 1
 
 
 def _steady(arm: CollapseArm, at_shares: Mapping[float, Explanation]) -> CollapseArm:

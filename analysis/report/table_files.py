@@ -15,6 +15,7 @@ from analysis.report.formats import csv_text, escape_latex, escape_markdown, lat
 from analysis.report.sections import Listing, Section, as_markdown
 from analysis.trials.banner import Banner
 from galaxytl.system.files import write_atomically
+from galaxytl.system.foreign_text import visible
 
 MARK: Final = "% written by analysis.run; needs \\usepackage{booktabs}"
 """First line of each LaTeX table: tells an earlier report's files from a user's own."""
@@ -86,8 +87,10 @@ def _csv(listing: Listing, banner: Banner) -> str:
     """Return the rows; the banner is two columns, so that no row can lose it."""
     import pandas as pd  # half a second that `--help` need not wait for
 
+    headings = [*listing.headings, "warning", "run_on"]
     rows = [(*row, banner.warning, banner.run_on) for row in listing.rows]
-    return csv_text(pd.DataFrame(rows, columns=[*listing.headings, "warning", "run_on"]))
+    # visible first: pandas has no place for half a surrogate
+    return csv_text(pd.DataFrame([map(visible, row) for row in rows], columns=[*map(visible, headings)]))
 
 
 def _quoted(banner: Banner) -> str:

@@ -31,6 +31,7 @@ from analysis.trials.load import AnalysisError, show_value
 from analysis.trials.repeats import read_networks
 from analysis.trials.starts import setting
 from galaxytl.system.files import write_atomically
+from galaxytl.system.foreign_text import visible
 from galaxytl.system.inside import inside
 from galaxytl.trial import COMPLETE, TrialResult
 
@@ -152,8 +153,9 @@ def search_csv(search: Search, banner: Banner) -> str:
 
     ranks = {r.trial_id: rank for rank, r in enumerate(search.ranking, start=1)}
     others = [r for r in search.results if r.trial_id not in ranks]
-    records = [dict(_record(r, search, ranks, banner)) for r in (*search.ranking, *others)]
-    return csv_text(pd.DataFrame(records, dtype=str))
+    results = (*search.ranking, *others)
+    records = [{name: visible(str(v)) for name, v in _record(r, search, ranks, banner)} for r in results]
+    return csv_text(pd.DataFrame(records))
 
 
 def _record(result: TrialResult, search: Search, ranks: dict[str, int], banner: Banner) -> Iterator[tuple[str, Any]]:

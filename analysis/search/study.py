@@ -172,7 +172,9 @@ def _remade(folder: Path, settings: SearchFile) -> tuple[optuna.Study, tuple[Stu
         asked = read_asked(folder).suggestions
         _check_number(len(asked), path)
         rows = {row.trial_id: row for row in read_results(folder).results if row.spec.scored_on == "validation"}
-        study = optuna.create_study(directions=[objective.direction for objective in settings.objectives])
+        study = optuna.create_study(
+            directions=[optuna.study.StudyDirection[objective.direction.upper()] for objective in settings.objectives]
+        )
         ended = [
             (number, _frozen(one, ending))
             for number, one in enumerate(asked)

@@ -1,9 +1,9 @@
 """What became of a trial: it learned, or in which way it did not.
 
-    kind_of(result)                          # Kind.ONE_CLASS
+    ending_of(result)                          # Ending.ONE_CLASS
     is_one_class_row(0.157, 0.025, 0.043)    # True: scores that a predictor of one class can have
 
-Kinds, each measured on the part that the trial is scored on:
+Endings, each measured on the part that the trial is scored on:
 
     one class    one class takes at least 0.95 of the predictions, which agree with the truth slightly at most
     chance       several classes are predicted, and agree with the truth no more than guessing does
@@ -31,7 +31,7 @@ from galaxytl.results.collapse import ONE_CLASS_SHARE, is_at_chance, is_one_clas
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
 
 
-class Kind(Enum):
+class Ending(Enum):
     ONE_CLASS = "one class"
     CHANCE = "chance"
     DIVERGED = "diverged"
@@ -40,24 +40,24 @@ class Kind(Enum):
 
     @property
     def is_collapse(self) -> bool:
-        return self in {Kind.ONE_CLASS, Kind.CHANCE, Kind.DIVERGED}
+        return self in {Ending.ONE_CLASS, Ending.CHANCE, Ending.DIVERGED}
 
 
-def kind_of(result: TrialResult, one_class_share: float = ONE_CLASS_SHARE) -> Kind:
+def ending_of(result: TrialResult, one_class_share: float = ONE_CLASS_SHARE) -> Ending:
     """Return the ending; a trial that was stopped early (PRUNED) or has no confusion matrix counts as failed: its end
     is not known."""
     if result.status == FAILED and result.message.startswith("diverged"):
-        return Kind.DIVERGED
+        return Ending.DIVERGED
     if result.status != COMPLETE or not result.confusion:
-        return Kind.FAILED
-    return _kind_of_counts(result.confusion, one_class_share)
+        return Ending.FAILED
+    return _ending_of_counts(result.confusion, one_class_share)
 
 
 @functools.lru_cache(maxsize=4096)  # the same trials are looked at again and again, with every choice of a rule
-def _kind_of_counts(confusion: tuple[tuple[int, ...], ...], one_class_share: float) -> Kind:
+def _ending_of_counts(confusion: tuple[tuple[int, ...], ...], one_class_share: float) -> Ending:
     if is_one_class(confusion, one_class_share):
-        return Kind.ONE_CLASS
-    return Kind.CHANCE if is_at_chance(confusion) else Kind.LEARNED
+        return Ending.ONE_CLASS
+    return Ending.CHANCE if is_at_chance(confusion) else Ending.LEARNED
 
 
 def one_class_scores(share: float) -> tuple[float, float, float]:

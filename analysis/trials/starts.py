@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from analysis.trials.endings import kind_of, share
+from analysis.trials.endings import ending_of, share
 from analysis.trials.paper import BACKBONES
 from galaxytl.results.collapse import ONE_CLASS_SHARE, SLIGHT_KAPPA
 from galaxytl.trial import SPEC_FIELDS, TrialResult, TrialSpec
@@ -71,7 +71,7 @@ def start_name(spec: TrialSpec) -> str | None:
 
 def is_collapsed(result: TrialResult) -> bool:
     """Return of a COMPLETE trial whether it names one class, or several at chance (`analysis.trials.endings`)."""
-    return kind_of(result).is_collapse
+    return ending_of(result).is_collapse
 
 
 def has_learned(result: TrialResult) -> bool:

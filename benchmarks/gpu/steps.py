@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from timeit import timeit
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from galaxytl.networks import device
 
 
 def network(name: str, image_size: int, with_head: bool) -> Any:
-    """A keras.Model in mixed bfloat16 from uint8 pixels to features, or to logits with the paper's head in float32."""
+    """Return a keras.Model in mixed bfloat16 from uint8 pixels to features, or with the paper's head, in float32, to
+    logits."""
     import keras
 
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -28,7 +30,7 @@ def network(name: str, image_size: int, with_head: bool) -> Any:
 
 
 def make_step(model: Any) -> Callable[[Any, Any], Any]:
-    """(inputs, labels) -> loss, with one step of Adam; may return before the device is done."""
+    """Return (inputs, labels) -> loss, which does one step of Adam; it may return before the device is done."""
     import keras
 
     optimizer = keras.optimizers.Adam()
@@ -76,11 +78,9 @@ def _jax_step(model: Any, optimizer: Any, loss: Any) -> Callable[[Any, Any], Any
 
 
 def seconds_a_call(call: Callable[[], Any], target: float) -> float:
-    """Of as many calls in a row as take about `target` seconds, after one that compiles; waits for the last one."""
+    """Return the mean of as many calls in a row as take about `target` seconds, after one that compiles."""
     wait_for(call())
-    started = time.perf_counter()
-    wait_for(call())
-    num_calls = max(2, min(1000, round(target / (time.perf_counter() - started))))
+    num_calls = max(2, min(1000, round(target / timeit(lambda: wait_for(call()), number=1))))
     started = time.perf_counter()
     for _ in range(num_calls):
         last = call()
@@ -89,6 +89,6 @@ def seconds_a_call(call: Callable[[], Any], target: float) -> float:
 
 
 def wait_for(result: Any) -> None:
-    """Devices work through what they are given in order: one number in host memory, and all before it is done."""
+    """Wait until the device is done: it works in order, so with one number in host memory all before is done."""
     first = result[(0,) * len(result.shape)] if len(result.shape) else result
     float(np.asarray(first, np.float32))

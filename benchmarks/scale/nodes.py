@@ -1,6 +1,6 @@
 """Equal trials that sleep, on several Ray nodes; a run that bench_scale.py measures, a process of its own.
 
-    python benchmarks/scale/nodes.py '{"nodes": 2, "slots": 4, "trials": 64, "seconds": 3}' OUT.json
+    cd benchmarks; python -m scale.nodes '{"nodes": 2, "slots": 4, "trials": 64, "seconds": 3}' OUT.json
 
 Each of the nodes, all on this machine, has room for `slots` trials. First as many trials as there are slots wait for
 each other, so that all workers are there; the clock starts when the last of them has.
@@ -31,7 +31,7 @@ START_SECONDS = 300
 
 @dataclass(frozen=True)
 class Run:
-    """What is run."""
+    """Nodes, trials, and seconds that a trial sleeps."""
 
     nodes: int
     slots: int
@@ -49,6 +49,7 @@ def main() -> None:
 
 
 def measure(run: Run) -> dict[str, Any]:
+    """Return how long the trials took, beside the ideal."""
     from sweep.scheduling import tune  # before ray: it sets what ray reads at its import
     from sweep.scheduling.resources import Where
 
@@ -86,7 +87,7 @@ def measure(run: Run) -> dict[str, Any]:
 
 
 def sleep(group: Any, workplace: Any, watcher: Any, *, room: int, seconds: float) -> Iterator[TrialResult]:
-    """In place of `galaxytl.training.train`. The first trials wait until all of them have begun."""
+    """Stand in for `galaxytl.training.train`. The first trials wait until all of them have begun."""
     import ray
 
     for spec in group.specs:

@@ -22,12 +22,11 @@ NUM_EPOCHS = 20
 
 
 def main() -> None:
-    number, folder = int(sys.argv[1]), Path(sys.argv[2])
-    write_finished(number, folder)
+    write_finished(int(sys.argv[1]), Path(sys.argv[2]))
 
 
 def made_up(spec: TrialSpec) -> TrialResult:
-    """What a trial of twenty epochs leaves."""
+    """Return what a trial of twenty epochs leaves."""
     epoch = {"loss": 1.234567, "accuracy": 0.61234, "val_loss": 1.3456789, "val_accuracy": 0.58123, "seconds": 1.2345}
     return TrialResult(
         spec=spec,
@@ -47,11 +46,12 @@ def made_up(spec: TrialSpec) -> TrialResult:
 
 
 def arguments(folder: Path) -> list[str]:
+    """Return the arguments of `sweep.run` for what `write_finished` writes."""
     return ["--grid", str(folder / "grid.yaml"), "--data", "simulated:200", "--out", str(folder / "results")]
 
 
 def write_finished(number: int, folder: Path) -> None:
-    """A square grid of learning rates and seeds, `number` trials or a few fewer, all finished."""
+    """Write a square grid of learning rates and seeds, `number` trials or a few fewer, all finished."""
     from sweep import run
 
     side = math.isqrt(number)

@@ -1,6 +1,6 @@
 """The runs of trials that bench_scale.py measures, each a process of its own: `sweep.scheduling.tune` on real Ray.
 
-    python benchmarks/scale/systems.py '{"trials": 1000, "at_once": 4}' OUT.json
+    cd benchmarks; python -m scale.systems '{"trials": 1000, "at_once": 4}' OUT.json
 
 The trials do nothing. They are scheduled in groups of one (or `per_group`) with what `sweep.run` has its reporter do: a
 row on disk a trial, a line in the log. With `reports`, each trial tells the driver of so many epochs, each in a report
@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import math
 import os
 import statistics
 import sys
@@ -21,8 +20,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from timeit import timeit
 from typing import Any
 
+from processes import cpus_a_trial, megabytes
 from scale.rows import BASE, made_up
 
 from galaxytl.results.rows import append_results
@@ -35,7 +36,7 @@ SAMPLES = 100
 
 @dataclass(frozen=True)
 class Run:
-    """What is run."""
+    """Trials, and how they are scheduled."""
 
     trials: int
     at_once: int
@@ -54,6 +55,7 @@ class Meter:
     """Trials that have ended, MB of the driver, MB of Ray's head process."""
 
     def tick(self) -> None:
+        """Note what has been spent until now: one more trial has ended."""
         self.seconds.append(time.perf_counter())
         self.cpu_seconds.append(time.process_time())
         if len(self.seconds) % self.every == 0:
@@ -66,6 +68,7 @@ def main() -> None:
 
 
 def measure(run: Run) -> dict[str, Any]:
+    """Return what the driver has spent on the run."""
     from rich.console import Console
 
     from sweep.progress import SweepTable
@@ -89,7 +92,7 @@ def measure(run: Run) -> dict[str, Any]:
 
 
 def schedule_trials(run: Run, specs: list[TrialSpec], out: Path, table: Any, meter: Meter) -> None:
-    """As `sweep.run.schedule_trials` does."""
+    """Schedule as `sweep.run.schedule_trials` does."""
     from sweep.scheduling import tune
     from sweep.scheduling.resources import Where
 
@@ -102,43 +105,35 @@ def schedule_trials(run: Run, specs: list[TrialSpec], out: Path, table: Any, met
     groups = [Group(tuple(specs[start : start + run.per_group])) for start in range(0, run.trials, run.per_group)]
     decides_at = frozenset(range(1, run.reports + 1))
     reporter = tune.Reporter(table.phases, table.epochs, finished, table.note, decides_at)
-    where = Where(None, share_of_cpus(run.at_once), 0.0, out / "ray.log")
+    where = Where(None, cpus_a_trial(run.at_once), 0.0, out / "ray.log")
     work = tune.Work(iter(groups), len(groups))
     tune.run_trials(work, Workplace("none", out), where, reporter, reporting if run.reports else no_op)
 
 
 def no_op(group: Any, workplace: Any, watcher: Any) -> Iterator[TrialResult]:
-    """In place of `galaxytl.training.train`."""
+    """Stand in for `galaxytl.training.train`."""
     for spec in group.specs:
         yield made_up(spec)
 
 
 def reporting(group: Any, workplace: Any, watcher: Any) -> Iterator[TrialResult]:
-    """No work either, but epochs that are told of."""
+    """Do no work either, but report epochs."""
     for spec in group.specs:
         for number in range(spec.num_epochs):
             watcher.epoch({spec.trial_id: {"epoch": number + 1.0, "loss": 1.0, "val_accuracy": 0.5}})
         yield made_up(spec)
 
 
-def share_of_cpus(at_once: int) -> float:
-    """CPUs a trial, so that this machine has room for exactly so many; Ray counts in ten-thousandths."""
-    return math.floor(1e4 * len(os.sched_getaffinity(0)) / at_once) / 1e4
-
-
 def seconds_to_draw(table: Any, times: int = 10) -> float:
-    """The live table once, as it is after all trials; it is drawn twice a second."""
+    """Time drawing the live table once, as it is after all trials; a sweep draws it twice a second."""
     from rich.console import Console
 
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
-    started = time.perf_counter()
-    for _ in range(times):
-        console.print(table._table())
-    return (time.perf_counter() - started) / times
+    return timeit(lambda: console.print(table._table()), number=times) / times
 
 
 def seconds_to_sync(folder: Path, spec: TrialSpec, times: int = 50) -> float:
-    """To wait for the disk when a row is forced to it: the median, without what the driver itself computes."""
+    """Return the median wait for the disk when a row is forced to it, without what the driver itself computes."""
     waits = []
     for _ in range(times):
         started, computed = time.perf_counter(), time.thread_time()
@@ -147,16 +142,8 @@ def seconds_to_sync(folder: Path, spec: TrialSpec, times: int = 50) -> float:
     return statistics.median(waits)
 
 
-def megabytes(process: int | None) -> float:
-    """Resident memory."""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
-    return math.nan
-
-
 def gcs_server() -> int | None:
-    """Ray's head process that this process started."""
+    """Return the number of Ray's head process that this process started."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             stat = (folder / "stat").read_text()

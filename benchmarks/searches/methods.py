@@ -20,7 +20,7 @@ from searches.workers import Run, Status
 
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep.options import SearchOptions
-from sweep.search.ask_space import Asking
+from sweep.search.ask_space import SpaceSampler
 from sweep.search.stopping import make_rule
 from sweep.search.study import find_sampler
 from sweep.search.trials import Problem, Search
@@ -39,17 +39,16 @@ class Ours:
         self._config = {row.trial_id: i for i, row in enumerate(table.rows)}
         rule = make_rule("asha", table.num_epochs)
         problem = Problem(
-            asking=Asking(table.space, Facts(table.rows[0].spec.image_size, (), {})),
+            sampler_of_space=SpaceSampler(table.space, Facts(table.rows[0].spec.image_size, (), {})),
             build=self._build,
             objectives=(OBJECTIVE,),
-            measure=lambda result, name: result.history[-1][name],
             rule=rule,
             num_trials=until_epochs // min(rule.decides_at),  # more than the budget pays for
             sampler=find_sampler(SearchOptions.sampler),
             seed=seed,
         )
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._search = Search(optuna.create_study(direction="maximize"), problem)
+        self._search = Search(problem)
         self._rungs = rule.decides_at
         self._reasons: dict[str, str] = {}
         self._waiting: deque[Sequence[Run]] = deque()

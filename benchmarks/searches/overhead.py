@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from sweeps.processes import run_script
+from processes import run_measuring
 
 SYSTEMS: Final = ("ours", "tune", "ours-tpe", "tune-optuna")
 JUDGED: Final = ("ours", "tune")
@@ -18,26 +18,26 @@ REQUIRED: Final = 1.3
 
 
 def measure(num_trials: int, concurrency: int, repeats: int, out: Path) -> bool:
-    """Print seconds and the ratio; whether it is as required. Systems take turns, those that are not judged once."""
-    found: dict[str, list[dict[str, Any]]] = {system: [] for system in SYSTEMS}
+    """Print seconds and the ratio; return whether it is as required. Systems take turns, those not judged once."""
+    runs: dict[str, list[dict[str, Any]]] = {system: [] for system in SYSTEMS}
     for turn in range(repeats):
         for system in SYSTEMS if turn == 0 else JUDGED:
-            found[system].append(_run(system, num_trials, concurrency, out / f"overhead-{system}.json"))
-            (out / "search_overhead.json").write_text(json.dumps(found, indent=1))
-    print(describe(found, num_trials, concurrency), flush=True)
-    return ratio(found) <= REQUIRED
+            runs[system].append(_run(system, num_trials, concurrency, out / f"overhead-{system}.json"))
+            (out / "search_overhead.json").write_text(json.dumps(runs, indent=1))
+    print(describe(runs, num_trials, concurrency), flush=True)
+    return ratio(runs) <= REQUIRED
 
 
 def _run(system: str, num_trials: int, concurrency: int, path: Path) -> dict[str, Any]:
-    seconds = run_script("searches.overhead_systems", system, num_trials, concurrency, str(time.time()), path)
-    result = {"seconds": seconds, **json.loads(path.read_text())}
+    seconds, ends = run_measuring("searches.overhead_systems", system, num_trials, concurrency, str(time.time()), path)
+    result = {"seconds": seconds, **ends}
     if result["num_ended"] != num_trials:
         raise SystemExit(f"{system}: {num_trials} trials must end; {result['num_ended']} did")
     return result
 
 
 def ratio(found: Mapping[str, Sequence[Mapping[str, float]]]) -> float:
-    """Of the median seconds of whole processes, ours to Tune's."""
+    """Return the ratio of the median seconds of whole processes, ours to Tune's."""
     ours, tune = (statistics.median(run["seconds"] for run in found[system]) for system in JUDGED)
     return ours / tune
 

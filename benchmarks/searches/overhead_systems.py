@@ -1,27 +1,26 @@
 """The systems that the part `overhead` of bench_search.py times: a sweep of trials that do nothing, each a process.
 
-    python benchmarks/searches/overhead_systems.py ours 1000 2 STARTED OUT.json
+    cd benchmarks; python -m searches.overhead_systems ours 1000 2 STARTED OUT.json
 
-`ours` is `sweep.search.trials.Search` with random suggestions, SQLite, a row on disk a trial, and
-`sweep.scheduling.tune.run_trials`,
-a group a trial; `ours-tpe` the same with TPE. `tune` is what Ray Tune offers for it: `num_samples`, `reuse_actors`, a
-function that reports once; `tune-optuna` the same with its OptunaSearch, in memory, by TPE. All have as many trials at
-once, on a Ray cluster that `sweep.scheduling.cluster` starts for each alike. STARTED is the time (seconds since
-1970) at which the
-process was begun. OUT.json gets the seconds from there to the first trial's end, to the last one's, and how many ended.
+`ours` is `sweep.search.trials.Search` with random suggestions, what was asked and a row a trial on disk, and
+`sweep.scheduling.tune.run_trials`, a group a trial; `ours-tpe` the same with TPE. `tune` is what Ray Tune offers:
+`num_samples`, `reuse_actors`, a function that reports once; `tune-optuna` the same with its OptunaSearch, in memory, by
+TPE. All have as many trials at once, on a Ray cluster that `sweep.scheduling.cluster` starts for each alike. STARTED is
+the time (seconds since 1970) at which the process was begun. OUT.json gets the seconds from there to the first trial's
+end, to the last one's, and how many ended.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from processes import cpus_a_trial
 
 from galaxytl.trial import COMPLETE, TrialResult
 
@@ -39,16 +38,11 @@ def main() -> None:
     Path(out).write_text(json.dumps({"first": ends[0], "last": ends[-1], "num_ended": len(ends)}))
 
 
-def share_of_cpus(concurrency: int) -> float:
-    """CPUs a trial, so that this machine has room for exactly so many; Ray counts in ten-thousandths."""
-    return math.floor(1e4 * len(os.sched_getaffinity(0)) / concurrency) / 1e4
-
-
 # Ours
 
 
 def no_op(group: Any, workplace: Any, watcher: Any) -> Iterator[TrialResult]:
-    """In place of `galaxytl.training.train`."""
+    """Stand in for `galaxytl.training.train`."""
     for spec in group.specs:
         epoch = {"epoch": 1.0, "val_accuracy": spec.learning_rate, "val_loss": 1.0}
         yield TrialResult(spec=spec, status=COMPLETE, history=(epoch,), curves_on="validation")
@@ -62,10 +56,9 @@ def _ours(sampler: str) -> System:
         from galaxytl.train.job import Group, Workplace
         from sweep.scheduling import tune as schedule
         from sweep.scheduling.resources import Where
-        from sweep.search.trials import Search
 
-        cell = rate.Cell(sampler, "sqlite", batch=8)
-        search = Search(rate.open_cell(cell, folder), rate.problem(cell, num_trials))
+        cell = rate.Cell(sampler, "folder", batch=8)
+        search = rate.search_in(folder, rate.problem(cell, num_trials))
 
         def groups() -> Iterator[Group | None]:
             while specs := search.ask(cell.batch):
@@ -87,7 +80,7 @@ def _ours(sampler: str) -> System:
             finished=finished,
             note=lambda text: None,
         )
-        where = Where(None, share_of_cpus(concurrency), 0.0, folder / "ray.log")
+        where = Where(None, cpus_a_trial(concurrency), 0.0, folder / "ray.log")
         work = schedule.Work(groups(), concurrency, may_autoscale=False)
         schedule.run_trials(work, Workplace("none", folder), where, reporter, no_op)
 
@@ -114,7 +107,7 @@ def _tune(num_trials: int, concurrency: int, folder: Path, ended: Ended, **setti
 
     with cluster(None, folder / "ray.log"):
         tune.Tuner(
-            tune.with_resources(report_once, {"cpu": share_of_cpus(concurrency)}),
+            tune.with_resources(report_once, {"cpu": cpus_a_trial(concurrency)}),
             param_space=random_space(),
             tune_config=tune.TuneConfig(num_samples=num_trials, reuse_actors=True, **settings),
             run_config=tune.RunConfig(storage_path=str(folder / "ray"), callbacks=[Ends()], verbose=0),
@@ -122,7 +115,7 @@ def _tune(num_trials: int, concurrency: int, folder: Path, ended: Ended, **setti
 
 
 def random_space() -> dict[str, Any]:
-    """The default space (`sweep.space`) as far as Tune can say it: without conditions."""
+    """Return the default space (`sweep.space`) as far as Tune can say it: without conditions."""
     from ray import tune
 
     return {

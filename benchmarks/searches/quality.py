@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,8 @@ from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from galaxytl.trial.optimizers import OPTIMIZERS
 
 FURTHER_HEAD: Final = 0.3
-"""Of a pass of heads (simulation.Cluster): 12 heads in one matrix product cost 4.1 passes of one (2.9 times cheaper) on
-25,088 features and more, where it saves least; on narrower features a further head costs nearly nothing."""
+"""What one more head adds to a pass (`Cluster.further_head`): 12 heads in one matrix product cost 4.1 passes of one on
+25,088 features and more, where it saves least; on narrower features it costs nearly nothing."""
 NUM_POINTS: Final = 64
 """Of a curve."""
 
@@ -75,21 +76,19 @@ def train_table(folder: Path, data: str, weights_dir: Path | None, small: bool) 
 
 
 def made_up_table(num_epochs: int = 9) -> Table:
-    """For smoke tests: 64 curves that rise to an optimum at Adam and 1e-3, at speeds that do not tell how far."""
+    """Return 64 curves for smoke tests: they rise to an optimum at Adam and 1e-3, at speeds that say nothing of it."""
     base = TrialSpec(dataset="simulated", dataset_fingerprint="0", validation_fraction=0.1, num_epochs=num_epochs)
-    rows = []
-    for i, rate in enumerate(np.geomspace(1e-5, 1e-1, 16).tolist()):
-        for optimizer in ("adam", "rmsprop"):
-            for backbone in ("MobileNet", "VGG16"):
-                spec = base.replace(optimizer=optimizer, learning_rate=rate, backbone=backbone)
-                end = 0.8 - 0.05 * abs(np.log10(rate) + 3) - 0.1 * (optimizer != "adam") - 0.02 * (backbone == "VGG16")
-                epochs = np.arange(1, num_epochs + 1)
-                accuracy = end * (1 - np.exp(-epochs / (1.5 + i % 3)))
-                rows.append(make_row(spec, accuracy.tolist()))
+    rows, epochs = [], np.arange(1, num_epochs + 1)
+    rates = enumerate(np.geomspace(1e-5, 1e-1, 16).tolist())
+    for (i, rate), optimizer, backbone in itertools.product(rates, ("adam", "rmsprop"), ("MobileNet", "VGG16")):
+        spec = base.replace(optimizer=optimizer, learning_rate=rate, backbone=backbone)
+        end = 0.8 - 0.05 * abs(np.log10(rate) + 3) - 0.1 * (optimizer != "adam") - 0.02 * (backbone == "VGG16")
+        rows.append(make_row(spec, (end * (1 - np.exp(-epochs / (1.5 + i % 3)))).tolist()))
     return make_table(rows)
 
 
 def make_row(spec: TrialSpec, accuracies: Sequence[float], **changes: Any) -> TrialResult:
+    """Return the row of a trial with these validation accuracies."""
     history = tuple({"epoch": i, "val_accuracy": a, "val_loss": 1 - a} for i, a in enumerate(accuracies, start=1))
     return TrialResult(spec=spec, history=history, **{"status": COMPLETE, "curves_on": "validation", **changes})
 
@@ -97,45 +96,22 @@ def make_row(spec: TrialSpec, accuracies: Sequence[float], **changes: Any) -> Tr
 # The searches
 
 
-def _ours(table: Table, seed: int, until_epochs: int) -> Method:
-    from searches.methods import Ours
+def make_method(name: str, table: Table, seed: int, until_epochs: int) -> Method:
+    """Return a search by its name in LABELS."""
+    if name.startswith("tune"):
+        from searches.tune_method import TuneAsha  # imports ray: three seconds
 
-    return Ours(table, seed, until_epochs)
+        from sweep.search.stopping import ETA
 
+        our_rungs = {"grace_period": max(1, table.num_epochs // ETA**2), "reduction_factor": ETA}
+        return TuneAsha(table, seed, **(our_rungs if name == "tune-rungs" else {}))
+    from searches import methods
 
-def _tune(table: Table, seed: int, until_epochs: int) -> Method:
-    from searches.tune_method import TuneAsha  # imports ray: three seconds
-
-    return TuneAsha(table, seed)
-
-
-def _tune_rungs(table: Table, seed: int, until_epochs: int) -> Method:
-    from searches.tune_method import TuneAsha
-
-    from sweep.search.stopping import ETA
-
-    return TuneAsha(table, seed, grace_period=max(1, table.num_epochs // ETA**2), reduction_factor=ETA)
+    if name == regret.OURS:
+        return methods.Ours(table, seed, until_epochs)
+    return methods.plain_optuna(table, seed) if name == "optuna" else methods.random_search(table, seed)
 
 
-def _optuna(table: Table, seed: int, until_epochs: int) -> Method:
-    from searches.methods import plain_optuna
-
-    return plain_optuna(table, seed)
-
-
-def _random(table: Table, seed: int, until_epochs: int) -> Method:
-    from searches.methods import random_search
-
-    return random_search(table, seed)
-
-
-METHODS: Final[Mapping[str, Callable[[Table, int, int], Method]]] = {
-    regret.OURS: _ours,
-    "tune": _tune,
-    "tune-rungs": _tune_rungs,
-    "optuna": _optuna,
-    regret.TO_BEAT: _random,
-}
 LABELS: Final = {
     regret.OURS: "ours",
     "tune": "Ray's OptunaSearch + ASHA",
@@ -143,6 +119,7 @@ LABELS: Final = {
     "optuna": "Optuna's TPE + pruner",
     regret.TO_BEAT: "random",
 }
+"""Method -> what to call it in figures."""
 
 
 @dataclass(frozen=True)
@@ -158,24 +135,25 @@ class Trial:
 _table: Table | None = None
 
 
-def _keep(table: Table) -> None:
+def _set_table(table: Table) -> None:
     global _table  # noqa: PLW0603 (once a process, instead of sending it with each search)
     _table = table
 
 
 def _search(trial: Trial) -> list[Step]:
     assert _table is not None
-    return simulate(METHODS[trial.method](_table, trial.seed, trial.until_epochs), trial.cluster, trial.until_epochs)
+    method = make_method(trial.method, _table, trial.seed, trial.until_epochs)
+    return simulate(method, trial.cluster, trial.until_epochs)
 
 
 def search_all(table: Table, trials: Sequence[Trial]) -> list[list[Step]]:
-    """One after the other in as many processes as there are cores; none of them knows of another."""
-    with ProcessPoolExecutor(os.cpu_count(), initializer=_keep, initargs=(table,)) as pool:
+    """Search one after the other in as many processes as there are cores; none of them knows of another."""
+    with ProcessPoolExecutor(os.cpu_count(), initializer=_set_table, initargs=(table,)) as pool:
         return list(pool.map(_search, trials))
 
 
 def curves(table: Table, searches: Mapping[str, Sequence[Sequence[Step]]], by: str, budgets: Sequence[float]) -> Any:
-    """Method -> (seeds, budgets) regrets. Before the first choice: the mean over the table, a blind guess."""
+    """Return method -> (seeds, budgets) regrets; before the first choice the mean over the table, a blind guess."""
     blind = float(np.nanmean(table.regret))
 
     def of(steps: Sequence[Step]) -> NDArray[np.float64]:
@@ -188,6 +166,8 @@ def curves(table: Table, searches: Mapping[str, Sequence[Sequence[Step]]], by: s
 
 @dataclass(frozen=True)
 class Sizes:
+    """How much is simulated."""
+
     num_seeds: int
     num_workers: int
     trainings: tuple[int, ...]
@@ -195,14 +175,14 @@ class Sizes:
 
 
 def compare_searches(table: Table, sizes: Sizes, out: Path) -> bool:
-    """Print the comparison, write its curves and their picture; whether the requirements are met."""
+    """Print the comparison, write its curves and their picture; return whether the requirements are met."""
     print(table.describe(), flush=True)
     cluster = Cluster(sizes.num_workers, FURTHER_HEAD)
     until = sizes.trainings[-1] * table.num_epochs
-    trials = [Trial(name, seed, cluster, until) for name in METHODS for seed in range(sizes.num_seeds)]
-    found = iter(search_all(table, trials))
-    searches = {name: [next(found) for _ in range(sizes.num_seeds)] for name in METHODS}
-    kept: dict[str, Any] = {"table": table.describe(), "sizes": vars(sizes), "further_head": FURTHER_HEAD}
+    trials = [Trial(name, seed, cluster, until) for name in LABELS for seed in range(sizes.num_seeds)]
+    steps = iter(search_all(table, trials))
+    searches = {name: [next(steps) for _ in range(sizes.num_seeds)] for name in LABELS}
+    numbers: dict[str, Any] = {"table": table.describe(), "sizes": vars(sizes), "further_head": FURTHER_HEAD}
     panels, holds = [], True
     workers = f"{sizes.num_workers} workers"
     for by, share, unit in (("epochs", 1, "epochs trained in all"), ("time", sizes.num_workers, f"time, {workers}")):
@@ -213,8 +193,8 @@ def compare_searches(table: Table, sizes: Sizes, out: Path) -> bool:
         points = np.linspace(0, budgets[-1], NUM_POINTS + 1)[1:].tolist()
         drawn = curves(table, searches, by, points)
         panels.append(regret_figure.Panel(f"by {by}", unit, points, drawn, LABELS))
-        kept[by] = {"budgets": points, "regret": {name: array.round(6).tolist() for name, array in drawn.items()}}
-    (out / "search_quality.json").write_text(json.dumps(kept, indent=1))
+        numbers[by] = {"budgets": points, "regret": {name: array.round(6).tolist() for name, array in drawn.items()}}
+    (out / "search_quality.json").write_text(json.dumps(numbers, indent=1))
     spec = table.rows[0].spec
     footer = f"{len(table.rows):,} trials, {spec.dataset}; {sizes.num_seeds} seeds: mean and 95 % interval"
     regret_figure.draw(panels, footer, out / "search_quality.png")

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import cProfile
+import functools
 import hashlib
 import io
 import itertools
 import pstats
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import optuna
-
+from galaxytl.results.asked_file import append_asked
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
-from sweep.search.ask_space import Asking
+from sweep.search.ask_space import SpaceSampler
+from sweep.search.export import Export
 from sweep.search.stopping import make_rule
-from sweep.search.study import open_study
 from sweep.search.trials import Problem, Search
 from sweep.space import Facts, space
 
@@ -35,7 +36,6 @@ FACTS: Final = Facts(
 BASE: Final = TrialSpec(
     dataset="simulated", dataset_fingerprint="0", image_size=64, validation_fraction=0.1, scored_on="validation"
 )
-DIRECTION: Final = "maximize"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Cell:
 
     sampler: str
     storage: str
-    """sqlite, memory or journal."""
+    """folder: what was asked is forced to disk; sqlite and journal: the study is exported too."""
     batch: int
     scheduler: str = "none"
 
@@ -52,12 +52,12 @@ class Cell:
         return f"{self.sampler:14}{self.storage:9}{self.batch:5}  {self.scheduler:10}"
 
 
-SAMPLERS, STORAGES, BATCHES = ("RandomSampler", "TPESampler"), ("sqlite", "memory", "journal"), (1, 8)
+SAMPLERS, STORAGES, BATCHES = ("RandomSampler", "TPESampler"), ("folder", "sqlite", "journal"), (1, 8)
 CELLS: Final = (
     *itertools.starmap(Cell, itertools.product(SAMPLERS, STORAGES, BATCHES)),
-    Cell("TPESampler", "sqlite", 8, "asha"),
+    Cell("TPESampler", "folder", 8, "asha"),
 )
-DEFAULT: Final = Cell("TPESampler", "sqlite", 1)
+DEFAULT: Final = Cell("TPESampler", "folder", 1)
 
 
 def measure_all(num_trials: int) -> bool:
@@ -82,8 +82,7 @@ def rates(seconds: list[float]) -> tuple[float, float]:
 def ended_at(cell: Cell, num_trials: int, profile: cProfile.Profile | None = None) -> list[float]:
     """Search with made-up results; the second of the start, then that in which each trial was told. `profile` is
     switched on for the last LAST of them."""
-    with tempfile.TemporaryDirectory() as folder:
-        search = Search(open_cell(cell, Path(folder)), problem(cell, num_trials * 2))
+    with tempfile.TemporaryDirectory() as folder, open_search(cell, Path(folder), num_trials * 2) as search:
         seconds = [time.perf_counter()]
         while len(seconds) <= num_trials:
             if profile and len(seconds) > num_trials - LAST:
@@ -96,20 +95,26 @@ def ended_at(cell: Cell, num_trials: int, profile: cProfile.Profile | None = Non
     return seconds[: num_trials + 1]
 
 
-def open_cell(cell: Cell, folder: Path) -> optuna.Study:
-    if cell.storage == "memory":
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        return optuna.create_study(direction=DIRECTION)
-    url = {"sqlite": f"sqlite:///{folder}/study.db", "journal": f"journal:///{folder}/study.log"}[cell.storage]
-    return open_study(url, "rate", [DIRECTION], {"space": "sweep.space:space"})
+def search_in(folder: Path, problem: Problem) -> Search:
+    """One that forces what it asks for to disk."""
+    return Search(problem, write=functools.partial(append_asked, folder))
+
+
+@contextlib.contextmanager
+def open_search(cell: Cell, folder: Path, num_trials: int) -> Iterator[Search]:
+    search = search_in(folder, problem(cell, num_trials))
+    urls = {"sqlite": f"sqlite:///{folder}/study.db", "journal": f"journal:///{folder}/study.log"}
+    with contextlib.ExitStack() as stack:
+        if cell.storage in urls:
+            stack.enter_context(Export(urls[cell.storage], search.study, ("rate", {}), print))
+        yield search
 
 
 def problem(cell: Cell, num_trials: int) -> Problem:
     return Problem(
-        asking=Asking(space, FACTS),
+        sampler_of_space=SpaceSampler(space, FACTS),
         build=_build,
         objectives=("val_accuracy",),
-        measure=lambda result, name: result.history[-1][name],
         rule=make_rule(cell.scheduler, BASE.num_epochs),
         num_trials=num_trials,
         sampler=cell.sampler,

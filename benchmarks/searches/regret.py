@@ -1,24 +1,23 @@
 """How good are searches at equal budgets? Regret curves, their means over seeds, paired differences, and the verdict.
 
-Arrays in, a `Comparison` with every decision out; bench_search.py prints it and searches/regret_figure.py draws
-curves. The
-regret of a search at a budget: the table's best accuracy less that of the configuration that it would choose by then.
+Arrays in, a `Comparison` with every decision out; searches/quality.py prints it and searches/regret_figure.py draws
+curves. The regret of a search at a budget: the table's best accuracy less that of the configuration that it would
+choose by then.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+
+from analysis.statistics.seeds import SeedEstimate, mean_over_seeds
 
 OURS: Final = "ours"
 TO_BEAT: Final = "random"
-CONFIDENCE: Final = 0.95
 
 Regrets = Mapping[str, NDArray[np.float64]]
 """Method -> (seeds, budgets)."""
@@ -27,7 +26,7 @@ Regrets = Mapping[str, NDArray[np.float64]]
 def at_budgets(
     spent: Sequence[float], regret: Sequence[float], budgets: Sequence[float], before: float
 ) -> NDArray[np.float64]:
-    """Regret after the last choice that each budget pays for; `before` the first.
+    """Return the regret after the last choice that each budget pays for; `before` the first.
 
     >>> at_budgets([10, 30], [0.2, 0.1], [9, 10, 29, 99], before=0.5).tolist()
     [0.5, 0.2, 0.2, 0.1]
@@ -37,49 +36,36 @@ def at_budgets(
 
 
 @dataclass(frozen=True)
-class Interval:
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
-
-
-def interval(values: NDArray[np.float64]) -> Interval:
-    """The mean of independent values with Student's interval. Values that do not differ have one of no width."""
-    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
-    return Interval(mean, mean - half, mean + half)
-
-
-@dataclass(frozen=True)
 class Difference:
-    """Of a method's regret to ours, seed by seed: above 0, ours is better."""
+    """A method's regret less ours, seed by seed: above 0, ours is better."""
 
-    overall: Interval
+    overall: SeedEstimate
     """Of the means over all budgets."""
-    by_budget: tuple[Interval, ...]
+    by_budget: tuple[SeedEstimate, ...]
 
     @property
     def wins(self) -> bool:
         """Ours does, clearly: the interval lies on its side."""
-        return self.overall.low > 0
+        return self.overall.interval.low > 0
 
     @property
     def loses(self) -> bool:
-        return self.overall.high < 0
+        """Ours does, clearly."""
+        return self.overall.interval.high < 0
 
     @property
     def word(self) -> str:
+        """The verdict, for people."""
         return "ours is better" if self.wins else "OURS IS WORSE" if self.loses else "no difference seen"
 
 
 @dataclass(frozen=True)
 class Comparison:
+    """Ours beside the other methods, and the verdict."""
+
     budgets: tuple[float, ...]
     num_seeds: int
-    regrets: Mapping[str, tuple[Interval, ...]]
+    regrets: Mapping[str, tuple[SeedEstimate, ...]]
     """Method -> at each budget."""
     differences: Mapping[str, Difference]
     """Other method -> its regret less ours."""
@@ -98,28 +84,26 @@ class Comparison:
 
 
 def compare(regrets: Regrets, budgets: Sequence[float]) -> Comparison:
-    """Ours against each other method. Row i of all arrays (seeds, budgets) is of seed i.
+    """Compare ours with each other method. Row i of all arrays (seeds, budgets) is of seed i.
 
     The verdict is on the mean over the budgets, one number a seed and so one decision a method: of as many decisions as
     there are budgets some would come out wrong by chance. Raises ValueError for fewer than two seeds.
     """
     ours = regrets[OURS]
-    if len(ours) < 2:
-        raise ValueError(f"an interval needs two seeds at least; got {len(ours)}")
     others = {name: array - ours for name, array in regrets.items() if name != OURS}
     return Comparison(
         budgets=tuple(budgets),
         num_seeds=len(ours),
-        regrets={name: tuple(map(interval, array.T)) for name, array in regrets.items()},
+        regrets={name: tuple(map(mean_over_seeds, array.T)) for name, array in regrets.items()},
         differences={
-            name: Difference(interval(apart.mean(axis=1)), tuple(map(interval, apart.T)))
+            name: Difference(mean_over_seeds(apart.mean(axis=1)), tuple(map(mean_over_seeds, apart.T)))
             for name, apart in others.items()
         },
     )
 
 
 def describe(comparison: Comparison, unit: str) -> str:
-    """Two tables and the verdict, for people."""
+    """Return two tables and the verdict, for people."""
     heads = "".join(f"{budget:>30g}" for budget in comparison.budgets)
     lines = [f"mean regret of {comparison.num_seeds} seeds [95 %] at {unit}", f"{'':12}{heads}"]
     for name, intervals in comparison.regrets.items():
@@ -127,16 +111,20 @@ def describe(comparison: Comparison, unit: str) -> str:
     lines += ["regret less ours, seed by seed [95 %]: above 0, ours is better; * the interval leaves out 0"]
     for name, difference in comparison.differences.items():
         lines.append(f"{name:12}" + "".join(f"{_starred(own):>30}" for own in difference.by_budget))
-        lines.append(f"{'':12}over all budgets {difference.overall}: {difference.word}")
+        lines.append(f"{'':12}over all budgets {_signed(difference.overall)}: {difference.word}")
     clearly = "yes" if comparison.beats_random else "NO"
     lost = ", ".join(comparison.lost_to)
     lines.append(f"beats {TO_BEAT} clearly: {clearly}; loses to {lost.upper() if lost else 'none'}")
     return "\n".join(lines)
 
 
-def _plain(own: Interval) -> str:
-    return f"{own.mean:.4f} [{own.low:.4f}, {own.high:.4f}]"
+def _plain(own: SeedEstimate) -> str:
+    return f"{own.value:.4f} [{own.interval.low:.4f}, {own.interval.high:.4f}]"
 
 
-def _starred(own: Interval) -> str:
-    return f"{own}{'*' if own.low > 0 or own.high < 0 else ' '}"
+def _signed(own: SeedEstimate) -> str:
+    return f"{own.value:+.4f} [{own.interval.low:+.4f}, {own.interval.high:+.4f}]"
+
+
+def _starred(own: SeedEstimate) -> str:
+    return f"{_signed(own)}{' ' if 0 in own.interval else '*'}"

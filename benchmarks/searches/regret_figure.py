@@ -1,4 +1,4 @@
-"""The regret curves of bench_search.py as a picture: each method's mean over seeds and its 95 % interval."""
+"""The regret curves of searches/quality.py as a picture: each method's mean over seeds and its 95 % interval."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from searches.regret import Regrets, interval
+from searches.regret import Regrets
+
+from analysis.statistics.seeds import mean_over_seeds
 
 # Okabe M and Ito K 2008, "Color universal design": told apart with every common colour blindness.
 COLOURS: Final = ("#D55E00", "#0072B2", "#009E73", "#000000", "#CC79A7", "#E69F00")
@@ -43,12 +45,11 @@ def draw(panels: Sequence[Panel], footer: str, path: Path) -> None:
 def _draw_panel(axes: Axes, panel: Panel) -> None:
     ends = {}
     for (name, array), colour in zip(panel.regrets.items(), COLOURS, strict=False):
-        intervals = [interval(column) for column in array.T]
-        mean = [own.mean for own in intervals]
-        axes.plot(panel.budgets, mean, color=colour, linewidth=1.8)
-        low, high = [own.low for own in intervals], [own.high for own in intervals]
+        means = [mean_over_seeds(column) for column in array.T]
+        axes.plot(panel.budgets, [mean.value for mean in means], color=colour, linewidth=1.8)
+        low, high = ([getattr(mean.interval, end) for mean in means] for end in ("low", "high"))
         axes.fill_between(panel.budgets, low, high, color=colour, alpha=0.15, linewidth=0)
-        ends[name] = mean[-1], colour
+        ends[name] = means[-1].value, colour
     axes.set_title(panel.title, loc="left", fontsize=10, fontweight="bold")
     axes.set_xlabel(panel.x_label)
     axes.spines[["top", "right"]].set_visible(False)
@@ -62,7 +63,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
 
 
 def _apart(heights: NDArray[np.float64], least: float) -> NDArray[np.float64]:
-    """The heights, moved up as little as keeps labels from lying on each other."""
+    """Return the heights, moved up as little as keeps labels from lying on each other."""
     moved = heights.copy()
     for below, own in itertools.pairwise(np.argsort(heights)):
         moved[own] = max(moved[own], moved[below] + least)

@@ -42,10 +42,11 @@ class Axis:
 
     @property
     def is_log(self) -> bool:
+        """Whether equal ratios are equally far apart."""
         return self.field == "learning_rate"
 
     def place(self, value: Any) -> float:
-        """Of a choice its number; of a number where it lies between the least (0) and the greatest (1)."""
+        """Return the number of a choice, or where a number lies between the least (0) and the greatest (1)."""
         if not self.is_number:
             return float(self.values.index(value))
         low, high, at = (math.log(v) if self.is_log else float(v) for v in (self.values[0], self.values[-1], value))
@@ -54,13 +55,15 @@ class Axis:
 
 @dataclass(frozen=True)
 class Table:
+    """Trained trials, and the axes on which they lie."""
+
     rows: tuple[TrialResult, ...]
     """COMPLETE, or FAILED because they diverged."""
     axes: tuple[Axis, ...]
     num_epochs: int
 
     def space(self, trial: Any, facts: object = None) -> dict[str, Any]:
-        """The fields of one suggestion; `facts` is what a search's own spaces are given, and not looked at."""
+        """Return the fields of one suggestion; `facts` is what spaces of searches get, and not looked at."""
         fields: dict[str, Any] = {}
         for axis in self.axes:
             if axis.is_log:
@@ -83,7 +86,7 @@ class Table:
         return {optimizer: (min(found), max(found)) for optimizer, found in rates.items()}
 
     def nearest(self, fields: Mapping[str, Any]) -> int:
-        """The row that differs in the fewest choices; of those the one whose numbers are closest, then the first."""
+        """Return the row that differs in the fewest choices; of those the one whose numbers are closest."""
         wanted = np.array([axis.place(fields[axis.field]) for axis in self.axes])
         is_number = np.array([axis.is_number for axis in self.axes])
         apart = np.abs(self._places - wanted)
@@ -96,14 +99,14 @@ class Table:
         return np.array([[axis.place(getattr(r.spec, axis.field)) for axis in self.axes] for r in self.rows])
 
     def run(self, name: str, config: int) -> Run:
+        """Return a row's curve, as a run of this name."""
         row = self.rows[config]
         return Run(name, config, tuple(e["val_accuracy"] for e in row.history), fails=row.status == FAILED)
 
     @cached_property
     def final(self) -> NDArray[np.float64]:
         """(rows,) accuracy after the last epoch; NaN of rows that diverged."""
-        whole = [r.history[-1]["val_accuracy"] if r.status == COMPLETE else math.nan for r in self.rows]
-        return np.array(whole)
+        return np.array([r.history[-1]["val_accuracy"] if r.status == COMPLETE else math.nan for r in self.rows])
 
     @cached_property
     def regret(self) -> NDArray[np.float64]:
@@ -124,7 +127,7 @@ class Table:
 
 
 def read_table(folder: Path) -> Table:
-    """The table of a results folder. Raises SystemExit, for people, where there is none."""
+    """Return the table of a results folder. Raises SystemExit, for people, where there is none."""
     rows = [row for row in read_results(folder).results if _is_usable(row)]
     if not rows:
         raise SystemExit(
@@ -144,7 +147,10 @@ def _is_usable(row: TrialResult) -> bool:
 
 
 def make_table(rows: Iterable[TrialResult]) -> Table:
-    """Raises ValueError where rows were watched on different images, trained for different epochs, or are all alike."""
+    """Return the table of these rows.
+
+    Raises ValueError where they were watched on different images, trained for different epochs, or are all alike.
+    """
     rows = sorted(rows, key=lambda row: row.trial_id)
     for name in (*SPLIT_FIELDS, "num_epochs"):
         if len(found := {getattr(row.spec, name) for row in rows}) > 1:
@@ -156,19 +162,20 @@ def make_table(rows: Iterable[TrialResult]) -> Table:
 
 
 def _axes(rows: Sequence[TrialResult]) -> list[Axis]:
-    """The learning rate last, for its range depends on the optimizer. A field that another one determines is none."""
-    found = {}
+    """Return the axes, the learning rate last, for its range depends on the optimizer. A field that another one
+    determines is none."""
+    differing = []
     for name in SPEC_FIELDS:
         values = {getattr(row.spec, name) for row in rows}
         if len(values) > 1 and name not in NOT_SEARCHED:
             is_number = name == "learning_rate" or (len(values) > MAX_CHOICES and not values & {"all"})
-            found[name] = Axis(name, tuple(sorted(values, key=lambda v: (isinstance(v, str), v))), is_number)
-    kept: list[Axis] = []
-    for axis in found.values():
-        others = [o for o in found.values() if not o.is_number and o is not axis and not _determines(axis, o, rows)]
-        if axis.is_number or not any(_determines(other, axis, rows) for other in [*kept, *others]):
-            kept.append(axis)
-    return sorted(kept, key=lambda axis: axis.is_log)
+            differing.append(Axis(name, tuple(sorted(values, key=lambda v: (isinstance(v, str), v))), is_number))
+    axes: list[Axis] = []
+    for axis in differing:
+        others = [o for o in differing if not o.is_number and o is not axis and not _determines(axis, o, rows)]
+        if axis.is_number or not any(_determines(other, axis, rows) for other in [*axes, *others]):
+            axes.append(axis)
+    return sorted(axes, key=lambda axis: axis.is_log)
 
 
 def _determines(one: Axis, other: Axis, rows: Sequence[TrialResult]) -> bool:

@@ -3,9 +3,8 @@
     steps = simulate(method, Cluster(num_workers=4), until_epochs=1200)
 
 A method (searches/methods.py, searches/tune_method.py) gives jobs: runs that one worker trains together. After each
-epoch it is
-told their values and says which stop; when a job is over, how each of its runs ended. Events at one time come in the
-order in which their passes were begun, so that what happens depends on the method and its seed alone.
+epoch it hears their values and says which stop; when a job is over, how each of its runs ended. Events at one time come
+in the order in which their passes were begun, so that what happens depends on the method and its seed alone.
 """
 
 from __future__ import annotations
@@ -34,28 +33,35 @@ class Run:
 
 
 class Method(Protocol):
+    """What a search decides."""
+
     def job(self) -> Sequence[Run]:
-        """What a free worker is to train. Nothing: there is nothing now; asked again when a job has ended."""
+        """Return what a free worker is to train; nothing where there is nothing until a job has ended."""
         ...
 
     def epoch(self, number: int, runs: Sequence[Run]) -> Collection[str]:
-        """Runs of one job after epoch `number`; the names of those that stop there."""
+        """Hear of the runs of one job after epoch `number`; return the names of those that stop there."""
         ...
 
-    def ended(self, run: Run, num_epochs: int, status: Status) -> None: ...
+    def ended(self, run: Run, num_epochs: int, status: Status) -> None:
+        """Hear how a run ended, and after how many epochs."""
+        ...
 
     def chosen(self) -> int | None:
-        """The configuration that the method would name the best, of those that it has heard the end of."""
+        """Return the configuration that the method would name the best, of those that it has heard the end of."""
         ...
 
 
 @dataclass(frozen=True)
 class Cluster:
+    """Workers, and what a pass takes them."""
+
     num_workers: int
     further_head: float = 1.0
     """What one more head adds to the time of a pass, in passes of one head. 1: training together saves nothing."""
 
     def pass_time(self, num_heads: int) -> float:
+        """Return the time of an epoch of so many heads, in passes of one."""
         return 1 + (num_heads - 1) * self.further_head
 
 

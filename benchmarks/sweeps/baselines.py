@@ -60,7 +60,7 @@ def main() -> None:
 def run(
     train_trial: Callable[..., None], work: Work, folder: Path, reuse_actors: bool
 ) -> list[dict[str, str | int | float]]:
-    """The whole grid; a trial's place in it and its last epoch's scores, for each that did not fail."""
+    """Run the whole grid; return the place of each trial that did not fail, and its last epoch's scores."""
     from ray import tune
 
     trainable = tune.with_resources(tune.with_parameters(train_trial, work=work), {"cpu": 1})
@@ -70,10 +70,10 @@ def run(
         tune_config=tune.TuneConfig(reuse_actors=reuse_actors),
         run_config=tune.RunConfig(storage_path=str(folder), verbose=0),
     )
-    finished = [result for result in tuner.fit() if result.error is None]
     return [
         {**result.config, "accuracy": result.metrics["val_accuracy"], "loss": result.metrics["loss"]}
-        for result in finished
+        for result in tuner.fit()
+        if result.error is None
     ]
 
 
@@ -81,7 +81,7 @@ def run(
 
 
 def first_version(config: Config, work: Work) -> None:
-    """One trial: load, build, compile with Keras's defaults, fit."""
+    """Train one trial: load, build, compile with Keras's defaults, fit."""
     import keras
 
     images, labels = load_images(work)
@@ -105,7 +105,7 @@ def first_version(config: Config, work: Work) -> None:
 
 
 def load_images(work: Work) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """All images of the file, (N, S, S, 3) uint8, and their labels (N,)."""
+    """Return all images of the file, (N, S, S, 3) uint8, and their labels (N,)."""
     with h5py.File(work["data"], "r") as file:
         images = np.stack([resize(image, work["image_size"]) for image in file["images"]])
         return images, file["ans"][:].astype(np.int64)
@@ -129,7 +129,7 @@ def resize_once(work: Work, path: Path) -> Path:
 
 
 def careful_version(config: Config, work: Work) -> None:
-    """One trial in a process that has trained others: mapped images, a tf.data pipeline, compiled multi-steps."""
+    """Train one trial in a process that has trained others: mapped images, a tf.data pipeline, compiled multi-steps."""
     import keras
     import tensorflow as tf
 
@@ -156,7 +156,7 @@ def careful_version(config: Config, work: Work) -> None:
 
 
 def pipeline(work: Work, rows: list[int], shuffled: bool) -> Any:
-    """Batches of the mapped images, read in the first epoch and kept; a tf.data.Dataset."""
+    """Return batches of the mapped images, read in the first epoch and then in memory, as a tf.data.Dataset."""
     import tensorflow as tf
 
     images = np.load(work["resized"], mmap_mode="r")
@@ -175,7 +175,7 @@ def pipeline(work: Work, rows: list[int], shuffled: bool) -> Any:
 
 
 def build_model(config: Config, work: Work) -> Any:
-    """Pixels, 0 to 255, to logits; trained after the layer `last_frozen`. A keras.Model, not compiled."""
+    """Return a keras.Model, not compiled, from pixels, 0 to 255, to logits; it trains what follows `last_frozen`."""
     import keras
 
     name, unfrozen_blocks = config["backbone"], config["unfrozen_blocks"]
@@ -200,7 +200,7 @@ def freeze(backbone: Any, last_frozen: str) -> None:
 
 
 def report_to_tune() -> Any:
-    """A Keras callback that gives Tune every epoch's scores."""
+    """Return a Keras callback that gives Tune every epoch's scores."""
     import keras
     from ray import tune
 

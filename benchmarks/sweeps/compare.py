@@ -6,8 +6,9 @@ Pure functions of rows (`TrialResult`) and of the baselines' trials; bench_sweep
 from __future__ import annotations
 
 import math
+import re
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +44,7 @@ def accuracies_of_baseline(trials: Iterable[Mapping[str, Any]]) -> Trials:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of two systems' test accuracies, trial by trial: one minus other."""
+    """How far two systems' test accuracies are apart, trial by trial: one minus other."""
 
     mean: float
     standard_error: float
@@ -68,7 +69,7 @@ class Agreement:
 
 
 def agreement(one: Trials, other: Trials, num_test: int) -> Agreement:
-    """Whether the mean paired difference is within noise.
+    """Return whether the mean paired difference is within noise.
 
     Same weights, same images, another order of the batches: differences of a trial have mean 0. Tolerated are
     STANDARD_ERRORS of them, and in any case one test image: systems that agree on all but one image are no less equal.
@@ -89,13 +90,14 @@ def agreement(one: Trials, other: Trials, num_test: int) -> Agreement:
 
 
 def executed_multiply_adds(rows: Iterable[TrialResult]) -> float:
+    """Return what these trials computed."""
     return sum(sum(row.multiply_adds.values()) for row in rows)
 
 
 def minimal_multiply_adds(
     rows: Sequence[TrialResult], structures: Mapping[tuple[str, int], Structure], is_stored: bool = False
 ) -> float:
-    """What these trials cannot do without.
+    """Return what these trials cannot do without.
 
     Each frozen backbone once for every image, as deep as any trial needs it (nothing where it `is_stored`); then in
     every epoch what follows the cut, three forward passes for a trained image (forward, and backward to weights and to
@@ -117,7 +119,7 @@ def minimal_multiply_adds(
 
 
 def seconds_outside_training(rows: Iterable[TrialResult]) -> list[float]:
-    """Of each warm trial: its total less features, train and evaluate, ascending.
+    """Return, of each warm trial, its total less features, train and evaluate, ascending.
 
     Not of the first trial of a group, which starts the process and builds the network. Heads that were trained together
     have equal shares of all that, and count.
@@ -138,18 +140,33 @@ def _outside(timings: Mapping[str, float]) -> float:
 
 
 def seconds_by_part(rows: Iterable[TrialResult]) -> dict[str, float]:
-    """Seconds inside trials, summed over them: the parts that rows name, and "other", the rest of their totals."""
-    parts: dict[str, float] = defaultdict(float)
+    """Return the seconds inside trials, summed over them: the parts that rows name, and "other", the rest of their
+    totals."""
+    parts = Counter[str]()
     for row in rows:
-        for part, seconds in row.timings.items():
-            parts[part] += seconds
+        parts.update(row.timings)
     total = parts.pop("total", 0.0)
     return {**parts, "other": total - sum(parts.values())}
 
 
+def milestones(lines: Sequence[tuple[float, str]], seconds: float) -> dict[str, float]:
+    """Return the seconds from one thing that a sweep prints to the next; `lines` with the second of each."""
+    says = {
+        "imports, dataset, plan": r"^Starting Ray",
+        "Ray, worker, framework, until a trial speaks": r"^\d\d:\d\d:\d\d  ",
+        "the trials": r"trials complete",
+    }
+    spent, last = {}, 0.0
+    for name, pattern in says.items():
+        when = next((second for second, line in lines if second >= last and re.search(pattern, line)), None)
+        if when is not None:
+            spent[name], last = when - last, when
+    return {**spent, "the end": seconds - last}
+
+
 def floor_seconds(work: Mapping[str, Any], measured: Mapping[str, Any], is_stored: bool = False) -> float:
-    """The least time for a work at the speed that sweeps/floor.py `measured`: each prefix once, then what follows
-    the cuts."""
+    """Return the least time for a work at the speed that sweeps/floor.py `measured`: each prefix once, then what
+    follows the cuts."""
     num_train, num_watched = len(work["train"]), len(work["test"])
     steps = work["num_epochs"] * math.ceil(num_train / work["batch_size"])
     seconds = 0.0

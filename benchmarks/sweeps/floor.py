@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def measure_backbone(name: str, work: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_heads(start: Any, features: Any, num_heads: int) -> Any:
-    """From `start` to `features`, Flatten, Dense: logits (B, num_heads, 10); compiled with Adam, without XLA."""
+    """Return `start` to `features`, Flatten, Dense: logits (B, num_heads, 10); compiled with Adam, without XLA."""
     import keras
 
     logits = keras.layers.Dense(num_heads * NUM_CLASSES)(keras.layers.Flatten()(features))
@@ -71,7 +71,7 @@ def with_heads(start: Any, features: Any, num_heads: int) -> Any:
 
 
 def seconds_an_image(model: Any) -> float:
-    """By `predict_on_batch`: `predict` adds 50 ms a call, which is no part of a floor."""
+    """Time `predict_on_batch`: `predict` adds 50 ms a call, which is no part of a floor."""
     import keras
 
     inputs = keras.ops.convert_to_tensor(noise((LARGE_BATCH, *model.input_shape[1:])))
@@ -80,7 +80,7 @@ def seconds_an_image(model: Any) -> float:
 
 
 def seconds_a_step(model: Any, num_heads: int, batch_size: int) -> float:
-    """The inputs are tensors already: a floor does not wait for them."""
+    """Time a step on inputs that are tensors already: a floor does not wait for them."""
     import keras
 
     inputs = keras.ops.convert_to_tensor(noise((batch_size, *model.input_shape[1:])))
@@ -93,14 +93,9 @@ def noise(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def shortest(run: Callable[[], Any], repeats: int) -> float:
-    """Seconds of the fastest of `repeats` runs after a first one, which compiles."""
+    """Return the seconds of the fastest of `repeats` runs after a first one, which compiles."""
     run()
-    seconds = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
+    return min(timeit.repeat(run, number=1, repeat=repeats))
 
 
 if __name__ == "__main__":

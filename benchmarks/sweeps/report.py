@@ -1,4 +1,4 @@
-"""What bench_sweep.py found out about one workload, in words for people."""
+"""What bench_sweep.py shows about one workload, in words for people."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def describe(report: Mapping[str, Any]) -> str:
-    """The report of one workload, for people."""
+    """Return the report of one workload."""
     return "\n".join([*_heading(report), *_table(report), *_findings(report)])
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import binom
-from verdicts.rates import GRID, LEVEL, Rate, covered, pmf_of, simulated, worst
+from verdicts.rates import GRID, LEVEL, Rate, covered, pmf_of, simulated, worst_of_each
 from verdicts.truths import COUNTS, NUM_IMAGES, OPTIMIZERS, confusion_of, result_of, spec_of
 
 from analysis.claims.arms import OFF, ON
@@ -24,7 +24,7 @@ from analysis.run import contents
 from analysis.scores import class_sections, splits
 from analysis.statistics.beta_binomial import reduction
 from analysis.statistics.calibration import bins_of
-from analysis.statistics.intervals import Interval, Share, difference
+from analysis.statistics.intervals import Share, difference
 from analysis.statistics.seeds import MIN_SEEDS, difference_over_seeds, mean_over_seeds, paired_over_seeds
 from analysis.trials.paper import TABLE_1
 from analysis.trials.repeats import Networks, Repeats
@@ -32,19 +32,20 @@ from analysis.trials.table1_cells import Cell
 
 
 def interval_rates(number: int, rounds: int, seed: int) -> Iterator[Rate]:
+    """Give the coverages of intervals over so many seeds."""
     rng = np.random.default_rng([seed, number])
     yield from _intervals_of_rates(number, rounds, rng)
     if number > 1:
-        yield from _intervals_over_seeds(number, rounds, rng)
+        yield from worst_of_each(_intervals_over_seeds(number, rounds, rng))
         yield _paired_accuracies(number, rounds, rng)
-    yield from _accuracies(number, rounds // 2, rng)
+    yield from worst_of_each(_accuracies(number, rounds // 2, rng))
     yield from _class_scores(number, rounds // (4 if number < 5 else 10), rng)
     if number >= MIN_SEEDS:
         yield _calibration_errors(number, rounds, rng)
 
 
 def _intervals_of_rates(number: int, rounds: int, rng: np.random.Generator) -> Iterator[Rate]:
-    """Exactly: on the average over rates, and at the worst."""
+    """Give exact coverages: on the average over rates, and at the worst."""
     counts, pmf = range(number + 1), pmf_of(number)
     shares = [Share(count, number) for count in counts]
     inside = np.array([[rate in share.interval for share in shares] for rate in GRID], float)
@@ -54,12 +55,12 @@ def _intervals_of_rates(number: int, rounds: int, rng: np.random.Generator) -> I
     ends = [[difference(first, second) for second in shares] for first in shares]
     low, high = (np.array([[getattr(one, end) for one in row] for row in ends]) for end in ("low", "high"))
     grid, chances = GRID[::2], pmf[::2]
-    found = np.empty((len(grid), len(grid)))
-    for p, q in np.ndindex(found.shape):
+    rates = np.empty((len(grid), len(grid)))
+    for p, q in np.ndindex(rates.shape):
         apart = grid[p] - grid[q]
-        found[p, q] = chances[p] @ ((low <= apart) & (apart <= high)) @ chances[q]
-    yield Rate("Newcombe, mean over rates", str(number), float(found.mean()), 0, MEAN_NEWCOMBE, is_coverage=True)
-    yield Rate("Newcombe, worst rates", str(number), float(found.min()), 0, WORST_NEWCOMBE, is_coverage=True)
+        rates[p, q] = chances[p] @ ((low <= apart) & (apart <= high)) @ chances[q]
+    yield Rate("Newcombe, mean over rates", str(number), float(rates.mean()), 0, MEAN_NEWCOMBE, is_coverage=True)
+    yield Rate("Newcombe, worst rates", str(number), float(rates.min()), 0, WORST_NEWCOMBE, is_coverage=True)
     priors = rng.beta(0.5, 0.5, (10 * rounds, 2))
     posteriors = functools.cache(lambda a, b: reduction(shares[a], shares[b]).interval)
     drawn = zip(priors, rng.binomial(number, priors).tolist(), strict=True)
@@ -71,22 +72,15 @@ WORST_WILSON, MEAN_NEWCOMBE, WORST_NEWCOMBE, SKEWED, TRAINING_MATTERS = 0.79, 0.
 
 
 def _worst_wilson(number: int) -> float:
-    """Next to an end of an interval, where coverage jumps."""
-    ends = [end for count in range(number + 1) for end in _ends(Share(count, number).interval)]
+    """Return the coverage next to an end of an interval, where it jumps."""
+    intervals = [Share(count, number).interval for count in range(number + 1)]
+    ends = [end for own in intervals for end in (own.low, own.high)]
     rates = np.clip([end + step for end in ends for step in (-1e-9, 1e-9)], 0, 1)
-    return min(
-        sum(binom.pmf(count, number, rate) for count in range(number + 1) if rate in Share(count, number).interval)
-        for rate in rates
-    )
-
-
-def _ends(interval: Interval) -> tuple[float, float]:
-    return interval.low, interval.high
+    return min(sum(binom.pmf(n, number, rate) for n, own in enumerate(intervals) if rate in own) for rate in rates)
 
 
 def _intervals_over_seeds(number: int, rounds: int, rng: np.random.Generator) -> Iterator[Rate]:
-    """Of normal scores: seeds scatter by 1, in the second setting also by 0.2; images move all of them by 0 to 2."""
-    rates: dict[str, list[Rate]] = {}
+    """Take normal scores: seeds scatter by 1, in the second setting also by 0.2; images move all of them by 0 to 2."""
     for images, scatter in itertools.product((0.0, 0.5, 2.0), (1.0, 0.2)):
         common = rng.normal(0, images, (2, rounds, 1))
         first, second = (rng.normal(0, s, (rounds, number)) + c for s, c in zip((1.0, scatter), common, strict=True))
@@ -94,50 +88,47 @@ def _intervals_over_seeds(number: int, rounds: int, rng: np.random.Generator) ->
         mean = (0 in mean_over_seeds(one, images**2).interval for one in first)
         welch = (0 in difference_over_seeds(a, b, variance).interval for a, b in zip(first, second, strict=True))
         paired = (0 in paired_over_seeds(a, b, variance).interval for a, b in zip(first, second, strict=True))
-        found = (("t, mean over seeds", mean), ("Welch, difference", welch), ("t, paired by seed", paired))
-        for what, inside in found:
-            rates.setdefault(what, []).append(covered(what, number, inside, name))
-    yield from map(worst, rates.values())
+        yield covered("t, mean over seeds", number, mean, name)
+        yield covered("Welch, difference", number, welch, name)
+        yield covered("t, paired by seed", number, paired, name)
 
 
 def _accuracies(number: int, rounds: int, rng: np.random.Generator) -> Iterator[Rate]:
-    """As the collapse's answer and the summary print them; of one seed, that of this network."""
-    rates: dict[str, list[Rate]] = {}
+    """Take intervals as the collapse's answer and the summary print them; of one seed, that of this network."""
     for mean, scatter in ((0.6, 0.002), (0.6, 0.012), (0.6, 0.055), (0.95, 0.002), (0.95, 0.012)):
-        inside: dict[str, list[bool]] = {"accuracy, the answer's": [], "accuracy, the summary's": []}
+        name, in_answer, in_summary = f"{mean}, scatter {scatter}", [], []
         for _ in range(max(4, rounds // 4)):
             truth, results = _scored(number, mean, scatter, rng)
-            of_answer = settings.optimizer_settings(results)[0].accuracy()
-            inside["accuracy, the answer's"].append(of_answer is not None and truth in of_answer.interval)
-            found = contents.accuracy_interval(Cell(TABLE_1[0], tuple(results)))
-            inside["accuracy, the summary's"].append(is_printed(truth, found))
-        for what, own in inside.items():
-            rates.setdefault(what, []).append(covered(what, number, own, f"{mean}, scatter {scatter}"))
-    yield from map(worst, rates.values())
+            accuracy = settings.optimizer_settings(results)[0].accuracy()
+            in_answer.append(accuracy is not None and truth in accuracy.interval)
+            in_summary.append(is_printed(truth, contents.accuracy_interval(Cell(TABLE_1[0], tuple(results)))))
+        yield covered("accuracy, the answer's", number, in_answer, name)
+        yield covered("accuracy, the summary's", number, in_summary, name)
 
 
 def _scored(number: int, mean: float, scatter: float, rng: np.random.Generator, setting: int = 0) -> tuple[float, Any]:
-    """The accuracy over all images, of one seed that of its network; and the trials of a setting's seeds, to 70 % of
-    which an image is as hard as to one another."""
+    """Return the accuracy over all images, of one seed that of its network; and the trials of a setting's seeds, to
+    70 % of which an image is as hard as to one another."""
     offsets, hard = rng.normal(0, scatter, number), rng.random(NUM_IMAGES)
     own = rng.random((number, NUM_IMAGES))
     right = np.where(rng.random(own.shape) < 0.7, hard, own) < mean + offsets[:, None]
-    spec = functools.partial(spec_of, "VGG16", ON, fields=tuple(sorted(OPTIMIZERS[setting].items())))
     results = [
-        result_of(spec(seed), count / NUM_IMAGES, ((count, NUM_IMAGES - count), (0, 0)))
+        result_of(
+            spec_of("VGG16", ON, seed, OPTIMIZERS[setting]), count / NUM_IMAGES, ((count, NUM_IMAGES - count), (0, 0))
+        )
         for seed, count in enumerate(np.count_nonzero(right, axis=1).tolist())
     ]
     return mean + (float(offsets[0]) if number == 1 else 0.0), results
 
 
 def is_printed(truth: float, text: str) -> bool:
-    """Whether the last interval in a text has the truth, to three decimals."""
+    """Return whether the last interval in a text has the truth, to three decimals."""
     low, high = map(float, re.findall(r"(-?\d\.\d+) to (-?\d\.\d+)", text)[-1])
     return low - 5e-4 <= truth <= high + 5e-4
 
 
 def _paired_accuracies(number: int, rounds: int, rng: np.random.Generator) -> Rate:
-    """The alternative's accuracy minus the paper's, by the seeds of the test."""
+    """Take the alternative's accuracy minus the paper's, by the seeds of the test."""
     inside = []
     for _ in range(rounds // 4):
         (_, own), (_, others) = _scored(number, 0.6, 0.022, rng), _scored(number, 0.6, 0.055, rng, setting=1)
@@ -145,13 +136,13 @@ def _paired_accuracies(number: int, rounds: int, rng: np.random.Generator) -> Ra
         arm = verdict.CollapseArm(
             "ON", verdict.Explanation.INCONCLUSIVE, "", first, second, test_seeds=tuple(range(number))
         )
-        found = answer.accuracy_difference(arm)
-        inside.append(found is not None and 0 in found[0].interval)
+        apart = answer.accuracy_difference(arm)
+        inside.append(apart is not None and 0 in apart[0].interval)
     return covered("accuracy, paired difference", number, inside)
 
 
 def _class_scores(number: int, rounds: int, rng: np.random.Generator) -> Iterator[Rate]:
-    """Balanced accuracy, MCC and the recall of the smallest class as they are printed."""
+    """Take balanced accuracy, MCC and the recall of the smallest class as they are printed."""
     labels = np.repeat(np.arange(10), COUNTS)
     inside: dict[str, list[bool]] = {"balanced accuracy": [], "MCC": [], "recall, a class of 100 images": []}
     for _ in range(max(4, rounds)):
@@ -165,16 +156,14 @@ def _class_scores(number: int, rounds: int, rng: np.random.Generator) -> Iterato
         scores, recalls = class_sections.sections(Networks((own,), (own,)))
         row, recall = scores.listing.rows[0], recalls.listing.rows[4]
         accuracy = 0.6 + (float(offsets[0]) if number == 1 else 0.0)
-        for what, truth, text in zip(
-            inside, (accuracy, _matthews_at(accuracy), accuracy), (row[3], row[4], recall[2]), strict=True
-        ):
-            inside[what].append(is_printed(truth, text))
-    for what, found in inside.items():
-        yield covered(what, number, found)
+        texts = (accuracy, row[3]), (_matthews_at(accuracy), row[4]), (accuracy, recall[2])
+        for own_list, (truth, text) in zip(inside.values(), texts, strict=True):
+            own_list.append(is_printed(truth, text))
+    yield from (covered(what, number, shown) for what, shown in inside.items())
 
 
 def _matthews_at(accuracy: float) -> float:
-    """Of endless images, where wrong ones go to each other class alike."""
+    """Return MCC of endless images, where wrong ones go to each other class alike."""
     true = np.array(COUNTS) / NUM_IMAGES
     expected = np.where(np.eye(10, dtype=bool), accuracy, (1 - accuracy) / 9) * true[:, None]
     named = expected.sum(axis=0)
@@ -183,7 +172,7 @@ def _matthews_at(accuracy: float) -> float:
 
 
 def _calibration_errors(number: int, rounds: int, rng: np.random.Generator) -> Rate:
-    """Of these images: seeds that are surer than they are right by 0.03 on the average."""
+    """Take seeds that are surer than they are right by 0.03 on the average, on these images."""
     sure = rng.uniform(0.3, 1.0, 500)
     probabilities = np.column_stack([sure, *[(1 - sure) / 9] * 9])
 
@@ -200,7 +189,7 @@ def _calibration_errors(number: int, rounds: int, rng: np.random.Generator) -> R
 
 
 def split_rates(number: int, rounds: int, seed: int) -> Iterator[Rate]:
-    """`number` splits with two seeds each. Each split draws 30 % of the same images for its test part."""
+    """Give rates over `number` splits with two seeds each; each draws 30 % of the same images for its test part."""
     if number < 2:
         return
     rng = np.random.default_rng([seed, number])
@@ -208,8 +197,8 @@ def split_rates(number: int, rounds: int, seed: int) -> Iterator[Rate]:
     for training in (0.0, 1.0):
         inside = []
         for _ in range(rounds // 2):
-            found = splits.start_difference(*_replicated(number, training, rng))
-            inside.append(found is not None and 0 in found.interval)
+            apart = splits.start_difference(*_replicated(number, training, rng))
+            inside.append(apart is not None and 0 in apart.interval)
         rates.append(covered("splits, ON - OFF", f"{number} spl", inside, f"training part {training:g}"))
     yield rates[0]
     yield replace(rates[1], what="  where training images matter as much", level=TRAINING_MATTERS)
@@ -218,18 +207,18 @@ def split_rates(number: int, rounds: int, seed: int) -> Iterator[Rate]:
 
 
 def _replicated(number: int, training: float, rng: np.random.Generator) -> list[splits.Replicated]:
-    """Accuracies ON and OFF, of which the difference is 0 over all images there are, 2,000 of which are the data."""
+    """Return accuracies ON and OFF, whose difference is 0 over all images there are; 2,000 of these are the data."""
     total, num_test = 2000, 600
     differences, worth = rng.normal(0, 0.6, total), rng.normal(0, 0.6 * training * math.sqrt(7 / 3), total)
-    found: list[dict[int, list[Any]]] = [{}, {}]
+    results: list[dict[int, list[Any]]] = [{}, {}]
     for split in range(number):
         order = rng.permutation(total)
         apart = float(differences[order[:num_test]].mean() + worth[order[num_test:]].mean())
         for place, sign in enumerate((0.5, -0.5)):
             specs = [spec_of("MobileNet", (ON, OFF)[place], seed, (("split_seed", split),)) for seed in range(2)]
             accuracies = 0.6 + sign * apart + rng.normal(0, 0.012, 2)
-            found[place][split] = [result_of(s, float(a)) for s, a in zip(specs, accuracies, strict=True)]
-    return [splits.Replicated(own) for own in found]
+            results[place][split] = [result_of(s, float(a)) for s, a in zip(specs, accuracies, strict=True)]
+    return [splits.Replicated(own) for own in results]
 
 
 def _p_of_splits(number: int, rng: np.random.Generator) -> float:

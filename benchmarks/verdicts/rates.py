@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from statistics import NormalDist
 from typing import Any, Final
 
@@ -30,6 +31,8 @@ from verdicts.truths import (
     confusion_at,
     easiness,
     plain_arm,
+    plain_result,
+    predictions_of,
     result_of,
     shared_easiness,
     spec_of,
@@ -49,8 +52,7 @@ from analysis.statistics.equivalence import MARGIN
 from analysis.statistics.interaction import Cells, interaction
 from analysis.statistics.intervals import Share
 from analysis.statistics.seeds import MIN_SEEDS
-from analysis.trials.endings import Kind, kind_of
-from analysis.trials.predictions import Predictions
+from analysis.trials.endings import Ending, ending_of
 from analysis.trials.starts import FINE_TUNED
 
 LEVEL: Final = 0.05
@@ -63,6 +65,7 @@ BEYOND: Final = 3.5
 """Standard errors of the simulation by which a rate may lie beyond its level."""
 DECIDED: Final = (CONFIRMED, CONTRADICTED)
 HALF: Final = 0.5
+RIGHT: Final = attrgetter("right")
 
 
 @dataclass(frozen=True)
@@ -95,16 +98,26 @@ class Rate:
 
 
 def worst(rates: Iterable[Rate]) -> Rate:
-    """The one furthest to the wrong side of its level."""
+    """Return the one furthest to the wrong side of its level."""
     return max(rates, key=lambda rate: -rate.value if rate.is_coverage else rate.value)
 
 
+def worst_of_each(rates: Iterable[Rate]) -> Iterator[Rate]:
+    """Give the worst of each kind, in the order in which the kinds come."""
+    by_kind: dict[str, list[Rate]] = {}
+    for rate in rates:
+        by_kind.setdefault(rate.what, []).append(rate)
+    yield from map(worst, by_kind.values())
+
+
 def simulated(what: str, seeds: Any, happened: Iterable[bool], truth: str = "", level: float = LEVEL) -> Rate:
-    found = list(happened)
-    return Rate(what, str(seeds), float(np.mean(found)), len(found), level, truth=truth)
+    """Return how often something `happened`."""
+    rounds = list(happened)
+    return Rate(what, str(seeds), float(np.mean(rounds)), len(rounds), level, truth=truth)
 
 
 def covered(what: str, seeds: Any, inside: Iterable[bool], truth: str = "", level: float = 1 - LEVEL) -> Rate:
+    """Return how often the truth was `inside`."""
     return replace(simulated(what, seeds, inside, truth, level), is_coverage=True)
 
 
@@ -112,10 +125,14 @@ def covered(what: str, seeds: Any, inside: Iterable[bool], truth: str = "", leve
 
 
 def comparison_rates(number: int, rounds: int, seed: int) -> Iterator[Rate]:
-    yield from _two_settings((number, number), SCATTERS, rounds, seed)
+    """Give the rates of comparisons of two settings, and of several."""
+    several: list[tuple[tuple[int, int], Sequence[tuple[float, float]]]] = [((number, number), SCATTERS)]
     if number == max(SEEDS):
-        yield from _two_settings((3, number), (*SCATTERS, (0.055, 0.012)), rounds, seed)
-        yield from _two_settings((1, number), SCATTERS[:1], rounds, seed)
+        several += [((3, number), (*SCATTERS, (0.055, 0.012))), ((1, number), SCATTERS[:1])]
+    for seeds, scatters in several:
+        unequal = 0.011 if seeds[0] != seeds[1] and min(seeds) > 1 else 0.0  # as `statistics.seeds` says
+        for rate in worst_of_each(_two_settings(seeds, scatters, rounds, seed)):
+            yield replace(rate, level=rate.level - unequal if rate.is_coverage else rate.level + unequal)
     if number >= MIN_SEEDS:
         yield from _rankings(number, rounds // 2, seed)
 
@@ -124,29 +141,24 @@ def _two_settings(
     seeds: tuple[int, int], scatters: Sequence[tuple[float, float]], rounds: int, seed: int
 ) -> Iterator[Rate]:
     label = str(seeds[0]) if seeds[0] == seeds[1] else f"{seeds[0]} + {seeds[1]}"
-    rates: dict[str, list[Rate]] = {}
+    what = "interval of the difference" if min(seeds) > 1 else "interval, these networks alone"
     for index, scatter in enumerate(scatters):
         rng, name = np.random.default_rng([seed, *seeds, index]), f"scatter {scatter[0]:g}, {scatter[1]:g}"
         drawn = [_two(seeds, scatter, 0.0, rng) for _ in range(rounds)]
+        true = [0.0 if min(seeds) > 1 else offset for *_, offset in drawn]
         for kind, own in (("", [pair for pair, _, _ in drawn]), (", counts", [pair for _, pair, _ in drawn])):
-            wrong = [decide(one) in DECIDED for one in own]
-            rates.setdefault(f"better{kind}", []).append(simulated(f"one is better{kind}", label, wrong, name))
-            true = [0.0 if min(seeds) > 1 else offset for *_, offset in drawn]
-            what = "interval of the difference" if min(seeds) > 1 else "interval, these networks alone"
+            yield simulated(f"one is better{kind}", label, [decide(one) in DECIDED for one in own], name)
             inside = [value in one.interval for value, one in zip(true, own, strict=True)]
-            rates.setdefault(f"interval{kind}", []).append(covered(f"{what}{kind}", label, inside, name))
+            yield covered(f"{what}{kind}", label, inside, name)
         if min(seeds) >= MIN_SEEDS:
             too_equal = [is_equivalent(_two(seeds, scatter, MARGIN, rng)[0]) for _ in range(rounds // 2)]
-            rates.setdefault("equivalent", []).append(simulated("equivalent", label, too_equal, name))
-    unequal = 0.011 if seeds[0] != seeds[1] and min(seeds) > 1 else 0.0  # as `statistics.seeds` says
-    for rate in map(worst, rates.values()):
-        yield replace(rate, level=rate.level - unequal if rate.is_coverage else rate.level + unequal)
+            yield simulated("equivalent", label, too_equal, name)
 
 
 def _two(
     seeds: tuple[int, int], scatters: tuple[float, float], apart: float, rng: np.random.Generator
 ) -> tuple[Estimate, Estimate, float]:
-    """Of two settings: image by image, by counts alone, and by how much these networks' seeds are apart."""
+    """Compare two settings: image by image, by counts alone, and by how much these networks' seeds are apart."""
     shared = shared_easiness(NUM_IMAGES, rng)
     offsets = [rng.normal(0, scatter, number) for scatter, number in zip(scatters, seeds, strict=True)]
     places = (spec_of("MobileNet", ON), 0.6 + apart), (spec_of("MobileNet", OFF), 0.6)
@@ -154,20 +166,16 @@ def _two(
         plain_arm(spec, easiness(mean, shared, rng), own, rng)
         for (spec, mean), own in zip(places, offsets, strict=True)
     )
-    paired, _ = compare_shares(first, second, _right)
-    counts, _ = compare_shares(replace(first, why_unpaired="counts"), second, _right)
-    one, other = (holm_of([found])[0] for found in (paired, counts))
+    paired, _ = compare_shares(first, second, RIGHT)
+    counts, _ = compare_shares(replace(first, why_unpaired="counts"), second, RIGHT)
+    one, other = (holm_of([estimate])[0] for estimate in (paired, counts))
     return one, other, float(offsets[0].mean() - offsets[1].mean()) + apart
 
 
-def _right(predictions: Predictions) -> Any:
-    return predictions.right
-
-
 def _rankings(number: int, rounds: int, seed: int) -> Iterator[Rate]:
-    """Four settings, whose seeds scatter by 0.012, 0.022, 0.055 and 0.012."""
+    """Rank four settings, whose seeds scatter by 0.012, 0.022, 0.055 and 0.012."""
     rng, apart, inside = np.random.default_rng([seed, number, 4]), [], []
-    specs = [spec_of("VGG16", OFF, 0, tuple(sorted(own.items()))) for own in OPTIMIZERS]
+    specs = [spec_of("VGG16", OFF, 0, own) for own in OPTIMIZERS]
     for _ in range(rounds):
         shared = shared_easiness(NUM_IMAGES, rng)
         arms = [
@@ -185,19 +193,15 @@ def _rankings(number: int, rounds: int, seed: int) -> Iterator[Rate]:
 
 
 def claim_rates(number: int, rounds: int, seed: int) -> Iterator[Rate]:
-    """Families of claims, each with Holm's p-values of its own: whether any of a family is decided."""
+    """Give, of each family of claims, with Holm's p-values of its own, how often any of the family is decided."""
     wanted = max(4, round(rounds * {1: 0.03, 2: 0.03, 3: 0.25, 5: 0.15}.get(number, 0.08)))
     counts: Counter[str] = Counter()
     for n in range(wanted):
         own, longer = equal_networks(number, np.random.default_rng([seed, number, n]))
         compared = compare(own)
-        judged = [
-            (_family(one.claim), one.verdict in DECIDED) for one in about_trials.trial_claims(compared, (own, longer))
-        ]
-        judged += [
-            ("2 x 2 of pretraining and freezing", effect.accuracy.adjusted < LEVEL) for effect in compared.effects
-        ]
-        judged = [(family, is_decided) for family, is_decided in judged if not _is_of_collapse(family)]
+        claims = about_trials.trial_claims(compared, (own, longer))
+        judged = [(_family(one.claim), one.verdict in DECIDED) for one in claims if not _is_of_collapse(one.claim)]
+        judged += [("2 x 2 of pretraining and freezing", one.accuracy.adjusted < LEVEL) for one in compared.effects]
         counts.update(dict.fromkeys((family for family, _ in judged), 0))
         counts.update({family for family, is_decided in judged if is_decided})
     if number < MIN_SEEDS:
@@ -208,7 +212,7 @@ def claim_rates(number: int, rounds: int, seed: int) -> Iterator[Rate]:
 
 
 def _family(claim: str) -> str:
-    """The claim, whichever network it is of.
+    """Return the claim, whichever network it is of.
 
     >>> _family("VGG16's loss curves lie lower with ImageNet weights")
     'loss curves lie lower'
@@ -236,7 +240,7 @@ SHORT: Final = {
 
 
 def _is_of_collapse(claim: str) -> bool:
-    """Claims that networks which learn contradict rightly."""
+    """Return whether networks that learn contradict the claim rightly."""
     return "cannot be trained" in claim or "class 8 for all" in claim
 
 
@@ -250,7 +254,7 @@ NETWORK_SCATTERS: Final = {
 
 
 def equal_networks(number: int, rng: np.random.Generator, num_images: int = 200) -> tuple[TrialSetting, TrialSetting]:
-    """Equally good networks at the settings of Table 1, and ResNet50 and VGG16 with twice as many epochs."""
+    """Return equally good networks at the settings of Table 1, and ResNet50 and VGG16 with twice as many epochs."""
     labels = rng.choice(10, num_images, p=np.array(COUNTS) / NUM_IMAGES)
     shared = shared_easiness(num_images, rng)
 
@@ -269,6 +273,7 @@ def equal_networks(number: int, rng: np.random.Generator, num_images: int = 200)
 
 
 def collapse_rates(number: int, rounds: int, seed: int) -> Iterator[Rate]:
+    """Give the rates of wrong verdicts on VGG16's collapse."""
     for what in NULLS:
         yield _of_one_arm(what, number)
         rates = []
@@ -304,7 +309,7 @@ OTHER_ARM: Final = {
 
 
 def _of_one_arm(what: str, number: int) -> Rate:
-    """Exactly, at the worst rates, with the other arm as it is the worst."""
+    """Return the exact rate, at the worst rates, with the other arm as it is the worst."""
     choice, test = map(len, collapse.halves(range(number)))
     wrong = NULLS[what](GRID[:, None], GRID)
     rates = []
@@ -319,14 +324,14 @@ def _of_one_arm(what: str, number: int) -> Rate:
 
 @functools.cache
 def pmf_of(total: int) -> Floats:
-    """Of each count at each rate of the grid: (101, total + 1)."""
+    """Return the probability of each count at each rate of the grid: (101, total + 1)."""
     return np.asarray(binom.pmf(np.arange(total + 1), total, GRID[:, None]))
 
 
 @functools.cache
 def _table(number: int, other: str) -> list[list[list[str]]]:
-    """The verdict on an arm with the paper's setting and another one: by how many seeds of the one collapse, and of the
-    other's that choose and that test."""
+    """Return the verdict on an arm with the paper's setting and another one, by how many seeds of the one collapse, and
+    of the other's that choose and that test."""
     choice, test = collapse.halves(range(number))
     beside = {("OFF", setting): [is_all] * number for setting, is_all in enumerate(OTHER_ARM[other])}
 
@@ -340,7 +345,7 @@ def _table(number: int, other: str) -> list[list[list[str]]]:
 
 
 def _drawn(shares: Sequence[float], number: int, rng: np.random.Generator) -> tuple[tuple[bool, ...], ...]:
-    """Arm by arm and setting by setting."""
+    """Draw who collapses, arm by arm and setting by setting."""
     return tuple(tuple((rng.random(number) < share).tolist()) for _ in ("ON", "OFF") for share in shares)
 
 
@@ -352,13 +357,12 @@ def _is_said(verdict: str, outcomes: tuple[tuple[bool, ...], ...]) -> bool:
 
 
 def _is_no_cure_said(number: int, rng: np.random.Generator) -> bool:
-    """The alternative never collapses, and is as good as always naming the commonest class."""
+    """Return the verdict where the alternative never collapses, and is as good as naming the commonest class."""
     rows = collapses({("ON", 0): [True] * number})
     right = rng.binomial(NUM_IMAGES, COMMONEST) / NUM_IMAGES - COMMONEST
     for seed in range(number):
         accuracy = COMMONEST + right + rng.normal(0, 0.012)
-        spec = spec_of("VGG16", ON, seed, tuple(sorted(OPTIMIZERS[1].items())))
-        rows.append(result_of(spec, accuracy, confusion_at(accuracy)))
+        rows.append(result_of(spec_of("VGG16", ON, seed, OPTIMIZERS[1]), accuracy, confusion_at(accuracy)))
     return collapse.study_collapse(rows).arms[0].verdict is collapse.Explanation.EXPLAINED
 
 
@@ -366,6 +370,7 @@ def _is_no_cure_said(number: int, rng: np.random.Generator) -> bool:
 
 
 def rival_rates(number: int, rounds: int, seed: int) -> Iterator[Rate]:
+    """Give the rates of wrong words on what else removes the collapse."""
     effects = _effects(number)
     removes, keeps = effects == Effect.REMOVES.value, effects == Effect.KEEPS.value
     grid, pmf = GRID[::2], pmf_of(number)[::2]
@@ -388,26 +393,26 @@ def rival_rates(number: int, rounds: int, seed: int) -> Iterator[Rate]:
 
 
 def _effects(number: int) -> Any:
-    """What is said of two rivals, preprocessing and epochs, by how many seeds collapse with the paper's setting, the
-    one and the other: (2, number + 1, number + 1, number + 1)."""
+    """Return what is said of two rivals, preprocessing and epochs, by how many seeds collapse with the paper's setting,
+    the one and the other: (2, number + 1, number + 1, number + 1)."""
     counts = range(number + 1)
-    found = [[[_said_of(number, (a, b, c)) for c in counts] for b in counts] for a in counts]
-    return np.moveaxis(np.array(found), -1, 0)
+    effects = [[[_effects_at(number, (a, b, c)) for c in counts] for b in counts] for a in counts]
+    return np.moveaxis(np.array(effects), -1, 0)
 
 
-def _said_of(number: int, counts: tuple[int, int, int]) -> tuple[str, str]:
+def _effects_at(number: int, counts: tuple[int, int, int]) -> tuple[str, str]:
     ways: tuple[dict[str, Any], ...] = ({}, {"preprocessing": "backbone"}, {"num_epochs": 60})
     rows = [
         row
         for count, way in zip(counts, ways, strict=True)
         for row in collapses({("ON", 0): [n < count for n in range(number)]}, **way)
     ]
-    found = {contrast.factor: contrast.effect.value for contrast in contrasts(rows)}
-    return found["preprocessing"], found["epochs"]
+    effects = {contrast.factor: contrast.effect.value for contrast in contrasts(rows)}
+    return effects["preprocessing"], effects["epochs"]
 
 
 def _interaction(number: int, rounds: int, seed: int) -> Rate:
-    """Exactly for few seeds; else simulated at rates p, q, r, q + r - p."""
+    """Return the rate, exact for few seeds, else simulated at rates p, q, r, q + r - p."""
     if number <= 5:
         shape = (number + 1,) * 4
         rejected = np.array([_p_value(number, counts) <= LEVEL for counts in np.ndindex(shape)], float).reshape(shape)
@@ -416,9 +421,8 @@ def _interaction(number: int, rounds: int, seed: int) -> Rate:
         p, q, r = np.indices((steps,) * 3)
         s = q + r - p
         possible = (s >= 0) & (s < steps)
-        return Rate(
-            "interaction of two", str(number), float((chances[possible] * pmf[s[possible]]).sum(axis=1).max()), 0
-        )
+        largest = float((chances[possible] * pmf[s[possible]]).sum(axis=1).max())
+        return Rate("interaction of two", str(number), largest, 0)
     rates = []
     for p, q, r in ((0.5, 0.5, 0.5), (0.9, 0.5, 0.6), (1.0, 0.7, 0.8), (0.9, 0.9, 0.9), (0.95, 0.95, 0.95)):
         drawn = np.random.default_rng([seed, number]).binomial(number, (p, q, r, q + r - p), (rounds, 4))
@@ -433,14 +437,14 @@ def _p_value(number: int, counts: tuple[int, ...]) -> float:
 
 
 def _family_of_interactions(number: int, share: float, rounds: int, rng: np.random.Generator) -> Rate:
-    """Three optimizer settings, two ways of preprocessing, two numbers of epochs: none changes anything."""
+    """Take three optimizer settings, two ways of preprocessing, two numbers of epochs: none changes anything."""
     ways = [{"preprocessing": p, "num_epochs": e} for p in ("divide_by_255", "backbone") for e in (20, 60)]
     shown = []
     for _ in range(max(4, rounds)):
         rows = [
             row for way in ways for k in range(3) for row in collapses({("ON", k): rng.random(number) < share}, **way)
         ]
-        shown.append(any(found.is_shown for found in examine_interactions(rows)))
+        shown.append(any(one.is_shown for one in examine_interactions(rows)))
     return simulated("interaction, any of a family", number, shown, f"rates {share}")
 
 
@@ -448,12 +452,15 @@ def _family_of_interactions(number: int, share: float, rounds: int, rng: np.rand
 
 
 def network_rates(number: int, rounds: int, seed: int) -> Iterator[Rate]:
+    """Give the rates of what is said of networks one by one."""
     rng = np.random.default_rng([seed, number])
     if number == 1:
-        learned = [kind_of(_guess(rng)) is Kind.LEARNED for _ in range(rounds)]
+        learned = [ending_of(_guess(rng)) is Ending.LEARNED for _ in range(rounds)]
         yield simulated("a network that guesses: learned", 1, learned, level=LEVEL / 2)
         for images in (63, NUM_IMAGES):
-            yield from _two_networks(images, rounds, rng)
+            yield from worst_of_each(_two_networks(images, rounds, rng))
+            if images == NUM_IMAGES and rounds >= 20:
+                yield covered("  interval of F1, bootstrap", f"{images}im", _f1_inside(images, rounds // 20, rng))
     above = {"VGG16 cannot be trained: CONTRADICTED": 0.0, "VGG16 cannot be trained: CONFIRMED": about_trials.POOR}
     for what, better in above.items():
         verdict = CONTRADICTED if better == 0 else CONFIRMED
@@ -471,65 +478,55 @@ def _guess(rng: np.random.Generator) -> Any:
 
 
 def _two_networks(images: int, rounds: int, rng: np.random.Generator) -> Iterator[Rate]:
-    """McNemar's test and Newcombe's interval of networks that are right on the same images, mostly or hardly."""
-    apart, inside, f1 = [], [], []
+    """Give McNemar's test and Newcombe's interval of networks that are right on the same images, mostly or hardly."""
     for only in (0.01, 0.1, 0.3):
-        own: tuple[list[bool], list[bool]] = [], []
+        pairs = []
         for _ in range(rounds // 2):
             place = rng.choice(4, images, p=(0.95 - 2 * only, only, only, 0.05))
             arms = [_of_answers(spec_of("MobileNet", s), place, n) for n, s in ((1, ON), (2, OFF))]
-            found, _ = compare_shares(arms[0], arms[1], _right)
-            own[0].append(found.p_value < LEVEL)
-            own[1].append(0 in found.interval)
-        apart.append(simulated("McNemar, two networks", f"{images}im", own[0], f"{only} only one"))
-        inside.append(covered("  its interval, Newcombe", f"{images}im", own[1], f"{only} only one"))
-    yield worst(apart)
-    yield worst(inside)
-    for _ in range(rounds // 20 if images == NUM_IMAGES else 0):
+            pairs.append(compare_shares(arms[0], arms[1], RIGHT)[0])
+        apart, inside = [pair.p_value < LEVEL for pair in pairs], [0 in pair.interval for pair in pairs]
+        yield simulated("McNemar, two networks", f"{images}im", apart, f"{only} only one")
+        yield covered("  its interval, Newcombe", f"{images}im", inside, f"{only} only one")
+
+
+def _f1_inside(images: int, rounds: int, rng: np.random.Generator) -> Iterator[bool]:
+    """Give whether the interval of the difference of F1 has the truth, 0."""
+    places = [("MobileNet", start) for start in (ON, OFF)]
+    for _ in range(rounds):
         shared, labels = shared_easiness(images, rng), rng.choice(10, images, p=np.array(COUNTS) / NUM_IMAGES)
-        places = [("MobileNet", start) for start in (ON, OFF)]
         arms = {p: arm_of(spec_of(*p), labels, easiness(0.6, shared, rng), np.zeros(1), rng) for p in places}
-        compared = compare(TrialSetting(key_of(spec_of(*places[0])), arms)).comparisons[0].f1
-        f1.append(compared is not None and 0 in compared.interval)
-    if f1:
-        yield covered("  interval of F1, bootstrap", f"{images}im", f1)
+        f1 = compare(TrialSetting(key_of(spec_of(*places[0])), arms)).comparisons[0].f1
+        yield f1 is not None and 0 in f1.interval
 
 
 def _of_answers(spec: Any, place: Any, bit: int) -> Arm:
-    """Right where `place` (N,) is 0, or the number of the network."""
-    zeros = np.zeros(len(place), np.int64)
+    """Return a network that is right where `place` (N,) is 0, or the number of the network."""
     wrong = ~((place == 0) | (place == bit))
-    one = Predictions(np.arange(len(place)), zeros, wrong.astype(np.int64), zeros.astype(float), 2)
-    return Arm((result_of(spec, 0.6),), (one,))
+    labels = np.zeros(len(place), np.int64)
+    return Arm((result_of(spec, 0.6),), (predictions_of(labels, wrong.astype(np.int64), labels.astype(float), 2),))
 
 
 def _says_of_training(number: int, better: float, rng: np.random.Generator) -> str:
-    """Of networks that are so much better than always naming the largest class, their seeds scattering by 0.012 where
-    they are better at all."""
-    arms = {}
+    """Return the verdict on networks that are so much better than always naming the largest class, their seeds
+    scattering by 0.012 where they are better at all."""
+    arms, labels = {}, np.repeat(np.arange(10), COUNTS)
     for start in (ON, OFF):
         accuracies = COMMONEST + better + (rng.normal(0, 0.012, number) if better else np.zeros(number))
         counts = rng.binomial(NUM_IMAGES, accuracies)
-        labels = np.repeat(np.arange(10), COUNTS)
-        rows, unknown = np.arange(NUM_IMAGES), np.full(NUM_IMAGES, np.nan)
-        named = [np.where(rows < count, labels, (labels + 1) % 10) for count in counts]
-        results = tuple(_named(start, seed) for seed in range(number))
-        arms["VGG16", start] = Arm(results, tuple(Predictions(rows, labels, one, unknown, 10) for one in named))
+        named = [np.where(np.arange(NUM_IMAGES) < count, labels, (labels + 1) % 10) for count in counts]
+        arms["VGG16", start] = _naming(start, labels, named)
     return about_trials.vgg16_cannot_be_trained([TrialSetting(key_of(spec_of("VGG16", ON)), arms)]).verdict
 
 
-@functools.cache
-def _named(start: str, seed: int) -> Any:
-    return result_of(spec_of("VGG16", start, seed), 0.2)
-
-
 def _says_of_naming(number: int, constant: int) -> str:
-    """Of so many networks that name class 8 for all images, the others no class for many."""
+    """Return the verdict on so many networks that name class 8 for all images, the others no class for many."""
     labels = np.repeat(np.arange(10), 10)
-    shown = [np.full(100, 7) if seed < constant else labels for seed in range(number)]
-    unknown, rows = np.full(100, np.nan), np.arange(100)
-    arm = Arm(
-        tuple(_named(OFF, seed) for seed in range(number)),
-        tuple(Predictions(rows, labels, one, unknown, 10) for one in shown),
-    )
+    arm = _naming(OFF, labels, [np.full(100, 7) if seed < constant else labels for seed in range(number)])
     return vgg16_names_class_8(TrialSetting(key_of(arm.spec), {("VGG16", OFF): arm}), OFF).verdict
+
+
+def _naming(start: str, labels: Any, named: Sequence[Any]) -> Arm:
+    """Return VGG16's networks, seed by seed, that name these classes."""
+    results = tuple(plain_result(spec_of("VGG16", start, seed), 0.2) for seed in range(len(named)))
+    return Arm(results, tuple(predictions_of(labels, one) for one in named))

@@ -1,4 +1,4 @@
-"""Made-up results whose truth is known, in memory, for verdicts/rates.py.
+"""Made-up results whose truth is known, in memory, for verdicts/rates.py and verdicts/intervals.py.
 
     # `analysis.claims.arms.Arm`: networks that classify
     arms = [arm_of(place, labels, easy, offsets, rng) for ...]
@@ -35,11 +35,13 @@ STARTS: Final[Mapping[str, Mapping[str, Any]]] = {
     FINE_TUNED: {"weights": "imagenet", "weights_requested": "imagenet", "unfrozen_blocks": "all"},
     FROZEN_RANDOM: {"weights": "random", "weights_requested": "random", "unfrozen_blocks": 0},
 }
-OPTIMIZERS: Final[tuple[dict[str, Any], ...]] = (
-    {"optimizer": "adam", "learning_rate": 1e-3},
-    {"optimizer": "adam", "learning_rate": 1e-4},
-    {"optimizer": "sgd", "learning_rate": 1e-2},
-    {"optimizer": "rmsprop", "learning_rate": 1e-4},
+Fields = tuple[tuple[str, Any], ...]
+"""Of a trial, by name: what can be looked up in a cache."""
+OPTIMIZERS: Final[tuple[Fields, ...]] = (
+    (("learning_rate", 1e-3), ("optimizer", "adam")),
+    (("learning_rate", 1e-4), ("optimizer", "adam")),
+    (("learning_rate", 1e-2), ("optimizer", "sgd")),
+    (("learning_rate", 1e-4), ("optimizer", "rmsprop")),
 )
 """The paper's assumed setting first."""
 EPOCHS: Final = 5
@@ -47,7 +49,8 @@ EPOCHS: Final = 5
 
 
 @functools.cache
-def spec_of(backbone: str, start: str, seed: int = 0, fields: tuple[tuple[str, Any], ...] = ()) -> TrialSpec:
+def spec_of(backbone: str, start: str, seed: int = 0, fields: Fields = ()) -> TrialSpec:
+    """Return a trial that starts as one of STARTS."""
     weights = STARTS[start]
     fingerprint = {"weights_fingerprint": f"f00d{backbone.lower()}"} if weights["weights"] == "imagenet" else {}
     changes = {"validation_fraction": 0.1, **weights, **fingerprint, **dict(fields)}
@@ -55,6 +58,7 @@ def spec_of(backbone: str, start: str, seed: int = 0, fields: tuple[tuple[str, A
 
 
 def result_of(spec: TrialSpec, accuracy: float, confusion: Any = (), **changes: Any) -> TrialResult:
+    """Return a complete trial of this accuracy, after one epoch."""
     epoch = {"epoch": 1.0, "loss": 1.0, "accuracy": accuracy, "val_loss": 1.0, "val_accuracy": accuracy}
     values: dict[str, Any] = {
         "status": COMPLETE,
@@ -70,48 +74,58 @@ def result_of(spec: TrialSpec, accuracy: float, confusion: Any = (), **changes: 
 
 
 def easiness(mean: float, shared: Floats, rng: np.random.Generator) -> Floats:
-    """Of the images of one network, within 0.25 of the mean: half of it is what all networks `share` (N,)."""
+    """Return that of the images of one network, within 0.25 of the mean: half of it all networks `share` (N,)."""
     return mean + shared + rng.uniform(-0.125, 0.125, len(shared))
 
 
 def shared_easiness(num_images: int, rng: np.random.Generator) -> Floats:
+    """Return the half that all networks share."""
     return rng.uniform(-0.125, 0.125, num_images)
 
 
+def predictions_of(
+    labels: NDArray[np.int64], predicted: NDArray[np.int64], losses: Floats | None = None, num_classes: int = 10
+) -> Predictions:
+    """Return what a network says of images in order; without `losses`, they are unknown."""
+    own = np.full(len(labels), np.nan) if losses is None else losses
+    return Predictions(np.arange(len(labels)), labels, predicted, own, num_classes)
+
+
 def plain_arm(spec: TrialSpec, easy: Floats, offsets: Floats, rng: np.random.Generator) -> Arm:
-    """With predictions that are right or wrong and nothing else: for what is said of accuracies."""
+    """Return networks that are right or wrong and nothing else: for what is said of accuracies."""
     chances = (easy + offsets[:, None]).astype(np.float32)
     right = rng.random(chances.shape, np.float32) < chances
     labels = np.zeros(len(easy), np.int64)
-    rows, unknown = np.arange(len(easy)), np.full(len(easy), np.nan)
-    results = tuple(_plain_result(spec.replace(seed=seed)) for seed in range(len(offsets)))
-    return Arm(results, tuple(Predictions(rows, labels, (~one).astype(np.int64), unknown, 2) for one in right))
+    results = tuple(plain_result(spec.replace(seed=seed)) for seed in range(len(offsets)))
+    return Arm(results, tuple(predictions_of(labels, (~one).astype(np.int64), num_classes=2) for one in right))
 
 
 @functools.cache
-def _plain_result(spec: TrialSpec) -> TrialResult:
-    return result_of(spec, 0.6)
+def plain_result(spec: TrialSpec, accuracy: float = 0.6) -> TrialResult:
+    """Return a trial of which the predictions say the rest."""
+    return result_of(spec, accuracy)
 
 
 def arm_of(spec: TrialSpec, labels: NDArray[np.int64], easy: Floats, offsets: Floats, rng: np.random.Generator) -> Arm:
-    """With classes, losses and curves. A wrong image goes to any other class; all means are linear in the offset, so
-    that arms of equal easiness are equal in everything, however much their seeds scatter."""
+    """Return networks with classes, losses and curves.
+
+    A wrong image goes to any other class; all means are linear in the offset, so that arms of equal easiness are equal
+    in everything, however much their seeds scatter.
+    """
     chances = np.clip(easy + offsets[:, None], 0.01, 0.99)
     right = rng.random(chances.shape) < chances
     wrong = (labels + 1 + (rng.random(chances.shape) * 9).astype(int)) % 10
     predicted = np.where(right, labels, wrong)
     losses = 2 * (1 - chances) * rng.exponential(1.0, chances.shape)
-    rows = np.arange(len(labels))
     results = tuple(
         _row(spec.replace(seed=seed), confusion_of(labels, one), float(offset), rng)
         for seed, (one, offset) in enumerate(zip(predicted, offsets, strict=True))
     )
-    return Arm(
-        results, tuple(Predictions(rows, labels, p, loss, 10) for p, loss in zip(predicted, losses, strict=True))
-    )
+    return Arm(results, tuple(predictions_of(labels, p, loss) for p, loss in zip(predicted, losses, strict=True)))
 
 
 def confusion_of(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> tuple[tuple[int, ...], ...]:
+    """Return counts, a row a true class."""
     counts = np.bincount(labels * 10 + predicted, minlength=100).reshape(10, 10)
     return tuple(map(tuple, counts.tolist()))
 
@@ -119,7 +133,7 @@ def confusion_of(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> tup
 def _row(
     spec: TrialSpec, confusion: tuple[tuple[int, ...], ...], offset: float, rng: np.random.Generator
 ) -> TrialResult:
-    """Curves that rise to 0.6 + offset as fast as a number of the seed's own says."""
+    """Return a trial with curves that rise to 0.6 + offset as fast as a number of the seed's own says."""
     accuracy = float(np.trace(confusion) / np.sum(confusion))
     course = 1 - np.exp(-np.arange(1, EPOCHS + 1) / rng.uniform(0.7, 1.3))
     true = (0.6 + offset) * course
@@ -136,7 +150,7 @@ def _row(
 
 
 def confusion_at(accuracy: float) -> tuple[tuple[int, ...], ...]:
-    """Of the test part, each class right with this share; wrong images all go to the next class."""
+    """Return the test part's, each class right with this share; wrong images all go to the next class."""
     right = np.round(accuracy * np.array(COUNTS)).astype(int)
     return tuple(map(tuple, (np.diag(right) + np.roll(np.diag(COUNTS - right), 1, axis=1)).tolist()))
 
@@ -145,17 +159,15 @@ ONE_CLASS: Final = tuple((*[0] * 7, count, 0, 0) for count in COUNTS)
 
 
 @functools.cache
-def _collapsing(
-    arm: str, setting: int, seed: int, is_collapsed: bool, fields: tuple[tuple[str, Any], ...]
-) -> TrialResult:
-    own = tuple(sorted({**OPTIMIZERS[setting], **dict(fields)}.items()))
+def _collapsing(arm: str, setting: int, seed: int, is_collapsed: bool, fields: Fields) -> TrialResult:
+    own = tuple(sorted({**dict(OPTIMIZERS[setting]), **dict(fields)}.items()))
     spec = spec_of("VGG16", f"ImageNet {arm}", seed, own)
     return result_of(spec, 0.148, ONE_CLASS) if is_collapsed else result_of(spec, 0.6, confusion_at(0.6))
 
 
 def collapses(outcomes: Mapping[tuple[str, int], Sequence[bool]], **fields: Any) -> list[TrialResult]:
-    """VGG16's trials by arm, "ON" or "OFF", and number of the optimizer's setting: whether each of its seeds
-    collapses."""
+    """Return VGG16's trials; `outcomes` says by arm, "ON" or "OFF", and number of the optimizer's setting whether each
+    of its seeds collapses."""
     return [
         _collapsing(arm, setting, seed, bool(one), tuple(sorted(fields.items())))
         for (arm, setting), seeds in outcomes.items()

@@ -78,7 +78,7 @@ def check_dataset(dataset: Dataset, on_progress: Progress | None = None) -> Repo
 
 
 def content_findings(dataset: Dataset, scan: sky.Scan) -> tuple[Finding, ...]:
-    """What is wrong with the images, labels and columns, whatever is to be done with them."""
+    """Return what is wrong with the images, labels and columns, whatever is to be done with them."""
     twins = sky.twins(scan.digests)
     return (
         *dataset.source.findings,

@@ -95,14 +95,14 @@ def convert(
 
 
 def reading_notes(opened: Opened) -> tuple[str, ...]:
-    """What was found about the source's classes, and its harmful damage, which a copy no longer shows."""
+    """Return what was found about the source's classes, and its harmful damage, which a copy no longer shows."""
     classes = opened.source.classes
     unnamed = "" if classes.known else "it says no class names, so the copy says none"
     return tuple(text for text in (classes.note, unnamed, harmful_text(opened.source.findings)) if text)
 
 
 def parse_target(to: str) -> tuple[Container, Location]:
-    """What `--to` asks for, and where."""
+    """Return what `--to` asks for, and where."""
     if to.startswith("simulated") and "/" not in to and not to.endswith(tuple(SUFFIXES)):
         raise DataError(
             f"--to must not start with 'simulated', which names galaxies to be made; got '{to}'. Try ./{to}"
@@ -113,7 +113,7 @@ def parse_target(to: str) -> tuple[Container, Location]:
 
 
 def split_column(labels: NDArray[np.int64], stratified: bool) -> tuple[list[str | None], str]:
-    """The paper's split, seed 0, as "train" or "test" for each of `labels` (N,), and a sentence about it.
+    """Return the paper's split, seed 0, as "train" or "test" for each of `labels` (N,), and a sentence about it.
 
     Stratified on request, and where a class would be left out; None for all where even that cannot be done.
     """
@@ -133,7 +133,7 @@ def split_column(labels: NDArray[np.int64], stratified: bool) -> tuple[list[str 
 
 
 def _already_there(source_uri: str, to: str, cache: Path, on_progress: Progress | None) -> Converted:
-    """What is at `to`, if it is the dataset at `source_uri`; raises DataError otherwise."""
+    """Return what is at `to`, if it is the dataset at `source_uri`; raises DataError otherwise."""
     try:
         found = open_dataset(to, cache, on_progress)
     except DataError as error:
@@ -189,13 +189,14 @@ class Job:
         return fingerprint
 
     def _shard_names(self) -> list[str]:
-        """In a form that `datasets` takes for one split; "train" would be wrong, the files hold both parts."""
+        """Return names in a form that `datasets` takes for one split; "train" would be wrong, the files hold both
+        parts."""
         stem = "simulated" if self.opened.name.startswith("simulated") else "galaxy10"
         total = -(-len(self.rows.labels) // self.options.images_per_shard)
         return [f"data/{stem}-{number:05d}-of-{total:05d}.parquet" for number in range(total)]
 
     def _copy_images(self, writer: Writer) -> str:
-        """Three stages at a time, a batch in each: reading, encoding and hashing, writing."""
+        """Read, encode and hash, and write: three stages at a time, a batch in each. Returns the fingerprint."""
         content, done, total = ContentHash(), 0, len(self.rows.labels)
         with writer, contextlib.closing(ahead(self._encoded(writer, content))) as batches:
             for cells in batches:
@@ -224,7 +225,7 @@ class Job:
 
 
 def checksums(files: Sequence[StoredFile]) -> tuple[SourceFile, ...]:
-    """SHA-256 of whole files."""
+    """Return SHA-256 of whole files."""
     found = []
     for file in files:
         with file.location.open() as content:

@@ -94,7 +94,7 @@ class Dataset:
         return len(self.labels)
 
     def resized(self, image_size: int, on_progress: Progress | None = None) -> hot_copy.HotCopy:
-        """The node-local copy at `image_size` pixels, made now if it is not there.
+        """Return the node-local copy at `image_size` pixels, made now if it is not there.
 
         Raises ContentChangedError when the images or labels are no longer those of the fingerprint.
         """
@@ -161,7 +161,7 @@ def open_source(uri: str, cache: Path, on_progress: Progress | None = None) -> O
 
 
 def open_files(uri: str, scratch: Path) -> FileSource:
-    """The source that a path or URI names. scratch: a folder for temporary files.
+    """Return the source that a path or URI names. scratch: a folder for temporary files.
 
     Raises DataError when nothing is there, or not a dataset.
     """
@@ -219,7 +219,8 @@ def _noted_fingerprint(note: Path | None) -> str | None:
 
 
 def note_path(files: Sequence[StoredFile], cache: Path) -> Path | None:
-    """Where the fingerprint of these files is noted. The name is their very state: sizes, times, and what decodes them.
+    """Return where the fingerprint of these files is noted. The name is their very state: sizes, times, and what
+    decodes them.
 
     None where the state does not tell that the content stays the same: no time is known, or a file at another machine
     was written so lately that another write would have the same time.
@@ -248,7 +249,8 @@ def _content_fingerprint(source: Source, on_progress: Progress | None) -> str:
 
 
 def _name(source: Source, declared: str | None) -> str:
-    """From the content, so that a trial's id does not depend on a file's name; simulated galaxies stay simulated."""
+    """Name the dataset by its content, so that a trial's id does not depend on a file's name; simulated galaxies stay
+    simulated."""
     if declared and declared.startswith("simulated"):
         return "simulated"
     if source.classes.own:

@@ -31,16 +31,16 @@ class Finding:
 
 
 def on_rows(code: str, message: str, rows: NDArray[Any], harmful: bool) -> Finding:
-    """A finding about images, by their row numbers (n,); its sentence begins with how many."""
+    """Return a finding about images, by their row numbers (n,); its sentence begins with how many."""
     images = f"{len(rows):,} image{'' if len(rows) == 1 else 's'}"
     return Finding(code, harmful, f"{images} {message}", len(rows), tuple(int(row) for row in rows[:SHOWN]))
 
 
 def is_many(count: int, of: int) -> bool:
-    """Whether so many odd images among `of` are more than an accident, and spoil a run."""
+    """Return whether so many odd images among `of` are more than an accident, and spoil a run."""
     return count > max(FEW, int(np.ceil(FEW_SHARE * of)))
 
 
 def harmful_text(findings: Sequence[Finding]) -> str:
-    """The harmful ones in one line; empty where there are none."""
+    """Return the harmful ones in one line; empty where there are none."""
     return "; ".join(finding.message for finding in findings if finding.harmful)

@@ -42,7 +42,8 @@ def hot_copy(
     cache: Path,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> HotCopy:
-    """The copy of `source` at `image_size` pixels in `cache`; where that cannot be used, in the memory of this process.
+    """Return the copy of `source` at `image_size` pixels in `cache`; where that cannot be used, in the memory of this
+    process.
 
     Raises ContentChangedError when the source's content no longer has `fingerprint`.
     """
@@ -100,7 +101,7 @@ def _fill(
 
 
 def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 to (size, size, 3) uint8, bilinear with antialiasing (Pillow's)."""
+    """Return (H, W, 3) uint8 to (size, size, 3) uint8, bilinear with antialiasing (Pillow's)."""
     if image.shape[0] == size:
         return image
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))

@@ -30,7 +30,7 @@ class Reporter(Protocol):
     """Who is told how a download goes."""
 
     def update(self, what: str, done: int, total: int) -> None:
-        """`done` of `total`; a total of 0 is not known."""
+        """Show `done` of `total`; a total of 0 is not known."""
         ...
 
     def say(self, text: str) -> None: ...

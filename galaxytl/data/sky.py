@@ -64,7 +64,7 @@ def scan_images(dataset: Dataset, on_progress: Progress | None = None) -> Scan:
 
 
 def groups(dataset: Dataset, on_progress: Progress | None = None) -> NDArray[np.int64]:
-    """(N,) int64: images of one galaxy have one number, the first of their rows.
+    """Return (N,) int64: images of one galaxy have one number, the first of their rows.
 
     Twins of twins are of one galaxy. Needs one pass over the images, remembered in the cache by content fingerprint.
     """
@@ -72,18 +72,18 @@ def groups(dataset: Dataset, on_progress: Progress | None = None) -> NDArray[np.
 
 
 def groups_fingerprint(groups: NDArray[np.int64]) -> str:
-    """64 hexadecimal digits: the SHA-256 of `groups` (N,)."""
+    """Return 64 hexadecimal digits: the SHA-256 of `groups` (N,)."""
     return hashlib.sha256(np.ascontiguousarray(groups, "<i8").tobytes()).hexdigest()
 
 
 def twins(digests: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """(N,) int64 from the digests (N, 32): for each image the first row with the same pixels."""
+    """Return (N,) int64 from the digests (N, 32): for each image the first row with the same pixels."""
     _, first, same = np.unique(digests, axis=0, return_index=True, return_inverse=True)
     return first[same.reshape(-1)]
 
 
 def united(first_twin: NDArray[np.int64], columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.int64]:
-    """(N,) int64 groups from `twins` (N,) and the columns ra and dec (N,), degrees."""
+    """Return (N,) int64 groups from `twins` (N,) and the columns ra and dec (N,), degrees."""
     rows = np.arange(len(first_twin))
     links = np.concatenate([np.column_stack([rows, first_twin]), close_links(columns["ra"], columns["dec"])])
     graph = coo_array((np.ones(len(links), np.bool_), (links[:, 0], links[:, 1])), shape=(len(rows), len(rows)))
@@ -93,7 +93,7 @@ def united(first_twin: NDArray[np.int64], columns: Mapping[str, NDArray[np.float
 
 
 def close_links(ra: NDArray[np.float64], dec: NDArray[np.float64], arcsec: float = CLOSE_ARCSEC) -> NDArray[np.int64]:
-    """(P, 2) rows; follow them, and you reach every image from each that lies within `arcsec` of it.
+    """Return (P, 2) rows; follow them, and you reach every image from each that lies within `arcsec` of it.
 
     Not every pair: of images at exactly one position, each is linked to the first only, so that a file which says
     (0, 0) of all its images does not make 17,736^2 / 2 pairs.
@@ -111,7 +111,7 @@ def close_links(ra: NDArray[np.float64], dec: NDArray[np.float64], arcsec: float
 
 
 def count_close_pairs(ra: NDArray[np.float64], dec: NDArray[np.float64], arcsec: float = CLOSE_ARCSEC) -> int:
-    """The number of pairs of images within `arcsec` of each other; ra, dec (N,) in degrees."""
+    """Return the number of pairs of images within `arcsec` of each other; ra, dec (N,) in degrees."""
     rows = _placed(ra, dec)
     if not len(rows):
         return 0
@@ -124,13 +124,13 @@ def _placed(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.int
 
 
 def _unit_vectors(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, 3)"""
+    """Return (N, 3) vectors."""
     ra, dec = np.radians(ra), np.radians(dec)
     return np.column_stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
 
 
 def _chord(arcsec: float) -> float:
-    """The straight distance between two unit vectors that are this far apart on the sphere."""
+    """Return the straight distance between two unit vectors that are this far apart on the sphere."""
     return float(2 * np.sin(np.radians(arcsec / 3600) / 2))
 
 
@@ -140,7 +140,7 @@ def _check_unchanged(dataset: Dataset, scan: Scan) -> None:
 
 
 def _fingerprint(scan: Scan, dataset: Dataset) -> str:
-    """Of the images of the scan with the labels of the dataset."""
+    """Return that of the images of the scan with the labels of the dataset."""
     content = ContentHash()
     for digest in scan.digests:
         content.add_digest(digest.tobytes())
@@ -148,7 +148,7 @@ def _fingerprint(scan: Scan, dataset: Dataset) -> str:
 
 
 def remembered_scan(dataset: Dataset, on_progress: Progress | None = None) -> Scan:
-    """The scan of the dataset's images, read from the cache folder where they were scanned before.
+    """Return the scan of the dataset's images, read from the cache folder where they were scanned before.
 
     Owner: the node's cache folder. Key: content fingerprint. Lifetime: until removed by the user; 0.6 MB in full.
     Only what the pixels tell is kept: the fingerprint does not cover positions. Derivation: hashing all 17,736 images
@@ -171,8 +171,8 @@ def remembered_scan(dataset: Dataset, on_progress: Progress | None = None) -> Sc
 
 
 def _load(path: Path, dataset: Dataset) -> Scan | None:
-    """None where nothing is there, or something damaged: it is made again. Also where the labels are not those of the
-    fingerprint, which a manifest or a note may claim: reading the images anew tells."""
+    """Load a scan; None where nothing is there, or something damaged: it is made again. Also where the labels are not
+    those of the fingerprint, which a manifest or a note may claim: reading the images anew tells."""
     count = len(dataset)
     try:
         with opened_own(path) as file, opened_npz(file) as found:

@@ -70,7 +70,7 @@ class _LeftOut(ValueError):
 
 
 def _split(labels: NDArray[np.int64], spec: TrialSpec, groups: Indices) -> Splits:
-    """`split_indices`, without advice: raises _LeftOut."""
+    """Do as `split_indices`, without advice: raises _LeftOut."""
     seed = seed_for(spec, "split")
     rows = _subset(labels, spec.max_images, seed)
     _check_class_sizes(labels[rows], groups[rows], parts=3 if spec.validation_fraction else 2)
@@ -86,7 +86,7 @@ def _split(labels: NDArray[np.int64], spec: TrialSpec, groups: Indices) -> Split
 
 
 def _advice(labels: NDArray[np.int64], spec: TrialSpec, groups: Indices, part: str) -> str:
-    """The options of the first other split that can be made: each is tried."""
+    """Return the options of the first other split that can be made: each is tried."""
     for changes in _other_splits(spec, len(labels), part):
         with contextlib.suppress(_LeftOut, DataError, SpecError):
             _split(labels, spec.replace(**changes), groups)
@@ -96,8 +96,8 @@ def _advice(labels: NDArray[np.int64], spec: TrialSpec, groups: Indices, part: s
 
 
 def _other_splits(spec: TrialSpec, num_images: int, part: str) -> Iterator[dict[str, Any]]:
-    """Changes of one field of the spec, the nearest first, those of the `part` that misses a class before the others;
-    then of two."""
+    """Yield changes of one field of the spec, the nearest first, those of the `part` that misses a class before the
+    others; then of two."""
     stratified: list[dict[str, Any]] = [] if spec.stratified else [{"stratified": True}]
     shares = [round(0.05 * number, 2) for number in range(1, 17)]
     larger: list[dict[str, Any]] = []
@@ -115,7 +115,7 @@ def _other_splits(spec: TrialSpec, num_images: int, part: str) -> Iterator[dict[
 
 
 def leaks(splits: Splits, groups: Indices) -> dict[str, Indices]:
-    """Parts that share groups ("train/test", ...) -> the numbers of those groups; empty where there are none.
+    """Return parts that share groups ("train/test", ...) -> the numbers of those groups; empty where there are none.
 
     `groups` (N,) holds a number for each row of the dataset.
     """
@@ -128,7 +128,7 @@ def leaks(splits: Splits, groups: Indices) -> dict[str, Indices]:
 
 
 def describe_leaks(found: Mapping[str, Indices]) -> list[str]:
-    """A sentence for each pair of parts in `leaks`, for people."""
+    """Return a sentence for each pair of parts in `leaks`, for people."""
     advice = "--group-by-sky prevents it"
     return [
         f"{len(torn)} {'galaxy has' if len(torn) == 1 else 'galaxies have'} images on both sides of the {sides} split; "
@@ -149,7 +149,7 @@ def _subset(labels: NDArray[np.int64], max_images: int, seed: int) -> Indices:
 def _mended(
     kept: Indices, cut: Indices, labels: NDArray[np.int64], groups: Indices, stratified: bool
 ) -> tuple[Indices, Indices]:
-    """Both parts, each group that lies in both moved to one of them, the largest first.
+    """Return both parts, each group that lies in both moved to one of them, the largest first.
 
     To the side that leaves every class on both sides; then to the one that keeps each class's share, if stratified;
     then to the one that keeps the sizes.
@@ -179,7 +179,7 @@ def _class_counts(labels: NDArray[np.int64]) -> Indices:
 def _cut(
     part: str, rows: Indices, labels: NDArray[np.int64], size: float | int, stratified: bool, seed: int
 ) -> tuple[Indices, Indices]:
-    """The rows without the `part`, and the part: a share (float) of them, rounded up, or so many (int)."""
+    """Return the rows without the `part`, and the part: a share (float) of them, rounded up, or so many (int)."""
     from sklearn.model_selection import train_test_split  # takes a second to import
 
     number = size if isinstance(size, int) else math.ceil(size * len(rows))
@@ -189,7 +189,8 @@ def _cut(
 
 
 def _check_cut(part: str, num_rows: int, number: int, labels: NDArray[np.int64] | None) -> None:
-    """Of `num_rows` images `number` go to the part. Stratified: of both sides, each class (`labels`) wants one."""
+    """Check that `number` of `num_rows` images can go to the part; stratified, each class (`labels`) wants one a
+    side."""
     classes, counts = (np.zeros(1, np.int64), [2]) if labels is None else np.unique(labels, return_counts=True)
     of_classes = f"; stratified, it wants one of each of the {len(classes)} classes" if labels is not None else ""
     others = "rest" if part == SUBSET else "train part"

@@ -32,7 +32,7 @@ def backbone_named(name: str) -> Backbone:
 
 
 def build_backbone(spec: TrialSpec, weights_path: Path | None) -> Any:
-    """A keras.Model from preprocessed images (B, S, S, 3) to feature maps (B, h, w, channels).
+    """Build a keras.Model from preprocessed images (B, S, S, 3) to feature maps (B, h, w, channels).
 
     Random weights follow seed_for(spec, "init"): Keras draws its initialisers' seeds from the generators that
     `set_random_seed` sets, and nothing else in this project draws from those.
@@ -63,7 +63,7 @@ def _divide_by_deviations(model: Any) -> None:
 
 
 def preprocess(pixels: Any, spec: TrialSpec) -> Any:
-    """uint8 pixels (B, S, S, 3) to what the backbone is fed, float32: pixels / 255, or the backbone's own rule."""
+    """Turn uint8 pixels (B, S, S, 3) into what the backbone is fed, float32: pixels / 255, or by its own rule."""
     import keras
 
     pixels = keras.ops.cast(pixels, "float32")
@@ -73,14 +73,14 @@ def preprocess(pixels: Any, spec: TrialSpec) -> Any:
 
 
 def head_layers(spec: TrialSpec, num_features: int) -> list[tuple[int, int]]:
-    """(inputs, outputs) of each dense layer of the head, the last of which gives the logits."""
+    """Return (inputs, outputs) of each dense layer of the head, the last of which gives the logits."""
     if spec.head_units:
         return [(num_features, spec.head_units), (spec.head_units, NUM_CLASSES)]
     return [(num_features, NUM_CLASSES)]
 
 
 def build_head(spec: TrialSpec, feature_shape: tuple[int, ...]) -> Any:
-    """The head on features of `feature_shape`. Gives logits (B, 10), computed in float32.
+    """Build the head on features of `feature_shape`, which gives logits (B, 10), computed in float32.
 
     The paper's is Flatten, Dense(10). With `head_units` a hidden layer comes before it: Dense, ReLU, Dropout. The
     paper's softmax sits in the loss: cross-entropy from logits is the same function without its overflow.
@@ -100,7 +100,7 @@ def build_head(spec: TrialSpec, feature_shape: tuple[int, ...]) -> Any:
 
 
 def head_initializer(spec: TrialSpec, layer: str) -> Any:
-    """Keras's default for Dense kernels (Glorot & Bengio 2010, uniform), with a seed of the spec for each layer."""
+    """Return Keras's default for Dense kernels (Glorot & Bengio 2010, uniform), seeded by the spec and the layer."""
     import keras
 
     seed = seed_for(spec, "init")

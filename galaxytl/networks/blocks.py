@@ -80,13 +80,14 @@ class Structure:
     known."""
 
     def shape_at(self, cut: int) -> tuple[int, ...]:
-        """(h, w, channels) of the tensor at a cut; raises ValueError when there is no such cut."""
+        """Return (h, w, channels) of the tensor at a cut; raises ValueError when there is no such cut."""
         num_blocks = len(self.blocks)
         _check_cut(cut, num_blocks)
         return (self.image_size, self.image_size, 3) if cut == num_blocks else self.blocks[-1 - cut].output_shape
 
     def multiply_adds(self, first_cut: int, last_cut: int) -> int:
-        """Of a forward pass of one image from one cut to another: (number of blocks, 0) is the whole backbone.
+        """Count them in a forward pass of one image from one cut to another: (number of blocks, 0) is the whole
+        backbone.
 
         Equal cuts cost 0. Raises ValueError when there is no such cut, or the first comes after the last.
         """
@@ -101,7 +102,8 @@ class Structure:
 
 
 def find_blocks(model: Any) -> tuple[Block, ...]:
-    """The blocks of a functional keras.Model (B, H, W, 3) -> (B, h, w, channels), channels last, from input to output.
+    """Return the blocks of a functional keras.Model (B, H, W, 3) -> (B, h, w, channels), channels last, from input to
+    output.
 
     Each weight is counted once, where its layer is first called; multiply-adds are counted for every call. Raises
     ValueError when the model has several inputs or outputs, or no fixed image size.
@@ -118,13 +120,13 @@ def find_blocks(model: Any) -> tuple[Block, ...]:
 
 
 def find_tensors(model: Any) -> tuple[tuple[tuple[int, ...], ...], ...]:
-    """`Structure.tensors` of a model: what is trained of a layer comes before what is not, as in Keras 1 and 2."""
+    """Return `Structure.tensors` of a model: of a layer what is trained comes first, as in Keras 1 and 2."""
     layers = ([*layer.trainable_weights, *layer.non_trainable_weights] for layer in model.layers)
     return tuple(tuple(tuple(weight.shape) for weight in weights) for weights in layers if weights)
 
 
 def cut_tensor(model: Any, cut: int) -> Any:
-    """The KerasTensor at a cut of `model`: its output at 0, its input at the number of blocks.
+    """Return the KerasTensor at a cut of `model`: its output at 0, its input at the number of blocks.
 
     Raises ValueError when there is no such cut. (A layer's own `output` will not do: after `between`, it has several.)
     """
@@ -134,7 +136,7 @@ def cut_tensor(model: Any, cut: int) -> Any:
 
 
 def between(model: Any, first_cut: int, last_cut: int) -> Any:
-    """A keras.Model from one cut of `model` to a later one, of the same layers and weights.
+    """Return a keras.Model from one cut of `model` to a later one, of the same layers and weights.
 
     (number of blocks, 0) gives the whole, (cut, 0) what is after a cut. Raises ValueError unless the first cut comes
     before the last; both count from the output.
@@ -149,7 +151,8 @@ def between(model: Any, first_cut: int, last_cut: int) -> Any:
 
 
 def relu_tensors(model: Any, cut: int) -> dict[str, Any]:
-    """Layer -> its output, a KerasTensor, of the layers after a cut whose output a ReLU has made, from input to output.
+    """Return {layer: its output}, a KerasTensor, of the layers after a cut whose output a ReLU has made, from input to
+    output.
 
     Raises ValueError when there is no such cut.
     """
@@ -176,7 +179,7 @@ def _check_cut(cut: int, num_blocks: int) -> None:
 
 
 def _blocks_of_calls(model: Any) -> list[list[Any]]:
-    """The calls of each block, from input to output."""
+    """Return the calls of each block, from input to output."""
     pieces = _pieces(model)
     blocks, start = [], 0
     while start < len(pieces):
@@ -187,7 +190,7 @@ def _blocks_of_calls(model: Any) -> list[list[Any]]:
 
 
 def _pieces(model: Any) -> list[list[Any]]:
-    """All calls, parted wherever a single tensor is still to be used: single calls, and forks with all their branches.
+    """Part all calls wherever a single tensor is still to be used: single calls, and forks with all their branches.
 
     A tensor that alone separates does so in every topological order: all that is not before it comes after it.
     """
@@ -210,7 +213,7 @@ def _pieces(model: Any) -> list[list[Any]]:
 
 
 def _calls(model: Any) -> list[Any]:
-    """The calls that make the model's output, each after those that it needs. Without recursion: some are 1000 deep."""
+    """Return the calls that make the model's output, each after those that it needs; some are 1000 deep."""
     needs: dict[Any, list[Any]] = {}
     found = [_maker(tensor) for tensor in model.outputs]
     while found:
@@ -229,7 +232,7 @@ def _maker(tensor: Any) -> Any:
 
 
 def _end_of_block(pieces: list[list[Any]], start: int) -> int:
-    """Index of the last piece of the block that starts with piece `start`."""
+    """Return the index of the last piece of the block that starts with piece `start`."""
     kernels = [index for index in range(start, len(pieces)) if _has_kernel(pieces[index])]
     for index in range(kernels[0] if kernels else len(pieces), len(pieces)):
         if _completes_unit(pieces, start, index):
@@ -239,7 +242,7 @@ def _end_of_block(pieces: list[list[Any]], start: int) -> int:
 
 
 def _completes_unit(pieces: list[list[Any]], start: int, index: int) -> bool:
-    """Whether a unit, as the module's docstring defines it, is complete after piece `index`."""
+    """Return whether a unit, as the module's docstring defines it, is complete after piece `index`."""
     from keras import layers
 
     operation = pieces[index][-1].operation
@@ -257,7 +260,7 @@ def _completes_unit(pieces: list[list[Any]], start: int, index: int) -> bool:
 
 
 def _best_end(pieces: list[list[Any]], index: int, next_kernel: int) -> int:
-    """Where to cut after a unit that is complete at `index`, before the next piece with a kernel."""
+    """Return where to cut after a unit that is complete at `index`, before the next piece with a kernel."""
     if next_kernel == len(pieces):
         return len(pieces) - 1
     candidates = range(index, next_kernel)
@@ -271,7 +274,7 @@ def _has_kernel(calls: Iterable[Any]) -> bool:
 
 
 def _layers(calls: Iterable[Any]) -> Iterator[Any]:
-    """The layers and operations that are called, with those inside of models that are layers (ConvNeXt's stem)."""
+    """Give the layers and operations that are called, with those inside of models that are layers (ConvNeXt's stem)."""
     for call in calls:
         yield call.operation
         if _is_model(call.operation):
@@ -288,7 +291,7 @@ def _is_model(operation: Any) -> bool:
 
 
 def _multiply_adds(call: Any) -> int:
-    """Of a convolution or Dense: each weight of a kernel is multiplied once for each position (y, x) of the output."""
+    """Return those of a convolution or Dense: each weight of a kernel is used once a position (y, x) of the output."""
     from keras import layers
 
     if _is_model(call.operation):
@@ -305,7 +308,7 @@ def _num_parameters(operation: Any) -> int:
 
 
 def _output_shape(call: Any) -> tuple[int, ...]:
-    """Without the batch: (h, w, channels)."""
+    """Return it without the batch: (h, w, channels)."""
     shape = tuple(call.output_tensors[0].shape[1:])
     if None in shape:
         raise ValueError(
@@ -318,7 +321,8 @@ def _output_shape(call: Any) -> tuple[int, ...]:
 
 
 def structures(wanted: Iterable[tuple[str, int]], cache: Path | None = None) -> dict[tuple[str, int], Structure]:
-    """(backbone, image size in pixels) -> its Structure, read from the cache folder, else found by another process.
+    """Return {(backbone, image size in pixels): its Structure}, read from the cache folder, else found by another
+    process.
 
     A structure depends on the backbone, the size and Keras's version, which its file's name holds; files are never
     removed (some kB each). Raises SpecError when there is no such backbone, or Keras refuses the size.
@@ -342,21 +346,21 @@ def structures(wanted: Iterable[tuple[str, int]], cache: Path | None = None) -> 
 
 
 def _read(path: Path) -> Structure | None:
-    """None when the file is not there or damaged."""
+    """Read a file; return None where it is not there or damaged."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         return _structure(read_json(read_own(path)))
     return None
 
 
 def _structure(row: dict[str, Any]) -> Structure:
-    """From JSON, which has lists where a Block has tuples. Raises KeyError where an earlier version wrote it."""
+    """Build it from JSON, which has lists for a Block's tuples. Raises KeyError where an earlier version wrote it."""
     blocks = (Block(**{**block, "output_shape": tuple(block["output_shape"])}) for block in row["blocks"])
     tensors = tuple(tuple(map(tuple, shapes)) for shapes in row["tensors"])
     return Structure(row["backbone"], row["image_size"], tuple(blocks), tensors)
 
 
 def _ask_keras(wanted: list[tuple[str, int]]) -> list[dict[str, Any]]:
-    """For each: the fields of its Structure, or why it was refused. One process for all."""
+    """Ask one process for all: return for each the fields of its Structure, or why it was refused."""
     if not wanted:
         return []
     arguments = [str(part) for key in wanted for part in key]
@@ -368,7 +372,7 @@ def _ask_keras(wanted: list[tuple[str, int]]) -> list[dict[str, Any]]:
 
 
 def quick_keras() -> dict[str, str]:
-    """Environment of a process that builds networks but trains none, and leaves the GPU alone.
+    """Return the environment of a process that builds networks but trains none, and leaves the GPU alone.
 
     Keras's numpy backend starts in 2-4 s where TensorFlow takes 10, but computes convolutions with the package jax. It
     infers some shapes by computing with zeros, and warns when it divides by them.
@@ -381,7 +385,7 @@ def quick_keras() -> dict[str, str]:
 
 
 def main(arguments: list[str]) -> None:
-    """NAME SIZE [NAME SIZE ...]: print what `_ask_keras` returns, as JSON."""
+    """Print what `_ask_keras` returns, as JSON, for NAME SIZE [NAME SIZE ...]."""
     import keras
 
     rows: list[dict[str, Any]] = []

@@ -24,7 +24,7 @@ class TopShare(keras.metrics.Metric):
         self._counts = self.add_variable((NUM_CLASSES,), "zeros", dtype="float32", name="counts")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Of logits `y_pred` (B, C)."""
+        """Count the predictions of logits `y_pred` (B, C)."""
         predicted = ops.one_hot(ops.argmax(y_pred, axis=-1), NUM_CLASSES, dtype="float32")
         self._counts.assign(self._counts + ops.sum(predicted, axis=0))
 

@@ -25,7 +25,7 @@ in each process beside them."""
 
 
 def backend() -> str:
-    """Keras's backend, by Keras's own rules and without importing it; all that is read of a user's Keras settings."""
+    """Return Keras's backend, by its rules, without importing it; nothing else of a user's Keras settings is read."""
     if chosen := os.environ.get("KERAS_BACKEND"):
         return chosen
     try:
@@ -35,7 +35,7 @@ def backend() -> str:
 
 
 def keras_home() -> Path:
-    """Where Keras keeps its settings and its downloads."""
+    """Return where Keras keeps its settings and its downloads."""
     return process.absolute(os.environ.get("KERAS_HOME") or "~/.keras")
 
 
@@ -44,7 +44,7 @@ def _settings() -> Path:
 
 
 def check_backend() -> None:
-    """Raises DeviceError where Keras's backend is not one of BACKENDS, or is not installed."""
+    """Raise DeviceError where Keras's backend is not one of BACKENDS, or is not installed."""
     chosen = backend()
     said_by = "KERAS_BACKEND" if os.environ.get("KERAS_BACKEND") else f"backend in {_settings()}"
     if chosen not in BACKENDS:
@@ -59,7 +59,7 @@ def check_backend() -> None:
 
 
 def _tensorflow() -> Any:
-    """TensorFlow when it is Keras's backend, else None."""
+    """Return TensorFlow when it is Keras's backend, else None."""
     if backend() != "tensorflow":
         return None
     import tensorflow
@@ -75,8 +75,8 @@ def quiet_framework() -> None:
 
 
 def without_settings() -> dict[str, str]:
-    """Variables with which Keras, when it is imported, neither reads nor writes a keras.json: what there is in a user's
-    would change what networks compute, and what is wrong with it ends the import. Of it the backend alone is kept."""
+    """Return the variables with which Keras, when it is imported, neither reads nor writes a keras.json: what a user's
+    says would change what networks compute, and what is wrong with it ends the import. Its backend alone is kept."""
     return {"KERAS_HOME": os.devnull, "KERAS_BACKEND": backend()}
 
 
@@ -120,7 +120,7 @@ def configure(num_threads: int | None, gpus: float | None = None) -> None:
 
 
 def _prepare_gpus(gpus: float | None) -> None:
-    """What CUDA, TensorFlow and JAX read from the environment when they are loaded."""
+    """Set what CUDA, TensorFlow and JAX read from the environment when they are loaded."""
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # numbers as nvidia-smi and Ray have them
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # within a limit too
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -132,7 +132,7 @@ def _prepare_gpus(gpus: float | None) -> None:
 
 def _limit_memory(config: Any, gpus: float | None) -> None:
     """Grow as needed; of a GPU that is shared, up to this process's share where the driver says how much there is."""
-    totals = [memory.total for memory in gpu_memory.given(gpu_memory.read_memory())] if gpus and gpus < 1 else []
+    totals = [memory.total for memory in gpu_memory.visible(gpu_memory.read_memory())] if gpus and gpus < 1 else []
     for gpu in config.list_physical_devices("GPU"):
         if gpus and totals:
             limit = int(LIMIT_SHARE * gpus * min(totals))
@@ -151,22 +151,22 @@ def num_gpus() -> int:
     return sum(found.platform == "gpu" for found in jax.devices())
 
 
-def check_gpus(given: float | None) -> None:
-    """Raises DeviceError unless the backend sees as many GPUs as this process was given, a share being of one.
+def check_gpus(gpus: float | None) -> None:
+    """Raise DeviceError unless the backend sees as many GPUs as this process was given, a share being of one.
 
     None: nobody gave it any. 0: NVIDIA's are hidden (`configure`), and none is promised.
     """
-    if not given:
+    if not gpus:
         return
     seen, name = num_gpus(), "TensorFlow" if backend() == "tensorflow" else backend().upper()
-    if seen != math.ceil(given):
+    if seen != math.ceil(gpus):
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
         advice = (
             f"start Ray there with as many --num-gpus as nvidia-smi lists, and install {name} for GPUs there "
             "(pip install --require-hashes -r requirements-gpu.lock)"
         )
         raise DeviceError(
-            f"{name} must see the GPUs that a trial was given, {math.ceil(given)} (CUDA_VISIBLE_DEVICES={visible}); on "
+            f"{name} must see the GPUs that a trial was given, {math.ceil(gpus)} (CUDA_VISIBLE_DEVICES={visible}); on "
             f"{socket.gethostname()} it sees {seen}: {advice}. python -m sweep.doctor --address auto finds such nodes"
         )
 
@@ -178,19 +178,19 @@ def on_gpu() -> bool:
 
 
 def runs_steps_in_graph() -> bool:
-    """True where `steps_per_execution` saves Python's part of a step: Keras loops in Python on JAX."""
+    """Return whether `steps_per_execution` saves Python's part of a step: Keras loops in Python on JAX."""
     return _tensorflow() is not None
 
 
 def use_xla() -> bool | str:
-    """Keras's `jit_compile` of a network. On CPU without XLA: training steps of 32 images were 3.5 times slower with it
-    for MobileNet at 64 px, as fast for ResNet50 and 1.3 times faster for VGG16, and compiling took longer."""
+    """Return Keras's `jit_compile` of a network. On CPU without XLA: training steps of 32 images were 3.5 times slower
+    with it for MobileNet at 64 px, as fast for ResNet50 and 1.3 times faster for VGG16, and compiling took longer."""
     return "auto" if on_gpu() or _tensorflow() is None else False
 
 
 def for_keras(batches: Any) -> Any:
-    """What `fit`, `evaluate` and `predict` are given for a sequence of batches: inputs (B, ...), labels (B,) and, where
-    examples count differently, what each counts (B,).
+    """Return what `fit`, `evaluate` and `predict` are given for a sequence of batches: inputs (B, ...), labels (B,)
+    and, where examples count differently, what each counts (B,).
 
     TensorFlow gets a tf.data pipeline of its own making, with autotuning off: Keras's has it on, and then the end of
     every epoch waits for the tuner's next wake-up, at 5.1, 10.2, 20.5 ... s after the epoch's start, however short the
@@ -216,7 +216,7 @@ def for_keras(batches: Any) -> Any:
 
 
 def compiled(function: Callable[..., Any], *, xla: bool) -> Callable[..., Any]:
-    """`function` of arrays (and dicts of arrays), traced once for each shape of its arguments. JAX always uses XLA."""
+    """Compile `function` of arrays (and dicts of arrays), traced once a shape of its arguments. JAX always uses XLA."""
     tensorflow = _tensorflow()
     if tensorflow is None:
         import jax
@@ -226,7 +226,7 @@ def compiled(function: Callable[..., Any], *, xla: bool) -> Callable[..., Any]:
 
 
 def value_and_gradients(function: Callable[[Any], tuple[Any, Any]], variables: list[Any]) -> tuple[Any, list[Any]]:
-    """What `function(variables)`, a number and something beside it, gives, and the gradients of the number."""
+    """Return what `function(variables)`, a number and something beside it, gives, and the gradients of the number."""
     tensorflow = _tensorflow()
     if tensorflow is None:
         import jax
@@ -239,8 +239,8 @@ def value_and_gradients(function: Callable[[Any], tuple[Any, Any]], variables: l
 
 
 def compiled_forward(model: Any) -> Callable[[Any], Any]:
-    """images or activations (B, ...) to the model's output in inference mode, which may still be under way when it
-    returns: np.asarray waits for it."""
+    """Compile images or activations (B, ...) to the model's output in inference mode, which may still be under way when
+    it returns: np.asarray waits for it."""
     tensorflow = _tensorflow()
     if tensorflow is not None:
         return compiled(lambda batch: model(batch, training=False), xla=on_gpu())
@@ -259,7 +259,7 @@ def compiled_forward(model: Any) -> Callable[[Any], Any]:
 
 
 def describe() -> str:
-    """What the device is, for people: "NVIDIA H200" or "x86_64 CPU, 2 threads"."""
+    """Return what the device is, for people: "NVIDIA H200" or "x86_64 CPU, 2 threads"."""
     tensorflow = _tensorflow()
     if tensorflow is None:
         import jax
@@ -275,7 +275,7 @@ def describe() -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True for what TensorFlow, XLA and Python raise when memory runs out."""
+    """Return whether it is what TensorFlow, XLA and Python raise when memory runs out."""
     name = type(error).__name__
     text = str(error)
     return isinstance(error, MemoryError) or name == "ResourceExhaustedError" or "RESOURCE_EXHAUSTED" in text

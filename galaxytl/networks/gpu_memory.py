@@ -41,7 +41,7 @@ class GpuMemory:
 
 
 def read_memory() -> list[GpuMemory]:
-    """All GPUs of this machine; none where NVIDIA's driver is not."""
+    """Return all GPUs of this machine; none where NVIDIA's driver is not."""
     holders: dict[str, list[str]] = {}
     for uuid, pid, name, used in _ask("compute-apps", "gpu_uuid,pid,process_name,used_memory"):
         holders.setdefault(uuid, []).append(f"process {pid} ({name.rpartition('/')[2]}, {used} MiB)")
@@ -61,7 +61,7 @@ def driver_gpus() -> int:
 
 
 def _ask(what: str, columns: str) -> list[list[str]]:
-    """Rows of `nvidia-smi --query-...`; none where it is not, or does not answer."""
+    """Return the rows of `nvidia-smi --query-...`; none where it is not, or does not answer."""
     if not shutil.which("nvidia-smi"):
         return []
     command = ["nvidia-smi", f"--query-{what}={columns}", "--format=csv,noheader,nounits"]
@@ -73,13 +73,13 @@ def _ask(what: str, columns: str) -> list[list[str]]:
     return [row for row in rows if len(row) == len(columns.split(","))]
 
 
-def given(gpus: Sequence[GpuMemory], environment: Mapping[str, str] = os.environ) -> list[GpuMemory]:
-    """Those that CUDA_VISIBLE_DEVICES names, by number or by the beginning of their UUID; all where it is not set."""
-    visible = environment.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
+def visible(gpus: Sequence[GpuMemory], environment: Mapping[str, str] = os.environ) -> list[GpuMemory]:
+    """Return those that CUDA_VISIBLE_DEVICES names, by number or beginning of their UUID; all where it is not set."""
+    names = environment.get("CUDA_VISIBLE_DEVICES")
+    if names is None:
         return list(gpus)
-    names = [name.strip() for name in visible.split(",") if name.strip()]
-    return [gpu for gpu in gpus if any(gpu.index == name or gpu.uuid.startswith(name) for name in names)]
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    return [gpu for gpu in gpus if any(gpu.index == name or gpu.uuid.startswith(name) for name in wanted)]
 
 
 def wait_until_free(
@@ -93,14 +93,14 @@ def wait_until_free(
     To be called before this process takes any itself. Raises DeviceError after `seconds`, with who holds it.
     """
     until = time.monotonic() + seconds
-    while taken := [gpu for gpu in given(read()) if gpu.free < NEEDED_SHARE * min(1.0, share) * gpu.total]:
+    while full := [gpu for gpu in visible(read()) if gpu.free < NEEDED_SHARE * min(1.0, share) * gpu.total]:
         if time.monotonic() >= until:
-            raise DeviceError(_still_taken(taken[0], share, seconds))
+            raise DeviceError(_still_full(full[0], share, seconds))
         say("waiting for the GPU's memory")
         time.sleep(min(1.0, seconds / 10))
 
 
-def _still_taken(gpu: GpuMemory, share: float, seconds: float) -> str:
+def _still_full(gpu: GpuMemory, share: float, seconds: float) -> str:
     needed = int(NEEDED_SHARE * min(1.0, share) * gpu.total)
     holders = f"held by {', '.join(gpu.holders)}" if gpu.holders else "the driver does not say who holds the rest"
     return (

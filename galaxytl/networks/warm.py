@@ -1,8 +1,8 @@
 """The networks that a process keeps from one trial to the next: building and compiling one costs more than many trials.
 
-    network = networks.backbone(spec, weights_path)         # its weights as the spec starts from
+    network = warm.backbone(spec, weights_path)         # its weights as the spec starts from
     forward = network.forward(first_cut, last_cut)          # frozen: uint8 images or activations -> activations
-    model = networks.trained(spec, stored_cut, weights_path)        # compiled, at its first step
+    model = warm.trainable(spec, stored_cut, weights_path)        # compiled, at its first step
 
 One backbone and one compiled network are kept, the last ones asked for: schedules ask for equal ones in a row. Their
 weights are set anew for each trial, in a way that depends on nothing but the spec.
@@ -60,7 +60,7 @@ class Network:
         self.holds = wanted
 
     def forward(self, first_cut: int, last_cut: int) -> Callable[[Any], Any]:
-        """Inference from one cut to a later one; from uint8 images where `first_cut` is the image."""
+        """Compile inference from one cut to a later one; from uint8 images where `first_cut` is the image."""
         if (first_cut, last_cut) not in self.forwards:
             with _policy(self.spec):
                 start = self._input(first_cut)
@@ -69,7 +69,7 @@ class Network:
         return self.forwards[first_cut, last_cut]
 
     def call(self, inputs: Any, first_cut: int, last_cut: int) -> Any:
-        """`inputs` (B, ...) at one cut to the activations at a later one, frozen, in a functional model."""
+        """Take `inputs` (B, ...) at one cut to the activations at a later one, frozen, in a functional model."""
         if first_cut == len(self.structure.blocks):
             inputs = preprocess(inputs, self.spec)
         if first_cut == last_cut:
@@ -81,8 +81,8 @@ class Network:
             return keras.Input((self.spec.image_size, self.spec.image_size, 3), dtype="uint8")
         return keras.Input(self.structure.shape_at(cut), dtype=self.spec.activations_dtype)
 
-    def trained(self, spec: TrialSpec, stored_cut: int | None) -> Any:
-        """The compiled model that trains the spec's unfrozen blocks, fed with activations at a cut or uint8 images."""
+    def trainable(self, spec: TrialSpec, stored_cut: int | None) -> Any:
+        """Return the compiled model that trains the unfrozen blocks, fed with activations at a cut or uint8 images."""
         count = len(self.structure.blocks)
         start_cut = count if stored_cut is None else stored_cut
         freeze_cut = frozen_until(spec, count)
@@ -99,24 +99,21 @@ class Network:
         return model
 
     def unit_maxima(self, model: Any, start_cut: int, tensors: dict[str, Any]) -> tuple[list[str], Any]:
-        """Names of layers, and a model that gives the largest value (B, units) of each of their units, a convolution's
-        being its channels, from what `model` reads at `start_cut`: of `tensors`, layer -> its output in the backbone,
-        and of the head's hidden layer."""
+        """Return the names of layers, and a model that gives the largest value (B, units) of each of their units, a
+        convolution's being its channels, from what `model` reads at `start_cut`: of `tensors`, layer -> its output in
+        the backbone, and of the head's hidden layer."""
         names, head = list(tensors), model.get_layer("head")
         with _policy(self.spec):
             start = self._input(start_cut)
-            wanted = {
-                id(tensor): tensor for tensor in (*tensors.values(), self.model.outputs[0])
-            }  # Keras wants no twins
-            backbone = keras.Model(cut_tensor(self.model, start_cut), list(wanted.values()))
-            given = dict(zip(wanted, backbone(self.call(start, start_cut, start_cut)), strict=True))
-            found, features = [given[id(t)] for t in tensors.values()], given[id(self.model.outputs[0])]
+            output = self.model.outputs[0]
+            unique = {id(tensor): tensor for tensor in (*tensors.values(), output)}  # Keras takes no twins
+            backbone = keras.Model(cut_tensor(self.model, start_cut), list(unique.values()))
+            outputs = dict(zip(unique, backbone(self.call(start, start_cut, start_cut)), strict=True))
+            units = [outputs[id(tensor)] for tensor in tensors.values()]
             if HIDDEN in [layer.name for layer in head.layers]:
                 hidden = keras.Model(head.inputs, head.get_layer(HIDDEN).output)
-                names, found = [*names, HIDDEN], [*found, hidden(features)]
-            maxima = [
-                keras.ops.max(t, axis=tuple(range(1, len(t.shape) - 1))) if len(t.shape) > 2 else t for t in found
-            ]
+                names, units = [*names, HIDDEN], [*units, hidden(outputs[id(output)])]
+            maxima = [keras.ops.max(u, axis=axes) if (axes := tuple(range(1, len(u.shape) - 1))) else u for u in units]
             return names, keras.Model(start, maxima) if names else None
 
 
@@ -133,70 +130,70 @@ class Inference(keras.layers.Layer):
 
 
 @dataclass
-class _Kept:
+class _Cache:
     """What this process keeps."""
 
     network_key: object = None
     network: Network | None = None
-    trained_key: object = None
-    trained: Any = None
+    trainable_key: object = None
+    trainable: Any = None
     scalars: dict[int, NDArray[Any]] = field(default_factory=dict)
-    beside_trained: object = None
+    beside_trainable: object = None
 
 
-_kept = _Kept()
+_cache = _Cache()
 
 
 def frozen_until(spec: TrialSpec, num_blocks: int) -> int:
-    """The cut from which on blocks are trained."""
+    """Return the cut from which on blocks are trained."""
     return num_blocks if spec.unfrozen_blocks == "all" else int(spec.unfrozen_blocks)
 
 
 def backbone(spec: TrialSpec, weights_path: Callable[[], Path | None]) -> Network:
-    """The spec's backbone with the weights that it starts from. `weights_path` is only asked when it must be built."""
+    """Return the spec's backbone with the weights that it starts from. `weights_path` is asked when it is built."""
     fixed = spec.weights_fingerprint if spec.weights == "imagenet" else "random"
     key = (spec.backbone, spec.image_size, spec.preprocessing, spec.precision, fixed)
-    if _kept.network is None or _kept.network_key != key:
+    if _cache.network is None or _cache.network_key != key:
         forget()
         with _policy(spec):
             model = build_backbone(spec, weights_path())
         structure = Structure(spec.backbone, spec.image_size, find_blocks(model))
-        _kept.network = Network(spec, model, structure, [np.asarray(v.value).copy() for v in model.weights])
-        _kept.network_key = key
-    _kept.network.initialise(spec)
-    return _kept.network
+        _cache.network = Network(spec, model, structure, [np.asarray(v.value).copy() for v in model.weights])
+        _cache.network_key = key
+    _cache.network.initialise(spec)
+    return _cache.network
 
 
-def trained(spec: TrialSpec, stored_cut: int | None, weights_path: Callable[[], Path | None]) -> tuple[Any, Network]:
-    """The compiled network of the spec before its first step, and the backbone that it is made of."""
+def trainable(spec: TrialSpec, stored_cut: int | None, weights_path: Callable[[], Path | None]) -> tuple[Any, Network]:
+    """Return the compiled network of the spec before its first step, and the backbone that it is made of."""
     network = backbone(spec, weights_path)
-    key = (_kept.network_key, spec.group_key, stored_cut)
-    if _kept.trained is None or _kept.trained_key != key:
-        _kept.trained, _kept.trained_key = network.trained(spec, stored_cut), key
-        _kept.beside_trained = None
-        scalars = enumerate(_kept.trained.optimizer.variables)
-        _kept.scalars = {i: np.asarray(v.value).copy() for i, v in scalars if len(v.shape) == 0}
+    key = (_cache.network_key, spec.group_key, stored_cut)
+    if _cache.trainable is None or _cache.trainable_key != key:
+        _cache.trainable, _cache.trainable_key = network.trainable(spec, stored_cut), key
+        _cache.beside_trainable = None
+        scalars = enumerate(_cache.trainable.optimizer.variables)
+        _cache.scalars = {i: np.asarray(v.value).copy() for i, v in scalars if len(v.shape) == 0}
     network.holds = None  # training will change it
-    _reset(_kept.trained, spec, _kept.scalars)
-    return _kept.trained, network
+    _reset(_cache.trainable, spec, _cache.scalars)
+    return _cache.trainable, network
 
 
-def beside_trained(make: Callable[[], T]) -> T:
-    """What `make` gives, made once for the compiled network that is kept."""
-    if _kept.beside_trained is None:
-        _kept.beside_trained = make()
-    return cast(T, _kept.beside_trained)
+def beside_trainable(make: Callable[[], T]) -> T:
+    """Return what `make` gives, made once for the compiled network that is kept."""
+    if _cache.beside_trainable is None:
+        _cache.beside_trainable = make()
+    return cast(T, _cache.beside_trainable)
 
 
 def forget() -> None:
     """Drop what is kept, and what Keras holds of it."""
-    _kept.network = _kept.trained = _kept.network_key = _kept.trained_key = _kept.beside_trained = None
+    _cache.network = _cache.trainable = _cache.network_key = _cache.trainable_key = _cache.beside_trainable = None
     keras.utils.clear_session()
     gc.collect()
 
 
 def _reset(model: Any, spec: TrialSpec, scalars: dict[int, NDArray[Any]]) -> None:
-    """Head, optimizer and random numbers as `spec` starts with them; the backbone is `Network.initialise`'s."""
+    """Set head, optimizer and random numbers to what `spec` starts with; the backbone is `Network.initialise`'s."""
     for layer in model.get_layer("head").layers:
         if layer.weights:
             kernel, bias = layer.weights
@@ -212,12 +209,12 @@ def _reset(model: Any, spec: TrialSpec, scalars: dict[int, NDArray[Any]]) -> Non
 
 
 def _own_seed(seed: int, i: int) -> int:
-    """One of many 32-bit seeds that follow from one."""
+    """Return one of many 32-bit seeds that follow from one."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{i}".encode()).digest()[:4], "big")
 
 
 def _random_kernels(model: Any, seed: int) -> dict[int, Callable[[], Any]]:
-    """Index among the model's weights -> draws that kernel; weights of one dimension are constants at the start."""
+    """Return {index among the weights: draws that kernel}; weights of one dimension are constants at the start."""
     draws: dict[int, Callable[[], Any]] = {}
     owners = {id(variable): layer for layer in _leaves(model) for variable in layer.weights}
     for i, variable in enumerate(model.weights):
@@ -235,7 +232,7 @@ def _leaves(model: Any) -> Iterator[Any]:
 
 
 def _initializer(layer: Any, name: str) -> Any:
-    """Of a layer's kernel; Keras's depthwise convolutions call theirs "kernel" too."""
+    """Return that of a layer's kernel; Keras's depthwise convolutions call theirs "kernel" too."""
     found = getattr(layer, f"{name.removesuffix('_kernel') if name != 'kernel' else name}_initializer", None)
     return found or getattr(layer, "depthwise_initializer", None)
 

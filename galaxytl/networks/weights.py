@@ -56,7 +56,7 @@ class Weights:
 
 
 def find_weights(backbone_name: str, weights_dir: Path | None = None, *, download: bool = True) -> Weights:
-    """The ImageNet weights of a backbone, checked.
+    """Find the ImageNet weights of a backbone, and check them.
 
     Raises WeightsNotFoundError when there are none, WeightsError when the file is damaged, another backbone's, or in
     another layout than Keras publishes.
@@ -75,7 +75,7 @@ def find_weights(backbone_name: str, weights_dir: Path | None = None, *, downloa
 
 
 def weight_places(weights_dir: Path | None) -> list[Path]:
-    """Folders that are looked into, in order; the last is Keras's own."""
+    """Return the folders that are looked into, in order; the last is Keras's own."""
     named = [weights_dir] if weights_dir else []
     if variable := os.environ.get("GALAXYTL_WEIGHTS_DIR"):
         named.append(process.absolute(variable))
@@ -88,7 +88,7 @@ def _checked(path: Path, backbone: Backbone) -> Weights:
 
 
 def fingerprint_of(path: Path, backbone: Backbone) -> str:
-    """SHA-256 over the sorted digests of all tensors: equal for equal tensors in whatever layout they lie.
+    """Return the SHA-256 over the sorted digests of all tensors: equal for equal tensors in whatever layout they lie.
 
     The MD5 that Keras pins is of the file, and so differs between layouts of the same weights.
     """
@@ -96,7 +96,8 @@ def fingerprint_of(path: Path, backbone: Backbone) -> str:
 
 
 def _state(path: Path) -> tuple[int, ...]:
-    """While this stays the same, a process reads a file once. Of its times, that of a change cannot be put back."""
+    """Return what says that a file has changed: while it stays the same, a process reads a file once. Of its times,
+    that of a change cannot be put back."""
     state = path.stat()
     return state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
 
@@ -116,8 +117,8 @@ def _fingerprint(path: Path, backbone: Backbone, *_state: int) -> str:
 
 
 def _tensors(group: Any, path: Path, backbone: Backbone) -> Iterator[tuple[str, Any]]:
-    """Name and h5py dataset of all that lies in a group, each once, however links lead in circles: HDF5's own visit
-    believes a file that says how often an object is linked to.
+    """Give name and h5py dataset of all that lies in a group, each once, however links lead in circles: HDF5's own
+    visit believes a file that says how often an object is linked to.
 
     Raises WeightsError for what lies in other files, or in other places, which no fingerprint would cover.
     """
@@ -161,7 +162,7 @@ def _lie_elsewhere(path: Path, name: str, backbone: Backbone) -> WeightsError:
 
 
 def _check_tensors(tensors: Mapping[str, Any], path: Path, backbone: Backbone) -> None:
-    """Before any is read. Raises WeightsError unless they are as many numbers as the backbone has."""
+    """Raise WeightsError, before any is read, unless they are as many numbers as the backbone has."""
     for name, tensor in tensors.items():
         if tensor.shape is None or tensor.dtype.kind not in "fiub":
             raise WeightsError(f"{path} must hold numbers; {name} has {tensor.dtype}. Fetch it again.")
@@ -175,7 +176,7 @@ def _check_tensors(tensors: Mapping[str, Any], path: Path, backbone: Backbone) -
 
 @contextlib.contextmanager
 def _opened(path: Path, backbone: Backbone) -> Iterator[Any]:
-    """The part of an HDF5 file that Keras's `load_weights` reads: not the optimizer's state beside a model's."""
+    """Open the part of an HDF5 file that Keras's `load_weights` reads: not the optimizer's state beside a model's."""
     import h5py
 
     if zipfile.is_zipfile(path):
@@ -198,7 +199,7 @@ def _another_layout(path: Path, layout: str, backbone: Backbone) -> str:
 
 
 def check_fits(path: Path, backbone_name: str, tensors: Shapes) -> None:
-    """Raises WeightsError where the file does not fit a network of these tensors
+    """Raise WeightsError where the file does not fit a network of these tensors
     (`galaxytl.networks.blocks.Structure`)."""
     backbone = backbone_named(backbone_name)
     saved = _saved(path, backbone, *_state(path)) if tensors else ()
@@ -216,8 +217,8 @@ def _listed(shapes: tuple[tuple[int, ...], ...]) -> str:
 
 @functools.cache
 def _saved(path: Path, backbone: Backbone, *_state: int) -> Shapes:
-    """The shapes in a file, in the order in which Keras reads them. Raises WeightsError where it could not: another
-    layout, or content that lies in other files, which no fingerprint would cover."""
+    """Return the shapes in a file, in the order in which Keras reads them. Raises WeightsError where it could not:
+    another layout, or content that lies in other files, which no fingerprint would cover."""
     with _opened(path, backbone) as group:
         names = _Names(path)
         layers = names.listed(group, "layer_names")
@@ -243,7 +244,7 @@ class _Names:
         self._left, self._longest = MOST_NAMES, _longest_text(path)
 
     def listed(self, group: Any, attribute: str) -> list[str]:
-        """In an attribute of a group, or in several where it is long: "layer_names0", "layer_names1"."""
+        """Return the texts in an attribute, or in several where they are long: "layer_names0", "layer_names1"."""
         parts = [attribute] if attribute in group.attrs else []
         while not parts or f"{attribute}{len(parts)}" in group.attrs:
             parts.append(f"{attribute}{len(parts)}")
@@ -257,8 +258,8 @@ class _Names:
 
 
 def _longest_text(path: Path) -> int:
-    """Bytes that a text of variable length can have at most: such texts lie in HDF5's global heap, in collections that
-    begin with GCOL, a version, and their size (HDF5 File Format Specification, III.E)."""
+    """Return the bytes that a text of variable length can have at most: such texts lie in HDF5's global heap, in
+    collections that begin with GCOL, a version, and their size (HDF5 File Format Specification, III.E)."""
     longest, at = 0, -1
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         while (at := content.find(b"GCOL\x01", at + 1)) >= 0:

@@ -23,8 +23,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from galaxytl.results.row_lines import Problems, lines_of
-from galaxytl.results.rows import append_lines, locked_rows
+from galaxytl.results.rows import Problems, append_lines, lines_of, locked_rows
 from galaxytl.system.strict_json import check_depth, read_json, shown
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
 
@@ -197,7 +196,9 @@ def ending_of(result: TrialResult, objectives: Sequence[str], costs: Mapping[str
 def _value(result: TrialResult, name: str, costs: Mapping[str, float]) -> float:
     if name == "parameters":
         return float(result.num_parameters.get("total", math.nan))
-    return costs[name] if name in costs else result.history[-1].get(name, math.nan) if result.history else math.nan
+    if name in costs:
+        return costs[name]
+    return result.history[-1].get(name, math.nan) if result.history else math.nan
 
 
 def curve_of(result: TrialResult, objectives: Sequence[str]) -> tuple[tuple[int, float], ...]:

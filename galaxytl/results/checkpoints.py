@@ -79,8 +79,8 @@ class CheckpointWriter:
             self._writing.result()
 
     def save(self, checkpoints: Sequence[tuple[Path, Mapping[str, NDArray[Any]], list[Epoch]]]) -> None:
-        """Of one epoch, as `save_checkpoint` takes them; nothing may change them any more. Returns when those of the
-        epoch before are written and `on_checkpoint` is done; raises what went wrong with them."""
+        """Write those of one epoch, as `save_checkpoint` takes them; nothing may change them any more. Returns when
+        those of the epoch before are written and `on_checkpoint` is done; raises what went wrong with them."""
         self._writing.result()
         self._writing = self._thread.submit(self._save, checkpoints)
 
@@ -91,7 +91,7 @@ class CheckpointWriter:
 
 
 def num_epochs(content: bytes) -> int:
-    """Of a checkpoint's history; 0 of a damaged one's."""
+    """Return the number of epochs of a checkpoint's history; 0 of a damaged one's."""
     try:
         with opened_npz(io.BytesIO(content)) as file:
             return len(_history(file))
@@ -100,7 +100,7 @@ def num_epochs(content: bytes) -> int:
 
 
 def _history(file: Mapping[str, NDArray[Any]]) -> list[Epoch]:
-    """By Python's own reader of JSON: the loss of a part that is only watched may be NaN."""
+    """Read by Python's own reader of JSON: the loss of a part that is only watched may be NaN."""
     history = json.loads(file["history"].tobytes())
     if not isinstance(history, list) or not all(map(_is_epoch, history)):
         raise ValueError("its history must be a list of epochs")
@@ -112,7 +112,8 @@ def _is_epoch(value: Any) -> bool:
 
 
 def load_checkpoint(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[str, NDArray[Any]], list[Epoch]]:
-    """The arrays called `shapes`, of those shapes, and the history; both empty when there is no usable checkpoint.
+    """Return the arrays called `shapes`, of those shapes, and the history; both empty when there is no usable
+    checkpoint.
 
     A damaged file is no reason to lose the trial: it starts from its first epoch.
     """

@@ -41,26 +41,27 @@ because also the answer that is the same for every image moves a little with eve
 
 
 def is_one_class(confusion: Sequence[Sequence[int]], share: float = ONE_CLASS_SHARE) -> bool:
-    """Whether counts (C, C), true classes in rows, have one class in at least this share of the predictions, and at
-    most slight agreement with the truth."""
+    """Return whether counts (C, C), true classes in rows, have one class in at least this share of the predictions, and
+    at most slight agreement with the truth."""
     return top_share(confusion) >= share and cohen_kappa(confusion)[0] <= SLIGHT_KAPPA
 
 
 def is_at_chance(confusion: Sequence[Sequence[int]]) -> bool:
-    """Whether kappa is below Z standard errors of what guessing gives: not significantly above 0, at 2.5 %."""
+    """Return whether kappa is below Z standard errors of what guessing gives: not significantly above 0, at 2.5 %."""
     kappa, error = cohen_kappa(confusion)
     return kappa <= Z * error
 
 
 def top_share(confusion: Sequence[Sequence[int]]) -> float:
-    """Share of the predictions that the most predicted class takes, of counts (C, C) with true classes in rows."""
+    """Return the share of the predictions that the most predicted class takes, of counts (C, C) with true classes in
+    rows."""
     columns = [sum(column) for column in zip(*confusion, strict=True)]
     return max(columns) / sum(columns)
 
 
 def cohen_kappa(confusion: Sequence[Sequence[int]]) -> tuple[float, float]:
-    """Cohen's kappa (1960) of counts (C, C), and its standard error where truth and predictions have nothing to do with
-    each other (Fleiss, Cohen and Everitt 1969, Psychological Bulletin 72, 323, eq. 14); (0, 0) where kappa is
+    """Return Cohen's kappa (1960) of counts (C, C), and its standard error where truth and predictions have nothing to
+    do with each other (Fleiss, Cohen and Everitt 1969, Psychological Bulletin 72, 323, eq. 14); (0, 0) where kappa is
     undefined, with one class in both."""
     total = sum(map(sum, confusion))
     true = [sum(row) / total for row in confusion]
@@ -77,7 +78,8 @@ def cohen_kappa(confusion: Sequence[Sequence[int]]) -> tuple[float, float]:
 def loss_of_ignoring(
     labels: NDArray[np.int64], watched: NDArray[np.int64], class_weights: NDArray[np.floating]
 ) -> float:
-    """Cross-entropy, in nats, on the watched labels (m,) of the best answer that is the same for every image.
+    """Return the cross-entropy, in nats, on the watched labels (m,) of the best answer that is the same for every
+    image.
 
     Best in training, on labels (n,) that count class_weights (C,) each: the classes' shares of the weights. Infinite
     where a class is watched that training has no image of.
@@ -92,7 +94,7 @@ def is_constant(epoch: Mapping[str, float], ignoring: float) -> bool:
 
 
 def why_collapsed(history: Sequence[Mapping[str, float]], ignoring: float, patience: int) -> str:
-    """Why a trial with these epochs has collapsed; "" if not all of the last `patience` are so, or that is 0."""
+    """Return why a trial with these epochs has collapsed; "" if not all of the last `patience` are so, or that is 0."""
     latest = history[-patience:] if patience else []
     if len(latest) < max(patience, 1) or not all(is_constant(epoch, ignoring) for epoch in latest):
         return ""

@@ -122,7 +122,7 @@ class AtObjectStore:
         return is_expected(there) and self._put(location, content, version)
 
     def _get(self, location: Location) -> tuple[bytes | None, Any]:
-        """A file's content, and how to say that it is this one that is to be written over."""
+        """Return a file's content, and how to say that it is this one that is to be written over."""
         import obstore
 
         with _explaining(location, "read"):
@@ -166,7 +166,7 @@ def _explaining(location: Location, doing: str) -> Iterator[None]:
 
 
 def _how(location: Location) -> dict[str, Any]:
-    """As pyarrow reaches it: giving up as soon."""
+    """Return settings by which it is reached as pyarrow reaches it, giving up as soon."""
     seconds = {"timeout": timedelta(seconds=REQUEST_SECONDS), "connect_timeout": timedelta(seconds=CONNECT_SECONDS)}
     return {
         "client_options": {**seconds, "allow_http": location.settings.get("scheme") == "http"},
@@ -175,7 +175,7 @@ def _how(location: Location) -> dict[str, Any]:
 
 
 def _endpoint(settings: Any) -> str:
-    """The URL of a server other than the cloud's own; "" where none is set."""
+    """Return the URL of a server other than the cloud's own; "" where none is set."""
     host = settings.get("endpoint_override")
     return f"{settings.get('scheme') or 'https'}://{host}" if host else ""
 
@@ -207,7 +207,7 @@ STORES: Final[dict[str, Callable[[Location], S3Store | GCSStore]]] = {"s3": _s3,
 
 
 def _credentials(settings: Any) -> dict[str, Any]:
-    """Where the URI has none, AWS's own chain gives them: environment, profiles, roles, the machine."""
+    """Return those of the URI, or else of AWS's own chain: environment, profiles, roles, the machine."""
     if settings["access_key"]:
         return {"access_key_id": settings["access_key"], "secret_access_key": settings["secret_key"]}
     import botocore.session

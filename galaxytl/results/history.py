@@ -53,11 +53,11 @@ def operation(
 
 
 def _nothing(**_values: Any) -> None:
-    """For who is not asked."""
+    """Do nothing, for who is not asked."""
 
 
 def _write(path: str, values: dict[str, Any]) -> None:
-    """A line, whole, whoever else writes. That it cannot be written is no reason to end a sweep."""
+    """Write a line, whole, whoever else writes. That it cannot be written is no reason to end a sweep."""
     now = time.clock_gettime(CLOCK)
     with contextlib.suppress(OSError, ValueError):
         known = {name: value() if callable(value) else value for name, value in values.items()}

@@ -43,7 +43,7 @@ FOLLOWING = ("checkpoints/*.npz", "probabilities/*.parquet", "errors/*.txt", "th
 
 @functools.cache
 def mirror_at(uri: str) -> Mirror:
-    """This process's only one for a storage."""
+    """Return this process's only one for a storage."""
     return Mirror(Storage(uri))
 
 
@@ -86,7 +86,7 @@ class Mirror:
                 self._is_away = True
 
     def push(self, say: Say = lambda _: None) -> None:
-        """Returns when the storage has all that was written. Raises StorageError when it is away for long."""
+        """Return when the storage has all that was written. Raises StorageError when it is away for long."""
         with_retries(self._push, PATIENCE, say)
 
     def forget(self, specs: Sequence[TrialSpec]) -> None:
@@ -118,7 +118,7 @@ class Mirror:
             self._pushed[name] = stamp
 
     def _is_behind(self, path: Path) -> bool:
-        """Whether the storage has a checkpoint of a later epoch."""
+        """Return whether the storage has a checkpoint of a later epoch."""
         stored = self._storage.get(self._name(path)) if path.suffix == ".npz" else None
         return stored is not None and num_epochs(stored) > num_epochs(path.read_bytes())
 
@@ -144,7 +144,7 @@ class Mirror:
 
 @contextlib.contextmanager
 def _full_disk_is_waited_for() -> Iterator[None]:
-    """Others on the machine may make room, so it is waited for like a storage."""
+    """Turn an error about a full disk into one that is waited for: others on the machine may make room."""
     try:
         yield
     except OSError as error:

@@ -71,12 +71,12 @@ class Probabilities:
         return self.predicted == self.labels
 
     def has_images_of(self, other: Probabilities) -> bool:
-        """Whether it is of the same images, which have the same classes."""
+        """Return whether it is of the same images, which have the same classes."""
         return np.array_equal(self.rows, other.rows) and np.array_equal(self.labels, other.labels)
 
 
 def names_of(spec: TrialSpec) -> tuple[str, ...]:
-    """The files of a trial, relative to the results folder, whether they are there or not."""
+    """Return the files of a trial, relative to the results folder, whether they are there or not."""
     return tuple(name_of(spec, part) for part in ENDINGS)
 
 
@@ -167,7 +167,7 @@ def _path(folder: Path, name: str, result: TrialResult) -> Path:
 
 
 def _check(found: Probabilities, result: TrialResult, num_images: int) -> None:
-    """Whether they are probabilities of `num_images` different images; 0: their number is not known."""
+    """Raise PredictionsError unless they are probabilities of `num_images` different images; 0: of any number."""
     what = f"the probabilities of trial {result.trial_id}"
     if num_images and len(found.rows) != num_images:
         raise PredictionsError(f"{what} are of {len(found.rows):,} images, its row speaks of {num_images:,}")
@@ -199,7 +199,7 @@ def _read(path: Path, result: TrialResult, what: str) -> Probabilities:
 
 
 def _table(path: Path, num_images: int) -> Any:
-    """The columns of a trial's probabilities; looked at before they are read, whatever they are said to be.
+    """Read the columns of a trial's probabilities; looked at before they are read, whatever they are said to be.
 
     num_images: that its row speaks of; 0 where that is not known. Raises ValueError."""
     import pyarrow as pa

@@ -4,7 +4,9 @@
     rows = read_results(folder)          # by anyone; rows.problems says what could not be read
     best, *others = ranked(rows.results) # which trial a search chooses: sweep and analysis do by this rule
 
-Standard library only.
+No damage hides the row that follows it: NUL bytes, which file systems leave after a power cut, part rows as line ends
+do, and a row that begins in the midst of a line is read. Of the lines that are no rows there is a sentence for each
+reason, however many lines have it. Standard library only.
 """
 
 from __future__ import annotations
@@ -14,19 +16,31 @@ import fcntl
 import gc
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
-from galaxytl.results.row_lines import Problems, lines_of, results_in
+from galaxytl.system.foreign_text import check_visible
 from galaxytl.system.inside import no_link
-from galaxytl.trial import COMPLETE, FAILED, TrialResult
+from galaxytl.system.strict_json import LARGEST, JsonError, read_json
+from galaxytl.trial import COMPLETE, FAILED, OtherVersionError, TrialResult
 
 FILE_NAME = "trials.jsonl"
 LOCK_SECONDS = 30.0
 """For the lock of the file of rows, which its driver holds while it writes a row."""
+BLOCK: Final = 2**20
+NULS: Final = re.compile(rb"\0+")
+START: Final = re.compile(rb'(?=\{"schema":)')
+"""Of a row: inside another's text the quotation marks would have backslashes."""
+MOST_STARTS: Final = 1000
+"""Rows that are looked for in one damaged line."""
+
+
+class NulsError(ValueError):
+    """A line holds NUL bytes."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +88,7 @@ def append_lines(path: Path, lines: Sequence[bytes], what: str, check: Callable[
 
 
 def row_line(result: TrialResult) -> bytes:
-    """As it stands in the file, without its end."""
+    """Return a row as it stands in the file, without its end."""
     return json.dumps(result.to_dict(), separators=(",", ":"), allow_nan=False).encode()
 
 
@@ -85,8 +99,8 @@ def locked_rows(folder: Path) -> contextlib.AbstractContextManager[BinaryIO]:
 
 @contextlib.contextmanager
 def locked_file(path: Path) -> Iterator[BinaryIO]:
-    """A file of lines, while nobody else writes to it, or takes its folder over; made where there is none, and then
-    gone again where it stays empty. An empty one that was there stays: somebody may be about to write to it.
+    """Give a file of lines, while nobody else writes to it, or takes its folder over; made where there is none, and
+    then gone again where it stays empty. An empty one that was there stays: somebody may be about to write to it.
 
     Raises OSError where another process holds it for long."""
     while True:
@@ -104,7 +118,7 @@ def locked_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def _is_still(path: Path, file: BinaryIO) -> bool:
-    """Whether it was not replaced while its lock was waited for."""
+    """Return whether it was not replaced while its lock was waited for."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -151,7 +165,7 @@ def ranked(results: Iterable[TrialResult]) -> list[TrialResult]:
 
 @contextlib.contextmanager
 def _no_garbage() -> Iterator[None]:
-    """Rows hold no circles: to look for some among thousands, again and again, takes a sixth of the time."""
+    """Look for no garbage meanwhile: rows hold no circles, and the search takes a sixth of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -162,7 +176,7 @@ def _no_garbage() -> Iterator[None]:
 
 
 def lock(descriptor: int, path: Path) -> None:
-    """For as long as the file is open. Raises OSError where another process holds it for long."""
+    """Lock it for as long as the file is open. Raises OSError where another process holds it for long."""
     until = time.monotonic() + LOCK_SECONDS
     while True:
         try:
@@ -176,10 +190,114 @@ def lock(descriptor: int, path: Path) -> None:
 
 
 def _write_all(descriptor: int, content: bytes) -> None:
-    """Past Python's buffer, which would try again to write what did not fit when the file is closed."""
+    """Write past Python's buffer, which would try again to write what did not fit when the file is closed."""
     while content:
         content = content[os.write(descriptor, content) :]
 
 
 def _ends_with_newline(descriptor: int, size: int) -> bool:
     return os.pread(descriptor, 1, size - 1) == b"\n"
+
+
+def lines_of(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:
+    """Yield each line without its end, and whether it has one. NULs in a row are one; of a line that is too long, as
+    much is read as `read_json` needs to refuse it."""
+    rest = b""
+    while block := file.read(BLOCK):
+        if b"\0" in block:
+            block = NULS.sub(b"\0", block)
+        *lines, rest = (rest + block).split(b"\n")
+        rest = rest[: LARGEST + 1]
+        yield from ((line, True) for line in lines)
+    if rest:
+        yield rest, False
+
+
+def results_in(line: bytes) -> Iterator[TrialResult | ValueError]:
+    """Yield what the rows of a line say, or why they are none: of a sound line, one."""
+    if b"\0" in line:
+        yield NulsError("NUL bytes, which a power cut leaves, were skipped")
+    for part in filter(None, map(bytes.strip, line.split(b"\0"))):
+        found = _result(part)
+        if isinstance(found, JsonError) and len(pieces := START.split(part, MOST_STARTS)) > 1:
+            yield from (_result(piece) for piece in pieces if piece.strip())
+        else:
+            yield found
+
+
+def _result(text: bytes) -> TrialResult | ValueError:
+    try:
+        result = TrialResult.from_dict(read_json(text))
+        check_visible(result.spec.to_dict())  # they are hashed: what is told of them is what is there
+    except ValueError as error:
+        return error
+    return result
+
+
+@dataclass
+class _Problem:
+    """Of lines that have one reason; `text` is of the first."""
+
+    first: str
+    text: str
+    last: int = 0
+    count: int = 0
+    newer: dict[str, None] = field(default_factory=dict)
+    """What a newer version's rows have that is not known here, each once."""
+
+
+class Problems:
+    """What is to be said of a file of rows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._left_out, self._noted = dict[str, _Problem](), dict[str, _Problem]()
+        self._newer = _Problem("", "")
+
+    def left_out(self, number: int, error: ValueError, is_whole: bool) -> None:
+        """Add a row that is none."""
+        text = f"a line {error}" if isinstance(error, JsonError) else str(error)
+        place = f"{number}" if is_whole else f"{number} (half-written)"
+        if isinstance(error, NulsError):
+            self.note(number, text, reason=text)
+        elif isinstance(error, OtherVersionError):
+            self._newer = _count(self._left_out, "newer", number, f"{number}", text)
+            self._newer.newer[error.what] = None
+        else:
+            _count(self._left_out, text.partition("; got ")[0], number, place, text)
+
+    def note(self, number: int, text: str, reason: str) -> None:
+        """Add what is to be said of a line; those with one reason make one sentence."""
+        _count(self._noted, reason, number, f"{number}", text)
+
+    @property
+    def num_newer(self) -> int:
+        """Rows of trials that only a later version knows."""
+        return self._newer.count
+
+    def sentences(self) -> tuple[str, ...]:
+        left_out = (self._of_newer(p) if p.newer else self._of_left_out(p) for p in self._left_out.values())
+        noted = (f"{self._lines(problem)}: {problem.text}" for problem in self._noted.values())
+        return (*left_out, *noted)
+
+    def _lines(self, problem: _Problem) -> str:
+        others = f" and {problem.count - 1:,} more" if problem.count > 1 else ""
+        return f"{self._path}, line {problem.first}{others}"
+
+    def _of_left_out(self, problem: _Problem) -> str:
+        return f"{self._lines(problem)} {'was' if problem.count == 1 else 'were'} left out: {problem.text}"
+
+    def _of_newer(self, problem: _Problem) -> str:
+        rows = "1 row has" if problem.count == 1 else f"{problem.count:,} rows have"
+        what = ", ".join(list(problem.newer)[:5])
+        return (
+            f"{self._path}, line {problem.first}: {rows} settings that this version does not know ({what}), written by "
+            "a newer version: left out, and kept as they are. The newer version reads them"
+        )
+
+
+def _count(problems: dict[str, _Problem], reason: str, number: int, place: str, text: str) -> _Problem:
+    problem = problems.setdefault(reason, _Problem(place, text))
+    problem.count += number != problem.last
+    problem.last = number
+    return problem

@@ -99,7 +99,7 @@ class Storage:
 
     @contextlib.contextmanager
     def _probe(self) -> Iterator[str]:
-        """The name of a file to try things with."""
+        """Give the name of a file to try things with."""
         name = f".writable-{uuid.uuid4().hex[:12]}"
         yield name
         self.delete(name)
@@ -162,7 +162,7 @@ class Storage:
         self.put(name, path.read_bytes())
 
     def get(self, name: str) -> bytes | None:
-        """None where there is no such file."""
+        """Return the content of a file; None where there is no such file."""
         location = self._at(name)
         if location.kind() != "file":
             return None
@@ -181,14 +181,15 @@ class Storage:
         return content is not None
 
     def copy(self, name: str, new: str) -> bool:
-        """False where there is no file of that name."""
+        """Copy a file; False where there is none of that name."""
         content = self.get(name)
         if content is not None:
             self.put(new, content)
         return content is not None
 
     def names(self, folder: str) -> list[str]:
-        """Of all files below a folder, sorted, but hidden ones (.name); none where there is no such folder."""
+        """Return the names of all files below a folder, sorted, but hidden ones (.name); none where there is no such
+        folder."""
         from pyarrow.fs import FileSelector
 
         location = self._at(folder)
@@ -202,7 +203,7 @@ class Storage:
         )
 
     def delete(self, name: str) -> None:
-        """Also where it is gone already."""
+        """Delete a file, also where it is gone already."""
         location = self._at(name)
         if location.kind() == "file":
             location.delete()
@@ -233,7 +234,7 @@ def in_parallel(action: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 
 def waiting_for(what: str, error: DataError) -> str:
-    """A phase of a trial: "waiting for the storage, s3://... cannot be written: ..."."""
+    """Return a phase of a trial: "waiting for the storage, s3://... cannot be written: ..."."""
     return f"waiting for the {what}, {textwrap.shorten(without_secrets(str(error)), 160, placeholder=' ...')}"
 
 

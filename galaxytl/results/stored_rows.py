@@ -27,8 +27,7 @@ from pathlib import Path
 
 from galaxytl.results.asked_file import FILE_NAME as ASKED
 from galaxytl.results.history import operation
-from galaxytl.results.row_lines import results_in
-from galaxytl.results.rows import FILE_NAME, locked_file
+from galaxytl.results.rows import FILE_NAME, locked_file, results_in
 from galaxytl.results.storage import Storage, in_parallel
 from galaxytl.system.files import write_atomically
 from galaxytl.system.inside import inside
@@ -52,17 +51,17 @@ class Sealed(Exception):
 
 
 def read_rows(storage: Storage, folder: str = FOLDER) -> list[bytes]:
-    """The lines of all pieces, without their ends. Raises DataError."""
+    """Read the lines of all pieces, without their ends. Raises DataError."""
     return _lines(_read_pieces(storage, folder, {}))
 
 
 def newest_generation(storage: Storage) -> int:
-    """0 where there are no pieces with one. Raises DataError."""
+    """Return the newest generation of the pieces; 0 where there are none with one. Raises DataError."""
     return max((_place(name)[0] for name in storage.names(FOLDER)), default=0)
 
 
 def _read_pieces(storage: Storage, folder: str, known: Mapping[str, bytes]) -> dict[str, bytes]:
-    """All that are to be read, by name, in order; those that are known are as they were."""
+    """Read all that are to be read, by name, in order; those that are known are as they were."""
     for _ in range(JOINS):
         names = _unjoined(storage.names(folder))
         new = [name for name in names if name not in known]
@@ -73,13 +72,13 @@ def _read_pieces(storage: Storage, folder: str, known: Mapping[str, bytes]) -> d
 
 
 def _unjoined(names: Sequence[str]) -> list[str]:
-    """Without what is in the newest joined piece."""
+    """Return the names without what is in the newest joined piece, in order."""
     joined = _joined(names)
     return sorted((name for name in names if _place(name)[0] >= joined or _is_old(name)), key=_order)
 
 
 def _joined(names: Iterable[str]) -> int:
-    """The generation of the newest joined piece; 0 where there is none."""
+    """Return the generation of the newest joined piece; 0 where there is none."""
     return max((generation for generation, number in map(_place, names) if number == 0), default=0)
 
 
@@ -89,8 +88,8 @@ def _lines(pieces: Mapping[str, bytes]) -> list[bytes]:
 
 
 def merge_lines(stored: list[bytes], content: bytes) -> bytes:
-    """The stored lines, then those of a file's content that are not among them; without the half line of a killed
-    driver, and without rows of trials that another has finished meanwhile: a trial has one."""
+    """Return the stored lines, then those of a file's content that are not among them; without the half line of a
+    killed driver, and without rows of trials that another has finished meanwhile: a trial has one."""
     known = set(stored)
     *whole, last = content.split(b"\n")
     if _end(last)[1]:  # only its end is missing
@@ -102,12 +101,13 @@ def merge_lines(stored: list[bytes], content: bytes) -> bytes:
 
 
 def _is_known(trial_id: str, status: str, ends: Mapping[str, str]) -> bool:
-    """Whether these tell as much of a trial: a FAILED one may be COMPLETE since."""
+    """Return whether these tell as much of a trial: a FAILED one may be COMPLETE since."""
     return trial_id in ends and (status == FAILED or ends[trial_id] != FAILED)
 
 
 def _end(line: bytes) -> tuple[str, str]:
-    """Trial and status of a row; of none, of several or of one of a newer version the line: it takes no row's place."""
+    """Return trial and status of a row; of none, of several or of one of a newer version the line: it takes no row's
+    place."""
     found = list(itertools.islice(results_in(line), 2))
     if len(found) == 1 and isinstance(found[0], TrialResult):
         return found[0].trial_id, found[0].status
@@ -151,13 +151,14 @@ class RowWriter:
         )
 
     def _seal_after(self, place: tuple[int, int]) -> None:
-        """Whatever the driver of that generation writes meanwhile."""
+        """Write a seal behind the last piece, whatever the driver of that generation writes meanwhile."""
         generation, number = place
         while not self._storage.create(self._name(generation, number := number + 1), b""):
             pass
 
     def _join(self, pieces: Mapping[str, bytes]) -> None:
-        """Where nothing is sealed, to an ordinary piece: what comes late, of a driver before, must be read too."""
+        """Write one piece in place of these; where nothing is sealed, an ordinary one: what comes late, of a driver
+        before, must be read too."""
         number, self._number = (self._number, 2) if self._storage.unconditional else (0, 1)
         self._put(self._name(self.generation, number), b"".join(line + b"\n" for line in _lines(pieces)))
         joined = [name for name, content in pieces.items() if content]
@@ -189,7 +190,7 @@ class RowWriter:
         return is_pushed
 
     def forget_lost(self) -> bool:
-        """Whether lines have vanished, with their pieces; `push` stores them again. Raises DataError."""
+        """Return whether lines have vanished, with their pieces; `push` stores them again. Raises DataError."""
         if self._names <= set(self._storage.names(self._pieces_in)):
             return False
         pieces, before = _read_pieces(self._storage, self._pieces_in, {}), self.stored
@@ -209,14 +210,14 @@ class RowWriter:
 
 
 def _place(name: str) -> tuple[int, int]:
-    """Generation and number; (0, -1) of what has none."""
+    """Return generation and number; (0, -1) of what has none."""
     match = re.fullmatch(r"\w+/g(\d+)-(\d+)(-[0-9a-f]+)?\.jsonl", name)
     return (int(match[1]), int(match[2])) if match else (0, -1)
 
 
 def _generations(first: int, written: Iterable[int], end: int) -> Iterator[int]:
-    """The generations from the first to before `end` that drivers may have had: they are given one after another, and
-    most are written to. A gap wider than that has a stranger's number, of a lease or a piece, on its other side."""
+    """Yield the generations from the first to before `end` that drivers may have had: they are given one after another,
+    and most are written to. A gap wider than that has a stranger's number, of a lease or a piece, on its other side."""
     for begin, following in itertools.pairwise(sorted(g for g in {first, *written, end} if first <= g <= end)):
         yield from range(begin, min(begin + MOST_UNWRITTEN, following))
         yield from range(max(begin + MOST_UNWRITTEN, following - MOST_UNWRITTEN), following)

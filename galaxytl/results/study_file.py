@@ -46,7 +46,7 @@ def check_schema(connection: sqlite3.Connection) -> None:
 
 
 def num_rows(connection: sqlite3.Connection) -> int:
-    """Of all tables."""
+    """Return the number of rows of all tables."""
     names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     quoted = ('"' + name.replace('"', '""') + '"' for name in names)
     return sum(connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in quoted)

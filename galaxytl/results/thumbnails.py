@@ -48,7 +48,7 @@ class Thumbnails:
     labels: dict[int, int]
 
     def pictures(self, rows: list[int]) -> dict[int, NDArray[np.uint8]]:
-        """row -> (height, width, 3). Raises ThumbnailsError."""
+        """Return row -> (height, width, 3). Raises ThumbnailsError."""
         wanted, found = set(rows), {}
         try:
             for row, png in _read(self.path, "png"):
@@ -88,7 +88,7 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def read_thumbnails(folder: Path) -> Thumbnails:
-    """Of the results folder. Raises ThumbnailsError."""
+    """Read those of the results folder. Raises ThumbnailsError."""
     path = folder / FILE_NAME
     if not path.is_file():
         raise ThumbnailsError(f"{folder} holds no {FILE_NAME}")
@@ -99,8 +99,8 @@ def read_thumbnails(folder: Path) -> Thumbnails:
 
 
 def _read(path: Path, column: str) -> Iterator[tuple[int, Any]]:
-    """Row and value of one of the columns label and png; no more is held than some pictures. Raises ValueError where
-    they are of other types, or more than a sweep writes."""
+    """Yield row and value of one of the columns label and png; no more is held than some pictures. Raises ValueError
+    where they are of other types, or more than a sweep writes."""
     import pyarrow as pa
     import pyarrow.parquet as pq  # only a figure of images needs it
     import pyarrow.types as kinds
@@ -117,8 +117,8 @@ def _read(path: Path, column: str) -> Iterator[tuple[int, Any]]:
 
 
 def _decoded(png: bytes) -> NDArray[np.uint8]:
-    """(height, width, 3). Only as PNG, and no larger than a sweep's: others are formats that Pillow starts programs
-    for, or pictures that take a thousand times their file."""
+    """Decode (height, width, 3). Only as PNG, and no larger than a sweep's: others are formats that Pillow starts
+    programs for, or pictures that take a thousand times their file."""
     from PIL import Image
 
     try:

@@ -23,7 +23,7 @@ DAMAGED: Final = (
 
 @contextlib.contextmanager
 def opened_npz(file: Path | BinaryIO) -> Iterator[Any]:
-    """The arrays of a .npz that `numpy.savez` wrote, by name, read when they are asked for.
+    """Open the arrays of a .npz that `numpy.savez` wrote, by name, read when they are asked for.
 
     Raises ValueError where one is compressed, or the parts are larger than the file: what is in it then is no measure
     of the memory that it takes.

@@ -60,7 +60,7 @@ _intact: dict[Path, tuple[tuple[int, int, int], ...]] = {}
 
 
 def cache_dir() -> Path:
-    """$GALAXYTL_CACHE_DIR, else galaxytl/ in the user's cache folder. Everything in it can be made again.
+    """Return $GALAXYTL_CACHE_DIR, else galaxytl/ in the user's cache folder. Everything in it can be made again.
 
     Raises UsageError where it is in the home of a user who has none."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
@@ -71,7 +71,7 @@ def cache_dir() -> Path:
 
 
 def check_cache() -> None:
-    """Before anything is begun: raises UsageError where the cache cannot be used, or its limit is none."""
+    """Raise UsageError, before anything is begun, where the cache cannot be used, or its limit is none."""
     folder = cache_dir()
     limit_bytes()
     try:
@@ -85,7 +85,8 @@ def check_cache() -> None:
 
 
 def limit_bytes() -> int:
-    """What the cache may take: $GALAXYTL_CACHE_GB gigabytes. Raises UsageError when that is no positive number."""
+    """Return what the cache may take: $GALAXYTL_CACHE_GB gigabytes. Raises UsageError when that is no positive
+    number."""
     text = os.environ.get("GALAXYTL_CACHE_GB") or str(DEFAULT_LIMIT_GB)
     try:
         gigabytes = float(text)
@@ -97,14 +98,15 @@ def limit_bytes() -> int:
 
 
 def is_own(path: Path) -> bool:
-    """Whether this user, or root, put there what is called `path`: in a folder that many may write to, what others
-    put there would be taken for what was computed. A link counts as itself."""
+    """Return whether this user, or root, put there what is called `path`: in a folder that many may write to, what
+    others put there would be taken for what was computed. A link counts as itself."""
     return os.lstat(path).st_uid in (os.geteuid(), 0)
 
 
 @contextlib.contextmanager
 def opened_own(path: Path) -> Iterator[BinaryIO]:
-    """A file of the cache. Raises OSError where there is none, where it is a link, and where it is another user's."""
+    """Open a file of the cache. Raises OSError where there is none, where it is a link, and where it is another
+    user's."""
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         state = os.fstat(file.fileno())
         if not stat.S_ISREG(state.st_mode) or state.st_uid not in (os.geteuid(), 0):
@@ -114,7 +116,7 @@ def opened_own(path: Path) -> Iterator[BinaryIO]:
 
 
 def read_own(path: Path) -> bytes:
-    """A small file of the cache. Raises OSError as `opened_own`, and where it is large."""
+    """Read a small file of the cache. Raises OSError as `opened_own`, and where it is large."""
     with opened_own(path) as file:
         if os.fstat(file.fileno()).st_size > LARGEST_NOTE:
             raise OSError(errno.EFBIG, f"it must have at most {LARGEST_NOTE:,} bytes", str(path))
@@ -133,7 +135,7 @@ def keep(path: Path, content: bytes) -> None:
 
 
 def create_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
-    """A writable memory map of a new .npy file whose disk space is taken now.
+    """Return a writable memory map of a new .npy file whose disk space is taken now.
 
     Raises OSError when the disk has no room: writing to a map of a sparse file would kill the process instead.
     """
@@ -200,7 +202,7 @@ def seal(folder: Path) -> None:
 
 
 def is_intact(folder: Path) -> bool:
-    """Whether the files of `folder` are as they were sealed; True where there is no seal to tell.
+    """Return whether the files of `folder` are as they were sealed; True where there is no seal to tell.
 
     Raises PermissionError where this user may not read them."""
     try:
@@ -249,7 +251,7 @@ def release() -> None:
 
 
 def entries(cache: Path) -> list[Path]:
-    """Every complete entry of the cache, the least recently used first."""
+    """Return every complete entry of the cache, the least recently used first."""
     return sorted((used.parent for used in cache.glob(f"*/[!.]*/{USED}")), key=_last_use)
 
 
@@ -280,7 +282,7 @@ def _told_if_unusable(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _unfinished(folder: Path) -> Iterator[Path]:
-    """A folder to build in, gone afterwards unless it was renamed to `folder`, whose lock the caller holds.
+    """Give a folder to build in, gone afterwards unless it was renamed to `folder`, whose lock the caller holds.
 
     Who may read it is for the umask to say: `tempfile` would make it this user's alone."""
     for left in folder.parent.glob(f".{folder.name}.building-*"):
@@ -316,7 +318,7 @@ def _hold(folder: Path) -> bool:
 
 
 def _open_mark(folder: Path) -> int:
-    """Of an entry, to lock it: of another user's, which can only be read, to read it."""
+    """Open the mark of an entry, to lock it: of another user's, which can only be read, to read it."""
     try:
         return os.open(folder / USED, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except PermissionError:

@@ -73,7 +73,7 @@ class Ended(KeyboardInterrupt):
 def run_command(
     story: Callable[[], int], known: tuple[type[Exception], ...] = (OSError,), stopped: str = "Stopped."
 ) -> int:
-    """Returns the exit status of `story`, after a line about what went wrong, if something did.
+    """Return the exit status of `story`, after a line about what went wrong, if something did.
 
     known: errors whose message says all that the user needs. stopped: what is printed when a signal ended it.
     """
@@ -100,7 +100,7 @@ def run_command(
 
 
 def _have_a_home() -> None:
-    """astropy, Ray and Keras want a home folder of whoever runs them; where there is none, the cache will do."""
+    """Set HOME where there is none: astropy, Ray and Keras want one, and the cache will do."""
     if os.path.expanduser("~") == "~":
         cache = os.environ.get("GALAXYTL_CACHE_DIR")
         if not cache:
@@ -110,8 +110,8 @@ def _have_a_home() -> None:
 
 @contextlib.contextmanager
 def _signals_end_it(received: list[int]) -> Iterator[None]:
-    """SIGTERM and SIGHUP raise Ended in the main thread, and are noted in `received`. What is ignored stays so: nohup
-    ignores SIGHUP."""
+    """Have SIGTERM and SIGHUP raise Ended in the main thread, and note them in `received`. What is ignored stays so:
+    nohup ignores SIGHUP."""
     last = -ONE_WISH_SECONDS
 
     def end(number: int, _frame: FrameType | None) -> None:
@@ -146,7 +146,7 @@ def _threads_end_in_a_line() -> Iterator[None]:
 
 @contextlib.contextmanager
 def own_handlers() -> Iterator[None]:
-    """Afterwards SIGTERM and SIGHUP are handled as before, whatever a library has installed meanwhile."""
+    """Have SIGTERM and SIGHUP handled as before afterwards, whatever a library has installed meanwhile."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only there can they be set
         return
@@ -159,7 +159,7 @@ def own_handlers() -> Iterator[None]:
 
 
 def _status_of(error: SystemExit) -> int:
-    """Of --help and the like; rich raises it where nobody reads what is printed."""
+    """Return the status of --help and the like; rich raises it where nobody reads what is printed."""
     if isinstance(error.__context__, BrokenPipeError):
         return _unread()
     if isinstance(error.code, str):
@@ -169,13 +169,13 @@ def _status_of(error: SystemExit) -> int:
 
 
 def _unread() -> int:
-    """As of other programs whose reader has gone; what is still in the buffer goes nowhere, without a word."""
+    """Return the status of programs whose reader has gone; what is still in the buffer goes nowhere, without a word."""
     _to_nowhere(sys.stdout)
     return 128 + signal.SIGPIPE
 
 
 def _is_unread(stream: Any) -> bool:
-    """Whether it is a pipe whose reader has gone: others break too, between processes of ours."""
+    """Return whether it is a pipe whose reader has gone: others break too, between processes of ours."""
     look = select.poll()
     with contextlib.suppress(OSError, ValueError, AttributeError):
         look.register(stream.fileno(), 0)
@@ -211,7 +211,7 @@ def _line_about(error: BaseException, known: tuple[type[Exception], ...]) -> str
 
 
 def _kept_traceback(error: BaseException) -> str:
-    """Where it lies: a file for this user alone, as it may hold what is secret."""
+    """Write the traceback, and return where it lies: a file for this user alone, as it may hold what is secret."""
     try:
         handle, name = tempfile.mkstemp(prefix="galaxytl-error-", suffix=".txt")
         with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
@@ -225,7 +225,7 @@ def _kept_traceback(error: BaseException) -> str:
 
 
 def _prepare_streams() -> None:
-    """What a terminal cannot show is printed as \\x.., and a stream that is closed is written to nowhere."""
+    """Have what a terminal cannot show printed as \\x.., and a stream that is closed written to nowhere."""
     codecs.register_error("shown", shown)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -236,7 +236,7 @@ def _prepare_streams() -> None:
 
 
 def _remember_secrets() -> None:
-    """Of this process: of its command line and its environment."""
+    """Remember those of the command line and of the environment."""
     forget()
     for word in sys.argv:
         remember(word)
@@ -272,7 +272,7 @@ def _without_secrets() -> Iterator[None]:
 
 
 def shown(error: UnicodeError) -> tuple[str | bytes, int]:
-    """For a letter that cannot be written: \\x.., as Python names it; of a name that is no UTF-8, its byte.
+    """Replace a letter that cannot be written by \\x.., as Python names it; of a name that is no UTF-8, its byte.
 
     >>> codecs.register_error("shown", shown)
     >>> "gal\\udcff, Köln".encode("ascii", "shown").decode()
@@ -315,7 +315,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(given, namespace)
 
     def _refuse_repetitions(self, given: Sequence[str]) -> None:
-        """argparse itself takes the last of several values, and says nothing of the others."""
+        """Refuse an option that is given twice: argparse itself takes the last value, and says nothing."""
         words = itertools.takewhile(lambda word: word != "--", given)
         by_name = {name: action for action in self._actions for name in action.option_strings}
         actions = [by_name[name] for word in words if (name := word.partition("=")[0]) in by_name]
@@ -324,14 +324,14 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"an option is given once; got {' or '.join(action.option_strings)} {count} times")
 
     def _option_names(self) -> list[str]:
-        """Also those of its commands."""
+        """Return the names of all options, also those of its commands."""
         commands = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
         parsers = [self, *(parser for action in commands for parser in action.choices.values())]
         return [name for parser in parsers for action in parser._actions for name in action.option_strings]
 
 
 def path(text: str) -> Path:
-    """An option's path on this machine; ~ is the home folder."""
+    """Parse an option's path on this machine; ~ is the home folder."""
     if not text:
         raise argparse.ArgumentTypeError("must be a path; got ''")
     _check_utf8(text)
@@ -344,7 +344,7 @@ def path(text: str) -> Path:
 
 
 def path_or_uri(text: str) -> str:
-    """As it is, but for ~ at its beginning."""
+    """Parse a path or a URI: it stays as it is, but for ~ at its beginning."""
     _check_utf8(text)
     try:
         check_address(text)
@@ -354,7 +354,8 @@ def path_or_uri(text: str) -> str:
 
 
 def _check_utf8(text: str) -> None:
-    """Only the system itself can make use of another name: no Parquet file, no report and no database can hold it."""
+    """Refuse other names, which only the system itself can make use of: no Parquet file, no report and no database can
+    hold it."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -363,7 +364,7 @@ def _check_utf8(text: str) -> None:
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """The type of an option: a whole number in decimal digits, from `low` to `high`."""
+    """Return the type of an option: a whole number in decimal digits, from `low` to `high`."""
 
     def parse(text: str) -> int:
         if not re.fullmatch(r"0|[1-9][0-9]{0,17}", text) or not low <= int(text) <= high:

@@ -17,6 +17,6 @@ from galaxytl.system.foreign_text import visible
 
 class Console(rich.console.Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """As rich; what is no control of rich's own is text."""
+        """Render as rich does; what is no control of rich's own is text."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible(segment.text, keep="\n"), segment.style)

@@ -63,7 +63,7 @@ _known: set[str] = set()
 
 
 def without_secrets(text: str) -> str:
-    """A text, an address or a command line, as it may be shown and kept."""
+    """Return a text, an address or a command line, as it may be shown and kept."""
     text = _by_value(len(_known)).sub(MASK, text) if _known else text
     for pattern, masked in IN_PLACE:
         text = pattern.sub(masked, text)
@@ -71,13 +71,14 @@ def without_secrets(text: str) -> str:
 
 
 def remember(word: str) -> None:
-    """From here on `without_secrets` masks the secrets in this word of a command line, or address, by their values."""
+    """Have `without_secrets` mask from here on the secrets in this word of a command line, or address, by their
+    values."""
     _known.update(form for secret in secrets_of(word) for form in forms(secret))
 
 
 def remember_environment() -> None:
-    """As `remember`, of what this process's environment holds: proxies and endpoints, and what is called a secret. A
-    library may say it in an error."""
+    """Remember the secrets of what this process's environment holds: proxies and endpoints, and what is called a
+    secret. A library may say it in an error."""
     for name, value in os.environ.items():
         if "://" in value:
             remember(value)
@@ -86,13 +87,14 @@ def remember_environment() -> None:
 
 
 def forget() -> None:
-    """What was remembered: a process that runs several commands, as tests do, begins each without it."""
+    """Forget what was remembered: a process that runs several commands, as tests do, begins each without it."""
     _known.clear()
     _by_value.cache_clear()
 
 
 def secrets_of(word: str) -> Iterator[str]:
-    """Whatever in a word may be a secret, as it was typed: with several @ before its query, what precedes each."""
+    """Yield whatever in a word may be a secret, as it was typed: with several @ before its query, what precedes
+    each."""
     for part in {word, *word.split(","), unquote_plus(word)}:
         if user := TYPED.match(part.partition("?")[0]) or TYPED.match(part):
             typed = user[1] if user[2] is None else user[2]
@@ -102,8 +104,8 @@ def secrets_of(word: str) -> Iterator[str]:
 
 
 def forms(secret: str) -> Iterator[str]:
-    """Those in which a secret, or a part of it, may come back: decoded, encoded, and quoted as Python, JSON, HTML and
-    shells do."""
+    """Yield the forms in which a secret, or a part of it, may come back: decoded, encoded, and quoted as Python, JSON,
+    HTML and shells do."""
     whole = {secret, unquote(secret), unquote_plus(secret)}
     for plain in whole | {part for text in whole for part in re.split(r"[^\w.~-]+", text)}:
         is_word = re.fullmatch(r"[A-Za-z0-9]*", plain) is not None
@@ -120,11 +122,12 @@ def forms(secret: str) -> Iterator[str]:
 
 @functools.lru_cache(maxsize=1)
 def _by_value(_count: int) -> re.Pattern[str]:
-    """Of all that is known, whose number only grows until it is forgotten."""
+    """Return the pattern of all that is known, whose number only grows until it is forgotten."""
     return re.compile("|".join(map(_whole, sorted(_known, key=len, reverse=True))))
 
 
 def _whole(secret: str) -> str:
-    """A secret that could be a word is none within a longer word, or number: "postgres" in "postgresql"."""
+    """Return the pattern of a secret: one that could be a word is none within a longer word, or number: "postgres" in
+    "postgresql"."""
     others = r"\w." if secret.isdecimal() else "A-Za-z0-9"
     return rf"{BEFORE_WORD.format(others)}{secret}(?![{others}])" if secret.isalnum() else re.escape(secret)

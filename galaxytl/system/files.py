@@ -50,7 +50,7 @@ def sync(paths: Iterable[Path]) -> None:
 
 
 def advice(error: BaseException) -> str:
-    """A sentence about the PermissionError that `error` is or came of; "" where there is none."""
+    """Return a sentence about the PermissionError that `error` is or came of; "" where there is none."""
     denied = _denied(error)
     if denied is None:
         return ""
@@ -73,7 +73,7 @@ def _denied(error: BaseException | None) -> PermissionError | None:
 
 
 def _name(denied: PermissionError) -> str:
-    """Of what was denied; libraries say it in their text."""
+    """Return the name of what was denied; libraries say it in their text."""
     if isinstance(denied.filename, str | os.PathLike):
         return os.fspath(denied.filename)
     quoted = re.search(r"'(/[^']*)'", str(denied))
@@ -81,7 +81,7 @@ def _name(denied: PermissionError) -> str:
 
 
 def _nearest(name: str) -> Path | None:
-    """The path, or of the folders that it lies in the innermost that can be looked at."""
+    """Return the path, or of the folders that it lies in the innermost that can be looked at."""
     if not name:
         return None
     path = Path(name).absolute()

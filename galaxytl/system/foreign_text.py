@@ -17,7 +17,7 @@ from typing import Any
 
 
 def visible(text: str, keep: str = "") -> str:
-    r"""The text with what cannot be seen in it named as Python names it, but for the characters in `keep`.
+    r"""Return the text with what cannot be seen in it named as Python names it, but for the characters in `keep`.
 
     >>> visible("Köln\r\n"), visible("two\nlines", keep="\n")
     ('Köln\\r\\n', 'two\nlines')
@@ -32,13 +32,13 @@ def _is_seen(letter: str) -> bool:
 
 
 def _name(letter: str) -> str:
-    """\\x1b; of a byte of a file's name that is no UTF-8, that byte."""
+    """Return \\x1b; of a byte of a file's name that is no UTF-8, that byte."""
     byte = ord(letter) - 0xDC00
     return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else letter.encode("unicode_escape").decode()
 
 
 def visible_values(value: Any) -> Any:
-    """A JSON value whose texts, and names, are visible."""
+    """Return a JSON value whose texts, and names, are visible."""
     if isinstance(value, str):
         return visible(value)
     if isinstance(value, dict):

@@ -30,8 +30,9 @@ class OutsideError(OSError):
 
 
 def inside(folder: Path, name: str) -> Path:
-    """The file called `name`, like "errors/0f3a.txt", in `folder`. Raises OutsideError for a name that leads out of it
-    (with "..", from the root), for one that cannot be shown, and where the file or a folder on the way is a link."""
+    """Return the file called `name`, like "errors/0f3a.txt", in `folder`. Raises OutsideError for a name that leads out
+    of it (with "..", from the root), for one that cannot be shown, and where the file or a folder on the way is a
+    link."""
     parts = name.split("/")
     if visible(name) != name or not set(parts).isdisjoint(("", ".", "..")):
         raise OutsideError(f"a file of {folder} must have a name below it, like errors/0f3a.txt; got '{visible(name)}'")
@@ -60,7 +61,7 @@ def check_links(folder: Path) -> None:
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Of the folder, and of those in it: results lie no deeper."""
+    """Yield the entries of the folder, and of those in it: results lie no deeper."""
     with os.scandir(folder) as found:
         for entry in found:
             yield entry

@@ -11,10 +11,10 @@ s3://bucket/path?endpoint_override=127.0.0.1:9000&scheme=http&region=eu-west-1
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -72,13 +72,13 @@ class Location:
         return kinds.get(found, "nothing")
 
     def stored(self) -> StoredFile:
-        """This file with its size and time."""
+        """Return this file with its size and time."""
         with reaching(self):
             return _stored(self, self.filesystem.get_file_info(self.path))
 
     def files(self, suffix: str = "") -> list[StoredFile]:
-        """Files below this folder whose names end so, whatever their capitals, in order of their paths, but hidden ones
-        (.name). Raises DataError for a link that leads nowhere."""
+        """Return files below this folder whose names end so, whatever their capitals, in order of their paths, but
+        hidden ones (.name). Raises DataError for a link that leads nowhere."""
         from pyarrow.fs import FileSelector
 
         with reaching(self):
@@ -103,7 +103,7 @@ class Location:
         return replace(self, uri=uri, path=path)
 
     def open(self) -> BinaryIO:
-        """The file for reading, with seek."""
+        """Open the file for reading, with seek."""
         if self.is_local:
             return self.local.open("rb")
         with reaching(self):
@@ -144,8 +144,8 @@ def _stored(location: Location, info: Any) -> StoredFile:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Files below a local folder, also those that links inside it lead to, and those of Hugging Face's cache. Raises
-    DataError for a link that leads nowhere, or elsewhere."""
+    """Yield files below a local folder, also those that links inside it lead to, and those of Hugging Face's cache.
+    Raises DataError for a link that leads nowhere, or elsewhere."""
     seen: set[str] = set()
     roots = _roots(folder)
     for place, folders, files in os.walk(folder, followlinks=True):
@@ -161,7 +161,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _roots(folder: Path) -> tuple[Path, ...]:
-    """Where the files of a folder may really lie: in it, and, as huggingface_hub has it, where it is
+    """Return where the files of a folder may really lie: in it, and, as huggingface_hub has it, where it is
     .../snapshots/REVISION or below, in .../blobs."""
     real = Path(os.path.realpath(folder))  # to which a link of the user's may lead
     hubs = [above.parent / "blobs" for above in (*folder.parents, *real.parents) if above.name == "snapshots"]
@@ -203,7 +203,8 @@ def locate(uri: str) -> Location:
 
 
 def is_remote(uri: str) -> bool:
-    """Whether what a dataset's path or URI names lies on another machine, which may not answer. Raises as `locate`."""
+    """Return whether what a dataset's path or URI names lies on another machine, which may not answer. Raises as
+    `locate`."""
     return "://" in uri and not locate(uri).is_local
 
 
@@ -239,7 +240,7 @@ def _by_pyarrow(uri: str) -> Location:
 
 
 def _shown(parts: SplitResult) -> str:
-    """A URI without its user, password and query."""
+    """Return a URI without its user, password and query."""
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
 
@@ -283,7 +284,7 @@ def _s3_filesystem(settings: dict[str, Any]) -> Any:
 
 
 def _s3_endpoint(options: dict[str, str]) -> dict[str, str]:
-    """Host, port and scheme of a server other than Amazon's."""
+    """Return host, port and scheme of a server other than Amazon's."""
     set_by_user = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     endpoint = options.get("endpoint_override") or set_by_user
     if not endpoint:
@@ -349,7 +350,8 @@ def check_address(uri: str) -> None:
 
 
 def _is_torn(kind: str, rest: str) -> bool:
-    """rest: behind ://, with an @. Databases end the password at the first one, file systems at the last."""
+    """Return whether the password ends too early in `rest`, behind ://, with an @. Databases end the password at the
+    first one, file systems at the last."""
     if kind not in SCHEMES:
         return "@" in rest.partition("@")[2].partition("?")[0]
     place = re.split(r"[/?#]", rest, maxsplit=1)[0]
@@ -377,7 +379,7 @@ CAUSES = (
 
 
 def explained(location: Location, error: Exception, doing: str = "read") -> DataError:
-    """A DataError of a file system's error, whose own messages are hard to read."""
+    """Return a DataError of a file system's error, whose own messages are hard to read."""
     text = str(error)
     if location.is_local and isinstance(error, FileNotFoundError):
         return DataError(f"{location} does not exist")
@@ -411,7 +413,7 @@ class BlockFile(io.RawIOBase):
     def __init__(self, file: Any) -> None:
         super().__init__()
         self._file, self._size, self._at = file, int(file.size()), 0
-        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._block = functools.lru_cache(BLOCKS_KEPT)(self._read_block)
 
     def readable(self) -> bool:
         return True
@@ -440,14 +442,9 @@ class BlockFile(io.RawIOBase):
             self._at += len(piece)
         return done
 
-    def _block(self, number: int) -> bytes:
-        if number not in self._blocks:
-            self._file.seek(number * BLOCK)
-            self._blocks[number] = self._file.read(BLOCK)
-            if len(self._blocks) > BLOCKS_KEPT:
-                self._blocks.popitem(last=False)
-        self._blocks.move_to_end(number)
-        return self._blocks[number]
+    def _read_block(self, number: int) -> bytes:
+        self._file.seek(number * BLOCK)
+        return bytes(self._file.read(BLOCK))
 
     def close(self) -> None:
         if not self.closed:

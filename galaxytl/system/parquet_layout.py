@@ -28,7 +28,7 @@ MOST_NESTED: Final = 8
 
 
 def check_layout(parquet: Any, stream: Any, columns: Sequence[str], most_page: int) -> int:
-    """The bytes of the largest page of `columns` (top-level names, or paths like image.bytes) of a ParquetFile.
+    """Return the bytes of the largest page of `columns` (top-level names, or paths like image.bytes) of a ParquetFile.
 
     stream: the pyarrow file that it was opened from. Raises ValueError for pages larger than `most_page`, for columns
     of one name, and for parts that lie over each other.
@@ -55,7 +55,7 @@ def check_layout(parquet: Any, stream: Any, columns: Sequence[str], most_page: i
 
 
 def num_rows(parquet: Any) -> int:
-    """Of all row groups, which need not be what the footer says of the file."""
+    """Return the rows of all row groups, which need not be what the footer says of the file."""
     rows = [parquet.metadata.row_group(i).num_rows for i in range(parquet.metadata.num_row_groups)]
     if any(count < 0 for count in rows) or sum(rows) != parquet.metadata.num_rows:
         raise ValueError(f"the file must have as many rows as its row groups; got {parquet.metadata.num_rows:,}")
@@ -84,7 +84,7 @@ def _chunks(metadata: Any, columns: Sequence[str]) -> Iterator[Any]:
 
 
 def _pages(window: _Window, at: int, end: int) -> Iterator[int]:
-    """The decompressed size of each page of a column's part of the file."""
+    """Yield the decompressed size of each page of a column's part of the file."""
     while at < end:
         header = _Header(window, at)
         sizes = header.whole_numbers()
@@ -115,7 +115,7 @@ class _Header:
         self._window, self.at, self._end = window, at, at + LONGEST_HEADER
 
     def whole_numbers(self) -> dict[int, int]:
-        """Field -> its value, of those fields that are whole numbers."""
+        """Return field -> its value, of those fields that are whole numbers."""
         found, field = {}, 0
         while first := self._byte():
             field = field + (first >> 4) if first >> 4 else self._number()
@@ -138,7 +138,7 @@ class _Header:
         return value | (byte & 127) << shift
 
     def _number(self) -> int:
-        """In zigzag: 0, -1, 1, -2, ..."""
+        """Read a number in zigzag: 0, -1, 1, -2, ..."""
         value = self._varint()
         return value >> 1 ^ -(value & 1)
 

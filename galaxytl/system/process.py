@@ -69,20 +69,22 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 
 def absolute(path: str) -> Path:
-    """`path` from whatever working folder, and `~` as the home folder where there is one."""
+    """Return `path` as from whatever working folder, and `~` as the home folder where there is one."""
     expanded = os.path.expanduser(path)  # unlike Path.expanduser it takes a user without a home
     return Path(expanded if expanded.startswith("~") else os.path.abspath(expanded))
 
 
 def usable_cpus() -> int:
-    """CPUs that this process may use: what a scheduler, `taskset` or a container gave it, where the system tells."""
+    """Return CPUs that this process may use: what a scheduler, `taskset` or a container gave it, where the system
+    tells."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [found for files in QUOTAS if (found := cpu_quota([Path(file) for file in files])) is not None]
     return max(1, min([allowed, *map(int, quotas)]))
 
 
 def cpu_quota(files: list[Path]) -> float | None:
-    """CPUs' worth of time, from the files in which a container's is said; None where there is no limit, or no file."""
+    """Return CPUs' worth of time, from the files in which a container's is said; None where there is no limit, or no
+    file."""
     try:
         quota, period = " ".join(file.read_text() for file in files).split()
         return int(quota) / int(period) if int(quota) > 0 else None

@@ -93,7 +93,7 @@ def _confusion(name: str, value: Any) -> tuple[tuple[int, ...], ...]:
 
 
 def _numbers(name: str, value: Any) -> dict[str, float]:
-    """None, which JSON has in place of NaN and infinity, is NaN."""
+    """Read numbers by name; None, which JSON has in place of NaN and infinity, is NaN."""
     if type(value) is not dict:
         _refuse(name, "numbers by name", value)
     numbers = list(value.values())
@@ -136,7 +136,7 @@ BY_LAYER: Final = ("gradient_norms", "dead_shares")
 
 
 def _diagnostics(name: str, value: Any) -> tuple[dict[str, Any], ...]:
-    """What a later version adds to a record is left as it is."""
+    """Read records; what a later version adds to one is left as it is."""
     if type(value) is not list or not {dict}.issuperset(map(type, value)):
         _refuse(name, "a list of records", value)
     return tuple(_record(name, record) for record in value)

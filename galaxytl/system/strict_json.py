@@ -26,7 +26,8 @@ class JsonError(ValueError):
 
 
 def read_json(text: bytes) -> Any:
-    """The value of `text`. Raises JsonError; half letters (lone surrogates), which no file takes, become visible."""
+    """Return the value of `text`. Raises JsonError; half letters (lone surrogates), which no file takes, become
+    visible."""
     text = text.removeprefix(codecs.BOM_UTF8)
     if len(text) > MOST_BRACKETS and (len(text) > LARGEST or text.count(b"[") + text.count(b"{") > MOST_BRACKETS):
         raise JsonError(f"must be JSON of at most {LARGEST:,} bytes and {MOST_BRACKETS:,} lists; got more")
@@ -43,7 +44,7 @@ def read_json(text: bytes) -> Any:
 
 
 def shown(value: Any) -> str:
-    """The beginning of a value, in one line, with nothing in it that a terminal would obey."""
+    """Return the beginning of a value, in one line, with nothing in it that a terminal would obey."""
     return _SHORT.repr(value)
 
 

@@ -26,7 +26,6 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -38,16 +37,17 @@ from galaxytl.system import cache
 from galaxytl.system.strict_json import read_json
 from galaxytl.train import heads
 from galaxytl.train.examples import Examples
+from galaxytl.train.features import makers
 from galaxytl.train.fit_heads import Head
 from galaxytl.train.metrics import softmax
 from galaxytl.trial import TrialSpec
 
-FORMAT = 1  # of what is kept in the cache; raised when older files must not be read
+FORMAT = 1  # of files in the cache; raised when older files must not be read
 RIDGE = 1e-4
 MOST_ITERATIONS = 500
 WANTED_GAP = 1e-3  # nats: L-BFGS stops when the bound is below
 ROWS_AT_ONCE = 1024  # of features, as float32: memory stays bounded however many images there are
-KEPT_BYTES = 2**30  # of features that are kept as they are read in each of hundreds of passes
+IN_MEMORY_BYTES = 2**30  # of features that stay in memory: they are read in hundreds of passes
 CONSTANT = 1e-6  # a feature varies if its standard deviation is above this share of its mean: float32 has 7 digits
 
 
@@ -65,12 +65,12 @@ class Optimum:
 
 
 def is_convex(spec: TrialSpec) -> bool:
-    """Whether the spec's loss is that of softmax regression on features that are the same in every epoch."""
+    """Return whether the spec's loss is that of softmax regression on features that are the same in every epoch."""
     return spec.trains_head_only and not spec.head_units and not spec.augmentation
 
 
 def certificates(group: Sequence[Head], examples: Examples) -> list[dict[str, float]]:
-    """Of each head of a group whose specs are convex and share their features; nothing of one that diverged."""
+    """Return one a head, of a group whose specs are convex and share their features; {} of one that diverged."""
     whole = [head for head in group if not head.diverged]
     if not whole:
         return [{} for _ in group]
@@ -86,16 +86,14 @@ def _distance(optimum: dict[str, float], loss: float | None) -> dict[str, float]
 
 
 def cross_entropy(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
-    """Mean over the images of logits (N, C) and labels (N,), in nats."""
+    """Return the mean over the images of logits (N, C) and labels (N,), in nats."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]))
 
 
 def known_optimum(spec: TrialSpec, examples: Examples) -> Optimum:
     """Read from this node's cache, or computed and kept there: trials that differ in their optimizer share it."""
-    drawn_by = device.backend() if spec.weights == "random" else ""
-    made_by = [drawn_by, version("keras"), version("pillow")]  # of the features: see `galaxytl.train.features`
-    facts = [FORMAT, RIDGE, *spec.backbone_key, *made_by, *spec.split_key, spec.scored_on, device.on_gpu()]
+    facts = [FORMAT, RIDGE, *spec.backbone_key, *makers(spec), *spec.split_key, spec.scored_on, device.on_gpu()]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     path = cache.cache_dir() / "optima" / f"{name}.json"
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
@@ -111,7 +109,7 @@ class Features:
     trial's head does the same with other weights and biases. Features that are constant there become 0."""
 
     def __init__(self, inputs: Any, train: NDArray[np.int64]) -> None:
-        """Of `inputs` (N, ...), an array."""
+        """Take `inputs` (N, ...), an array."""
         self._inputs = inputs
         self.width = math.prod(inputs.shape[1:])
         sums, squares = np.zeros(self.width), np.zeros(self.width)
@@ -123,16 +121,16 @@ class Features:
         deviations = np.sqrt(squares / len(train))
         varies = deviations > CONSTANT * np.maximum(np.abs(self._mean), np.finfo(np.float32).tiny)
         self._factors = np.where(varies, 1 / np.where(varies, deviations, 1), 0)
-        is_small = 4 * len(train) * self.width <= KEPT_BYTES
-        self._kept = list(self.parts(train)) if is_small else None
+        is_small = 4 * len(train) * self.width <= IN_MEMORY_BYTES
+        self._train_parts = list(self.parts(train)) if is_small else None
         self._train = train
 
     def train_parts(self) -> Iterable[NDArray[np.float32]]:
-        """As `parts` of the rows to train on; kept in memory if they are few."""
-        return self.parts(self._train) if self._kept is None else self._kept
+        """Give the `parts` of the rows to train on, which stay in memory if they are few."""
+        return self.parts(self._train) if self._train_parts is None else self._train_parts
 
     def parts(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
-        """(n, D), some rows at a time."""
+        """Give (n, D), some rows at a time."""
         for part in self._raw(rows):
             yield ((part - self._mean) * self._factors).astype(np.float32)
 
@@ -143,12 +141,12 @@ class Features:
 
 
 def logits_of(weights: NDArray[np.float64], part: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(n, C), of weights (D + 1, C), the last row being the biases, and features (n, D)."""
+    """Return (n, C), of weights (D + 1, C), the last row being the biases, and features (n, D)."""
     return (part @ weights[:-1].astype(np.float32)).astype(np.float64) + weights[-1]
 
 
 def solve(features: Features, examples: Examples) -> Optimum:
-    """The optimum on `features`, as the module's docstring has it."""
+    """Compute the optimum on `features`, as the module's docstring has it."""
     from scipy.optimize import minimize
 
     train, scored = examples.train, examples.scored
@@ -192,12 +190,12 @@ class _Objective:
         return self._known[1]
 
     def stop(self, intermediate_result: Any) -> None:
-        """SciPy calls it after each iteration, by this name of its argument."""
+        """End the search near the optimum. SciPy calls it after each iteration, by this name of its argument."""
         if self.gradient_norm(intermediate_result.x) <= math.sqrt(2 * RIDGE * WANTED_GAP):
             raise StopIteration
 
     def _loss_and_gradient(self, weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        """Of L: mean cross-entropy of the labels."""
+        """Return L, the mean cross-entropy of the labels, and its gradient."""
         loss, done, gradient = 0.0, 0, np.zeros(self.shape)
         for part in self._features.train_parts():
             labels = self._labels[done : done + len(part)]
@@ -214,6 +212,6 @@ class _Objective:
 def _score(
     weights: NDArray[np.float64], parts: Iterable[NDArray[np.float32]], labels: NDArray[np.int64]
 ) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy."""
+    """Return the mean cross-entropy and accuracy."""
     logits = np.concatenate([logits_of(weights, part) for part in parts])
     return cross_entropy(logits, labels), float(np.mean(logits.argmax(axis=1) == labels))

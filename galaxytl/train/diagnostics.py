@@ -50,7 +50,7 @@ Observer = Callable[[int, Any], list[Record]]
 
 
 def probe_rows(examples: Examples, batch_size: int) -> NDArray[np.int64]:
-    """The rows that are looked at, evenly spaced among those to train on: as many as a batch, at most MOST_IMAGES."""
+    """Return the rows to look at, evenly spaced among those to train on: as many as a batch, at most MOST_IMAGES."""
     count = min(MOST_IMAGES, batch_size, len(examples.train))
     return examples.train[np.linspace(0, len(examples.train) - 1, count).astype(np.int64)]
 
@@ -72,7 +72,7 @@ def of_heads(examples: Examples, spec: TrialSpec) -> Observer:
 
 
 def _dead_share(activations: NDArray[Any]) -> float:
-    """Of (B, D): features that are 0 for all images. A feature of Flatten is one channel at one place."""
+    """Return the share of the features (B, D) that are 0 for all images. Flatten's are one channel at one place."""
     return float(np.mean(~activations.astype(bool).any(axis=0)))
 
 
@@ -100,7 +100,8 @@ class NetworkProbe:
     """Looks at one compiled network, for as long as that is kept: its functions are traced once."""
 
     def __init__(self, model: Any, network: Network, start_cut: int, freeze_cut: int) -> None:
-        """`model` reads activations at `start_cut` (or images) and trains what comes after `freeze_cut`."""
+        """Look at `model`, which reads activations at `start_cut` (or images) and trains what comes after
+        `freeze_cut`."""
         self._model = model
         variables = [(_layer_of(variable), len(variable.shape)) for variable in model.trainable_variables]
         self._layers = [layer for layer, _ in variables]
@@ -129,7 +130,7 @@ class NetworkProbe:
         return _record(number, {"loss": loss, "logit_spread": spread}, norms, self._dead_shares(inputs))
 
     def _squared_gradients(self, trained: Any, others: Any, inputs: Any, labels: Any) -> tuple[Any, Any, list[Any]]:
-        """Loss, spread of the logits, and the squared norm of the gradient of each trained variable."""
+        """Return loss, spread of the logits, and the squared norm of the gradient of each trained variable."""
 
         def loss(values: Any) -> tuple[Any, Any]:
             logits, _ = self._model.stateless_call(values, others, inputs, training=True)
@@ -146,5 +147,5 @@ class NetworkProbe:
 
 
 def _layer_of(variable: Any) -> str:
-    """Of "block1_conv1/kernel"."""
+    """Return "block1_conv1" of "block1_conv1/kernel"."""
     return variable.path.split("/")[-2]

@@ -34,17 +34,17 @@ class Examples:
         return replace(self, scored=np.setdiff1d(self.watched, self.scored))
 
     def in_epoch(self, number: int) -> Examples:
-        """With the inputs that epoch `number` trains on."""
+        """Return these with the inputs that epoch `number` trains on."""
         return replace(self, inputs=self.augmented(number)) if self.augmented else self
 
 
 def epoch_order(spec: TrialSpec, number: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`rows` in the order in which epoch `number` (from 1) reads them: equal for equal shuffle seeds."""
+    """Return `rows` in the order in which epoch `number` (from 1) reads them: equal for equal shuffle seeds."""
     return np.random.default_rng([seed_for(spec, "shuffle"), number]).permutation(rows)
 
 
 def class_weights(spec: TrialSpec, labels: NDArray[np.int64]) -> NDArray[np.float32]:
-    """What an image of each class counts in the training loss, (C,), given the labels (n,) of all to train on.
+    """Return what an image of each class counts in the training loss, (C,), given the labels (n,) of all to train on.
 
     "balanced" is scikit-learn's rule, after King & Zeng (2001): n / (number of classes * images of this class); a class
     without images counts nothing.

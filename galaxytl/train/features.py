@@ -55,24 +55,28 @@ class Source:
 
 
 def rows_digest(rows: NDArray[np.int64]) -> str:
-    """SHA-256 of the numbers of some rows of a dataset."""
+    """Return the SHA-256 of the numbers of some rows of a dataset."""
     return hashlib.sha256(np.ascontiguousarray(rows, dtype="<i8").tobytes()).hexdigest()
 
 
+def makers(spec: TrialSpec) -> list[str]:
+    """Return what activations are made by: other versions may build, draw or resize otherwise."""
+    drawn_by = device.backend() if spec.weights == "random" else ""  # TensorFlow and JAX draw others from one seed
+    return [drawn_by, version("keras"), version("pillow")]
+
+
 def activations_folder(spec: TrialSpec, digest: str, cut: int) -> Path:
-    """Where on this node the activations at a cut lie, if they do, of the rows with this `rows_digest`.
+    """Return where on this node the activations at a cut lie, if they do, of the rows with this `rows_digest`.
 
     Its name is a hash of all that their values depend on.
     """
-    drawn_by = device.backend() if spec.weights == "random" else ""  # TensorFlow and JAX draw others from one seed
-    made_by = [drawn_by, version("keras"), version("pillow")]  # other versions may build, draw or resize otherwise
-    facts = [FORMAT, blocks.FORMAT, *spec.backbone_key, *made_by, digest, cut]
+    facts = [FORMAT, blocks.FORMAT, *spec.backbone_key, *makers(spec), digest, cut]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     return cache.cache_dir() / "features" / name
 
 
 def stored_activations(spec: TrialSpec, stored: tuple[int, ...], source: Source) -> NDArray[Any]:
-    """Activations of `source.rows` at the last of the cuts `stored`, (N, h, w, channels), memory-mapped.
+    """Return the activations of `source.rows` at the last of the cuts `stored`, (N, h, w, channels), memory-mapped.
 
     If they are not on this node, another node's are copied; else those at the cuts before are stored too, each computed
     from the one before it.
@@ -116,27 +120,27 @@ def _compute(
     stored = cache.create_array(folder / "activations.npy", _on_disk(dtype), shape)
     batch = batch_size(len(source.rows), spec.image_size)
     forward = network.forward(first_cut, cuts[1])
-    waiting: tuple[slice, Any] | None = None
+    pending: tuple[slice, Any] | None = None
     for rows, padded in ahead(_batches(source, inputs, batch)):
-        coming = (rows, forward(padded))
-        if waiting:
-            _keep(stored, *waiting)  # while the device computes the batch that is coming
-        waiting = coming
+        computed = (rows, forward(padded))
+        if pending:
+            _write(stored, *pending)  # while the device computes the batch that is coming
+        pending = computed
         source.on_progress(rows.start, len(source.rows))
         source.on_computed(batch * float(network.structure.multiply_adds(first_cut, cuts[1])))
-    if waiting:
-        _keep(stored, *waiting)
+    if pending:
+        _write(stored, *pending)
     source.on_progress(len(source.rows), len(source.rows))
     stored.flush()
     (folder / "manifest.json").write_text(json.dumps(_manifest(spec, cuts[1], shape)))
 
 
-def _keep(stored: NDArray[Any], rows: slice, computed: Any) -> None:
+def _write(stored: NDArray[Any], rows: slice, computed: Any) -> None:
     stored[rows] = np.asarray(computed)[: rows.stop - rows.start].view(stored.dtype)
 
 
 def _batches(source: Source, inputs: NDArray[Any] | None, batch: int) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """Rows of the result, and what they are computed from, padded to `batch` rows: one shape is compiled."""
+    """Give rows of the result, and what they are computed from, padded to `batch` rows: one shape is compiled."""
     for start in range(0, len(source.rows), batch):
         rows = slice(start, min(start + batch, len(source.rows)))
         part = source.images[source.rows[rows]] if inputs is None else np.asarray(inputs[rows])
@@ -146,19 +150,19 @@ def _batches(source: Source, inputs: NDArray[Any] | None, batch: int) -> Iterato
 
 
 def batch_size(num_rows: int, image_size: int) -> int:
-    """Images that are computed at once: as many as memory allows, and so that the last batch is nearly full."""
+    """Return how many images are computed at once: as memory allows, and so that the last batch is nearly full."""
     limit = (GPU_BATCH if device.on_gpu() else CPU_BATCH) * 224**2
     most = min(1024, max(1, limit // image_size**2))
     return math.ceil(num_rows / math.ceil(num_rows / most))
 
 
 def _on_disk(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """NumPy's file format knows no bfloat16: its bits are stored as uint16."""
+    """Return the type in the file, uint16 for the bits of a bfloat16: NumPy's format does not know it."""
     return np.dtype(np.uint16) if dtype.name == "bfloat16" else dtype
 
 
 def _is_readable(folder: Path) -> bool:
-    """False where nothing is, or where the file is shorter than its header says: it is made anew."""
+    """Return False where nothing is, or where the file is shorter than its header says: it is rebuilt."""
     try:
         np.load(folder / "activations.npy", mmap_mode="r")
     except (OSError, ValueError, EOFError):
@@ -171,7 +175,7 @@ def _opened(folder: Path, spec: TrialSpec) -> NDArray[Any]:
 
 
 def _manifest(spec: TrialSpec, cut: int, shape: tuple[int, ...]) -> dict[str, Any]:
-    """What the folder holds, for people."""
+    """Return what the folder holds, for people."""
     return {
         "what": f"activations of {spec.backbone}, {cut} blocks before its output",
         "weights": spec.weights_label,

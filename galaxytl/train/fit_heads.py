@@ -151,7 +151,7 @@ class _Means:
         self._sums.append(sums)  # on the device still: nothing waits for it here
 
     def means(self) -> dict[str, NDArray[np.float64]]:
-        """(H,) each."""
+        """Return (H,) each."""
         total = {k: np.sum([np.asarray(s[k], np.float64) for s in self._sums], axis=0) for k in self._sums[0]}
         found = {"loss": total["loss"], "accuracy": total["correct"]}
         if "predicted" in total:

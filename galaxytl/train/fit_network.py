@@ -92,7 +92,7 @@ def fit(model: Any, spec: TrialSpec, examples: Examples, checkpoint: Path, watch
 
 
 def _run_epoch(model: Any, batches: Batches, watched: Any, epoch: str, say: Callable[[str], None]) -> dict[str, float]:
-    """Loss and accuracy, of the watched examples too, and seconds."""
+    """Train one epoch; return loss and accuracy, of the watched examples too, and seconds."""
     started = time.perf_counter()
     progress = _BatchProgress(epoch, len(batches), say)
     logs = model.fit(
@@ -113,5 +113,5 @@ def _restore(model: Any, checkpoint: Path) -> list[Epoch]:
 
 
 def _variables(model: Any) -> dict[str, Any]:
-    """Weights, counters of random numbers, and the optimizer's state."""
+    """Return weights, counters of random numbers, and the optimizer's state."""
     return {f"v{i}": variable for i, variable in enumerate([*model.variables, *model.optimizer.variables])}

@@ -48,7 +48,7 @@ READ_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
-class Trained:
+class Outcome:
     """What training gave: logits (n, C) of the part that the spec is scored on, or why there are none."""
 
     spec: TrialSpec
@@ -112,12 +112,12 @@ class Run(Watcher, ABC):
         if self.spec.scored_on == "test":
             with contextlib.suppress(OSError):  # a report without pictures is better than no trial
                 write_thumbnails(self.workplace.out, images, dataset.labels, splits.test)
-        trained = self.train(images, dataset.labels, splits)
+        outcomes = self.train(images, dataset.labels, splits)
         with self.clock.part("evaluate"):
-            return [self._result(one, dataset, splits) for one in trained]
+            return [self._result(outcome, dataset, splits) for outcome in outcomes]
 
     @abstractmethod
-    def train(self, images: NDArray[np.uint8], labels: NDArray[np.int64], splits: Splits) -> list[Trained]:
+    def train(self, images: NDArray[np.uint8], labels: NDArray[np.int64], splits: Splits) -> list[Outcome]:
         """Train on images (N, S, S, 3) and labels (N,) of the dataset."""
 
     def _open(self) -> tuple[Dataset, Splits]:
@@ -130,7 +130,7 @@ class Run(Watcher, ABC):
             return dataset, split_indices(dataset.labels, self.spec, self._sky_groups(dataset))
 
     def _patiently(self, read: Callable[[], T]) -> T:
-        """What `read` gives, which is tried again for a while where the dataset lies on another machine."""
+        """Return what `read` gives, and try it again for a while where the dataset lies on another machine."""
         if not is_remote(self.workplace.data):
             return read()
         try:
@@ -147,10 +147,11 @@ class Run(Watcher, ABC):
         return groups
 
     def stored_inputs(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Activations (len(rows), h, w, channels) of `rows` at the last stored cut."""
+        """Return the activations (len(rows), h, w, channels) of `rows` at the last stored cut."""
         self.say("frozen activations")
         counted = functools.partial(self.clock.count, "features")
-        source = Source(images, rows, self.network, self._say_activations, counted, self.workplace.neighbours)
+        progress = functools.partial(self._say_progress, "frozen activations")
+        source = Source(images, rows, self.network, progress, counted, self.workplace.neighbours)
         with self.clock.part("features"):
             return stored_activations(self.spec, self.stored, source)
 
@@ -160,7 +161,7 @@ class Run(Watcher, ABC):
             return warm.backbone(self.spec, self.weights_path)
 
     def weights_path(self) -> Path | None:
-        """The weights file, checked; raises WeightsError."""
+        """Return the weights file, checked; raises WeightsError."""
         if self.spec.weights == "random":
             return None
         weights = find_weights(self.spec.backbone, self.workplace.weights_dir)
@@ -169,25 +170,25 @@ class Run(Watcher, ABC):
             raise WeightsError(f"{weights.path} must hold the tensors {wanted} that the sweep saw; it holds {found}")
         return weights.path
 
-    def _result(self, trained: Trained, dataset: Dataset, splits: Splits) -> TrialResult:
-        if isinstance(trained.logits, Diverged):
-            return failed_row(trained.spec, trained.logits, self.job)
-        row = self._row(trained, dataset, splits)
-        if isinstance(trained.logits, Pruned):
-            return replace(row, status=PRUNED, message=str(trained.logits))
-        if not np.isfinite(trained.logits).all():  # the last step may be the one that is too long
-            return failed_row(trained.spec, Diverged("the logits are not finite after the last epoch"), self.job)
-        rows, probabilities = _scored(splits, trained.spec), softmax(trained.logits)
+    def _result(self, outcome: Outcome, dataset: Dataset, splits: Splits) -> TrialResult:
+        if isinstance(outcome.logits, Diverged):
+            return failed_row(outcome.spec, outcome.logits, self.job)
+        row = self._row(outcome, dataset, splits)
+        if isinstance(outcome.logits, Pruned):
+            return replace(row, status=PRUNED, message=str(outcome.logits))
+        if not np.isfinite(outcome.logits).all():  # the last step may be the one that is too long
+            return failed_row(outcome.spec, Diverged("the logits are not finite after the last epoch"), self.job)
+        rows, probabilities = _scored(splits, outcome.spec), softmax(outcome.logits)
         metrics, confusion = evaluate(dataset.labels[rows], probabilities)
-        name = self._store(trained.spec, "scored", rows, dataset.labels[rows], probabilities)
-        self._store_validation(trained, dataset.labels, splits.validation)
+        name = self._store(outcome.spec, "scored", rows, dataset.labels[rows], probabilities)
+        self._store_validation(outcome, dataset.labels, splits.validation)
         return replace(row, metrics=metrics, confusion=confusion, probabilities=name)
 
-    def _store_validation(self, trained: Trained, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
-        """Beside what the trial is scored on, where it was computed and has numbers."""
-        logits = trained.on_validation
+    def _store_validation(self, outcome: Outcome, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+        """Store it beside what the trial is scored on, where it was computed and has numbers."""
+        logits = outcome.on_validation
         if logits is not None and len(logits) and np.isfinite(logits).all():
-            self._store(trained.spec, "validation", rows, labels[rows], softmax(logits))
+            self._store(outcome.spec, "validation", rows, labels[rows], softmax(logits))
 
     def _store(
         self, spec: TrialSpec, part: str, rows: NDArray[np.int64], labels: NDArray[np.int64], found: NDArray[np.float64]
@@ -197,20 +198,20 @@ class Run(Watcher, ABC):
         store_probabilities(self.workplace.out, self.workplace.storage, name, Probabilities(rows, labels, found))
         return name
 
-    def _row(self, trained: Trained, dataset: Dataset, splits: Splits) -> TrialResult:
-        """The row of a trial, without its scores."""
-        total = backbone_named(trained.spec.backbone).num_parameters + trained.num_head
-        history, records = split_records(self.job.histories[trained.spec.trial_id])
+    def _row(self, outcome: Outcome, dataset: Dataset, splits: Splits) -> TrialResult:
+        """Return the row of a trial, without its scores."""
+        total = backbone_named(outcome.spec.backbone).num_parameters + outcome.num_head
+        history, records = split_records(self.job.histories[outcome.spec.trial_id])
         return TrialResult(
-            spec=trained.spec,
+            spec=outcome.spec,
             status=COMPLETE,
             history=history,
             diagnostics=records,
-            certificate=trained.certificate,
+            certificate=outcome.certificate,
             curves_on="validation" if self.spec.validation_fraction else "test",
             class_names=dataset.class_names,
             num_images=splits.sizes(),
-            num_parameters={"total": total, "trainable": trained.num_trained},
+            num_parameters={"total": total, "trainable": outcome.num_trained},
             environment=environment(self.workplace.damage),
             started=self.job.started,
         )
@@ -241,14 +242,11 @@ class Run(Watcher, ABC):
     def _say_progress(self, what: str, done: int, total: int) -> None:
         self.say(f"{what}, {done}/{total}")
 
-    def _say_activations(self, done: int, total: int) -> None:
-        self._say_progress("frozen activations", done, total)
-
 
 class HeadsRun(Run):
     """Heads on what the frozen backbone gives, all in one pass."""
 
-    def train(self, images: NDArray[np.uint8], labels: NDArray[np.int64], splits: Splits) -> list[Trained]:
+    def train(self, images: NDArray[np.uint8], labels: NDArray[np.int64], splits: Splits) -> list[Outcome]:
         rows = splits.all() if self.stored else np.arange(len(images))
         inputs = self._head_inputs(images, rows)
         examples = _examples(self.spec, inputs, labels[rows], _renumber(splits, rows))
@@ -268,12 +266,12 @@ class HeadsRun(Run):
             watched = [outcome for _, outcome in self._outcomes(group, examples.only_watched)]
         certificates = self._certificates(group, examples)
         return [
-            Trained(head.spec, outcome, num, num, certificate, beside if isinstance(beside, np.ndarray) else None)
+            Outcome(head.spec, outcome, num, num, certificate, beside if isinstance(beside, np.ndarray) else None)
             for head, outcome, beside, certificate in zip(group, outcomes, watched, certificates, strict=True)
         ]
 
     def _certificates(self, group: list[Head], examples: Examples) -> list[dict[str, float]]:
-        """Of each head: the optimum of its loss, and its distance; nothing where that is not asked for or not known."""
+        """Return of each head the optimum of its loss, and its distance; {} where not asked for or not known."""
         if not self.job.group.diagnostics or not certificate.is_convex(self.spec) or self._reads_live:
             return [{} for _ in group]
         with self.clock.part("diagnostics"):
@@ -288,7 +286,7 @@ class HeadsRun(Run):
     def _outcomes(
         self, group: list[Head], examples: Examples
     ) -> Iterator[tuple[Head, NDArray[np.float32] | Diverged | Pruned]]:
-        """Each head with its logits, or why it has none."""
+        """Give each head with its logits, or why it has none."""
         whole = [head for head in group if not head.diverged and head.pruned is None]
         self.clock.count("evaluate", self.pass_cost * len(examples.scored) * len(whole))
         logits = iter(heads.logits([head.state for head in whole], examples, examples.scored, heads.WATCHED_BATCH))
@@ -299,7 +297,8 @@ class HeadsRun(Run):
                 yield head, next(logits) if head.pruned is None else Pruned(head.pruned)
 
     def _head_inputs(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Any:
-        """The backbone's output for `rows`: stored, or computed whenever it is read, from what is stored or the images.
+        """Return the backbone's output for `rows`: stored, or computed whenever it is read, from what is stored or the
+        images.
 
         Without anything stored `rows` must be all rows of the dataset: the images are mapped, not copied.
         """
@@ -321,7 +320,7 @@ class HeadsRun(Run):
 class NetworkRun(Run):
     """One trial that trains blocks of its backbone, or all of it."""
 
-    def train(self, images: NDArray[np.uint8], labels: NDArray[np.int64], splits: Splits) -> list[Trained]:
+    def train(self, images: NDArray[np.uint8], labels: NDArray[np.int64], splits: Splits) -> list[Outcome]:
         rows = splits.all() if self.stored else np.arange(len(images))
         inputs = self.stored_inputs(images, rows) if self.stored else images
         examples = _examples(self.spec, inputs, labels[rows], _renumber(splits, rows))
@@ -329,7 +328,7 @@ class NetworkRun(Run):
             examples = replace(examples, augmented=lambda n: augmented(images, self.spec, n))
         self.say("building the network")
         with self.clock.part("build"):
-            model, network = warm.trained(self.spec, self.stored[-1] if self.stored else None, self.weights_path)
+            model, network = warm.trainable(self.spec, self.stored[-1] if self.stored else None, self.weights_path)
         head_pass, num_head = _head_size(self.spec, math.prod(network.structure.shape_at(0)))
         self.pass_cost, step = self._cost(network, head_pass)
         self.epoch_cost = step * len(examples.train) + self.pass_cost * len(examples.watched)
@@ -337,13 +336,13 @@ class NetworkRun(Run):
         self.observe = self._observer(model, network, examples) if self.job.group.diagnostics else None
         logits = self._fit(model, examples)
         beside = None if isinstance(logits, Pruned) else self._scores(model, examples.only_watched)
-        return [Trained(self.spec, logits, num_head, num_trained, on_validation=beside)]
+        return [Outcome(self.spec, logits, num_head, num_trained, on_validation=beside)]
 
     def _observer(self, model: Any, network: warm.Network, examples: Examples) -> diagnostics.Observer:
         count = len(network.structure.blocks)
         cuts = (self.stored[-1] if self.stored else count, warm.frozen_until(self.spec, count))
         with self.clock.part("diagnostics"):
-            probe = warm.beside_trained(lambda: diagnostics.NetworkProbe(model, network, *cuts))
+            probe = warm.beside_trainable(lambda: diagnostics.NetworkProbe(model, network, *cuts))
         return probe.observer(examples, self.spec)
 
     def _fit(self, model: Any, examples: Examples) -> NDArray[np.float32] | Pruned:
@@ -361,7 +360,7 @@ class NetworkRun(Run):
         return self._scores(model, examples)
 
     def _scores(self, model: Any, examples: Examples) -> NDArray[np.float32]:
-        """Logits of the examples to score; none where there are no such rows."""
+        """Return the logits of the examples to score; none where there are no such rows."""
         if not len(examples.scored):
             return np.empty((0, NUM_CLASSES), np.float32)
         with self.clock.part("evaluate"):
@@ -369,7 +368,7 @@ class NetworkRun(Run):
             return predict(model, examples, self.spec.batch_size)
 
     def _cost(self, network: warm.Network, head_pass: int) -> tuple[float, float]:
-        """Multiply-adds an image of a forward pass, and of a training step, from what is stored."""
+        """Return the multiply-adds an image of a forward pass, and of a training step, from what is stored."""
         structure = network.structure
         start = self.stored[-1] if self.stored else len(structure.blocks)
         freeze = warm.frozen_until(self.spec, len(structure.blocks))
@@ -384,22 +383,22 @@ def _examples(spec: TrialSpec, inputs: Any, labels: NDArray[np.int64], splits: S
 
 
 def _scored(splits: Splits, spec: TrialSpec) -> NDArray[np.int64]:
-    """The rows that the spec's trial is scored on."""
+    """Return the rows that the spec's trial is scored on."""
     return splits.validation if spec.scored_on == "validation" else splits.test
 
 
 def _head_size(spec: TrialSpec, num_features: int) -> tuple[int, int]:
-    """Multiply-adds of a forward pass of the spec's head, and how many weights it has."""
+    """Return the multiply-adds of a forward pass of the spec's head, and how many weights it has."""
     layers = head_layers(spec, num_features)
     return sum(a * b for a, b in layers), sum((a + 1) * b for a, b in layers)
 
 
 def _renumber(splits: Splits, rows: NDArray[np.int64]) -> Splits:
-    """The same splits, counted in positions of `rows` (sorted) instead of rows of the dataset."""
+    """Return the same splits, counted in positions of `rows` (sorted) instead of rows of the dataset."""
     return Splits(*(np.searchsorted(rows, part) for part in (splits.train, splits.validation, splits.test)))
 
 
 def predict(model: Any, examples: Examples, batch_size: int) -> NDArray[np.float32]:
-    """Logits (n, 10) of the examples to score."""
+    """Return the logits (n, 10) of the examples to score."""
     batches = Batches(examples, examples.scored, batch_size)
     return np.asarray(model.predict(device.for_keras(batches), verbose=0))

@@ -59,7 +59,7 @@ class Chunk:
 
 
 def initial_state(spec: TrialSpec, num_features: int) -> State:
-    """One head's state before its first step, H = 1: Glorot-uniform weights that follow the spec's seed, no bias."""
+    """Return one head's state before its first step, H = 1: Glorot-uniform weights of the spec's seed, no bias."""
     *hidden, output = head_layers(spec, num_features)
     state = _initial_layer(spec, OUTPUT, output, "")
     for shape in hidden:
@@ -75,22 +75,22 @@ def _initial_layer(spec: TrialSpec, layer: str, shape: tuple[int, int], prefix: 
 
 
 def join(states: Sequence[State]) -> State:
-    """Several states as one; they must be of the same optimizer and at the same step."""
+    """Join several states to one; they must be of the same optimizer and at the same step."""
     return {name: np.concatenate([np.asarray(state[name]) for state in states], axis=1) for name in states[0]}
 
 
 def on_host(state: State) -> dict[str, NDArray[np.float32]]:
-    """As numpy arrays; waits for the steps that are under way."""
+    """Return it as numpy arrays; wait for the steps that are under way."""
     return {name: np.asarray(value) for name, value in state.items()}
 
 
 def take(state: Mapping[str, NDArray[np.float32]], head: int) -> dict[str, NDArray[np.float32]]:
-    """The state of one head, of a state on the host."""
+    """Take the state of one head out of a state on the host."""
     return {name: value[:, head : head + 1] for name, value in state.items()}
 
 
 def settings(specs: Sequence[TrialSpec], labels: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """What differs between the heads, (1, H, 1) each, and "class_weights" (1, H, C), given all labels to train on."""
+    """Return what differs between heads, (1, H, 1) each, and "class_weights" (1, H, C), of all labels to train on."""
     names = ("learning_rate", "momentum", "weight_decay")
     scalars = {n: np.array([getattr(spec, n) for spec in specs], np.float32).reshape(1, -1, 1) for n in names}
     weights = np.stack([class_weights(spec, labels) for spec in specs])
@@ -98,7 +98,7 @@ def settings(specs: Sequence[TrialSpec], labels: NDArray[np.int64]) -> dict[str,
 
 
 def chunks(examples: Examples, rows: NDArray[np.int64], batch_size: int) -> Iterator[Chunk]:
-    """All `rows` in order, in batches of `batch_size`; the next chunk is read while one is being computed."""
+    """Give all `rows` in order, in batches of `batch_size`; the next chunk is read while one is being computed."""
     width = int(np.prod(examples.inputs.shape[1:]))
     fit = CHUNK_BYTES // (batch_size * width * examples.inputs.dtype.itemsize)
     most = max(1, min(fit, -(-len(rows) // batch_size)))
@@ -126,8 +126,8 @@ def _chunk(examples: Examples, rows: NDArray[np.int64], shape: tuple[int, int, i
 def train_steps(
     optimizer: str, scalars: Mapping[str, NDArray[Any]], state: State, chunk: Chunk
 ) -> tuple[State, dict[str, Any]]:
-    """One optimizer step a batch, for every head. Returns the new state and, over the examples of the chunk and before
-    each step, the "loss" and "correct" sums (H,) as Keras's training logs have them."""
+    """Make one optimizer step a batch, for every head. Return the new state and, over the examples of the chunk and
+    before each step, the "loss" and "correct" sums (H,) as Keras's training logs have them."""
     xla = device.on_gpu() or scalars["learning_rate"].size >= XLA_FROM_HEADS
     compiled = _compiled(optimizer, head_dropout.is_used(scalars), xla)
     return compiled(chunk.features, chunk.labels, chunk.sizes, np.int32(chunk.num_steps), scalars, state)
@@ -138,12 +138,13 @@ def _compiled(optimizer: str, drops: bool, xla: bool) -> Any:
     def run(features: Any, labels: Any, sizes: Any, num_steps: Any, scalars: Any, state: State) -> Any:
         traces[f"train_steps {optimizer}"] += 1
 
-        def body(step: Any, carried: Any) -> Any:
-            old, totals = carried
-            factors = _dropout(old, scalars, labels.shape[1]) if drops else 1.0
+        def body(step: Any, carry: Any) -> Any:
+            old, totals = carry
+            shape = (labels.shape[1], old["hidden_weights"].shape[2]) if drops else ()
+            factors = head_dropout.factors(scalars, old["steps"], *shape) if drops else 1.0
             batch = _Batch(features[step], labels[step], sizes[step])
             gradients, sums = _gradients(old, batch, scalars["class_weights"], factors)
-            new = OPTIMIZERS[optimizer].rule(_decayed(old, gradients, scalars), gradients, scalars)
+            new = OPTIMIZERS[optimizer].rule(ops, _decayed(old, gradients, scalars), gradients, scalars)
             return {**new, "steps": old["steps"] + 1}, {name: totals[name] + sums[name] for name in totals}
 
         zero = ops.zeros((state["bias"].shape[1],), "float32")
@@ -167,20 +168,15 @@ class _Batch:
     size: Any
 
 
-def _dropout(state: State, scalars: Any, num_examples: int) -> Any:
-    """(B, H, U)"""
-    return head_dropout.kept(scalars, state["steps"], num_examples, state["hidden_weights"].shape[2])
-
-
 def _product(features: Any, weights: Any) -> Any:
-    """(B, D) times (D, H, M), as one matrix product: (B, H, M)."""
+    """Multiply (B, D) and (D, H, M), as one matrix product: (B, H, M)."""
     num_features, num_heads, width = weights.shape
     flat = ops.reshape(weights, (num_features, num_heads * width))
     return ops.reshape(ops.matmul(ops.cast(features, "float32"), flat), (-1, num_heads, width))
 
 
 def _outer(features: Any, errors: Any) -> Any:
-    """(B, D) and (B, H, M) to (D, H, M), summed over the examples: the gradient of `_product`'s weights."""
+    """Multiply (B, D) and (B, H, M) to (D, H, M), summed over the examples: the gradient of `_product`'s weights."""
     _, num_heads, width = errors.shape
     flat = ops.reshape(errors, (-1, num_heads * width))
     product = ops.matmul(ops.transpose(ops.cast(features, "float32")), flat)
@@ -188,22 +184,22 @@ def _outer(features: Any, errors: Any) -> Any:
 
 
 def _hidden(state: State, features: Any) -> Any:
-    """Hidden units (B, H, U), before dropout; None where there are none."""
+    """Return the hidden units (B, H, U), before dropout; None where there are none."""
     if "hidden_weights" not in state:
         return None
     return ops.relu(_product(features, state["hidden_weights"]) + state["hidden_bias"])
 
 
 def _logits(state: State, features: Any, hidden: Any) -> Any:
-    """(B, H, C), from the features (B, D) or, where there are any, the hidden units (B, H, U)."""
+    """Return (B, H, C), from the features (B, D) or, where there are any, the hidden units (B, H, U)."""
     if hidden is None:
         return _product(features, state["weights"]) + state["bias"]
     return ops.einsum("bhu,uhc->bhc", hidden, state["weights"]) + state["bias"]
 
 
 def _cross_entropies(logits: Any, labels: Any) -> tuple[Any, Any, Any]:
-    """Log-probabilities (B, H, C), one-hot labels (B, 1, C), and each head's cross-entropies (B, H); the latter two are
-    zeros where the label is -1."""
+    """Return log-probabilities (B, H, C), one-hot labels (B, 1, C), and the heads' cross-entropies (B, H). The last two
+    are zeros where the label is -1."""
     log_probabilities = ops.log_softmax(logits)
     wanted = ops.expand_dims(ops.one_hot(labels, NUM_CLASSES), 1)
     chosen = ops.where(wanted > 0, log_probabilities, 0.0)  # not a product: 0 * -inf would be NaN
@@ -211,13 +207,14 @@ def _cross_entropies(logits: Any, labels: Any) -> tuple[Any, Any, Any]:
 
 
 def _right(logits: Any, labels: Any) -> Any:
-    """How many answers of each head are right: (H,)."""
+    """Count how many answers of each head are right: (H,)."""
     right = ops.equal(ops.argmax(logits, axis=-1), ops.cast(ops.expand_dims(labels, 1), "int32"))
     return ops.sum(ops.cast(right, "float32"), axis=0)
 
 
 def _gradients(state: State, batch: _Batch, class_weights: Any, factors: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Of the mean loss of the batch, for each trained array; and the sums of losses and of right answers, (H,).
+    """Return those of the mean loss of the batch, for each trained array; and the sums of losses and of right answers,
+    (H,).
 
     `class_weights` (1, H, C) multiply the losses, `factors` (B, H, U) the hidden units (dropout).
     """
@@ -239,14 +236,14 @@ def _gradients(state: State, batch: _Batch, class_weights: Any, factors: Any) ->
 
 
 def spread(logits: Any) -> Any:
-    """Standard deviation over the images of logits (B, C), or (B, H, C), mean over the classes."""
+    """Return the standard deviation over the images of logits (B, C), or (B, H, C), mean over the classes."""
     return ops.mean(ops.std(ops.cast(logits, "float32"), axis=0), axis=-1)
 
 
 def probe(state: State, features: NDArray[Any], labels: NDArray[np.int32]) -> dict[str, Any]:
-    """Of one batch, features (B, D) and labels (B,), the heads' "loss", "logit_spread", L2 norms of the loss's gradient
-    "gradient_norm_output" and, where units are hidden, "gradient_norm_hidden" and the "dead_share_hidden" of units that
-    are 0 for every example: (H,) each. Without dropout and class weights."""
+    """Return, of one batch, features (B, D) and labels (B,), the heads' "loss", "logit_spread", L2 norms of the loss's
+    gradient "gradient_norm_output" and, where units are hidden, "gradient_norm_hidden" and the "dead_share_hidden" of
+    units that are 0 for every example: (H,) each. Without dropout and class weights."""
     return _compiled_probe()(features, labels, _trained(state))
 
 
@@ -268,18 +265,18 @@ def _compiled_probe() -> Any:
 
 
 def _norm(*gradients: Any) -> Any:
-    """(H,), of (..., H, ...) along axis 1."""
+    """Return (H,), of (..., H, ...) along axis 1."""
     return ops.sqrt(sum(ops.sum(ops.square(gradient), axis=(0, 2)) for gradient in gradients))
 
 
 def score(state: State, chunk: Chunk) -> dict[str, Any]:
-    """Over the examples of a chunk, the heads' "loss" and "correct" sums (H,), and how often each class is "predicted"
-    (H, C). Without dropout and class weights."""
+    """Return, over the examples of a chunk, the heads' "loss" and "correct" sums (H,), and how often each class is
+    "predicted" (H, C). Without dropout and class weights."""
     return _compiled_score()(chunk.features, chunk.labels, np.int32(chunk.num_steps), _trained(state))
 
 
 def _trained(state: State) -> State:
-    """Without the optimizer's part."""
+    """Return the state without the optimizer's part."""
     return {name: state[name] for name in TRAINED if name in state}
 
 
@@ -305,7 +302,7 @@ def _compiled_score() -> Any:
 
 
 def _predicted(logits: Any, labels: Any) -> Any:
-    """How many examples each head takes for each class: (H, C)."""
+    """Count how many examples each head takes for each class: (H, C)."""
     predicted = ops.one_hot(ops.argmax(logits, axis=-1), NUM_CLASSES)
     return ops.sum(ops.where(ops.expand_dims(labels >= 0, (1, 2)), predicted, 0.0), axis=0)
 
@@ -313,7 +310,7 @@ def _predicted(logits: Any, labels: Any) -> Any:
 def logits(
     states: Sequence[State], examples: Examples, rows: NDArray[np.int64], batch_size: int
 ) -> NDArray[np.float32]:
-    """Logits (H, len(rows), C) of heads with these states; of the same optimizer, at whatever step."""
+    """Return the logits (H, len(rows), C) of heads with these states; of the same optimizer, at whatever step."""
     if not states or not len(rows):
         return np.empty((len(states), len(rows), NUM_CLASSES), np.float32)
     state = _trained(join(states))

@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix,
 def evaluate(
     labels: NDArray[np.int64], probabilities: NDArray[np.floating]
 ) -> tuple[dict[str, float], tuple[tuple[int, ...], ...]]:
-    """Scores of `probabilities` (N, C) against `labels` (N,), and the (C, C) confusion matrix, rows true.
+    """Return the scores of `probabilities` (N, C) against `labels` (N,), and the (C, C) confusion matrix, rows true.
 
     By scikit-learn's rules. Precision, recall and F1 that are undefined count as 0: precision of a class that is never
     predicted (the paper's VGG rows need that rule), recall of one that is predicted but has no images. A class with
@@ -48,7 +48,7 @@ def evaluate(
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Class probabilities (n, C), in float64."""
+    """Return the class probabilities (n, C), in float64."""
     exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 

@@ -26,7 +26,7 @@ SPEAKS_FOR_ITSELF = (DataError, WeightsError, DeviceError)
 
 
 def failed_row(spec: TrialSpec, error: Exception, job: Job) -> TrialResult:
-    """The FAILED row of a trial, with the epochs that it had."""
+    """Return the FAILED row of a trial, with the epochs that it had."""
     history, records = split_records(job.histories.get(spec.trial_id, ()))
     return TrialResult(
         spec=spec,
@@ -40,7 +40,7 @@ def failed_row(spec: TrialSpec, error: Exception, job: Job) -> TrialResult:
 
 
 def failure_message(error: Exception, report: Path) -> str:
-    """Why a trial failed, for people. What does not speak for itself leaves its traceback in the file `report`."""
+    """Return why a trial failed. What does not speak for itself leaves its traceback in the file `report`."""
     text = without_secrets(str(error).strip()) or type(error).__name__
     if device.is_out_of_memory(error):
         return f"out of memory: {text.splitlines()[0][:300]}. Try a smaller --set batch_size or --set image_size"
@@ -56,7 +56,7 @@ def failure_message(error: Exception, report: Path) -> str:
 
 @functools.cache
 def environment(damage: str = "") -> dict[str, str]:
-    """What a result was computed on and with. damage: what is wrong with the dataset, if that was accepted."""
+    """Return what a result was computed on and with. damage: what is wrong with the dataset, if that was accepted."""
     found = {DAMAGE: damage} if damage else {}
     found |= {"device": device.describe(), "keras_backend": device.backend()}
     found |= {"host": platform.node(), "python": platform.python_version()}

@@ -52,7 +52,8 @@ ADDED_WITH: Final = "added_with"
 
 
 def _added(rule: Any, *added_with: Any) -> Any:
-    """A field that a later version adds to TrialSpec: `rule` is its default, or what `_number` or `_choice` gives.
+    """Declare a field that a later version adds to TrialSpec: `rule` is its default, or what `_number` or `_choice`
+    gives.
 
     added_with: what trials did before there was the field, once its default is another; until then, its default."""
     rule = rule if isinstance(rule, dataclasses.Field) else field(default=rule)
@@ -210,12 +211,12 @@ class TrialSpec:
         return dataclasses.replace(self, **changes)
 
     def fields(self) -> dict[str, Any]:
-        """All values, by name."""
+        """Return all values, by name."""
         # dataclasses.asdict would copy each value, at ten times the cost
         return {name: getattr(self, name) for name in SPEC_FIELDS}
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values: those of the fields that a later version added, only where they differ from what was before."""
+        """Return JSON values: those of fields that a later version added, only where they differ from before."""
         values = self.fields()
         return {name: value for name, value in values.items() if name not in ADDED or value != ADDED[name]}
 
@@ -228,7 +229,7 @@ class TrialSpec:
 
 
 def _hash(values: Mapping[str, Any]) -> str:
-    """Of a spec as it stands in a row: every version's is that of what it wrote. -0.0 is 0.0, which it is equal to."""
+    """Hash a spec as it stands in a row: every version's is that of what it wrote. -0.0 is 0.0, its equal."""
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     if "-0.0" in canonical:
         canonical = NEGATIVE_ZERO.sub(":0.0", canonical)
@@ -253,7 +254,7 @@ SET_BY_SWEEP = ("dataset", "dataset_fingerprint", "groups_fingerprint", "weights
 
 
 def settable_fields() -> list[str]:
-    """Fields that a user may set; the others are measured from the data and weights files."""
+    """Return the fields that a user may set; the others are measured from the data and weights files."""
     return [name for name in SPEC_FIELDS if name not in SET_BY_SWEEP]
 
 
@@ -264,7 +265,7 @@ def check_field_name(name: str) -> None:
 
 
 def parse_field(name: str, text: str) -> Any:
-    """The value of field `name` from the command line's `text`; raises SpecError.
+    """Parse the value of field `name` from the command line's `text`; raises SpecError.
 
     >>> parse_field("learning_rate", "1e-4"), parse_field("unfrozen_blocks", "all")
     (0.0001, 'all')
@@ -284,7 +285,7 @@ def parse_field(name: str, text: str) -> Any:
 
 
 def seed_for(spec: TrialSpec, purpose: str) -> int:
-    """A 32-bit seed for one named purpose: "init" follows `seed`, "shuffle" `shuffle_seed`, "split" `split_seed`."""
+    """Return a 32-bit seed for a purpose: "init" follows `seed`, "shuffle" `shuffle_seed`, "split" `split_seed`."""
     root = {"init": spec.seed, "dropout": spec.seed, "shuffle": spec.shuffle_seed, "split": spec.split_seed}[purpose]
     return int.from_bytes(hashlib.sha256(f"{purpose}/{root}".encode()).digest()[:4], "big")
 
@@ -371,7 +372,7 @@ class TrialResult:
     further field needs nothing but a default, and a reader of its annotation (`galaxytl.system.row_fields`)."""
 
     def __post_init__(self) -> None:
-        """Makes texts visible: they may be others', or an error's."""
+        """Make texts visible: they may be others', or an error's."""
         for name in TEXTS:
             object.__setattr__(self, name, visible_values(getattr(self, name)))
 
@@ -391,7 +392,7 @@ class TrialResult:
         return tuple(int(epoch["epoch"]) - 1 for epoch in self.history if epoch.get("resumed"))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; NaN and infinity become None, which JSON has."""
+        """Return JSON values; NaN and infinity become None, which JSON has."""
         values = {name: getattr(self, name) for name in ("spec", *_READERS)} | {"spec": self.spec.to_dict()}
         return _without_nan({"schema": SCHEMA, "trial_id": self.trial_id, **values, **self.extra})
 
@@ -443,7 +444,7 @@ BEFORE: Final[Mapping[int, Mapping[str, Any]]] = {
 
 
 def _spec_of(schema: Any, trial_id: Any, values: Any) -> TrialSpec:
-    """Of a row. Its trial_id is the hash of the spec as it stands there, whatever version wrote it."""
+    """Read the spec of a row. Its trial_id is the hash of the spec as it stands there, whatever version wrote it."""
     if type(schema) is int and schema > SCHEMA:
         raise OtherVersionError(f"schema {schema}")
     if type(schema) is not int or schema not in BEFORE:
@@ -475,7 +476,7 @@ def _spec_of(schema: Any, trial_id: Any, values: Any) -> TrialSpec:
 
 
 def _later_choices(values: Mapping[str, Any]) -> list[str]:
-    """What a later version offers besides the choices of today."""
+    """Return what a later version offers besides the choices of today."""
     choices = {name: rule.metadata["choices"] for name, rule in SPEC_FIELDS.items() if "choices" in rule.metadata}
     return [
         f"{name} {shown(values[name])}"

@@ -5,7 +5,8 @@
 The rules are those of Keras's classes with their default constants, of heads that train together, each with its own
 learning rate and momentum; `galaxytl.train.heads` applies weight decay. A rule's `state` holds, for each trained array,
 the array itself, (n, H, m), and the optimizer's slots of it, "velocity_weights" and such, and "steps" so far.
-`gradients` are called as the arrays are, and every scalar is (1, H, 1). Keras is imported when a rule is traced.
+`gradients` are called as the arrays are, and every scalar is (1, H, 1). Standard library only: a rule is given
+`keras.ops`.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class Optimizer:
 
     label: str
     """Its name in tables, and its class in keras.optimizers."""
-    rule: Callable[[State, State, Any], State]
-    """(state, gradients, scalars) to the new state."""
+    rule: Callable[[Any, State, State, Any], State]
+    """(`keras.ops`, state, gradients, scalars) to the new state."""
     slots: tuple[str, ...]
     """Arrays that it keeps of each trained one, whether or not there is momentum."""
     learning_rates: tuple[float, float]
@@ -34,7 +35,7 @@ class Optimizer:
     has_momentum: bool = False
 
 
-def sgd(state: State, gradients: State, scalars: Any) -> State:
+def sgd(ops: Any, state: State, gradients: State, scalars: Any) -> State:
     new = dict(state)
     for name, gradient in gradients.items():
         velocity = f"velocity_{name}"
@@ -43,9 +44,7 @@ def sgd(state: State, gradients: State, scalars: Any) -> State:
     return new
 
 
-def rmsprop(state: State, gradients: State, scalars: Any) -> State:
-    from keras import ops
-
+def rmsprop(ops: Any, state: State, gradients: State, scalars: Any) -> State:
     new = dict(state)
     for name, gradient in gradients.items():
         square, velocity = f"square_{name}", f"velocity_{name}"
@@ -56,9 +55,7 @@ def rmsprop(state: State, gradients: State, scalars: Any) -> State:
     return new
 
 
-def adam(state: State, gradients: State, scalars: Any) -> State:
-    from keras import ops
-
+def adam(ops: Any, state: State, gradients: State, scalars: Any) -> State:
     new = dict(state)
     step = state["steps"] + 1
     rate = scalars["learning_rate"] * ops.sqrt(1 - BETA_2**step) / (1 - BETA_1**step)

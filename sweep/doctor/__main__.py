@@ -69,9 +69,7 @@ def report(findings: Sequence[Finding], console: Console) -> int:
 
 def parse(argv: Sequence[str]) -> DoctorOptions:
     parser = Parser(
-        prog="python -m sweep.doctor",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m sweep.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--address", metavar="HOST:PORT", help="ask each node of this Ray cluster too; auto: of the one here"
@@ -103,7 +101,7 @@ def questions_of(values: argparse.Namespace) -> Questions:
         data="" if is_simulated else prepare.absolute(values.data),
         weights_dir=str(values.weights_dir.resolve()) if values.weights_dir else "",
         backbones=builtin.BACKBONES,
-        places=[str(values.out.resolve())] * bool(values.out) + [values.storage] * bool(values.storage),
+        places=[str(place) for place in (values.out and values.out.resolve(), values.storage) if place],
     )
 
 
@@ -145,7 +143,8 @@ def _token_hint() -> str:
 
 @contextmanager
 def marked(places: Sequence[str]) -> Iterator[str]:
-    """A file of the driver's in each place, whose name is its content; they and the nodes' answers are removed."""
+    """Write a file of the driver's into each place, whose name is its content; they and the nodes' answers are
+    removed."""
     mark = f".doctor-{uuid.uuid4().hex[:12]}"
     folders = [locate(place) for place in places]
     try:
@@ -167,7 +166,7 @@ def _remove(folder: Any, mark: str) -> None:
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:
-    """One line a node and check."""
+    """Return one line a node and check."""
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("where", "check", ""):
         table.add_column(name, no_wrap=True)

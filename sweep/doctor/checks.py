@@ -54,38 +54,35 @@ class RayNode:
 
 
 def check_machine(facts: Facts, image_size: int, where: str) -> list[Finding]:
-    """What can be said of a machine alone."""
-    return [
-        *check_versions(facts, facts, where),
-        *check_ray_version(facts, where),
-        *check_gpus(facts, facts.gpus, where),
-        *check_disk(facts, facts, image_size, where),
-        *check_data(facts, facts, where),
-        *check_weights(facts, facts, where),
-        *check_places(facts, where),
-        *check_token_file(facts, where),
-    ]
+    """Return what can be said of a machine alone."""
+    alike = _check_alike(facts, facts, facts.gpus, image_size, where)
+    return [*alike, *check_places(facts, where), *check_token_file(facts, where)]
 
 
 def check_node(facts: Facts, driver: Facts, ray_node: RayNode, image_size: int) -> list[Finding]:
-    """Everything about one node of a cluster, compared with the driver's machine."""
-    where = ray_node.name
+    """Return everything about one node of a cluster, compared with the driver's machine."""
     return [
-        *check_versions(facts, driver, where),
-        *check_ray_version(facts, where),
-        *check_gpus(facts, ray_node.gpus, where),
-        *check_disk(facts, driver, image_size, where),
-        *check_data(facts, driver, where),
-        *check_weights(facts, driver, where),
-        *check_places(facts, where, "can be written, and is the driver's"),
+        *_check_alike(facts, driver, ray_node.gpus, image_size, ray_node.name),
+        *check_places(facts, ray_node.name, "can be written, and is the driver's"),
         *check_clock(ray_node),
         *check_token(facts, ray_node),
         *check_metrics(facts, ray_node),
     ]
 
 
+def _check_alike(facts: Facts, driver: Facts, gpus: float, image_size: int, where: str) -> list[Finding]:
+    return [
+        *check_versions(facts, driver, where),
+        *check_ray_version(facts, where),
+        *check_gpus(facts, gpus, where),
+        *check_disk(facts, driver, image_size, where),
+        *check_data(facts, driver, where),
+        *check_weights(facts, driver, where),
+    ]
+
+
 def check_versions(facts: Facts, driver: Facts, where: str) -> list[Finding]:
-    """Python's minor version and all packages must be the driver's."""
+    """Check that Python's minor version and all packages are the driver's."""
     mine, theirs = (text.rsplit(".", 1)[0] for text in (driver.python, facts.python))
     findings = []
     if mine != theirs:
@@ -110,7 +107,7 @@ def check_ray_version(facts: Facts, where: str) -> list[Finding]:
 
 
 def check_gpus(facts: Facts, promised: float, where: str) -> list[Finding]:
-    """GPUs that Ray was promised, NVIDIA's driver lists, and Keras's backend sees: all must be as many."""
+    """Check that Ray was promised as many GPUs as NVIDIA's driver lists and Keras's backend sees."""
     seen = facts.gpus if facts.framework_gpus is None else min(facts.gpus, facts.framework_gpus)
     counts = f"Ray has {promised:g} to give, nvidia-smi lists {facts.gpus}"
     if facts.framework_gpus is not None:
@@ -127,7 +124,7 @@ def check_gpus(facts: Facts, promised: float, where: str) -> list[Finding]:
 
 
 def check_disk(facts: Facts, driver: Facts, image_size: int, where: str) -> list[Finding]:
-    """Room for the hot copy of the images, and for stored activations beside it."""
+    """Check for room for the hot copy of the images, and for stored activations beside it."""
     if facts.cache_error:
         advice = "set GALAXYTL_CACHE_DIR to a folder that can be written"
         return [Finding(where, "disk", "FAIL", f"no cache: {facts.cache_error}: {advice}")]
@@ -148,7 +145,7 @@ def check_disk(facts: Facts, driver: Facts, image_size: int, where: str) -> list
 
 
 def check_data(facts: Facts, driver: Facts, where: str) -> list[Finding]:
-    """The node must reach the galaxies that the driver sees."""
+    """Check that the node reaches the galaxies that the driver sees."""
     mine, theirs = driver.data, facts.data
     if theirs is None or mine is None:
         return []
@@ -167,7 +164,7 @@ def check_data(facts: Facts, driver: Facts, where: str) -> list[Finding]:
 
 
 def check_weights(facts: Facts, driver: Facts, where: str) -> list[Finding]:
-    """Weights that the driver has, each node must have too, with the same numbers in them."""
+    """Check that the node has the weights that the driver has, with the same numbers in them."""
     broken = [text.removeprefix("error: ") for text in facts.weights.values() if text.startswith("error: ")]
     if broken:
         return [Finding(where, "weights", "FAIL", "; ".join(broken))]
@@ -187,7 +184,7 @@ def check_weights(facts: Facts, driver: Facts, where: str) -> list[Finding]:
 
 
 def check_places(facts: Facts, where: str, good: str = "can be written") -> list[Finding]:
-    """good: what to say of a place that is."""
+    """Check each place for results. good: what to say of one that can be written."""
     findings = []
     for place, problem in facts.places.items():
         advice = "it must be a folder that all nodes share, or a URI that all may write"
@@ -204,7 +201,7 @@ def check_clock(ray_node: RayNode) -> list[Finding]:
 
 
 def check_token(facts: Facts, ray_node: RayNode) -> list[Finding]:
-    """Whoever reaches a Ray that asks for no token runs programs on it."""
+    """Check that Ray asks for a token: whoever reaches one that does not runs programs on it."""
     if not ray_node.token_auth:
         advice = "start Ray there with RAY_AUTH_MODE=token, and a token in ~/.ray/auth_token"
         text = f"Ray asks for no token, so whoever reaches its ports runs programs here: {advice}"
@@ -213,7 +210,7 @@ def check_token(facts: Facts, ray_node: RayNode) -> list[Finding]:
 
 
 def check_token_file(facts: Facts, where: str) -> list[Finding]:
-    """A problem of the file that holds the token, if there is one."""
+    """Return a problem of the file that holds the token, if there is one."""
     if facts.token_mode is None or not facts.token_mode & 0o077:
         return []
     found = f"{facts.token_file} may be read by its owner only; its mode is {facts.token_mode:04o}"
@@ -221,7 +218,8 @@ def check_token_file(facts: Facts, where: str) -> list[Finding]:
 
 
 def check_dashboard(url: str, token_auth: bool | None, where: str) -> list[Finding]:
-    """url: HOST:PORT to which the dashboard is bound, or "". It starts programs for whoever may use it."""
+    """Check who reaches the dashboard. url: HOST:PORT to which the dashboard is bound, or "". It starts programs for
+    whoever may use it."""
     host = url.partition("://")[2] or url
     host = host.rpartition(":")[0].strip("[]")
     if not url or is_loopback(host):
@@ -234,7 +232,7 @@ def check_dashboard(url: str, token_auth: bool | None, where: str) -> list[Findi
 
 
 def check_metrics(facts: Facts, ray_node: RayNode) -> list[Finding]:
-    """Ports that give numbers to whoever asks: names of jobs, load and addresses."""
+    """Check for ports that give numbers to whoever asks: names of jobs, load and addresses."""
     is_open = [port for port in ray_node.metrics_ports if not all(map(is_loopback, facts.listening.get(port, ())))]
     if not is_open:
         return [Finding(ray_node.name, "metrics", "OK", "no open port")]
@@ -244,7 +242,7 @@ def check_metrics(facts: Facts, ray_node: RayNode) -> list[Finding]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only the machine itself reaches this address."""
+    """Return whether only the machine itself reaches this address."""
     try:
         return ipaddress.ip_address(host.removeprefix("::ffff:")).is_loopback
     except ValueError:
@@ -252,6 +250,6 @@ def is_loopback(host: str) -> bool:
 
 
 def verdict(findings: Sequence[Finding]) -> Status:
-    """The worst of them."""
+    """Return the worst of them."""
     found = {finding.status for finding in findings}
     return "FAIL" if "FAIL" in found else "WARN" if "WARN" in found else "OK"

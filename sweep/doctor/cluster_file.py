@@ -21,6 +21,7 @@ from typing import Any, Final
 from galaxytl.system.foreign_text import did_you_mean
 from sweep.doctor.checks import Finding, Status
 from sweep.grids.yaml_file import YamlFileError, read_yaml
+from sweep.scheduling.resources import node_types
 
 PLACEHOLDER: Final = "CHANGE-ME"
 SSH_SECONDS: Final = 15
@@ -31,13 +32,8 @@ ASK_PYTHON: Final = "~/galaxytl/.venv/bin/python -V 2> /dev/null || python3 -V"
 IDLE_MINUTES: Final = 30
 """Idle workers that stay longer than this are probably a mistake: a GPU costs about a dollar an hour."""
 NODE_TYPE_KEYS: Final = (
-    "node_config",
-    "resources",
-    "min_workers",
-    "max_workers",
-    "idle_timeout_s",
-    "priority",
-    "labels",
+    *("node_config", "resources", "min_workers", "max_workers", "idle_timeout_s", "priority", "labels"),
+    *("initialization_commands", "worker_setup_commands", "docker"),
 )
 AUTH_KEYS: Final = ("ssh_user", "ssh_private_key", "ssh_public_key", "ssh_proxy_command", "ssh_proxy_use_node_id")
 TOP_KEYS_OF_RAY: Final = ("min_workers",)
@@ -56,9 +52,8 @@ def check_cluster_file(path: Path) -> list[Finding]:
     except (YamlFileError, OSError) as error:
         return [Finding(str(path), "file", "FAIL", str(error))]
     if not isinstance(content, Mapping):
-        return [
-            Finding(str(path), "file", "FAIL", "a cluster file must be a mapping, like cluster.yaml of this project")
-        ]
+        rule = "a cluster file must be a mapping, like cluster.yaml of this project"
+        return [Finding(str(path), "file", "FAIL", rule)]
     found = list(_problems(content, path.parent))
     if not any(status == "FAIL" for _, status, _ in found):
         from sweep.doctor.nodes import schema_problem  # Ray takes seconds to import
@@ -90,13 +85,8 @@ def _section(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _node_types(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    types = _section(content, "available_node_types")
-    return {str(name): value for name, value in types.items() if isinstance(value, Mapping)}
-
-
 def ray_schema() -> Mapping[str, Any]:
-    """The JSON schema of cluster files in the installed Ray, found without importing it."""
+    """Return the JSON schema of cluster files in the installed Ray, found without importing it."""
     spec = importlib.util.find_spec("ray")
     folders = spec.submodule_search_locations if spec else None
     if not folders:
@@ -105,18 +95,15 @@ def ray_schema() -> Mapping[str, Any]:
 
 
 def _check_keys(content: Mapping[str, Any]) -> Found:
-    """Keys that Ray does not know: it would refuse some with a long message, and pass over others."""
+    """Yield keys that Ray does not know: it would refuse some with a long message, and pass over others."""
     known = ray_schema().get("properties", {})
     sections: list[tuple[str, Mapping[str, Any], Sequence[str]]] = [
         ("", content, [*known, *TOP_KEYS_OF_RAY]),
         ("provider.", _section(content, "provider"), list(known.get("provider", {}).get("properties", ()))),
         ("auth.", _section(content, "auth"), AUTH_KEYS),
     ]
-    extra = ("initialization_commands", "worker_setup_commands", "docker")
-    sections += [
-        (f"available_node_types.{name}.", node_type, [*NODE_TYPE_KEYS, *extra])
-        for name, node_type in _node_types(content).items()
-    ]
+    types = node_types(content).items()
+    sections += [(f"available_node_types.{name}.", node_type, NODE_TYPE_KEYS) for name, node_type in types]
     for prefix, section, names in sections:
         for key in section:
             if names and key not in names:
@@ -135,7 +122,7 @@ def _check_required(content: Mapping[str, Any]) -> Found:
         if not (_section(content, section) if section else content).get(key):
             yield "key", "FAIL", f"{name} must be set; it is missing{' or empty' if key in content else ''}"
     head = content.get("head_node_type")
-    if head and head not in (types := _node_types(content)):
+    if head and head not in (types := node_types(content)):
         hint = did_you_mean(str(head), types)
         yield "key", "FAIL", f"head_node_type must be one of {', '.join(types)}; got '{head}'.{hint}"
     region = provider.get("region")
@@ -148,7 +135,7 @@ def _check_required(content: Mapping[str, Any]) -> Found:
 
 
 def placeholders(value: Any, place: str = "") -> Iterator[str]:
-    """Where in a file's content something is still to be filled in, like provider.worker_ips[0]."""
+    """Return where in a file's content something is still to be filled in, like provider.worker_ips[0]."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from placeholders(item, f"{place}.{key}" if place else str(key))
@@ -166,29 +153,24 @@ def _commands(content: Mapping[str, Any], name: str) -> str:
 
 
 def _check_token(content: Mapping[str, Any]) -> Found:
-    """All nodes must ask for the token; and it is a file, for a command line and a YAML file are seen by others."""
+    """Check that all nodes ask for the token; and it is a file, for a command line and a YAML file are seen by
+    others."""
     setup = _commands(content, "setup_commands")
     for name in START:
         commands = _commands(content, name)
         if commands and "RAY_AUTH_MODE=token" not in setup + commands:
-            yield (
-                "token",
-                "FAIL",
-                f"{name} must run with RAY_AUTH_MODE=token, or whoever reaches Ray's ports may use it",
-            )
+            text = f"{name} must run with RAY_AUTH_MODE=token, or whoever reaches Ray's ports may use it"
+            yield "token", "FAIL", text
     text = json.dumps(content, default=str)
     if re.search(r"RAY_AUTH_TOKEN\s*[=\"]", text):
-        yield (
-            "token",
-            "FAIL",
-            f"the token must not stand in this file (RAY_AUTH_TOKEN=...): copy it as a file, {TOKEN_REMOTE}",
-        )
+        text = f"the token must not stand in this file (RAY_AUTH_TOKEN=...): copy it as a file, {TOKEN_REMOTE}"
+        yield "token", "FAIL", text
     if TOKEN_REMOTE not in _section(content, "file_mounts"):
         yield "token", "FAIL", f"file_mounts must bring {TOKEN_REMOTE} to the nodes; ray up does not do so by itself"
 
 
 def _check_files(content: Mapping[str, Any], folder: Path) -> Found:
-    """What is copied must be there; relative paths are from where ray up is called, by rule the file's folder."""
+    """Check that what is copied is there; relative paths are from where ray up is called, by rule the file's folder."""
     for remote, local in _section(content, "file_mounts").items():
         path = folder / Path(str(local)).expanduser()
         if not path.exists():
@@ -199,11 +181,8 @@ def _check_files(content: Mapping[str, Any], folder: Path) -> Found:
     if key := _section(content, "auth").get("ssh_private_key"):
         path = Path(str(key)).expanduser()
         if PLACEHOLDER not in str(key) and not path.is_file():
-            yield (
-                "files",
-                "FAIL",
-                f"auth.ssh_private_key: {key} does not exist: ssh-keygen -t ed25519 -f {key} makes it",
-            )
+            text = f"auth.ssh_private_key: {key} does not exist: ssh-keygen -t ed25519 -f {key} makes it"
+            yield "files", "FAIL", text
 
 
 def _check_network(content: Mapping[str, Any]) -> Found:
@@ -226,14 +205,15 @@ def _check_cost(content: Mapping[str, Any]) -> Found:
     if isinstance(minutes, int | float) and minutes > IDLE_MINUTES:
         text = f"idle workers stay for {minutes} minutes: {IDLE_MINUTES} or less costs less (idle_timeout_minutes)"
         yield "cost", "WARN", text
-    for name, node_type in _node_types(content).items():
+    for name, node_type in node_types(content).items():
         if name != content.get("head_node_type") and node_type.get("min_workers"):
             text = f"{name} keeps {node_type['min_workers']} workers running, with trials or without (min_workers)"
             yield "cost", "WARN", text
 
 
 def _check_hosts(content: Mapping[str, Any]) -> Found:
-    """Each host of one's own must let us in by SSH without a password, and have the Python that the others have."""
+    """Check that each host of one's own lets us in by SSH without a password, and has the Python that the others
+    have."""
     provider, auth = _section(content, "provider"), _section(content, "auth")
     workers = provider.get("worker_ips")
     if provider.get("type") != "local" or not isinstance(workers, list):
@@ -249,7 +229,8 @@ def _check_hosts(content: Mapping[str, Any]) -> Found:
 
 
 def check_pythons(versions: Mapping[str, str]) -> Found:
-    """versions: of Python by host, the head first; "" where there is none. Ray lets no node in that has another."""
+    """Check that hosts have the same Python. versions: of Python by host, the head first; "" where there is none. Ray
+    lets no node in that has another."""
     wanted = f"Python {PYTHONS[0][0]}.{PYTHONS[0][1]} to {PYTHONS[1][0]}.{PYTHONS[1][1]} is needed"
     head, expected = next(iter(versions.items()), ("", ""))
     for host, version in versions.items():
@@ -264,14 +245,15 @@ def check_pythons(versions: Mapping[str, str]) -> Found:
 
 
 def python_of(host: str, auth: Mapping[str, Any]) -> str:
-    """The version that a login there finds, like 3.11.7; "" without one. The project's own environment goes first."""
+    """Return the version that a login there finds, like 3.11.7; "" without one. The project's own environment goes
+    first."""
     done = _by_ssh(host, auth, f"bash --login -i -c '{ASK_PYTHON}'")
     found = re.findall(r"^Python (\d+\.\d+\.\d+)", done.stdout, re.MULTILINE) if done else []
     return str(found[-1]) if found else ""
 
 
 def ssh_refusal(host: str, auth: Mapping[str, Any]) -> str:
-    """Why `host` does not let us in by SSH, and what to do; "" when it does."""
+    """Return why `host` does not let us in by SSH, and what to do; "" when it does."""
     if not shutil.which("ssh"):
         return "there is no ssh on this machine: install openssh-client"
     done = _by_ssh(host, auth, "true")
@@ -284,7 +266,7 @@ def ssh_refusal(host: str, auth: Mapping[str, Any]) -> str:
 
 
 def _by_ssh(host: str, auth: Mapping[str, Any], command: str) -> subprocess.CompletedProcess[str] | None:
-    """None: no answer."""
+    """Run a command on a host; None: no answer."""
     user = f"{auth['ssh_user']}@" if auth.get("ssh_user") else ""
     key = ["-i", str(Path(str(auth["ssh_private_key"])).expanduser())] if auth.get("ssh_private_key") else []
     options = ["BatchMode=yes", f"ConnectTimeout={SSH_SECONDS}", "StrictHostKeyChecking=accept-new"]

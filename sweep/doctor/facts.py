@@ -85,7 +85,7 @@ class Facts:
 
 
 def facts_from_dict(values: Mapping[str, Any]) -> Facts:
-    """The inverse of `Facts.to_dict`."""
+    """Return the inverse of `Facts.to_dict`."""
     data = values["data"]
     return Facts(**{**values, "data": DataFacts(**data) if data else None})
 
@@ -118,7 +118,8 @@ def gather(questions: Questions) -> Facts:
 
 
 def framework_gpus() -> int:
-    """GPUs that Keras's backend sees, all of them whatever Ray hides from its workers; -1 when it cannot be asked.
+    """Return GPUs that Keras's backend sees, all of them whatever Ray hides from its workers; -1 when it cannot be
+    asked.
 
     In a process of its own: what once was shown the GPUs keeps memory on them.
     """
@@ -134,7 +135,7 @@ def framework_gpus() -> int:
 
 
 def cache_room() -> tuple[str, int, int, str]:
-    """The cache's folder, the free bytes of its disk, its limit in bytes, and what is wrong with it."""
+    """Return the cache's folder, the free bytes of its disk, its limit in bytes, and what is wrong with it."""
     try:
         from galaxytl.system import cache
 
@@ -146,7 +147,8 @@ def cache_room() -> tuple[str, int, int, str]:
 
 
 def look_at_data(uri: str) -> DataFacts:
-    """The dataset without its images. Simulated galaxies are drawn by each node itself: there is nothing to reach."""
+    """Return the dataset without its images. Simulated galaxies are drawn by each node itself: there is nothing to
+    reach."""
     try:
         from galaxytl.data.dataset import open_source
         from galaxytl.system.cache import cache_dir
@@ -196,7 +198,8 @@ def visit(place: str, mark: str) -> str:
 
 
 def own_mark(mark: str) -> str:
-    """The name of the file by which a node answers the driver's; hidden, so that nothing takes it for a result."""
+    """Return the name of the file by which a node answers the driver's; hidden, so that nothing takes it for a
+    result."""
     return f".{mark.lstrip('.')}-{socket.gethostname()}-{os.getpid()}"
 
 
@@ -207,7 +210,7 @@ def write(location: Any, text: str) -> None:
 
 
 def read_back(location: Any, text: str) -> None:
-    """Raises OSError when `location` holds something else than `text`."""
+    """Raise OSError when `location` holds something else than `text`."""
     found = location.read().decode(errors="replace")
     if found != text:
         raise OSError(f"{location} must hold what was written there; it holds {found[:40]!r}")
@@ -224,7 +227,7 @@ def listening_ports() -> dict[int, list[str]]:
 
 
 def parse_listening(table: str) -> list[tuple[int, str]]:
-    """Ports and addresses of the sockets in state 0A, LISTEN, of Linux's /proc/net/tcp or tcp6.
+    """Return ports and addresses of the sockets in state 0A, LISTEN, of Linux's /proc/net/tcp or tcp6.
 
     Addresses stand there in hexadecimal, four bytes at a time with the lowest first (proc_net_tcp in the kernel's
     documentation).

@@ -50,7 +50,7 @@ class Report:
 
 
 def ask_nodes(address: str, questions: Questions, log: Path) -> Report:
-    """Every alive node's answers. Raises ClusterError when no cluster answers at `address`."""
+    """Return every alive node's answers. Raises ClusterError when no cluster answers at `address`."""
     try:
         with by_value(doctor_facts, gpu_memory, versions, ray_private), cluster(address, log):
             alive = [node for node in ray.nodes() if node["Alive"]]
@@ -81,7 +81,8 @@ class _Asked:
         return AskedNode(_ray_node(node, skew, token_auth), facts)
 
     def _skew(self) -> float:
-        """Seconds that the node's clock is off at least: what the way there and back cannot explain, at its best."""
+        """Return seconds that the node's clock is off at least: what the way there and back cannot explain, at its
+        best."""
         readings = []
         for _ in range(CLOCK_READINGS):
             before = time.time()
@@ -91,16 +92,12 @@ class _Asked:
 
 
 def surely_off(before: float, there: float, after: float) -> float:
-    """Seconds that a clock is off at least, which showed `there` at a time between `before` and `after`.
-
-    >>> surely_off(10.0, 10.5, 11.0), surely_off(10.0, 15.0, 11.0), surely_off(10.0, 7.0, 11.0)
-    (0.0, 4.0, 3.0)
-    """
+    """Return seconds that a clock is off at least, which showed `there` at a time between `before` and `after`."""
     return max(0.0, there - after, before - there)
 
 
 def _witness() -> Any:
-    """The actor's class, made here so that it goes to the nodes by value."""
+    """Make the actor's class: here, so that it goes to the nodes by value."""
 
     @ray.remote
     class Witness:
@@ -129,7 +126,7 @@ def _first_line(error: Exception) -> str:
 
 
 def schema_problem(config: Mapping[str, Any]) -> str:
-    """What Ray itself finds wrong with a cluster file's content, in a line; "" where it accepts it."""
+    """Return what Ray itself finds wrong with a cluster file's content, in a line; "" where it accepts it."""
     import jsonschema  # Ray's own checks raise its errors
 
     try:

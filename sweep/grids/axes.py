@@ -26,7 +26,7 @@ MAX_UNASKED: Final = 10_000
 """Trials; a grid of more is more often a slip than a wish."""
 
 MAX_VALUES: Final = 20
-"""That a description lists of one axis."""
+"""The most values that a description lists of one axis."""
 
 MAX_LETTERS: Final = 100
 """Of a value: no number that a computer can hold has more, and no name."""
@@ -111,7 +111,7 @@ def fixed(**fields: Any) -> tuple[Axis, ...]:
 
 
 def overridden(grid: Grid, overrides: Mapping[str, Sequence[Any]]) -> Grid:
-    """The grid with the values that `overrides` (field -> values) sets, in place of its own or beside them.
+    """Return the grid with the values that `overrides` (field -> values) sets, in place of its own or beside them.
 
     Of an axis that bears the field's name and has such a value, it keeps what changes together with that value:
     with backbone=VGG16, VGG16's own depths. Anything else that the grid says about the field is dropped.
@@ -142,13 +142,13 @@ def _overridden_axis(axis: Axis, overrides: Mapping[str, Sequence[Any]]) -> Axis
 
 
 def _with_value(axis: Axis, value: Any) -> list[dict[str, Any]]:
-    """The axis's settings that have the value already; where there are none, all its settings with it."""
+    """Return the axis's settings that have the value already; where there are none, all its settings with it."""
     own = [setting for setting in axis.settings if setting[axis.name] == value]
     return own or [{**setting, axis.name: value} for setting in axis.settings]
 
 
 def _axis_of(axis: Axis, settings: Iterable[Mapping[str, Any]]) -> Axis | None:
-    """The axis with these settings, each once; None where they set nothing."""
+    """Return the axis with these settings, each once; None where they set nothing."""
     unique = [dict(items) for items in dict.fromkeys(tuple(setting.items()) for setting in settings)]
     if unique == [{}]:
         return None
@@ -157,14 +157,15 @@ def _axis_of(axis: Axis, settings: Iterable[Mapping[str, Any]]) -> Axis | None:
 
 
 def _role(before: Sequence[Axis], num_values: int) -> Role:
-    """Of an axis with new values: what it was; scientific where it was fixed, or was not, and now varies."""
+    """Return the role of an axis with new values: what it was; scientific where it was fixed, or was none, and now
+    varies."""
     if num_values == 1:
         return "fixed"
     return before[0].role if before and before[0].role != "fixed" else "scientific"
 
 
 def repeated(grid: Grid, num_seeds: int) -> Grid:
-    """The grid with `num_seeds` seeds counted up from each of its own; from 0 where it names none."""
+    """Return the grid with `num_seeds` seeds counted up from each of its own; from 0 where it names none."""
     return replace(grid, parts=tuple(_seeded(axes, num_seeds) for axes in grid.parts))
 
 
@@ -192,7 +193,7 @@ def with_one_seed(grid: Grid) -> Grid:
 
 
 def check_size(grid: Grid, yes: bool) -> None:
-    """Raises SpecError for more than MAX_UNASKED trials, unless `yes`. Builds none of them."""
+    """Raise SpecError for more than MAX_UNASKED trials, unless `yes`. Builds none of them."""
     if grid.size <= MAX_UNASKED or yes:
         return
     products = [" x ".join(f"{a.name} {len(a.values):,}" for a in axes if a.role != "fixed") for axes in grid.parts]
@@ -203,7 +204,8 @@ def check_size(grid: Grid, yes: bool) -> None:
 
 
 def expand(grid: Grid, base: TrialSpec) -> Possible:
-    """The trials of the grid: `base` with the values of each combination. Raises SpecError where none is possible."""
+    """Return the trials of the grid: `base` with the values of each combination. Raises SpecError where none is
+    possible."""
     return possible(_combinations(grid), lambda setting: _changed(base, setting))
 
 
@@ -218,7 +220,8 @@ def _changed(spec: TrialSpec, setting: Mapping[str, Any]) -> TrialSpec:
 
 
 def possible(candidates: Iterable[T], build: Callable[[T], TrialSpec]) -> Possible:
-    """What `build` makes of the candidates. Those for which it raises SpecError are counted, by the rule they break.
+    """Return what `build` makes of the candidates. Those for which it raises SpecError are counted, by the rule they
+    break.
 
     A value that is wrong by itself is refused where it is read; what is left is values that do not go together. Where
     no candidate is possible, raises SpecError.
@@ -238,7 +241,7 @@ def possible(candidates: Iterable[T], build: Callable[[T], TrialSpec]) -> Possib
 
 
 def skip_notes(skipped: Mapping[str, int]) -> list[str]:
-    """A line a rule, for people."""
+    """Return a line a rule, for people."""
     return [f"{_combination(count)} skipped: {rule}" for rule, count in skipped.items()]
 
 
@@ -247,7 +250,7 @@ def _combination(count: int) -> str:
 
 
 def describe(grid: Grid) -> list[str]:
-    """The axes, a line each, for people: role, name, values."""
+    """Return the axes, a line each, for people: role, name, values."""
     lines = []
     for number, axes in enumerate(grid.parts, start=1):
         size = _combination(replace(grid, parts=(axes,)).size)
@@ -292,7 +295,7 @@ def _text(value: Any) -> str:
 
 
 def parse_value(name: str, text: str) -> Any:
-    """The value of a field that a user may set, from `text`; raises SpecError."""
+    """Return the value of a field that a user may set, from `text`; raises SpecError."""
     if name in SET_BY_SWEEP:
         allowed = ", ".join(settable_fields())
         raise SpecError(f"the fields that can be set are {allowed}; got '{name}', which a sweep finds out")

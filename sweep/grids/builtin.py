@@ -215,7 +215,7 @@ GRIDS: Final[Mapping[str, Callable[[str], Grid]]] = {
 
 
 def find(text: str) -> dict[str, Grid]:
-    """By profile, the grid that `--grid` asks for: one of GRIDS, or a user's YAML file. Raises SpecError."""
+    """Return, by profile, the grid that `--grid` asks for: one of GRIDS, or a user's YAML file. Raises SpecError."""
     if not is_grid_file(text):
         make = GRIDS[named("grid", text, GRIDS, ", or a YAML file like my_grid.yaml")]
         return {profile: make(profile) for profile in PROFILES}
@@ -226,7 +226,8 @@ def find(text: str) -> dict[str, Grid]:
 
 
 def named(kind: str, name: str, known: Iterable[str], also: str = "") -> str:
-    """`name` if it is one of `known`; otherwise SpecError with the option, what is allowed, and the nearest word."""
+    """Return `name` if it is one of `known`; raise SpecError otherwise, with the option, what is allowed, and the
+    nearest word."""
     known = list(known)
     if name not in known:
         raise SpecError(f"--{kind} must be one of {', '.join(known)}{also}; got '{name}'.{did_you_mean(name, known)}")

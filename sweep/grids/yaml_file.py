@@ -20,7 +20,7 @@ class YamlFileError(ValueError):
 
 
 def read_yaml(path: Path, kind: str, as_text: bool = False) -> Any:
-    """What the file holds. Raises YamlFileError, and OSError as `open` does.
+    """Return what the file holds. Raises YamlFileError, and OSError as `open` does.
 
     kind: what it should be, for messages. as_text: every value is the text that stands in the file, None where nothing
     stands, and what is merged (<<) sets no key that is set already.

@@ -35,7 +35,7 @@ def is_grid_file(text: str) -> bool:
 
 
 def read_grid(path: Path) -> Grid:
-    """The grid of a YAML file. Raises SpecError, which names the file."""
+    """Return the grid of a YAML file. Raises SpecError, which names the file."""
     try:
         return _grid(_load(path), path.stem)
     except SpecError as error:
@@ -99,14 +99,14 @@ def _axis(role: Role, name: str, values: Any) -> Axis:
 
 
 def _value(name: str, value: Any) -> Any:
-    """A field's value, or a mapping of fields that change together."""
+    """Return a field's value, or a mapping of fields that change together."""
     if not isinstance(value, Mapping):
         return read_value(name, value)
     return {str(field): read_value(str(field), own) for field, own in value.items()}
 
 
 def read_value(name: str, value: Any) -> Any:
-    """The value of a field from its text in the file, by the rules of the command line. Raises SpecError."""
+    """Return the value of a field from its text in the file, by the rules of the command line. Raises SpecError."""
     if not isinstance(value, str):
         check_field_name(name)
         raise SpecError(f"{name} must be a number, a word, true or false; got {_kind(value)}")
@@ -114,7 +114,7 @@ def read_value(name: str, value: Any) -> Any:
 
 
 def _kind(value: Any) -> str:
-    """What a value is, for people."""
+    """Return what a value is, for people."""
     if value is None:
         return "nothing"
     if isinstance(value, list):

@@ -44,7 +44,7 @@ class Sizes:
         return self.validation or self.test
 
     def scored(self, spec: TrialSpec) -> int:
-        """Of the finished trial."""
+        """Return the number of images that score the finished trial."""
         return self.validation if spec.scored_on == "validation" else self.test
 
 
@@ -88,23 +88,24 @@ class Costs:
         return self._sizes[key]
 
     def images(self, spec: TrialSpec) -> int:
-        """The cut before the first block: the images."""
+        """Return the cut before the first block: the images."""
         return len(self._network(spec).depths) - 1
 
     def freeze_point(self, spec: TrialSpec) -> int:
-        """The cut up to which nothing is trained; more unfrozen blocks than there are leave none frozen."""
+        """Return the cut up to which nothing is trained; more unfrozen blocks than there are leave none frozen."""
         images = self.images(spec)
         return images if spec.unfrozen_blocks == "all" else min(spec.unfrozen_blocks, images)
 
     def storable_cut(self, spec: TrialSpec) -> int:
-        """The last cut whose activations can be stored: the images, if these are turned anew in each epoch."""
+        """Return the last cut whose activations can be stored: the images, if these are turned anew in each epoch."""
         return self.images(spec) if spec.augmentation else self.freeze_point(spec)
 
     def can_store(self, spec: TrialSpec) -> bool:
         return self.storable_cut(spec) < self.images(spec)
 
     def chain(self, spec: TrialSpec, rows_read: Mapping[int, int], on_disk: frozenset[int]) -> Chain:
-        """Of a family, `spec` standing for all its trials: `rows_read` by storable cut, in all passes of its groups."""
+        """Return a family's cuts, `spec` standing for all its trials: `rows_read` by storable cut, in all passes of its
+        groups."""
         network = self._network(spec)
         return Chain(
             depths=network.depths,
@@ -116,13 +117,14 @@ class Costs:
         )
 
     def rows_read(self, specs: Sequence[TrialSpec]) -> int:
-        """By a group: heads share one pass, as long as the longest of them; others have a pass each."""
+        """Count the images that a group reads: heads share one pass, as long as the longest of them; others have a pass
+        each."""
         sizes, epochs = self.sizes(specs[0]), [spec.num_epochs for spec in specs]
         passes = [max(epochs)] if specs[0].trains_head_only else epochs
         return sum(passes) * (sizes.train + sizes.watched) + len(passes) * sizes.scored(specs[0])
 
     def cost(self, specs: Sequence[TrialSpec], source: int) -> Cost:
-        """Of a group of `specs` whose passes read the cut `source`."""
+        """Return the cost of a group of `specs` whose passes read the cut `source`."""
         network = self._network(specs[0])
         rows_read = self.rows_read(specs)
         frozen = rows_read * (network.depths[self.freeze_point(specs[0])] - network.depths[source])
@@ -145,17 +147,17 @@ class Costs:
         return parts
 
     def fixed_seconds(self, spec: TrialSpec) -> float:
-        """To build and compile what a group of trials like `spec` trains."""
+        """Return the seconds to build and compile what a group of trials like `spec` trains."""
         return self.speeds.seconds(self.speeds.assumed.fixed(spec, kind_of(spec)))
 
     def storing(self, spec: TrialSpec, multiply_adds: float) -> tuple[float, float]:
-        """Seconds, reading and writing apart, and their doubt, to compute activations that are stored."""
+        """Return seconds, reading and writing apart, and their doubt, to compute activations that are stored."""
         worker = self.speeds.assumed
         parts = {**worker.fixed(spec, "forward"), **worker.work(spec, "forward", multiply_adds)}
         return self.speeds.seconds(parts), self.speeds.doubt(parts)
 
     def trained_multiply_adds(self, specs: Sequence[TrialSpec]) -> int:
-        """Of a group after its freeze point: unfrozen blocks and head of each trial."""
+        """Count those of a group after its freeze point: unfrozen blocks and head of each trial."""
         sizes, network = self.sizes(specs[0]), self._network(specs[0])
         epochs = sum(spec.num_epochs for spec in specs)
         forwards = epochs * (TRAINED_STEP * sizes.train + sizes.watched) + len(specs) * sizes.scored(specs[0])
@@ -163,17 +165,18 @@ class Costs:
         return forwards * (network.depths[0] - network.depths[self.freeze_point(specs[0])] + head)
 
     def turned_multiply_adds(self, specs: Sequence[TrialSpec]) -> int:
-        """Of a group's frozen blocks, where its images are turned anew in each epoch: no plan can save them."""
+        """Count those of a group's frozen blocks, where its images are turned anew in each epoch: no plan can save
+        them."""
         frozen = self._network(specs[0]).depths[self.freeze_point(specs[0])]
         return self.rows_read(specs) * frozen if specs[0].augmentation else 0
 
     def alone_multiply_adds(self, spec: TrialSpec) -> int:
-        """Of one trial by itself on an empty disk, its frozen blocks computed as seldom as can be."""
+        """Count those of one trial by itself on an empty disk, its frozen blocks computed as seldom as can be."""
         frozen = self._network(spec).depths[self.freeze_point(spec)] * self.sizes(spec).rows
         return self.trained_multiply_adds([spec]) + (self.turned_multiply_adds([spec]) or frozen)
 
     def unshared_multiply_adds(self, specs: Sequence[TrialSpec]) -> int:
-        """Of a group's trials each on its own, with the frozen blocks computed again in every epoch."""
+        """Count those of a group's trials each on its own, with the frozen blocks computed again in every epoch."""
         sizes, depths = self.sizes(specs[0]), self._network(specs[0]).depths
         rows = sum(spec.num_epochs for spec in specs) * (sizes.train + sizes.watched) + len(specs) * sizes.scored(
             specs[0]
@@ -209,5 +212,5 @@ def _network(structure: Structure, precision: str) -> _Network:
 
 
 def head_weights(spec: TrialSpec, num_features: int) -> int:
-    """Weights of a head, biases apart: as many as it multiplies and adds for an image."""
+    """Return weights of a head, biases apart: as many as it multiplies and adds for an image."""
     return sum(math.prod(shape) for shape in head_layers(spec, num_features))

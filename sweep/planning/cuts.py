@@ -47,7 +47,7 @@ class Chain:
         return len(self.depths) - 1
 
     def forward(self, source: int, cut: int) -> int:
-        """Multiply-adds of one image from one cut to a later one."""
+        """Return multiply-adds of one image from one cut to a later one."""
         return self.depths[cut] - self.depths[source]
 
     def stored_bytes(self, cut: int) -> int:
@@ -64,7 +64,7 @@ class Chain:
         return self.num_rows * (self.row_bytes[source] + self.row_bytes[cut]) / BYTES_PER_SECOND
 
     def pass_seconds(self, source: int, cut: int) -> float:
-        """Of all passes frozen up to `cut`: read `source`, compute to `cut`."""
+        """Return the seconds of all passes frozen up to `cut`: read `source`, compute to `cut`."""
         return self.rows_read[cut] * (
             self.row_bytes[source] / BYTES_PER_SECOND + self.forward(source, cut) / self.speed
         )
@@ -94,7 +94,7 @@ def best_cuts(chain: Chain, budget: int) -> tuple[int, ...]:
 
 
 def _store(chain: Chain, choice: _Choice, end: int, cut: int) -> _Choice:
-    """`choice`, whose last stored cut is `end`, with `cut` stored as well."""
+    """Return `choice`, whose last stored cut is `end`, with `cut` stored as well."""
     seconds = choice.seconds + chain.store_seconds(end, cut) + chain.pass_seconds(cut, cut)
     return _Choice(choice.bytes + chain.stored_bytes(cut), seconds, (*choice.cuts, cut))
 

@@ -135,7 +135,7 @@ def make_plan(
     speeds: Speeds,
     on_disk: Callable[[TrialSpec, int], bool],
 ) -> Plan:
-    """Groups, prefixes and order for the pending trials.
+    """Return groups, prefixes and order for the pending trials.
 
     structures: by (backbone, image size); sizes: by `TrialSpec.split_key`; on_disk(spec, cut): whether the activations
     of the spec's frozen backbone at that cut are stored already; asked once for each cut of a family. Raises ValueError
@@ -172,7 +172,7 @@ def _with_threads(speeds: Speeds, threads: int) -> Speeds:
 
 
 def _groups_that_fit(pending: Sequence[TrialSpec], costs: Costs, head_memory: int) -> list[Specs]:
-    """Trials of one group key, heads in as many groups as their memory asks for.
+    """Return trials of one group key, heads in as many groups as their memory asks for.
 
     Trials with random weights and several seeds share a compiled step, but not their activations: where anything is
     frozen they are of different families, and so in different groups.
@@ -191,7 +191,8 @@ def _groups_that_fit(pending: Sequence[TrialSpec], costs: Costs, head_memory: in
 
 
 def _parts(specs: Sequence[TrialSpec], number: int) -> list[Specs]:
-    """Nearly equal parts, the longest first. Heads: long with long ones, for their pass is as long as the longest."""
+    """Return nearly equal parts, the longest first. Heads: long with long ones, for their pass is as long as the
+    longest."""
     ordered = sorted(specs, key=lambda spec: -spec.num_epochs)
     if not specs[0].trains_head_only:
         return [tuple(ordered[start::number]) for start in range(number)]
@@ -200,7 +201,7 @@ def _parts(specs: Sequence[TrialSpec], number: int) -> list[Specs]:
 
 
 def _parted_for_workers(families: Sequence[Family], costs: Costs, workers: int) -> list[Specs]:
-    """All groups, the costliest in parts, so that no worker is idle.
+    """Return all groups, the costliest in parts, so that no worker is idle.
 
     Parted while there are fewer groups than workers, or while one takes longer than a worker's fair share of all; and
     only where that saves more time than the further parts spend on compiling their networks.
@@ -222,20 +223,20 @@ def _parted_for_workers(families: Sequence[Family], costs: Costs, workers: int) 
 
 
 def _next_number(group: Group, number: int) -> int:
-    """The fewest parts of which the largest is smaller than the largest of `number` parts; 0: there are none."""
+    """Return the fewest parts of which the largest is smaller than the largest of `number` parts; 0: there are none."""
     largest = -(-len(group.specs) // number)
     more = -(-len(group.specs) // (largest - 1)) if largest > 1 else 0
     return more if more <= len(group.specs) // (MIN_HEADS if group.specs[0].trains_head_only else 1) else 0
 
 
 def _part_seconds(group: Group, number: int, costs: Costs) -> list[float]:
-    """Seconds of each of `number` parts of a group, the longest first."""
+    """Return seconds of each of `number` parts of a group, the longest first."""
     source = (costs.images(group.specs[0]), *group.stored)[-1]
     return [costs.cost(part, source).seconds for part in _parts(group.specs, number)]
 
 
 def _in_order(families: Iterable[Family]) -> list[Family]:
-    """The families with the longest group first.
+    """Return the families with the longest group first.
 
     Starting long groups first leaves no worker alone with one in the end. But families are not torn apart for it: while
     the groups of one follow each other its prefixes are in the page cache and the most recently used on disk, so that
@@ -246,7 +247,7 @@ def _in_order(families: Iterable[Family]) -> list[Family]:
 
 
 def _first_seconds(family: Family) -> float:
-    """Of the family's longest group, and of the prefixes that it finds missing."""
+    """Return the seconds of the family's longest group, and of the prefixes that it finds missing."""
     missing = _missing(family.groups[0], family.prefixes)
     return family.costs[0].seconds + sum(prefix.seconds for prefix in missing)
 
@@ -267,8 +268,8 @@ def _estimate(families: Sequence[Family], costs: Costs, workers: int) -> Estimat
 
 
 def _spread(families: Sequence[Family], workers: int, speeds: Speeds) -> float:
-    """From the doubt in each part, by its share of the time: that of workers counts as much as they are parallel; and
-    from what differs from run to run."""
+    """Return the spread, from the doubt in each part, by its share of the time: that of workers counts as much as they
+    are parallel; and from what differs from run to run."""
     busy: list[Cost | Prefix] = [cost for family in families for cost in family.costs]
     busy += [prefix for family in families for prefix in family.prefixes]
     seconds = sum(work.seconds for work in busy) / workers + speeds.seconds(START)
@@ -277,7 +278,7 @@ def _spread(families: Sequence[Family], workers: int, speeds: Speeds) -> float:
 
 
 def _wall_seconds(families: Iterable[Family], workers: int, speeds: Speeds) -> float:
-    """When the last worker is done, if each takes the next group as soon as it is free.
+    """Return when the last worker is done, if each takes the next group as soon as it is free.
 
     The first group that needs a prefix computes it; those that start meanwhile wait for it.
     """
@@ -293,7 +294,8 @@ def _wall_seconds(families: Iterable[Family], workers: int, speeds: Speeds) -> f
 
 
 def _missing(group: Group, prefixes: Iterable[Prefix]) -> list[Prefix]:
-    """What must be computed before a group can read its last stored cut: all after the last one that is on disk."""
+    """Return what must be computed before a group can read its last stored cut: all after the last one that is on
+    disk."""
     missing: list[Prefix] = []
     for prefix in prefixes:
         if prefix.cut in group.stored:

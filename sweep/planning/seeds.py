@@ -49,7 +49,7 @@ def shortage(
 
 
 def _more(seeds: set[int], steps: int) -> Iterable[int]:
-    """What so many further `--seeds` have beyond them: they count up from each that the grid names."""
+    """Return what so many further `--seeds` have beyond them: they count up from each that the grid names."""
     return sorted({seed + step for seed in seeds for step in range(steps + 1)} - seeds)
 
 

@@ -63,7 +63,7 @@ class Family:
 def cuts_on_disk(
     groups: Sequence[Specs], costs: Costs, on_disk: Callable[[TrialSpec, int], bool]
 ) -> dict[Hashable, frozenset[int]]:
-    """By `backbone_key`: the cuts whose activations are stored already."""
+    """Return, by `backbone_key`, the cuts whose activations are stored already."""
     found: dict[Hashable, frozenset[int]] = {}
     for spec, *_ in groups:
         if costs.can_store(spec) and spec.backbone_key not in found:
@@ -74,7 +74,7 @@ def cuts_on_disk(
 def find_families(
     groups: Sequence[Specs], costs: Costs, stored: Mapping[Hashable, frozenset[int]], disk: Disk
 ) -> list[Family]:
-    """The groups by family, each family with the cuts that are best for it.
+    """Return the groups by family, each family with the cuts that are best for it.
 
     The disk is shared by the families that are worked on at the same time. What earlier families stored is the least
     recently used, and goes when the cache needs its room.
@@ -99,14 +99,10 @@ def _family(members: Sequence[Specs], costs: Costs, on_disk: frozenset[int], bud
     return Family(
         groups=tuple(group for group, _ in by_seconds),
         costs=tuple(cost for _, cost in by_seconds),
-        prefixes=_prefixes(chain, cuts, groups, costs),
+        prefixes=tuple(
+            _prefix(chain, before, cut, groups, costs) for before, cut in zip((chain.images, *cuts), cuts, strict=False)
+        ),
         needed_multiply_adds=_needed_multiply_adds(chain),
-    )
-
-
-def _prefixes(chain: Chain, cuts: Sequence[int], groups: Sequence[Group], costs: Costs) -> tuple[Prefix, ...]:
-    return tuple(
-        _prefix(chain, source, cut, groups, costs) for source, cut in zip((chain.images, *cuts), cuts, strict=False)
     )
 
 

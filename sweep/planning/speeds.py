@@ -99,7 +99,8 @@ class Worker:
         return 1.0 if self.on_gpu else float(max(1, self.threads) ** THREADS_POWER)
 
     def fixed(self, spec: TrialSpec, kind: Kind) -> Parts:
-        """To build and compile what a group of trials like `spec` needs; no faster on more threads, nor on a GPU."""
+        """Return the seconds to build and compile what a group of trials like `spec` needs; no faster on more threads,
+        nor on a GPU."""
         if kind == "heads":
             return {"heads/fixed": HEADS_FIXED}
         whole = FIXED_SECONDS[kind].get(spec.backbone, OTHER_FIXED[kind])
@@ -109,7 +110,7 @@ class Worker:
         return {f"train/fixed/{spec.backbone}/{spec.unfrozen_blocks}": whole * share}
 
     def work(self, spec: TrialSpec, kind: Kind, multiply_adds: float, steps: float = 0, epochs: float = 0) -> Parts:
-        """Of passes in `steps` batches."""
+        """Return the seconds of passes in `steps` batches."""
         if kind == "heads":
             per_step, speed, ending = HEADS_STEP_SECONDS, self._speed(None) * HEADS_SHARE, ""
         else:
@@ -127,7 +128,7 @@ class Worker:
         return {f"{kind}/trial": number * TRIAL_SECONDS[kind]}
 
     def _speed(self, backbone: str | None) -> float:
-        """Multiply-adds a second."""
+        """Return multiply-adds a second."""
         return GPU_SPEED if self.on_gpu else CPU_SPEEDS.get(backbone or "", OTHER_CPU_SPEED) * self.gain
 
 
@@ -166,15 +167,15 @@ class Speeds:
         return sum(seconds * math.exp(self.ratio(part).log) for part, seconds in parts.items())
 
     def doubt(self, parts: Parts) -> float:
-        """Seconds times the standard deviation of their logarithm, which adds up over parts, as if all were off to the
-        same side."""
+        """Return seconds times the standard deviation of their logarithm, which adds up over parts, as if all were off
+        to the same side."""
         return sum(
             seconds * math.exp(ratio.log) * ratio.deviation
             for seconds, ratio in ((seconds, self.ratio(part)) for part, seconds in parts.items())
         )
 
     def speed(self, spec: TrialSpec) -> float:
-        """Multiply-adds a second of the spec's frozen blocks."""
+        """Return multiply-adds a second of the spec's frozen blocks."""
         return 1.0 / self.seconds(self.assumed.work(spec, "forward", 1.0))
 
     @property
@@ -187,8 +188,9 @@ _SAME_NETWORK: Final = 3
 
 
 def _likeness(name: str, part: str) -> int:
-    """0: says nothing of it. The ratio of a part is that of its like of the same kind and network, else network, else
-    kind: what else is compiled or computed on a machine is off to the same side."""
+    """Return how alike two parts are; 0: one says nothing of the other. The ratio of a part is that of its like of the
+    same kind and network, else network, else kind: what else is compiled or computed on a machine is off to the same
+    side."""
     kind, share, network = _fields(name)
     own_kind, own_share, own_network = _fields(part)
     if share != own_share or not share:
@@ -203,12 +205,12 @@ def _fields(name: str) -> tuple[str, str, str]:
 
 
 def speeds_path() -> Path:
-    """In the cache folder: like everything there it can be deleted, and is measured again."""
+    """Return the file's path in the cache folder: like everything there it can be deleted, and is measured again."""
     return cache.cache_dir() / "speeds.json"
 
 
 def load_speeds(path: Path, num_threads: int, on_gpu: bool) -> Speeds:
-    """What was measured on the device of the worker's kind that ran last; assumptions alone where there is none.
+    """Return what was measured on the device of the worker's kind that ran last; assumptions alone where there is none.
 
     Which device a sweep gets is known when it runs: another CPU, or another GPU, than the last one is not foreseen. A
     CPU's ratios are not taken for a GPU's, nor the other way round.
@@ -219,7 +221,7 @@ def load_speeds(path: Path, num_threads: int, on_gpu: bool) -> Speeds:
 
 
 def assumed_speeds(num_threads: int, on_gpu: bool) -> Speeds:
-    """Of a worker with `num_threads` CPU threads, or with one GPU, of which nothing was measured."""
+    """Return those of a worker with `num_threads` CPU threads, or with one GPU, of which nothing was measured."""
     return Speeds("", Worker(num_threads, on_gpu))
 
 
@@ -254,8 +256,9 @@ class _Measured(NamedTuple):
 
 
 def _measured(rows: Sequence[TrialResult], whole: bool) -> Iterator[_Measured]:
-    """Of a group: its epochs after the first of each pass; and, if it is `whole`, the rest, first epochs with tracing
-    and compiling included. Rows of heads are shares of one pass, other rows are passes one after the other."""
+    """Yield what a group's rows measured: its epochs after the first of each pass; and, if it is `whole`, the rest,
+    first epochs with tracing and compiling included. Rows of heads are shares of one pass, other rows are passes one
+    after the other."""
     spec, worker = rows[0].spec, _worker(rows[0])
     kind = kind_of(spec)
     rest, parts = sum(row.timings.get("total", 0.0) for row in rows), dict(worker.trials(kind, len(rows)))
@@ -280,7 +283,7 @@ def _measured(rows: Sequence[TrialResult], whole: bool) -> Iterator[_Measured]:
 
 
 def _epochs(rows: Sequence[TrialResult], kind: Kind, worker: Worker, epochs: int) -> Parts:
-    """Of so many epochs of a pass."""
+    """Return the parts of so many epochs of a pass."""
     spec, images = rows[0].spec, rows[0].num_images
     whole = max(1, *(len(row.history) for row in rows))
     work = sum(row.multiply_adds.get("train", 0.0) for row in rows) * epochs / whole
@@ -301,8 +304,8 @@ def steps_of(spec: TrialSpec, train: int, watched: int) -> float:
 
 
 def _together(measured: Iterable[_Measured]) -> list[_Measured]:
-    """One for each set of parts, so that a sweep of many groups counts as one. Where something is compiled, the dearest
-    for its parts: others found it compiled, or on disk."""
+    """Return one for each set of parts, so that a sweep of many groups counts as one. Where something is compiled, the
+    dearest for its parts: others found it compiled, or on disk."""
     found: dict[tuple[str, ...], list[_Measured]] = defaultdict(list)
     for one in measured:
         found[tuple(sorted(one.parts))].append(one)
@@ -317,7 +320,7 @@ def _together(measured: Iterable[_Measured]) -> list[_Measured]:
 
 
 def _start(results: Sequence[TrialResult], wall_seconds: float) -> list[_Measured]:
-    """What passed before the first trial and after the last: the whole time without that from start to end."""
+    """Return what passed before the first trial and after the last: the whole time without that from start to end."""
     if not all(result.started for result in results):
         return []
     begins: dict[str, float] = defaultdict(float)  # heads of one pass have one beginning, and share its time
@@ -336,7 +339,7 @@ def _epoch_seconds(started: str) -> float:
 
 
 def _learned(ratios: Mapping[str, Ratio], measured: Iterable[_Measured]) -> dict[str, Ratio]:
-    """The ratios after what was measured: a Kalman filter's step for each time, on its logarithm."""
+    """Return the ratios after what was measured: a Kalman filter's step for each time, on its logarithm."""
     learned = dict(ratios)
     for seconds, parts in measured:
         prior = Speeds("", Worker(1, False), learned)
@@ -355,12 +358,12 @@ def _learned(ratios: Mapping[str, Ratio], measured: Iterable[_Measured]) -> dict
 
 
 def kind_of(spec: TrialSpec) -> Kind:
-    """Of what a trial trains."""
+    """Return the kind of what a trial trains."""
     return "heads" if spec.trains_head_only else "train"
 
 
 def add(parts: dict[str, float], more: Parts) -> None:
-    """To `parts`."""
+    """Add `more` to `parts`."""
     for name, seconds in more.items():
         parts[name] = parts.get(name, 0.0) + seconds
 

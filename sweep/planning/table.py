@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 def plan_table(plan: Plan) -> RenderableType:
-    """What will be run, what is stored for it, and what it costs."""
+    """Return what will be run, what is stored for it, and what it costs."""
     if not plan.groups:
         return "Plan: nothing to run"
     parts: list[RenderableType] = [_groups_table(plan), ""]
@@ -42,7 +42,8 @@ def plan_table(plan: Plan) -> RenderableType:
 
 
 def comparison(plan: Plan, results: Sequence[TrialResult], wall_seconds: float) -> RenderableType:
-    """Multiply-adds and seconds of `plan` beside those of the run. results: of that run alone, failed ones included."""
+    """Return multiply-adds and seconds of `plan` beside those of the run. results: of that run alone, failed ones
+    included."""
     planned = sum(len(group.specs) for group in plan.groups)
     complete = sum(result.status == COMPLETE for result in results)
     title = f"Estimated and happened: {complete:,} of {planned:,} trials complete"
@@ -77,7 +78,7 @@ def byte_quantity(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Two units where the larger one is below 10, else one.
+    """Write two units where the larger one is below 10, else one.
 
     >>> duration(4.2), duration(200), duration(1500), duration(7500), duration(200_000)
     ('4 s', '3 min 20 s', '25 min', '2 h 05 min', '2 days 8 h')
@@ -92,7 +93,7 @@ def duration(seconds: float) -> str:
 
 
 def duration_range(low: float, high: float) -> str:
-    """Both in one unit; one time where both read alike.
+    """Write both in one unit; one time where both read alike.
 
     >>> duration_range(490, 1190), duration_range(20, 90), duration_range(9000, 15000), duration_range(600, 602)
     ('8 to 20 min', '20 to 90 s', '2.5 to 4.2 h', '10 min')
@@ -215,7 +216,7 @@ def _collapsed(items: Iterable[T], kind: Callable[[T], Hashable]) -> list[tuple[
 
 
 def _cells(name: Hashable, number: int) -> list[str]:
-    """The texts of a row: those of its kind, or the count of kinds and blanks."""
+    """Return the texts of a row: those of its kind, or the count of kinds and blanks."""
     texts = name[:number] if isinstance(name, tuple) else (name, *[""] * (number - 1))
     return [escape(str(text)) for text in texts]
 
@@ -232,7 +233,7 @@ def _use(group: Group) -> tuple[str, str]:
 
 
 def _cut_name(cut: int) -> str:
-    """Where in the backbone activations are: cuts count the blocks after them."""
+    """Return where in the backbone activations are: cuts count the blocks after them."""
     return f"cut {cut}" if cut else "output"
 
 

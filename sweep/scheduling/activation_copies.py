@@ -49,11 +49,11 @@ class Copies:
         self._heard: dict[str, float] = defaultdict(float)
 
     def heard(self, trial_id: str) -> None:
-        """The trial is alive."""
+        """Note that the trial is alive."""
         self._heard[trial_id] = time.monotonic()
 
     def claim(self, name: str, node: str, trial_id: str, at_any_price: bool = False) -> Answer:
-        """Asked by a node that lacks `name`, for one of its trials. One at a time asks on each node.
+        """Answer a node that lacks `name`, for one of its trials. One at a time asks on each node.
 
         A trial whose worker died while it made `name`, and that begins again on another node, does not wait for itself.
 
@@ -75,13 +75,13 @@ class Copies:
         return time.monotonic() - self._heard[trial_id] >= SILENCE_SECONDS
 
     def made(self, name: str, node: str, num_bytes: int, seconds: float) -> None:
-        """`node` holds `name` now; `seconds`: that making it took, infinity where that is not known."""
+        """Note that `node` holds `name` now; `seconds`: that making it took, infinity where that is not known."""
         entry = self._entries.setdefault(name, _Entry(num_bytes, seconds, []))
         entry.holders = [*(held for held in entry.holders if held != node), node]
         self._forget_maker(name, node)
 
     def lost(self, name: str, node: str) -> None:
-        """`node` does not hold `name` (any more), nor makes it: it gave up, or died."""
+        """Note that `node` does not hold `name` (any more), nor makes it: it gave up, or died."""
         if entry := self._entries.get(name):
             entry.holders = [held for held in entry.holders if held != node]
         self._forget_maker(name, node)

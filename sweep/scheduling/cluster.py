@@ -74,7 +74,7 @@ def _local_settings(folder: str) -> dict[str, Any]:
 
 
 def _connect(address: str | None, log: Path, settings: Mapping[str, Any]) -> None:
-    """Raises ClusterError when it cannot be."""
+    """Connect to a cluster, or start one. Raises ClusterError when it cannot be."""
     try:
         with own_handlers(), _quiet_stderr(log), within_this_machine(not address):  # Ray's C++ parts take SIGTERM too
             ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **settings)
@@ -113,7 +113,7 @@ def _check_reachable(address: str) -> None:
 
 
 def check_versions() -> None:
-    """Raises ClusterError where a node has another version than this process has."""
+    """Raise ClusterError where a node has another version than this process has."""
     with by_value(versions):
         ask = ray.remote(num_cpus=0, max_retries=0)(versions.versions)
         nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -150,8 +150,9 @@ def by_value(*modules: ModuleType) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """A reference to one of Ray's objects that is collected, in whichever thread, while Ray shuts down ends the process
-    at once, with exit status 1 and no word: Ray asks its core worker to forget the object, and that is gone by then."""
+    """Collect no garbage: a reference to one of Ray's objects that is collected, in whichever thread, while Ray shuts
+    down ends the process at once, with exit status 1 and no word: Ray asks its core worker to forget the object, and
+    that is gone by then."""
     gc.collect()
     gc.disable()
     try:
@@ -161,7 +162,7 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def _log_to(file: Path) -> None:
-    """What Ray says goes to `file` instead of the terminal, or of the file that the last connection had."""
+    """Have what Ray says go to `file` instead of the terminal, or of the file that the last connection had."""
     messages = logging.getLogger("ray")
     for handler in messages.handlers:
         handler.close()

@@ -86,7 +86,7 @@ class Feed(tune.search.Searcher):
         self.broken: Exception | None = None
 
     def suggest(self, trial_id: str) -> Any:
-        """The next group as Tune's config; None where there is none now, FINISHED where there will be none.
+        """Return the next group as Tune's config; None where there is none now, FINISHED where there will be none.
 
         When there is none now and nothing runs that could change that (workers have died), the round is finished.
         """
@@ -135,7 +135,8 @@ class Feed(tune.search.Searcher):
 
 
 def features_of(group: Group) -> tuple[Any, ...]:
-    """What the heads of a group read; empty, which is never computed, where it trains more than heads, or on images."""
+    """Return what the heads of a group read; empty, which is never computed, where it trains more than heads, or on
+    images."""
     spec = group.specs[0]
     if not spec.trains_head_only or not group.stored:
         return ()

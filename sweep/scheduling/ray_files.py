@@ -50,7 +50,7 @@ def check_token(starts_ray: bool) -> str:
 
 
 def own_token(folder: Path, make: bool = True) -> str:
-    """As `check_token`, of the token in `folder`."""
+    """Do as `check_token`, of the token in `folder`."""
     path = folder / "auth_token"
     try:
         if make:
@@ -78,7 +78,7 @@ def _check_own(path: Path, state: os.stat_result) -> None:
 
 
 def _write_token(path: Path) -> None:
-    """As `ray get-auth-token --generate` does, but whole, readable by its owner alone from the first moment on, and
+    """Do as `ray get-auth-token --generate` does, but whole, readable by its owner alone from the first moment on, and
     without another's being lost: of sweeps that start together all go on with the token of the first."""
     handle, unfinished = tempfile.mkstemp(prefix=".auth_token-", dir=path.parent)
     try:
@@ -111,7 +111,8 @@ def _tighten(path: Path) -> str:
 
 @contextlib.contextmanager
 def own_folder() -> Iterator[str]:
-    """A new folder that no other user can enter, for the files of a cluster that this process starts; gone afterwards.
+    """Make a new folder that no other user can enter, for the files of a cluster that this process starts; gone
+    afterwards.
 
     Raises RayFilesError where there is no place for it.
     """
@@ -128,8 +129,9 @@ def own_folder() -> Iterator[str]:
 
 
 def short_place() -> str:
-    """Where temporary files lie: RAY_TMPDIR, TMPDIR or /tmp, unless the paths of sockets would be too long there, or
-    nothing can be written, or others could put their own in its place. Raises RayFilesError where there is no other."""
+    """Return where temporary files lie: RAY_TMPDIR, TMPDIR or /tmp, unless the paths of sockets would be too long
+    there, or nothing can be written, or others could put their own in its place. Raises RayFilesError where there is no
+    other."""
     chosen = os.path.abspath(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
     for folder in (chosen, "/tmp", "/var/tmp", "/dev/shm"):
         if len(os.fsencode(folder)) <= MAX_TEMPORARY and os.access(folder, os.W_OK | os.X_OK) and _stays(folder):
@@ -142,7 +144,8 @@ def short_place() -> str:
 
 
 def _stays(folder: str) -> bool:
-    """Whether what lies there stays there: where all may write, a sticky bit lets them rename only what is theirs."""
+    """Return whether what lies there stays there: where all may write, a sticky bit lets them rename only what is
+    theirs."""
     real = Path(folder).resolve()
     modes = [place.stat().st_mode for place in (real, *real.parents)]
     return all(mode & stat.S_ISVTX or not mode & stat.S_IWOTH for mode in modes)

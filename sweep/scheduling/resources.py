@@ -67,7 +67,7 @@ class Available:
     nodes: tuple[Resources, ...]
 
     def room_for(self, trial: Resources) -> int:
-        """How many trials of these resources run at the same time."""
+        """Return how many trials of these resources run at the same time."""
         return min(MAX_ROOM, sum(room_on(node, trial) for node in self.nodes))
 
     def most(self, name: str) -> float:
@@ -76,14 +76,14 @@ class Available:
 
 
 def room_on(node: Resources, trial: Resources) -> int:
-    """How many trials of these resources run on one node at the same time."""
+    """Return how many trials of these resources run on one node at the same time."""
     by_cpu = int(node.cpus // trial.cpus) if trial.cpus else MAX_ROOM
     return min(by_cpu, places(node.gpus, trial.gpus)) if trial.gpus else by_cpu
 
 
 def fair_share(available: Available, num_trials: int, cpus: float | None, gpus: float | None) -> Resources:
-    """One GPU a trial where there are GPUs, and of the CPUs as many as leave room for all trials at once that there
-    would be room for with one each; `cpus` and `gpus` override."""
+    """Return one GPU a trial where there are GPUs, and of the CPUs as many as leave room for all trials at once that
+    there would be room for with one each; `cpus` and `gpus` override."""
     gpus = gpus if gpus is not None else min(1.0, available.most("gpus"))
     if cpus is None:
         at_once = min(num_trials, available.room_for(Resources(1.0, gpus)))
@@ -93,7 +93,7 @@ def fair_share(available: Available, num_trials: int, cpus: float | None, gpus: 
 
 
 def available_of(alive: Sequence[Mapping[str, float]], may_come: Sequence[Mapping[str, float]]) -> Available:
-    """From the resources of the nodes that are there, and of the workers that an autoscaler may start.
+    """Add up the resources of the nodes that are there, and of the workers that an autoscaler may start.
 
     Some of the first may be of the second: of the workers, those count that have more in all.
     """
@@ -107,7 +107,7 @@ def _in_all(nodes: Sequence[Mapping[str, float]]) -> tuple[float, float]:
 
 
 def resources_per_trial(available: Available, num_trials: int, cpus: float | None, gpus: float | None) -> Resources:
-    """A trial's `fair_share`.
+    """Return a trial's `fair_share`.
 
     Raises ClusterError when no node could ever hold such a trial.
     """
@@ -123,7 +123,8 @@ def resources_per_trial(available: Available, num_trials: int, cpus: float | Non
 
 
 def spare_place(available: Available, trial: Resources) -> tuple[Resources, int]:
-    """What a trial may take on nodes without GPU where the others take one, and how many of them run there at once.
+    """Return what a trial may take on nodes without GPU where the others take one, and how many of them run there at
+    once.
 
     No more than nodes with GPUs have too: where the others have died, nothing waits for them.
     """
@@ -146,25 +147,27 @@ def cluster_may_grow(path: Path = BOOTSTRAP) -> list[Mapping[str, float]]:
     if not isinstance(content, Mapping):
         return []
     workers: list[Mapping[str, float]] = []
-    for name, node_type in _types(content.get("available_node_types")).items():
+    for name, node_type in node_types(content).items():
         if name != content.get("head_node_type"):
             workers += [node_type.get("resources") or {}] * int(node_type.get("max_workers") or 0)
     workers.sort(key=lambda resources: (resources.get("GPU", 0), resources.get("CPU", 0)), reverse=True)
     return workers[: int(content.get("max_workers") or 0)]
 
 
-def _types(section: Any) -> dict[str, Mapping[str, Any]]:
-    types = section if isinstance(section, Mapping) else {}
+def node_types(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return those of a cluster file's content, by name; what is no mapping is none."""
+    types = content.get("available_node_types")
+    types = types if isinstance(types, Mapping) else {}
     return {str(name): value for name, value in types.items() if isinstance(value, Mapping)}
 
 
 def share_of(trials_per_gpu: int) -> float:
-    """Of a GPU, for each of so many trials: rounded down, or Ray would not let the last one in."""
+    """Return the share of a GPU for each of so many trials: rounded down, or Ray would not let the last one in."""
     return STEP // trials_per_gpu / STEP
 
 
 def places(num: float, share: float) -> int:
-    """Trials that run at the same time on so many GPUs. A share is of one GPU, never of two halves."""
+    """Return trials that run at the same time on so many GPUs. A share is of one GPU, never of two halves."""
     steps = max(1, round(share * STEP))
     if share >= 1:
         return round(num * STEP) // steps

@@ -135,7 +135,7 @@ def _room(available: Available, where: Where, at_once: int, may_autoscale: bool)
 
 
 def _split_worn_out(groups: Sequence[Group], worn_out: set[str]) -> list[Group]:
-    """Groups with a trial that is `worn_out` as single trials: whichever is at fault, the others get through."""
+    """Return groups with a trial that is `worn_out` as single trials: whichever is at fault, the others get through."""
     groups_left = []
     for group in groups:
         at_fault = any(spec.trial_id in worn_out for spec in group.specs)
@@ -201,7 +201,7 @@ def _run_round(feed: Feed, how: _Round, events: _ToReporter) -> str:
 
 
 def _board_here() -> Any:
-    """On the driver's own node: it must not die with another. Who cannot reach it asks until it can."""
+    """Make the board on the driver's own node: it must not die with another. Who cannot reach it asks until it can."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     board = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(worker.Board)
     return board.options(scheduling_strategy=here).remote()
@@ -277,7 +277,7 @@ class _ToReporter(tune.Callback):
 
     @contextlib.contextmanager
     def _own_errors(self) -> Iterator[None]:
-        """What is raised here is the driver's, though Tune may raise it as its own."""
+        """Note that what is raised here is the driver's, though Tune may raise it as its own."""
         try:
             yield
         except Exception as error:
@@ -333,7 +333,8 @@ def _trial_name(trial: Any) -> str:
 
 
 def _error_of(trial: Any) -> str:
-    """What Ray said of the deaths of a trial's worker, in Tune's own file: the results folder gets a copy later."""
+    """Return what Ray said of the deaths of a trial's worker, in Tune's own file: the results folder gets a copy
+    later."""
     if not trial.error_file:
         return ""
     with contextlib.suppress(OSError):
@@ -342,7 +343,7 @@ def _error_of(trial: Any) -> str:
 
 
 def death_message(error: str) -> str:
-    """Why a worker could not train as often as it may try, from what Ray says of it."""
+    """Return why a worker could not train as often as it may try, from what Ray says of it."""
     tried = MAX_WORKER_DEATHS + 1
     if _is_out_of_memory(error):
         return (

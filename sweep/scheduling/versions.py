@@ -22,7 +22,7 @@ SAME_PROJECT: Final = (
 
 
 def versions() -> dict[str, str]:
-    """Of what must be the same on all nodes, the project included."""
+    """Return those of what must be the same on all nodes, the project included."""
     return {**{name: version_of(name) for name in PACKAGES}, "galaxytl": project_version()}
 
 
@@ -34,7 +34,7 @@ def version_of(package: str) -> str:
 
 
 def project_version() -> str:
-    """The version and a hash of the project's Python files, for a version is not raised with every change."""
+    """Return the version and a hash of the project's Python files, for a version is not raised with every change."""
     digest = hashlib.sha256()
     found = False
     for package in PROJECT:
@@ -47,7 +47,7 @@ def project_version() -> str:
 
 
 def differences(driver: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
-    """Of versions by package, a text for each in which a node differs from the driver."""
+    """Return, of versions by package, a text for each in which a node differs from the driver."""
     return [
         f"{name} {theirs.get(name) or 'missing'} (driver: {version or 'missing'})"
         for name, version in driver.items()

@@ -51,7 +51,7 @@ TrainGroup = Callable[[Group, Workplace, Watcher], Iterator[TrialResult]]
 
 
 def report_seconds(num_workers: int) -> float:
-    """How often each of so many workers may tell of epochs."""
+    """Return how often each of so many workers may tell of epochs."""
     return max(REPORT_SECONDS, num_workers / REPORTS_A_SECOND)
 
 
@@ -85,14 +85,7 @@ def without_secrets_in_errors() -> Iterator[None]:
 
 
 @without_secrets_in_errors()
-def train_group(
-    config: dict[str, Any],
-    *,
-    workplace: Workplace,
-    board: Any,
-    terms: Terms,
-    train: TrainGroup,
-) -> None:
+def train_group(config: dict[str, Any], *, workplace: Workplace, board: Any, terms: Terms, train: TrainGroup) -> None:
     """Runs in a Ray worker: train the group, report its trials' epochs, and each result as one JSON row. A worker of
     other versions than the driver's, or without its dataset, reports why it trains nothing: it would fail one trial
     after the other.
@@ -113,7 +106,7 @@ def train_group(
         say = functools.partial(reports.phase, trial_ids)
         workplace = replace(workplace, neighbours=Copier(board, trial_ids[0], say, at_any_price=on_spare))
         try:
-            for result in _trained_and_kept(group, workplace, reports, train):
+            for result in _train_and_mirror(group, workplace, reports, train):
                 reports.row(result)
         except ResultsFull as error:
             reports.send()
@@ -135,7 +128,8 @@ def use_backend(backend: str) -> str:
 
 
 def _absence(data: str) -> str:
-    """Why this machine cannot train: it does not have the driver's dataset, which the driver has at this path."""
+    """Return why this machine cannot train: it does not have the driver's dataset, which the driver has at this
+    path."""
     if not os.path.isabs(data) or os.path.exists(data):
         return ""
     return (
@@ -144,8 +138,8 @@ def _absence(data: str) -> str:
     )
 
 
-def _trained_and_kept(group: Group, workplace: Workplace, reports: Reports, train: TrainGroup) -> Iterator[TrialResult]:
-    """With a storage, train in a folder of this machine; what a row names is at the storage before the row is told."""
+def _train_and_mirror(group: Group, workplace: Workplace, reports: Reports, train: TrainGroup) -> Iterator[TrialResult]:
+    """Train; with a storage, in a folder of this machine; what a row names is at the storage before the row is told."""
     if not workplace.storage:
         yield from train(group, workplace, reports)
         return
@@ -210,7 +204,8 @@ class Copier(Neighbours):
 
 
 def read_entry(name: str) -> Iterator[tuple[str, bytes]]:
-    """The files of an entry of this node's cache, part by part. What is open stays readable when it is removed."""
+    """Yield the files of an entry of this node's cache, part by part. What is open stays readable when it is
+    removed."""
     folder = cache.cache_dir() / "features" / name
     with contextlib.ExitStack() as stack:
         files = {
@@ -273,23 +268,14 @@ class Reports(Watcher):
         self._epochs, self._rows, self._sent = {}, {}, time.monotonic()
 
 
-class Board:
+class Board(Copies):
     """Holds the latest phase of each trial, which are stopped, and which node holds which activations. Beside
     tune.report, whose rows stay on disk."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._phases: dict[str, str] = {}
         self._stopped: dict[str, str] = {}
-        self._copies = Copies()
-
-    def claim(self, name: str, node: str, trial_id: str, at_any_price: bool = False) -> Answer:
-        return self._copies.claim(name, node, trial_id, at_any_price)
-
-    def made(self, name: str, node: str, num_bytes: int, seconds: float) -> None:
-        self._copies.made(name, node, num_bytes, seconds)
-
-    def lost(self, name: str, node: str) -> None:
-        self._copies.lost(name, node)
 
     def stop(self, reasons: dict[str, str]) -> None:
         self._stopped.update(reasons)
@@ -300,7 +286,7 @@ class Board:
     def say(self, trial_ids: Sequence[str], text: str) -> None:
         self._phases.update(dict.fromkeys(trial_ids, text))
         for trial_id in trial_ids:
-            self._copies.heard(trial_id)
+            self.heard(trial_id)
 
     def read(self) -> dict[str, str]:
         phases, self._phases = self._phases, {}
@@ -314,7 +300,7 @@ LABELS = ("backbone", "weights", "unfrozen_blocks", "optimizer", "learning_rate"
 
 
 def config_of(group: Group) -> dict[str, Any]:
-    """A group as Tune's config: the whole of it as one JSON text, and what people look for beside it.
+    """Return a group as Tune's config: the whole of it as one JSON text, and what people look for beside it.
 
     One text, because Tune copies, flattens and writes a trial's config a dozen times.
     """
@@ -326,7 +312,8 @@ def config_of(group: Group) -> dict[str, Any]:
 
 
 def unfinished_config(config: Mapping[str, Any], finished: set[str]) -> dict[str, Any]:
-    """The config of a group without its finished trials; perhaps none is left, and only its end was not reported."""
+    """Return the config of a group without its finished trials; perhaps none is left, and only its end was not
+    reported."""
     group = group_of(config)
     left = config_of(replace(group, specs=tuple(spec for spec in group.specs if spec.trial_id not in finished)))
     return {**left, **{name: config[name] for name in (ON_SPARE,) if name in config}}

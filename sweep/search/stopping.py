@@ -15,7 +15,7 @@ import math
 import statistics
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 ETA: Final = 3
@@ -105,9 +105,10 @@ class Median(Rule):
         return "" if best >= bar else f"median: at best {best:.4g} up to epoch {epoch}, median of the others {bar:.4g}"
 
 
+SCHEDULERS: Final[Mapping[str, Callable[[int], Rule]]] = {"asha": Asha, "median": Median, "none": lambda _: Never()}
+"""What --scheduler names; each makes a rule for trials of so many epochs."""
+
+
 def make_rule(name: str, num_epochs: int) -> Rule:
-    """A rule by its name in SCHEDULERS, for trials of `num_epochs`."""
-    return Never() if name == "none" else {"asha": Asha, "median": Median}[name](num_epochs)
-
-
-SCHEDULERS: Final = ("asha", "median", "none")
+    """Return a rule by its name in SCHEDULERS, for trials of `num_epochs`."""
+    return SCHEDULERS[name](num_epochs)

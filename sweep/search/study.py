@@ -38,6 +38,11 @@ STATES: Final = {COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, FAILE
 """Of Optuna, by the status of a row."""
 
 
+PICKLED: Final = "cma:"
+"""How the names begin of attributes in which a sampler, CMA-ES, keeps pickles: such are not read from a file. It begins
+anew when a search is resumed."""
+
+
 class StudyError(UsageError):
     """A storage, study or sampler cannot be used; the message says why and what to do."""
 
@@ -120,7 +125,7 @@ def frozen_trial(suggestion: Suggestion, ending: Ending | None) -> FrozenTrial:
         params=dict(suggestion.params),
         distributions={name: _distribution(json.dumps(d)) for name, d in suggestion.distributions.items()},
         user_attrs={name: value for name, value in attributes.items() if value},
-        system_attrs=dict(suggestion.attributes),
+        system_attrs={name: v for name, v in suggestion.attributes.items() if not name.startswith(PICKLED)},
         intermediate_values=epochs,
     )
 

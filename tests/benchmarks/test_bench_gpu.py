@@ -39,8 +39,7 @@ def test_smoke_prints_rates_shares_and_the_projected_grid(backend: str, tmp_path
         assert all(math.isfinite(rate) and rate > 0 for rate in rates.values())
 
 
-def test_an_unknown_backbone_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["bench_gpu.py", "--smoke", "--backbones", "AlexNet"])
+def test_an_unknown_backbone_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        bench_gpu.parse()
+        bench_gpu.parse(["--smoke", "--backbones", "AlexNet"])
     assert "AlexNet" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import bench_scale
+from benchmarks import bench_scale, processes
 from benchmarks.scale import rows, systems
 from benchmarks.simulate_scale import Costs, Sweep, simulate
 
@@ -58,32 +58,34 @@ def test_costs_come_back_out_of_runs_that_were_made_of_them() -> None:
 def test_a_check_of_the_simulation_holds_where_the_costs_are_true() -> None:
     costs = Costs(group=0.03, row=0.002, report=0.008)
     found = run_of(500, each=costs.group + 9 * costs.row, per_group=10)
-    check = bench_scale._check("ten a group", found)
+    check = bench_scale.group_check("ten a group", found)
     assert simulate(Sweep(**check["sweep"]), costs).makespan == pytest.approx(check["computed"])
     nodes = {"run": {"nodes": 2, "slots": 4, "trials": 64, "seconds": 3}, "makespan": 24.9}
-    assert simulate(Sweep(**bench_scale._check_nodes(nodes)["sweep"]), costs).makespan == pytest.approx(24.5, abs=0.2)
+    assert simulate(Sweep(**bench_scale.node_check(nodes)["sweep"]), costs).makespan == pytest.approx(24.5, abs=0.2)
 
 
 def test_memory_is_of_a_process_that_is_there_and_a_made_up_row_is_a_row() -> None:
-    assert systems.megabytes(os.getpid()) > 10
-    assert math.isnan(systems.megabytes(None))
+    assert processes.megabytes(os.getpid()) > 10
+    assert math.isnan(processes.megabytes(None))
     assert systems.gcs_server() is None
     row = rows.made_up(rows.BASE).to_dict()
     assert type(rows.made_up(rows.BASE)).from_dict(json.loads(json.dumps(row))).trial_id == row["trial_id"]
     assert len(row["history"]) == rows.NUM_EPOCHS
 
 
-def test_what_cannot_be_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for arguments, message in (
-        (["speed"], "error: a part must be one of"),
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["speed"], "error: argument PART: a part must be one of trials, resume, groups, nodes; got speed"),
         (["trials", "--write", "costs.json"], "error: --write wants all parts to have run"),
-    ):
-        monkeypatch.setattr(sys, "argv", ["bench_scale.py", *arguments, "--out", str(tmp_path)])
-        with pytest.raises(SystemExit, match="2"):
-            bench_scale.parse()
-        assert message in capsys.readouterr().err
+    ],
+)
+def test_a_request_is_refused(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        bench_scale.parse([*arguments, "--out", str(tmp_path)])
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.rest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -35,12 +36,9 @@ def spread(mean: float, num_seeds: int = 30) -> Any:
     return mean + noise - noise.mean()
 
 
-def test_regret_is_that_of_the_last_choice_a_budget_pays_for_and_its_interval_is_students() -> None:
+def test_regret_is_that_of_the_last_choice_a_budget_pays_for() -> None:
     found = regret.at_budgets([10, 30], [0.2, 0.1], [0, 9.9, 10, 29.9, 30, 1000], before=0.5)
     assert found.tolist() == [0.5, 0.5, 0.2, 0.2, 0.1, 0.1]
-    own = regret.interval(np.array([1.0, 2.0, 3.0]))
-    half = 4.302653 / math.sqrt(3)  # t of 2 degrees of freedom, standard deviation 1
-    assert (own.mean, own.low, own.high) == pytest.approx((2, 2 - half, 2 + half), abs=1e-5)
 
 
 def test_ours_holds_when_it_beats_random_and_is_no_worse_than_others() -> None:
@@ -48,7 +46,7 @@ def test_ours_holds_when_it_beats_random_and_is_no_worse_than_others() -> None:
     others = {"random": ours + 0.03 + 0.1 * spread(0.0), "optuna": ours[::-1]}
     found = regret.compare({"ours": ours, **others}, (10, 20))
     assert (found.holds, found.beats_random, found.lost_to) == (True, True, ())
-    assert found.differences["random"].overall.mean == pytest.approx(0.03)
+    assert found.differences["random"].overall.value == pytest.approx(0.03)
     assert "beats random clearly: yes; loses to none" in regret.describe(found, "epochs")
 
 
@@ -58,7 +56,7 @@ def test_ours_does_not_hold() -> None:
         regrets = {"ours": spread(0.02), "random": spread(random)[::-1], "tune": spread(tune)[::-1]}
         found = regret.compare(regrets, (10, 20))
         assert (found.holds, found.lost_to) == (False, lost_to)
-    with pytest.raises(ValueError, match="two seeds at least; got 1"):
+    with pytest.raises(ValueError, match="two seeds"):
         regret.compare({"ours": spread(0.1, 1), "random": spread(0.2, 1)}, (10, 20))
 
 
@@ -204,7 +202,7 @@ class Listening(search_methods.Ours):
 def test_a_method_does_the_same_twice_and_comes_near_the_best(name: str) -> None:
     """Ours never trains a configuration twice, and stops some."""
     table = quality.made_up_table()
-    make = Listening if name == "ours" else quality.METHODS[name]
+    make = Listening if name == "ours" else functools.partial(quality.make_method, name)
     methods = [make(table, 3, 300) for _ in range(2)]
     searches = [simulate(method, Cluster(4), 300) for method in methods]
     assert searches[0] == searches[1]
@@ -222,7 +220,7 @@ def test_a_method_does_the_same_twice_and_comes_near_the_best(name: str) -> None
 def test_rates_are_of_all_and_of_the_last_hundred_and_measured_to_the_last_trial() -> None:
     seconds = [0.0, *np.linspace(0.01, 1, 100), *np.linspace(1.1, 11, 100)]
     assert search_rate.rates(seconds) == pytest.approx((200 / 11, 10))
-    measured = search_rate.ended_at(search_rate.Cell("RandomSampler", "memory", batch=3, scheduler="asha"), 7)
+    measured = search_rate.ended_at(search_rate.Cell("RandomSampler", "folder", batch=3, scheduler="asha"), 7)
     assert len(measured) == 8
     assert measured == sorted(measured)
 

@@ -13,7 +13,7 @@ from verdicts.rates import Rate
 from verdicts.truths import collapses, easiness, plain_arm, shared_easiness, spec_of
 
 from analysis.claims.arms import ON
-from analysis.trials.endings import Kind, kind_of
+from analysis.trials.endings import Ending, ending_of
 
 
 def test_a_rate_is_beyond_its_level_by_more_than_the_simulation_may_err() -> None:
@@ -41,7 +41,7 @@ def test_planted_networks_have_the_accuracy_and_the_scatter_of_their_truth() -> 
 
 def test_planted_trials_collapse_as_they_are_told() -> None:
     rows = collapses({("ON", 0): [True, False], ("OFF", 1): [False]})
-    assert [kind_of(row) for row in rows] == [Kind.ONE_CLASS, Kind.LEARNED, Kind.LEARNED]
+    assert [ending_of(row) for row in rows] == [Ending.ONE_CLASS, Ending.LEARNED, Ending.LEARNED]
 
 
 def test_a_rule_that_errs_is_found_and_the_exit_status_says_so(

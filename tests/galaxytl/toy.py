@@ -12,10 +12,21 @@ from typing import Any
 import pytest
 
 from galaxytl.networks.families import BACKBONES, Backbone
+from galaxytl.trial import TrialSpec
 
 NAME = "ToyNet"
 NUM_BLOCKS, NUM_FEATURES = 3, 4 * 4 * 8  # of images of 32 px
 MULTIPLY_ADDS = 32**2 * 9 * 3 * 8 + 16**2 * (9 * 8 + 8 * 8) + 8**2 * 2 * 9 * 8 * 8
+SPEC = TrialSpec(
+    dataset="simulated",
+    dataset_fingerprint="0" * 64,
+    backbone=NAME,
+    weights="random",
+    weights_requested="random",
+    preprocessing="backbone",
+    image_size=32,
+    batch_size=8,
+)
 BACKBONE = Backbone(NAME, "", 1616, "toy_net.h5", "https://example.org/toy_net.h5", library=__name__)
 
 

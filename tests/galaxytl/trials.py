@@ -26,18 +26,8 @@ class Stopped(BaseException):
 def tiny_spec(galaxies_file: Path) -> TrialSpec:
     """The frozen toy backbone with random weights: for tests that use the fixture `toy_backbone`."""
     dataset = open_dataset(str(galaxies_file))
-    return TrialSpec(
-        dataset=dataset.name,
-        dataset_fingerprint=dataset.fingerprint,
-        backbone=toy.NAME,
-        weights="random",
-        weights_requested="random",
-        preprocessing="backbone",
-        image_size=32,
-        num_epochs=2,
-        batch_size=8,
-        stratified=True,
-    )
+    own = {"dataset": dataset.name, "dataset_fingerprint": dataset.fingerprint}
+    return toy.SPEC.replace(**own, num_epochs=2, stratified=True)
 
 
 def run(

@@ -1,7 +1,7 @@
 """Real trials on a Ray cluster of several nodes on this machine, each with a cache folder of its own: prints what was
 seen, as one line of JSON.
 
-python -m tests.sweep.hardware_driver promised|copies|copier|spare DATA FOLDER
+python -m tests.sweep.hardware_driver copies|copier|spare DATA FOLDER
 """
 
 from __future__ import annotations
@@ -79,15 +79,6 @@ def facts(results: Sequence[TrialResult]) -> list[dict[str, Any]]:
     return [
         {"status": r.status, "message": r.message, "features": r.multiply_adds.get("features", 0.0)} for r in results
     ]
-
-
-def promised(data: str, out: Path) -> dict[str, Any]:
-    """A node that promises a GPU and has none: trials that ask for it, then others that do not."""
-    groups = [Group((spec,), stored=(0,)) for spec in specs(data, 3, unfrozen_blocks=0, num_epochs=1)]
-    with nodes(out, {"num_cpus": 1, "num_gpus": 1}):
-        with_gpu, _ = run(groups[:2], data, Where("auto", 1, None, out / "sweep.log"))
-        without, _ = run(groups[2:], data, Where("auto", 1, 0, out / "sweep.log"))
-    return {"with_gpu": facts(with_gpu), "without": facts(without)}
 
 
 def copies(data: str, out: Path) -> dict[str, Any]:
@@ -175,5 +166,5 @@ def spare(_: str, out: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     case, galaxies, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-    cases = {"promised": promised, "copies": copies, "copier": copier, "spare": spare}
+    cases = {"copies": copies, "copier": copier, "spare": spare}
     print(json.dumps(cases[case](galaxies, folder)))

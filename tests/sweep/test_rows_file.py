@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import re
 import shutil
-import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +21,7 @@ from sweep import rows_file
 from sweep.lease import LeaseError, in_folder
 from sweep.results_folder import ResultsFolder, lead
 from sweep.rows_file import GoneError
-from tests.sweep.sweeps import quick, start, sweep, wait_for
+from tests.sweep.sweeps import wait_for
 
 SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(6)]
 FOREIGN = b'{"of": "another"}\n' * 40
@@ -275,27 +272,3 @@ def test_the_storage_has_each_row_whatever_becomes_of_the_file(
             run()
     assert len(read_rows(storage)) == 3
     assert seeds(out) == [0, 1, 2]
-
-
-@pytest.mark.rest
-@pytest.mark.alone
-def test_a_sweep_says_that_its_rows_were_deleted_and_its_folder_moved(galaxies_file: Path, tmp_path: Path) -> None:
-    """A head's row is there, a network trains. The same command would go on from where the folder is now."""
-    out, away, log = tmp_path / "mine", tmp_path / "away", tmp_path / "log"
-    settings = (*quick(40), "--set", "backbone=MobileNet", "--set", "weights=random", "--set", "unfrozen_blocks=0,all")
-    process = start(log, "--data", galaxies_file, "--out", out, *settings)
-    try:
-        wait_for(lambda: re.search(r"layers trained: epoch [1-9]", log.read_text()) and seeds(out), "a row", 400)
-        delete(out / FILE_NAME)
-        wait_for(lambda: "trials.jsonl was deleted while the sweep runs: its 1 rows" in log.read_text(), "a word", 60)
-        assert len(seeds(out)) == 1
-        out.rename(away)
-        assert process.wait(240) == 2
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    said = log.read_text()
-    assert f"error: a results folder stays where it is while its sweep runs; {out} was moved to {away}, with" in said
-    assert "Traceback" not in said
-    planned = sweep("--data", galaxies_file, "--out", away, *settings, "--dry-run")
-    assert "Trials    2: 1 finished, 0 failed, 1 to run" in planned.stdout, planned.stderr

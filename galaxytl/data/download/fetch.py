@@ -54,7 +54,8 @@ def fetch_parquet(folder: Path, reporter: Reporter, patience: Patience = PATIENT
 
 
 def hub_shards(reporter: Reporter, patience: Patience = PATIENT) -> dict[str, RemoteFile]:
-    """File name -> file, of the dataset's Parquet files on the hub ($HF_ENDPOINT, else https://huggingface.co)."""
+    """Return file name -> file, of the dataset's Parquet files on the hub ($HF_ENDPOINT, else
+    https://huggingface.co)."""
     hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     entries = _hub_entries(f"{hub}/api/datasets/{HUB_DATASET}/tree/main?recursive=true", reporter, patience)
     found = [entry for entry in entries if entry["path"].endswith(".parquet")]
@@ -72,7 +73,7 @@ def hub_shards(reporter: Reporter, patience: Patience = PATIENT) -> dict[str, Re
 
 
 def _hub_entries(page: str | None, reporter: Reporter, patience: Patience) -> list[dict[str, Any]]:
-    """Of all pages of a listing."""
+    """Return the entries of all pages of a listing."""
     entries: list[dict[str, Any]] = []
     for _ in range(MOST_PAGES):
         if not page:

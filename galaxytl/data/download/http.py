@@ -89,7 +89,7 @@ def download(remote: RemoteFile, target: Path, reporter: Reporter, patience: Pat
 
 
 def get_json(url: str, reporter: Reporter, patience: Patience = PATIENT) -> tuple[Any, str | None]:
-    """The JSON value at `url`, and the address of the next page if the server names one; raises DataError."""
+    """Return the JSON value at `url`, and the address of the next page if the server names one; raises DataError."""
     retries = Retries(url, reporter, patience)
     while True:
         try:
@@ -308,7 +308,7 @@ def _get(url: str, headers: dict[str, str], patience: Patience) -> requests.Resp
 
 
 def _total(response: requests.Response) -> int | None:
-    """The whole file's size in bytes, if the answer tells."""
+    """Return the whole file's size in bytes, if the answer tells."""
     span = re.match(r"bytes .*/(\d+)$", response.headers.get("Content-Range", ""))
     if span:
         return int(span[1])
@@ -318,7 +318,7 @@ def _total(response: requests.Response) -> int | None:
 
 
 def _requested_wait(response: requests.Response) -> float | None:
-    """Seconds, from a Retry-After that is a number or a date."""
+    """Return seconds, from a Retry-After that is a number or a date."""
     text = response.headers.get("Retry-After", "")
     if text.isdecimal():
         return float(text)
@@ -328,7 +328,7 @@ def _requested_wait(response: requests.Response) -> float | None:
 
 
 def _reason(trouble: Exception) -> str:
-    """The innermost cause: requests and urllib3 wrap the words that tell something four times."""
+    """Return the innermost cause: requests and urllib3 wrap the words that tell something four times."""
     if isinstance(trouble, requests.exceptions.ChunkedEncodingError):
         return "the connection was cut"
     cause: BaseException = trouble

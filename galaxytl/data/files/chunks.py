@@ -39,7 +39,7 @@ PIECE = 64 * 2**10  # compressed bytes taken at a time of a chunk too large for 
 
 
 def slabs(dataset: Any, open_raw: Callable[[], BinaryIO], scratch: Path) -> Iterator[Images]:
-    """All images of an h5py dataset (N, H, W, C) uint8, in order, (n, H, W, C) at a time.
+    """Yield all images of an h5py dataset (N, H, W, C) uint8, in order, (n, H, W, C) at a time.
 
     open_raw: opens the file for plain reading, needed for chunks above 128 MiB. scratch: a folder for a temporary
     file, used where a row of chunks is larger than that. Raises OSError, ValueError or zlib.error on a damaged file.
@@ -78,13 +78,13 @@ class Chunks:
         self._is_measured = self.is_plain or not is_compressed(dataset)
 
     def offsets(self, start: int, stop: int) -> list[Offset]:
-        """Of the chunks that hold images from `start`, where a row of chunks begins, to `stop`."""
+        """Return the offsets of the chunks that hold images from `start`, where a row of chunks begins, to `stop`."""
         ends = (min(stop, len(self.dataset)), *self.dataset.shape[1:])
         ranges = (range(b, e, c) for b, e, c in zip((start, 0, 0, 0), ends, self.shape, strict=True))
         return list(itertools.product(*ranges))
 
     def slab(self, start: int, stop: int, pool: ThreadPoolExecutor) -> Images:
-        """Images from `start` to `stop`, both where a row of chunks begins."""
+        """Return images from `start` to `stop`, both where a row of chunks begins."""
         if not self.is_plain:
             for offset in () if self._is_measured else self.offsets(start, stop):
                 measure(self.dataset, offset)
@@ -99,7 +99,7 @@ class Chunks:
         return slab
 
     def decoded(self, offset: Offset) -> Images:
-        """One chunk in its full shape, also where it reaches beyond the dataset."""
+        """Return one chunk in its full shape, also where it reaches beyond the dataset."""
         if not self.is_plain:
             if not self._is_measured:
                 measure(self.dataset, offset)
@@ -117,7 +117,7 @@ class Chunks:
         return np.frombuffer(content, np.uint8).reshape(self.shape)
 
     def pieces(self, offset: Offset, raw: BinaryIO) -> Iterator[bytes | memoryview]:
-        """The bytes of one chunk, decompressed, in order; in small pieces if they do not fit into memory."""
+        """Yield the bytes of one chunk, decompressed, in order; in small pieces if they do not fit into memory."""
         if self.chunk_bytes <= SLAB_BYTES:
             yield self.decoded(offset).data.cast("B")
             return
@@ -153,7 +153,7 @@ def _put(slab: Images, at: Offset, block: Images) -> None:
 
 
 def _through_scratch(chunks: Chunks, open_raw: Callable[[], BinaryIO], scratch: Path) -> Iterator[Images]:
-    """Slabs of a file whose chunks span too many images: each chunk is decoded once, into a file."""
+    """Yield slabs of a file whose chunks span too many images: each chunk is decoded once, into a file."""
     rows = chunks.shape[0]
     scratch.mkdir(parents=True, exist_ok=True)
     with open_raw() as raw:
@@ -182,7 +182,7 @@ def _spill(file: Any, scratch: Path, pieces: Iterator[bytes | memoryview]) -> No
 
 
 def _gathered(chunks: Chunks, descriptor: int, offsets: list[Offset]) -> Iterator[Images]:
-    """Images of one row of chunks, which lie in a file one chunk after the other."""
+    """Yield images of one row of chunks, which lie in a file one chunk after the other."""
     rows, shape = chunks.shape[0], chunks.dataset.shape
     start = offsets[0][0]
     end = min(start + rows, shape[0])

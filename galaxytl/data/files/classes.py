@@ -69,7 +69,8 @@ def counts_of(labels: NDArray[np.int64]) -> tuple[int, ...]:
 
 
 def of_labels(labels: NDArray[np.int64], names: Sequence[str], where: object) -> Classes:
-    """The classes of a dataset with these labels (N,), 0 to 9, whose file gives `names`, in the order of its numbers.
+    """Return the classes of a dataset with these labels (N,), 0 to 9, whose file gives `names`, in the order of its
+    numbers.
 
     Raises DataError where the names contradict each other or the labels.
     """
@@ -116,7 +117,8 @@ def _check(labels: NDArray[np.int64], names: tuple[str, ...], where: object) -> 
 
 
 def agreed(found: Mapping[str, Sequence[str]], where: object) -> tuple[str, ...]:
-    """The names that all places (name of the place -> names) give; () where there is no place. Raises DataError."""
+    """Return the names that all places (name of the place -> names) give; () where there is no place. Raises
+    DataError."""
     first = next(iter(found), "")
     for place, names in found.items():
         if tuple(names) != tuple(found[first]):
@@ -128,7 +130,8 @@ def agreed(found: Mapping[str, Sequence[str]], where: object) -> tuple[str, ...]
 
 
 def in_hdf5(file: Any, columns: Mapping[str, Any], labels: NDArray[np.int64], where: object) -> tuple[str, ...]:
-    """Class names that an open h5py file says: the labels' HDF5 enumeration, or an attribute or dataset of names.
+    """Return class names that an open h5py file says: the labels' HDF5 enumeration, or an attribute or dataset of
+    names.
 
     columns: its datasets `images` and `ans`. Raises DataError where names contradict each other, or are too many.
     """
@@ -143,7 +146,8 @@ def in_hdf5(file: Any, columns: Mapping[str, Any], labels: NDArray[np.int64], wh
 
 
 def _of_images(labels: NDArray[Any], texts: Sequence[str]) -> list[str]:
-    """Class names from a text an image (N,); [] where images of one label have different texts: they are no classes."""
+    """Return class names from a text an image (N,); [] where images of one label have different texts: they are no
+    classes."""
     pairs = dict(zip(labels.tolist(), texts, strict=True))
     same = all(pairs[label] == text for label, text in zip(labels.tolist(), texts, strict=True))
     return _by_number(pairs) if same else []
@@ -181,7 +185,8 @@ def _hdf5_places(
 
 
 def _names_in(holder: Any, most: int, where: str) -> list[str]:
-    """Of an attribute or dataset: a list of texts, a JSON text, or a text with commas; [] of what is not text."""
+    """Return the names in an attribute or dataset: a list of texts, a JSON text, or a text with commas; [] of what is
+    not text."""
     try:
         found = texts(holder, most)
     except ValueError as error:
@@ -202,7 +207,8 @@ def _split(text: str) -> list[str]:
 
 
 def in_json(value: Any) -> list[str]:
-    """Names out of JSON: a list, or a mapping of numbers to names or of names to numbers; [] of anything else."""
+    """Return names out of JSON: a list, or a mapping of numbers to names or of names to numbers; [] of anything
+    else."""
     if isinstance(value, Mapping):
         try:
             turned = all(isinstance(number, int) for number in value.values())
@@ -215,7 +221,8 @@ def in_json(value: Any) -> list[str]:
 
 
 def in_parquet(metadata: Mapping[bytes, bytes] | None) -> list[str]:
-    """Class names in the metadata of a Parquet schema, where Hugging Face's `datasets` writes a column's ClassLabel."""
+    """Return class names in the metadata of a Parquet schema, where Hugging Face's `datasets` writes a column's
+    ClassLabel."""
     try:
         label = read_json((metadata or {})[b"huggingface"])["info"]["features"]["label"]
         return in_json(label.get("names"))

@@ -50,7 +50,7 @@ class Source(Protocol):
     def columns(self) -> Mapping[str, NDArray[np.float64]]: ...
 
     def batches(self) -> Batches:
-        """All images in order, (n, 256, 256, 3) uint8 a batch."""
+        """Return all images in order, (n, 256, 256, 3) uint8 a batch."""
         ...
 
     @property
@@ -127,7 +127,7 @@ class Writer(Protocol):
 
 
 def check_label_type(kind: Any, shape: tuple[int, ...] | None, num_images: int, where: object) -> None:
-    """Before they are read."""
+    """Raise DataError for labels of a type or shape that cannot be used, before they are read."""
     if num_images == 0:
         raise DataError(f"{where} must hold at least one image; it holds none")
     if shape != (num_images,):
@@ -154,7 +154,7 @@ def check_labels(labels: NDArray[Any], num_images: int, where: object) -> NDArra
 
 
 def class_counts(found: Classes) -> dict[str, int]:
-    """Images of each class, by its name where that is known, else by its number."""
+    """Return images of each class, by its name where that is known, else by its number."""
     names = found.names if found.known else map(str, range(NUM_CLASSES))
     return dict(zip(names, counts_of(found.labels), strict=True))
 
@@ -179,7 +179,7 @@ def as_data_error(file: StoredFile, kind: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def about(where: object) -> Iterator[None]:
-    """Has a DataError begin with what it is about."""
+    """Have a DataError begin with what it is about."""
     try:
         yield
     except DataError as error:

@@ -21,7 +21,7 @@ class ContentChangedError(DataError):
 
 
 def check_fingerprint(text: object, where: object) -> str:
-    """The text, if it is one; it becomes part of paths in the cache. Raises DataError otherwise."""
+    """Return the text, if it is one; it becomes part of paths in the cache. Raises DataError otherwise."""
     if not isinstance(text, str) or not re.fullmatch("[0-9a-f]{64}", text):
         raise DataError(f"{where}: fingerprint must have 64 hexadecimal digits; got {str(text)[:80]!r}")
     return text
@@ -57,7 +57,7 @@ class ContentHash:
         self._hash.update(digest)
 
     def hexdigest(self, classes: Classes) -> str:
-        """64 hexadecimal digits, once every image was added."""
+        """Return 64 hexadecimal digits, once every image was added."""
         complete = self._hash.copy()
         complete.update(np.ascontiguousarray(classes.labels, dtype="<i8").tobytes())
         if classes.own:

@@ -115,7 +115,7 @@ class HDF5Writer:
 
 
 def _columns(file: Any, location: Location) -> dict[str, Any]:
-    """The columns of an open h5py file by name. Raises DataError unless they are there, and lie in this file."""
+    """Return the columns of an open h5py file by name. Raises DataError unless they are there, and lie in this file."""
     import h5py
 
     columns, names = {}, list(file)  # `in file` would follow links
@@ -131,7 +131,8 @@ def _columns(file: Any, location: Location) -> dict[str, Any]:
 
 
 def _check_images(images: Any, file: StoredFile) -> None:
-    """Before they are read: their shape, how many they are, and that no chunk is out of proportion to an image."""
+    """Check before they are read: their shape, how many they are, and that no chunk is out of proportion to an
+    image."""
     where = file.location
     with containers.about(where):
         check_shape((images.shape or ())[1:], images.dtype)

@@ -60,7 +60,8 @@ LARGEST_TEXT = 16 * 2**20
 
 
 def opened(file: Any, name: str, where: object) -> Any:
-    """The dataset (or group) `name` of an open h5py file, whose content lies in this file and can be read in bounds.
+    """Return the dataset (or group) `name` of an open h5py file, whose content lies in this file and can be read in
+    bounds.
 
     Raises DataError otherwise, KeyError where it is not there. No other file is looked at.
     """
@@ -116,7 +117,7 @@ def _link(group: Any, part: str) -> Any:
 
 
 def _other_files(dataset: Any) -> list[str]:
-    """Files beside its own that the content of a dataset comes from."""
+    """Return files beside its own that the content of a dataset comes from."""
     if dataset.is_virtual:
         return sorted({part.file_name for part in dataset.virtual_sources()})
     return [part[0] for part in dataset.external or ()]
@@ -147,7 +148,7 @@ def _in_words(files: list[str], where: object) -> str:
 
 
 def filters_of(dataset: Any) -> list[int]:
-    """Registered numbers of a dataset's filters, in the order in which they are applied."""
+    """Return registered numbers of a dataset's filters, in the order in which they are applied."""
     properties = dataset.id.get_create_plist()
     return [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
 
@@ -156,7 +157,8 @@ def filters_of(dataset: Any) -> list[int]:
 
 
 def values(dataset: Any, name: str, where: object) -> Any:
-    """All of a dataset from `opened`, whose type and shape the caller has looked at, in no more memory than they say.
+    """Return all of a dataset from `opened`, whose type and shape the caller has looked at, in no more memory than they
+    say.
 
     Raises DataError and ValueError where its chunks hold more than they declare, or are too large.
     """
@@ -182,7 +184,7 @@ def is_compressed(dataset: Any) -> bool:
 
 
 def declared_bytes(dataset: Any) -> int:
-    """Of a chunk of `dataset`, decompressed."""
+    """Return the bytes of a chunk of `dataset`, decompressed."""
     return math.prod(dataset.chunks) * int(dataset.id.get_type().get_size())
 
 
@@ -202,8 +204,8 @@ def measure(dataset: Any, offset: tuple[int, ...]) -> None:
 
 
 def stored_chunk(dataset: Any, offset: tuple[int, ...], most: int) -> tuple[int, memoryview] | None:
-    """The filters that were left out, as bits, and the bytes of a chunk as they lie in the file; None where it was
-    never written. Raises ValueError where they are more than `most`.
+    """Return the filters that were left out, as bits, and the bytes of a chunk as they lie in the file; None where it
+    was never written. Raises ValueError where they are more than `most`.
 
     HDF5 tells the size of one chunk by going through all of them, 4 ms each in Galaxy10_DECals.h5; to read it, it looks
     it up.
@@ -221,7 +223,7 @@ def stored_chunk(dataset: Any, offset: tuple[int, ...], most: int) -> tuple[int,
 
 
 def hdf5_lock() -> Any:
-    """The lock that h5py takes around calls into HDF5, which allows one thread at a time.
+    """Return the lock that h5py takes around calls into HDF5, which allows one thread at a time.
 
     h5py 3.14 does not take it in read_direct_chunk and write_direct_chunk: two threads there crash the process.
     """
@@ -231,7 +233,7 @@ def hdf5_lock() -> Any:
 
 
 def inflated(content: bytes | memoryview, most: int) -> bytes:
-    """What zlib compressed, of at most so many bytes; raises ValueError where it would be more."""
+    """Return what zlib compressed, of at most so many bytes; raises ValueError where it would be more."""
     stream = zlib.decompressobj()
     found = stream.decompress(content, most)
     if not stream.eof and stream.decompress(stream.unconsumed_tail, 1):
@@ -263,7 +265,7 @@ def _check_lzf(stored: memoryview, most: int) -> None:
 
 
 def texts(holder: Any, most: int) -> list[str]:
-    """Texts in an HDF5 attribute (h5py's AttrID) or dataset of at most `most` of them; [] of what holds none.
+    """Return texts in an HDF5 attribute (h5py's AttrID) or dataset of at most `most` of them; [] of what holds none.
 
     Raises ValueError where they are more, or long. A text of variable length may be named many times, though it lies in
     the file once: of a dataset each is read alone.
@@ -305,7 +307,8 @@ def _decoded(value: Any) -> str:
 
 
 def never_written(dataset: Any) -> NDArray[np.int64]:
-    """Rows (n,) of an h5py dataset (N, ...) of which some chunk was never written: they read as its fill value."""
+    """Return rows (n,) of an h5py dataset (N, ...) of which some chunk was never written: they read as its fill
+    value."""
     import h5py
 
     if not dataset.chunks:

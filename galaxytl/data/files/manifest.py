@@ -62,7 +62,7 @@ class Manifest:
 
 
 def read_manifest(folder: Location) -> Manifest | None:
-    """The manifest of `folder`, None where it has none.
+    """Read the manifest of `folder`; None where it has none.
 
     Raises DataError when it cannot be understood, or when the folder was left unfinished.
     """

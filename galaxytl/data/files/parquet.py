@@ -93,7 +93,7 @@ class ParquetSource:
 
 
 def _pictures(file: StoredFile) -> Iterator[list[Any]]:
-    """The cells of a file's column of images, a batch at a time at most, and no more than fit into memory."""
+    """Yield the cells of a file's column of images, a batch at a time at most, and no more than fit into memory."""
     import pyarrow.compute as pc
 
     cells: list[Any] = []
@@ -196,8 +196,8 @@ class ParquetWriter:
 
 
 def _schema_of(dataset_name: str, class_names: Sequence[str]) -> Any:
-    """Arrow schema; its `huggingface` metadata makes `datasets` decode images and name the classes, where these are
-    known."""
+    """Return the Arrow schema; its `huggingface` metadata makes `datasets` decode images and name the classes, where
+    these are known."""
     import pyarrow as pa
 
     picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -214,7 +214,7 @@ def _schema_of(dataset_name: str, class_names: Sequence[str]) -> Any:
 
 
 def _missing_shards(folder: Location, files: Sequence[StoredFile]) -> tuple[Finding, ...]:
-    """A finding for each set of shards that is not complete by its own names."""
+    """Return a finding for each set of shards that is not complete by its own names."""
     found: dict[tuple[str, int], set[int]] = defaultdict(set)
     for file in files:
         if match := SHARD.fullmatch(file.location.path):
@@ -230,7 +230,7 @@ def _missing_shards(folder: Location, files: Sequence[StoredFile]) -> tuple[Find
 
 
 def _unfinished(folder: Location) -> tuple[Finding, ...]:
-    """A finding where a folder holds what a download or a copy of a Parquet file left."""
+    """Return a finding where a folder holds what a download or a copy of a Parquet file left."""
     names = [file.location.uri.rpartition("/")[2] for file in folder.files()]
     left = [name for name in names if re.search(r"\.parquet\.(?!crc$)", name.lower())]
     message = f"{len(left)} unfinished or packed Parquet files are left out, such as '{left[0]}'" if left else ""
@@ -239,7 +239,7 @@ def _unfinished(folder: Location) -> tuple[Finding, ...]:
 
 @contextlib.contextmanager
 def _opened(file: StoredFile, **settings: Any) -> Iterator[tuple[Any, Any]]:
-    """A ParquetFile, and the pyarrow file that it reads."""
+    """Open a ParquetFile, and the pyarrow file that it reads."""
     import pyarrow.parquet as pq
 
     place = file.location
@@ -249,7 +249,7 @@ def _opened(file: StoredFile, **settings: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _small_columns(file: StoredFile) -> Any:
-    """All columns of a Parquet file that trials use, but the images."""
+    """Read all columns of a Parquet file that trials use, but the images."""
     with _opened(file, pre_buffer=True) as (parquet, stream):
         where, schema = file.location, parquet.schema_arrow
         for name in ("image", "label"):

@@ -36,7 +36,7 @@ class Staging:
 
 
 def is_taken(location: Location) -> bool:
-    """Whether anything lies there but an empty folder or what a killed conversion left."""
+    """Return whether anything lies there but an empty folder or what a killed conversion left."""
     kind = location.kind()
     if kind != "folder":
         return kind == "file"
@@ -48,7 +48,7 @@ def is_taken(location: Location) -> bool:
 
 @contextlib.contextmanager
 def staged(location: Location, cache: Path, is_folder: bool) -> Iterator[Staging]:
-    """Room to write a copy that gets its name `location` when the block ends without an error.
+    """Give room to write a copy that gets its name `location` when the block ends without an error.
 
     Raises DataError when there is no room or no right to write.
     """
@@ -66,7 +66,7 @@ def staged(location: Location, cache: Path, is_folder: bool) -> Iterator[Staging
 
 @contextlib.contextmanager
 def _own_folder(place: Path, prefix: str) -> Iterator[Path]:
-    """A new folder, gone at the end of the block; those of processes that were killed are removed first."""
+    """Give a new folder, gone at the end of the block; those of processes that were killed are removed first."""
     for left in place.glob(f"{glob.escape(prefix)}*/{OWNER}"):
         with contextlib.suppress(OSError), left.open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its owner lives

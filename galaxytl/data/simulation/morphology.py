@@ -74,7 +74,7 @@ class Plane:
 
 
 def sersic(plane: Plane, index: float, half_light: float) -> Array:
-    """GalSim's Sersic profile in this plane, shape (S, S), relative units.
+    """Return GalSim's Sersic profile in this plane, shape (S, S), relative units.
 
     Drawn in real space at pixel centres ("no_pixel"): the pixel is a fifth of the seeing, and its Fourier route
     takes 100 times longer. The axis ratio keeps the major axis at `half_light`.
@@ -87,12 +87,12 @@ def sersic(plane: Plane, index: float, half_light: float) -> Array:
 
 
 def step(x: Array) -> Array:
-    """A smooth step from 0 to 1 around x = 0, elementwise."""
+    """Return a smooth step from 0 to 1 around x = 0, elementwise."""
     return np.asarray(0.5 + 0.5 * np.tanh(0.5 * x), np.float32)
 
 
 def clumps(rng: np.random.Generator, grid: Grid, length: float) -> Array:
-    """A Gaussian random field of unit variance and correlation length `length` (arcsec), shape (S, S)."""
+    """Return a Gaussian random field of unit variance and correlation length `length` (arcsec), shape (S, S)."""
     frequency = np.fft.fftfreq(grid.side, grid.scale)[:, None] ** 2 + np.fft.rfftfreq(grid.side, grid.scale) ** 2
     damping = np.exp(-2 * (np.pi * length) ** 2 * frequency).astype(np.float32)
     white = rng.standard_normal((grid.side, grid.side), np.float32)
@@ -118,7 +118,7 @@ class Arms:
 
 
 def arm_ridges(rng: np.random.Generator, plane: Plane, arms: Arms, start: float, phase: float | None = None) -> Array:
-    """The arms' ridge pattern (S, S) in 0 to 1, beginning outside `start` arcsec; ragged, as real arms are."""
+    """Return the arms' ridge pattern (S, S) in 0 to 1, beginning outside `start` arcsec; ragged, as real arms are."""
     phase = rng.uniform(0, 2 * np.pi) if phase is None else phase
     winding = np.log(plane.radius / np.float32(start)) / np.float32(np.tan(arms.pitch))
     ragged = clumps(rng, plane.grid, 2.5) * np.float32(rng.uniform(0.2, 0.7))
@@ -129,7 +129,7 @@ def arm_ridges(rng: np.random.Generator, plane: Plane, arms: Arms, start: float,
 
 
 def knots(rng: np.random.Generator, where: Array, number: int) -> Array:
-    """`number` point-like star-forming regions, shape (S, S), placed with probability `where`; sums to 1."""
+    """Return `number` point-like star-forming regions, shape (S, S), placed with probability `where`; sums to 1."""
     cumulative = np.cumsum(where.ravel(), dtype=np.float64)
     places = np.searchsorted(cumulative, rng.uniform(0, cumulative[-1], number))
     # Luminosity function of H II regions, dN/dL ~ L^-2 (Kennicutt, Edgar & Hodge 1989), cut at a decade and a half.
@@ -139,7 +139,7 @@ def knots(rng: np.random.Generator, where: Array, number: int) -> Array:
 
 
 def disk_galaxy(rng: np.random.Generator, plane: Plane, population: Population, arms: Arms, bar: float) -> Array:
-    """A disk with arms, knots, a red bulge and, where `bar` (its share of the light) is above 0, a bar.
+    """Return a disk with arms, knots, a red bulge and, where `bar` (its share of the light) is above 0, a bar.
 
     plane, population: what and where; light (3, S, S).
     """
@@ -174,26 +174,26 @@ def disk_galaxy(rng: np.random.Generator, plane: Plane, population: Population, 
 
 
 def inner_dust(rng: np.random.Generator, plane: Plane, scale_length: float) -> Array:
-    """Transmission (3, S, S) of a disk's dust, densest in the centre, where it reddens the light."""
+    """Return transmission (3, S, S) of a disk's dust, densest in the centre, where it reddens the light."""
     depth = rng.uniform(0.0, 0.22)  # E(B-V) at the centre, magnitudes
     dust = depth * np.exp(-plane.radius / np.float32(1.3 * scale_length))
     return transmission(dust)
 
 
 def bulge_shape(rng: np.random.Generator, plane: Plane, population: Population, barred: bool) -> Array:
-    """A small, rounder Sersic bulge at the disk's centre, shape (S, S)."""
+    """Return a small, rounder Sersic bulge at the disk's centre, shape (S, S)."""
     roundness = 0.5 + 0.5 * plane.axis_ratio if barred else max(plane.axis_ratio, 0.7)
     size = population.half_light * rng.uniform(0.1, 0.22)
     return sersic(Plane(plane.grid, roundness, plane.angle, plane.centre), rng.uniform(0.8, 2.0), size)
 
 
 def ring(plane: Plane, radius: float) -> Array:
-    """An inner ring at `radius` arcsec in the disk's plane, shape (S, S), peak 1."""
+    """Return an inner ring at `radius` arcsec in the disk's plane, shape (S, S), peak 1."""
     return np.exp(-0.5 * ((plane.radius - radius) / (0.16 * radius)) ** 2).astype(np.float32)
 
 
 def bar_shape(rng: np.random.Generator, plane: Plane, length: float, angle: float) -> Array:
-    """A boxy bar of half-length `length` (arcsec) at `angle` in the disk's plane, Ferrers-like, shape (S, S)."""
+    """Return a boxy bar of half-length `length` (arcsec) at `angle` in the disk's plane, Ferrers-like, shape (S, S)."""
     u, v = plane.radius * np.cos(plane.azimuth - angle), plane.radius * np.sin(plane.azimuth - angle)
     width = rng.uniform(0.2, 0.34) * length
     distance = (np.abs(u / length) ** 2.5 + np.abs(v / width) ** 2.5) ** np.float32(0.4)
@@ -201,7 +201,7 @@ def bar_shape(rng: np.random.Generator, plane: Plane, length: float, angle: floa
 
 
 def smooth_galaxy(rng: np.random.Generator, plane: Plane, population: Population) -> Array:
-    """A smooth ellipsoid of one Sersic index (older ones more concentrated) with a mild colour gradient."""
+    """Return a smooth ellipsoid of one Sersic index (older ones more concentrated) with a mild colour gradient."""
     index = np.clip(rng.normal(1.1 + 1.2 * population.age, 0.4), 0.7, 3.5)
     z, age = population.redshift, population.age
     halo = sersic(plane, index, population.half_light)
@@ -212,7 +212,8 @@ def smooth_galaxy(rng: np.random.Generator, plane: Plane, population: Population
 
 
 def edge_on_galaxy(rng: np.random.Generator, plane: Plane, population: Population, bulge_share: float) -> Array:
-    """A disk from the side: exponential along, sech^2 across (van der Kruit & Searle 1981), dust in its midplane."""
+    """Return a disk from the side: exponential along, sech^2 across (van der Kruit & Searle 1981), dust in its
+    midplane."""
     length = population.half_light / 1.678
     height = length * rng.uniform(0.12, 0.27)
     warp = np.float32(rng.normal(0, 0.02) / length) * plane.along**2 / (1 + np.abs(plane.along) / np.float32(length))
@@ -234,7 +235,7 @@ def edge_on_galaxy(rng: np.random.Generator, plane: Plane, population: Populatio
 
 
 def tail(rng: np.random.Generator, grid: Grid, path: NDArray[np.float64], width: float) -> Array:
-    """A tidal tail (S, S) along a quadratic Bezier `path` (3, 2) in arcsec, widening outwards; sums to about 1.
+    """Return a tidal tail (S, S) along a quadratic Bezier `path` (3, 2) in arcsec, widening outwards; sums to about 1.
 
     Made of 20,000 particles so that it frays like one.
     """
@@ -249,7 +250,7 @@ def tail(rng: np.random.Generator, grid: Grid, path: NDArray[np.float64], width:
 
 
 def random_tail(rng: np.random.Generator, grid: Grid, start: tuple[float, float], reach: float) -> Array:
-    """A tail from `start` outwards for about `reach` arcsec, bending to one side."""
+    """Return a tail from `start` outwards for about `reach` arcsec, bending to one side."""
     direction = rng.uniform(0, 2 * np.pi)
     bend = direction + rng.choice([-1, 1]) * rng.uniform(0.4, 1.3)
     middle = np.array(start) + 0.6 * reach * np.array([np.cos(direction), np.sin(direction)])
@@ -258,7 +259,7 @@ def random_tail(rng: np.random.Generator, grid: Grid, start: tuple[float, float]
 
 
 def bent(rng: np.random.Generator, light: Array, strength: float, length: float) -> Array:
-    """The same light (3, S, S) seen through a smooth random displacement.
+    """Return the same light (3, S, S) seen through a smooth random displacement.
 
     strength: its standard deviation, length: its correlation length, both in pixels. Nearest pixels are taken: the
     seeing blurs the steps away.
@@ -272,7 +273,7 @@ def bent(rng: np.random.Generator, light: Array, strength: float, length: float)
 
 
 def disturbed_galaxy(rng: np.random.Generator, grid: Grid, population: Population) -> Array:
-    """One galaxy pulled out of shape: bent, lopsided, with a tail or plume and off-centre star formation."""
+    """Return one galaxy pulled out of shape: bent, lopsided, with a tail or plume and off-centre star formation."""
     plane = Plane(grid, rng.uniform(0.4, 0.95), rng.uniform(0, np.pi))
     arms = Arms(int(rng.integers(1, 3)), rng.uniform(0.3, 0.6), rng.uniform(0.2, 0.6), rng.uniform(0.8, 2.5))
     light = disk_galaxy(rng, plane, population, arms, bar=0.0)
@@ -289,7 +290,8 @@ def disturbed_galaxy(rng: np.random.Generator, grid: Grid, population: Populatio
 
 
 def merging_galaxies(rng: np.random.Generator, grid: Grid, population: Population) -> Array:
-    """Two galaxies of similar redshift within a few radii of each other, with tails, a bridge and a common halo."""
+    """Return two galaxies of similar redshift within a few radii of each other, with tails, a bridge and a common
+    halo."""
     separation = population.half_light * rng.uniform(0.8, 3.0)
     direction = rng.uniform(0, 2 * np.pi)
     offset = (separation * np.cos(direction), separation * np.sin(direction))
@@ -312,7 +314,7 @@ def merging_galaxies(rng: np.random.Generator, grid: Grid, population: Populatio
 
 
 def companion(rng: np.random.Generator, grid: Grid, population: Population, centre: tuple[float, float]) -> Array:
-    """One partner of a merger at `centre` (arcsec): a smooth one or a disk, as a coin falls."""
+    """Return one partner of a merger at `centre` (arcsec): a smooth one or a disk, as a coin falls."""
     plane = Plane(grid, rng.uniform(0.4, 1.0), rng.uniform(0, np.pi), centre)
     if rng.uniform() < 0.5:
         return smooth_galaxy(rng, plane, population)
@@ -323,7 +325,7 @@ def companion(rng: np.random.Generator, grid: Grid, population: Population, cent
 
 
 def smooth_between(low: float, high: float) -> Drawer:
-    """A drawer of smooth galaxies with axis ratios in this range."""
+    """Return a drawer of smooth galaxies with axis ratios in this range."""
     return lambda rng, grid, population: smooth_galaxy(
         rng, Plane(grid, rng.uniform(low, high), rng.uniform(0, np.pi)), population
     )
@@ -332,7 +334,7 @@ def smooth_between(low: float, high: float) -> Drawer:
 def spiral(
     tilt: float, number: tuple[int, int], pitch: tuple[float, float], contrast: tuple[float, float], bar: float = 0.0
 ) -> Drawer:
-    """A drawer of spirals.
+    """Return a drawer of spirals.
 
     tilt: smallest axis ratio; number, pitch, contrast: (low, high) of `Arms`; bar: its mean share of the light.
     """
@@ -351,7 +353,7 @@ def spiral(
 
 
 def edge_on(bulge: tuple[float, float]) -> Drawer:
-    """A drawer of edge-on disks whose bulge's share of the light lies in this (low, high) range."""
+    """Return a drawer of edge-on disks whose bulge's share of the light lies in this (low, high) range."""
     return lambda rng, grid, population: edge_on_galaxy(
         rng, Plane(grid, 1.0, rng.uniform(0, np.pi)), population, rng.uniform(*bulge)
     )

@@ -34,7 +34,7 @@ Source = tuple[NDArray[np.uint8], NDArray[np.integer]]
 
 
 def write_sheet(path: Path, sources: Mapping[str, Source], per_class: int = 3) -> None:
-    """Writes the first `per_class` galaxies of each class and source to a PNG at `path`, sources below each other.
+    """Write the first `per_class` galaxies of each class and source to a PNG at `path`, sources below each other.
 
     A class of which a source has fewer leaves empty tiles.
     """
@@ -54,12 +54,12 @@ def write_sheet(path: Path, sources: Mapping[str, Source], per_class: int = 3) -
 
 
 def column_left(label: int) -> int:
-    """The left edge, in pixels, of this class's column."""
+    """Return the left edge, in pixels, of this class's column."""
     return SIDE + label * (TILE + GAP)
 
 
 def paste_source(sheet: Image.Image, source: Source, per_class: int, top: int) -> int:
-    """Pastes `per_class` rows of one source from `top` on; gives the pixel row below them."""
+    """Paste `per_class` rows of one source from `top` on; returns the pixel row below them."""
     images, labels = source
     if len(images) != len(labels):
         raise ValueError(f"images and labels must have one length; got {len(images)} and {len(labels)}")
@@ -79,7 +79,7 @@ def write_class_names(sheet: Image.Image) -> None:
 
 
 def broken(name: str) -> str:
-    """The name in two lines at most, broken at the space nearest to its middle."""
+    """Return the name in two lines at most, broken at the space nearest to its middle."""
     spaces = [place for place, letter in enumerate(name) if letter == " "]
     if len(name) <= 14 or not spaces:
         return name

@@ -105,7 +105,8 @@ class SimulatedGalaxy:
 
 
 def class_labels(num_images: int, seed: int) -> NDArray[np.int64]:
-    """Labels (N,) in Galaxy10's proportions up to rounding, at least 3 a class from 30 images on, shuffled by seed."""
+    """Return labels (N,) in Galaxy10's proportions up to rounding, at least 3 a class from 30 images on, shuffled by
+    seed."""
     if num_images < 1:
         raise ValueError(f"num_images must be at least 1; got {num_images}")
     exact = np.array(CLASS_COUNTS) * num_images / sum(CLASS_COUNTS)
@@ -121,7 +122,7 @@ def class_labels(num_images: int, seed: int) -> NDArray[np.int64]:
 
 
 def simulate_galaxy(index: int, label: int, seed: int) -> SimulatedGalaxy:
-    """The image `index` of the simulation `seed`, of class `label` (0 to 9): a function of these three alone."""
+    """Return the image `index` of the simulation `seed`, of class `label` (0 to 9): a function of these three alone."""
     if not 0 <= label < NUM_CLASSES:
         raise ValueError(f"label must lie in 0 to {NUM_CLASSES - 1}; got {label}")
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, index, label])))
@@ -134,7 +135,7 @@ def simulate_galaxy(index: int, label: int, seed: int) -> SimulatedGalaxy:
 
 
 def draw_population(rng: np.random.Generator, label: int) -> Population:
-    """Size, brightness, age and redshift of one galaxy of this class.
+    """Return size, brightness, age and redshift of one galaxy of this class.
 
     The redshift is the one at which the apparent size matches a physical size drawn beside it; the few beyond 0.3,
     Galaxy10's end, are put there.
@@ -153,7 +154,7 @@ def draw_population(rng: np.random.Generator, label: int) -> Population:
 
 
 def add_field(rng: np.random.Generator, light: Array) -> None:
-    """Adds foreground stars and faint galaxies of the field to `light` (3, S, S), in place."""
+    """Add foreground stars and faint galaxies of the field to `light` (3, S, S), in place."""
     half = GRID.side * GRID.scale / 2
     for _ in range(rng.poisson(6)):
         add_star(rng, light)
@@ -171,7 +172,7 @@ def _angle(rng: np.random.Generator) -> galsim.Angle:
 
 
 def add_star(rng: np.random.Generator, light: Array) -> None:
-    """Adds one star at a random place, in place; bright ones may lack a band, as saturated cores do in the coadds."""
+    """Add one star at a random place, in place; bright ones may lack a band, as saturated cores do in the coadds."""
     magnitude = 23.5 + np.log10(rng.uniform(0.002, 1)) / 0.35
     # Two thirds M dwarfs, one third turn-off stars: the two peaks of the halo and disk at high latitude.
     colours = (rng.normal(1.4, 0.1), rng.normal(1.3, 0.4)) if rng.uniform() < 0.6 else (rng.normal(0.5, 0.2), 0.2)
@@ -186,7 +187,7 @@ def add_star(rng: np.random.Generator, light: Array) -> None:
 
 
 def add_stamp(light: Array, profile: galsim.GSObject, centre: NDArray[np.float64], fluxes: Array) -> None:
-    """Adds a small GalSim profile at `centre` (arcsec) with these band fluxes to `light`, in place."""
+    """Add a small GalSim profile at `centre` (arcsec) with these band fluxes to `light`, in place."""
     half = int(np.clip(5 * profile.original.half_light_radius / GRID.scale, 6, 60))  # e^-8 of an exponential's centre
     column, row = centre / GRID.scale + (GRID.side - 1) / 2
     left, top = int(np.rint(column)), int(np.rint(row))
@@ -200,14 +201,15 @@ def add_stamp(light: Array, profile: galsim.GSObject, centre: NDArray[np.float64
 
 
 def photograph(rng: np.random.Generator, light: Array) -> NDArray[np.uint8]:
-    """What the survey makes of `light` (3, S, S) nanomaggies a pixel: seeing, noise, stretch, JPEG."""
+    """Return what the survey makes of `light` (3, S, S) nanomaggies a pixel: seeing, noise, stretch, JPEG."""
     blurred = convolve(light, seeing_kernels(rng))
     seen = blurred[:, MARGIN:-MARGIN, MARGIN:-MARGIN] + sky_noise(rng)
     return through_jpeg(stretch(seen))
 
 
 def seeing_kernels(rng: np.random.Generator) -> Array:
-    """Point-spread functions (3, S, S) of g, r, z for one pointing, each adding up to 1, centred on pixel (0, 0)."""
+    """Return point-spread functions (3, S, S) of g, r, z for one pointing, each adding up to 1, centred on pixel (0,
+    0)."""
     kernels = np.zeros((3, GRID.side, GRID.side), np.float32)
     for kernel, median in zip(kernels, SEEING, strict=True):
         profile = galsim.Moffat(beta=MOFFAT_BETA, fwhm=median * 10 ** rng.normal(0, 0.04), trunc=8.0)
@@ -218,13 +220,14 @@ def seeing_kernels(rng: np.random.Generator) -> Array:
 
 
 def convolve(light: Array, kernels: Array) -> Array:
-    """Circular convolution of each band of `light` (3, S, S) with its kernel (3, S, S)."""
+    """Return circular convolution of each band of `light` (3, S, S) with its kernel (3, S, S)."""
     spectrum = np.fft.rfft2(light) * np.fft.rfft2(kernels)
     return np.fft.irfft2(spectrum, s=light.shape[1:]).astype(np.float32)
 
 
 def sky_noise(rng: np.random.Generator) -> Array:
-    """Sky noise (3, 256, 256), nanomaggies: depth differs between pointings; neighbours correlate by resampling."""
+    """Return sky noise (3, 256, 256), nanomaggies: depth differs between pointings; neighbours correlate by
+    resampling."""
     white = rng.standard_normal((3, IMAGE_SIDE + 1, IMAGE_SIDE + 1), np.float32)
     # A half-pixel bilinear shift is the strongest correlation that resampling single exposures to the coadd leaves.
     weight = np.float32(rng.uniform(0.15, 0.4))
@@ -239,7 +242,8 @@ def sky_noise(rng: np.random.Generator) -> Array:
 
 
 def stretch(bands: Array) -> Array:
-    """The viewer's asinh colours: (3, H, W) nanomaggies a pixel in g, r, z to (H, W, 3) in 0 to 1, R = z, B = g."""
+    """Return the viewer's asinh colours: (3, H, W) nanomaggies a pixel in g, r, z to (H, W, 3) in 0 to 1, R = z, B =
+    g."""
     scaled = bands * np.array(STRETCH, np.float32)[:, None, None] + np.float32(STRETCH_OFFSET)
     mean = np.maximum(scaled, 0).mean(axis=0)
     factor = np.arcsinh(STRETCH_SOFTENING * mean) / np.sqrt(STRETCH_SOFTENING) / np.maximum(mean, 1e-6)
@@ -247,7 +251,8 @@ def stretch(bands: Array) -> Array:
 
 
 def through_jpeg(colours: Array) -> NDArray[np.uint8]:
-    """(H, W, 3) in 0 to 1 as uint8, as a JPEG decodes it: its coarser colour grid makes the noise mostly grey."""
+    """Return (H, W, 3) in 0 to 1 as uint8, as a JPEG decodes it: its coarser colour grid makes the noise mostly
+    grey."""
     buffer = io.BytesIO()
     Image.fromarray((colours * 255).astype(np.uint8)).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return np.asarray(Image.open(buffer, formats=("JPEG",)))
@@ -266,7 +271,7 @@ def simulated_folder(
     on_progress: Callable[[int, int], None] | None = None,
     num_workers: int | None = None,
 ) -> Path:
-    """The folder under `cache` with this simulation, built by whoever asks first.
+    """Return the folder under `cache` with this simulation, built by whoever asks first.
 
     Holds images.npy (N, 256, 256, 3) uint8, labels.npy (N,) int64, redshift, ra, dec, pxscale.npy (N,) float64 and
     manifest.json. on_progress: called with (images done, num_images). num_workers: processes; the CPUs this process
@@ -283,7 +288,7 @@ def simulated_folder(
 
 
 def is_complete(folder: Path, num_images: int, seed: int) -> bool:
-    """Whether `folder` holds a manifest of exactly this simulation and every array that it promises."""
+    """Return whether `folder` holds a manifest of exactly this simulation and every array that it promises."""
     try:
         manifest = read_json((folder / "manifest.json").read_bytes())
         found = tuple(manifest[key] for key in ("simulator_version", "num_images", "seed", "fingerprint"))
@@ -301,7 +306,7 @@ def is_complete(folder: Path, num_images: int, seed: int) -> bool:
 def build(
     folder: Path, num_images: int, seed: int, on_progress: Callable[[int, int], None] | None, num_workers: int | None
 ) -> None:
-    """Draws the simulation into an empty `folder`."""
+    """Draw the simulation into an empty `folder`."""
     labels = class_labels(num_images, seed)
     shape = (num_images, IMAGE_SIDE, IMAGE_SIDE, 3)
     images = create_array(folder / "images.npy", np.uint8, shape)
@@ -328,7 +333,7 @@ def build(
 def drawn_chunks(
     folder: Path, labels: NDArray[np.int64], seed: int, num_workers: int | None
 ) -> Iterable[tuple[int, int, NDArray[np.float64]]]:
-    """Draws all images into folder/images.npy; yields (start, stop, columns (stop - start, 4)) as chunks finish."""
+    """Draw all images into folder/images.npy; yields (start, stop, columns (stop - start, 4)) as chunks finish."""
     tasks = [(folder, labels[start : start + CHUNK], start, seed) for start in range(0, len(labels), CHUNK)]
     workers = min(num_workers or usable_cpus(), len(tasks))
     if workers == 1:
@@ -347,7 +352,7 @@ def drawn_chunks(
 
 @contextmanager
 def blank_main_module() -> Iterator[None]:
-    """Starts workers that do not run the caller's main module again.
+    """Start workers that do not run the caller's main module again.
 
     They need this module alone, while the caller's may import a deep-learning framework (13 s each) or be no file
     at all (`python -`), which breaks a spawned process.
@@ -361,7 +366,7 @@ def blank_main_module() -> Iterator[None]:
 
 
 def draw_chunk(folder: Path, labels: NDArray[np.int64], start: int, seed: int) -> tuple[int, int, NDArray[np.float64]]:
-    """Draws images start, start + 1, ... of these labels into folder/images.npy; gives their other columns."""
+    """Draw images start, start + 1, ... of these labels into folder/images.npy; gives their other columns."""
     images = np.lib.format.open_memmap(folder / "images.npy", mode="r+")
     columns = np.zeros((len(labels), len(COLUMNS)))
     for offset, label in enumerate(labels):

@@ -43,23 +43,24 @@ class Population:
 
 
 def colour(age: float, redshift: float) -> tuple[float, float]:
-    """Observed (g - r, r - z) of a stellar population of this age (0 young, 1 old) at this redshift."""
+    """Return observed (g - r, r - z) of a stellar population of this age (0 young, 1 old) at this redshift."""
     pairs = zip(YOUNG, OLD, REDDENING_WITH_REDSHIFT, strict=True)
     g_r, r_z = (young + age * (old - young) + slope * redshift for young, old, slope in pairs)
     return g_r, r_z
 
 
 def band_fluxes(magnitude: float, colours: tuple[float, float]) -> Array:
-    """Fluxes (3,) in g, r, z, nanomaggies, of an r magnitude and its (g - r, r - z)."""
+    """Return fluxes (3,) in g, r, z, nanomaggies, of an r magnitude and its (g - r, r - z)."""
     magnitudes = np.array([magnitude + colours[0], magnitude, magnitude - colours[1]])
     return (10 ** (-0.4 * (magnitudes - ZERO_POINT))).astype(np.float32)
 
 
 def tinted(shape: Array, fluxes: Array) -> Array:
-    """Light (3, S, S) that adds up to `fluxes` (3,), spread like the non-negative `shape` (S, S)."""
+    """Return light (3, S, S) that adds up to `fluxes` (3,), spread like the non-negative `shape` (S, S)."""
     return shape[None] * (fluxes / max(float(shape.sum()), 1e-9))[:, None, None]
 
 
 def transmission(reddening: Array) -> Array:
-    """The share of the light (3, S, S) that dust of this E(B-V) (S, S), in magnitudes, lets through in each band."""
+    """Return the share of the light (3, S, S) that dust of this E(B-V) (S, S), in magnitudes, lets through in each
+    band."""
     return np.exp(-0.4 * np.log(10) * EXTINCTION[:, None, None] * reddening[None]).astype(np.float32)

@@ -18,7 +18,7 @@ from analysis.collapse.sections import collapse_sections
 from analysis.collapse.verdict import CollapseArm, Explanation, seeds_to_explain, study_collapse
 from analysis.statistics.boschloo import fewest_seeds
 from analysis.statistics.intervals import Share
-from analysis.trials.endings import Kind, kind_of
+from analysis.trials.endings import Ending, ending_of
 from galaxytl.trial import SPEC_FIELDS, TrialResult
 from tests.analysis.collapsing import SETTINGS, always, by_preprocessing, by_rate, collapsing, factorial, failed, never
 from tests.analysis.fakes import COUNTS, make_confusion, make_result, make_spec
@@ -405,7 +405,7 @@ def naming(share: float, right: int) -> dict[str, Any]:
 def test_a_verdict_that_hangs_on_where_one_class_begins_is_none() -> None:
     results = [trial(0, s, False, **naming(0.953, 90)) for s in range(6)]
     results += [trial(n, s, False, **naming(0.947, 90)) for n in (1, 2) for s in range(6)]
-    assert {kind_of(r) for r in results} == {Kind.ONE_CLASS, Kind.LEARNED}
+    assert {ending_of(r) for r in results} == {Ending.ONE_CLASS, Ending.LEARNED}
     arm = off(results)
     assert arm.verdict is Explanation.INCONCLUSIVE
     assert "hangs on the share" in arm.why

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from matplotlib.colors import to_hex
 
-from analysis.figures.critical_differences import draw_ranking
+from analysis.figures.critical_differences import draw_ranking, plan_rankings
+from analysis.figures.plans import Material
 from analysis.figures.style import COLOURS, style
 from analysis.scores.all_pairs import MOST_SETTINGS, OPTIMIZERS, THEMES, indistinct, rank, ranking_of, section, sections
 from analysis.statistics.intervals import holm
 from analysis.trials.banner import Banner
 from tests.analysis.fake_predictions import Fakes
-from tests.analysis.more_fakes import plans_of
 
 
 @pytest.fixture
@@ -83,9 +83,9 @@ def test_letters_say_who_is_not_told_apart(fakes: Fakes) -> None:
 def test_one_seed_a_setting_ranks_nothing(fakes: Fakes) -> None:
     fakes.add_table({"MobileNet": (0.8, 0.7), "VGG16": (0.5, 0.1)})
     assert sections(fakes.results, fakes.trials.folders) == []
-    plans = plans_of(fakes.results)
-    assert [plans[theme.stem].draw for theme in THEMES] == [None, None]
-    assert plans[THEMES[0].stem].why_not == "no two networks and starts have 3 seeds or more, all else being equal"
+    plans = list(plan_rankings("{theme}", "{subject}", Material(fakes.results)))
+    assert [plan.draw for plan in plans] == [None, None]
+    assert plans[0].why_not == "no two networks and starts have 3 seeds or more, all else being equal"
 
 
 def add_optimizers(fakes: Fakes, number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import shutil
 import sqlite3
@@ -11,10 +12,19 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.search.study import MIN_TRIALS, Importance, Importances, case_of, front_of, importances_of, read_study
+from galaxytl.results.asked_file import Ending, Suggestion, append_asked
+from galaxytl.results.rows import append_results
+from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from tests.analysis.fakes import write_search_file
 
 RATE = FloatDistribution(1e-5, 1e-1, log=True)
@@ -251,3 +261,32 @@ def test_a_damaged_file_says_so_and_stays_as_it_is(folder: Path, name: str, cont
 
     assert note in read_study(folder).note
     assert content is None or (folder / name).read_text() == content
+
+
+def test_a_study_is_made_of_what_was_asked_and_the_rows_as_its_database_would_give_it(tmp_path: Path) -> None:
+    """Ended, refused, known before and under way; the database that search.json names is not asked for."""
+    spec = TrialSpec(dataset="d", dataset_fingerprint="f", validation_fraction=0.1, scored_on="validation")
+    write_search_file(tmp_path, storage="sqlite:////nowhere/study.db")
+    lines: list[dict[str, Any]] = [{"asked": 1, "search": {}}]
+    for number in range(MIN_TRIALS + 1):
+        own = spec.replace(seed=number)
+        distributions = {"seed": json.loads(distribution_to_json(IntDistribution(0, 99)))}
+        lines.append(Suggestion({"seed": number}, distributions, own.trial_id, {"seed": number}).to_line())
+        history = ({"epoch": 1.0, "val_accuracy": number / 30, "val_loss": 1.0},)
+        append_results(tmp_path, TrialResult(spec=own, status=PRUNED if number == 3 else COMPLETE, history=history))
+    known = Suggestion({}, {}, "earlier", is_uncounted=True, known=Ending(COMPLETE, (0.9,)))
+    refused = Suggestion({}, {}, reason="equal to an earlier trial, 0123456789abcdef")
+    lines += [known.to_line(), refused.to_line(), Suggestion({}, {}, "under way").to_line()]
+    append_asked(tmp_path, lines)
+
+    study = read_study(tmp_path)
+
+    assert study.note == ""
+    assert [trial.number for trial in study.trials] == list(range(MIN_TRIALS + 3))
+    assert (study.trials[3].status, study.trials[3].stopped_at, study.trials[3].values) == (PRUNED, 0.1, ())
+    assert (study.trials[-2].known_before, study.trials[-2].values) == (True, (0.9,))
+    assert study.refused == (("equal to an earlier trial, 0123456789abcdef", 1),)
+    assert study.importances[0].rows[0].parameter == "seed"
+    with (tmp_path / "asked.jsonl").open("a") as file:
+        file.write(json.dumps({"params": {"x": 1}, "distributions": {"x": {"name": "Odd"}}, "reason": "r"}) + "\n")
+    assert "asked.jsonl cannot be read: " in read_study(tmp_path).note

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score, f1_score, precision_score
 
-from analysis.trials.endings import Kind, is_one_class_row, kind_of, one_class_scores
+from analysis.trials.endings import Ending, ending_of, is_one_class_row, one_class_scores
 from analysis.trials.paper import TABLE_1
 from galaxytl.results.collapse import cohen_kappa, top_share
 from galaxytl.trial import FAILED, PRUNED
@@ -19,45 +19,45 @@ Confusion = tuple[tuple[int, ...], ...]
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
-        ({}, Kind.LEARNED),
-        ({"confusion": one_class()}, Kind.ONE_CLASS),
-        ({"confusion": guessing()}, Kind.CHANCE),
-        ({"status": FAILED, "message": "diverged: the loss became nan in epoch 3/20"}, Kind.DIVERGED),
-        ({"status": FAILED, "message": "out of memory"}, Kind.FAILED),
-        ({"status": PRUNED, "message": "stopped by ASHA"}, Kind.FAILED),
-        ({"confusion": ()}, Kind.FAILED),
+        ({}, Ending.LEARNED),
+        ({"confusion": one_class()}, Ending.ONE_CLASS),
+        ({"confusion": guessing()}, Ending.CHANCE),
+        ({"status": FAILED, "message": "diverged: the loss became nan in epoch 3/20"}, Ending.DIVERGED),
+        ({"status": FAILED, "message": "out of memory"}, Ending.FAILED),
+        ({"status": PRUNED, "message": "stopped by ASHA"}, Ending.FAILED),
+        ({"confusion": ()}, Ending.FAILED),
     ],
 )
-def test_each_kind_is_known(changes: dict[str, object], kind: Kind) -> None:
-    assert kind_of(make_result(**changes)) is kind
-    assert kind.is_collapse == (kind in {Kind.ONE_CLASS, Kind.CHANCE, Kind.DIVERGED})
+def test_each_kind_is_known(changes: dict[str, object], kind: Ending) -> None:
+    assert ending_of(make_result(**changes)) is kind
+    assert kind.is_collapse == (kind in {Ending.ONE_CLASS, Ending.CHANCE, Ending.DIVERGED})
 
 
 def test_one_class_begins_at_95_percent() -> None:
     assert top_share(((95, 3), (0, 2))) == 0.95
     nearly, just = ((90, 8), (4, 0)), ((93, 3), (4, 0))
-    assert kind_of(make_result(confusion=just)) is Kind.ONE_CLASS
-    assert kind_of(make_result(confusion=nearly)) is Kind.CHANCE
+    assert ending_of(make_result(confusion=just)) is Ending.ONE_CLASS
+    assert ending_of(make_result(confusion=nearly)) is Ending.CHANCE
 
 
 @pytest.mark.parametrize(
     ("confusion", "kind"),
     [
-        (((95, 0), (0, 5)), Kind.LEARNED),  # perfect, on data of which one class is 95 %
-        (((950, 0), (25, 25)), Kind.LEARNED),  # half of the rare class is right
-        (((950, 0), (50, 0)), Kind.ONE_CLASS),
-        (((940, 10), (46, 4)), Kind.ONE_CLASS),  # kappa 0.11, and significant
-        (((0, 0, 0), (0, 90, 10), (0, 0, 0)), Kind.CHANCE),  # one true class: nothing is told apart
+        (((95, 0), (0, 5)), Ending.LEARNED),  # perfect, on data of which one class is 95 %
+        (((950, 0), (25, 25)), Ending.LEARNED),  # half of the rare class is right
+        (((950, 0), (50, 0)), Ending.ONE_CLASS),
+        (((940, 10), (46, 4)), Ending.ONE_CLASS),  # kappa 0.11, and significant
+        (((0, 0, 0), (0, 90, 10), (0, 0, 0)), Ending.CHANCE),  # one true class: nothing is told apart
     ],
 )
-def test_whether_one_class_is_a_collapse_depends_on_the_truth(confusion: Confusion, kind: Kind) -> None:
-    assert kind_of(make_result(confusion=confusion)) is kind
+def test_whether_one_class_is_a_collapse_depends_on_the_truth(confusion: Confusion, kind: Ending) -> None:
+    assert ending_of(make_result(confusion=confusion)) is kind
 
 
 def test_the_share_of_one_class_can_be_another() -> None:
     result = make_result(confusion=((88, 6), (6, 0)))
-    assert kind_of(result, 0.95) is Kind.CHANCE
-    assert kind_of(result, 0.9) is Kind.ONE_CLASS
+    assert ending_of(result, 0.95) is Ending.CHANCE
+    assert ending_of(result, 0.9) is Ending.ONE_CLASS
 
 
 def test_kappa_and_its_error_under_the_null() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from galaxytl.networks import gpu_memory
-from galaxytl.networks.gpu_memory import DeviceError, GpuMemory, given, read_memory, wait_until_free
+from galaxytl.networks.gpu_memory import DeviceError, GpuMemory, read_memory, visible, wait_until_free
 from tests.clock import Clock
 
 SMI = """#!/bin/sh
@@ -67,12 +67,12 @@ GPUS = [
 
 
 @pytest.mark.parametrize(
-    ("visible", "indices"),
+    ("names", "indices"),
     [(None, "01"), ("1", "1"), ("GPU-aa", "0"), ("1,0", "01"), ("", ""), ("MIG-a", ""), ("10", "")],
 )
-def test_the_gpus_that_a_process_was_given(visible: str | None, indices: str) -> None:
-    environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-    assert "".join(gpu.index for gpu in given(GPUS, environment)) == indices
+def test_the_gpus_that_a_process_was_given(names: str | None, indices: str) -> None:
+    environment = {} if names is None else {"CUDA_VISIBLE_DEVICES": names}
+    assert "".join(gpu.index for gpu in visible(GPUS, environment)) == indices
 
 
 class Readings:
@@ -116,7 +116,7 @@ def test_memory_that_becomes_free_is_waited_for() -> None:
 
 
 def test_a_gpu_that_was_not_given_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    for visible in ("1", "0"):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        with contextlib.nullcontext() if visible == "1" else pytest.raises(DeviceError, match="GPU 0 of"):
+    for number in ("1", "0"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", number)
+        with contextlib.nullcontext() if number == "1" else pytest.raises(DeviceError, match="GPU 0 of"):
             wait_until_free(1.0, print, lambda: GPUS)

@@ -23,19 +23,7 @@ from tests.galaxytl.trials import curves, run, tiny_spec
 
 pytestmark = pytest.mark.usefixtures("toy_backbone")
 
-BASE = TrialSpec(
-    dataset="simulated",
-    dataset_fingerprint="0" * 64,
-    backbone=toy.NAME,
-    weights="random",
-    weights_requested="random",
-    preprocessing="backbone",
-    image_size=32,
-    optimizer="sgd",
-    learning_rate=0.5,
-    momentum=0.9,
-    batch_size=8,
-)
+BASE = toy.SPEC.replace(optimizer="sgd", learning_rate=0.5, momentum=0.9)
 STATISTICS = ("moving_mean", "moving_variance")
 
 
@@ -53,7 +41,7 @@ def test_the_last_blocks_are_trained_and_no_others(depth: Any, mode: Any) -> Non
     """BatchNorm's averages follow the batches as the spec says, and in frozen blocks never."""
     pixels = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype(np.uint8)
     spec = BASE.replace(unfrozen_blocks=depth, unfrozen_batchnorm=mode)
-    model, network = warm.trained(spec, None, lambda: None)
+    model, network = warm.trainable(spec, None, lambda: None)
     before = weights_of(network.model)
     model.train_on_batch(pixels, np.arange(8))
     after = weights_of(network.model)
@@ -203,16 +191,6 @@ def test_every_dropout_starts_with_random_numbers_of_its_own_and_of_the_spec() -
     assert all(mine != its for mine, its in zip(first, counters(spec.replace(seed=1)), strict=True))
 
 
-def test_the_head_starts_anew_in_every_layer() -> None:
-    spec = BASE.replace(unfrozen_blocks=1, head_units=4)
-    model = a_head(spec)
-    for variable in model.weights:
-        variable.assign(np.ones(variable.shape))
-    warm._reset(model, spec, {})
-    for variable, its in zip(model.weights, build_head(spec, (2, 2, 3)).weights, strict=True):
-        assert np.array_equal(np.asarray(variable.value), np.asarray(its.value))
-
-
 def test_the_top_share_is_that_of_all_batches_together() -> None:
     metric = TopShare()
     for predicted in ([3, 3, 1, 9], [9, 9, 3]):
@@ -231,7 +209,7 @@ def test_weights_of_a_file_are_there_again_after_training(tmp_path: Path) -> Non
     spec = BASE.replace(
         weights="imagenet", weights_requested="imagenet", weights_fingerprint="a" * 64, unfrozen_blocks=2
     )
-    model, network = warm.trained(spec, None, lambda: path)
+    model, network = warm.trainable(spec, None, lambda: path)
     model.train_on_batch(np.zeros((8, 32, 32, 3), np.uint8), np.arange(8))
     wanted = weights_of(original)
     assert not all(np.array_equal(weights_of(network.model)[name], value) for name, value in wanted.items())

@@ -76,12 +76,12 @@ def test_a_warm_trial_is_a_fresh_one_and_compiles_nothing(
     spec = fine.replace(**settings)
     warm.forget()
     fresh = train(spec)
-    kept, once = warm._kept.trained, len(traced)
+    kept, once = warm._cache.trainable, len(traced)
     assert once > 0  # training and evaluation, whole and ragged batches
     other = train(spec.replace(seed=1, learning_rate=1e-2, num_epochs=2))
     assert other.history[0]["loss"] != pytest.approx(fresh.history[0]["loss"], rel=1e-3)
     assert_equal(train(spec), fresh)
-    assert warm._kept.trained is kept
+    assert warm._cache.trainable is kept
     assert len(traced) == once
 
 
@@ -89,11 +89,11 @@ def test_after_a_diverged_trial_the_next_one_is_as_fresh(
     fine: TrialSpec, train: Callable[[TrialSpec], TrialResult], galaxies_file: Path, tmp_path: Path
 ) -> None:
     fine = fine.replace(**DROPOUT)  # which the test before has compiled
-    fresh, kept = train(fine), warm._kept.trained
+    fresh, kept = train(fine), warm._cache.trainable
     wild = run(fine.replace(learning_rate=1e38, num_epochs=2), galaxies_file, tmp_path)
     assert wild.status == FAILED
     assert wild.message.startswith("diverged: the loss became ")
-    assert warm._kept.trained is kept  # a sweep of learning rates has many of these: no compiling for each
+    assert warm._cache.trainable is kept  # a sweep of learning rates has many of these: no compiling for each
     assert_equal(train(fine), fresh)
     # What they read is let go: an open map keeps the disk space of activations that were removed to make room.
     gc.collect()

@@ -25,20 +25,13 @@ def test_the_best_answer_that_is_the_same_for_all_has_the_least_loss() -> None:
         assert -np.log(answer)[labels].mean() > found
 
 
-def test_watched_labels_of_other_shares_have_the_loss_of_the_answer_that_training_gives() -> None:
+def test_the_loss_of_ignoring_follows_training_and_its_weights() -> None:
+    """Watched labels of other shares; balanced weights, with which all classes are as likely; a class never seen."""
     labels, watched = np.array([0, 0, 0, 1]), np.array([1, 1, 0, 0])
     assert loss_of_ignoring(labels, watched, np.ones(2)) == pytest.approx(-(math.log(0.75) + math.log(0.25)) / 2)
-
-
-def test_with_balanced_weights_the_best_such_answer_is_that_all_are_as_likely() -> None:
-    labels = np.repeat(np.arange(10), np.arange(1, 11))
-    balanced = 55 / (10 * np.arange(1, 11))
+    labels, balanced = np.repeat(np.arange(10), np.arange(1, 11)), 55 / (10 * np.arange(1, 11))
     assert loss_of_ignoring(labels, labels, balanced) == pytest.approx(math.log(10))
-
-
-def test_a_class_that_training_never_saw_is_infinitely_surprising() -> None:
     assert loss_of_ignoring(np.array([0, 1]), np.array([2]), np.ones(3)) == math.inf
-    assert not is_constant(COLLAPSED, math.inf)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +44,7 @@ def test_a_class_that_training_never_saw_is_infinitely_surprising() -> None:
         ({"val_loss": IGNORING - 2 * TOLERANCE}, False),  # better than ignoring the image
         ({"val_loss": IGNORING + 2 * TOLERANCE}, False),  # one class, on its way
         ({"val_loss": math.nan}, False),
+        ({"val_loss": math.inf}, False),
     ],
 )
 def test_one_class_and_the_loss_of_ignoring_the_image_are_both_wanted(
@@ -64,14 +58,8 @@ def test_it_ends_after_so_many_epochs_in_a_row() -> None:
     assert why_collapsed([COLLAPSED, COLLAPSED, LEARNING, COLLAPSED, COLLAPSED], IGNORING, 3) == ""
     assert why_collapsed([COLLAPSED] * 3 + [LEARNING], IGNORING, 3) == ""
     assert why_collapsed([], IGNORING, 1) == ""
-    ended = why_collapsed([LEARNING] + [COLLAPSED] * 3, IGNORING, 3)
-    assert (
-        ended
-        == "collapsed: one class whatever the image, and the loss of ignoring it (2.21 nats), for 3 epochs in a row"
-    )
+    what = "collapsed: one class whatever the image, and the loss of ignoring it (2.21 nats)"
+    assert why_collapsed([LEARNING] + [COLLAPSED] * 3, IGNORING, 3) == f"{what}, for 3 epochs in a row"
     assert why_collapsed([COLLAPSED], IGNORING, 1).endswith("for an epoch")
-
-
-def test_with_a_patience_of_0_it_never_ends() -> None:
     assert why_collapsed([COLLAPSED] * 100, IGNORING, 0) == ""
     assert why_collapsed([], IGNORING, 0) == ""

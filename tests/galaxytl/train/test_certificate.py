@@ -89,7 +89,7 @@ def test_features_in_parts_are_the_features(
     examples: Examples, monkeypatch: pytest.MonkeyPatch, optimum: Optimum
 ) -> None:
     monkeypatch.setattr(certificate, "ROWS_AT_ONCE", 7)
-    monkeypatch.setattr(certificate, "KEPT_BYTES", 0)
+    monkeypatch.setattr(certificate, "IN_MEMORY_BYTES", 0)
 
     assert asdict(solve(Features(examples.inputs, examples.train), examples)) == pytest.approx(
         asdict(optimum), rel=0.02

@@ -70,7 +70,7 @@ def test_a_head_that_is_dead_is_seen() -> None:
 
 
 def probe_of(spec: TrialSpec) -> tuple[Any, NetworkProbe]:
-    model, network = warm.trained(spec, None, lambda: None)
+    model, network = warm.trainable(spec, None, lambda: None)
     count = len(network.structure.blocks)
     return model, NetworkProbe(model, network, count, warm.frozen_until(spec, count))
 
@@ -107,7 +107,7 @@ def test_gradient_norms_are_those_of_the_optimizers_step(change: dict[str, Any])
 def test_a_layer_that_is_dead_is_seen() -> None:
     examples = images()
     _, probe = probe_of(SGD)
-    _, network = warm.trained(SGD, None, lambda: None)
+    _, network = warm.trainable(SGD, None, lambda: None)
     bias = network.model.get_layer("block3_conv2").bias
     bias.assign(np.where(np.arange(8) < 6, -1e6, np.asarray(bias.value)))
 

@@ -32,15 +32,7 @@ from tests.galaxytl import asking, toy
 
 pytestmark = pytest.mark.usefixtures("toy_backbone")
 
-BASE = TrialSpec(
-    dataset="simulated",
-    dataset_fingerprint="0" * 64,
-    backbone=toy.NAME,
-    weights="random",
-    weights_requested="random",
-    preprocessing="backbone",
-    image_size=32,
-)
+BASE = toy.SPEC
 ROWS = np.array([0, 1, 2, 3, 5, 8, 13, 21, 34])
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3)).astype(np.uint8)
 
@@ -242,18 +234,6 @@ def test_a_damaged_file_is_made_anew(damage: Callable[[Path], None]) -> None:
     told = Told(BASE)
     assert np.array_equal(stored_activations(BASE, (1,), told.source), whole)
     assert told.progress[-1] == (9, 9)
-
-
-def test_a_failed_build_leaves_nothing(own_cache: Path) -> None:
-    def fail(done: int, total: int) -> None:
-        raise OSError("No space left on device")
-
-    source = Source(IMAGES, ROWS, lambda: network_of(BASE), fail, lambda count: None)
-    with pytest.raises(OSError, match="No space"):
-        stored_activations(BASE, (0,), source)
-    assert cache.entries(own_cache) == []
-    assert not list(own_cache.glob("features/.*.building-*"))
-    assert stored(BASE, (0,)).shape == (9, 4, 4, 8)
 
 
 def test_the_manifest_says_what_it_is() -> None:

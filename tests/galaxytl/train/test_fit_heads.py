@@ -199,17 +199,6 @@ def test_a_last_step_that_is_too_long_is_no_score(galaxies_file: Path, tmp_path:
 
 
 @pytest.mark.usefixtures("toy_backbone")
-def test_a_killed_group_of_trials_has_all_its_epochs_after_the_next_run(galaxies_file: Path, tmp_path: Path) -> None:
-    specs = [tiny_spec(galaxies_file).replace(learning_rate=rate, num_epochs=3) for rate in (1e-3, 1e-2)]
-    with pytest.raises(Stopped):
-        run_all(specs, galaxies_file, tmp_path, fails_after(2, Stopped()))
-    for result, whole in zip(
-        run_all(specs, galaxies_file, tmp_path), run_all(specs, galaxies_file, tmp_path / "whole"), strict=True
-    ):
-        assert curves(result.history) == pytest.approx(curves(whole.history), rel=1e-5)
-
-
-@pytest.mark.usefixtures("toy_backbone")
 def test_an_exception_in_one_head_fails_its_row_alone(
     galaxies_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

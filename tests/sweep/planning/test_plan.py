@@ -244,8 +244,10 @@ def test_limits_below_zero_are_refused() -> None:
 
 def test_the_work_of_planning_grows_with_the_trials_and_not_with_their_square(monkeypatch: pytest.MonkeyPatch) -> None:
     costed: list[int] = []
-    of = Costs.cost
-    monkeypatch.setattr(Costs, "of", lambda costs, specs, source: costed.append(len(specs)) or of(costs, specs, source))
+    cost = Costs.cost
+    monkeypatch.setattr(
+        Costs, "cost", lambda costs, specs, source: costed.append(len(specs)) or cost(costs, specs, source)
+    )
 
     def work(num_seeds: int) -> int:
         """Trials whose cost was counted, each time that it was."""

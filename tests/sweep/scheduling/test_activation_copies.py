@@ -115,16 +115,3 @@ def test_activations_are_computed_once_in_a_cluster(galaxies_file: Path, tmp_pat
     first, second = seen["folders"]
     assert len(set(first) | set(second)) == 2
     assert set(first) & set(second)  # both nodes had to do with them
-
-
-@pytest.mark.rest
-@pytest.mark.alone
-def test_a_gpu_that_a_node_promises_and_has_not_fails_its_trials_and_the_sweep_goes_on(
-    galaxies_file: Path, tmp_path: Path
-) -> None:
-    seen = on_nodes("promised", galaxies_file, tmp_path)
-    assert [row["status"] for row in seen["with_gpu"]] == ["FAILED"] * 2
-    for row in seen["with_gpu"]:
-        assert "must see the GPUs that a trial was given, 1 (CUDA_VISIBLE_DEVICES=0); on " in row["message"]
-        assert "it sees 0: start Ray there with as many --num-gpus as nvidia-smi lists" in row["message"]
-    assert [row["status"] for row in seen["without"]] == ["COMPLETE"], seen

@@ -12,7 +12,7 @@ import pytest
 
 from galaxytl.trial import SpecError, TrialSpec
 from sweep.grids import axes, builtin
-from sweep.search.ask_space import Asking, Found, SpaceError, load_space, parameters_of
+from sweep.search.ask_space import ParameterMatch, SpaceError, SpaceSampler, load_space, parameters_of
 from sweep.search.trials import rehearse
 from sweep.space import DEFAULT, Facts, Suggests, space
 from tests.sweep.searches import make_problem
@@ -26,13 +26,13 @@ FACTS = Facts(
 BASE = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", validation_fraction=0.1, scored_on="validation")
 
 
-def suggestions(asking: Asking, number: int) -> Iterator[tuple[optuna.Trial, dict[str, Any]]]:
+def suggestions(sampler: SpaceSampler, number: int) -> Iterator[tuple[optuna.Trial, dict[str, Any]]]:
     """Random ones of a real study, and the fields they gave."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(number):
         trial = study.ask()
-        yield trial, asking(trial)
+        yield trial, sampler(trial)
 
 
 def spec_of(fields: dict[str, Any]) -> TrialSpec:
@@ -44,17 +44,17 @@ def rounded(parameters: dict[str, Any]) -> dict[str, Any]:
     return {name: round(value, 12) if isinstance(value, float) else value for name, value in parameters.items()}
 
 
-def given_by(found: Found | None, asking: Asking) -> dict[str, Any]:
+def given_by(match: ParameterMatch | None, sampler: SpaceSampler) -> dict[str, Any]:
     """What the space gives for the parameters that were found."""
-    assert found is not None
-    return asking(optuna.trial.FixedTrial(found.values))
+    assert match is not None
+    return sampler(optuna.trial.FixedTrial(match.params))
 
 
 # The default space
 
 
 def test_default_space_gives_trials_that_can_be() -> None:
-    specs = [spec_of(fields) for _, fields in suggestions(Asking(space, FACTS), 400)]
+    specs = [spec_of(fields) for _, fields in suggestions(SpaceSampler(space, FACTS), 400)]
     assert {spec.optimizer for spec in specs} == {"adam", "sgd", "rmsprop"}
     assert len({spec.trial_id for spec in specs}) == 400
     scalings = {name: {spec.preprocessing for spec in specs if spec.backbone == name} for name in FACTS.backbones}
@@ -67,31 +67,28 @@ def test_default_space_gives_trials_that_can_be() -> None:
 
 
 def test_the_papers_trials_are_in_the_default_space() -> None:
-    asking = Asking(space, FACTS)
+    sampler = SpaceSampler(space, FACTS)
     specs = [spec for profile in builtin.PROFILES for spec in axes.expand(builtin.paper(profile), BASE).specs]
     assert len(specs) == 6 * len(builtin.PROFILES)
     for spec in specs:
-        given = given_by(parameters_of(asking, spec.to_dict()), asking)
+        given = given_by(parameters_of(sampler, spec.to_dict()), sampler)
         assert spec.replace(**given) == spec
         assert (given["learning_rate"], given["optimizer"]) == (1e-3, "adam")
 
 
 def test_parameters_give_back_what_was_suggested_and_how_it_was_asked_for() -> None:
-    asking = Asking(space, FACTS)
-    for trial, fields in suggestions(asking, 100):
-        found = parameters_of(asking, spec_of(fields).to_dict())
-        assert found is not None
-        assert rounded(found.values) == rounded(trial.params)
-        assert found.fields == fields
-        again = optuna.create_study().ask()
-        for name, (kind, arguments, how) in found.asked.items():
-            getattr(again, f"suggest_{kind}")(name, *arguments, **how)
-        assert again.distributions == trial.distributions
+    sampler = SpaceSampler(space, FACTS)
+    for trial, fields in suggestions(sampler, 100):
+        match = parameters_of(sampler, spec_of(fields).to_dict())
+        assert match is not None
+        assert rounded(match.params) == rounded(trial.params)
+        assert match.fields == fields
+        assert match.distributions == trial.distributions
 
 
 def test_what_the_space_does_not_have_is_not_found() -> None:
-    asking, inside = Asking(space, FACTS), BASE.replace(backbone="VGG16")
-    assert parameters_of(asking, inside.to_dict()) is not None
+    sampler, inside = SpaceSampler(space, FACTS), BASE.replace(backbone="VGG16")
+    assert parameters_of(sampler, inside.to_dict()) is not None
     for change in (
         {"learning_rate": 0.5},
         {"weight_decay": 0.5},
@@ -100,28 +97,30 @@ def test_what_the_space_does_not_have_is_not_found() -> None:
         {"backbone": "DenseNet121"},
         {"head_units": 64, "head_dropout": 0.25},  # the space goes in steps of 0.1
     ):
-        assert parameters_of(asking, inside.replace(**change).to_dict()) is None, change
+        assert parameters_of(sampler, inside.replace(**change).to_dict()) is None, change
 
 
 # Pinned fields
 
 
 def test_a_pinned_field_has_its_value_and_is_no_parameter() -> None:
-    asking = Asking(space, FACTS, {"learning_rate": (1e-4,), "head_units": (128,), "batch_size": (8,)})
-    for trial, fields in suggestions(asking, 50):
+    sampler = SpaceSampler(space, FACTS, {"learning_rate": (1e-4,), "head_units": (128,), "batch_size": (8,)})
+    for trial, fields in suggestions(sampler, 50):
         assert (fields["learning_rate"], fields["head_units"], fields["batch_size"]) == (1e-4, 128, 8)
         assert not {name.partition("@")[0] for name in trial.params} & {"learning_rate", "head_units", "batch_size"}
         assert "head_dropout" in trial.params  # with hidden units, whoever chose them
 
 
 def test_a_field_pinned_to_several_values_is_chosen_from_them() -> None:
-    asking = Asking(space, FACTS, {"learning_rate": (1e-4, 1e-3), "unfrozen_blocks": (0, 1), "batch_size": (8, 16)})
+    sampler = SpaceSampler(
+        space, FACTS, {"learning_rate": (1e-4, 1e-3), "unfrozen_blocks": (0, 1), "batch_size": (8, 16)}
+    )
     specs = []
-    for trial, fields in suggestions(asking, 60):
+    for trial, fields in suggestions(sampler, 60):
         specs.append(spec_of(fields))
         assert {"learning_rate", "unfrozen_blocks", "batch_size"} <= trial.params.keys()
         assert not any(name.startswith(("learning_rate@", "unfrozen_blocks@")) for name in trial.params)
-        assert given_by(parameters_of(asking, specs[-1].to_dict()), asking) == fields
+        assert given_by(parameters_of(sampler, specs[-1].to_dict()), sampler) == fields
     assert {(s.learning_rate, s.unfrozen_blocks, s.batch_size) for s in specs} == {
         (rate, depth, size) for rate in (1e-4, 1e-3) for depth in (0, 1) for size in (8, 16)
     }
@@ -129,8 +128,8 @@ def test_a_field_pinned_to_several_values_is_chosen_from_them() -> None:
 
 def test_what_the_space_fixes_itself_is_not_chosen_from_pinned_values() -> None:
     """A network that scales pixels itself must have its own preprocessing, whatever else is pinned for the others."""
-    asking = Asking(space, FACTS, {"preprocessing": ("divide_by_255", "backbone")})
-    specs = [spec_of(fields) for _, fields in suggestions(asking, 100)]
+    sampler = SpaceSampler(space, FACTS, {"preprocessing": ("divide_by_255", "backbone")})
+    specs = [spec_of(fields) for _, fields in suggestions(sampler, 100)]
     assert {spec.preprocessing for spec in specs if spec.backbone == "EfficientNetB0"} == {"backbone"}
     assert {spec.preprocessing for spec in specs} == {"backbone", "divide_by_255"}
 
@@ -138,9 +137,9 @@ def test_what_the_space_fixes_itself_is_not_chosen_from_pinned_values() -> None:
 def test_other_values_of_a_pinned_field_are_not_in_the_space() -> None:
     inside = BASE.replace(backbone="VGG16", optimizer="sgd")
     for pinned in ({"optimizer": ("sgd",)}, {"optimizer": ("sgd", "rmsprop")}):
-        asking = Asking(space, FACTS, pinned)
-        assert parameters_of(asking, inside.to_dict()) is not None
-        assert parameters_of(asking, inside.replace(optimizer="adam").to_dict()) is None
+        sampler = SpaceSampler(space, FACTS, pinned)
+        assert parameters_of(sampler, inside.to_dict()) is not None
+        assert parameters_of(sampler, inside.replace(optimizer="adam").to_dict()) is None
 
 
 def test_a_pinned_field_that_does_not_go_with_others_is_no_trial_then() -> None:
@@ -164,12 +163,12 @@ def test_a_choice_of_another_name_is_found_by_trying() -> None:
         fields = {"weights": weights, "unfrozen_blocks": depth, "learning_rate": rate}
         return fields | {"head_units": {"small": 0, "large": 256}[size]}
 
-    asking = Asking(by_start, FACTS)
-    for trial, fields in suggestions(asking, 50):
-        found = parameters_of(asking, spec_of(fields).to_dict())
-        assert found is not None
-        assert found.values == trial.params
-    assert parameters_of(asking, BASE.replace(weights="random").to_dict()) is None  # frozen, and not of ImageNet
+    sampler = SpaceSampler(by_start, FACTS)
+    for trial, fields in suggestions(sampler, 50):
+        match = parameters_of(sampler, spec_of(fields).to_dict())
+        assert match is not None
+        assert match.params == trial.params
+    assert parameters_of(sampler, BASE.replace(weights="random").to_dict()) is None  # frozen, and not of ImageNet
 
 
 def test_a_branch_of_another_name_is_found_though_the_first_leads_nowhere_and_a_number_is_not() -> None:
@@ -178,14 +177,14 @@ def test_a_branch_of_another_name_is_found_though_the_first_leads_nowhere_and_a_
             return {"learning_rate": trial.suggest_float("learning_rate@low", 1e-6, 1e-4)}
         return {"learning_rate": trial.suggest_float("learning_rate@high", 1e-4, 1e-1)}
 
-    found = parameters_of(Asking(branched, FACTS), BASE.replace(learning_rate=1e-2).to_dict())
-    assert found is not None
-    assert found.values == {"range": "high", "learning_rate@high": 1e-2}
+    match = parameters_of(SpaceSampler(branched, FACTS), BASE.replace(learning_rate=1e-2).to_dict())
+    assert match is not None
+    assert match.params == {"range": "high", "learning_rate@high": 1e-2}
 
     def by_exponent(trial: Suggests, facts: Facts) -> dict[str, Any]:
         return {"learning_rate": 10 ** trial.suggest_float("exponent", -5, -1)}
 
-    assert parameters_of(Asking(by_exponent, FACTS), BASE.to_dict()) is None
+    assert parameters_of(SpaceSampler(by_exponent, FACTS), BASE.to_dict()) is None
 
 
 def test_a_space_with_ever_more_choices_is_given_up() -> None:
@@ -196,7 +195,7 @@ def test_a_space_with_ever_more_choices_is_given_up() -> None:
         flips = [trial.suggest_categorical(f"flip{i}", (0, 1)) for i in range(20)]
         return {"head_units": 1 + sum(flips)}
 
-    assert parameters_of(Asking(endless, FACTS), BASE.to_dict()) is None
+    assert parameters_of(SpaceSampler(endless, FACTS), BASE.to_dict()) is None
     assert len(calls) == 1000
 
 
@@ -204,8 +203,10 @@ def test_whole_numbers_in_steps() -> None:
     def stepped(trial: Suggests, facts: Facts) -> dict[str, Any]:
         return {"batch_size": trial.suggest_int("batch_size", 8, 64, step=8)}
 
-    found = [parameters_of(Asking(stepped, FACTS), BASE.replace(batch_size=size).to_dict()) for size in (24, 25, 128)]
-    assert [one and one.values for one in found] == [{"batch_size": 24}, None, None]
+    found = [
+        parameters_of(SpaceSampler(stepped, FACTS), BASE.replace(batch_size=size).to_dict()) for size in (24, 25, 128)
+    ]
+    assert [one and one.params for one in found] == [{"batch_size": 24}, None, None]
 
 
 @pytest.fixture
@@ -225,7 +226,7 @@ def user_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
 
 def test_a_space_of_the_working_directory_is_found(user_space: Any) -> None:
     name = user_space('def space(trial, facts):\n    return {"seed": trial.suggest_int("seed", 3, 3)}\n')
-    ((_, fields),) = suggestions(Asking(load_space(name), FACTS), 1)
+    ((_, fields),) = suggestions(SpaceSampler(load_space(name), FACTS), 1)
     assert fields == {"seed": 3}
     assert load_space(DEFAULT) is space
 

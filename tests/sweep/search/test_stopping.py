@@ -71,7 +71,7 @@ def followed(rule: Rule, batches: list[dict[str, float]]) -> list[set[str]]:
     return [set(rule.decide(epoch, scores)) for scores in batches for epoch in sorted(rule.decides_at)]
 
 
-@pytest.mark.parametrize("name", ["asha", "median"])
+@pytest.mark.parametrize("name", [name for name in SCHEDULERS if name != "none"])
 def test_a_rule_that_was_told_what_was_kept_decides_like_one_that_heard_it(name: str) -> None:
     rng = random.Random(1)
     batches = [{f"{batch}{i}": rng.random() + (batch < 4) for i in range(3)} for batch in range(8)]

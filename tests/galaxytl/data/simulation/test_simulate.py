@@ -205,8 +205,6 @@ def test_labels_have_galaxy10s_proportions() -> None:
         assert (labels.dtype, len(labels)) == (np.int64, num_images)
         assert np.bincount(labels, minlength=NUM_CLASSES).min() >= 3  # none of thirty and more has fewer
 
-
-def test_labels_are_shuffled_by_the_seed() -> None:
     first, same, other = class_labels(200, 0), class_labels(200, 0), class_labels(200, 1)
     assert np.array_equal(first, same)
     assert not np.array_equal(first, other)
@@ -312,8 +310,5 @@ def test_a_sheet_shows_every_class_of_every_source(tmp_path: Path) -> None:
     for label in range(len(CLASS_NAMES)):
         level = (20 * label + 40) // 8 * 8
         assert (level, level, level) in colours
-
-
-def test_a_sheet_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one"):
-        write_sheet(tmp_path / "sheet.png", {})
+        write_sheet(path, {})

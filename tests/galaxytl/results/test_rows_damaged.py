@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from galaxytl.results.row_lines import MOST_STARTS
-from galaxytl.results.rows import read_results
+from galaxytl.results.rows import MOST_STARTS, read_results
 from galaxytl.results.stored_rows import merge_lines
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from tests.fuzz import rows
@@ -131,13 +130,10 @@ def test_what_is_of_a_wrong_type_is_refused_by_rule_and_value(name: str, tmp_pat
     assert all(name in problem and "; got " in problem for problem in problems), problems
 
 
-def test_a_confusion_matrix_has_a_line_a_class(tmp_path: Path) -> None:
+def test_what_was_not_measured_may_be_missing_and_a_confusion_matrix_has_a_line_a_class(tmp_path: Path) -> None:
     seeds, problems = read(tmp_path, line(confusion=[[1, 0], [0, 1]], class_names=["a", "b", "c"]))
     assert seeds == []
     assert "confusion must have a line a class, 3; got 2" in problems[0]
-
-
-def test_what_was_not_measured_may_be_missing(tmp_path: Path) -> None:
     kept = {name: row()[name] for name in ("schema", "trial_id", "spec")}
     seeds, problems = read(tmp_path, json.dumps(kept | {"status": "FAILED", "metrics": {"loss": None}}).encode())
     assert (seeds, problems) == ([0], ())

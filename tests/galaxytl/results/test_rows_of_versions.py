@@ -172,25 +172,18 @@ def test_today_reads_the_rows_of_tomorrow_and_leaves_its_other_trials_alone(
     assert len(read_results(tmp_path).results) == 3
 
 
-def test_rows_of_a_later_schema_are_counted(tmp_path: Path) -> None:
-    for seed in range(3):
-        _append(tmp_path, schema=SCHEMA + 1, spec=HEAD.replace(seed=seed).to_dict())
+@pytest.mark.parametrize(
+    ("schema", "optimizers", "what"),
+    [(4, ("adam", "adam", "sgd"), "schema 4"), (3, ("lion", "lion", "muon"), "optimizer 'lion', optimizer 'muon'")],
+)
+def test_rows_of_a_later_schema_and_with_a_choice_of_a_later_version_are_counted(
+    tmp_path: Path, schema: int, optimizers: tuple[str, ...], what: str
+) -> None:
+    for optimizer in optimizers:
+        _append(tmp_path, schema=schema, spec={**HEAD.to_dict(), "optimizer": optimizer})
     rows = read_results(tmp_path)
     assert (rows.results, rows.num_newer) == ((), 3)
-    assert (
-        "3 rows have settings that this version does not know (schema 4), written by a newer version"
-        in rows.problems[0]
-    )
-
-
-def test_a_choice_that_only_a_later_version_has_makes_a_trial_of_another_kind(tmp_path: Path) -> None:
-    for optimizer in ("lion", "lion", "muon"):
-        _append(tmp_path, schema=SCHEMA, spec={**HEAD.to_dict(), "optimizer": optimizer})
-    rows = read_results(tmp_path)
-    assert (rows.results, rows.num_newer) == ((), 3)
-    assert (
-        "3 rows have settings that this version does not know (optimizer 'lion', optimizer 'muon')" in rows.problems[0]
-    )
+    assert f"3 rows have settings that this version does not know ({what}), written by a newer" in rows.problems[0]
     _append(tmp_path, schema=SCHEMA, spec={**HEAD.to_dict(), "momentum": 2.0})  # no version has that
     assert "momentum must be at least 0 and at most 1; got 2.0" in read_results(tmp_path).problems[1]
 
