@@ -129,7 +129,7 @@ def curve_rows(setting: TrialSetting) -> tuple[tuple[str, ...], ...]:
 
 
 def _mean_text(arm: Arm, measure: Measure) -> str:
-    """Nothing where the measure says nothing of the arm."""
+    """Return the mean over an arm's seeds; nothing where the measure says nothing of the arm."""
     values = [measure.of(result) for result in arm.results]
     return "" if measure.wants_learning and why_no_course([arm]) else str(Score.of(values))
 
@@ -222,8 +222,9 @@ def difference_of(first: Arm, second: Arm, measure: Measure) -> Difference:
 
 
 def _image_variance(first: Arm, second: Arm, measure: Measure, values: Sequence[Sequence[float]]) -> float:
-    """Of shares of images: as if each arm had images of its own, and all epochs were right on the same ones. Of losses:
-    from the differences image by image at the end, on the test part. 0 where that is not known."""
+    """Return the variance over images of a difference. Of shares of images: as if each arm had images of its own, and
+    all epochs were right on the same ones. Of losses: from the differences image by image at the end, on the test part.
+    0 where that is not known."""
     numbers = [_num_images(arm, measure.curve) for arm in (first, second)]
     if not measure.curve or not all(numbers):
         return 0.0
@@ -238,7 +239,7 @@ def _image_variance(first: Arm, second: Arm, measure: Measure, values: Sequence[
 
 
 def _num_images(arm: Arm, curve: str) -> int:
-    """Of the part that a curve is of."""
+    """Return the number of images of the part that a curve is of."""
     result = arm.results[0]
     return result.num_images.get(result.curves_on if curve.startswith("val_") else "train", 0)
 
@@ -308,7 +309,7 @@ Lengths = tuple[Arm, Arm]
 
 
 def _longest(setting: TrialSetting, settings: Sequence[TrialSetting], backbone: str, start: str) -> Lengths | None:
-    """None without trials of more epochs that differ in nothing else."""
+    """Return the arm of most epochs and Table 1's; None without trials of more epochs that differ in nothing else."""
     own = setting.arm(backbone, start)
     if not own:
         return None
@@ -326,7 +327,7 @@ def _but_epochs(setting: TrialSetting) -> tuple[object, ...]:
 
 
 def _compared_lengths(pairs: Iterable[Lengths]) -> dict[Lengths, Comparison | str]:
-    """One family; a sentence for a pair that cannot be compared."""
+    """Return the comparisons, one family; a sentence for a pair that cannot be compared."""
     found: dict[Lengths, Comparison | str] = {}
     for pair in pairs:
         name = f"{pair[0].spec.num_epochs} - {pair[1].spec.num_epochs} epochs"

@@ -185,7 +185,8 @@ def vgg16_cannot_be_trained(settings: Sequence[TrialSetting]) -> Judged:
 
 
 def _is_poor(arm: Arm) -> bool:
-    """Whether the mean over seeds is at most POOR above the share of the largest class, seeds and images considered."""
+    """Return whether the mean over seeds is at most POOR above the share of the largest class, seeds and images
+    considered."""
     if arm.num_seeds < MIN_SEEDS:
         return False
     values = [share.value for share in _accuracies(arm)]

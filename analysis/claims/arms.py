@@ -39,7 +39,7 @@ Event = Callable[[Predictions], NDArray[np.bool_]]
 
 
 def start_label(spec: TrialSpec) -> str | None:
-    """None where a part of the blocks is trained."""
+    """Return the paper's name of a start, or ours; None where a part of the blocks is trained."""
     name = start_name(spec)
     return PAPERS_NAMES.get(name, name) if name else None
 
@@ -105,17 +105,17 @@ class TrialSetting:
         return self.arms.get((backbone, start))
 
     def value(self, name: str) -> Any:
-        """Of one of the SETTINGS."""
+        """Return the value of one of the SETTINGS."""
         return self.key[SETTINGS.index(name)]
 
 
 def key_of(spec: TrialSpec) -> tuple[Any, ...]:
-    """Equal for specs that may be compared."""
+    """Return what is equal for specs that may be compared."""
     return tuple(getattr(spec, name) for name in SETTINGS)
 
 
 def trial_settings(trials: Trials) -> tuple[TrialSetting, ...]:
-    """All settings of the COMPLETE trials that are scored on the test part, in the order of their first trials
+    """Return all settings of the COMPLETE trials that are scored on the test part, in the order of their first trials
     (`gather.in_order`)."""
     found: dict[tuple[Any, ...], dict[tuple[str, str], list[TrialResult]]] = {}
     for result in in_order(trials.results):
@@ -153,7 +153,8 @@ def load_arm(results: Iterable[TrialResult], folders: Mapping[str, Path]) -> Arm
 
 
 def _of_one_file(results: Sequence[TrialResult]) -> tuple[TrialResult, ...]:
-    """Stand-ins with random weights go where a trial has ImageNet's, as in Table 1."""
+    """Return the trials of one weights file. Stand-ins with random weights go where a trial has ImageNet's, as in Table
+    1."""
     real = [r for r in results if not r.spec.is_substituted]
     own = tuple(real or results)
     if len({r.spec.weights_fingerprint for r in own}) > 1:

@@ -64,7 +64,7 @@ def _claim(judged: Judged, topic: str) -> dict[str, Any]:
 
 
 def _visible(value: Any) -> Any:
-    """With all texts as every other file of the report shows them; a row's may be a stranger's."""
+    """Return the value with all texts as every other file of the report shows them; a row's may be a stranger's."""
     if isinstance(value, dict):
         return {visible(key): _visible(one) for key, one in value.items()}
     if isinstance(value, list):

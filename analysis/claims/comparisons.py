@@ -162,7 +162,8 @@ class Compared:
 
 
 def compare(setting: TrialSetting) -> Compared:
-    """ON minus OFF of each network, each pair of networks within a start, and the 2 x 2 of pretraining and freezing."""
+    """Compare ON minus OFF of each network, each pair of networks within a start, and the 2 x 2 of pretraining and
+    freezing."""
     effects = tuple(effect for backbone in _backbones(setting) for effect in _effects(setting, backbone))
     return replace(_compared(setting, _wanted(setting)), effects=effects)
 
@@ -184,7 +185,7 @@ def _counted(setting: TrialSetting) -> Iterable[str]:
 
 
 def _backbones(setting: TrialSetting) -> tuple[str, ...]:
-    """The paper's from the best to the worst in its table, then others."""
+    """Return the paper's from the best to the worst in its table, then others."""
     present = dict.fromkeys(backbone for backbone, _ in setting.arms)
     return tuple(sorted(present, key=lambda b: -BACKBONES.index(b) if b in BACKBONES else 1))
 
@@ -202,7 +203,8 @@ def _wanted(setting: TrialSetting) -> Iterable[tuple[str, Arm, Arm]]:
 
 
 def compare_sizes(settings: Sequence[TrialSetting], first: int = 256, second: int = 224) -> tuple[Compared, ...]:
-    """`first` minus `second` pixels, of arms that differ in nothing else, setting by setting. The paper says both."""
+    """Compare `first` minus `second` pixels, of arms that differ in nothing else, setting by setting. The paper says
+    both."""
     what = f"{first} - {second} pixels"
     found = []
     for large, small in itertools.permutations(settings, 2):
@@ -214,7 +216,7 @@ def compare_sizes(settings: Sequence[TrialSetting], first: int = 256, second: in
 
 
 def _key_without_size(setting: TrialSetting, side: int) -> object:
-    """Of a setting with this image size; of others something that equals nothing."""
+    """Return the rest of the key of a setting with this image size; of others something that equals nothing."""
     where = SETTINGS.index("image_size")
     return (*setting.key[:where], *setting.key[where + 1 :]) if setting.key[where] == side else object()
 
@@ -230,7 +232,7 @@ def compare_arms(first: Arm, second: Arm, family: str) -> Comparison:
 
 
 def _name(first: Arm, second: Arm, family: str) -> str:
-    """Of what the two differ in."""
+    """Name, of what the two differ in."""
     if first.start != second.start:
         return f"{first.name} - {second.start.removeprefix('ImageNet ')}"
     return f"{first.backbone} - {second.backbone}" if first.backbone != second.backbone else f"{first.name}, {family}"
@@ -241,7 +243,8 @@ def everywhere(predictions: Predictions) -> NDArray[np.bool_]:
 
 
 def compare_shares(first: Arm, second: Arm, event: Event, among: Event = everywhere) -> tuple[Estimate, str]:
-    """The share of images with `event`, of `first` minus of `second`, and by which method; raises NotComparedError.
+    """Return the share of images with `event`, of `first` minus of `second`, and by which method; raises
+    NotComparedError.
 
     `among` are the images that the share is of; it must depend on their true classes only.
     """
@@ -282,14 +285,14 @@ def _unpaired(first: Predictions, second: Predictions, event: Event, among: Even
 
 
 def _shares(arm: Arm, event: Event, among: Event) -> list[float]:
-    """Of the images `among`, seed by seed."""
+    """Return the shares of the images `among`, seed by seed."""
     return [float(event(one)[among(one)].mean()) for one in arm.predictions]
 
 
 def _paired_variance(first: Arm, second: Arm, event: Event, among: Event) -> float:
-    """Over images, of the difference of two means over seeds. One image is added that only the first has and one that
-    only the second has, each by half (Agresti and Min 2005, Statistics in Medicine 24, 729), so that it is not 0 where
-    all agree."""
+    """Return the variance over images of the difference of two means over seeds. One image is added that only the first
+    has and one that only the second has, each by half (Agresti and Min 2005, Statistics in Medicine 24, 729), so that
+    it is not 0 where all agree."""
     chosen = among(first.predictions[0])
     own, other = (np.mean([event(one)[chosen] for one in arm.predictions], axis=0) for arm in (first, second))
     differences, total = own - other, len(own) + 2
@@ -298,15 +301,15 @@ def _paired_variance(first: Arm, second: Arm, event: Event, among: Event) -> flo
 
 
 def _unpaired_variance(arm: Arm, shares: Sequence[Sequence[float]], among: Event) -> float:
-    """Over images, of the difference of two means over seeds, as if each were the share of one trial: seeds share their
-    images and add none."""
+    """Return the variance over images of the difference of two means over seeds, as if each were the share of one
+    trial: seeds share their images and add none."""
     total = int(np.count_nonzero(among(arm.predictions[0])))
     return sum(share_variance(float(np.mean(own)), total) for own in shares)
 
 
 def share_variance(share: float, total: int) -> float:
-    """Of a share of images, one right and one wrong image added (Agresti and Caffo 2000, The American Statistician 54,
-    280), so that it is not 0 where all are right."""
+    """Return the variance of a share of images, one right and one wrong image added (Agresti and Caffo 2000, The
+    American Statistician 54, 280), so that it is not 0 where all are right."""
     moved = (share * total + 1) / (total + 2)
     return moved * (1 - moved) / (total + 2)
 
@@ -323,13 +326,13 @@ def score_test(first: Share, second: Share) -> float:
 
 
 def holm_of(estimates: Sequence[Estimate]) -> list[Estimate]:
-    """One family's, in the order given."""
+    """Return one family's estimates with Holm's p-values, in the order given."""
     p_values = holm([one.p_value for one in estimates])
     return [replace(one, adjusted=p) for one, p in zip(estimates, p_values, strict=True)]
 
 
 def adjusted(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """With Holm's p-values, family by family; accuracy and F1 are families of their own."""
+    """Return the comparisons with Holm's p-values, family by family; accuracy and F1 are families of their own."""
     done: list[Comparison] = []
     for family in dict.fromkeys(c.family for c in comparisons):
         members = [c for c in comparisons if c.family == family]
@@ -340,7 +343,7 @@ def adjusted(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
 
 
 def holm_of_some(estimates: Sequence[Estimate | None]) -> list[Estimate | None]:
-    """One family's; what could not be estimated stays None and is no member."""
+    """Return one family's as `holm_of`; what could not be estimated stays None and is no member."""
     found = iter(holm_of([one for one in estimates if one]))
     return [next(found) if one else None for one in estimates]
 
@@ -355,7 +358,7 @@ interaction is what pretraining adds where the network is frozen minus what it a
 
 
 def _effects(setting: TrialSetting, backbone: str) -> tuple[FactorialEffect, ...]:
-    """Empty where an arm is missing, or has no predictions, or the arms are of different images."""
+    """Return the effects; none where an arm is missing, or has no predictions, or the arms are of different images."""
     found = [setting.arm(backbone, start) for start in (ON, FINE_TUNED, FROZEN_RANDOM, OFF)]
     arms = [arm for arm in found if arm and not arm.why_unpaired]
     if len(arms) < 4 or not all(same_images(arms[0].predictions[0], arm.predictions[0]) for arm in arms):

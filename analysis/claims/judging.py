@@ -93,8 +93,8 @@ class Question:
 
 
 def _if_real(judged: Judged, arms: Sequence[Arm]) -> Judged:
-    """With the seeds of the arms. On other data than the paper's, and with random weights in place of ImageNet's, no
-    claim about Galaxy10 or ImageNet can be tested. What they show is then said, as theirs."""
+    """Return it with the seeds of the arms. On other data than the paper's, and with random weights in place of
+    ImageNet's, no claim about Galaxy10 or ImageNet can be tested. What they show is then said, as theirs."""
     judged = replace(judged, seeds=tuple((arm.name, arm.num_seeds) for arm in arms))
     results = [result for arm in arms for result in arm.results]
     unreal = ["SIMULATED galaxies"] if any(r.spec.is_simulated for r in results) else []
@@ -107,7 +107,8 @@ def _if_real(judged: Judged, arms: Sequence[Arm]) -> Judged:
 
 
 def is_other_data(spec: TrialSpec) -> bool:
-    """Whether its galaxies are real and are not the published Galaxy10 DECaLS, which a sweep names by its content."""
+    """Return whether its galaxies are real and are not the published Galaxy10 DECaLS, which a sweep names by its
+    content."""
     return not spec.is_simulated and spec.dataset != PAPERS_DATA
 
 
@@ -133,13 +134,13 @@ def reason_of(verdict: Verdict, seeds: Collection[int], estimates: Sequence[Esti
 
 
 def is_equivalent(estimate: Estimate) -> bool:
-    """Whether a difference between settings as large as the smallest of interest is rejected on either side."""
+    """Return whether a difference between settings as large as the smallest of interest is rejected on either side."""
     equivalence = estimate.equivalence
     return estimate.about == SETTINGS and equivalence is not None and equivalence.p_value < LEVEL
 
 
 def _absence(setting: TrialSetting, names: Sequence[str]) -> list[str]:
-    """Why arms are not there: those that have trials, which cannot be used, and those that have none."""
+    """Return why arms are not there: those that have trials, which cannot be used, and those that have none."""
     if not setting.arms and setting.problems:
         return list(setting.problems)
     problems = [text for text in setting.problems if text.startswith(tuple(f"{name}:" for name in names))]

@@ -70,7 +70,7 @@ EFFECTS: Final = (
 
 
 def summary(claims: Claims) -> tuple[str, ...]:
-    """At most two lines for the terminal."""
+    """Return at most two lines for the terminal."""
     lines = [_not_judged(claims) if claims.other_data else f"claims: {_counts(claims)}"]
     found = [c.accuracy for compared in claims.compared for c in compared.comparisons]
     settings = [one for one in found if one.about == SETTINGS]
@@ -84,7 +84,7 @@ def summary(claims: Claims) -> tuple[str, ...]:
 
 
 def _counts(claims: Claims) -> str:
-    """What trials decide is told from the rest: much is CONFIRMED by the paper's own arithmetic."""
+    """Count what trials decide and the rest, each by itself: much is CONFIRMED by the paper's own arithmetic."""
     return f"by trials {count_verdicts(claims.trials)}; without trials {count_verdicts(claims.arithmetic)}"
 
 
@@ -93,7 +93,7 @@ def _not_judged(claims: Claims) -> str:
 
 
 def sections(claims: Claims) -> list[Section]:
-    """Claims first, then what was compared at Table 1's settings; other settings are details."""
+    """Return the claims first, then what was compared at Table 1's settings; other settings are details."""
     if claims.other_data:
         found = [Section(OVERVIEW, None, (f"N{_not_judged(claims).removeprefix('claims: n')}.",))]
     else:
@@ -107,13 +107,13 @@ def sections(claims: Claims) -> list[Section]:
 
 
 def claims_sections(judged: Sequence[Judged]) -> list[Section]:
-    """How many there are of each verdict, then topic by topic."""
+    """Show how many there are of each verdict, then topic by topic."""
     topics = by_topic(judged)
     return [_overview(topics), *(_topic_section(topic, own) for topic, own in topics.items())]
 
 
 def by_topic(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
-    """Topic -> its claims, in the order given; topics without a claim are left out."""
+    """Return topic -> its claims, in the order given; topics without a claim are left out."""
     found = {topic: [one for one in judged if topic_of(one) == topic] for topic in ORDER}
     return {topic: own for topic, own in found.items() if own}
 
@@ -127,7 +127,7 @@ def topic_of(judged: Judged) -> str:
 
 
 def _overview(topics: Mapping[str, Sequence[Judged]]) -> Section:
-    """Without claims that trials decide there is no column of them."""
+    """Show how many have which verdict. Without claims that trials decide there is no column of them."""
     parts = {topic: _by_judge(own) for topic, own in topics.items()}
     columns = [1] if not any(by_trials for by_trials, _ in parts.values()) else [0, 1]
     headings = ("Claims", *(("Judged by trials", "Judged without trials")[column] for column in columns))
@@ -138,12 +138,12 @@ def _overview(topics: Mapping[str, Sequence[Judged]]) -> Section:
 
 
 def _by_judge(judged: Sequence[Judged]) -> tuple[list[Judged], list[Judged]]:
-    """Those that trials decide, and those that the paper's own numbers or published facts do."""
+    """Return those that trials decide, and those that the paper's own numbers or published facts do."""
     return [one for one in judged if one.about != PAPER], [one for one in judged if one.about == PAPER]
 
 
 def _topic_section(topic: str, judged: Sequence[Judged]) -> Section:
-    """Without trials there is no column of seeds."""
+    """Show a topic's claims. Without trials there is no column of seeds."""
     by_trials = any(one.seeds for one in judged)
     rows = tuple(
         (one.claim, one.where, one.verdict, *([seeds_of_claim(one)] if by_trials else []), one.evidence)
@@ -155,7 +155,7 @@ def _topic_section(topic: str, judged: Sequence[Judged]) -> Section:
 
 
 def _curves(setting: TrialSetting) -> Section:
-    """What the claims about curves compare, at the settings of Table 1."""
+    """Show what the claims about curves compare, at the settings of Table 1."""
     from analysis.claims.about_curves import CURVE_HEADINGS, curve_rows
 
     how = (
@@ -183,7 +183,7 @@ def seeds_of_claim(judged: Judged) -> str:
 
 
 def _varied(compared: Sequence[Compared]) -> tuple[str, ...]:
-    """Settings in which what is compared differs."""
+    """Return the settings in which what is compared differs."""
     from analysis.trials.table1_cells import SETTINGS
 
     keys = [one.setting.key for one in compared]
@@ -210,7 +210,7 @@ def _comparisons(compared: Compared, varied: Sequence[str], is_detail: bool) -> 
 
 
 def _stand_ins(compared: Compared) -> Iterator[str]:
-    """Which of the arms called by ImageNet's name lack its weights."""
+    """Return which of the arms called by ImageNet's name lack its weights."""
     names = [arm.name for arm in compared.setting.arms.values() if arm.spec.is_substituted]
     if names:
         yield f"{SUBSTITUTED}: {'; '.join(names)}."

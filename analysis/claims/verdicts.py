@@ -69,7 +69,7 @@ class Judged:
 
 
 def verdict_of(agrees: bool) -> Verdict:
-    """Of arithmetic, which leaves no doubt."""
+    """Return the verdict of arithmetic, which leaves no doubt."""
     return CONFIRMED if agrees else CONTRADICTED
 
 
@@ -94,7 +94,7 @@ def verdict_by_test(value: float, p_value: float, seeds: Collection[int]) -> Ver
 
 
 def verdict_of_all(verdicts: Iterable[Verdict]) -> Verdict:
-    """Of a claim that says several things at once: one that is wrong makes it wrong, each must be right.
+    """Return that of a claim that says several things at once: one that is wrong makes it wrong, each must be right.
 
     >>> verdict_of_all(["CONFIRMED", "NOT_CONFIRMED"])
     'NOT_CONFIRMED'

@@ -58,15 +58,16 @@ class Beside:
     sensitivity: tuple[Sensitivity, ...] = ()
 
     def notable(self, arm: str) -> tuple[Interaction, ...]:
-        """Of the arm's interactions, those in which two things work together only, or undo each other; of those of the
-        optimizer with the same factor the clearest, with all other settings where they are as clear."""
+        """Return, of the arm's interactions, those in which two things work together only, or undo each other; of those
+        of the optimizer with the same factor the clearest, with all other settings where they are as clear."""
         own = [i for i in self.interactions if i.arm == arm and i.may_be and (i.is_joint or i.is_undone)]
         own.sort(key=lambda i: (i.corrected, i.p_value, -abs(i.cells.value), i.first))
         best = {(i.is_joint, i.second, i.held): i for i in reversed(own)}
         return tuple(i for i in own if best[i.is_joint, i.second, i.held] is i)
 
     def changes_of(self, arm: CollapseArm) -> str:
-        """How the verdict hangs on the choices of the test; empty where it does not, or where there is none anyway."""
+        """Return how the verdict hangs on the choices of the test; empty where it does not, or where there is none
+        anyway."""
         return next((one.sentence for one in self.sensitivity if one.arm == arm.name and not arm.obstacle), "")
 
 
@@ -74,7 +75,7 @@ NOTHING = Beside()
 
 
 def meaning(arm: CollapseArm, beside: Beside = NOTHING) -> str:
-    """What the verdict means, with what removes the collapse as well, and why; sentences."""
+    """Return what the verdict means, with what removes the collapse as well, and why; sentences."""
     if not arm.paper:
         return f"{arm.why}."
     what = MEANING[arm.verdict] if arm.verdict is Explanation.NOT_REPRODUCED else _beside(arm, beside)
@@ -100,7 +101,7 @@ def _beside(arm: CollapseArm, beside: Beside) -> str:
 
 
 def what_is_open(arm: CollapseArm, beside: Beside) -> tuple[str, ...]:
-    """What no trial rules out, and why: clauses. Nothing where there is no collapse to explain."""
+    """Return what no trial rules out, and why: clauses. Nothing where there is no collapse to explain."""
     if not arm.paper or arm.verdict is Explanation.NOT_REPRODUCED:
         return ()
     left, untried = beside.rivals.of(arm.name, *OPEN), beside.rivals.untried(arm.name)
@@ -111,7 +112,7 @@ def what_is_open(arm: CollapseArm, beside: Beside) -> tuple[str, ...]:
 
 
 def _taken_as_alike(arm: CollapseArm) -> str:
-    """A sentence of what the trials that are compared do not record; empty where they record all."""
+    """Return a sentence of what the trials that are compared do not record; empty where they record all."""
     if not arm.paper or not arm.alternative or not arm.test_seeds or arm.verdict is Explanation.NOT_REPRODUCED:
         return ""
     trials = [*arm.paper.trials(), *arm.alternative.trials(arm.test_seeds)]
@@ -127,7 +128,7 @@ def _named(contrasts: Iterable[Contrast]) -> str:
 
 
 def _state(contrast: Contrast) -> str:
-    """Why a rival is not ruled out."""
+    """Return why a rival is not ruled out."""
     if contrast.effect is Effect.CONFOUNDED:
         return f"could not be tested: its trials differ in {listed(contrast.confounders)} too"
     if contrast.effect is Effect.TOO_FEW:
@@ -137,7 +138,7 @@ def _state(contrast: Contrast) -> str:
 
 
 def _together(found: Interaction) -> str:
-    """Of an interaction that the answer must name; with its p-value where the correction leaves it open."""
+    """Describe an interaction that the answer must name; with its p-value where the correction leaves it open."""
     at = f"with {found.held}, " if found.held else ""
     both = f"{found.cells.both} collapse"
     text = (
@@ -149,9 +150,9 @@ def _together(found: Interaction) -> str:
 
 
 def accuracy_difference(arm: CollapseArm) -> tuple[SeedEstimate, int] | None:
-    """The alternative's accuracy minus the paper's, paired by the seeds that tested the alternative, and how many these
-    are; None for fewer than two, or where the two differ in more than the optimizer. The images count as if the two
-    were of different ones, which is too wide where both have the same ones right."""
+    """Return the alternative's accuracy minus the paper's, paired by the seeds that tested the alternative, and how
+    many these are; None for fewer than two, or where the two differ in more than the optimizer. The images count as if
+    the two were of different ones, which is too wide where both have the same ones right."""
     if not arm.paper or not arm.alternative or arm.is_confounded:
         return None
     own, others = arm.paper.accuracies, arm.alternative.accuracies
@@ -165,7 +166,7 @@ def accuracy_difference(arm: CollapseArm) -> tuple[SeedEstimate, int] | None:
 
 
 def accuracy_sentence(arm: CollapseArm) -> str:
-    """Both accuracies with intervals, and their difference; empty without an alternative."""
+    """Return both accuracies with intervals, and their difference; empty without an alternative."""
     if not arm.paper or not arm.alternative:
         return ""
     first, second = arm.accuracies
@@ -187,7 +188,8 @@ def accuracy_sentence(arm: CollapseArm) -> str:
 
 
 def posterior_sentence(arm: CollapseArm) -> str:
-    """The posterior of the reduction of the collapse rate; empty without both counts, or where there is no collapse."""
+    """Return the posterior of the reduction of the collapse rate; empty without both counts, or where there is no
+    collapse."""
     first = arm.paper.collapsed() if arm.paper else None
     second = arm.alternative.collapsed(arm.test_seeds) if arm.alternative else None
     if first is None or second is None or arm.verdict is Explanation.NOT_REPRODUCED or arm.is_confounded:
@@ -201,7 +203,7 @@ def posterior_sentence(arm: CollapseArm) -> str:
 
 
 def verdict_lines(study: CollapseStudy, beside: Beside = NOTHING) -> tuple[str, ...]:
-    """A line an arm: the answer in one sentence."""
+    """Return a line an arm: the answer in one sentence."""
     return tuple(f"{BACKBONE} {_short(arm.name)}: {arm.verdict.value}: {meaning(arm, beside)}" for arm in study.arms)
 
 
@@ -216,7 +218,7 @@ def _short(arm: str) -> str:
 def collapse_answer(
     study: CollapseStudy, beside: Beside, results: Sequence[TrialResult], commands: Sequence[Command] = ()
 ) -> Answer:
-    """The first screen, of the trials of grids. `commands` run the trials again with what is lacking."""
+    """Return the first screen, of the trials of grids. `commands` run the trials again with what is lacking."""
     own = [r for r in results if r.spec.backbone == BACKBONE]
     is_open = not any(arm.paper for arm in study.arms)
     answer = [
@@ -238,7 +240,7 @@ def collapse_answer(
 
 
 def _by_arm(study: CollapseStudy, texts: Sequence[str]) -> tuple[str, ...]:
-    """Each text with the arms that it is of: those of equal texts together."""
+    """Return each text with the arms that it is of: those of equal texts together."""
     names: dict[str, list[str]] = {}
     for arm, text in zip(study.arms, texts, strict=True):
         if text:
@@ -247,13 +249,14 @@ def _by_arm(study: CollapseStudy, texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _uncertainty(arm: CollapseArm) -> str:
-    """Empty where backgrounds disagree: the numbers of one are not those of the answer."""
+    """Return how sure the numbers are; nothing where backgrounds disagree: the numbers of one are not those of the
+    answer."""
     texts = (posterior_sentence(arm), accuracy_sentence(arm)) if arm.obstacle != DISAGREE else ()
     return " ".join(text for text in texts if text)
 
 
 def _tested(study: CollapseStudy, results: Sequence[TrialResult]) -> str:
-    """The trials and what they have in common."""
+    """Return the trials and what they have in common."""
     arms = [arm for arm in study.arms if arm.paper]
     numbers = [len(setting.kinds) for arm in arms if arm.paper for setting in (arm.paper, *arm.others)]
     names: dict[str, list[str]] = {}
@@ -265,7 +268,7 @@ def _tested(study: CollapseStudy, results: Sequence[TrialResult]) -> str:
 
 
 def _ruled_out(arm: CollapseArm, beside: Beside) -> str:
-    """What else could explain it, what is shown not to, and the counts of what works together."""
+    """Return what else could explain it, what is shown not to, and the counts of what works together."""
     if not arm.paper or arm.verdict is Explanation.NOT_REPRODUCED:
         return ""
     out = beside.rivals.of(arm.name, Effect.KEEPS)
@@ -279,7 +282,7 @@ def _ruled_out(arm: CollapseArm, beside: Beside) -> str:
 
 
 def _lacking(arm: CollapseArm, beside: Beside) -> str:
-    """What would settle it; empty where nothing is lacking."""
+    """Return what would settle it; empty where nothing is lacking."""
     parts = []
     if not arm.paper:
         return "trials of the paper's and of other optimizer settings, alike in all else, that come to their end."
@@ -307,7 +310,7 @@ def _would_decide(arm: CollapseArm) -> str:
     if fixed := _to_fix(arm):
         return f"all seeds at one value of {listed([name for name, _ in fixed])}"
     if arm.obstacle == DISAGREE:
-        own = ((name, getattr(arm.paper.spec, name)) for name in varied_fields(arm)) if arm.paper else ()
+        own = ((name, getattr(arm.paper.spec, name)) for name in varied_fields(arm.backgrounds)) if arm.paper else ()
         where = " ".join(f"--where {name}={show_value(value)}" for name, value in own)
         return f"a report of one background at a time, as by {where}"
     if arm.obstacle:
@@ -320,9 +323,9 @@ def _would_decide(arm: CollapseArm) -> str:
 
 
 def _to_fix(arm: CollapseArm) -> tuple[tuple[str, int], ...]:
-    """Seeds besides the seed, with a value to fix them at, where they make backgrounds of too few trials."""
+    """Return the seeds besides the seed, with a value to fix them at, where they make backgrounds of too few trials."""
     seeds = [len(one.paper.kinds) for one in arm.backgrounds if one.paper]
-    names = [name for name in varied_fields(arm) if name.endswith("_seed")]
+    names = [name for name in varied_fields(arm.backgrounds) if name.endswith("_seed")]
     if not arm.paper or arm.verdict is not Explanation.INCONCLUSIVE or not names or max(seeds) >= MIN_SEEDS:
         return ()
     return tuple((name, getattr(arm.paper.spec, name)) for name in names)
@@ -334,7 +337,7 @@ SEEDS_TO_START = seeds_for_any_verdict()
 
 
 def _option(factor: str, spec: TrialSpec) -> str:
-    """What a sweep is to set, that it runs the paper's setting with this rival."""
+    """Return what a sweep is to set, that it runs the paper's setting with this rival."""
     return {
         "preprocessing": "preprocessing=backbone",
         "epochs": f"num_epochs={MORE_EPOCHS * spec.num_epochs}",
@@ -344,8 +347,8 @@ def _option(factor: str, spec: TrialSpec) -> str:
 
 
 def settling(study: CollapseStudy, beside: Beside, trials: Trials, grids: Mapping[Path, Path]) -> tuple[Command, ...]:
-    """Commands that run what is lacking: seeds, and rivals that were not tried. `grids`: results folder -> the grid
-    file of its trials."""
+    """Return the commands that run what is lacking: seeds, and rivals that were not tried. `grids`: results folder ->
+    the grid file of its trials."""
     arms = [arm for arm in study.arms if arm.paper]
     folder = _folder(trials)
     if not arms:
@@ -364,14 +367,15 @@ def settling(study: CollapseStudy, beside: Beside, trials: Trials, grids: Mappin
 
 
 def _folder(trials: Trials) -> Path | None:
-    """The results folder that has most trials of the question."""
+    """Return the results folder that has most trials of the question."""
     own = (r for r in trials.results if r.spec.backbone == BACKBONE and arm_of(r.spec))
     counts = Counter(trials.folders.get(r.trial_id) for r in own)
     return min(counts, key=lambda folder: (-counts[folder], str(folder)), default=None)
 
 
 def _more_seeds(arms: Sequence[CollapseArm], beside: Beside) -> list[str]:
-    """A grid's --seeds counts up from each of its own, so that one more gives one more."""
+    """Return the option that runs more seeds. A grid's --seeds counts up from each of its own, so that one more gives
+    one more."""
     have = min(len(setting.kinds) for arm in arms for setting in (arm.paper, *arm.others) if setting)
     wanted = [arm.seeds_needed or 0 for arm in arms if arm.verdict is Explanation.INCONCLUSIVE]
     decided = [arm for arm in arms if arm.verdict in {Explanation.EXPLAINED, Explanation.NOT_EXPLAINED}]

@@ -31,7 +31,7 @@ MOST_VALUES: Final = 3
 
 
 def factors_of(result: TrialResult) -> dict[str, str]:
-    """What a trial was computed with and on, by name; what is not recorded is left out."""
+    """Return what a trial was computed with and on, by name; what is not recorded is left out."""
     environment = {name: value for name, value in result.environment.items() if value}
     if environment:
         environment.setdefault(DAMAGE, "none")
@@ -41,8 +41,8 @@ def factors_of(result: TrialResult) -> dict[str, str]:
 def confounded(
     first: Sequence[TrialResult], second: Sequence[TrialResult], but: Collection[str] = ()
 ) -> tuple[str, ...]:
-    """Every factor of which the two groups share no value, with the values of both, in a phrase each; `but` are those
-    whose effect is the question."""
+    """Return every factor of which the two groups share no value, with the values of both, in a phrase each; `but` are
+    those whose effect is the question."""
     phrases = []
     for name, (own, others) in _values(first, second).items():
         is_own_host = name == HOST and _all_differ([*own, *others])
@@ -52,8 +52,8 @@ def confounded(
 
 
 def uneven(first: Sequence[TrialResult], second: Sequence[TrialResult]) -> tuple[str, ...]:
-    """The keys of the factors that share a value between the groups, and go with them more than chance would have it
-    (test of independence, p-value at most UNEVEN_LEVEL)."""
+    """Return the keys of the factors that share a value between the groups, and go with them more than chance would
+    have it (test of independence, p-value at most UNEVEN_LEVEL)."""
     return tuple(
         name
         for name, (own, others) in _values(first, second).items()
@@ -62,13 +62,13 @@ def uneven(first: Sequence[TrialResult], second: Sequence[TrialResult]) -> tuple
 
 
 def not_recorded(first: Sequence[TrialResult], second: Sequence[TrialResult]) -> tuple[str, ...]:
-    """The names of the factors that some of the trials state and others do not."""
+    """Return the names of the factors that some of the trials state and others do not."""
     numbers = {name: len(own) + len(others) for name, (own, others) in _values(first, second).items()}
     return tuple(NAMES.get(name, name) for name, number in numbers.items() if number < len(first) + len(second))
 
 
 def varying(trials: Sequence[TrialResult]) -> dict[str, tuple[str, ...]]:
-    """The values of every factor that has several among these trials, by its name for a reader."""
+    """Return the values of every factor that has several among these trials, by its name for a reader."""
     found = {name: sorted(set(own)) for name, (own, _) in _values(trials, ()).items()}
     return {NAMES.get(name, name): tuple(values) for name, values in found.items() if len(values) > 1}
 
@@ -76,7 +76,7 @@ def varying(trials: Sequence[TrialResult]) -> dict[str, tuple[str, ...]]:
 def _values(
     first: Sequence[TrialResult], second: Sequence[TrialResult]
 ) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Key of a factor -> its values in each group, of the trials that state it."""
+    """Return the key of each factor -> its values in each group, of the trials that state it."""
     if _are_alike([*first, *second]):
         return {}
     groups = tuple([factors_of(result) for result in group] for group in (first, second))
@@ -86,7 +86,7 @@ def _values(
 
 
 def _are_alike(trials: Sequence[TrialResult]) -> bool:
-    """Whether all say the same: mostly so, and soon known."""
+    """Return whether all say the same: mostly so, and soon known."""
     facts = [(r.spec.dataset, r.spec.precision, r.environment) for r in trials]
     return all(one == facts[0] for one in facts)
 
@@ -100,7 +100,7 @@ def _all_differ(values: Sequence[str]) -> bool:
 
 
 def _listed(values: Sequence[str]) -> str:
-    """The commonest first.
+    """List the values, the commonest first.
 
     >>> _listed(["a", "b", "b"]), _listed(["a", "b", "c", "d", "e"])
     ('b and a', 'a, b, c and 2 more')

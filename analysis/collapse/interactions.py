@@ -84,7 +84,7 @@ class Interaction:
 
 
 def examine_interactions(results: Sequence[TrialResult], arms: Sequence[CollapseArm] = ()) -> tuple[Interaction, ...]:
-    """Every pair that can be tested, with its corrected p-value; arms in the order ON, OFF."""
+    """Return every pair that can be tested, with its corrected p-value; arms in the order ON, OFF."""
     known = [r for r in results if r.spec.backbone == BACKBONE and ending_of(r) is not Ending.FAILED]
     found: list[Interaction] = []
     for name, base in sorted(bases_of(known, arms).items(), reverse=True):
@@ -133,7 +133,7 @@ def _of_arm(place: _Place) -> Iterator[Interaction]:
 
 
 def _changes(place: _Place, factor: Factor) -> Iterator[_Change]:
-    """One for each other level of the factor."""
+    """Return one for each other level of the factor."""
     levels = {_values(r.spec, factor.fields): r.spec for _, r in place.trials}
     for values, spec in sorted(levels.items(), key=lambda item: repr(item[0])):
         if factor.level(spec) != factor.level(place.spec):
@@ -149,7 +149,7 @@ def _has(fields: Sequence[str], values: tuple[object, ...]) -> Callable[[TrialRe
 
 
 def _optimizers(place: _Place) -> Iterator[_Change]:
-    """All other settings, and each of them."""
+    """Return all other settings, and each of them."""
     specs = {_values(r.spec, OPTIMIZER_FIELDS): r.spec for _, r in place.trials if not uses_paper_optimizer(r.spec)}
     if len(specs) > 1:
         yield _Change(OTHERS, OPTIMIZER_FIELDS, lambda result: not uses_paper_optimizer(result.spec))
@@ -158,7 +158,7 @@ def _optimizers(place: _Place) -> Iterator[_Change]:
 
 
 def _pair(place: _Place, first: _Change, second: _Change, *held: _Change) -> Iterator[Interaction]:
-    """The interaction, where all four cells have trials enough and nothing else tells them apart."""
+    """Return the interaction, where all four cells have trials enough and nothing else tells them apart."""
     groups = [_cell(place, (*own, *held)) for own in ((), (first,), (second,), (first, second))]
     if first.name == OTHERS:
         groups[1], groups[3] = _in_common(groups[1], groups[3])
@@ -170,13 +170,13 @@ def _pair(place: _Place, first: _Change, second: _Change, *held: _Change) -> Ite
 
 
 def _cell(place: _Place, changes: Sequence[_Change]) -> list[TrialResult]:
-    """The trials that differ from the paper's setting in exactly these changes, and the seed."""
+    """Return the trials that differ from the paper's setting in exactly these changes, and the seed."""
     fields = {field for change in changes for field in change.fields}
     return [r for other, r in place.trials if other <= fields and all(change.applies(r) for change in changes)]
 
 
 def _in_common(first: Sequence[TrialResult], second: Sequence[TrialResult]) -> tuple[list[TrialResult], ...]:
-    """Of both, the trials whose optimizer setting and seed the other has too: unlike mixtures say nothing."""
+    """Return, of both, the trials whose optimizer setting and seed the other has too: unlike mixtures say nothing."""
     fields = (*OPTIMIZER_FIELDS, "seed")
     shared = {_values(r.spec, fields) for r in first} & {_values(r.spec, fields) for r in second}
     return tuple([r for r in group if _values(r.spec, fields) in shared] for group in (first, second))

@@ -61,7 +61,7 @@ HALF: Final = 0.5
 
 
 def training_label(spec: TrialSpec) -> str:
-    """What is trained, and what it starts from."""
+    """Return what is trained, and what it starts from."""
     depth = {0: "frozen", "all": "all trained"}.get(spec.unfrozen_blocks, f"{spec.unfrozen_blocks} blocks trained")
     return f"{spec.weights_label}, {depth}"
 
@@ -166,28 +166,29 @@ class Rivals:
     """By number of weights, the fewest first."""
 
     def of(self, arm: str, *effects: Effect) -> tuple[Contrast, ...]:
-        """The contrasts of an arm, those with one of these effects where any is named."""
+        """Return the contrasts of an arm, those with one of these effects where any is named."""
         return tuple(c for c in self.contrasts if c.arm == arm and (not effects or c.effect in effects))
 
     def untried_factors(self, arm: str) -> tuple[str, ...]:
-        """What an answer must know and no trial says anything about; of epochs, more of them."""
+        """Return what an answer must know and no trial says anything about; of epochs, more of them."""
         tried = {c.factor for c in self.of(arm) if c.factor != "epochs" or float(c.other_level) > float(c.paper_level)}
         return tuple(factor for factor in MUST_BE_TRIED if factor not in tried)
 
     def untried(self, arm: str) -> tuple[str, ...]:
-        """The same as a sentence calls it."""
+        """Return the same as a sentence calls it."""
         return tuple(MUST_BE_TRIED[factor] for factor in self.untried_factors(arm))
 
 
 def examine_rivals(results: Sequence[TrialResult], arms: Sequence[CollapseArm] = ()) -> Rivals:
-    """Rivals to the setting that each of `arms` tests; without arms, to the paper's setting that has most trials."""
+    """Return the rivals to the setting that each of `arms` tests; without arms, to the paper's setting that has most
+    trials."""
     known = _known(results)
     own = [r for r in known if r.spec.backbone == BACKBONE]
     return Rivals(contrasts(results, arms), tuple(attribute(own)), tuple(_parameters(known)))
 
 
 def contrasts(results: Sequence[TrialResult], arms: Sequence[CollapseArm] = ()) -> tuple[Contrast, ...]:
-    """The tests of `examine_rivals` alone."""
+    """Return the tests of `examine_rivals` alone."""
     return _corrected(_contrasts(_known(results), arms))
 
 
@@ -284,7 +285,7 @@ MUST_BE_TRIED: Final = {
 
 
 def _contrasts(results: Sequence[TrialResult], arms: Sequence[CollapseArm]) -> list[Contrast]:
-    """Of each arm's setting against all that differ from it in one factor."""
+    """Contrast each arm's setting with all that differ from it in one factor."""
     return [
         contrast
         for arm, base in sorted(bases_of(results, arms).items(), reverse=True)
@@ -293,7 +294,7 @@ def _contrasts(results: Sequence[TrialResult], arms: Sequence[CollapseArm]) -> l
 
 
 def bases_of(results: Iterable[TrialResult], arms: Sequence[CollapseArm] = ()) -> dict[str, list[TrialResult]]:
-    """Arm -> the trials of the paper's setting that others are compared with."""
+    """Return arm -> the trials of the paper's setting that others are compared with."""
     found: dict[str, list[TrialResult]] = defaultdict(list)
     for r in results:
         if r.spec.backbone == BACKBONE and _is_paper_setting(r.spec) and (arm := arm_of(r.spec)):
@@ -322,13 +323,14 @@ def _contrasts_of(arm: str, base: Sequence[TrialResult], results: Sequence[Trial
 
 
 def _differing_in(factor: Factor, spec: TrialSpec, results: Iterable[TrialResult]) -> list[TrialResult]:
-    """Those that differ from `spec` in one factor and the seed at most."""
+    """Return those that differ from `spec` in one factor and the seed at most."""
     wanted = key_without(spec, factor.fields)
     return [r for r in results if key_without(r.spec, factor.fields) == wanted]
 
 
 def _most(results: Iterable[TrialResult]) -> list[TrialResult]:
-    """Those that differ in their seed alone, as many as possible; of groups of equal size not by the rows' order."""
+    """Return those that differ in their seed alone, as many as possible; of groups of equal size not by the rows'
+    order."""
     found: dict[tuple[Any, ...], list[TrialResult]] = defaultdict(list)
     for result in results:
         found[key_without(result.spec)].append(result)
@@ -346,13 +348,13 @@ def _contrast(arm: str, factor: Factor, base: Sequence[TrialResult], group: Sequ
 
 
 def share_of(results: Sequence[TrialResult]) -> Share:
-    """How many of these trials collapsed."""
+    """Return how many of these trials collapsed."""
     return Share(sum(ending_of(r).is_collapse for r in results), len(results))
 
 
 def attribute(results: Sequence[TrialResult]) -> list[Attribution]:
-    """What collapse goes with among these trials, the factor that explains most first; factors that do not vary are
-    left out. Nothing where all trials collapsed, or none."""
+    """Return what collapse goes with among these trials, the factor that explains most first; factors that do not vary
+    are left out. Nothing where all trials collapsed, or none."""
     collapsed = np.array([ending_of(r).is_collapse for r in results], bool)
     if not len(collapsed) or collapsed.all() or not collapsed.any():
         return []
@@ -384,7 +386,8 @@ def _as_number(text: str) -> tuple[float, str]:
 
 
 def uncertainty_coefficient(codes: NDArray[np.integer], outcome: NDArray[np.bool_]) -> float:
-    """1 - H(outcome | level) / H(outcome), of levels (N,) numbered from 0 and outcomes (N,) that are not all equal."""
+    """Return 1 - H(outcome | level) / H(outcome), of levels (N,) numbered from 0 and outcomes (N,) that are not all
+    equal."""
     counts = np.zeros((codes.max() + 1, 2))
     np.add.at(counts, (codes, outcome.astype(int)), 1)
     conditional = sum(_entropy(row) * row.sum() for row in counts if row.sum()) / counts.sum()
@@ -392,13 +395,14 @@ def uncertainty_coefficient(codes: NDArray[np.integer], outcome: NDArray[np.bool
 
 
 def _entropy(counts: NDArray[np.float64]) -> float:
-    """In bits."""
+    """Return the entropy in bits."""
     shares = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log2(shares)).sum())
 
 
 def _parameters(results: Sequence[TrialResult]) -> list[ParameterCount]:
-    """Of frozen networks with the paper's setting, which differ in nothing but the network and the seed."""
+    """Count the weights of frozen networks with the paper's setting, which differ in nothing but the network and the
+    seed."""
     frozen = [r for r in results if r.spec.trains_head_only and r.spec.weights_requested == "imagenet"]
     base = _most(r for r in frozen if _is_paper_setting(r.spec) and r.spec.backbone == BACKBONE)
     groups: dict[str, list[TrialResult]] = defaultdict(list)

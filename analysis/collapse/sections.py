@@ -53,13 +53,13 @@ INTERACTIONS = (
 
 
 def look_beside(results: Sequence[TrialResult], study: CollapseStudy) -> Beside:
-    """What the answer names beside the verdicts."""
+    """Return what the answer names beside the verdicts."""
     interactions = examine_interactions(results, study.arms)
     return Beside(examine_rivals(results, study.arms), interactions, sensitivity(results, study))
 
 
 def collapse_sections(study: CollapseStudy, beside: Beside, results: Sequence[TrialResult]) -> Iterator[Section]:
-    """All that is known of the question, the answer first."""
+    """Return all that is known of the question, the answer first."""
     yield _verdicts(study, beside)
     yield from _sensitivity(beside.sensitivity)
     for arm in study.arms:
@@ -115,7 +115,7 @@ def _sentence(arm: CollapseArm, beside: Beside) -> str:
 
 
 def _settings(arm: CollapseArm) -> Section:
-    """Every optimizer setting of an arm."""
+    """Show every optimizer setting of an arm."""
     settings = [arm.paper, *arm.others] if arm.paper else list(arm.others)
     rows = tuple(
         (s.label, _share(s), str(share.interval) if (share := s.collapsed()) else "", *_of_choice(arm, s))
@@ -131,7 +131,7 @@ def _settings(arm: CollapseArm) -> Section:
 
 
 def _of_choice(arm: CollapseArm, setting: Setting) -> tuple[str, str, str]:
-    """What had a say in the choice, and nothing else."""
+    """Return what had a say in the choice, and nothing else."""
     if setting is arm.paper:
         return "", "", ""
     seeds = arm.choice_of(setting)
@@ -217,7 +217,7 @@ def _verdicts_at(one: Sensitivity, share: float) -> Iterator[str]:
 
 
 def _halves(one: Sensitivity, share: float) -> str:
-    """How many give which verdict, beside the threshold of the statement."""
+    """Say how many give which verdict, beside the threshold of the statement."""
     if share != ONE_CLASS_SHARE or not one.of_halves:
         return ""
     counts = ", ".join(f"{verdict.value} {number}" for verdict, number in one.of_halves)
@@ -242,7 +242,7 @@ def _parameters(rivals: Rivals) -> Section:
 
 
 def _certificate(results: Sequence[TrialResult]) -> Iterator[Section]:
-    """How far heads on frozen features are from the optimum of their convex loss."""
+    """Show how far heads on frozen features are from the optimum of their convex loss."""
     certified = [r for r in results if r.certificate]
     if not certified:
         return
@@ -268,7 +268,7 @@ def _certificate(results: Sequence[TrialResult]) -> Iterator[Section]:
 
 
 def _certificate_row(results: Sequence[TrialResult], others: Sequence[str]) -> tuple[str, ...]:
-    """Of trials that differ in their seed alone; `others` are further fields in which the table's trials differ."""
+    """Sum up trials that differ in their seed alone; `others` are further fields in which the table's trials differ."""
     spec = results[0].spec
     key = (spec.backbone, spec.weights_label, spec.preprocessing, optimizer_label(spec))
     settings = (show_value(getattr(spec, name)) for name in others)
@@ -314,7 +314,7 @@ def _paper_rows() -> Section:
 
 
 def _paragraphs(text: str) -> tuple[str, ...]:
-    """Its paragraphs and numbered points, each as one line."""
+    """Return its paragraphs and numbered points, each as one line."""
     points: list[str] = []
     for line in textwrap.dedent(text).splitlines():
         stripped = line.strip()

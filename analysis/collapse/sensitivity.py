@@ -79,7 +79,7 @@ def _listed(counts: Counter[Explanation], stated: Explanation) -> str:
 
 
 def sensitivity(results: Sequence[TrialResult], study: CollapseStudy) -> tuple[Sensitivity, ...]:
-    """Of every arm that was tested."""
+    """Return that of every arm that was tested."""
     arms = [arm for arm in study.arms if arm.paper]
     own = [r for r in results if r.spec.backbone == BACKBONE]
     if not arms:
@@ -107,7 +107,7 @@ def _counted(verdicts: Iterable[Explanation]) -> list[tuple[Explanation, int]]:
 
 
 def _at_thresholds(results: Sequence[TrialResult]) -> dict[tuple[float, float], dict[str, Explanation]]:
-    """The verdicts at every pair; a share at which every trial ends as at another one is not computed again."""
+    """Return the verdicts at every pair; a share at which every trial ends as at another one is not computed again."""
     ends = {share: tuple(ending_of(r, share).is_collapse for r in results) for share in SHARES}
     first = {share: next(other for other in SHARES if ends[other] == ends[share]) for share in SHARES}
     pairs = list(itertools.product(SHARES, HALVES))
@@ -119,7 +119,7 @@ Key = TypeVar("Key")
 
 
 def _verdicts(results: Sequence[TrialResult], rules: Mapping[Key, Rule]) -> dict[Key, dict[str, Explanation]]:
-    """Of each rule, the verdict of each arm."""
+    """Return, of each rule, the verdict of each arm."""
     studies = study_by_rules(results, rules.values())
     return {key: {arm.name: arm.verdict for arm in study.arms} for key, study in zip(rules, studies, strict=True)}
 
@@ -130,7 +130,7 @@ def _number_of_halves(arm: CollapseArm) -> int:
 
 
 def _choices(arm: CollapseArm) -> list[int]:
-    """Numbers that stand for halves of the alternative's seeds, each half once."""
+    """Return the numbers that stand for halves of the alternative's seeds, each half once."""
     seeds = sorted({*arm.choice_seeds, *arm.test_seeds})
     wanted = min(_number_of_halves(arm), MOST_HALVES)
     found: dict[tuple[int, ...], int] = {}

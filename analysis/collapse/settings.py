@@ -12,7 +12,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from analysis.collapse.confounding import not_recorded, varying
 from analysis.statistics.intervals import Interval, Share, binomial_variance
@@ -40,8 +40,8 @@ ARMS: Final = {IMAGENET_FROZEN: ON, FROM_SCRATCH: OFF}
 
 
 def arm_of(spec: TrialSpec) -> str | None:
-    """The arm of a trial; None outside both. Random weights in place of ImageNet's make an arm of their own: the two
-    are never mixed, and the one never called by the other's name."""
+    """Return the arm of a trial; None outside both. Random weights in place of ImageNet's make an arm of their own: the
+    two are never mixed, and the one never called by the other's name."""
     name = ARMS.get(start_name(spec) or "")
     return f"{name}, {SUBSTITUTED}" if name and spec.is_substituted else name
 
@@ -84,25 +84,22 @@ class Setting:
         return {seed: r.metrics["accuracy"] for seed, r in self.results.items() if "accuracy" in r.metrics}
 
     def trials(self, seeds: Iterable[int] | None = None) -> list[TrialResult]:
-        wanted = set(self.results) if seeds is None else set(seeds)
-        return [result for seed, result in self.results.items() if seed in wanted]
+        return _of_seeds(self.results, seeds)
 
     def collapsed(self, seeds: Iterable[int] | None = None) -> Share | None:
-        """How many of the seeds collapsed; None where there is none."""
-        wanted = set(self.kinds) if seeds is None else set(seeds)
-        kinds = [kind for seed, kind in self.kinds.items() if seed in wanted]
+        """Return how many of the seeds collapsed; None where there is none."""
+        kinds = _of_seeds(self.kinds, seeds)
         return Share(sum(kind.is_collapse for kind in kinds), len(kinds)) if kinds else None
 
-    def ends(self, seeds: Iterable[int] | None = None) -> Counter[Ending]:
-        """How many of the seeds ended in which way."""
-        wanted = set(self.kinds) if seeds is None else set(seeds)
-        return Counter(kind for seed, kind in self.kinds.items() if seed in wanted)
+    def ends(self) -> Counter[Ending]:
+        """Return how many of the seeds ended in which way."""
+        return Counter(self.kinds.values())
 
     def accuracy(self, seeds: Iterable[int] | None = None) -> Accuracy | None:
-        """Of these seeds; None where none has one."""
-        wanted = set(self.kinds) if seeds is None else set(seeds)
-        values = [value for seed, value in self.accuracies.items() if seed in wanted]
-        images = min((sum(map(sum, r.confusion)) for r in self.trials(wanted) if r.confusion), default=0)
+        """Return that of these seeds; None where none has one."""
+        seeds = None if seeds is None else set(seeds)
+        values = _of_seeds(self.accuracies, seeds)
+        images = min((sum(map(sum, r.confusion)) for r in self.trials(seeds) if r.confusion), default=0)
         if not values or not images:
             return None
         mean = statistics.fmean(values)
@@ -110,6 +107,15 @@ class Setting:
             return Accuracy(mean, Share(round(mean * images), images).interval, 1)
         # seeds share their images: the mean over seeds scatters over images as one of them does, at the most
         return Accuracy(mean, mean_over_seeds(values, binomial_variance(mean, images)).interval, len(values))
+
+
+Value = TypeVar("Value")
+
+
+def _of_seeds(by_seed: Mapping[int, Value], seeds: Iterable[int] | None) -> list[Value]:
+    """Return the values of these seeds, or of all where none are named."""
+    wanted = by_seed.keys() if seeds is None else set(seeds)
+    return [value for seed, value in by_seed.items() if seed in wanted]
 
 
 def optimizer_label(spec: TrialSpec) -> str:
@@ -132,7 +138,7 @@ class Group:
 
 
 def groups_of(name: str, results: Sequence[TrialResult], problems: list[str]) -> list[Group]:
-    """Those of one arm; of two where random weights stand in for ImageNet weights in some of its trials."""
+    """Return the groups of one arm; of two where random weights stand in for ImageNet weights in some of its trials."""
     groups = []
     for own_name in (name, f"{name}, {SUBSTITUTED}"):
         if own := [r for r in results if arm_of(r.spec) == own_name]:
@@ -141,7 +147,7 @@ def groups_of(name: str, results: Sequence[TrialResult], problems: list[str]) ->
 
 
 def key_without(spec: TrialSpec, fields: Iterable[str] = ()) -> tuple[Any, ...]:
-    """Equal for trials that differ in these fields and in their seed alone."""
+    """Return what is equal for trials that differ in these fields and in their seed alone."""
     left_out = {*fields, "seed"}
     return tuple(getattr(spec, name) for name in SPEC_FIELDS if name not in left_out)
 
@@ -173,7 +179,7 @@ def _can_be_tested(group: Sequence[TrialResult]) -> bool:
 
 
 def _ended(group: Iterable[TrialResult]) -> list[TrialResult]:
-    """Those that count: the others failed for a reason of their own."""
+    """Return those that count: the others failed for a reason of their own."""
     return [r for r in group if ending_of(r) is not Ending.FAILED]
 
 
@@ -204,7 +210,7 @@ def _why_not_testable(groups: Sequence[Sequence[TrialResult]]) -> str:
 
 
 def _why_none_ended(group: Sequence[TrialResult], paper: str) -> str:
-    """Of trials of which none counts of the paper's setting, or none of the others."""
+    """Say why, of trials of which none counts of the paper's setting, or none of the others."""
     of_papers = not any(uses_paper_optimizer(r.spec) for r in _ended(group))
     lost = [r for r in group if uses_paper_optimizer(r.spec) == of_papers]
     whose = f"with the paper's setting, {paper}," if of_papers else "with another optimizer setting"
@@ -216,7 +222,7 @@ def _reason(result: TrialResult) -> str:
 
 
 def _nearest_difference(groups: Sequence[Sequence[TrialResult]]) -> str:
-    """In what the trials of other optimizers that are nearest to the paper's setting differ from it besides."""
+    """Say in what the trials of other optimizers that are nearest to the paper's setting differ from it besides."""
     papers, others = ([group[0].spec for group in groups if _fits(group, wanted)] for wanted in (True, False))
     pairs = [(_differ(a, b), a, b) for a in papers for b in others]
     if not pairs:
@@ -240,7 +246,7 @@ def _differ(first: TrialSpec, second: TrialSpec) -> list[str]:
 
 
 def background_text(result: TrialResult) -> str:
-    """What a trial has in common with those that it is compared with."""
+    """Return what a trial has in common with those that it is compared with."""
     spec, images = result.spec, result.num_images
     preprocessing = "pixels / 255" if spec.preprocessing == PAPER_PREPROCESSING else "the backbone's own preprocessing"
     counts = f", {images['train']:,} training and {images['test']:,} test images" if len(images) > 1 else ""
@@ -252,7 +258,7 @@ def background_text(result: TrialResult) -> str:
 
 
 def optimizer_settings(group: Iterable[TrialResult], one_class_share: float = ONE_CLASS_SHARE) -> list[Setting]:
-    """By optimizer setting, of trials with one background."""
+    """Sort by optimizer setting trials with one background."""
     by_setting: dict[tuple[Any, ...], list[TrialResult]] = defaultdict(list)
     for result in group:
         by_setting[tuple(getattr(result.spec, name) for name in OPTIMIZER_FIELDS)].append(result)
@@ -267,7 +273,7 @@ def _setting(results: Sequence[TrialResult], one_class_share: float) -> Setting:
 
 
 def _last_validation(result: TrialResult) -> float | None:
-    """Of a trial that diverged 0; None where no validation accuracy is recorded."""
+    """Return the last validation accuracy; of a trial that diverged 0; None where none is recorded."""
     if result.status != COMPLETE:
         return 0.0
     value = result.history[-1].get("val_accuracy", math.nan) if result.history else math.nan
@@ -275,8 +281,8 @@ def _last_validation(result: TrialResult) -> float | None:
 
 
 def varying_problems(what: str, group: Sequence[TrialResult]) -> list[str]:
-    """A sentence for each thing besides optimizer and seed in which trials that are compared differ, and one for what
-    some of them do not say."""
+    """Return a sentence for each thing besides optimizer and seed in which trials that are compared differ, and one for
+    what some of them do not say."""
     ended = [r for r in group if ending_of(r) is not Ending.FAILED]
     problems = [
         f"{what}: trials that are compared differ in more than optimizer and seed, {name} {' and '.join(values)}"
@@ -295,7 +301,7 @@ def varying_problems(what: str, group: Sequence[TrialResult]) -> list[str]:
 
 
 def failed_problems(what: str, group: Iterable[TrialResult]) -> list[str]:
-    """A sentence for each optimizer setting and reason for which trials of it failed."""
+    """Return a sentence for each optimizer setting and reason for which trials of it failed."""
     failed: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for r in group:
         if ending_of(r) is Ending.FAILED:
@@ -317,6 +323,6 @@ def seeds_named(seeds: Sequence[int]) -> str:
 
 
 def mean_validation(setting: Setting, seeds: Iterable[int]) -> float:
-    """Mean last validation accuracy of these seeds; minus infinity where none has one."""
+    """Return the mean last validation accuracy of these seeds; minus infinity where none has one."""
     found = [setting.validation[seed] for seed in seeds if seed in setting.validation]
     return statistics.fmean(found) if found else -math.inf

@@ -166,7 +166,7 @@ class CollapseArm:
         return own, self.alternative.accuracy(self.test_seeds) if self.alternative else None
 
     def choice_of(self, setting: Setting) -> tuple[int, ...]:
-        """The seeds with which an other setting took part in the choice."""
+        """Return the seeds with which an other setting took part in the choice."""
         return halves(shared_seeds(self.paper, setting), self.rule.choice)[0] if self.paper else ()
 
     @property
@@ -193,7 +193,7 @@ def study_collapse(results: Sequence[TrialResult], rule: Rule = Rule()) -> Colla
 
 
 def study_by_rules(results: Sequence[TrialResult], rules: Iterable[Rule]) -> list[CollapseStudy]:
-    """The same by several rules, in their order: what does not depend on them is done once."""
+    """Test as `study_collapse` by several rules, in their order: what does not depend on them is done once."""
     if len({r.spec.dataset_fingerprint for r in results}) > 1:
         raise ValueError("trials of several datasets are never put together: choose one first")
     results = in_order(r for r in results if r.spec.backbone == BACKBONE and arm_of(r.spec))
@@ -203,7 +203,7 @@ def study_by_rules(results: Sequence[TrialResult], rules: Iterable[Rule]) -> lis
 
 
 def _arms(groups: Sequence[Group], rule: Rule) -> tuple[CollapseArm, ...]:
-    """One a name, of the tests of all groups."""
+    """Return one arm a name, of the tests of all groups."""
     tested = _tested(groups, rule)
     if rule == Rule() and any(_hangs(r) for group in groups for r in group.trials):
         others = {share: _tested(groups, replace(rule, one_class_share=share)) for share in SHARES}
@@ -236,7 +236,7 @@ class Draft:
 
 
 def _tested(groups: Sequence[Group], rule: Rule) -> list[CollapseArm]:
-    """Each group's test, judged."""
+    """Return each group's test, judged."""
     drafts = [_draft(group, rule) for group in groups]
     equal = [draft.equal for draft in drafts]
     families = zip(
@@ -254,8 +254,8 @@ def _tested(groups: Sequence[Group], rule: Rule) -> list[CollapseArm]:
 
 
 def _corrected(tests: Sequence[PValue | None]) -> list[float | None]:
-    """By Holm, of the tests that have seeds enough to be significant at all, which is known before any outcome (Tarone
-    1990, Biometrics 46, 515); of the others 1. At least one test an arm counts, run or not."""
+    """Correct by Holm the tests that have seeds enough to be significant at all, which is known before any outcome
+    (Tarone 1990, Biometrics 46, 515); of the others 1. At least one test an arm counts, run or not."""
     family = [test for test in tests if test and test.least <= LEVEL]
     not_run = [1.0] * (NUM_ARMS - len(family))  # what is concluded must not hang on which arms were run
     p_values = iter(holm([*(test.value for test in family), *not_run]))
@@ -263,7 +263,7 @@ def _corrected(tests: Sequence[PValue | None]) -> list[float | None]:
 
 
 def _draft(group: Group, rule: Rule) -> Draft:
-    """The settings, the choice and the tests of trials that have one background."""
+    """Make the settings, the choice and the tests of trials that have one background."""
     if not group.trials:
         return Draft(CollapseArm(group.name, Explanation.NOT_TESTABLE, group.why_not))
     settings = optimizer_settings(group.trials, rule.one_class_share)
@@ -289,9 +289,9 @@ def _draft(group: Group, rule: Rule) -> Draft:
 
 
 def _escaped(paper: Setting, others: Sequence[Setting], rule: Rule) -> PValue | None:
-    """That one of the settings that can be compared with the paper's collapses in at most half of its seeds. All have
-    to be found not to, so that the largest p-value is theirs together, without a correction for their number (Berger
-    1982, Technometrics 24, 295)."""
+    """Test that one of the settings that can be compared with the paper's collapses in at most half of its seeds. All
+    have to be found not to, so that the largest p-value is theirs together, without a correction for their number
+    (Berger 1982, Technometrics 24, 295)."""
     shares = [share for s in _comparable(paper, others) if (share := s.collapsed())]
     if not shares:
         return None
@@ -304,7 +304,7 @@ def shared_seeds(paper: Setting, other: Setting) -> list[int]:
 
 
 def _in_order_of_choice(paper: Setting, others: Sequence[Setting], rule: Rule) -> list[Setting]:
-    """By the statement: least collapsed, then of the highest validation accuracy, then by optimizer."""
+    """Sort as the statement does: least collapsed, then of the highest validation accuracy, then by optimizer."""
 
     def place(setting: Setting) -> tuple[Any, ...]:
         seeds, _ = halves(shared_seeds(paper, setting), rule.choice)
@@ -316,12 +316,12 @@ def _in_order_of_choice(paper: Setting, others: Sequence[Setting], rule: Rule) -
 
 
 def _shrunk(share: Share) -> float:
-    """A rate that few seeds do not make 0 or 1."""
+    """Return a rate that few seeds do not make 0 or 1."""
     return (share.right + 0.5) / (share.total + 1)
 
 
 def _candidates(paper: Setting, others: Sequence[Setting], rule: Rule) -> list[Setting]:
-    """The settings that can be chosen, in their order; where all are confounded, those."""
+    """Return the settings that can be chosen, in their order; where all are confounded, those."""
     enough = _with_seeds_enough(paper, others)
     free = [
         s for s in enough if not confounded(paper.trials(), s.trials(halves(shared_seeds(paper, s), rule.choice)[1]))
@@ -330,13 +330,14 @@ def _candidates(paper: Setting, others: Sequence[Setting], rule: Rule) -> list[S
 
 
 def _with_seeds_enough(paper: Setting, others: Sequence[Setting]) -> list[Setting]:
-    """A seed to choose and one to test, and at least half as many in common with the paper's setting as any other."""
+    """Return those that have a seed to choose and one to test, and at least half as many in common with the paper's
+    setting as any other."""
     most = max((len(shared_seeds(paper, setting)) for setting in others), default=0)
     return [s for s in others if len(shared_seeds(paper, s)) >= max(2, most / 2)]
 
 
 def _comparable(paper: Setting, others: Sequence[Setting]) -> list[Setting]:
-    """With seeds enough, neither confounded with the paper's setting nor unevenly spread."""
+    """Return those with seeds enough, neither confounded with the paper's setting nor unevenly spread."""
     own = paper.trials()
     return [
         s for s in _with_seeds_enough(paper, others) if not confounded(own, s.trials()) and not uneven(own, s.trials())
@@ -344,7 +345,7 @@ def _comparable(paper: Setting, others: Sequence[Setting]) -> list[Setting]:
 
 
 def halves(seeds: Sequence[int], choice: int | None = None) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The seeds that choose, half of them rounded down and at least one, and the others, each in order.
+    """Return the seeds that choose, half of them rounded down and at least one, and the others, each in order.
 
     >>> halves([0, 1, 2, 3, 4])
     ((0, 1), (2, 3, 4))
@@ -357,7 +358,7 @@ def halves(seeds: Sequence[int], choice: int | None = None) -> tuple[tuple[int, 
 
 
 def _judged(arm: CollapseArm, num_tests: int, rule: Rule) -> CollapseArm:
-    """The arm with its verdict, by the rules of the statement."""
+    """Return the arm with its verdict, by the rules of the statement."""
     first = arm.paper.collapsed() if arm.paper else None
     if arm.paper is None or arm.alternative is None or first is None:
         return arm
@@ -375,7 +376,7 @@ def _judged(arm: CollapseArm, num_tests: int, rule: Rule) -> CollapseArm:
 
 
 def _contrasted(arm: CollapseArm, alternative: Setting, own: str, num_tests: int, rule: Rule) -> CollapseArm:
-    """EXPLAINED or INCONCLUSIVE. `own` says how the paper's setting ended."""
+    """Return the arm as EXPLAINED or INCONCLUSIVE. `own` says how the paper's setting ended."""
     first, second = arm.paper.collapsed() if arm.paper else None, alternative.collapsed(arm.test_seeds)
     if first is None or second is None:
         why = f"{own}; of the seeds that another setting shares with it none is left to test one after the choice"
@@ -395,7 +396,7 @@ def _contrasted(arm: CollapseArm, alternative: Setting, own: str, num_tests: int
 
 
 def _differs(arm: CollapseArm, first: Share, second: Share, rule: Rule) -> bool:
-    """Whether the collapse rates are as EXPLAINED wants them."""
+    """Return whether the collapse rates are as EXPLAINED wants them."""
     return first.value >= rule.half > second.value and _is_significant(arm.corrected)
 
 
@@ -405,8 +406,8 @@ def _too_few(arm: CollapseArm) -> bool:
 
 
 def _obstacle(arm: CollapseArm, differs: bool) -> str:
-    """What stands against a verdict on the contrast and more seeds would not remove; empty where nothing does. What
-    stands against EXPLAINED alone matters only where the rates differ as that wants."""
+    """Return what stands against a verdict on the contrast and more seeds would not remove; empty where nothing does.
+    What stands against EXPLAINED alone matters only where the rates differ as that wants."""
     if arm.paper is None or arm.alternative is None:
         return ""
     own, others = arm.paper.trials(), arm.alternative.trials(arm.test_seeds)
@@ -422,7 +423,8 @@ def _obstacle(arm: CollapseArm, differs: bool) -> str:
 
 
 def _fewest(others: Iterable[Setting], alternative: Setting) -> tuple[str, Share]:
-    """The setting of which the smallest share of seeds collapses, and that share; of equal ones the alternative."""
+    """Return the setting of which the smallest share of seeds collapses, and that share; of equal ones the
+    alternative."""
     counts = [(share.value, s is not alternative, s.label, share) for s in others if (share := s.collapsed())]
     _, _, label, share = min(counts, key=lambda count: count[:3])
     return label, share
@@ -433,14 +435,14 @@ def _is_significant(p_value: float | None) -> bool:
 
 
 def _all_collapse(others: Iterable[Setting], rule: Rule) -> bool:
-    """In at least half of their seeds, each: also those that are too few to be tested."""
+    """Return whether they collapse in at least half of their seeds, each: also those that are too few to be tested."""
     shares = (setting.collapsed() for setting in others)
     return all(share.value >= rule.half for share in shares if share)
 
 
 def within(arm: CollapseArm, factor: str) -> float:
-    """The p-value that the paper's setting and the alternative collapse equally often within each value of a factor
-    that `analysis.collapse.confounding` knows."""
+    """Return the p-value that the paper's setting and the alternative collapse equally often within each value of a
+    factor that `analysis.collapse.confounding` knows."""
     tables: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     pairs = ((0, arm.paper, None), (2, arm.alternative, arm.test_seeds))
     for column, setting, seeds in pairs:
@@ -452,14 +454,14 @@ def within(arm: CollapseArm, factor: str) -> float:
 
 
 def is_cure(arm: CollapseArm) -> bool:
-    """Whether the alternative does better than always naming the commonest class, where it does not collapse."""
+    """Return whether the alternative does better than always naming the commonest class, where it does not collapse."""
     accuracy = _where_it_learns(arm)
     return accuracy is not None and arm.commonest is not None and accuracy.interval.low > arm.commonest
 
 
 def _where_it_learns(arm: CollapseArm) -> Accuracy | None:
-    """Of the alternative's seeds of the test that did not collapse: how many did is another question, and with them
-    accuracies fall into two heaps, which no interval of a mean suits."""
+    """Return that of the alternative's seeds of the test that did not collapse: how many did is another question, and
+    with them accuracies fall into two heaps, which no interval of a mean suits."""
     alternative = arm.alternative
     if alternative is None:
         return None
@@ -477,12 +479,12 @@ def _accuracy_text(arm: CollapseArm) -> str:
 
 
 def _open(arm: CollapseArm, why: str, shares: tuple[Share, Share], num_tests: int, rule: Rule) -> CollapseArm:
-    """INCONCLUSIVE, with the seeds that would decide."""
+    """Return the arm as INCONCLUSIVE, with the seeds that would decide."""
     return replace(arm, why=why, seeds_needed=seeds_that_decide(*shares, num_tests, rule))
 
 
 def _ways(setting: Setting) -> str:
-    """How its seeds collapsed, where that is said."""
+    """Return how its seeds collapsed, where that is said."""
     ends = setting.ends()
     if not (diverged := ends[Ending.DIVERGED]):
         return ""
@@ -491,15 +493,15 @@ def _ways(setting: Setting) -> str:
 
 
 def seeds_to_explain(first: Share, second: Share, num_tests: int, rule: Rule = Rule()) -> int | None:
-    """The fewest seeds with which the test of the statement comes to EXPLAINED with its power at the rates behind these
-    counts, all conditions on rates counted; None where no number that is thought of does. Rates are taken as
-    (count + 1/2) / (total + 1): those of few seeds are seldom 0 or 1."""
+    """Return the fewest seeds with which the test of the statement comes to EXPLAINED with its power at the rates
+    behind these counts, all conditions on rates counted; None where no number that is thought of does. Rates are taken
+    as (count + 1/2) / (total + 1): those of few seeds are seldom 0 or 1."""
     return fewest_seeds(_shrunk(first), _shrunk(second), Wanted(LEVEL / max(1, num_tests), rule.half, POWER))
 
 
 def seeds_that_decide(first: Share, second: Share, num_tests: int, rule: Rule = Rule()) -> int | None:
-    """The same of the verdict to which these rates point: NOT_REPRODUCED where the first is below half, EXPLAINED where
-    the second is, else NOT_EXPLAINED."""
+    """Return the same of the verdict to which these rates point: NOT_REPRODUCED where the first is below half,
+    EXPLAINED where the second is, else NOT_EXPLAINED."""
     level = LEVEL / max(1, num_tests)
     if first.value < rule.half:
         return fewest_below(_shrunk(first), rule.half, level, POWER)
@@ -509,7 +511,8 @@ def seeds_that_decide(first: Share, second: Share, num_tests: int, rule: Rule = 
 
 
 def seeds_for_any_verdict(num_tests: int = NUM_ARMS, rule: Rule = Rule()) -> int | None:
-    """The fewest seeds of each setting with which every verdict is possible: where all trials of a setting end alike.
+    """Return the fewest seeds of each setting with which every verdict is possible: where all trials of a setting end
+    alike.
 
     >>> seeds_for_any_verdict()
     6
@@ -522,12 +525,12 @@ def seeds_for_any_verdict(num_tests: int = NUM_ARMS, rule: Rule = Rule()) -> int
 
 
 def _hangs(result: TrialResult) -> bool:
-    """Whether it is a question of the share whether the trial collapsed."""
+    """Return whether it is a question of the share whether the trial collapsed."""
     return len({ending_of(result, share).is_collapse for share in SHARES}) > 1
 
 
 def _steady(arm: CollapseArm, at_shares: Mapping[float, Explanation]) -> CollapseArm:
-    """The arm without a verdict where that hangs on the share from which on one class is named."""
+    """Return the arm without a verdict where that hangs on the share from which on one class is named."""
     if arm.verdict in {Explanation.INCONCLUSIVE, Explanation.NOT_TESTABLE} or len(set(at_shares.values())) == 1:
         return replace(arm, at_shares=at_shares)
     others = ", ".join(f"{verdict.value} at {share:.2f}" for share, verdict in at_shares.items())
@@ -536,7 +539,8 @@ def _steady(arm: CollapseArm, at_shares: Mapping[float, Explanation]) -> Collaps
 
 
 def _headline(arms: Sequence[CollapseArm]) -> CollapseArm:
-    """One arm for the tests of all its backgrounds: of the largest that has the verdict, where they do not disagree."""
+    """Make one arm for the tests of all its backgrounds: of the largest that has the verdict, where they do not
+    disagree."""
     if len(arms) == 1:
         return arms[0]
     labels = _labels(arms)
@@ -555,14 +559,14 @@ def _headline(arms: Sequence[CollapseArm]) -> CollapseArm:
     return replace(arm, why=f"{arm.why}; of {len(arms)} backgrounds: {named}")
 
 
-def varied_fields(arm: CollapseArm) -> tuple[str, ...]:
-    """The fields in which its backgrounds differ, optimizer and seed apart."""
-    specs = [one.paper.spec for one in arm.backgrounds if one.paper]
+def varied_fields(arms: Iterable[CollapseArm]) -> tuple[str, ...]:
+    """Return the fields in which these backgrounds differ, optimizer and seed apart."""
+    specs = [arm.paper.spec for arm in arms if arm.paper]
     return tuple(name for name in background_fields() if len({getattr(spec, name) for spec in specs}) > 1)
 
 
 def _verdicts(arms: Sequence[CollapseArm], labels: Sequence[str]) -> str:
-    """Which verdict comes with which background, the number alone where there are many."""
+    """Say which verdict comes with which background, the number alone where there are many."""
     by_verdict: dict[Explanation, list[str]] = defaultdict(list)
     for arm, label in zip(arms, labels, strict=True):
         by_verdict[arm.verdict].append(label)
@@ -574,7 +578,7 @@ def _verdicts(arms: Sequence[CollapseArm], labels: Sequence[str]) -> str:
 
 
 def _labels(arms: Sequence[CollapseArm]) -> list[str]:
-    """What sets each background apart from the others, as `--where` takes it."""
+    """Name what sets each background apart from the others, as `--where` takes it."""
+    names = varied_fields(arms)
     specs = [arm.paper.spec for arm in arms if arm.paper]
-    names = [name for name in background_fields() if len({getattr(spec, name) for spec in specs}) > 1]
     return [" ".join(f"{name}={show_value(getattr(spec, name))}" for name in names) for spec in specs]

@@ -93,7 +93,7 @@ def rank_arms(arms: Sequence[Arm], skipped: Sequence[str] = ()) -> Ranking:
 
 
 def _arms(results: Sequence[TrialResult], folders: Mapping[str, Path]) -> tuple[list[Arm], list[str]]:
-    """Those that may have a place, and sentences on the others."""
+    """Return those that may have a place, and sentences on the others."""
     arms, skipped, few = [], [], 0
     for own in settings_in(results):
         if len(own) < MIN_SEEDS:
@@ -206,7 +206,7 @@ THEMES: Final = (
 
 
 def can_rank(results: Sequence[TrialResult]) -> bool:
-    """Whether two settings or more have seeds enough."""
+    """Return whether two settings or more have seeds enough."""
     return sum(len(own) >= MIN_SEEDS for own in settings_in(results)) > 1
 
 

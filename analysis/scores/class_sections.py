@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 
 from analysis.report.sections import Listing, Section
-from analysis.statistics.class_scores import balanced_accuracy, matthews, recalls, variance_of
-from analysis.statistics.intervals import Interval, Share
+from analysis.statistics.class_scores import ClassScore, balanced_accuracy, matthews, recalls
+from analysis.statistics.intervals import Share
 from analysis.trials.repeats import Networks, Repeats, over_seeds
 from galaxytl.trial import TrialResult
 
@@ -53,10 +53,7 @@ def _score_row(own: Repeats) -> tuple[str, ...]:
     results = own.with_confusion
     cells = []
     for score, low in ((balanced_accuracy, 0.0), (matthews, -1.0)):
-        scores = [score(r.confusion) for r in results]
-        values = [one.value for one in scores]
-        image_variance = float(np.mean([one.variance for one in scores]))
-        cells.append(value_text(values, over_seeds(values, image_variance, scores[0].interval, low)))
+        cells.append(value_text([score(r.confusion) for r in results], low))
     return (own.name, str(len(results)), _mean(results, "accuracy"), *cells, _mean(results, "f1_weighted"))
 
 
@@ -65,12 +62,13 @@ def _mean(results: Sequence[TrialResult], metric: str) -> str:
     return f"{np.mean(values):.3f}" if len(values) == len(results) else ""
 
 
-def value_text(values: Sequence[float], interval: Interval) -> str:
+def value_text(scores: Sequence[ClassScore | Share], low: float = 0.0) -> str:
+    """Return the mean over seeds of a score that lies from `low` to 1, with its interval.
+
+    >>> value_text([Share(8, 10)])
+    '0.800 [0.490 to 0.943]'
     """
-    >>> value_text([0.5, 0.7], Interval(0.4, 0.8))
-    '0.600 [0.400 to 0.800]'
-    """
-    return f"{np.mean(values):.3f} [{interval}]"
+    return f"{np.mean([one.value for one in scores]):.3f} [{over_seeds(scores, low)}]"
 
 
 def _recalls(shown: Sequence[Repeats], not_shown: str) -> Section:
@@ -97,7 +95,7 @@ def _recalls(shown: Sequence[Repeats], not_shown: str) -> Section:
 
 
 def _of_one_size(shown: Sequence[Repeats]) -> list[Repeats]:
-    """Those with as many classes as the first."""
+    """Return those with as many classes as the first."""
     size = len(shown[0].with_confusion[0].confusion)
     return [own for own in shown if {len(r.confusion) for r in own.with_confusion} == {size}]
 
@@ -115,8 +113,4 @@ def recall_text(seeds: Sequence[Share | None]) -> str:
     ('0.800 [0.490 to 0.943]', 'no images')
     """
     shares = [share for share in seeds if share]
-    if not shares:
-        return NO_IMAGES
-    values = [share.value for share in shares]
-    image_variance = float(np.mean([variance_of(share) for share in shares]))
-    return value_text(values, over_seeds(values, image_variance, shares[0].interval))
+    return value_text(shares) if shares else NO_IMAGES

@@ -76,7 +76,7 @@ def _of_seeds(shown: Iterable[Repeats]) -> Iterator[tuple[str, tuple[TrialResult
 
 
 def _of_best(networks: Networks) -> Iterator[tuple[str, tuple[TrialResult, ...]]]:
-    """Every backbone's best setting by the validation part, with all seeds."""
+    """Yield every backbone's best setting by the validation part, with all seeds."""
     best = best_of_backbones(networks.of_one_split)
     if len(best) > 1:
         yield (
@@ -86,7 +86,7 @@ def _of_best(networks: Networks) -> Iterator[tuple[str, tuple[TrialResult, ...]]
 
 
 def _of_networks(shown: Iterable[Repeats]) -> Iterator[tuple[str, tuple[TrialResult, ...]]]:
-    """Of each way of training that several backbones have: all of them, with all seeds."""
+    """Yield, of each way of training that several backbones have: all of them, with all seeds."""
     groups: dict[tuple[Any, ...], list[Repeats]] = {}
     for own in shown:
         groups.setdefault(_but_backbone(own.spec), []).append(own)
@@ -175,7 +175,7 @@ def _row(own: Ensemble, single: TrialResult | None, networks: Networks) -> tuple
 
 
 def _gain(own: Ensemble, single: TrialResult | None, networks: Networks) -> str:
-    """Of the ensemble over the best single network, image by image."""
+    """Return the gain of the ensemble over the best single network, image by image."""
     other = networks.probabilities[single.trial_id] if single else None
     if other is None or not own.test.has_images_of(other):
         return NOTHING

@@ -83,7 +83,7 @@ def hard_of(networks: Networks) -> Hard | None:
 
 
 def _one_each(networks: Networks) -> list[TrialResult]:
-    """By backbone and start, in the order of the settings that are shown."""
+    """Choose one by backbone and start, in the order of the settings that are shown."""
     chosen: dict[tuple[object, ...], TrialResult] = {}
     for own in networks.shown:
         key = (own.spec.backbone, own.spec.weights_requested, own.spec.unfrozen_blocks)
@@ -94,7 +94,7 @@ def _one_each(networks: Networks) -> list[TrialResult]:
 
 
 def _of_the_same_images(trials: Sequence[TrialResult], networks: Networks) -> list[TrialResult]:
-    """Those of the images that most of them have; of equally many, the first's."""
+    """Return those of the images that most of them have; of equally many, the first's."""
     found = {r.trial_id: networks.probabilities[r.trial_id] for r in trials}
     groups = [[r for r in trials if _is_comparable(found[r.trial_id], found[first.trial_id])] for first in trials]
     return max(groups, key=len, default=[])
@@ -105,7 +105,7 @@ def _is_comparable(first: Probabilities, second: Probabilities) -> bool:
 
 
 def _hard_images(found: Sequence[Probabilities]) -> list[HardImage]:
-    """The least probable true class first; of equally probable ones by row."""
+    """Sort them: the least probable true class first; of equally probable ones by row."""
     rows, labels = found[0].rows, found[0].labels
     wrong = np.flatnonzero(~np.any([one.right for one in found], axis=0))
     mean = np.stack([one.values[wrong] for one in found]).astype(np.float64).mean(axis=0)
@@ -120,7 +120,7 @@ def _hard_images(found: Sequence[Probabilities]) -> list[HardImage]:
 
 
 def _expected(found: Sequence[Probabilities]) -> NDArray[np.float64]:
-    """(N,) the product of the networks' shares wrong in the image's class."""
+    """Return (N,) the product of the networks' shares wrong in the image's class."""
     labels, size = found[0].labels, found[0].values.shape[1]
     totals = np.bincount(labels, minlength=size)
     chances = np.ones(size)
@@ -133,7 +133,8 @@ def _expected(found: Sequence[Probabilities]) -> NDArray[np.float64]:
 def _pictures(
     images: Sequence[HardImage], trials: Iterable[TrialResult], folders: Mapping[str, Path]
 ) -> tuple[dict[int, Picture], str]:
-    """Of the hardest that have one, and why there are none. A sweep keeps pictures of 500 images, not of all."""
+    """Return those of the hardest that have one, and why there are none. A sweep keeps pictures of 500 images, not of
+    all."""
     why = "no results folder is known"
     for folder in dict.fromkeys(folders[r.trial_id] for r in trials if r.trial_id in folders):
         try:
@@ -165,7 +166,7 @@ def sections(hard: Hard | None) -> list[Section]:
 
 
 def _expected_text(chances: NDArray[np.float64]) -> str:
-    """A number of images, which may be a small part of one."""
+    """Return a number of images, which may be a small part of one."""
     number = float(chances.sum())
     return f"{number:.1f}" if number >= 1 else f"{number:.2g}"
 

@@ -10,6 +10,7 @@ other images. Each point is scored on the test part of its own size.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,7 +19,7 @@ import numpy as np
 
 from analysis.report.sections import Listing, Section
 from analysis.scores.class_sections import value_text
-from analysis.statistics.class_scores import balanced_accuracy, variance_of
+from analysis.statistics.class_scores import ClassScore, balanced_accuracy
 from analysis.statistics.intervals import Interval, Share
 from analysis.trials.comparable import WEIGHTS, comparable
 from analysis.trials.repeats import over_seeds
@@ -33,15 +34,23 @@ OWN_TEST_PART: Final = (
 
 
 @dataclass(frozen=True, eq=False)
-class Estimate:
-    """Of one score at one size: the seeds' values, and the interval of their mean."""
+class SeedScores:
+    """One score at one size, seed by seed."""
 
-    values: tuple[float, ...]
-    interval: Interval
+    scores: tuple[ClassScore, ...]
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        return tuple(one.value for one in self.scores)
 
     @property
     def mean(self) -> float:
         return float(np.mean(self.values))
+
+    @functools.cached_property
+    def interval(self) -> Interval:
+        """Of the mean."""
+        return over_seeds(self.scores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +59,8 @@ class Place:
 
     num_train: int
     num_scored: int
-    accuracy: Estimate
-    balanced: Estimate | None
+    accuracy: SeedScores
+    balanced: SeedScores | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,20 +99,17 @@ def _place(results: Sequence[TrialResult]) -> Place:
     return Place(images["train"], total, _accuracy(own, total), _balanced(own))
 
 
-def _accuracy(results: Sequence[TrialResult], total: int) -> Estimate:
-    shares = [Share(round(r.metrics["accuracy"] * total), total) for r in results]
-    values = tuple(r.metrics["accuracy"] for r in results)
-    image_variance = float(np.mean([variance_of(share) for share in shares]))
-    return Estimate(values, over_seeds(values, image_variance, shares[0].interval))
+def _accuracy(results: Sequence[TrialResult], total: int) -> SeedScores:
+    accuracies = [r.metrics["accuracy"] for r in results]
+    shares = [Share(round(accuracy * total), total) for accuracy in accuracies]
+    pairs = zip(accuracies, shares, strict=True)
+    return SeedScores(tuple(ClassScore(value, share.interval, share.variance) for value, share in pairs))
 
 
-def _balanced(results: Sequence[TrialResult]) -> Estimate | None:
+def _balanced(results: Sequence[TrialResult]) -> SeedScores | None:
     if not all(r.confusion and sum(map(sum, r.confusion)) for r in results):
         return None
-    found = [balanced_accuracy(r.confusion) for r in results]
-    values = tuple(one.value for one in found)
-    image_variance = float(np.mean([one.variance for one in found]))
-    return Estimate(values, over_seeds(values, image_variance, found[0].interval))
+    return SeedScores(tuple(balanced_accuracy(r.confusion) for r in results))
 
 
 def can_draw(results: Sequence[TrialResult]) -> bool:
@@ -137,5 +143,5 @@ def sections(results: Sequence[TrialResult]) -> list[Section]:
     ]
 
 
-def _text(estimate: Estimate) -> str:
-    return value_text(estimate.values, estimate.interval)
+def _text(estimate: SeedScores) -> str:
+    return value_text(estimate.scores)

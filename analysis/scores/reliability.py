@@ -134,7 +134,7 @@ def _row(own: SettingCalibration, is_mended: bool) -> tuple[str, ...]:
 
 
 def _after(seeds: Sequence[Calibration]) -> tuple[str, ...]:
-    """Of settings whose seeds all have a temperature."""
+    """Return the scores after the temperature, of settings whose seeds all have a temperature."""
     after = [one.after for one in seeds if one.after]
     temperatures = [one.temperature for one in seeds if one.temperature]
     if len(after) < len(seeds):

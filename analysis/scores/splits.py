@@ -65,7 +65,7 @@ class Replicated:
 
 
 def replicated(results: Iterable[TrialResult]) -> list[Replicated]:
-    """Settings of which two splits or more have a COMPLETE trial that is scored on the test part."""
+    """Return the settings of which two splits or more have a COMPLETE trial that is scored on the test part."""
     found: dict[Key, dict[int, list[TrialResult]]] = defaultdict(lambda: defaultdict(list))
     for result in in_order(results):
         if result.is_scored and result.spec.scored_on == "test":
@@ -74,7 +74,7 @@ def replicated(results: Iterable[TrialResult]) -> list[Replicated]:
 
 
 def _key(result: TrialResult, *also: str) -> Key:
-    """Equal for trials that differ in split, seed and what `also` names."""
+    """Return what is equal for trials that differ in split, seed and what `also` names."""
     left_out = ("split_seed", "seed", "shuffle_seed", *also)
     return tuple(getattr(result.spec, name) for name in SPEC_FIELDS if name not in left_out)
 
@@ -83,7 +83,8 @@ START: Final = ("weights", "weights_requested", "weights_fingerprint", "unfrozen
 
 
 def start_difference(on: Replicated, off: Replicated) -> SeedEstimate | None:
-    """Of accuracies, over the splits that both have; None of fewer than two, or without numbers of images."""
+    """Return the difference of accuracies, over the splits that both have; None of fewer than two, or without numbers
+    of images."""
     both = [split for split in on.splits if split in off.splits]
     sizes = on.first.num_images
     if len(both) < 2 or not (sizes.get("train") and sizes.get("test")):
@@ -93,7 +94,7 @@ def start_difference(on: Replicated, off: Replicated) -> SeedEstimate | None:
 
 
 def sections(results: Sequence[TrialResult]) -> tuple[Section, ...]:
-    """None where there is one split; a section else."""
+    """Return a section; none where there is one split."""
     settings = replicated(results)
     if not settings:
         return ()

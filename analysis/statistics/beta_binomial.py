@@ -56,7 +56,7 @@ def reduction(first: Share, second: Share) -> Reduction:
 
 
 def _exceeds(first: Share, second: Share, bound: float) -> float:
-    """P(first rate > second rate + bound), for a bound of 0 to 1: the integral of the first's density times the
+    """Return P(first rate > second rate + bound), for a bound of 0 to 1: the integral of the first's density times the
     second's distribution function from `bound` to 1.
 
     At rate = bound + (1 - bound) * sin(angle)^2 both the density's poles at 0 and 1 and the root with which the
@@ -78,6 +78,6 @@ def _exceeds(first: Share, second: Share, bound: float) -> float:
 
 @functools.cache
 def _nodes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Angles (NODES,) between 0 and a right angle, and their weights."""
+    """Return the angles (NODES,) between 0 and a right angle, and their weights."""
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     return (nodes + 1) * math.pi / 4, weights * math.pi / 4

@@ -87,7 +87,7 @@ class Draws:
 
     @classmethod
     def of(cls, num_images: int, num_resamples: int = NUM_RESAMPLES, seed: int = SEED) -> Draws:
-        """N numbers of N with replacement, B times. Counted in float32, which is exact up to 2**24 images."""
+        """Draw N numbers of N with replacement, B times. Counted in float32, which is exact up to 2**24 images."""
         rng = np.random.default_rng(seed)
         weights = np.empty((num_resamples, num_images), np.float32)
         for row in weights:
@@ -95,12 +95,12 @@ class Draws:
         return cls(weights)
 
     def means(self, values: NDArray[np.floating] | NDArray[np.bool_]) -> Replicates:
-        """The mean of values (N,) over images."""
+        """Return the mean of values (N,) over images."""
         sums = self.weights @ values.astype(np.float32)
         return Replicates(float(np.mean(values)), sums.astype(np.float64) / len(values))
 
     def scores(self, labels: NDArray[np.int64], predicted: NDArray[np.int64], num_classes: int) -> Scores:
-        """Of `predicted` (N,) against `labels` (N,).
+        """Score `predicted` (N,) against `labels` (N,).
 
         Both scores need only the confusion matrix, and of that only pairs of classes that occur: one product of the
         weights (B, N) with a 0/1 matrix (N, pairs) gives it for all resamples.
@@ -117,12 +117,13 @@ class Draws:
 
 @functools.lru_cache(maxsize=2)
 def draws_of(num_images: int) -> Draws:
-    """Draws of NUM_RESAMPLES, kept: all trials of a report mostly have one test part. 43 MB for 5,321 images."""
+    """Return draws of NUM_RESAMPLES, which are cached: all trials of a report mostly have one test part. 43 MB for
+    5,321 images."""
     return Draws.of(num_images)
 
 
 def _scores_of(confusions: Floats) -> tuple[Floats, Floats]:
-    """Accuracies and weighted F1 (B,) of confusion matrices (B, C, C), rows true."""
+    """Return the accuracies and weighted F1 (B,) of confusion matrices (B, C, C), rows true."""
     right = np.diagonal(confusions, axis1=1, axis2=2)
     true, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
     both = true + predicted

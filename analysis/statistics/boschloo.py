@@ -25,7 +25,8 @@ TOLERANCE = 1e-9  # tables whose Fisher p-values differ by less are equally extr
 
 
 def boschloo(first: int, first_total: int, second: int, second_total: int) -> float:
-    """Two-sided p-value that `first` of `first_total` and `second` of `second_total` have the same share behind them.
+    """Return the two-sided p-value that `first` of `first_total` and `second` of `second_total` have the same share
+    behind them.
 
     Twice the smaller one-sided p-value, at most 1, as SciPy has it.
     """
@@ -34,7 +35,7 @@ def boschloo(first: int, first_total: int, second: int, second_total: int) -> fl
 
 @functools.cache
 def _p_values(first_total: int, second_total: int) -> NDArray[np.float64]:
-    """Of all tables: (first_total + 1, second_total + 1)."""
+    """Return those of all tables: (first_total + 1, second_total + 1)."""
     if first_total < 1 or second_total < 1:
         raise ValueError(f"a test is of two samples with a trial each; got {first_total} and {second_total}")
     greater = _one_sided(first_total, second_total, NUISANCE)
@@ -43,7 +44,7 @@ def _p_values(first_total: int, second_total: int) -> NDArray[np.float64]:
 
 
 def _one_sided(first_total: int, second_total: int, nuisance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """P-values that the first share is not greater, the largest over common shares `nuisance` (G,)."""
+    """Return the p-values that the first share is not greater, the largest over common shares `nuisance` (G,)."""
     from scipy.stats import hypergeom
 
     first, second = np.indices((first_total + 1, second_total + 1))
@@ -56,7 +57,7 @@ def _one_sided(first_total: int, second_total: int, nuisance: NDArray[np.float64
 
 
 def _probabilities(first_total: int, second_total: int, first_share: Any, second_share: Any) -> NDArray[np.float64]:
-    """Of all tables at shares (G,): (first_total + 1, second_total + 1, G)."""
+    """Return those of all tables at shares (G,): (first_total + 1, second_total + 1, G)."""
     from scipy.stats import binom
 
     first = binom.pmf(np.arange(first_total + 1)[:, None], first_total, first_share)

@@ -86,7 +86,7 @@ def _binned(confidences: Floats, right: NDArray[np.bool_], num_bins: int) -> Bin
 
 
 def _bin_numbers(confidences: Floats, num_bins: int) -> NDArray[np.int64]:
-    """(N,): bin i holds what is above i / num_bins, up to and with (i + 1) / num_bins."""
+    """Return (N,): bin i holds what is above i / num_bins, up to and with (i + 1) / num_bins."""
     return np.clip(np.ceil(confidences * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
 
 

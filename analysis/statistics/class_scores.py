@@ -75,19 +75,14 @@ def matthews(confusion: Counts) -> ClassScore:
     return ClassScore(value, _around(centre, variance, -1.0), variance)
 
 
-def variance_of(share: Share) -> float:
-    """Return the variance over images of a share, from its Wilson interval: above 0 where all or none are right."""
-    return ((share.interval.high - share.interval.low) / (2 * Z)) ** 2
-
-
 def _around(centre: float, variance: float, least: float) -> Interval:
     half = Z * variance**0.5
     return Interval(max(least, centre - half), min(1.0, centre + half))
 
 
 def _correlation(counts: Floats) -> tuple[float, float]:
-    """Matthews' correlation of counts (C, C), and its variance by the delta method: of the multinomial shares q the
-    variance of the gradient, sum(q g^2) - sum(q g)^2, over N. Both 0 where it is undefined."""
+    """Return Matthews' correlation of counts (C, C), and its variance by the delta method: of the multinomial shares q
+    the variance of the gradient, sum(q g^2) - sum(q g)^2, over N. Both 0 where it is undefined."""
     shares = counts / counts.sum()
     true, predicted = shares.sum(axis=1), shares.sum(axis=0)
     of_true, of_predicted = 1 - (true**2).sum(), 1 - (predicted**2).sum()

@@ -73,7 +73,7 @@ def interaction(cells: Cells) -> float:
 
 
 def _extreme(cells: Cells) -> float:
-    """|Difference of differences| in standard errors."""
+    """Return |difference of differences| in standard errors."""
     rates = [(share.right + 0.5) / (share.total + 1) for share in cells.shares]
     variance = sum(rate * (1 - rate) / share.total for rate, share in zip(rates, cells.shares, strict=True))
     return abs(cells.value) / math.sqrt(variance)
@@ -81,7 +81,7 @@ def _extreme(cells: Cells) -> float:
 
 @functools.lru_cache(maxsize=8)
 def _extremes(a: int, b: int, c: int, d: int) -> NDArray[np.float64]:
-    """The same of all tables: (a + 1, b + 1, c + 1, d + 1)."""
+    """Return the same of all tables: (a + 1, b + 1, c + 1, d + 1)."""
     counts = np.meshgrid(*(np.arange(total + 1) for total in (a, b, c, d)), indexing="ij", sparse=True)
     rates = [(count + 0.5) / (total + 1) for count, total in zip(counts, (a, b, c, d), strict=True)]
     variance = sum(rate * (1 - rate) / total for rate, total in zip(rates, (a, b, c, d), strict=True))
@@ -91,7 +91,7 @@ def _extremes(a: int, b: int, c: int, d: int) -> NDArray[np.float64]:
 
 @functools.lru_cache(maxsize=1024)
 def _p_value(a: int, b: int, c: int, d: int, extreme: float) -> float:
-    """The largest probability of tables that are at least so extreme, at rates p, q, r and q + r - p."""
+    """Return the largest probability of tables that are at least so extreme, at rates p, q, r and q + r - p."""
     found = (_extremes(a, b, c, d) >= extreme - TOLERANCE).astype(float)
     for total in (a, b, c):  # each turns the first axis, of counts, into the last, of rates
         found = np.tensordot(found, _probabilities(total), axes=(0, 1))
@@ -103,7 +103,7 @@ def _p_value(a: int, b: int, c: int, d: int, extreme: float) -> float:
 
 @functools.cache
 def _probabilities(total: int) -> NDArray[np.float64]:
-    """Of each count, at each rate: (STEPS + 1, total + 1)."""
+    """Return those of each count, at each rate: (STEPS + 1, total + 1)."""
     from scipy.stats import binom  # half a second that `--help` need not wait for
 
     return np.asarray(binom.pmf(np.arange(total + 1), total, np.linspace(0, 1, STEPS + 1)[:, None]))

@@ -59,6 +59,11 @@ class Share:
         return self.right / self.total
 
     @property
+    def variance(self) -> float:
+        """Over images, from the interval: above 0 where all or none are right."""
+        return ((self.interval.high - self.interval.low) / (2 * Z)) ** 2
+
+    @property
     def text(self) -> str:
         """The value with its interval, as in "0.600 [0.400 to 0.800]"."""
         return f"{self.value:.3f} [{self.interval}]"
@@ -92,7 +97,7 @@ class Pairs:
 
     @classmethod
     def of(cls, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Pairs:
-        """`first` (N,) and `second` (N,): whether each has the image right, in the same order."""
+        """Count `first` (N,) and `second` (N,): whether each has the image right, in the same order."""
         counts = (first & second, first & ~second, ~first & second, ~first & ~second)
         return cls(*(int(np.count_nonzero(found)) for found in counts))
 
@@ -127,7 +132,8 @@ class Pairs:
 
 
 def difference(first: Share, second: Share) -> Interval:
-    """Of first - second for shares of different images: method 10 of Newcombe 1998 (Statistics in Medicine 17, 873).
+    """Return the interval of first - second for shares of different images: method 10 of Newcombe 1998 (Statistics in
+    Medicine 17, 873).
 
     For shares of the same images it is too wide where the classifiers mostly have the same ones right. On the average
     over both shares it covers 0.945 of one trial each and 0.95 or more of several; next to 0 and 1 there are shares
@@ -137,7 +143,7 @@ def difference(first: Share, second: Share) -> Interval:
 
 
 def _square_and_add(first: Share, second: Share, correlation: float) -> Interval:
-    """Joins the distances from the shares to the ends of their Wilson intervals as one joins errors."""
+    """Join the distances from the shares to the ends of their Wilson intervals as one joins errors."""
     own, other = first.interval, second.interval
 
     def joined(a: float, b: float) -> float:
@@ -155,7 +161,8 @@ def binomial_variance(share: float, num_images: int) -> float:
 
 
 def mcnemar(pairs: Pairs) -> float:
-    """Two-sided exact p-value of McNemar's test (1947, Psychometrika 12, 153) that both are right equally often.
+    """Return the two-sided exact p-value of McNemar's test (1947, Psychometrika 12, 153) that both are right equally
+    often.
 
     Only images that one of them has right say anything: were the two equally good, each would be as likely the one.
     """
@@ -166,8 +173,8 @@ def mcnemar(pairs: Pairs) -> float:
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Holm's adjusted p-values (1979, Scand. J. Stat. 6, 65), in the order given: each is compared with the level that
-    the whole family is to keep, whatever the tests have to do with one another.
+    """Return Holm's adjusted p-values (1979, Scand. J. Stat. 6, 65), in the order given: each is compared with the
+    level that the whole family is to keep, whatever the tests have to do with one another.
 
     >>> holm([0.01, 0.04, 0.03])
     (0.03, 0.06, 0.06)

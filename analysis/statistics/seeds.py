@@ -55,7 +55,7 @@ class Spread:
     degrees_of_freedom: float
 
     def __mul__(self, factor: float) -> Spread:
-        """Of the mean times `factor`."""
+        """Return that of the mean times `factor`."""
         return Spread(self.variance * factor**2, self.degrees_of_freedom)
 
 
@@ -114,9 +114,9 @@ def critical_ratio(spreads: Sequence[Spread], image_variance: float = 0.0) -> fl
 
 
 def _joint_degrees(spreads: Sequence[Spread]) -> float:
-    """Satterthwaite's: the square of the sum over the sum of squares, each by its degrees of freedom; at most what as
-    many settings have, each of as few seeds as the one of the fewest. Without that limit three seeds are told from ten
-    of equal mean and scatter too often."""
+    """Return Satterthwaite's: the square of the sum over the sum of squares, each by its degrees of freedom; at most
+    what as many settings have, each of as few seeds as the one of the fewest. Without that limit three seeds are told
+    from ten of equal mean and scatter too often."""
     total = sum(spread.variance for spread in spreads)
     squares = sum((spread.variance / total) ** 2 / spread.degrees_of_freedom for spread in spreads if total)
     limit = len(spreads) * min((spread.degrees_of_freedom for spread in spreads), default=math.inf)
@@ -124,7 +124,8 @@ def _joint_degrees(spreads: Sequence[Spread]) -> float:
 
 
 def _half_width(seeds: Spread, image_variance: float, z: float) -> float:
-    """Of the interval that a normal number leaves beyond `z` on each side as often as this leaves the truth."""
+    """Return half the width of the interval that a normal number leaves beyond `z` on each side as often as this leaves
+    the truth."""
     from scipy.special import ndtr, stdtrit  # half a second that `--help` need not wait for
 
     of_seeds = (
@@ -134,7 +135,7 @@ def _half_width(seeds: Spread, image_variance: float, z: float) -> float:
 
 
 def _p_value(size: float, seeds: Spread, image_variance: float) -> float:
-    """Of the interval that ends at 0."""
+    """Return the p-value of the interval that ends at 0."""
     from scipy.optimize import brentq
     from scipy.special import ndtr, stdtr
 

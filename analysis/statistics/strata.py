@@ -15,8 +15,8 @@ import numpy as np
 
 
 def association(first: Iterable[Hashable], second: Iterable[Hashable]) -> float:
-    """The p-value of Pearson's chi-squared test (1900, Philosophical Magazine 50, 157), without a correction, that a
-    value is as frequent in the one group as in the other. 1 where a group is empty, or where there is one value.
+    """Return the p-value of Pearson's chi-squared test (1900, Philosophical Magazine 50, 157), without a correction,
+    that a value is as frequent in the one group as in the other. 1 where a group is empty, or where there is one value.
 
     An approximation, and with few members a rough one: it tells what is spread unevenly, and decides no claim.
     """
@@ -31,8 +31,9 @@ def association(first: Iterable[Hashable], second: Iterable[Hashable]) -> float:
 
 
 def stratified(tables: Sequence[tuple[int, int, int, int]]) -> float:
-    """The two-sided p-value of the exact conditional test that both groups have the same share behind them in every
-    stratum (Cox 1970, The Analysis of Binary Data, section 5.3), of (first, first_total, second, second_total) of each.
+    """Return the two-sided p-value of the exact conditional test that both groups have the same share behind them in
+    every stratum (Cox 1970, The Analysis of Binary Data, section 5.3), of (first, first_total, second, second_total) of
+    each.
 
     Given the margins of each stratum, the count of the first group is hypergeometric; the sum over the strata is the
     statistic. A stratum with one group alone says nothing. Twice the smaller one-sided p-value, at most 1.

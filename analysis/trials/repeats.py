@@ -20,7 +20,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from analysis.statistics.intervals import Interval
+from analysis.statistics.class_scores import ClassScore
+from analysis.statistics.intervals import Interval, Share
 from analysis.statistics.seeds import mean_over_seeds
 from analysis.trials.comparable import WEIGHTS
 from analysis.trials.load import Trials, show_value
@@ -244,9 +245,10 @@ def _sentences(problems: Mapping[str, Sequence[TrialResult]]) -> tuple[str, ...]
     return tuple(found)
 
 
-def over_seeds(values: Sequence[float], image_variance: float, one_seed: Interval, low: float = 0.0) -> Interval:
-    """Return the interval of a setting's score, from `low` to 1: by t over seeds, with the variance over images, where
-    there are several; else `one_seed`, over the images of the one."""
-    if len(values) < 2:
-        return one_seed
-    return mean_over_seeds(values, image_variance).interval.within(low, 1.0)
+def over_seeds(scores: Sequence[ClassScore | Share], low: float = 0.0) -> Interval:
+    """Return the interval of a setting's score, of which each seed has one, from `low` to 1: by t over seeds, with the
+    variance over images, where there are several; else that over the images of the one."""
+    if len(scores) < 2:
+        return scores[0].interval
+    image_variance = float(np.mean([one.variance for one in scores]))
+    return mean_over_seeds([one.value for one in scores], image_variance).interval.within(low, 1.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, matthews_corrcoef, recall_score
 
-from analysis.statistics.class_scores import balanced_accuracy, matthews, recalls, variance_of
+from analysis.statistics.class_scores import balanced_accuracy, matthews, recalls
 from analysis.statistics.intervals import Share
 from tests.analysis.fakes import COUNTS, Numbers
 
@@ -80,5 +80,5 @@ def test_intervals_cover_though_a_class_is_rare(recall: float) -> None:
 
 
 def test_the_variance_of_a_share_is_the_binomial_one_and_not_0_where_all_are_right() -> None:
-    assert variance_of(Share(500, 1000)) == pytest.approx(0.25 / 1000, rel=0.01)
-    assert variance_of(Share(20, 20)) > 1e-4
+    assert Share(500, 1000).variance == pytest.approx(0.25 / 1000, rel=0.01)
+    assert Share(20, 20).variance > 1e-4
