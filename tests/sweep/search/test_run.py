@@ -38,7 +38,7 @@ from tests.sweep.searches import BASE, accuracy, failed, result_of
         (["--trials", "5"], "--trials is an option of a search: add --search optuna"),
         (["--scheduler", "asha"], "--scheduler is an option of a search: add --search optuna"),
         (["--stop-collapsed", "0"], "--stop-collapsed is an option of a search"),
-        (["--search", "optuna", "--retry-failed"], "--retry-failed is for grids"),
+        (["--search", "optuna", "--retry-failed"], "--retry-failed applies to grids only"),
         (["--search", "optuna", "--trials", "0"], "must be a whole number from 1 to 10000; got '0'"),
         (["--search", "optuna", "--trials", "10001"], "must be a whole number from 1 to 10000; got '10001'"),
         (["--search", "optuna", "--stop-collapsed", "-1"], "must be a whole number from 0 to 1000000000; got '-1'"),
