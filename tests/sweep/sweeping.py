@@ -115,7 +115,7 @@ class Sweeps(World):
         clock = SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep)
         self.patch.setattr(storage_module, "time", clock)
         self.patch.setattr(storage_module, "random", self.random)
-        self.patch.setattr(stored_rows, "each", one_after_another)
+        self.patch.setattr(stored_rows, "in_parallel", one_after_another)
         self.patch.setattr(stored_rows, "MANY", self.random.choice((2, 5, 64)))
         fakes = {"time": clock, "random": self.random, "Thread": self.thread, "Event": lambda: Event(self)}
         for name, fake in {**fakes, "Storage": lambda _: self.store}.items():

@@ -152,7 +152,7 @@ def test_who_takes_over_waits_for_a_row_that_is_being_written(
     monkeypatch.setattr(results_module, "LOCK_SECONDS", 0.2)
     with (out / FILE_NAME).open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(OSError, match="a driver that is suspended"), lead(out, "", print):
+        with pytest.raises(OSError, match="a suspended driver"), lead(out, "", print):
             pytest.fail("it did not wait")
     with lead(out, "", print) as kept:
         assert len(kept.rows().results) == 1

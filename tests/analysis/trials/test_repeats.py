@@ -16,6 +16,7 @@ from analysis.scores.class_sections import sections as class_sections
 from analysis.scores.ensembles import sections as ensemble_sections
 from analysis.scores.hard_images import hard_of
 from analysis.scores.reliability import sections as calibration_sections
+from analysis.statistics.class_scores import ClassScore
 from analysis.statistics.intervals import Interval
 from analysis.trials.load import Trials
 from analysis.trials.repeats import MOST_SETTINGS, best_of_backbones, over_seeds, read_networks, repeats_of
@@ -168,10 +169,13 @@ def test_of_few_validation_images_one_may_come_out_otherwise(tmp_path: Path) -> 
 
 def test_an_interval_over_seeds_is_t_and_of_one_seed_its_own() -> None:
     """Of 0.4, 0.5 and 0.6: 0.5 +- 4.3027 x 0.1 / sqrt(3)."""
-    one = Interval(0.3, 0.5)
-    assert over_seeds([0.4], 1.0, one) is one
-    found = over_seeds([0.4, 0.5, 0.6], 0.0, one)
-    assert (found.low, found.high) == pytest.approx((0.2516, 0.7484), abs=1e-4)
-    wider = over_seeds([0.4, 0.5, 0.6], 0.01, one)
-    assert wider.low < found.low
-    assert over_seeds([0.0, 1.0], 0.0, one) == Interval(0.0, 1.0)
+
+    def scores(*values: float, variance: float = 0.0) -> list[ClassScore]:
+        return [ClassScore(value, Interval(0.3, 0.5), variance) for value in values]
+
+    assert over_seeds(scores(0.4, variance=1.0)) == Interval(0.3, 0.5)
+    sure = over_seeds(scores(0.4, 0.5, 0.6))
+    assert (sure.low, sure.high) == pytest.approx((0.2516, 0.7484), abs=1e-4)
+    assert over_seeds(scores(0.4, 0.5, 0.6, variance=0.01)).low < sure.low
+    assert over_seeds(scores(0.0, 1.0)) == Interval(0.0, 1.0)
+    assert over_seeds(scores(0.0, 1.0), low=-1.0).low < 0.0

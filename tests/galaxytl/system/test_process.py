@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 
 from galaxytl.system.process import TAKEN_OUT, USERS, absolute, cpu_quota, settle, usable_cpus
 from galaxytl.trial import TrialResult
-from tests.galaxytl.trials import run, tiny_spec
 
 ROOT = Path(__file__).parents[3]
 CHANGING = {
@@ -46,22 +46,25 @@ with pytest.MonkeyPatch.context() as patch:
 """
 
 
-@pytest.mark.usefixtures("toy_backbone")
 def test_what_other_programs_left_changes_no_digit_of_a_trial(galaxies_file: Path, tmp_path: Path) -> None:
-    """In a process of its own, because libraries read variables when they are loaded."""
-    (tmp_path / "keras").mkdir()
-    (tmp_path / "keras" / "keras.json").write_text(json.dumps(SETTINGS))
-    found = {"PYTHONPATH": str(ROOT), "KERAS_HOME": "keras", "KERAS_BACKEND": os.environ.get("KERAS_BACKEND", "")}
-    command = [sys.executable, "-c", TRAINED_ELSEWHERE, galaxies_file, tmp_path / "there", '"all"']
-    environment = {**os.environ, **CHANGING, **HARMLESS, **found, "GALAXYTL_CACHE_DIR": "cache"}
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    there = TrialResult.from_dict(json.loads(done.stdout.splitlines()[-1]))
-    here = run(tiny_spec(galaxies_file).replace(unfrozen_blocks="all"), galaxies_file, tmp_path / "here")
+    """In processes of their own, because libraries read variables when they are loaded."""
+
+    def trained(folder: Path, variables: Mapping[str, str]) -> TrialResult:
+        folder.mkdir()
+        (folder / "keras").mkdir()
+        (folder / "keras" / "keras.json").write_text(json.dumps(SETTINGS if variables else {}))
+        own = {"PYTHONPATH": str(ROOT), "KERAS_HOME": "keras", "KERAS_BACKEND": os.environ.get("KERAS_BACKEND", "")}
+        command = [sys.executable, "-c", TRAINED_ELSEWHERE, galaxies_file, folder / "out", '"all"']
+        environment = {**os.environ, **variables, **own, "GALAXYTL_CACHE_DIR": "cache"}
+        done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return TrialResult.from_dict(json.loads(done.stdout.splitlines()[-1]))
+
+    here, there = trained(tmp_path / "here", {}), trained(tmp_path / "there", {**CHANGING, **HARMLESS})
     assert (there.trial_id, there.status, there.message) == (here.trial_id, "COMPLETE", "")
     assert there.metrics == here.metrics
     assert [epoch["loss"] for epoch in there.history] == [epoch["loss"] for epoch in here.history]
-    assert json.loads((tmp_path / "keras" / "keras.json").read_text()) == SETTINGS
+    assert json.loads((tmp_path / "there" / "keras" / "keras.json").read_text()) == SETTINGS
 
 
 def test_what_changes_numbers_is_taken_out_by_name_and_what_a_machine_is_stays() -> None:
