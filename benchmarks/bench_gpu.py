@@ -205,9 +205,9 @@ def run_prefix(forward: Callable[[Any], Any], images: NDArray[np.uint8], batch_s
 def epoch_seconds(name: str, images: NDArray[np.uint8], image_size: int, batch_size: int) -> tuple[float, float]:
     """Return the seconds of an epoch of training from scratch as trials do it, and of the first one, which compiles."""
     from galaxytl.networks.compiled import compile_model
+    from galaxytl.train.callbacks import Watcher
     from galaxytl.train.examples import Examples
     from galaxytl.train.fit_network import fit
-    from galaxytl.train.job import Watcher
 
     rows = np.arange(len(images))
     labels = rows % NUM_CLASSES

@@ -16,7 +16,8 @@ from dataclasses import replace
 from galaxytl.networks import device, gpu_memory
 from galaxytl.results.predictions import ResultsFull
 from galaxytl.system import cache
-from galaxytl.train.job import Clock, Diverged, Group, Job, Watcher, Workplace
+from galaxytl.train.callbacks import Watcher
+from galaxytl.train.job import Clock, Diverged, Group, Job, Workplace
 from galaxytl.train.outcome import SPEAKS_FOR_ITSELF, failed_row
 from galaxytl.trial import TrialResult
 

@@ -26,8 +26,8 @@ from galaxytl.results.checkpoints import (
     with_records,
 )
 from galaxytl.train import heads
+from galaxytl.train.callbacks import Watcher
 from galaxytl.train.examples import Examples, epoch_order
-from galaxytl.train.job import Watcher
 from galaxytl.trial import TrialSpec
 from galaxytl.trial.optimizers import State
 

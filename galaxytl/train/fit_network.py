@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from galaxytl.networks import device
 from galaxytl.results.checkpoints import RESUMED, CheckpointWriter, Epoch, load_checkpoint, with_records
+from galaxytl.train.callbacks import Watcher
 from galaxytl.train.examples import Examples, class_weights, epoch_order
-from galaxytl.train.job import Diverged, Pruned, Watcher
+from galaxytl.train.job import Diverged, Pruned
 from galaxytl.trial import TrialSpec
 
 

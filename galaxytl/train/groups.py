@@ -33,11 +33,12 @@ from galaxytl.results.thumbnails import write_thumbnails
 from galaxytl.system.locations import is_remote
 from galaxytl.train import certificate, diagnostics, heads
 from galaxytl.train.augmentation import augmented
+from galaxytl.train.callbacks import Watcher
 from galaxytl.train.examples import Examples, class_weights
 from galaxytl.train.features import LiveActivations, Source, batch_size, stored_activations
 from galaxytl.train.fit_heads import Head, fit_heads
 from galaxytl.train.fit_network import Batches, fit
-from galaxytl.train.job import Clock, Diverged, Group, Job, Pruned, Watcher
+from galaxytl.train.job import Clock, Diverged, Group, Job, Pruned
 from galaxytl.train.metrics import evaluate, softmax
 from galaxytl.train.outcome import environment, failed_row
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec

@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from galaxytl.train.callbacks import Watcher
 from galaxytl.trial import TrialSpec
 
 
@@ -78,30 +79,6 @@ class Workplace:
     damage: str = ""
     """What is wrong with the dataset, where its user accepted it: the rows say so."""
     neighbours: Neighbours = ALONE
-
-
-class Watcher:
-    """Is told of trials while they are trained, and asked about them, by five events. They have the same names at every
-    level, from the epoch loops to the driver's worker, and a network is a group of one. Nothing happens at these."""
-
-    def phase(self, trial_ids: Sequence[str], text: str) -> None:
-        """Hear what is being done for these trials."""
-
-    def epoch(self, latest: Mapping[str, dict[str, Any]]) -> None:
-        """Hear that an epoch is over: {trial_id: its last epoch}."""
-
-    def checkpoint(self) -> None:
-        """Hear, in another thread, that the checkpoints of an epoch are on disk: the next ones wait for the return."""
-
-    def ends(self, histories: Mapping[str, Sequence[dict[str, Any]]]) -> Mapping[str, str]:
-        """Return which of the trials with these histories end before their next epoch, PRUNED, and why."""
-        return {}
-
-    def records(self, number: int, state: Any) -> list[dict[str, Any]]:
-        """Return a record of each trial under way, to keep with its epoch `number` (0: before the first), or none.
-
-        state: what is trained, `galaxytl.train.heads.State` or a keras.Model."""
-        return []
 
 
 @dataclass

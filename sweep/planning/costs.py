@@ -18,8 +18,8 @@ from galaxytl.networks.backbones import head_layers
 from galaxytl.networks.blocks import TRAINED_STEP, Structure
 from galaxytl.trial import TrialSpec
 from galaxytl.trial.optimizers import OPTIMIZERS
-from sweep.planning.cuts import BYTES_PER_SECOND, Chain
 from sweep.planning.speeds import Speeds, add, kind_of, steps_of
+from sweep.planning.stored_activations import BYTES_PER_SECOND, Chain
 
 FLOAT_BYTES: Final = 4
 SCRATCH: Final = 2

@@ -5,7 +5,8 @@
     plan.groups, plan.prefixes, plan.estimate
 
 A *group* is trained by one worker: heads on the same features in one pass, other trials one after the other with one
-compiled step. `sweep.planning.sharing` finds what groups share, `sweep.planning.cuts` which activations to store for
+compiled step. `sweep.planning.sharing` finds what groups share, `sweep.planning.stored_activations` which
+activations to store for
 the fewest seconds, `sweep.planning.costs` what a group costs; `sweep.planning.table` prints a plan.
 """
 

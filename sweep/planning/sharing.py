@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from galaxytl.train.job import Group
 from galaxytl.trial import TrialSpec
 from sweep.planning.costs import Cost, Costs
-from sweep.planning.cuts import Chain, best_cuts
+from sweep.planning.stored_activations import Chain, best_cuts
 
 Specs = tuple[TrialSpec, ...]
 

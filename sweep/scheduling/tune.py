@@ -14,14 +14,13 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 from galaxytl.networks import device
-from galaxytl.system.credentials import without_secrets
 from galaxytl.train.job import Group, Workplace
 from galaxytl.training import train
 from galaxytl.trial import FAILED, TrialResult
@@ -43,15 +42,12 @@ from sweep.scheduling.worker import (
     unfinished,
     unfinished_config,
 )
+from sweep.scheduling.worker_deaths import MAX_WORKER_DEATHS, death_message, end_of, last_line, split_worn_out
 
 import ray  # isort: skip
 from ray import tune  # isort: skip
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # isort: skip
 
-MAX_WORKER_DEATHS = 2
-"""How often a group whose worker process died is started again, from its last epoch."""
-RAISED = "ray::ImplicitFunc.train()"
-"""With this Ray begins the traceback of a worker that lives: what it stands on, as its disk or the storage, failed."""
 IDLE_SECONDS = 300.0
 """Without a group that runs, after which the driver says what it waits for. A cloud's machine comes within minutes."""
 MAX_WAITING = 64
@@ -114,15 +110,15 @@ def run_trials(
             return
         begun = events.running | events.progressed | events.died | events.finished
         if not begun:  # a next round would end alike
-            raise ClusterError(f"Ray Tune gave up: {_last_line(error)}; see {where.log}")
+            raise ClusterError(f"Ray Tune gave up: {last_line(error)}; see {where.log}")
         if error:
             at_once = max(1, events.num_running // 2)
-            reporter.note(f"{_last_line(error)} Going on with at most {at_once} at once.")
+            reporter.note(f"{last_line(error)} Going on with at most {at_once} at once.")
             deaths.update(events.running - events.progressed)
         worn_out = events.died | {trial_id for trial_id in deaths if deaths[trial_id] > MAX_WORKER_DEATHS}
         for spec in [group.specs[0] for group in left if len(group.specs) == 1 and group.specs[0].trial_id in worn_out]:
             events.finish(TrialResult(spec=spec, status=FAILED, message=death_message(error)))
-        left = _split_worn_out(unfinished(left, events.finished), worn_out)
+        left = split_worn_out(unfinished(left, events.finished), worn_out)
         for trial_id in worn_out:
             del deaths[trial_id]
 
@@ -132,15 +128,6 @@ def _room(available: Available, where: Where, at_once: int, may_autoscale: bool)
     workers = min(at_once, available.room_for(trial))
     num_offered = min(at_once, workers + MAX_WAITING) if may_autoscale else workers
     return Room(trial, workers, num_offered, *spare_place(available, trial))
-
-
-def _split_worn_out(groups: Sequence[Group], worn_out: set[str]) -> list[Group]:
-    """Return groups with a trial that is `worn_out` as single trials: whichever is at fault, the others get through."""
-    groups_left = []
-    for group in groups:
-        at_fault = any(spec.trial_id in worn_out for spec in group.specs)
-        groups_left += [replace(group, specs=(spec,)) for spec in group.specs] if at_fault else [group]
-    return groups_left
 
 
 @dataclass(frozen=True)
@@ -291,8 +278,7 @@ class _ToReporter(tune.Callback):
         """Its worker died, and another will begin: with what is left."""
         self._groups.discard(trial.trial_id)
         error = _error_of(trial)
-        what = f"failed ({_last_line(error)})" if RAISED in error else "died"
-        self.reporter.note(f"{_trial_name(trial)}: its worker {what}; it goes on from its last epoch.")
+        self.reporter.note(f"{_trial_name(trial)}: its worker {end_of(error)}; it goes on from its last epoch.")
         trial.set_config(unfinished_config(trial.config, self.finished))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
@@ -340,25 +326,3 @@ def _error_of(trial: Any) -> str:
     with contextlib.suppress(OSError):
         return Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
     return ""
-
-
-def death_message(error: str) -> str:
-    """Return why a worker could not train as often as it may try, from what Ray says of it."""
-    tried = MAX_WORKER_DEATHS + 1
-    if _is_out_of_memory(error):
-        return (
-            f"out of memory: the worker process died {tried} times. Try a smaller --set batch_size, or fewer trials at "
-            "once: --cpus-per-trial"
-        )
-    return f"the worker {'failed' if RAISED in error else 'process died'} {tried} times: {_last_line(error)}"
-
-
-def _is_out_of_memory(error: str) -> bool:
-    return "OutOfMemory" in error or "low on memory" in error
-
-
-def _last_line(error: str) -> str:
-    lines = [line.strip() for line in error.splitlines() if line.strip()]
-    if _is_out_of_memory(error):
-        return "A node ran low on memory, and Ray killed workers."
-    return without_secrets(lines[-1])[:300] if lines else "no reason known"

@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from galaxytl.results.rows import FILE_NAME, read_results
-from galaxytl.train.job import Group, Watcher, Workplace
+from galaxytl.train.callbacks import Watcher
+from galaxytl.train.job import Group, Workplace
 from galaxytl.training import train
 from galaxytl.trial import COMPLETE, TrialResult
 from sweep import run

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from galaxytl.data import open_dataset
-from galaxytl.train.job import Group, Watcher, Workplace
+from galaxytl.train.callbacks import Watcher
+from galaxytl.train.job import Group, Workplace
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep.scheduling import tune
 from sweep.scheduling.resources import Where

@@ -11,11 +11,12 @@ import pytest
 
 from galaxytl.results import collapse
 from galaxytl.results.checkpoints import Epoch
+from galaxytl.train.callbacks import Watcher
 from galaxytl.train.examples import Examples
 from galaxytl.train.fit_heads import fit_heads
 from galaxytl.train.fit_network import fit
 from galaxytl.train.groups import Collapses
-from galaxytl.train.job import Group, Pruned, Watcher
+from galaxytl.train.job import Group, Pruned
 from galaxytl.trial import COMPLETE, PRUNED, TrialSpec
 from tests.galaxytl.train.test_fit_heads import (
     BASE,

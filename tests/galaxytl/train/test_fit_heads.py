@@ -13,10 +13,10 @@ from galaxytl.networks import warm
 from galaxytl.networks.compiled import compile_model
 from galaxytl.results.checkpoints import checkpoint_path
 from galaxytl.train import heads
+from galaxytl.train.callbacks import Watcher
 from galaxytl.train.examples import Examples
 from galaxytl.train.fit_heads import Head, fit_heads
 from galaxytl.train.fit_network import fit
-from galaxytl.train.job import Watcher
 from galaxytl.trial import COMPLETE, FAILED, TrialSpec
 from tests.galaxytl import toy
 from tests.galaxytl.trials import Stopped, curves, fails_after, run, run_all, tiny_spec, watching

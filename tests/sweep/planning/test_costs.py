@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from sweep.planning.costs import Costs, Sizes, head_weights
-from sweep.planning.cuts import BYTES_PER_SECOND
 from sweep.planning.speeds import (
     BLOCK_SHARE,
     EPOCH_SECONDS,
@@ -18,6 +17,7 @@ from sweep.planning.speeds import (
     Speeds,
     Worker,
 )
+from sweep.planning.stored_activations import BYTES_PER_SECOND
 from tests.sweep.fakes import SIZES, TOY, toy_spec, toy_speeds
 
 MILLION = 10**6

@@ -22,8 +22,8 @@ from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from sweep.scheduling import cluster, ray_private, tune, worker
 from sweep.scheduling.feed import Feed, InOrder, Room
 from sweep.scheduling.resources import Available, ClusterError, Resources, Where, resources_per_trial
-from sweep.scheduling.tune import death_message
 from sweep.scheduling.worker import Board, config_of, group_of, report_seconds, unfinished_config
+from sweep.scheduling.worker_deaths import death_message
 
 
 def having(*nodes: tuple[float, float]) -> Available:

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from sweep.planning import cuts
-from sweep.planning.cuts import BYTES_PER_SECOND, Chain, best_cuts
+from sweep.planning import stored_activations
+from sweep.planning.stored_activations import BYTES_PER_SECOND, Chain, best_cuts
 
 
 def seconds_of(chain: Chain, stored: Iterable[int]) -> float:
@@ -89,8 +89,8 @@ def test_what_is_on_disk_is_used_but_counts() -> None:
 
 
 def test_twenty_depths_of_a_backbone_of_a_hundred_blocks_take_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng, steps, store = random.Random(0), list[int](), cuts._store
-    monkeypatch.setattr(cuts, "_store", lambda *given: steps.append(given[-1]) or store(*given))
+    rng, steps, store = random.Random(0), list[int](), stored_activations._store
+    monkeypatch.setattr(stored_activations, "_store", lambda *given: steps.append(given[-1]) or store(*given))
     chain = Chain(
         depths=tuple(10**6 * (100 - cut) for cut in range(101)),
         row_bytes=tuple(1000 * rng.randint(1, 50) for _ in range(101)),

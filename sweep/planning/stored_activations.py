@@ -1,9 +1,8 @@
 """At which cuts of a backbone to store activations: the cheapest choice within a disk budget, found exactly.
 
 A cut is numbered by how many blocks come after it (`galaxytl.networks.blocks`): 0 is the backbone's output, the
-highest number
-the images themselves. A pass whose freeze point is cut f reads the stored cut nearest to f at or before it (towards the
-images) and computes the blocks in between again for every image in every epoch.
+highest number the images themselves. A pass whose freeze point is cut f reads the stored cut nearest to f at or
+before it (towards the images) and computes the blocks in between again for every image in every epoch.
 
     chain = Chain(depths=(30, 20, 0), row_bytes=(40, 400, 75), num_rows=100, rows_read=(1000, 0, 0), speed=1e3)
     best_cuts(chain, budget=10**6)                      # (0,)
