@@ -17,7 +17,7 @@ ONLY_IN: Final = {  # a package -> where it may be imported
     "optuna": ("sweep/search/", "analysis/search/"),
     "tensorflow": ("galaxytl/networks/device.py",),
     "jax": ("galaxytl/networks/device.py",),
-    "keras": ("galaxytl/networks/", "galaxytl/train/", "galaxytl/trial/optimizers.py"),
+    "keras": ("galaxytl/networks/", "galaxytl/train/"),
     "obstore": ("galaxytl/results/conditions.py",),
     "yaml": ("sweep/grids/yaml_file.py",),
     "galsim": ("galaxytl/data/simulation/",),
