@@ -176,8 +176,8 @@ def asked_of(lines: Sequence[Mapping[str, Any]]) -> Asked:
 
 def _suggestion(line: Mapping[str, Any]) -> Suggestion:
     names = {one.name for one in fields(Suggestion)} & line.keys()
-    given = {name: line[name] for name in names}
-    return Suggestion(**given | ({"known": _ending(line["known"])} if "known" in line else {}))
+    values = {name: line[name] for name in names}
+    return Suggestion(**values | ({"known": _ending(line["known"])} if "known" in line else {}))
 
 
 def ending_of(result: TrialResult, objectives: Sequence[str], costs: Mapping[str, float]) -> Ending:

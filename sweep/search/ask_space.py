@@ -149,7 +149,7 @@ def parameters_of(sampler: SpaceSampler, fields: Mapping[str, Any]) -> Parameter
             given = None
             if not isinstance(error.__cause__, _NotInSpaceError):
                 return None
-        branches += trial.untried()
+        branches += trial.other_branches()
         if given is not None and all(fields[name] == value for name, value in given.items()):
             return ParameterMatch(trial.params, trial.distributions, given)
     return None
@@ -175,7 +175,7 @@ class _Replay:
         self.params: dict[str, Any] = {}
         self.distributions: dict[str, BaseDistribution] = {}
 
-    def untried(self) -> list[list[int]]:
+    def other_branches(self) -> list[list[int]]:
         """The branches that begin like what was chosen and then, after the given branch, choose otherwise."""
         own = range(len(self._branch), len(self.choices))
         return [[*self.choices[:i], other] for i in own for other in range(1, self._options[i])]

@@ -56,7 +56,7 @@ class Export:
         self._is_away = False
         self._stop = Event()
         self._thread = Thread(target=self._follow, daemon=True)
-        self._study: optuna.Study | None = self._opened()
+        self._study: optuna.Study | None = self._open()
 
     def __enter__(self) -> Export:
         self._thread.start()
@@ -74,7 +74,7 @@ class Export:
 
     def _try(self) -> None:
         try:
-            self._study = self._study or self._opened()
+            self._study = self._study or self._open()
             self._update(self._study)
             self._is_away = False
         except (*STORAGE_ERRORS, StudyError, ValueError) as error:  # the last: what is there is no study any more
@@ -83,12 +83,12 @@ class Export:
                 self._say(f"note: the search goes on, but its study cannot be exported just now: {_reason(error)}")
             self._is_away = True
 
-    def _opened(self) -> optuna.Study:
+    def _open(self) -> optuna.Study:
         """The study, begun anew where it contradicts what there is."""
         self._storage = open_storage(self._url)
         directions = [direction.name.lower() for direction in self._memory.study.directions]
         settings: dict[str, Any] = {"storage": self._storage, "study_name": self._name, "directions": directions}
-        with told_as_errors(self._url):
+        with as_study_error(self._url):
             study = optuna.create_study(**settings, load_if_exists=True)
             check_identity(study, directions, self._identity)
             there, own = study.get_trials(deepcopy=False), self._memory.trials
@@ -154,10 +154,10 @@ def earlier_lines(
     path = _sqlite_path(url)
     if path and not path.is_file():
         return []
-    storage = _reading(path) if path else open_storage(url)
+    storage = _open_to_read(path) if path else open_storage(url)
     with contextlib.ExitStack() as stack:
         stack.callback(_close, storage)
-        stack.enter_context(told_as_errors(url))
+        stack.enter_context(as_study_error(url))
         if name not in optuna.get_all_study_names(storage):
             return []
         study = optuna.load_study(study_name=name, storage=storage)
@@ -230,7 +230,7 @@ def _difference(what: str, known: Any, wanted: Any) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def told_as_errors(url: str) -> Iterator[None]:
+def as_study_error(url: str) -> Iterator[None]:
     """Turn what a storage raises when it cannot be used into StudyError."""
     try:
         yield
@@ -250,7 +250,7 @@ def open_storage(url: str) -> BaseStorage:
         raise _unusable(url, error) from error
 
 
-def _reading(path: Path) -> RDBStorage:
+def _open_to_read(path: Path) -> RDBStorage:
     """A database that is only read: it may be a stranger's. Raises StudyError."""
     try:
         check_journal(path.with_name(f"{path.name}-journal"))

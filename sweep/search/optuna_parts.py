@@ -33,7 +33,7 @@ class SharingTPE(TPESampler):
         self._shared = shared
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return {name: asked for name, asked in self._shared.calculate(study).items() if not asked.single()}
+        return {name: kind for name, kind in self._shared.calculate(study).items() if not kind.single()}
 
 
 class SortingOnceTPE(SharingTPE):
@@ -53,7 +53,7 @@ class SortingOnceTPE(SharingTPE):
         above = self._build_parzen_estimator(study, search_space, others, handle_below=False)
         samples = below.sample(self._rng.rng, self._n_ei_candidates)
         best = self._compare(samples, self._compute_acquisition_func(samples, below, above))
-        return {name: asked.to_external_repr(best[name]) for name, asked in search_space.items()}
+        return {name: kind.to_external_repr(best[name]) for name, kind in search_space.items()}
 
 
 def _split_all(study: optuna.Study, trial: FrozenTrial) -> tuple[list[FrozenTrial], list[FrozenTrial]]:

@@ -87,14 +87,14 @@ def set_up(options: Options, search: SearchOptions, console: Console) -> Setup:
     draft = _base(prepare.base_spec("simulated" if uri.startswith("simulated") else "", "", profile), pinned)
     names, notes = _networks(pinned.get("backbone", ()), profile, draft, options.weights_dir)
     with (
-        prepare.asking_keras([(name, draft.image_size) for name in names]) as asked,
+        prepare.asking_keras([(name, draft.image_size) for name in names]) as future,
         TerminalProgress(console) as progress,
     ):
         dataset = open_dataset(uri, on_progress=progress.update)
         damage = prepare.check_content(dataset, options.accept_damaged, progress.update)
         base = draft.replace(dataset=dataset.name, dataset_fingerprint=dataset.fingerprint)
         checked = prepare.check_splits(dataset, [base], progress.update)
-        structures = asked.result()
+        structures = future.result()
     facts = _facts(names, draft.image_size, structures)
     (base,) = checked.specs
     sizes = Sizes(**checked.splits[base.split_key].sizes())

@@ -174,12 +174,12 @@ def find_sampler(text: str, num_objectives: int = 1) -> str:
 def _try_out(name: str, num_objectives: int) -> None:
     """Have a sampler suggest something: what it lacks, and what it cannot do, some say no sooner."""
     study = optuna.create_study(directions=["minimize"] * num_objectives)
-    asked: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}
+    distributions: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}
     for number in range(10):  # with fewer trials, most would suggest at random
         params, values = {"x": number / 10, "y": 0.5}, [float(number)] * num_objectives
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=asked, values=values))
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, values=values))
     study.sampler = make_sampler(name, 0)
-    study.ask(asked)
+    study.ask(distributions)
 
 
 def make_sampler(name: str, seed: int, shared: IntersectionSearchSpace | None = None) -> BaseSampler:

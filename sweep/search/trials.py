@@ -291,14 +291,14 @@ class Search:
         for trial_id, epoch in latest.items():
             if trial_id in self._live and int(epoch["epoch"]) in self._problem.rule.decides_at:
                 together[int(epoch["epoch"])][trial_id] = epoch_value(epoch, self._problem.objectives[0])
-        stopped: dict[str, str] = {}
+        to_stop: dict[str, str] = {}
         for epoch_number, values in together.items():
             if len(self._problem.objectives) == 1:  # with several, Optuna knows no intermediate values
                 for trial_id, value in values.items():
                     self._study.report(self._live[trial_id], epoch_number, value)
             scores = {trial_id: self._score(value) for trial_id, value in values.items()}
-            stopped |= self._problem.rule.decide(epoch_number, scores)
-        return stopped
+            to_stop |= self._problem.rule.decide(epoch_number, scores)
+        return to_stop
 
     def finished(self, result: TrialResult) -> None:
         """Tell the study how a trial ended; what is none of its trials under way is left alone."""
