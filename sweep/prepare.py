@@ -113,7 +113,7 @@ def base_spec(dataset: str, fingerprint: str, profile: str) -> TrialSpec:
 
 @contextlib.contextmanager
 def asking_keras(networks: Iterable[tuple[str, int]]) -> Iterator[Future[Structures]]:
-    """Finds out what networks, (backbone, image size), are made of, while the caller opens the dataset: it takes
+    """Find out what networks, (backbone, image size), are made of, while the caller opens the dataset: it takes
     seconds, once for each."""
     with ThreadPoolExecutor(1) as thread:
         yield thread.submit(blocks.structures, set(networks))
@@ -206,7 +206,7 @@ def limits(image_bytes: int, num_gpus: int) -> Limits:
 
 
 def on_disk(splits: SplitsOf) -> Callable[[TrialSpec, int], bool]:
-    """Tells whether the activations of a spec's frozen backbone at a cut are in this node's cache."""
+    """Return what tells whether the activations of a spec's frozen backbone at a cut are in this node's cache."""
 
     def is_stored(spec: TrialSpec, cut: int) -> bool:
         return os.path.isdir(activations_folder(spec, digests[spec.split_key], cut))  # False of another user's

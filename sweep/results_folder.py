@@ -47,7 +47,7 @@ STUDY, DESCRIPTION, LOG = "study.db", "search.json", "sweep.log"
 
 @contextlib.contextmanager
 def lead(out: Path, uri: str, say: Callable[[str], object]) -> Iterator[ResultsFolder]:
-    """For the one driver that leads the folder, and the results at `uri` where that is not "".
+    """Lead the folder, for the one driver that does, and the results at `uri` where that is not "".
 
     Raises LeaseError where another leads, StorageError at the start where the storage cannot be used, and at the end
     where it lacks rows.
@@ -87,7 +87,7 @@ def _usable(uri: str, say: Callable[[str], object]) -> Storage:
 
 @contextlib.contextmanager
 def read_only(out: Path, uri: str) -> Iterator[ResultsFolder]:
-    """For who only reads the rows: a driver may be writing them. Raises StorageError."""
+    """Open the folder for who only reads the rows: a driver may be writing them. Raises StorageError."""
     with as_storage_error():
         stored = read_rows(Storage(uri)) if uri else []
     if not stored:
@@ -119,7 +119,7 @@ class ResultsFolder:
         """Of the driver of a search: all that it has asked for, as it stands in the folder."""
 
     def rows(self) -> Rows:
-        """Raises LeaseError, and GoneError where the folder has gone."""
+        """Read the rows. Raises LeaseError, and GoneError where the folder has gone."""
         if self.file:
             self.file.look()
         with operation("read", str(self.out)) as note:
@@ -128,14 +128,14 @@ class ResultsFolder:
         return rows
 
     def stop_if_lost(self) -> None:
-        """Raises LeaseError when another driver is known to lead, GoneError when the folder is known to have gone."""
+        """Raise LeaseError when another driver is known to lead, GoneError when the folder is known to have gone."""
         for lease in self.leases:
             lease.stop_if_lost()
         if self.file:
             self.file.stop_if_gone()
 
     def append(self, *results: TrialResult) -> None:
-        """Raises LeaseError, and writes nothing, where another driver has taken over; GoneError."""
+        """Append rows. Raises LeaseError, and writes nothing, where another driver has taken over; GoneError."""
         trials = [result.trial_id for result in results]
         with operation("append", str(self.out), (LeaseError,), trials=trials):
             if self.file:
@@ -144,7 +144,7 @@ class ResultsFolder:
                 append_results(self.out, *results, check=self.check)
 
     def asked(self) -> Asked:
-        """What earlier drivers of the search have asked for; from now on the storage gets it too. Raises
+        """Return what earlier drivers of the search have asked for; from now on the storage gets it too. Raises
         StorageError."""
         if self.storing:
             self.storing.take_over_asked(self.asked_lines)
@@ -153,13 +153,13 @@ class ResultsFolder:
         return read_asked(self.out)
 
     def append_asked(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Raises LeaseError, and writes nothing, where another driver has taken over; GoneError."""
+        """Append the lines. Raises LeaseError, and writes nothing, where another driver has taken over; GoneError."""
         if self.file:
             self.file.look()
         self.asked_lines += append_asked(self.out, lines, self.check)
 
     def check(self) -> None:
-        """Before something is written. Raises LeaseError."""
+        """Check the leases before something is written. Raises LeaseError."""
         for lease in self.leases:
             lease.check()
 
@@ -278,7 +278,7 @@ class _Storing:
                 self._take_back(pieces_in, error)
 
     def _take_back(self, pieces_in: str, error: Sealed) -> None:
-        """Who has closed the pieces has then failed, and given the lease back: this driver goes on."""
+        """Take the pieces back: who has closed them has then failed, and given the lease back. This driver goes on."""
         self._lease.confirm()
         if self._lease.generation <= self._writers[pieces_in].generation:
             raise LeaseError(f"one driver at a time may write to the results at a storage; {error}") from error

@@ -71,7 +71,7 @@ class RowsFile:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        """While this driver itself changes the file in another way than by `append`."""
+        """Let this driver itself change the file in another way than by `append`."""
         with self._lock:
             try:
                 yield

@@ -52,7 +52,7 @@ DEFAULT: Final = "sweep.space:space"
 
 
 def space(trial: Suggests, facts: Facts) -> dict[str, Any]:
-    """The default: network, start, depth, head, optimizer with its own parameters, and regularisation."""
+    """Suggest network, start, depth, head, optimizer with its own parameters, and regularisation: the default."""
     backbone = trial.suggest_categorical("backbone", facts.backbones)
     fields = {"backbone": backbone, "weights": trial.suggest_categorical("weights", ("imagenet", "random"))}
     fields["preprocessing"] = "backbone"

@@ -138,8 +138,8 @@ def _setting(
 
 
 def load_arm(results: Iterable[TrialResult], folders: Mapping[str, Path]) -> Arm:
-    """Raises PredictionsError where the trials are not of one weights file, not of the same images, or have neither
-    predictions nor counts."""
+    """Load the predictions or counts of an arm's trials. Raises PredictionsError where these are not of one weights
+    file, not of the same images, or have neither."""
     own = _of_one_file(sorted(results, key=lambda r: r.spec.seed))
     try:
         predictions, why = tuple(read_predictions(folders.get(r.trial_id, Path()), r) for r in own), ""

@@ -222,7 +222,7 @@ def _key_without_size(setting: TrialSetting, side: int) -> object:
 
 
 def compare_arms(first: Arm, second: Arm, family: str) -> Comparison:
-    """Raises NotComparedError."""
+    """Compare two arms by accuracy and F1. Raises NotComparedError."""
     accuracy, method = compare_shares(first, second, lambda p: p.right)
     f1 = None
     if not (first.why_unpaired or second.why_unpaired):

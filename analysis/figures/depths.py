@@ -72,7 +72,7 @@ class Panel:
 
 
 def validation_accuracy(result: TrialResult) -> float | None:
-    """Of a COMPLETE trial after its last epoch; None where it held out no validation part."""
+    """Return the accuracy of a COMPLETE trial after its last epoch; None where it held out no validation part."""
     if result.spec.scored_on == "validation":
         return result.metrics["accuracy"]
     if result.curves_on == "validation" and result.history:

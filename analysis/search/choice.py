@@ -30,7 +30,7 @@ ALWAYS_SHOWN: Final = ("backbone", "weights")
 
 
 def part(trials: Trials) -> tuple[Trials, Trials]:
-    """The rows of searches, and the others.
+    """Return the rows of searches, and the others.
 
     A row on the test part is a search's where the same folder holds the same trial on the validation part, or, in any
     folder, where it is the trial that the search chooses: a grid may have run a trial that a search also tried.
@@ -54,7 +54,7 @@ def _is_compared(spec: TrialSpec) -> bool:
 
 
 def _as_compared(spec: TrialSpec) -> TrialSpec:
-    """The spec as a search compares it; itself where it has no validation part, and so cannot be compared."""
+    """Return the spec as a search compares it; itself where it has no validation part, and so cannot be compared."""
     return spec.replace(scored_on="validation") if spec.validation_fraction else spec
 
 

@@ -78,7 +78,7 @@ def value_text(value: object) -> str:
 
 
 def _others(specs: Sequence[TrialSpec], name: str) -> str:
-    """Few values with how many trials have each; of many numbers the range."""
+    """Return few values with how many trials have each; of many numbers the range."""
     values = [setting(spec, name) for spec in specs]
     counts = Counter(map(value_text, values))
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
@@ -120,7 +120,7 @@ def _share_row(name: str, result: TrialResult) -> tuple[str, ...]:
 
 
 def _verdict(margin: Margin) -> str:
-    """Whether the best can be told from the runner-up, and by what: these two networks, not their settings."""
+    """Say whether the best can be told from the runner-up, and by what: these two networks, not their settings."""
     apart = "cannot" if margin.is_within_noise else "can"
     claim = f"The best and the runner-up, trial {margin.runner_up.trial_id}, {apart} be told apart"
     claim += f" on {margin.num_images:,} images"

@@ -132,7 +132,7 @@ class Study:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Optuna's log, and without the warnings whose subject every table here states itself."""
+    """Run the block without Optuna's log, and without the warnings whose subject every table here states itself."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -147,8 +147,8 @@ def _quiet() -> Iterator[None]:
 
 @_quiet()
 def read_study(folder: Path, storage: str | None = None) -> Study:
-    """The study that `folder`/search.json names, from `folder` alone: others may have written that file. From
-    elsewhere, a server as well, where the user says so: `storage` is a URL."""
+    """Read the study that `folder`/search.json names, from `folder` alone: others may have written that file.
+    From elsewhere, a server as well, where the user says so: `storage` is a URL."""
     try:
         settings = read_search_file(folder)
     except SearchFileError as error:
@@ -165,7 +165,7 @@ def read_study(folder: Path, storage: str | None = None) -> Study:
 
 
 def _remade(folder: Path, settings: SearchFile) -> tuple[optuna.Study, tuple[StudyTrial, ...]]:
-    """As `_copy`, from what was asked and the rows. Raises StudyError."""
+    """Make the study as `_copy` does, from what was asked and the rows. Raises StudyError."""
     path, names = folder / ASKED, [objective.name for objective in settings.objectives]
     try:
         inside(folder, ASKED)
@@ -189,7 +189,7 @@ def _remade(folder: Path, settings: SearchFile) -> tuple[optuna.Study, tuple[Stu
 
 
 def _ending(suggestion: Suggestion, row: TrialResult | None, objectives: Sequence[str]) -> Ending | None:
-    """None of a trial that has not ended."""
+    """Return how a trial has ended; None where it has not."""
     if suggestion.known:
         return suggestion.known
     if row:
@@ -198,7 +198,7 @@ def _ending(suggestion: Suggestion, row: TrialResult | None, objectives: Sequenc
 
 
 def _frozen(suggestion: Suggestion, ending: Ending) -> FrozenTrial:
-    """As Optuna has it. Raises ValueError where its parameters are none."""
+    """Return the trial as Optuna has it. Raises ValueError where its parameters are none."""
     facts = {"trial_id": suggestion.trial_id, "reason": ending.reason, "known_before": suggestion.known is not None}
     return optuna.trial.create_trial(
         state={status: state for state, status in STATUSES.items()}[ending.status],
@@ -214,7 +214,7 @@ def _frozen(suggestion: Suggestion, ending: Ending) -> FrozenTrial:
 
 
 def _copy(name: str, url: str, folder: Path | None) -> tuple[optuna.Study, tuple[StudyTrial, ...]]:
-    """The study's ended trials, in memory, and as they were numbered. Raises StudyError."""
+    """Copy the study's ended trials into memory; returns them also as they were numbered. Raises StudyError."""
     try:
         storage = _open(url, folder)
         try:
@@ -236,7 +236,7 @@ def _copy(name: str, url: str, folder: Path | None) -> tuple[optuna.Study, tuple
 
 
 def _check_names(trials: Sequence[FrozenTrial]) -> None:
-    """Raises ValueError where what Optuna names by texts has other names."""
+    """Raise ValueError where what Optuna names by texts has other names."""
     for trial in trials:
         names = itertools.chain(trial.params, trial.distributions, trial.user_attrs, trial.system_attrs)
         if not all(isinstance(name, str) for name in names):
@@ -251,8 +251,8 @@ def _load(name: str, storage: RDBStorage | JournalStorage, url: str) -> optuna.S
 
 
 def _open(url: str, folder: Path | None) -> RDBStorage | JournalStorage:
-    """The storage at `url`, as it is: no table and no file is made. With `folder`, only from a file in that. Raises
-    StudyError, or what Optuna does."""
+    """Open the storage at `url`, as it is: no table and no file is made. With `folder`, only from a file in that.
+    Raises StudyError, or what Optuna does."""
     if url.startswith(JOURNAL):
         name = url.removeprefix(JOURNAL)
         path = _find(name if name.startswith("~") else f"/{name}", folder)
@@ -279,14 +279,14 @@ def _open(url: str, folder: Path | None) -> RDBStorage | JournalStorage:
 
 
 def _check_number(found: int, path: Path) -> None:
-    """Raises StudyError for more than are read unasked: Optuna takes 2 to 5 kB of memory for each of 50 bytes."""
+    """Raise StudyError for more than are read unasked: Optuna takes 2 to 5 kB of memory for each of 50 bytes."""
     if found > MOST_ENTRIES:
         rule = f"a study in a results folder may have {MOST_ENTRIES:,} entries, as of some 10,000 trials"
         raise StudyError(f"{rule}; {path} has {found:,}. Where you know it to be sound, pass --storage URL")
 
 
 def _find(name: str, folder: Path | None) -> Path:
-    """The file of a storage: in `folder`, which may have been moved with it, or, without one, where its URL says."""
+    """Find a storage's file: in `folder`, which may have been moved with it, or, without one, where its URL says."""
     path = Path(name).expanduser()
     if folder:
         path = inside(folder, path.name or "..")
@@ -297,7 +297,7 @@ def _find(name: str, folder: Path | None) -> Path:
 
 
 def _shown(url: str) -> str:
-    """The URL without its password."""
+    """Return the URL without its password."""
     try:
         return visible(without_secrets(sqlalchemy.make_url(url).render_as_string(hide_password=True)))
     except (sqlalchemy.exc.ArgumentError, ValueError):
@@ -305,7 +305,8 @@ def _shown(url: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """One line of why; a database's own words where it has some. Those of an URL that cannot be parsed hold the URL."""
+    """Say why in one line, with a database's own words where it has some. Those of an URL that cannot be parsed hold
+    the URL."""
     if isinstance(error, sqlalchemy.exc.ArgumentError):
         return "it is no URL of a database, like sqlite:///study.db"
     inner = error.__cause__ or error
@@ -317,7 +318,7 @@ def _reason(error: Exception) -> str:
 
 @_quiet()
 def importances_of(study: optuna.Study) -> tuple[Importances, ...]:
-    """For the first objective: over all completed trials, then over those of each case."""
+    """Return importances for the first objective: over all completed trials, then over those of each case."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     cases: dict[str, list[FrozenTrial]] = {}
     for trial in trials:
@@ -368,8 +369,8 @@ def _first_objective(trial: FrozenTrial) -> FrozenTrial:
 
 
 def _evaluate(study: optuna.Study, evaluator: BaseImportanceEvaluator, parameters: list[str]) -> dict[str, float]:
-    """Importances that sum to 1. Empty where the measure cannot tell, as where so many trials are equally good that
-    PED-ANOVA takes all for the best: made to sum to 1, its zeros would be equal shares."""
+    """Return importances that sum to 1, empty where the measure cannot tell, as where so many trials are equally good
+    that PED-ANOVA takes all for the best: made to sum to 1, its zeros would be equal shares."""
     try:
         found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=parameters, normalize=False)
     except RuntimeError:  # of a forest whose trees all are one leaf
@@ -379,7 +380,7 @@ def _evaluate(study: optuna.Study, evaluator: BaseImportanceEvaluator, parameter
 
 
 def front_of(study: optuna.Study) -> tuple[FrontTrial, ...]:
-    """Optuna's `best_trials`."""
+    """Return Optuna's `best_trials`, by the first objective; none with one objective."""
     if len(study.directions) < 2:
         return ()
     sign = -1 if study.directions[0] == optuna.study.StudyDirection.MAXIMIZE else 1
@@ -388,7 +389,7 @@ def front_of(study: optuna.Study) -> tuple[FrontTrial, ...]:
 
 
 def trials_of(trials: Sequence[FrozenTrial]) -> tuple[StudyTrial, ...]:
-    """Of ended trials, by number."""
+    """Return what is known of ended trials, by number."""
     return tuple(_study_trial(trial, trial.number) for trial in sorted(trials, key=lambda trial: trial.number))
 
 
@@ -411,5 +412,5 @@ def _refused(study: optuna.Study) -> tuple[tuple[str, int], ...]:
 
 
 def _text(attribute: object) -> str:
-    """An attribute of a trial, which may hold anything."""
+    """Return an attribute of a trial, which may hold anything, as a text."""
     return visible(str(attribute))

@@ -38,7 +38,7 @@ class Predictions:
 
 
 def read_predictions(folder: Path, result: TrialResult) -> Predictions:
-    """Of a COMPLETE trial whose row lies in `folder`. Raises PredictionsError."""
+    """Read the predictions of a COMPLETE trial whose row lies in `folder`. Raises PredictionsError."""
     found = read_scored(folder, result)
     true = np.take_along_axis(found.values, found.labels[:, None], axis=1)[:, 0].astype(np.float64)
     losses = -np.log(np.maximum(true, np.finfo(np.float64).tiny))
@@ -50,7 +50,7 @@ def same_images(first: Predictions, second: Predictions) -> bool:
 
 
 def paired(first: Predictions, second: Predictions) -> Pairs:
-    """Raises PredictionsError where the two are of different images."""
+    """Pair two trials image by image. Raises PredictionsError where the two are of different images."""
     if not same_images(first, second):
         raise PredictionsError("the probabilities of the two trials are of different images")
     return Pairs.of(first.right, second.right)

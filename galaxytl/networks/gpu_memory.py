@@ -53,7 +53,7 @@ def read_memory() -> list[GpuMemory]:
 
 
 def driver_gpus() -> int:
-    """GPUs that nvidia-smi lists; 0 without it."""
+    """Count the GPUs that nvidia-smi lists; 0 without it."""
     if not shutil.which("nvidia-smi"):
         return 0
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout

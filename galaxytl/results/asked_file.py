@@ -72,7 +72,7 @@ class Suggestion:
     """How it ended, of a trial of an earlier sweep: that one's row is elsewhere."""
 
     def to_line(self) -> dict[str, Any]:
-        """The line, without what is empty."""
+        """Return the line, without what is empty."""
         parameters = {"params": dict(self.params), "distributions": dict(self.distributions)}
         return parameters | {name: value for name, value in asdict(self).items() if value and name not in parameters}
 
@@ -157,7 +157,7 @@ def _ending(values: Mapping[str, Any]) -> Ending:
 
 
 def asked_of(lines: Sequence[Mapping[str, Any]]) -> Asked:
-    """What lines say together, in order."""
+    """Return what lines say together, in order."""
     asked, suggestions, places = Asked(), list[Suggestion](), dict[str, int]()
     for line in lines:
         trial_id = line.get("trial_id", "")
@@ -181,7 +181,7 @@ def _suggestion(line: Mapping[str, Any]) -> Suggestion:
 
 
 def ending_of(result: TrialResult, objectives: Sequence[str], costs: Mapping[str, float]) -> Ending:
-    """What the sampler is told of a row. A COMPLETE one with an objective that is no finite number has FAILED.
+    """Return what the sampler is told of a row. A COMPLETE one with an objective that is no finite number has FAILED.
 
     The values are of the validation part, on which the curves of a search's trials are."""
     if result.status == COMPLETE:
@@ -202,12 +202,12 @@ def _value(result: TrialResult, name: str, costs: Mapping[str, float]) -> float:
 
 
 def curve_of(result: TrialResult, objectives: Sequence[str]) -> tuple[tuple[int, float], ...]:
-    """Epochs and what the sampler is told of each; nothing with several objectives, where Optuna knows none."""
+    """Return epochs and what the sampler is told of each; nothing with several objectives, where Optuna knows none."""
     if len(objectives) > 1:
         return ()
     return tuple((int(epoch["epoch"]), epoch_value(epoch, objectives[0])) for epoch in result.history)
 
 
 def epoch_value(epoch: Mapping[str, float], objective: str) -> float:
-    """The objective, or the accuracy where that is a cost."""
+    """Return the objective, or the accuracy where that is a cost."""
     return epoch[objective] if objective in epoch else epoch.get("val_accuracy", math.nan)

@@ -151,7 +151,7 @@ def _key(location: Location) -> str:
 
 @contextlib.contextmanager
 def _explaining(location: Location, doing: str) -> Iterator[None]:
-    """Turns obstore's errors into those of this module."""
+    """Turn obstore's errors into those of this module."""
     from obstore.exceptions import BaseError
 
     try:

@@ -93,7 +93,7 @@ def row_line(result: TrialResult) -> bytes:
 
 
 def locked_rows(folder: Path) -> contextlib.AbstractContextManager[BinaryIO]:
-    """The file of rows as `locked_file` gives it."""
+    """Give the file of rows as `locked_file` does."""
     return locked_file(folder / FILE_NAME)
 
 

@@ -65,7 +65,7 @@ class Storage:
         return self._root.uri
 
     def check(self) -> None:
-        """Raises StorageError when files cannot be written and deleted there, or would land elsewhere."""
+        """Raise StorageError when files cannot be written and deleted there, or would land elsewhere."""
         try:
             if self._root.is_local:
                 with reaching(self._root), _explained():
@@ -209,8 +209,8 @@ class Storage:
             location.delete()
 
     def _at(self, name: str) -> Location:
-        """Raises StorageError for a name that leads out of the storage, and, where it is a folder, for links; DataError
-        where that cannot be said."""
+        """Return where a name is. Raises StorageError for one that leads out of the storage, and, where that is a
+        folder, for links; DataError where that cannot be said."""
         if name:
             with reaching(self._root), _explained():
                 inside(self._root.local if self._root.is_local else Path(), name)

@@ -22,7 +22,7 @@ TABLES: Final = ("table", "index")
 
 
 def reader_of(path: Path) -> Callable[[], sqlite3.Connection]:
-    """Connects to the file at `path`, to read; raises ValueError where `check_schema` does."""
+    """Return what connects to the file at `path`, to read; it raises ValueError where `check_schema` does."""
     # A log that is being written is read through files beside it, which SQLite makes where it may write.
     mode = "mode=ro" if os.access(path.parent, os.W_OK) else "immutable=1"
 

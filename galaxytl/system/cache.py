@@ -183,8 +183,8 @@ def _build(folder: Path, build: Callable[[Path], None], size: int) -> None:
 
 
 def _is_sound(folder: Path, is_complete: Callable[[Path], bool]) -> bool:
-    """Raises PermissionError where that cannot be known: it is no damage that another user may read it alone, or put
-    it there."""
+    """Tell whether an entry is whole. Raises PermissionError where that cannot be known: it is no damage that another
+    user may read it alone, or put it there."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         for path in (folder.parent, folder, *folder.iterdir()):
             if not is_own(path) or (path.is_symlink() and path != folder.parent):

@@ -56,7 +56,7 @@ class UsageError(ValueError):
 
 @contextlib.contextmanager
 def as_usage_error(kind: type[Exception]) -> Iterator[None]:
-    """Turns errors of one kind into a UsageError with the same message."""
+    """Turn errors of one kind into a UsageError with the same message."""
     try:
         yield
     except kind as error:

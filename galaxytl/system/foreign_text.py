@@ -51,7 +51,7 @@ def visible_values(value: Any) -> Any:
 
 
 def check_visible(values: Mapping[str, Any]) -> None:
-    """Raises ValueError where a text is not as it would be shown: of what is known by its very letters, like a spec."""
+    """Raise ValueError where a text is not as it would be shown: of what is known by its very letters, like a spec."""
     for name, value in values.items():
         if isinstance(value, str) and visible(value) != value:
             raise ValueError(f"{name} must be text that can be shown; got '{visible(value)[:100]}'")

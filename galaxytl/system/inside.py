@@ -45,7 +45,7 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def check_links(folder: Path) -> None:
-    """Raises OutsideError where something in `folder`, or in a folder in it, is a link that leads out of it, a journal
+    """Raise OutsideError where something in `folder`, or in a folder in it, is a link that leads out of it, a journal
     of SQLite that does, or no file at all (a pipe would be waited for). Links of Optuna's journals stay inside."""
     if not folder.is_dir():
         return
@@ -71,7 +71,7 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def check_journal(path: Path) -> None:
-    """Raises OutsideError where this rollback journal names a further file."""
+    """Raise OutsideError where this rollback journal names a further file."""
     if path.is_file():
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - len(NAMES_ANOTHER)))
@@ -80,7 +80,7 @@ def check_journal(path: Path) -> None:
 
 
 def no_link(path: str, flags: int) -> int:
-    """Opens a file for `open`; raises OutsideError where it is a link, which nobody can put there in between, and where
+    """Open a file for `open`; raises OutsideError where it is a link, which nobody can put there in between, and where
     it is no file. New files have the mode that `open` gives them."""
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)

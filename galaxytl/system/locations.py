@@ -93,7 +93,7 @@ class Location:
         return [_stored(self.child(name), relative[name]) for name in sorted(names)]
 
     def check_inside(self, name: str) -> None:
-        """Raises DataError where `name` in this folder is a link that leads out of it: whoever made the folder would
+        """Raise DataError where `name` in this folder is a link that leads out of it: whoever made the folder would
         choose which of its reader's files are read."""
         if self.is_local:
             _check_link(self.local / name, _roots(self.local))
@@ -169,7 +169,7 @@ def _roots(folder: Path) -> tuple[Path, ...]:
 
 
 def _check_link(path: Path, roots: Sequence[Path]) -> None:
-    """Raises DataError for a link that leads nowhere, or to what lies below none of the `roots`."""
+    """Raise DataError for a link that leads nowhere, or to what lies below none of the `roots`."""
     if not path.is_symlink():
         return
     if not path.exists():
@@ -335,7 +335,7 @@ DATABASES: Final = {
 
 
 def check_address(uri: str) -> None:
-    """Raises DataError for a password with letters that end it too early, so that the rest would be taken for a host or
+    """Raise DataError for a password with letters that end it too early, so that the rest would be taken for a host or
     a bucket, which are shown."""
     scheme, separator, rest = uri.partition("://")
     kind = scheme.lower().partition("+")[0]
@@ -395,7 +395,7 @@ def explained(location: Location, error: Exception, doing: str = "read") -> Data
 
 @contextlib.contextmanager
 def reaching(location: Location, doing: str = "read") -> Iterator[None]:
-    """Turns a file system's error into a DataError that says what to do."""
+    """Turn a file system's error into a DataError that says what to do."""
     try:
         yield
     except UnicodeError as error:
@@ -429,7 +429,7 @@ class BlockFile(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Fills `buffer` unless the file ends before."""
+        """Fill `buffer` unless the file ends before."""
         view = memoryview(buffer).cast("B")
         done = 0
         while done < len(view) and self._at < self._size:

@@ -63,7 +63,7 @@ def num_rows(parquet: Any) -> int:
 
 
 def check_types(schema: Any, are_right: Mapping[str, Callable[[Any], bool]]) -> None:
-    """Raises ValueError where a column is of a type that its test refuses, and KeyError where it is not there."""
+    """Raise ValueError where a column is of a type that its test refuses, and KeyError where it is not there."""
     for name, is_right in are_right.items():
         if not is_right(kind := schema.field(name).type):
             raise ValueError(f"column {name} must not be of type {str(kind)[:60]}")

@@ -28,7 +28,7 @@ class RowError(ValueError):
 
 
 def reader_of(annotation: Any) -> Reader:
-    """Raises KeyError for an annotation that no reader is for."""
+    """Return what reads values of an annotation. Raises KeyError for an annotation that no reader is for."""
     return _choice(get_args(annotation)) if get_origin(annotation) is Literal else READERS[annotation]
 
 
@@ -37,7 +37,7 @@ def _refuse(name: str, rule: str, value: Any) -> NoReturn:
 
 
 def check_unknown(values: dict[str, Any]) -> None:
-    """Raises RowError where fields of a later version could not be written again."""
+    """Raise RowError where fields of a later version could not be written again."""
     try:
         check_depth(values)
     except JsonError as error:

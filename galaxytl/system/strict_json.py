@@ -53,7 +53,7 @@ def _beginning(text: bytes) -> str:
 
 
 def check_depth(value: dict[str, Any] | list[Any], left: int = DEEPEST) -> None:
-    """Raises JsonError where lists and objects are nested more deeply than DEEPEST."""
+    """Raise JsonError where lists and objects are nested more deeply than DEEPEST."""
     if not left:
         raise JsonError(f"must be JSON of at most {DEEPEST} lists and objects inside each other; got more")
     for part in value.values() if isinstance(value, dict) else value:

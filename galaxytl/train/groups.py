@@ -347,7 +347,7 @@ class NetworkRun(Run):
         return probe.observer(examples, self.spec)
 
     def _fit(self, model: Any, examples: Examples) -> NDArray[np.float32] | Pruned:
-        """Train; logits of the examples to score, or why the training ended before."""
+        """Train; returns logits of the examples to score, or why the training ended before."""
         self.say("first step (tracing the network)")
         self.collapses = Collapses(self.job.group, examples)
         path = checkpoint_path(self.workplace.out, self.spec)

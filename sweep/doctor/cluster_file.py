@@ -44,7 +44,7 @@ TOKEN_REMOTE: Final = "~/.ray/auth_token"
 
 
 def check_cluster_file(path: Path) -> list[Finding]:
-    """Findings about each thing that is wrong or was looked at; a file that cannot be read is one FAIL."""
+    """Return findings about each thing that is wrong or was looked at; a file that cannot be read is one FAIL."""
     try:
         content = read_yaml(path, "a cluster file")
     except FileNotFoundError:

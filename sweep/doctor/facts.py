@@ -91,7 +91,7 @@ def facts_from_dict(values: Mapping[str, Any]) -> Facts:
 
 
 def gather(questions: Questions) -> Facts:
-    """This machine's answers; what cannot be found out is an answer too."""
+    """Return this machine's answers; what cannot be found out is an answer too."""
     gpus = driver_gpus()
     cache, free, limit, cache_error = cache_room()
     token = Path(

@@ -184,7 +184,7 @@ def _counted_up(axis: Axis, num_seeds: int) -> Axis:
 
 
 def with_one_seed(grid: Grid) -> Grid:
-    """Without the trials that only seeds tell from others: no network, and no rule, depends on a seed."""
+    """Drop the trials that only seeds tell from others: no network, and no rule, depends on a seed."""
 
     def first(axis: Axis) -> Axis:
         return replace(axis, values=axis.values[:1]) if set(axis.fields) <= SEEDS else axis

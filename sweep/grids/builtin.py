@@ -67,7 +67,7 @@ SEARCHING: Final = fixed(validation_fraction=0.1)
 
 
 def paper(profile: str) -> Grid:
-    """The paper's six trials: Xu 2023, Table 1. Validation data are the test part, as nothing is selected by them.
+    """Give the paper's six trials: Xu 2023, Table 1. Validation data are the test part, as nothing is selected by them.
 
     python -m sweep.run --grid paper
 
@@ -79,7 +79,7 @@ def paper(profile: str) -> Grid:
 
 
 def lr(profile: str) -> Grid:
-    """Learning rates around the paper's trials: is a network bad, or is its learning rate?
+    """Try learning rates around the paper's trials: is a network bad, or is its learning rate?
 
     python -m sweep.run --grid lr
 
@@ -112,7 +112,7 @@ make stages of 3, 6, 4, 3 and 1 (conv5 to pool1), MobileNet's 13 stages of 2, 6,
 
 
 def unfreeze(profile: str) -> Grid:
-    """How many blocks of an ImageNet network to train: from its head alone, stage by stage, to all of it.
+    """Ask how many blocks of an ImageNet network to train: from its head alone, stage by stage, to all of it.
 
     python -m sweep.run --grid unfreeze
 
@@ -134,7 +134,7 @@ def unfreeze(profile: str) -> Grid:
 
 
 def vgg_collapse(profile: str) -> Grid:
-    """Does VGG16's collapse, to one class whatever the image, come from its optimizer settings?
+    """Ask whether VGG16's collapse, to one class whatever the image, comes from its optimizer settings.
 
     python -m sweep.run --grid vgg-collapse --seeds 6
 
@@ -188,7 +188,7 @@ def _collapse_thinned() -> tuple[tuple[Axis, ...], ...]:
 
 
 def smoke(profile: str) -> Grid:
-    """Every path once, before a long sweep: weights files, stored features, fused heads, unfreezing, from scratch.
+    """Run every path once, before a long sweep: weights files, stored features, fused heads, unfreezing, from scratch.
 
     python -m sweep.run --grid smoke
 

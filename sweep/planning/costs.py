@@ -134,7 +134,7 @@ class Costs:
         return Cost(rows_read, frozen + trained, self.speeds.seconds(parts), self.speeds.doubt(parts))
 
     def _parts(self, specs: Sequence[TrialSpec], frozen: float, trained: float) -> dict[str, float]:
-        """Assumed seconds of a group, which runs so many multiply-adds of frozen blocks and of what is trained."""
+        """Return a group's assumed seconds by part, for so many multiply-adds of frozen blocks and what is trained."""
         spec, sizes, worker = specs[0], self.sizes(specs[0]), self.speeds.assumed
         kind, epochs = kind_of(spec), [spec.num_epochs for spec in specs]
         passes = max(epochs) if kind == "heads" else sum(epochs)

@@ -125,7 +125,7 @@ def _prefix(chain: Chain, source: int, cut: int, groups: Sequence[Group], costs:
 
 
 def _needed_multiply_adds(chain: Chain) -> int:
-    """Block i lies between the cuts i + 1 and i. A freeze point needs all back to the nearest cut that is on disk."""
+    """Count what freeze points need: all back to the nearest cut on disk. Block i lies between the cuts i + 1 and i."""
     needed: set[int] = set()
     for freeze_point in (cut for cut, rows in enumerate(chain.rows_read) if rows):
         nearest = min((cut for cut in chain.on_disk if cut >= freeze_point), default=chain.images)

@@ -150,7 +150,7 @@ class Speeds:
     """By part."""
 
     def ratio(self, part: str) -> Ratio:
-        """Measured, else that of the most similar parts, each as much as is known of it; else 1."""
+        """Return what was measured, else that of the most similar parts, each as much as is known of it; else 1."""
         if part in self.ratios:
             return self.ratios[part]
         likeness = {name: _likeness(name, part) for name in self.ratios}
@@ -299,7 +299,7 @@ def _epochs(rows: Sequence[TrialResult], kind: Kind, worker: Worker, epochs: int
 
 
 def steps_of(spec: TrialSpec, train: int, watched: int) -> float:
-    """Training steps of an epoch; a step that only looks counts a third."""
+    """Count the training steps of an epoch; a step that only looks counts a third."""
     return math.ceil(train / spec.batch_size) + math.ceil(watched / spec.batch_size) / 3
 
 
@@ -369,7 +369,7 @@ def add(parts: dict[str, float], more: Parts) -> None:
 
 
 def _read(path: Path) -> dict[str, dict[str, Ratio]]:
-    """Ratios by device, the last one last; nothing where the file is missing, damaged or of another format."""
+    """Read ratios by device, the last one last; nothing where the file is missing, damaged or of another format."""
     try:
         found = read_json(cache.read_own(path))
         if found["format"] != FORMAT:
@@ -388,7 +388,7 @@ def _ratio(log: float, deviation: float) -> Ratio:
 
 
 def _device(result: TrialResult) -> str:
-    """Without the threads, which `Worker` knows."""
+    """Return a trial's device without the threads, which `Worker` knows."""
     return re.sub(r", \d+ threads?$", "", result.environment.get("device", "unknown device"))
 
 

@@ -77,7 +77,7 @@ class _Choice(NamedTuple):
 
 @functools.lru_cache(maxsize=4096)  # families that differ in weights or seed alone pose the same question
 def best_cuts(chain: Chain, budget: int) -> tuple[int, ...]:
-    """Stored cuts, descending (from the images to the output), that take the fewest seconds within `budget` bytes.
+    """Choose cuts, descending (from the images to the output), that take the fewest seconds within `budget` bytes.
 
     Of equally fast choices the smallest. Exact: walking from the images to the output, what is still to come depends on
     the last stored cut and on the bytes that are left alone. So for each last stored cut only those choices are kept

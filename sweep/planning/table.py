@@ -204,7 +204,7 @@ def _table(title: str, texts: Iterable[str], numbers: Iterable[str]) -> Table:
 
 
 def _collapsed(items: Iterable[T], kind: Callable[[T], Hashable]) -> list[tuple[Hashable, list[T]]]:
-    """Items by kind, in the order of the first of each; those of kinds beyond MAX_ROWS together, under a count."""
+    """Group items by kind, in the order of each one's first; those of kinds beyond MAX_ROWS together, under a count."""
     found: dict[Hashable, list[T]] = defaultdict(list)
     for item in items:
         found[kind(item)].append(item)

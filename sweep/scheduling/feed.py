@@ -125,10 +125,10 @@ class Feed(tune.search.Searcher):
             self._computed.add(features_of(group))
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: rows say what is done."""
+        """Save nothing: rows say what is done."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing was saved."""
+        """Restore nothing, as nothing was saved."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles what it is given, for a restore that we do not use

@@ -71,7 +71,7 @@ class Available:
         return min(MAX_ROOM, sum(room_on(node, trial) for node in self.nodes))
 
     def most(self, name: str) -> float:
-        """CPUs, or GPUs, of the node that has most."""
+        """Return the CPUs, or GPUs, of the node that has most."""
         return max((getattr(node, name) for node in self.nodes), default=0.0)
 
 

@@ -275,14 +275,14 @@ class _ToReporter(tune.Callback):
         self._groups.discard(trial.trial_id)
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """Its worker died, and another will begin: with what is left."""
+        """Note that its worker died, and have another begin with what is left."""
         self._groups.discard(trial.trial_id)
         error = _error_of(trial)
         self.reporter.note(f"{_trial_name(trial)}: its worker {end_of(error)}; it goes on from its last epoch.")
         trial.set_config(unfinished_config(trial.config, self.finished))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """Its worker died as often as it may: a single trial has failed, a group is parted (`run_trials`).
+        """Note that its worker died as often as it may: a single trial has failed, a group is parted (`run_trials`).
 
         One that came further meanwhile goes on in the next round: its machines die, which is no fault of its own.
         """

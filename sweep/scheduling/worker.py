@@ -74,7 +74,7 @@ class Terms:
 
 @contextlib.contextmanager
 def without_secrets_in_errors() -> Iterator[None]:
-    """Tune keeps what a worker raises: error.txt and error.pkl in the results folder."""
+    """Raise what a worker raises without secrets: Tune keeps it, in error.txt and error.pkl in the results folder."""
     remember_environment()
     try:
         yield
@@ -87,7 +87,7 @@ def without_secrets_in_errors() -> Iterator[None]:
 
 @without_secrets_in_errors()
 def train_group(config: dict[str, Any], *, workplace: Workplace, board: Any, terms: Terms, train: TrainGroup) -> None:
-    """Runs in a Ray worker: train the group, report its trials' epochs, and each result as one JSON row. A worker of
+    """Train the group in a Ray worker, report its trials' epochs, and each result as one JSON row. A worker of
     other versions than the driver's, or without its dataset, reports why it trains nothing: it would fail one trial
     after the other.
 

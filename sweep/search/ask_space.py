@@ -28,7 +28,7 @@ class SpaceError(UsageError):
 
 
 def load_space(text: str) -> Space:
-    """The function that `--space MODULE:FUNCTION` names, looked for in the working directory too; raises SpaceError."""
+    """Find the function that `--space MODULE:FUNCTION` names, in the working directory too; raises SpaceError."""
     module_name, colon, name = text.partition(":")
     if not colon or not module_name or not name:
         raise SpaceError(f"--space takes MODULE:FUNCTION, like my_module:space; got '{text}'")
@@ -56,7 +56,7 @@ class SpaceSampler:
     """Field -> its values: one is fixed, several are chosen from."""
 
     def __call__(self, trial: Suggests) -> dict[str, Any]:
-        """Raises SpaceError, which says where in the user's file it happened."""
+        """Return the fields of a trial. Raises SpaceError, which says where in the user's file it happened."""
         try:
             given = self.space(_Pinned(trial, self.pinned), self.facts)
         except Exception as error:  # whatever a user's function raises
@@ -85,7 +85,7 @@ def error_text(error: Exception) -> str:
 
 
 def place_of(space: Space) -> str:
-    """Where a space stands: " (my_module.py, line 3)"."""
+    """Return where a space stands: " (my_module.py, line 3)"."""
     code = getattr(inspect.unwrap(space), "__code__", None)
     return f" ({Path(code.co_filename).name}, line {code.co_firstlineno})" if code else ""
 
@@ -133,7 +133,7 @@ class ParameterMatch:
 
 
 def parameters_of(sampler: SpaceSampler, fields: Mapping[str, Any]) -> ParameterMatch | None:
-    """The parameters for which the space gives exactly `fields`; None where it cannot be made to.
+    """Return the parameters for which the space gives exactly `fields`; None where it cannot be made to.
 
     A parameter that bears a field's name is that field's value if it is allowed. Of other categorical ones all choices
     are tried; a number with a name of its own cannot be found.
@@ -176,7 +176,7 @@ class _Replay:
         self.distributions: dict[str, BaseDistribution] = {}
 
     def other_branches(self) -> list[list[int]]:
-        """The branches that begin like what was chosen and then, after the given branch, choose otherwise."""
+        """Return the branches that begin like what was chosen and then, after the given branch, choose otherwise."""
         own = range(len(self._branch), len(self.choices))
         return [[*self.choices[:i], other] for i in own for other in range(1, self._options[i])]
 

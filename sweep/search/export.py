@@ -84,7 +84,7 @@ class Export:
             self._is_away = True
 
     def _open(self) -> optuna.Study:
-        """The study, begun anew where it contradicts what there is."""
+        """Open the study, begun anew where it contradicts what there is."""
         self._storage = open_storage(self._url)
         directions = [direction.name.lower() for direction in self._memory.study.directions]
         settings: dict[str, Any] = {"storage": self._storage, "study_name": self._name, "directions": directions}
@@ -135,7 +135,7 @@ def _trial_ids(trials: Sequence[FrozenTrial]) -> set[str]:
 
 
 def _may_become(there: FrozenTrial, trial: FrozenTrial) -> bool:
-    """Whether a trial of the study is `trial`, or was before it ended."""
+    """Tell whether a trial of the study is `trial`, or was before it ended."""
     is_same = there.params == trial.params and there.user_attrs.get("trial_id") == trial.user_attrs.get("trial_id")
     if not is_same or there.state == TrialState.RUNNING:
         return is_same
@@ -149,8 +149,8 @@ def _may_become(there: FrozenTrial, trial: FrozenTrial) -> bool:
 def earlier_lines(
     url: str, name: str, identity: Mapping[str, Any], costs: Callable[[Mapping[str, Any]], Mapping[str, float]]
 ) -> list[dict[str, Any]]:
-    """What the study of an earlier version says was asked for, as lines of `asked.jsonl`; none where there is no such
-    study. `costs`: of a trial's fields. Raises StudyError when it cannot be read, or is another search's."""
+    """Return what the study of an earlier version says was asked for, as lines of `asked.jsonl`; none where there is no
+    such study. `costs`: of a trial's fields. Raises StudyError when it cannot be read, or is another search's."""
     path = _sqlite_path(url)
     if path and not path.is_file():
         return []
@@ -200,7 +200,7 @@ def _line(trial: FrozenTrial, costs: Callable[[Mapping[str, Any]], Mapping[str, 
 
 
 def check_identity(study: optuna.Study, directions: Sequence[str], identity: Mapping[str, Any]) -> None:
-    """Raises StudyError when the study is another search's."""
+    """Raise StudyError when the study is another search's."""
     there = [direction.name.lower() for direction in study.directions]
     if there != list(directions):
         raise StudyError(refusal(study.study_name, f"objectives to {', '.join(there)}", ", ".join(directions)))
@@ -213,7 +213,7 @@ def check_identity(study: optuna.Study, directions: Sequence[str], identity: Map
 
 
 def check_same(name: str, known: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    """Raises StudyError where the search called `name` was of something else."""
+    """Raise StudyError where the search called `name` was of something else."""
     for what in identity:
         if known.get(what) != identity[what]:
             raise StudyError(refusal(name, *_difference(what, known.get(what), identity[what])))
@@ -239,7 +239,7 @@ def as_study_error(url: str) -> Iterator[None]:
 
 
 def open_storage(url: str) -> BaseStorage:
-    """Raises StudyError when it cannot be used."""
+    """Open the storage at `url`. Raises StudyError when it cannot be used."""
     remember(url)
     try:
         if path := journal_path(url):
@@ -251,7 +251,7 @@ def open_storage(url: str) -> BaseStorage:
 
 
 def _open_to_read(path: Path) -> RDBStorage:
-    """A database that is only read: it may be a stranger's. Raises StudyError."""
+    """Open a database only to read it: it may be a stranger's. Raises StudyError."""
     try:
         check_journal(path.with_name(f"{path.name}-journal"))
         return RDBStorage("sqlite://", engine_kwargs={"creator": reader_of(path)}, skip_table_creation=True)
@@ -266,7 +266,7 @@ def _close(storage: BaseStorage) -> None:
 
 
 def journal_path(url: str) -> Path | None:
-    """The file of a journal; None where the URL is of something else."""
+    """Return the file of a journal; None where the URL is of something else."""
     return Path("/" + url.removeprefix(JOURNAL).lstrip("/")) if url.startswith(JOURNAL) else None
 
 
@@ -289,14 +289,14 @@ def _database(url: str) -> RDBStorage:
 
 
 def _write_ahead(connection: Any, _record: Any) -> None:
-    """Optuna commits several times a trial. With a write-ahead log a commit waits for no disk, and no reader for the
-    driver. What a power failure takes is exported again."""
+    """Have SQLite keep a write-ahead log: Optuna commits several times a trial, and a commit then waits for no disk,
+    and no reader for the driver. What a power failure takes is exported again."""
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def _sqlite_path(url: str) -> Path | None:
-    """The file of a database; None where the URL is of something else."""
+    """Return the file of a database; None where the URL is of something else."""
     path = sqlalchemy.make_url(url).database if url.startswith("sqlite:///") else None
     return Path(path) if path else None
 
@@ -323,7 +323,7 @@ def _unusable(url: str, error: Exception) -> StudyError:
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be shown and kept."""
+    """Return the URL as it may be shown and kept."""
     if url.startswith(JOURNAL):
         return url
     try:
@@ -333,7 +333,7 @@ def without_password(url: str) -> str:
 
 
 def absolute(url: str) -> str:
-    """The same storage from any working directory; ~ is the home folder. Raises StudyError."""
+    """Return the URL of the same storage from any working directory; ~ is the home folder. Raises StudyError."""
     if url.startswith(JOURNAL):
         path = url.removeprefix(JOURNAL)
         return JOURNAL + str(Path(path).expanduser()).lstrip("/") if path.startswith("~") else url
@@ -347,7 +347,7 @@ def absolute(url: str) -> str:
 
 
 def sqlite_url(path: Path) -> str:
-    """Of the database in a file, whatever letters its path has. Raises StudyError."""
+    """Return the URL of the database in a file, whatever letters its path has. Raises StudyError."""
     try:
         return sqlalchemy.URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
     except UnicodeError:

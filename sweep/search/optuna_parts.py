@@ -45,7 +45,7 @@ class SortingOnceTPE(SharingTPE):
     def _sample(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """As TPESampler._sample, but for the sorting."""
+        """Sample as TPESampler._sample does, but for the sorting."""
         if self._split is None:
             self._split = _split_all(study, trial)
         good, others = self._split
@@ -57,7 +57,7 @@ class SortingOnceTPE(SharingTPE):
 
 
 def _split_all(study: optuna.Study, trial: FrozenTrial) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
-    """All but `trial` that have ended with a value or are under way, which count as bad ones (the constant liar)."""
+    """Split all but `trial` that ended with a value or are under way, which count as bad ones (the constant liar)."""
     others = [other for other in study.get_trials(deepcopy=False, states=SPLIT) if other.number != trial.number]
     num_ended = sum(other.state != TrialState.RUNNING for other in others)
     gamma = private.default_gamma if len(study.directions) == 1 else private.default_gamma_multiobjective
@@ -65,5 +65,5 @@ def _split_all(study: optuna.Study, trial: FrozenTrial) -> tuple[list[FrozenTria
 
 
 def fast_tpe(shared: IntersectionSearchSpace, seed: int) -> TPESampler:
-    """For one suggestion. `shared`, with pruned trials, is of all suggestions in one study."""
+    """Make a sampler for one suggestion. `shared`, with pruned trials, is of all suggestions in one study."""
     return (SortingOnceTPE if optuna.__version__.startswith(TESTED) else SharingTPE)(shared, seed)

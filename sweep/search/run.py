@@ -41,7 +41,7 @@ NAMED_BY = ("optimizer", "learning_rate")
 
 
 def run_search(options: Options, search: SearchOptions, kept: ResultsFolder, console: Console) -> int:
-    """Returns the exit status: 0 when a trial was chosen and scored on the test part."""
+    """Run the search; returns the exit status: 0 when a trial was chosen and scored on the test part."""
     storage, name = export.absolute(search.storage), search.study or kept.out.resolve().name
     setup = set_up(options, replace(search, storage=storage, study=name), console)
     announce(setup, console)
@@ -79,8 +79,8 @@ def announce(setup: Setup, console: Console) -> None:
 
 
 def begin(setup: Setup, kept: ResultsFolder) -> tuple[SearchRun, list[str]]:
-    """The search as earlier drivers left it, and what there is to say of it. Raises StudyError where they searched for
-    something else."""
+    """Take the search up as earlier drivers left it; returns it and what there is to say of it. Raises StudyError where
+    they searched for something else."""
     asked, rows = kept.asked(), kept.rows()
     own = {r.trial_id: r for r in rows.results if r.spec.scored_on == "validation"}
     if asked.search is None:
@@ -93,7 +93,7 @@ def begin(setup: Setup, kept: ResultsFolder) -> tuple[SearchRun, list[str]]:
 
 
 def earlier_search(setup: Setup, kept: ResultsFolder) -> list[dict[str, Any]]:
-    """What a search of an earlier version asked for, whose truth was its study, as lines of `asked.jsonl`."""
+    """Return what a search of an earlier version asked for, whose truth was its study, as lines of `asked.jsonl`."""
     urls, problem = [setup.search.storage, export.sqlite_url(kept.out.resolve() / STUDY)], setup.problem
 
     def costs(fields: Mapping[str, Any]) -> Mapping[str, float]:
@@ -123,8 +123,8 @@ class SearchRun:
         return self.kept.out
 
     def begin(self, rows: Mapping[str, TrialResult]) -> list[str]:
-        """Tell the study of rows (by trial_id), and of trials to begin with, that it does not know; what there is to
-        say of it."""
+        """Tell the study of rows (by trial_id), and of trials to begin with, that it does not know; returns
+        what there is to say of it."""
         unknown = [row for row in rows.values() if not self.search.knows(row)]
         added, lines = self.search.add_known(unknown, own=True), []
         if added:
@@ -167,7 +167,7 @@ class SearchRun:
         )
 
     def exported(self, say: Callable[[str], object]) -> contextlib.AbstractContextManager[object]:
-        """Meanwhile the study follows in the database of --storage, if there is one. Raises StudyError."""
+        """Have the study follow in the database of --storage meanwhile, if there is one. Raises StudyError."""
         options = self.setup.search
         if not options.storage:
             return contextlib.nullcontext()
@@ -205,7 +205,7 @@ class SearchRun:
         return len(self.search.under_way) + self.search.num_left + 1
 
     def _groups(self, table: SweepTable) -> Iterator[Group | None]:
-        """What was under way, then what the study suggests, then, when all that has ended, the chosen one."""
+        """Yield what was under way, then what the study suggests, then, when all that has ended, the chosen one."""
         yield from self._planned(self.search.under_way, table)
         while specs := self.search.ask(self.setup.search.batch):
             yield from self._planned(specs, table)
@@ -222,7 +222,7 @@ class SearchRun:
         return groups
 
     def _to_test(self) -> TrialSpec | None:
-        """The chosen trial, scored on the test part, if that was not done yet."""
+        """Return the chosen trial, to be scored on the test part; None where that is done, or none was chosen."""
         if self.best is None:
             return None
         tested = self.best.spec.replace(scored_on="test")
@@ -247,7 +247,7 @@ class SearchRun:
 
 
 def conclude(run: SearchRun, console: Console) -> int:
-    """Say what was chosen and how well it does; the exit status."""
+    """Say what was chosen and how well it does; returns the exit status."""
     rows = run.kept.rows().by_id()
     own = [row for row in rows.values() if row.spec.scored_on == "validation"]
     counts = Counter(row.status for row in own)
@@ -276,7 +276,7 @@ def conclude(run: SearchRun, console: Console) -> int:
 
 
 def tested_text(result: TrialResult) -> str:
-    """ "0.612 (95 % interval 0.556 to 0.665)": Wilson's, which holds with few images too."""
+    """Return "0.612 (95 % interval 0.556 to 0.665)", with Wilson's interval, which holds with few images too."""
     from scipy.stats import binomtest
 
     total = result.num_images.get("test", 0)

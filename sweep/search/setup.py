@@ -64,7 +64,7 @@ class Setup:
     """What is wrong with the dataset, and was accepted."""
 
     def groups(self, specs: Sequence[TrialSpec]) -> list[Group]:
-        """How to train these: groups as for a grid, with what stops collapsed trials."""
+        """Return how to train these: groups as for a grid, with what stops collapsed trials."""
         plan = prepare.plan_for(self.options.where, specs, len(self.dataset), self.structures, self.splits)
         stop, diagnostics = self.search.stop_collapsed, bool(self.options.diagnostics)
         return [replace(group, stop_collapsed=stop, diagnostics=diagnostics) for group in plan.groups]
@@ -79,7 +79,7 @@ class Setup:
 
 
 def set_up(options: Options, search: SearchOptions, console: Console) -> Setup:
-    """Raises UsageError, SpecError, SpaceError, StudyError, DataError."""
+    """Set a search up from its options. Raises UsageError, SpecError, SpaceError, StudyError, DataError."""
     pinned = check_pinned(options.settings)
     sampler, space = find_sampler(search.sampler, len(search.objective)), load_space(search.space)
     profile = prepare.profile_for(options.profile, options.data, options.where)
@@ -117,7 +117,7 @@ def set_up(options: Options, search: SearchOptions, console: Console) -> Setup:
 def build(
     base: TrialSpec, structures: prepare.Structures, weights_dir: Path | None, fields: Mapping[str, Any]
 ) -> TrialSpec:
-    """The trial with these fields, as it will run; raises SpecError where there can be none."""
+    """Return the trial with these fields, as it will run; raises SpecError where there can be none."""
     requested = fields.get("weights", base.weights)
     spec = base.replace(**{**fields, "weights_requested": requested})
     if (spec.backbone, spec.image_size) not in structures:
@@ -130,7 +130,7 @@ def build(
 
 
 def check_pinned(settings: Mapping[str, Sequence[Any]]) -> Mapping[str, tuple[Any, ...]]:
-    """The fields that --set pins; raises UsageError for those that a search cannot vary or sets itself."""
+    """Return the fields that --set pins; raises UsageError for those that a search cannot vary or sets itself."""
     if "scored_on" in settings:
         raise UsageError("--set scored_on does not go with --search: its trials are scored on the validation part")
     for name, values in settings.items():
@@ -149,8 +149,8 @@ def _base(spec: TrialSpec, pinned: Mapping[str, tuple[Any, ...]]) -> TrialSpec:
 def _networks(
     wanted: Sequence[str], profile: str, base: TrialSpec, weights_dir: Path | None
 ) -> tuple[tuple[str, ...], list[str]]:
-    """What the space chooses from, and a note on what it does not: without ImageNet weights on disk the search would
-    begin by downloading those of dozens of networks."""
+    """Return the networks that the space chooses from, and a note on the rest: without ImageNet weights on disk the
+    search would begin by downloading those of dozens of networks."""
     if wanted:
         return tuple(wanted), []
     fitting = backbones_that_fit(base.image_size, MAX_PARAMETERS)

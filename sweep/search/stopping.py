@@ -44,7 +44,7 @@ class Rule(ABC):
         self._scores[epoch].update({trial_id: round(score, DIGITS) for trial_id, score in scores.items()})
 
     def decide(self, epoch: int, scores: Mapping[str, float]) -> dict[str, str]:
-        """Those of `scores` (trial_id -> score) that are to stop after this epoch, each with the reason."""
+        """Return those of `scores` (trial_id -> score) that are to stop after this epoch, each with the reason."""
         self.record(epoch, scores)
         if epoch not in self.decides_at:
             return {}
@@ -52,7 +52,7 @@ class Rule(ABC):
 
     @abstractmethod
     def _reason(self, epoch: int, trial_id: str) -> str:
-        """Why the trial is to stop; empty where it goes on."""
+        """Return why the trial is to stop; empty where it goes on."""
 
 
 class Never(Rule):

@@ -48,7 +48,7 @@ class StudyError(UsageError):
 
 
 def refusal(name: str, known: str, wanted: str) -> str:
-    """Why the study called `name` is not this search's: what it has, and this search."""
+    """Say why the study called `name` is not this search's: what it has, and this search."""
     return (
         f"a study is of one search; '{name}' has {known}, this search {wanted}. "
         "Go on with the options that it was begun with, or choose another --study and --out"
@@ -74,7 +74,7 @@ class MemoryStudy:
         self.study.add_trials(trials)
 
     def ask(self, params: Mapping[str, Any] | None = None) -> Trial:
-        """A new trial, RUNNING, whose parameters are to be suggested; those of `params` are what these say."""
+        """Make a new trial, RUNNING, whose parameters are to be suggested; those of `params` are what these say."""
         number = len(self.trials)
         self.study.sampler = make_sampler(self._sampler, _seed_of(self._seed, number), self._shared)
         if params is not None:
@@ -82,7 +82,7 @@ class MemoryStudy:
         return self.study.ask()
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Once an epoch, and only what is finite."""
+        """Report a value once an epoch, and only what is finite."""
         if epoch not in self.trials[number].intermediate_values and math.isfinite(value):
             self._storage.set_trial_intermediate_value(self._id(number), epoch, value)
 
@@ -102,12 +102,13 @@ class MemoryStudy:
 
 
 def _seed_of(seed: int, number: int) -> int:
-    """Of suggestion `number`: a resumed search neither repeats random numbers nor depends on where it was cut."""
+    """Return the seed of suggestion `number`: a resumed search neither repeats random numbers nor depends on where it
+    was cut."""
     return int.from_bytes(hashlib.sha256(f"suggestion/{seed}/{number}".encode()).digest()[:4], "big")
 
 
 def frozen_trial(suggestion: Suggestion, ending: Ending | None) -> FrozenTrial:
-    """As it is in the study; RUNNING without an ending. Raises StudyError where its parameters are none."""
+    """Make the trial as in the study; RUNNING without an ending. Raises StudyError where its parameters are none."""
     attributes = {
         "trial_id": suggestion.trial_id,
         "fields": dict(suggestion.fields),
@@ -141,7 +142,7 @@ def _distribution(text: str) -> BaseDistribution:
 
 
 def described(distributions: Mapping[str, BaseDistribution]) -> dict[str, dict[str, Any]]:
-    """Those of a Suggestion."""
+    """Return the distributions as a Suggestion has them."""
     return {name: json.loads(distribution_to_json(one)) for name, one in distributions.items()}
 
 
@@ -149,14 +150,14 @@ def described(distributions: Mapping[str, BaseDistribution]) -> dict[str, dict[s
 
 
 def sampler_names() -> list[str]:
-    """Of Optuna's samplers that need nothing but a seed."""
+    """Return the names of Optuna's samplers that need nothing but a seed."""
     grids = ("GridSampler", "BruteForceSampler")  # a grid is --grid; and the latter stops a study as only Optuna may
     left_out = ("BaseSampler", "PartialFixedSampler", "BaseGASampler", *grids)
     return [name for name in dir(optuna.samplers) if name.endswith("Sampler") and name not in left_out]
 
 
 def find_sampler(text: str, num_objectives: int = 1) -> str:
-    """The full name of a sampler that a user calls "tpe", "random" or "TPESampler"; raises StudyError."""
+    """Return the full name of a sampler that a user calls "tpe", "random" or "TPESampler"; raises StudyError."""
     wanted = text.lower().removesuffix("sampler")
     short = {name.removesuffix("Sampler").lower(): name for name in sampler_names()}
     if wanted not in short:
@@ -183,7 +184,7 @@ def _try_out(name: str, num_objectives: int) -> None:
 
 
 def make_sampler(name: str, seed: int, shared: IntersectionSearchSpace | None = None) -> BaseSampler:
-    """`shared`: of the sampler's earlier selves, in the same study."""
+    """Make the sampler of this name. `shared`: of the sampler's earlier selves, in the same study."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if name == "TPESampler":

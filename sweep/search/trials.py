@@ -51,16 +51,16 @@ class Problem:
     seed: int = 0
 
     def costs(self, spec: TrialSpec) -> dict[str, float]:
-        """The objectives that are known before the training."""
+        """Return the objectives that are known before the training."""
         return {"multiply_adds": float(self.multiply_adds(spec))} if "multiply_adds" in self.objectives else {}
 
     def match(self, spec: TrialSpec) -> ParameterMatch | None:
-        """The parameters that give exactly this trial, on the same images and with the same weights."""
+        """Return the parameters that give exactly this trial, on the same images and with the same weights."""
         match = parameters_of(self.sampler_of_space, _requested_fields(spec))
         return match if match and self.built(match.fields) == spec else None
 
     def built(self, fields: Mapping[str, Any]) -> TrialSpec | None:
-        """None where there can be no such trial."""
+        """Return the trial with these fields; None where there can be no such trial."""
         try:
             return self.build(fields)
         except (SpecError, TypeError):  # the latter of fields that somebody has changed in a file
@@ -124,8 +124,8 @@ class Search:
     # What earlier drivers left
 
     def _check_weights(self, suggestions: Sequence[Suggestion], rows: Mapping[str, TrialResult]) -> None:
-        """The first trial of each network and start must be what its fields give now. All else that a trial is made of
-        is in the search's identity; the weights files are known only when they are looked at, or downloaded."""
+        """Check that the first trial of each network and start is what its fields give now. All else that a trial is
+        made of is in the search's identity; the weights files are known only when they are looked at, or downloaded."""
         first: dict[Any, Suggestion] = {}
         for suggestion in suggestions:
             if suggestion.trial_id and (fields := suggestion.fields):
@@ -160,7 +160,7 @@ class Search:
             self._write(lines)
 
     def _ending(self, suggestion: Suggestion, rows: Mapping[str, TrialResult]) -> Ending | None:
-        """None of a trial that has not ended."""
+        """Return how a trial has ended; None where it has not."""
         if suggestion.known:
             return suggestion.known
         if row := rows.get(suggestion.trial_id):
@@ -168,14 +168,14 @@ class Search:
         return Ending(FAILED, reason=suggestion.reason) if suggestion.reason or not suggestion.trial_id else None
 
     def _ending_of(self, row: TrialResult, costs: Mapping[str, float]) -> Ending:
-        """With the values at the rungs that the trial came to."""
+        """Return how the trial of a row ended, with the values at the rungs that it came to."""
         ending = ending_of(row, self._problem.objectives, costs)
         curve = {epoch: value for epoch, value in curve_of(row, self._problem.objectives) if math.isfinite(value)}
         rungs = {epoch: value for epoch, value in curve.items() if epoch in self._problem.rule.decides_at}
         return replace(ending, epochs=tuple((rungs | dict(ending.epochs)).items()))
 
     def _add(self, suggestion: Suggestion, ending: Ending | None) -> None:
-        """To the study, and to what is known of the search."""
+        """Add a suggestion to the study, and to what is known of the search."""
         self._study.add([frozen_trial(suggestion, ending)])
         trial_id = suggestion.trial_id
         self._known.add(trial_id)
@@ -191,8 +191,8 @@ class Search:
         return row.trial_id in self._known
 
     def enqueue(self, specs: Iterable[TrialSpec]) -> int:
-        """Have these tried first, as far as the space has them; how many it has. Once a search: a second call, or one
-        on a resumed search, does nothing."""
+        """Have these tried first, as far as the space has them; returns how many it has. Once a search: a second call,
+        or one on a resumed search, does nothing."""
         if self._first is None:
             built = [self._problem.built(_requested_fields(spec)) for spec in specs]
             params = {s.trial_id: match.params for s in built if s and (match := self._problem.match(s))}
@@ -202,7 +202,7 @@ class Search:
         return len(self._first)
 
     def add_known(self, results: Iterable[TrialResult], own: bool = False) -> int:
-        """Add trials that the study does not know, as far as the space has them; how many were added.
+        """Add trials that the study does not know, as far as the space has them; returns how many were added.
 
         Of other sweeps those count whose curves are on the same validation images; they are not among the trials that
         are asked for. `own`: trials of this search, which a lost `asked.jsonl` had.
@@ -213,7 +213,7 @@ class Search:
         return len(suggestions)
 
     def _suggestion_of(self, result: TrialResult, own: bool) -> Suggestion | None:
-        """Of a trial that was added."""
+        """Add the trial of a result where `add_known` does; returns its suggestion."""
         if not own and result.curves_on != "validation":  # of one that failed, no curves are known
             return None
         known = replace(result, spec=result.spec.replace(scored_on="validation"))
@@ -237,7 +237,7 @@ class Search:
     # New trials
 
     def ask(self, number: int) -> list[TrialSpec]:
-        """Up to `number` new specs; none when all have been asked for, or there is no hope."""
+        """Return up to `number` new specs; none when all have been asked for, or there is no hope."""
         specs: list[TrialSpec] = []
         lines: list[Mapping[str, Any]] = []
         while len(specs) < number and self.num_left:
@@ -249,7 +249,7 @@ class Search:
         return specs
 
     def _ask_one(self) -> tuple[Suggestion, TrialSpec | None]:
-        """No spec where the suggestion was no trial, or one that there has been: it has FAILED, and why is said."""
+        """Ask for a trial; no spec where it is none, or one that there has been: it has FAILED, and why is said."""
         trial = self._study.ask(self._to_try_first.popleft() if self._to_try_first else None)
         self._num_asked += 1
         fields: dict[str, Any] = {}
@@ -286,7 +286,7 @@ class Search:
     # What becomes of them
 
     def epochs(self, latest: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
-        """The latest epochs of some trials (by trial_id); those that are to stop there, each with the reason."""
+        """Take trials' latest epochs, by trial_id; returns those that are to stop there, each with the reason."""
         together: dict[int, dict[str, float]] = defaultdict(dict)
         for trial_id, epoch in latest.items():
             if trial_id in self._live and int(epoch["epoch"]) in self._problem.rule.decides_at:
@@ -309,23 +309,23 @@ class Search:
             self._study.end(number, ending)
 
     def _count(self, ending: Ending) -> None:
-        """How a trial of the search has ended."""
+        """Count how a trial of the search has ended."""
         self._ended[ending.status] += 1
         if ending.status == FAILED:
             self._reasons[ending.reason] += 1
 
     def _score(self, value: float) -> float:
-        """The higher the better."""
+        """Return the score of a value: the higher the better."""
         return -value if self._problem.objectives[0] == "val_loss" else value
 
 
 def _requested_fields(spec: TrialSpec) -> dict[str, Any]:
-    """The fields that a space gave, where random weights stand in for ImageNet's: those that it had asked for."""
+    """Return the fields that a space gave: where random weights stand in for ImageNet's, those that it asked for."""
     return {**spec.fields(), "weights": spec.weights_requested}
 
 
 def _start_text(spec: TrialSpec) -> str:
-    """What a trial's backbone begins with: "ImageNet weights 0f3a6c1e9b2d"."""
+    """Say what a trial's backbone begins with: "ImageNet weights 0f3a6c1e9b2d"."""
     if spec.is_substituted:
         return spec.weights_label
     return f"{spec.weights_label} weights {spec.weights_fingerprint[:12]}".rstrip()

@@ -99,7 +99,7 @@ def _naming_the_way_by_hand(url: str) -> Iterator[None]:
 
 
 def check_class_counts(files: Sequence[Path]) -> None:
-    """Raises DataError unless the labels of these Parquet files are as many of each class as published."""
+    """Raise DataError unless the labels of these Parquet files are as many of each class as published."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -271,12 +271,12 @@ class _Transfer:
 
 
 def _no_link(path: str, flags: int) -> int:
-    """Opens a file that is no link: one that lay there would have what is fetched written elsewhere."""
+    """Open a file that is no link: one that lay there would have what is fetched written elsewhere."""
     return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def check_status(response: requests.Response) -> None:
-    """Raises TryAgain for what may pass, DataError for every other answer that is no success."""
+    """Raise TryAgain for what may pass, DataError for every other answer that is no success."""
     status = f"{response.status_code} {response.reason}"
     if response.status_code in RETRIED:
         raise TryAgain(f"the server answered {status}", _requested_wait(response))
@@ -285,7 +285,7 @@ def check_status(response: requests.Response) -> None:
 
 
 def check_encrypted(url: str, target: str) -> None:
-    """Raises UnreachableError where an https:// address leads to another that is not: who sits between could send
+    """Raise UnreachableError where an https:// address leads to another that is not: who sits between could send
     anything."""
     whole = urljoin(url, target)
     if urlsplit(url).scheme == "https" and urlsplit(whole).scheme != "https":

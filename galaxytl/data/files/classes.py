@@ -154,7 +154,7 @@ def _of_images(labels: NDArray[Any], texts: Sequence[str]) -> list[str]:
 
 
 def _by_number(names: Mapping[int, str]) -> list[str]:
-    """Raises ValueError for numbers that are none of a class."""
+    """List names by number, all from 0 on. Raises ValueError for numbers that are none of a class."""
     if names and not 0 <= min(names) <= max(names) < MOST_NAMED:
         raise ValueError(f"classes must have numbers from 0 to {NUM_CLASSES - 1}; got {min(names)} to {max(names)}")
     return [str(names.get(number, f"class {number}")) for number in range(max(names, default=-1) + 1)]

@@ -137,7 +137,7 @@ def check_label_type(kind: Any, shape: tuple[int, ...] | None, num_images: int, 
 
 
 def check_number(num_images: int, size: int, where: object) -> None:
-    """Raises DataError for more images than a file of `size` bytes can hold: all that is read grows with them."""
+    """Raise DataError for more images than a file of `size` bytes can hold: all that is read grows with them."""
     if num_images > max(FEW_IMAGES, size // LEAST_BYTES):
         rule = f"a file of {size:,} bytes can hold at most {max(FEW_IMAGES, size // LEAST_BYTES):,} images"
         raise DataError(f"{where}: {rule}, as each takes some {LEAST_BYTES} bytes or more; it says {num_images:,}")
@@ -161,7 +161,7 @@ def class_counts(found: Classes) -> dict[str, int]:
 
 @contextlib.contextmanager
 def as_data_error(file: StoredFile, kind: str) -> Iterator[None]:
-    """Turns a container library's error into one that says which file is damaged."""
+    """Turn a container library's error into one that says which file is damaged."""
     place = file.location
     try:
         yield

@@ -28,7 +28,7 @@ def check_fingerprint(text: object, where: object) -> str:
 
 
 def check_content(found: str, expected: str, where: object) -> None:
-    """Raises ContentChangedError unless the fingerprint of what was read is the expected one."""
+    """Raise ContentChangedError unless the fingerprint of what was read is the expected one."""
     if found != expected:
         raise ContentChangedError(
             f"{where} changed while it was in use: its content was {expected[:12]}, now it is {found[:12]}. "

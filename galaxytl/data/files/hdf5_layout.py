@@ -84,7 +84,7 @@ def opened(file: Any, name: str, where: object) -> Any:
 
 
 def _reached(file: Any, name: str, where: object) -> Any:
-    """Follows the links of a name one by one: HDF5 alone would open the files that some of them lead to."""
+    """Follow the links of a name one by one: HDF5 alone would open the files that some of them lead to."""
     import h5py
 
     item, left, followed = file, deque(part for part in name.split("/") if part), 0
@@ -167,7 +167,7 @@ def values(dataset: Any, name: str, where: object) -> Any:
 
 
 def measure_all(dataset: Any, name: str, where: object) -> None:
-    """Raises DataError or ValueError where reading a small dataset would take more memory than its shape says."""
+    """Raise DataError or ValueError where reading a small dataset would take more memory than its shape says."""
     if not dataset.chunks:
         return
     if (chunk_bytes := declared_bytes(dataset)) > LARGEST_CHUNK:
@@ -189,7 +189,7 @@ def declared_bytes(dataset: Any) -> int:
 
 
 def measure(dataset: Any, offset: tuple[int, ...]) -> None:
-    """Raises ValueError where the chunk at `offset` would decompress to more than it declares."""
+    """Raise ValueError where the chunk at `offset` would decompress to more than it declares."""
     declared = declared_bytes(dataset)
     most = declared + CHECK_SUMS
     stored = stored_chunk(dataset, offset, most + declared // 1000)
@@ -244,7 +244,7 @@ def inflated(content: bytes | memoryview, most: int) -> bytes:
 
 
 def _check_lzf(stored: memoryview, most: int) -> None:
-    """Raises ValueError where what LZF compressed would be more than so many bytes."""
+    """Raise ValueError where what LZF compressed would be more than so many bytes."""
     long = np.count_nonzero(np.frombuffer(stored, np.uint8) >= LZF_LONG)
     if 4 * len(stored) + LZF_LONGEST * long <= max(most, LARGEST_CHUNK):  # of most images: the rest takes its time
         return

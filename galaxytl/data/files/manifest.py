@@ -98,7 +98,7 @@ def _parsed(text: bytes, place: Location) -> Manifest:
 
 
 def _check_types(manifest: Manifest, place: Location) -> None:
-    """Raises DataError for values of other types than `convert` writes."""
+    """Raise DataError for values of other types than `convert` writes."""
     texts = (manifest.dataset_name, manifest.split, *(shard.name for shard in manifest.shards))
     numbers = [value for shard in manifest.shards for value in (shard.rows, shard.size)]
     counts = manifest.class_counts.values() if isinstance(manifest.class_counts, dict) else (None,)
@@ -108,7 +108,7 @@ def _check_types(manifest: Manifest, place: Location) -> None:
 
 
 def check_shards(folder: Location, manifest: Manifest, stored: Sequence[StoredFile]) -> None:
-    """Raises DataError unless the Parquet files of `folder` are those of its manifest, byte for byte in size."""
+    """Raise DataError unless the Parquet files of `folder` are those of its manifest, byte for byte in size."""
     sizes = {file.location.path.removeprefix(folder.path.rstrip("/") + "/"): file.size for file in stored}
     for shard in manifest.shards:
         if shard.name not in sizes:
@@ -121,7 +121,7 @@ def check_shards(folder: Location, manifest: Manifest, stored: Sequence[StoredFi
 
 
 def check_rows(folder: Location, manifest: Manifest, rows: Sequence[int]) -> None:
-    """Raises DataError unless the files, in order of their names, have as many rows as the manifest says."""
+    """Raise DataError unless the files, in order of their names, have as many rows as the manifest says."""
     for shard, found in zip(sorted(manifest.shards, key=lambda shard: shard.name), rows, strict=True):
         if shard.rows != found:
             raise DataError(f"{folder}: {shard.name} must have {shard.rows} rows; it has {found}. {AGAIN}")

@@ -264,7 +264,7 @@ def _small_columns(file: StoredFile) -> Any:
 
 
 def _check_types(schema: Any, columns: Sequence[str], where: Location) -> None:
-    """Raises DataError for columns of other types than can be used, which might be of any size."""
+    """Raise DataError for columns of other types than can be used, which might be of any size."""
     import pyarrow.types as kinds
 
     image, label = schema.field("image").type, schema.field("label").type

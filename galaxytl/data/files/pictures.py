@@ -105,7 +105,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 
 
 def check_shape(shape: tuple[int, ...], kind: object) -> None:
-    """Raises DataError unless an image has Galaxy10's shape (H, W, 3). `kind`: type of its numbers, must be uint8."""
+    """Raise DataError unless an image has Galaxy10's shape (H, W, 3). `kind`: type of its numbers, must be uint8."""
     if (tuple(shape), str(kind)) != ((IMAGE_SIDE, IMAGE_SIDE, 3), "uint8"):
         wanted = f"{IMAGE_SIDE} x {IMAGE_SIDE} x 3 of type uint8"
         found = " x ".join(map(str, shape)) or "single numbers"
@@ -120,7 +120,7 @@ def _check_png_depth(data: bytes) -> None:
 
 
 def _check_tiff_directory(data: bytes) -> None:
-    """Raises DataError where the tags of a TIFF take more bytes than it has, as many do that name the same ones, or
+    """Raise DataError where the tags of a TIFF take more bytes than it has, as many do that name the same ones, or
     have its tiles be large. Of two of one number Pillow believes the last, libtiff the first."""
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None or len(data) < 16:
@@ -166,7 +166,7 @@ def _depth(picture: Any) -> str:
 
 
 def _check_meaning(picture: Any) -> None:
-    """Raises DataError for what the pixels alone do not tell: other colours than sRGB, further pages."""
+    """Raise DataError for what the pixels alone do not tell: other colours than sRGB, further pages."""
     if picture.mode != "RGB":
         raise DataError(f"pictures must be RGB; got {picture.mode}. Convert them to 8-bit sRGB")
     if (pages := getattr(picture, "n_frames", 1)) > 1:

@@ -71,7 +71,7 @@ def paste_source(sheet: Image.Image, source: Source, per_class: int, top: int) -
 
 
 def write_class_names(sheet: Image.Image) -> None:
-    """Writes each class's name above its column, one or two words a line."""
+    """Write each class's name above its column, one or two words a line."""
     draw = ImageDraw.Draw(sheet)
     for label, name in enumerate(CLASS_NAMES):
         place = (column_left(label) + TILE // 2, HEADER // 2)
@@ -88,7 +88,7 @@ def broken(name: str) -> str:
 
 
 def write_source_name(sheet: Image.Image, name: str, centre: int) -> None:
-    """Writes a source's name upwards along the left edge, around the pixel row `centre`."""
+    """Write a source's name upwards along the left edge, around the pixel row `centre`."""
     font = ImageFont.load_default(19)
     left, top, right, bottom = (int(edge) for edge in font.getbbox(name))
     text = Image.new("RGB", (right - left + 2, bottom - top + 2), PAPER)
