@@ -156,7 +156,7 @@ def test_two_nodes_one_of_which_is_not_fit(tmp_path: Path, galaxies_file: Path) 
     (tmp_path / ".ray" / "auth_token").chmod(0o600)
     for package in ("galaxytl", "sweep"):
         shutil.copytree(ROOT / package, tmp_path / "copy" / package, ignore=shutil.ignore_patterns("__pycache__"))
-    with (tmp_path / "copy" / "galaxytl" / "trial.py").open("a") as file:
+    with (tmp_path / "copy" / "galaxytl" / "training.py").open("a") as file:
         file.write("\n# of yesterday, as after a forgotten git pull\n")
     question = ["--data", galaxies_file, "--out", tmp_path / "results"]
     command = [sys.executable, "-c", TWO_NODES, str(tmp_path / "copy"), *map(str, question)]
