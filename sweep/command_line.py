@@ -15,6 +15,7 @@ from galaxytl.results.search_file import OBJECTIVES
 from galaxytl.system.command import Parser, UsageError, path, path_or_uri, whole_number
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.locations import SCHEMES
+from galaxytl.trial.reading import add_reading, reading_of
 from sweep.grids import builtin
 from sweep.grids.axes import MAX_UNASKED, parse_value
 from sweep.options import Options, SearchOptions
@@ -48,10 +49,12 @@ def parse(argv: Sequence[str], description: str) -> Options:
     if given.weights_dir and not given.weights_dir.is_dir():
         raise UsageError(f"--weights-dir must be a folder; got {given.weights_dir}")
     settings = parse_settings(given.set)
-    if given.group_by_sky:
-        if "group_by_sky" in settings:
-            raise UsageError("--group-by-sky is --set group_by_sky=true: give one of the two; got both")
-        settings["group_by_sky"] = [True]
+    for name, value in (("group_by_sky", given.group_by_sky), ("fit", given.fit)):
+        if value:
+            if name in settings:
+                option = "--" + name.replace("_", "-")
+                raise UsageError(f"{option} is --set {name}={str(value).lower()}: give one of the two; got both")
+            settings[name] = [value]
     out = given.out or Path("results") / ("search" if search else sizes["paper"].name)
     return Options(
         out=out,
@@ -61,6 +64,7 @@ def parse(argv: Sequence[str], description: str) -> Options:
         seeds=given.seeds,
         settings=settings,
         data=given.data,
+        reading=reading_of(given),
         profile=given.profile,
         weights_dir=given.weights_dir and given.weights_dir.resolve(),
         accept_damaged=given.accept_damaged,
@@ -197,8 +201,14 @@ def _add_files(files: argparse._ArgumentGroup) -> None:
         "--data",
         type=path_or_uri,
         metavar="URI",
-        help="Galaxy10 HDF5 file, folder of Parquet files, or "
+        help="file or folder with images (python -m galaxytl.data check says what is in it), or "
         "simulated[:IMAGES[:SEED]] (default: simulated, as many galaxies as the profile wants)",
+    )
+    add_reading(files)
+    files.add_argument(
+        "--fit",
+        choices=("resize", "crop"),
+        help="how images become squares: scaled, whatever their sides (default), or their largest centred square is",
     )
     files.add_argument(
         "--weights-dir",

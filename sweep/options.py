@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from galaxytl.trial.reading import Reading
 from sweep.grids.axes import Grid
 from sweep.scheduling.resources import Where
 from sweep.space import DEFAULT
@@ -47,6 +48,8 @@ class Options:
     """Values of fields that override those of the grid, or pin those of a search."""
     data: str | None
     """None: simulated galaxies, as many as the profile wants."""
+    reading: Reading
+    """How it is to be read."""
     profile: str | None
     """None: the one that fits data and machine."""
     weights_dir: Path | None

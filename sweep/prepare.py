@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from galaxytl.data import DataError, Dataset, Splits, sky, split_indices
 from galaxytl.data.check import content_findings
@@ -62,7 +62,14 @@ def settle(say: Callable[[str], object]) -> None:
 def workplace(options: Options, uri: str, damage: str) -> Workplace:
     """Return that of trials on the dataset at `uri`, with what is wrong with it (`check_content`)."""
     where = absolute(uri)
-    return Workplace(where, options.out.resolve(), options.weights_dir, storage=options.place, damage=damage)
+    return Workplace(
+        where,
+        options.out.resolve(),
+        options.weights_dir,
+        storage=options.place,
+        damage=damage,
+        reading=options.reading,
+    )
 
 
 def check_content(dataset: Dataset, accept_damaged: bool, on_progress: Progress) -> str:
@@ -106,9 +113,13 @@ def find_nodes(address: str | None, log: Path) -> Available:
         return found
 
 
-def base_spec(dataset: str, fingerprint: str, profile: str) -> TrialSpec:
-    """Return what a grid's trials have in common before the grid says anything: the dataset and the profile."""
-    return TrialSpec(dataset=dataset, dataset_fingerprint=fingerprint, **builtin.PROFILES[profile])
+NO_DATASET: Final = {"dataset": "", "dataset_fingerprint": ""}
+"""For specs that are made before the dataset was opened: no network depends on it."""
+
+
+def base_spec(facts: Mapping[str, Any], profile: str) -> TrialSpec:
+    """Return what a grid's trials have in common before the grid says anything: `Dataset.facts` and the profile."""
+    return TrialSpec(**facts, **builtin.PROFILES[profile])
 
 
 @contextlib.contextmanager

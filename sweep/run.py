@@ -79,12 +79,12 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> int:
     grid = axes.repeated(axes.overridden(options.sizes[profile], options.settings), options.seeds)
     axes.check_size(grid, options.yes)
     one_seed = axes.with_one_seed(grid)
-    drafts = axes.expand(one_seed, prepare.base_spec("", "", profile)).specs  # no network depends on the dataset
+    drafts = axes.expand(one_seed, prepare.base_spec(prepare.NO_DATASET, profile)).specs
     networks = {(spec.backbone, spec.image_size) for spec in drafts}
     with prepare.asking_keras(networks) as asked, TerminalProgress(console) as progress:
-        dataset = open_dataset(uri, on_progress=progress.update)
+        dataset = open_dataset(uri, on_progress=progress.update, reading=options.reading)
         damage = prepare.check_content(dataset, options.accept_damaged, progress.update)
-        expanded = axes.expand(grid, prepare.base_spec(dataset.name, dataset.fingerprint, profile))
+        expanded = axes.expand(grid, prepare.base_spec(dataset.facts, profile))
         checked = prepare.check_splits(dataset, expanded.specs, progress.update)
         structures = asked.result()
     fitting = axes.possible(checked.specs, lambda spec: prepare.check_networks([spec], structures)[0])

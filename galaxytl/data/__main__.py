@@ -28,6 +28,7 @@ from galaxytl.system.command import Parser, path, path_or_uri, run_command
 from galaxytl.system.console import Console
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.foreign_text import visible
+from galaxytl.trial.reading import add_reading, reading_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +70,8 @@ def check(options: argparse.Namespace) -> int:
     check_cache()
     try:
         with TerminalProgress(Console(stderr=True)) as progress:
-            report = check_dataset(open_dataset(options.uri, on_progress=progress.update), progress.update)
+            dataset = open_dataset(options.uri, on_progress=progress.update, reading=reading_of(options))
+            report = check_dataset(dataset, progress.update)
     except (DataError, OSError) as error:
         if options.json:
             uri, text = without_secrets(options.uri), without_secrets(str(error))
@@ -88,7 +90,7 @@ def convert(options: argparse.Namespace) -> int:
     from galaxytl.data.convert import convert as write_copy
 
     check_cache()
-    how = ConvertOptions(compression=options.compression, stratified=options.stratified)
+    how = ConvertOptions(compression=options.compression, stratified=options.stratified, reading=reading_of(options))
     with TerminalProgress(Console(stderr=True)) as progress:
         copy = write_copy(options.uri, options.to, how, progress.update)
     done = "already there" if copy.already_there else "written"
@@ -127,6 +129,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_fetch(commands.add_parser("fetch", help="download and verify Galaxy10 DECaLS (2.54 GB); resumes what was cut"))
     looked_at = commands.add_parser("check", help="what is in a dataset, and what is wrong with it")
     _add_uri(looked_at)
+    add_reading(looked_at)
     looked_at.add_argument("--json", action="store_true", help="print one JSON object, for programs")
     looked_at.set_defaults(run=check)
     _add_convert(commands.add_parser("convert", help="copy a dataset to HDF5 or Parquet, here or on s3://"))
@@ -155,6 +158,7 @@ def _add_fetch(parser: Parser) -> None:
 
 def _add_convert(parser: Parser) -> None:
     _add_uri(parser)
+    add_reading(parser)
     target = "a .h5 or .parquet file, or a folder of Parquet files; a path or an s3:// URI"
     parser.add_argument("--to", type=path_or_uri, required=True, metavar="URI", help=target)
     parser.add_argument("--compression", choices=("gzip", "none"), default="gzip", help="of HDF5 images; default: gzip")

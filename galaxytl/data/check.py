@@ -11,6 +11,7 @@ be made. The others are for the reader to weigh. A sweep stops at what is harmfu
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from rich.table import Table
 from galaxytl.data import sky
 from galaxytl.data.dataset import Dataset, Progress
 from galaxytl.data.files.classes import counts_of
+from galaxytl.data.files.containers import SKY_COLUMNS
 from galaxytl.data.findings import SHOWN, Finding, is_many, on_rows
 from galaxytl.data.galaxy10 import CLASS_COUNTS, FILE_NAME, NUM_CLASSES
 from galaxytl.data.splits import describe_leaks, leaks, split_indices
@@ -69,12 +71,17 @@ def check_dataset(dataset: Dataset, on_progress: Progress | None = None) -> Repo
     """Read every image once, in bounded memory; raises DataError when one cannot be read."""
     scan = sky.scan_images(dataset, on_progress)
     twins = sky.twins(scan.digests)
-    counts = counts_of(dataset.labels)
+    counts = tuple(np.bincount(dataset.labels, minlength=len(dataset.class_names)).tolist())
     published = CLASS_COUNTS if _claims_to_be_published(dataset) else None
     findings = (*content_findings(dataset, scan), *_about_splits(dataset, sky.united(twins, dataset.columns)))
-    known = {name: int(np.sum(~np.isnan(values))) for name, values in dataset.columns.items()}
+    known = {name: number_known(values) for name, values in dataset.columns.items()}
     named = (dataset.uri, dataset.name, dataset.fingerprint, len(dataset), counts, dataset.class_names)
     return Report(*named, published, known, findings)
+
+
+def number_known(values: NDArray[Any]) -> int:
+    """Return how many of a column's values (N,) are known."""
+    return int(np.sum(values != "" if values.dtype.kind in "UO" else ~np.isnan(values)))
 
 
 def content_findings(dataset: Dataset, scan: sky.Scan) -> tuple[Finding, ...]:
@@ -95,14 +102,14 @@ def _claims_to_be_published(dataset: Dataset) -> bool:
 
 
 def _about_classes(dataset: Dataset) -> Iterator[Finding]:
-    counts = counts_of(dataset.labels)
+    counts = np.bincount(dataset.labels, minlength=len(dataset.class_names)).tolist()
     if note := dataset.source.classes.note:
         yield Finding("class_names", False, note)
-    if _claims_to_be_published(dataset) and counts != CLASS_COUNTS:
-        wrong = sum(count != right for count, right in zip(counts, CLASS_COUNTS, strict=True))
+    if _claims_to_be_published(dataset) and tuple(counts) != CLASS_COUNTS:
+        wrong = sum(count != right for count, right in itertools.zip_longest(counts, CLASS_COUNTS, fillvalue=0))
         rule = f"{FILE_NAME}, or {sum(CLASS_COUNTS):,} images, must have the published number of images of each class"
         yield Finding("class_counts", True, f"{rule}; {wrong} of {NUM_CLASSES} differ", wrong)
-    classes = range(len(dataset.source.classes.own) or NUM_CLASSES)
+    classes = range(len(dataset.class_names))
     if empty := [label for label in classes if not counts[label]]:
         yield Finding("empty_classes", False, f"no image of {_named(empty, dataset.class_names)}", len(empty))
     if small := [label for label in classes if 0 < counts[label] < 3]:
@@ -133,7 +140,7 @@ def _about_twins(twins: NDArray[np.int64], labels: NDArray[np.int64]) -> Iterato
 
 
 def _about_columns(columns: Mapping[str, NDArray[np.float64]]) -> Iterator[Finding]:
-    if missing := [name for name, values in columns.items() if np.isnan(values).all()]:
+    if missing := [name for name in SKY_COLUMNS if np.isnan(columns[name]).all()]:
         message = f"no image has a value for {', '.join(missing)}"
         if {"ra", "dec"} & set(missing):
             message += f": images within {sky.CLOSE_ARCSEC:g} arcsec of each other cannot be found"

@@ -36,6 +36,7 @@ from galaxytl.system.locations import DataError, Location, StoredFile, locate
 from galaxytl.system.prefetch import ahead
 from galaxytl.system.process import usable_cpus
 from galaxytl.trial import TrialSpec
+from galaxytl.trial.reading import AS_FOUND, Reading
 
 Container = Literal["folder", "parquet", "hdf5"]
 SUFFIXES: dict[str, Container] = {".parquet": "parquet", ".h5": "hdf5", ".hdf5": "hdf5"}
@@ -51,6 +52,8 @@ class ConvertOptions:
     """62 MB of Galaxy10's images a file of a Parquet folder."""
     cache: Path | None = None
     """Folder for temporary files and notes; the node's cache if None."""
+    reading: Reading = AS_FOUND
+    """How the source is to be read."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,9 @@ def convert(
     options = options or ConvertOptions()
     cache = options.cache or cache_dir()
     container, target = parse_target(to)
-    opened = open_source(source_uri, cache, on_progress)
+    opened = open_source(source_uri, cache, on_progress, options.reading)
     if is_taken(target):
-        return _already_there(source_uri, to, cache, on_progress)
+        return _already_there(source_uri, to, cache, options.reading, on_progress)
     split, split_rule = split_column(opened.source.labels, options.stratified)
     rows = Rows(opened.name, opened.source.classes, opened.source.columns, split)
     with staged(target, cache, container == "folder") as staging:
@@ -132,7 +135,7 @@ def split_column(labels: NDArray[np.int64], stratified: bool) -> tuple[list[str 
     return [None] * len(labels), f"none: {reason}"
 
 
-def _already_there(source_uri: str, to: str, cache: Path, on_progress: Progress | None) -> Converted:
+def _already_there(source_uri: str, to: str, cache: Path, reading: Reading, on_progress: Progress | None) -> Converted:
     """Return what is at `to`, if it is the dataset at `source_uri`; raises DataError otherwise."""
     try:
         found = open_dataset(to, cache, on_progress)
@@ -141,7 +144,7 @@ def _already_there(source_uri: str, to: str, cache: Path, on_progress: Progress 
             f"--to must name a place where nothing is yet; {to} holds something else: {error}. "
             "Choose another place, or remove what is there"
         ) from error
-    source = open_dataset(source_uri, cache, on_progress)
+    source = open_dataset(source_uri, cache, on_progress, reading)
     if (found.fingerprint, found.name) != (source.fingerprint, source.name):
         raise DataError(
             f"--to must name a place where nothing is yet, or the same galaxies; {to} holds {found.name} with the "
@@ -191,7 +194,8 @@ class Job:
     def _shard_names(self) -> list[str]:
         """Return names in a form that `datasets` takes for one split; "train" would be wrong, the files hold both
         parts."""
-        stem = "simulated" if self.opened.name.startswith("simulated") else "galaxy10"
+        name = self.opened.name
+        stem = next((known for known in ("simulated", "galaxy10") if name.startswith(known)), "images")
         total = -(-len(self.rows.labels) // self.options.images_per_shard)
         return [f"data/{stem}-{number:05d}-of-{total:05d}.parquet" for number in range(total)]
 

@@ -8,24 +8,25 @@ images = dataset.resized(64).images               # (N, 64, 64, 3) uint8, memory
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import json
-import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data import hot_copy
 from galaxytl.data.files.classes import Classes, counts_of
-from galaxytl.data.files.containers import SKY_COLUMNS, ArraySource, FileSource, Source
+from galaxytl.data.files.containers import SKY_COLUMNS, ArraySource, Columns, FileSource, Source
+from galaxytl.data.files.contents import Reader, is_hdf5, is_parquet, look_at
 from galaxytl.data.files.fingerprint import ContentChangedError, ContentHash, check_fingerprint
 from galaxytl.data.files.hdf5 import HDF5Source
 from galaxytl.data.files.parquet import ParquetSource
@@ -35,21 +36,20 @@ from galaxytl.system.credentials import without_secrets
 from galaxytl.system.files import write_atomically
 from galaxytl.system.locations import DataError, Location, StoredFile, explained, locate
 from galaxytl.system.strict_json import read_json
+from galaxytl.trial.reading import AS_FOUND, Reading
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many images are done, and of how many."""
 
-READERS: Final[dict[str, Callable[[Location, Path], FileSource]]] = {
-    "folder": ParquetSource,
-    ".parquet": ParquetSource,
-    ".h5": HDF5Source,
-}
-"""What reads a folder, and a file with this end of its name, given a folder for temporary files; HDF5Source reads any
-other file. docs/extending.md says how to add one."""
+READERS: Final[list[Reader]] = [
+    Reader("Parquet", is_parquet, ParquetSource),
+    Reader("HDF5", is_hdf5, HDF5Source),
+]
+"""What reads a file or folder: the first of them that knows it. docs/extending.md says how to add one."""
 
 DEFAULT_SIMULATED = 1000
 
-NOTE_FORMAT = 2  # of the state that a noted fingerprint is named by; raised when the same files are read otherwise
+NOTE_FORMAT = 3  # of the state that a noted fingerprint is named by; raised when the same files are read otherwise
 SETTLED_NANOSECONDS = 5 * 10**9
 """Times of an object store have seconds, and its clock may be off by as much again."""
 
@@ -72,18 +72,26 @@ class Dataset:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """(N,) int64, 0 to 9."""
+        """(N,) int64, from 0."""
         return self.source.labels
 
     @property
-    def columns(self) -> Mapping[str, NDArray[np.float64]]:
-        """ra and dec (degrees), redshift, pxscale (arcseconds a pixel); (N,) each, NaN where unknown."""
+    def columns(self) -> Columns:
+        """ra and dec (degrees), redshift, pxscale (arcseconds a pixel); (N,) each, NaN where unknown. Beside them
+        what the dataset has of id, split, and the columns that were asked for."""
         return self.source.columns
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Of the classes 0 to 9."""
+        """Of the classes, in the order of their numbers."""
         return self.source.classes.names
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a trial's spec says of the dataset that it is trained on."""
+        targets = "classes" if self.source.classes.votes is None else "votes"
+        named = {"dataset": self.name, "dataset_fingerprint": self.fingerprint}
+        return {**named, "num_classes": len(self.class_names), "targets": targets}
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -93,13 +101,16 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def resized(self, image_size: int, on_progress: Progress | None = None) -> hot_copy.HotCopy:
-        """Return the node-local copy at `image_size` pixels, made now if it is not there.
+    def resized(
+        self, image_size: int, on_progress: Progress | None = None, fit: Literal["resize", "crop"] = "resize"
+    ) -> hot_copy.HotCopy:
+        """Return the node-local copy at `image_size` pixels, made now if it is not there; fit: see `hot_copy.Size`.
 
         Raises ContentChangedError when the images or labels are no longer those of the fingerprint.
         """
+        size = hot_copy.Size(image_size, fit)
         with self.forgetting():
-            return hot_copy.hot_copy(self.source, self.fingerprint, image_size, self.cache, on_progress)
+            return hot_copy.hot_copy(self.source, self.fingerprint, size, self.cache, on_progress)
 
     @contextlib.contextmanager
     def forgetting(self) -> Iterator[None]:
@@ -132,14 +143,16 @@ class Opened:
     files: Sequence[StoredFile] = ()
 
 
-def open_dataset(uri: str, cache: Path | None = None, on_progress: Progress | None = None) -> Dataset:
-    """Open `simulated[:N[:SEED]]`, an HDF5 file in Galaxy10's layout, or Parquet in Hugging Face's, at a path or URI.
+def open_dataset(
+    uri: str, cache: Path | None = None, on_progress: Progress | None = None, reading: Reading = AS_FOUND
+) -> Dataset:
+    """Open `simulated[:N[:SEED]]`, or what one of READERS knows, at a path or URI.
 
     The images are read once to get their fingerprint, unless a manifest of `convert` gives it or a note in the cache.
-    Raises DataError when it is missing, damaged, or not in one of these layouts.
+    Raises DataError when it is missing, damaged, or of no kind that can be read.
     """
     cache = cache or cache_dir()
-    opened = open_source(uri, cache, on_progress)
+    opened = open_source(uri, cache, on_progress, reading)
     fingerprint = opened.fingerprint
     if fingerprint is None:
         fingerprint = _content_fingerprint(opened.source, on_progress)
@@ -147,32 +160,40 @@ def open_dataset(uri: str, cache: Path | None = None, on_progress: Progress | No
     return Dataset(without_secrets(uri), opened.name, fingerprint, opened.source, cache, opened.note)
 
 
-def open_source(uri: str, cache: Path, on_progress: Progress | None = None) -> Opened:
+def open_source(uri: str, cache: Path, on_progress: Progress | None = None, reading: Reading = AS_FOUND) -> Opened:
     """Open what `uri` names without reading its images; raises DataError as `open_dataset` does."""
     if uri == "simulated" or uri.startswith("simulated:"):
+        _check_unasked(uri, reading)
         return _open_simulated(uri, cache, on_progress)
     try:
-        source = open_files(uri, cache / "scratch")
-        note = None if source.declared_fingerprint else note_path(source.files, cache)
+        source = open_files(uri, cache / "scratch", reading)
+        note = None if source.declared_fingerprint else note_path(source.files, cache, reading)
         fingerprint = source.declared_fingerprint or _noted_fingerprint(note)
     except OSError as error:
         raise DataError(f"{without_secrets(uri)} cannot be read: {error}") from error
     return Opened(source, _name(source, source.declared_name), fingerprint, note, source.files)
 
 
-def open_files(uri: str, scratch: Path) -> FileSource:
+def open_files(uri: str, scratch: Path, reading: Reading = AS_FOUND) -> FileSource:
     """Return the source that a path or URI names. scratch: a folder for temporary files.
 
-    Raises DataError when nothing is there, or not a dataset.
+    Raises DataError when nothing is there, or nothing that can be read.
     """
     location = locate(uri)
-    kind = location.kind()
-    if kind == "nothing":
+    if location.kind() == "nothing":
         _bucket_must_exist(location)
-        rule = "--data must be 'simulated', an HDF5 file or a folder of Parquet files"
-        raise DataError(f"{rule}; {location} does not exist")
-    suffix = os.path.splitext(location.path)[1].lower()
-    return READERS.get("folder" if kind == "folder" else suffix, HDF5Source)(location, scratch)
+        raise DataError(f"--data must be 'simulated', or a file or folder with images; {location} does not exist")
+    what = look_at(location)
+    for reader in READERS:
+        if reader.knows(what):
+            return reader.read(location, scratch, reading)
+    kinds = ", ".join(reader.name for reader in READERS)
+    raise DataError(f"{location} must be of a kind that can be read ({kinds}); it is {what.description}")
+
+
+def _check_unasked(uri: str, reading: Reading) -> None:
+    if reading != AS_FOUND:
+        raise DataError(f"options that say how a dataset is to be read do not go with {uri}, which is made here")
 
 
 def _bucket_must_exist(location: Location) -> None:
@@ -218,23 +239,23 @@ def _noted_fingerprint(note: Path | None) -> str | None:
     return None
 
 
-def note_path(files: Sequence[StoredFile], cache: Path) -> Path | None:
-    """Return where the fingerprint of these files is noted. The name is their very state: sizes, times, and what
-    decodes them.
+def note_path(files: Sequence[StoredFile], cache: Path, reading: Reading = AS_FOUND) -> Path | None:
+    """Return where the fingerprint of these files is noted. The name is their very state: sizes, times, what decodes
+    them, and how they are read.
 
     None where the state does not tell that the content stays the same: no time is known, or a file at another machine
     was written so lately that another write would have the same time.
     """
-    state: list[Any] = [NOTE_FORMAT, version("pillow")]
+    if not files:
+        return None
+    state = hashlib.sha256(json.dumps([NOTE_FORMAT, version("pillow"), dataclasses.astuple(reading)]).encode())
     for file in files:
         place = file.location
         if file.modified is None or (not place.is_local and time.time_ns() - file.modified < SETTLED_NANOSECONDS):
             return None
         name = str(place.local.resolve()) if place.is_local else place.uri
-        state.append((name, file.size, file.modified, *file.identity))
-    if not files:
-        return None
-    return cache / "fingerprints" / hashlib.sha256(json.dumps(state).encode()).hexdigest()[:32]
+        state.update(json.dumps((name, file.size, file.modified, *file.identity)).encode())
+    return cache / "fingerprints" / state.hexdigest()[:32]
 
 
 def _content_fingerprint(source: Source, on_progress: Progress | None) -> str:
@@ -253,7 +274,7 @@ def _name(source: Source, declared: str | None) -> str:
     simulated."""
     if declared and declared.startswith("simulated"):
         return "simulated"
-    if source.classes.own:
+    if source.classes.own or not (source.classes.known or source.classes.assumed):
         return f"own_classes_{len(source.labels)}_images"
     if counts_of(source.labels) == CLASS_COUNTS:
         return "galaxy10_decals"

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,31 @@ FORMAT = 1  # of the folder; raised when older copies must not be read
 
 
 @dataclass(frozen=True)
+class Size:
+    """The square that every image becomes, and how: scaled to it, whatever its sides ("resize"); or its largest centred
+    square is, so that nothing is distorted ("crop")."""
+
+    pixels: int
+    """A side."""
+    fit: Literal["resize", "crop"] = "resize"
+
+    def __str__(self) -> str:
+        return f"{self.pixels}px" if self.fit == "resize" else f"{self.pixels}px-{self.fit}"
+
+    def of(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return (H, W, 3) uint8 as (pixels, pixels, 3) uint8, bilinear with antialiasing (Pillow's)."""
+        height, width, _ = image.shape
+        if self.fit == "crop":
+            side = min(height, width)
+            top, left = (height - side) // 2, (width - side) // 2
+            image = image[top : top + side, left : left + side]
+        if image.shape[:2] == (self.pixels, self.pixels):
+            return image
+        found = Image.fromarray(np.ascontiguousarray(image))
+        return np.asarray(found.resize((self.pixels, self.pixels), Image.Resampling.BILINEAR))
+
+
+@dataclass(frozen=True)
 class HotCopy:
     """A dataset at one image size. `images` (N, S, S, 3) uint8, memory-mapped read-only; `labels` (N,) int64."""
 
@@ -38,23 +64,22 @@ class HotCopy:
 def hot_copy(
     source: Source,
     fingerprint: str,
-    image_size: int,
+    size: Size,
     cache: Path,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> HotCopy:
-    """Return the copy of `source` at `image_size` pixels in `cache`; where that cannot be used, in the memory of this
-    process.
+    """Return the copy of `source` at one size in `cache`; where that cannot be used, in the memory of this process.
 
     Raises ContentChangedError when the source's content no longer has `fingerprint`.
     """
-    folder = cache / "images" / f"{fingerprint[:32]}-{image_size}px-pillow{version('pillow')}-v{FORMAT}"
-    size = len(source.labels) * image_size**2 * 3
+    folder = cache / "images" / f"{fingerprint[:32]}-{size}-pillow{version('pillow')}-v{FORMAT}"
+    num_bytes = len(source.labels) * size.pixels**2 * 3
     try:
-        cache_of_node.built_once(folder, functools.partial(_build, source, fingerprint, image_size, on_progress), size)
+        cache_of_node.built_once(folder, functools.partial(_build, source, fingerprint, size, on_progress), num_bytes)
     except cache_of_node.CacheFull as error:
         print(f"the cache {cache} cannot be used ({error}): the images are kept in memory", flush=True)
-        images = np.empty((len(source.labels), image_size, image_size, 3), np.uint8)
-        _fill(images, source, fingerprint, on_progress)
+        images = np.empty((len(source.labels), size.pixels, size.pixels, 3), np.uint8)
+        _fill(images, source, fingerprint, size, on_progress)
         return HotCopy(images, np.array(source.labels))
     labels = np.load(folder / "labels.npy")
     if not np.array_equal(labels, source.labels):  # a note or a manifest, by which this copy was found, is not true
@@ -65,16 +90,16 @@ def hot_copy(
 def _build(
     source: Source,
     fingerprint: str,
-    image_size: int,
+    size: Size,
     on_progress: Callable[[str, int, int], None] | None,
     folder: Path,
 ) -> None:
     count = len(source.labels)
-    images = cache_of_node.create_array(folder / "images.npy", np.uint8, (count, image_size, image_size, 3))
-    _fill(images, source, fingerprint, on_progress)
+    images = cache_of_node.create_array(folder / "images.npy", np.uint8, (count, size.pixels, size.pixels, 3))
+    _fill(images, source, fingerprint, size, on_progress)
     images.flush()
     np.save(folder / "labels.npy", source.labels)
-    manifest = {"format": FORMAT, "fingerprint": fingerprint, "image_size": image_size, "num_images": count}
+    manifest = {"format": FORMAT, "fingerprint": fingerprint, "image_size": size.pixels, "num_images": count}
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -82,26 +107,20 @@ def _fill(
     images: NDArray[np.uint8],
     source: Source,
     fingerprint: str,
+    size: Size,
     on_progress: Callable[[str, int, int], None] | None,
 ) -> None:
     """Write every image of `source` into `images` (N, S, S, 3), resized; raises DataError when they are others."""
-    count, image_size = images.shape[:2]
+    count = len(images)
     content = ContentHash()
     done = 0
     with ThreadPoolExecutor(usable_cpus()) as pool:  # Pillow and hashlib work without holding Python's lock
         for batch in source.batches():
-            resized = pool.map(functools.partial(resize, size=image_size), batch)
+            resized = pool.map(size.of, batch)
             content.add(batch)
             for row, image in enumerate(resized, start=done):
                 images[row] = image
             done += len(batch)
             if on_progress:
-                on_progress(f"resizing to {image_size} px", done, count)
+                on_progress(f"resizing to {size.pixels} px", done, count)
     check_content(content.hexdigest(source.classes), fingerprint, "the dataset")
-
-
-def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Return (H, W, 3) uint8 to (size, size, 3) uint8, bilinear with antialiasing (Pillow's)."""
-    if image.shape[0] == size:
-        return image
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))

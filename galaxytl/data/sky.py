@@ -24,7 +24,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from galaxytl.data.dataset import Dataset, Progress
-from galaxytl.data.files.fingerprint import ContentHash, check_content
+from galaxytl.data.files.fingerprint import ContentHash, check_content, image_digest
 from galaxytl.system.arrays import DAMAGED, opened_npz
 from galaxytl.system.cache import keep, opened_own
 
@@ -39,7 +39,7 @@ class Scan:
     """What one pass over the images tells of each."""
 
     digests: NDArray[np.uint8]
-    """(N, 32): SHA-256 of the pixels."""
+    """(N, 32): `image_digest` of each."""
     one_colour: NDArray[np.bool_]
     """(N,): every pixel equals the first."""
     black: NDArray[np.bool_]
@@ -53,7 +53,7 @@ def scan_images(dataset: Dataset, on_progress: Progress | None = None) -> Scan:
     done = 0
     for batch in dataset.source.batches():
         for row, image in enumerate(batch, start=done):
-            scan.digests[row] = np.frombuffer(hashlib.sha256(np.ascontiguousarray(image).data).digest(), np.uint8)
+            scan.digests[row] = np.frombuffer(image_digest(image), np.uint8)
             scan.one_colour[row] = np.array_equal(image, np.broadcast_to(image[0, 0], image.shape))
             scan.black[row] = scan.one_colour[row] and not image[0, 0].any()
         done += len(batch)

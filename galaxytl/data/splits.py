@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.system.locations import DataError
 from galaxytl.trial import SpecError, TrialSpec, seed_for
 
@@ -141,8 +140,8 @@ def _subset(labels: NDArray[np.int64], max_images: int, seed: int) -> Indices:
     rows = np.arange(len(labels))
     if not max_images or max_images >= len(labels):
         return rows
-    if max_images < 3 * NUM_CLASSES:
-        raise DataError(f"max_images must be 0 (all) or at least {3 * NUM_CLASSES}; got {max_images}")
+    if max_images < (least := 3 * len(np.unique(labels))):
+        raise DataError(f"max_images must be 0 (all) or at least {least}, three a class; got {max_images}")
     return _cut(SUBSET, rows, labels, max_images, True, seed)[1]
 
 
@@ -156,7 +155,8 @@ def _mended(
     """
     rows = np.concatenate([kept, cut])
     in_cut = np.arange(len(rows)) >= len(kept)
-    total, wanted = _class_counts(labels[rows]), _class_counts(labels[cut])
+    num_classes = int(labels[rows].max()) + 1
+    total, wanted = _class_counts(labels[rows], num_classes), _class_counts(labels[cut], num_classes)
 
     def cost(counts: Indices) -> tuple[int, int, int]:
         lost = np.sum((total > 0) & ((counts == 0) | (counts == total)))
@@ -167,13 +167,13 @@ def _mended(
     members = [np.flatnonzero(groups[rows] == group) for group in torn]
     for places in sorted(members, key=len, reverse=True):
         in_cut[places] = False
-        without = _class_counts(labels[rows[in_cut]])
-        in_cut[places] = cost(without + _class_counts(labels[rows[places]])) < cost(without)
+        without = _class_counts(labels[rows[in_cut]], num_classes)
+        in_cut[places] = cost(without + _class_counts(labels[rows[places]], num_classes)) < cost(without)
     return rows[~in_cut], rows[in_cut]
 
 
-def _class_counts(labels: NDArray[np.int64]) -> Indices:
-    return np.bincount(labels, minlength=NUM_CLASSES)
+def _class_counts(labels: NDArray[np.int64], num_classes: int) -> Indices:
+    return np.bincount(labels, minlength=num_classes)
 
 
 def _cut(

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.networks.families import BACKBONES, Backbone
 from galaxytl.system.foreign_text import did_you_mean
 from galaxytl.trial import SpecError, TrialSpec, seed_for
@@ -75,14 +74,14 @@ def preprocess(pixels: Any, spec: TrialSpec) -> Any:
 def head_layers(spec: TrialSpec, num_features: int) -> list[tuple[int, int]]:
     """Return (inputs, outputs) of each dense layer of the head, the last of which gives the logits."""
     if spec.head_units:
-        return [(num_features, spec.head_units), (spec.head_units, NUM_CLASSES)]
-    return [(num_features, NUM_CLASSES)]
+        return [(num_features, spec.head_units), (spec.head_units, spec.num_classes)]
+    return [(num_features, spec.num_classes)]
 
 
 def build_head(spec: TrialSpec, feature_shape: tuple[int, ...]) -> Any:
-    """Build the head on features of `feature_shape`, which gives logits (B, 10), computed in float32.
+    """Build the head on features of `feature_shape`, which gives logits (B, C), computed in float32.
 
-    The paper's is Flatten, Dense(10). With `head_units` a hidden layer comes before it: Dense, ReLU, Dropout. The
+    The paper's is Flatten, Dense(C). With `head_units` a hidden layer comes before it: Dense, ReLU, Dropout. The
     paper's softmax sits in the loss: cross-entropy from logits is the same function without its overflow.
     """
     import keras
@@ -96,7 +95,7 @@ def build_head(spec: TrialSpec, feature_shape: tuple[int, ...]) -> Any:
         layers.append(dense(spec.head_units, HIDDEN, "relu"))
     if spec.head_dropout:
         layers.append(keras.layers.Dropout(spec.head_dropout, seed=seed_for(spec, "dropout"), dtype="float32"))
-    return keras.Sequential([*layers, dense(NUM_CLASSES, OUTPUT)], name="head")
+    return keras.Sequential([*layers, dense(spec.num_classes, OUTPUT)], name="head")
 
 
 def head_initializer(spec: TrialSpec, layer: str) -> Any:

@@ -7,7 +7,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.networks import device
 from galaxytl.trial import TrialSpec
 from galaxytl.trial.optimizers import OPTIMIZERS
@@ -19,13 +18,13 @@ STEPS_AT_ONCE = 8
 class TopShare(keras.metrics.Metric):
     """Share of the most predicted class among the predictions: 1 where a network gives one answer to everything."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_classes: int) -> None:
         super().__init__(name="top_share", dtype="float32")
-        self._counts = self.add_variable((NUM_CLASSES,), "zeros", dtype="float32", name="counts")
+        self._counts = self.add_variable((num_classes,), "zeros", dtype="float32", name="counts")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Count the predictions of logits `y_pred` (B, C)."""
-        predicted = ops.one_hot(ops.argmax(y_pred, axis=-1), NUM_CLASSES, dtype="float32")
+        predicted = ops.one_hot(ops.argmax(y_pred, axis=-1), y_pred.shape[-1], dtype="float32")
         self._counts.assign(self._counts + ops.sum(predicted, axis=0))
 
     def result(self) -> Any:
@@ -38,7 +37,7 @@ def compile_model(model: Any, spec: TrialSpec) -> None:
     model.compile(
         optimizer=make_optimizer(spec),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy", TopShare()],
+        metrics=["accuracy", TopShare(spec.num_classes)],
         steps_per_execution=STEPS_AT_ONCE if device.runs_steps_in_graph() else 1,
         jit_compile=device.use_xla(),
     )

@@ -92,6 +92,22 @@ class Location:
         names = [n for n in relative if n.lower().endswith(suffix) and not re.search(r"(^|/)\.", n)]
         return [_stored(self.child(name), relative[name]) for name in sorted(names)]
 
+    def names(self) -> Iterator[str]:
+        """Yield the paths of files below this folder, relative to it, as they come, but hidden ones (.name). Raises
+        DataError for a link that leads nowhere."""
+        from pyarrow.fs import FileSelector
+
+        with reaching(self):
+            root = self.path.rstrip("/") + "/"
+            if self.is_local:
+                paths: Iterator[str] = map(str, _walk(self.local))
+            else:
+                found = self.filesystem.get_file_info(FileSelector(self.path, recursive=True))
+                paths = (info.path for info in found if info.is_file)
+            for path in paths:
+                if not re.search(r"(^|/)\.", name := path.removeprefix(root)):
+                    yield name
+
     def check_inside(self, name: str) -> None:
         """Raise DataError where `name` in this folder is a link that leads out of it: whoever made the folder would
         choose which of its reader's files are read."""

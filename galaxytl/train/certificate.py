@@ -31,7 +31,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.networks import device
 from galaxytl.system import cache
 from galaxytl.system.strict_json import read_json
@@ -98,7 +97,7 @@ def known_optimum(spec: TrialSpec, examples: Examples) -> Optimum:
     path = cache.cache_dir() / "optima" / f"{name}.json"
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
         return Optimum(**{name: float(value) for name, value in read_json(cache.read_own(path)).items()})
-    found = solve(Features(examples.inputs, examples.train), examples)
+    found = solve(Features(examples.inputs, examples.train), examples, spec.num_classes)
     cache.keep(path, json.dumps(asdict(found)).encode())
     return found
 
@@ -145,12 +144,12 @@ def logits_of(weights: NDArray[np.float64], part: NDArray[np.float32]) -> NDArra
     return (part @ weights[:-1].astype(np.float32)).astype(np.float64) + weights[-1]
 
 
-def solve(features: Features, examples: Examples) -> Optimum:
+def solve(features: Features, examples: Examples, num_classes: int) -> Optimum:
     """Compute the optimum on `features`, as the module's docstring has it."""
     from scipy.optimize import minimize
 
     train, scored = examples.train, examples.scored
-    objective = _Objective(features, examples.labels[train])
+    objective = _Objective(features, examples.labels[train], num_classes)
     options = {"maxiter": MOST_ITERATIONS, "maxfun": 2 * MOST_ITERATIONS, "ftol": 0.0, "gtol": 0.0}
     start = np.zeros(math.prod(objective.shape))
     found = minimize(objective, start, jac=True, method="L-BFGS-B", callback=objective.stop, options=options)
@@ -170,9 +169,9 @@ def solve(features: Features, examples: Examples) -> Optimum:
 class _Objective:
     """F and its gradient at weights and biases (D + 1, C), handed over flat."""
 
-    def __init__(self, features: Features, labels: NDArray[np.int64]) -> None:
+    def __init__(self, features: Features, labels: NDArray[np.int64], num_classes: int) -> None:
         self._features, self._labels = features, labels
-        self.shape = (features.width + 1, NUM_CLASSES)
+        self.shape = (features.width + 1, num_classes)
         self._known: tuple[NDArray[np.float64], float] | None = None
         """Where the gradient was last computed, and its norm."""
 

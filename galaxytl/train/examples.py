@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.trial import TrialSpec, seed_for
 
 
@@ -50,8 +49,8 @@ def class_weights(spec: TrialSpec, labels: NDArray[np.int64]) -> NDArray[np.floa
     without images counts nothing.
     """
     if spec.class_weighting == "none":
-        return np.ones(NUM_CLASSES, np.float32)
-    counts = np.bincount(labels, minlength=NUM_CLASSES)
-    weights = np.zeros(NUM_CLASSES, np.float32)
+        return np.ones(spec.num_classes, np.float32)
+    counts = np.bincount(labels, minlength=spec.num_classes)
+    weights = np.zeros(spec.num_classes, np.float32)
     weights[counts > 0] = len(labels) / (np.count_nonzero(counts) * counts[counts > 0])
     return weights

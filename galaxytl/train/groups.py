@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data import DataError, Dataset, Splits, open_dataset, sky, split_indices
-from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.networks import device, warm
 from galaxytl.networks.backbones import backbone_named, head_layers
 from galaxytl.networks.blocks import TRAINED_STEP
@@ -108,7 +107,8 @@ class Run(Watcher, ABC):
         """Train all specs; one result each: COMPLETE, PRUNED or diverged."""
         dataset, splits = self._open()
         with self.clock.part("data"):
-            resized = self._patiently(lambda: dataset.resized(self.spec.image_size, self._say_progress))
+            size = functools.partial(dataset.resized, self.spec.image_size, self._say_progress, self.spec.fit)
+            resized = self._patiently(size)
         images = resized.images
         if self.spec.scored_on == "test":
             with contextlib.suppress(OSError):  # a report without pictures is better than no trial
@@ -124,7 +124,7 @@ class Run(Watcher, ABC):
     def _open(self) -> tuple[Dataset, Splits]:
         self.say("opening the dataset")
         with self.clock.part("data"):
-            dataset = self._patiently(lambda: open_dataset(self.workplace.data))
+            dataset = self._patiently(lambda: open_dataset(self.workplace.data, reading=self.workplace.reading))
             if dataset.fingerprint != self.spec.dataset_fingerprint:
                 wanted, found = self.spec.dataset_fingerprint[:12], dataset.fingerprint[:12]
                 raise DataError(f"{dataset.uri} must have the content {wanted} that the sweep saw; it has {found}")
@@ -363,7 +363,7 @@ class NetworkRun(Run):
     def _scores(self, model: Any, examples: Examples) -> NDArray[np.float32]:
         """Return the logits of the examples to score; none where there are no such rows."""
         if not len(examples.scored):
-            return np.empty((0, NUM_CLASSES), np.float32)
+            return np.empty((0, self.spec.num_classes), np.float32)
         with self.clock.part("evaluate"):
             self.clock.count("evaluate", self.pass_cost * len(examples.scored))
             return predict(model, examples, self.spec.batch_size)
@@ -400,6 +400,6 @@ def _renumber(splits: Splits, rows: NDArray[np.int64]) -> Splits:
 
 
 def predict(model: Any, examples: Examples, batch_size: int) -> NDArray[np.float32]:
-    """Return the logits (n, 10) of the examples to score."""
+    """Return the logits (n, C) of the examples to score."""
     batches = Batches(examples, examples.scored, batch_size)
     return np.asarray(model.predict(device.for_keras(batches), verbose=0))

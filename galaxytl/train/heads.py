@@ -27,7 +27,6 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.networks import device
 from galaxytl.networks.backbones import HIDDEN, OUTPUT, head_initializer, head_layers
 from galaxytl.system.prefetch import ahead
@@ -201,7 +200,7 @@ def _cross_entropies(logits: Any, labels: Any) -> tuple[Any, Any, Any]:
     """Return log-probabilities (B, H, C), one-hot labels (B, 1, C), and the heads' cross-entropies (B, H). The last two
     are zeros where the label is -1."""
     log_probabilities = ops.log_softmax(logits)
-    wanted = ops.expand_dims(ops.one_hot(labels, NUM_CLASSES), 1)
+    wanted = ops.expand_dims(ops.one_hot(labels, logits.shape[-1]), 1)
     chosen = ops.where(wanted > 0, log_probabilities, 0.0)  # not a product: 0 * -inf would be NaN
     return log_probabilities, wanted, -ops.sum(chosen, axis=2)
 
@@ -295,7 +294,7 @@ def _compiled_score() -> Any:
             return {name: totals[name] + sums[name] for name in totals}
 
         num_heads = state["bias"].shape[1]
-        zeros = {"loss": (num_heads,), "correct": (num_heads,), "predicted": (num_heads, NUM_CLASSES)}
+        zeros = {"loss": (num_heads,), "correct": (num_heads,), "predicted": state["bias"].shape[1:]}
         return ops.fori_loop(0, num_steps, body, {name: ops.zeros(shape, "float32") for name, shape in zeros.items()})
 
     return device.compiled(run, xla=device.on_gpu())
@@ -303,7 +302,7 @@ def _compiled_score() -> Any:
 
 def _predicted(logits: Any, labels: Any) -> Any:
     """Count how many examples each head takes for each class: (H, C)."""
-    predicted = ops.one_hot(ops.argmax(logits, axis=-1), NUM_CLASSES)
+    predicted = ops.one_hot(ops.argmax(logits, axis=-1), logits.shape[-1])
     return ops.sum(ops.where(ops.expand_dims(labels >= 0, (1, 2)), predicted, 0.0), axis=0)
 
 
@@ -312,7 +311,7 @@ def logits(
 ) -> NDArray[np.float32]:
     """Return the logits (H, len(rows), C) of heads with these states; of the same optimizer, at whatever step."""
     if not states or not len(rows):
-        return np.empty((len(states), len(rows), NUM_CLASSES), np.float32)
+        return np.empty((len(states), len(rows), states[0]["bias"].shape[2] if states else 0), np.float32)
     state = _trained(join(states))
     parts = []
     for chunk in chunks(examples, rows, batch_size):

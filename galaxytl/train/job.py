@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from galaxytl.train.callbacks import Watcher
 from galaxytl.trial import TrialSpec
+from galaxytl.trial.reading import AS_FOUND, Reading
 
 
 class Diverged(ArithmeticError):
@@ -79,6 +80,8 @@ class Workplace:
     damage: str = ""
     """What is wrong with the dataset, where its user accepted it: the rows say so."""
     neighbours: Neighbours = ALONE
+    reading: Reading = AS_FOUND
+    """How the dataset is to be read."""
 
 
 @dataclass

@@ -36,6 +36,10 @@ FAILED: Final = "FAILED"
 PRUNED: Final = "PRUNED"
 
 
+MOST_CLASSES: Final = 1000
+"""Of a dataset: as many as ImageNet has."""
+
+
 class SpecError(ValueError):
     """A field of a TrialSpec is unknown, of the wrong type, or out of range."""
 
@@ -83,10 +87,16 @@ class TrialSpec:
     """Name for people: "galaxy10_decals", or a name that starts with "simulated"."""
     dataset_fingerprint: str
     """SHA-256 of the images and labels, whatever file holds them."""
+    num_classes: int = _added(_number(10, 2, MOST_CLASSES))
+    """Classes of the dataset, and so outputs of the network."""
+    targets: Literal["classes", "votes"] = _added(_choice("classes", "votes", default="classes"))
+    """What an image is trained towards: its class, or the fractions of its votes, of which its class has the most."""
     max_images: int = _number(0, 0)
     """Train and test on a stratified subset of this many images; 0 takes all."""
     image_size: int = _number(224, 32, 1024)
     """Side of the square network input, in pixels."""
+    fit: Literal["resize", "crop"] = _added(_choice("resize", "crop", default="resize"))
+    """How an image becomes a square: scaled to it, whatever its sides; or its largest centred square is."""
     preprocessing: Literal["divide_by_255", "backbone"] = _choice("divide_by_255", "backbone", default="divide_by_255")
     """Pixels to [0, 1], or what `keras.applications` prescribes for the backbone."""
     test_fraction: float = _number(0.3, 0.0, 0.9, open_low=True)
@@ -96,8 +106,14 @@ class TrialSpec:
     """Split class by class."""
     group_by_sky: bool = False
     """Keep images of one galaxy (equal pixels, or closer than 2 arcsec) on one side of every split."""
+    group_by: str = _added("")
+    """Column of the dataset: images with one value in it stay on one side of every split; "": none."""
     groups_fingerprint: str = ""
-    """Of which images are of one galaxy, where `group_by_sky` asks: positions are no part of `dataset_fingerprint`."""
+    """Of which images stay together, where `group_by_sky` or `group_by` asks: columns are no part of
+    `dataset_fingerprint`."""
+    official_split: str = _added("")
+    """Fingerprint of which images the dataset itself calls its test part, where that split is kept; "": a split of our
+    own."""
     split_seed: int = _number(0, 0, 2**32 - 1)
     scored_on: Literal["test", "validation"] = _choice("test", "validation", default="test")
     """The part that the finished trial is scored on. Trials that are compared to choose one are scored on the
@@ -151,6 +167,8 @@ class TrialSpec:
             raise SpecError(f"momentum is a setting of {having}; got momentum={self.momentum} with {self.optimizer}")
         if self.head_dropout and not self.head_units:
             raise SpecError(f"head_dropout wants hidden units, head_units; got head_dropout={self.head_dropout}")
+        if self.targets == "votes" and self.class_weighting != "none":
+            raise SpecError(f"class_weighting wants classes, not votes, as targets; got {self.class_weighting}")
         if self.scored_on == "validation" and not self.validation_fraction:
             raise SpecError("scored_on=validation wants a validation part; got validation_fraction=0")
 
@@ -175,7 +193,8 @@ class TrialSpec:
         a cut where nothing is trained, they have the same activations."""
         start = self.weights_fingerprint if self.weights == "imagenet" else f"random {seed_for(self, 'init')}"
         rows = (self.max_images, self.split_seed if self.max_images else 0)
-        facts = (self.image_size, self.preprocessing, self.backbone, self.weights, start, self.precision)
+        size = self.image_size if self.fit == "resize" else (self.image_size, self.fit)
+        facts = (size, self.preprocessing, self.backbone, self.weights, start, self.precision)
         return (self.dataset_fingerprint, *rows, *facts)
 
     @property
@@ -242,7 +261,7 @@ ADDED: Final = {name: f.metadata[ADDED_WITH] for name, f in SPEC_FIELDS.items() 
 """Fields that a later version added, and what trials did before."""
 SPLIT_FIELDS = (
     *("dataset_fingerprint", "max_images", "test_fraction", "validation_fraction"),
-    *("stratified", "group_by_sky", "groups_fingerprint", "split_seed"),
+    *("stratified", "group_by_sky", "group_by", "groups_fingerprint", "official_split", "split_seed"),
 )
 SCALAR_FIELDS = ("learning_rate", "num_epochs", "seed")
 """May differ between trials that use one compiled network."""
@@ -250,7 +269,10 @@ HEAD_FIELDS = (*SCALAR_FIELDS, "momentum", "weight_decay", "class_weighting", "h
 """May differ between heads that are trained in one pass over the same features."""
 TEXTS = ("status", "message", "curves_on", "class_names", "environment", "probabilities", "started")
 """Fields of a result that hold texts; of the others only names that are known are read."""
-SET_BY_SWEEP = ("dataset", "dataset_fingerprint", "groups_fingerprint", "weights_requested", "weights_fingerprint")
+SET_BY_SWEEP = (
+    *("dataset", "dataset_fingerprint", "num_classes", "targets", "group_by", "groups_fingerprint", "official_split"),
+    *("weights_requested", "weights_fingerprint"),
+)
 
 
 def settable_fields() -> list[str]:

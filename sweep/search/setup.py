@@ -84,15 +84,16 @@ def set_up(options: Options, search: SearchOptions, console: Console) -> Setup:
     sampler, space = find_sampler(search.sampler, len(search.objective)), load_space(search.space)
     profile = prepare.profile_for(options.profile, options.data, options.where)
     uri = options.data or builtin.SIMULATED_DATA[profile]
-    draft = _base(prepare.base_spec("simulated" if uri.startswith("simulated") else "", "", profile), pinned)
+    unknown = {**prepare.NO_DATASET, "dataset": "simulated" if uri.startswith("simulated") else ""}
+    draft = _base(prepare.base_spec(unknown, profile), pinned)
     names, notes = _networks(pinned.get("backbone", ()), profile, draft, options.weights_dir)
     with (
         prepare.asking_keras([(name, draft.image_size) for name in names]) as future,
         TerminalProgress(console) as progress,
     ):
-        dataset = open_dataset(uri, on_progress=progress.update)
+        dataset = open_dataset(uri, on_progress=progress.update, reading=options.reading)
         damage = prepare.check_content(dataset, options.accept_damaged, progress.update)
-        base = draft.replace(dataset=dataset.name, dataset_fingerprint=dataset.fingerprint)
+        base = draft.replace(**dataset.facts)
         checked = prepare.check_splits(dataset, [base], progress.update)
         structures = future.result()
     facts = _facts(names, draft.image_size, structures)

@@ -1,16 +1,19 @@
-"""Which classes the labels of a dataset stand for: what the file says of them decides, whatever their order.
+"""Which classes the labels of a dataset stand for: how many there are, and what they are called.
 
     found = of_labels(labels, ("Merging Galaxies", "Disturbed Galaxies", ...), where)
+    found = of_texts(["spiral", "elliptical", ...], (), where)
     found.labels, found.names, found.note
 
-Names that are all Galaxy10's, in its own or in astroNN's spelling, are Galaxy10's classes, and labels are numbered as
-Galaxy10 numbers them. Any other name makes them classes of the dataset's own. A file that names none is taken for
-Galaxy10's layout where its labels reach class 9; that is an assumption, and no copy of it writes a name.
+What the user or the file says decides. Names that are all Galaxy10's, in its own or in astroNN's spelling, are
+Galaxy10's classes, and labels are numbered as Galaxy10 numbers them. Any other name makes them classes of the dataset's
+own. Where nobody names them they are called by their numbers; but of a file in Galaxy10's own layout (`assumed`) whose
+labels reach class 9, they are taken for Galaxy10's: an assumption, and no copy of it writes a name.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +26,7 @@ from galaxytl.data.files.hdf5_layout import opened, texts
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
 from galaxytl.system.locations import DataError
 from galaxytl.system.strict_json import read_json
+from galaxytl.trial import MOST_CLASSES
 
 SPELLINGS: Final = {**{name: i for i, name in enumerate(CLASS_NAMES)}, "Cigar Shaped Smooth": 4, "Cigar Shaped": 4}
 """Galaxy10's names, and those of astroNN's documentation where they differ; "Galaxies" and capitals do not matter."""
@@ -35,8 +39,8 @@ KEYS: Final = frozenset(
 """Attributes and datasets of an HDF5 file that may hold the names of its classes, in small letters and nothing else."""
 MOST_ATTRIBUTES: Final = 10_000
 """Of a file or dataset: a FITS header has some hundreds of cards."""
-MOST_NAMED: Final = 16
-"""Names that are read of a dataset, to say how many there are: more than any that can be used."""
+MOST_NAMED: Final = MOST_CLASSES + 1
+"""Names that are read of a dataset, to say how many there are: more than can be used."""
 
 
 @dataclass(frozen=True)
@@ -44,38 +48,53 @@ class Classes:
     """What the labels of a dataset stand for."""
 
     labels: NDArray[np.int64]
-    """(N,) 0 to 9; numbered as Galaxy10 numbers its classes where they are these."""
+    """(N,) from 0; numbered as Galaxy10 numbers its classes where they are these."""
     known: tuple[str, ...]
-    """Names that the file says, or that its numbers of images prove; empty where they are assumed."""
+    """Names that the user or the file says, or that the numbers of images prove; empty where they are assumed."""
     note: str = ""
     """For people: what is to be known of the names; empty where they are as expected."""
+    votes: NDArray[np.float32] | None = None
+    """(N, C) fractions of votes, which add up to 1 in each row and are the most for its label; None: there are none."""
+    assumed: bool = False
+    """Whether the file has Galaxy10's own layout, so that classes which nobody names may be Galaxy10's."""
 
     @property
     def own(self) -> tuple[str, ...]:
         """Names of classes that are not Galaxy10's."""
         return () if self.known == CLASS_NAMES else self.known
 
-    @property
+    @functools.cached_property
     def names(self) -> tuple[str, ...]:
-        """Ten, one an output of a network."""
-        if not self.known and self.labels.max() == NUM_CLASSES - 1:
+        """(C,), one an output of a network."""
+        if self.known:
+            return self.known
+        number = max(2, int(self.labels.max()) + 1)
+        if self.assumed and number == NUM_CLASSES:
             return CLASS_NAMES
-        return (*self.known, *(f"class {number}" for number in range(len(self.known), NUM_CLASSES)))
+        return tuple(f"class {label}" for label in range(number))
 
 
 def counts_of(labels: NDArray[np.int64]) -> tuple[int, ...]:
-    """Return the images of each class, of labels (N,)."""
-    return tuple(np.bincount(labels, minlength=NUM_CLASSES).tolist())
+    """Return the images of each class up to the last that has any, of labels (N,)."""
+    return tuple(np.bincount(labels).tolist())
 
 
-def of_labels(labels: NDArray[np.int64], names: Sequence[str], where: object) -> Classes:
-    """Return the classes of a dataset with these labels (N,), 0 to 9, whose file gives `names`, in the order of its
-    numbers.
+def of_labels(labels: NDArray[np.int64], names: Sequence[str], where: object, *, assumed: bool = False) -> Classes:
+    """Return the classes of a dataset with these labels (N,), from 0, whose user or file gives `names`, in the order of
+    its numbers.
 
-    Raises DataError where the names contradict each other or the labels.
+    assumed: whether the file has Galaxy10's own layout. Raises DataError where the names contradict each other or the
+    labels, and where there are no two classes with images.
     """
+    if int(labels.min()) == int(labels.max()):
+        raise DataError(
+            f"{where} must have images of at least two classes; all {len(labels):,} have label {labels[0]}. A folder a "
+            "class, or the column of --label-column, says which image is of which"
+        )
     if all(_is_number(name, i) for i, name in enumerate(names)):  # nothing, or names that say no more than numbers
-        return Classes(labels, CLASS_NAMES if counts_of(labels) == CLASS_COUNTS else ())
+        if names and int(labels.max()) >= len(names):
+            _check(labels, tuple(names), where)
+        return Classes(labels, CLASS_NAMES if counts_of(labels) == CLASS_COUNTS else (), assumed=assumed)
     names = tuple(str(name).strip() for name in names)
     _check(labels, names, where)
     numbers = [SPELLINGS_BY_WORDS.get(_words(name)) for name in names]
@@ -85,6 +104,43 @@ def of_labels(labels: NDArray[np.int64], names: Sequence[str], where: object) ->
         return Classes(labels, CLASS_NAMES)
     note = f"its class names are in another order than Galaxy10's ({_shown(names)}): labels are numbered as Galaxy10's"
     return Classes(np.array(numbers, np.int64)[labels], CLASS_NAMES, note)
+
+
+def of_texts(texts: Sequence[str], names: Sequence[str], where: object) -> Classes:
+    """Return the classes of a dataset whose labels are texts (N,): numbered in the order of `names`, else sorted.
+
+    Raises DataError for a text that is empty or none of `names`, for two that differ by capitals alone, and for more
+    classes than there can be.
+    """
+    found, labels = np.unique(np.asarray(texts, dtype=object).astype(str), return_inverse=True)
+    if all(text.isdecimal() for text in found.tolist()):  # 2 before 10
+        order = np.argsort([int(text) for text in found.tolist()], kind="stable")
+        found, labels = found[order], np.argsort(order)[labels]
+    if "" in found:
+        missing = np.flatnonzero(labels == found.tolist().index(""))
+        raise DataError(
+            f"{where}: every image must have a label; {len(missing):,} of {len(labels):,} have none, the first is "
+            f"image {missing[0]}. Leave these rows out, or give them one"
+        )
+    check_alike(found.tolist(), where)
+    if not names:
+        if len(found) > MOST_CLASSES:
+            raise DataError(f"{where}: there must be at most {MOST_CLASSES:,} classes; it has {len(found):,}")
+        return of_labels(labels.reshape(-1).astype(np.int64), found.tolist(), where)
+    numbers = {name: number for number, name in enumerate(names)}
+    if unknown := [text for text in found.tolist() if text not in numbers]:
+        raise DataError(f"{where}: every label must be one of {_shown(names)}; got '{unknown[0]}'")
+    order = np.array([numbers[text] for text in found.tolist()], np.int64)
+    return of_labels(order[labels.reshape(-1)], names, where)
+
+
+def check_alike(names: Sequence[str], where: object) -> None:
+    """Raise DataError for names of classes that differ by capitals or blanks alone: most likely one class."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(" ".join(name.casefold().split()), name)
+        if other != name:
+            raise DataError(f"{where}: names of classes must differ by more than capitals; got '{other}' and '{name}'")
 
 
 def _shown(names: Sequence[str]) -> str:
@@ -110,8 +166,8 @@ def _is_number(name: object, number: int) -> bool:
 def _check(labels: NDArray[np.int64], names: tuple[str, ...], where: object) -> None:
     if twice := sorted({name for name in names if names.count(name) > 1 or not name}):
         raise DataError(f"{where}: class names must differ and not be empty; got '{twice[0]}' more than once or empty")
-    if len(names) > NUM_CLASSES:
-        raise DataError(f"{where}: there must be at most {NUM_CLASSES} classes; it names {len(names)}")
+    if len(names) > MOST_CLASSES:
+        raise DataError(f"{where}: there must be at most {MOST_CLASSES:,} classes; it names {len(names):,}")
     if labels.max() >= len(names):
         raise DataError(f"{where}: every label must have a name; it names {len(names)} and has label {labels.max()}")
 
@@ -138,7 +194,7 @@ def in_hdf5(file: Any, columns: Mapping[str, Any], labels: NDArray[np.int64], wh
     found = {}
     for place, said in _hdf5_places(file, columns, len(labels), where):
         is_of_images = (
-            len(said) == len(labels) > NUM_CLASSES
+            len(said) == len(labels) > int(labels.max()) + 1
         )  # a text an image, which may be of its class, or of itself
         if names := _of_images(labels, said) if is_of_images else said:
             found[place] = names
@@ -156,7 +212,7 @@ def _of_images(labels: NDArray[Any], texts: Sequence[str]) -> list[str]:
 def _by_number(names: Mapping[int, str]) -> list[str]:
     """List names by number, all from 0 on. Raises ValueError for numbers that are none of a class."""
     if names and not 0 <= min(names) <= max(names) < MOST_NAMED:
-        raise ValueError(f"classes must have numbers from 0 to {NUM_CLASSES - 1}; got {min(names)} to {max(names)}")
+        raise ValueError(f"classes must have numbers from 0 to {MOST_CLASSES - 1}; got {min(names)} to {max(names)}")
     return [str(names.get(number, f"class {number}")) for number in range(max(names, default=-1) + 1)]
 
 
@@ -190,7 +246,7 @@ def _names_in(holder: Any, most: int, where: str) -> list[str]:
     try:
         found = texts(holder, most)
     except ValueError as error:
-        raise DataError(f"{where} must hold the names of at most {NUM_CLASSES} classes: {error}") from error
+        raise DataError(f"{where} must hold the names of at most {MOST_CLASSES:,} classes: {error}") from error
     return _split(found[0]) if len(found) == 1 else found
 
 

@@ -10,6 +10,7 @@ else (fingerprint, node-local copy) is made from such a pass, so a new container
 from __future__ import annotations
 
 import contextlib
+import math
 import zlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,25 +19,35 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.files.classes import Classes, counts_of
+from galaxytl.data.files.classes import Classes
 from galaxytl.data.findings import Finding
-from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.system.locations import DataError, StoredFile, explained
 from galaxytl.system.parquet_layout import UNREADABLE
+from galaxytl.trial import MOST_CLASSES
 
 SKY_COLUMNS: Final = ("ra", "dec", "redshift", "pxscale")
 """Degrees, degrees, dimensionless, arcseconds a pixel; NaN where unknown."""
 NAME_ATTRIBUTE: Final = "dataset_name"
 """What the galaxies of a file are, where `convert` wrote it: of HDF5's root, or of a JSON object in Parquet."""
+ID_COLUMN: Final = "id"
+"""What the dataset calls each image, as text: a number of its catalogue, or a path; not there where it says nothing."""
+SPLIT_COLUMN: Final = "split"
+"""The part that the dataset itself puts each image into, "train", "validation" or "test"; not there where it does not.
+Copies that `convert` writes have the paper's there, which is none of the dataset's own."""
 BATCH = 64
-"""Images that are read at a time: 12.6 MB."""
+"""Images that are read at a time: 12.6 MB of Galaxy10's."""
+BATCH_BYTES: Final = 64 * 2**20
 LEAST_BYTES: Final = 64
 """That an image takes in a file: of one colour it has 190 in gzip's best case, and 300 as a PNG."""
 FEW_IMAGES: Final = 10_000
 """So many are believed whatever a file's size: some may be equal, or never written."""
 NAMES_SHOWN: Final = 20
 
-Batches = Generator[NDArray[np.uint8], None, None]
+Images = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+"""(H, W, 3) each, of any size; also an array (n, H, W, 3), where all have one."""
+Batches = Generator[Images, None, None]
+Columns = Mapping[str, NDArray[Any]]
+"""One value an image, (N,): numbers as float64, NaN where unknown; texts as str, "" where unknown."""
 
 
 class Source(Protocol):
@@ -47,10 +58,12 @@ class Source(Protocol):
     def labels(self) -> NDArray[np.int64]: ...
 
     @property
-    def columns(self) -> Mapping[str, NDArray[np.float64]]: ...
+    def columns(self) -> Columns:
+        """SKY_COLUMNS at least."""
+        ...
 
     def batches(self) -> Batches:
-        """Return all images in order, (n, 256, 256, 3) uint8 a batch."""
+        """Return all images in order, at most BATCH of them, and BATCH_BYTES unless a single one has more, a batch."""
         ...
 
     @property
@@ -60,8 +73,8 @@ class Source(Protocol):
 
 
 class FileSource(Source, Protocol):
-    """A source in files, which may say what they hold. It is made from a Location and a folder for temporary files;
-    raises DataError where these are no dataset."""
+    """A source in files, which may say what they hold. It is made from a Location, a folder for temporary files and a
+    Reading; raises DataError where these are no dataset."""
 
     @property
     def files(self) -> Sequence[StoredFile]: ...
@@ -75,11 +88,11 @@ class FileSource(Source, Protocol):
 
 @dataclass(frozen=True)
 class ArraySource:
-    """Arrays already on disk or in memory: `images` (N, 256, 256, 3) uint8, which may be a memory map."""
+    """Arrays already on disk or in memory: `images` (N, H, W, 3) uint8, which may be a memory map."""
 
     images: NDArray[np.uint8]
     classes: Classes
-    columns: Mapping[str, NDArray[np.float64]]
+    columns: Columns
     files: Sequence[StoredFile] = ()
     findings: tuple[Finding, ...] = ()
     declared_name: str | None = None
@@ -94,9 +107,10 @@ class ArraySource:
 
 
 def in_batches(images: NDArray[np.uint8]) -> Batches:
-    """Yield images (N, H, W, 3) in their order, BATCH at a time."""
-    for start in range(0, len(images), BATCH):
-        yield images[start : start + BATCH]
+    """Yield images (N, H, W, 3) in their order, a batch at a time."""
+    step = max(1, min(BATCH, BATCH_BYTES // max(1, math.prod(images.shape[1:]))))
+    for start in range(0, len(images), step):
+        yield images[start : start + step]
 
 
 @dataclass(frozen=True)
@@ -105,7 +119,7 @@ class Rows:
 
     dataset_name: str
     classes: Classes
-    columns: Mapping[str, NDArray[np.float64]]
+    columns: Columns
     split: Sequence[str | None]
     """ "train" or "test"."""
 
@@ -133,7 +147,7 @@ def check_label_type(kind: Any, shape: tuple[int, ...] | None, num_images: int, 
     if shape != (num_images,):
         raise DataError(f"{where} must hold one label an image: {num_images} images, labels of shape {shape}")
     if kind.kind not in "iu":
-        raise DataError(f"{where}: labels must be whole numbers from 0 to {NUM_CLASSES - 1}; got type {kind}")
+        raise DataError(f"{where}: labels must be whole numbers from 0 to {MOST_CLASSES - 1}; got type {kind}")
 
 
 def check_number(num_images: int, size: int, where: object) -> None:
@@ -145,18 +159,23 @@ def check_number(num_images: int, size: int, where: object) -> None:
 
 def check_labels(labels: NDArray[Any], num_images: int, where: object) -> NDArray[np.int64]:
     check_label_type(labels.dtype, labels.shape, num_images, where)
-    bad = np.flatnonzero((labels < 0) | (labels >= NUM_CLASSES))
+    bad = np.flatnonzero((labels < 0) | (labels >= MOST_CLASSES))
     if bad.size:
         row = int(bad[0])
-        rule = f"labels must be 0 to {NUM_CLASSES - 1}"
+        rule = f"labels must be 0 to {MOST_CLASSES - 1}"
         raise DataError(f"{where}: {rule}; got {labels[row]} at image {row} ({bad.size} such labels)")
     return labels.astype(np.int64)
 
 
 def class_counts(found: Classes) -> dict[str, int]:
     """Return images of each class, by its name where that is known, else by its number."""
-    names = found.names if found.known else map(str, range(NUM_CLASSES))
-    return dict(zip(names, counts_of(found.labels), strict=True))
+    names = found.names if found.known else [str(label) for label in range(len(found.names))]
+    return dict(zip(names, np.bincount(found.labels, minlength=len(names)).tolist(), strict=True))
+
+
+def unknown_columns(num_images: int) -> dict[str, NDArray[Any]]:
+    """Return SKY_COLUMNS without any value."""
+    return {name: np.full(num_images, np.nan) for name in SKY_COLUMNS}
 
 
 @contextlib.contextmanager

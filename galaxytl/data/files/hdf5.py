@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,12 +16,13 @@ from numpy.typing import NDArray
 from galaxytl.data.files import classes, containers
 from galaxytl.data.files.chunks import slabs
 from galaxytl.data.files.containers import NAME_ATTRIBUTE, NAMES_SHOWN, SKY_COLUMNS, Batches, Rows
+from galaxytl.data.files.fingerprint import GALAXY10_SHAPE
 from galaxytl.data.files.hdf5_layout import LARGEST_CHUNK, hdf5_lock, never_written, opened, texts, values
 from galaxytl.data.files.pictures import GZIP_LEVEL, check_shape
 from galaxytl.data.findings import Finding, on_rows
-from galaxytl.data.galaxy10 import IMAGE_SIDE
 from galaxytl.system.locations import DataError, Location, StoredFile
 from galaxytl.system.prefetch import ahead
+from galaxytl.trial.reading import Reading
 
 CLASSES_ATTRIBUTE: Final = "class_names"
 """Of the root: the names of the classes, in the order of their numbers; `galaxytl.data.files.classes` reads it."""
@@ -29,11 +31,11 @@ LEAST_CHUNK: Final = 256
 
 
 class HDF5Source:
-    """A file in the layout of Galaxy10_DECals.h5: `images` (N, 256, 256, 3) uint8, `ans` (N,), and the sky columns."""
+    """A file in the layout of Galaxy10_DECals.h5: `images` (N, H, W, 3) uint8, `ans` (N,), and the sky columns."""
 
     declared_fingerprint: str | None = None
 
-    def __init__(self, location: Location, scratch: Path) -> None:
+    def __init__(self, location: Location, scratch: Path, reading: Reading) -> None:
         self.files = [location.stored()]
         self._scratch = scratch
         with self._opened() as file:
@@ -42,7 +44,9 @@ class HDF5Source:
             _check_images(images, self.files[0])
             containers.check_label_type(ans.dtype, ans.shape, len(images), location)
             labels = containers.check_labels(np.asarray(values(ans, "ans", location)), len(images), location)
-            self.classes = classes.of_labels(labels, classes.in_hdf5(file, columns, labels, location), location)
+            names = reading.class_names or classes.in_hdf5(file, columns, labels, location)
+            assumed = tuple(images.shape[1:]) == GALAXY10_SHAPE
+            self.classes = classes.of_labels(labels, names, location, assumed=assumed)
             self.columns = {name: _column(location, columns, name, len(images)) for name in SKY_COLUMNS}
             self.declared_name = _name(file)
             self.findings = _unwritten(columns)
@@ -84,18 +88,31 @@ class HDF5Writer:
         self._file.attrs[NAME_ATTRIBUTE] = rows.dataset_name
         if rows.classes.known:
             self._file.attrs[CLASSES_ATTRIBUTE] = list(rows.classes.known)
-        side = (IMAGE_SIDE, IMAGE_SIDE, 3)
-        filters = {"compression": "gzip", "compression_opts": GZIP_LEVEL} if is_zipped else {}
-        self._images = self._file.create_dataset(
-            "images", (len(rows.labels), *side), np.uint8, chunks=(1, *side), **filters
-        )
-        self._file["ans"] = rows.labels.astype(np.uint8)
+        self._creating = threading.Lock()  # images are encoded by several threads
+        self._images: Any = None
+        self._number = len(rows.labels)
+        self._file["ans"] = rows.labels.astype(np.min_scalar_type(len(rows.classes.names)))
         for name in SKY_COLUMNS:
             self._file[name] = np.asarray(rows.columns[name], np.float64)
 
     def encode(self, image: NDArray[np.uint8]) -> bytes:
+        with self._creating:
+            if self._images is None:
+                self._create(image.shape)
+        if image.shape != self._images.shape[1:]:
+            first, other = ("x".join(map(str, shape)) for shape in (self._images.shape[1:], image.shape))
+            raise DataError(
+                f"images in HDF5 must have one shape; the first has {first}, another {other}. Convert to Parquet: "
+                "--to FOLDER/ or --to FILE.parquet"
+            )
         content = np.ascontiguousarray(image)
         return zlib.compress(content.data, GZIP_LEVEL) if self._is_zipped else content.tobytes()
+
+    def _create(self, shape: tuple[int, ...]) -> None:
+        filters = {"compression": "gzip", "compression_opts": GZIP_LEVEL} if self._is_zipped else {}
+        self._images = self._file.create_dataset(
+            "images", (self._number, *shape), np.uint8, chunks=(1, *shape), **filters
+        )
 
     def write(self, cells: Sequence[bytes]) -> None:
         for cell in cells:

@@ -7,7 +7,7 @@ import functools
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -16,16 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data.files import classes, containers
-from galaxytl.data.files.containers import NAME_ATTRIBUTE, NAMES_SHOWN, SKY_COLUMNS, Batches, Rows
+from galaxytl.data.files.containers import NAME_ATTRIBUTE, NAMES_SHOWN, SKY_COLUMNS, Batches, Images, Rows
+from galaxytl.data.files.fingerprint import GALAXY10_SHAPE
 from galaxytl.data.files.manifest import Manifest, Shard, check_rows, check_shards, read_manifest
 from galaxytl.data.files.pictures import MOST_BYTES, decode, png
 from galaxytl.data.findings import Finding
-from galaxytl.data.galaxy10 import NUM_CLASSES
 from galaxytl.system.locations import DataError, Location, StoredFile
 from galaxytl.system.parquet_layout import LARGE_PAGE, SMALL_PAGE, check_layout, num_rows
 from galaxytl.system.prefetch import ahead
 from galaxytl.system.process import usable_cpus
 from galaxytl.system.strict_json import read_json
+from galaxytl.trial import MOST_CLASSES
+from galaxytl.trial.reading import Reading
 
 PARQUET_KEY: Final = b"galaxytl"
 """Of a file's metadata: a JSON object with dataset_name."""
@@ -44,7 +46,7 @@ SHARD: Final = re.compile(r"(.*?)-(\d{5,})-of-(\d{5,})(?:-[0-9a-f]+)?\.parquet",
 class ParquetSource:
     """Parquet files in the Hugging Face layout, in order of their names: `image` struct{bytes, path}, `label`."""
 
-    def __init__(self, location: Location, _scratch: Path) -> None:
+    def __init__(self, location: Location, _scratch: Path, reading: Reading) -> None:
         is_folder = location.kind() == "folder"
         manifest = read_manifest(location) if is_folder else None
         self.files = location.files(".parquet") if is_folder else [location.stored()]
@@ -59,10 +61,12 @@ class ParquetSource:
         labels = containers.check_labels(labels, len(labels), location)
         said = {str(f.location): classes.in_parquet(t.schema.metadata) for f, t in zip(self.files, tables, strict=True)}
         names = {place: found for place, found in said.items() if found}
-        self.classes = classes.of_labels(labels, classes.agreed(names, location), location)
+        self.declared_name = _declared_name(tables[0])
+        said_names = reading.class_names or classes.agreed(names, location)
+        assumed = _has_galaxy10_size(self.files[0])
+        self.classes = classes.of_labels(labels, said_names, location, assumed=assumed)
         self.columns = {name: np.concatenate([_column(table, name) for table in tables]) for name in SKY_COLUMNS}
         self.findings = (*_missing_shards(location, self.files), *(_unfinished(location) if is_folder else ()))
-        self.declared_name = _declared_name(tables[0])
         self.declared_fingerprint: str | None = None
         if manifest:
             self._take(manifest, location, [table.num_rows for table in tables])
@@ -83,24 +87,33 @@ class ParquetSource:
             pool = closing.enter_context(ThreadPoolExecutor(usable_cpus()))  # Pillow decodes without Python's lock
             yield from closing.enter_context(contextlib.closing(ahead(self._decoded(pool))))
 
-    def _decoded(self, pool: ThreadPoolExecutor) -> Iterator[NDArray[np.uint8]]:
+    def _decoded(self, pool: ThreadPoolExecutor) -> Iterator[Images]:
         for file in self.files:
             row = 0
             for cells in _pictures(file):
                 decode = functools.partial(_decode, file.location)
-                yield np.stack(list(pool.map(decode, cells, range(row, row + len(cells)))))
+                yield list(pool.map(decode, cells, range(row, row + len(cells))))
                 row += len(cells)
 
 
-def _pictures(file: StoredFile) -> Iterator[list[Any]]:
-    """Yield the cells of a file's column of images, a batch at a time at most, and no more than fit into memory."""
+def _has_galaxy10_size(file: StoredFile) -> bool:
+    """Return whether the first picture of a file has Galaxy10's sides."""
+    with contextlib.closing(_pictures(file, 1)) as pictures:
+        cells = next(pictures, [None])
+    with contextlib.suppress(DataError):
+        return decode((cells[0] or {}).get("bytes") or b"").shape == GALAXY10_SHAPE
+    return False
+
+
+def _pictures(file: StoredFile, most: int = containers.BATCH) -> Generator[list[Any], None, None]:
+    """Yield the cells of a file's column of images, `most` at a time, and no more than fit into memory."""
     import pyarrow.compute as pc
 
     cells: list[Any] = []
     held = 0
     with _opened(file, buffer_size=READ_BUFFER) as (parquet, stream):
         largest = check_layout(parquet, stream, [PICTURES], LARGE_PAGE)  # no cell is larger than a page
-        rows = max(1, min(containers.BATCH, PICTURES_HELD // max(1, largest)))
+        rows = max(1, min(most, PICTURES_HELD // max(1, largest)))
         for batch in parquet.iter_batches(batch_size=rows, columns=[PICTURES], use_threads=False):
             longest = pc.max(pc.binary_length(pc.struct_field(batch.column(0), "bytes"))).as_py() or 0
             if longest > MOST_BYTES:
@@ -109,7 +122,7 @@ def _pictures(file: StoredFile) -> Iterator[list[Any]]:
             for cell in batch.column(0).to_pylist():
                 cells.append(cell)
                 held += len((cell or {}).get("bytes") or b"")
-                if len(cells) == containers.BATCH or held > PICTURES_HELD:
+                if len(cells) == most or held > PICTURES_HELD:
                     yield cells
                     cells, held = [], 0
     if cells:
@@ -273,7 +286,7 @@ def _check_types(schema: Any, columns: Sequence[str], where: Location) -> None:
         rule = "image must be a struct with the encoded picture in `bytes`, of type binary or large_binary"
         raise DataError(f"{where}: {rule}; got {str(image)[:60]}. Cast it: table.cast(schema) in pyarrow")
     if not kinds.is_integer(label):
-        rule = f"labels must be whole numbers from 0 to {NUM_CLASSES - 1}"
+        rule = f"labels must be whole numbers from 0 to {MOST_CLASSES - 1}"
         raise DataError(f"{where}: {rule}; got type {str(label)[:60]}")
     for name in columns:
         kind = schema.field(name).type

@@ -11,6 +11,7 @@ EXIF says how it is to be turned is turned, as Hugging Face's `datasets` does.
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zlib
 from typing import Any, Final
@@ -18,7 +19,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.galaxy10 import IMAGE_SIDE
 from galaxytl.system.locations import DataError
 
 UNDECODABLE: Final = (OSError, SyntaxError, ValueError, struct.error, MemoryError, Warning)
@@ -26,6 +26,11 @@ UNDECODABLE: Final = (OSError, SyntaxError, ValueError, struct.error, MemoryErro
 GZIP_LEVEL: Final = 1
 """On Galaxy10's images level 1 gives 140 kB in 2.9 ms, level 4 gives 142 kB in 4.7 ms: the sky's noise does not
 compress any further. The same holds inside PNG."""
+SMALLEST_SIDE: Final = 8
+LARGEST_SIDE: Final = 16_384
+"""Pixels."""
+MOST_PIXELS: Final = 2**26
+"""Of an image: 200 MB, which are held whole."""
 FORMATS: Final = ("PNG", "JPEG", "WEBP", "TIFF")
 MOST_BYTES: Final = 16 * 2**20
 """Of an encoded picture: 85 times those of its pixels."""
@@ -105,11 +110,14 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 
 
 def check_shape(shape: tuple[int, ...], kind: object) -> None:
-    """Raise DataError unless an image has Galaxy10's shape (H, W, 3). `kind`: type of its numbers, must be uint8."""
-    if (tuple(shape), str(kind)) != ((IMAGE_SIDE, IMAGE_SIDE, 3), "uint8"):
-        wanted = f"{IMAGE_SIDE} x {IMAGE_SIDE} x 3 of type uint8"
-        found = " x ".join(map(str, shape)) or "single numbers"
-        raise DataError(f"images must be {wanted}; got {found} of type {kind}")
+    """Raise DataError unless an image is (H, W, 3), of sides that can be used. `kind`: type of its numbers, must be
+    uint8."""
+    found = f"{' x '.join(map(str, shape)) or 'single numbers'} of type {kind}"
+    if len(shape) != 3 or shape[2] != 3 or str(kind) != "uint8":
+        raise DataError(f"images must be height x width x 3 of type uint8; got {found}")
+    if not SMALLEST_SIDE <= min(shape[:2]) <= max(shape[:2]) <= LARGEST_SIDE or math.prod(shape[:2]) > MOST_PIXELS:
+        rule = f"{SMALLEST_SIDE} to {LARGEST_SIDE:,} pixels a side, and at most {MOST_PIXELS:,} in all"
+        raise DataError(f"images must have {rule}; got {found}")
 
 
 def _check_png_depth(data: bytes) -> None:

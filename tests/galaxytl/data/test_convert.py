@@ -51,7 +51,9 @@ numbers = st.floats(0, 360) | st.just(math.nan)
 
 @settings(max_examples=15)
 @given(
-    st.lists(st.tuples(st.integers(0, 9), numbers, numbers, numbers, numbers), min_size=1, max_size=6),
+    st.lists(st.tuples(st.integers(0, 9), numbers, numbers, numbers, numbers), min_size=2, max_size=6).filter(
+        lambda rows: len({label for label, *_ in rows}) > 1
+    ),
     st.lists(st.sampled_from(["copy", "copy.parquet", "copy.h5"]), min_size=2, max_size=4),
     st.integers(1, 4),
 )

@@ -11,8 +11,9 @@ import pytest
 from galaxytl.data import DataError, dataset, open_dataset
 from galaxytl.data.dataset import note_fingerprint
 from galaxytl.data.files.classes import of_labels
-from galaxytl.data.files.containers import check_labels
+from galaxytl.data.files.containers import unknown_columns
 from galaxytl.data.galaxy10 import CLASS_NAMES
+from galaxytl.trial.reading import Reading
 from tests.galaxies import LABELS, draw_quickly, make_images, real_sample, write_hdf5, write_parquet
 
 
@@ -103,13 +104,15 @@ def test_real_galaxies_open() -> None:
     [
         ({"images": None}, "'images' is missing"),
         ({"ans": None}, "'ans' is missing"),
-        ({"images": np.zeros((40, 69, 69, 3), np.uint8)}, "must be 256 x 256 x 3 of type uint8; got 69 x 69 x 3"),
+        ({"images": np.zeros((40, 69, 69, 5), np.uint8)}, "height x width x 3 of type uint8; got 69 x 69 x 5"),
+        ({"images": np.zeros((40, 69, 1, 3), np.uint8)}, "8 to 16,384 pixels a side"),
         ({"images": np.zeros((40, 256, 256, 3), np.float32)}, "of type float32"),
         ({"images": np.zeros((0, 256, 256, 3), np.uint8)}, "at least one image"),
-        ({"ans": np.full(40, 10)}, "labels must be 0 to 9; got 10 at image 0"),
+        ({"ans": np.full(40, 1000)}, "labels must be 0 to 999; got 1000 at image 0"),
+        ({"ans": np.full(40, 3)}, "at least two classes; all 40 have label 3"),
         ({"ans": -np.ones(40, np.int64)}, "got -1"),
         ({"ans": np.zeros(41, np.uint8)}, "40 images, labels of shape (41,)"),
-        ({"ans": np.zeros(40, np.float32)}, "whole numbers from 0 to 9; got type float32"),
+        ({"ans": np.zeros(40, np.float32)}, "whole numbers from 0 to 999; got type float32"),
         ({"ra": np.zeros(3)}, "column ra must have one value an image"),
     ],
 )
@@ -133,8 +136,8 @@ def test_truncated_hdf5(tmp_path: Path, share: float) -> None:
     ("uri", "message"),
     [
         ("nowhere.h5", "nowhere.h5 does not exist"),
-        ("notes.txt", "cannot be read as HDF5"),
-        (".", "must hold Parquet files"),
+        ("notes.txt", "must be of a kind that can be read .*; it is a file that begins with b'galaxies'"),
+        (".", "must be of a kind that can be read .*; it is a folder with 1 .txt"),
         ("simulated:x", "simulated:IMAGES:SEED; got 'simulated:x'"),
         ("simulated:5", "30 to 1,000,000 images; got 5"),
     ],
@@ -158,11 +161,11 @@ def test_a_reader_is_a_function_and_a_row(tmp_path: Path, monkeypatch: pytest.Mo
     """As docs/extending.md says it."""
     page = (Path(__file__).parents[3] / "docs" / "extending.md").read_text()
     recipe = page.partition("## A dataset's reader")[2].split("```python\n")[1].partition("```")[0]
-    monkeypatch.setattr(dataset, "READERS", dict(dataset.READERS))
-    names = vars(dataset) | {"check_labels": check_labels, "of_labels": of_labels}
+    monkeypatch.setattr(dataset, "READERS", list(dataset.READERS))
+    names = vars(dataset) | {"unknown_columns": unknown_columns, "of_labels": of_labels}
     exec(compile(recipe, "extending.md", "exec", flags=annotations.compiler_flag), names)
-    np.savez(tmp_path / "g.npz", images=make_images(), labels=LABELS, names=[f"kind {i}" for i in range(10)])
+    np.save(tmp_path / "g.npy", make_images())
 
-    found = open_dataset(str(tmp_path / "g.npz"))
-    assert (len(found), found.class_names[3], found.name) == (40, "kind 3", "own_classes_40_images")
+    found = open_dataset(str(tmp_path / "g.npy"), reading=Reading(class_names=("a", "b")))
+    assert (len(found), found.class_names, found.name) == (40, ("a", "b"), "own_classes_40_images")
     assert np.array_equal(found.resized(256).images, make_images())

@@ -13,7 +13,7 @@ def test_hot_copy_is_resized_once_and_read_only(galaxies_file: Path, tmp_path: P
     dataset = open_dataset(str(galaxies_file), cache=tmp_path)
     copy = dataset.resized(64)
     assert copy.images.shape == (40, 64, 64, 3)
-    assert np.array_equal(copy.images[7], hot_copy.resize(make_images()[7], 64))
+    assert np.array_equal(copy.images[7], hot_copy.Size(64).of(make_images()[7]))
     file = next(tmp_path.glob("images/*/images.npy"))
     before = file.stat().st_mtime_ns
     assert np.array_equal(dataset.resized(64).images, copy.images)
@@ -25,7 +25,7 @@ def test_hot_copy_is_resized_once_and_read_only(galaxies_file: Path, tmp_path: P
 def test_resize_keeps_brightness_and_position() -> None:
     image = np.zeros((256, 256, 3), np.uint8)
     image[:128] = 200
-    small = hot_copy.resize(image, 64)
+    small = hot_copy.Size(64).of(image)
     assert np.array_equal(small[:31], np.full((31, 64, 3), 200))
     assert not small[33:].any()
 

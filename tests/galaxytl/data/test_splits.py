@@ -90,7 +90,7 @@ def test_every_split_keeps_its_promises(changes: dict[str, float], counts: list[
             {"stratified": True, "validation_fraction": 0.1},
             "validation part would have 7 of 63 images; .* the 9 classes. Try --set validation_fraction=0.15",
         ),
-        (LABELS, {"max_images": 12}, "max_images must be 0 .all. or at least 30; got 12"),
+        (LABELS, {"max_images": 12}, "max_images must be 0 .all. or at least 30, three a class; got 12"),
     ],
 )
 def test_classes_too_small_to_split(labels: np.ndarray, changes: dict[str, object], message: str) -> None:

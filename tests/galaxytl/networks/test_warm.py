@@ -192,7 +192,7 @@ def test_every_dropout_starts_with_random_numbers_of_its_own_and_of_the_spec() -
 
 
 def test_the_top_share_is_that_of_all_batches_together() -> None:
-    metric = TopShare()
+    metric = TopShare(10)
     for predicted in ([3, 3, 1, 9], [9, 9, 3]):
         metric.update_state(np.zeros(len(predicted), np.int32), np.eye(10, dtype=np.float32)[predicted])
     assert float(metric.result()) == pytest.approx(3 / 7)

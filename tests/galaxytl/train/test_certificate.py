@@ -47,7 +47,7 @@ def examples() -> Examples:
 
 @pytest.fixture(scope="module")
 def optimum(examples: Examples) -> Optimum:
-    return solve(Features(examples.inputs, examples.train), examples)
+    return solve(Features(examples.inputs, examples.train), examples, 10)
 
 
 def scikit_learn(examples: Examples) -> tuple[float, float]:
@@ -78,7 +78,7 @@ def test_the_bound_holds_wherever_the_solver_stops(examples: Examples, monkeypat
     gaps = []
     for iterations in (1, 3, 10, 30):
         monkeypatch.setattr(certificate, "MOST_ITERATIONS", iterations)
-        found = solve(Features(examples.inputs, examples.train), examples)
+        found = solve(Features(examples.inputs, examples.train), examples, 10)
         gaps.append((found.optimal_loss - best, found.gap_bound))
 
     assert all(gap <= bound for gap, bound in gaps)  # F(w') - min F >= L(w') - min F
@@ -91,7 +91,7 @@ def test_features_in_parts_are_the_features(
     monkeypatch.setattr(certificate, "ROWS_AT_ONCE", 7)
     monkeypatch.setattr(certificate, "IN_MEMORY_BYTES", 0)
 
-    assert asdict(solve(Features(examples.inputs, examples.train), examples)) == pytest.approx(
+    assert asdict(solve(Features(examples.inputs, examples.train), examples, 10)) == pytest.approx(
         asdict(optimum), rel=0.02
     )
 

@@ -124,7 +124,7 @@ def test_leaks_are_said_and_grouping_prevents_them_under_an_id_of_its_own(tmp_pa
     positions = np.repeat(np.arange(20.0), 2)  # every position twice: images 2 i and 2 i + 1 are of one galaxy
     path = write_hdf5(tmp_path / "pairs.h5", ra=positions, dec=np.zeros(40))
     dataset = open_dataset(str(path))
-    base = prepare.base_spec(dataset.name, dataset.fingerprint, "laptop")
+    base = prepare.base_spec(dataset.facts, "laptop")
     grid = builtin.find("paper")["laptop"]
     torn = prepare.check_splits(dataset, axes.expand(grid, base).specs, lambda *_: None)
     (note,) = torn.notes

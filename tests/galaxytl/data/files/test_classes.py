@@ -41,7 +41,7 @@ def test_galaxy10s_names_in_any_order_are_numbered_as_galaxy10s(order: list[int]
 def test_other_names_never_become_galaxy10s() -> None:
     found = of_labels(np.array([0, 1, 2]), OWN, "g.h5")
     assert (found.labels.tolist(), found.known, found.own) == ([0, 1, 2], OWN, OWN)
-    assert found.names == (*OWN, *(f"class {number}" for number in range(3, 10)))
+    assert found.names == OWN
     assert "not Galaxy10's but its own: cat, dog, Merging" in found.note
     twice = ("Cigar Round Smooth", "Cigar Shaped Smooth")  # spellings of one class name two of the file's own
     assert of_labels(np.array([0, 1]), twice, "g.h5").own == twice
@@ -49,8 +49,10 @@ def test_other_names_never_become_galaxy10s() -> None:
 
 @pytest.mark.parametrize("names", [(), [str(n) for n in TEN], [f"class_{n}" for n in TEN]])
 def test_names_that_say_nothing_are_assumed_only_where_all_ten_classes_may_be_there(names: list[str]) -> None:
-    assert (of_labels(TEN, names, "").known, of_labels(TEN, names, "").names) == ((), CLASS_NAMES)
-    assert of_labels(TEN[:4], names, "").names[3] == "class 3"
+    found = of_labels(TEN, names, "", assumed=True)
+    assert (found.known, found.names) == ((), CLASS_NAMES)
+    assert of_labels(TEN, names, "").names == tuple(f"class {number}" for number in TEN)
+    assert of_labels(TEN[:4], names, "", assumed=True).names == ("class 0", "class 1", "class 2", "class 3")
     published = np.repeat(TEN, CLASS_COUNTS)
     assert of_labels(published, names, "").known == CLASS_NAMES
 
@@ -61,7 +63,7 @@ def test_names_that_say_nothing_are_assumed_only_where_all_ten_classes_may_be_th
         (("a", "b", "a"), "class names must differ and not be empty; got 'a'"),
         (("a", "", "c"), "must differ and not be empty"),
         (("a", "b"), "every label must have a name; it names 2 and has label 2"),
-        (tuple("abcdefghijk"), "at most 10 classes; it names 11"),
+        (tuple(map(str, range(1, 1002))), "at most 1,000 classes; it names 1,001"),
     ],
 )
 def test_names_that_contradict_are_refused(names: tuple[str, ...], message: str) -> None:
