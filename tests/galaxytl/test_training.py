@@ -26,6 +26,7 @@ from galaxytl.train.fit_network import Batches
 from galaxytl.train.job import Group, Workplace
 from galaxytl.training import train
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialSpec
+from galaxytl.trial.reading import Reading
 from tests.clock import Clock
 from tests.cluster.faults import fill, free
 from tests.galaxies import real_sample, real_weights
@@ -233,11 +234,11 @@ def test_a_dataset_elsewhere_that_does_not_answer_is_asked_again(
 ) -> None:
     asked: list[str] = []
 
-    def away_twice(uri: str) -> Dataset:
+    def away_twice(uri: str, reading: Reading) -> Dataset:
         asked.append(uri)
         if len(asked) < 3:
             raise DataError("it does not answer")
-        return open_dataset(uri)
+        return open_dataset(uri, reading=reading)
 
     monkeypatch.setattr(groups, "open_dataset", away_twice)
     short = spec.replace(num_epochs=1)

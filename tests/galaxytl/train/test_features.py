@@ -39,6 +39,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3)).astype(np.ui
 KEY_FIELDS = {
     "dataset_fingerprint": "1" * 64,
     "image_size": 64,
+    "fit": "crop",
     "preprocessing": "divide_by_255",
     "backbone": "MobileNet",
     "precision": "mixed_bfloat16",
@@ -48,6 +49,10 @@ KEY_FIELDS = {
 }
 OTHER_FIELDS = {
     "dataset": "simulated too",
+    "num_classes": 4,  # which the dataset's fingerprint covers, as it does votes
+    "targets": "votes",
+    "group_by": "field",
+    "official_split": "4" * 64,
     "test_fraction": 0.2,
     "validation_fraction": 0.1,
     "stratified": True,
