@@ -35,12 +35,12 @@ class Reading:
     fits_bands: tuple[str, ...] = ()
     """Bands of FITS cutouts that become red, green and blue, in the order of rising wavelength, or one; ("g", "r", "z")
     makes z red and g blue."""
-    fits_stretch: float = 0.5
-    """Of FITS cutouts, in their unit: brightness is shown linearly below a tenth of it. 0.5 suits nanomaggies."""
     columns: tuple[str, ...] = ()
     """Further columns that travel to the predictions."""
     group_by: str = ""
     """Column whose values say which images stay on one side of every split; "" for none."""
+    fits_stretch: float = 0.5
+    """Of FITS cutouts, in their unit: brightness is shown linearly below a tenth of it. 0.5 suits nanomaggies."""
 
     @property
     def extra_columns(self) -> tuple[str, ...]:
@@ -96,7 +96,7 @@ def reading_of(given: argparse.Namespace) -> Reading:
     if names and len(labels) > 1:
         raise UsageError("--class-names does not go with several --label-column: columns of votes name the classes")
     image, group = given.image_column or "", given.group_by or ""
-    return Reading(image, labels, names, bands, given.fits_stretch, given.columns or (), group)
+    return Reading(image, labels, names, bands, given.columns or (), group, given.fits_stretch)
 
 
 def _positive(text: str) -> float:

@@ -80,9 +80,11 @@ class Cutouts:
     @property
     def note(self) -> str:
         """For people."""
-        blue_first = " as blue, green, red" if len(self.bands) == 3 else " as grey"
-        bands = f"{'bands' if len(self.bands) > 1 else 'band'} {', '.join(self.bands)}" if any(self.bands) else "one band"
-        return f"FITS, {bands}{blue_first}; asinh stretch {self.stretch:g}, Q {Q:g}"
+        if len(self.bands) == 3:
+            shown = f"bands {', '.join(self.bands)} as blue, green, red"
+        else:
+            shown = f"band {self.bands[0]} as grey" if any(self.bands) else "one band as grey"
+        return f"FITS, {shown}; asinh stretch {self.stretch:g}, Q {Q:g}"
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
         """Return pixels (H, W, 3) uint8 of a file. Raises DataError, whose message has yet to say which file."""
@@ -104,7 +106,8 @@ class Cutouts:
     def _values(self, groups: Sequence[Sequence[Plane]]) -> list[NDArray[np.float64]]:
         arrays = [_array(plane) for plane in _choose(groups, self.bands)]
         if len(shapes := {array.shape for array in arrays}) > 1:
-            raise DataError(f"the bands of a cutout must have one shape; got {' and '.join(map(_sides, sorted(shapes)))}")
+            sides = " and ".join(f"{height} x {width}" for height, width in sorted(shapes))
+            raise DataError(f"the bands of a cutout must have one shape; got {sides}")
         if unknown := sum(int(np.sum(~(np.abs(array) < LARGEST_VALUE))) for array in arrays):
             raise DataError(
                 f"every pixel must have a value; {unknown:,} of {sum(a.size for a in arrays):,} are NaN, infinite or "
@@ -133,21 +136,25 @@ def _check_stretch(cutouts: Cutouts, data: bytes) -> None:
     half = 25.5 * math.asinh(Q * typical / cutouts.stretch) / math.asinh(0.1 * Q)
     brightest = int(cutouts.decode(data).max())
     if typical and (half > 127 or brightest < 4):
-        found = f"half of its pixels be brighter than {half:.0f}" if half > 127 else f"no pixel brighter than {brightest}"
+        pixels = f"half of the pixels over {half:.0f}" if half > 127 else f"no pixel over {brightest}"
         raise DataError(
-            f"the stretch must suit the unit of the FITS files; {cutouts.stretch:g} would have {found} of 255, as their "
-            f"median is {typical:.3g} from zero. Try --fits-stretch {TYPICAL * typical:.2g}"
+            f"the stretch must suit the unit of the FITS files; {cutouts.stretch:g} gives {pixels} of 255, as the "
+            f"median is {typical:.3g} from zero. Try --fits-stretch {float(f'{TYPICAL * typical:.1g}'):g}"
         )
 
 
 def _read(data: bytes, read: Any) -> Any:
-    """Return what `read` makes of the planes in a file, a list for each cube and one of all images. Raises DataError."""
+    """Return what `read` makes of the planes in a file: a list for each cube, and one of all images. Raises
+    DataError."""
     from astropy.io import fits
 
     try:
         data = _unpack(data)
-        with fits.open(io.BytesIO(data), memmap=False) as units:
-            return read(_planes(list(itertools.islice(units, MOST_PARTS))))
+        with fits.open(io.BytesIO(data), memmap=False) as file:
+            units = list(itertools.islice(file, MOST_PARTS))
+            if any(isinstance(unit, fits.CompImageHDU) for unit in units):
+                _check_tiles(data)
+            return read(_planes(units))
     except DataError:
         raise
     except Exception as error:  # astropy raises whatever Python does on bytes that are not as they should be
@@ -167,8 +174,6 @@ def _unpack(data: bytes) -> bytes:
         raise DataError(f"a FITS file must have at most {MOST_BYTES:,} bytes when it is unpacked; it has more")
     if not data.startswith(MAGIC):
         raise DataError(f"the file must be FITS, as the first of the dataset is; it begins with {data[:16]!r}")
-    if b"'GZIP_" in data or b"'GZIP_COMPRESSED_DATA" in data:
-        _check_tiles(data)
     return data
 
 
@@ -188,13 +193,15 @@ def _planes(units: Sequence[Any]) -> list[list[Plane]]:
     single = [_planes_of(unit, None)[0] for unit, shape in images if len(shape) == 2]
     groups = [*cubes, *([single] if single else [])]
     if not groups:
-        parts = ", ".join("an image of 1 axis" if unit.is_image and unit.shape else _kind(unit) for unit in units)
+        parts = ", ".join(_kind(unit) for unit in units[:NAMES_SHOWN])
         raise DataError(f"a FITS cutout must have an image of two axes, or a cube of bands; it has {parts}")
     return groups
 
 
 def _kind(unit: Any) -> str:
-    return "an empty image" if unit.is_image else "a table"
+    if not unit.is_image:
+        return "a table"
+    return f"an image of {len(unit.shape)} axes" if unit.shape else "an empty image"
 
 
 def _shape(unit: Any) -> tuple[int, ...]:
@@ -266,7 +273,3 @@ def _array(plane: Plane) -> NDArray[np.float64]:
     values = unit.data.reshape(_shape(unit))
     # Not float32, whose arcsinh differs between processors in the last bit, and so would pixels and the fingerprint.
     return np.asarray(values if plane.number is None else values[plane.number], np.float64)
-
-
-def _sides(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))
