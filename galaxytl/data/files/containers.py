@@ -113,6 +113,20 @@ def in_batches(images: NDArray[np.uint8]) -> Batches:
         yield images[start : start + step]
 
 
+def of_bounded_size(images: Generator[NDArray[np.uint8], None, None]) -> Generator[list[NDArray[np.uint8]], None, None]:
+    """Yield images (H, W, 3) in their order, a batch at a time; closes `images`."""
+    batch: list[NDArray[np.uint8]] = []
+    held = 0
+    with contextlib.closing(images):
+        for image in images:
+            if batch and (len(batch) >= BATCH or held + image.nbytes > BATCH_BYTES):
+                yield batch
+                batch, held = [], 0
+            batch.append(image)
+            held += image.nbytes
+    yield batch
+
+
 @dataclass(frozen=True)
 class Rows:
     """What stands beside the images, one value an image."""

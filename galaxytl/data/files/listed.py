@@ -68,20 +68,8 @@ class ListedSource:
         return ListedFiles(self.root, self.names, self.beside)
 
     def batches(self) -> Batches:
-        with contextlib.closing(ahead(self._batches())) as batches:
+        with contextlib.closing(ahead(containers.of_bounded_size(self._images()))) as batches:
             yield from batches
-
-    def _batches(self) -> Iterator[list[NDArray[np.uint8]]]:
-        batch: list[NDArray[np.uint8]] = []
-        held = 0
-        with contextlib.closing(self._images()) as images:
-            for image in images:
-                if batch and (len(batch) >= containers.BATCH or held + image.nbytes > containers.BATCH_BYTES):
-                    yield batch
-                    batch, held = [], 0
-                batch.append(image)
-                held += image.nbytes
-        yield batch
 
     def _images(self) -> Generator[NDArray[np.uint8], None, None]:
         """Yield the images in order; so many are read ahead as fit into memory if they are as large as the largest."""
