@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 from galaxytl.data import hot_copy
 from galaxytl.data.files.classes import Classes, counts_of
 from galaxytl.data.files.containers import SKY_COLUMNS, ArraySource, Columns, FileSource, Source
-from galaxytl.data.files.contents import Reader, is_hdf5, is_parquet, look_at
+from galaxytl.data.files.contents import Reader, is_hdf5, is_parquet, is_tar, look_at
 from galaxytl.data.files.fingerprint import ContentChangedError, ContentHash, check_fingerprint
 from galaxytl.data.files.hdf5 import HDF5Source
 from galaxytl.data.files.parquet import ParquetSource
+from galaxytl.data.files.tars import TarSource
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
 from galaxytl.system.cache import cache_dir, read_own
 from galaxytl.system.credentials import without_secrets
@@ -45,6 +46,7 @@ Progress = Callable[[str, int, int], None]
 READERS: Final[list[Reader]] = [
     Reader("Parquet", is_parquet, ParquetSource),
     Reader("HDF5", is_hdf5, HDF5Source),
+    Reader("tar", is_tar, TarSource),
 ]
 """What reads a file or folder: the first of them that knows it. docs/extending.md says how to add one."""
 
@@ -249,7 +251,9 @@ def note_path(files: Sequence[StoredFile], cache: Path, reading: Reading = AS_FO
     """
     if not files:
         return None
-    state = hashlib.sha256(json.dumps([NOTE_FORMAT, version("pillow"), dataclasses.astuple(reading)]).encode())
+    state = hashlib.sha256(
+        json.dumps([NOTE_FORMAT, version("pillow"), version("astropy"), dataclasses.astuple(reading)]).encode()
+    )
     for file in files:
         place = file.location
         if file.modified is None or (not place.is_local and time.time_ns() - file.modified < SETTLED_NANOSECONDS):

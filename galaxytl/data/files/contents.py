@@ -114,3 +114,7 @@ def is_parquet(what: Contents) -> bool:
 def is_hdf5(what: Contents) -> bool:
     is_named_so = not what.kind and what.ending in ("h5", "hdf5", "hdf")
     return not what.is_folder and (what.kind == "HDF5" or is_named_so)
+
+
+def is_tar(what: Contents) -> bool:
+    return what.has("tar") if what.is_folder else what.kind == "tar"

@@ -16,7 +16,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.files import classes, containers, pictures
+from galaxytl.data.files import containers, pictures
+from galaxytl.data.files.columns import labels_of
 from galaxytl.data.findings import Finding
 from galaxytl.system.locations import DataError, Location, StoredFile
 from galaxytl.system.prefetch import ahead, in_order
@@ -27,8 +28,7 @@ from galaxytl.trial.reading import Reading
 PICTURES: Final = ("jpg", "jpeg", "png", "webp", "tif", "tiff")
 LABELS: Final = ("cls", "json", "txt")
 """The first of them that a key has says its class."""
-MOST_LABEL: Final = 2**16
-"""Bytes of a label's member."""
+MOST_LABEL: Final = 2**16  # bytes
 
 
 @dataclass
@@ -38,9 +38,8 @@ class Sample:
     file: StoredFile
     key: str
     at: int = 0
-    """Where the picture begins in the file."""
     size: int = 0
-    """Bytes of the picture; 0: there is none."""
+    """Bytes of the picture, from `at` on in the file; 0: there is none."""
     labels: dict[str, bytes] = field(default_factory=dict)
 
     def label(self) -> str:
@@ -52,8 +51,8 @@ class Sample:
         try:
             value = read_json(self.labels[kind])["label"] if kind == "json" else self.labels[kind].decode()
         except (ValueError, KeyError, TypeError) as error:
-            rule = f'{self.key}.{kind} must be text, or JSON with "label"'
-            raise DataError(f"{self.file.location}: {rule}; it has none: {error}") from error
+            rule = f'a label must be text, or JSON with "label"; that of {self.key} is not'
+            raise DataError(f"{self.file.location}: {rule}: {error}") from error
         self.labels = {}
         return str(value).strip()
 
@@ -72,11 +71,14 @@ class TarSource:
     findings: tuple[Finding, ...] = ()
 
     def __init__(self, location: Location, _scratch: Path, reading: Reading) -> None:
+        import pyarrow as pa
+
         self.files = location.files(".tar") if location.kind() == "folder" else [location.stored()]
         self._samples = [sample for file in self.files for sample in _samples(file)]
         if not self._samples:
             raise DataError(f"{location} must hold pictures ({', '.join(PICTURES)}) with labels; it has none")
-        self.classes = classes.of_texts([sample.label() for sample in self._samples], reading.class_names, location)
+        labels = pa.chunked_array([[sample.label() for sample in self._samples]])
+        self.classes = labels_of(labels, reading.class_names, location)
         self.labels = self.classes.labels
         keys = np.array([sample.key for sample in self._samples], object)
         self.columns = {**containers.unknown_columns(len(keys)), containers.ID_COLUMN: keys}
@@ -87,8 +89,7 @@ class TarSource:
 
     def _images(self) -> Generator[NDArray[np.uint8], None, None]:
         with ThreadPoolExecutor(usable_cpus()) as pool:
-            most = 2 * usable_cpus()
-            with contextlib.closing(in_order(pool, Sample.image, self._samples, lambda: most)) as images:
+            with contextlib.closing(in_order(pool, Sample.image, self._samples, lambda: 2 * usable_cpus())) as images:
                 yield from images
 
 
