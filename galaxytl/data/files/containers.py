@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import tarfile
 import zlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -202,7 +203,7 @@ def as_data_error(file: StoredFile, kind: str) -> Iterator[None]:
         raise
     except PermissionError as error:
         raise DataError(f"{place} cannot be read: {error}") from error
-    except (*UNREADABLE, OverflowError, zlib.error) as error:
+    except (*UNREADABLE, OverflowError, tarfile.TarError, zlib.error) as error:
         if not place.is_local and "AWS Error" in str(error):
             raise explained(place, error) from error
         what = "is empty" if file.size == 0 else f"cannot be read as {kind} ({file.size:,} bytes)"

@@ -6,8 +6,9 @@ Nothing is unpacked to a disk: a first pass reads the labels and notes where the
 from __future__ import annotations
 
 import contextlib
+import itertools
 import tarfile
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,17 +17,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.files import containers, pictures
-from galaxytl.data.files.columns import labels_of
-from galaxytl.data.findings import Finding
+from galaxytl.data.files import columns, containers, pictures
 from galaxytl.system.locations import DataError, Location, StoredFile
 from galaxytl.system.prefetch import ahead, in_order
 from galaxytl.system.process import usable_cpus
 from galaxytl.system.strict_json import read_json
 from galaxytl.trial.reading import Reading
 
-PICTURES: Final = ("jpg", "jpeg", "png", "webp", "tif", "tiff")
-LABELS: Final = ("cls", "json", "txt")
+LABELS: Final = (".cls", ".json", ".txt")
 """The first of them that a key has says its class."""
 MOST_LABEL: Final = 2**16  # bytes
 
@@ -43,32 +41,28 @@ class Sample:
     labels: dict[str, bytes] = field(default_factory=dict)
 
     def label(self) -> str:
-        """Return what its label says, and forget it. Raises DataError."""
+        """Return what its label says. Raises DataError."""
         kind = next((kind for kind in LABELS if kind in self.labels), "")
         if not kind or not self.size:
             rule = "every key must have one picture and a .cls, .json or .txt"
             raise DataError(f"{self.file.location}: {rule}; {self.key} has no {'picture' if kind else 'label'}")
+        content = self.labels.pop(kind)
         try:
-            value = read_json(self.labels[kind])["label"] if kind == "json" else self.labels[kind].decode()
+            return str(read_json(content)["label"] if kind == ".json" else content.decode()).strip()
         except (ValueError, KeyError, TypeError) as error:
             rule = f'a label must be text, or JSON with "label"; that of {self.key} is not'
             raise DataError(f"{self.file.location}: {rule}: {error}") from error
-        self.labels = {}
-        return str(value).strip()
 
-    def image(self) -> NDArray[np.uint8]:
-        """Return the picture (H, W, 3). Raises DataError."""
-        with containers.about(f"{self.file.location}, {self.key}"), self.file.location.open() as stream:
-            stream.seek(self.at)
-            return pictures.decode(stream.read(self.size))
+    def decode(self, content: bytes) -> NDArray[np.uint8]:
+        """Return the picture (H, W, 3) that these bytes are. Raises DataError."""
+        with containers.about(f"{self.file.location}, {self.key}"):
+            return pictures.decode(content)
 
 
 class TarSource:
     """Pictures and labels of tar files in the order of their names; see `FileSource`."""
 
-    declared_name: str | None = None
-    declared_fingerprint: str | None = None
-    findings: tuple[Finding, ...] = ()
+    findings, declared_name, declared_fingerprint = (), None, None
 
     def __init__(self, location: Location, _scratch: Path, reading: Reading) -> None:
         import pyarrow as pa
@@ -76,12 +70,12 @@ class TarSource:
         self.files = location.files(".tar") if location.kind() == "folder" else [location.stored()]
         self._samples = [sample for file in self.files for sample in _samples(file)]
         if not self._samples:
-            raise DataError(f"{location} must hold pictures ({', '.join(PICTURES)}) with labels; it has none")
+            raise DataError(f"{location} must hold pictures with labels; it has none")
         labels = pa.chunked_array([[sample.label() for sample in self._samples]])
-        self.classes = labels_of(labels, reading.class_names, location)
+        self.classes = columns.labels_of(labels, reading.class_names, location)
         self.labels = self.classes.labels
-        keys = np.array([sample.key for sample in self._samples], object)
-        self.columns = {**containers.unknown_columns(len(keys)), containers.ID_COLUMN: keys}
+        ids = columns.texts(pa.chunked_array([[sample.key for sample in self._samples]]), location)
+        self.columns = {**containers.unknown_columns(len(ids)), containers.ID_COLUMN: ids}
 
     def batches(self) -> containers.Batches:
         with contextlib.closing(ahead(containers.of_bounded_size(self._images()))) as batches:
@@ -89,8 +83,14 @@ class TarSource:
 
     def _images(self) -> Generator[NDArray[np.uint8], None, None]:
         with ThreadPoolExecutor(usable_cpus()) as pool:
-            with contextlib.closing(in_order(pool, Sample.image, self._samples, lambda: 2 * usable_cpus())) as images:
-                yield from images
+            yield from in_order(pool, lambda item: item[0].decode(item[1]), self._contents(), usable_cpus)
+
+    def _contents(self) -> Iterator[tuple[Sample, bytes]]:
+        for file, samples in itertools.groupby(self._samples, lambda sample: sample.file):
+            with file.location.open() as stream:
+                for sample in samples:
+                    stream.seek(sample.at)
+                    yield sample, stream.read(sample.size)
 
 
 def _samples(file: StoredFile) -> Iterable[Sample]:
@@ -102,20 +102,24 @@ def _samples(file: StoredFile) -> Iterable[Sample]:
             tar.members = []  # type: ignore[attr-defined]  # or it would keep them all
             folder, slash, name = member.name.rpartition("/")
             stem, _, ending = name.partition(".")
-            kind = ending.rpartition(".")[2].lower()
-            if stem and kind in (*PICTURES, *LABELS):
+            kind = "." + ending.rpartition(".")[2].lower()
+            if stem and kind in (*pictures.ENDINGS, *LABELS):
                 key = f"{folder}{slash}{stem}"
                 _take(samples.setdefault(key, Sample(file, key)), member, kind, tar)
+        stream.seek(tar.offset)
+        if stream.read(512).strip(b"\0") or not tar.offset < file.size:  # tarfile takes a damaged header for the end
+            raise DataError(f"{file.location} must be a whole tar file; it is damaged or cut at byte {tar.offset:,}")
     return samples.values()
 
 
 def _take(sample: Sample, member: tarfile.TarInfo, kind: str, tar: tarfile.TarFile) -> None:
-    where, most = f"{sample.file.location}, {member.name}", pictures.MOST_BYTES if kind in PICTURES else MOST_LABEL
+    is_label, where = kind in LABELS, f"{sample.file.location}, {member.name}"
+    most = MOST_LABEL if is_label else pictures.MOST_BYTES
     if not member.isreg() or member.issparse():
         raise DataError(f"{where} must be a plain file, as links lead elsewhere; write the tar with --dereference")
-    if not 0 < member.size <= most or (kind in PICTURES and sample.size) or kind in sample.labels:
+    if not 0 < member.size <= most or (sample.size and not is_label) or kind in sample.labels:
         raise DataError(f"{where} must be the only of its key, with 1 to {most:,} bytes; it has {member.size:,}")
-    if kind in PICTURES:
+    if not is_label:
         sample.at, sample.size = member.offset_data, member.size
     elif content := tar.extractfile(member):
         sample.labels[kind] = content.read()
