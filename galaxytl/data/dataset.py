@@ -29,6 +29,7 @@ from galaxytl.data.files.classes import Classes, counts_of
 from galaxytl.data.files.containers import SKY_COLUMNS, ArraySource, Columns, FileSource, Source
 from galaxytl.data.files.contents import Reader, is_hdf5, is_parquet, look_at
 from galaxytl.data.files.fingerprint import ContentChangedError, ContentHash, check_fingerprint
+from galaxytl.data.files.folders import is_pictures, read_folders
 from galaxytl.data.files.hdf5 import HDF5Source
 from galaxytl.data.files.parquet import ParquetSource
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
@@ -45,6 +46,7 @@ Progress = Callable[[str, int, int], None]
 READERS: Final[list[Reader]] = [
     Reader("Parquet", is_parquet, ParquetSource),
     Reader("HDF5", is_hdf5, HDF5Source),
+    Reader("folder a class", is_pictures, read_folders),
 ]
 """What reads a file or folder: the first of them that knows it. docs/extending.md says how to add one."""
 
