@@ -29,9 +29,11 @@ from galaxytl.data.files.classes import Classes, counts_of
 from galaxytl.data.files.containers import SKY_COLUMNS, ArraySource, Columns, FileSource, Source
 from galaxytl.data.files.contents import Reader, is_hdf5, is_parquet, is_tar, look_at
 from galaxytl.data.files.fingerprint import ContentChangedError, ContentHash, check_fingerprint
+from galaxytl.data.files.folders import is_cutouts, is_pictures, read_cutouts, read_folders
 from galaxytl.data.files.hdf5 import HDF5Source
 from galaxytl.data.files.parquet import ParquetSource
 from galaxytl.data.files.tars import TarSource
+from galaxytl.data.findings import HOW_READ
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
 from galaxytl.system.cache import cache_dir, read_own
 from galaxytl.system.credentials import without_secrets
@@ -46,6 +48,8 @@ Progress = Callable[[str, int, int], None]
 READERS: Final[list[Reader]] = [
     Reader("Parquet", is_parquet, ParquetSource),
     Reader("HDF5", is_hdf5, HDF5Source),
+    Reader("folder a class", is_pictures, read_folders),
+    Reader("folder a class of FITS", is_cutouts, read_cutouts),
     Reader("tar", is_tar, TarSource),
 ]
 """What reads a file or folder: the first of them that knows it. docs/extending.md says how to add one."""
@@ -99,7 +103,8 @@ class Dataset:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know of how it was read."""
-        return (self.source.classes.note,) if self.source.classes.note else ()
+        made = (finding.message for finding in self.source.findings if finding.code == HOW_READ)
+        return tuple(note for note in (self.source.classes.note, *made) if note)
 
     def __len__(self) -> int:
         return len(self.labels)

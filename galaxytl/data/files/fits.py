@@ -18,14 +18,17 @@ import math
 import re
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.files.containers import NAMES_SHOWN
+from galaxytl.data.files.containers import NAMES_SHOWN, about
+from galaxytl.data.files.contents import described
+from galaxytl.data.files.listed import ListedSource, content_of, place_of
 from galaxytl.data.files.pictures import check_shape
+from galaxytl.data.findings import HOW_READ, Finding
 from galaxytl.system.locations import DataError
 from galaxytl.trial.reading import Reading
 
@@ -46,6 +49,8 @@ COMPRESSIONS: Final = ("RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2", "NOCOMPRESS")
 BY_WAVELENGTH: Final = ("fuv", "nuv", "u", "b", "g", "v", "r", "i", "z", "y", "j", "h", "k", "ks")
 """Bands in small letters."""
 MAGIC: Final = b"SIMPLE  ="
+ENDINGS: Final = (".fits", ".fit", ".fts", ".fits.fz", ".fits.gz", ".fit.gz", ".fts.gz")
+"""Of files that hold FITS."""
 GZIP: Final = b"\x1f\x8b\x08"
 
 
@@ -116,9 +121,19 @@ class Cutouts:
         return arrays
 
 
-def is_fits(head: bytes) -> bool:
-    """Return whether a file that begins so may be FITS: it is, or it is compressed by gzip."""
-    return head.startswith((MAGIC, GZIP))
+def with_cutouts(source: ListedSource, reading: Reading) -> ListedSource:
+    """Return a source whose files are read as FITS, where the first of them is; else the same. Raises DataError as
+    `as_first`, and where bands are asked for of other files."""
+    place = place_of(source.root, str(source.names[0]))
+    data = content_of(place)
+    if not data.startswith((MAGIC, GZIP)):
+        if reading.fits_bands:
+            raise DataError(f"--fits-bands goes with FITS files; {place} is {described(data)}")
+        return source
+    with about(place):
+        cutouts = as_first(data, reading)
+    note = Finding(HOW_READ, False, cutouts.note)
+    return replace(source, decode=cutouts.decode, findings=(*source.findings, note))
 
 
 def as_first(data: bytes, reading: Reading) -> Cutouts:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gzip
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
-from galaxytl.data import DataError
+from galaxytl.data import DataError, open_dataset
 from galaxytl.data.files.fits import Cutouts, as_first
+from galaxytl.data.files.pictures import png
 from galaxytl.trial.reading import AS_FOUND, Reading
 
 GRZ, SCI = Reading(fits_bands=("g", "r", "z")), Reading(fits_bands=("sci",))
@@ -170,3 +172,27 @@ def test_all_files_have_the_bands_of_the_first() -> None:
     ]:
         with pytest.raises(DataError, match=message):
             cutouts.decode(other)
+
+
+def test_a_folder_a_class_of_cutouts_has_the_fingerprint_of_their_pixels(tmp_path: Path) -> None:
+    for number in range(6):
+        values, folder = sky(number), f"class_{number % 2}"
+        for kind in ("fits", "png", "both"):
+            (tmp_path / kind / folder).mkdir(parents=True, exist_ok=True)
+        data, picture = stored(values), png(lupton(*values))
+        (tmp_path / "fits" / folder / f"{number}.fits").write_bytes(data)
+        (tmp_path / "png" / folder / f"{number}.png").write_bytes(picture)
+        (tmp_path / "both" / folder / f"{number}.fits.gz").write_bytes(gzip.compress(data))
+        (tmp_path / "both" / folder / f"{number}.jpg").write_bytes(picture)  # a preview
+    reference = open_dataset(str(tmp_path / "png"), tmp_path / "cache")
+    for kind in ("fits", "both"):
+        dataset = open_dataset(str(tmp_path / kind), tmp_path / "cache", reading=GRZ)
+        assert dataset.fingerprint == reference.fingerprint
+        assert dataset.notes[-1] == NOTE
+    other = Reading(fits_bands=("g", "r", "z"), fits_stretch=1)
+    assert open_dataset(str(tmp_path / "fits"), tmp_path / "cache", reading=other).fingerprint != reference.fingerprint
+    (tmp_path / "fits" / "class_1" / "3.fits").write_bytes(CUBE[:6000])
+    with pytest.raises(DataError, match=r"class_1/3\.fits: .*truncated"), pytest.warns(match="truncated"):
+        open_dataset(str(tmp_path / "fits"), tmp_path / "cache", reading=GRZ)
+    with pytest.raises(DataError, match=r"--fits-bands goes with FITS files; .*0\.png is a PNG file"):
+        open_dataset(str(tmp_path / "png"), tmp_path / "cache", reading=GRZ)
