@@ -45,7 +45,7 @@ IMAGE_NAMES: Final = (
     *("image_file_name", "img_path", "image", "img", "image_name"),
 )
 """Of columns that most likely have the paths, in small letters. See LABEL_NAMES."""
-CSV: Final = r"\.(csv|tsv|tab|txt)(\.gz)?$"
+CSV: Final = r"\.(csv|tsv|tab)(\.gz)?$"
 """What the names of CSV files end with."""
 METADATA: Final = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Catalogues of Hugging Face's imagefolder, which lie beside the pictures."""

@@ -58,7 +58,7 @@ WRITERS: dict[str, Callable[[Path, pa.Table], Any]] = {
     "c.csv": lambda file, table: table.to_pandas().to_csv(file, index=False),
     "c.tsv": lambda file, table: table.to_pandas().to_csv(file, sep="\t"),
     "c.csv.gz": lambda file, table: table.to_pandas().to_csv(file),
-    "c.txt": lambda file, table: table.to_pandas().to_csv(file, sep=";", encoding="utf-8-sig", lineterminator="\r\n"),
+    "c.tab": lambda file, table: table.to_pandas().to_csv(file, sep=";", encoding="utf-8-sig", lineterminator="\r\n"),
     "c.jsonl": lambda file, table: table.to_pandas().to_json(file, orient="records", lines=True),
     "c.parquet": lambda file, table: pq.write_table(table, file),
     "parquet/c.csv": lambda file, table: pq.write_table(table, file),  # what it is, and not its name
