@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data import hot_copy
+from galaxytl.data.files.catalogue import is_catalogue, read_catalogue
 from galaxytl.data.files.classes import Classes, counts_of
 from galaxytl.data.files.containers import SKY_COLUMNS, ArraySource, Columns, FileSource, Source
 from galaxytl.data.files.contents import Reader, is_hdf5, is_parquet, is_tar, look_at
@@ -46,6 +47,7 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many images are done, and of how many."""
 
 READERS: Final[list[Reader]] = [
+    Reader("a catalogue of paths: CSV, JSON lines or Parquet", is_catalogue, read_catalogue),
     Reader("Parquet", is_parquet, ParquetSource),
     Reader("HDF5", is_hdf5, HDF5Source),
     Reader("folder a class", is_pictures, read_folders),
