@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,12 +25,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data import hot_copy
+from galaxytl.data.files.catalogue import is_catalogue, read_catalogue
 from galaxytl.data.files.classes import Classes, counts_of
 from galaxytl.data.files.containers import SKY_COLUMNS, ArraySource, Columns, FileSource, Source
-from galaxytl.data.files.contents import Reader, is_hdf5, is_parquet, look_at
+from galaxytl.data.files.contents import Reader, is_hdf5, is_parquet, is_tar, look_at
 from galaxytl.data.files.fingerprint import ContentChangedError, ContentHash, check_fingerprint
+from galaxytl.data.files.folders import is_cutouts, is_pictures, read_cutouts, read_folders
 from galaxytl.data.files.hdf5 import HDF5Source
 from galaxytl.data.files.parquet import ParquetSource
+from galaxytl.data.files.tars import TarSource
+from galaxytl.data.findings import HOW_READ
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
 from galaxytl.system.cache import cache_dir, read_own
 from galaxytl.system.credentials import without_secrets
@@ -42,8 +47,12 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many images are done, and of how many."""
 
 READERS: Final[list[Reader]] = [
+    Reader("a catalogue of paths: CSV, JSON lines or Parquet", is_catalogue, read_catalogue),
     Reader("Parquet", is_parquet, ParquetSource),
     Reader("HDF5", is_hdf5, HDF5Source),
+    Reader("folder a class", is_pictures, read_folders),
+    Reader("folder a class of FITS", is_cutouts, read_cutouts),
+    Reader("tar", is_tar, TarSource),
 ]
 """What reads a file or folder: the first of them that knows it. docs/extending.md says how to add one."""
 
@@ -96,7 +105,8 @@ class Dataset:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know of how it was read."""
-        return (self.source.classes.note,) if self.source.classes.note else ()
+        made = (finding.message for finding in self.source.findings if finding.code == HOW_READ)
+        return tuple(note for note in (self.source.classes.note, *made) if note)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -248,14 +258,26 @@ def note_path(files: Sequence[StoredFile], cache: Path, reading: Reading = AS_FO
     """
     if not files:
         return None
-    state = hashlib.sha256(json.dumps([NOTE_FORMAT, version("pillow"), dataclasses.astuple(reading)]).encode())
+    state = hashlib.sha256(
+        json.dumps([NOTE_FORMAT, version("pillow"), version("astropy"), dataclasses.astuple(reading)]).encode()
+    )
     for file in files:
         place = file.location
         if file.modified is None or (not place.is_local and time.time_ns() - file.modified < SETTLED_NANOSECONDS):
             return None
-        name = str(place.local.resolve()) if place.is_local else place.uri
+        name = _real_path(place.path) if place.is_local else place.uri
         state.update(json.dumps((name, file.size, file.modified, *file.identity)).encode())
     return cache / "fingerprints" / state.hexdigest()[:32]
+
+
+def _real_path(path: str) -> str:
+    """Return where a file really lies; of a million files in a folder the folder is looked up once."""
+    if os.path.islink(path):
+        return os.path.realpath(path)
+    return f"{_real_folder(os.path.dirname(path)).rstrip('/')}/{os.path.basename(path)}"
+
+
+_real_folder = functools.lru_cache(1024)(os.path.realpath)
 
 
 def _content_fingerprint(source: Source, on_progress: Progress | None) -> str:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 SHOWN: Final = 8
 """Row numbers that a finding names; there may be more."""
+HOW_READ: Final = "how_read"
+"""Code of a finding that says how pixels were made of what the files hold: whoever trains on them is told."""
 FEW: Final = 3
 FEW_SHARE: Final = 0.001
 """So many odd images, or this share of all, spoil no run: they are a warning."""

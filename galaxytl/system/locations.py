@@ -95,18 +95,21 @@ class Location:
     def names(self) -> Iterator[str]:
         """Yield the paths of files below this folder, relative to it, as they come, but hidden ones (.name). Raises
         DataError for a link that leads nowhere."""
+        return (name for name, _, _ in self.entries() if not re.search(r"(^|/)\.", name))
+
+    def entries(self) -> Iterator[tuple[str, int, int]]:
+        """Yield the paths of files below this folder as they come, also hidden ones, with their bytes and their time,
+        nanoseconds since 1970; -1 where a listing does not tell. Raises DataError for a link that leads nowhere."""
         from pyarrow.fs import FileSelector
 
         with reaching(self):
             root = self.path.rstrip("/") + "/"
             if self.is_local:
-                paths: Iterator[str] = map(str, _walk(self.local))
-            else:
-                found = self.filesystem.get_file_info(FileSelector(self.path, recursive=True))
-                paths = (info.path for info in found if info.is_file)
-            for path in paths:
-                if not re.search(r"(^|/)\.", name := path.removeprefix(root)):
-                    yield name
+                yield from ((str(path).removeprefix(root), -1, -1) for path in _walk(self.local))
+                return
+            for info in self.filesystem.get_file_info(FileSelector(self.path, recursive=True)):
+                if info.is_file:
+                    yield info.path.removeprefix(root), info.size, -1 if info.mtime_ns is None else info.mtime_ns
 
     def check_inside(self, name: str) -> None:
         """Raise DataError where `name` in this folder is a link that leads out of it: whoever made the folder would

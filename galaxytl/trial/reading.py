@@ -9,6 +9,7 @@ Standard library only: it travels with the trials to where they are trained.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ class Reading:
     """Further columns that travel to the predictions."""
     group_by: str = ""
     """Column whose values say which images stay on one side of every split; "" for none."""
+    fits_stretch: float = 0.5
+    """Of FITS cutouts, in their unit: brightness is shown linearly below a tenth of it. 0.5 suits nanomaggies."""
 
     @property
     def extra_columns(self) -> tuple[str, ...]:
@@ -69,6 +72,13 @@ def add_reading(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> Non
         metavar="BAND[,BAND,BAND]",
         help="bands of FITS cutouts by their wavelengths, like g,r,z: the first is shown blue, the last red",
     )
+    group.add_argument(
+        "--fits-stretch",
+        type=_positive,
+        default=AS_FOUND.fits_stretch,
+        metavar="X",
+        help="Lupton's stretch of FITS cutouts, in their unit: some 50 times the sky's noise; default: %(default)g",
+    )
     group.add_argument("--columns", type=_names, metavar="COLUMN,...", help="further columns that predictions keep")
     group.add_argument(
         "--group-by",
@@ -86,7 +96,13 @@ def reading_of(given: argparse.Namespace) -> Reading:
     if names and len(labels) > 1:
         raise UsageError("--class-names does not go with several --label-column: columns of votes name the classes")
     image, group = given.image_column or "", given.group_by or ""
-    return Reading(image, labels, names, bands, given.columns or (), group)
+    return Reading(image, labels, names, bands, given.columns or (), group, given.fits_stretch)
+
+
+def _positive(text: str) -> float:
+    if not 0 < (value := float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"must be above 0; got '{text}'")
+    return value
 
 
 def _names(text: str) -> tuple[str, ...]:

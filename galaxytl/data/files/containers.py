@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import tarfile
 import zlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -113,6 +114,20 @@ def in_batches(images: NDArray[np.uint8]) -> Batches:
         yield images[start : start + step]
 
 
+def of_bounded_size(images: Generator[NDArray[np.uint8], None, None]) -> Generator[list[NDArray[np.uint8]], None, None]:
+    """Yield images (H, W, 3) in their order, a batch at a time; closes `images`."""
+    batch: list[NDArray[np.uint8]] = []
+    held = 0
+    with contextlib.closing(images):
+        for image in images:
+            if batch and (len(batch) >= BATCH or held + image.nbytes > BATCH_BYTES):
+                yield batch
+                batch, held = [], 0
+            batch.append(image)
+            held += image.nbytes
+    yield batch
+
+
 @dataclass(frozen=True)
 class Rows:
     """What stands beside the images, one value an image."""
@@ -188,7 +203,7 @@ def as_data_error(file: StoredFile, kind: str) -> Iterator[None]:
         raise
     except PermissionError as error:
         raise DataError(f"{place} cannot be read: {error}") from error
-    except (*UNREADABLE, OverflowError, zlib.error) as error:
+    except (*UNREADABLE, OverflowError, tarfile.TarError, zlib.error) as error:
         if not place.is_local and "AWS Error" in str(error):
             raise explained(place, error) from error
         what = "is empty" if file.size == 0 else f"cannot be read as {kind} ({file.size:,} bytes)"
