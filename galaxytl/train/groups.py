@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data import DataError, Dataset, Splits, open_dataset, sky, split_indices
+from galaxytl.data import DataError, Dataset, Splits, grouping, official, open_dataset, split_indices
 from galaxytl.networks import device, warm
 from galaxytl.networks.backbones import backbone_named, head_layers
 from galaxytl.networks.blocks import TRAINED_STEP
@@ -128,7 +128,8 @@ class Run(Watcher, ABC):
             if dataset.fingerprint != self.spec.dataset_fingerprint:
                 wanted, found = self.spec.dataset_fingerprint[:12], dataset.fingerprint[:12]
                 raise DataError(f"{dataset.uri} must have the content {wanted} that the sweep saw; it has {found}")
-            return dataset, split_indices(dataset.labels, self.spec, self._sky_groups(dataset))
+            groups, parts = grouping.checked_groups(dataset, self.spec), official.checked_parts(dataset, self.spec)
+            return dataset, split_indices(dataset.labels, self.spec, groups, parts)
 
     def _patiently(self, read: Callable[[], T]) -> T:
         """Return what `read` gives, and try it again for a while where the dataset lies on another machine."""
@@ -138,14 +139,6 @@ class Run(Watcher, ABC):
             return with_retries(read, READ_SECONDS, lambda error: self.say(waiting_for("dataset", error)))
         except StorageError as error:
             raise DataError(str(error)) from error
-
-    def _sky_groups(self, dataset: Dataset) -> NDArray[np.int64] | None:
-        if not self.spec.group_by_sky:
-            return None
-        groups = sky.groups(dataset)
-        if sky.groups_fingerprint(groups) != self.spec.groups_fingerprint:
-            raise DataError(f"{dataset.uri} must have the positions (ra, dec) that the sweep saw; it has others")
-        return groups
 
     def stored_inputs(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return the activations (len(rows), h, w, channels) of `rows` at the last stored cut."""
