@@ -189,7 +189,7 @@ def check_splits(dataset: Dataset, specs: Sequence[TrialSpec], on_progress: Prog
 def _group_notes(dataset: Dataset, spec: TrialSpec, splits: Splits, groups: NDArray[np.int64] | None) -> Iterator[str]:
     """Yield what is to be known of the groups that the values of a column make."""
     if spec.group_by and groups is not None:
-        if unknown := int(grouping.is_missing(grouping.column_of(dataset, spec.group_by)).sum()):
+        if unknown := int(grouping.is_missing(dataset.columns[spec.group_by]).sum()):
             yield f"{unknown:,} images have no value of '{spec.group_by}': each is taken to be like no other"
         names = (f"group of one '{spec.group_by}'", f"groups of one '{spec.group_by}'")
         yield from describe_leaks(leaks(splits, groups), names, is_official=bool(spec.official_split))

@@ -20,11 +20,11 @@ from galaxytl.trial import TrialSpec
 
 def groups_of(dataset: Dataset, spec: TrialSpec, on_progress: Progress | None = None) -> NDArray[np.int64] | None:
     """Return (N,) int64: images that stay together have one number, the first of their rows; None where the spec asks
-    for no groups. Raises DataError where its column is not there."""
+    for no groups."""
     galaxies = sky.groups(dataset, on_progress) if spec.group_by_sky else None
     if not spec.group_by:
         return galaxies
-    of_column = equal_values(column_of(dataset, spec.group_by))
+    of_column = equal_values(dataset.columns[spec.group_by])
     if galaxies is None:
         return of_column
     rows = np.arange(len(dataset))
@@ -43,14 +43,6 @@ def checked_groups(dataset: Dataset, spec: TrialSpec) -> NDArray[np.int64] | Non
 def groups_fingerprint(groups: NDArray[np.int64]) -> str:
     """Return 64 hexadecimal digits: the SHA-256 of `groups` (N,)."""
     return hashlib.sha256(np.ascontiguousarray(groups, "<i8").tobytes()).hexdigest()
-
-
-def column_of(dataset: Dataset, name: str) -> NDArray[Any]:
-    """Return a column (N,) of the dataset; raises DataError where it has none of that name."""
-    if name not in dataset.columns:
-        found = ", ".join(dataset.columns)
-        raise DataError(f"--group-by must name a column of {dataset.uri}; got '{name}', what is read is {found}")
-    return dataset.columns[name]
 
 
 def equal_values(values: NDArray[Any]) -> NDArray[np.int64]:

@@ -62,6 +62,7 @@ def test_a_frozen_trial_learns_and_its_row_is_complete(spec: TrialSpec, galaxies
     # What it stored is what it was scored on.
     table = pq.read_table(tmp_path / result.probabilities).to_pydict()
     dataset = open_dataset(str(galaxies_file))
+    assert table["ra"] == dataset.columns["ra"][table["row"]].tolist()  # a wrong image can be found on the sky
     probabilities = np.array([table[f"p{i}"] for i in range(10)]).T
     assert table["row"] == split_indices(dataset.labels, spec).test.tolist()
     assert np.array_equal(table["label"], dataset.labels[table["row"]])

@@ -41,8 +41,6 @@ def test_equal_values_stay_together_and_unknown_ones_do_not(tmp_path: Path, monk
     both = groups_of(dataset, group_by="tile", group_by_sky=True)
     assert (both[2], both[3], both[9]) == (2, 2, 2)  # 9 is of 2's galaxy, and has 3's value
     assert grouping.groups_of(dataset, SPEC) is None
-    with pytest.raises(DataError, match=r"must name a column of mine; got 'night', what is read is ra, .*tile, plate"):
-        grouping.groups_of(dataset, SPEC.replace(group_by="night"))
     with pytest.raises(DataError, match="must have the values of 'tile' that the sweep saw; it has others"):
         grouping.checked_groups(dataset, SPEC.replace(group_by="tile", groups_fingerprint="0" * 64))
 
