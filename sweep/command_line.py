@@ -65,6 +65,7 @@ def parse(argv: Sequence[str], description: str) -> Options:
         settings=settings,
         data=given.data,
         reading=reading_of(given),
+        official_split=given.split == "official",
         profile=given.profile,
         weights_dir=given.weights_dir and given.weights_dir.resolve(),
         accept_damaged=given.accept_damaged,
@@ -189,6 +190,12 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         "--group-by-sky",
         action="store_true",
         help="keep images of one galaxy (equal, or closer than 2 arcsec) on one side of every split",
+    )
+    what.add_argument(
+        "--split",
+        choices=("official",),
+        help="official: keep the train, validation and test parts that the dataset itself has "
+        "(default: a split of our own, of test_fraction and validation_fraction)",
     )
     _add_search(parser.add_argument_group("searching, instead of a grid"))
     _add_files(parser.add_argument_group("files"))

@@ -50,6 +50,8 @@ class Options:
     """None: simulated galaxies, as many as the profile wants."""
     reading: Reading
     """How it is to be read."""
+    official_split: bool
+    """Whether to keep the split that the dataset itself has."""
     profile: str | None
     """None: the one that fits data and machine."""
     weights_dir: Path | None

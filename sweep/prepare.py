@@ -11,11 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from galaxytl.data import DataError, Dataset, Splits, sky, split_indices
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxytl.data import DataError, Dataset, Splits, grouping, official, sky, split_indices
 from galaxytl.data.check import content_findings
 from galaxytl.data.dataset import Progress
 from galaxytl.data.findings import harmful_text
-from galaxytl.data.splits import describe_leaks, leaks
+from galaxytl.data.splits import OFFICIAL_PARTS, describe_leaks, leaks
 from galaxytl.networks import blocks, device
 from galaxytl.networks.backbones import backbone_named
 from galaxytl.networks.blocks import Structure
@@ -113,12 +116,20 @@ def find_nodes(address: str | None, log: Path) -> Available:
         return found
 
 
+VALIDATION: Final = OFFICIAL_PARTS.index("validation")
+ASKED_BY: Final = "--set validation_fraction=0.1 asks for a validation part"
 NO_DATASET: Final = {"dataset": "", "dataset_fingerprint": ""}
 """For specs that are made before the dataset was opened: no network depends on it."""
 
 
+def facts_of(dataset: Dataset, options: Options) -> dict[str, Any]:
+    """Return `Dataset.facts` with how the options have it split; raises DataError where it cannot be split so."""
+    own = official.parts_fingerprint(official.official_parts(dataset)) if options.official_split else ""
+    return {**dataset.facts, "group_by": options.reading.group_by, "official_split": own}
+
+
 def base_spec(facts: Mapping[str, Any], profile: str) -> TrialSpec:
-    """Return what a grid's trials have in common before the grid says anything: `Dataset.facts` and the profile."""
+    """Return what a grid's trials have in common before the grid says anything: `facts_of` and the profile."""
     return TrialSpec(**facts, **builtin.PROFILES[profile])
 
 
@@ -139,22 +150,54 @@ class Checked:
     notes: tuple[str, ...]
     """A sentence for each kind of leak between the parts of a split."""
 
+    def split_texts(self) -> list[str]:
+        """Return for each split, for people, whose it is and how many images each of its parts has."""
+        specs = {spec.split_key: spec for spec in self.specs}
+        return [_split_text(spec, self.splits[key]) for key, spec in specs.items()]
+
+
+def _split_text(spec: TrialSpec, splits: Splits) -> str:
+    sizes = ", ".join(f"{number:,} {part}" for part, number in splits.sizes().items() if number)
+    whose = "the dataset's own" if spec.official_split else f"of our own, split_seed {spec.split_seed}"
+    groups = [*(["of one galaxy"] if spec.group_by_sky else [])]
+    groups += [f"with one value of '{spec.group_by}'"] if spec.group_by else []
+    together = f"; those {' or '.join(groups)} stay together" if groups else ""
+    return f"{whose}: {sizes} images{together}"
+
 
 def check_splits(dataset: Dataset, specs: Sequence[TrialSpec], on_progress: Progress) -> Checked:
-    """Return the specs, with the fingerprint of the galaxies' groups where they ask for them, and how they split the
-    dataset.
+    """Return the specs, with the fingerprint of their groups where they ask for any, and how they split the dataset.
 
     Raises DataError where it cannot be split as they say.
     """
-    groups = sky.groups(dataset, on_progress)
-    fingerprint = sky.groups_fingerprint(groups)
-    specs = [spec.replace(groups_fingerprint=fingerprint) if spec.group_by_sky else spec for spec in specs]
+    galaxies = sky.groups(dataset, on_progress)
+    groups = {by_sky: grouping.groups_of(dataset, spec) for by_sky, spec in {s.group_by_sky: s for s in specs}.items()}
+    prints = {by_sky: grouping.groups_fingerprint(found) for by_sky, found in groups.items() if found is not None}
+    specs = [spec.replace(groups_fingerprint=prints.get(spec.group_by_sky, "")) for spec in specs]
     notes: dict[str, None] = {}
     splits = {}
     for spec in {spec.split_key: spec for spec in specs}.values():
-        splits[spec.split_key] = found = split_indices(dataset.labels, spec, groups if spec.group_by_sky else None)
-        notes |= dict.fromkeys(describe_leaks(leaks(found, groups)))
+        parts, together = official.checked_parts(dataset, spec), groups[spec.group_by_sky]
+        splits[spec.split_key] = found = split_indices(dataset.labels, spec, together, parts)
+        notes |= dict.fromkeys(describe_leaks(leaks(found, galaxies), is_official=parts is not None))
+        notes |= dict.fromkeys(_group_notes(dataset, spec, found, together))
+        if parts is not None and not spec.validation_fraction and (unused := np.sum(parts == VALIDATION)):
+            notes[f"{unused:,} images of the dataset's own validation part are not used: {ASKED_BY}"] = None
     return Checked(tuple(specs), splits, tuple(notes))
+
+
+def _group_notes(dataset: Dataset, spec: TrialSpec, splits: Splits, groups: NDArray[np.int64] | None) -> Iterator[str]:
+    """Yield what is to be known of the groups that the values of a column make."""
+    if spec.group_by and groups is not None:
+        if unknown := int(grouping.is_missing(dataset.columns[spec.group_by]).sum()):
+            yield f"{unknown:,} images have no value of '{spec.group_by}': each is taken to be like no other"
+        names = (f"group of one '{spec.group_by}'", f"groups of one '{spec.group_by}'")
+        yield from describe_leaks(leaks(splits, groups), names, is_official=bool(spec.official_split))
+
+
+def first_of(split_texts: Sequence[str]) -> str:
+    """Return the first, and how many there are beside it."""
+    return split_texts[0] + (f"; and {len(split_texts) - 1} others" if len(split_texts) > 1 else "")
 
 
 def check_networks(specs: Sequence[TrialSpec], structures: Structures) -> list[TrialSpec]:

@@ -84,7 +84,7 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> int:
     with prepare.asking_keras(networks) as asked, TerminalProgress(console) as progress:
         dataset = open_dataset(uri, on_progress=progress.update, reading=options.reading)
         damage = prepare.check_content(dataset, options.accept_damaged, progress.update)
-        expanded = axes.expand(grid, prepare.base_spec(dataset.facts, profile))
+        expanded = axes.expand(grid, prepare.base_spec(prepare.facts_of(dataset, options), profile))
         checked = prepare.check_splits(dataset, expanded.specs, progress.update)
         structures = asked.result()
     fitting = axes.possible(checked.specs, lambda spec: prepare.check_networks([spec], structures)[0])
@@ -95,7 +95,7 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> int:
         console.print(f"note: {problem}", markup=False)
     todo = split_by_status(prepared.specs, rows.by_id(), options.retry_failed)
     announce_grid(console, grid, with_axes=options.dry_run)
-    announce(console, dataset, profile, todo, prepared)
+    announce(console, dataset, profile, todo, prepared, checked.split_texts())
     plan_for = functools.partial(
         prepare.plan_for, options.where, num_images=len(dataset), structures=structures, splits=checked.splits
     )
@@ -174,7 +174,12 @@ def schedule_trials(where: Where, workplace: Workplace, plan: Plan, folder: Resu
 
 
 def announce(
-    console: Console, dataset: Dataset, profile: str, todo: TrialsByStatus, prepared: prepare.Prepared
+    console: Console,
+    dataset: Dataset,
+    profile: str,
+    todo: TrialsByStatus,
+    prepared: prepare.Prepared,
+    split_texts: Sequence[str],
 ) -> None:
     """Say, before anything starts, what it will run on and how much is left to do."""
     kind = "simulated galaxies, not real ones" if dataset.name.startswith("simulated") else "galaxies"
@@ -183,6 +188,7 @@ def announce(
     console.print(
         f"Dataset   {dataset.name}: {len(dataset):,} {kind}, fingerprint {dataset.fingerprint[:12]}", markup=False
     )
+    console.print(f"Split     {prepare.first_of(split_texts)}", markup=False)
     console.print(f"Profile   {profile} ({sizes}); choose with --profile {' or '.join(sorted(builtin.PROFILES))}")
     for name in sorted({spec.backbone for spec in specs if spec.is_substituted}):
         missing = backbone_named(name).weights_file

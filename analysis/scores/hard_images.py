@@ -9,9 +9,10 @@ One that has collapsed says nothing of an image, and is left out.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,7 @@ from analysis.report.sections import Listing, Section
 from analysis.scores.class_sections import class_names
 from analysis.trials.repeats import Networks
 from analysis.trials.starts import is_collapsed
-from galaxytl.results.predictions import Probabilities
+from galaxytl.results.predictions import PredictionsError, Probabilities, read_descriptions
 from galaxytl.results.thumbnails import ThumbnailsError, read_thumbnails
 from galaxytl.trial import TrialResult
 
@@ -58,6 +59,9 @@ class Hard:
     pictures: Mapping[int, Picture]
     """row -> (height, width, 3), of at most NUM_SHOWN of `images`."""
     why_no_pictures: str = ""
+    descriptions: Mapping[int, str] = field(default_factory=dict)
+    """row -> what the dataset's catalogue calls the image, of the hardest NUM_SHOWN; of those of which it says
+    anything."""
 
     @property
     def shown(self) -> tuple[HardImage, ...]:
@@ -79,7 +83,8 @@ def hard_of(networks: Networks) -> Hard | None:
     labels = found[0].labels
     images = _hard_images(found)
     pictures, why = _pictures(images, trials, networks.folders)
-    return Hard(tuple(trials), found[0].values.shape[1], labels, _expected(found), tuple(images), pictures, why)
+    known = _descriptions(images[:NUM_SHOWN], trials, networks.folders)
+    return Hard(tuple(trials), found[0].values.shape[1], labels, _expected(found), tuple(images), pictures, why, known)
 
 
 def _one_each(networks: Networks) -> list[TrialResult]:
@@ -148,6 +153,18 @@ def _pictures(
     return {}, why
 
 
+def _descriptions(
+    images: Sequence[HardImage], trials: Iterable[TrialResult], folders: Mapping[str, Path]
+) -> dict[int, str]:
+    """Return what the first of the trials' files that says anything of these images says."""
+    rows = [image.row for image in images]
+    for result in trials:
+        with contextlib.suppress(PredictionsError):
+            if found := read_descriptions(folders.get(result.trial_id, Path()), result, rows):
+                return found
+    return {}
+
+
 def sections(hard: Hard | None) -> list[Section]:
     """Return the section; none without two networks."""
     if hard is None:
@@ -173,11 +190,13 @@ def _expected_text(chances: NDArray[np.float64]) -> str:
 
 def _sentences(hard: Hard) -> list[str]:
     number, total = len(hard.images), len(hard.labels)
+    named = [hard.descriptions[image.row] for image in hard.images if image.row in hard.descriptions]
     verb = "is" if number == 1 else "are"
     networks = ", ".join(f"{r.trial_id} ({r.spec.backbone}, seed {r.spec.seed})" for r in hard.trials)
     return [
         f"{number:,} of {total:,} test images {verb} wrong in all {len(hard.trials)} networks. If the networks'"
         f" mistakes had nothing in common but the class, {_expected_text(hard.expected)} would be expected."
         f" {LABEL_NOTE}.",
+        *([f"The hardest, to look up: {'; '.join(named)}."] if named else []),
         f"The networks, one of each backbone and start, the lowest seed that has not collapsed: {networks}.",
     ]

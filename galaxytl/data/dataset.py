@@ -196,9 +196,19 @@ def open_files(uri: str, scratch: Path, reading: Reading = AS_FOUND) -> FileSour
     what = look_at(location)
     for reader in READERS:
         if reader.knows(what):
-            return reader.read(location, scratch, reading)
+            source = reader.read(location, scratch, reading)
+            _check_columns(source, location, reading)
+            return source
     kinds = ", ".join(reader.name for reader in READERS)
     raise DataError(f"{location} must be of a kind that can be read ({kinds}); it is {what.description}")
+
+
+def _check_columns(source: FileSource, location: Location, reading: Reading) -> None:
+    if missing := [name for name in reading.extra_columns if name not in source.columns]:
+        found = ", ".join(source.columns)
+        raise DataError(
+            f"--columns and --group-by must name columns of {location}; got '{missing[0]}', what is read is {found}"
+        )
 
 
 def _check_unasked(uri: str, reading: Reading) -> None:

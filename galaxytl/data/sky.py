@@ -10,7 +10,6 @@ neither the meridian at ra 0 nor the poles matter; an image without a position h
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,11 +74,6 @@ def groups(dataset: Dataset, on_progress: Progress | None = None) -> NDArray[np.
     return united(twins(remembered_scan(dataset, on_progress).digests), dataset.columns)
 
 
-def groups_fingerprint(groups: NDArray[np.int64]) -> str:
-    """Return 64 hexadecimal digits: the SHA-256 of `groups` (N,)."""
-    return hashlib.sha256(np.ascontiguousarray(groups, "<i8").tobytes()).hexdigest()
-
-
 def twins(digests: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return (N,) int64 from the digests (N, 32): for each image the first row with the same pixels."""
     _, first, same = np.unique(digests, axis=0, return_index=True, return_inverse=True)
@@ -90,7 +84,12 @@ def united(first_twin: NDArray[np.int64], columns: Mapping[str, NDArray[np.float
     """Return (N,) int64 groups from `twins` (N,) and the columns ra and dec (N,), degrees."""
     rows = np.arange(len(first_twin))
     links = np.concatenate([np.column_stack([rows, first_twin]), close_links(columns["ra"], columns["dec"])])
-    graph = coo_array((np.ones(len(links), np.bool_), (links[:, 0], links[:, 1])), shape=(len(rows), len(rows)))
+    return connected(links, len(rows))
+
+
+def connected(links: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return (count,) int64: for each row the first of those that the links (P, 2), followed, connect with it."""
+    graph = coo_array((np.ones(len(links), np.bool_), (links[:, 0], links[:, 1])), shape=(count, count))
     _, component = connected_components(graph, directed=False)
     _, first = np.unique(component, return_index=True)
     return first[component]

@@ -6,6 +6,8 @@
 
 The paper's split was hardly stratified: its VGG16 OFF row (accuracy 0.157, precision 0.025 = 0.157^2) predicts one
 class with a test share of 0.157, and the largest class of the whole dataset has a share of 0.149.
+
+Where a dataset has a split of its own that is to be kept, `galaxytl.data.official` tells the part of each row.
 """
 
 from __future__ import annotations
@@ -24,8 +26,12 @@ from galaxytl.system.locations import DataError
 from galaxytl.trial import SpecError, TrialSpec, seed_for
 
 Indices = NDArray[np.int64]
+Parts = NDArray[np.int8]
 SUBSET = "subset"
 """Of the dataset, `max_images` of it: the part that is split further."""
+OFFICIAL_PARTS = ("train", "validation", "test")
+"""Parts of a dataset's own split, by their numbers."""
+PREVENTED = "--group-by-sky prevents it"
 
 
 @dataclass(frozen=True)
@@ -43,21 +49,29 @@ class Splits:
         return {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}
 
 
-def split_indices(labels: NDArray[np.int64], spec: TrialSpec, groups: Indices | None = None) -> Splits:
+def split_indices(
+    labels: NDArray[np.int64], spec: TrialSpec, groups: Indices | None = None, official: Parts | None = None
+) -> Splits:
     """Split the rows of `labels` (N,) as `spec` says; equal for all specs that agree on the split's fields.
 
     With `groups` (N,), rows of one number end up in one part. It is the split without groups, in which each group
     that it tears apart is moved to one side: no other row changes sides, and the sizes (of each class, if stratified)
     stay within half of the largest such group, unless that would leave a class out.
 
+    With `official` (N,), places in OFFICIAL_PARTS, the train and test parts are those, and so is the validation part,
+    where the spec asks for one and there is one; else it is cut from the train part. Groups then change sides between
+    train and validation alone.
+
     Raises DataError when a class would have no image in the train or the test part, or a stratified part fewer images
     than there are classes; with the option that helps, if one does.
     """
     groups = np.arange(len(labels)) if groups is None else groups
     try:
-        return _split(labels, spec, groups)
+        return _split(labels, spec, groups, official)
     except _LeftOut as problem:
-        raise DataError(f"{problem} {_advice(labels, spec, groups, problem.part)}") from problem
+        helps = _helpful_options(labels, spec, groups, official, problem.part)
+        other = "leave out --split official" if official is not None else "take more images"
+        raise DataError(f"{problem} {f'Try {helps}' if helps else f'No option helps: {other}'}.") from problem
 
 
 class _LeftOut(ValueError):
@@ -68,30 +82,46 @@ class _LeftOut(ValueError):
         self.part = part
 
 
-def _split(labels: NDArray[np.int64], spec: TrialSpec, groups: Indices) -> Splits:
+def _split(labels: NDArray[np.int64], spec: TrialSpec, groups: Indices, official: Parts | None) -> Splits:
     """Do as `split_indices`, without advice: raises _LeftOut."""
     seed = seed_for(spec, "split")
     rows = _subset(labels, spec.max_images, seed)
-    _check_class_sizes(labels[rows], groups[rows], parts=3 if spec.validation_fraction else 2)
-    train, test = _cut("test", rows, labels, spec.test_fraction, spec.stratified, seed)
-    _check_group_sizes(groups[rows], len(test))
-    train, test = _mended(train, test, labels, groups, spec.stratified)
-    validation = np.empty(0, np.int64)
+    if official is None:
+        train, test = _with_test(rows, labels, spec, groups)
+        validation = np.empty(0, np.int64)
+    else:
+        train, validation, test = (rows[official[rows] == part] for part in range(len(OFFICIAL_PARTS)))
     if spec.validation_fraction:
-        train, validation = _cut("validation", train, labels, spec.validation_fraction, spec.stratified, seed + 1)
+        if not len(validation):
+            train, validation = _cut("validation", train, labels, spec.validation_fraction, spec.stratified, seed + 1)
         train, validation = _mended(train, validation, labels, groups, spec.stratified)
+        if not len(validation):
+            raise _too_large(groups[train], "validation part", spec)
+    else:
+        validation = validation[:0]
     _check_coverage(labels, rows, {"train": train, "test": test})
     return Splits(np.sort(train), np.sort(validation), np.sort(test))
 
 
-def _advice(labels: NDArray[np.int64], spec: TrialSpec, groups: Indices, part: str) -> str:
-    """Return the options of the first other split that can be made: each is tried."""
+def _with_test(rows: Indices, labels: NDArray[np.int64], spec: TrialSpec, groups: Indices) -> tuple[Indices, Indices]:
+    """Return the rows without the test part, and that part."""
+    number = math.ceil(spec.test_fraction * len(rows))
+    if np.unique(groups[rows], return_counts=True)[1].max() > max(number, 1):
+        raise _too_large(groups[rows], f"test part, {number} images", spec)
+    _check_class_sizes(labels[rows], groups[rows], parts=3 if spec.validation_fraction else 2)
+    train, test = _cut("test", rows, labels, spec.test_fraction, spec.stratified, seed_for(spec, "split"))
+    return _mended(train, test, labels, groups, spec.stratified)
+
+
+def _helpful_options(
+    labels: NDArray[np.int64], spec: TrialSpec, groups: Indices, official: Parts | None, part: str
+) -> str:
+    """Return the options of the first other split that can be made: each is tried; "" where none can."""
     for changes in _other_splits(spec, len(labels), part):
         with contextlib.suppress(_LeftOut, DataError, SpecError):
-            _split(labels, spec.replace(**changes), groups)
-            options = [f"--set {name}={str(value).lower()}" for name, value in changes.items()]
-            return f"Try {' '.join(options)}."
-    return "No option helps: take more images."
+            _split(labels, spec.replace(**changes), groups, official)
+            return " ".join(f"--set {name}={str(value).lower()}" for name, value in changes.items())
+    return ""
 
 
 def _other_splits(spec: TrialSpec, num_images: int, part: str) -> Iterator[dict[str, Any]]:
@@ -126,14 +156,17 @@ def leaks(splits: Splits, groups: Indices) -> dict[str, Indices]:
     return {sides: found for sides, found in shared.items() if found.size}
 
 
-def describe_leaks(found: Mapping[str, Indices]) -> list[str]:
-    """Return a sentence for each pair of parts in `leaks`, for people."""
-    advice = "--group-by-sky prevents it"
-    return [
-        f"{len(torn)} {'galaxy has' if len(torn) == 1 else 'galaxies have'} images on both sides of the {sides} split; "
-        + advice
-        for sides, torn in found.items()
-    ]
+def describe_leaks(
+    found: Mapping[str, Indices], names: tuple[str, str] = ("galaxy", "galaxies"), is_official: bool = False
+) -> list[str]:
+    """Return a sentence for each pair of parts in `leaks`, for people. names: of one group, and of several."""
+    sentences = []
+    for sides, torn in found.items():
+        is_kept = is_official and sides.endswith("/test")
+        advice = "that is the dataset's own split, which --split official keeps" if is_kept else PREVENTED
+        what = f"{len(torn):,} {f'{names[0]} has' if len(torn) == 1 else f'{names[1]} have'}"
+        sentences.append(f"{what} images on both sides of the {sides} split; {advice}")
+    return sentences
 
 
 def _subset(labels: NDArray[np.int64], max_images: int, seed: int) -> Indices:
@@ -163,13 +196,20 @@ def _mended(
         uneven = np.abs(counts - wanted).sum() if stratified else 0
         return int(lost), int(uneven), abs(int(counts.sum() - wanted.sum()))
 
-    torn = np.intersect1d(groups[kept], groups[cut])
-    members = [np.flatnonzero(groups[rows] == group) for group in torn]
-    for places in sorted(members, key=len, reverse=True):
-        in_cut[places] = False
-        without = _class_counts(labels[rows[in_cut]], num_classes)
-        in_cut[places] = cost(without + _class_counts(labels[rows[places]], num_classes)) < cost(without)
+    counts = wanted
+    for places in sorted(_torn(groups[rows], in_cut), key=len, reverse=True):
+        without = counts - _class_counts(labels[rows[places[in_cut[places]]]], num_classes)
+        within = without + _class_counts(labels[rows[places]], num_classes)
+        in_cut[places] = moved = cost(within) < cost(without)
+        counts = within if moved else without
     return rows[~in_cut], rows[in_cut]
+
+
+def _torn(groups: Indices, in_cut: NDArray[np.bool_]) -> list[Indices]:
+    """Return the places, in `groups` (n,), of each group that has rows on both sides, by the groups' numbers."""
+    torn = np.flatnonzero(np.isin(groups, np.intersect1d(groups[in_cut], groups[~in_cut])))
+    places = torn[np.argsort(groups[torn], kind="stable")]
+    return np.split(places, np.flatnonzero(np.diff(groups[places])) + 1)
 
 
 def _class_counts(labels: NDArray[np.int64], num_classes: int) -> Indices:
@@ -210,20 +250,24 @@ def _check_class_sizes(labels: NDArray[np.int64], groups: Indices, parts: int) -
         images = int(np.sum(labels == label))
         galaxies = len(np.unique(groups[labels == label]))
         if galaxies < parts:
-            found = f"{images}" if galaxies == images else f"{images}, which show {galaxies}"
+            found = f"{images}" if galaxies == images else f"{images}, which count as {galaxies}"
             raise _LeftOut(
                 "validation" if parts == 3 else "test",
                 f"each class must have at least {parts} images to be split; class {label} has {found}.",
             )
 
 
-def _check_group_sizes(groups: Indices, test_size: int) -> None:
+def _too_large(groups: Indices, part: str, spec: TrialSpec) -> DataError:
+    """Return the error of a group that has more images than the part, of rows with these groups (n,)."""
     largest = int(np.unique(groups, return_counts=True)[1].max())
-    if largest > max(test_size, 1):
-        raise DataError(
-            f"images of one galaxy must fit into the test part, {test_size} images; {largest} images have equal pixels "
-            "or one position. If the file says the same position of all, write NaN there, or split without groups."
-        )
+    reasons = [*(["equal pixels or one position"] if spec.group_by_sky or not spec.group_by else [])]
+    reasons += [f"one value of '{spec.group_by}'"] if spec.group_by else []
+    advice = "If the file says the same position of all, write NaN there, or split without groups"
+    if spec.group_by:
+        advice = "Group by a column with more values, leave it empty where it is not known, or split without groups"
+    return DataError(
+        f"images that stay together must fit into the {part}; {largest} images have {' or '.join(reasons)}. {advice}."
+    )
 
 
 def _check_coverage(labels: NDArray[np.int64], rows: Indices, parts: dict[str, Indices]) -> None:

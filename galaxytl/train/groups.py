@@ -19,14 +19,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data import DataError, Dataset, Splits, open_dataset, sky, split_indices
+from galaxytl.data import DataError, Dataset, Splits, grouping, official, open_dataset, split_indices
 from galaxytl.networks import device, warm
 from galaxytl.networks.backbones import backbone_named, head_layers
 from galaxytl.networks.blocks import TRAINED_STEP
 from galaxytl.networks.weights import WeightsError, find_weights
 from galaxytl.results import collapse
 from galaxytl.results.checkpoints import Epoch, checkpoint_path, split_records
-from galaxytl.results.predictions import Probabilities, name_of, store_probabilities
+from galaxytl.results.predictions import Probabilities, columns_to_keep, name_of, store_probabilities
 from galaxytl.results.storage import StorageError, waiting_for, with_retries
 from galaxytl.results.thumbnails import write_thumbnails
 from galaxytl.system.locations import is_remote
@@ -128,7 +128,8 @@ class Run(Watcher, ABC):
             if dataset.fingerprint != self.spec.dataset_fingerprint:
                 wanted, found = self.spec.dataset_fingerprint[:12], dataset.fingerprint[:12]
                 raise DataError(f"{dataset.uri} must have the content {wanted} that the sweep saw; it has {found}")
-            return dataset, split_indices(dataset.labels, self.spec, self._sky_groups(dataset))
+            groups, parts = grouping.checked_groups(dataset, self.spec), official.checked_parts(dataset, self.spec)
+            return dataset, split_indices(dataset.labels, self.spec, groups, parts)
 
     def _patiently(self, read: Callable[[], T]) -> T:
         """Return what `read` gives, and try it again for a while where the dataset lies on another machine."""
@@ -138,14 +139,6 @@ class Run(Watcher, ABC):
             return with_retries(read, READ_SECONDS, lambda error: self.say(waiting_for("dataset", error)))
         except StorageError as error:
             raise DataError(str(error)) from error
-
-    def _sky_groups(self, dataset: Dataset) -> NDArray[np.int64] | None:
-        if not self.spec.group_by_sky:
-            return None
-        groups = sky.groups(dataset)
-        if sky.groups_fingerprint(groups) != self.spec.groups_fingerprint:
-            raise DataError(f"{dataset.uri} must have the positions (ra, dec) that the sweep saw; it has others")
-        return groups
 
     def stored_inputs(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return the activations (len(rows), h, w, channels) of `rows` at the last stored cut."""
@@ -181,22 +174,24 @@ class Run(Watcher, ABC):
             return failed_row(outcome.spec, Diverged("the logits are not finite after the last epoch"), self.job)
         rows, probabilities = _scored(splits, outcome.spec), softmax(outcome.logits)
         metrics, confusion = evaluate(dataset.labels[rows], probabilities)
-        name = self._store(outcome.spec, "scored", rows, dataset.labels[rows], probabilities)
-        self._store_validation(outcome, dataset.labels, splits.validation)
+        name = self._store(outcome.spec, "scored", rows, dataset, probabilities)
+        self._store_validation(outcome, dataset, splits.validation)
         return replace(row, metrics=metrics, confusion=confusion, probabilities=name)
 
-    def _store_validation(self, outcome: Outcome, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+    def _store_validation(self, outcome: Outcome, dataset: Dataset, rows: NDArray[np.int64]) -> None:
         """Store it beside what the trial is scored on, where it was computed and has numbers."""
         logits = outcome.on_validation
         if logits is not None and len(logits) and np.isfinite(logits).all():
-            self._store(outcome.spec, "validation", rows, labels[rows], softmax(logits))
+            self._store(outcome.spec, "validation", rows, dataset, softmax(logits))
 
     def _store(
-        self, spec: TrialSpec, part: str, rows: NDArray[np.int64], labels: NDArray[np.int64], found: NDArray[np.float64]
+        self, spec: TrialSpec, part: str, rows: NDArray[np.int64], dataset: Dataset, found: NDArray[np.float64]
     ) -> str:
-        """Store probabilities; return the file's name."""
-        name = name_of(spec, part)
-        store_probabilities(self.workplace.out, self.workplace.storage, name, Probabilities(rows, labels, found))
+        """Store probabilities, and what the dataset's catalogue knows of the images; return the file's name."""
+        name, kept = name_of(spec, part), columns_to_keep(dataset.columns, self.workplace.reading.columns)
+        columns = {column: values[rows] for column, values in kept.items()}
+        probabilities = Probabilities(rows, dataset.labels[rows], found, columns)
+        store_probabilities(self.workplace.out, self.workplace.storage, name, probabilities)
         return name
 
     def _row(self, outcome: Outcome, dataset: Dataset, splits: Splits) -> TrialResult:

@@ -112,8 +112,8 @@ class TrialSpec:
     """Of which images stay together, where `group_by_sky` or `group_by` asks: columns are no part of
     `dataset_fingerprint`."""
     official_split: str = _added("")
-    """Fingerprint of which images the dataset itself calls its test part, where that split is kept; "": a split of our
-    own."""
+    """Fingerprint of the part that the dataset itself puts each image into, where that split is kept; "": a split of
+    our own."""
     split_seed: int = _number(0, 0, 2**32 - 1)
     scored_on: Literal["test", "validation"] = _choice("test", "validation", default="test")
     """The part that the finished trial is scored on. Trials that are compared to choose one are scored on the

@@ -22,6 +22,10 @@ LONGEST_NAMES: Final = 2**20
 """Bytes of a file of class names."""
 
 
+MOST_ASKED: Final = 16
+"""Columns beside id, ra, dec and redshift."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """What the user says of a dataset; what is empty is found out."""
@@ -95,6 +99,8 @@ def reading_of(given: argparse.Namespace) -> Reading:
     names = _class_names(given.class_names) if given.class_names else ()
     if names and len(labels) > 1:
         raise UsageError("--class-names does not go with several --label-column: columns of votes name the classes")
+    if len(given.columns or ()) > MOST_ASKED:
+        raise UsageError(f"--columns takes at most {MOST_ASKED} columns; got {len(given.columns)}")
     image, group = given.image_column or "", given.group_by or ""
     return Reading(image, labels, names, bands, given.columns or (), group, given.fits_stretch)
 

@@ -72,6 +72,7 @@ def announce(setup: Setup, console: Console) -> None:
         "Objective": ", ".join(f"{OBJECTIVES[name]} {name}" for name in options.objective),
         **({"Study": f"{options.study}, exported to {shown}"} if shown else {}),
         "Dataset": f"{base.dataset}: {len(setup.dataset):,} {kind}, fingerprint {base.dataset_fingerprint[:12]}",
+        "Split": setup.split_text,
         "Profile": f"{setup.profile} ({sizes}); choose with --profile {' or '.join(sorted(builtin.PROFILES))}",
         "Networks": ", ".join(setup.facts.backbones),
     }.items():

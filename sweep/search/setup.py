@@ -62,6 +62,8 @@ class Setup:
     notes: tuple[str, ...]
     damage: str = ""
     """What is wrong with the dataset, and was accepted."""
+    split_text: str = ""
+    """For people: whose it is, and how many images its parts have."""
 
     def groups(self, specs: Sequence[TrialSpec]) -> list[Group]:
         """Return how to train these: groups as for a grid, with what stops collapsed trials."""
@@ -93,7 +95,7 @@ def set_up(options: Options, search: SearchOptions, console: Console) -> Setup:
     ):
         dataset = open_dataset(uri, on_progress=progress.update, reading=options.reading)
         damage = prepare.check_content(dataset, options.accept_damaged, progress.update)
-        base = draft.replace(**dataset.facts)
+        base = draft.replace(**prepare.facts_of(dataset, options))
         checked = prepare.check_splits(dataset, [base], progress.update)
         structures = future.result()
     facts = _facts(names, draft.image_size, structures)
@@ -112,7 +114,8 @@ def set_up(options: Options, search: SearchOptions, console: Console) -> Setup:
         seed=search.search_seed,
     )
     splits, all_notes = checked.splits, (*dataset.notes, *prepare.damage_notes(damage), *checked.notes, *notes)
-    return Setup(dataset, uri, profile, base, problem, facts, splits, structures, options, search, all_notes, damage)
+    found = (dataset, uri, profile, base, problem, facts, splits, structures)
+    return Setup(*found, options, search, all_notes, damage, prepare.first_of(checked.split_texts()))
 
 
 def build(

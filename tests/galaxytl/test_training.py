@@ -29,7 +29,7 @@ from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialSpec
 from galaxytl.trial.reading import Reading
 from tests.clock import Clock
 from tests.cluster.faults import fill, free
-from tests.galaxies import real_sample, real_weights
+from tests.galaxies import real_sample, real_weights, write_hdf5
 from tests.galaxytl import toy
 from tests.galaxytl.trials import Stopped, fails_after, run, tiny_spec, watching
 
@@ -41,11 +41,12 @@ def spec(galaxies_file: Path) -> TrialSpec:
     return tiny_spec(galaxies_file)
 
 
-def test_a_frozen_trial_learns_and_its_row_is_complete(spec: TrialSpec, galaxies_file: Path, tmp_path: Path) -> None:
+def test_a_frozen_trial_learns_and_its_row_is_complete(spec: TrialSpec, tmp_path: Path) -> None:
     phases: list[str] = []
+    data = write_hdf5(tmp_path / "placed.h5", ra=np.arange(40.0), dec=np.zeros(40))  # else as `galaxies_file`
     result = run(
         spec.replace(num_epochs=30, learning_rate=1e-2, seed=77),  # no other test has stored this seed's activations
-        galaxies_file,
+        data,
         tmp_path,
         watcher=watching(phase=lambda _, text: phases.append(text)),
     )
@@ -62,7 +63,8 @@ def test_a_frozen_trial_learns_and_its_row_is_complete(spec: TrialSpec, galaxies
     assert "frozen activations, 40/40" in phases
     # What it stored is what it was scored on.
     table = pq.read_table(tmp_path / result.probabilities).to_pydict()
-    dataset = open_dataset(str(galaxies_file))
+    dataset = open_dataset(str(data))
+    assert table["ra"] == table["row"]  # a wrong image can be found on the sky
     probabilities = np.array([table[f"p{i}"] for i in range(10)]).T
     assert table["row"] == split_indices(dataset.labels, spec).test.tolist()
     assert np.array_equal(table["label"], dataset.labels[table["row"]])

@@ -54,6 +54,7 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(
     assert main(["--data", str(galaxies_file), "--out", str(out), *QUICK, *FROZEN, *rates, "--dry-run"]) == 0
     printed = capsys.readouterr().out
     assert "Trials    4: 0 finished, 0 failed, 4 to run" in printed
+    assert "Split     of our own, split_seed 0: 28 train, 12 test images\n" in printed
     assert "Plan: 4 trials in 1 group" in printed
     assert "Seeds     1 a setting: of these networks alone. Claims about settings want 3:\n" in printed
     assert re.search(r"^ {10}--seeds 3 \(8 trials more, about \d+ (s|min).* more here\)$", printed, re.MULTILINE)
@@ -107,6 +108,7 @@ def test_a_command_line_that_is_wrong(arguments: str, message: str) -> None:
         ("--out /proc/results", "--out must be a folder that can be written to; got /proc/results"),
         ("--data /nowhere.h5", "/nowhere.h5 does not exist"),
         ("--set unfrozen_blocks=6 --data GALAXIES", "5 for VGG16; got 6"),
+        ("--split official --data GALAXIES", "has none. It comes from folders train/, validation/ and test/, from"),
         ("--set momentum=0.9 --data GALAXIES", "momentum is a setting of sgd and rmsprop"),
         ("--profile laptop --data GALAXIES --address 127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9"),
     ],

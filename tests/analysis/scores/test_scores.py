@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from analysis.report.sections import Section
@@ -250,6 +252,19 @@ def test_images_that_all_get_wrong_are_counted_beside_what_chance_gives(tmp_path
     assert section.sentences[0].startswith("5 of 100 test images are wrong in all 2 networks.")
     assert "2.5 would be expected" in section.sentences[0]
     assert "label of such an image may be wrong" in section.sentences[0]
+
+
+def test_hard_images_are_named_as_their_catalogue_names_them(tmp_path: Path) -> None:
+    planted = hard_world(tmp_path)
+    hard = hard_images.hard_of(planted.networks)
+    assert hard is not None
+    assert not any("to look up" in text for text in hard_images.sections(hard)[0].sentences)
+    path = tmp_path / "probabilities" / f"{planted.results[1].trial_id}.parquet"
+    named = pq.read_table(path).append_column("id", pa.array([f"J{row}" for row in range(100)]))
+    pq.write_table(named, path)
+    hard_images.hard_of.cache_clear()
+    (section,) = hard_images.sections(hard_images.hard_of(planted.networks))
+    assert section.sentences[1] == "The hardest, to look up: J0; J1; J2; J3; J4."
 
 
 def test_a_collapsed_network_has_no_say_and_one_network_makes_no_hard_images(tmp_path: Path) -> None:
