@@ -2,8 +2,7 @@
 
     found = of_labels(labels, ("Merging Galaxies", "Disturbed Galaxies", ...), where)
     found = of_texts(["spiral", "elliptical", ...], (), where)
-    found = of_votes(votes, ("smooth", "featured", "artifact"), where)
-    found.labels, found.names, found.note, found.votes
+    found.labels, found.names, found.note
 
 What the user or the file says decides. Names that are all Galaxy10's, in its own or in astroNN's spelling, are
 Galaxy10's classes, and labels are numbered as Galaxy10 numbers them. Any other name makes them classes of the dataset's
@@ -42,10 +41,8 @@ MOST_ATTRIBUTES: Final = 10_000
 """Of a file or dataset: a FITS header has some hundreds of cards."""
 MOST_NAMED: Final = MOST_CLASSES + 1
 """Names that are read of a dataset, to say how many there are: more than can be used."""
-ONE: Final = 1e-6
-"""By which fractions of votes, as float32, may miss 1 and are left as they are: a copy has the same bits."""
-SAID_FROM: Final = 0.01
-"""By which an image's votes miss 1 where it is said; fractions with three digits miss it by less."""
+ONE: Final = 1e-5
+"""By which an image's fractions of votes, as float32, may miss 1."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +56,17 @@ class Classes:
     note: str = ""
     """For people: what is to be known of the names; empty where they are as expected."""
     votes: NDArray[np.float32] | None = None
-    """(N, C) fractions of votes, which add up to 1 in each row and are the most for its label, the first of equals;
-    None: there are none."""
+    """(N, C) fractions of votes, which add up to 1 in each row and are the most for its label; None: there are none."""
     assumed: bool = False
     """Whether the file has Galaxy10's own layout, so that classes which nobody names may be Galaxy10's."""
 
     def __post_init__(self) -> None:
         if self.votes is not None and not _are_fractions(self.votes, self.labels, len(self.names)):
-            rule = f"votes must be fractions of each of {len(self.names)} classes, as `of_votes` makes them"
-            raise ValueError(
-                f"{rule}; got {self.votes.dtype} of shape {self.votes.shape} for {len(self.labels)} images"
+            rule = (
+                f"votes must be fractions of {len(self.names)} classes that add up to 1, the most for an image's label"
+            )
+            raise DataError(
+                f"{rule}; got {self.votes.dtype} of shape {self.votes.shape} for {len(self.labels):,} images"
             )
 
     @property
@@ -147,57 +145,12 @@ def of_texts(texts: Sequence[str], names: Sequence[str], where: object) -> Class
     return of_labels(order[labels.reshape(-1)], names, where)
 
 
-def of_votes(votes: NDArray[Any], names: Sequence[str], where: object) -> Classes:
-    """Return the classes of a dataset with votes (N, C), numbers or fractions of them, for each of its named classes.
-    An image's label is the class with the most votes, the first of equals; its votes are divided by their sum.
-
-    Raises DataError for names that are no names of classes, for votes that are no numbers from 0 or are missing, and
-    where one class leads everywhere.
-    """
-    if votes.ndim != 2 or votes.shape[1] != len(names) or len(names) < 2:
-        raise DataError(f"{where}: votes must have a column for each of two classes or more; got shape {votes.shape}")
-    check_alike(names, where)
-    numbers = [SPELLINGS_BY_WORDS.get(_words(name), -1) for name in names]
-    if sorted(numbers) == list(range(NUM_CLASSES)):
-        names, votes = CLASS_NAMES, votes[:, np.argsort(numbers)]
-    fractions, note = _fractions(votes, where)
-    labels = fractions.argmax(axis=1)
-    _check(labels, tuple(names), where)
-    of_labels(labels, (), where)  # of two classes at least
-    return Classes(labels, tuple(names), note, fractions)
-
-
-def _fractions(votes: NDArray[Any], where: object) -> tuple[NDArray[np.float32], str]:
-    """Return votes (N, C) as fractions, and what is to be said of them. Raises DataError."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        found = votes.astype(np.float32)
-        sums = found.sum(axis=1, dtype=np.float64)
-        wrong = np.flatnonzero(~(np.isfinite(sums) & (sums > 0) & (found >= 0).all(axis=1)))
-    if wrong.size:
-        raise DataError(
-            f"{where}: every image must have votes, numbers from 0, for a class at least; {wrong.size:,} of "
-            f"{len(votes):,} have not, the first is image {wrong[0]}: {votes[wrong[0]].tolist()[:20]}. Leave these "
-            "rows out, or give them votes"
-        )
-    off = np.abs(sums - 1)
-    fractions = np.where(off[:, None] <= ONE, found, found / sums[:, None]).astype(np.float32)
-    ties = int((np.sum(fractions == fractions.max(axis=1, keepdims=True), axis=1) > 1).sum())
-    said = []
-    if off.max() > SAID_FROM:
-        said.append(
-            f"votes add up to {sums.min():.4g} to {sums.max():.4g} an image: each is divided by its image's sum"
-        )
-    if ties:
-        said.append(f"{ties:,} of {len(votes):,} images have no leading class: the first of equals counts as theirs")
-    return fractions, "; ".join(said)
-
-
 def _are_fractions(votes: NDArray[Any], labels: NDArray[np.int64], num_classes: int) -> bool:
     """Return whether they are what `Classes.votes` is said to be; NaN is not."""
-    if votes.dtype != np.float32 or votes.shape != (len(labels), num_classes):
+    if votes.dtype != np.float32 or votes.shape != (len(labels), num_classes) or not votes.min() >= 0:
         return False
     is_one = np.abs(votes.sum(axis=1, dtype=np.float64) - 1) <= ONE
-    return bool(is_one.all() and votes.min() >= 0 and np.array_equal(votes.argmax(axis=1), labels))
+    return bool(np.all(is_one & (votes[np.arange(len(labels)), labels] == votes.max(axis=1))))
 
 
 def check_alike(names: Sequence[str], where: object) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 
 from galaxytl.data import DataError, open_dataset
 from galaxytl.data.convert import convert
-from galaxytl.data.files.classes import Classes, of_labels, of_votes
+from galaxytl.data.files.classes import Classes, of_labels
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES
 from tests.galaxies import LABELS, make_images, write_hdf5, write_parquet
 
@@ -48,43 +47,18 @@ def test_other_names_never_become_galaxy10s() -> None:
     assert of_labels(np.array([0, 1]), twice, "g.h5").own == twice
 
 
-def test_the_leading_class_of_votes_is_the_label_and_a_copy_has_the_same_bits() -> None:
-    votes = np.array([[0.2, 0.7, 0.1], [30, 0, 10], [0.333, 0.333, 0.333], [0, 0, 5]])
-    found = of_votes(votes, ("0", "1", "2"), "c.csv")
-    assert (found.labels.tolist(), found.names) == ([1, 0, 0, 2], ("0", "1", "2"))
-    assert found.votes == pytest.approx(np.array([[0.2, 0.7, 0.1], [0.75, 0, 0.25], [1 / 3] * 3, [0, 0, 1]]))
-    assert "votes add up to 0.999 to 40 an image" in found.note
-    assert "1 of 4 images have no leading class" in found.note
-    again = of_votes(found.votes, found.names, "c.h5")
-    assert (again.votes.tobytes(), again.note) == (found.votes.tobytes(), "1 of 4 images have no leading class: the "
-                                                   "first of equals counts as theirs")  # fmt: skip
-    order = np.random.default_rng(0).permutation(10)
-    galaxy10 = of_votes(np.eye(10)[np.arange(10)][:, order], [CLASS_NAMES[number] for number in order], "")
-    assert (galaxy10.labels.tolist(), galaxy10.names) == (TEN.tolist(), CLASS_NAMES)
-
-
 @pytest.mark.parametrize(
-    ("votes", "names", "what"),
+    "votes",
     [
-        ([[0.5, 0.5], [np.nan, 1]], OWN[:2], "1 of 2 have not, the first is image 1: [nan, 1.0]. Leave these rows out"),
-        ([[0.5, 0.5], [0, 0]], OWN[:2], "the first is image 1: [0.0, 0.0]"),
-        ([[1.5, -0.5], [0, 1e300]], OWN[:2], "2 of 2 have not, the first is image 0: [1.5, -0.5]"),
-        ([[0.5, 0.5], [1, 0]], OWN[:2], "must have images of at least two classes"),
-        ([[0.5], [0]], OWN[:1], "a column for each of two classes or more; got shape (2, 1)"),
-        ([[0.5, 0.5], [0, 1]], OWN, "a column for each of two classes or more; got shape (2, 2)"),
-        ([[1, 0], [0, 1]], ("cat", "Cat"), "must differ by more than capitals; got 'cat' and 'Cat'"),
+        np.eye(2),
+        np.eye(3, dtype="f4"),
+        *(np.array([row, [0, 1]], "f4") for row in ([0, 1], [1, 1], [np.nan, 1], [1.5, -0.5])),
     ],
 )
-def test_votes_that_are_none_are_refused(votes: list[list[float]], names: tuple[str, ...], what: str) -> None:
-    with pytest.raises(DataError, match=re.escape(what)):
-        of_votes(np.array(votes), names, "c.csv")
-
-
-@pytest.mark.parametrize(
-    "votes", [np.eye(2), np.eye(3, dtype="f4"), np.float32([[0, 1]] * 2), np.float32([[1, 1]] * 2)]
-)
-def test_classes_hold_no_other_votes(votes: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="votes must be fractions of each of 2 classes"):
+def test_votes_are_fractions_that_the_labels_lead(votes: np.ndarray) -> None:
+    tied = np.array([[0.7, 0.3], [0.5, 0.5]], "f4")
+    assert Classes(np.arange(2), OWN[:2], votes=tied).votes is tied
+    with pytest.raises(DataError, match="votes must be fractions of 2 classes that add up to 1"):
         Classes(np.arange(2), OWN[:2], votes=votes)
 
 
