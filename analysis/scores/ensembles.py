@@ -12,7 +12,7 @@ are of one split: scores on different validation images choose nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -53,7 +53,7 @@ def mean_probabilities(members: Sequence[Probabilities]) -> Probabilities:
     total = members[0].values.astype(np.float64)
     for one in members[1:]:
         total += one.values
-    return Probabilities(members[0].rows, members[0].labels, total / len(members))
+    return replace(members[0], values=total / len(members))
 
 
 def ensembles(networks: Networks) -> list[Ensemble]:

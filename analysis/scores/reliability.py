@@ -44,6 +44,12 @@ WHAT: Final = (
     " means over seeds; of three seeds or more, brackets hold their 95 % interval by Student's t, on these images."
 )
 
+OF_VOTES: Final = (
+    "Trials that were trained towards votes: their Brier, NLL and temperature are measured against the votes, whose own"
+    " entropy no NLL comes below. ECE and sureness call a prediction right where it is the class with the most votes,"
+    " so that a network which gives the votes themselves looks less sure than it is right."
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
@@ -65,14 +71,14 @@ def calibration_of(test: Probabilities, validation: Probabilities | None) -> Cal
     before = Calibration(
         bins_of(test.values, test.labels),
         (float(by_chance.mean()), float(np.percentile(by_chance, 95))),
-        brier(test.values, test.labels),
-        nll(test.values, test.labels),
+        brier(test.values, test.targets),
+        nll(test.values, test.targets),
     )
     if validation is None:
         return before
-    temperature = fit_temperature(validation.values, validation.labels)
+    temperature = fit_temperature(validation.values, validation.targets)
     mended = tempered(test.values, temperature.value)
-    after = (bins_of(mended, test.labels).error, brier(mended, test.labels), nll(mended, test.labels))
+    after = (bins_of(mended, test.labels).error, brier(mended, test.targets), nll(mended, test.targets))
     return Calibration(before.bins, before.by_chance, before.brier, before.nll, temperature, after)
 
 
@@ -113,7 +119,8 @@ def sections(networks: Networks) -> list[Section]:
     is_mended = any(one.after for own in found for one in own.seeds)
     rows = tuple(_row(own, is_mended) for own in found)
     headings += further if is_mended else ()
-    said = [WHAT, _about_temperature(found), networks.not_shown, *networks.problems]
+    of_votes = OF_VOTES if any(own.repeats.spec.targets == "votes" for own in found) else ""
+    said = [WHAT, of_votes, _about_temperature(found), networks.not_shown, *networks.problems]
     listing = Listing(headings, rows, set(range(1, len(headings))))
     return [Section("Calibration: is a network as sure as it is right?", listing, tuple(filter(None, said)))]
 

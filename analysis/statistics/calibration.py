@@ -7,8 +7,8 @@
     temperature = fit_temperature(on_validation, validation_labels)
     nll(tempered(on_test, temperature.value), test_labels)
 
-Probabilities are (N, C), each image's summing to 1; labels (N,) are classes from 0. The confidence of a prediction is
-the largest of the C.
+Probabilities are (N, C), each image's summing to 1; labels (N,) are classes from 0, targets labels or votes (N, C).
+The confidence of a prediction is the largest of the C.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.statistics.bootstrap import SEED
+from galaxytl.results.predictions import cross_entropies
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.floating]
@@ -109,19 +110,21 @@ def error_by_chance(probabilities: Numbers, num_bins: int = NUM_BINS, num_draws:
     return found
 
 
-def brier(probabilities: Numbers, labels: Labels) -> float:
+def brier(probabilities: Numbers, targets: Labels | Numbers) -> float:
     """Return the mean over images of the squared distance from the truth, summed over all classes (Brier 1950, Monthly
     Weather Review 78, 1): 0 at best, 2 where a wrong class has probability 1."""
     distances = probabilities.astype(np.float64)
-    distances[np.arange(len(labels)), labels] -= 1
+    if targets.ndim == 2:
+        distances -= targets
+    else:
+        distances[np.arange(len(targets)), targets] -= 1
     return float((distances**2).sum(axis=1).mean())
 
 
-def nll(probabilities: Numbers, labels: Labels) -> float:
-    """Return the mean negative logarithm of the true class's probability, in nats; ln C where all classes have the same
-    one."""
-    true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.maximum(true, SMALLEST)).mean())
+def nll(probabilities: Numbers, targets: Labels | Numbers) -> float:
+    """Return the mean negative logarithm of the true class's probability, or of all classes' by their votes, in nats;
+    ln C where all classes have the same one."""
+    return float(cross_entropies(np.maximum(probabilities, SMALLEST), targets).mean())
 
 
 def tempered(probabilities: Numbers, temperature: float) -> Floats:
@@ -132,7 +135,7 @@ def tempered(probabilities: Numbers, temperature: float) -> Floats:
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float64)
 
 
-def fit_temperature(probabilities: Numbers, labels: Labels) -> Temperature:
+def fit_temperature(probabilities: Numbers, targets: Labels | Numbers) -> Temperature:
     """Return the temperature with the least `nll` on these images (Guo et al. 2017, section 4.2), which must not be
     those that it is then judged by. It is 1 where none is better.
 
@@ -143,7 +146,7 @@ def fit_temperature(probabilities: Numbers, labels: Labels) -> Temperature:
     ends = tuple(map(math.log, TEMPERATURES))
 
     def loss(logarithm: float) -> float:
-        return nll(tempered(probabilities, math.exp(logarithm)), labels)
+        return nll(tempered(probabilities, math.exp(logarithm)), targets)
 
     found = minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 1e-5})
     if loss(0.0) - float(found.fun) <= 1e-9:

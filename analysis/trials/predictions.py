@@ -28,7 +28,7 @@ class Predictions:
     predicted: NDArray[np.int64]
     """(N,) most probable classes."""
     losses: NDArray[np.float64]
-    """(N,) cross-entropies in nats: of the true class's probability, as `galaxytl.train.metrics` has them."""
+    """(N,) cross-entropies in nats, of which the row's loss is the mean: towards the targets, labels or votes."""
     num_classes: int
 
     @property
@@ -40,9 +40,7 @@ class Predictions:
 def read_predictions(folder: Path, result: TrialResult) -> Predictions:
     """Read the predictions of a COMPLETE trial whose row lies in `folder`. Raises PredictionsError."""
     found = read_scored(folder, result)
-    true = np.take_along_axis(found.values, found.labels[:, None], axis=1)[:, 0].astype(np.float64)
-    losses = -np.log(np.maximum(true, np.finfo(np.float64).tiny))
-    return Predictions(found.rows, found.labels, found.predicted, losses, found.values.shape[1])
+    return Predictions(found.rows, found.labels, found.predicted, found.losses, found.values.shape[1])
 
 
 def same_images(first: Predictions, second: Predictions) -> bool:

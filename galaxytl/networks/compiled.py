@@ -32,16 +32,25 @@ class TopShare(keras.metrics.Metric):
 
 
 def compile_model(model: Any, spec: TrialSpec) -> None:
-    """Attach optimizer, loss (cross-entropy of logits), accuracy and the share of the most predicted class; Keras's
-    defaults where the spec is silent."""
+    """Attach optimizer, loss (cross-entropy of logits), accuracy (towards the leading class, where the targets are
+    votes) and the share of the most predicted class; Keras's defaults where the spec is silent."""
+    of_votes = spec.targets == "votes"
+    loss = keras.losses.CategoricalCrossentropy if of_votes else keras.losses.SparseCategoricalCrossentropy
     model.compile(
         optimizer=make_optimizer(spec),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy", TopShare(spec.num_classes)],
+        loss=loss(from_logits=True),
+        metrics=["categorical_accuracy" if of_votes else "accuracy", TopShare(spec.num_classes)],
         steps_per_execution=STEPS_AT_ONCE if device.runs_steps_in_graph() else 1,
         jit_compile=device.use_xla(),
     )
     model.optimizer.build(model.trainable_variables)
+
+
+def cross_entropy(targets: Any, logits: Any) -> Any:
+    """Return the cross-entropies (B,) of logits (B, C), in nats, towards labels (B,) or votes (B, C)."""
+    if len(targets.shape) == 2:
+        return keras.losses.categorical_crossentropy(targets, logits, from_logits=True)
+    return keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
 
 
 def make_optimizer(spec: TrialSpec) -> Any:

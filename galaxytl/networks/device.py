@@ -189,8 +189,8 @@ def use_xla() -> bool | str:
 
 
 def for_keras(batches: Any) -> Any:
-    """Return what `fit`, `evaluate` and `predict` are given for a sequence of batches: inputs (B, ...), labels (B,)
-    and, where examples count differently, what each counts (B,).
+    """Return what `fit`, `evaluate` and `predict` are given for a sequence of batches: inputs (B, ...), labels
+    (B,) or votes (B, C) and, where examples count differently, what each counts (B,).
 
     TensorFlow gets a tf.data pipeline of its own making, with autotuning off: Keras's has it on, and then the end of
     every epoch waits for the tuner's next wake-up, at 5.1, 10.2, 20.5 ... s after the epoch's start, however short the

@@ -1,7 +1,7 @@
 """When a trial has collapsed: three names, each for something else, and the only place where they are defined.
 
     is_one_class(confusion), is_at_chance(confusion)                # of a trial that has ended
-    ignoring = loss_of_ignoring(training_labels, watched_labels, class_weights)
+    ignoring = loss_of_ignoring(training_targets, watched_targets, class_weights)
     reason = why_collapsed(history, ignoring, patience=3)           # of one that is trained: "" while it has not
 
 one class      of a finished trial: one class takes at least ONE_CLASS_SHARE of its predictions, and they agree with the
@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,15 +75,19 @@ def cohen_kappa(confusion: Sequence[Sequence[int]]) -> tuple[float, float]:
     return (agreed - by_chance) / (1 - by_chance), math.sqrt(max(0.0, variance))
 
 
-def loss_of_ignoring(
-    labels: NDArray[np.int64], watched: NDArray[np.int64], class_weights: NDArray[np.floating]
-) -> float:
-    """Return the cross-entropy, in nats, on the watched labels (m,) of the best answer that is the same for every
-    image.
+def loss_of_ignoring(targets: NDArray[Any], watched: NDArray[Any], class_weights: NDArray[np.floating]) -> float:
+    """Return the cross-entropy, in nats, on the watched labels (m,), or votes (m, C), of the best answer that is the
+    same for every image.
 
-    Best in training, on labels (n,) that count class_weights (C,) each: the classes' shares of the weights. Infinite
-    where a class is watched that training has no image of.
+    Best in training, on labels (n,) that count class_weights (C,) each: the classes' shares of the weights; or on votes
+    (n, C): their means. Infinite where a class is watched that training has no image, or vote, of.
     """
+    if targets.ndim == 2:
+        shares, wanted = targets.mean(axis=0, dtype=np.float64), watched.mean(axis=0, dtype=np.float64)
+        is_watched = wanted > 0
+        is_known = np.all(shares[is_watched] > 0)
+        return float(-(wanted[is_watched] * np.log(shares[is_watched])).sum()) if is_known else math.inf
+    labels = targets
     counts = np.bincount(labels, minlength=len(class_weights)) * class_weights
     shares = (counts / counts.sum())[watched]
     return float(-np.log(shares).mean()) if np.all(shares > 0) else math.inf

@@ -1,13 +1,14 @@
 """What a trained network says of each image that it is scored on: probabilities/<trial_id>.parquet, beside the rows.
 
-    store_probabilities(out, storage, name_of(spec), Probabilities(rows, labels, values))
+    store_probabilities(out, storage, name_of(spec), Probabilities(rows, labels, values, votes))
     found = read_probabilities(folder, result)            # read_validation: on the validation part
 
-One row an image: `row` of the dataset, true `label`, float32 `p0`, `p1`, ... a class, and what the dataset's catalogue
-knows of it (`columns_to_keep`): float64, or text. Galaxy10's 5,321 test images take 0.34 MB, with ra, dec and redshift
-0.48. Of a trial that is scored on the test part and
-has a validation part, <trial_id>.validation.parquet has what it says of that one: what is fitted or chosen after the
-training, like a temperature or an ensemble, must not see the test part.
+One row an image: `row` of the dataset, true `label`, float32 `p0`, `p1`, ..., one a class, of a trial that was trained
+towards votes these as float32 `v0`, `v1`, ... (its labels are the leading classes), and what the dataset's catalogue
+knows of the image (`columns_to_keep`): float64, or text. Galaxy10's 5,321 test images take 0.34 MB, with ra, dec and
+redshift 0.48. Of a trial that is scored on the test part and has a validation part, <trial_id>.validation.parquet has
+what it says of that one: what is fitted or chosen after the training, like a temperature or an ensemble, must not see
+the test part.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ ENDINGS: Final = {"scored": ".parquet", "validation": ".validation.parquet"}
 """Of the part that a trial is scored on, and of the validation part where that is another one."""
 CATALOGUE_COLUMNS: Final = ("id", "ra", "dec", "redshift")
 """Of a dataset, kept where any image has a value: ra and dec in degrees."""
-MOST_COLUMNS: Final = 2 + MOST_CLASSES + len(CATALOGUE_COLUMNS) + MOST_ASKED
-"""Row, label, a probability a class, and what is kept of the catalogue."""
-MOST_NUMBERS: Final = 250_000_000
-"""Probabilities of a file: 1 GB."""
+MOST_COLUMNS: Final = 2 + 2 * MOST_CLASSES + len(CATALOGUE_COLUMNS) + MOST_ASKED
+"""Row, label, a probability and a vote a class, and what is kept of the catalogue."""
+MOST_NUMBERS: Final = 2**28
+"""That are read of a file: a gigabyte, as float32."""
 MOST_IMAGES: Final = 1_000_000
 """That are read where a row does not say how many it was scored on."""
 SUM_TOLERANCE: Final = 1e-3
@@ -69,8 +70,20 @@ class Probabilities:
     """(N,) true classes."""
     values: NDArray[np.floating]
     """(N, C), float32 where they are read."""
+    votes: NDArray[np.float32] | None = None
+    """(N, C) fractions, where the trial was trained towards votes."""
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     """(N,) each, of the dataset's catalogue; none where they are read: `read_descriptions` reads them."""
+
+    @property
+    def targets(self) -> NDArray[Any]:
+        """What the trial was trained towards: the labels (N,), or the votes (N, C)."""
+        return self.labels if self.votes is None else self.votes
+
+    @property
+    def losses(self) -> NDArray[np.float64]:
+        """(N,) cross-entropies towards the targets, in nats, of which the row's loss is the mean."""
+        return cross_entropies(self.values, self.targets)
 
     @property
     def predicted(self) -> NDArray[np.int64]:
@@ -85,6 +98,14 @@ class Probabilities:
     def has_images_of(self, other: Probabilities) -> bool:
         """Return whether it is of the same images, which have the same classes."""
         return np.array_equal(self.rows, other.rows) and np.array_equal(self.labels, other.labels)
+
+
+def cross_entropies(probabilities: NDArray[np.floating], targets: NDArray[Any]) -> NDArray[np.float64]:
+    """Return those (N,) of probabilities (N, C), in nats, towards labels (N,) or votes (N, C)."""
+    is_soft = targets.ndim == 2
+    chosen = probabilities if is_soft else probabilities[np.arange(len(targets)), targets]
+    logarithms = np.log(np.maximum(chosen.astype(np.float64), np.finfo(np.float64).tiny))
+    return np.asarray(-(targets * logarithms).sum(axis=1) if is_soft else -logarithms)
 
 
 def names_of(spec: TrialSpec) -> tuple[str, ...]:
@@ -102,7 +123,7 @@ def columns_to_keep(columns: Mapping[str, NDArray[Any]], asked: Sequence[str]) -
     anything is known, and what is `asked` for. One that is called like a column of ours gets data_ before its name."""
     known = [n for n in CATALOGUE_COLUMNS if n in columns and _is_known(columns[n])]
     names = [name for name in dict.fromkeys((*known, *asked)) if name in columns]
-    return {f"data_{n}" if re.fullmatch(r"row|label|p\d+", n) else n: columns[n] for n in names}
+    return {f"data_{n}" if re.fullmatch(r"row|label|[pv]\d+", n) else n: columns[n] for n in names}
 
 
 def _is_known(values: NDArray[Any]) -> bool:
@@ -120,6 +141,7 @@ def store_probabilities(out: Path, storage: str, name: str, found: Probabilities
 
     columns: dict[str, NDArray[Any]] = {"row": found.rows, "label": found.labels}
     columns |= {f"p{i}": p for i, p in enumerate(found.values.T.astype(np.float32))}
+    columns |= {} if found.votes is None else {f"v{i}": v for i, v in enumerate(found.votes.T)}
     columns |= found.columns
     table = pa.BufferOutputStream()
     pq.write_table(pa.table(columns), table)
@@ -238,10 +260,18 @@ def _check(found: Probabilities, result: TrialResult, num_images: int) -> None:
         raise PredictionsError(f"{what} are of {len(found.rows):,} images, its row speaks of {num_images:,}")
     if (np.diff(found.rows) == 0).any():
         raise PredictionsError(f"{what} name an image twice")
-    totals = found.values.sum(axis=1, dtype=np.float64)
-    wrong = ~((np.abs(totals - 1) <= SUM_TOLERANCE) & (found.values >= 0).all(axis=1))  # NaN is wrong too
-    if wrong.any():
-        raise PredictionsError(f"{what} must be from 0 to 1 and sum to 1; {wrong.sum():,} images' are not")
+    for name, values in (("probabilities", found.values), ("votes", found.votes)):
+        if values is not None and (wrong := ~_are_shares(values)).any():
+            raise PredictionsError(
+                f"the {name} of trial {result.trial_id} must be from 0 to 1 and sum to 1; "
+                f"{wrong.sum():,} images' are not"
+            )
+
+
+def _are_shares(values: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return of each image (N, C) whether its numbers are none below 0, and sum to 1; NaN does not."""
+    totals = values.sum(axis=1, dtype=np.float64)
+    return np.asarray((np.abs(totals - 1) <= SUM_TOLERANCE) & (values >= 0).all(axis=1))
 
 
 def _read(path: Path, result: TrialResult, what: str) -> Probabilities:
@@ -249,22 +279,36 @@ def _read(path: Path, result: TrialResult, what: str) -> Probabilities:
     if not path.is_file():
         raise PredictionsError(f"the {what} of trial {trial_id} are not there ({path})")
     try:
-        table = _table(path, num_images)
+        table = _table(path, num_images, "pv" if result.spec.targets == "votes" else "p")
         rows, labels = (table.column(name).to_numpy().astype(np.int64) for name in ("row", "label"))
-        classes = [name for name in table.column_names if name.startswith("p")]
-        probabilities = np.stack([table.column(name).to_numpy() for name in classes], axis=1)
+        probabilities, votes = (_stacked(table, letter) for letter in "pv")
         if not len(rows):
             raise ValueError("they are of no image")
-        if labels.min() < 0 or labels.max() >= len(classes):
-            raise ValueError(f"labels must be 0 to {len(classes) - 1}; got {labels.min()} to {labels.max()}")
+        num_classes = probabilities.shape[1]
+        if labels.min() < 0 or labels.max() >= num_classes:
+            raise ValueError(f"labels must be 0 to {num_classes - 1}; got {labels.min()} to {labels.max()}")
+        if result.spec.targets == "votes" and votes.shape != probabilities.shape:
+            raise ValueError(f"there must be votes of each of {num_classes} classes; got {votes.shape[1]}")
     except UNREADABLE as error:
         raise PredictionsError(f"the {what} of trial {trial_id} cannot be read: {first_line(error)}") from error
     order = np.argsort(rows)
-    return Probabilities(rows[order], labels[order], probabilities[order])
+    of_votes = votes[order] if votes.shape[1] else None
+    return Probabilities(rows[order], labels[order], probabilities[order], of_votes)
 
 
-def _table(path: Path, num_images: int) -> Any:
-    """Read the columns of a trial's probabilities; looked at before they are read, whatever they are said to be.
+def _stacked(table: Any, letter: str) -> NDArray[Any]:
+    """Return the columns of a letter, in the order of their classes: (N, C), or (N, 0) where there are none."""
+    names = sorted((name for name in table.column_names if re.fullmatch(rf"{letter}\d+", name)), key=_number)
+    return np.stack([table.column(name).to_numpy() for name in names], axis=1) if names else np.empty((len(table), 0))
+
+
+def _number(name: str) -> int:
+    return int(name[1:])
+
+
+def _table(path: Path, num_images: int, letters: str) -> Any:
+    """Read row, label, and the columns of these letters, of a trial's probabilities; looked at before they are read,
+    whatever they are said to be.
 
     num_images: that its row speaks of; 0 where that is not known. Raises ValueError."""
     import pyarrow as pa
@@ -273,11 +317,14 @@ def _table(path: Path, num_images: int) -> Any:
 
     with pa.OSFile(str(path)) as raw, pq.ParquetFile(raw) as file:
         schema, count = file.schema_arrow, num_rows(file)
-        names = ["row", "label", *(name for name in schema.names if re.fullmatch(r"p\d+", name))]
-        most = num_images or MOST_IMAGES
+        numbers = [name for name in schema.names if re.fullmatch(rf"[{letters}]\d+", name)]
+        names, most = ["row", "label", *numbers], num_images or MOST_IMAGES
         if len(schema.names) > MOST_COLUMNS or count > most or count * len(names) > MOST_NUMBERS:
-            raise ValueError(f"there may be {most:,} rows; got {count:,} of {len(schema.names):,} columns")
-        check_types(schema, {n: kinds.is_floating if n.startswith("p") else kinds.is_integer for n in names})
+            rule = f"there may be {most:,} rows, and {MOST_NUMBERS:,} numbers"
+            raise ValueError(f"{rule}; got {count:,} of {len(schema.names):,} columns")
+        check_types(
+            schema, {"row": kinds.is_integer, "label": kinds.is_integer} | dict.fromkeys(numbers, kinds.is_floating)
+        )
         check_layout(file, raw, names, SMALL_PAGE)
         table = file.read(columns=names)
     if any(column.null_count for column in table.columns):

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, NoReturn, get_args, get_origin
 
+from galaxytl.system.confusion import MOST_SPARSE, SPARSE, Counts, SparseCounts
 from galaxytl.system.strict_json import JsonError, check_depth, shown
 
 LARGEST_COUNT: Final = 2**40
@@ -85,11 +86,25 @@ def _are_counts(values: Any) -> bool:
     return not values or ({int}.issuperset(map(type, values)) and min(values) >= 0 and max(values) <= LARGEST_COUNT)
 
 
-def _confusion(name: str, value: Any) -> tuple[tuple[int, ...], ...]:
+def _confusion(name: str, value: Any) -> Counts:
+    if type(value) is dict and value.keys() == {SPARSE}:
+        return _sparse(name, value[SPARSE])
     is_square = type(value) is list and {list}.issuperset(map(type, value)) and {len(value)}.issuperset(map(len, value))
     if not is_square or not _are_counts(list(itertools.chain.from_iterable(value))):
         _refuse(name, "as many lines as columns of whole numbers from 0", value)
     return tuple(map(tuple, value))
+
+
+def _sparse(name: str, lines: Any) -> SparseCounts:
+    """Read a matrix without its zeros; of each line, the columns come in order, so each once."""
+    if type(lines) is not list or not {list}.issuperset(map(type, lines)) or len(lines) > MOST_SPARSE:
+        _refuse(name, f"at most {MOST_SPARSE:,} lines of whole numbers from 0", lines)
+    columns = [line[::2] for line in lines]
+    is_right = _are_counts(list(itertools.chain.from_iterable(lines))) and all(
+        2 * len(own) == len(line) and own == sorted({*own}) and (not own or own[-1] < len(lines))
+        for line, own in zip(lines, columns, strict=True)
+    )
+    return SparseCounts(lines) if is_right else _refuse(name, "columns in order, each with its count", lines)
 
 
 def _numbers(name: str, value: Any) -> dict[str, float]:
@@ -156,7 +171,7 @@ READERS: Final[Mapping[Any, Reader]] = {
     dict[str, int]: _counts,
     dict[str, str]: _texts_by_name,
     tuple[str, ...]: _texts,
-    tuple[tuple[int, ...], ...]: _confusion,
+    Counts: _confusion,
     tuple[dict[str, float], ...]: _epochs,
     tuple[dict[str, Any], ...]: _diagnostics,
 }

@@ -14,6 +14,8 @@ F(w') is at most |grad F(w')|^2 / (2 ridge) above its minimum (Boyd and Vandenbe
 = L(trial) - L(w') above it is at least that far above what its own loss can come down to: if that is large, the
 optimizer failed, by theorem.
 
+Where the targets are votes, L is the mean cross-entropy against them: convex too, and all of the above holds.
+
 L(w') is of the training images without class weights; it says what can be fitted, not what generalises:
 `optimal_accuracy`, on the part that the trial is scored on, is that of w'.
 """
@@ -26,7 +28,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,20 +65,25 @@ class Optimum:
     iterations: float
 
 
+MOST_WEIGHTS: Final = 2**24
+"""Of an optimum that is computed: L-BFGS holds some 25 numbers of 8 bytes for each, 3.4 GB."""
+
+
 def is_convex(spec: TrialSpec) -> bool:
     """Return whether the spec's loss is that of softmax regression on features that are the same in every epoch."""
     return spec.trains_head_only and not spec.head_units and not spec.augmentation
 
 
 def certificates(group: Sequence[Head], examples: Examples) -> list[dict[str, float]]:
-    """Return one a head, of a group whose specs are convex and share their features; {} of one that diverged."""
+    """Return one a head, of a group whose specs are convex and share their features; {} of one that diverged, and of
+    all where the optimum would have more than MOST_WEIGHTS."""
     whole = [head for head in group if not head.diverged]
-    if not whole:
+    if not whole or math.prod(examples.inputs.shape[1:]) * whole[0].spec.num_classes > MOST_WEIGHTS:
         return [{} for _ in group]
     optimum = asdict(known_optimum(whole[0].spec, examples))
     logits = heads.logits([head.state for head in whole], examples, examples.train, heads.WATCHED_BATCH)
-    labels = examples.labels[examples.train]
-    losses = {head.spec.trial_id: cross_entropy(own, labels) for head, own in zip(whole, logits, strict=True)}
+    targets = examples.targets(examples.train)
+    losses = {head.spec.trial_id: cross_entropy(own, targets) for head, own in zip(whole, logits, strict=True)}
     return [_distance(optimum, losses.get(head.spec.trial_id)) for head in group]
 
 
@@ -84,10 +91,12 @@ def _distance(optimum: dict[str, float], loss: float | None) -> dict[str, float]
     return {} if loss is None else {**optimum, "trial_loss": loss, "excess_loss": loss - optimum["optimal_loss"]}
 
 
-def cross_entropy(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
-    """Return the mean over the images of logits (N, C) and labels (N,), in nats."""
+def cross_entropy(logits: NDArray[np.floating], targets: NDArray[Any]) -> float:
+    """Return the mean over the images of logits (N, C) and labels (N,) or votes (N, C), in nats."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]))
+    if targets.ndim == 2:
+        return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - (targets * shifted).sum(axis=1)))
+    return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(targets)), targets]))
 
 
 def known_optimum(spec: TrialSpec, examples: Examples) -> Optimum:
@@ -149,16 +158,16 @@ def solve(features: Features, examples: Examples, num_classes: int) -> Optimum:
     from scipy.optimize import minimize
 
     train, scored = examples.train, examples.scored
-    objective = _Objective(features, examples.labels[train], num_classes)
+    objective = _Objective(features, examples.targets(train), num_classes)
     options = {"maxiter": MOST_ITERATIONS, "maxfun": 2 * MOST_ITERATIONS, "ftol": 0.0, "gtol": 0.0}
     start = np.zeros(math.prod(objective.shape))
     found = minimize(objective, start, jac=True, method="L-BFGS-B", callback=objective.stop, options=options)
     weights, norm = found.x.reshape(objective.shape), objective.gradient_norm(found.x)
-    loss, right = _score(weights, features.train_parts(), examples.labels[train])
+    logits = _logits(weights, features.train_parts())
     return Optimum(
-        optimal_loss=loss,
-        optimal_train_accuracy=right,
-        optimal_accuracy=_score(weights, features.parts(scored), examples.labels[scored])[1],
+        optimal_loss=cross_entropy(logits, examples.targets(train)),
+        optimal_train_accuracy=_accuracy(logits, examples.labels[train]),
+        optimal_accuracy=_accuracy(_logits(weights, features.parts(scored)), examples.labels[scored]),
         ridge=RIDGE,
         gradient_norm=norm,
         gap_bound=norm**2 / (2 * RIDGE),
@@ -169,8 +178,8 @@ def solve(features: Features, examples: Examples, num_classes: int) -> Optimum:
 class _Objective:
     """F and its gradient at weights and biases (D + 1, C), handed over flat."""
 
-    def __init__(self, features: Features, labels: NDArray[np.int64], num_classes: int) -> None:
-        self._features, self._labels = features, labels
+    def __init__(self, features: Features, targets: NDArray[Any], num_classes: int) -> None:
+        self._features, self._targets = features, targets
         self.shape = (features.width + 1, num_classes)
         self._known: tuple[NDArray[np.float64], float] | None = None
         """Where the gradient was last computed, and its norm."""
@@ -194,23 +203,26 @@ class _Objective:
             raise StopIteration
 
     def _loss_and_gradient(self, weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        """Return L, the mean cross-entropy of the labels, and its gradient."""
+        """Return L, the mean cross-entropy of the labels or votes, and its gradient."""
         loss, done, gradient = 0.0, 0, np.zeros(self.shape)
         for part in self._features.train_parts():
-            labels = self._labels[done : done + len(part)]
+            targets = self._targets[done : done + len(part)]
             logits = logits_of(weights, part)
-            loss += cross_entropy(logits, labels) * len(part)
+            loss += cross_entropy(logits, targets) * len(part)
             errors = softmax(logits)
-            errors[np.arange(len(labels)), labels] -= 1
+            if targets.ndim == 2:
+                errors -= targets
+            else:
+                errors[np.arange(len(targets)), targets] -= 1
             gradient[:-1] += part.T @ errors.astype(np.float32)
             gradient[-1] += errors.sum(axis=0)
             done += len(part)
         return loss / done, gradient / done
 
 
-def _score(
-    weights: NDArray[np.float64], parts: Iterable[NDArray[np.float32]], labels: NDArray[np.int64]
-) -> tuple[float, float]:
-    """Return the mean cross-entropy and accuracy."""
-    logits = np.concatenate([logits_of(weights, part) for part in parts])
-    return cross_entropy(logits, labels), float(np.mean(logits.argmax(axis=1) == labels))
+def _logits(weights: NDArray[np.float64], parts: Iterable[NDArray[np.float32]]) -> NDArray[np.float64]:
+    return np.concatenate([logits_of(weights, part) for part in parts])
+
+
+def _accuracy(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    return float(np.mean(logits.argmax(axis=1) == labels))

@@ -6,8 +6,9 @@
 A record is a dict:
 
     epoch            0 before the first step, then the number of the epoch just ended
-    loss             mean cross-entropy of the images, nats, as a training step has it: BatchNorm that is trained
-                     normalises by these images; without class weights, weight decay and a head's dropout
+    loss             mean cross-entropy of the images, towards their labels or votes, nats, as a training step has it:
+                     BatchNorm that is trained normalises by these images; without class weights, weight decay and a
+                     head's dropout
     logit_spread     standard deviation of a logit over the images, mean over the classes: 0 where a network gives the
                      same answer to every image
     gradient_norms   {layer: L2 norm of the loss's gradient with respect to the layer's kernel and bias}, from input to
@@ -27,7 +28,6 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from galaxytl.networks import device
 from galaxytl.networks.backbones import HIDDEN, OUTPUT
 from galaxytl.networks.blocks import relu_tensors
+from galaxytl.networks.compiled import cross_entropy
 from galaxytl.networks.warm import Network
 from galaxytl.train import heads
 from galaxytl.train.examples import Examples
@@ -58,12 +59,13 @@ def probe_rows(examples: Examples, batch_size: int) -> NDArray[np.int64]:
 def of_heads(examples: Examples, spec: TrialSpec) -> Observer:
     """Return what gives the record of each of H heads on frozen features."""
     rows = probe_rows(examples, spec.batch_size)
-    labels = examples.labels[rows].astype(np.int32)
+    targets: dict[str, NDArray[Any]] = {"labels": examples.labels[rows].astype(np.int32)}
+    targets |= {} if examples.votes is None else {"votes": examples.votes[rows]}
     features = np.asarray(examples.inputs[rows]).reshape(len(rows), -1)
     dead = {"features": _dead_share(features)}
 
     def observe(number: int, state: State) -> list[Record]:
-        found = {name: np.asarray(values) for name, values in heads.probe(state, features, labels).items()}
+        found = {name: np.asarray(values) for name, values in heads.probe(state, features, targets).items()}
         return [
             _head_record(number, {n: float(v[i]) for n, v in found.items()}, dead) for i in range(len(found["loss"]))
         ]
@@ -113,15 +115,16 @@ class NetworkProbe:
     def observer(self, examples: Examples, spec: TrialSpec) -> Observer:
         """Return what gives the record after an epoch of a trial on these examples."""
         rows = probe_rows(examples, spec.batch_size)
-        inputs, labels = np.asarray(examples.inputs[rows]), examples.labels[rows].astype(np.int32)
-        return lambda number, model: [self._observe(number, inputs, labels)]
+        inputs, found = np.asarray(examples.inputs[rows]), examples.targets(rows)
+        targets = found.astype(np.int32) if examples.votes is None else found
+        return lambda number, model: [self._observe(number, inputs, targets)]
 
-    def _observe(self, number: int, inputs: NDArray[Any], labels: NDArray[np.int32]) -> Record:
+    def _observe(self, number: int, inputs: NDArray[Any], targets: NDArray[Any]) -> Record:
         trained, others = (
             [ops.convert_to_tensor(variable.value) for variable in part]
             for part in (self._model.trainable_variables, self._model.non_trainable_variables)
         )
-        loss, spread, squares = self._gradients(trained, others, inputs, labels)
+        loss, spread, squares = self._gradients(trained, others, inputs, targets)
         sums = dict.fromkeys((layer for layer in self._layers if layer in self._kernels), 0.0)
         for layer, square in zip(self._layers, squares, strict=True):
             if layer in sums:
@@ -129,13 +132,12 @@ class NetworkProbe:
         norms = {layer: math.sqrt(total) for layer, total in sums.items()}
         return _record(number, {"loss": loss, "logit_spread": spread}, norms, self._dead_shares(inputs))
 
-    def _squared_gradients(self, trained: Any, others: Any, inputs: Any, labels: Any) -> tuple[Any, Any, list[Any]]:
+    def _squared_gradients(self, trained: Any, others: Any, inputs: Any, targets: Any) -> tuple[Any, Any, list[Any]]:
         """Return loss, spread of the logits, and the squared norm of the gradient of each trained variable."""
 
         def loss(values: Any) -> tuple[Any, Any]:
             logits, _ = self._model.stateless_call(values, others, inputs, training=True)
-            cross_entropy = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-            return ops.mean(cross_entropy), heads.spread(logits)
+            return ops.mean(cross_entropy(targets, logits)), heads.spread(logits)
 
         (value, spread), gradients = device.value_and_gradients(loss, trained)
         return value, spread, [ops.sum(ops.square(ops.cast(gradient, "float32"))) for gradient in gradients]

@@ -14,8 +14,8 @@ from galaxytl.trial import TrialSpec, seed_for
 
 @dataclass(frozen=True)
 class Examples:
-    """Inputs (N, ...), labels (N,), and which rows of them to train on, to watch after each epoch, and to score the
-    trained network on."""
+    """Inputs (N, ...), labels (N,), votes where there are any, and which rows of them to train on, to watch after each
+    epoch, and to score the trained network on."""
 
     inputs: Any
     """An array, or what gives rows of one by `inputs[rows]` and has its `shape` and `dtype`."""
@@ -23,8 +23,15 @@ class Examples:
     train: NDArray[np.int64]
     watched: NDArray[np.int64]
     scored: NDArray[np.int64]
+    votes: NDArray[np.float32] | None = None
+    """(N, C) fractions that add up to 1, where they are trained towards in place of the labels; those are the leading
+    classes then."""
     augmented: Callable[[int], Any] | None = None
     """Gives the inputs of an epoch (from 1) where training sees others in each (`galaxytl.train.augmentation`)."""
+
+    def targets(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return what the network is to answer of some rows (n,): their labels (n,), or their votes (n, C)."""
+        return self.labels[rows] if self.votes is None else self.votes[rows]
 
     @property
     def only_watched(self) -> Examples:

@@ -26,8 +26,8 @@ from galaxytl.trial import TrialSpec
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of `rows` in the given order, the last one ragged; with `class_weights` (C,), what each example counts is
-    the third part of a batch."""
+    """Batches of `rows` in the given order, the last one ragged: inputs, and labels or votes; with `class_weights`
+    (C,), what each example counts is the third part of a batch."""
 
     def __init__(
         self,
@@ -45,8 +45,8 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[NDArray[Any], ...]:
         rows = self._rows[index * self._batch_size : (index + 1) * self._batch_size]
-        inputs, labels = self._examples.inputs[rows], self._examples.labels[rows]
-        return (inputs, labels) if self._class_weights is None else (inputs, labels, self._class_weights[labels])
+        inputs, targets = self._examples.inputs[rows], self._examples.targets(rows)
+        return (inputs, targets) if self._class_weights is None else (inputs, targets, self._class_weights[targets])
 
 
 class _BatchProgress(keras.callbacks.Callback):

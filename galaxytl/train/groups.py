@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data import DataError, Dataset, Splits, grouping, official, open_dataset, split_indices
+from galaxytl.data.files.classes import Classes
 from galaxytl.networks import device, warm
 from galaxytl.networks.backbones import backbone_named, head_layers
 from galaxytl.networks.blocks import TRAINED_STEP
@@ -66,9 +67,10 @@ class Collapses:
 
     def __init__(self, group: Group, examples: Examples) -> None:
         self._patience = group.stop_collapsed
-        labels, watched = examples.labels[examples.train], examples.labels[examples.watched]
+        labels, targets = examples.labels[examples.train], examples.targets(examples.train)
+        watched = examples.targets(examples.watched)
         self._ignoring = {
-            spec.trial_id: collapse.loss_of_ignoring(labels, watched, class_weights(spec, labels))
+            spec.trial_id: collapse.loss_of_ignoring(targets, watched, class_weights(spec, labels))
             for spec in group.specs
         }
 
@@ -113,13 +115,13 @@ class Run(Watcher, ABC):
         if self.spec.scored_on == "test":
             with contextlib.suppress(OSError):  # a report without pictures is better than no trial
                 write_thumbnails(self.workplace.out, images, dataset.labels, splits.test)
-        outcomes = self.train(images, dataset.labels, splits)
+        outcomes = self.train(images, dataset.source.classes, splits)
         with self.clock.part("evaluate"):
             return [self._result(outcome, dataset, splits) for outcome in outcomes]
 
     @abstractmethod
-    def train(self, images: NDArray[np.uint8], labels: NDArray[np.int64], splits: Splits) -> list[Outcome]:
-        """Train on images (N, S, S, 3) and labels (N,) of the dataset."""
+    def train(self, images: NDArray[np.uint8], classes: Classes, splits: Splits) -> list[Outcome]:
+        """Train on images (N, S, S, 3) of the dataset, towards their labels or votes."""
 
     def _open(self) -> tuple[Dataset, Splits]:
         self.say("opening the dataset")
@@ -128,8 +130,19 @@ class Run(Watcher, ABC):
             if dataset.fingerprint != self.spec.dataset_fingerprint:
                 wanted, found = self.spec.dataset_fingerprint[:12], dataset.fingerprint[:12]
                 raise DataError(f"{dataset.uri} must have the content {wanted} that the sweep saw; it has {found}")
+            self._check_facts(dataset)
             groups, parts = grouping.checked_groups(dataset, self.spec), official.checked_parts(dataset, self.spec)
             return dataset, split_indices(dataset.labels, self.spec, groups, parts)
+
+    def _check_facts(self, dataset: Dataset) -> None:
+        """Raise DataError where this node reads other classes, or targets, out of the same content."""
+        for name in ("num_classes", "targets"):
+            wanted, found = getattr(self.spec, name), dataset.facts[name]
+            if wanted != found:
+                raise DataError(
+                    f"{dataset.uri} must be read as the sweep read it, with {name} {wanted}; here it has {found}. Give "
+                    "the trial's workplace the same reading (--class-names, --label-column)"
+                )
 
     def _patiently(self, read: Callable[[], T]) -> T:
         """Return what `read` gives, and try it again for a while where the dataset lies on another machine."""
@@ -173,25 +186,31 @@ class Run(Watcher, ABC):
         if not np.isfinite(outcome.logits).all():  # the last step may be the one that is too long
             return failed_row(outcome.spec, Diverged("the logits are not finite after the last epoch"), self.job)
         rows, probabilities = _scored(splits, outcome.spec), softmax(outcome.logits)
-        metrics, confusion = evaluate(dataset.labels[rows], probabilities)
-        name = self._store(outcome.spec, "scored", rows, dataset, probabilities)
+        found = self._probabilities(dataset, rows, probabilities)
+        metrics, confusion = evaluate(found.labels, probabilities, found.votes)
+        name = self._store(outcome.spec, "scored", found)
         self._store_validation(outcome, dataset, splits.validation)
         return replace(row, metrics=metrics, confusion=confusion, probabilities=name)
+
+    def _probabilities(
+        self, dataset: Dataset, rows: NDArray[np.int64], probabilities: NDArray[np.float64]
+    ) -> Probabilities:
+        """Return probabilities (n, C) of these rows of the dataset with what it knows of their images."""
+        votes = dataset.source.classes.votes
+        kept = columns_to_keep(dataset.columns, self.workplace.reading.columns)
+        columns = {column: values[rows] for column, values in kept.items()}
+        return Probabilities(rows, dataset.labels[rows], probabilities, None if votes is None else votes[rows], columns)
 
     def _store_validation(self, outcome: Outcome, dataset: Dataset, rows: NDArray[np.int64]) -> None:
         """Store it beside what the trial is scored on, where it was computed and has numbers."""
         logits = outcome.on_validation
         if logits is not None and len(logits) and np.isfinite(logits).all():
-            self._store(outcome.spec, "validation", rows, dataset, softmax(logits))
+            self._store(outcome.spec, "validation", self._probabilities(dataset, rows, softmax(logits)))
 
-    def _store(
-        self, spec: TrialSpec, part: str, rows: NDArray[np.int64], dataset: Dataset, found: NDArray[np.float64]
-    ) -> str:
-        """Store probabilities, and what the dataset's catalogue knows of the images; return the file's name."""
-        name, kept = name_of(spec, part), columns_to_keep(dataset.columns, self.workplace.reading.columns)
-        columns = {column: values[rows] for column, values in kept.items()}
-        probabilities = Probabilities(rows, dataset.labels[rows], found, columns)
-        store_probabilities(self.workplace.out, self.workplace.storage, name, probabilities)
+    def _store(self, spec: TrialSpec, part: str, found: Probabilities) -> str:
+        """Store probabilities; return the file's name."""
+        name = name_of(spec, part)
+        store_probabilities(self.workplace.out, self.workplace.storage, name, found)
         return name
 
     def _row(self, outcome: Outcome, dataset: Dataset, splits: Splits) -> TrialResult:
@@ -242,10 +261,10 @@ class Run(Watcher, ABC):
 class HeadsRun(Run):
     """Heads on what the frozen backbone gives, all in one pass."""
 
-    def train(self, images: NDArray[np.uint8], labels: NDArray[np.int64], splits: Splits) -> list[Outcome]:
+    def train(self, images: NDArray[np.uint8], classes: Classes, splits: Splits) -> list[Outcome]:
         rows = splits.all() if self.stored else np.arange(len(images))
         inputs = self._head_inputs(images, rows)
-        examples = _examples(self.spec, inputs, labels[rows], _renumber(splits, rows))
+        examples = _examples(self.spec, inputs, classes, (splits, rows))
         if self.spec.augmentation:
             examples = replace(examples, augmented=lambda n: replace(inputs, inputs=augmented(images, self.spec, n)))
         self.pass_cost, num = _head_size(self.spec, math.prod(inputs.shape[1:]))
@@ -316,10 +335,10 @@ class HeadsRun(Run):
 class NetworkRun(Run):
     """One trial that trains blocks of its backbone, or all of it."""
 
-    def train(self, images: NDArray[np.uint8], labels: NDArray[np.int64], splits: Splits) -> list[Outcome]:
+    def train(self, images: NDArray[np.uint8], classes: Classes, splits: Splits) -> list[Outcome]:
         rows = splits.all() if self.stored else np.arange(len(images))
         inputs = self.stored_inputs(images, rows) if self.stored else images
-        examples = _examples(self.spec, inputs, labels[rows], _renumber(splits, rows))
+        examples = _examples(self.spec, inputs, classes, (splits, rows))
         if self.spec.augmentation:
             examples = replace(examples, augmented=lambda n: augmented(images, self.spec, n))
         self.say("building the network")
@@ -373,9 +392,12 @@ class NetworkRun(Run):
         return float(frozen + trained), float(frozen + TRAINED_STEP * trained)
 
 
-def _examples(spec: TrialSpec, inputs: Any, labels: NDArray[np.int64], splits: Splits) -> Examples:
+def _examples(spec: TrialSpec, inputs: Any, classes: Classes, part: tuple[Splits, NDArray[np.int64]]) -> Examples:
+    """Return the inputs of some rows (sorted) with what is wanted of them. part: the dataset's splits, and the rows."""
+    splits, rows = _renumber(*part), part[1]
     watched = splits.validation if len(splits.validation) else splits.test
-    return Examples(inputs, labels, splits.train, watched, _scored(splits, spec))
+    votes = None if classes.votes is None else classes.votes[rows]
+    return Examples(inputs, classes.labels[rows], splits.train, watched, _scored(splits, spec), votes)
 
 
 def _scored(splits: Splits, spec: TrialSpec) -> NDArray[np.int64]:

@@ -12,7 +12,8 @@ Heads with U hidden units have "hidden_weights" (D, H, U) and "hidden_bias" (1, 
 Why: a step reads the features once for all heads, as one matrix product, (B, D) x (D, H * C) or (B, D) x (D, H * U).
 
 The update rules are Keras's, tested against them (`galaxytl.trial.optimizers`). The gradient needs no automatic
-differentiation: of the cross-entropy of a softmax with respect to the logits it is probabilities - one_hot(label).
+differentiation: of the cross-entropy of a softmax with respect to the logits it is probabilities - one_hot(label), or,
+where the targets are votes, probabilities - votes.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ from galaxytl.train.examples import Examples, class_weights
 from galaxytl.trial import TrialSpec
 from galaxytl.trial.optimizers import OPTIMIZERS, State
 
-CHUNK_BYTES = 2**26  # of features handed to one compiled call: as many steps as fit, without Python between them
+CHUNK_BYTES = (
+    2**26
+)  # of features and votes handed to one compiled call: as many steps as fit, without Python between them
 WATCHED_BATCH = 256  # rows that are scored at once: no result depends on it
 TRAINED = ("hidden_weights", "hidden_bias", "weights", "bias")  # of a state; the first two where units are hidden
 XLA_FROM_HEADS = 4  # on CPU; with fewer the plain graph was faster: 1.4 ms a step against 3.5 for one head of 16,384
@@ -55,6 +58,8 @@ class Chunk:
     sizes: NDArray[np.float32]
     """(S,): examples in each batch."""
     num_steps: int
+    votes: NDArray[np.float32] | None = None
+    """(S, B, C) where they are the targets: zeros where there is no example."""
 
 
 def initial_state(spec: TrialSpec, num_features: int) -> State:
@@ -99,7 +104,8 @@ def settings(specs: Sequence[TrialSpec], labels: NDArray[np.int64]) -> dict[str,
 def chunks(examples: Examples, rows: NDArray[np.int64], batch_size: int) -> Iterator[Chunk]:
     """Give all `rows` in order, in batches of `batch_size`; the next chunk is read while one is being computed."""
     width = int(np.prod(examples.inputs.shape[1:]))
-    fit = CHUNK_BYTES // (batch_size * width * examples.inputs.dtype.itemsize)
+    of_votes = 0 if examples.votes is None else 4 * examples.votes.shape[1]
+    fit = CHUNK_BYTES // (batch_size * (width * examples.inputs.dtype.itemsize + of_votes))
     most = max(1, min(fit, -(-len(rows) // batch_size)))
 
     def make() -> Iterator[Chunk]:
@@ -119,7 +125,16 @@ def _chunk(examples: Examples, rows: NDArray[np.int64], shape: tuple[int, int, i
         padded[: len(rows)] = features
         features = padded
     sizes = (labels >= 0).sum(axis=1).astype(np.float32)
-    return Chunk(features.reshape(shape), labels, sizes, int(np.count_nonzero(sizes)))
+    return Chunk(features.reshape(shape), labels, sizes, int(np.count_nonzero(sizes)), _votes(examples, rows, labels))
+
+
+def _votes(examples: Examples, rows: NDArray[np.int64], labels: NDArray[np.int32]) -> NDArray[np.float32] | None:
+    """Return those of a chunk with these labels (S, B)."""
+    if examples.votes is None:
+        return None
+    votes = np.zeros((labels.size, examples.votes.shape[1]), np.float32)
+    votes[: len(rows)] = examples.votes[rows]
+    return votes.reshape(*labels.shape, -1)
 
 
 def train_steps(
@@ -129,19 +144,24 @@ def train_steps(
     before each step, the "loss" and "correct" sums (H,) as Keras's training logs have them."""
     xla = device.on_gpu() or scalars["learning_rate"].size >= XLA_FROM_HEADS
     compiled = _compiled(optimizer, head_dropout.is_used(scalars), xla)
-    return compiled(chunk.features, chunk.labels, chunk.sizes, np.int32(chunk.num_steps), scalars, state)
+    return compiled(chunk.features, _targets(chunk), chunk.sizes, np.int32(chunk.num_steps), scalars, state)
+
+
+def _targets(chunk: Chunk) -> dict[str, NDArray[Any]]:
+    """Return (S, B) "labels" and, where they are the targets, (S, B, C) "votes"."""
+    return {"labels": chunk.labels} | ({} if chunk.votes is None else {"votes": chunk.votes})
 
 
 @functools.cache
 def _compiled(optimizer: str, drops: bool, xla: bool) -> Any:
-    def run(features: Any, labels: Any, sizes: Any, num_steps: Any, scalars: Any, state: State) -> Any:
+    def run(features: Any, targets: Any, sizes: Any, num_steps: Any, scalars: Any, state: State) -> Any:
         traces[f"train_steps {optimizer}"] += 1
 
         def body(step: Any, carry: Any) -> Any:
             old, totals = carry
-            shape = (labels.shape[1], old["hidden_weights"].shape[2]) if drops else ()
+            shape = (targets["labels"].shape[1], old["hidden_weights"].shape[2]) if drops else ()
             factors = head_dropout.factors(scalars, old["steps"], *shape) if drops else 1.0
-            batch = _Batch(features[step], labels[step], sizes[step])
+            batch = _Batch(features[step], _at(step, targets), sizes[step])
             gradients, sums = _gradients(old, batch, scalars["class_weights"], factors)
             new = OPTIMIZERS[optimizer].rule(ops, _decayed(old, gradients, scalars), gradients, scalars)
             return {**new, "steps": old["steps"] + 1}, {name: totals[name] + sums[name] for name in totals}
@@ -152,6 +172,10 @@ def _compiled(optimizer: str, drops: bool, xla: bool) -> Any:
     return device.compiled(run, xla=xla)
 
 
+def _at(step: Any, targets: dict[str, Any]) -> dict[str, Any]:
+    return {name: values[step] for name, values in targets.items()}
+
+
 def _decayed(state: State, gradients: State, scalars: Any) -> State:
     """Decay the weights, decoupled from the gradients as in Loshchilov & Hutter (2019)."""
     factor = scalars["weight_decay"] * scalars["learning_rate"]
@@ -160,10 +184,11 @@ def _decayed(state: State, gradients: State, scalars: Any) -> State:
 
 @dataclass(frozen=True)
 class _Batch:
-    """On the device: features (B, D), labels (B,), -1 where there is no example, and how many examples there are."""
+    """On the device: features (B, D), "labels" (B,), -1 where there is no example, and "votes" (B, C) where they are
+    the targets, and how many examples there are."""
 
     features: Any
-    labels: Any
+    targets: dict[str, Any]
     size: Any
 
 
@@ -196,12 +221,13 @@ def _logits(state: State, features: Any, hidden: Any) -> Any:
     return ops.einsum("bhu,uhc->bhc", hidden, state["weights"]) + state["bias"]
 
 
-def _cross_entropies(logits: Any, labels: Any) -> tuple[Any, Any, Any]:
-    """Return log-probabilities (B, H, C), one-hot labels (B, 1, C), and the heads' cross-entropies (B, H). The last two
-    are zeros where the label is -1."""
-    log_probabilities = ops.log_softmax(logits)
-    wanted = ops.expand_dims(ops.one_hot(labels, logits.shape[-1]), 1)
-    chosen = ops.where(wanted > 0, log_probabilities, 0.0)  # not a product: 0 * -inf would be NaN
+def _cross_entropies(logits: Any, targets: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Return log-probabilities (B, H, C), one-hot labels or votes (B, 1, C), and the heads' cross-entropies (B, H). The
+    last two are zeros where the label is -1."""
+    log_probabilities, votes = ops.log_softmax(logits), targets.get("votes")
+    wanted = ops.expand_dims(ops.one_hot(targets["labels"], logits.shape[-1]) if votes is None else votes, 1)
+    counted = log_probabilities if votes is None else log_probabilities * wanted
+    chosen = ops.where(wanted > 0, counted, 0.0)  # not a product: 0 * -inf would be NaN
     return log_probabilities, wanted, -ops.sum(chosen, axis=2)
 
 
@@ -220,10 +246,10 @@ def _gradients(state: State, batch: _Batch, class_weights: Any, factors: Any) ->
     hidden = _hidden(state, batch.features)
     passed = None if hidden is None else hidden * factors
     logits = _logits(state, batch.features, passed)
-    log_probabilities, wanted, losses = _cross_entropies(logits, batch.labels)
-    counted = wanted * class_weights  # (B, H, C): what each example counts, at its class
+    log_probabilities, wanted, losses = _cross_entropies(logits, batch.targets)
+    counted = wanted * class_weights  # (B, H, C): what each example counts, at its class; votes have weights of 1
     weights = ops.sum(counted, axis=2, keepdims=True)
-    sums = {"loss": ops.sum(losses * weights[:, :, 0], axis=0), "correct": _right(logits, batch.labels)}
+    sums = {"loss": ops.sum(losses * weights[:, :, 0], axis=0), "correct": _right(logits, batch.targets["labels"])}
     errors = (ops.exp(log_probabilities) * weights - counted) / batch.size  # (B, H, C)
     bias = ops.sum(errors, axis=0, keepdims=True)
     if hidden is None:
@@ -239,18 +265,18 @@ def spread(logits: Any) -> Any:
     return ops.mean(ops.std(ops.cast(logits, "float32"), axis=0), axis=-1)
 
 
-def probe(state: State, features: NDArray[Any], labels: NDArray[np.int32]) -> dict[str, Any]:
-    """Return, of one batch, features (B, D) and labels (B,), the heads' "loss", "logit_spread", L2 norms of the loss's
-    gradient "gradient_norm_output" and, where units are hidden, "gradient_norm_hidden" and the "dead_share_hidden" of
-    units that are 0 for every example: (H,) each. Without dropout and class weights."""
-    return _compiled_probe()(features, labels, _trained(state))
+def probe(state: State, features: NDArray[Any], targets: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Return, of one batch, features (B, D) and targets as in `_Batch`, the heads' "loss", "logit_spread", L2 norms
+    of the loss's gradient "gradient_norm_output" and, where units are hidden, "gradient_norm_hidden" and the
+    "dead_share_hidden" of units that are 0 for every example: (H,) each. Without dropout and class weights."""
+    return _compiled_probe()(features, dict(targets), _trained(state))
 
 
 @functools.cache
 def _compiled_probe() -> Any:
-    def run(features: Any, labels: Any, state: State) -> Any:
+    def run(features: Any, targets: Any, state: State) -> Any:
         traces["probe"] += 1
-        batch = _Batch(features, labels, ops.cast(features.shape[0], "float32"))
+        batch = _Batch(features, targets, ops.cast(features.shape[0], "float32"))
         gradients, sums = _gradients(state, batch, 1.0, 1.0)
         hidden = _hidden(state, features)
         found = {"loss": sums["loss"] / batch.size, "logit_spread": spread(_logits(state, features, hidden))}
@@ -271,7 +297,7 @@ def _norm(*gradients: Any) -> Any:
 def score(state: State, chunk: Chunk) -> dict[str, Any]:
     """Return, over the examples of a chunk, the heads' "loss" and "correct" sums (H,), and how often each class is
     "predicted" (H, C). Without dropout and class weights."""
-    return _compiled_score()(chunk.features, chunk.labels, np.int32(chunk.num_steps), _trained(state))
+    return _compiled_score()(chunk.features, _targets(chunk), np.int32(chunk.num_steps), _trained(state))
 
 
 def _trained(state: State) -> State:
@@ -281,15 +307,16 @@ def _trained(state: State) -> State:
 
 @functools.cache
 def _compiled_score() -> Any:
-    def run(features: Any, labels: Any, num_steps: Any, state: State) -> Any:
+    def run(features: Any, targets: Any, num_steps: Any, state: State) -> Any:
         traces["score"] += 1
 
         def body(step: Any, totals: Any) -> Any:
             logits = _logits(state, features[step], _hidden(state, features[step]))
+            own = _at(step, targets)
             sums = {
-                "loss": ops.sum(_cross_entropies(logits, labels[step])[2], axis=0),
-                "correct": _right(logits, labels[step]),
-                "predicted": _predicted(logits, labels[step]),
+                "loss": ops.sum(_cross_entropies(logits, own)[2], axis=0),
+                "correct": _right(logits, own["labels"]),
+                "predicted": _predicted(logits, own["labels"]),
             }
             return {name: totals[name] + sums[name] for name in totals}
 

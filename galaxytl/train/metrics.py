@@ -1,6 +1,7 @@
 """Scores of a trial on the part of the dataset that it is scored on.
 
 metrics, confusion = evaluate(labels, probabilities)
+metrics, confusion = evaluate(labels, probabilities, votes)     # of a network that was trained towards votes
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix, precision_recall_fscore_support
 
+from galaxytl.results.predictions import cross_entropies
+
 
 def evaluate(
-    labels: NDArray[np.int64], probabilities: NDArray[np.floating]
+    labels: NDArray[np.int64], probabilities: NDArray[np.floating], votes: NDArray[np.floating] | None = None
 ) -> tuple[dict[str, float], tuple[tuple[int, ...], ...]]:
     """Return the scores of `probabilities` (N, C) against `labels` (N,), and the (C, C) confusion matrix, rows true.
 
@@ -21,7 +24,9 @@ def evaluate(
     confusion matrix gives them again.) Of equal probabilities the first class is predicted.
 
     Scores: accuracy; precision, recall, f1, each weighted by class size and macro; loss, the mean cross-entropy in
-    nats; top_predicted_share and top_predicted_class, the largest share of the predictions that one class takes;
+    nats towards what was trained towards, the labels or the votes (N, C), which never comes below the votes' own
+    entropy; leading_class_loss, with votes alone, that towards the labels, which are the classes with the most votes;
+    top_predicted_share and top_predicted_class, the largest share of the predictions that one class takes;
     majority_share, the accuracy of always naming the largest class; cohen_kappa, 0 at chance level (0 also where it
     is undefined: one class in labels and predictions).
 
@@ -38,7 +43,9 @@ def evaluate(
         for name, score in zip(("precision", "recall", "f1"), scores[:3], strict=True):
             metrics[f"{name}_{average}"] = float(score)
     predicted_counts = np.bincount(predicted, minlength=num_classes)
-    metrics["loss"] = _cross_entropy(labels, probabilities)
+    metrics["loss"] = float(cross_entropies(probabilities, labels if votes is None else votes).mean())
+    if votes is not None:
+        metrics["leading_class_loss"] = float(cross_entropies(probabilities, labels).mean())
     metrics["top_predicted_share"] = float(predicted_counts.max() / len(labels))
     metrics["top_predicted_class"] = int(predicted_counts.argmax())
     metrics["majority_share"] = float(np.bincount(labels).max() / len(labels))
@@ -51,11 +58,6 @@ def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the class probabilities (n, C), in float64."""
     exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)
-
-
-def _cross_entropy(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
-    chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.maximum(chosen, np.finfo(np.float64).tiny)).mean())
 
 
 def _kappa(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:

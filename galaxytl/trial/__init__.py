@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_type_hints
 
+from galaxytl.system.confusion import Counts, as_json
 from galaxytl.system.foreign_text import did_you_mean, visible_values
 from galaxytl.system.row_fields import RowError, check_unknown, reader_of
 from galaxytl.system.strict_json import shown
@@ -361,7 +362,7 @@ class TrialResult:
     """The split that val_loss and val_accuracy of the history were measured on."""
     metrics: dict[str, float] = field(default_factory=dict)
     """On the part that the spec is `scored_on`; `galaxytl.train.metrics.evaluate` lists the names."""
-    confusion: tuple[tuple[int, ...], ...] = ()
+    confusion: Counts = ()
     """(C, C) counts on that part: rows are true classes, columns predicted ones."""
     class_names: tuple[str, ...] = ()
     num_images: dict[str, int] = field(default_factory=dict)
@@ -416,6 +417,7 @@ class TrialResult:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; NaN and infinity become None, which JSON has."""
         values = {name: getattr(self, name) for name in ("spec", *_READERS)} | {"spec": self.spec.to_dict()}
+        values["confusion"] = as_json(self.confusion)
         return _without_nan({"schema": SCHEMA, "trial_id": self.trial_id, **values, **self.extra})
 
     @classmethod

@@ -41,6 +41,8 @@ MOST_ATTRIBUTES: Final = 10_000
 """Of a file or dataset: a FITS header has some hundreds of cards."""
 MOST_NAMED: Final = MOST_CLASSES + 1
 """Names that are read of a dataset, to say how many there are: more than can be used."""
+ONE: Final = 1e-5
+"""By which an image's fractions of votes, as float32, may miss 1."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,15 @@ class Classes:
     """(N, C) fractions of votes, which add up to 1 in each row and are the most for its label; None: there are none."""
     assumed: bool = False
     """Whether the file has Galaxy10's own layout, so that classes which nobody names may be Galaxy10's."""
+
+    def __post_init__(self) -> None:
+        if self.votes is not None and not _are_fractions(self.votes, self.labels, len(self.names)):
+            rule = (
+                f"votes must be fractions of {len(self.names)} classes that add up to 1, the most for an image's label"
+            )
+            raise DataError(
+                f"{rule}; got {self.votes.dtype} of shape {self.votes.shape} for {len(self.labels):,} images"
+            )
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -139,6 +150,14 @@ def of_coded(texts: Sequence[str], codes: NDArray[np.int64], names: Sequence[str
         raise DataError(f"{where}: every label must be one of {_shown(names)}; got '{unknown[0]}'")
     order = np.array([numbers[text] for text in found.tolist()], np.int64)
     return of_labels(order[labels.reshape(-1)], names, where)
+
+
+def _are_fractions(votes: NDArray[Any], labels: NDArray[np.int64], num_classes: int) -> bool:
+    """Return whether they are what `Classes.votes` is said to be; NaN is not."""
+    if votes.dtype != np.float32 or votes.shape != (len(labels), num_classes) or not votes.min() >= 0:
+        return False
+    is_one = np.abs(votes.sum(axis=1, dtype=np.float64) - 1) <= ONE
+    return bool(np.all(is_one & (votes[np.arange(len(labels)), labels] == votes.max(axis=1))))
 
 
 def check_alike(names: Sequence[str], where: object) -> None:

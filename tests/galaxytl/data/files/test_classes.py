@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from galaxytl.data import DataError, open_dataset
 from galaxytl.data.convert import convert
-from galaxytl.data.files.classes import of_labels
+from galaxytl.data.files.classes import Classes, of_labels
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES
 from tests.galaxies import LABELS, make_images, write_hdf5, write_parquet
 
@@ -45,6 +45,21 @@ def test_other_names_never_become_galaxy10s() -> None:
     assert "not Galaxy10's but its own: cat, dog, Merging" in found.note
     twice = ("Cigar Round Smooth", "Cigar Shaped Smooth")  # spellings of one class name two of the file's own
     assert of_labels(np.array([0, 1]), twice, "g.h5").own == twice
+
+
+@pytest.mark.parametrize(
+    "votes",
+    [
+        np.eye(2),
+        np.eye(3, dtype="f4"),
+        *(np.array([row, [0, 1]], "f4") for row in ([0, 1], [1, 1], [np.nan, 1], [1.5, -0.5])),
+    ],
+)
+def test_votes_are_fractions_that_the_labels_lead(votes: np.ndarray) -> None:
+    tied = np.array([[0.7, 0.3], [0.5, 0.5]], "f4")
+    assert Classes(np.arange(2), OWN[:2], votes=tied).votes is tied
+    with pytest.raises(DataError, match="votes must be fractions of 2 classes that add up to 1"):
+        Classes(np.arange(2), OWN[:2], votes=votes)
 
 
 @pytest.mark.parametrize("names", [(), [str(n) for n in TEN], [f"class_{n}" for n in TEN]])
