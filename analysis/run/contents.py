@@ -125,7 +125,7 @@ def _ran(scope: ReportScope) -> str:
 
 
 def best_row(grid: PaperGrid) -> str:
-    """Return the row of the highest mean accuracy, with its interval and the paper's value, if it has one of these data."""
+    """Return the row of the highest mean accuracy, with its interval, and the paper's value where it has one."""
     scores = {cell.title: score.mean for cell in grid.cells if (score := cell.score("accuracy"))}
     cells = [cell for cell in grid.cells if math.isfinite(scores.get(cell.title, math.nan))]
     if not cells:

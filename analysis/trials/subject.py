@@ -1,8 +1,8 @@
 """What a report is about: the paper's study, of Galaxy10 DECaLS or of simulated galaxies, or anybody's own images.
 
-    is_of_paper(spec)        # whether the paper's values may stand beside a trial's
-    describe(results)        # "28 images of 4 classes (a, b, c, d)"
-    subject = subject_of(results); subject.title, subject.table
+is_of_paper(spec)        # whether the paper's values may stand beside a trial's
+describe(results)        # "28 images of 4 classes (a, b, c, d)"
+subject = subject_of(results); subject.title, subject.table
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ OWN: Final = "own_classes_"
 """How it begins the name of data that nobody has named."""
 MOST_LETTERS: Final = 60
 """Of the class names in a title."""
-VOTES: Final = "trained towards fractions of votes: the loss is against these, all other scores are of the leading class"
+VOTES: Final = (
+    "trained towards fractions of votes: the loss is against these, all other scores are of the leading class"
+)
 SHORT_VOTES: Final = "loss against fractions of votes"
 
 

@@ -188,10 +188,11 @@ def _named(results: Sequence[TrialResult]) -> str:
 
 
 def _refuse_mixed_weights(paper: PaperCell, results: Sequence[TrialResult]) -> None:
+    table = subject_of(results).table
     counts = Counter(r.spec.weights_fingerprint[:12] for r in results if r.spec.weights_fingerprint)
     if len(counts) > 1:
         raise AnalysisError(
-            f"one cell of {subject_of(results).table} holds one weights file; {paper.title} has weights_fingerprint {counts_text(counts)}."
+            f"one cell of {table} holds one weights file; {paper.title} has weights_fingerprint {counts_text(counts)}."
             f" Choose with --where weights_fingerprint={next(iter(counts))}"
         )
 
