@@ -26,6 +26,7 @@ from analysis.statistics.intervals import Share, holm
 from analysis.statistics.seeds import MIN_SEEDS, mean_over_seeds
 from analysis.trials.load import Trials
 from analysis.trials.paper import BACKBONES
+from analysis.trials.subject import is_of_paper
 from analysis.trials.table1_cells import PaperGrid
 
 RANKING: Final = ("MobileNet", "ResNet50", "VGG16")
@@ -47,6 +48,8 @@ class Claims:
     """The one of them at the settings of Table 1."""
     other_data: str = ""
     """Name of the data where they are real galaxies and not the paper's: no claim is then judged by trials."""
+    is_of_paper: bool = True
+    """Whether they are in the paper's classes at all; else its claims are not spoken of."""
 
     @property
     def judged(self) -> tuple[Judged, ...]:
@@ -61,7 +64,9 @@ def judge(trials: Trials, grid: PaperGrid | None) -> Claims:
     key = key_of(of_table[0].spec) if of_table else None
     at_table = next((c for c in compared if c.setting.key == key), None)
     of_trials = trial_claims(at_table, settings)
-    return Claims(arithmetic_claims(), of_trials, compared + compare_sizes(settings), at_table, other_data(trials))
+    arithmetic, of_all = arithmetic_claims(), compared + compare_sizes(settings)
+    is_the_papers = all(is_of_paper(r.spec) for r in trials.results)
+    return Claims(arithmetic, of_trials, of_all, at_table, other_data(trials), is_the_papers)
 
 
 def other_data(trials: Trials) -> str:

@@ -71,7 +71,7 @@ EFFECTS: Final = (
 
 def summary(claims: Claims) -> tuple[str, ...]:
     """Return at most two lines for the terminal."""
-    lines = [_not_judged(claims) if claims.other_data else f"claims: {_counts(claims)}"]
+    lines = [_not_judged(claims) if claims.other_data else f"claims: {_counts(claims)}"] if claims.is_of_paper else []
     found = [c.accuracy for compared in claims.compared for c in compared.comparisons]
     settings = [one for one in found if one.about == SETTINGS]
     parts = []
@@ -94,7 +94,9 @@ def _not_judged(claims: Claims) -> str:
 
 def sections(claims: Claims) -> list[Section]:
     """Return the claims first, then what was compared at Table 1's settings; other settings are details."""
-    if claims.other_data:
+    if not claims.is_of_paper:
+        found = []
+    elif claims.other_data:
         found = [Section(OVERVIEW, None, (f"N{_not_judged(claims).removeprefix('claims: n')}.",))]
     else:
         found = claims_sections(claims.judged)

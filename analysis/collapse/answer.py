@@ -37,6 +37,7 @@ from analysis.statistics.seeds import MIN_SEEDS, SeedEstimate, paired_over_seeds
 from analysis.statistics.texts import listed
 from analysis.trials.endings import Ending
 from analysis.trials.load import Trials, count_of, count_of_trials, show_value
+from analysis.trials.subject import describe, is_of_paper
 from galaxytl.trial import TrialResult, TrialSpec
 
 MEANING = {
@@ -264,7 +265,8 @@ def _tested(study: CollapseStudy, results: Sequence[TrialResult]) -> str:
         names.setdefault(arm.background, []).append(_short(arm.name))
     at = "; ".join(f"{' and '.join(own)} at {text}" if len(names) > 1 else f"at {text}" for text, own in names.items())
     tested = f" Tested with {seeds_text(number for number in numbers if number)}, {at}." if arms else ""
-    return f"{count_of_trials(len(results))} of {BACKBONE} on {results[0].spec.dataset}.{tested}"
+    data = results[0].spec.dataset if is_of_paper(results[0].spec) else describe(results)
+    return f"{count_of_trials(len(results))} of {BACKBONE} on {data}.{tested}"
 
 
 def _ruled_out(arm: CollapseArm, beside: Beside) -> str:

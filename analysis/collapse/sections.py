@@ -33,6 +33,7 @@ from analysis.statistics.texts import listed, p_digits
 from analysis.trials.endings import Ending, ending_of, one_class_scores
 from analysis.trials.load import mixed, show_value
 from analysis.trials.paper import TABLE_1
+from analysis.trials.subject import is_of_paper
 from galaxytl.results.collapse import ONE_CLASS_SHARE
 from galaxytl.trial import SPEC_FIELDS, TrialResult
 
@@ -59,17 +60,21 @@ def look_beside(results: Sequence[TrialResult], study: CollapseStudy) -> Beside:
 
 
 def collapse_sections(study: CollapseStudy, beside: Beside, results: Sequence[TrialResult]) -> Iterator[Section]:
-    """Return all that is known of the question, the answer first."""
+    """Return all that is known of the question, the answer first; what the paper says, of its own data only."""
     yield _verdicts(study, beside)
     yield from _sensitivity(beside.sensitivity)
     for arm in study.arms:
         if arm.paper:
             yield _settings(arm)
+    has_paper = all(is_of_paper(r.spec) for r in results)
     yield from _rivals(beside.rivals)
+    if has_paper and len(beside.rivals.parameters) > 1:
+        yield _parameters(beside.rivals)
     yield from _interactions(beside.interactions)
     yield from _certificate(results)
     yield _kinds(results)
-    yield _paper_rows()
+    if has_paper:
+        yield _paper_rows()
     yield Section("The test, as it was stated beforehand", None, _paragraphs(STATEMENT), is_detail=True)
 
 
@@ -162,8 +167,6 @@ def _rivals(rivals: Rivals) -> Iterator[Section]:
             "what it would remove by chance. Shares do not add up where a grid ties factors together."
         )
         yield Section(f"What the collapse of {BACKBONE} goes with, over all its trials", listing, (how,))
-    if len(rivals.parameters) > 1:
-        yield _parameters(rivals)
 
 
 def _numbers(contrast: Contrast) -> tuple[str, str, str]:

@@ -156,6 +156,12 @@ def uses_paper_optimizer(spec: TrialSpec) -> bool:
     return all(getattr(spec, name) == value for name, value in PAPER_OPTIMIZER.items())
 
 
+def is_asked(results: Iterable[TrialResult]) -> bool:
+    """Return whether there are trials of the question: of the network and setting that collapsed in the paper."""
+    own = (r.spec for r in results if r.spec.backbone == BACKBONE and arm_of(r.spec))
+    return any(uses_paper_optimizer(spec) and spec.preprocessing == PAPER_PREPROCESSING for spec in own)
+
+
 def _backgrounds(name: str, results: Sequence[TrialResult], problems: list[str]) -> list[Group]:
     own = [r for r in results if r.spec.preprocessing == PAPER_PREPROCESSING]
     backgrounds: dict[tuple[Any, ...], list[TrialResult]] = defaultdict(list)

@@ -1,8 +1,9 @@
-"""Figure 3: the scores of Table 1 as bars, with a line across each where the paper's value lies."""
+"""Figure 3: the scores of Table 1 as bars, with a line across each where the paper's value lies, of its own data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,6 +26,8 @@ class Bar:
     cell: Cell
     metric: str
     x: float
+    has_paper: bool = True
+    """Whether the paper's value stands beside ours."""
 
     @property
     def height(self) -> float | None:
@@ -40,7 +43,7 @@ class Bar:
     def paper_height(self) -> float | None:
         """None for a value that cannot be right: a bar of 9.663 would hide all others."""
         printed = self.cell.paper.printed(self.metric)
-        return None if printed.sic else printed.value
+        return None if printed.sic or not self.has_paper else printed.value
 
     @property
     def label_height(self) -> float:
@@ -56,24 +59,24 @@ def bars_of(grid: PaperGrid, metric: str) -> list[Bar]:
     bars = []
     for cell in grid.cells:
         shift = -0.5 if cell.paper.imagenet == "ON" else 0.5
-        bars.append(Bar(cell, metric, BACKBONES.index(cell.paper.backbone) + shift * (BAR_WIDTH + 0.04)))
+        place = BACKBONES.index(cell.paper.backbone) + shift * (BAR_WIDTH + 0.04)
+        bars.append(Bar(cell, metric, place, grid.subject.is_of_paper))
     return bars
 
 
 def draw_metrics(grid: PaperGrid, banner: Banner) -> Figure:
     """Draw one panel a metric, so that each compares backbones and weights on one scale."""
     bars = {metric: bars_of(grid, metric) for metric in METRICS}
-    errors = (
-        "error bars: standard deviation over seeds; " if any(bar.std for own in bars.values() for bar in own) else ""
-    )
-    also = f"{errors}the paper's F1 of MobileNet OFF, 9.663 (sic), is not drawn"
-    figure = new_figure(10, 4.1, banner.bottom_line(grid.shown, also))
+    has_errors, has_paper = any(bar.std for own in bars.values() for bar in own), grid.subject.is_of_paper
+    errors = "error bars: standard deviation over seeds" if has_errors else ""
+    also = "the paper's F1 of MobileNet OFF, 9.663 (sic), is not drawn" if has_paper else ""
+    figure = new_figure(10, 4.1, banner.bottom_line(grid.shown, errors, also))
     panels = figure.subplots(1, len(METRICS), sharey=True)
     for axes, (metric, heading) in zip(panels, METRICS.items(), strict=True):
         draw_bars(axes, bars[metric])
         axes.set_title(heading, pad=10)
     panels[0].set_ylabel("score on the test split")
-    _explain(figure)
+    _explain(figure, has_paper)
     return figure
 
 
@@ -113,10 +116,12 @@ def _draw_bar(axes: Axes, bar: Bar) -> None:
         axes.hlines(bar.paper_height, left - 0.01, right + 0.01, color=INK, linewidth=1.6)
 
 
-def _explain(figure: Figure) -> None:
-    marks = [
-        Patch(color=GREY, label="ours, ImageNet ON"),
-        Patch(color=tint(GREY, 0.4), label="ours, ImageNet OFF"),
-        Line2D([], [], color=INK, linewidth=1.6, label="the paper"),
+def _explain(figure: Figure, has_paper: bool) -> None:
+    ours = "ours, " if has_paper else ""
+    marks: list[Any] = [
+        Patch(color=GREY, label=f"{ours}ImageNet ON"),
+        Patch(color=tint(GREY, 0.4), label=f"{ours}ImageNet OFF"),
     ]
-    add_legend(figure, marks, 3)
+    if has_paper:
+        marks.append(Line2D([], [], color=INK, linewidth=1.6, label="the paper"))
+    add_legend(figure, marks, len(marks))

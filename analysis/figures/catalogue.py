@@ -6,7 +6,8 @@ files = write_figures(plans, Path("report/figures"))
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Final
 
 from analysis.figures import (
@@ -96,4 +97,12 @@ CATALOGUE: Final = (
 def plan_figures(material: Material) -> list[Plan]:
     """Return the figures of a report, drawable or not: those of trials, then search by search."""
     plans = [plan for row in CATALOGUE for plan in row.plan(row.stem, row.caption, material)]
+    if not material.subject.is_of_paper:
+        plans = [_without_number(plan) for plan in plans]
     return sorted(plans, key=lambda plan: plan.study)
+
+
+def _without_number(plan: Plan) -> Plan:
+    """Return a plan whose stem and caption do not have the number that the paper gives such a figure."""
+    stem, caption = re.sub(r"^figures?-[\d-]+-", "", plan.stem), re.sub(r"^Figures? [\d-]+\. ", "", plan.caption)
+    return replace(plan, stem=stem, caption=caption)

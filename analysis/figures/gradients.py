@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from analysis.collapse.settings import is_asked
 from analysis.figures.plans import Material, Plan
 from analysis.figures.style import GREY, INK, PALE, new_figure, set_log
 from analysis.trials.banner import Banner
@@ -118,7 +119,10 @@ def _number(value: Any) -> float:
 
 
 def plan_gradients(stem: str, caption: str, material: Material) -> Iterator[Plan]:
-    """Yield the figure of the trials that stand for the others."""
+    """Yield the figure of the trials that stand for the others; nothing where nobody asks what collapsed in the
+    paper."""
+    if not (material.subject.is_of_paper or is_asked(material.results)):
+        return
     text = caption.format(backbone=BACKBONE, rule=RULE)
     if not (picks := picks_of(material.results)):
         yield Plan(stem, text, None, why_none(material.results))

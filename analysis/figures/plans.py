@@ -20,6 +20,7 @@ from analysis.report.contents import FigureFiles
 from analysis.trials.banner import Banner
 from analysis.trials.comparable import comparable
 from analysis.trials.repeats import Networks
+from analysis.trials.subject import OF_PAPER, Subject, subject_of
 from analysis.trials.table1_cells import PaperGrid
 from galaxytl.trial import COMPLETE, TrialResult
 
@@ -46,6 +47,10 @@ class Material:
     @cached_property
     def banner(self) -> Banner:
         return Banner.of_search(self.results)
+
+    @cached_property
+    def subject(self) -> Subject:
+        return subject_of(self.results) if self.results else OF_PAPER
 
     @property
     def has_complete(self) -> bool:

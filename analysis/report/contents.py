@@ -16,13 +16,7 @@ from analysis.report.sections import Section
 from analysis.report.table1 import Table1
 from analysis.report.trial_table import TrialTable
 from analysis.trials.banner import Banner
-
-TITLE = "Galaxy classification by transfer learning, run again"
-QUESTION = (
-    "Xu (2023) trained VGG16, ResNet50 and MobileNet on Galaxy10 DECaLS, with ImageNet weights and without, and found"
-    " VGG16 at the level of guessing. This report runs that study again and asks whether the collapse comes from its"
-    " optimizer settings."
-)
+from analysis.trials.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -53,8 +47,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Contents:
-    """`table` is None where the folders hold no Table 1, and `table_note` then says why."""
+    """`table` is None where the folders hold no Table 1, and `table_note` then may say why."""
 
+    subject: Subject
     banner: Banner
     answer: Answer
     """The first screen."""

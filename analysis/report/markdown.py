@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from analysis.report.answer import Answer, Command
-from analysis.report.contents import QUESTION, TITLE, Contents, FigureFiles
+from analysis.report.contents import Contents, FigureFiles
 from analysis.report.formats import escape_markdown, markdown_banner, markdown_table
 from analysis.report.sections import as_markdown
 from analysis.report.table1 import as_markdown as table_markdown
@@ -25,13 +25,13 @@ def report_markdown(contents: Contents) -> str:
     table = [table_markdown(contents.table)] if contents.table else []
     note = [f"{escape_markdown(contents.table_note)}\n"] if contents.table_note else []
     parts = [
-        f"# {TITLE}\n",
+        f"# {escape_markdown(contents.subject.title)}\n",
         "\n".join(markdown_banner(contents.banner)) + "\n",
-        f"{QUESTION}\n",
+        f"{escape_markdown(contents.subject.question)}\n",
         *_answer(contents.answer),
         *_listed("In short", contents.summary),
         *([as_markdown(contents.answers)] if contents.answers else []),
-        *(["## Table 1\n", *table, *note] if table or note else []),
+        *([f"## {contents.subject.heading}\n", *table, *note] if table or note else []),
         *_figures(contents.figures),
         *([as_markdown(contents.evidence)] if contents.evidence else []),
         *_trials(contents.trials, contents.banner.warning),
@@ -43,7 +43,7 @@ def report_markdown(contents: Contents) -> str:
 
 def is_overview(stem: str) -> bool:
     """Return whether a figure is not one of the paper's single ones (4-21), which the sheets show side by side."""
-    return not re.match(r"figure-\d\d-(loss|accuracy|confusion)-", stem)
+    return not re.fullmatch(r"(figure-\d\d-)?(loss|accuracy|confusion)-.*-imagenet-(on|off)", stem)
 
 
 def _answer(answer: Answer) -> Iterator[str]:

@@ -23,7 +23,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis.report.answer import verdict_parts
-from analysis.report.contents import QUESTION, TITLE, Contents, FigureFiles
+from analysis.report.contents import Contents, FigureFiles
 from analysis.report.markdown import is_overview
 from analysis.report.sections import Section
 from analysis.report.trial_table import TrialRow
@@ -57,7 +57,7 @@ def page_html(contents: Contents) -> str:
         finalize=_visible,
     )
     environment.filters |= {"tone": tone, "labelled": labelled, "verdict_parts": verdict_parts}
-    return environment.get_template("page.html").render(page=Page(contents), title=TITLE, question=QUESTION)
+    return environment.get_template("page.html").render(page=Page(contents))
 
 
 def _visible(value: object) -> object:

@@ -19,7 +19,7 @@ from analysis.trials.banner import Banner
 from analysis.trials.load import Trials, count_of_trials
 from galaxytl.system.files import write_atomically
 from galaxytl.system.foreign_text import visible
-from galaxytl.trial import TrialResult, TrialSpec, settable_fields
+from galaxytl.trial import ADDED, TrialResult, TrialSpec, settable_fields
 
 STAND_IN: Final = (
     "in the search, random weights stood in for ImageNet weights: where these are found, this is another trial"
@@ -30,7 +30,7 @@ def grid_yaml(name: str, results: Sequence[TrialResult], banner: Banner) -> str:
     """Return the trials as one axis of settings that change together; `name` must be letters, digits, '-', '_' and
     '.'."""
     trials = [_settings(result.spec) for result in results]
-    varied = [field for field in settable_fields() if any(trial[field] != trials[0][field] for trial in trials)]
+    varied = [field for field in settable_fields() if len({_value(trial, field) for trial in trials}) > 1]
     lines = [f"# {visible(line)}" for line in (*banner.lines, *_data(results))]
     lines += [f"name: {name}", "fixed:"]
     lines += [f"  {field}: {json.dumps(value)}" for field, value in trials[0].items() if field not in varied]
@@ -41,13 +41,19 @@ def grid_yaml(name: str, results: Sequence[TrialResult], banner: Banner) -> str:
 
 
 def _settings(spec: TrialSpec) -> dict[str, Any]:
-    """Return what a sweep is asked for: where random weights stood in for ImageNet's, these."""
+    """Return what a sweep is asked for: where random weights stood in for ImageNet's, these. Without the fields of a
+    later version that say what earlier ones did."""
     asked = spec.replace(weights=spec.weights_requested)
-    return {name: getattr(asked, name) for name in settable_fields()}
+    values = {name: getattr(asked, name) for name in settable_fields()}
+    return {name: value for name, value in values.items() if name not in ADDED or value != ADDED[name]}
 
 
 def _mapping(trial: Mapping[str, Any], fields: Iterable[str]) -> str:
-    return json.dumps({field: trial[field] for field in fields})  # JSON is YAML
+    return json.dumps({field: _value(trial, field) for field in fields})  # JSON is YAML
+
+
+def _value(trial: Mapping[str, Any], field: str) -> Any:
+    return trial.get(field, ADDED.get(field))
 
 
 def _data(results: Iterable[TrialResult]) -> list[str]:

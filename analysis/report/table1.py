@@ -1,4 +1,5 @@
-"""Table 1, the paper's values beside ours, as a pandas frame and as terminal text, Markdown, CSV and LaTeX.
+"""The scores of the paper's grid as a pandas frame and as terminal text, Markdown, CSV and LaTeX: Table 1, the paper's
+values beside ours; of data that are not the paper's, ours alone.
 
     table = Table1.of(grid)
     print(as_markdown(table))
@@ -26,6 +27,7 @@ from analysis.report.formats import (
 )
 from analysis.trials.banner import Banner
 from analysis.trials.paper import METRICS
+from analysis.trials.subject import describe
 from analysis.trials.table1_cells import MISSING, Cell, PaperGrid
 from galaxytl.system.console import Console
 from galaxytl.system.foreign_text import visible
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TITLE = "Table 1. Scores on the test split: ours, and the paper's beside them"
+SIC = "(sic): as printed in the paper; no F1 can exceed 1."
 WIDTH = 100  # columns of the terminal that the table fits
 
 
@@ -56,11 +59,6 @@ class Table1Row:
     def printed(self) -> tuple[str, ...]:
         return tuple(str(self.cell.paper.printed(metric)) for metric in METRICS)
 
-    @property
-    def values(self) -> list[str]:
-        """Ours and the paper's by turns, in the order of METRICS."""
-        return [text for pair in zip(self.scores, self.printed, strict=True) for text in pair]
-
 
 @dataclass(frozen=True)
 class Table1:
@@ -69,6 +67,9 @@ class Table1:
     rows: tuple[Table1Row, ...]
     banner: Banner
     footnotes: tuple[str, ...]
+    title: str
+    has_paper: bool
+    """Whether the paper's values stand beside ours."""
 
     @classmethod
     def of(cls, grid: PaperGrid) -> Table1:
@@ -78,12 +79,24 @@ class Table1:
             own = _footnotes(cell)
             texts += [text for text in own if text not in texts]
             rows.append(Table1Row(cell, tuple(texts.index(text) + 1 for text in own)))
-        return cls(tuple(rows), Banner.of(grid), tuple(texts))
+        title = TITLE if grid.subject.is_of_paper else f"Scores on the test split: {describe(grid.results)}"
+        return cls(tuple(rows), Banner.of(grid), tuple(texts), title, grid.subject.is_of_paper)
+
+    def values(self, row: Table1Row) -> list[str]:
+        """Return ours and the paper's by turns, in the order of METRICS; or ours."""
+        if not self.has_paper:
+            return list(row.scores)
+        return [text for pair in zip(row.scores, row.printed, strict=True) for text in pair]
+
+    @property
+    def short_title(self) -> str:
+        """Without its number."""
+        return self.title.removeprefix("Table 1. ")
 
     @property
     def legend(self) -> str:
         """How to read the numbers that are not plain."""
-        parts = ["(sic): as printed in the paper; no F1 can exceed 1."]
+        parts = [SIC] if self.has_paper else []
         if any(len(row.cell.complete) > 1 for row in self.rows):
             parts.append("±: sample standard deviation over seeds.")
         return " ".join(parts)
@@ -110,13 +123,14 @@ def as_rich(table: Table1) -> Group:
         grid.add_column(heading, no_wrap=True)
     for heading in METRICS.values():
         grid.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
-        grid.add_column("paper", justify="right", style="dim", width=5)
+        if table.has_paper:
+            grid.add_column("paper", justify="right", style="dim", width=5)
     grid.add_column("Seeds", justify="right")
     for row in table.rows:
         lead = [row.cell.paper.backbone, row.cell.paper.imagenet + _marks(row)]
-        grid.add_row(*(Text(visible(text)) for text in (*lead, *row.values, row.cell.seeds)))
+        grid.add_row(*(Text(visible(text)) for text in (*lead, *table.values(row), row.cell.seeds)))
     warning = [Text(visible(table.banner.warning), style="bold red")] if table.banner.warning else []
-    above = [Text(TITLE, style="bold"), *warning, Text(visible(table.banner.run_on))]
+    above = [Text(visible(table.title), style="bold"), *warning, Text(visible(table.banner.run_on))]
     notes = [Text(f"[{number}] {visible(note)}") for number, note in enumerate(table.footnotes, start=1)]
     return Group(*above, grid, Text(table.legend, style="dim"), *notes)
 
@@ -132,13 +146,14 @@ def as_text(table: Table1, width: int = WIDTH) -> str:
 def as_markdown(table: Table1) -> str:
     headings = ["Model", "ImageNet"]
     for heading in METRICS.values():
-        headings += [heading, "paper"]
+        headings += [heading, "paper"] if table.has_paper else [heading]
     rows = [
-        (row.cell.paper.backbone, row.cell.paper.imagenet + _marks(row), *row.values, row.cell.seeds)
+        (row.cell.paper.backbone, row.cell.paper.imagenet + _marks(row), *table.values(row), row.cell.seeds)
         for row in table.rows
     ]
-    lines = [f"**{TITLE}**", "", *markdown_banner(table.banner), ""]
-    lines += [*markdown_table([*headings, "Seeds"], rows, set(range(2, 9))), "", table.legend, ""]
+    lines = [f"**{escape_markdown(table.title)}**", "", *markdown_banner(table.banner), ""]
+    lines += [*markdown_table([*headings, "Seeds"], rows, set(range(2, len(headings) + 1))), ""]
+    lines += [table.legend, ""] if table.legend else []
     lines += [f"\\[{number}\\] {escape_markdown(note)}  " for number, note in enumerate(table.footnotes, start=1)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -150,10 +165,10 @@ def as_frame(table: Table1) -> pd.DataFrame:
     """
     import pandas as pd  # half a second that `--help` need not wait for
 
-    return pd.DataFrame([_record(row, table.banner) for row in table.rows])
+    return pd.DataFrame([_record(row, table) for row in table.rows])
 
 
-def _record(row: Table1Row, banner: Banner) -> dict[str, Any]:
+def _record(row: Table1Row, table: Table1) -> dict[str, Any]:
     cell = row.cell
     record: dict[str, Any] = {"model": cell.paper.backbone, "imagenet": cell.paper.imagenet, "status": cell.status}
     record |= {"n": len(cell.complete), "n_trials": len(cell.results), "weights": cell.weights_label}
@@ -161,26 +176,32 @@ def _record(row: Table1Row, banner: Banner) -> dict[str, Any]:
         score, printed = cell.score(metric), cell.paper.printed(metric)
         record[metric] = score.mean if score else None
         record[f"{metric}_std"] = score.std if score else None
-        record[f"{metric}_paper"] = printed.value
-        record[f"{metric}_paper_sic"] = printed.sic
-    return record | {"message": cell.message, "warning": banner.warning, "run_on": banner.run_on}
+        if table.has_paper:
+            record |= {f"{metric}_paper": printed.value, f"{metric}_paper_sic": printed.sic}
+    return record | {"message": cell.message, "warning": table.banner.warning, "run_on": table.banner.run_on}
 
 
 def as_latex(table: Table1) -> str:
     """Return a `table` environment for booktabs; escapes everything that comes from a result."""
-    caption = " ".join([TITLE.removeprefix("Table 1. ") + ".", *(f"{line}." for line in table.banner.lines)])
-    groups = " & ".join(rf"\multicolumn{{2}}{{c}}{{{escape_latex(heading)}}}" for heading in METRICS.values())
-    rules = "".join(rf"\cmidrule(lr){{{first}-{first + 1}}}" for first in (3, 5, 7))
-    heading = "Model & ImageNet" + " & ours & paper" * len(METRICS) + r" & Seeds \\"
-    body = [rf" & & {groups} & \\", rules, heading, r"\midrule", *map(_latex_row, table.rows)]
+    caption = " ".join([table.short_title + ".", *(f"{line}." for line in table.banner.lines)])
+    body = [*_latex_head(table), r"\midrule", *(_latex_row(row, table) for row in table.rows)]
+    columns = "ll" + "r" * (len(METRICS) * (2 if table.has_paper else 1) + 1)
     notes = [rf"[{number}] {escape_latex(note)}" for number, note in enumerate(table.footnotes, start=1)]
-    text = latex_table(
-        r"% needs \usepackage{booktabs}", caption, "llrrrrrrr", body, [escape_latex(table.legend), *notes]
-    )
+    legend = [escape_latex(table.legend)] if table.legend else []
+    text = latex_table(r"% needs \usepackage{booktabs}", caption, columns, body, [*legend, *notes])
     return text.replace("\n\\begin{tabular}", "\n\\label{tab:transfer-scores}\n\\begin{tabular}", 1)
 
 
-def _latex_row(row: Table1Row) -> str:
+def _latex_head(table: Table1) -> list[str]:
+    if not table.has_paper:
+        return [latex_row(("Model", "ImageNet", *METRICS.values(), "Seeds"))]
+    groups = " & ".join(rf"\multicolumn{{2}}{{c}}{{{escape_latex(heading)}}}" for heading in METRICS.values())
+    rules = "".join(rf"\cmidrule(lr){{{first}-{first + 1}}}" for first in (3, 5, 7))
+    heading = "Model & ImageNet" + " & ours & paper" * len(METRICS) + r" & Seeds \\"
+    return [rf" & & {groups} & \\", rules, heading]
+
+
+def _latex_row(row: Table1Row, table: Table1) -> str:
     marks = rf"\,{_marks(row).strip().replace(' ', '')}" if row.notes else ""
     lead = f"{escape_latex(row.cell.paper.backbone)} & {row.cell.paper.imagenet}{marks} & "
-    return lead + latex_row((*row.values, row.cell.seeds))
+    return lead + latex_row((*table.values(row), row.cell.seeds))

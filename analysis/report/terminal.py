@@ -57,9 +57,9 @@ def say_problems(contents: Contents) -> None:
     for problem in contents.problems:
         print(f"warning: {visible(problem)}", file=sys.stderr)
     if contents.num_outside:
-        verb = "is" if contents.num_outside == 1 else "are"
+        verb, whose = "is" if contents.num_outside == 1 else "are", f"{contents.subject.table}'s"
         trials = count_of_trials(contents.num_outside)
-        print(f"{trials} {verb} in none of Table 1's rows; report.md lists them", file=sys.stderr)
+        print(f"{trials} {verb} in none of {whose} rows; report.md lists them", file=sys.stderr)
 
 
 def show_answer(answer: Answer, console: Console) -> None:

@@ -17,7 +17,7 @@ from analysis.trials.banner import SUBSTITUTED
 from analysis.trials.load import show_value
 from analysis.trials.starts import setting
 from analysis.trials.table1_cells import paper_cell
-from galaxytl.trial import SPEC_FIELDS, TrialResult, TrialSpec
+from galaxytl.trial import ADDED, SPEC_FIELDS, TrialResult, TrialSpec
 
 LEADING: Final = ("backbone", "weights", "unfrozen_blocks", "optimizer", "learning_rate")
 """Fields with a column of their own even where all trials have the same, before the scores; those that vary follow."""
@@ -67,29 +67,34 @@ class TrialTable:
 
     @classmethod
     def of(
-        cls, results: Sequence[TrialResult], folders: Mapping[str, Path], in_table: Collection[str] = ()
+        cls,
+        results: Sequence[TrialResult],
+        folders: Mapping[str, Path],
+        in_table: Collection[str] = (),
+        place: str = "row of Table 1",
     ) -> TrialTable:
-        """Return the table. `folders` and `in_table` go by trial_id: where each row lies, and which are in Table 1."""
+        """Return the table. `folders` and `in_table` go by trial_id: where each row lies, and which are in Table 1.
+        `place` heads the column of their rows there; without it there is none."""
         shown = [name for name in SPEC_FIELDS if name not in HIDDEN]
         varied = [name for name in shown if len({setting(r.spec, name) for r in results}) > 1]
         further = [name for name in varied if name not in LEADING]
         names = _folder_names([folders.get(r.trial_id, Path()) for r in results])
         columns = [Column("trial"), *(Column(_heading(name), _is_number(name)) for name in LEADING), *_OUTCOME]
         columns += [Column(_heading(name), _is_number(name)) for name in further]
-        columns += [Column("wall time", True), Column("row of Table 1"), *([Column("folder")] if names else [])]
+        columns += [Column("wall time", True), *([Column(place)] if place else [])]
+        columns += [Column("folder")] if names else []
         rows = []
         for result in results:
             lead = [Entry(result.trial_id), *(_setting(result.spec, name) for name in LEADING), *_outcome(result)]
             own = [
                 *(_setting(result.spec, name) for name in further),
                 _wall_time(result),
-                _row_of_table_1(result, in_table),
+                *([_row_of_table_1(result, in_table)] if place else []),
             ]
             folder = [Entry(names[folders.get(result.trial_id, Path())])] if names else []
             rows.append(TrialRow(result, (*lead, *own, *folder)))
-        common = [
-            (name, show_value(getattr(results[0].spec, name))) for name in shown if name not in (*LEADING, *varied)
-        ]
+        unsaid = [*LEADING, *varied, *(name for name in ADDED if getattr(results[0].spec, name) == ADDED[name])]
+        common = [(name, show_value(getattr(results[0].spec, name))) for name in shown if name not in unsaid]
         return cls(tuple(columns), tuple(rows), tuple(common))
 
     @property

@@ -23,6 +23,7 @@ from analysis.trials.banner import Banner
 from analysis.trials.endings import count_by_status, share
 from analysis.trials.load import count_of_trials
 from analysis.trials.provenance import mixed_versions, provenance
+from analysis.trials.subject import describe
 from analysis.trials.table1_cells import Cell, PaperGrid
 from galaxytl.trial import COMPLETE, TrialResult
 
@@ -36,6 +37,7 @@ def contents_of(
     lines = (*opening(scope, banner), *(line for part in parts for line in part.summary))
     in_table = {r.trial_id for r in grid.results} if grid else ()
     return Contents(
+        subject=scope.subject,
         banner=banner,
         answer=answer,
         summary=tuple(line for line in lines if not _is_said(line, answer)),
@@ -43,7 +45,7 @@ def contents_of(
         table_note=scope.table_origin or scope.why_no_table,
         parts=tuple(parts),
         figures=figures,
-        trials=TrialTable.of(_ordered(scope), scope.trials.folders, in_table),
+        trials=TrialTable.of(_ordered(scope), scope.trials.folders, in_table, _rows_of(scope)),
         num_outside=len(grid.outside) if grid else 0,
         commands=tuple(commands),
         provenance=provenance(results),
@@ -59,6 +61,11 @@ def _answer(scope: ReportScope, parts: Sequence[Part]) -> Answer:
         return asked
     own = _of_any(scope)
     return own.joined(asked) if asked else own
+
+
+def _rows_of(scope: ReportScope) -> str:
+    """Return the heading of the column of the trials' rows in the table; nothing where there is none to have."""
+    return f"row of {scope.subject.table}" if scope.grid or scope.subject.is_of_paper else ""
 
 
 def _is_said(line: str, answer: Answer) -> bool:
@@ -103,7 +110,7 @@ def opening(scope: ReportScope, banner: Banner) -> tuple[str, ...]:
     """Return the first lines of the summary, each "label: text"."""
     lines = [_ran(scope), f"data: {'; '.join(line for line in (banner.run_on, banner.warning) if line)}"]
     if scope.grid:
-        lines.append(f"best row of Table 1: {best_row(scope.grid)}")
+        lines.append(f"best row of {scope.subject.table}: {best_row(scope.grid)}")
     if scope.search:
         lines.append(f"best of the search: {best_trial(scope.search)}")
     return tuple(lines)
@@ -118,14 +125,15 @@ def _ran(scope: ReportScope) -> str:
 
 
 def best_row(grid: PaperGrid) -> str:
-    """Return the row of the highest mean accuracy, with its interval and the paper's value."""
+    """Return the row of the highest mean accuracy, with its interval, and the paper's value where it has one."""
     scores = {cell.title: score.mean for cell in grid.cells if (score := cell.score("accuracy"))}
     cells = [cell for cell in grid.cells if math.isfinite(scores.get(cell.title, math.nan))]
     if not cells:
         return "none is complete"
     cell = max(cells, key=lambda cell: scores[cell.title])
     value = scores[cell.title]
-    return f"{cell.title}, accuracy {value:.3f} ({accuracy_interval(cell)}; the paper: {cell.paper.accuracy})"
+    paper = f"; the paper: {cell.paper.accuracy}" if grid.subject.is_of_paper else ""
+    return f"{cell.title}, accuracy {value:.3f} ({accuracy_interval(cell)}{paper})"
 
 
 def accuracy_interval(cell: Cell) -> str:
@@ -161,7 +169,7 @@ def of_table(grid: PaperGrid) -> Answer:
     """Return the answer of the paper's grid: which of its rows does best."""
     scored = [cell for cell in grid.cells if cell.score("accuracy")]
     seeds = [len(cell.complete) for cell in scored]
-    answer = [f"{best_row(grid)}."] if scored else ["No row of Table 1 is complete."]
+    answer = [f"{best_row(grid)}."] if scored else [f"No row of {grid.subject.table} is complete."]
     few = bool(seeds) and min(seeds) < MIN_SEEDS
     if few:
         answer.append(
@@ -169,7 +177,10 @@ def of_table(grid: PaperGrid) -> Answer:
         )
     also = _close(scored)
     settle = [f"At least {MIN_SEEDS} seeds a row."] if few else []
-    asked = f"Which of the paper's networks classifies best, and how near is it to Table 1? {_counted(grid, seeds)}"
+    asked = "Which of the paper's networks classifies best, and how near is it to Table 1?"
+    if not grid.subject.is_of_paper:
+        asked = f"Which of the grid's networks classifies {describe(grid.results)} best?"
+    asked = f"{asked} {_counted(grid, seeds)}"
     return Answer((asked,), (*reservations(grid.results), *answer), also, tuple(settle))
 
 

@@ -16,7 +16,7 @@ from analysis.claims.about_trials import judge
 from analysis.collapse import verdict
 from analysis.collapse.answer import collapse_answer, settling
 from analysis.collapse.sections import collapse_sections, look_beside
-from analysis.collapse.settings import BACKBONE
+from analysis.collapse.settings import BACKBONE, is_asked
 from analysis.report.contents import Part
 from analysis.report.sections import Section
 from analysis.run.scope import ReportScope
@@ -49,9 +49,10 @@ def tables(sections: Callable[[Sources], Iterable[Section]]) -> PartMaker:
 
 
 def collapse_part(own: Sources) -> Part:
-    """Return whether VGG16's collapse comes from its optimizer settings, of the trials of grids."""
+    """Return whether VGG16's collapse comes from its optimizer settings, of the trials of grids. Of data that are not
+    the paper's nobody asks without trials of the setting at which it collapsed there."""
     trials = own.scope.of_grids
-    if not trials.results:
+    if not trials.results or not (own.scope.subject.is_of_paper or is_asked(trials.results)):
         return Part()
     study = verdict.study_collapse(trials.results)
     beside = look_beside(trials.results, study)
@@ -63,14 +64,14 @@ def collapse_part(own: Sources) -> Part:
 
 
 def claims_part(own: Sources) -> Part:
-    """Return the paper's statements, judged by the trials of grids."""
+    """Return the paper's statements, judged by the trials of grids, and what these compare."""
     trials = own.scope.of_grids
     if not trials.results:
         return Part()
     claims = judge(trials, own.scope.grid)
     in_one_line = "; ".join(claims_sections.summary(claims))
     files = {claims_file.NAME: claims_file.claims_json(claims, trials)}
-    return Part((in_one_line,), (), tuple(claims_sections.sections(claims)), files=files)
+    return Part((in_one_line,) if in_one_line else (), (), tuple(claims_sections.sections(claims)), files=files)
 
 
 def search_part(own: Sources) -> Part:

@@ -19,6 +19,7 @@ from pathlib import Path
 from analysis.search.choice import Search, examine, part
 from analysis.trials.load import AnalysisError, Trials, count_of_trials, mixed
 from analysis.trials.starts import distance_from_paper
+from analysis.trials.subject import Subject, subject_of
 from analysis.trials.table1_cells import SETTINGS, PaperGrid, fill_cells, paper_cell
 from galaxytl.trial import COMPLETE, TrialResult
 
@@ -37,13 +38,18 @@ class ReportScope:
     beside_table: tuple[str, ...] = ()
     """Why other folders' trials are not: a sentence each."""
     why_no_table: str = ""
-    """Where there are trials of grids and no Table 1."""
+    """Where there are trials of grids and no Table 1; nothing where nobody would look for one."""
 
     @property
     def table_origin(self) -> str:
         """ "Table 1 is of results/paper." with what is said of the other folders; empty without a table."""
         names = " and ".join(str(folder) for folder in self.table_folders)
-        return " ".join([f"Table 1 is of {names}.", *self.beside_table]) if names else ""
+        table = self.subject.table
+        return " ".join([f"{table[0].upper()}{table[1:]} is of {names}.", *self.beside_table]) if names else ""
+
+    @property
+    def subject(self) -> Subject:
+        return subject_of(self.trials.results)
 
 
 def scope_of(trials: Trials, folders: Sequence[Path]) -> ReportScope:
@@ -94,7 +100,9 @@ def _why_not(own: Sequence[TrialResult], taken: Sequence[TrialResult]) -> str:
     if not taken:
         return _refusal(own)
     if values := mixed([*own, *taken], SETTINGS):
-        return f"the {count_of_trials(len(own))} of the paper's cells differ from Table 1's in {_listed(list(values))}"
+        subject = subject_of(own)
+        cells = "of the paper's cells" if subject.is_of_paper else "that could be in it"
+        return f"the {count_of_trials(len(own))} {cells} differ from {subject.table}'s in {_listed(list(values))}"
     return _refusal([*own, *taken])
 
 
@@ -116,7 +124,10 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _why_no_table(trials: Trials, beside: Sequence[str]) -> str:
+    subject = subject_of(trials.results)
     if beside:
-        return "There is no Table 1. " + " ".join(beside)
+        return f"There is no {subject.table.removeprefix('the ')}. " + " ".join(beside)
+    if not subject.is_of_paper:
+        return ""
     number = count_of_trials(len(trials.results))
     return f"There is no Table 1: of {number}, none is of the paper's cells."

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from analysis.trials.load import count_of
+from analysis.trials.subject import SHORT_VOTES, VOTES, describe, is_of_paper
 from analysis.trials.table1_cells import PaperGrid
 from galaxytl.trial import DAMAGE, TrialResult, TrialSpec
 
@@ -35,8 +36,9 @@ class Banner:
         if not results:
             return cls("no trials", "", "no trials")
         spec = results[0].spec
-        parts = [f"{spec.dataset}: {_images(results)}"]
+        parts = [f"{_name(results)}: {_images(results)}"]
         parts += _settings(spec) if grid.results else ["no trial of the paper's grid"]
+        parts += [VOTES] if _has_votes(results) else []
         parts.append(_devices(results))
         warning = "; ".join(_about_data(results))
         return cls("; ".join(part for part in parts if part), warning, _footer(results))
@@ -45,17 +47,17 @@ class Banner:
     def of_search(cls, results: Sequence[TrialResult]) -> Banner:
         """Return that of trials that a search compares. They differ in most settings: it says what they have in
         common."""
-        spec = results[0].spec
         num_substituted = sum(r.spec.is_substituted for r in results)
         warnings = _about_data(results)
         warnings += [f"{SUBSTITUTED} in {num_substituted} of {len(results)} trials"] if num_substituted else []
         sizes, epochs = ({getattr(r.spec, name) for r in results} for name in ("image_size", "num_epochs"))
         counts = dict.fromkeys(_images([r]) for r in results if r.num_images)
         parts = [
-            f"{spec.dataset}: {' or '.join(counts) or _images(results)}",
+            f"{_name(results)}: {' or '.join(counts) or _images(results)}",
             *(_size(size) for size in sizes if len(sizes) == 1),
         ]
-        parts += [*(count_of(number, "epoch") for number in epochs if len(epochs) == 1), _devices(results)]
+        parts += [count_of(number, "epoch") for number in epochs if len(epochs) == 1]
+        parts += [*([VOTES] if _has_votes(results) else []), _devices(results)]
         return cls("; ".join(part for part in parts if part), "; ".join(warnings), _footer(results))
 
     def bottom_line(self, results: Iterable[TrialResult], *notes: str) -> str:
@@ -84,10 +86,19 @@ def _about_data(results: Iterable[TrialResult]) -> list[str]:
 
 
 def _footer(results: Sequence[TrialResult]) -> str:
-    spec = results[0].spec
-    kind = "simulated galaxies, not comparable with the paper" if spec.is_simulated else ""
+    kind = "simulated galaxies, not comparable with the paper" if results[0].spec.is_simulated else ""
     damaged = DAMAGED if any(DAMAGE in r.environment for r in results) else ""
-    return "; ".join(part for part in (f"{spec.dataset}, {_images(results)}", kind, damaged) if part)
+    votes = SHORT_VOTES if _has_votes(results) else ""
+    return "; ".join(part for part in (f"{_name(results)}, {_images(results)}", kind, damaged, votes) if part)
+
+
+def _name(results: Sequence[TrialResult]) -> str:
+    """Return the dataset's name; of data that are not the paper's, what they are."""
+    return results[0].spec.dataset if is_of_paper(results[0].spec) else describe(results)
+
+
+def _has_votes(results: Iterable[TrialResult]) -> bool:
+    return any(r.spec.targets == "votes" for r in results)
 
 
 def _images(results: Iterable[TrialResult]) -> str:

@@ -34,6 +34,7 @@ from analysis.trials.starts import (
     rate_text,
     start_of,
 )
+from analysis.trials.subject import is_of_paper
 from galaxytl.results.predictions import (
     NotStoredError,
     PredictionsError,
@@ -102,7 +103,8 @@ class Networks:
         if not number:
             return ""
         verb = "setting is" if number == 1 else "settings are"
-        return f"{number} further {verb} not in it, as they are further from the paper's; --where chooses them."
+        whose = "the paper's" if is_of_paper(self.settings[0].spec) else "the default ones"
+        return f"{number} further {verb} not in it, as they are further from {whose}; --where chooses them."
 
 
 def read_networks(trials: Trials, first: Iterable[TrialResult] = ()) -> Networks:

@@ -14,6 +14,7 @@ from typing import Final
 
 from analysis.trials.endings import ending_of, share
 from analysis.trials.paper import BACKBONES
+from analysis.trials.subject import is_of_paper
 from galaxytl.results.collapse import ONE_CLASS_SHARE, SLIGHT_KAPPA
 from galaxytl.trial import SPEC_FIELDS, TrialResult, TrialSpec
 from galaxytl.trial.optimizers import OPTIMIZERS
@@ -90,9 +91,10 @@ def distance_from_paper(spec: TrialSpec) -> tuple[int, float]:
 
 
 def is_paper_setting(spec: TrialSpec) -> bool:
-    """Return whether this is a trial of the paper, as far as it says what it did; what it does not say is assumed."""
+    """Return whether this is a trial of the paper, as far as it says what it did; what it does not say is assumed. Of
+    other data it is none."""
     start = start_of(spec)
-    return start is not None and start.name in PAPERS and distance_from_paper(spec) == (0, 0.0)
+    return is_of_paper(spec) and start is not None and start.name in PAPERS and distance_from_paper(spec) == (0, 0.0)
 
 
 def ordered_backbones(names: Iterable[str]) -> list[str]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from analysis.trials.load import AnalysisError, Trials, counts_text, differences, mixed
 from analysis.trials.paper import TABLE_1, PaperCell
+from analysis.trials.subject import Subject, subject_of
 from galaxytl.trial import COMPLETE, FAILED, SPEC_FIELDS, TrialResult, TrialSpec
 
 MISSING = "MISSING"
@@ -130,6 +131,10 @@ class PaperGrid:
         """Of each cell the complete trials, or all where none is."""
         return tuple(r for cell in self.cells for r in cell.shown)
 
+    @property
+    def subject(self) -> Subject:
+        return subject_of(self.results or self.outside)
+
     def cell(self, backbone: str, imagenet: str) -> Cell:
         return next(c for c in self.cells if (c.paper.backbone, c.paper.imagenet) == (backbone, imagenet))
 
@@ -172,16 +177,22 @@ def _refuse_mixed_settings(results: Sequence[TrialResult]) -> None:
     if values := mixed(results, SETTINGS):
         listing, choice = differences(values)
         raise AnalysisError(
-            "Table 1 averages trials that differ in nothing but the seed; the trials of its cells differ in"
+            f"{_named(results)} averages trials that differ in nothing but the seed; the trials of its cells differ in"
             f" {listing}. Choose with --where field=value, as in {choice}"
         )
 
 
+def _named(results: Sequence[TrialResult]) -> str:
+    name = subject_of(results).table
+    return name[0].upper() + name[1:]
+
+
 def _refuse_mixed_weights(paper: PaperCell, results: Sequence[TrialResult]) -> None:
+    table = subject_of(results).table
     counts = Counter(r.spec.weights_fingerprint[:12] for r in results if r.spec.weights_fingerprint)
     if len(counts) > 1:
         raise AnalysisError(
-            f"one cell of Table 1 holds one weights file; {paper.title} has weights_fingerprint {counts_text(counts)}."
+            f"one cell of {table} holds one weights file; {paper.title} has weights_fingerprint {counts_text(counts)}."
             f" Choose with --where weights_fingerprint={next(iter(counts))}"
         )
 
