@@ -10,6 +10,7 @@ Exit status: 0 nothing FAILs (read the WARNs), 1 something does, 2 bad input.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from galaxytl.system.command import Parser, UsageError, path, path_or_uri, run_c
 from galaxytl.system.console import Console
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.locations import DataError, locate
+from galaxytl.trial.reading import add_reading, reading_of
 from sweep import prepare
 from sweep.doctor.checks import Finding, check_dashboard, check_machine, check_node, verdict
 from sweep.doctor.cluster_file import check_cluster_file
@@ -75,6 +77,7 @@ def parse(argv: Sequence[str]) -> DoctorOptions:
         "--address", metavar="HOST:PORT", help="ask each node of this Ray cluster too; auto: of the one here"
     )
     parser.add_argument("--data", type=path_or_uri, metavar="URI", help="the dataset, as for sweep.run")
+    add_reading(parser)
     parser.add_argument("--weights-dir", type=path, metavar="FOLDER", help="of ImageNet weights, as for sweep.run")
     parser.add_argument("--out", type=path, metavar="FOLDER", help="results folder, that all nodes must share")
     parser.add_argument(
@@ -99,6 +102,7 @@ def questions_of(values: argparse.Namespace) -> Questions:
         values.out.mkdir(parents=True, exist_ok=True)
     return Questions(
         data="" if is_simulated else prepare.absolute(values.data),
+        reading=dataclasses.asdict(reading_of(values)),
         weights_dir=str(values.weights_dir.resolve()) if values.weights_dir else "",
         backbones=builtin.BACKBONES,
         places=[str(place) for place in (values.out and values.out.resolve(), values.storage) if place],

@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Questions:
     """What to look at, as it is named on every node."""
 
     data: str = ""
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    """How it is read: the fields of `galaxytl.trial.reading.Reading`, which a node may lack."""
     weights_dir: str = ""
     backbones: Sequence[str] = ()
     places: Sequence[str] = ()
@@ -107,7 +109,7 @@ def gather(questions: Questions) -> Facts:
         cache_free=free,
         cache_limit=limit,
         cache_error=cache_error,
-        data=look_at_data(questions.data) if questions.data else None,
+        data=look_at_data(questions.data, questions.reading) if questions.data else None,
         weights={name: weights_of(name, questions.weights_dir) for name in questions.backbones},
         places={place: visit(place, questions.mark) for place in questions.places},
         auth_mode=os.environ.get("RAY_AUTH_MODE", ""),
@@ -146,14 +148,15 @@ def cache_room() -> tuple[str, int, int, str]:
         return "", 0, 0, str(error)
 
 
-def look_at_data(uri: str) -> DataFacts:
+def look_at_data(uri: str, reading: Mapping[str, Any]) -> DataFacts:
     """Return the dataset without its images. Simulated galaxies are drawn by each node itself: there is nothing to
     reach."""
     try:
         from galaxytl.data.dataset import open_source
         from galaxytl.system.cache import cache_dir
+        from galaxytl.trial.reading import Reading
 
-        opened = open_source(uri, cache_dir())
+        opened = open_source(uri, cache_dir(), reading=Reading(**reading))
         content = hashlib.sha256(opened.source.labels.tobytes())
         content.update(json.dumps([file.size for file in opened.files]).encode())
         return DataFacts(len(opened.source.labels), content.hexdigest(), opened.fingerprint or "")

@@ -1,0 +1,169 @@
+"""Somebody's own images, from the command that a user types to the report. Only Ray is left out: groups are trained in
+this process, on a network of 1,616 weights. What Ray does with Galaxy10 is in `tests/sweep/test_run_ray.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from analysis.run.__main__ import main as analyse
+from galaxytl.data.__main__ import main as data
+from galaxytl.networks import blocks
+from galaxytl.networks.backbones import backbone_named
+from galaxytl.results.rows import read_results
+from galaxytl.train.job import Workplace
+from galaxytl.training import train
+from galaxytl.trial import COMPLETE, TrialResult
+from sweep.run import main as sweep
+from sweep.scheduling.resources import Where
+from sweep.scheduling.tune import Reporter, Work
+from tests.galaxies import encode
+from tests.galaxytl import toy
+
+KINDS = ("barred spiral", "elliptical", "merger", "ring")
+QUICK = (
+    *("--profile", "laptop", "--no-diagnostics", "--set", f"backbone={toy.NAME}", "--set", "num_epochs=1"),
+    *("--set", "weights=random", "--set", "preprocessing=backbone"),
+)
+
+
+def train_here(work: Work, workplace: Workplace, where: Where, reporter: Reporter) -> None:
+    for group in work.groups:
+        assert group is not None
+        for result in train(group, workplace):
+            reporter.finished(result)
+
+
+def ask_here(wanted: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+    """Build networks in this process, where the toy one is known."""
+    models = [(name, size, backbone_named(name).build(size, None)) for name, size in wanted]
+    return [
+        dataclasses.asdict(blocks.Structure(name, size, blocks.find_blocks(model), blocks.find_tensors(model)))
+        for name, size, model in models
+    ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        toy.register(patch)
+        patch.setattr(blocks, "_ask_keras", ask_here)
+        patch.setattr("sweep.scheduling.tune.run_trials", train_here)
+        patch.chdir(tmp_path_factory.mktemp("home"))
+        make_everything()
+        yield
+
+
+def pictures(number: int, kinds: int, side: int = 40) -> Iterator[tuple[int, np.ndarray]]:
+    """Kinds of images that differ in colour and pattern, each a little larger than the one before."""
+    rng = np.random.default_rng(0)
+    for row in range(number):
+        kind, size = row % kinds, side + row % 5
+        image = rng.integers(0, 60, (size, size + row % 3, 3), dtype=np.uint8)
+        image[:: 2 + kind, :, kind % 3] += 40 * (1 + kind % 4)
+        yield kind, image
+
+
+def make_everything() -> None:
+    """What users have: a folder a class, a catalogue, a table with text labels and votes, FITS cutouts."""
+    from astropy.io import fits
+
+    rows = []
+    for row, (kind, image) in enumerate(pictures(48, len(KINDS))):
+        folder = Path("my_galaxies", KINDS[kind])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"g{row:02d}.{'jpg' if row % 2 else 'png'}", quality=95)
+        path = folder.relative_to("my_galaxies") / f"g{row:02d}.{'jpg' if row % 2 else 'png'}"
+        votes = {f"smooth_{name.split()[0]}": int(10 * (name == KINDS[kind])) + row % 3 for name in KINDS}
+        rows.append(
+            {"file_loc": f"my_galaxies/{path}", "label": KINDS[kind], "ra": row * 7.0, "dec": row - 20.0, **votes}
+            | {"id_str": f"J{row:04d}", "field": row // 3, "bytes": encode(image)}
+        )
+        cutout = Path("cutouts", KINDS[kind], f"g{row:02d}.fits")
+        cutout.parent.mkdir(parents=True, exist_ok=True)
+        cube = image.astype(np.float32).transpose(2, 0, 1)[::-1] / 100
+        fits.PrimaryHDU(cube, fits.Header({"BANDS": "grz"})).writeto(cutout)
+    table = pd.DataFrame(rows)
+    table.drop(columns="bytes").to_csv("catalogue.csv", index=False)
+    inside = table.rename(columns={"label": "smooth_or_featured", "id_str": "id"}).drop(columns="file_loc")
+    inside["image"] = [{"bytes": content, "path": None} for content in inside.pop("bytes")]
+    inside.to_parquet("gz_decals.parquet")
+
+
+def run(*arguments: str, out: str) -> list[TrialResult]:
+    """Type a sweep's command; its rows, all of them COMPLETE."""
+    assert sweep([*arguments, "--out", out, *QUICK]) == 0
+    results = read_results(Path(out)).results
+    assert {result.status for result in results} == {COMPLETE}
+    return list(results)
+
+
+def report(out: str) -> str:
+    """Type the analysis's command; the whole report as Markdown."""
+    assert analyse([out, "--out", f"{out}-report"]) == 0
+    return Path(f"{out}-report", "report.md").read_text()
+
+
+def test_a_folder_a_class(capsys: pytest.CaptureFixture[str]) -> None:
+    results = run("--grid", "lr", "--data", "my_galaxies/", out="lr")
+    assert {result.class_names for result in results} == {KINDS}
+    assert {(result.spec.num_classes, len(result.confusion)) for result in results} == {(4, 4)}
+    assert "own_classes_48_images: 48 galaxies" in capsys.readouterr().out
+    text = report("lr")
+    assert "barred spiral" in text
+    assert "VGG" not in text
+    assert "NOT_CONFIRMED" not in text
+
+
+def test_a_catalogue_with_groups_and_what_it_knows() -> None:
+    arguments = ("--grid", "paper", "--data", "catalogue.csv", "--group-by", "field", "--columns", "field")
+    results = run(*arguments, out="catalogue")
+    assert {result.class_names for result in results} == {KINDS}
+    assert {result.spec.group_by for result in results} == {"field"}
+    stored = pd.read_parquet(Path("catalogue", results[0].probabilities))
+    assert {"ra", "dec", "field"} <= set(stored.columns)
+    assert (stored["dec"] == stored["row"] - 20).all()
+    report("catalogue")
+
+
+def test_a_search_over_pictures_in_parquet() -> None:
+    arguments = ("--search", "optuna", "--trials", "4", "--data", "gz_decals.parquet")
+    results = run(*arguments, "--label-column", "smooth_or_featured", out="search")
+    assert {result.class_names for result in results} == {KINDS}
+    assert "barred spiral" in report("search")
+
+
+def test_votes() -> None:
+    columns = ",".join(f"smooth_{name.split()[0]}" for name in KINDS)
+    results = run("--grid", "lr", "--data", "catalogue.csv", "--label-column", columns, out="votes")
+    assert {result.spec.targets for result in results} == {"votes"}
+    assert {result.class_names for result in results} == {("barred", "elliptical", "merger", "ring")}
+    assert "vote" in report("votes")
+
+
+def test_fits_cutouts() -> None:
+    results = run("--grid", "paper", "--data", "cutouts/", "--fits-bands", "g,r,z", out="fits")
+    assert {result.class_names for result in results} == {KINDS}
+
+
+def test_check_and_convert(capsys: pytest.CaptureFixture[str]) -> None:
+    assert data(["check", "my_galaxies/"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in KINDS)
+    assert data(["check", "my_galaxies/", "--json"]) == 0
+    fingerprint = json.loads(capsys.readouterr().out)["fingerprint"]
+    assert data(["convert", "my_galaxies/", "--to", "shared/"]) == 0
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        assert data(["check", "shared/", "--json"]) == 0
+    assert json.loads(told.getvalue())["fingerprint"] == fingerprint
