@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -155,6 +156,42 @@ def test_votes() -> None:
 def test_fits_cutouts() -> None:
     results = run("--grid", "paper", "--data", "cutouts/", "--fits-bands", "g,r,z", out="fits")
     assert {result.class_names for result in results} == {KINDS}
+
+
+def digits(folder: Path) -> None:
+    """Scikit-learn's: 8 x 8 grey pixels, ten classes."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    for row in range(0, len(found.images), 12):
+        place = folder / str(found.target[row])
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((found.images[row] * 15.9).astype(np.uint8)).save(place / f"{row}.png")
+
+
+def regrouped(folder: Path, kinds: int) -> None:
+    """Write the real galaxies in so many classes that mean nothing."""
+    with h5py.File(real_sample()) as file:
+        for row, image in enumerate(file["images"]):
+            place = folder / f"kind {row % kinds}"
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(place / f"{row}.png", compress_level=1)
+
+
+@pytest.mark.parametrize("kinds", [0, 2, 37])
+def test_other_peoples_images(kinds: int) -> None:
+    """Digits (0), and the real galaxies as 2 and as 37 classes, through grid, search and report."""
+    folder = Path(f"images{kinds}")
+    regrouped(folder, kinds) if kinds else digits(folder)
+    wanted = tuple(f"kind {kind}" for kind in range(kinds)) if kinds else tuple("0123456789")
+    out = f"of{kinds}"
+    frozen = ("--data", str(folder), "--set", "unfrozen_blocks=0", "--set", "stratified=true")
+    results = run("--grid", "paper", *frozen, out=out)
+    assert {tuple(sorted(result.class_names)) for result in results} == {tuple(sorted(wanted))}
+    assert {np.array(result.confusion).shape for result in results} == {(len(wanted), len(wanted))}
+    assert wanted[1] in report(out)
+    searched = run("--search", "optuna", "--trials", "2", "--batch", "2", *frozen, out=f"{out}-search")
+    assert {result.spec.num_classes for result in searched} == {len(wanted)}
 
 
 def test_check_and_convert(capsys: pytest.CaptureFixture[str]) -> None:
