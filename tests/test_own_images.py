@@ -29,7 +29,7 @@ from galaxytl.trial import COMPLETE, TrialResult
 from sweep.run import main as sweep
 from sweep.scheduling.resources import Where
 from sweep.scheduling.tune import Reporter, Work
-from tests.galaxies import encode
+from tests.galaxies import encode, real_sample
 from tests.galaxytl import toy
 
 KINDS = ("barred spiral", "elliptical", "merger", "ring")
