@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 from galaxytl.data import DataError, open_dataset
 from galaxytl.data.convert import convert
+from galaxytl.data.dataset import note_path
 from galaxytl.data.files.folders import read_folders
 from galaxytl.data.files.pictures import png
 from galaxytl.system.locations import Location, locate
@@ -62,6 +65,21 @@ def test_the_same_pixels_and_labels_have_the_same_fingerprint_in_parquet(tmp_pat
     assert dataset.class_names == ("a", "b", "c")
     assert open_dataset(str(tmp_path / "mine")).note is not None
     assert dataset.resized(8).images.shape == (12, 8, 8, 3)
+
+
+def test_a_listing_of_another_machine_tells_sizes_and_times(tmp_path: Path) -> None:
+    here = write(tmp_path / "g", ["b/1.png", "a/2.png", "a/.x.png"])
+    os.utime(tmp_path / "g" / "b" / "1.png", (1000, 1000))
+    os.utime(tmp_path / "g" / "a" / "2.png", (2000, 2000))
+    source = read_folders(replace(here, uri="s3://bucket/g", is_local=False), tmp_path, AS_FOUND)
+    files = list(source.files)
+    assert [str(file.location) for file in files] == ["s3://bucket/g/a/2.png", "s3://bucket/g/b/1.png"]
+    assert [(file.size, file.modified, file.identity) for file in files] == [
+        (len(png(image(1))), 2000 * 10**9, ()),
+        (len(png(image(0))), 1000 * 10**9, ()),
+    ]
+    assert note_path(source.files, tmp_path) is not None
+    assert [len(batch) for batch in source.batches()] == [2]
 
 
 def test_an_official_split(tmp_path: Path) -> None:
