@@ -45,6 +45,7 @@ def test_a_folder_a_class(tmp_path: Path) -> None:
     ]
     location = write(tmp_path, names)
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    (tmp_path / "0").symlink_to("b")
     source = read_folders(location, tmp_path, AS_FOUND)
     assert source.columns["id"].tolist() == ["a/x.png", "b/10.PNG", "b/2.png"]
     assert source.classes.names == ("a", "b")
@@ -52,9 +53,9 @@ def test_a_folder_a_class(tmp_path: Path) -> None:
     assert [int(found[0, 0, 0]) for batch in source.batches() for found in batch] == [2, 1, 0]
     assert "split" not in source.columns
     hidden, others, empty = source.findings
-    assert (hidden.count, others.count, empty.count) == (3, 1, 1)
+    assert (hidden.count, others.count, empty.count) == (3, 1, 2)
     assert others.message.endswith("1 .txt, such as 'a/note.txt'")
-    assert empty.message.endswith(": c")
+    assert empty.message.endswith(": 0, c")
 
 
 def test_the_same_pixels_and_labels_have_the_same_fingerprint_in_parquet(tmp_path: Path) -> None:
@@ -116,6 +117,13 @@ def test_names_of_digits_are_sorted_as_numbers_and_names_given_order_the_classes
 def test_pictures_of_no_class(tmp_path: Path, names: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_folders(write(tmp_path, names), tmp_path, AS_FOUND)
+
+
+def test_names_of_files_that_are_no_text(tmp_path: Path) -> None:
+    location = write(tmp_path, ["a/1.png", "b/2.png"])
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/a/\xff.png")).touch()
+    with pytest.raises(DataError, match="names of files in it must be UTF-8"):
+        read_folders(location, tmp_path, AS_FOUND)
 
 
 def test_columns_that_a_folder_does_not_have(tmp_path: Path) -> None:
