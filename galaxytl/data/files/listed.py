@@ -115,7 +115,7 @@ class ListedFiles(Sequence[StoredFile]):
         """Yield all in order. Raises DataError at the end where files are not there, with how many."""
         if self._known is not None:
             for name, (size, modified) in zip(self._names, self._known.tolist(), strict=True):
-                yield StoredFile(place_of(self._root, _text(name)), size, modified)
+                yield StoredFile(place_of(self._root, _text(name)), size, modified if modified >= 0 else None)
             yield from self._beside
             return
         missing, first = 0, ""
@@ -130,10 +130,9 @@ class ListedFiles(Sequence[StoredFile]):
                 else:
                     missing, first = missing + 1, first or str(state)
         if missing:
-            raise DataError(
-                f"every file must be there; {missing:,} of {len(self._names):,} are not, the first is {first}. Fetch "
-                "them, or leave their rows out"
-            )
+            rule = "every picture must be a file that is there"
+            found = f"{missing:,} of {len(self._names):,} are not, the first is {first}"
+            raise DataError(f"{rule}; {found}. Fetch them, or leave their rows out")
         yield from self._beside
 
     def _states(self, names: Any) -> list[StoredFile | Location]:
