@@ -257,15 +257,14 @@ def note_path(files: Sequence[StoredFile], cache: Path, reading: Reading = AS_FO
         if file.modified is None or (not place.is_local and time.time_ns() - file.modified < SETTLED_NANOSECONDS):
             return None
         name = _real_path(place.path) if place.is_local else place.uri
-        state.update(json.dumps((name, file.size, file.modified, *file.identity)).encode())
+        state.update(repr((name, file.size, file.modified, *file.identity)).encode())
     return cache / "fingerprints" / state.hexdigest()[:32]
 
 
 def _real_path(path: str) -> str:
-    """Return where a file really lies; of a million files in a folder the folder is looked up once."""
-    if os.path.islink(path):
-        return os.path.realpath(path)
-    return f"{_real_folder(os.path.dirname(path)).rstrip('/')}/{os.path.basename(path)}"
+    """Return a file's path from where its folder really lies, which is looked up once for all files in it."""
+    folder, _, name = path.rpartition("/")
+    return f"{_real_folder(folder or '/')}/{name}"
 
 
 _real_folder = functools.lru_cache(1024)(os.path.realpath)
