@@ -30,6 +30,7 @@ from galaxytl.data.files.classes import Classes, counts_of
 from galaxytl.data.files.containers import SKY_COLUMNS, ArraySource, Columns, FileSource, Source
 from galaxytl.data.files.contents import Reader, is_hdf5, is_parquet, look_at
 from galaxytl.data.files.fingerprint import ContentChangedError, ContentHash, check_fingerprint
+from galaxytl.data.files.folders import is_pictures, read_folders
 from galaxytl.data.files.hdf5 import HDF5Source
 from galaxytl.data.files.parquet import ParquetSource
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
@@ -47,6 +48,7 @@ READERS: Final[list[Reader]] = [
     Reader("a catalogue of paths: CSV, JSON lines or Parquet", is_catalogue, read_catalogue),
     Reader("Parquet", is_parquet, ParquetSource),
     Reader("HDF5", is_hdf5, HDF5Source),
+    Reader("folder a class", is_pictures, read_folders),
 ]
 """What reads a file or folder: the first of them that knows it. docs/extending.md says how to add one."""
 
@@ -256,18 +258,14 @@ def note_path(files: Sequence[StoredFile], cache: Path, reading: Reading = AS_FO
         place = file.location
         if file.modified is None or (not place.is_local and time.time_ns() - file.modified < SETTLED_NANOSECONDS):
             return None
-        name = _real_path(place.path) if place.is_local else place.uri
+        folder, _, last = place.path.rpartition("/")
+        name = f"{_real_folder(folder)}/{last}" if place.is_local else place.uri
         state.update(repr((name, file.size, file.modified, *file.identity)).encode())
     return cache / "fingerprints" / state.hexdigest()[:32]
 
 
-def _real_path(path: str) -> str:
-    """Return a file's path from where its folder really lies, which is looked up once for all files in it."""
-    folder, _, name = path.rpartition("/")
-    return f"{_real_folder(folder or '/')}/{name}"
-
-
 _real_folder = functools.lru_cache(1024)(os.path.realpath)
+"""Of a million files in one folder it is looked up once."""
 
 
 def _content_fingerprint(source: Source, on_progress: Progress | None) -> str:

@@ -44,15 +44,19 @@ class Scan:
     """(N,): every pixel equals the first."""
     black: NDArray[np.bool_]
     """(N,): every pixel is 0."""
+    sides: NDArray[np.int32] | None = None
+    """(N, 2) height and width in pixels; None where the scan was remembered, which keeps none."""
 
 
 def scan_images(dataset: Dataset, on_progress: Progress | None = None) -> Scan:
     """Read every image once; raises DataError when they are no longer those of `dataset.fingerprint`."""
     count = len(dataset)
-    scan = Scan(np.empty((count, 32), np.uint8), np.empty(count, np.bool_), np.empty(count, np.bool_))
+    sides = np.empty((count, 2), np.int32)
+    scan = Scan(np.empty((count, 32), np.uint8), np.empty(count, np.bool_), np.empty(count, np.bool_), sides)
     done = 0
     for batch in dataset.source.batches():
         for row, image in enumerate(batch, start=done):
+            sides[row] = image.shape[:2]
             scan.digests[row] = np.frombuffer(image_digest(image), np.uint8)
             scan.one_colour[row] = np.array_equal(image, np.broadcast_to(image[0, 0], image.shape))
             scan.black[row] = scan.one_colour[row] and not image[0, 0].any()

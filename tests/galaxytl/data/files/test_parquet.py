@@ -123,15 +123,14 @@ RGB_16 = GOOD[:24] + b"\x10" + GOOD[25:]
     [
         (GOOD[:30_000], "the picture cannot be decoded"),
         (GOOD[:50_000] + bytes(100) + GOOD[50_100:], "the picture cannot be decoded"),
-        (b"galaxy", "the picture cannot be decoded"),
+        (b"galaxy", "a picture must be one of"),
         (b"", "image must be a struct with the encoded picture"),
         (encode(np.zeros((7, 69, 3), np.uint8)), "8 to 16,384 pixels a side"),
-        (encode(np.zeros((256, 256), np.uint8)), "got 256 x 256 x 1 of type uint8"),
-        (encode(np.zeros((256, 256, 4), np.uint8)), "got 256 x 256 x 4 of type uint8"),
+        (encode(np.zeros((256, 256, 4), np.uint8)), "pictures must be opaque"),
         (encode(np.zeros((256, 256), np.uint16)), "of type uint16"),
         (RGB_16, "of type uint16"),
     ],
-    ids=["cut", "zeroed", "text", "empty", "small", "grey", "alpha", "grey 16 bits", "colour 16 bits"],
+    ids=["cut", "zeroed", "text", "empty", "small", "alpha", "grey 16 bits", "colour 16 bits"],
 )
 def test_a_bad_picture_is_named_and_nothing_is_written(tmp_path: Path, picture: bytes, message: str) -> None:
     write_parquet(tmp_path / "bad", make_images(4), LABELS[:4], shards=1)
