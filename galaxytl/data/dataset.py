@@ -45,7 +45,7 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many images are done, and of how many."""
 
 READERS: Final[list[Reader]] = [
-    Reader("a catalogue of paths: CSV, JSON lines or Parquet", is_catalogue, read_catalogue),
+    Reader("a catalogue of paths: CSV, JSON lines, Parquet or FITS table", is_catalogue, read_catalogue),
     Reader("Parquet", is_parquet, ParquetSource),
     Reader("HDF5", is_hdf5, HDF5Source),
     Reader("folder a class", is_pictures, read_folders),

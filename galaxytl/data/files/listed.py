@@ -127,7 +127,7 @@ class ListedFiles(Sequence[StoredFile]):
         """Yield all in order. Raises DataError at the end where files are not there, with how many."""
         if self._known is not None:
             for name, (size, modified) in zip(self._names, self._known.tolist(), strict=True):
-                yield StoredFile(place_of(self._root, _text(name)), size, modified)
+                yield StoredFile(place_of(self._root, _text(name)), size, modified if modified >= 0 else None)
             yield from self._beside
             return
         missing, first = 0, ""
