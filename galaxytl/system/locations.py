@@ -182,8 +182,8 @@ def _walk(folder: Path) -> Iterator[str]:
                     _check_link(Path(entry.path), roots)
                 if not entry.is_dir():
                     yield entry.path
-                elif not is_hidden:
-                    folders.append(entry.path)
+                elif not is_hidden:  # links come last: what lies in the folder itself has the name that it has there
+                    folders.insert(0 if entry.is_symlink() else len(folders), entry.path)
 
 
 def _roots(folder: Path) -> tuple[Path, ...]:

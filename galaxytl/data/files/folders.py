@@ -122,7 +122,7 @@ def _listing(location: Location, endings: tuple[str, ...]) -> Listing:
     """Go through the names below a folder, of which a few are held at a time."""
     listing = Listing()
     pending: list[str] = []
-    with TerminalProgress(Console(stderr=True)) as progress:
+    with reaching(location), TerminalProgress(Console(stderr=True)) as progress:
         for name, size, modified in location.entries():
             if not _is_picture(name, listing, endings):
                 continue
@@ -134,7 +134,7 @@ def _listing(location: Location, endings: tuple[str, ...]) -> Listing:
                 listing.add(pending)
                 pending = []
                 progress.update("listing pictures", len(listing.numbers), 0)
-    listing.add(pending)
+        listing.add(pending)
     return listing
 
 

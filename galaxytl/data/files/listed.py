@@ -142,10 +142,9 @@ class ListedFiles(Sequence[StoredFile]):
                 else:
                     missing, first = missing + 1, first or str(state)
         if missing:
-            raise DataError(
-                f"every file must be there; {missing:,} of {len(self._names):,} are not, the first is {first}. Fetch "
-                "them, or leave their rows out"
-            )
+            rule = "every picture must be a file that is there"
+            found = f"{missing:,} of {len(self._names):,} are not, the first is {first}"
+            raise DataError(f"{rule}; {found}. Fetch them, or leave their rows out")
         yield from self._beside
 
     def _states(self, names: Any) -> list[StoredFile | Location]:

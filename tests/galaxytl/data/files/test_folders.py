@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 from galaxytl.data import DataError, open_dataset
 from galaxytl.data.convert import convert
+from galaxytl.data.dataset import note_path
 from galaxytl.data.files.folders import read_folders
 from galaxytl.data.files.pictures import png
 from galaxytl.system.locations import Location, locate
@@ -42,6 +45,7 @@ def test_a_folder_a_class(tmp_path: Path) -> None:
     ]
     location = write(tmp_path, names)
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    (tmp_path / "0").symlink_to("b")
     source = read_folders(location, tmp_path, AS_FOUND)
     assert source.columns["id"].tolist() == ["a/x.png", "b/10.PNG", "b/2.png"]
     assert source.classes.names == ("a", "b")
@@ -49,9 +53,9 @@ def test_a_folder_a_class(tmp_path: Path) -> None:
     assert [int(found[0, 0, 0]) for batch in source.batches() for found in batch] == [2, 1, 0]
     assert "split" not in source.columns
     hidden, others, empty = source.findings
-    assert (hidden.count, others.count, empty.count) == (3, 1, 1)
+    assert (hidden.count, others.count, empty.count) == (3, 1, 2)
     assert others.message.endswith("1 .txt, such as 'a/note.txt'")
-    assert empty.message.endswith(": c")
+    assert empty.message.endswith(": 0, c")
 
 
 def test_the_same_pixels_and_labels_have_the_same_fingerprint_in_parquet(tmp_path: Path) -> None:
@@ -62,6 +66,21 @@ def test_the_same_pixels_and_labels_have_the_same_fingerprint_in_parquet(tmp_pat
     assert dataset.class_names == ("a", "b", "c")
     assert open_dataset(str(tmp_path / "mine")).note is not None
     assert dataset.resized(8).images.shape == (12, 8, 8, 3)
+
+
+def test_a_listing_of_another_machine_tells_sizes_and_times(tmp_path: Path) -> None:
+    here = write(tmp_path / "g", ["b/1.png", "a/2.png", "a/.x.png"])
+    os.utime(tmp_path / "g" / "b" / "1.png", (1000, 1000))
+    os.utime(tmp_path / "g" / "a" / "2.png", (2000, 2000))
+    source = read_folders(replace(here, uri="s3://bucket/g", is_local=False), tmp_path, AS_FOUND)
+    files = list(source.files)
+    assert [str(file.location) for file in files] == ["s3://bucket/g/a/2.png", "s3://bucket/g/b/1.png"]
+    assert [(file.size, file.modified, file.identity) for file in files] == [
+        (len(png(image(1))), 2000 * 10**9, ()),
+        (len(png(image(0))), 1000 * 10**9, ()),
+    ]
+    assert note_path(source.files, tmp_path) is not None
+    assert [len(batch) for batch in source.batches()] == [2]
 
 
 def test_an_official_split(tmp_path: Path) -> None:
@@ -98,6 +117,13 @@ def test_names_of_digits_are_sorted_as_numbers_and_names_given_order_the_classes
 def test_pictures_of_no_class(tmp_path: Path, names: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_folders(write(tmp_path, names), tmp_path, AS_FOUND)
+
+
+def test_names_of_files_that_are_no_text(tmp_path: Path) -> None:
+    location = write(tmp_path, ["a/1.png", "b/2.png"])
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/a/\xff.png")).touch()
+    with pytest.raises(DataError, match="names of files in it must be UTF-8"):
+        read_folders(location, tmp_path, AS_FOUND)
 
 
 def test_columns_that_a_folder_does_not_have(tmp_path: Path) -> None:
