@@ -47,7 +47,7 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many images are done, and of how many."""
 
 READERS: Final[list[Reader]] = [
-    Reader("a catalogue of paths: CSV, JSON lines or Parquet", is_catalogue, read_catalogue),
+    Reader("a catalogue of paths: CSV, JSON lines, Parquet or FITS table", is_catalogue, read_catalogue),
     Reader("Parquet", is_parquet, ParquetSource),
     Reader("HDF5", is_hdf5, HDF5Source),
     Reader("folder a class", is_pictures, read_folders),
@@ -277,7 +277,7 @@ def note_path(files: Sequence[StoredFile], cache: Path, reading: Reading = AS_FO
             return None
         folder, _, last = place.path.rpartition("/")
         name = f"{_real_folder(folder)}/{last}" if place.is_local else place.uri
-        state.update(json.dumps((name, file.size, file.modified, *file.identity)).encode())
+        state.update(repr((name, file.size, file.modified, *file.identity)).encode())
     return cache / "fingerprints" / state.hexdigest()[:32]
 
 

@@ -119,7 +119,9 @@ class Location:
 
     def child(self, name: str) -> Location:
         uri, path = (text.rstrip("/") + "/" + name for text in (self.uri, self.path))
-        return replace(self, uri=uri, path=path)
+        return Location(
+            uri, path, self.filesystem, self.is_local, self.server, self.settings
+        )  # not `replace`: of a million files
 
     def open(self) -> BinaryIO:
         """Open the file for reading, with seek."""

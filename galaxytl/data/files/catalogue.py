@@ -1,4 +1,4 @@
-"""A catalogue: a table with a row an image, and the path of its picture; CSV, JSON lines or Parquet.
+"""A catalogue: a table with a row an image, and the path of its picture; CSV, JSON lines, Parquet or a FITS table.
 
     source = read_catalogue(locate("catalogue.csv"), scratch, reading)
     source = read_catalogue(locate("folder"), scratch, reading)    # Hugging Face's imagefolder: folder/metadata.csv, or
@@ -10,6 +10,7 @@ no row becomes an object of Python, so that ten million rows fit.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ from galaxytl.data.files.columns import (
     texts,
 )
 from galaxytl.data.files.containers import ID_COLUMN, SKY_COLUMNS, SPLIT_COLUMN
-from galaxytl.data.files.contents import Contents
+from galaxytl.data.files.contents import HEAD, Contents, kind_of
 from galaxytl.data.files.listed import ListedSource
 from galaxytl.data.findings import Finding, on_rows
 from galaxytl.system.foreign_text import visible
@@ -54,6 +55,8 @@ SAMPLE: Final = 2**16
 """Bytes in which a CSV's delimiter is looked for."""
 BLOCK: Final = 2**22
 """Bytes of a CSV that are parsed at a time: no row has more."""
+LISTED: Final = 10_000
+"""Files of a folder that are listed, beside ten for each row: further ones are no pictures of this catalogue."""
 MOST_ROWS: Final = 2**27
 """A packed file may hold any number."""
 
@@ -109,6 +112,8 @@ def is_catalogue(what: Contents) -> bool:
         return bool(_metadata(place) or ((first := _first_parquet(what)) and _has_only_texts(first)))
     if what.kind == "Parquet":
         return _has_only_texts(place)
+    if what.kind == "FITS":
+        return _is_fits_table(place)
     return what.kind in ("", "gzip") and bool(re.search(rf"{CSV}|\.jsonl$", place.path.lower()))
 
 
@@ -155,7 +160,8 @@ def read_catalogue(location: Location, _scratch: Path, reading: Reading) -> List
         columns.setdefault(SPLIT_COLUMN, np.repeat([part.split for part in parts], list(map(len, tables))))
     note = "; ".join(filter(None, (_guesses(choice, reading), classes.note)))
     beside = [part.file for part in parts]
-    return ListedSource(root, names, replace(classes, note=note), columns, findings=_repeated(names), beside=beside)
+    source = ListedSource(root, names, replace(classes, note=note), columns, findings=_repeated(names), beside=beside)
+    return replace(source, states=_states(names, root))
 
 
 def _above(location: Location) -> Location:
@@ -266,11 +272,26 @@ def _repeated(names: Any) -> tuple[Finding, ...]:
 
 
 def _format(part: Part) -> Format:
-    """Return how a file is read: by its first bytes if it is Parquet, else by its name."""
+    """Return how a file is read: by its first bytes if these say it, else by its name."""
     place = part.file.location
     with place.open() as file:
-        is_parquet = file.read(4) == b"PAR1"
-    return FORMATS["parquet" if is_parquet else "jsonl" if place.path.lower().endswith(".jsonl") else "csv"]
+        kind = kind_of(file.read(HEAD))
+    return FORMATS.get(kind) or FORMATS["jsonl" if place.path.lower().endswith(".jsonl") else "csv"]
+
+
+def _states(names: Any, root: Location) -> Any:
+    """Return bytes and times (N, 2) of the files by listing a folder of another machine, 1000 an answer: asking for
+    each takes as long as an answer. None where the files, or many others, lie elsewhere, and where one is not there."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if root.is_local or pc.any(pc.match_substring_regex(names, r"(^|/)\.?\.?/|://")).as_py():
+        return None
+    listed = list(itertools.islice(root.entries(), LISTED + 10 * len(names)))
+    rows = pc.index_in(names, pa.array([name for name, _, _ in listed], pa.large_string()))
+    if rows.null_count:
+        return None
+    return np.array([state for _, *state in listed], np.int64)[rows.to_numpy()]
 
 
 @contextlib.contextmanager
@@ -413,8 +434,42 @@ def _parquet_table(file: StoredFile, types: Mapping[str, Any]) -> Any:
         return parquet.read(columns=list(types), use_threads=False)
 
 
+@contextlib.contextmanager
+def _first_table(place: Location) -> Iterator[Any]:
+    """Open the first extension of a FITS file without an image; raises ValueError where that is no table."""
+    from astropy.io import fits
+
+    with place.open() as file, fits.open(file, memmap=place.is_local) as hdus:
+        if len(hdus) < 2 or hdus[0].header["NAXIS"] or type(hdus[1]) not in (fits.BinTableHDU, fits.TableHDU):
+            raise ValueError("its first extension must be a table, and its primary one empty")
+        yield hdus[1]
+
+
+def _is_fits_table(place: Location) -> bool:
+    try:
+        with _first_table(place):
+            return True
+    except UNREADABLE:
+        return False
+
+
+def _fits_names(file: StoredFile) -> list[str]:
+    with _explained(file, "a FITS table"), _first_table(file.location) as table:
+        return list(table.columns.names)
+
+
+def _fits_table(file: StoredFile, types: Mapping[str, Any]) -> Any:
+    import pyarrow as pa
+
+    with _explained(file, "a FITS table"), _first_table(file.location) as table:
+        columns = {name: np.asarray(table.data[name]) for name in types}
+        native = {name: values.astype(values.dtype.newbyteorder("=")) for name, values in columns.items()}
+        return pa.table({name: pa.array(values) for name, values in native.items()})
+
+
 FORMATS: Final = {
     "csv": Format(_csv_names, _csv_table),
     "jsonl": Format(_json_names, _json_table),
-    "parquet": Format(_parquet_names, _parquet_table),
+    "FITS": Format(_fits_names, _fits_table),
+    "Parquet": Format(_parquet_names, _parquet_table),
 }

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from astropy.io import fits
+from astropy.table import Table
 
 from galaxytl.data import DataError, open_dataset
 from galaxytl.data.dataset import open_files
 from galaxytl.data.files import catalogue
 from galaxytl.data.files.listed import ListedSource
 from galaxytl.data.files.pictures import png
+from galaxytl.system.locations import locate
 from galaxytl.trial.reading import AS_FOUND, Reading
 from tests.galaxies import write_parquet
 
@@ -61,6 +65,7 @@ WRITERS: dict[str, Callable[[Path, pa.Table], Any]] = {
     "c.tab": lambda file, table: table.to_pandas().to_csv(file, sep=";", encoding="utf-8-sig", lineterminator="\r\n"),
     "c.jsonl": lambda file, table: table.to_pandas().to_json(file, orient="records", lines=True),
     "c.parquet": lambda file, table: pq.write_table(table, file),
+    "c.fits": lambda file, table: Table.from_pandas(table.to_pandas()).write(file),
     "parquet/c.csv": lambda file, table: pq.write_table(table, file),  # what it is, and not its name
 }
 
@@ -121,6 +126,17 @@ def test_missing_files_are_counted_before_any_is_read(folder: Path) -> None:
         open_dataset(str(folder / "c.csv"))
 
 
+def test_files_of_another_machine_are_listed_rather_than_looked_at_one_by_one(folder: Path) -> None:
+    afar = replace(locate(str(folder / "c.csv")), is_local=False)
+    (folder / "c.csv").write_text(lines(*ROWS))
+    found = catalogue.read_catalogue(afar, folder, AS_FOUND)
+    assert found.states is not None
+    assert [file.size for file in found.files][:6] == [(folder / f"pictures/{n}.png").stat().st_size for n in range(6)]
+    (folder / "c.csv").write_text(lines(*ROWS, "no.png,spiral"))
+    with pytest.raises(DataError, match=r"1 of 7 are not, the first is .*/no\.png"):
+        list(catalogue.read_catalogue(afar, folder, AS_FOUND).files)
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 @pytest.mark.parametrize("parts", [("",), ("train", "valid")])
 def test_hugging_faces_imagefolder(folder: Path, form: str, parts: tuple[str, ...]) -> None:
@@ -178,9 +194,12 @@ def test_what_is_no_catalogue_is_refused(folder: Path, content: str | bytes, mes
         opened(folder / "c.csv", content)
 
 
-def test_bad_json_and_parquet(folder: Path) -> None:
+def test_bad_json_parquet_and_fits(folder: Path) -> None:
     with pytest.raises(DataError, match=r"cannot be read as JSON lines: JSON parse error: .* row 1"):
         opened(folder / "c.jsonl", '{"path": "a", "label": 1}\n{"path": 3}')
+    fits.ImageHDU(np.ones((8, 8))).writeto(folder / "c.fits")
+    with pytest.raises(DataError, match="must be of a kind that can be read"):
+        opened(folder / "c.fits")
     pq.write_table(pa.table({"path": [1, 2], "name": ["a", "b"], "label": [0, 1]}), folder / "c.parquet")
     with pytest.raises(DataError, match="must hold the paths of their files; got type int64"):
         opened(folder / "c.parquet")
