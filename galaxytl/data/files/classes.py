@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -68,7 +68,7 @@ class Classes:
         """(C,), one an output of a network."""
         if self.known:
             return self.known
-        number = max(2, int(self.labels.max()) + 1)
+        number = max(2, int(self.labels.max()) + 1 if self.votes is None else self.votes.shape[1])
         if self.assumed and number == NUM_CLASSES:
             return CLASS_NAMES
         return tuple(f"class {label}" for label in range(number))
@@ -185,14 +185,16 @@ def agreed(found: Mapping[str, Sequence[str]], where: object) -> tuple[str, ...]
     return tuple(found[first]) if found else ()
 
 
-def in_hdf5(file: Any, columns: Mapping[str, Any], labels: NDArray[np.int64], where: object) -> tuple[str, ...]:
+def in_hdf5(
+    file: Any, columns: Mapping[str, Any], labels: NDArray[np.int64], where: object, others: Collection[str] = ()
+) -> tuple[str, ...]:
     """Return class names that an open h5py file says: the labels' HDF5 enumeration, or an attribute or dataset of
     names.
 
-    columns: its datasets `images` and `ans`. Raises DataError where names contradict each other, or are too many.
+    columns: its datasets `images` and `ans`; others: names of those that hold something else. Raises DataError where names contradict each other, or are too many.
     """
     found = {}
-    for place, said in _hdf5_places(file, columns, len(labels), where):
+    for place, said in _hdf5_places(file, columns, len(labels), others, where):
         is_of_images = (
             len(said) == len(labels) > int(labels.max()) + 1
         )  # a text an image, which may be of its class, or of itself
@@ -217,7 +219,7 @@ def _by_number(names: Mapping[int, str]) -> list[str]:
 
 
 def _hdf5_places(
-    file: Any, columns: Mapping[str, Any], count: int, where: object
+    file: Any, columns: Mapping[str, Any], count: int, others: Collection[str], where: object
 ) -> Iterator[tuple[str, Sequence[str]]]:
     import h5py
 
@@ -233,7 +235,7 @@ def _hdf5_places(
         for key in filter(_is_key, holder.attrs):
             name = f"{place}, {key},"
             yield name, _names_in(holder.attrs.get_id(key), MOST_NAMED, f"{where}: {name}")
-    for key in filter(_is_key, file):
+    for key in (name for name in file if _is_key(name) and name not in others):
         with contextlib.suppress(KeyError):  # a link that leads nowhere
             if isinstance(item := opened(file, key, where), h5py.Dataset):
                 name = f"the dataset {key}"

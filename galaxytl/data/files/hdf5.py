@@ -1,24 +1,30 @@
-"""HDF5 in the layout of Galaxy10_DECals.h5: `images` (N, 256, 256, 3) uint8, `ans` (N,), and the sky columns."""
+"""HDF5 with images in a dataset (N, H, W, 3) uint8 or the like, their labels in another, and what is known beside them.
+
+Galaxy10_DECals.h5 has `images`, `ans`, and the sky columns; so has what is written here.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import threading
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.files import classes, containers
+from galaxytl.data.files import classes, columns, containers, tables
 from galaxytl.data.files.chunks import slabs
-from galaxytl.data.files.containers import NAME_ATTRIBUTE, NAMES_SHOWN, SKY_COLUMNS, Batches, Rows
-from galaxytl.data.files.fingerprint import GALAXY10_SHAPE
+from galaxytl.data.files.containers import ID_COLUMN, NAME_ATTRIBUTE, SKY_COLUMNS, SPLIT_COLUMN, Batches, Rows
 from galaxytl.data.files.hdf5_layout import LARGEST_CHUNK, hdf5_lock, never_written, opened, texts, values
-from galaxytl.data.files.pictures import GZIP_LEVEL, check_shape
+from galaxytl.data.files.pictures import GZIP_LEVEL
+from galaxytl.data.files.stacks import Stack, stack_of
+from galaxytl.data.files.tables import IMAGE_NAMES, KEPT_COLUMNS, VOTES_COLUMN, column_of
 from galaxytl.data.findings import Finding, on_rows
 from galaxytl.system.locations import DataError, Location, StoredFile
 from galaxytl.system.prefetch import ahead
@@ -28,10 +34,14 @@ CLASSES_ATTRIBUTE: Final = "class_names"
 """Of the root: the names of the classes, in the order of their numbers; `galaxytl.data.files.classes` reads it."""
 LEAST_CHUNK: Final = 256
 """Bytes."""
+MOST_DATASETS: Final = 1000
+"""At the root of a file that are looked at."""
+MOST_BYTES, MOST_RATIO, TEXT_BYTES = 64 * 2**20, 32, 256
+"""Of a column beside the images: bytes, or bytes for each of the file; and bytes for each text."""
 
 
 class HDF5Source:
-    """A file in the layout of Galaxy10_DECals.h5: `images` (N, H, W, 3) uint8, `ans` (N,), and the sky columns."""
+    """A file with a dataset of images; Galaxy10_DECals.h5 calls it `images`, and the labels `ans`."""
 
     declared_fingerprint: str | None = None
 
@@ -39,17 +49,21 @@ class HDF5Source:
         self.files = [location.stored()]
         self._scratch = scratch
         with self._opened() as file:
-            columns = _columns(file, location)
-            images, ans = columns["images"], columns["ans"]
-            _check_images(images, self.files[0])
-            containers.check_label_type(ans.dtype, ans.shape, len(images), location)
-            labels = containers.check_labels(np.asarray(values(ans, "ans", location)), len(images), location)
-            names = reading.class_names or classes.in_hdf5(file, columns, labels, location)
-            assumed = tuple(images.shape[1:]) == GALAXY10_SHAPE
-            self.classes = classes.of_labels(labels, names, location, assumed=assumed)
-            self.columns = {name: _column(location, columns, name, len(images)) for name in SKY_COLUMNS}
+            found = _datasets(file, reading, location)
+            shown = {name: f"{dataset.shape} {dataset.dtype}" for name, dataset in found.items()}
+            likely = {name: shown[name] for name, dataset in found.items() if len(dataset.shape or ()) in (3, 4)}
+            self._name = tables.column_of("image", reading.image_column, IMAGE_NAMES, likely, shown, location)
+            images = found.pop(self._name)
+            self._stack = _checked_stack(images, self._name, self.files[0])
+            beside = _Beside(file, found, len(images), self.files[0])
+            labels, known = beside.choice(reading, shown, self._name)
+            table = beside.table({*labels, *known.values()})
+            self.columns = columns.known_columns(table, known, location)
+            notes = (tables.guess_note(self._name, labels, known, ("images", "ans")), self._stack.note)
+            said = tables.Said(self._stack.shape, beside.names(images, labels), beside.is_copy, beside.votes(), notes)
+            self.classes = tables.classes_of(table, labels, reading, said, location)
             self.declared_name = _name(file)
-            self.findings = _unwritten(columns)
+            self.findings = _unwritten({"pixels were": images, "label was": found[labels[0]]})
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -58,10 +72,11 @@ class HDF5Source:
     def batches(self) -> Batches:
         location = self.files[0].location
         with contextlib.ExitStack() as closing:
-            images = opened(closing.enter_context(self._opened()), "images", location)
+            images = opened(closing.enter_context(self._opened()), self._name, location)
             pieces = ahead(slabs(images, location.open, self._scratch))
             for piece in closing.enter_context(contextlib.closing(pieces)):
-                yield from containers.in_batches(piece)
+                for batch in containers.in_batches(piece):
+                    yield self._stack.images(batch)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Any]:
@@ -94,6 +109,19 @@ class HDF5Writer:
         self._file["ans"] = rows.labels.astype(np.min_scalar_type(len(rows.classes.names)))
         for name in SKY_COLUMNS:
             self._file[name] = np.asarray(rows.columns[name], np.float64)
+        self._write_beside(rows, path)
+
+    def _write_beside(self, rows: Rows, path: Path) -> None:
+        """Write the votes, and the columns that not every dataset has."""
+        kept = [name for name in rows.columns if name not in tables.ALWAYS_READ]
+        tables.check_kept(kept, ("images", "ans", VOTES_COLUMN, CLASSES_ATTRIBUTE), path.name)
+        if kept:
+            self._file.attrs[KEPT_COLUMNS] = kept
+        if rows.classes.votes is not None:
+            self._file[VOTES_COLUMN] = rows.classes.votes
+        for name in (*kept, *(name for name in (ID_COLUMN, SPLIT_COLUMN) if name in rows.columns)):
+            values = rows.columns[name]
+            self._file[name] = values.astype(object) if values.dtype.kind == "U" else values
 
     def encode(self, image: NDArray[np.uint8]) -> bytes:
         with self._creating:
@@ -131,33 +159,126 @@ class HDF5Writer:
             self._file.close()
 
 
-def _columns(file: Any, location: Location) -> dict[str, Any]:
-    """Return the columns of an open h5py file by name. Raises DataError unless they are there, and lie in this file."""
+def _datasets(file: Any, reading: Reading, where: Location) -> dict[str, Any]:
+    """Return the datasets of an open h5py file by name: those at its root, and those that the user names.
+
+    Raises DataError where one that may be needed does not lie in this file, or cannot be read in bounds.
+    """
     import h5py
 
-    columns, names = {}, list(file)  # `in file` would follow links
-    for name in ("images", "ans", *SKY_COLUMNS):
-        if name in names:
-            columns[name] = opened(file, name, location)
-            if not isinstance(columns[name], h5py.Dataset):
-                raise DataError(f"{location}: '{name}' must be a dataset; it is a group")
-        elif name in ("images", "ans"):
-            found = ", ".join(sorted(names)[:NAMES_SHOWN]) or "nothing"
-            raise DataError(f"{location} must hold the columns images and ans; '{name}' is missing, found {found}")
-    return columns
+    asked = (reading.image_column, *reading.label_columns, *reading.extra_columns, *_kept(file))
+    needed = {*asked, *IMAGE_NAMES, *tables.LABEL_NAMES, *itertools.chain(*columns.KNOWN_NAMES.values())}
+    names = itertools.islice(file, MOST_DATASETS)
+    found = {}
+    for name in dict.fromkeys((*names, *filter(None, asked))):
+        try:
+            item = opened(file, name, where)
+        except KeyError:  # a link that leads nowhere, or what the user names is not there
+            continue
+        except DataError:
+            if name in needed or name.lower() in needed:
+                raise
+            continue
+        if isinstance(item, h5py.Dataset) and item.shape:
+            found[name] = item
+    return found
 
 
-def _check_images(images: Any, file: StoredFile) -> None:
-    """Check before they are read: their shape, how many they are, and that no chunk is out of proportion to an
-    image."""
+def _checked_stack(images: Any, name: str, file: StoredFile) -> Stack:
+    """Return how images lie in a dataset, checked before they are read: their shape, how many they are, and that no
+    chunk is out of proportion to an image."""
     where = file.location
-    with containers.about(where):
-        check_shape((images.shape or ())[1:], images.dtype)
     containers.check_number(len(images), file.size, where)
-    parts = images.chunks or (LEAST_CHUNK, 1)
-    if math.prod(parts) < LEAST_CHUNK or math.prod(parts[1:]) > LARGEST_CHUNK // 16:
-        rule = f"chunks of images must have {LEAST_CHUNK} bytes or more, and at most 8 MiB an image"
-        raise DataError(f"{where}: {rule}; they are {parts}. h5repack -l images:CHUNK=1x256x256x3 OLD NEW")
+    stack = stack_of(images.shape, images.dtype, where)
+    parts = images.chunks or images.shape
+    image = math.prod(images.shape[1:])
+    if math.prod(parts) < min(LEAST_CHUNK, image) or math.prod(parts[1:]) > LARGEST_CHUNK // 16:
+        rule = f"chunks of images must have {LEAST_CHUNK} bytes or a whole image, and at most 8 MiB an image"
+        whole = "x".join(map(str, (1, *images.shape[1:])))
+        raise DataError(f"{where}: {rule}; they are {parts}. h5repack -l {name}:CHUNK={whole} OLD NEW")
+    return stack
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """What stands beside the images of an open h5py file."""
+
+    file: Any
+    datasets: dict[str, Any]
+    number: int
+    """Images."""
+    stored: StoredFile
+
+    @property
+    def where(self) -> Location:
+        return self.stored.location
+
+    @property
+    def is_copy(self) -> bool:
+        return NAME_ATTRIBUTE in self.file.attrs
+
+    def choice(self, reading: Reading, shown: Mapping[str, str], image: str) -> tuple[list[str], dict[str, str]]:
+        """Return the columns of labels, and what is known of the images -> its column."""
+        likely = {name: shown[name] for name in self.datasets if not self.is_copy or name != VOTES_COLUMN}
+        asked = reading.label_columns or ("",)
+        names = {name: kind for name, kind in shown.items() if name != image}
+        labels = [column_of("label", name, tables.LABEL_NAMES, likely, names, self.where) for name in asked]
+        rest = [name for name in self.datasets if name not in labels]
+        extra = tuple(dict.fromkeys((*reading.extra_columns, *_kept(self.file))))
+        return labels, columns.known_names(rest, extra, self.where)
+
+    def table(self, names: Iterable[str]) -> Any:
+        """Return columns of numbers or texts as a pyarrow.Table; a dataset (N, C) is a column of lists."""
+        import pyarrow as pa
+
+        return pa.table({name: self._column(name) for name in names})
+
+    def names(self, images: Any, labels: Sequence[str]) -> tuple[str, ...]:
+        """Return the names of classes that the file says."""
+        label = self.datasets[labels[0]]
+        if len(labels) > 1 or label.dtype.kind not in "iufb":
+            return ()
+        numbers = np.asarray(self._values(labels[0]))
+        numbers = numbers if numbers.ndim == 1 else numbers.argmax(axis=1)
+        skip = {*labels, *_kept(self.file)}
+        return classes.in_hdf5(self.file, {"images": images, "ans": label}, numbers, self.where, skip)
+
+    def votes(self) -> NDArray[np.float32] | None:
+        """Return the votes (N, C) of a copy."""
+        if not self.is_copy or VOTES_COLUMN not in self.datasets:
+            return None
+        return np.asarray(self._values(VOTES_COLUMN), np.float32)
+
+    def _values(self, name: str) -> NDArray[Any]:
+        dataset, number = self.datasets[name], self.number
+        if dataset.shape[0] != number or len(dataset.shape) > 2:
+            rule = f"column {name} must have one value an image, {number}"
+            raise DataError(f"{self.where}: {rule}; got shape {dataset.shape}")
+        if dataset.nbytes > max(MOST_BYTES, MOST_RATIO * self.stored.size):
+            raise DataError(f"{self.where}: column {name} must be in proportion to the file; got {dataset.nbytes:,} bytes")
+        return np.asarray(values(dataset, name, self.where))
+
+    def _column(self, name: str) -> Any:
+        import pyarrow as pa
+
+        dataset, number = self.datasets[name], self.number
+        if dataset.dtype.kind in "SO" and len(dataset.shape) == 1:
+            found = texts(dataset, number, max(MOST_BYTES, TEXT_BYTES * number))
+            if len(found) == number:
+                return pa.array(found, pa.string())
+        if dataset.dtype.kind not in "biuf":
+            raise DataError(f"{self.where}: column {name} must hold numbers or texts; got {dataset.dtype}")
+        read = self._values(name)
+        if read.ndim == 1:
+            return pa.array(read)
+        return pa.FixedSizeListArray.from_arrays(pa.array(read.reshape(-1)), read.shape[1])
+
+
+def _kept(file: Any) -> tuple[str, ...]:
+    """Return the further columns that a copy says that it has."""
+    if KEPT_COLUMNS not in file.attrs or NAME_ATTRIBUTE not in file.attrs:
+        return ()
+    return tuple(texts(file.attrs.get_id(KEPT_COLUMNS), MOST_DATASETS))
 
 
 def _name(file: Any) -> str | None:
@@ -166,21 +287,9 @@ def _name(file: Any) -> str | None:
     return next(iter(texts(file.attrs.get_id(NAME_ATTRIBUTE), 1)), None)
 
 
-def _unwritten(columns: Mapping[str, Any]) -> tuple[Finding, ...]:
-    parts = (("images", "pixels were"), ("ans", "label was"))
-    rows = [(never_written(columns[name]), what) for name, what in parts]
+def _unwritten(datasets: Mapping[str, Any]) -> tuple[Finding, ...]:
+    rows = [(never_written(dataset), what) for what, dataset in datasets.items()]
     cause = "never written, as when the program that wrote the file was killed"
     return tuple(
         on_rows("unwritten", f"whose {what} {cause}", found, harmful=True) for found, what in rows if found.size
     )
-
-
-def _column(where: Location, columns: Mapping[str, Any], name: str, length: int) -> NDArray[np.float64]:
-    if name not in columns:
-        return np.full(length, np.nan)
-    column = columns[name]
-    if column.dtype.kind not in "biuf":
-        raise DataError(f"{where}: column {name} must hold numbers; got {column.dtype}")
-    if column.shape != (length,):
-        raise DataError(f"{where}: column {name} must have one value an image, {length}; got shape {column.shape}")
-    return np.asarray(values(column, name, where), dtype=np.float64)
