@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -253,9 +254,19 @@ def note_path(files: Sequence[StoredFile], cache: Path, reading: Reading = AS_FO
         place = file.location
         if file.modified is None or (not place.is_local and time.time_ns() - file.modified < SETTLED_NANOSECONDS):
             return None
-        name = str(place.local.resolve()) if place.is_local else place.uri
+        name = _real_path(place.path) if place.is_local else place.uri
         state.update(json.dumps((name, file.size, file.modified, *file.identity)).encode())
     return cache / "fingerprints" / state.hexdigest()[:32]
+
+
+def _real_path(path: str) -> str:
+    """Return where a file really lies; of a million files in a folder the folder is looked up once."""
+    if os.path.islink(path):
+        return os.path.realpath(path)
+    return f"{_real_folder(os.path.dirname(path)).rstrip('/')}/{os.path.basename(path)}"
+
+
+_real_folder = functools.lru_cache(1024)(os.path.realpath)
 
 
 def _content_fingerprint(source: Source, on_progress: Progress | None) -> str:

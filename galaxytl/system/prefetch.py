@@ -1,15 +1,18 @@
-"""Make the next piece while the caller works on the current one.
+"""Make the next pieces while the caller works on the current one.
 
 with contextlib.closing(ahead(slabs)) as pieces: ...
+with contextlib.closing(in_order(pool, read, names, lambda: 8)) as contents: ...
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 _END: Any = object()
 
 
@@ -33,3 +36,23 @@ def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
             thread.shutdown()  # its last piece is finished first: a generator cannot be closed while it runs
             if close := getattr(items, "close", None):
                 close()
+
+
+def in_order(
+    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], most: Callable[[], int]
+) -> Generator[Result, None, None]:
+    """Yield the result of `work` for each item, in order; at most `most()`, or one, are made or wait at a time.
+
+    Errors of `work` arrive here. Closing this generator, or an error, waits for those that are being made.
+    """
+    coming: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            coming.append(pool.submit(work, item))
+            while len(coming) >= max(1, most()):
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+    finally:
+        for future in coming:
+            future.cancel()

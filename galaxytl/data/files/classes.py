@@ -112,7 +112,14 @@ def of_texts(texts: Sequence[str], names: Sequence[str], where: object) -> Class
     Raises DataError for a text that is empty or none of `names`, for two that differ by capitals alone, and for more
     classes than there can be.
     """
-    found, labels = np.unique(np.asarray(texts, dtype=object).astype(str), return_inverse=True)
+    found, codes = np.unique(np.asarray(texts, dtype=object).astype(str), return_inverse=True)
+    return of_coded(found.tolist(), codes.reshape(-1), names, where)
+
+
+def of_coded(texts: Sequence[str], codes: NDArray[np.int64], names: Sequence[str], where: object) -> Classes:
+    """Return the classes of a dataset whose labels (N,) are the texts at `codes`; see `of_texts`."""
+    found, order = np.unique(np.asarray(texts, dtype=object).astype(str), return_inverse=True)
+    labels = order[codes]
     if all(text.isdecimal() for text in found.tolist()):  # 2 before 10
         order = np.argsort([int(text) for text in found.tolist()], kind="stable")
         found, labels = found[order], np.argsort(order)[labels]
