@@ -24,12 +24,13 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data import hot_copy
+from galaxytl.data import galaxy10_sdss, hot_copy
 from galaxytl.data.files.classes import Classes, counts_of
 from galaxytl.data.files.containers import SKY_COLUMNS, ArraySource, Columns, FileSource, Source
-from galaxytl.data.files.contents import Reader, is_hdf5, is_parquet, look_at
+from galaxytl.data.files.contents import Reader, is_hdf5, is_npz, is_parquet, look_at
 from galaxytl.data.files.fingerprint import ContentChangedError, ContentHash, check_fingerprint
 from galaxytl.data.files.hdf5 import HDF5Source
+from galaxytl.data.files.npz import NpzSource
 from galaxytl.data.files.parquet import ParquetSource
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
 from galaxytl.system.cache import cache_dir, read_own
@@ -45,6 +46,7 @@ Progress = Callable[[str, int, int], None]
 READERS: Final[list[Reader]] = [
     Reader("Parquet", is_parquet, ParquetSource),
     Reader("HDF5", is_hdf5, HDF5Source),
+    Reader("NumPy's .npz", is_npz, NpzSource),
 ]
 """What reads a file or folder: the first of them that knows it. docs/extending.md says how to add one."""
 
@@ -285,6 +287,8 @@ def _name(source: Source, declared: str | None) -> str:
     simulated."""
     if declared and declared.startswith("simulated"):
         return "simulated"
+    if source.classes.own == galaxy10_sdss.CLASS_NAMES and len(source.labels) == galaxy10_sdss.NUM_IMAGES:
+        return galaxy10_sdss.NAME
     if source.classes.own or not (source.classes.known or source.classes.assumed):
         return f"own_classes_{len(source.labels)}_images"
     if counts_of(source.labels) == CLASS_COUNTS:

@@ -68,7 +68,7 @@ class Classes:
         """(C,), one an output of a network."""
         if self.known:
             return self.known
-        number = max(2, int(self.labels.max()) + 1 if self.votes is None else self.votes.shape[1])
+        number = max(2, int(self.labels.max()) + 1)
         if self.assumed and number == NUM_CLASSES:
             return CLASS_NAMES
         return tuple(f"class {label}" for label in range(number))
@@ -198,7 +198,8 @@ def in_hdf5(
     """Return class names that an open h5py file says: the labels' HDF5 enumeration, or an attribute or dataset of
     names.
 
-    columns: its datasets `images` and `ans`; others: names of those that hold something else. Raises DataError where names contradict each other, or are too many.
+    columns: its datasets `images` and `ans`; others: names of those that hold something else. Raises DataError where
+    names contradict each other, or are too many.
     """
     found = {}
     for place, said in _hdf5_places(file, columns, len(labels), others, where):
@@ -285,11 +286,13 @@ def in_json(value: Any) -> list[str]:
     return [str(name) for name in value] if isinstance(value, list) else []
 
 
-def in_parquet(metadata: Mapping[bytes, bytes] | None) -> list[str]:
+def in_parquet(metadata: Mapping[bytes, bytes] | None, column: str = "label") -> list[str]:
     """Return class names in the metadata of a Parquet schema, where Hugging Face's `datasets` writes a column's
-    ClassLabel."""
+    ClassLabel. column: its name, or its path within a column of structs."""
     try:
-        label = read_json((metadata or {})[b"huggingface"])["info"]["features"]["label"]
-        return in_json(label.get("names"))
+        found = read_json((metadata or {})[b"huggingface"])["info"]["features"]
+        for part in [column] if column in found else column.split("."):
+            found = found[part]
+        return in_json(found.get("names"))
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return []

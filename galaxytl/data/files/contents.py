@@ -114,3 +114,9 @@ def is_parquet(what: Contents) -> bool:
 def is_hdf5(what: Contents) -> bool:
     is_named_so = not what.kind and what.ending in ("h5", "hdf5", "hdf")
     return not what.is_folder and (what.kind == "HDF5" or is_named_so)
+
+
+def is_npz(what: Contents) -> bool:
+    """Return whether it is an archive whose first part is an array: a ZIP names it behind 30 bytes."""
+    first = what.head[30 : 30 + int.from_bytes(what.head[26:28], "little")]
+    return (what.kind == "ZIP" and first.endswith(b".npy")) or (not what.kind and what.ending == "npz")

@@ -75,8 +75,7 @@ class HDF5Source:
             images = opened(closing.enter_context(self._opened()), self._name, location)
             pieces = ahead(slabs(images, location.open, self._scratch))
             for piece in closing.enter_context(contextlib.closing(pieces)):
-                for batch in containers.in_batches(piece):
-                    yield self._stack.images(batch)
+                yield from containers.in_batches(self._stack.images(piece))
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Any]:
@@ -255,7 +254,9 @@ class _Beside:
             rule = f"column {name} must have one value an image, {number}"
             raise DataError(f"{self.where}: {rule}; got shape {dataset.shape}")
         if dataset.nbytes > max(MOST_BYTES, MOST_RATIO * self.stored.size):
-            raise DataError(f"{self.where}: column {name} must be in proportion to the file; got {dataset.nbytes:,} bytes")
+            raise DataError(
+                f"{self.where}: column {name} must be in proportion to the file; got {dataset.nbytes:,} bytes"
+            )
         return np.asarray(values(dataset, name, self.where))
 
     def _column(self, name: str) -> Any:

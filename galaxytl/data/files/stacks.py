@@ -15,11 +15,6 @@ from numpy.typing import NDArray
 from galaxytl.data.files.pictures import check_shape
 from galaxytl.system.locations import DataError
 
-
-def looks_like_images(shape: tuple[int, ...] | None) -> bool:
-    return shape is not None and len(shape) in (3, 4)
-
-
 Axes = Literal["colours last", "colours first", "grey", "grey last", "grey first"]
 
 
@@ -50,6 +45,8 @@ class Stack:
 def stack_of(shape: tuple[int, ...], kind: Any, where: object) -> Stack:
     """Return how images lie in an array of this shape (N, ...) and type. Raises DataError where that is no stack of
     images that can be shown as they are."""
+    if not shape[0]:
+        raise DataError(f"{where} must hold at least one image; it holds none")
     if str(kind) != "uint8":
         raise DataError(
             f"{where}: images must be numbers from 0 to 255 of type uint8; got {_times(shape[1:])} of type {kind}. How "

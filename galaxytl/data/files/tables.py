@@ -57,7 +57,9 @@ def column_of(
         return found[0]
     may = f"it may be any of {', '.join(found[:NAMES_SHOWN])}" if found else "none was recognised"
     shown = ", ".join(f"{name} {kind}" for name, kind in list(everything.items())[:NAMES_SHOWN]) or "nothing"
-    raise DataError(f"{where} must say which column has the {what}s; {may}. Name it with --{what}-column; it has {shown}")
+    raise DataError(
+        f"{where} must say which column has the {what}s; {may}. Name it with --{what}-column; it has {shown}"
+    )
 
 
 def guess_note(image: str, labels: Sequence[str], known: Mapping[str, str], usual: tuple[str, str]) -> str:
@@ -96,7 +98,9 @@ def classes_of(table: Any, labels: Sequence[str], reading: Reading, said: Said, 
         found = columns.of_votes(said.votes, names, where)
     elif said.is_copy and not reading.label_columns:
         number = containers.check_labels(column.to_numpy(), table.num_rows, where)
-        found = replace(of_labels(number, names, where, assumed=said.shape == GALAXY10_SHAPE), votes=said.votes)
+        found = of_labels(number, names, where, assumed=said.shape == GALAXY10_SHAPE)
+        if said.votes is not None:  # their columns have names always
+            found = replace(found, known=names, votes=said.votes)
     elif str(column.type).startswith("fixed_size_list"):
         found = _of_matrix(_matrix(column), names, where)
     else:
@@ -110,12 +114,18 @@ def _overruled(names: tuple[str, ...], said: tuple[str, ...]) -> list[str]:
 
 
 def _of_column(column: Any, names: tuple[str, ...], reading: Reading, said: Said, where: object) -> Classes:
-    if not (reading.class_names or columns.is_number(column.type)):
+    if not (reading.class_names or _is_number(column.type)):
         names = ()  # texts name themselves
     found = columns.labels_of(column, names, where, assumed=said.shape == GALAXY10_SHAPE)
     if not found.known and _is_galaxy10_sdss(found.labels, said.shape):
         return of_labels(found.labels, galaxy10_sdss.CLASS_NAMES, where)
     return found
+
+
+def _is_number(kind: Any) -> bool:
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_decimal(kind))
 
 
 def _is_galaxy10_sdss(labels: NDArray[np.int64], shape: tuple[int, ...]) -> bool:
@@ -134,7 +144,9 @@ def _of_matrix(rows: NDArray[np.float64], names: tuple[str, ...], where: object)
     class that it stands at."""
     if ((rows == 0) | (rows == 1)).all() and (rows.sum(axis=1) == 1).all():
         return of_labels(rows.argmax(axis=1).astype(np.int64), names, where)
-    return columns.of_votes(rows.astype(np.float32), names, where)
+    if names and len(names) != rows.shape[1]:
+        raise DataError(f"{where}: votes must be for {len(names)} classes; got {rows.shape[1]} numbers an image")
+    return columns.of_votes(rows.astype(np.float32), names or [f"class {n}" for n in range(rows.shape[1])], where)
 
 
 def check_kept(kept: Sequence[str], reserved: Sequence[str], where: object) -> None:
