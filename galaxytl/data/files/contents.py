@@ -35,8 +35,27 @@ MAGIC: Final = {
     b"\x93NUMPY": "npy",
     b"\x1f\x8b": "gzip",
     b"%PDF": "PDF",
+    b"GIF8": "GIF",
 }
 """What files begin with -> their kind."""
+
+
+def kind_of(head: bytes) -> str:
+    """Return what a file says of itself in its first HEAD bytes; "" where that is nothing known."""
+    if HDF5_MAGIC in head[512:520] or head[257:262] == b"ustar":
+        return "HDF5" if HDF5_MAGIC in head[:HEAD] else "tar"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[:2] == b"BM" and head[6:10] == bytes(4):  # two letters alone may begin a text
+        return "BMP"
+    return next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), "")
+
+
+def described(head: bytes) -> str:
+    """Return for people what a file is that begins so."""
+    kind = kind_of(head)
+    of_kind = f"a {kind} file" if kind else f"a file that begins with {head[:16]!r}"
+    return of_kind if head else "an empty file"
 
 
 @dataclass(frozen=True)
@@ -53,11 +72,7 @@ class Contents:
     @property
     def kind(self) -> str:
         """What a file says of itself; "" where that is nothing known."""
-        if HDF5_MAGIC in self.head[512:520] or self.head[257:262] == b"ustar":
-            return "HDF5" if HDF5_MAGIC in self.head else "tar"
-        if self.head[:4] == b"RIFF" and self.head[8:12] == b"WEBP":
-            return "WEBP"
-        return next((kind for magic, kind in MAGIC.items() if self.head.startswith(magic)), "")
+        return kind_of(self.head)
 
     @property
     def ending(self) -> str:
@@ -69,8 +84,7 @@ class Contents:
     def description(self) -> str:
         """For people."""
         if not self.is_folder:
-            of_kind = f"a {self.kind} file" if self.kind else f"a file that begins with {self.head[:16]!r}"
-            return of_kind if self.head else "an empty file"
+            return described(self.head)
         files = ", ".join(f"{count} .{end}" for end, count in sorted((self.endings or {}).items(), key=_by_count)[:5])
         return f"a folder with {files}" if files else "a folder without files"
 

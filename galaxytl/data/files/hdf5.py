@@ -222,9 +222,8 @@ class _Beside:
         asked = reading.label_columns or ("",)
         names = {name: kind for name, kind in shown.items() if name != image}
         labels = [column_of("label", name, tables.LABEL_NAMES, likely, names, self.where) for name in asked]
-        rest = [name for name in self.datasets if name not in labels]
         extra = tuple(dict.fromkeys((*reading.extra_columns, *_kept(self.file))))
-        return labels, columns.known_names(rest, extra, self.where)
+        return labels, columns.known_names(list(self.datasets), extra, self.where)
 
     def table(self, names: Iterable[str]) -> Any:
         """Return columns of numbers or texts as a pyarrow.Table; a dataset (N, C) is a column of lists."""

@@ -60,7 +60,7 @@ class NpzSource:
             del beside[self._name]
             asked = reading.label_columns or ("",)
             labels = [column_of("label", name, LABEL_NAMES, beside, shown, location) for name in asked]
-            known = columns.known_names([n for n in beside if n not in labels], reading.extra_columns, location)
+            known = columns.known_names(list(beside), reading.extra_columns, location)
             table = self._table(archive, headers, {*labels, *known.values()})
             self.columns = columns.known_columns(table, known, location)
             notes = (tables.guess_note(self._name, labels, known, ("images", "labels")), self._stack.note)
@@ -114,10 +114,8 @@ class NpzSource:
         shape, _, kind = headers[name]
         where = self.files[0].location
         if kind.kind not in "biufUS":
-            raise DataError(
-                f"{where}: {name} must hold numbers or texts; got {kind}. Objects are not read, as they may be programs: "
-                f"save {name}.astype(str)"
-            )
+            advice = f"Objects are not read, as they may be programs: save {name}.astype(str)"
+            raise DataError(f"{where}: {name} must hold numbers or texts; got {kind}. {advice}")
         if math.prod(shape) * kind.itemsize > max(MOST_BYTES, MOST_RATIO * self.files[0].size):
             raise DataError(f"{where}: {name} must be in proportion to the file; got {shape} {kind}")
         with archive.open(f"{name}.npy") as stream:

@@ -341,7 +341,7 @@ def _layout_of(schema: Any, reading: Reading, where: Location) -> _Layout:
     asked = reading.label_columns or ("",)
     labels = tuple(column_of("label", name, ("label", *LABEL_NAMES), likely, shown, where) for name in asked)
     extra = tuple(dict.fromkeys((*reading.extra_columns, *declared.get(KEPT_COLUMNS, ()))))
-    known = columns.known_names([name for name in likely if name not in labels], extra, where)
+    known = columns.known_names(list(likely), extra, where)
     if declared:
         known = {what: name for what, name in known.items() if what != SPLIT_COLUMN}
         known |= {SPLIT_COLUMN: OFFICIAL_SPLIT} if OFFICIAL_SPLIT in kinds else {}

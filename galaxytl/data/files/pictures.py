@@ -1,11 +1,14 @@
-"""One encoded picture (PNG, JPEG, WEBP, TIFF) to pixels, read as its writer meant it or refused; pixels to PNG.
+"""One encoded picture (PNG, JPEG, WEBP, TIFF, GIF, BMP) to pixels, read as its writer meant it or refused; pixels to
+PNG.
 
     pixels = decode(data)          # (H, W, 3) uint8, sRGB, upright
     data = png(pixels)
 
-A picture of more than 8 bits a band, in other colours than sRGB, or of several pages is refused: Pillow would cut
-bits, take numbers of one colour space for those of another, or keep the first page, and say nothing. A picture whose
-EXIF says how it is to be turned is turned, as Hugging Face's `datasets` does.
+Grey becomes three equal channels, a palette the colours that it stands for, and an alpha channel is dropped where it is
+opaque everywhere. A picture that is transparent somewhere, has more than 8 bits a band, other colours than sRGB (CMYK
+too), or several pages is refused: what lies behind it and how bits are scaled is its owner's to say, and Pillow would
+cut bits, take numbers of one colour space for those of another, or keep the first page, and say nothing. A picture
+whose EXIF says how it is to be turned is turned, as Hugging Face's `datasets` does.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl.data.files.contents import described, kind_of
 from galaxytl.system.locations import DataError
 
 UNDECODABLE: Final = (OSError, SyntaxError, ValueError, struct.error, MemoryError, Warning)
@@ -31,7 +35,13 @@ LARGEST_SIDE: Final = 16_384
 """Pixels."""
 MOST_PIXELS: Final = 2**26
 """Of an image: 200 MB, which are held whole."""
-FORMATS: Final = ("PNG", "JPEG", "WEBP", "TIFF")
+SIDES: Final = f"{SMALLEST_SIDE} to {LARGEST_SIDE:,} pixels a side, and at most {MOST_PIXELS:,} in all"
+FORMATS: Final = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP")
+ENDINGS: Final = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp")
+"""Of files that hold one of them."""
+MODES: Final = ("RGB", "RGBA", "L", "LA", "P", "PA", "1")
+"""Pillow's, of pictures whose pixels stand for grey or for red, green and blue."""
+DEPTHS: Final = ("uint8", "uint1")
 MOST_BYTES: Final = 16 * 2**20
 """Of an encoded picture: 85 times those of its pixels."""
 MOST_SCANS: Final = 1000
@@ -40,7 +50,10 @@ LARGEST_TILE: Final = 1024
 """Pixels a side of a TIFF's tile, which is decompressed whole, however small the picture is."""
 MOST_EXIF: Final = 2**16
 """Bytes, as many as a JPEG's can have. What a TIFF directory or EXIF names twice, Pillow holds twice."""
-SRGB_NAMES: Final = ("srgb", "iec61966-2.1", "iec61966-2-1", "iec 61966-2-1", "iec 61966-2.1")
+SRGB_NAMES: Final = (
+    *("srgb", "iec61966-2.1", "iec61966-2-1", "iec 61966-2-1", "iec 61966-2.1"),
+    *("sgray", "gray gamma 2.2"),
+)
 """Of which a colour profile's description holds one, in small letters, where its colours are sRGB's."""
 SRGB_GAMMA: Final = 1 / 2.2
 SRGB_PRIMARIES: Final = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
@@ -79,34 +92,60 @@ def _png_part(kind: bytes, content: bytes) -> bytes:
 def decode(data: bytes) -> NDArray[np.uint8]:
     """Return pixels (H, W, 3) uint8 of an encoded picture. Raises DataError, whose message has yet to say which
     picture."""
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
-    if len(data) > MOST_BYTES:
-        raise DataError(f"a picture must have at most {MOST_BYTES:,} bytes; got {len(data):,}")
-    if (scans := data.count(b"\xff\xda")) > MOST_SCANS:
-        raise DataError(f"a picture must have at most {MOST_SCANS:,} scans; got {scans:,}. Write it anew")
-    _check_png_depth(data)
-    _check_tiff_directory(data)
+    _check_bytes(data)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            check_shape((picture.height, picture.width, len(picture.getbands())), _depth(picture))
+            _check_depth(_depth(picture))
+            check_shape((picture.height, picture.width, 3), "uint8")
             if len(picture.info.get("exif", b"")) > MOST_EXIF:
                 raise DataError(f"a picture's EXIF must have at most {MOST_EXIF:,} bytes; got more")
             _check_meaning(picture)
             turned = ImageOps.exif_transpose(picture) if picture.getexif().get(EXIF_ORIENTATION) else picture
-            return np.asarray(turned)
+            return np.asarray(_rgb(turned))
     except DataError:
         raise
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        struct.error,
-        MemoryError,
-        Image.DecompressionBombError,
-        Warning,
-    ) as error:
+    except Image.DecompressionBombError as error:
+        raise DataError(f"images must have {SIDES}; {error}") from error
+    except UnidentifiedImageError as error:
+        raise DataError(_no_picture(data)) from error
+    except UNDECODABLE as error:
         raise DataError(f"the picture cannot be decoded: {error}") from error
+
+
+def _check_bytes(data: bytes) -> None:
+    """Raise DataError for what is refused before Pillow looks at it."""
+    if len(data) > MOST_BYTES:
+        raise DataError(f"a picture must have at most {MOST_BYTES:,} bytes; got {len(data):,}")
+    if (scans := data.count(b"\xff\xda")) > MOST_SCANS:
+        raise DataError(f"a picture must have at most {MOST_SCANS:,} scans; got {scans:,}. Write it anew")
+    if data[:4] == b"\x89PNG" and data[24:25] == b"\x10":  # of which Pillow makes 8
+        _check_depth("uint16")
+    _check_tiff_directory(data)
+
+
+def _check_depth(kind: str) -> None:
+    if kind not in DEPTHS:
+        rule = "pictures must have 8 bits a band"
+        raise DataError(f"{rule}; got one of type {kind}. Scale it to 8 bits as it is to be seen, or make it FITS")
+
+
+def _rgb(picture: Any) -> Any:
+    """Return a picture in mode RGB. Raises DataError where one can see through it."""
+    if picture.mode.endswith("A") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        if picture.getchannel("A").getextrema()[0] < 255:
+            raise DataError("pictures must be opaque; got one with transparent pixels. Draw it on a background, as RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _no_picture(data: bytes) -> str:
+    """Say what is at hand instead of a picture."""
+    kind = kind_of(data)
+    if kind in FORMATS:
+        return f"the picture cannot be decoded: it begins as {kind} does, and goes on as none can"
+    return f"a picture must be one of {', '.join(FORMATS)}; got {described(data)}"
 
 
 def check_shape(shape: tuple[int, ...], kind: object) -> None:
@@ -116,15 +155,7 @@ def check_shape(shape: tuple[int, ...], kind: object) -> None:
     if len(shape) != 3 or shape[2] != 3 or str(kind) != "uint8":
         raise DataError(f"images must be height x width x 3 of type uint8; got {found}")
     if not SMALLEST_SIDE <= min(shape[:2]) <= max(shape[:2]) <= LARGEST_SIDE or math.prod(shape[:2]) > MOST_PIXELS:
-        rule = f"{SMALLEST_SIDE} to {LARGEST_SIDE:,} pixels a side, and at most {MOST_PIXELS:,} in all"
-        raise DataError(f"images must have {rule}; got {found}")
-
-
-def _check_png_depth(data: bytes) -> None:
-    """Refuse 16 bits, of which Pillow makes 8; byte 24 says how many there are, bytes 16 to 23 width and height."""
-    if data[:4] == b"\x89PNG" and data[24:25] == b"\x10":
-        width, height = struct.unpack(">II", data[16:24])
-        check_shape((height, width, 3), "uint16")
+        raise DataError(f"images must have {SIDES}; got {found}")
 
 
 def _check_tiff_directory(data: bytes) -> None:
@@ -175,10 +206,10 @@ def _depth(picture: Any) -> str:
 
 def _check_meaning(picture: Any) -> None:
     """Raise DataError for what the pixels alone do not tell: other colours than sRGB, further pages."""
-    if picture.mode != "RGB":
-        raise DataError(f"pictures must be RGB; got {picture.mode}. Convert them to 8-bit sRGB")
+    if picture.mode not in MODES:
+        raise DataError(f"pictures must be RGB or grey; got {picture.mode}. Convert them to 8-bit sRGB")
     if (pages := getattr(picture, "n_frames", 1)) > 1:
-        raise DataError(f"a picture must have one page; got {pages}. Write each as a row of its own")
+        raise DataError(f"a picture must have one page; got {pages}. Write each as one of its own")
     if colours := _other_colours(picture):
         raise DataError(f"the colours of pictures must be sRGB; got {colours}. Convert them to sRGB")
 

@@ -96,7 +96,7 @@ def classes_of(table: Any, labels: Sequence[str], reading: Reading, said: Said, 
         found = columns.votes_of(table, labels, where)
     elif said.votes is not None and reading.class_names:
         found = columns.of_votes(said.votes, names, where)
-    elif said.is_copy and not reading.label_columns:
+    elif said.is_copy and not reading.label_columns and not column.null_count:
         number = containers.check_labels(column.to_numpy(), table.num_rows, where)
         found = of_labels(number, names, where, assumed=said.shape == GALAXY10_SHAPE)
         if said.votes is not None:  # their columns have names always

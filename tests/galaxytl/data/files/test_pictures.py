@@ -23,6 +23,41 @@ def encoded(kind: str, mode: str = "RGB", **settings: Any) -> bytes:
     return file.getvalue()
 
 
+def saved(picture: Image.Image, kind: str, **settings: Any) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, kind, **settings)
+    return file.getvalue()
+
+
+GREY = Image.fromarray(GALAXY[..., 0])
+OPAQUE = Image.fromarray(np.dstack([GALAXY, np.full((256, 256), 255, np.uint8)]))
+PALETTE = Image.fromarray(GALAXY).quantize(64)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "GIF", "BMP"])
+def test_grey_becomes_three_equal_channels_and_palettes_their_colours(kind: str) -> None:
+    assert np.array_equal(decode(saved(GREY, kind)), np.repeat(GALAXY[..., :1], 3, axis=2))
+    assert np.array_equal(decode(saved(PALETTE, kind)), np.asarray(PALETTE.convert("RGB")))
+    black_and_white = GREY.point(lambda value: 255 * (value > 30)).convert("1")
+    assert np.array_equal(decode(saved(black_and_white, kind)), np.asarray(black_and_white.convert("RGB")))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_an_opaque_alpha_channel_is_dropped(kind: str) -> None:
+    assert np.array_equal(decode(saved(OPAQUE, kind)), GALAXY)
+    assert np.array_equal(decode(saved(OPAQUE.convert("LA"), kind))[..., 0], np.asarray(OPAQUE.convert("L")))
+
+
+def see_through() -> bytes:
+    picture = OPAQUE.copy()
+    picture.putpixel((3, 3), (0, 0, 0, 254))
+    return saved(picture, "PNG")
+
+
+def empty(width: int, height: int) -> bytes:
+    return saved(Image.new("1", (width, height)), "PNG")
+
+
 def turned(orientation: int) -> Image.Exif:
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -102,14 +137,21 @@ LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     [
         (tiff_of_16_bits(), "of type uint16"),
         (PNG_16, "of type uint16"),
-        (encoded("TIFF", "F"), "256 x 256 x 1 of type float32"),
-        (encoded("TIFF", "LAB"), "must be RGB; got LAB"),
-        (encoded("JPEG", "CMYK"), "256 x 256 x 4 of type uint8"),
-        (encoded("PNG", "P"), "256 x 256 x 1 of type uint8"),
-        (encoded("PNG", "RGBA"), "256 x 256 x 4 of type uint8"),
+        (encoded("TIFF", "F"), "8 bits a band; got one of type float32"),
+        (encoded("TIFF", "LAB"), "must be RGB or grey; got LAB"),
+        (encoded("PNG", "I;16"), "8 bits a band; got one of type uint16"),
+        (encoded("JPEG", "CMYK"), "must be RGB or grey; got CMYK"),
+        (see_through(), "must be opaque"),
+        (saved(PALETTE, "GIF", transparency=PALETTE.getpixel((0, 0))), "must be opaque"),
+        (saved(Image.fromarray(GALAXY), "PNG", transparency=tuple(GALAXY[0, 0].tolist())), "must be opaque"),
+        (empty(1, 1), "8 to 16,384 pixels a side"),
+        (empty(20_000, 8), "8 to 16,384 pixels a side"),
+        (empty(20_000, 20_000), "8 to 16,384 pixels a side"),
+        (empty(9_000, 9_000), "at most 67,108,864 in all; got 9000 x 9000"),
         (pages("TIFF"), "one page; got 2"),
         (pages("WEBP"), "one page; got 2"),
         (pages("PNG"), "one page; got 2"),
+        (pages("GIF"), "one page; got 2"),
         (encoded("PNG", icc_profile=LAB), "must be sRGB; got the colour profile 'Lab"),
         (encoded("PNG", icc_profile=b"no profile"), "must be sRGB; got the colour profile 'that cannot be read'"),
         (png_with(b"gAMA", struct.pack(">I", 100_000)), "must be sRGB; got a gamma of 1"),
@@ -117,7 +159,10 @@ LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
         (large_tile(), "at most 1024 pixels a side"),
         (encoded("JPEG")[:-2] + b"\xff\xda" * 1001, "at most 1,000 scans"),
         (encoded("TIFF")[:9000], "cannot be decoded"),
-        (b"", "cannot be decoded"),
+        (encoded("PNG")[:12], "cannot be decoded: it begins as PNG does"),
+        (b"%PDF-1.7 and more", "one of PNG, JPEG, WEBP, TIFF, GIF, BMP; got a PDF file"),
+        (b"galaxy", "got a file that begins with b'galaxy'"),
+        (b"", "got an empty file"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
