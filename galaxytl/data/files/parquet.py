@@ -479,6 +479,9 @@ def _declared(schema: Any) -> dict[str, Any]:
 def _decode(place: Location, data: bytes | None, row: int) -> NDArray[np.uint8]:
     where = f"{place}, row {row}"
     if not data:
-        raise DataError(f"{where}: there must be the bytes of a picture; it has none")
+        raise DataError(
+            f"{where}: there must be the bytes of a picture; it has none. Where it has the path of one, as `datasets` "
+            "exports folders of images, give that folder itself as --data"
+        )
     with containers.about(where):
         return decode(data)

@@ -226,7 +226,11 @@ def test_what_datasets_exports_is_read(tmp_path: Path, monkeypatch: pytest.Monke
         place.mkdir(parents=True, exist_ok=True)
         (place / f"{row}.png").write_bytes(picture)
     made = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "pictures"), cache_dir=str(tmp_path / "cache"))
-    made["train"].to_parquet(str(tmp_path / "g.parquet"))
+    made["train"].to_parquet(str(tmp_path / "paths.parquet"))
+    with pytest.raises(DataError, match="give that folder itself as --data"):
+        open_dataset(str(tmp_path / "paths.parquet"))
+    embed = datasets.table.embed_table_storage  # as push_to_hub does
+    made["train"].with_format("arrow").map(embed, batched=True).to_parquet(str(tmp_path / "g.parquet"))
     found = open_dataset(str(tmp_path / "g.parquet"))
     assert (found.class_names, found.labels.tolist()) == (("a", "b"), [0, 0, 1, 1])
 
