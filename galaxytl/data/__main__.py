@@ -143,7 +143,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_uri(parser: Parser) -> None:
-    what = "a file, a folder of Parquet files, simulated:300, ..."
+    what = "a file, a folder of Parquet files or with a folder a class, simulated:300, ..."
     parser.add_argument("uri", type=path_or_uri, metavar="FILE-OR-URI", help=what)
 
 

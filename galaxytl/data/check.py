@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from rich.table import Table
 from galaxytl.data import sky
 from galaxytl.data.dataset import Dataset, Progress
 from galaxytl.data.files.classes import counts_of
-from galaxytl.data.files.containers import SKY_COLUMNS
+from galaxytl.data.files.containers import ID_COLUMN, SKY_COLUMNS
 from galaxytl.data.findings import SHOWN, Finding, is_many, on_rows
 from galaxytl.data.galaxy10 import CLASS_COUNTS, FILE_NAME, NUM_CLASSES
 from galaxytl.data.splits import describe_leaks, leaks, split_indices
@@ -34,6 +34,8 @@ from galaxytl.system.foreign_text import visible
 from galaxytl.system.locations import DataError
 from galaxytl.trial import TrialSpec
 
+FEW_SIZES = 4
+"""So many different sizes of images are told one by one."""
 VERDICTS = {
     "fine": "nothing is wrong with it",
     "usable": "it can be used; read the warnings",
@@ -56,6 +58,10 @@ class Report:
     known: dict[str, int]
     """Column -> images that have a value in it."""
     findings: tuple[Finding, ...]
+    sizes: dict[str, int]
+    """Height and width, like "424 x 424" pixels -> images; the smallest first."""
+    ids: dict[int, str]
+    """Rows that findings name -> what the dataset calls these images."""
 
     @property
     def verdict(self) -> str:
@@ -76,7 +82,23 @@ def check_dataset(dataset: Dataset, on_progress: Progress | None = None) -> Repo
     findings = (*content_findings(dataset, scan), *_about_splits(dataset, sky.united(twins, dataset.columns)))
     known = {name: number_known(values) for name, values in dataset.columns.items()}
     named = (dataset.uri, dataset.name, dataset.fingerprint, len(dataset), counts, dataset.class_names)
-    return Report(*named, published, known, findings)
+    return Report(*named, published, known, findings, sizes_of(scan.sides), ids_of(findings, dataset.columns))
+
+
+def sizes_of(sides: NDArray[np.int32] | None) -> dict[str, int]:
+    """Return how many images have each height and width, of `sides` (N, 2); in the order of their pixels."""
+    if sides is None:
+        return {}
+    found, counts = np.unique(sides, axis=0, return_counts=True)
+    order = np.argsort(found.prod(axis=1, dtype=np.int64), kind="stable")
+    names = [f"{height} x {width}" for height, width in found[order].tolist()]
+    return dict(zip(names, counts[order].tolist(), strict=True))
+
+
+def ids_of(findings: Iterable[Finding], columns: Mapping[str, NDArray[Any]]) -> dict[int, str]:
+    """Return what the dataset calls the images that the findings name, by their rows."""
+    rows = sorted({row for finding in findings for row in finding.rows}) if ID_COLUMN in columns else []
+    return {row: str(columns[ID_COLUMN][row]) for row in rows}
 
 
 def number_known(values: NDArray[Any]) -> int:
@@ -217,12 +239,23 @@ def _summary_table(report: Report) -> Table:
         "dataset": report.name,
         "where": report.uri,
         "images": f"{report.images:,}",
+        "pixels": _sizes(report.sizes),
         "fingerprint": report.fingerprint,
         "with a value": known,
     }
     for name, value in lines.items():
         table.add_row(f"[bold]{name}[/]", escape(value))
     return table
+
+
+def _sizes(sizes: Mapping[str, int]) -> str:
+    """Name each size with its images where they are few, else the smallest and the largest."""
+    if len(sizes) == 1:
+        return f"{next(iter(sizes))}, all images"
+    if len(sizes) <= FEW_SIZES:
+        return ", ".join(f"{size} ({count:,})" for size, count in sizes.items())
+    first, *_, last = sizes
+    return f"{len(sizes):,} sizes, from {first} to {last}"
 
 
 def _class_table(report: Report) -> Table:
@@ -244,8 +277,9 @@ def _findings_table(report: Report) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("")
     table.add_column("finding", overflow="fold")
-    table.add_column("first rows", overflow="fold")
+    table.add_column("first images" if report.ids else "first rows", overflow="fold")
     for finding in sorted(report.findings, key=lambda finding: not finding.harmful):
         kind = "[red]harmful[/]" if finding.harmful else "[yellow]warning[/]"
-        table.add_row(kind, escape(finding.message), ", ".join(map(str, finding.rows)))
+        rows = (visible(report.ids.get(row, str(row))) for row in finding.rows)
+        table.add_row(kind, escape(finding.message), escape(", ".join(rows)))
     return table

@@ -25,10 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data import galaxy10_sdss, hot_copy
+from galaxytl.data.files.catalogue import is_catalogue, read_catalogue
 from galaxytl.data.files.classes import Classes, counts_of
 from galaxytl.data.files.containers import SKY_COLUMNS, ArraySource, Columns, FileSource, Source
 from galaxytl.data.files.contents import Reader, is_hdf5, is_npz, is_parquet, look_at
 from galaxytl.data.files.fingerprint import ContentChangedError, ContentHash, check_fingerprint
+from galaxytl.data.files.folders import is_pictures, read_folders
 from galaxytl.data.files.hdf5 import HDF5Source
 from galaxytl.data.files.npz import NpzSource
 from galaxytl.data.files.parquet import ParquetSource
@@ -44,9 +46,11 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many images are done, and of how many."""
 
 READERS: Final[list[Reader]] = [
+    Reader("a catalogue of paths: CSV, JSON lines or Parquet", is_catalogue, read_catalogue),
     Reader("Parquet", is_parquet, ParquetSource),
     Reader("HDF5", is_hdf5, HDF5Source),
     Reader("NumPy's .npz", is_npz, NpzSource),
+    Reader("folder a class", is_pictures, read_folders),
 ]
 """What reads a file or folder: the first of them that knows it. docs/extending.md says how to add one."""
 
@@ -256,19 +260,14 @@ def note_path(files: Sequence[StoredFile], cache: Path, reading: Reading = AS_FO
         place = file.location
         if file.modified is None or (not place.is_local and time.time_ns() - file.modified < SETTLED_NANOSECONDS):
             return None
-        name = _real_path(place.path) if place.is_local else place.uri
-        state.update(json.dumps((name, file.size, file.modified, *file.identity)).encode())
+        folder, _, last = place.path.rpartition("/")
+        name = f"{_real_folder(folder)}/{last}" if place.is_local else place.uri
+        state.update(repr((name, file.size, file.modified, *file.identity)).encode())
     return cache / "fingerprints" / state.hexdigest()[:32]
 
 
-def _real_path(path: str) -> str:
-    """Return where a file really lies; of a million files in a folder the folder is looked up once."""
-    if os.path.islink(path):
-        return os.path.realpath(path)
-    return f"{_real_folder(os.path.dirname(path)).rstrip('/')}/{os.path.basename(path)}"
-
-
 _real_folder = functools.lru_cache(1024)(os.path.realpath)
+"""Of a million files in one folder it is looked up once."""
 
 
 def _content_fingerprint(source: Source, on_progress: Progress | None) -> str:

@@ -83,7 +83,7 @@ class Location:
 
         with reaching(self):
             if self.is_local:  # pyarrow leaves out what a link leads to, and links that lead nowhere
-                paths = [str(path) for path in _walk(self.local)]
+                paths = list(_walk(self.local))
                 found = self.filesystem.get_file_info(paths) if paths else []
             else:
                 found = self.filesystem.get_file_info(FileSelector(self.path, recursive=True))
@@ -95,18 +95,21 @@ class Location:
     def names(self) -> Iterator[str]:
         """Yield the paths of files below this folder, relative to it, as they come, but hidden ones (.name). Raises
         DataError for a link that leads nowhere."""
+        return (name for name, _, _ in self.entries() if not re.search(r"(^|/)\.", name))
+
+    def entries(self) -> Iterator[tuple[str, int, int]]:
+        """Yield the paths of files below this folder as they come, also hidden ones, with their bytes and their time,
+        nanoseconds since 1970; -1 where a listing does not tell. Raises DataError for a link that leads nowhere."""
         from pyarrow.fs import FileSelector
 
         with reaching(self):
             root = self.path.rstrip("/") + "/"
             if self.is_local:
-                paths: Iterator[str] = map(str, _walk(self.local))
-            else:
-                found = self.filesystem.get_file_info(FileSelector(self.path, recursive=True))
-                paths = (info.path for info in found if info.is_file)
-            for path in paths:
-                if not re.search(r"(^|/)\.", name := path.removeprefix(root)):
-                    yield name
+                yield from ((path.removeprefix(root), -1, -1) for path in _walk(self.local))
+                return
+            for info in self.filesystem.get_file_info(FileSelector(self.path, recursive=True)):
+                if info.is_file:
+                    yield info.path.removeprefix(root), info.size, -1 if info.mtime_ns is None else info.mtime_ns
 
     def check_inside(self, name: str) -> None:
         """Raise DataError where `name` in this folder is a link that leads out of it: whoever made the folder would
@@ -159,21 +162,26 @@ def _stored(location: Location, info: Any) -> StoredFile:
     return StoredFile(location, int(info.size or 0), info.mtime_ns, identity)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path) -> Iterator[str]:
     """Yield files below a local folder, also those that links inside it lead to, and those of Hugging Face's cache.
-    Raises DataError for a link that leads nowhere, or elsewhere."""
+    Raises DataError for a link that leads nowhere, or elsewhere, and OSError for a folder that cannot be read."""
     seen: set[str] = set()
     roots = _roots(folder)
-    for place, folders, files in os.walk(folder, followlinks=True):
+    folders = [str(folder)]
+    while folders:
+        place = folders.pop()
         if (real := os.path.realpath(place)) in seen:  # a link to a folder above
-            folders.clear()
             continue
         seen.add(real)
-        for name in sorted([*files, *folders]):
-            if not name.startswith("."):
-                _check_link(Path(place, name), roots)
-        folders[:] = [name for name in folders if not name.startswith(".")]  # hidden ones are no data
-        yield from (Path(place, name) for name in files)
+        with os.scandir(place) as entries:  # of a million files in one folder no list is made
+            for entry in entries:
+                is_hidden = entry.name.startswith(".")  # hidden folders are no data
+                if entry.is_symlink() and not is_hidden:
+                    _check_link(Path(entry.path), roots)
+                if not entry.is_dir():
+                    yield entry.path
+                elif not is_hidden:
+                    folders.append(entry.path)
 
 
 def _roots(folder: Path) -> tuple[Path, ...]:

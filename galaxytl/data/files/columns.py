@@ -24,7 +24,8 @@ from galaxytl.system.parquet_layout import first_line
 from galaxytl.trial import MOST_CLASSES
 
 LABEL_NAMES: Final = ("label", "class", "labels", "class_name", "class_label", "target")
-"""Of columns that most likely have the classes, in small letters. The first is believed whatever else is there."""
+"""Of columns that most likely have the classes, in small letters. The first SURE win over others."""
+SURE: Final = 2
 KNOWN_NAMES: Final = {
     "id": ("id", "id_str", "iauname", "image_id", "objid", "object_id", "galaxy_id", "dr7objid", "dr8objid"),
     "ra": ("ra", "raj2000", "ra_deg", "_raj2000"),
@@ -58,9 +59,9 @@ def column_for(what: str, asked: str, likely: Sequence[str], found: Sequence[str
     is among the `likely`, whatever its capitals. Raises DataError where there is none, or several."""
     if asked:
         return asked_column(asked, found, where)
-    matches = {name.lower(): name for name in reversed(found) if name.lower() in likely}
-    if likely[0] in matches or len(matches) == 1:
-        return matches.get(likely[0]) or next(iter(matches.values()))
+    matches = {_key(name): name for name in reversed(found) if _key(name) in likely}
+    if len(matches) == 1 or not matches.keys().isdisjoint(likely[:SURE]):
+        return next(matches[name] for name in likely if name in matches)
     several = f"it may be any of {', '.join(sorted(matches.values()))}" if matches else "no column has a name for that"
     raise DataError(
         f"{where} must say which column has the {what} of each row; {several}. Name it with --{what}-column; the "
@@ -70,10 +71,14 @@ def column_for(what: str, asked: str, likely: Sequence[str], found: Sequence[str
 
 def asked_column(asked: str, found: Sequence[str], where: object) -> str:
     """Return the column that the user names, if its capitals are others, too. Raises DataError."""
-    same = [name for name in found if name.lower() == asked.lower()]
+    same = [name for name in found if _key(name) == _key(asked)]
     if asked in found or len(same) == 1:
         return asked if asked in found else same[0]
     raise DataError(f"{where} has no column '{asked}'.{did_you_mean(asked, found)} Its columns are {_shown(found)}")
+
+
+def _key(name: str) -> str:
+    return name.strip().lower()
 
 
 def _shown(names: Sequence[str]) -> str:
@@ -84,7 +89,7 @@ def _shown(names: Sequence[str]) -> str:
 def known_names(found: Sequence[str], extra: Sequence[str], where: object) -> dict[str, str]:
     """Return what the dataset knows of each image (SKY_COLUMNS, "id", "split", and the `extra` columns) -> the column
     that has it; nothing of what has none. Raises DataError for an extra column that is not there."""
-    lower = {name.lower(): name for name in reversed(found)}
+    lower = {_key(name): name for name in reversed(found)}
     likely = {what: next((lower[n] for n in names if n in lower), None) for what, names in KNOWN_NAMES.items()}
     known = {what: name for what, name in likely.items() if name is not None}
     return known | {name: asked_column(name, found, where) for name in extra if name not in known}
@@ -92,7 +97,9 @@ def known_names(found: Sequence[str], extra: Sequence[str], where: object) -> di
 
 def guesses(known: Mapping[str, str]) -> str:
     """Return which columns were taken for something that they are not called, like "ra by the column RAJ2000"."""
-    return ", ".join(f"{what} by the column {visible(name)}" for what, name in known.items() if name != what)
+    return ", ".join(
+        f"{what} by the column {visible(name)}" for what, name in known.items() if _key(name) != _key(what)
+    )
 
 
 def known_columns(table: Any, known: Mapping[str, str], where: object) -> dict[str, NDArray[Any]]:
@@ -120,7 +127,7 @@ def _either(column: Any, where: object) -> NDArray[Any]:
     """Return the numbers of a column, or its texts where it has other things or numbers too long for float64."""
     import pyarrow as pa
 
-    column = _plain(column)
+    column = plain(column)
     if _is_text(column.type):
         try:
             column = column.cast(pa.int64())
@@ -148,7 +155,7 @@ def numbers(column: Any, where: object) -> NDArray[np.float64]:
     import pyarrow as pa
 
     try:
-        return _floats(_plain(column))
+        return _floats(plain(column))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(f"{where} must hold numbers: {first_line(error)}. Cast it to float64, or rename it") from error
 
@@ -165,7 +172,7 @@ def texts(column: Any, where: object) -> NDArray[Any]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    column = _plain(column)
+    column = plain(column)
     try:
         if pa.types.is_floating(column.type) and pc.all(pc.equal(column, pc.round(column))).as_py() is not False:
             column = column.cast(pa.int64()) if _largest(column) <= EXACT else column
@@ -187,7 +194,7 @@ def _is_text(kind: Any) -> bool:
     return bool(kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind))
 
 
-def _plain(column: Any) -> Any:
+def plain(column: Any) -> Any:
     """Return a column without its dictionary, and null where a text stands for no value."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -250,7 +257,7 @@ def _coded(column: Any, where: object) -> tuple[list[Any], NDArray[np.int64]]:
 
     if not len(column):
         raise DataError(f"{where} must have a row for each image; it has none")
-    column = column if pa.types.is_dictionary(column.type) else _plain(column)
+    column = column if pa.types.is_dictionary(column.type) else plain(column)
     try:
         chunks = column.dictionary_encode().unify_dictionaries().chunks
     except pa.ArrowNotImplementedError as error:

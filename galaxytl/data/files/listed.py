@@ -56,6 +56,8 @@ class ListedSource:
     findings: tuple[Finding, ...] = ()
     beside: Sequence[StoredFile] = ()
     """Further files that say which image is of which class: a catalogue."""
+    states: NDArray[np.int64] | None = None
+    """(N, 2) bytes and times (nanoseconds since 1970) of the files, where a listing told them."""
     declared_name: str | None = None
     declared_fingerprint: str | None = None
 
@@ -65,7 +67,7 @@ class ListedSource:
 
     @property
     def files(self) -> Sequence[StoredFile]:
-        return ListedFiles(self.root, self.names, self.beside)
+        return ListedFiles(self.root, self.names, self.beside, self.states)
 
     def batches(self) -> Batches:
         with contextlib.closing(ahead(self._batches())) as batches:
@@ -109,8 +111,10 @@ class ListedSource:
 class ListedFiles(Sequence[StoredFile]):
     """The files of a list with their sizes and times, which are looked up whenever it is gone through."""
 
-    def __init__(self, root: Location, names: Any, beside: Sequence[StoredFile]) -> None:
-        self._root, self._names, self._beside = root, names, beside
+    def __init__(
+        self, root: Location, names: Any, beside: Sequence[StoredFile] = (), states: NDArray[np.int64] | None = None
+    ) -> None:
+        self._root, self._names, self._beside, self._known = root, names, beside, states
 
     def __len__(self) -> int:
         return len(self._names) + len(self._beside)
@@ -121,6 +125,11 @@ class ListedFiles(Sequence[StoredFile]):
 
     def __iter__(self) -> Iterator[StoredFile]:
         """Yield all in order. Raises DataError at the end where files are not there, with how many."""
+        if self._known is not None:
+            for name, (size, modified) in zip(self._names, self._known.tolist(), strict=True):
+                yield StoredFile(place_of(self._root, _text(name)), size, modified)
+            yield from self._beside
+            return
         missing, first = 0, ""
         parts = (self._names[start : start + LOOKED_AT] for start in range(0, len(self._names), LOOKED_AT))
         with (

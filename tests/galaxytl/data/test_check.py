@@ -49,6 +49,7 @@ def test_nothing_wrong() -> None:
     assert (report.verdict, report.findings) == ("fine", ())
     assert (report.images, report.class_counts, report.published_counts) == (100, (10,) * 10, None)
     assert report.known == {"ra": 100, "dec": 100, "redshift": 100, "pxscale": 100}
+    assert report.sizes == {"8 x 8": 100}
     half = report_of(ra=changed(DEGREES, slice(50), np.nan))  # positions that are not known are fine
     assert (half.findings, half.known["ra"]) == ((), 50)
 
