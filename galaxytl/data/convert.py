@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from galaxytl.data import sky
 from galaxytl.data.dataset import Opened, Progress, note_fingerprint, note_path, open_dataset, open_source
+from galaxytl.data.files.arrays.hdf5 import HDF5Writer
 from galaxytl.data.files.containers import Rows, Writer, class_counts
 from galaxytl.data.files.fingerprint import ContentHash
-from galaxytl.data.files.hdf5 import HDF5Writer
 from galaxytl.data.files.manifest import NAME, Manifest, SourceFile
 from galaxytl.data.files.parquet import ParquetWriter
 from galaxytl.data.files.targets import Staging, is_taken, staged

@@ -25,14 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data import galaxy10_sdss, hot_copy
+from galaxytl.data.files.arrays.hdf5 import HDF5Source
+from galaxytl.data.files.arrays.npz import NpzSource
 from galaxytl.data.files.catalogue import is_catalogue, read_catalogue
 from galaxytl.data.files.classes import Classes, counts_of
 from galaxytl.data.files.containers import SKY_COLUMNS, ArraySource, Columns, FileSource, Source
 from galaxytl.data.files.contents import Reader, is_hdf5, is_npz, is_parquet, look_at
 from galaxytl.data.files.fingerprint import ContentChangedError, ContentHash, check_fingerprint
 from galaxytl.data.files.folders import is_pictures, read_folders
-from galaxytl.data.files.hdf5 import HDF5Source
-from galaxytl.data.files.npz import NpzSource
 from galaxytl.data.files.parquet import ParquetSource
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
 from galaxytl.system.cache import cache_dir, read_own

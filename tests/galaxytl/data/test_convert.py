@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from galaxytl.data import DataError, open_dataset
 from galaxytl.data.__main__ import main
 from galaxytl.data.convert import ConvertOptions, convert
-from galaxytl.data.files import chunks
+from galaxytl.data.files.arrays import chunks
 from galaxytl.data.galaxy10 import CLASS_NAMES
 from tests.galaxies import LABELS, draw_quickly, killed_conversions, left_in, make_images, read_all, write_hdf5
 
@@ -180,7 +180,7 @@ def test_memory_does_not_grow_with_the_dataset(tmp_path: Path) -> None:
         "import sys\n"
         "import pyarrow.parquet, pyarrow.fs, sklearn.model_selection\n"
         "from galaxytl.data import convert\n"
-        "from galaxytl.data.files import chunks\n"
+        "from galaxytl.data.files.arrays import chunks\n"
         "chunks.SLAB_BYTES = 20 * 2**20\n"
         "def peak(): return int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) // 1024\n"
         "before = peak(); convert.convert(sys.argv[1], sys.argv[2]); print(peak() - before)\n"

@@ -22,7 +22,15 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.files.hdf5_layout import GZIP, SHUFFLE, filters_of, inflated, is_compressed, measure, stored_chunk
+from galaxytl.data.files.arrays.hdf5_layout import (
+    GZIP,
+    SHUFFLE,
+    filters_of,
+    inflated,
+    is_compressed,
+    measure,
+    stored_chunk,
+)
 from galaxytl.system.files import FULL
 from galaxytl.system.locations import DataError
 from galaxytl.system.process import usable_cpus

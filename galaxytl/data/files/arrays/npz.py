@@ -18,8 +18,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from galaxytl.data.files import columns, containers, tables
+from galaxytl.data.files.arrays.stacks import stack_of
 from galaxytl.data.files.containers import BATCH, BATCH_BYTES, Batches
-from galaxytl.data.files.stacks import stack_of
 from galaxytl.data.files.tables import column_of
 from galaxytl.data.findings import Finding
 from galaxytl.system.arrays import DAMAGED

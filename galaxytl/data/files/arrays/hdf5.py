@@ -18,12 +18,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.files import classes, columns, containers, tables
-from galaxytl.data.files.chunks import slabs
+from galaxytl.data.files import columns, containers, tables
+from galaxytl.data.files.arrays.chunks import slabs
+from galaxytl.data.files.arrays.hdf5_layout import LARGEST_CHUNK, hdf5_lock, never_written, opened, texts, values
+from galaxytl.data.files.arrays.hdf5_names import in_hdf5
+from galaxytl.data.files.arrays.stacks import Stack, stack_of
 from galaxytl.data.files.containers import ID_COLUMN, NAME_ATTRIBUTE, SKY_COLUMNS, SPLIT_COLUMN, Batches, Rows
-from galaxytl.data.files.hdf5_layout import LARGEST_CHUNK, hdf5_lock, never_written, opened, texts, values
 from galaxytl.data.files.pictures import GZIP_LEVEL
-from galaxytl.data.files.stacks import Stack, stack_of
 from galaxytl.data.files.tables import IMAGE_NAMES, KEPT_COLUMNS, VOTES_COLUMN, column_of
 from galaxytl.data.findings import Finding, on_rows
 from galaxytl.system.locations import DataError, Location, StoredFile
@@ -239,7 +240,7 @@ class _Beside:
         numbers = np.asarray(self._values(labels[0]))
         numbers = numbers if numbers.ndim == 1 else numbers.argmax(axis=1)
         skip = {*labels, *_kept(self.file)}
-        return classes.in_hdf5(self.file, {"images": images, "ans": label}, numbers, self.where, skip)
+        return in_hdf5(self.file, {"images": images, "ans": label}, numbers, self.where, skip)
 
     def votes(self) -> NDArray[np.float32] | None:
         """Return the votes (N, C) of a copy."""
