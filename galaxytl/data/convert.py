@@ -16,16 +16,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data import sky
 from galaxytl.data.dataset import Opened, Progress, note_fingerprint, note_path, open_dataset, open_source
+from galaxytl.data.files.arrays.hdf5 import HDF5Writer
 from galaxytl.data.files.containers import Rows, Writer, class_counts
 from galaxytl.data.files.fingerprint import ContentHash
-from galaxytl.data.files.hdf5 import HDF5Writer
 from galaxytl.data.files.manifest import NAME, Manifest, SourceFile
 from galaxytl.data.files.parquet import ParquetWriter
 from galaxytl.data.files.targets import Staging, is_taken, staged
@@ -39,6 +39,8 @@ from galaxytl.trial import TrialSpec
 from galaxytl.trial.reading import AS_FOUND, Reading
 
 Container = Literal["folder", "parquet", "hdf5"]
+MOST_SOURCES: Final = 1000
+"""Files whose names and checksums a manifest has: others are pictures, which the fingerprint is of."""
 SUFFIXES: dict[str, Container] = {".parquet": "parquet", ".h5": "hdf5", ".hdf5": "hdf5"}
 
 
@@ -229,7 +231,9 @@ class Job:
 
 
 def checksums(files: Sequence[StoredFile]) -> tuple[SourceFile, ...]:
-    """Return SHA-256 of whole files."""
+    """Return SHA-256 of whole files; of more than MOST_SOURCES only how many they are, and their bytes in all."""
+    if len(files) > MOST_SOURCES:
+        return (SourceFile(f"{len(files):,} files", sum(file.size for file in files), ""),)
     found = []
     for file in files:
         with file.location.open() as content:

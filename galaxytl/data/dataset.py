@@ -24,14 +24,15 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data import hot_copy
+from galaxytl.data import galaxy10_sdss, hot_copy
+from galaxytl.data.files.arrays.hdf5 import HDF5Source
+from galaxytl.data.files.arrays.npz import NpzSource
 from galaxytl.data.files.catalogue import is_catalogue, read_catalogue
 from galaxytl.data.files.classes import Classes, counts_of
 from galaxytl.data.files.containers import SKY_COLUMNS, ArraySource, Columns, FileSource, Source
-from galaxytl.data.files.contents import Reader, is_hdf5, is_parquet, is_tar, look_at
+from galaxytl.data.files.contents import Reader, is_hdf5, is_npz, is_parquet, is_tar, look_at
 from galaxytl.data.files.fingerprint import ContentChangedError, ContentHash, check_fingerprint
 from galaxytl.data.files.folders import is_cutouts, is_pictures, read_cutouts, read_folders
-from galaxytl.data.files.hdf5 import HDF5Source
 from galaxytl.data.files.parquet import ParquetSource
 from galaxytl.data.files.tars import TarSource
 from galaxytl.data.findings import HOW_READ
@@ -50,6 +51,7 @@ READERS: Final[list[Reader]] = [
     Reader("a catalogue of paths: CSV, JSON lines, Parquet or FITS table", is_catalogue, read_catalogue),
     Reader("Parquet", is_parquet, ParquetSource),
     Reader("HDF5", is_hdf5, HDF5Source),
+    Reader("NumPy's .npz", is_npz, NpzSource),
     Reader("folder a class", is_pictures, read_folders),
     Reader("folder a class of FITS", is_cutouts, read_cutouts),
     Reader("tar", is_tar, TarSource),
@@ -301,6 +303,8 @@ def _name(source: Source, declared: str | None) -> str:
     simulated."""
     if declared and declared.startswith("simulated"):
         return "simulated"
+    if source.classes.own == galaxy10_sdss.CLASS_NAMES and len(source.labels) == galaxy10_sdss.NUM_IMAGES:
+        return galaxy10_sdss.NAME
     if source.classes.own or not (source.classes.known or source.classes.assumed):
         return f"own_classes_{len(source.labels)}_images"
     if counts_of(source.labels) == CLASS_COUNTS:

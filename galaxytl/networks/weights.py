@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from galaxytl.data.files.hdf5_layout import opened, texts, values
+from galaxytl.data.files.arrays.hdf5_layout import opened, texts, values
 from galaxytl.networks import device
 from galaxytl.networks.backbones import backbone_named
 from galaxytl.networks.families import Backbone

@@ -12,17 +12,15 @@ labels reach class 9, they are taken for Galaxy10's: an assumption, and no copy 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.files.hdf5_layout import opened, texts
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
 from galaxytl.system.locations import DataError
 from galaxytl.system.strict_json import read_json
@@ -30,15 +28,6 @@ from galaxytl.trial import MOST_CLASSES
 
 SPELLINGS: Final = {**{name: i for i, name in enumerate(CLASS_NAMES)}, "Cigar Shaped Smooth": 4, "Cigar Shaped": 4}
 """Galaxy10's names, and those of astroNN's documentation where they differ; "Galaxies" and capitals do not matter."""
-KEYS: Final = frozenset(
-    (
-        *("classnames", "classname", "classes", "class", "labelnames", "labels", "names", "categories", "classlabels"),
-        *("targetnames", "ansnames", "labelname", "categorynames", "galaxyclasses"),
-    )
-)
-"""Attributes and datasets of an HDF5 file that may hold the names of its classes, in small letters and nothing else."""
-MOST_ATTRIBUTES: Final = 10_000
-"""Of a file or dataset: a FITS header has some hundreds of cards."""
 MOST_NAMED: Final = MOST_CLASSES + 1
 """Names that are read of a dataset, to say how many there are: more than can be used."""
 ONE: Final = 1e-5
@@ -211,81 +200,11 @@ def agreed(found: Mapping[str, Sequence[str]], where: object) -> tuple[str, ...]
     return tuple(found[first]) if found else ()
 
 
-def in_hdf5(file: Any, columns: Mapping[str, Any], labels: NDArray[np.int64], where: object) -> tuple[str, ...]:
-    """Return class names that an open h5py file says: the labels' HDF5 enumeration, or an attribute or dataset of
-    names.
-
-    columns: its datasets `images` and `ans`. Raises DataError where names contradict each other, or are too many.
-    """
-    found = {}
-    for place, said in _hdf5_places(file, columns, len(labels), where):
-        is_of_images = (
-            len(said) == len(labels) > int(labels.max()) + 1
-        )  # a text an image, which may be of its class, or of itself
-        if names := _of_images(labels, said) if is_of_images else said:
-            found[place] = names
-    return agreed(found, where)
-
-
-def _of_images(labels: NDArray[Any], texts: Sequence[str]) -> list[str]:
-    """Return class names from a text an image (N,); [] where images of one label have different texts: they are no
-    classes."""
-    pairs = dict(zip(labels.tolist(), texts, strict=True))
-    same = all(pairs[label] == text for label, text in zip(labels.tolist(), texts, strict=True))
-    return _by_number(pairs) if same else []
-
-
-def _by_number(names: Mapping[int, str]) -> list[str]:
+def by_number(names: Mapping[int, str]) -> list[str]:
     """List names by number, all from 0 on. Raises ValueError for numbers that are none of a class."""
     if names and not 0 <= min(names) <= max(names) < MOST_NAMED:
         raise ValueError(f"classes must have numbers from 0 to {MOST_CLASSES - 1}; got {min(names)} to {max(names)}")
     return [str(names.get(number, f"class {number}")) for number in range(max(names, default=-1) + 1)]
-
-
-def _hdf5_places(
-    file: Any, columns: Mapping[str, Any], count: int, where: object
-) -> Iterator[tuple[str, Sequence[str]]]:
-    import h5py
-
-    ans, images = columns["ans"], columns["images"]
-    if (members := h5py.check_enum_dtype(ans.dtype)) and min(members.values()) >= 0:
-        yield "the type of ans", _by_number({number: name for name, number in members.items()})
-    holders = (("an attribute", file), ("an attribute of ans", ans), ("an attribute of images", images))
-    for place, holder in holders:
-        if len(holder.attrs) > MOST_ATTRIBUTES:  # HDF5 holds all of them to tell their names
-            raise DataError(
-                f"{where}: there may be {MOST_ATTRIBUTES:,} attributes; got {place}, of {len(holder.attrs):,}"
-            )
-        for key in filter(_is_key, holder.attrs):
-            name = f"{place}, {key},"
-            yield name, _names_in(holder.attrs.get_id(key), MOST_NAMED, f"{where}: {name}")
-    for key in filter(_is_key, file):
-        with contextlib.suppress(KeyError):  # a link that leads nowhere
-            if isinstance(item := opened(file, key, where), h5py.Dataset):
-                name = f"the dataset {key}"
-                yield name, _names_in(item, max(count, MOST_NAMED), f"{where}: {name}")
-
-
-def _names_in(holder: Any, most: int, where: str) -> list[str]:
-    """Return the names in an attribute or dataset: a list of texts, a JSON text, or a text with commas; [] of what is
-    not text."""
-    try:
-        found = texts(holder, most)
-    except ValueError as error:
-        raise DataError(f"{where} must hold the names of at most {MOST_CLASSES:,} classes: {error}") from error
-    return _split(found[0]) if len(found) == 1 else found
-
-
-def _is_key(name: str) -> bool:
-    return re.sub(r"[^a-z]", "", name.lower()) in KEYS
-
-
-def _split(text: str) -> list[str]:
-    try:
-        parsed = read_json(text.encode())
-    except ValueError:
-        return [part.strip() for part in re.split(r"[,;\n]", text)]
-    return in_json(parsed) or [text]
 
 
 def in_json(value: Any) -> list[str]:
@@ -294,19 +213,19 @@ def in_json(value: Any) -> list[str]:
     if isinstance(value, Mapping):
         try:
             turned = all(isinstance(number, int) for number in value.values())
-            return _by_number(
-                {int(n): k for k, n in value.items()} if turned else {int(k): n for k, n in value.items()}
-            )
+            return by_number({int(n): k for k, n in value.items()} if turned else {int(k): n for k, n in value.items()})
         except ValueError:
             return []
     return [str(name) for name in value] if isinstance(value, list) else []
 
 
-def in_parquet(metadata: Mapping[bytes, bytes] | None) -> list[str]:
+def in_parquet(metadata: Mapping[bytes, bytes] | None, column: str = "label") -> list[str]:
     """Return class names in the metadata of a Parquet schema, where Hugging Face's `datasets` writes a column's
-    ClassLabel."""
+    ClassLabel. column: its name, or its path within a column of structs."""
     try:
-        label = read_json((metadata or {})[b"huggingface"])["info"]["features"]["label"]
-        return in_json(label.get("names"))
+        found = read_json((metadata or {})[b"huggingface"])["info"]["features"]
+        for part in [column] if column in found else column.split("."):
+            found = found[part]
+        return in_json(found.get("names"))
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return []

@@ -306,6 +306,11 @@ def votes_of(table: Any, columns: Sequence[str], where: object) -> Classes:
     votes: NDArray[np.float32] = np.empty((table.num_rows, len(columns)), np.float32)
     for number, name in enumerate(columns):
         votes[:, number] = numbers(table[name], f"{where}, column {name}")
+    return of_votes(votes, class_names_of(columns), where)
+
+
+def of_votes(votes: NDArray[np.float32], names: Sequence[str], where: object) -> Classes:
+    """Return classes with these names (C,), whose votes are counts or shares (N, C); see `votes_of`."""
     with np.errstate(invalid="ignore"):
         total = votes.sum(axis=1)
         bad = np.flatnonzero(~((votes >= 0).all(axis=1) & (total > 0) & np.isfinite(total)))
@@ -315,12 +320,7 @@ def votes_of(table: Any, columns: Sequence[str], where: object) -> Classes:
             f"{where}: votes must be numbers from 0, and not all 0; {bad.size:,} of {len(votes):,} rows have others, "
             f"the first is row {bad[0]:,} ({got}; the first of all is row 0). Leave these rows out"
         )
-    votes /= total[:, np.newaxis]
-    return _of_votes(votes, class_names_of(columns), where)
-
-
-def _of_votes(votes: NDArray[np.float32], names: Sequence[str], where: object) -> Classes:
-    """Return the classes of shares (N, C), their columns where the classes' numbers are."""
+    votes = votes / total[:, np.newaxis]
     place = of_labels(np.arange(len(names)), names, where)  # Galaxy10's own classes have other numbers
     found = of_labels(votes.argmax(axis=1).astype(np.int64), names, where)
     known = place.known or tuple(names)

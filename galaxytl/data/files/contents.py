@@ -132,3 +132,9 @@ def is_hdf5(what: Contents) -> bool:
 
 def is_tar(what: Contents) -> bool:
     return what.has("tar") if what.is_folder else what.kind == "tar"
+
+
+def is_npz(what: Contents) -> bool:
+    """Return whether it is an archive whose first part is an array: a ZIP names it behind 30 bytes."""
+    first = what.head[30 : 30 + int.from_bytes(what.head[26:28], "little")]
+    return (what.kind == "ZIP" and first.endswith(b".npy")) or (not what.kind and what.ending == "npz")

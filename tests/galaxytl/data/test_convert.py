@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from galaxytl.data import DataError, open_dataset
 from galaxytl.data.__main__ import main
 from galaxytl.data.convert import ConvertOptions, convert
-from galaxytl.data.files import chunks
+from galaxytl.data.files.arrays import chunks
 from galaxytl.data.galaxy10 import CLASS_NAMES
-from tests.galaxies import LABELS, draw_quickly, killed_conversions, left_in, make_images, read_all, write_hdf5
+from tests.galaxies import LABELS, draw_quickly, encode, killed_conversions, left_in, make_images, read_all, write_hdf5
 
 SKY = {name: np.linspace(low, low + 1, 40) for low, name in enumerate(("ra", "dec", "redshift", "pxscale"))}
 SMALL = ConvertOptions(images_per_shard=16)
@@ -138,6 +138,25 @@ def test_manifest_tells_content_and_source(source: Path, folder: Path) -> None:
     assert manifest["source"] == [{"name": "source.h5", "size": source.stat().st_size, "sha256": checksum}]
 
 
+def test_images_of_several_sizes_stay_so_in_parquet_and_are_refused_in_hdf5(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [np.full((8 + row, 10, 3), row, np.uint8) for row in range(4)]
+    for row, image in enumerate(images):
+        place = tmp_path / "mine" / "ab"[row % 2] / f"{row}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(encode(image))
+    monkeypatch.setattr("galaxytl.data.convert.MOST_SOURCES", 3)
+    wanted = convert(str(tmp_path / "mine"), str(tmp_path / "copy"))
+    copy = open_dataset(str(tmp_path / "copy"))
+    assert (copy.fingerprint, copy.class_names) == (wanted.fingerprint, ("a", "b"))
+    assert sorted(image.shape[0] for batch in copy.source.batches() for image in batch) == [8, 9, 10, 11]
+    (source,) = json.loads((tmp_path / "copy" / "manifest.json").read_text())["source"]
+    assert (source["name"], source["sha256"]) == ("4 files", "")
+    with pytest.raises(DataError, match=r"must have one shape; the first has 8x10x3, another 10x10x3.*--to FOLDER/"):
+        convert(str(tmp_path / "mine"), str(tmp_path / "copy.h5"))
+
+
 def test_manifest_saves_the_pass_over_the_images(folder: Path, tmp_path: Path) -> None:
     for place, is_read in ((folder, False), (folder / "data", True)):
         heard: list[str] = []
@@ -180,7 +199,7 @@ def test_memory_does_not_grow_with_the_dataset(tmp_path: Path) -> None:
         "import sys\n"
         "import pyarrow.parquet, pyarrow.fs, sklearn.model_selection\n"
         "from galaxytl.data import convert\n"
-        "from galaxytl.data.files import chunks\n"
+        "from galaxytl.data.files.arrays import chunks\n"
         "chunks.SLAB_BYTES = 20 * 2**20\n"
         "def peak(): return int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) // 1024\n"
         "before = peak(); convert.convert(sys.argv[1], sys.argv[2]); print(peak() - before)\n"

@@ -102,17 +102,19 @@ def test_real_galaxies_open() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"images": None}, "'images' is missing"),
-        ({"ans": None}, "'ans' is missing"),
-        ({"images": np.zeros((40, 69, 69, 5), np.uint8)}, "height x width x 3 of type uint8; got 69 x 69 x 5"),
+        ({"images": None}, "which column has the images; none was recognised"),
+        ({"ans": None}, "which column has the labels; none was recognised"),
+        (
+            {"images": np.zeros((40, 69, 69, 5), np.uint8)},
+            "one or three bands behind them (or before them); got 69 x 69 x 5",
+        ),
         ({"images": np.zeros((40, 69, 1, 3), np.uint8)}, "8 to 16,384 pixels a side"),
         ({"images": np.zeros((40, 256, 256, 3), np.float32)}, "of type float32"),
         ({"images": np.zeros((0, 256, 256, 3), np.uint8)}, "at least one image"),
-        ({"ans": np.full(40, 1000)}, "labels must be 0 to 999; got 1000 at image 0"),
+        ({"ans": np.full(40, 0.5)}, "labels must be whole numbers or texts; got 0.5"),
         ({"ans": np.full(40, 3)}, "at least two classes; all 40 have label 3"),
         ({"ans": -np.ones(40, np.int64)}, "got -1"),
-        ({"ans": np.zeros(41, np.uint8)}, "40 images, labels of shape (41,)"),
-        ({"ans": np.zeros(40, np.float32)}, "whole numbers from 0 to 999; got type float32"),
+        ({"ans": np.zeros(41, np.uint8)}, "column ans must have one value an image, 40; got shape (41,)"),
         ({"ra": np.zeros(3)}, "column ra must have one value an image"),
     ],
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from pathlib import Path
@@ -15,6 +16,7 @@ from galaxytl.data.convert import ConvertOptions, convert
 from galaxytl.data.dataset import open_source
 from galaxytl.data.files.pictures import png
 from galaxytl.system.cache import cache_dir
+from galaxytl.trial.reading import Reading
 from tests.galaxies import LABELS, encode, left_in, make_images, write_parquet
 
 SMALL = ConvertOptions(images_per_shard=16)
@@ -100,11 +102,11 @@ def with_label(values: Any) -> Any:
     ("change", "message"),
     [
         (lambda table: table.drop_columns("redshift"), "all files must have the same columns"),
-        (lambda table: table.drop_columns("label"), "'label' is missing"),
-        (with_label([1.5] * 16), "whole numbers from 0 to 999; got type double"),
+        (lambda table: table.drop_columns("label"), "which column has the labels; none was recognised"),
+        (with_label([1.5] * 16), "all files must have the same columns"),
         (with_label([-1] * 16), "got -1 at image 16"),
         (with_label([1000] * 16), "got 1000 at image 16"),
-        (with_label([None, *[1] * 15]), "whole numbers from 0 to 999; got type float64"),
+        (with_label([None, *[1] * 15]), "1 of 40 rows have none, the first is row 16"),
     ],
 )
 def test_bad_columns_in_one_shard(bad: Path, change: Any, message: str) -> None:
@@ -114,6 +116,7 @@ def test_bad_columns_in_one_shard(bad: Path, change: Any, message: str) -> None:
         open_dataset(str(bad))
 
 
+NUMBERS = [0, 1, 0, 1]
 GOOD = png(make_images(1)[0])
 RGB_16 = GOOD[:24] + b"\x10" + GOOD[25:]
 
@@ -124,7 +127,7 @@ RGB_16 = GOOD[:24] + b"\x10" + GOOD[25:]
         (GOOD[:30_000], "the picture cannot be decoded"),
         (GOOD[:50_000] + bytes(100) + GOOD[50_100:], "the picture cannot be decoded"),
         (b"galaxy", "a picture must be one of"),
-        (b"", "image must be a struct with the encoded picture"),
+        (b"", "there must be the bytes of a picture"),
         (encode(np.zeros((7, 69, 3), np.uint8)), "8 to 16,384 pixels a side"),
         (encode(np.zeros((256, 256, 4), np.uint8)), "pictures must be opaque"),
         (encode(np.zeros((256, 256), np.uint16)), "of type uint16"),
@@ -142,6 +145,94 @@ def test_a_bad_picture_is_named_and_nothing_is_written(tmp_path: Path, picture: 
         with pytest.raises(DataError, match=rf"\.parquet, row 2: .*{message}"):
             convert(str(tmp_path / "bad"), str(tmp_path / name))
     assert left_in(tmp_path) == ["bad"]
+
+
+SMALL_IMAGES = np.random.default_rng(0).integers(0, 256, (4, 12, 10, 3), np.uint8)
+PICTURES = [encode(image) for image in SMALL_IMAGES]
+STRUCTS = [{"bytes": picture, "path": None} for picture in PICTURES]
+AB = {"names": ["a", "b"], "_type": "ClassLabel"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "features", "asked"),
+    [
+        ({"image": PICTURES, "label": ["a", "b", "a", "b"]}, {}, Reading()),
+        ({"png": pa.array(PICTURES, pa.large_binary()), "label": [0, 1, 0, 1]}, {"label": AB}, Reading()),
+        ({"image": STRUCTS, "fine": [0, 1, 0, 1], "label": [1] * 4}, {"fine": AB}, Reading(label_columns=("fine",))),
+        ({"image": STRUCTS, "target": pa.array(["a", "b", "a", "b"]).dictionary_encode()}, {}, Reading()),
+        ({"a": PICTURES, "b": PICTURES, "y": ["a", "b"] * 2}, {}, Reading("b")),
+        (
+            {"features": [{"image": cell, "label": row % 2} for row, cell in enumerate(STRUCTS)]},
+            {"features": {"label": AB}},
+            Reading(),
+        ),
+        (
+            {"features": [{"image": cell, "kind": "ab"[row % 2]} for row, cell in enumerate(STRUCTS)]},
+            {},
+            Reading("features.image", ("features.kind",)),
+        ),
+    ],
+)
+def test_other_layouts_of_pictures(
+    tmp_path: Path, columns: dict[str, Any], features: dict[str, Any], asked: Reading
+) -> None:
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), tmp_path / "g.parquet")
+    found = open_dataset(str(tmp_path / "g.parquet"), reading=asked)
+    assert (found.class_names, found.labels.tolist()) == (("a", "b"), [0, 1, 0, 1])
+    for batch in found.source.batches():
+        assert np.array_equal(np.stack(list(batch)), SMALL_IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("columns", "asked", "message"),
+    [
+        ({"a": PICTURES, "b": PICTURES, "label": NUMBERS}, Reading(), "images; it may be any of a, b. Name it with"),
+        ({"image": ["a.png"] * 4, "label": NUMBERS}, Reading("image"), "must hold encoded pictures"),
+        ({"image": PICTURES, "label": [[0.5, 0.5]] * 4}, Reading("", ("label",)), "numbers or texts; got list<"),
+        ({"image": PICTURES, "label": ["a" * 3000, "b"] * 2}, Reading(), "texts of at most 2,000 bytes; one has 3,000"),
+        (
+            {"image": PICTURES, "label": NUMBERS},
+            Reading(columns=("sky",)),
+            "has no column 'sky'. Its columns are label",
+        ),
+    ],
+)
+def test_layouts_that_are_refused(tmp_path: Path, columns: dict[str, Any], asked: Reading, message: str) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "g.parquet")
+    with pytest.raises(DataError, match=message):
+        open_dataset(str(tmp_path / "g.parquet"), reading=asked)
+
+
+def test_names_of_shards_say_an_official_split_and_a_copy_keeps_it_beside_the_papers(tmp_path: Path) -> None:
+    folder = write_parquet(tmp_path / "g", make_images(), LABELS)
+    assert "split" not in open_dataset(str(folder)).columns
+    (folder / "train-00001-of-00002.parquet").rename(folder / "test-00000-of-00001.parquet")
+    (folder / "train-00000-of-00002.parquet").rename(folder / "train-00000-of-00001.parquet")
+    wanted = open_dataset(str(folder)).columns["split"].tolist()
+    assert wanted == ["test"] * 20 + ["train"] * 20
+    for name in ("copy", "copy.parquet", "copy.h5"):
+        convert(str(folder), str(tmp_path / name))
+        assert open_dataset(str(tmp_path / name)).columns["split"].tolist() == wanted
+    assert pq.read_table(tmp_path / "copy.parquet")["split"].to_pylist() != wanted
+
+
+def test_what_datasets_exports_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.utils.tqdm, "monitor_interval", 0)
+    for row, picture in enumerate(PICTURES):
+        place = tmp_path / "pictures" / "train" / "ab"[row % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{row}.png").write_bytes(picture)
+    made = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "pictures"), cache_dir=str(tmp_path / "cache"))
+    made["train"].to_parquet(str(tmp_path / "paths.parquet"))
+    with pytest.raises(DataError, match="give that folder itself as --data"):
+        open_dataset(str(tmp_path / "paths.parquet"))
+    embed = datasets.table.embed_table_storage  # as push_to_hub does
+    made["train"].with_format("arrow").map(embed, batched=True).to_parquet(str(tmp_path / "g.parquet"))
+    found = open_dataset(str(tmp_path / "g.parquet"))
+    assert (found.class_names, found.labels.tolist()) == (("a", "b"), [0, 0, 1, 1])
 
 
 def test_damage_in_the_middle_of_an_hdf5_file(galaxies_file: Path, tmp_path: Path) -> None:

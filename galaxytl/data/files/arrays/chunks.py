@@ -22,7 +22,15 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxytl.data.files.hdf5_layout import GZIP, SHUFFLE, filters_of, inflated, is_compressed, measure, stored_chunk
+from galaxytl.data.files.arrays.hdf5_layout import (
+    GZIP,
+    SHUFFLE,
+    filters_of,
+    inflated,
+    is_compressed,
+    measure,
+    stored_chunk,
+)
 from galaxytl.system.files import FULL
 from galaxytl.system.locations import DataError
 from galaxytl.system.process import usable_cpus
@@ -39,28 +47,29 @@ PIECE = 64 * 2**10  # compressed bytes taken at a time of a chunk too large for 
 
 
 def slabs(dataset: Any, open_raw: Callable[[], BinaryIO], scratch: Path) -> Iterator[Images]:
-    """Yield all images of an h5py dataset (N, H, W, C) uint8, in order, (n, H, W, C) at a time.
+    """Yield all images of an h5py dataset (N, ...) uint8, in order, (n, ...) at a time.
 
     open_raw: opens the file for plain reading, needed for chunks above 128 MiB. scratch: a folder for a temporary
     file, used where a row of chunks is larger than that. Raises OSError, ValueError or zlib.error on a damaged file.
     """
     if not dataset.chunks:
-        for start in range(0, len(dataset), IMAGES_AT_A_TIME):
-            yield dataset[start : start + IMAGES_AT_A_TIME]
+        number = max(1, min(IMAGES_AT_A_TIME, SLAB_BYTES // math.prod(dataset.shape[1:])))
+        for start in range(0, len(dataset), number):
+            yield dataset[start : start + number]
         return
     chunks = Chunks(dataset)
     rows = dataset.chunks[0]
     if rows * chunks.padded_bytes > SLAB_BYTES:
         yield from _through_scratch(chunks, open_raw, scratch)
         return
-    step = rows * max(1, IMAGES_AT_A_TIME // rows)
+    step = rows * max(1, min(IMAGES_AT_A_TIME // rows, SLAB_BYTES // (rows * chunks.padded_bytes)))
     with ThreadPoolExecutor(usable_cpus()) as pool:
         for start in range(0, len(dataset), step):
             yield chunks.slab(start, start + step, pool)
 
 
 class Chunks:
-    """The chunks of an h5py dataset, each by the offset (image, row, column, channel) of its first element."""
+    """The chunks of an h5py dataset, each by the offset of its first element: image, row, column, channel, or less."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -80,7 +89,8 @@ class Chunks:
     def offsets(self, start: int, stop: int) -> list[Offset]:
         """Return the offsets of the chunks that hold images from `start`, where a row of chunks begins, to `stop`."""
         ends = (min(stop, len(self.dataset)), *self.dataset.shape[1:])
-        ranges = (range(b, e, c) for b, e, c in zip((start, 0, 0, 0), ends, self.shape, strict=True))
+        starts = (start, *(0 for _ in ends[1:]))
+        ranges = (range(b, e, c) for b, e, c in zip(starts, ends, self.shape, strict=True))
         return list(itertools.product(*ranges))
 
     def slab(self, start: int, stop: int, pool: ThreadPoolExecutor) -> Images:

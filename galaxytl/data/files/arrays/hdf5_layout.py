@@ -264,7 +264,7 @@ def _check_lzf(stored: memoryview, most: int) -> None:
         raise ValueError(f"a chunk holds more than the {most:,} bytes that it declares")
 
 
-def texts(holder: Any, most: int) -> list[str]:
+def texts(holder: Any, most: int, most_bytes: int = LARGEST_TEXT) -> list[str]:
     """Return texts in an HDF5 attribute (h5py's AttrID) or dataset of at most `most` of them; [] of what holds none.
 
     Raises ValueError where they are more, or long. A text of variable length may be named many times, though it lies in
@@ -273,9 +273,9 @@ def texts(holder: Any, most: int) -> list[str]:
     kind, count = holder.dtype, math.prod(holder.shape or ())
     if holder.shape is None or not _is_text(kind):
         return []
-    if (count * kind.itemsize > LARGEST_TEXT) if kind.kind == "S" else (count > most):
-        raise ValueError(f"there may be {most:,} texts, of {LARGEST_TEXT // 2**20} MiB in all; got {count:,}")
-    return [_decoded(value) for value in _each(holder, kind, count)]
+    if (count * kind.itemsize > most_bytes) if kind.kind == "S" else (count > most):
+        raise ValueError(f"there may be {most:,} texts, of {most_bytes // 2**20} MiB in all; got {count:,}")
+    return [_decoded(value) for value in _each(holder, kind, most_bytes)]
 
 
 def _is_text(kind: Any) -> bool:
@@ -284,7 +284,7 @@ def _is_text(kind: Any) -> bool:
     return h5py.check_string_dtype(kind) is not None
 
 
-def _each(holder: Any, kind: Any, count: int) -> Iterator[Any]:
+def _each(holder: Any, kind: Any, most_bytes: int) -> Iterator[Any]:
     import h5py
 
     if not isinstance(holder, h5py.Dataset):
@@ -293,12 +293,12 @@ def _each(holder: Any, kind: Any, count: int) -> Iterator[Any]:
         yield from found.ravel().tolist()
         return
     measure_all(holder, holder.name, holder.file.filename)
-    left = LARGEST_TEXT
+    left = most_bytes
     for place in np.ndindex(holder.shape):
         value = holder[place]
         left -= len(value)
         if left < 0:
-            raise ValueError(f"{count:,} texts must have {LARGEST_TEXT // 2**20} MiB in all; they have more")
+            raise ValueError(f"texts must have {most_bytes // 2**20} MiB in all; they have more")
         yield value
 
 

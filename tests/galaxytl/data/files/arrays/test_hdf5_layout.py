@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from galaxytl.data import DataError, open_dataset
-from galaxytl.data.files.hdf5_layout import inflated, never_written, stored_chunk, values
+from galaxytl.data.files.arrays.hdf5_layout import inflated, never_written, stored_chunk, values
 from tests.galaxies import LABELS, make_images, write_hdf5
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galaxytl.data import DataError
-from galaxytl.data.files import chunks
+from galaxytl.data.files.arrays import chunks
 
 GZIP = {"compression": "gzip"}
 filters = st.sampled_from([{}, GZIP, GZIP | {"shuffle": True}, GZIP | {"fletcher32": True}, {"compression": "lzf"}])
