@@ -33,6 +33,7 @@ from galaxytl.data.files.columns import (
 )
 from galaxytl.data.files.containers import ID_COLUMN, SKY_COLUMNS, SPLIT_COLUMN
 from galaxytl.data.files.contents import Contents
+from galaxytl.data.files.fits import with_cutouts
 from galaxytl.data.files.listed import ListedSource
 from galaxytl.data.findings import Finding, on_rows
 from galaxytl.system.foreign_text import visible
@@ -155,7 +156,9 @@ def read_catalogue(location: Location, _scratch: Path, reading: Reading) -> List
         columns.setdefault(SPLIT_COLUMN, np.repeat([part.split for part in parts], list(map(len, tables))))
     note = "; ".join(filter(None, (_guesses(choice, reading), classes.note)))
     beside = [part.file for part in parts]
-    return ListedSource(root, names, replace(classes, note=note), columns, findings=_repeated(names), beside=beside)
+    found = _repeated(names)
+    source = ListedSource(root, names, replace(classes, note=note), columns, findings=found, beside=beside)
+    return with_cutouts(source, reading)
 
 
 def _above(location: Location) -> Location:

@@ -125,6 +125,8 @@ def with_cutouts(source: ListedSource, reading: Reading) -> ListedSource:
     """Return a source whose files are read as FITS, where the first of them is; else the same. Raises DataError as
     `as_first`, and where bands are asked for of other files."""
     place = place_of(source.root, str(source.names[0]))
+    if place.kind() != "file":  # the source itself says how many are not there
+        return source
     data = content_of(place)
     if not data.startswith((MAGIC, GZIP)):
         if reading.fits_bands:

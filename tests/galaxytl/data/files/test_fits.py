@@ -174,7 +174,7 @@ def test_all_files_have_the_bands_of_the_first() -> None:
             cutouts.decode(other)
 
 
-def test_a_folder_a_class_of_cutouts_has_the_fingerprint_of_their_pixels(tmp_path: Path) -> None:
+def test_a_folder_or_a_catalogue_of_cutouts_has_the_fingerprint_of_their_pixels(tmp_path: Path) -> None:
     for number in range(6):
         values, folder = sky(number), f"class_{number % 2}"
         for kind in ("fits", "png", "both"):
@@ -185,13 +185,15 @@ def test_a_folder_a_class_of_cutouts_has_the_fingerprint_of_their_pixels(tmp_pat
         (tmp_path / "both" / folder / f"{number}.fits.gz").write_bytes(gzip.compress(data))
         (tmp_path / "both" / folder / f"{number}.jpg").write_bytes(picture)  # a preview
     reference = open_dataset(str(tmp_path / "png"), tmp_path / "cache")
-    for kind in ("fits", "both"):
+    rows = [f"fits/class_{number % 2}/{number}.fits,class_{number % 2}" for number in (0, 2, 4, 1, 3, 5)]
+    (tmp_path / "catalogue.csv").write_text("\n".join(["path,label", *rows]))
+    for kind in ("fits", "both", "catalogue.csv"):
         dataset = open_dataset(str(tmp_path / kind), tmp_path / "cache", reading=GRZ)
         assert dataset.fingerprint == reference.fingerprint
         assert dataset.notes[-1] == NOTE
     other = Reading(fits_bands=("g", "r", "z"), fits_stretch=1)
     assert open_dataset(str(tmp_path / "fits"), tmp_path / "cache", reading=other).fingerprint != reference.fingerprint
-    (tmp_path / "fits" / "class_1" / "3.fits").write_bytes(CUBE[:6000])
+    (tmp_path / "fits" / "class_1" / "3.fits").write_bytes(CUBE[:6000])  # not the first
     with pytest.raises(DataError, match=r"class_1/3\.fits: .*truncated"), pytest.warns(match="truncated"):
         open_dataset(str(tmp_path / "fits"), tmp_path / "cache", reading=GRZ)
     with pytest.raises(DataError, match=r"--fits-bands goes with FITS files; .*0\.png is a PNG file"):
