@@ -29,7 +29,7 @@ from galaxytl.data.files.fingerprint import ContentHash
 from galaxytl.data.files.manifest import NAME, Manifest, SourceFile
 from galaxytl.data.files.parquet import ParquetWriter
 from galaxytl.data.files.targets import Staging, is_taken, staged
-from galaxytl.data.findings import harmful_text
+from galaxytl.data.findings import harmful_text, how_read
 from galaxytl.data.splits import split_indices
 from galaxytl.system.cache import cache_dir
 from galaxytl.system.locations import DataError, Location, StoredFile, locate
@@ -103,7 +103,8 @@ def reading_notes(opened: Opened) -> tuple[str, ...]:
     """Return what was found about the source's classes, and its harmful damage, which a copy no longer shows."""
     classes = opened.source.classes
     unnamed = "" if classes.known else "it says no class names, so the copy says none"
-    return tuple(text for text in (classes.note, unnamed, harmful_text(opened.source.findings)) if text)
+    findings = opened.source.findings
+    return tuple(filter(None, (classes.note, unnamed, harmful_text(findings), *how_read(findings))))
 
 
 def parse_target(to: str) -> tuple[Container, Location]:

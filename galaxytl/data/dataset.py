@@ -35,7 +35,7 @@ from galaxytl.data.files.fingerprint import ContentChangedError, ContentHash, ch
 from galaxytl.data.files.folders import is_cutouts, is_pictures, read_cutouts, read_folders
 from galaxytl.data.files.parquet import ParquetSource
 from galaxytl.data.files.tars import TarSource
-from galaxytl.data.findings import HOW_READ
+from galaxytl.data.findings import how_read
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
 from galaxytl.system.cache import cache_dir, read_own
 from galaxytl.system.credentials import without_secrets
@@ -107,8 +107,7 @@ class Dataset:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know of how it was read."""
-        made = (finding.message for finding in self.source.findings if finding.code == HOW_READ)
-        return tuple(note for note in (self.source.classes.note, *made) if note)
+        return tuple(note for note in (self.source.classes.note, *how_read(self.source.findings)) if note)
 
     def __len__(self) -> int:
         return len(self.labels)

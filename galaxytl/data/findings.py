@@ -43,6 +43,11 @@ def is_many(count: int, of: int) -> bool:
     return count > max(FEW, int(np.ceil(FEW_SHARE * of)))
 
 
+def how_read(findings: Sequence[Finding]) -> tuple[str, ...]:
+    """Return what was done to what the files hold, where it became pixels by a rule that its user should know."""
+    return tuple(finding.message for finding in findings if finding.code == HOW_READ)
+
+
 def harmful_text(findings: Sequence[Finding]) -> str:
     """Return the harmful ones in one line; empty where there are none."""
     return "; ".join(finding.message for finding in findings if finding.harmful)

@@ -34,6 +34,7 @@ from galaxytl.data.files.columns import (
 )
 from galaxytl.data.files.containers import ID_COLUMN, SKY_COLUMNS, SPLIT_COLUMN
 from galaxytl.data.files.contents import HEAD, Contents, kind_of
+from galaxytl.data.files.fits import with_cutouts
 from galaxytl.data.files.listed import ListedSource
 from galaxytl.data.findings import Finding, on_rows
 from galaxytl.system.foreign_text import visible
@@ -161,7 +162,7 @@ def read_catalogue(location: Location, _scratch: Path, reading: Reading) -> List
     note = "; ".join(filter(None, (_guesses(choice, reading), classes.note)))
     beside = [part.file for part in parts]
     source = ListedSource(root, names, replace(classes, note=note), columns, findings=_repeated(names), beside=beside)
-    return replace(source, states=_states(names, root))
+    return with_cutouts(replace(source, states=_states(names, root)), reading)
 
 
 def _above(location: Location) -> Location:

@@ -39,18 +39,22 @@ TYPICAL: Final = 50
 MOST_BYTES: Final = 64 * 2**20
 """Of a file that is not compressed, and of the numbers of an image in it."""
 MOST_PARTS: Final = 100
-"""Header and data units that are looked at."""
+"""Header and data units that are looked at, and bands in a cube."""
 LARGEST_VALUE: Final = 1e30
 """Beyond it are no measurements: some programs write such numbers where a pixel has no value."""
 ROWS: Final = 64
 """Of an image that are stretched at a time: what astropy needs for that is ten times as large."""
 COMPRESSIONS: Final = ("RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2", "NOCOMPRESS")
 """Inside FITS. The decoders of HCOMPRESS and PLIO believe the sizes in the compressed data."""
+SETTINGS: Final = {"BYTEPIX": range(1, 5), "BLOCKSIZE": range(1, 1025), "ZDITHER0": range(10_001)}
+"""Of RICE, and of the noise that makes whole numbers of others."""
 BY_WAVELENGTH: Final = ("fuv", "nuv", "u", "b", "g", "v", "r", "i", "z", "y", "j", "h", "k", "ks")
 """Bands in small letters."""
 MAGIC: Final = b"SIMPLE  ="
 ENDINGS: Final = (".fits", ".fit", ".fts", ".fits.fz", ".fits.gz", ".fit.gz", ".fts.gz")
 """Of files that hold FITS."""
+MANY: Final = (rb"NAXIS +=[ +0]*[0-9]{4}", rb"TFIELDS +=[ +0]*[0-9]{4}")
+"""Numbers of axes and columns for which astropy would make that many lists."""
 GZIP: Final = b"\x1f\x8b\x08"
 
 
@@ -125,6 +129,8 @@ def with_cutouts(source: ListedSource, reading: Reading) -> ListedSource:
     """Return a source whose files are read as FITS, where the first of them is; else the same. Raises DataError as
     `as_first`, and where bands are asked for of other files."""
     place = place_of(source.root, str(source.names[0]))
+    if place.kind() != "file":  # the source itself says how many are not there
+        return source
     data = content_of(place)
     if not data.startswith((MAGIC, GZIP)):
         if reading.fits_bands:
@@ -168,7 +174,7 @@ def _read(data: bytes, read: Any) -> Any:
         with fits.open(io.BytesIO(data), memmap=False) as file:
             units = list(itertools.islice(file, MOST_PARTS))
             if any(isinstance(unit, fits.CompImageHDU) for unit in units):
-                _check_tiles(data)
+                _check_compression(data)
             return read(_planes(units))
     except DataError:
         raise
@@ -189,11 +195,23 @@ def _unpack(data: bytes) -> bytes:
         raise DataError(f"a FITS file must have at most {MOST_BYTES:,} bytes when it is unpacked; it has more")
     if not data.startswith(MAGIC):
         raise DataError(f"the file must be FITS, as the first of the dataset is; it begins with {data[:16]!r}")
+    for many in MANY:
+        if found := re.search(many, data):
+            raise DataError(f"FITS has at most 999 axes and columns; got {found[0].decode()}...")
     return data
 
 
-def _check_tiles(data: bytes) -> None:
-    """Raise DataError where a tile in a FITS file inflates to more than an image may have: astropy would not stop."""
+def _check_compression(data: bytes) -> None:
+    """Raise DataError for what astropy believes in a compressed image, whatever comes of it: settings of its decoders
+    in C, and tiles that inflate to more than an image may have."""
+    from astropy.io import fits
+
+    with fits.open(io.BytesIO(data), memmap=False, disable_image_compression=True) as file:
+        for header in (unit.header for unit in itertools.islice(file, MOST_PARTS)):
+            settings = [(str(header[key]), header.get(f"ZVAL{key[5:]}")) for key in header if key.startswith("ZNAME")]
+            for name, value in (*settings, ("ZDITHER0", header.get("ZDITHER0", 0))):
+                if value not in (allowed := SETTINGS.get(name.upper(), (value,))):
+                    raise DataError(f"{name} of compressed FITS must be {allowed[0]} to {allowed[-1]}; got {value}")
     for match in re.finditer(re.escape(GZIP), data):
         with contextlib.suppress(zlib.error):  # these bytes by chance
             tile = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(memoryview(data)[match.start() :], MOST_BYTES + 1)
@@ -204,6 +222,8 @@ def _check_tiles(data: bytes) -> None:
 def _planes(units: Sequence[Any]) -> list[list[Plane]]:
     """Return the planes of each cube, then those of all images of two axes. Raises DataError where there is none."""
     images = [(unit, _shape(unit)) for unit in units if unit.is_image]
+    if (most := max((shape[0] for _, shape in images if len(shape) == 3), default=0)) > MOST_PARTS:
+        raise DataError(f"a cube must have at most {MOST_PARTS} bands, the first of its axes; got {most:,}")
     cubes = [_planes_of(unit, shape[0]) for unit, shape in images if len(shape) == 3]
     single = [_planes_of(unit, None)[0] for unit, shape in images if len(shape) == 2]
     groups = [*cubes, *([single] if single else [])]

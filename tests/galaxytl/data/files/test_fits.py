@@ -137,6 +137,9 @@ TABLE = fits.BinTableHDU.from_columns([fits.Column("flux", "E", array=[1.0, 2.0]
         (stored(SKY), AS_FOUND, "has 3: PRIMARY, PRIMARY, PRIMARY. Name one, or three by rising wavelength"),
         (stored(*(image(SKY[n], EXTNAME="SWM"[n]) for n in range(3))), AS_FOUND, "a FITS file has 3: S, W, M"),
         (stored(fits.PrimaryHDU(SKY[[0, 1, 1, 2]], header(BANDS="griz"))), AS_FOUND, "a FITS file has 4: g, r, i, z"),
+        (stored(SKY.T), AS_FOUND, "a FITS file has 20: PRIMARY, "),
+        (CUBE.replace(b"NAXIS3  =                    3", b"NAXIS3  =           2000000000"), GRZ, "got 2,000,000,000"),
+        (CUBE.replace(b"NAXIS   =          ", b"NAXIS   = 123456789"), GRZ, "999 axes and columns; got NAXIS   = 1234"),
         (CUBE, Reading(fits_bands=("g", "i", "z")), "must have, once each, g, i, z; this one has g, r, z"),
         (stored(SKY[[0, 1, 1, 2]]), GRZ, "this one has PRIMARY, PRIMARY, PRIMARY, PRIMARY"),
         (stored(holes()), GRZ, "every pixel must have a value; 8 of 1,440 are NaN, infinite or beyond 1e\\+30"),
@@ -146,6 +149,7 @@ TABLE = fits.BinTableHDU.from_columns([fits.Column("flux", "E", array=[1.0, 2.0]
         (long_axis(8_000), AS_FOUND, "must have at most 67,108,864 bytes; it has 256,000,000"),
         (gzip.compress(bytes(2**26 + 1)), AS_FOUND, "at most 67,108,864 bytes when it is unpacked"),
         (packed("GZIP_1", np.zeros((10_000, 10_000), np.uint8), tile_shape=(10_000, 10_000)), AS_FOUND, "a tile of it"),
+        (packed().replace(b"4 / bytes per pixel", b"0 / bytes per pixel"), AS_FOUND, "BYTEPIX of .* 1 to 4; got 0"),
         (packed("HCOMPRESS_1", SKY[0]), AS_FOUND, "may be compressed by RICE or GZIP; got HCOMPRESS_1"),
         (stored(500 * SKY), GRZ, "gives half of the pixels over 1[0-9]{2} of 255.*Try --fits-stretch [12]00$"),
         (stored(1e-4 * (SKY % 0.01)), GRZ, "gives no pixel over 0 of 255.*Try --fits-stretch [0-9]e-05$"),
@@ -174,7 +178,7 @@ def test_all_files_have_the_bands_of_the_first() -> None:
             cutouts.decode(other)
 
 
-def test_a_folder_a_class_of_cutouts_has_the_fingerprint_of_their_pixels(tmp_path: Path) -> None:
+def test_a_folder_or_a_catalogue_of_cutouts_has_the_fingerprint_of_their_pixels(tmp_path: Path) -> None:
     for number in range(6):
         values, folder = sky(number), f"class_{number % 2}"
         for kind in ("fits", "png", "both"):
@@ -185,13 +189,15 @@ def test_a_folder_a_class_of_cutouts_has_the_fingerprint_of_their_pixels(tmp_pat
         (tmp_path / "both" / folder / f"{number}.fits.gz").write_bytes(gzip.compress(data))
         (tmp_path / "both" / folder / f"{number}.jpg").write_bytes(picture)  # a preview
     reference = open_dataset(str(tmp_path / "png"), tmp_path / "cache")
-    for kind in ("fits", "both"):
+    rows = [f"fits/class_{number % 2}/{number}.fits,class_{number % 2}" for number in (0, 2, 4, 1, 3, 5)]
+    (tmp_path / "catalogue.csv").write_text("\n".join(["path,label", *rows]))
+    for kind in ("fits", "both", "catalogue.csv"):
         dataset = open_dataset(str(tmp_path / kind), tmp_path / "cache", reading=GRZ)
         assert dataset.fingerprint == reference.fingerprint
         assert dataset.notes[-1] == NOTE
     other = Reading(fits_bands=("g", "r", "z"), fits_stretch=1)
     assert open_dataset(str(tmp_path / "fits"), tmp_path / "cache", reading=other).fingerprint != reference.fingerprint
-    (tmp_path / "fits" / "class_1" / "3.fits").write_bytes(CUBE[:6000])
+    (tmp_path / "fits" / "class_1" / "3.fits").write_bytes(CUBE[:6000])  # not the first
     with pytest.raises(DataError, match=r"class_1/3\.fits: .*truncated"), pytest.warns(match="truncated"):
         open_dataset(str(tmp_path / "fits"), tmp_path / "cache", reading=GRZ)
     with pytest.raises(DataError, match=r"--fits-bands goes with FITS files; .*0\.png is a PNG file"):
