@@ -61,6 +61,7 @@ READERS: Final[list[Reader]] = [
 DEFAULT_SIMULATED = 1000
 
 NOTE_FORMAT = 3  # of the state that a noted fingerprint is named by; raised when the same files are read otherwise
+MANY_FILES = 10_000  # that are looked at before it is said
 SETTLED_NANOSECONDS = 5 * 10**9
 """Times of an object store have seconds, and its clock may be off by as much again."""
 
@@ -178,7 +179,7 @@ def open_source(uri: str, cache: Path, on_progress: Progress | None = None, read
         return _open_simulated(uri, cache, on_progress)
     try:
         source = open_files(uri, cache / "scratch", reading)
-        note = None if source.declared_fingerprint else note_path(source.files, cache, reading)
+        note = None if source.declared_fingerprint else note_path(source.files, cache, reading, on_progress)
         fingerprint = source.declared_fingerprint or _noted_fingerprint(note)
     except OSError as error:
         raise DataError(f"{without_secrets(uri)} cannot be read: {error}") from error
@@ -260,7 +261,9 @@ def _noted_fingerprint(note: Path | None) -> str | None:
     return None
 
 
-def note_path(files: Sequence[StoredFile], cache: Path, reading: Reading = AS_FOUND) -> Path | None:
+def note_path(
+    files: Sequence[StoredFile], cache: Path, reading: Reading = AS_FOUND, on_progress: Progress | None = None
+) -> Path | None:
     """Return where the fingerprint of these files is noted. The name is their very state: sizes, times, what decodes
     them, and how they are read.
 
@@ -269,10 +272,11 @@ def note_path(files: Sequence[StoredFile], cache: Path, reading: Reading = AS_FO
     """
     if not files:
         return None
-    state = hashlib.sha256(
-        json.dumps([NOTE_FORMAT, version("pillow"), version("astropy"), dataclasses.astuple(reading)]).encode()
-    )
-    for file in files:
+    versions = [NOTE_FORMAT, version("pillow"), version("astropy")]
+    state = hashlib.sha256(json.dumps([*versions, dataclasses.astuple(reading)]).encode())
+    for number, file in enumerate(files):
+        if on_progress and number and number % MANY_FILES == 0:
+            on_progress("looking at files", number, len(files))
         place = file.location
         if file.modified is None or (not place.is_local and time.time_ns() - file.modified < SETTLED_NANOSECONDS):
             return None
