@@ -199,13 +199,13 @@ def few_images(path: Path, num_classes: int) -> Path:
     return write_hdf5(path, images=images, ans=labels, **dict.fromkeys(("ra", "dec", "redshift", "pxscale")))
 
 
-@pytest.mark.parametrize(("num_classes", "depth"), [(2, 1), (37, 0), (1000, 0)])
+@pytest.mark.parametrize(("num_classes", "depth"), [(2, 1), (37, 0), pytest.param(1000, 0, marks=pytest.mark.rest)])
 def test_a_network_has_an_output_for_each_class_of_the_dataset(
     num_classes: int, depth: int, spec: TrialSpec, tmp_path: Path
 ) -> None:
     data = few_images(tmp_path / "few.h5", num_classes)
     own = spec.replace(**open_dataset(str(data)).facts, unfrozen_blocks=depth, num_epochs=1)
-    result = run(own, data, tmp_path, diagnostics=True)
+    result = run(own, data, tmp_path)
     assert result.status == COMPLETE, result.message
     assert (own.num_classes, len(result.class_names), len(result.confusion)) == (num_classes,) * 3
     assert result.num_parameters["total"] == toy.BACKBONE.num_parameters + (toy.NUM_FEATURES + 1) * num_classes
@@ -213,7 +213,6 @@ def test_a_network_has_an_output_for_each_class_of_the_dataset(
     assert found.values.shape == (math.ceil(1.2 * num_classes), num_classes)
     assert found.losses.mean() == pytest.approx(result.metrics["loss"], rel=1e-3)
     assert result.history[-1]["val_loss"] == pytest.approx(result.metrics["loss"], rel=1e-3)
-    assert bool(result.certificate) == (depth == 0)
     wrong = run(own.replace(num_classes=num_classes + 1 if num_classes < 1000 else 10), data, tmp_path)
     assert wrong.status == FAILED
     assert f"here it has {num_classes}. Give the trial's workplace the same reading" in wrong.message
@@ -223,7 +222,7 @@ def test_a_network_has_an_output_for_each_class_of_the_dataset(
 def test_a_trial_towards_votes_is_scored_by_them_and_by_the_leading_class(
     depth: int, spec: TrialSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On stored activations and on images it comes out alike."""
+    """A head comes out alike on stored activations and on images."""
     data = few_images(tmp_path / "few.h5", 3)
     dataset = open_dataset(str(data))
     votes = (np.eye(3)[dataset.labels] * 0.4 + 0.2).astype(np.float32)
@@ -236,11 +235,9 @@ def test_a_trial_towards_votes_is_scored_by_them_and_by_the_leading_class(
     assert of_votes.fingerprint != dataset.fingerprint
     own = spec.replace(**of_votes.facts, unfrozen_blocks=depth, num_epochs=2)
     assert own.targets == "votes"
-    cached, live = (run(own, data, tmp_path / str(stored), stored, diagnostics=True) for stored in ((depth,), ()))
+    cached = run(own, data, tmp_path, diagnostics=True)
     assert cached.status == COMPLETE, cached.message
-    assert curves(cached.history) == pytest.approx(curves(live.history), abs=1e-4)
-    assert cached.metrics == pytest.approx(live.metrics, abs=1e-4)
-    found = read_probabilities(tmp_path / str((depth,)), cached)
+    found = read_probabilities(tmp_path, cached)
     assert np.array_equal(found.votes, votes[found.rows])
     assert cached.metrics["loss"] == pytest.approx(found.losses.mean(), rel=1e-5)
     assert cached.metrics["loss"] == pytest.approx(cached.history[-1]["val_loss"], rel=1e-4)
@@ -251,6 +248,9 @@ def test_a_trial_towards_votes_is_scored_by_them_and_by_the_leading_class(
     assert {record["loss"] >= entropy for record in cached.diagnostics} == {True}
     if depth == 0:
         assert cached.certificate["optimal_loss"] == pytest.approx(entropy, abs=0.05)
+        live = run(own, data, tmp_path / "live", ())
+        assert curves(cached.history) == pytest.approx(curves(live.history), abs=1e-5)
+        assert cached.metrics == pytest.approx(live.metrics, abs=1e-5)
     monkeypatch.setattr(groups, "open_dataset", lambda *_, **__: dataset)
     assert "must have the content" in run(own, data, tmp_path).message
     same = own.replace(dataset_fingerprint=dataset.fingerprint)
