@@ -69,14 +69,15 @@ def contradictions(first: TrialResult, second: TrialResult) -> Iterator[tuple[st
     if first.status != second.status:
         yield "status", first.status, second.status
     elif first.status == COMPLETE:
-        own, other = _findings(first), _findings(second)
+        with_counts = first.confusion != second.confusion  # of 1,000 classes there are a million
+        own, other = _findings(first, with_counts), _findings(second, with_counts)
         yield from ((name, own[name], other[name]) for name in own if name in other and own[name] != other[name])
 
 
-def _findings(result: TrialResult) -> dict[str, Any]:
+def _findings(result: TrialResult, with_counts: bool) -> dict[str, Any]:
     """Return what came of a trial, by name, the most telling first. NaN, which equals nothing, is None."""
     found: dict[str, Any] = {name: result.metrics[name] for name in sorted(result.metrics)}
-    for true, row in enumerate(result.confusion):
+    for true, row in enumerate(result.confusion if with_counts else ()):
         found |= {f"confusion of class {true} with {predicted}": count for predicted, count in enumerate(row)}
     found |= {name: value for name in FINDINGS if (value := getattr(result, name))}
     found |= {f"number of {name} images": number for name, number in result.num_images.items()}

@@ -34,12 +34,12 @@ class TopShare(keras.metrics.Metric):
 def compile_model(model: Any, spec: TrialSpec) -> None:
     """Attach optimizer, loss (cross-entropy of logits), accuracy (towards the leading class, where the targets are
     votes) and the share of the most predicted class; Keras's defaults where the spec is silent."""
-    of_votes = spec.targets == "votes"
-    loss = keras.losses.CategoricalCrossentropy if of_votes else keras.losses.SparseCategoricalCrossentropy
+    losses = keras.losses
+    loss = losses.CategoricalCrossentropy if spec.targets == "votes" else losses.SparseCategoricalCrossentropy
     model.compile(
         optimizer=make_optimizer(spec),
         loss=loss(from_logits=True),
-        metrics=["categorical_accuracy" if of_votes else "accuracy", TopShare(spec.num_classes)],
+        metrics=["accuracy", TopShare(spec.num_classes)],
         steps_per_execution=STEPS_AT_ONCE if device.runs_steps_in_graph() else 1,
         jit_compile=device.use_xla(),
     )

@@ -3,7 +3,10 @@ happens. Each starts Keras, since what goes from one part of a training to the n
 
 from __future__ import annotations
 
+import json
+import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -13,25 +16,35 @@ import pyarrow.parquet as pq
 import pytest
 
 from galaxytl.data import DataError, Dataset, open_dataset, split_indices
+from galaxytl.data.files.containers import ArraySource
+from galaxytl.data.files.fingerprint import ContentHash
 from galaxytl.networks import device
 from galaxytl.networks.families import BACKBONES
 from galaxytl.networks.weights import Weights, find_weights
 from galaxytl.results import mirror, storage
 from galaxytl.results.checkpoints import checkpoint_path
-from galaxytl.results.predictions import Probabilities, ResultsFull, name_of, names_of, store_probabilities
+from galaxytl.results.predictions import (
+    Probabilities,
+    ResultsFull,
+    name_of,
+    names_of,
+    read_probabilities,
+    store_probabilities,
+)
+from galaxytl.results.rows import row_line
 from galaxytl.results.storage import Storage
 from galaxytl.train import groups
 from galaxytl.train.examples import Examples
 from galaxytl.train.fit_network import Batches
 from galaxytl.train.job import Group, Workplace
 from galaxytl.training import train
-from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialSpec
+from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from galaxytl.trial.reading import Reading
 from tests.clock import Clock
 from tests.cluster.faults import fill, free
 from tests.galaxies import real_sample, real_weights, write_hdf5
 from tests.galaxytl import toy
-from tests.galaxytl.trials import Stopped, fails_after, run, tiny_spec, watching
+from tests.galaxytl.trials import Stopped, curves, fails_after, run, tiny_spec, watching
 
 pytestmark = pytest.mark.usefixtures("toy_backbone")
 
@@ -179,6 +192,72 @@ def test_a_stopped_network_is_a_pruned_row_and_goes_on_where_it_is_not_stopped(
     assert whole.status == COMPLETE, whole.message
     assert whole.history[0] == result.history[0]
     assert len(whole.history) == 3
+
+
+def few_images(path: Path, num_classes: int) -> Path:
+    """Four of each class, noise of its colour."""
+    labels = np.arange(4 * num_classes) % num_classes
+    noise = np.random.default_rng(0).integers(0, 40, (len(labels), 32, 32, 3))
+    images = (noise + (labels[:, None] * [3, 5, 7] % 200)[:, None, None]).astype(np.uint8)
+    return write_hdf5(path, images=images, ans=labels, **dict.fromkeys(("ra", "dec", "redshift", "pxscale")))
+
+
+@pytest.mark.parametrize(("num_classes", "depth"), [(2, 1), (37, 0), pytest.param(1000, 0, marks=pytest.mark.rest)])
+def test_a_network_has_an_output_for_each_class_of_the_dataset(
+    num_classes: int, depth: int, spec: TrialSpec, tmp_path: Path
+) -> None:
+    data = few_images(tmp_path / "few.h5", num_classes)
+    own = spec.replace(**open_dataset(str(data)).facts, unfrozen_blocks=depth, num_epochs=1)
+    result = run(own, data, tmp_path)
+    assert result.status == COMPLETE, result.message
+    assert (own.num_classes, len(result.class_names), len(result.confusion)) == (num_classes,) * 3
+    assert result.num_parameters["total"] == toy.BACKBONE.num_parameters + (toy.NUM_FEATURES + 1) * num_classes
+    found = read_probabilities(tmp_path, TrialResult.from_dict(json.loads(row_line(result))))
+    assert found.values.shape == (math.ceil(1.2 * num_classes), num_classes)
+    assert found.losses.mean() == pytest.approx(result.metrics["loss"], rel=1e-3)
+    assert result.history[-1]["val_loss"] == pytest.approx(result.metrics["loss"], rel=1e-3)
+    wrong = run(own.replace(num_classes=num_classes + 1 if num_classes < 1000 else 10), data, tmp_path)
+    assert wrong.status == FAILED
+    assert f"here it has {num_classes}. Give the trial's workplace the same reading" in wrong.message
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_a_trial_towards_votes_is_scored_by_them_and_by_the_leading_class(
+    depth: int, spec: TrialSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A head comes out alike on stored activations and on images."""
+    data = few_images(tmp_path / "few.h5", 3)
+    dataset = open_dataset(str(data))
+    votes = (np.eye(3)[dataset.labels] * 0.4 + 0.2).astype(np.float32)
+    classes = replace(dataset.source.classes, votes=votes)
+    source = ArraySource(np.concatenate(list(dataset.source.batches())), classes, dataset.columns)
+    content = ContentHash()
+    content.add(source.images)
+    of_votes = replace(dataset, source=source, fingerprint=content.hexdigest(classes))
+    monkeypatch.setattr(groups, "open_dataset", lambda *_, **__: of_votes)
+    assert of_votes.fingerprint != dataset.fingerprint
+    own = spec.replace(**of_votes.facts, unfrozen_blocks=depth, num_epochs=2)
+    assert own.targets == "votes"
+    cached = run(own, data, tmp_path, diagnostics=True)
+    assert cached.status == COMPLETE, cached.message
+    found = read_probabilities(tmp_path, cached)
+    assert np.array_equal(found.votes, votes[found.rows])
+    assert cached.metrics["loss"] == pytest.approx(found.losses.mean(), rel=1e-5)
+    assert cached.metrics["loss"] == pytest.approx(cached.history[-1]["val_loss"], rel=1e-4)
+    of_leading = -np.log(found.values[np.arange(len(found.rows)), found.labels]).mean()
+    assert cached.metrics["leading_class_loss"] == pytest.approx(of_leading, rel=1e-5)
+    assert cached.metrics["accuracy"] == pytest.approx(cached.history[-1]["val_accuracy"])
+    entropy = -(votes[0] * np.log(votes[0])).sum()
+    assert {record["loss"] >= entropy for record in cached.diagnostics} == {True}
+    if depth == 0:
+        assert cached.certificate["optimal_loss"] == pytest.approx(entropy, abs=0.05)
+        live = run(own, data, tmp_path / "live", ())
+        assert curves(cached.history) == pytest.approx(curves(live.history), abs=1e-5)
+        assert cached.metrics == pytest.approx(live.metrics, abs=1e-5)
+    monkeypatch.setattr(groups, "open_dataset", lambda *_, **__: dataset)
+    assert "must have the content" in run(own, data, tmp_path).message
+    same = own.replace(dataset_fingerprint=dataset.fingerprint)
+    assert "with targets votes; here it has classes" in run(same, data, tmp_path).message
 
 
 def test_real_weights_and_real_galaxies(spec: TrialSpec, tmp_path: Path) -> None:

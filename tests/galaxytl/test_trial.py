@@ -115,6 +115,27 @@ epochs = scores.map(lambda own: {"epoch": 1, **own})
 count = st.integers(0, 2**40)
 
 
+@pytest.mark.parametrize(("num_classes", "most_bytes"), [(2, 2e3), (37, 10e3), (100, 30e3), (1000, 100e3)])
+def test_a_row_of_many_classes_is_small_and_has_all_counts(num_classes: int, most_bytes: float) -> None:
+    """Of 10 images a class, a third of which are taken for another class."""
+    labels = [n % num_classes for n in range(10 * num_classes)]
+    counts = [[0] * num_classes for _ in range(num_classes)]
+    for n, label in enumerate(labels):
+        counts[label][(label + (n % 3 == 0) * n) % num_classes] += 1
+    confusion = tuple(map(tuple, counts))
+    result = TrialResult(spec=SPEC.replace(num_classes=num_classes), status=COMPLETE, confusion=confusion)
+    text = json.dumps(result.to_dict(), separators=(",", ":"))
+    back = TrialResult.from_dict(json.loads(text))
+    assert len(text) < most_bytes
+    assert back == result
+    assert hash(back.confusion) == hash(confusion)
+    assert back.confusion[-1] == confusion[-1]
+    assert sum(map(sum, back.confusion)) == 10 * num_classes
+    assert back.to_dict() == json.loads(text)
+    others = TrialResult.from_dict(json.loads(json.dumps(result.to_dict() | {"confusion": counts})))
+    assert others == result  # as an earlier version has them, with all zeros
+
+
 @settings(max_examples=50)
 @given(specs, st.lists(epochs, max_size=3), scores, st.lists(st.tuples(count, count), min_size=2, max_size=2))
 def test_a_row_survives_json(

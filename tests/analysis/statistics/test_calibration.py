@@ -76,6 +76,17 @@ def test_brier_and_nll_are_scikit_learns() -> None:
     assert math.isfinite(nll(np.array([[0.0, 1.0]]), np.array([0])))
 
 
+def test_towards_votes_brier_nll_and_temperature_are_best_at_the_votes() -> None:
+    rng = np.random.default_rng(0)
+    votes = rng.dirichlet(np.ones(5), 300)
+    one_hot = np.eye(5)[votes.argmax(axis=1)]
+    assert brier(votes, votes) == 0
+    assert nll(votes, votes) == pytest.approx(-(votes * np.log(votes)).sum(axis=1).mean())
+    assert nll(votes, one_hot) == pytest.approx(nll(votes, votes.argmax(axis=1)))
+    assert brier(votes, one_hot) == pytest.approx(brier(votes, votes.argmax(axis=1)))
+    assert fit_temperature(tempered(votes, 0.5), votes).value == pytest.approx(2.0, rel=1e-3)
+
+
 @pytest.mark.parametrize("factor", [0.3, 1.0, 2.5])
 def test_the_temperature_undoes_what_was_done_to_calibrated_logits(factor: float) -> None:
     probabilities, labels = calibrated(20_000)

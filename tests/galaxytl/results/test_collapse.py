@@ -34,6 +34,16 @@ def test_the_loss_of_ignoring_follows_training_and_its_weights() -> None:
     assert loss_of_ignoring(np.array([0, 1]), np.array([2]), np.ones(3)) == math.inf
 
 
+def test_the_loss_of_ignoring_is_towards_votes_where_there_are_some() -> None:
+    votes, watched = np.array([[1, 0, 0], [0.5, 0.5, 0]]), np.array([[0, 1, 0], [0.5, 0.5, 0]])
+    found = loss_of_ignoring(votes, watched, np.ones(3))
+    assert found == pytest.approx(-(0.25 * math.log(0.75) + 0.75 * math.log(0.25)))
+    assert loss_of_ignoring(votes, np.array([[0.9, 0, 0.1]]), np.ones(3)) == math.inf
+    labels, watched = np.array([0, 0, 1, 2]), np.array([0, 2, 2])
+    wanted = loss_of_ignoring(labels, watched, np.ones(3))
+    assert loss_of_ignoring(np.eye(3)[labels], np.eye(3)[watched], np.ones(3)) == pytest.approx(wanted)
+
+
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [

@@ -103,7 +103,10 @@ WRONG: dict[str, list[Any]] = {
     "history": [3, "x", {}, ["x"], [{"epoch": "1"}], [{"epoch": None}], [{"loss": 1.0}], [{"epoch": 1, "loss": [1]}]],
     "curves_on": ["train", None, []],
     "metrics": ["high", [], {"accuracy": "high"}, {"accuracy": True}, {"accuracy": {}}, None],
-    "confusion": [3, [3], [[1, 2], [3]], [[1.5]], [[-1]], [[2**80]], [[True]], [["1"]], [[1, 2]], {}],
+    "confusion": [
+        *(3, [3], [[1, 2], [3]], [[1.5]], [[-1]], [[2**80]], [[True]], [["1"]], [[1, 2]], {}),
+        *({"without_zeros": lines} for lines in (3, [3], [[0]], [[1, 3]], [[0, 1, 0, 1]], [[0, -1]], [[]] * 1001)),
+    ],
     "class_names": ["ab", [1, 2], [None], {}],
     "num_images": [{"test": -1}, {"test": 1.5}, {"test": "3"}, {"test": None}, [], 3, {"test": True}],
     "num_parameters": [{"total": -1}, "x"],

@@ -19,6 +19,7 @@ from galaxytl.train.fit_heads import fit_heads
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from tests.galaxytl import toy
 from tests.galaxytl.train.test_fit_heads import BASE, make_examples
+from tests.galaxytl.train.test_heads import with_votes
 from tests.galaxytl.trials import Stopped, curves, fails_after, run, tiny_spec, watching
 
 SGD = BASE.replace(
@@ -38,20 +39,23 @@ def images(count: int = 8) -> Examples:
     return Examples(pixels, rows % 10, rows, rows, rows)
 
 
-def test_a_heads_record_is_what_its_formulas_give() -> None:
+@pytest.mark.parametrize("targets", ["classes", "votes"])
+def test_a_heads_record_is_what_its_formulas_give(targets: str) -> None:
     spec, examples = BASE.replace(batch_size=16), make_examples()
+    examples = with_votes(examples) if targets == "votes" else examples
     states = [heads.initial_state(spec.replace(seed=seed), 24) for seed in (0, 1)]
     records = of_heads(examples, spec)(3, heads.join(states))
     rows = probe_rows(examples, 16)
-    features, labels = examples.inputs[rows].reshape(16, 24).astype(np.float64), examples.labels[rows]
+    features, found = examples.inputs[rows].reshape(16, 24).astype(np.float64), examples.targets(rows)
+    wanted = found if targets == "votes" else np.eye(10)[found]
 
     for state, record in zip(states, records, strict=True):
         logits = features @ state["weights"][:, 0] + state["bias"][0]
         shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        errors = (shares - np.eye(10)[labels]) / 16
+        errors = (shares - wanted) / 16
         norm = np.sqrt(np.square(features.T @ errors).sum() + np.square(errors.sum(axis=0)).sum())
         assert record["epoch"] == 3
-        assert record["loss"] == pytest.approx(-np.log(shares[np.arange(16), labels]).mean(), rel=1e-3)
+        assert record["loss"] == pytest.approx(-(wanted * np.log(shares)).sum(axis=1).mean(), rel=1e-3)
         assert record["logit_spread"] == pytest.approx(logits.std(axis=0).mean(), rel=1e-3)
         assert record["gradient_norms"] == {"output": pytest.approx(norm, rel=1e-3)}
         assert record["dead_shares"] == {"features": 0.0}
@@ -78,12 +82,13 @@ def probe_of(spec: TrialSpec) -> tuple[Any, NetworkProbe]:
 @pytest.mark.usefixtures("toy_backbone")
 @pytest.mark.parametrize(
     "change",
-    [{"head_units": 6}, {"unfrozen_blocks": 2, "unfrozen_batchnorm": "inference"}],
-    ids=["batchnorm", "inference"],
+    [{"head_units": 6, "targets": "votes"}, {"unfrozen_blocks": 2, "unfrozen_batchnorm": "inference"}],
+    ids=["batchnorm, votes", "inference"],
 )
 def test_gradient_norms_are_those_of_the_optimizers_step(change: dict[str, Any]) -> None:
     """Plain SGD changes weights by its learning rate times the gradient."""
     spec, examples = SGD.replace(**change), images()
+    examples = with_votes(examples) if spec.targets == "votes" else examples
     model, probe = probe_of(spec)
     before = [np.array(np.asarray(v.value)) for v in model.variables]
 
@@ -91,7 +96,7 @@ def test_gradient_norms_are_those_of_the_optimizers_step(change: dict[str, Any])
 
     assert all(np.array_equal(np.asarray(v.value), old) for v, old in zip(model.variables, before, strict=True))
     old = {v.path: np.array(np.asarray(v.value)) for v in model.trainable_variables}
-    loss = model.train_on_batch(examples.inputs, examples.labels)[0]
+    loss = model.train_on_batch(examples.inputs, examples.targets(examples.train))[0]
     squares: dict[str, float] = {}
     for variable in model.trainable_variables:
         layer = variable.path.split("/")[-2]

@@ -19,6 +19,7 @@ from galaxytl.train.fit_heads import Head, fit_heads
 from galaxytl.train.fit_network import fit
 from galaxytl.trial import COMPLETE, FAILED, TrialSpec
 from tests.galaxytl import toy
+from tests.galaxytl.train.test_heads import with_votes
 from tests.galaxytl.trials import Stopped, curves, fails_after, run, run_all, tiny_spec, watching
 
 BASE = TrialSpec(dataset="simulated", dataset_fingerprint="0" * 64, batch_size=8, num_epochs=4)
@@ -54,14 +55,16 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam": {"class_weighting": "balanced", "learning_rate": 1e-2},
     "sgd": {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.1, "learning_rate": 1e-2},
     "rmsprop": {"optimizer": "rmsprop", "momentum": 0.5, "weight_decay": 0.1, "learning_rate": 2e-3},
+    "votes": {"targets": "votes", "learning_rate": 1e-2},
 }
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd", pytest.param("rmsprop", marks=pytest.mark.rest)])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "votes", pytest.param("rmsprop", marks=pytest.mark.rest)])
 def test_a_network_of_one_layer_has_the_history_of_a_head(optimizer: str, tmp_path: Path) -> None:
     """`galaxytl.train.fit_network`, which is Keras's training, and `galaxytl.train.fit_heads` mean the same by each
     of their words."""
     examples, spec = skewed_examples(), BASE.replace(**OPTIMIZERS[optimizer])
+    examples = with_votes(examples) if spec.targets == "votes" else examples
     (head,) = fit_heads([spec], examples, tmp_path / "head", SILENT)
     model = one_layer(spec)
     history = fit(model, spec, examples, tmp_path / "network.npz", SILENT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import hypothesis
@@ -60,6 +61,14 @@ def make_examples(dtype: str = "float32") -> Examples:
     return Examples(inputs, np.minimum(rows % 14, 9), rows, rows[:9], rows[:9])
 
 
+def with_votes(examples: Examples) -> Examples:
+    """The same, led by their labels: of each image eight classes have some of the votes, and two none."""
+    votes = np.random.default_rng(1).dirichlet(np.ones(10), len(examples.labels))
+    votes[np.arange(len(votes)), examples.labels] += 1
+    votes[:, 3:5] *= examples.labels[:, None] == [3, 4]
+    return replace(examples, votes=(votes / votes.sum(axis=1, keepdims=True)).astype(np.float32))
+
+
 def settings(specs: Sequence[TrialSpec]) -> dict[str, np.ndarray]:
     return heads.settings(specs, make_examples().labels)
 
@@ -89,21 +98,25 @@ def layers_of(state: heads.State, head: int) -> list[np.ndarray]:
     return [state[n][:, head] if n.endswith("weights") else state[n][0, head] for n in LAYERS if n in state]
 
 
-def trained_by_keras(spec: TrialSpec) -> list[np.ndarray]:
+def trained_by_keras(
+    spec: TrialSpec, num_epochs: int = NUM_EPOCHS, examples: Examples | None = None
+) -> list[np.ndarray]:
     """Kernels and biases after Keras trained the same layers on the same batches, with class weights of its own."""
-    examples = make_examples()
+    examples = examples or make_examples()
     hidden = [keras.layers.Dense(spec.head_units, "relu")] if spec.head_units else []
     model = keras.Sequential([keras.Input((NUM_FEATURES,)), *hidden, keras.layers.Dense(10)])
     model.set_weights(layers_of(heads.initial_state(spec, NUM_FEATURES), 0))
-    model.compile(keras_optimizer(spec), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    of_votes = examples.votes is not None
+    loss = keras.losses.CategoricalCrossentropy if of_votes else keras.losses.SparseCategoricalCrossentropy
+    model.compile(keras_optimizer(spec), loss(from_logits=True))
     weights = compute_class_weight("balanced", classes=np.arange(10), y=examples.labels)
     weighting = dict(enumerate(weights.tolist())) if spec.class_weighting == "balanced" else None
     inputs = examples.inputs.reshape(NUM_EXAMPLES, NUM_FEATURES)
-    for number in range(1, NUM_EPOCHS + 1):
+    for number in range(1, num_epochs + 1):
         order = epoch_order(spec, number, examples.train)
         for i in range(0, NUM_EXAMPLES, BATCH):
             rows = order[i : i + BATCH]
-            model.train_on_batch(inputs[rows], examples.labels[rows], class_weight=weighting)
+            model.train_on_batch(inputs[rows], examples.targets(rows), class_weight=weighting)
     return [np.asarray(variable.value) for variable in model.weights]
 
 
@@ -139,6 +152,21 @@ def test_fused_heads_are_what_keras_trains(kind: str, optimizer: str) -> None:
     assert distance(layers_of(other, 1), by_keras) > 100 * TOLERANCE
     for number in (0, 2):
         assert distance(layers_of(other, number), layers_of(state, number)) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("kind", "optimizer"), [("linear", "adam"), pytest.param("hidden", "sgd", marks=pytest.mark.rest)]
+)
+def test_towards_votes_too_fused_heads_are_what_keras_trains_in_200_steps(kind: str, optimizer: str) -> None:
+    """One-hot votes are labels."""
+    specs, examples = (HIDDEN_GROUPS if kind == "hidden" else GROUPS)[optimizer], make_examples()
+    state = fused(specs, 34, with_votes(examples))
+    assert state["steps"].min() == 204
+    assert distance(layers_of(state, 1), trained_by_keras(specs[1], 34, with_votes(examples))) < TOLERANCE
+    as_votes = replace(examples, votes=np.eye(10, dtype=np.float32)[examples.labels])
+    of_labels, of_votes = fused(specs, 2, examples), fused(specs, 2, as_votes)
+    assert of_votes["weights"] == pytest.approx(of_labels["weights"], abs=TOLERANCE)
+    assert np.abs(fused(specs, 2, with_votes(examples))["weights"] - of_labels["weights"]).max() > 10 * TOLERANCE
 
 
 def test_balanced_is_scikit_learns_rule_and_a_missing_class_counts_nothing() -> None:
@@ -196,15 +224,19 @@ def groups_of_heads(draw: st.DrawFn) -> list[TrialSpec]:
 
 
 @hypothesis.settings(max_examples=20)
-@hypothesis.given(groups_of_heads(), st.sampled_from([2, 100]))
-def test_whatever_heads_share_a_pass_each_ends_as_alone(specs: list[TrialSpec], steps_in_a_chunk: int) -> None:
+@hypothesis.given(groups_of_heads(), st.sampled_from([2, 100]), st.booleans())
+def test_whatever_heads_share_a_pass_each_ends_as_alone(
+    specs: list[TrialSpec], steps_in_a_chunk: int, votes: bool
+) -> None:
     """In whatever chunks the features are read; without XLA, which takes longer to compile."""
+    examples = with_votes(make_examples()) if votes else make_examples()
+    specs = [spec.replace(class_weighting="none") for spec in specs] if votes else specs
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heads, "XLA_FROM_HEADS", 6)
         patch.setattr(heads, "CHUNK_BYTES", steps_in_a_chunk * specs[0].batch_size * NUM_FEATURES * 4)
-        state = fused(specs, num_epochs=2)
+        state = fused(specs, 2, examples)
     for number, spec in enumerate(specs):
-        alone = fused([spec], num_epochs=2)
+        alone = fused([spec], 2, examples)
         for name, value in heads.take(state, number).items():
             assert value == pytest.approx(alone[name], abs=TOLERANCE), name
 

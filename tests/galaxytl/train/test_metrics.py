@@ -47,6 +47,21 @@ def test_loss_is_the_mean_cross_entropy() -> None:
     assert metrics["loss"] == pytest.approx(-(math.log(0.5) + math.log(0.25)) / 2)
 
 
+def test_of_votes_the_loss_is_towards_them_and_another_score_that_of_the_leading_class() -> None:
+    """All else is as with labels; votes themselves are the best answer, with their entropy as its loss."""
+    rng = np.random.default_rng(0)
+    votes, probabilities = rng.dirichlet(np.ones(4), 30), rng.dirichlet(np.ones(4), 30)
+    labels = votes.argmax(axis=1)
+    (found, confusion), (plain, same) = evaluate(labels, probabilities, votes), evaluate(labels, probabilities)
+    assert confusion == same
+    assert found["loss"] == pytest.approx(-(votes * np.log(probabilities)).sum(axis=1).mean())
+    assert found["leading_class_loss"] == plain["loss"] != found["loss"]
+    assert {**found, "loss": plain["loss"]} == {**plain, "leading_class_loss": plain["loss"]}
+    best = evaluate(labels, votes, votes)[0]
+    assert best["loss"] == pytest.approx(-(votes * np.log(votes)).sum(axis=1).mean())
+    assert evaluate(labels, np.eye(4)[labels], np.eye(4)[labels])[0]["loss"] == 0
+
+
 def test_one_class_only_has_a_defined_kappa() -> None:
     assert evaluate(np.zeros(5, np.int64), one_hot([0] * 5))[0]["cohen_kappa"] == 0
 
