@@ -141,9 +141,9 @@ def _texts(contents: Contents) -> dict[str, str]:
     """Return the files beside the page, by name."""
     texts = {"report.md": report_markdown(contents)}
     if contents.table:
-        table = contents.table
-        texts |= {"table1.txt": table1.as_text(table), "table1.md": table1.as_markdown(table)}
-        texts |= {"table1.csv": csv_text(table1.as_frame(table)), "table1.tex": table1.as_latex(table)}
+        table, stem = contents.table, "table1" if contents.subject.is_of_paper else "scores"
+        texts |= {f"{stem}.txt": table1.as_text(table), f"{stem}.md": table1.as_markdown(table)}
+        texts |= {f"{stem}.csv": csv_text(table1.as_frame(table)), f"{stem}.tex": table1.as_latex(table)}
     return texts | {name: text for part in contents.parts for name, text in part.files.items()}
 
 
