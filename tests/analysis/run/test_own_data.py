@@ -9,9 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from analysis.figures.bars import draw_metrics
+from analysis.figures.catalogue import plan_figures
+from analysis.figures.plans import Material
 from analysis.report import rerun
+from analysis.report.markdown import is_overview
 from analysis.run.__main__ import main
 from analysis.trials.banner import Banner
+from analysis.trials.load import Trials
+from analysis.trials.table1_cells import fill_cells
 from galaxytl.trial import TrialResult
 from tests.analysis.fakes import make_result, make_spec
 from tests.analysis.folders import own_grid, paper_grid, write_folder
@@ -35,9 +41,10 @@ def report(place: Path, results: list[TrialResult]) -> tuple[int, dict[str, str]
     texts = {p.name: p.read_text() for p in files}
     page = re.sub(r"<(style|script)>.*?</\1>|<[^>]*>", " ", texts["index.html"], flags=re.DOTALL)
     texts["index.html"] = html.unescape(page)
-    return code, {**texts, "figures": " ".join(p.name for p in (place / "out" / "figures").iterdir())}
+    return code, texts
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_on_own_images_is_about_these(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     without_vgg = [r for r in own_grid() if r.spec.backbone != "VGG16"]
     code, texts = report(tmp_path, without_vgg)
@@ -56,6 +63,17 @@ def test_a_report_on_own_images_is_about_these(tmp_path: Path, capsys: pytest.Ca
     assert "these data are others" in claims["warning"]
 
 
+def test_figures_of_own_images_have_neither_the_papers_numbers_nor_its_values() -> None:
+    grid = fill_cells(Trials(tuple(own_grid())))
+    plans = {plan.stem: plan for plan in plan_figures(Material(grid.results, grid=grid))}
+    own = " ".join(f"{plan.stem} {plan.caption} {plan.why_not}" for plan in plans.values())
+
+    assert not OF_THE_PAPER.search(own.replace("the paper's setting", ""))  # of the VGG question
+    assert {"metrics", "curves", "confusion", "loss-vgg16-imagenet-on"} <= plans.keys()
+    assert next(stem for stem in plans if not is_overview(stem)) == "loss-mobilenet-imagenet-on"
+    assert draw_metrics(grid, Banner.of(grid)).findobj(match=lambda a: OF_THE_PAPER.search(str(a))) == []
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_the_vgg_question_is_asked_where_its_trials_are(tmp_path: Path) -> None:
     _, texts = report(tmp_path, own_grid())
@@ -66,11 +84,14 @@ def test_the_vgg_question_is_asked_where_its_trials_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_settings_that_give_no_table_are_not_missed(tmp_path: Path) -> None:
-    data = {"dataset": "own_classes_40_images", "num_classes": 4}
-    _, texts = report(tmp_path, [make_result(make_spec(unfrozen_blocks=n, **data)) for n in (1, 2)])
+def test_of_other_settings_the_validation_part_chooses_one(tmp_path: Path) -> None:
+    data = {"dataset": "own_classes_40_images", "num_classes": 4, "validation_fraction": 0.1}
+    specs = [make_spec(unfrozen_blocks=n, **data) for n in (1, 2)]
+    results = [make_result(spec, accuracy=0.4 + n / 10, curves_on="validation") for n, spec in enumerate(specs)]
+    _, texts = report(tmp_path, results)
 
-    assert not OF_THE_PAPER.search(texts["report.md"])
+    assert not OF_THE_PAPER.search(texts["report.md"].replace("Smooth", ""))
+    assert "MobileNet, ImageNet, 2 blocks trained: validation accuracy 0.500" in texts["report.md"]
 
 
 def test_two_datasets_are_never_in_one_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
