@@ -67,7 +67,7 @@ def reference_of(cell: Cell, quantity: str) -> tuple[float, str] | None:
     """
     counts = next((tuple(sum(row) for row in r.confusion) for r in cell.complete if r.confusion), ())
     shares = [count / sum(counts) for count in counts if count]
-    if quantity == "loss" and cell.shown[0].spec.targets == "votes":
+    if quantity == "loss" and any(r.spec.targets == "votes" for r in cell.shown):
         return None
     if quantity == "loss":
         return (-sum(p * math.log(p) for p in shares), "predicting the class shares") if shares else None

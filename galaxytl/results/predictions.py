@@ -22,11 +22,11 @@ from galaxytl.results.storage import PATIENCE, Storage, with_retries
 from galaxytl.system.files import FULL, write_atomically
 from galaxytl.system.inside import OutsideError, inside
 from galaxytl.system.parquet_layout import SMALL_PAGE, UNREADABLE, check_layout, check_types, first_line, num_rows
-from galaxytl.trial import MOST_CLASSES, TrialResult, TrialSpec
+from galaxytl.trial import TrialResult, TrialSpec
 
 ENDINGS: Final = {"scored": ".parquet", "validation": ".validation.parquet"}
 """Of the part that a trial is scored on, and of the validation part where that is another one."""
-MOST_COLUMNS: Final = 2 + MOST_CLASSES
+MOST_COLUMNS: Final = 66
 """Row, label, and a probability a class."""
 MOST_IMAGES: Final = 1_000_000
 """That are read where a row does not say how many it was scored on."""
