@@ -352,10 +352,11 @@ def settling(study: CollapseStudy, beside: Beside, trials: Trials, grids: Mappin
     """Return the commands that run what is lacking: seeds, and rivals that were not tried. `grids`: results folder ->
     the grid file of its trials."""
     arms = [arm for arm in study.arms if arm.paper]
-    folder = _folder(trials)
+    folder, data = _folder(trials), rerun.what_data_is(trials.results)
+    division = rerun.division(r.spec for r in trials.results)
     if not arms:
-        line = rerun.command("vgg-collapse", "--seeds", str(SEEDS_TO_START))
-        return (Command("The trials that the question needs, where DATA is what the sweep was given as --data", line),)
+        line = rerun.command("vgg-collapse", *division, "--seeds", str(SEEDS_TO_START))
+        return (Command(f"The trials that the question needs, where {data}", line),)
     if folder is None or folder not in grids:
         return ()
     fixed = dict(pair for arm in arms for pair in _to_fix(arm))
@@ -364,8 +365,8 @@ def settling(study: CollapseStudy, beside: Beside, trials: Trials, grids: Mappin
     options = options or next(filter(None, (_first_untried(arm, beside) for arm in arms)), [])
     if not options:
         return ()
-    what = "To run next (DATA is what the sweep was given as --data; what is done is not run again)"
-    return (Command(what, rerun.command(grids[folder], *options, out=folder)),)
+    what = f"To run next ({data}; what is done is not run again)"
+    return (Command(what, rerun.command(grids[folder], *division, *options, out=folder)),)
 
 
 def _folder(trials: Trials) -> Path | None:

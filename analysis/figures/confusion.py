@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from analysis.figures.plans import Material, Plan
 from analysis.figures.style import CONFUSION_COLOURS, INK, new_figure
 from analysis.trials.banner import Banner
+from analysis.trials.subject import is_of_paper
 from analysis.trials.table1_cells import Cell, PaperGrid
 
 SHEET_ROWS, SHEET_COLUMNS = ("ON", "OFF"), ("MobileNet", "ResNet50", "VGG16")
@@ -23,8 +24,10 @@ CELL = 0.45  # inches, of a single figure's cells, where its SIDE has room for t
 SIDE = (4.5, 12.0)  # inches, the least and the most, of a single figure's matrix
 SHEET_SIDE = 2.7  # inches, of a matrix on the sheet
 NAME_WIDTH = 16  # letters on a line of a class's name
-SHEET_NAME = 28  # letters of a class's name on the sheet
+SHEET_NAME = 28  # letters of a class's name on the sheet, and on a line where there is no room for three
+NUMBERS = "all classes by their numbers: the table Recall of each class"
 LINE = 0.135  # inches, of a line of names
+RULED_FROM = 4  # points, of cells that have white lines between them: smaller ones would be more line than cell
 WHITE_TEXT_FROM = 0.55  # share of a row above which the blue is too dark for black numbers
 
 
@@ -75,13 +78,15 @@ def draw_cell(cell: Cell, confusion: Confusion, banner: Banner) -> Figure:
     totals = confusion.counts.sum(axis=1) // confusion.n
     ticks = _ticks(len(totals), side)
     room = side / len(totals) * ticks.step / LINE  # in lines of names, which stand at 45 degrees below
-    below = [_wrapped(f"{i} {confusion.names[i]}", 0.7 * room) for i in ticks]
-    beside = [f"{_wrapped(f'{i} {confusion.names[i]}', room)} ({totals[i]:,})" for i in ticks]
-    axes.set_xticks(ticks, below, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
+    width = NAME_WIDTH if room >= 3 else SHEET_NAME
+    low_ticks = _ticks(len(totals), 0.7 * side)
+    below = [_wrapped(f"{i} {confusion.names[i]}", 0.7 * room, width) for i in low_ticks]
+    beside = [f"{_wrapped(f'{i} {confusion.names[i]}', room, width)} ({totals[i]:,})" for i in ticks]
+    axes.set_xticks(low_ticks, below, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
     axes.set_yticks(ticks, beside, fontsize=8)
     axes.set_title(f"{cell.title}: per cent of each true class", pad=8)
     axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class (test galaxies)")
+    axes.set_ylabel(f"true class (test {'galaxies' if is_of_paper(cell.shown[0].spec) else 'images'})")
     return figure
 
 
@@ -90,15 +95,17 @@ def _ticks(size: int, side: float) -> range:
     return range(0, size, max(1, math.ceil(size * LINE / side)))
 
 
-def _wrapped(name: str, room: float) -> str:
+def _wrapped(name: str, room: float, width: int) -> str:
     """Return a name in as many lines as there is room for."""
-    return textwrap.fill(name, NAME_WIDTH, max_lines=max(1, int(room)), placeholder=" …")
+    lines = max(1, int(room))
+    return textwrap.fill(name, width, max_lines=lines, placeholder=" …", break_on_hyphens=lines > 1)
 
 
 def draw_sheet(grid: PaperGrid, banner: Banner) -> Figure:
     """Draw all six on one sheet: ON above, OFF below."""
-    figure = new_figure(11, 7.5, banner.bottom_line(grid.shown, "per cent of each true class"))
     names = next((drawn.names for cell in grid.cells if (drawn := confusion_of(cell))), ())
+    numbers = NUMBERS if len(_ticks(len(names), SHEET_SIDE)) < len(names) else ""
+    figure = new_figure(11, 7.5, banner.bottom_line(grid.shown, "per cent of each true class", numbers))
     panels = figure.subplots(len(SHEET_ROWS), len(SHEET_COLUMNS))
     for row, imagenet in enumerate(SHEET_ROWS):
         for column, backbone in enumerate(SHEET_COLUMNS):
@@ -134,11 +141,12 @@ def _draw_matrix(axes: Axes, confusion: Confusion, side: float, fontsize: float)
     shares = confusion.shares
     axes.imshow(shares, cmap=CONFUSION_COLOURS, vmin=0, vmax=1, interpolation="nearest")
     has_room = side / len(shares) > 2.6 * fontsize / 72  # for ">99"
-    for (true, predicted), share in np.ndenumerate(shares):
-        if has_room and (text := percent(share)):
-            colour = "white" if share > WHITE_TEXT_FROM else INK
-            axes.text(predicted, true, text, ha="center", va="center", fontsize=fontsize, color=colour)
-    _rule(axes, len(shares))
+    for true, predicted in np.argwhere(shares) if has_room else ():
+        share = shares[true, predicted]
+        colour = "white" if share > WHITE_TEXT_FROM else INK
+        axes.text(predicted, true, percent(share), ha="center", va="center", fontsize=fontsize, color=colour)
+    if 72 * side / len(shares) >= RULED_FROM:
+        _rule(axes, len(shares))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 

@@ -62,10 +62,13 @@ def _curve(trials: Sequence[TrialResult], split: str, name: str) -> EpochCurve:
 def reference_of(cell: Cell, quantity: str) -> tuple[float, str] | None:
     """Return what a model that has learned nothing but the class counts of the test split reaches, and its name.
 
-    Accuracy: the share of the commonest class. Loss: the entropy of the class shares, -sum p ln p, in nats.
+    Accuracy: the share of the commonest class. Loss: the entropy of the class shares, -sum p ln p, in nats; not of a
+    loss against votes, which rows do not have.
     """
     counts = next((tuple(sum(row) for row in r.confusion) for r in cell.complete if r.confusion), ())
     shares = [count / sum(counts) for count in counts if count]
+    if quantity == "loss" and any(r.spec.targets == "votes" for r in cell.shown):
+        return None
     if quantity == "loss":
         return (-sum(p * math.log(p) for p in shares), "predicting the class shares") if shares else None
     share = next((r.metrics["majority_share"] for r in cell.complete if "majority_share" in r.metrics), None)

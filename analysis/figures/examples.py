@@ -190,8 +190,8 @@ def _draw_line(line: Sequence[Axes], own: Changes, kind: str) -> None:
         if example is None:
             _draw_picture(axes, None)
         else:
-            mistake = textwrap.fill(f"{wrong}: {_class_name(names, example.mistaken_for)}", NAME_WIDTH)
-            true = textwrap.fill(_class_name(names, example.true), NAME_WIDTH)
+            mistake = _wrapped(f"{wrong}: {_class_name(names, example.mistaken_for)}", NAME_WIDTH)
+            true = _wrapped(_class_name(names, example.true), NAME_WIDTH)
             _draw_picture(axes, own.pictures[example.row], true, mistake)
     if not own.shown[kind]:
         line[0].text(0.5, 0.5, "none", transform=line[0].transAxes, ha="center", va="center", color=GREY)
@@ -255,5 +255,5 @@ def draw_hard_images(hard: Hard, banner: Banner) -> Figure:
     return figure
 
 
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, HARD_NAME_WIDTH, max_lines=3, placeholder=" …")
+def _wrapped(text: str, width: int = HARD_NAME_WIDTH) -> str:
+    return textwrap.fill(text, width, max_lines=3, placeholder=" …")

@@ -17,6 +17,7 @@ from typing import Any, Final
 from analysis.report.formats import distinct
 from analysis.trials.banner import Banner
 from analysis.trials.load import Trials, count_of_trials
+from analysis.trials.subject import is_of_paper
 from galaxytl.system.files import write_atomically
 from galaxytl.system.foreign_text import visible
 from galaxytl.trial import ADDED, TrialResult, TrialSpec, settable_fields
@@ -103,6 +104,20 @@ def best_yaml(best: TrialResult, num_compared: int, banner: Banner) -> str:
     lines += [f"name: best-{spec.trial_id}", f"purpose: {json.dumps(purpose)}", "fixed:"]
     lines += [f"  {name}: {json.dumps(value)}" for name, value in _settings(spec).items()]  # JSON is YAML
     return "\n".join(lines) + "\n"
+
+
+def division(specs: Iterable[TrialSpec]) -> list[str]:
+    """Return the options that say how the trials' images are divided, where that is not for a grid file to say: one
+    sweep has them all in common."""
+    spec = next(iter(specs))
+    by = ["--group-by", spec.group_by] if spec.group_by else []
+    return [*by, *(["--split", "official"] if spec.official_split else [])]
+
+
+def what_data_is(results: Sequence[TrialResult]) -> str:
+    """Return what stands for DATA in a command; a row knows neither a path nor how what lies there is read."""
+    said = "DATA is what the sweep was given as --data"
+    return said if is_of_paper(results[0].spec) else f"{said}, with its options that say how it is read"
 
 
 def command(grid: Path | str, *options: str, out: Path | None = None) -> str:

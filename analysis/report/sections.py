@@ -36,6 +36,8 @@ class Section:
     sentences: tuple[str, ...] = ()
     is_detail: bool = False
     """For the file only: the terminal does without."""
+    is_long: bool = False
+    """Whether the page folds its table away."""
 
 
 def as_rich(sections: Iterable[Section]) -> Group:

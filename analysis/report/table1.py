@@ -132,7 +132,8 @@ def as_rich(table: Table1) -> Group:
     warning = [Text(visible(table.banner.warning), style="bold red")] if table.banner.warning else []
     above = [Text(visible(table.title), style="bold"), *warning, Text(visible(table.banner.run_on))]
     notes = [Text(f"[{number}] {visible(note)}") for number, note in enumerate(table.footnotes, start=1)]
-    return Group(*above, grid, Text(table.legend, style="dim"), *notes)
+    legend = [Text(table.legend, style="dim")] if table.legend else []
+    return Group(*above, grid, *legend, *notes)
 
 
 def as_text(table: Table1, width: int = WIDTH) -> str:

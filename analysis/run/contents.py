@@ -7,9 +7,9 @@ contents.summary     # "ran: 94 trials of results/paper: 90 COMPLETE, 4 FAILED",
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from statistics import fmean
 
 from analysis.report.answer import Answer, Command, reservations, seeds_text
 from analysis.report.contents import Contents, FigureFiles, Part
@@ -21,8 +21,9 @@ from analysis.statistics.intervals import CONFIDENCE, binomial_variance
 from analysis.statistics.seeds import MIN_SEEDS, mean_over_seeds
 from analysis.trials.banner import Banner
 from analysis.trials.endings import count_by_status, share
-from analysis.trials.load import count_of_trials
+from analysis.trials.load import count_of, count_of_trials
 from analysis.trials.provenance import mixed_versions, provenance
+from analysis.trials.repeats import Repeats, of_first_split, repeats_of
 from analysis.trials.subject import describe
 from analysis.trials.table1_cells import Cell, PaperGrid
 from galaxytl.trial import COMPLETE, TrialResult
@@ -78,6 +79,9 @@ def _of_any(scope: ReportScope) -> Answer:
         return of_table(scope.grid)
     if scope.search:
         return of_search(scope.search)
+    settings = of_first_split(repeats_of(scope.of_grids.results))
+    if settings and not scope.subject.is_of_paper:
+        return of_settings(settings)
     number = count_of_trials(len(scope.trials.results))
     return Answer((f"What became of {number}?",), (scope.why_no_table or "See the table of trials.",))
 
@@ -139,12 +143,16 @@ def best_row(grid: PaperGrid) -> str:
 def accuracy_interval(cell: Cell) -> str:
     """Return the interval of the mean accuracy: over seeds and images (Student's t) where there are several seeds, else
     over images (Wilson)."""
-    if len(cell.complete) > 1:
-        values = [r.metrics["accuracy"] for r in cell.complete]
-        images = min((own.total for r in cell.complete if (own := share(r))), default=0)
-        found = mean_over_seeds(values, binomial_variance(statistics.fmean(values), images))
+    return _interval(cell.complete)
+
+
+def _interval(results: Sequence[TrialResult]) -> str:
+    if len(results) > 1:
+        values = [r.metrics["accuracy"] for r in results]
+        images = min((own.total for r in results if (own := share(r))), default=0)
+        found = mean_over_seeds(values, binomial_variance(fmean(values), images))
         return f"{CONFIDENCE:.0%} interval {found.interval.within(0.0, 1.0)} over {len(values)} seeds"
-    return f"{_over_images(cell.complete[0])}, one network"
+    return f"{_over_images(results[0])}, one network"
 
 
 def _over_images(result: TrialResult) -> str:
@@ -190,13 +198,32 @@ def _counted(grid: PaperGrid, seeds: Iterable[int]) -> str:
 
 def _close(cells: Sequence[Cell]) -> tuple[str, ...]:
     """Return the row that comes next."""
-    means = {cell.title: statistics.fmean(r.metrics["accuracy"] for r in cell.complete) for cell in cells}
+    means = {cell.title: fmean(r.metrics["accuracy"] for r in cell.complete) for cell in cells}
     # of equal rows the first stays first, as for the best one
     ordered = sorted((c for c in cells if math.isfinite(means[c.title])), key=lambda c: -means[c.title])
     if len(ordered) < 2:
         return ()
     second = ordered[1]
     return (f"The next best is {second.title}, accuracy {means[second.title]:.3f} ({accuracy_interval(second)}).",)
+
+
+def of_settings(settings: Sequence[Repeats]) -> Answer:
+    """Return the answer of a grid that is not the paper's: the setting that its validation part chooses, and what that
+    one scores on the test part."""
+    results = [r for own in settings for r in own.results]
+    counts = seeds_text(len(own.results) for own in settings)
+    number = count_of(len(settings), "setting")
+    asked = f"Which of {number} classifies {describe(results)} best? {count_of_trials(len(results))}, {counts}."
+    validated = [(value, own) for own in settings if (value := own.validation_accuracy) is not None]
+    if not validated:
+        return Answer((asked,), ("No trial has watched a validation part, which could choose: see All pairs.",))
+    value, best = max(validated, key=lambda one: one[0])
+    test = f"{fmean(r.metrics['accuracy'] for r in best.results):.3f} ({_interval(best.results)})"
+    chosen = f"{best.name}: validation accuracy {value:.3f}, the highest of {len(validated)}; test accuracy {test}."
+    winner = "One setting was chosen of many: its validation accuracy is that of a winner."
+    few = len(best.results) < MIN_SEEDS
+    settle = (f"At least {MIN_SEEDS} seeds of each setting: --seeds {MIN_SEEDS}.",) if few else ()
+    return Answer((asked,), (*reservations(results), chosen, winner), (), settle)
 
 
 def of_search(search: Search) -> Answer:

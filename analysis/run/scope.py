@@ -125,9 +125,9 @@ def _listed(names: Sequence[str]) -> str:
 
 def _why_no_table(trials: Trials, beside: Sequence[str]) -> str:
     subject = subject_of(trials.results)
-    if beside:
-        return f"There is no {subject.table.removeprefix('the ')}. " + " ".join(beside)
     if not subject.is_of_paper:
         return ""
+    if beside:
+        return "There is no Table 1. " + " ".join(beside)
     number = count_of_trials(len(trials.results))
     return f"There is no Table 1: of {number}, none is of the paper's cells."

@@ -27,7 +27,7 @@ from analysis.run.parts import Sources, report_parts
 from analysis.run.scope import ReportScope
 from analysis.search.choice import Search
 from analysis.trials.banner import Banner
-from analysis.trials.load import AnalysisError, show_value
+from analysis.trials.load import AnalysisError, Trials, show_value
 from analysis.trials.repeats import read_networks
 from analysis.trials.starts import setting
 from galaxytl.system.files import write_atomically
@@ -75,8 +75,10 @@ def write_report(scope: ReportScope, request: Request) -> ReportFiles:
         networks = read_networks(trials, grid.results if grid else ())
         figures = _draw(Material(trials.results, trials.folders, networks, studies, grid), out / FIGURES)
         parts = report_parts(Sources(scope, networks, studies, grids))
-        best_command = rerun.command(out / BEST) if scope.search and scope.search.best else ""
-        contents = contents_of(scope, parts, figures, _commands(grids, best_command, request.command))
+        best = scope.search.best if scope.search else None
+        best_command = rerun.command(out / BEST, *rerun.division([best.spec])) if best else ""
+        commands = [*_again(grids, trials), *_commands(best_command, request.command)]
+        contents = contents_of(scope, parts, figures, commands)
         texts = _write_texts({**_texts(contents), **(_search_texts(scope.search) if scope.search else {})}, out)
         if scope.search and not best_command:  # an earlier search's choice must not be taken for this one's
             (out / BEST).unlink(missing_ok=True)
@@ -109,11 +111,16 @@ def _draw(material: Material, folder: Path) -> FigureFiles:
     return write_figures(plan_figures(material), folder)
 
 
-def _commands(grids: Mapping[Path, Path], best_command: str, own_command: str) -> list[Command]:
-    commands = [
-        Command(f"The trials of {path.stem}, where DATA is what the sweep was given as --data", rerun.command(path))
-        for path in grids.values()
-    ]
+def _again(grids: Mapping[Path, Path], trials: Trials) -> Iterator[Command]:
+    """Yield a command a grid file. `grids`: results folder -> the file."""
+    for source, path in grids.items():
+        own = [r for r in trials.results if trials.folders.get(r.trial_id) == source]
+        what = f"The trials of {path.stem}, where {rerun.what_data_is(own)}"
+        yield Command(what, rerun.command(path, *rerun.division(r.spec for r in own)))
+
+
+def _commands(best_command: str, own_command: str) -> list[Command]:
+    commands = []
     if best_command:
         commands.append(Command("The search's best trial, on the test part", best_command))
     if own_command:
@@ -134,9 +141,9 @@ def _texts(contents: Contents) -> dict[str, str]:
     """Return the files beside the page, by name."""
     texts = {"report.md": report_markdown(contents)}
     if contents.table:
-        table = contents.table
-        texts |= {"table1.txt": table1.as_text(table), "table1.md": table1.as_markdown(table)}
-        texts |= {"table1.csv": csv_text(table1.as_frame(table)), "table1.tex": table1.as_latex(table)}
+        table, stem = contents.table, "table1" if contents.subject.is_of_paper else "scores"
+        texts |= {f"{stem}.txt": table1.as_text(table), f"{stem}.md": table1.as_markdown(table)}
+        texts |= {f"{stem}.csv": csv_text(table1.as_frame(table)), f"{stem}.tex": table1.as_latex(table)}
     return texts | {name: text for part in contents.parts for name, text in part.files.items()}
 
 

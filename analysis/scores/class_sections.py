@@ -20,6 +20,8 @@ from galaxytl.trial import TrialResult
 
 MOST_COLUMNS: Final = 6
 """Settings beside one another in the table of recalls: the paper's Table 1 has as many rows."""
+MANY: Final = 20
+"""Classes from which on a table of them is folded away, and numbered as the figures number them."""
 NO_IMAGES: Final = "no images"
 INTERVALS: Final = (
     "In brackets: 95 % intervals. Of one seed they are over its test images (of a recall Wilson's, 1927). Of several"
@@ -80,7 +82,8 @@ def _recalls(shown: Sequence[Repeats], not_shown: str) -> Section:
     for index, name in enumerate(names):
         totals = sorted({own[index].total if own[index] else 0 for seeds in shares for own in seeds})  # type: ignore[union-attr]
         images = f"{totals[0]:,}" if len(totals) == 1 else f"{totals[0]:,} to {totals[-1]:,}"
-        rows.append((name, images, *(recall_text([own[index] for own in seeds]) for seeds in shares)))
+        named = f"{index} {name}" if len(names) > MANY else name
+        rows.append((named, images, *(recall_text([own[index] for own in seeds]) for seeds in shares)))
     empty = [row[0] for row in rows if NO_IMAGES in row[2:]]
     sentences = [f"Recall is the share of a class's test images that is given that class. {INTERVALS}"]
     if empty:
@@ -91,7 +94,8 @@ def _recalls(shown: Sequence[Repeats], not_shown: str) -> Section:
     listing = Listing(
         ("Class", "Test images", *(own.name for own in columns)), tuple(rows), set(range(1, 2 + len(columns)))
     )
-    return Section("Recall of each class", listing, (*sentences, *([not_shown] if not_shown else [])))
+    said = (*sentences, *([not_shown] if not_shown else []))
+    return Section("Recall of each class", listing, said, is_long=len(names) > MANY)
 
 
 def _of_one_size(shown: Sequence[Repeats]) -> list[Repeats]:

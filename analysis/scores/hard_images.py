@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.report.sections import Listing, Section
-from analysis.scores.class_sections import class_names
+from analysis.scores.class_sections import MANY, class_names
 from analysis.trials.repeats import Networks
 from analysis.trials.starts import is_collapsed
 from galaxytl.results.predictions import PredictionsError, Probabilities, read_descriptions
@@ -179,7 +179,8 @@ def sections(hard: Hard | None) -> list[Section]:
         rows.append((name, f"{total:,}", f"{counts[index]:,}", share, _expected_text(hard.expected[own]), taken))
     headings = ("Class", "Test images", "All wrong", "Share", "Expected", "Mostly taken for")
     listing = Listing(headings, tuple(rows), {1, 2, 3, 4})
-    return [Section("Images that all networks get wrong", listing, tuple(_sentences(hard)))]
+    heading, is_long = "Images that all networks get wrong", len(hard.names) > MANY
+    return [Section(heading, listing, tuple(_sentences(hard)), is_long=is_long)]
 
 
 def _expected_text(chances: NDArray[np.float64]) -> str:

@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 
 ONE_CLASS_SHARE: Final = 0.95
 SLIGHT_KAPPA: Final = 0.2
-"""Up to here agreement is called slight (Landis and Koch 1977, Biometrics 33, 159). With ten classes of which none is
-much larger than the others, who names one of them in 95 % of cases cannot have more than 0.1."""
+"""Up to here agreement is called slight (Landis and Koch 1977, Biometrics 33, 159). Of C classes that are equally
+common, who names one in 95 % of cases has at most 0.05 C / (C - 1): 0.1 of two, less of more. Where one class makes up
+most of the data it can be more, and is no collapse then."""
 Z: Final = NormalDist().inv_cdf(0.975)
 CONSTANT_SHARE: Final = 0.999
 """Share of the most predicted class from which on it counts as the only one."""

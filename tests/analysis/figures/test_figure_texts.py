@@ -22,6 +22,7 @@ from analysis.trials.table1_cells import fill_cells
 from galaxytl.trial import FAILED, TrialResult
 from tests.analysis.fakes import make_compared, make_result, make_spec
 from tests.analysis.figures.test_search import ACCURACY, COST, read
+from tests.analysis.folders import own_grid
 from tests.analysis.more_fakes import (
     make_collapsed,
     make_ended,
@@ -200,11 +201,14 @@ def only(plans: Iterable[Plan], *kinds: str, singles: int = 1) -> list[Plan]:
     return found
 
 
+MATRICES = ("confusion", "confusion-vgg16-imagenet-on")
+"""Of other data than the paper's."""
 WORLDS: dict[str, Callable[[Path], Iterable[Plan]]] = {
     "losses": lambda _: only(papers_figures(mixed_losses()), "curves", "loss", "16-21", singles=6),
     "no images of a class": lambda _: only(papers_figures(of_two_classes()), "confusion", "metrics"),
     "long names": lambda _: only(papers_figures(of_long_names()), "curves", "accuracy", "confusion"),
     "forty classes": lambda _: only(papers_figures(of_forty_classes()), "confusion"),
+    "a hundred classes": lambda _: [plan for plan in papers_figures(own_grid(100)) if plan.stem in MATRICES],
     "forty settings": lambda _: more_figures(of_forty_settings()),
     "depths": lambda _: only(more_figures(of_depths()), "accuracy-by-depth"),
     "seventeen blocks": lambda _: only(more_figures(of_backbones()), "accuracy-by-depth"),
