@@ -209,7 +209,9 @@ def _add_files(files: argparse._ArgumentGroup) -> None:
         type=path_or_uri,
         metavar="URI",
         help="file or folder with images (python -m galaxytl.data check says what is in it), or "
-        "simulated[:IMAGES[:SEED]] (default: simulated, as many galaxies as the profile wants)",
+        "simulated[:IMAGES[:SEED]] (default: simulated, as many galaxies as the profile wants), or a name: galaxy10, "
+        "galaxy10-sdss, or owner/name[:config] on Hugging Face, fetched to this machine's cache folder if it is not "
+        "there; on a cluster all machines must see that folder: else fetch it to a shared one, and give its path",
     )
     add_reading(files)
     files.add_argument(

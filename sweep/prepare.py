@@ -13,11 +13,14 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 
 from galaxytl.data import DataError, Dataset, Splits, grouping, official, sky, split_indices
 from galaxytl.data.check import content_findings
 from galaxytl.data.dataset import Progress
+from galaxytl.data.download import presets
 from galaxytl.data.findings import harmful_text
+from galaxytl.data.progress import TerminalProgress
 from galaxytl.data.splits import OFFICIAL_PARTS, describe_leaks, leaks
 from galaxytl.networks import blocks, device
 from galaxytl.networks.backbones import backbone_named
@@ -60,6 +63,16 @@ def settle(say: Callable[[str], object]) -> None:
         device.check_backend()
     if names := process.settle():
         say(f"note: not heeded, because trials depend on what their specs say alone: {', '.join(names)}")
+
+
+def with_data(options: Options, console: Console) -> Options:
+    """Return the options with the path of the dataset that they name, fetched now where it is not there. Raises
+    DataError."""
+    if not options.data or not presets.is_name(options.data):
+        return options
+    with TerminalProgress(console, in_bytes=True) as progress:
+        uri, reading = presets.located(options.data, options.reading, progress)
+    return replace(options, data=uri, reading=reading)
 
 
 def workplace(options: Options, uri: str, damage: str) -> Workplace:

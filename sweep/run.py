@@ -65,6 +65,7 @@ def run(options: Options, console: Console) -> int:
     out = writable_folder(options.out, make=not options.dry_run)
     say = functools.partial(console.print, markup=False)
     prepare.settle(say)
+    options = prepare.with_data(options, console)
     with read_only(out, options.place) if options.dry_run else lead(out, options.place, say) as folder:
         if options.search:
             from sweep.search.run import run_search  # Optuna takes a second to import

@@ -51,6 +51,8 @@ class FileServer:
     def __init__(self, files: dict[str, bytes], steps: list[Step] | None = None) -> None:
         self.files, self.steps = files, steps or []
         self.links: dict[str, str] = {}
+        self.headers: dict[str, dict[str, str]] = {}
+        """By path, beside those of every answer."""
         self.requests: list[Request] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -82,13 +84,18 @@ class FileServer:
                 else:
                     self.send(content, step, request)
 
+            def do_HEAD(self) -> None:
+                content = owner.files.get(self.path)
+                headers = {"Content-Length": str(len(content or b"")), **owner.headers.get(self.path, {})}
+                self.answer(404 if content is None else 200, headers)
+
             def send(self, content: bytes, step: Step, request: Request) -> None:
                 asked = re.match(r"bytes=(\d+)-", request.range or "") if step.ranges else None
                 start = int(asked[1]) if asked else 0
                 if start and start >= len(content):
                     self.answer(416, {"Content-Range": f"bytes */{len(content)}", "Content-Length": "0"})
                     return
-                headers = dict(step.headers)
+                headers = {**owner.headers.get(self.path, {}), **step.headers}
                 if self.path in owner.links:
                     headers["Link"] = f'<{owner.url}{owner.links[self.path]}>; rel="next"'
                 if asked:

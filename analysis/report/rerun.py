@@ -57,9 +57,16 @@ def _value(trial: Mapping[str, Any], field: str) -> Any:
     return trial.get(field, ADDED.get(field))
 
 
-def _data(results: Iterable[TrialResult]) -> list[str]:
+def _data(results: Sequence[TrialResult]) -> list[str]:
     found = dict.fromkeys((r.spec.dataset, r.spec.dataset_fingerprint) for r in results)
-    return [f"data: {name}, fingerprint {mark}" for name, mark in found]
+    splits = dict.fromkeys((bool(r.spec.official_split), r.spec.group_by) for r in results)
+    options = [
+        " --split official" * own + f" --group-by {shlex.quote(column)}" * bool(column) for own, column in splits
+    ]
+    return [
+        *(f"data: {name}, fingerprint {mark}" for name, mark in found),
+        *(f"options, beside --data:{text}" for text in options if text),
+    ]
 
 
 def grid_names(folders: Iterable[Path]) -> dict[Path, str]:

@@ -1,6 +1,7 @@
 """Fetch, check, convert and look at datasets from the command line.
 
 python -m galaxytl.data fetch                              # download and verify Galaxy10_DECals.h5 (2.54 GB)
+python -m galaxytl.data fetch galaxy10-sdss                # to where `--data galaxy10-sdss` looks for it
 python -m galaxytl.data check Galaxy10_DECals.h5           # what is in it, what is wrong with it
 python -m galaxytl.data convert Galaxy10_DECals.h5 --to s3://bucket/galaxy10/
 python -m galaxytl.data sheet --data Galaxy10_DECals.h5 --data simulated --out galaxies.png
@@ -28,7 +29,7 @@ from galaxytl.system.command import Parser, path, path_or_uri, run_command
 from galaxytl.system.console import Console
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.foreign_text import visible
-from galaxytl.trial.reading import add_reading, reading_of
+from galaxytl.trial.reading import AS_FOUND, Reading, add_reading, reading_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,6 +46,8 @@ def fetch(options: argparse.Namespace) -> int:
     from galaxytl.data.download.fetch import ZENODO, fetch_hdf5, fetch_parquet
     from galaxytl.data.download.http import RemoteFile
 
+    if options.name:
+        return _fetch_named(options)
     if bool(options.url) != bool(options.sha256):
         raise DataError(
             "--url and --sha256 must be given together: what comes from elsewhere is used if it is the same"
@@ -63,14 +66,41 @@ def fetch(options: argparse.Namespace) -> int:
     return 0
 
 
+def _fetch_named(options: argparse.Namespace) -> int:
+    from galaxytl.data.download import presets
+
+    if options.url or options.sha256 or options.source:
+        raise DataError(f"--url, --sha256 and --source do not go with a name; got {options.name}")
+    if options.name not in presets.PRESETS and not presets.HUB_NAME.fullmatch(options.name):
+        known = ", ".join(presets.PRESETS)
+        raise DataError(f"fetch takes {known}, or owner/name[:config] of Hugging Face; got '{options.name}'")
+    target = options.out or presets.place_of(options.name)
+    if options.out and options.out.is_dir():
+        target = options.out / presets.place_of(options.name).name
+    with TerminalProgress(Console(stderr=True), in_bytes=True) as progress:
+        presets.fetch_preset(options.name, target, progress)
+    shown = options.name if not options.out and presets.is_name(options.name) else str(target)
+    print(f"Next: python -m galaxytl.data check {shlex.quote(shown)}")
+    return 0
+
+
+def _located(uri: str, reading: Reading = AS_FOUND) -> tuple[str, Reading]:
+    """Return the path of a dataset that is given by name, and how it is read; all else as it is."""
+    from galaxytl.data.download import presets
+
+    with TerminalProgress(Console(stderr=True), in_bytes=True) as progress:
+        return presets.located(uri, reading, progress)
+
+
 def check(options: argparse.Namespace) -> int:
     """Print what is in a dataset and what is wrong with it; 1 when that would spoil a run."""
     from galaxytl.data.check import check_dataset, print_report
 
     check_cache()
     try:
+        uri, reading = _located(options.uri, reading_of(options))
         with TerminalProgress(Console(stderr=True)) as progress:
-            dataset = open_dataset(options.uri, on_progress=progress.update, reading=reading_of(options))
+            dataset = open_dataset(uri, on_progress=progress.update, reading=reading)
             report = check_dataset(dataset, progress.update)
     except (DataError, OSError) as error:
         if options.json:
@@ -90,9 +120,10 @@ def convert(options: argparse.Namespace) -> int:
     from galaxytl.data.convert import convert as write_copy
 
     check_cache()
-    how = ConvertOptions(compression=options.compression, stratified=options.stratified, reading=reading_of(options))
+    uri, reading = _located(options.uri, reading_of(options))
+    how = ConvertOptions(compression=options.compression, stratified=options.stratified, reading=reading)
     with TerminalProgress(Console(stderr=True)) as progress:
-        copy = write_copy(options.uri, options.to, how, progress.update)
+        copy = write_copy(uri, options.to, how, progress.update)
     done = "already there" if copy.already_there else "written"
     place = without_secrets(copy.uri)
     print(f"{place}: {done}, {copy.num_images:,} images of {copy.name}, fingerprint {copy.fingerprint}")
@@ -110,7 +141,7 @@ def draw_sheet(options: argparse.Namespace) -> int:
     check_cache()
     sources = {}
     for uri in options.data:
-        dataset = open_dataset(uri)
+        dataset = open_dataset(_located(uri)[0])
         if own := dataset.source.classes.own:
             raise DataError(f"a sheet shows Galaxy10's classes; {dataset.uri} has its own: {', '.join(own)}")
         name = "Galaxy10 DECaLS" if dataset.name.startswith("galaxy10") else dataset.name
@@ -126,7 +157,7 @@ def draw_sheet(options: argparse.Namespace) -> int:
 def make_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m galaxytl.data", description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_fetch(commands.add_parser("fetch", help="download and verify Galaxy10 DECaLS (2.54 GB); resumes what was cut"))
+    _add_fetch(commands.add_parser("fetch", help="download and verify Galaxy10 DECaLS (2.54 GB), or another dataset"))
     looked_at = commands.add_parser("check", help="what is in a dataset, and what is wrong with it")
     _add_uri(looked_at)
     add_reading(looked_at)
@@ -150,7 +181,14 @@ def _add_uri(parser: Parser) -> None:
 def _add_fetch(parser: Parser) -> None:
     place = f"where to (default: ./{FILE_NAME}, or the folder ./{HUB_DATASET.split('/')[1]} from Hugging Face)"
     parser.add_argument("--out", type=path, metavar="FILE", help=place)
-    parser.add_argument("--source", choices=("zenodo", "huggingface"), default="zenodo", help="default: zenodo")
+    parser.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="galaxy10, galaxy10-sdss, or owner/name[:config] on Hugging Face: to where --data NAME looks for it "
+        "(default: Galaxy10 DECaLS, to the working folder)",
+    )
+    parser.add_argument("--source", choices=("zenodo", "huggingface"), help="default: zenodo")
     parser.add_argument("--url", help="fetch this file instead, a mirror for example; needs --sha256")
     parser.add_argument("--sha256", type=_sha256, metavar="HEX", help="what the file at --url must have")
     parser.set_defaults(run=fetch)

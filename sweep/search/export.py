@@ -30,6 +30,7 @@ from galaxytl.results.asked_file import Ending, Suggestion
 from galaxytl.results.study_file import check_schema, reader_of
 from galaxytl.system.credentials import remember, without_secrets
 from galaxytl.system.inside import check_journal
+from sweep.search.optuna_parts import fast_storage
 from sweep.search.study import STATES, MemoryStudy, StudyError, described, refusal
 
 BUSY_SECONDS: Final = 30
@@ -273,7 +274,7 @@ def journal_path(url: str) -> Path | None:
 def _database(url: str) -> RDBStorage:
     parsed = sqlalchemy.make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        return fast_storage(url, {"pool_pre_ping": True})
     if not parsed.database or parsed.database == ":memory:":
         raise ValueError("a database in memory ends with its driver")
     path = Path(parsed.database)
@@ -282,7 +283,7 @@ def _database(url: str) -> RDBStorage:
         check_journal(path.with_name(f"{path.name}-journal"))
         with contextlib.closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
             check_schema(connection)
-    storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
+    storage = fast_storage(url, {"connect_args": {"timeout": BUSY_SECONDS}})
     sqlalchemy.event.listen(storage.engine, "connect", _write_ahead)
     storage.engine.dispose()  # of connections without it
     return storage

@@ -1,7 +1,9 @@
-"""What makes TPE fast does not change what it suggests, and is in use: Optuna's inner workings may change."""
+"""What makes TPE and a database fast does not change what they say, and is in use: Optuna's inner workings may
+change."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -10,7 +12,7 @@ from optuna.samplers._tpe import sampler as optunas_tpe
 from optuna.trial import TrialState
 
 from sweep.search import study as search_study
-from sweep.search.optuna_parts import SortingOnceTPE
+from sweep.search.optuna_parts import TESTED, SortingOnceTPE, WritingOnceStorage, fast_storage
 from sweep.search.stopping import Asha
 from tests.sweep.searches import BASE, make_search, train
 
@@ -48,3 +50,26 @@ def test_with_another_optuna_its_own_sorting_is_used(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(optuna, "__version__", "5.1.0")
     assert not isinstance(search_study.make_sampler("TPESampler", 0), SortingOnceTPE)
     assert searched() == known
+
+
+def test_a_database_holds_what_optunas_own_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = {"x": optuna.distributions.FloatDistribution(1e-5, 1, log=True)}
+    kinds |= {"c": optuna.distributions.CategoricalDistribution(("adam", None, 3))}
+    given = {"params": {"x": 0.1, "c": None}, "distributions": kinds, "user_attrs": {"fields": {"a": [1, "ü"]}}}
+    epochs = {1: float("nan"), 2: float("-inf"), 7: 0.5}
+    trials = [
+        optuna.trial.create_trial(values=[1.5, float("inf")], **given, system_attrs={"s": 1}),
+        optuna.trial.create_trial(state=TrialState.RUNNING, intermediate_values=epochs, **given),
+        optuna.trial.create_trial(state=TrialState.FAIL),
+    ]
+
+    def written(version: str) -> list[Any]:
+        monkeypatch.setattr(optuna, "__version__", version)
+        storage = fast_storage(f"sqlite:///{tmp_path}/{version}.db", {})
+        assert isinstance(storage, WritingOnceStorage) == version.startswith(TESTED)
+        study = optuna.create_study(storage=storage, directions=["minimize", "maximize"])
+        study.add_trials(trials)
+        storage.engine.dispose()
+        return [repr(trial) for trial in optuna.load_study(study_name=study.study_name, storage=storage).trials]
+
+    assert written("5.0.0") == written("5.1.0")
