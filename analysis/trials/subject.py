@@ -84,7 +84,7 @@ def names_text(names: Sequence[str]) -> str:
     """Return class names as a list that fits a title.
 
     >>> names_text(["a", "b"]), names_text([f"class {n}" for n in range(100)])
-    ('a, b', 'class 0, class 1, class 2, class 3, class 4, and 95 more')
+    ('a, b', 'class 0, class 1, class 2, class 3, class 4, class 5, and 94 more')
     """
     shown: list[str] = []
     for name in names:
