@@ -24,7 +24,6 @@ from galaxytl.data.files.classes import Classes
 from galaxytl.data.findings import Finding
 from galaxytl.system.locations import DataError, StoredFile, explained
 from galaxytl.system.parquet_layout import UNREADABLE
-from galaxytl.trial import MOST_CLASSES
 
 SKY_COLUMNS: Final = ("ra", "dec", "redshift", "pxscale")
 """Degrees, degrees, dimensionless, arcseconds a pixel; NaN where unknown."""
@@ -155,31 +154,11 @@ class Writer(Protocol):
     def __exit__(self, *exception: object) -> None: ...
 
 
-def check_label_type(kind: Any, shape: tuple[int, ...] | None, num_images: int, where: object) -> None:
-    """Raise DataError for labels of a type or shape that cannot be used, before they are read."""
-    if num_images == 0:
-        raise DataError(f"{where} must hold at least one image; it holds none")
-    if shape != (num_images,):
-        raise DataError(f"{where} must hold one label an image: {num_images} images, labels of shape {shape}")
-    if kind.kind not in "iu":
-        raise DataError(f"{where}: labels must be whole numbers from 0 to {MOST_CLASSES - 1}; got type {kind}")
-
-
 def check_number(num_images: int, size: int, where: object) -> None:
     """Raise DataError for more images than a file of `size` bytes can hold: all that is read grows with them."""
     if num_images > max(FEW_IMAGES, size // LEAST_BYTES):
         rule = f"a file of {size:,} bytes can hold at most {max(FEW_IMAGES, size // LEAST_BYTES):,} images"
         raise DataError(f"{where}: {rule}, as each takes some {LEAST_BYTES} bytes or more; it says {num_images:,}")
-
-
-def check_labels(labels: NDArray[Any], num_images: int, where: object) -> NDArray[np.int64]:
-    check_label_type(labels.dtype, labels.shape, num_images, where)
-    bad = np.flatnonzero((labels < 0) | (labels >= MOST_CLASSES))
-    if bad.size:
-        row = int(bad[0])
-        rule = f"labels must be 0 to {MOST_CLASSES - 1}"
-        raise DataError(f"{where}: {rule}; got {labels[row]} at image {row} ({bad.size} such labels)")
-    return labels.astype(np.int64)
 
 
 def class_counts(found: Classes) -> dict[str, int]:

@@ -70,7 +70,7 @@ class ParquetSource:
             self.columns[SPLIT_COLUMN] = np.repeat(parts, [table.num_rows for table in tables_read])
         said = {str(file.location): shard.class_names for file, (shard, _) in zip(self.files, shards, strict=True)}
         names = classes.agreed({place: found for place, found in said.items() if found}, location)
-        said_so = Said(_first_shape(self.files[0], layout), names, layout.is_copy, _votes(table), layout.notes)
+        said_so = Said(_first_shape(self.files[0], layout), names, _votes(table), layout.notes)
         self.classes = tables.classes_of(table, layout.labels, reading, said_so, location)
         self.findings = (*_missing_shards(location, self.files), *(_unfinished(location) if is_folder else ()))
         self.declared_fingerprint: str | None = None

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data import galaxy10_sdss
-from galaxytl.data.files import columns, containers
+from galaxytl.data.files import columns
 from galaxytl.data.files.classes import Classes, of_labels
 from galaxytl.data.files.containers import ID_COLUMN, NAMES_SHOWN, SKY_COLUMNS, SPLIT_COLUMN
 from galaxytl.data.files.fingerprint import GALAXY10_SHAPE
@@ -78,10 +78,8 @@ class Said:
     shape: tuple[int, ...]
     """Of its first image."""
     names: tuple[str, ...] = ()
-    is_copy: bool = False
-    """Whether `convert` wrote it: labels and votes are as they were then."""
     votes: NDArray[np.float32] | None = None
-    """(N, C), of a copy."""
+    """(N, C), of a copy that `convert` wrote: shares, of classes that have names."""
     notes: tuple[str, ...] = ()
     """What is to be known of how the file was read."""
 
@@ -96,11 +94,8 @@ def classes_of(table: Any, labels: Sequence[str], reading: Reading, said: Said, 
         found = columns.votes_of(table, labels, where)
     elif said.votes is not None and reading.class_names:
         found = columns.of_votes(said.votes, names, where)
-    elif said.is_copy and not reading.label_columns and not column.null_count:
-        number = containers.check_labels(column.to_numpy(), table.num_rows, where)
-        found = of_labels(number, names, where, assumed=said.shape == GALAXY10_SHAPE)
-        if said.votes is not None:  # their columns have names always
-            found = replace(found, known=names, votes=said.votes)
+    elif said.votes is not None and not reading.label_columns:
+        found = replace(_of_column(column, names, reading, said, where), known=names, votes=said.votes)
     elif str(column.type).startswith("fixed_size_list"):
         found = _of_matrix(_matrix(column), names, where)
     else:

@@ -33,6 +33,8 @@ from galaxytl.trial.reading import Reading
 
 CLASSES_ATTRIBUTE: Final = "class_names"
 """Of the root: the names of the classes, in the order of their numbers; `galaxytl.data.files.classes` reads it."""
+VOTES_ATTRIBUTE: Final = "shares_of"
+"""Of the votes in a copy: where the names of their columns are."""
 LEAST_CHUNK: Final = 256
 """Bytes."""
 MOST_DATASETS: Final = 1000
@@ -61,7 +63,7 @@ class HDF5Source:
             table = beside.table({*labels, *known.values()})
             self.columns = columns.known_columns(table, known, location)
             notes = (tables.guess_note(self._name, labels, known, ("images", "ans")), self._stack.note)
-            said = tables.Said(self._stack.shape, beside.names(images, labels), beside.is_copy, beside.votes(), notes)
+            said = tables.Said(self._stack.shape, beside.names(images, labels), beside.votes(), notes)
             self.classes = tables.classes_of(table, labels, reading, said, location)
             self.declared_name = _name(file)
             self.findings = _unwritten({"pixels were": images, "label was": found[labels[0]]})
@@ -119,6 +121,7 @@ class HDF5Writer:
             self._file.attrs[KEPT_COLUMNS] = kept
         if rows.classes.votes is not None:
             self._file[VOTES_COLUMN] = rows.classes.votes
+            self._file[VOTES_COLUMN].attrs[VOTES_ATTRIBUTE] = CLASSES_ATTRIBUTE
         for name in (*kept, *(name for name in (ID_COLUMN, SPLIT_COLUMN) if name in rows.columns)):
             values = rows.columns[name]
             self._file[name] = values.astype(object) if values.dtype.kind == "U" else values
@@ -214,12 +217,13 @@ class _Beside:
         return self.stored.location
 
     @property
-    def is_copy(self) -> bool:
-        return NAME_ATTRIBUTE in self.file.attrs
+    def has_votes(self) -> bool:
+        """Whether it is a copy with votes: others may call anything so."""
+        return VOTES_COLUMN in self.datasets and VOTES_ATTRIBUTE in self.datasets[VOTES_COLUMN].attrs
 
     def choice(self, reading: Reading, shown: Mapping[str, str], image: str) -> tuple[list[str], dict[str, str]]:
         """Return the columns of labels, and what is known of the images -> its column."""
-        likely = {name: shown[name] for name in self.datasets if not self.is_copy or name != VOTES_COLUMN}
+        likely = {name: shown[name] for name in self.datasets if not self.has_votes or name != VOTES_COLUMN}
         asked = reading.label_columns or ("",)
         names = {name: kind for name, kind in shown.items() if name != image}
         labels = [column_of("label", name, tables.LABEL_NAMES, likely, names, self.where) for name in asked]
@@ -244,7 +248,7 @@ class _Beside:
 
     def votes(self) -> NDArray[np.float32] | None:
         """Return the votes (N, C) of a copy."""
-        if not self.is_copy or VOTES_COLUMN not in self.datasets:
+        if not self.has_votes:
             return None
         return np.asarray(self._values(VOTES_COLUMN), np.float32)
 

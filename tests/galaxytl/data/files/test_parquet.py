@@ -104,8 +104,7 @@ def with_label(values: Any) -> Any:
         (lambda table: table.drop_columns("redshift"), "all files must have the same columns"),
         (lambda table: table.drop_columns("label"), "which column has the labels; none was recognised"),
         (with_label([1.5] * 16), "all files must have the same columns"),
-        (with_label([-1] * 16), "got -1 at image 16"),
-        (with_label([1000] * 16), "got 1000 at image 16"),
+        (with_label([-1] * 16), "got -1 in row 16"),
         (with_label([None, *[1] * 15]), "1 of 40 rows have none, the first is row 16"),
     ],
 )
@@ -188,7 +187,7 @@ def test_other_layouts_of_pictures(
     ("columns", "asked", "message"),
     [
         ({"a": PICTURES, "b": PICTURES, "label": NUMBERS}, Reading(), "images; it may be any of a, b. Name it with"),
-        ({"image": ["a.png"] * 4, "label": NUMBERS}, Reading("image"), "must hold encoded pictures"),
+        ({"image": PICTURES, "p": ["a.png"] * 4, "label": NUMBERS}, Reading("p"), "must hold encoded pictures"),
         ({"image": PICTURES, "label": [[0.5, 0.5]] * 4}, Reading("", ("label",)), "numbers or texts; got list<"),
         ({"image": PICTURES, "label": ["a" * 3000, "b"] * 2}, Reading(), "texts of at most 2,000 bytes; one has 3,000"),
         (

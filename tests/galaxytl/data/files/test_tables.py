@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from galaxytl.data import DataError, open_dataset
+from galaxytl.data import DataError, galaxy10, open_dataset
 from galaxytl.data.convert import ConvertOptions, convert
 from galaxytl.data.files import tables
 from galaxytl.data.files.pictures import png
 from galaxytl.data.galaxy10_sdss import CLASS_NAMES
 from galaxytl.trial.reading import Reading
-from tests.galaxies import read_all
+from tests.galaxies import LABELS, make_images, read_all, write_hdf5, write_parquet
 
 NUMBERS = np.arange(6) % 3
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 12, 10, 3), np.uint8)
@@ -164,3 +164,12 @@ def test_a_column_whose_name_a_copy_needs(tmp_path: Path) -> None:
     for name in ("copy", "copy.h5"):
         with pytest.raises(DataError, match="something else under the name votes"):
             convert(path, str(tmp_path / name), ConvertOptions(reading=Reading(columns=("votes",))))
+
+
+def test_options_that_say_what_is_usual_change_nothing(tmp_path: Path) -> None:
+    hdf5, parquet = write_hdf5(tmp_path / "g.h5"), write_parquet(tmp_path / "g", make_images(), LABELS)
+    wanted = (open_dataset(str(hdf5)).fingerprint, "galaxy10_layout_40_images", galaxy10.CLASS_NAMES)
+    for path, asked in ((hdf5, Reading("images", ("ans",))), (parquet, Reading("image", ("label",)))):
+        found = open_dataset(str(path), reading=asked)
+        assert (found.fingerprint, found.name, found.class_names) == wanted
+        assert not found.notes
