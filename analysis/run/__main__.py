@@ -4,7 +4,8 @@
     python -m analysis.run results/paper results/vgg-collapse results/search --out report/
 
 It prints a summary, Table 1 with the paper's values beside ours, and of a search the trial that was chosen and how sure
-the choice is; it writes them, the figures and every trial into report/index.html, one page that opens anywhere.
+the choice is; it writes them, the figures and every trial into report/index.html, one page that opens anywhere. Of data
+other than Galaxy10's classes it says nothing of the paper.
 """
 
 from __future__ import annotations

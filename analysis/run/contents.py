@@ -56,9 +56,10 @@ def contents_of(
 
 
 def _answer(scope: ReportScope, parts: Sequence[Part]) -> Answer:
-    """Return that of the questions; with what any folder is asked where there were no trials for them."""
+    """Return that of the questions; after what any folder is asked where there were no trials for them, or where the
+    data are not the paper's, so that the question of the paper is not the first."""
     asked = next((part.answer for part in parts if part.answer), None)
-    if asked and not asked.is_open:
+    if asked and not asked.is_open and scope.subject.is_of_paper:
         return asked
     own = _of_any(scope)
     return own.joined(asked) if asked else own
