@@ -7,21 +7,14 @@ splits = split_indices(dataset.labels, spec, groups, parts)
 from __future__ import annotations
 
 import hashlib
-from typing import Final
 
 import numpy as np
 
 from galaxytl.data.dataset import Dataset
-from galaxytl.data.files.containers import SPLIT_COLUMN
+from galaxytl.data.files.containers import PARTS, SPLIT_COLUMN
 from galaxytl.data.splits import OFFICIAL_PARTS, Parts
 from galaxytl.system.locations import DataError
 from galaxytl.trial import TrialSpec
-
-SPELLINGS: Final = {
-    **{"training": "train", "testing": "test"},
-    **dict.fromkeys(("val", "valid", "dev"), "validation"),
-}
-"""Other names of parts, in small letters."""
 
 
 def official_parts(dataset: Dataset) -> Parts:
@@ -57,9 +50,8 @@ def parts_fingerprint(parts: Parts) -> str:
 
 def _number(name: str) -> int:
     """Return the place of a part in OFFICIAL_PARTS; -1 of what is none."""
-    plain = name.strip().lower()
-    plain = SPELLINGS.get(plain, plain)
-    return OFFICIAL_PARTS.index(plain) if plain in OFFICIAL_PARTS else -1
+    part = PARTS.get(name.strip().lower())
+    return OFFICIAL_PARTS.index(part) if part else -1
 
 
 def _check(dataset: Dataset, numbers: Parts) -> None:

@@ -22,7 +22,6 @@ import numpy as np
 from galaxytl.data.files.columns import (
     LABEL_NAMES,
     MISSING,
-    PARTS,
     asked_column,
     classes_of,
     column_for,
@@ -32,7 +31,7 @@ from galaxytl.data.files.columns import (
     plain,
     texts,
 )
-from galaxytl.data.files.containers import ID_COLUMN, SKY_COLUMNS, SPLIT_COLUMN
+from galaxytl.data.files.containers import ID_COLUMN, PARTS, SKY_COLUMNS, SPLIT_COLUMN
 from galaxytl.data.files.contents import HEAD, Contents, kind_of
 from galaxytl.data.files.fits import with_cutouts
 from galaxytl.data.files.listed import ListedSource
@@ -179,7 +178,7 @@ def _parts(location: Location, is_folder: bool) -> list[Part]:
 
 def _metadata(location: Location) -> list[Part]:
     """Return the catalogues of Hugging Face's imagefolder: in the folder, or in those of the parts of its split."""
-    folders = ["", *(part for part in PARTS if part and location.child(part).kind() == "folder")]
+    folders = ["", *(part for part in PARTS if location.child(part).kind() == "folder")]
     found = []
     for folder in folders:
         places = [location.child(f"{folder}/{name}".lstrip("/")) for name in METADATA]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data.files.classes import Classes, of_coded, of_labels
-from galaxytl.data.files.containers import ID_COLUMN, SKY_COLUMNS, SPLIT_COLUMN, unknown_columns
+from galaxytl.data.files.containers import ID_COLUMN, PARTS, SKY_COLUMNS, SPLIT_COLUMN, unknown_columns
 from galaxytl.system.foreign_text import did_you_mean, visible
 from galaxytl.system.locations import DataError
 from galaxytl.system.parquet_layout import first_line
@@ -35,13 +35,6 @@ KNOWN_NAMES: Final = {
     "split": ("split",),
 }
 """What is known of an image -> names of its column in small letters, the likeliest first."""
-PARTS: Final = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-    "": "",
-}
-"""What a column of the dataset's own split says, in small letters -> the part."""
 MISSING: Final = ("", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "null", "NULL", "None", "<NA>", "--")
 """Texts that stand for no value, as NumPy, pandas and astropy write them."""
 LONGEST_TEXT: Final = 500
@@ -119,7 +112,7 @@ def known_columns(table: Any, known: Mapping[str, str], where: object) -> dict[s
 
 def _parts(column: Any, where: object) -> NDArray[Any] | None:
     said, part_of_row = np.unique(texts(column, where), return_inverse=True)
-    parts = [PARTS.get(text.lower()) for text in said.tolist()]
+    parts = [PARTS.get(text.lower(), None if text else "") for text in said.tolist()]
     return None if None in parts or not any(parts) else np.array(parts)[part_of_row]
 
 

@@ -34,6 +34,12 @@ ID_COLUMN: Final = "id"
 SPLIT_COLUMN: Final = "split"
 """The part that the dataset itself puts each image into, "train", "validation" or "test"; not there where it does not.
 Copies that `convert` writes have the paper's there, which is none of the dataset's own."""
+PARTS: Final = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""What a dataset calls the parts of its own split, in small letters -> the part."""
 BATCH = 64
 """Images that are read at a time: 12.6 MB of Galaxy10's."""
 BATCH_BYTES: Final = 64 * 2**20

@@ -26,7 +26,7 @@ from rich.console import Console
 
 from galaxytl.data.files import fits, pictures
 from galaxytl.data.files.classes import Classes, of_labels, of_texts
-from galaxytl.data.files.containers import ID_COLUMN, SPLIT_COLUMN, Columns, unknown_columns
+from galaxytl.data.files.containers import ID_COLUMN, PARTS, SPLIT_COLUMN, Columns, unknown_columns
 from galaxytl.data.files.contents import Contents
 from galaxytl.data.files.listed import Decode, ListedSource
 from galaxytl.data.findings import Finding
@@ -34,11 +34,6 @@ from galaxytl.data.progress import TerminalProgress
 from galaxytl.system.locations import DataError, Location, reaching
 from galaxytl.trial.reading import Reading
 
-SPLITS: Final = {
-    **{"train": "train", "training": "train", "test": "test", "testing": "test"},
-    **dict.fromkeys(("validation", "valid", "val"), "validation"),
-}
-"""Names of folders above the classes, in small letters -> parts of a split."""
 LEFT_BEHIND: Final = ("thumbs.db", "ehthumbs.db", "desktop.ini")
 """Files that operating systems write beside pictures, in small letters, besides hidden ones (.name)."""
 ARCHIVES: Final = "__MACOSX"
@@ -79,7 +74,7 @@ def listed_folders(location: Location, reading: Reading, endings: tuple[str, ...
     classes = _classes(listing, folders, reading, location)
     columns = unknown_columns(len(names)) | {ID_COLUMN: names.to_numpy(zero_copy_only=False)}
     if listing.has_splits:
-        parts = np.array([SPLITS[folder.partition("/")[0].lower()] for folder in listing.folders])
+        parts = np.array([PARTS[folder.partition("/")[0].lower()] for folder in listing.folders])
         columns[SPLIT_COLUMN] = parts[folders]
     _check_asked(reading, columns, location)
     findings = tuple(_findings(listing, location))
@@ -166,7 +161,7 @@ def _is_picture(name: str, listing: Listing, endings: tuple[str, ...]) -> bool:
 
 def _is_in_split(folder: str) -> bool:
     top, _, below = folder.partition("/")
-    return top.lower() in SPLITS and below != "" and "/" not in below
+    return top.lower() in PARTS and below != "" and "/" not in below
 
 
 def _check_places(listing: Listing, names: Any, folders: NDArray[np.int64], location: Location) -> None:
@@ -176,7 +171,7 @@ def _check_places(listing: Listing, names: Any, folders: NDArray[np.int64], loca
     if listing.has_splits:
         wrong = [number for folder, number in listing.folders.items() if not _is_in_split(folder)]
     else:
-        only_splits = all(folder.lower() in SPLITS for folder in listing.folders)
+        only_splits = all(folder.lower() in PARTS for folder in listing.folders)
         wrong = [n for folder, n in listing.folders.items() if only_splits or not folder or "/" in folder]
     rows = np.flatnonzero(np.isin(folders, wrong))
     if rows.size:
@@ -189,7 +184,7 @@ def _advice(listing: Listing) -> str:
     tops = {folder.partition("/")[0] for folder in listing.folders}
     if listing.folders.keys() == {""}:
         return "Put them into a folder a class, or name the table that tells their classes: --data TABLE.csv"
-    if len(tops) == 1 and (top := tops.pop()).lower() not in SPLITS:
+    if len(tops) == 1 and (top := tops.pop()).lower() not in PARTS:
         return f"Classes may begin further down: name that folder, {top} or one in it"
     return "Move them, or name the folder in which the classes lie"
 

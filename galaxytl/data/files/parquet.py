@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data.files import classes, columns, containers, tables
-from galaxytl.data.files.containers import NAME_ATTRIBUTE, SKY_COLUMNS, SPLIT_COLUMN, Batches, Images, Rows
+from galaxytl.data.files.containers import NAME_ATTRIBUTE, PARTS, SKY_COLUMNS, SPLIT_COLUMN, Batches, Images, Rows
 from galaxytl.data.files.manifest import Manifest, Shard, check_rows, check_shards, read_manifest
 from galaxytl.data.files.pictures import MOST_BYTES, decode, png
 from galaxytl.data.files.tables import IMAGE_NAMES, KEPT_COLUMNS, LABEL_NAMES, VOTES_COLUMN, Said, column_of
@@ -463,7 +463,7 @@ def _parts_of(files: Sequence[StoredFile]) -> list[str]:
     for file in files:
         folder, name = file.location.path.rpartition("/")[::2]
         said = (re.split(r"[-_.]", name)[0].lower(), folder.rpartition("/")[2].lower())
-        parts.append(next((columns.PARTS[text] for text in said if columns.PARTS.get(text)), ""))
+        parts.append(next((PARTS[text] for text in said if text in PARTS), ""))
     return parts if all(parts) and len(set(parts)) > 1 else []
 
 
