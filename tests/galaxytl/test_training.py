@@ -8,6 +8,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import keras
@@ -312,7 +313,7 @@ def test_a_dataset_elsewhere_that_does_not_answer_is_asked_again(
 ) -> None:
     asked: list[str] = []
 
-    def away_twice(uri: str) -> Dataset:
+    def away_twice(uri: str, **_: Any) -> Dataset:
         asked.append(uri)
         if len(asked) < 3:
             raise DataError("it does not answer")
