@@ -8,7 +8,6 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import keras
