@@ -27,7 +27,7 @@ from galaxytl.data import sky
 from galaxytl.data.dataset import Dataset, Progress
 from galaxytl.data.files.classes import counts_of
 from galaxytl.data.files.containers import ID_COLUMN, SKY_COLUMNS
-from galaxytl.data.findings import SHOWN, Finding, is_many, on_rows
+from galaxytl.data.findings import CLASS_NAMES, NOTES, SHOWN, Finding, is_many, on_rows
 from galaxytl.data.galaxy10 import CLASS_COUNTS, FILE_NAME, NUM_CLASSES
 from galaxytl.data.splits import describe_leaks, leaks, split_indices
 from galaxytl.system.foreign_text import visible
@@ -67,7 +67,7 @@ class Report:
     def verdict(self) -> str:
         if any(finding.harmful for finding in self.findings):
             return "harmful"
-        return "usable" if self.findings else "fine"
+        return "fine" if all(finding.code in NOTES for finding in self.findings) else "usable"
 
     def to_dict(self) -> dict[str, Any]:
         return {"verdict": self.verdict, **dataclasses.asdict(self)}
@@ -114,7 +114,7 @@ def content_findings(dataset: Dataset, scan: sky.Scan) -> tuple[Finding, ...]:
         *_about_classes(dataset),
         *_about_pixels(scan),
         *_about_twins(np.where(scan.one_colour, np.arange(len(twins)), twins), dataset.labels),
-        *_about_columns(dataset.columns),
+        *_about_columns(dataset.columns, dataset.name.startswith("galaxy10")),
         *_about_positions(dataset.columns, dataset.labels),
     )
 
@@ -126,7 +126,7 @@ def _claims_to_be_published(dataset: Dataset) -> bool:
 def _about_classes(dataset: Dataset) -> Iterator[Finding]:
     counts = np.bincount(dataset.labels, minlength=len(dataset.class_names)).tolist()
     if note := dataset.source.classes.note:
-        yield Finding("class_names", False, note)
+        yield Finding(CLASS_NAMES, False, note)
     if _claims_to_be_published(dataset) and tuple(counts) != CLASS_COUNTS:
         wrong = sum(count != right for count, right in itertools.zip_longest(counts, CLASS_COUNTS, fillvalue=0))
         rule = f"{FILE_NAME}, or {sum(CLASS_COUNTS):,} images, must have the published number of images of each class"
@@ -161,8 +161,9 @@ def _about_twins(twins: NDArray[np.int64], labels: NDArray[np.int64]) -> Iterato
         yield on_rows("duplicates", "equal to an earlier image of the same class", copies[~differ], harmful=False)
 
 
-def _about_columns(columns: Mapping[str, NDArray[np.float64]]) -> Iterator[Finding]:
-    if missing := [name for name in SKY_COLUMNS if np.isnan(columns[name]).all()]:
+def _about_columns(columns: Mapping[str, NDArray[np.float64]], is_galaxy10: bool) -> Iterator[Finding]:
+    missing = [name for name in SKY_COLUMNS if np.isnan(columns[name]).all()]
+    if missing and is_galaxy10:  # others' images need none
         message = f"no image has a value for {', '.join(missing)}"
         if {"ra", "dec"} & set(missing):
             message += f": images within {sky.CLOSE_ARCSEC:g} arcsec of each other cannot be found"
@@ -234,14 +235,14 @@ def print_report(report: Report, console: Console) -> None:
 
 def _summary_table(report: Report) -> Table:
     table = Table.grid(padding=(0, 2))
-    known = ", ".join(f"{name} {number:,}" for name, number in report.known.items()) + " images"
+    known = ", ".join(f"{name} {number:,}" for name, number in report.known.items() if number)
     lines = {
         "dataset": report.name,
         "where": report.uri,
         "images": f"{report.images:,}",
         "pixels": _sizes(report.sizes),
         "fingerprint": report.fingerprint,
-        "with a value": known,
+        "with a value": f"{known} images" if known else "no column beside image and class",
     }
     for name, value in lines.items():
         table.add_row(f"[bold]{name}[/]", escape(value))
@@ -279,7 +280,7 @@ def _findings_table(report: Report) -> Table:
     table.add_column("finding", overflow="fold")
     table.add_column("first images" if report.ids else "first rows", overflow="fold")
     for finding in sorted(report.findings, key=lambda finding: not finding.harmful):
-        kind = "[red]harmful[/]" if finding.harmful else "[yellow]warning[/]"
+        kind = "[red]harmful[/]" if finding.harmful else "note" if finding.code in NOTES else "[yellow]warning[/]"
         rows = (visible(report.ids.get(row, str(row))) for row in finding.rows)
         table.add_row(kind, escape(finding.message), escape(", ".join(rows)))
     return table

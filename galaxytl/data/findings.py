@@ -13,6 +13,10 @@ SHOWN: Final = 8
 """Row numbers that a finding names; there may be more."""
 HOW_READ: Final = "how_read"
 """Code of a finding that says how pixels were made of what the files hold: whoever trains on them is told."""
+CLASS_NAMES: Final = "class_names"
+"""Code of a finding that says what the classes are called."""
+NOTES: Final = (HOW_READ, CLASS_NAMES)
+"""Codes of findings about which nothing is wrong."""
 FEW: Final = 3
 FEW_SHARE: Final = 0.001
 """So many odd images, or this share of all, spoil no run: they are a warning."""

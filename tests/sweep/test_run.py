@@ -142,7 +142,7 @@ def test_address_where_something_else_answers(tmp_path: Path, monkeypatch: pytes
 def test_bad_dataset_stops_before_anything_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_hdf5(tmp_path / "bad.h5", ans=None)
     assert main(["--data", str(data), "--out", str(tmp_path / "out"), *QUICK, *FROZEN]) == 2
-    assert "'ans' is missing" in capsys.readouterr().err
+    assert "must say which column has the label" in capsys.readouterr().err
     assert not (tmp_path / "out" / "trials.jsonl").exists()
 
 

@@ -99,7 +99,7 @@ def of_labels(labels: NDArray[np.int64], names: Sequence[str], where: object, *,
     _check(labels, names, where)
     numbers = [SPELLINGS_BY_WORDS.get(_words(name)) for name in names]
     if None in numbers or len(set(numbers)) < len(numbers):
-        return Classes(labels, names, f"its classes are not Galaxy10's but its own: {_shown(names)}")
+        return Classes(labels, names, f"its classes are {_shown(names)}")
     if numbers == list(range(len(numbers))):
         return Classes(labels, CLASS_NAMES)
     note = f"its class names are in another order than Galaxy10's ({_shown(names)}): labels are numbered as Galaxy10's"

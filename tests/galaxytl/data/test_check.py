@@ -31,7 +31,7 @@ def report_of(images: np.ndarray = IMAGES, labels: np.ndarray = LABELS, uri: str
     content = ContentHash()
     content.add(images)
     source = ArraySource(images, Classes(labels, CLASS_NAMES), FINE | columns)
-    return check_dataset(Dataset(uri, "made up", content.hexdigest(source.classes), source, Path()))
+    return check_dataset(Dataset(uri, "galaxy10_layout_100_images", content.hexdigest(source.classes), source, Path()))
 
 
 def codes(report: Report, harmful: bool) -> set[str]:

@@ -31,7 +31,7 @@ def stored(folder: Path, columns: dict[str, Any], num_classes: int = 1000) -> Tr
     """A trial's row, whose file says the true class of each of three images with certainty."""
     spec = TrialSpec(dataset="mine", dataset_fingerprint="0", num_classes=num_classes)
     values = np.eye(num_classes, dtype=np.float32)[LABELS % num_classes]
-    found = Probabilities(ROWS, LABELS % num_classes, values, columns)
+    found = Probabilities(ROWS, LABELS % num_classes, values, columns=columns)
     store_probabilities(folder, "", name_of(spec), found)
     return TrialResult(spec=spec, status=COMPLETE, metrics={"accuracy": 1.0, "loss": 0.0}, num_images={"test": 3})
 
@@ -48,8 +48,8 @@ def test_a_thousand_classes_and_twenty_columns(tmp_path: Path) -> None:
         3: "J01 (ra 1.25000, dec -0.50000)",
         9: f"{'x' * 60} (ra 359.99999, dec 3.00000)",
     }
-    result = stored(tmp_path, {**SKY, **dict.fromkeys(map(str, range(99)), ROWS)})
-    with pytest.raises(PredictionsError, match="there may be 3 rows; got 3 of 1,104 columns"):
+    result = stored(tmp_path, {**SKY, **dict.fromkeys(map(str, range(1099)), ROWS)})
+    with pytest.raises(PredictionsError, match="there may be 3 rows, and 268,435,456 numbers; got 3 of 2,104 columns"):
         read_scored(tmp_path, result)
 
 

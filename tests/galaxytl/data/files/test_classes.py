@@ -42,7 +42,7 @@ def test_other_names_never_become_galaxy10s() -> None:
     found = of_labels(np.array([0, 1, 2]), OWN, "g.h5")
     assert (found.labels.tolist(), found.known, found.own) == ([0, 1, 2], OWN, OWN)
     assert found.names == OWN
-    assert "not Galaxy10's but its own: cat, dog, Merging" in found.note
+    assert "its classes are cat, dog, Merging" in found.note
     twice = ("Cigar Round Smooth", "Cigar Shaped Smooth")  # spellings of one class name two of the file's own
     assert of_labels(np.array([0, 1]), twice, "g.h5").own == twice
 
