@@ -183,11 +183,11 @@ def announce(
     split_texts: Sequence[str],
 ) -> None:
     """Say, before anything starts, what it will run on and how much is left to do."""
-    kind = "simulated galaxies, not real ones" if dataset.name.startswith("simulated") else "galaxies"
     specs = [*prepared.specs, *(result.spec for result in prepared.impossible)]
     sizes = f"{specs[0].image_size} px, {specs[0].num_epochs} epochs, batch size {specs[0].batch_size}"
     console.print(
-        f"Dataset   {dataset.name}: {len(dataset):,} {kind}, fingerprint {dataset.fingerprint[:12]}", markup=False
+        f"Dataset   {dataset.name}: {len(dataset):,} {dataset.kind}, fingerprint {dataset.fingerprint[:12]}",
+        markup=False,
     )
     console.print(f"Split     {prepare.first_of(split_texts)}", markup=False)
     console.print(f"Profile   {profile} ({sizes}); choose with --profile {' or '.join(sorted(builtin.PROFILES))}")

@@ -122,7 +122,7 @@ def test_a_folder_a_class(capsys: pytest.CaptureFixture[str]) -> None:
     results = run("--grid", "lr", "--data", "my_galaxies/", *FEW, out="lr")
     assert {result.class_names for result in results} == {KINDS}
     assert {(result.spec.num_classes, len(result.confusion)) for result in results} == {(4, 4)}
-    assert "own_classes_48_images: 48 galaxies" in capsys.readouterr().out
+    assert "own_classes_48_images: 48 images of 4 classes (barred spiral, elliptical" in capsys.readouterr().out
     text = report("lr")
     assert "barred spiral" in text
     assert "VGG" not in text

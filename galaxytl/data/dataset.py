@@ -61,6 +61,7 @@ READERS: Final[list[Reader]] = [
 DEFAULT_SIMULATED = 1000
 
 NOTE_FORMAT = 3  # of the state that a noted fingerprint is named by; raised when the same files are read otherwise
+CLASSES_SHOWN: Final = 6
 MANY_FILES = 10_000  # that are looked at before it is said
 SETTLED_NANOSECONDS = 5 * 10**9
 """Times of an object store have seconds, and its clock may be off by as much again."""
@@ -97,6 +98,17 @@ class Dataset:
     def class_names(self) -> tuple[str, ...]:
         """Of the classes, in the order of their numbers."""
         return self.source.classes.names
+
+    @property
+    def kind(self) -> str:
+        """What its images are, for people."""
+        if self.name.startswith("simulated"):
+            return "simulated galaxies, not real ones"
+        if self.name.startswith("galaxy10"):
+            return "galaxies"
+        shown = ", ".join(self.class_names[:CLASSES_SHOWN])
+        more = f", and {len(self.class_names) - CLASSES_SHOWN} more" if len(self.class_names) > CLASSES_SHOWN else ""
+        return f"images of {len(self.class_names)} classes ({shown}{more})"
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from galaxytl.data.download import presets
 from galaxytl.system.command import Parser, UsageError, path, path_or_uri, run_command, whole_number
 from galaxytl.system.console import Console
 from galaxytl.system.credentials import without_secrets
@@ -101,12 +102,16 @@ def questions_of(values: argparse.Namespace) -> Questions:
     if values.out:
         values.out.mkdir(parents=True, exist_ok=True)
     return Questions(
-        data="" if is_simulated else prepare.absolute(values.data),
+        data="" if is_simulated else prepare.absolute(_place_of(values.data)),
         reading=dataclasses.asdict(reading_of(values)),
         weights_dir=str(values.weights_dir.resolve()) if values.weights_dir else "",
         backbones=builtin.BACKBONES,
         places=[str(place) for place in (values.out and values.out.resolve(), values.storage) if place],
     )
+
+
+def _place_of(data: str) -> str:
+    return str(presets.place_of(data)) if presets.is_name(data) else data
 
 
 def run_checks(options: DoctorOptions) -> list[Finding]:

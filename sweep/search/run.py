@@ -62,8 +62,7 @@ def run_search(options: Options, search: SearchOptions, kept: ResultsFolder, con
 
 
 def announce(setup: Setup, console: Console) -> None:
-    options, base, shown = setup.search, setup.base, export.without_password(setup.search.storage)
-    kind = "simulated galaxies, not real ones" if base.is_simulated else "galaxies"
+    options, base, data, shown = setup.search, setup.base, setup.dataset, export.without_password(setup.search.storage)
     sizes = f"{base.image_size} px, {base.num_epochs} epochs, batch size {base.batch_size}"
     rungs = sorted(setup.problem.rule.decides_at)
     stops = f"{options.scheduler} (after epochs {', '.join(map(str, rungs))})" if rungs else options.scheduler
@@ -71,7 +70,7 @@ def announce(setup: Setup, console: Console) -> None:
         "Search": f"{options.trials} trials by {setup.problem.sampler}, {options.space}; scheduler {stops}",
         "Objective": ", ".join(f"{OBJECTIVES[name]} {name}" for name in options.objective),
         **({"Study": f"{options.study}, exported to {shown}"} if shown else {}),
-        "Dataset": f"{base.dataset}: {len(setup.dataset):,} {kind}, fingerprint {base.dataset_fingerprint[:12]}",
+        "Dataset": f"{base.dataset}: {len(data):,} {data.kind}, fingerprint {base.dataset_fingerprint[:12]}",
         "Split": setup.split_text,
         "Profile": f"{setup.profile} ({sizes}); choose with --profile {' or '.join(sorted(builtin.PROFILES))}",
         "Networks": ", ".join(setup.facts.backbones),

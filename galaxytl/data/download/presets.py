@@ -21,6 +21,7 @@ from typing import Final
 
 from filelock import FileLock
 
+from galaxytl.data import galaxy10_sdss
 from galaxytl.data.download.fetch import ZENODO, fetch_hdf5
 from galaxytl.data.download.http import RemoteFile
 from galaxytl.data.galaxy10 import FILE_NAME
@@ -45,17 +46,12 @@ SDSS: Final = RemoteFile(
     "https://zenodo.org/records/10844811/files/Galaxy10.h5",
     "969a6b1cefcc36e09fffa86febd2f699a4aa19b837ba0427f01b0bc6ded458af",
 )
-"""Galaxy10 SDSS: 21,785 images of 69 x 69 pixels. Address, SHA-256 and names as astroNN has them in
+"""Galaxy10 SDSS: 21,785 images of 69 x 69 pixels. Address and SHA-256 as astroNN has them in
 astroNN/datasets/galaxy10sdss.py; earlier versions had it from astro.utoronto.ca/~bovy/Galaxy10/Galaxy10.h5, with the
 same SHA-256."""
-SDSS_NAMES: Final = (
-    *("Disk, Face-on, No Spiral", "Smooth, Completely round", "Smooth, in-between round", "Smooth, Cigar shaped"),
-    *("Disk, Edge-on, Rounded Bulge", "Disk, Edge-on, Boxy Bulge", "Disk, Edge-on, No Bulge"),
-    *("Disk, Face-on, Tight Spiral", "Disk, Face-on, Medium Spiral", "Disk, Face-on, Loose Spiral"),
-)
 PRESETS: Final = {
     "galaxy10": Preset(ZENODO, FILE_NAME),
-    "galaxy10-sdss": Preset(SDSS, "Galaxy10_SDSS.h5", SDSS_NAMES),
+    "galaxy10-sdss": Preset(SDSS, "Galaxy10_SDSS.h5", galaxy10_sdss.CLASS_NAMES),
 }
 HUB_NAME: Final = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*?)(?::([\w.-]+))?")
 FILE_ENDING: Final = re.compile(r"\.(h5|hdf5?|parquet|csv|npz|npy|fits?|tar|zip|json|txt|gz|png|jpe?g)$", re.IGNORECASE)

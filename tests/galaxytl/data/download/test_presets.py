@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from galaxytl.data import DataError, open_dataset
+from galaxytl.data import DataError, galaxy10_sdss, open_dataset
 from galaxytl.data.__main__ import main
 from galaxytl.data.download import presets
 from galaxytl.system.console import Console
@@ -107,7 +107,7 @@ def test_galaxy10_sdss_is_fetched_and_named(
     assert options.data == str(cache / "datasets" / "Galaxy10_SDSS.h5")
     assert len(server.requests) == 1
     dataset = open_dataset(options.data, reading=options.reading)
-    assert dataset.class_names == presets.SDSS_NAMES
+    assert dataset.class_names == galaxy10_sdss.CLASS_NAMES
     own = Reading(class_names=tuple("abcdefghij"))
     assert presets.located("galaxy10-sdss", own, Listener())[1] == own
     assert main(["check", "galaxy10-sdss"]) in (0, 1)
