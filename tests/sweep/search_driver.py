@@ -42,6 +42,15 @@ EPOCH_SECONDS = 0.02
 PAUSE = "pause"
 
 
+class Thousand:
+    """As much of a dataset as is asked for where nothing is trained."""
+
+    kind = "simulated galaxies, not real ones"
+
+    def __len__(self) -> int:
+        return 1000
+
+
 def set_up(options: Options, search: SearchOptions, console: Console) -> Setup:
     problem = make_problem(
         pinned=check_pinned(options.settings),
@@ -52,7 +61,7 @@ def set_up(options: Options, search: SearchOptions, console: Console) -> Setup:
         name=search.study,
     )
     return Setup(
-        dataset=range(1000),  # type: ignore[arg-type]  # of which the number is all that matters
+        dataset=Thousand(),  # type: ignore[arg-type]
         uri="simulated:1000",
         profile="laptop",
         base=BASE,
