@@ -4,7 +4,7 @@
     found = of_texts(["spiral", "elliptical", ...], (), where)
     found.labels, found.names, found.note
 
-What the user or the file says decides. Names that are all Galaxy10's, in its own or in astroNN's spelling, are
+What the user or the file says decides. Ten names that are Galaxy10's, in its own or in astroNN's spelling, are
 Galaxy10's classes, and labels are numbered as Galaxy10 numbers them. Any other name makes them classes of the dataset's
 own. Where nobody names them they are called by their numbers; but of a file in Galaxy10's own layout (`assumed`) whose
 labels reach class 9, they are taken for Galaxy10's: an assumption, and no copy of it writes a name.
@@ -98,7 +98,7 @@ def of_labels(labels: NDArray[np.int64], names: Sequence[str], where: object, *,
     names = tuple(str(name).strip() for name in names)
     _check(labels, names, where)
     numbers = [SPELLINGS_BY_WORDS.get(_words(name)) for name in names]
-    if None in numbers or len(set(numbers)) < len(numbers):
+    if None in numbers or len(set(numbers)) < NUM_CLASSES:  # some of Galaxy10's are no Galaxy10
         return Classes(labels, names, f"its classes are {_shown(names)}")
     if numbers == list(range(len(numbers))):
         return Classes(labels, CLASS_NAMES)

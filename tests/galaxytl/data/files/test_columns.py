@@ -93,11 +93,13 @@ def test_votes_become_shares_in_each_row() -> None:
 
 
 def test_votes_for_galaxy10s_classes_have_its_numbers() -> None:
-    found = votes_of(pa.table({"Merging": [1, 1], "Disturbed": [0, 3]}), ["Merging", "Disturbed"], "")
+    table = {"Merging": [1, 1], "Disturbed": [0, 3], **{name: [0, 0] for name in CLASS_NAMES[2:]}}
+    found = votes_of(pa.table(table), list(table), "")
     assert (found.labels.tolist(), found.known) == ([1, 0], CLASS_NAMES)
     assert found.votes is not None
     assert found.votes[:, :3].tolist() == [[0, 1, 0], [0.75, 0.25, 0]]
-    assert found.votes.shape == (2, 10)
+    some = votes_of(pa.table(table), ["Merging", "Disturbed"], "")  # are no Galaxy10
+    assert some.names == ("Merging", "Disturbed")
 
 
 @pytest.mark.parametrize("bad", [[-0.5, 1], [None, 1], [0, 0], [float("inf"), 1]])
