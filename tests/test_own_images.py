@@ -4,9 +4,7 @@ this process, on a network of 1,616 weights. What Ray does with Galaxy10 is in `
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,7 +27,7 @@ from galaxytl.trial import COMPLETE, TrialResult
 from sweep.run import main as sweep
 from sweep.scheduling.resources import Where
 from sweep.scheduling.tune import Reporter, Work
-from tests.galaxies import encode, real_sample
+from tests.galaxies import encode, make_bucket, real_sample, s3_server
 from tests.galaxytl import toy
 
 KINDS = ("barred spiral", "elliptical", "merger", "ring")
@@ -207,13 +205,20 @@ def test_other_peoples_images(kinds: int) -> None:
     assert {result.spec.num_classes for result in searched} == {len(wanted)}
 
 
-def test_check_and_convert(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_and_convert(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fingerprint_of(place: str) -> str:
+        capsys.readouterr()
+        assert data(["check", place, "--json"]) == 0
+        return str(json.loads(capsys.readouterr().out)["fingerprint"])
+
     assert data(["check", "my_galaxies/"]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in KINDS)
-    assert data(["check", "my_galaxies/", "--json"]) == 0
-    fingerprint = json.loads(capsys.readouterr().out)["fingerprint"]
-    assert data(["convert", "my_galaxies/", "--to", "shared/"]) == 0
-    with contextlib.redirect_stdout(io.StringIO()) as told:
-        assert data(["check", "shared/", "--json"]) == 0
-    assert json.loads(told.getvalue())["fingerprint"] == fingerprint
+    assert printed.rstrip().endswith("fine: nothing is wrong with it")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    with s3_server() as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        shared = f"{make_bucket(url, 'own-galaxies')}/mine/"
+        assert data(["convert", "my_galaxies/", "--to", shared]) == 0
+        assert fingerprint_of(shared) == fingerprint_of("my_galaxies/")
