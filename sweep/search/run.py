@@ -40,9 +40,9 @@ NAMED_BY = ("optimizer", "learning_rate")
 """Fields that tell a search's trials apart in the terminal, beside network, start and depth."""
 
 
-def run_search(options: Options, search: SearchOptions, kept: ResultsFolder, console: Console) -> int:
+def run_search(options: Options, search: SearchOptions, folder: ResultsFolder, console: Console) -> int:
     """Run the search; returns the exit status: 0 when a trial was chosen and scored on the test part."""
-    storage, name = export.absolute(search.storage), search.study or kept.out.resolve().name
+    storage, name = export.absolute(search.storage), search.study or folder.out.resolve().name
     setup = set_up(options, replace(search, storage=storage, study=name), console)
     announce(setup, console)
     rehearsal = rehearse(setup.problem)
@@ -52,7 +52,7 @@ def run_search(options: Options, search: SearchOptions, kept: ResultsFolder, con
         for line in rehearsal.parameters:
             console.print(f"          {line}", markup=False)
         return 0
-    run, lines = begin(setup, kept)
+    run, lines = begin(setup, folder)
     say = functools.partial(console.print, markup=False)
     with run.exported(say):
         for line in lines:
@@ -78,23 +78,23 @@ def announce(setup: Setup, console: Console) -> None:
         console.print(f"{name:9} {text}", markup=False)
 
 
-def begin(setup: Setup, kept: ResultsFolder) -> tuple[SearchRun, list[str]]:
+def begin(setup: Setup, folder: ResultsFolder) -> tuple[SearchRun, list[str]]:
     """Take the search up as earlier drivers left it; returns it and what there is to say of it. Raises StudyError where
     they searched for something else."""
-    asked, rows = kept.asked(), kept.rows()
+    asked, rows = folder.asked(), folder.rows()
     own = {r.trial_id: r for r in rows.results if r.spec.scored_on == "validation"}
     if asked.search is None:
-        earlier = earlier_search(setup, kept) if not asked.suggestions else []
-        kept.append_asked([{"asked": FORMAT, "search": setup.identity}, *earlier])
-        asked = read_asked(kept.out)
+        earlier = earlier_search(setup, folder) if not asked.suggestions else []
+        folder.append_asked([{"asked": FORMAT, "search": setup.identity}, *earlier])
+        asked = read_asked(folder.out)
     export.check_same(setup.search.study, asked.search or {}, setup.identity)
-    run = SearchRun(setup, Search(setup.problem, asked, own, kept.append_asked), kept)
+    run = SearchRun(setup, Search(setup.problem, asked, own, folder.append_asked), folder)
     return run, [*(f"note: {problem}" for problem in (*rows.problems, *asked.problems)), *run.begin(own)]
 
 
-def earlier_search(setup: Setup, kept: ResultsFolder) -> list[dict[str, Any]]:
+def earlier_search(setup: Setup, folder: ResultsFolder) -> list[dict[str, Any]]:
     """Return what a search of an earlier version asked for, whose truth was its study, as lines of `asked.jsonl`."""
-    urls, problem = [setup.search.storage, export.sqlite_url(kept.out.resolve() / STUDY)], setup.problem
+    urls, problem = [setup.search.storage, export.sqlite_url(folder.out.resolve() / STUDY)], setup.problem
 
     def costs(fields: Mapping[str, Any]) -> Mapping[str, float]:
         spec = problem.built(fields)
@@ -112,7 +112,7 @@ class SearchRun:
 
     setup: Setup
     search: Search
-    kept: ResultsFolder
+    folder: ResultsFolder
     results: list[TrialResult] = field(default_factory=list)
     """Of this run."""
     begun: list[Group] = field(default_factory=list)
@@ -120,7 +120,7 @@ class SearchRun:
 
     @property
     def out(self) -> Path:
-        return self.kept.out
+        return self.folder.out
 
     def begin(self, rows: Mapping[str, TrialResult]) -> list[str]:
         """Tell the study of rows (by trial_id), and of trials to begin with, that it does not know; returns
@@ -189,7 +189,7 @@ class SearchRun:
                     table.finished(result)
 
             def epochs(latest: dict[str, dict[str, float]]) -> dict[str, str]:
-                self.kept.stop_if_lost()
+                self.folder.stop_if_lost()
                 table.epochs(latest)
                 return self.search.epochs(latest)
 
@@ -212,7 +212,7 @@ class SearchRun:
         while self.search.is_running:
             yield None
         if tested := self._to_test():
-            self.kept.hand_on_checkpoint(tested.replace(scored_on="validation"), tested)
+            self.folder.hand_on_checkpoint(tested.replace(scored_on="validation"), tested)
             yield from self._planned([tested], table)
 
     def _planned(self, specs: Sequence[TrialSpec], table: SweepTable) -> Iterable[Group]:
@@ -226,12 +226,12 @@ class SearchRun:
         if self.best is None:
             return None
         tested = self.best.spec.replace(scored_on="test")
-        done = self.kept.rows().by_id().get(tested.trial_id)
+        done = self.folder.rows().by_id().get(tested.trial_id)
         return None if done and done.status == COMPLETE else tested
 
     def finished(self, *results: TrialResult) -> None:
         """Keep their rows, then tell the study; of checkpoints only the best trial's stays, for its test."""
-        self.kept.append(*results)
+        self.folder.append(*results)
         for result in results:
             self._tell(result)
 
@@ -243,12 +243,12 @@ class SearchRun:
             before, self.best = self.best, ranked([result, *([self.best] if self.best else [])])[0]
             outdone = before if self.best is result else result
         if outdone:
-            self.kept.drop_checkpoint(outdone.spec)
+            self.folder.drop_checkpoint(outdone.spec)
 
 
 def conclude(run: SearchRun, console: Console) -> int:
     """Say what was chosen and how well it does; returns the exit status."""
-    rows = run.kept.rows().by_id()
+    rows = run.folder.rows().by_id()
     own = [row for row in rows.values() if row.spec.scored_on == "validation"]
     counts = Counter(row.status for row in own)
     ended = f"{counts[COMPLETE]} complete, {counts[PRUNED]} stopped early, {counts[FAILED]} failed"
