@@ -85,9 +85,9 @@ class FileServer:
                     self.send(content, step, request)
 
             def do_HEAD(self) -> None:
-                content = owner.files.get(self.path)
-                headers = {"Content-Length": str(len(content or b"")), **owner.headers.get(self.path, {})}
-                self.answer(404 if content is None else 200, headers)
+                length = str(len(owner.files.get(self.path, b"")))
+                headers = {"Content-Length": length, **owner.headers.get(self.path, {})}
+                self.answer(200 if self.path in owner.files else 404, headers)
 
             def send(self, content: bytes, step: Step, request: Request) -> None:
                 asked = re.match(r"bytes=(\d+)-", request.range or "") if step.ranges else None

@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from galaxytl.system.foreign_text import names_text
 from galaxytl.trial import TrialResult, TrialSpec
 
 PAPERS: Final = ("galaxy10_decals", "galaxy10_layout_")
 """How `galaxytl.data.dataset` begins the names of Galaxy10 DECaLS and of images in its classes."""
 OWN: Final = "own_classes_"
 """How it begins the name of data that nobody has named."""
-MOST_LETTERS: Final = 60
-"""Of the class names in a title."""
 VOTES: Final = (
     "trained towards fractions of votes: the loss is against these, all other scores are of the leading class"
 )
@@ -78,18 +77,3 @@ def describe(results: Sequence[TrialResult]) -> str:
     images = f"{number:,} images" if number else "images"
     own_name = "" if spec.dataset.startswith(OWN) else f"{spec.dataset}: "
     return f"{own_name}{images} of {spec.num_classes:,} classes{f' ({names})' if names else ''}"
-
-
-def names_text(names: Sequence[str]) -> str:
-    """Return class names as a list that fits a title.
-
-    >>> names_text(["a", "b"]), names_text([f"class {n}" for n in range(100)])
-    ('a, b', 'class 0, class 1, class 2, class 3, class 4, class 5, and 94 more')
-    """
-    shown: list[str] = []
-    for name in names:
-        if sum(map(len, shown)) + 2 * len(shown) + len(name) > MOST_LETTERS:
-            break
-        shown.append(name)
-    left = len(names) - len(shown)
-    return ", ".join([*shown, *([f"and {left} more" if shown else f"{left} with long names"] if left else [])])

@@ -40,6 +40,7 @@ from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
 from galaxytl.system.cache import cache_dir, read_own
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.files import write_atomically
+from galaxytl.system.foreign_text import names_text
 from galaxytl.system.locations import DataError, Location, StoredFile, explained, locate
 from galaxytl.system.strict_json import read_json
 from galaxytl.trial.reading import AS_FOUND, Reading
@@ -61,7 +62,6 @@ READERS: Final[list[Reader]] = [
 DEFAULT_SIMULATED = 1000
 
 NOTE_FORMAT = 3  # of the state that a noted fingerprint is named by; raised when the same files are read otherwise
-CLASSES_SHOWN: Final = 6
 MANY_FILES = 10_000  # that are looked at before it is said
 SETTLED_NANOSECONDS = 5 * 10**9
 """Times of an object store have seconds, and its clock may be off by as much again."""
@@ -106,9 +106,7 @@ class Dataset:
             return "simulated galaxies, not real ones"
         if self.name.startswith("galaxy10"):
             return "galaxies"
-        shown = ", ".join(self.class_names[:CLASSES_SHOWN])
-        more = f", and {len(self.class_names) - CLASSES_SHOWN} more" if len(self.class_names) > CLASSES_SHOWN else ""
-        return f"images of {len(self.class_names)} classes ({shown}{more})"
+        return f"images of {len(self.class_names):,} classes ({names_text(self.class_names)})"
 
     @property
     def facts(self) -> dict[str, Any]:

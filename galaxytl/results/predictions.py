@@ -5,10 +5,9 @@
 
 One row an image: `row` of the dataset, true `label`, float32 `p0`, `p1`, ..., one a class, of a trial that was trained
 towards votes these as float32 `v0`, `v1`, ... (its labels are the leading classes), and what the dataset's catalogue
-knows of the image (`columns_to_keep`): float64, or text. Galaxy10's 5,321 test images take 0.34 MB, with ra, dec and
-redshift 0.48. Of a trial that is scored on the test part and has a validation part, <trial_id>.validation.parquet has
-what it says of that one: what is fitted or chosen after the training, like a temperature or an ensemble, must not see
-the test part.
+knows of the image (`columns_to_keep`): float64, or text. Of a trial that is scored on the test part and has a
+validation part, <trial_id>.validation.parquet has what it says of that one: what is fitted or chosen after the
+training, like a temperature or an ensemble, must not see the test part.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from __future__ import annotations
 import difflib
 import itertools
 import unicodedata
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 
 def visible(text: str, keep: str = "") -> str:
@@ -61,3 +61,22 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'paper'?", or nothing when no known word is close."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+MOST_LETTERS: Final = 60
+"""Of the class names in a title."""
+
+
+def names_text(names: Sequence[str]) -> str:
+    """Return class names as a list that fits a title.
+
+    >>> names_text(["a", "b"]), names_text([f"class {n}" for n in range(100)])
+    ('a, b', 'class 0, class 1, class 2, class 3, class 4, class 5, and 94 more')
+    """
+    shown: list[str] = []
+    for name in names:
+        if sum(map(len, shown)) + 2 * len(shown) + len(name) > MOST_LETTERS:
+            break
+        shown.append(name)
+    left = len(names) - len(shown)
+    return ", ".join([*shown, *([f"and {left} more" if shown else f"{left} with long names"] if left else [])])

@@ -42,8 +42,10 @@ MAGIC: Final = {
 
 def kind_of(head: bytes) -> str:
     """Return what a file says of itself in its first HEAD bytes; "" where that is nothing known."""
-    if HDF5_MAGIC in head[512:520] or head[257:262] == b"ustar":
-        return "HDF5" if HDF5_MAGIC in head[:HEAD] else "tar"
+    if head[257:262] == b"ustar":  # its first file, at byte 512, may be of any kind
+        return "tar"
+    if head[512:520] == HDF5_MAGIC:
+        return "HDF5"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
     if head[:2] == b"BM" and head[6:10] == bytes(4):  # two letters alone may begin a text

@@ -28,7 +28,7 @@ from galaxytl.data.files import fits, pictures
 from galaxytl.data.files.classes import Classes, of_labels, of_texts
 from galaxytl.data.files.containers import ID_COLUMN, PARTS, SPLIT_COLUMN, Columns, unknown_columns
 from galaxytl.data.files.contents import Contents
-from galaxytl.data.files.listed import Decode, ListedSource
+from galaxytl.data.files.listed import ListedSource
 from galaxytl.data.findings import Finding
 from galaxytl.data.progress import TerminalProgress
 from galaxytl.system.locations import DataError, Location, reaching
@@ -57,15 +57,15 @@ def is_cutouts(what: Contents) -> bool:
 
 def read_folders(location: Location, _scratch: Path, reading: Reading) -> ListedSource:
     """Return the pictures below a folder, of which each lies in a folder of its class. Raises DataError."""
-    return fits.with_cutouts(listed_folders(location, reading, pictures.ENDINGS, pictures.decode), reading)
+    return fits.with_cutouts(listed_folders(location, reading, pictures.ENDINGS), reading)
 
 
 def read_cutouts(location: Location, _scratch: Path, reading: Reading) -> ListedSource:
     """Return the FITS files below a folder, of which each lies in a folder of its class. Raises DataError."""
-    return fits.with_cutouts(listed_folders(location, reading, fits.ENDINGS, pictures.decode), reading)
+    return fits.with_cutouts(listed_folders(location, reading, fits.ENDINGS), reading)
 
 
-def listed_folders(location: Location, reading: Reading, endings: tuple[str, ...], decode: Decode) -> ListedSource:
+def listed_folders(location: Location, reading: Reading, endings: tuple[str, ...]) -> ListedSource:
     """Return the files below a folder whose names end so (in small letters), of which each lies in a folder of its
     class. Raises DataError."""
     listing = _listing(location, endings)
@@ -78,7 +78,7 @@ def listed_folders(location: Location, reading: Reading, endings: tuple[str, ...
         columns[SPLIT_COLUMN] = parts[folders]
     _check_asked(reading, columns, location)
     findings = tuple(_findings(listing, location))
-    return ListedSource(location, names, classes, columns, decode, findings, states=states)
+    return ListedSource(location, names, classes, columns, findings=findings, states=states)
 
 
 @dataclass
