@@ -43,8 +43,8 @@ from sweep.planning import seeds
 from sweep.planning.plan import Plan, TrialsByStatus, split_by_status
 from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.planning.table import comparison, plan_table
-from sweep.progress import SweepTable, trial_label
-from sweep.results_folder import ResultsFolder, lead, read_only
+from sweep.progress.terminal import SweepTable, trial_label
+from sweep.results.folder import ResultsFolder, lead, read_only
 from sweep.scheduling.resources import ClusterError, Where
 
 MOST_PRICED: Final = 2000

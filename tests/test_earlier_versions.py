@@ -16,7 +16,7 @@ from analysis.search.study import read_study
 from galaxytl.results.asked_file import FORMAT, read_asked
 from galaxytl.results.rows import read_results
 from galaxytl.trial import COMPLETE
-from sweep.results_folder import lead
+from sweep.results.folder import lead
 from sweep.search.export import earlier_lines, sqlite_url
 
 

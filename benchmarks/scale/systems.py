@@ -71,7 +71,7 @@ def measure(run: Run) -> dict[str, Any]:
     """Return what the driver has spent on the run."""
     from rich.console import Console
 
-    from sweep.progress import SweepTable
+    from sweep.progress.terminal import SweepTable
 
     specs = [BASE.replace(seed=seed, num_epochs=max(1, run.reports)) for seed in range(run.trials)]
     meter, started = Meter(max(1, run.trials // SAMPLES)), time.perf_counter()

@@ -29,8 +29,8 @@ from sweep import prepare
 from sweep.grids import axes, builtin
 from sweep.options import Options, SearchOptions
 from sweep.planning.speeds import learn_speeds, speeds_path
-from sweep.progress import SweepTable, trial_label
-from sweep.results_folder import STUDY, ResultsFolder
+from sweep.progress.terminal import SweepTable, trial_label
+from sweep.results.folder import STUDY, ResultsFolder
 from sweep.scheduling.resources import ClusterError
 from sweep.search import export
 from sweep.search.setup import Setup, set_up

@@ -15,11 +15,11 @@ from galaxytl.results import rows as results_module
 from galaxytl.results.history import VARIABLE
 from galaxytl.results.storage import StorageError
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
-from sweep import lease as lease_module
-from sweep import results_folder as kept_module
-from sweep import rows_file
-from sweep.lease import LeaseError
-from sweep.results_folder import lead
+from sweep.results import folder as kept_module
+from sweep.results import lease as lease_module
+from sweep.results import rows_file
+from sweep.results.folder import lead
+from sweep.results.lease import LeaseError
 from tests.cluster.mischief import Mischief, slow_files
 
 BEAT_SECONDS, BEAT_SECONDS_AT_STORAGE = 0.2, 0.1

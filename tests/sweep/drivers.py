@@ -11,8 +11,8 @@ from typing import Any
 import greenlet
 import pytest
 
-from sweep import lease as lease_module
-from sweep.lease import Lease, LeaseError, Place, Values
+from sweep.results import lease as lease_module
+from sweep.results.lease import Lease, LeaseError, Place, Values
 
 STEP_SECONDS = 0.4
 """Between two looks of a driver whether it is known to have lost its lease."""

@@ -25,11 +25,11 @@ from galaxytl.data import Splits
 from galaxytl.train.callbacks import Watcher
 from galaxytl.train.job import Group, Workplace
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
-from sweep import lease, run
 from sweep.command_line import parse
 from sweep.options import Options, SearchOptions
-from sweep.results_folder import ResultsFolder
-from sweep.rows_file import RowsFile
+from sweep.results import lease, run
+from sweep.results.folder import ResultsFolder
+from sweep.results.rows_file import RowsFile
 from sweep.search import run as search_run
 from sweep.search.run import SearchRun, begin
 from sweep.search.setup import Setup, check_pinned

@@ -22,9 +22,9 @@ from galaxytl.results.stored_rows import read_rows
 from galaxytl.system.command import UsageError
 from galaxytl.system.locations import Location
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
-from sweep import results_folder as kept_module
-from sweep.lease import in_folder
-from sweep.results_folder import lead
+from sweep.results import folder as kept_module
+from sweep.results.folder import lead
+from sweep.results.lease import in_folder
 from tests.sweep.drivers import SLOWEST_SECONDS, Driver, Event, Task, World
 
 T, R = TypeVar("T"), TypeVar("R")

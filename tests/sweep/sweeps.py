@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from sweep.lease import LeaseError
+from sweep.results.lease import LeaseError
 from sweep.scheduling.ray_files import own_token
 from tests.cluster import faults
 

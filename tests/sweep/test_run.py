@@ -14,8 +14,8 @@ from galaxytl.results.rows import read_results
 from galaxytl.system.command import UsageError
 from galaxytl.train.job import Workplace
 from galaxytl.trial import FAILED, SpecError, TrialResult
-from sweep import lease
 from sweep.command_line import LOG, parse
+from sweep.results import lease
 from sweep.run import main
 from sweep.scheduling import cluster
 from sweep.scheduling.resources import ClusterError

@@ -34,7 +34,7 @@ from galaxytl.train.outcome import failure_message
 from sweep.command_line import parse
 from sweep.doctor.__main__ import findings_table
 from sweep.doctor.checks import Finding
-from sweep.lease import Lease, in_folder
+from sweep.results.lease import Lease, in_folder
 from sweep.scheduling.cluster import _WithoutSecrets
 
 WORDS = re.compile(r"hush\d", re.IGNORECASE)

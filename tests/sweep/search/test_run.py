@@ -17,8 +17,8 @@ from galaxytl.system.command import UsageError
 from galaxytl.train.job import Group
 from galaxytl.trial import COMPLETE, PRUNED, SpecError, TrialResult, TrialSpec
 from sweep.command_line import parse, parse_settings
-from sweep.lease import LeaseError
-from sweep.progress import SweepTable
+from sweep.progress.terminal import SweepTable
+from sweep.results.lease import LeaseError
 from sweep.run import main
 from sweep.search import run as search_run
 from sweep.search.run import SearchRun, conclude

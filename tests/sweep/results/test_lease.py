@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 from galaxytl.results.storage import Storage
 from galaxytl.system import locations
 from galaxytl.system.locations import without_secrets
-from sweep import lease as lease_module
-from sweep.lease import FILE_NAME, Lease, LeaseError, Place, in_folder, in_storage, is_dead, process_table
+from sweep.results import lease as lease_module
+from sweep.results.lease import FILE_NAME, Lease, LeaseError, Place, in_folder, in_storage, is_dead, process_table
 from tests.sweep.drivers import World, plant
 from tests.sweep.sweeps import ROOT, suspend_between_writes, wait_for
 
@@ -329,7 +329,7 @@ ANOTHER_HOST = ("unshare", "--uts", "--pid", "--fork", "--kill-child")
 )
 def test_processes_of_a_container_are_not_taken_for_ours() -> None:
     """As its first process has the pid 1; here 1 lives, and is none of ours."""
-    program = "import os; from sweep.lease import process_table; print(os.getpid(), process_table())"
+    program = "import os; from sweep.results.lease import process_table; print(os.getpid(), process_table())"
     command = [*ANOTHER_HOST, sys.executable, "-c", program]
     pid, there = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(maxsplit=1)
     assert pid == "1"
@@ -339,7 +339,7 @@ def test_processes_of_a_container_are_not_taken_for_ours() -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from sweep.lease import Lease, LeaseError, in_folder
+from sweep.results.lease import Lease, LeaseError, in_folder
 try:
     with Lease(in_folder(Path(sys.argv[1])), beat_seconds=0.1) as lease:
         print("held", flush=True)

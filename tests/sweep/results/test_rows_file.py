@@ -15,12 +15,12 @@ from galaxytl.results.rows import FILE_NAME, append_results, read_results
 from galaxytl.results.storage import Storage
 from galaxytl.results.stored_rows import read_rows
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
-from sweep import lease as lease_module
-from sweep import results_folder as kept_module
-from sweep import rows_file
-from sweep.lease import LeaseError, in_folder
-from sweep.results_folder import ResultsFolder, lead
-from sweep.rows_file import GoneError
+from sweep.results import folder as kept_module
+from sweep.results import lease as lease_module
+from sweep.results import rows_file
+from sweep.results.folder import ResultsFolder, lead
+from sweep.results.lease import LeaseError, in_folder
+from sweep.results.rows_file import GoneError
 from tests.sweep.sweeps import wait_for
 
 SPECS = [TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed) for seed in range(6)]

@@ -25,11 +25,11 @@ from galaxytl.results.storage import Storage, StorageError
 from galaxytl.results.stored_rows import RowWriter, fetch_results, read_rows
 from galaxytl.system.command import UsageError
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
-from sweep import lease as lease_module
-from sweep import results_folder as kept_module
 from sweep.command_line import parse
-from sweep.lease import LeaseError, in_folder, in_storage
-from sweep.results_folder import lead, read_only
+from sweep.results import folder as kept_module
+from sweep.results import lease as lease_module
+from sweep.results.folder import lead, read_only
+from sweep.results.lease import LeaseError, in_folder, in_storage
 from sweep.run import main
 from tests.galaxies import make_bucket, s3_server
 from tests.sweep.drivers import plant
@@ -380,7 +380,7 @@ DRIVER = """
 import os, signal, sys, time
 from pathlib import Path
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
-from sweep import lease, results_folder
+from sweep.results import lease, results_folder
 out, uri, stop = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 results_folder.PUSH_SECONDS, lease.BEAT_SECONDS, look = 0.1, 0.2, lease.Lease.confirm
 

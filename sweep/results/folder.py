@@ -36,8 +36,8 @@ from galaxytl.results.stored_rows import (
     trials_of,
 )
 from galaxytl.trial import TrialResult, TrialSpec
-from sweep.lease import Lease, LeaseError, in_folder, in_storage
-from sweep.rows_file import GoneError, RowsFile
+from sweep.results.lease import Lease, LeaseError, in_folder, in_storage
+from sweep.results.rows_file import GoneError, RowsFile
 
 PUSH_SECONDS = 1.0
 LOSS_SECONDS = 60.0

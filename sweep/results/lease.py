@@ -14,7 +14,7 @@ lease changes hands, and to pieces of a generation that is closed at a storage (
 
 Where a network drive keeps no locks (NFS with `nolock`) a folder's row may still come late: one, as its driver looks
 again before the next. Rows name no generation to be refused by: they are merged between folders, where numbers mean
-others, and this one is of a finished trial. It stays, `sweep.rows_file` says so, and readers take one row a trial.
+others, and this one is of a finished trial. It stays, `rows_file` says so, and readers take one row a trial.
 
 A driver that ends with an error before it has written anything gives the lease back to the one before: it may live.
 """
