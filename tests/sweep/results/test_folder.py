@@ -380,9 +380,9 @@ DRIVER = """
 import os, signal, sys, time
 from pathlib import Path
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
-from sweep.results import lease, results_folder
+from sweep.results import folder, lease
 out, uri, stop = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-results_folder.PUSH_SECONDS, lease.BEAT_SECONDS, look = 0.1, 0.2, lease.Lease.confirm
+folder.PUSH_SECONDS, lease.BEAT_SECONDS, look = 0.1, 0.2, lease.Lease.confirm
 
 def rows():
     path = out / "trials.jsonl"
