@@ -400,8 +400,8 @@ def look_and_be_suspended(lease):
 
 lease.Lease.confirm = look_and_be_suspended
 try:
-    with results_folder.lead(out, uri, print) as folder:
-        folder.append(TrialResult(spec=TrialSpec(dataset="simulated", dataset_fingerprint="0f3a"), status=COMPLETE))
+    with folder.lead(out, uri, print) as leading:
+        leading.append(TrialResult(spec=TrialSpec(dataset="simulated", dataset_fingerprint="0f3a"), status=COMPLETE))
         while True:
             folder.stop_if_lost()
             time.sleep(0.05)
