@@ -403,7 +403,7 @@ try:
     with folder.lead(out, uri, print) as leading:
         leading.append(TrialResult(spec=TrialSpec(dataset="simulated", dataset_fingerprint="0f3a"), status=COMPLETE))
         while True:
-            folder.stop_if_lost()
+            leading.stop_if_lost()
             time.sleep(0.05)
 except lease.LeaseError as error:
     sys.exit(str(error))
