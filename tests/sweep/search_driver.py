@@ -25,9 +25,10 @@ from galaxytl.data import Splits
 from galaxytl.train.callbacks import Watcher
 from galaxytl.train.job import Group, Workplace
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
+from sweep import run
 from sweep.command_line import parse
 from sweep.options import Options, SearchOptions
-from sweep.results import lease, run
+from sweep.results import lease
 from sweep.results.folder import ResultsFolder
 from sweep.results.rows_file import RowsFile
 from sweep.search import run as search_run
