@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from galaxytl.system.command import UsageError, path
 from galaxytl.trial import MOST_CLASSES
@@ -45,6 +45,8 @@ class Reading:
     """Column whose values say which images stay on one side of every split; "" for none."""
     fits_stretch: float = 0.5
     """Of FITS cutouts, in their unit: brightness is shown linearly below a tenth of it. 0.5 suits nanomaggies."""
+    wants_labels: ClassVar[bool] = True
+    """Whether every image must have a class."""
 
     @property
     def extra_columns(self) -> tuple[str, ...]:
@@ -55,9 +57,16 @@ class Reading:
 AS_FOUND: Final = Reading()
 
 
+class ImagesAlone(Reading):
+    """What the user says of images that are to be classified: which class they are of is not read, and need not be
+    there. No field of its own, so that what is noted of files that were read before stays found."""
+
+    wants_labels: ClassVar[bool] = False
+
+
 def add_reading(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
     """Add the options that `reading_of` reads."""
-    group.add_argument("--image-column", metavar="COLUMN", help="column of images, or of their paths")
+    add_images(group)
     group.add_argument(
         "--label-column",
         metavar="COLUMN[,COLUMN]",
@@ -70,6 +79,16 @@ def add_reading(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> Non
         metavar="FILE",
         help="names of the classes in the order of their numbers, a line each",
     )
+    group.add_argument(
+        "--group-by",
+        metavar="COLUMN",
+        help="keep images with the same value in this column on one side of every split",
+    )
+
+
+def add_images(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
+    """Add the options that `images_of` reads."""
+    group.add_argument("--image-column", metavar="COLUMN", help="column of images, or of their paths")
     group.add_argument(
         "--fits-bands",
         type=_names,
@@ -84,25 +103,27 @@ def add_reading(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> Non
         help="Lupton's stretch of FITS cutouts, in their unit: some 50 times the sky's noise; default: %(default)g",
     )
     group.add_argument("--columns", type=_names, metavar="COLUMN,...", help="further columns that predictions keep")
-    group.add_argument(
-        "--group-by",
-        metavar="COLUMN",
-        help="keep images with the same value in this column on one side of every split",
-    )
 
 
 def reading_of(given: argparse.Namespace) -> Reading:
     """Return what the options of `add_reading` say. Raises UsageError."""
-    bands, labels = given.fits_bands or (), given.label_column or ()
-    if len(bands) not in (0, 1, 3):
-        raise UsageError(f"--fits-bands takes one band or three, like g,r,z; got {','.join(bands)}")
+    labels = given.label_column or ()
     names = _class_names(given.class_names) if given.class_names else ()
     if names and len(labels) > 1:
         raise UsageError("--class-names does not go with several --label-column: columns of votes name the classes")
-    if len(given.columns or ()) > MOST_ASKED:
-        raise UsageError(f"--columns takes at most {MOST_ASKED} columns; got {len(given.columns)}")
-    image, group = given.image_column or "", given.group_by or ""
-    return Reading(image, labels, names, bands, given.columns or (), group, given.fits_stretch)
+    images = images_of(given)
+    return Reading(**{**vars(images), "label_columns": labels, "class_names": names, "group_by": given.group_by or ""})
+
+
+def images_of(given: argparse.Namespace) -> ImagesAlone:
+    """Return what the options of `add_images` say. Raises UsageError."""
+    bands, columns = given.fits_bands or (), given.columns or ()
+    if len(bands) not in (0, 1, 3):
+        raise UsageError(f"--fits-bands takes one band or three, like g,r,z; got {','.join(bands)}")
+    if len(columns) > MOST_ASKED:
+        raise UsageError(f"--columns takes at most {MOST_ASKED} columns; got {len(columns)}")
+    image = given.image_column or ""
+    return ImagesAlone(image_column=image, fits_bands=bands, columns=columns, fits_stretch=given.fits_stretch)
 
 
 def _positive(text: str) -> float:

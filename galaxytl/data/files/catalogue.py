@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from galaxytl.data.files.classes import unknown_classes
 from galaxytl.data.files.columns import (
     LABEL_NAMES,
     MISSING,
@@ -150,10 +151,13 @@ def read_catalogue(location: Location, _scratch: Path, reading: Reading) -> List
     tables = [_table(part, choice) for part in parts]
     table = _together(tables, location)
     names = _paths(table[choice.image], location)
-    root = location if is_folder else _above(location)
+    root = location if is_folder else above(location)
     if is_folder:
         _check_inside(names, location)
-    classes = classes_of(table, choice.labels, reading.class_names, location)
+    is_known = reading.wants_labels
+    classes = (
+        classes_of(table, choice.labels, reading.class_names, location) if is_known else unknown_classes(len(names))
+    )
     columns = known_columns(table, choice.known, location)
     columns.setdefault(ID_COLUMN, texts(names, location))
     if any(part.split for part in parts):
@@ -164,7 +168,7 @@ def read_catalogue(location: Location, _scratch: Path, reading: Reading) -> List
     return with_cutouts(replace(source, states=_states(names, root)), reading)
 
 
-def _above(location: Location) -> Location:
+def above(location: Location) -> Location:
     """Return the folder of a file."""
     folder, slash, _ = location.uri.rpartition("/")
     return replace(location, uri=folder or slash or ".", path=location.path.rpartition("/")[0])
@@ -189,7 +193,8 @@ def _metadata(location: Location) -> list[Part]:
 def _choice(found: list[str], reading: Reading, where: Location) -> Choice:
     image = column_for("image", reading.image_column, IMAGE_NAMES, found, where)
     labels = tuple(asked_column(name, found, where) for name in reading.label_columns)
-    labels = labels or (column_for("label", "", LABEL_NAMES, found, where),)
+    if reading.wants_labels:
+        labels = labels or (column_for("label", "", LABEL_NAMES, found, where),)
     choice = Choice(image, labels, known_names(found, reading.extra_columns, where))
     if twice := [name for name in choice.types if found.count(name) > 1]:
         raise DataError(f"{where} must have columns of different names; {found.count(twice[0])} are called {twice[0]}")
@@ -200,7 +205,7 @@ def _guesses(choice: Choice, reading: Reading) -> str:
     """Return which columns were chosen, where nobody named them, by other names than the first that is expected."""
     asked = reading.image_column, reading.label_columns
     image = {"images": choice.image} if not asked[0] and choice.image != IMAGE_NAMES[0] else {}
-    label = {"classes": choice.labels[0]} if not asked[1] and choice.labels[0] != LABEL_NAMES[0] else {}
+    label = {"classes": choice.labels[0]} if not asked[1] and choice.labels[:1] not in ((), LABEL_NAMES[:1]) else {}
     return guesses(image | label | choice.known)
 
 

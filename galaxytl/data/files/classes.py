@@ -74,6 +74,11 @@ class Classes:
         return tuple(f"class {label}" for label in range(number))
 
 
+def unknown_classes(num_images: int) -> Classes:
+    """Return those of images of which nobody says which class they are: label -1 each."""
+    return Classes(np.full(num_images, -1, np.int64), ())
+
+
 def counts_of(labels: NDArray[np.int64]) -> tuple[int, ...]:
     """Return the images of each class up to the last that has any, of labels (N,)."""
     return tuple(np.bincount(labels).tolist())

@@ -10,12 +10,13 @@ else (fingerprint, node-local copy) is made from such a pass, so a new container
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import tarfile
 import zlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,8 @@ NAMES_SHOWN: Final = 20
 Images = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
 """(H, W, 3) each, of any size; also an array (n, H, W, 3), where all have one."""
 Batches = Generator[Images, None, None]
+Cell = Callable[[], NDArray[np.uint8]]
+"""Gives the pixels (H, W, 3) of one image, in any thread; raises DataError where it cannot be read."""
 Columns = Mapping[str, NDArray[Any]]
 """One value an image, (N,): numbers as float64, NaN where unknown; texts as str, "" where unknown."""
 
@@ -90,6 +93,33 @@ class FileSource(Source, Protocol):
 
     @property
     def declared_fingerprint(self) -> str | None: ...
+
+
+@runtime_checkable
+class OneByOne(Protocol):
+    """A source of which each image is decoded by itself, so that one that cannot be read hides no other."""
+
+    def cells(self, start: int) -> Iterator[Cell]:
+        """Return what decodes the images, in order, from row `start` on."""
+        ...
+
+
+def cells_of(source: Source, start: int = 0) -> Iterator[Cell]:
+    """Yield what decodes the images of a source, in order, from row `start` on. Of images that lie in one array it is
+    the array that cannot be read: that raises DataError here."""
+    if isinstance(source, OneByOne):
+        yield from source.cells(start)
+        return
+    row = 0
+    with contextlib.closing(source.batches()) as batches:
+        for batch in batches:
+            for image in batch[max(0, start - row) :]:
+                yield functools.partial(_as_it_is, image)
+            row += len(batch)
+
+
+def _as_it_is(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return image
 
 
 @dataclass(frozen=True)

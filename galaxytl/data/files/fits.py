@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data.files.containers import NAMES_SHOWN, about
-from galaxytl.data.files.contents import described
+from galaxytl.data.files.contents import HEAD, described, kind_of
 from galaxytl.data.files.listed import ListedSource, content_of, place_of
 from galaxytl.data.files.pictures import check_shape
 from galaxytl.data.findings import HOW_READ, Finding
@@ -127,8 +127,27 @@ class Cutouts:
 
 def with_cutouts(source: ListedSource, reading: Reading) -> ListedSource:
     """Return a source whose files are read as FITS, where the first of them is; else the same. Raises DataError as
-    `as_first`, and where bands are asked for of other files."""
-    place = place_of(source.root, str(source.names[0]))
+    `as_first`, and where bands are asked for of other files.
+
+    Of a Reading that wants no labels the first files may be damaged, as any others: the first that can be read says it.
+    """
+    if reading.wants_labels:
+        return _as_one(source, str(source.names[0]), reading)
+    first = None
+    for name in map(str, source.names[:MOST_PARTS]):
+        try:
+            if (place := place_of(source.root, name)).kind() == "file" and kind_of(content_of(place)[:HEAD]):
+                return _as_one(source, name, reading)
+        except DataError as error:
+            first = first or error
+    if first:
+        raise first
+    return source
+
+
+def _as_one(source: ListedSource, name: str, reading: Reading) -> ListedSource:
+    """Return a source whose files are read as FITS, where the one of this name is; else the same. Raises DataError."""
+    place = place_of(source.root, name)
     if place.kind() != "file":  # the source itself says how many are not there
         return source
     data = content_of(place)

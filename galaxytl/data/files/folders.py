@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from galaxytl.data.files import fits, pictures
-from galaxytl.data.files.classes import Classes, of_labels, of_texts
+from galaxytl.data.files.classes import Classes, of_labels, of_texts, unknown_classes
 from galaxytl.data.files.containers import ID_COLUMN, PARTS, SPLIT_COLUMN, Columns, unknown_columns
 from galaxytl.data.files.contents import Contents
 from galaxytl.data.files.listed import ListedSource
@@ -67,13 +67,18 @@ def read_cutouts(location: Location, _scratch: Path, reading: Reading) -> Listed
 
 def listed_folders(location: Location, reading: Reading, endings: tuple[str, ...]) -> ListedSource:
     """Return the files below a folder whose names end so (in small letters), of which each lies in a folder of its
-    class. Raises DataError."""
+    class; of a Reading that wants no labels, in whatever folder. Raises DataError."""
     listing = _listing(location, endings)
     names, folders, states = listing.in_order()
-    _check_places(listing, names, folders, location)
-    classes = _classes(listing, folders, reading, location)
+    if not len(names):
+        raise DataError(f"{location} must hold pictures; it has none. Left out: {listing.hidden_name or listing.other}")
+    if reading.wants_labels:
+        _check_places(listing, names, folders, location)
+        classes = _classes(listing, folders, reading, location)
+    else:
+        classes = unknown_classes(len(names))
     columns = unknown_columns(len(names)) | {ID_COLUMN: names.to_numpy(zero_copy_only=False)}
-    if listing.has_splits:
+    if listing.has_splits and reading.wants_labels:
         parts = np.array([PARTS[folder.partition("/")[0].lower()] for folder in listing.folders])
         columns[SPLIT_COLUMN] = parts[folders]
     _check_asked(reading, columns, location)
@@ -166,8 +171,6 @@ def _is_in_split(folder: str) -> bool:
 
 def _check_places(listing: Listing, names: Any, folders: NDArray[np.int64], location: Location) -> None:
     """Raise DataError for pictures that do not lie in a folder of their class."""
-    if not len(names):
-        raise DataError(f"{location} must hold pictures; it has none. Left out: {listing.hidden_name or listing.other}")
     if listing.has_splits:
         wrong = [number for folder, number in listing.folders.items() if not _is_in_split(folder)]
     else:

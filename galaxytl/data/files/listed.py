@@ -73,10 +73,17 @@ class ListedSource:
         with contextlib.closing(ahead(containers.of_bounded_size(self._images()))) as batches:
             yield from batches
 
+    def cells(self, start: int) -> Iterator[containers.Cell]:
+        return (functools.partial(self._image, name) for name in self.names[start:])
+
+    @property
+    def threads(self) -> int:
+        """So many read at a time: of a slow disk or server many wait."""
+        return usable_cpus() if place_of(self.root, _text(self.names[0])).is_local else THREADS_AFAR
+
     def _images(self) -> Generator[NDArray[np.uint8], None, None]:
         """Yield the images in order; so many are read ahead as fit into memory if they are as large as the largest."""
-        threads = usable_cpus() if place_of(self.root, _text(self.names[0])).is_local else THREADS_AFAR
-        largest = 1
+        threads, largest = self.threads, 1
 
         def most() -> int:
             return min(2 * threads, containers.BATCH_BYTES // largest)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import re
 from collections import defaultdict
@@ -19,7 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data.files import classes, columns, containers, tables
-from galaxytl.data.files.containers import NAME_ATTRIBUTE, PARTS, SKY_COLUMNS, SPLIT_COLUMN, Batches, Images, Rows
+from galaxytl.data.files.containers import (
+    NAME_ATTRIBUTE,
+    PARTS,
+    SKY_COLUMNS,
+    SPLIT_COLUMN,
+    Batches,
+    Cell,
+    Images,
+    Rows,
+)
 from galaxytl.data.files.manifest import Manifest, Shard, check_rows, check_shards, read_manifest
 from galaxytl.data.files.pictures import MOST_BYTES, decode, png
 from galaxytl.data.files.tables import IMAGE_NAMES, KEPT_COLUMNS, LABEL_NAMES, VOTES_COLUMN, Said, column_of
@@ -83,7 +93,7 @@ class ParquetSource:
 
     def _take(self, manifest: Manifest, location: Location, rows: list[int]) -> None:
         check_rows(location, manifest, rows)
-        counts = containers.class_counts(self.classes)
+        counts = containers.class_counts(self.classes) if self._layout.labels else manifest.class_counts
         if list(counts.values()) != list(manifest.class_counts.values()):
             raise DataError(f"{location}: the labels must be those that manifest.json counts; got {counts} a class")
         self.declared_name, self.declared_fingerprint = manifest.dataset_name, manifest.fingerprint
@@ -92,6 +102,16 @@ class ParquetSource:
         with contextlib.ExitStack() as closing:
             pool = closing.enter_context(ThreadPoolExecutor(usable_cpus()))  # Pillow decodes without Python's lock
             yield from closing.enter_context(contextlib.closing(ahead(self._decoded(pool))))
+
+    def cells(self, start: int) -> Iterator[Cell]:
+        row = 0  # of all files
+        for file in self.files:
+            first = row
+            with contextlib.closing(_pictures(file, self._layout.picture)) as pictures:
+                for cell in itertools.chain.from_iterable(pictures):
+                    if row >= start:
+                        yield functools.partial(_decode, file.location, cell, row - first)
+                    row += 1
 
     def _decoded(self, pool: ThreadPoolExecutor) -> Iterator[Images]:
         for file in self.files:
@@ -338,7 +358,7 @@ def _layout_of(schema: Any, reading: Reading, where: Location) -> _Layout:
         rule = "must hold encoded pictures: struct with `bytes`, or binary"
         raise DataError(f"{where}: column {image} {rule}; got {shown[image]}. Cast it: table.cast(schema) in pyarrow")
     likely = {name: kind for name, kind in shown.items() if name not in pictures and _is_flat(kinds[name])}
-    asked = reading.label_columns or ("",)
+    asked = tables.label_columns(reading)
     labels = tuple(column_of("label", name, ("label", *LABEL_NAMES), likely, shown, where) for name in asked)
     extra = tuple(dict.fromkeys((*reading.extra_columns, *declared.get(KEPT_COLUMNS, ()))))
     known = columns.known_names(list(likely), extra, where)
@@ -347,8 +367,9 @@ def _layout_of(schema: Any, reading: Reading, where: Location) -> _Layout:
         known |= {SPLIT_COLUMN: OFFICIAL_SPLIT} if OFFICIAL_SPLIT in kinds else {}
     if wrong := [name for name in labels if name not in likely]:
         raise DataError(f"{where}: column {wrong[0]} must hold numbers or texts; got {shown[wrong[0]]}")
-    names = tuple(classes.in_parquet(schema.metadata, labels[0]))
-    votes = (VOTES_COLUMN,) if declared and VOTES_COLUMN in schema.names and not reading.label_columns else ()
+    names = tuple(classes.in_parquet(schema.metadata, labels[0])) if labels else ()
+    has_votes = declared and VOTES_COLUMN in schema.names and reading.wants_labels
+    votes = (VOTES_COLUMN,) if has_votes and not reading.label_columns else ()
     notes = (tables.guess_note(image, labels, known, ("image", "label")),)
     return _Layout(picture, labels, known, declared, names, votes, notes)
 
@@ -399,7 +420,6 @@ def _is_text(kind: Any) -> bool:
 def _small_columns(reading: Reading, file: StoredFile) -> tuple[_Layout, Any]:
     """Read all columns of a Parquet file that trials use, but the images, as a pyarrow.Table with their paths as
     names."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with _opened(file, pre_buffer=True) as (parquet, stream):
@@ -415,7 +435,7 @@ def _small_columns(reading: Reading, file: StoredFile) -> tuple[_Layout, Any]:
         found = {name: _column(read, name) for name in layout.small}
         for name, column in found.items():
             _check_texts(column, f"{file.location}, column {name}")
-        return layout, pa.table(found)
+        return layout, tables.table_of(found, num_rows(parquet))
 
 
 def _column(table: Any, path: str) -> Any:

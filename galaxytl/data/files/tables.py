@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from galaxytl.data import galaxy10_sdss
 from galaxytl.data.files import columns
-from galaxytl.data.files.classes import Classes, of_labels
+from galaxytl.data.files.classes import Classes, of_labels, unknown_classes
 from galaxytl.data.files.containers import ID_COLUMN, NAMES_SHOWN, SKY_COLUMNS, SPLIT_COLUMN
 from galaxytl.data.files.fingerprint import GALAXY10_SHAPE
 from galaxytl.system.locations import DataError
@@ -66,9 +66,21 @@ def guess_note(image: str, labels: Sequence[str], known: Mapping[str, str], usua
     """Return what was guessed of the names of columns, for people; usual: names of the image and label column that need
     no word."""
     parts = [f"the images by the column {image}"] if image != usual[0] else []
-    parts += [f"the labels by the column {labels[0]}"] if list(labels) != [usual[1]] else []
+    parts += [f"the labels by the column {labels[0]}"] if labels and list(labels) != [usual[1]] else []
     parts += [text] if (text := columns.guesses(known)) else []
     return f"it is read so: {', '.join(parts)}" if parts else ""
+
+
+def label_columns(reading: Reading) -> tuple[str, ...]:
+    """Return the columns of labels that are looked for, "" for one that is found by its name; () where none is."""
+    return (reading.label_columns or ("",)) if reading.wants_labels else ()
+
+
+def table_of(found: Mapping[str, Any], num_rows: int) -> Any:
+    """Return columns of so many rows as a pyarrow.Table, which has them where there is no column, too."""
+    import pyarrow as pa
+
+    return pa.table(dict(found) or {"": pa.nulls(num_rows)})
 
 
 @dataclass(frozen=True)
@@ -86,7 +98,10 @@ class Said:
 
 def classes_of(table: Any, labels: Sequence[str], reading: Reading, said: Said, where: object) -> Classes:
     """Return the classes that columns of a pyarrow.Table say: one of numbers or texts, or of lists of votes; or several
-    of votes. The names that the user gives come first. Raises DataError."""
+    of votes; of a Reading that wants no labels, unknown ones. The names that the user gives come first. Raises
+    DataError."""
+    if not reading.wants_labels:
+        return unknown_classes(table.num_rows)
     names = reading.class_names or said.names
     column = table[labels[0]]
     notes = [*said.notes, *_overruled(reading.class_names, said.names)]

@@ -6,6 +6,7 @@ Nothing is unpacked to a disk: a first pass reads the labels and notes where the
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import tarfile
 from collections.abc import Generator, Iterable, Iterator
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data.files import columns, containers, pictures
+from galaxytl.data.files.classes import unknown_classes
 from galaxytl.system.locations import DataError, Location, StoredFile
 from galaxytl.system.prefetch import ahead, in_order
 from galaxytl.system.process import usable_cpus
@@ -68,11 +70,15 @@ class TarSource:
         import pyarrow as pa
 
         self.files = location.files(".tar") if location.kind() == "folder" else [location.stored()]
-        self._samples = [sample for file in self.files for sample in _samples(file)]
+        samples = (sample for file in self.files for sample in _samples(file))
+        self._samples = [sample for sample in samples if sample.size or reading.wants_labels]
         if not self._samples:
-            raise DataError(f"{location} must hold pictures with labels; it has none")
-        labels = pa.chunked_array([[sample.label() for sample in self._samples]])
-        self.classes = columns.labels_of(labels, reading.class_names, location)
+            raise DataError(f"{location} must hold pictures{' with labels' * reading.wants_labels}; it has none")
+        if reading.wants_labels:
+            labels = pa.chunked_array([[sample.label() for sample in self._samples]])
+            self.classes = columns.labels_of(labels, reading.class_names, location)
+        else:
+            self.classes = unknown_classes(len(self._samples))
         self.labels = self.classes.labels
         ids = columns.texts(pa.chunked_array([[sample.key for sample in self._samples]]), location)
         self.columns = {**containers.unknown_columns(len(ids)), containers.ID_COLUMN: ids}
@@ -81,12 +87,15 @@ class TarSource:
         with contextlib.closing(ahead(containers.of_bounded_size(self._images()))) as batches:
             yield from batches
 
+    def cells(self, start: int) -> Iterator[containers.Cell]:
+        return (functools.partial(sample.decode, content) for sample, content in self._contents(start))
+
     def _images(self) -> Generator[NDArray[np.uint8], None, None]:
         with ThreadPoolExecutor(usable_cpus()) as pool:
             yield from in_order(pool, lambda item: item[0].decode(item[1]), self._contents(), usable_cpus)
 
-    def _contents(self) -> Iterator[tuple[Sample, bytes]]:
-        for file, samples in itertools.groupby(self._samples, lambda sample: sample.file):
+    def _contents(self, start: int = 0) -> Iterator[tuple[Sample, bytes]]:
+        for file, samples in itertools.groupby(self._samples[start:], lambda sample: sample.file):
             with file.location.open() as stream:
                 for sample in samples:
                     stream.seek(sample.at)

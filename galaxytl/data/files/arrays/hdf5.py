@@ -66,7 +66,8 @@ class HDF5Source:
             said = tables.Said(self._stack.shape, beside.names(images, labels), beside.votes(), notes)
             self.classes = tables.classes_of(table, labels, reading, said, location)
             self.declared_name = _name(file)
-            self.findings = _unwritten({"pixels were": images, "label was": found[labels[0]]})
+            label = {"label was": found[labels[0]]} if labels else {}
+            self.findings = _unwritten({"pixels were": images} | label)
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -224,7 +225,7 @@ class _Beside:
     def choice(self, reading: Reading, shown: Mapping[str, str], image: str) -> tuple[list[str], dict[str, str]]:
         """Return the columns of labels, and what is known of the images -> its column."""
         likely = {name: shown[name] for name in self.datasets if not self.has_votes or name != VOTES_COLUMN}
-        asked = reading.label_columns or ("",)
+        asked = tables.label_columns(reading)
         names = {name: kind for name, kind in shown.items() if name != image}
         labels = [column_of("label", name, tables.LABEL_NAMES, likely, names, self.where) for name in asked]
         extra = tuple(dict.fromkeys((*reading.extra_columns, *_kept(self.file))))
@@ -232,14 +233,12 @@ class _Beside:
 
     def table(self, names: Iterable[str]) -> Any:
         """Return columns of numbers or texts as a pyarrow.Table; a dataset (N, C) is a column of lists."""
-        import pyarrow as pa
-
-        return pa.table({name: self._column(name) for name in names})
+        return tables.table_of({name: self._column(name) for name in names}, self.number)
 
     def names(self, images: Any, labels: Sequence[str]) -> tuple[str, ...]:
         """Return the names of classes that the file says."""
-        label = self.datasets[labels[0]]
-        if len(labels) > 1 or label.dtype.kind not in "iufb":
+        label = self.datasets[labels[0]] if labels else None
+        if label is None or len(labels) > 1 or label.dtype.kind not in "iufb":
             return ()
         numbers = np.asarray(self._values(labels[0]))
         numbers = numbers if numbers.ndim == 1 else numbers.argmax(axis=1)

@@ -58,7 +58,7 @@ class NpzSource:
             self._shape, self._stack = shape, stack_of(shape, kind, location)
             beside = {name: shown[name] for name, (other, _, _) in headers.items() if other[:1] == shape[:1]}
             del beside[self._name]
-            asked = reading.label_columns or ("",)
+            asked = tables.label_columns(reading)
             labels = [column_of("label", name, LABEL_NAMES, beside, shown, location) for name in asked]
             known = columns.known_names(list(beside), reading.extra_columns, location)
             table = self._table(archive, headers, {*labels, *known.values()})
@@ -96,9 +96,8 @@ class NpzSource:
         return ()
 
     def _table(self, archive: Any, headers: dict[str, Any], names: Iterable[str]) -> Any:
-        import pyarrow as pa
-
-        return pa.table({name: self._column(self._array(archive, headers, name), name) for name in names})
+        found = {name: self._column(self._array(archive, headers, name), name) for name in names}
+        return tables.table_of(found, self._shape[0])
 
     def _column(self, array: NDArray[Any], name: str) -> Any:
         import pyarrow as pa
