@@ -104,7 +104,7 @@ class OneByOne(Protocol):
         ...
 
 
-def cells_of(source: Source, start: int = 0) -> Iterator[Cell]:
+def cells_of(source: Source, start: int = 0) -> Generator[Cell, None, None]:
     """Yield what decodes the images of a source, in order, from row `start` on. Of images that lie in one array it is
     the array that cannot be read: that raises DataError here."""
     if isinstance(source, OneByOne):
