@@ -14,7 +14,7 @@ import contextlib
 import functools
 import gc
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -30,6 +30,8 @@ from galaxytl.networks.compiled import compile_model
 from galaxytl.trial import TrialSpec, seed_for
 
 T = TypeVar("T")
+HEAD, BLOCK = "head.", "backbone."
+"""Before the number of a weight, in its name (`named`)."""
 
 
 @dataclass
@@ -98,6 +100,32 @@ class Network:
             compile_model(model, spec)
         return model
 
+    def trained_weights(self, model: Any, spec: TrialSpec) -> dict[str, NDArray[Any]]:
+        """Return copies of what `model`, one of `trainable`, has trained: of the head and of the unfrozen blocks."""
+        trained = self._of_unfrozen(spec)
+        blocks = {i: np.asarray(v.value).copy() for i, v in enumerate(self.model.weights) if id(v) in trained}
+        return named([np.asarray(v.value).copy() for v in model.get_layer("head").weights], blocks)
+
+    def set_trained(self, head: Any, spec: TrialSpec, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Set a head, and the unfrozen blocks of this backbone, to `trained_weights`. Raises ValueError unless they are
+        those of such a trial."""
+        trained = self._of_unfrozen(spec)
+        blocks = {f"{BLOCK}{i}": v for i, v in enumerate(self.model.weights) if id(v) in trained}
+        variables = {**{f"{HEAD}{i}": v for i, v in enumerate(head.weights)}, **blocks}
+        shapes = {name: tuple(v.shape) for name, v in variables.items()}
+        if {name: value.shape for name, value in weights.items()} != shapes:
+            raise ValueError("its arrays are not those of the head and the unfrozen blocks of this trial")
+        self.holds = None
+        for name, variable in variables.items():
+            variable.assign(weights[name])
+
+    def _of_unfrozen(self, spec: TrialSpec) -> set[int]:
+        """Return the ids of the variables of the blocks that `spec` trains."""
+        if spec.trains_head_only:
+            return set()
+        blocks = between(self.model, frozen_until(spec, len(self.structure.blocks)), 0)
+        return {id(v) for layer in blocks.layers for v in layer.weights}
+
     def unit_maxima(self, model: Any, start_cut: int, tensors: dict[str, Any]) -> tuple[list[str], Any]:
         """Return the names of layers, and a model that gives the largest value (B, units) of each of their units, a
         convolution's being its channels, from what `model` reads at `start_cut`: of `tensors`, layer -> its output in
@@ -142,6 +170,13 @@ class _Cache:
 
 
 _cache = _Cache()
+
+
+def named(head: Sequence[NDArray[Any]], blocks: Mapping[int, NDArray[Any]] | None = None) -> dict[str, NDArray[Any]]:
+    """Return trained weights by name: those of the head in its order, those of blocks by their place among the weights
+    of the backbone."""
+    of_blocks = {f"{BLOCK}{i}": value for i, value in (blocks or {}).items()}
+    return {**{f"{HEAD}{i}": value for i, value in enumerate(head)}, **of_blocks}
 
 
 def frozen_until(spec: TrialSpec, num_blocks: int) -> int:
