@@ -64,7 +64,7 @@ class Network:
     def forward(self, first_cut: int, last_cut: int) -> Callable[[Any], Any]:
         """Compile inference from one cut to a later one; from uint8 images where `first_cut` is the image."""
         if (first_cut, last_cut) not in self.forwards:
-            with _policy(self.spec):
+            with policy(self.spec):
                 start = self._input(first_cut)
                 frozen = keras.Model(start, self.call(start, first_cut, last_cut))
             self.forwards[first_cut, last_cut] = device.compiled_forward(frozen)
@@ -91,7 +91,7 @@ class Network:
         names = {id(layer) for layer in between(self.model, freeze_cut, 0).layers}
         for layer in self.model.layers:
             layer.trainable = id(layer) in names
-        with _policy(spec):
+        with policy(spec):
             start = self._input(start_cut)
             frozen = self.call(start, start_cut, freeze_cut)
             blocks = between(self.model, freeze_cut, 0)
@@ -131,7 +131,7 @@ class Network:
         convolution's being its channels, from what `model` reads at `start_cut`: of `tensors`, layer -> its output in
         the backbone, and of the head's hidden layer."""
         names, head = list(tensors), model.get_layer("head")
-        with _policy(self.spec):
+        with policy(self.spec):
             start = self._input(start_cut)
             output = self.model.outputs[0]
             unique = {id(tensor): tensor for tensor in (*tensors.values(), output)}  # Keras takes no twins
@@ -190,7 +190,7 @@ def backbone(spec: TrialSpec, weights_path: Callable[[], Path | None]) -> Networ
     key = (spec.backbone, spec.image_size, spec.preprocessing, spec.precision, fixed)
     if _cache.network is None or _cache.network_key != key:
         forget()
-        with _policy(spec):
+        with policy(spec):
             model = build_backbone(spec, weights_path())
         structure = Structure(spec.backbone, spec.image_size, find_blocks(model))
         _cache.network = Network(spec, model, structure, [np.asarray(v.value).copy() for v in model.weights])
@@ -273,7 +273,7 @@ def _initializer(layer: Any, name: str) -> Any:
 
 
 @contextlib.contextmanager
-def _policy(spec: TrialSpec) -> Iterator[None]:
+def policy(spec: TrialSpec) -> Iterator[None]:
     """Build layers with the spec's dtype policy."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(spec.precision)
