@@ -71,6 +71,7 @@ def parse(argv: Sequence[str], description: str) -> Options:
         accept_damaged=given.accept_damaged,
         diagnostics=given.diagnostics,
         retry_failed=given.retry_failed,
+        most_models=given.keep,
         yes=given.yes,
         dry_run=given.dry_run,
         search=search,
@@ -230,6 +231,14 @@ def _add_files(files: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="go on where `python -m galaxytl.data check` calls the dataset harmful; rows and reports say so",
     )
+    files.add_argument(
+        "--keep",
+        type=most_models,
+        default=1,
+        metavar="WHICH",
+        help="trials whose trained weights are kept, for python -m sweep.export: best, best:N, all or none; the "
+        "best by validation accuracy (default: best)",
+    )
     files.add_argument("--out", type=path, metavar="FOLDER", help="results folder (default: results/NAME)")
     files.add_argument(
         "--storage",
@@ -304,6 +313,16 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         if len(set(values[name])) < len(values[name]):
             raise UsageError(f"the values of {name} must differ; got --set {setting}")
     return values
+
+
+def most_models(text: str) -> int | None:
+    """Return how many trials' weights --keep keeps; None for all."""
+    named: dict[str, int | None] = {"best": 1, "all": None, "none": 0}
+    if text in named:
+        return named[text]
+    if not (count := re.fullmatch(r"best:([1-9][0-9]{0,8})", text)):
+        raise argparse.ArgumentTypeError(f"must be best, best:N, all or none; got '{text}'")
+    return int(count[1])
 
 
 def gpu_share(text: str) -> float:

@@ -59,6 +59,8 @@ class Options:
     diagnostics: bool | None
     """None: as the grid says."""
     retry_failed: bool
+    most_models: int | None
+    """Trials whose weights are kept; None: all."""
     yes: bool
     dry_run: bool
     search: SearchOptions | None

@@ -27,6 +27,7 @@ from galaxytl.networks.backbones import backbone_named
 from galaxytl.networks.blocks import Structure
 from galaxytl.networks.gpu_memory import DeviceError, driver_gpus
 from galaxytl.networks.weights import Shapes, Weights, WeightsError, WeightsNotFoundError, check_fits, find_weights
+from galaxytl.results.sweep_file import SweepFile
 from galaxytl.system import cache, process
 from galaxytl.system.command import as_usage_error
 from galaxytl.train.features import activations_folder, rows_digest
@@ -85,7 +86,13 @@ def workplace(options: Options, uri: str, damage: str) -> Workplace:
         storage=options.place,
         damage=damage,
         reading=options.reading,
+        most_models=options.most_models,
     )
+
+
+def sweep_file(work: Workplace) -> SweepFile:
+    """Return what later commands must know of the data and weights of a sweep."""
+    return SweepFile(work.data, str(work.weights_dir or ""), work.reading)
 
 
 def check_content(dataset: Dataset, accept_damaged: bool, on_progress: Progress) -> str:

@@ -28,6 +28,7 @@ from galaxytl.data import DataError, Dataset, open_dataset
 from galaxytl.data.progress import TerminalProgress
 from galaxytl.networks.backbones import backbone_named
 from galaxytl.results.storage import StorageError
+from galaxytl.results.sweep_file import write_sweep_file
 from galaxytl.system.cache import check_cache
 from galaxytl.system.command import UsageError, as_usage_error, run_command
 from galaxytl.system.console import Console
@@ -45,6 +46,7 @@ from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.planning.table import comparison, plan_table
 from sweep.progress.terminal import SweepTable, trial_label
 from sweep.results.folder import ResultsFolder, lead, read_only
+from sweep.results.models import BestModels, announcement
 from sweep.scheduling.resources import ClusterError, Where
 
 MOST_PRICED: Final = 2000
@@ -97,6 +99,8 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> int:
     todo = split_by_status(prepared.specs, rows.by_id(), options.retry_failed)
     announce_grid(console, grid, with_axes=options.dry_run)
     announce(console, dataset, profile, todo, prepared, checked.split_texts())
+    models = announcement(prepared.specs, structures, options.most_models)
+    console.print(f"Models    {models}", markup=False)
     plan_for = functools.partial(
         prepare.plan_for, options.where, num_images=len(dataset), structures=structures, splits=checked.splits
     )
@@ -153,10 +157,13 @@ def schedule_trials(where: Where, workplace: Workplace, plan: Plan, folder: Resu
     results: list[TrialResult] = []
     started = time.monotonic()
     specs = [spec for group in plan.groups for spec in group.specs]
+    write_sweep_file(folder.out, prepare.sweep_file(workplace))
+    models = BestModels(folder, workplace.most_models, folder.rows().by_id().values())
     with as_usage_error(ClusterError), SweepTable(specs, console) as table:
 
         def finished(*ended: TrialResult) -> None:
             folder.append(*ended)
+            models.finished(*ended)
             for result in ended:
                 if result.status == COMPLETE:
                     folder.drop_checkpoint(result.spec)
@@ -216,6 +223,8 @@ def conclude(console: Console, options: Options, specs: Sequence[TrialSpec], row
     if options.place:
         console.print(f"Kept at   {place}", markup=False)
     console.print(f"Tables and figures: python -m analysis.run {shlex.quote(place)} --out report/", markup=False)
+    if len(results) > len(failed):
+        console.print(f"A network to use: python -m sweep.export {shlex.quote(place)} --to galaxy.keras", markup=False)
     return 1 if failed or missing else 0
 
 

@@ -17,21 +17,11 @@ from typing import Final
 import numpy as np
 
 from analysis.report.sections import Listing, Section
-from analysis.statistics.calibration import (
-    NUM_BINS,
-    TEMPERATURES,
-    Bins,
-    Temperature,
-    bins_of,
-    brier,
-    error_by_chance,
-    fit_temperature,
-    nll,
-    tempered,
-)
+from analysis.statistics.calibration import NUM_BINS, Bins, bins_of, brier, error_by_chance
 from analysis.statistics.seeds import mean_over_seeds
 from analysis.trials.repeats import Networks, Repeats
 from galaxytl.results.predictions import Probabilities
+from galaxytl.results.temperature import TEMPERATURES, Temperature, fit_temperature, nll, tempered
 
 NOTHING: Final = "-"
 WHAT: Final = (

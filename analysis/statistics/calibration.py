@@ -3,9 +3,7 @@
     bins = bins_of(probabilities, labels)     # 15 bins of confidence
     bins.error                                # ECE, the expected calibration error
     error_by_chance(probabilities)            # what a network whose probabilities are true would show
-    brier(probabilities, labels), nll(probabilities, labels)
-    temperature = fit_temperature(on_validation, validation_labels)
-    nll(tempered(on_test, temperature.value), test_labels)
+    brier(probabilities, labels)
 
 Probabilities are (N, C), each image's summing to 1; labels (N,) are classes from 0, targets labels or votes (N, C).
 The confidence of a prediction is the largest of the C.
@@ -13,7 +11,6 @@ The confidence of a prediction is the largest of the C.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.statistics.bootstrap import SEED
-from galaxytl.results.predictions import cross_entropies
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.floating]
@@ -30,10 +26,6 @@ NUM_BINS: Final = 15
 """Of equal width, as Guo, Pleiss, Sun and Weinberger 2017 (ICML, arXiv:1706.04599) have them."""
 NUM_DRAWS: Final = 200
 """Of what a calibrated network would show: enough for two digits of its mean."""
-SMALLEST: Final = float(np.finfo(np.float32).tiny)
-"""Probabilities are stored as float32: below it they are 0, and count as this."""
-TEMPERATURES: Final = (0.05, 20.0)
-"""The least and the largest that is looked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,15 +49,6 @@ class Bins:
     def overconfidence(self) -> float:
         """Mean confidence minus accuracy: above 0 where the network is surer than it is right."""
         return float((self.confidence.sum() - self.right.sum()) / self.counts.sum())
-
-
-@dataclass(frozen=True)
-class Temperature:
-    """By which the logits are divided: above 1 it makes a network less sure. `is_at_end`: the fit ran to the end of
-    TEMPERATURES, as where a network has every image right."""
-
-    value: float
-    is_at_end: bool = False
 
 
 def bins_of(probabilities: Numbers, labels: Labels, num_bins: int = NUM_BINS) -> Bins:
@@ -119,37 +102,3 @@ def brier(probabilities: Numbers, targets: Labels | Numbers) -> float:
     else:
         distances[np.arange(len(targets)), targets] -= 1
     return float((distances**2).sum(axis=1).mean())
-
-
-def nll(probabilities: Numbers, targets: Labels | Numbers) -> float:
-    """Return the mean negative logarithm of the true class's probability, or of all classes' by their votes, in nats;
-    ln C where all classes have the same one."""
-    return float(cross_entropies(np.maximum(probabilities, SMALLEST), targets).mean())
-
-
-def tempered(probabilities: Numbers, temperature: float) -> Floats:
-    """Return the probabilities (N, C) with their logits divided by `temperature`. No prediction changes, only how sure
-    it is."""
-    logits = np.log(np.maximum(probabilities.astype(np.float64), SMALLEST)) / temperature
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float64)
-
-
-def fit_temperature(probabilities: Numbers, targets: Labels | Numbers) -> Temperature:
-    """Return the temperature with the least `nll` on these images (Guo et al. 2017, section 4.2), which must not be
-    those that it is then judged by. It is 1 where none is better.
-
-    As a function of 1 / temperature the loss is convex, so that it has one valley in the temperature's logarithm.
-    """
-    from scipy.optimize import minimize_scalar  # half a second that `--help` need not wait for
-
-    ends = tuple(map(math.log, TEMPERATURES))
-
-    def loss(logarithm: float) -> float:
-        return nll(tempered(probabilities, math.exp(logarithm)), targets)
-
-    found = minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 1e-5})
-    if loss(0.0) - float(found.fun) <= 1e-9:
-        return Temperature(1.0)
-    at_end = min(abs(float(found.x) - end) for end in ends) < 1e-3
-    return Temperature(math.exp(float(found.x)), at_end)

@@ -85,6 +85,11 @@ class Structure:
         _check_cut(cut, num_blocks)
         return (self.image_size, self.image_size, 3) if cut == num_blocks else self.blocks[-1 - cut].output_shape
 
+    def num_parameters(self, cut: int) -> int:
+        """Return the weights from a cut to the output; raises ValueError when there is no such cut."""
+        _check_cut(cut, len(self.blocks))
+        return sum(block.num_parameters for block in self.blocks[len(self.blocks) - cut :])
+
     def multiply_adds(self, first_cut: int, last_cut: int) -> int:
         """Count them in a forward pass of one image from one cut to another: (number of blocks, 0) is the whole
         backbone.

@@ -258,6 +258,27 @@ def compiled_forward(model: Any) -> Callable[[Any], Any]:
     return call
 
 
+def loaded_lite(path: Path) -> Callable[[Any], Any]:
+    """Return what gives the output of a TFLite model for images (B, H, W, 3)."""
+    interpreter = _tensorflow().lite.Interpreter(str(path))
+    places = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+
+    def run(images: Any) -> Any:
+        interpreter.resize_tensor_input(places[0], images.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(places[0], images)
+        interpreter.invoke()
+        return interpreter.get_tensor(places[1])
+
+    return run
+
+
+def loaded_folder(path: Path) -> Callable[[Any], Any]:
+    """Return what gives the output of Keras's SavedModel for images (B, H, W, 3)."""
+    model = _tensorflow().saved_model.load(str(path))
+    return lambda images: model.serve(images).numpy()
+
+
 def describe() -> str:
     """Return what the device is, for people: "NVIDIA H200" or "x86_64 CPU, 2 threads"."""
     tensorflow = _tensorflow()

@@ -14,7 +14,7 @@ import contextlib
 import functools
 import gc
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -30,6 +30,8 @@ from galaxytl.networks.compiled import compile_model
 from galaxytl.trial import TrialSpec, seed_for
 
 T = TypeVar("T")
+HEAD, BLOCK = "head.", "backbone."
+"""Before the number of a weight, in its name (`named`)."""
 
 
 @dataclass
@@ -62,7 +64,7 @@ class Network:
     def forward(self, first_cut: int, last_cut: int) -> Callable[[Any], Any]:
         """Compile inference from one cut to a later one; from uint8 images where `first_cut` is the image."""
         if (first_cut, last_cut) not in self.forwards:
-            with _policy(self.spec):
+            with policy(self.spec):
                 start = self._input(first_cut)
                 frozen = keras.Model(start, self.call(start, first_cut, last_cut))
             self.forwards[first_cut, last_cut] = device.compiled_forward(frozen)
@@ -89,7 +91,7 @@ class Network:
         names = {id(layer) for layer in between(self.model, freeze_cut, 0).layers}
         for layer in self.model.layers:
             layer.trainable = id(layer) in names
-        with _policy(spec):
+        with policy(spec):
             start = self._input(start_cut)
             frozen = self.call(start, start_cut, freeze_cut)
             blocks = between(self.model, freeze_cut, 0)
@@ -98,12 +100,38 @@ class Network:
             compile_model(model, spec)
         return model
 
+    def trained_weights(self, model: Any, spec: TrialSpec) -> dict[str, NDArray[Any]]:
+        """Return copies of what `model`, one of `trainable`, has trained: of the head and of the unfrozen blocks."""
+        trained = self._of_unfrozen(spec)
+        blocks = {i: np.asarray(v.value).copy() for i, v in enumerate(self.model.weights) if id(v) in trained}
+        return named([np.asarray(v.value).copy() for v in model.get_layer("head").weights], blocks)
+
+    def set_trained(self, head: Any, spec: TrialSpec, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Set a head, and the unfrozen blocks of this backbone, to `trained_weights`. Raises ValueError unless they are
+        those of such a trial."""
+        trained = self._of_unfrozen(spec)
+        blocks = {f"{BLOCK}{i}": v for i, v in enumerate(self.model.weights) if id(v) in trained}
+        variables = {**{f"{HEAD}{i}": v for i, v in enumerate(head.weights)}, **blocks}
+        shapes = {name: tuple(v.shape) for name, v in variables.items()}
+        if {name: value.shape for name, value in weights.items()} != shapes:
+            raise ValueError("its arrays are not those of the head and the unfrozen blocks of this trial")
+        self.holds = None
+        for name, variable in variables.items():
+            variable.assign(weights[name])
+
+    def _of_unfrozen(self, spec: TrialSpec) -> set[int]:
+        """Return the ids of the variables of the blocks that `spec` trains."""
+        if spec.trains_head_only:
+            return set()
+        blocks = between(self.model, frozen_until(spec, len(self.structure.blocks)), 0)
+        return {id(v) for layer in blocks.layers for v in layer.weights}
+
     def unit_maxima(self, model: Any, start_cut: int, tensors: dict[str, Any]) -> tuple[list[str], Any]:
         """Return the names of layers, and a model that gives the largest value (B, units) of each of their units, a
         convolution's being its channels, from what `model` reads at `start_cut`: of `tensors`, layer -> its output in
         the backbone, and of the head's hidden layer."""
         names, head = list(tensors), model.get_layer("head")
-        with _policy(self.spec):
+        with policy(self.spec):
             start = self._input(start_cut)
             output = self.model.outputs[0]
             unique = {id(tensor): tensor for tensor in (*tensors.values(), output)}  # Keras takes no twins
@@ -144,6 +172,13 @@ class _Cache:
 _cache = _Cache()
 
 
+def named(head: Sequence[NDArray[Any]], blocks: Mapping[int, NDArray[Any]] | None = None) -> dict[str, NDArray[Any]]:
+    """Return trained weights by name: those of the head in its order, those of blocks by their place among the weights
+    of the backbone."""
+    of_blocks = {f"{BLOCK}{i}": value for i, value in (blocks or {}).items()}
+    return {**{f"{HEAD}{i}": value for i, value in enumerate(head)}, **of_blocks}
+
+
 def frozen_until(spec: TrialSpec, num_blocks: int) -> int:
     """Return the cut from which on blocks are trained."""
     return num_blocks if spec.unfrozen_blocks == "all" else int(spec.unfrozen_blocks)
@@ -155,7 +190,7 @@ def backbone(spec: TrialSpec, weights_path: Callable[[], Path | None]) -> Networ
     key = (spec.backbone, spec.image_size, spec.preprocessing, spec.precision, fixed)
     if _cache.network is None or _cache.network_key != key:
         forget()
-        with _policy(spec):
+        with policy(spec):
             model = build_backbone(spec, weights_path())
         structure = Structure(spec.backbone, spec.image_size, find_blocks(model))
         _cache.network = Network(spec, model, structure, [np.asarray(v.value).copy() for v in model.weights])
@@ -238,7 +273,7 @@ def _initializer(layer: Any, name: str) -> Any:
 
 
 @contextlib.contextmanager
-def _policy(spec: TrialSpec) -> Iterator[None]:
+def policy(spec: TrialSpec) -> Iterator[None]:
     """Build layers with the spec's dtype policy."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(spec.precision)

@@ -25,6 +25,7 @@ from pathlib import Path
 from threading import Lock, Thread
 
 from galaxytl.results.checkpoints import checkpoint_path, num_epochs
+from galaxytl.results.models import model_name
 from galaxytl.results.predictions import names_of
 from galaxytl.results.storage import PATIENCE, Storage, StorageError, in_parallel, with_retries
 from galaxytl.system.cache import cache_dir, is_own
@@ -37,7 +38,7 @@ WAIT_SECONDS = 60.0
 """For which training waits for a storage that does not answer. A machine that is cut off trains nothing meanwhile that
 another one, which goes on with its trial, repeats."""
 Say = Callable[[DataError], object]
-FOLLOWING = ("checkpoints/*.npz", "probabilities/*.parquet", "errors/*.txt", "thumbnails.parquet")
+FOLLOWING = ("checkpoints/*.npz", "models/*.npz", "probabilities/*.parquet", "errors/*.txt", "thumbnails.parquet")
 """What trials write into their results folder."""
 
 
@@ -93,7 +94,7 @@ class Mirror:
         """Remove what this machine holds of trials that are finished."""
         for spec in specs:
             checkpoint_path(self.out, spec).unlink(missing_ok=True)
-            for name in names_of(spec):
+            for name in (*names_of(spec), model_name(spec)):
                 (self.out / name).unlink(missing_ok=True)
 
     def _push(self) -> None:
@@ -119,7 +120,7 @@ class Mirror:
 
     def _is_behind(self, path: Path) -> bool:
         """Return whether the storage has a checkpoint of a later epoch."""
-        stored = self._storage.get(self._name(path)) if path.suffix == ".npz" else None
+        stored = self._storage.get(self._name(path)) if path.parent.name == "checkpoints" else None
         return stored is not None and num_epochs(stored) > num_epochs(path.read_bytes())
 
     def _files(self) -> Iterator[Path]:

@@ -27,6 +27,7 @@ from galaxytl.networks.blocks import TRAINED_STEP
 from galaxytl.networks.weights import WeightsError, find_weights
 from galaxytl.results import collapse
 from galaxytl.results.checkpoints import Epoch, checkpoint_path, split_records
+from galaxytl.results.models import best, store_model
 from galaxytl.results.predictions import Probabilities, columns_to_keep, name_of, store_probabilities
 from galaxytl.results.storage import StorageError, waiting_for, with_retries
 from galaxytl.results.thumbnails import write_thumbnails
@@ -60,6 +61,8 @@ class Outcome:
     certificate: dict[str, float] = field(default_factory=dict)
     on_validation: NDArray[np.float32] | None = None
     """Logits of the validation part, where that is not the scored one."""
+    weights: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """What was trained, by the names of `galaxytl.networks.warm`; none where no trial's weights are kept."""
 
 
 class Collapses:
@@ -117,7 +120,9 @@ class Run(Watcher, ABC):
                 write_thumbnails(self.workplace.out, images, dataset.labels, splits.test)
         outcomes = self.train(images, dataset.source.classes, splits)
         with self.clock.part("evaluate"):
-            return [self._result(outcome, dataset, splits) for outcome in outcomes]
+            results = [self._result(outcome, dataset, splits) for outcome in outcomes]
+            self._store_models(outcomes, results)
+            return results
 
     @abstractmethod
     def train(self, images: NDArray[np.uint8], classes: Classes, splits: Splits) -> list[Outcome]:
@@ -213,6 +218,12 @@ class Run(Watcher, ABC):
         store_probabilities(self.workplace.out, self.workplace.storage, name, found)
         return name
 
+    def _store_models(self, outcomes: Sequence[Outcome], results: Sequence[TrialResult]) -> None:
+        """Store the weights of the best: no more than the sweep keeps in all."""
+        weights = {outcome.spec.trial_id: outcome.weights for outcome in outcomes}
+        for result in best(results, self.workplace.most_models):
+            store_model(self.workplace.out, result.spec, weights[result.trial_id])
+
     def _row(self, outcome: Outcome, dataset: Dataset, splits: Splits) -> TrialResult:
         """Return the row of a trial, without its scores."""
         total = backbone_named(outcome.spec.backbone).num_parameters + outcome.num_head
@@ -281,7 +292,10 @@ class HeadsRun(Run):
             watched = [outcome for _, outcome in self._outcomes(group, examples.only_watched)]
         certificates = self._certificates(group, examples)
         return [
-            Outcome(head.spec, outcome, num, num, certificate, beside if isinstance(beside, np.ndarray) else None)
+            Outcome(
+                *(head.spec, outcome, num, num, certificate, beside if isinstance(beside, np.ndarray) else None),
+                weights=warm.named(heads.weights(head.state)),
+            )
             for head, outcome, beside, certificate in zip(group, outcomes, watched, certificates, strict=True)
         ]
 
@@ -351,7 +365,8 @@ class NetworkRun(Run):
         self.observe = self._observer(model, network, examples) if self.job.group.diagnostics else None
         logits = self._fit(model, examples)
         beside = None if isinstance(logits, Pruned) else self._scores(model, examples.only_watched)
-        return [Outcome(self.spec, logits, num_head, num_trained, on_validation=beside)]
+        weights = network.trained_weights(model, self.spec) if self.workplace.most_models != 0 else {}
+        return [Outcome(self.spec, logits, num_head, num_trained, on_validation=beside, weights=weights)]
 
     def _observer(self, model: Any, network: warm.Network, examples: Examples) -> diagnostics.Observer:
         count = len(network.structure.blocks)

@@ -93,6 +93,11 @@ def take(state: Mapping[str, NDArray[np.float32]], head: int) -> dict[str, NDArr
     return {name: value[:, head : head + 1] for name, value in state.items()}
 
 
+def weights(state: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
+    """Return kernels and biases of a state of one head, in the order of `galaxytl.networks.backbones.build_head`."""
+    return [state[name][0, 0] if "bias" in name else state[name][:, 0] for name in TRAINED if name in state]
+
+
 def settings(specs: Sequence[TrialSpec], labels: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
     """Return what differs between heads, (1, H, 1) each, and "class_weights" (1, H, C), of all labels to train on."""
     names = ("learning_rate", "momentum", "weight_decay")

@@ -82,6 +82,8 @@ class Workplace:
     neighbours: Neighbours = ALONE
     reading: Reading = AS_FOUND
     """How the dataset is to be read."""
+    most_models: int | None = 0
+    """Trials whose weights stay in the results folder (`galaxytl.results.models`); None: all."""
 
 
 @dataclass

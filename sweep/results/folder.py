@@ -14,7 +14,7 @@ import contextlib
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -35,6 +35,7 @@ from galaxytl.results.stored_rows import (
     read_rows,
     trials_of,
 )
+from galaxytl.results.sweep_file import FILE_NAME as SWEEP_FILE
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep.results.lease import Lease, LeaseError, in_folder, in_storage
 from sweep.results.rows_file import GoneError, RowsFile
@@ -164,9 +165,19 @@ class ResultsFolder:
             lease.check()
 
     def drop_checkpoint(self, spec: TrialSpec) -> None:
-        checkpoint_path(self.out, spec).unlink(missing_ok=True)
-        if self.storing:
-            self.storing.dropped.append(_checkpoint(spec))
+        self.drop([_checkpoint(spec)])
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Remove files of no more use from the folder, and from the storage."""
+        for name in names:
+            (self.out / name).unlink(missing_ok=True)
+            if self.storing:
+                self.storing.dropped.append(name)
+
+    def stored_names(self, folder: str) -> list[str]:
+        """Return the names of the files below a folder at the storage; none where there is no storage. Raises
+        StorageError."""
+        return self.storing.names(folder) if self.storing else []
 
     def hand_on_checkpoint(self, spec: TrialSpec, to: TrialSpec) -> None:
         """Have `to`, the same trial scored on another part, begin where `spec` has ended, if that is known."""
@@ -218,6 +229,10 @@ class _Storing:
             writer = self._writer(ASKED_FOLDER)
         self._lines[ASKED_FOLDER] = lambda: tuple(lines)
         self._writers = {ASKED_FOLDER: writer, **self._writers}  # a trial's row comes after what asked for it
+
+    def names(self, folder: str) -> list[str]:
+        with as_storage_error():
+            return self._storage.names(folder)
 
     def copy(self, name: str, new: str) -> None:
         with contextlib.suppress(StorageError):  # without it the training is repeated
@@ -296,6 +311,6 @@ class _Storing:
     def _push_all(self) -> None:
         self._push()
         self._store_lost()
-        for name in (DESCRIPTION, LOG):
+        for name in (DESCRIPTION, SWEEP_FILE, LOG):
             if (self._out / name).exists():
                 self._storage.put_file(name, self._out / name)

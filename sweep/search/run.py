@@ -21,7 +21,9 @@ from rich.console import Console
 from galaxytl.results.asked_file import FORMAT, read_asked
 from galaxytl.results.rows import ranked, read_results
 from galaxytl.results.search_file import OBJECTIVES, Objective, SearchFile, write_search_file
+from galaxytl.results.sweep_file import write_sweep_file
 from galaxytl.system.command import UsageError, as_usage_error
+from galaxytl.system.credentials import without_secrets
 from galaxytl.system.inside import check_links
 from galaxytl.train.job import Group
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
@@ -31,6 +33,7 @@ from sweep.options import Options, SearchOptions
 from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.progress.terminal import SweepTable, trial_label
 from sweep.results.folder import STUDY, ResultsFolder
+from sweep.results.models import BestModels, announcement
 from sweep.scheduling.resources import ClusterError
 from sweep.search import export
 from sweep.search.setup import Setup, set_up
@@ -74,6 +77,7 @@ def announce(setup: Setup, console: Console) -> None:
         "Split": setup.split_text,
         "Profile": f"{setup.profile} ({sizes}); choose with --profile {' or '.join(sorted(builtin.PROFILES))}",
         "Networks": ", ".join(setup.facts.backbones),
+        "Models": announcement((), {}, setup.options.most_models),
     }.items():
         console.print(f"{name:9} {text}", markup=False)
 
@@ -181,10 +185,14 @@ class SearchRun:
         if not (self.search.under_way or self.search.num_left or self._to_test()):
             return
         console.print(where.announcement, markup=False)
+        workplace = prepare.workplace(options, self.setup.uri, self.setup.damage)
+        write_sweep_file(self.out, prepare.sweep_file(workplace))
+        models = BestModels(self.folder, workplace.most_models, self.folder.rows().by_id().values())
         with as_usage_error(ClusterError), SweepTable([], console, self._num_trials) as table:
 
             def finished(*ended: TrialResult) -> None:
                 self.finished(*ended)
+                models.finished(*ended)
                 for result in ended:
                     table.finished(result)
 
@@ -197,7 +205,7 @@ class SearchRun:
             reporter = tune.Reporter(table.phases, epochs, finished, table.note, decides_at)
             at_once = max(2, self.setup.search.batch, prepare.num_workers(where))
             work = tune.Work(self._groups(table), at_once, may_autoscale=False)
-            tune.run_trials(work, prepare.workplace(options, self.setup.uri, self.setup.damage), where, reporter)
+            tune.run_trials(work, workplace, where, reporter)
         learn_speeds(speeds_path(), self.results, self.begun)
 
     @property
@@ -271,7 +279,9 @@ def conclude(run: SearchRun, console: Console) -> int:
     looked = sum(row.spec.scored_on == "test" for row in rows.values())
     if looked > 1:
         console.print(f"note: {looked} trials of this folder have been scored on the test part, one after the other")
-    console.print(f"Report: python -m analysis.run {shlex.quote(str(run.out))} --out report/", markup=False)
+    place = shlex.quote(without_secrets(run.setup.options.place or str(run.out)))
+    console.print(f"Report: python -m analysis.run {place} --out report/", markup=False)
+    console.print(f"The network: python -m sweep.export {place} --to galaxy.keras", markup=False)
     return 0
 
 

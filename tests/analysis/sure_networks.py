@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from analysis.statistics.calibration import tempered
 from analysis.trials.load import Trials
 from analysis.trials.repeats import Networks, read_networks
+from galaxytl.results.temperature import tempered
 from galaxytl.trial import TrialResult, TrialSpec
 from tests.analysis.fakes import CLASS_NAMES, Numbers, make_history, make_result, write_parquet
 

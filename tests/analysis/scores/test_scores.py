@@ -13,10 +13,11 @@ import pytest
 from analysis.report.sections import Section
 from analysis.report.trial_table import TrialTable
 from analysis.scores import class_sections, ensembles, hard_images, reliability
-from analysis.statistics.calibration import bins_of, nll
+from analysis.statistics.calibration import bins_of
 from analysis.statistics.intervals import Share
 from analysis.trials.load import Trials
 from analysis.trials.repeats import read_networks
+from galaxytl.results.temperature import nll
 from galaxytl.trial import TrialResult
 from tests.analysis.collapsing import one_class
 from tests.analysis.fakes import CLASS_NAMES, make_result, make_spec, write_parquet

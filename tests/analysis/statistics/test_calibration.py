@@ -8,15 +8,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, log_loss
 
-from analysis.statistics.calibration import (
-    TEMPERATURES,
-    bins_of,
-    brier,
-    error_by_chance,
-    fit_temperature,
-    nll,
-    tempered,
-)
+from analysis.statistics.calibration import bins_of, brier, error_by_chance
+from galaxytl.results.temperature import TEMPERATURES, fit_temperature, nll, tempered
 from tests.analysis.fakes import Numbers
 
 

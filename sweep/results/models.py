@@ -1,0 +1,65 @@
+"""Which trials' weights stay in a results folder, as rows come: those of the best.
+
+    models = BestModels(folder, most=3, rows=rows)     # what is left of others is removed
+    models.finished(result)                            # after its row is there: whoever it replaces goes
+
+A worker writes a trial's weights before the trial has a row, and what a better one replaces is removed after its row is
+there: a driver that is killed in between leaves too many, never too few, and the next one removes them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from galaxytl.networks.backbones import head_layers
+from galaxytl.networks.blocks import Structure
+from galaxytl.results.models import FOLDER, MOST_UNRANKED, best, drop_models, model_name
+from galaxytl.trial import TrialResult, TrialSpec
+from sweep.results.folder import ResultsFolder
+
+FLOAT_BYTES = 4
+
+
+def model_bytes(spec: TrialSpec, structure: Structure) -> int:
+    """Return the size of the file of a trial's weights, without what is the same in each: some kilobytes."""
+    features = math.prod(structure.shape_at(0))
+    head = sum((inputs + 1) * outputs for inputs, outputs in head_layers(spec, features))
+    cut = len(structure.blocks) if spec.unfrozen_blocks == "all" else int(spec.unfrozen_blocks)
+    return FLOAT_BYTES * (head + structure.num_parameters(cut))
+
+
+def announcement(specs: Sequence[TrialSpec], structures: Mapping[tuple[str, int], Structure], most: int | None) -> str:
+    """Say whose weights stay, and what they take at most. Without specs, as of a search: of the best by validation."""
+    if most == 0:
+        return "none kept (--keep none): python -m sweep.export trains the one that it is asked for again"
+    sizes = sorted((model_bytes(spec, structures[spec.backbone, spec.image_size]) for spec in specs), reverse=True)
+    ranked = not specs or any(spec.validation_fraction for spec in specs)
+    number = len(sizes) if most is None else most if ranked else MOST_UNRANKED
+    if most is None or (not ranked and len(sizes) <= number):
+        which = "all trials' weights are kept"
+    elif ranked:
+        which = f"the weights of the best {'trial' if most == 1 else most} by validation accuracy are kept"
+    else:
+        which = f"the first {number} trials' weights are kept, as without a validation part none is the best"
+    return f"{which}{f', at most {sum(sizes[:number]) / 1e6:,.1f} MB' if sizes else ''} (--keep)"
+
+
+class BestModels:
+    """Those of a folder that this process leads."""
+
+    def __init__(self, folder: ResultsFolder, most: int | None, rows: Iterable[TrialResult]) -> None:
+        """most: trials whose weights stay, None: all; rows: those that the folder has."""
+        self._folder, self._most, self._best = folder, most, best(rows, most)
+        if most is not None:
+            drop_models(folder.out, self._best)
+            wanted = {model_name(result.spec) for result in self._best}
+            folder.drop(name for name in folder.stored_names(FOLDER) if name not in wanted)
+
+    def finished(self, *results: TrialResult) -> None:
+        """Remove the weights that these, or others because of these, are not to keep."""
+        if self._most is None:
+            return
+        before, self._best = self._best, best([*self._best, *results], self._most)
+        stay = {result.trial_id for result in self._best}
+        self._folder.drop(model_name(r.spec) for r in (*before, *results) if r.trial_id not in stay)
