@@ -8,6 +8,7 @@ with contextlib.closing(batches(images, Size(224), 64, start=0)) as found:
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 from collections.abc import Generator, Sequence
@@ -41,6 +42,8 @@ NAMES_AT_A_TIME: Final = 10_000
 """Of files that are hashed: each is a text of Python's for a moment."""
 MOST_UNREADABLE: Final = 1000
 """In a batch, so that it ends where nothing can be read."""
+GONE: Final = (errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT)
+"""What reading a file says whose disk is on another machine, which does not answer."""
 SIMULATED: Final = "simulated"
 
 
@@ -65,16 +68,13 @@ class Images:
     def columns(self) -> dict[str, Any]:
         """What is known of each image (N,): file, id, ra, dec, as far as it is, and the columns that were asked for."""
         import pyarrow as pa
-        import pyarrow.compute as pc
 
         known = self.source.columns
         found: dict[str, Any] = {}
         if self.files is not None:
             found["file"] = self.files
-        if ID_COLUMN in known:
-            names = pa.array(known[ID_COLUMN].astype(object), pa.large_string())
-            if self.files is None or not pc.all(pc.equal(names, self.files)).as_py():
-                found[ID_COLUMN] = names
+        if ID_COLUMN in known and (self.files is None or not _are_equal(known[ID_COLUMN], self.files)):
+            found[ID_COLUMN] = pa.array(known[ID_COLUMN].astype(object), pa.large_string())
         found |= {name: known[name] for name in ("ra", "dec") if not np.isnan(known[name]).all()}
         return found | {name: known[name] for name in self.reading.columns if name not in found}
 
@@ -96,6 +96,12 @@ class Images:
             files = getattr(self.source, "files", ())
             state.update(repr([(file.location.uri, file.size, file.modified) for file in files]).encode())
         return state.hexdigest()
+
+
+def _are_equal(texts: NDArray[Any], names: Any) -> bool:
+    """Return whether an array and an Arrow array hold the same texts; a few of them are Python's at a time."""
+    parts = (slice(start, start + NAMES_AT_A_TIME) for start in range(0, len(texts), NAMES_AT_A_TIME))
+    return all(texts[part].tolist() == names[part].to_pylist() for part in parts)
 
 
 def open_images(uri: str, reading: ImagesAlone, cache: Path, progress: Reporter) -> Images:
@@ -210,8 +216,8 @@ def _resized(cells: Any, size: Size, threads: int) -> Generator[NDArray[np.uint8
 
 def _is_of_server(error: DataError) -> bool:
     """Return whether a server, or a disk as a whole, failed rather than a file: what follows would not be read, too."""
-    cause = error.__cause__
-    return isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError | PermissionError | IsADirectoryError)
+    cause = error.__cause__  # of a damaged picture another DataError; pyarrow gives what a storage says no number
+    return type(cause) is OSError and cause.errno in (None, *GONE)
 
 
 def pixels_of(images: Images, size: Size, rows: Sequence[int]) -> NDArray[np.uint8]:

@@ -122,6 +122,8 @@ def _predict(parts: Parts, images: Images, asked: Asked, network: Any, batch_siz
     total, start = len(images), parts.stop
     number = -(-(total - start) // -(-(total - start) // batch_size))  # so that the last batch is hardly smaller
     classifier = Classifier(network, number, embeddings=asked.embeddings)
+    if start:
+        progress.say(f"{start:,} of {total:,} images were classified before: it goes on from there")
     progress.update("classifying", start, total)
     with contextlib.closing(batches(images, asked.size, number, start)) as found:
         for batch, predicted in predictions(found, classifier, asked):

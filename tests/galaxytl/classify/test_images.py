@@ -15,10 +15,13 @@ from rich.console import Console
 
 from galaxytl.classify.images import Images, batches, open_images, pixels_of
 from galaxytl.data import DataError
+from galaxytl.data.files import listed
 from galaxytl.data.files.pictures import png
 from galaxytl.data.hot_copy import Size
 from galaxytl.data.progress import TerminalProgress
+from galaxytl.system.locations import Location, reaching
 from galaxytl.trial.reading import ImagesAlone
+from tests.galaxies import draw_quickly
 from tests.galaxytl.classify.conftest import colours
 
 SIZE = Size(32)
@@ -153,6 +156,32 @@ def test_a_dataset_with_labels_keeps_them_to_itself(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "f.h5", "w") as file:
         file["images"], file["ans"], file["ra"], file["dec"] = IMAGES, np.zeros(7, np.uint8), np.ones(7), np.ones(7)
     assert list(opened(tmp_path / "f.h5").columns) == ["ra", "dec"]
+
+
+def test_simulated_galaxies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_quickly(monkeypatch, tmp_path)
+    reporter = TerminalProgress(Console(stderr=True))
+    images = open_images("simulated:30", ImagesAlone(), tmp_path, reporter)
+    assert sorted(read(images, 8)) == list(range(30))
+    assert images.fingerprint != open_images("simulated:31", ImagesAlone(), tmp_path, reporter).fingerprint
+
+
+def test_a_server_that_does_not_answer_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million files would be listed as damaged; those that are not there, or refused, are."""
+    images = opened(write_folder(tmp_path / "f"))
+
+    def read_as(error: OSError) -> None:
+        def fails(place: Location) -> bytes:
+            with reaching(place):
+                raise error
+
+        monkeypatch.setattr(listed, "content_of", fails)
+
+    read_as(PermissionError(13, "not yours"))
+    assert read(images) == {}
+    read_as(OSError("AWS Error NETWORK_CONNECTION"))
+    with pytest.raises(DataError, match="NETWORK_CONNECTION"):
+        read(images)
 
 
 def test_fingerprints_tell_images_apart_and_ways_of_reading_them(tmp_path: Path) -> None:
