@@ -27,7 +27,9 @@ class Classifier:
         self.batch_size = batch_size
         outputs = {"probabilities": network.output}
         if embeddings:
-            outputs["embeddings"] = ops.mean(ops.cast(network.get_layer("head").input, "float32"), axis=(1, 2))
+            # A layer, as it has a name: an operation's may be one that the network's file has already.
+            mean = keras.layers.GlobalAveragePooling2D(dtype="float32", name="embeddings")
+            outputs["embeddings"] = mean(network.get_layer("head").input)
         self._forward = device.compiled_forward(keras.Model(network.input, outputs))
 
     def start(self, images: NDArray[np.uint8]) -> Any:
