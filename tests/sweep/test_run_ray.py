@@ -42,7 +42,7 @@ def test_paper_grid_runs_end_to_end_and_a_rerun_trains_nothing(
     first = sweep(*arguments)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "60 simulated galaxies, not real ones" in first.stdout
-    assert "VGG16: random (ImageNet weights not found" in first.stdout
+    assert "Weights   random, as ImageNet weights were not found" in first.stdout
     assert "2 of 2 trials complete, 0 failed" in first.stdout
     assert "Traceback" not in first.stdout + first.stderr
     rows = read_results(out)
