@@ -63,6 +63,8 @@ def settle(say: Callable[[str], object]) -> None:
         device.check_backend()
     if names := process.settle():
         say(f"note: not heeded, because trials depend on what their specs say alone: {', '.join(names)}")
+    if slow := cache.network_note():
+        say(f"note: {slow}")
 
 
 def with_data(options: Options, console: Console) -> Options:

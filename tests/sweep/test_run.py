@@ -73,7 +73,11 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(
         ("--grid my_grid.yaml", "my_grid.yaml: --grid must be a grid's name or a YAML file that can be read; No such"),
         ("--profile labtop", "Did you mean 'laptop'?"),
         ("--gird paper", "unknown option '--gird'. Did you mean '--grid'?"),
-        ("--set learning_rat=1", "Did you mean 'learning_rate'?"),
+        (
+            "--set learning_rat=1",
+            "error: 'learning_rat' is no field of a trial. Did you mean 'learning_rate'? python -m sweep",
+        ),
+        ("--set lr=1", "error: 'lr' is no field of a trial. Did you mean 'learning_rate'? python -m sweep.run --help-"),
         ("--set learning_rate", "--set takes FIELD=VALUE"),
         ("--set unfrozen_blocks=-1", "unfrozen_blocks must be 0 (train the head only), a whole number, or all"),
         ("--set learning_rate=1e-3 --set learning_rate=1e-4", "like learning_rate=A,B; got learning_rate twice"),
@@ -101,7 +105,7 @@ def test_a_command_line_that_is_wrong(arguments: str, message: str) -> None:
     ("arguments", "message"),
     [
         ("--gird paper", "unknown option '--gird'. Did you mean '--grid'?"),
-        ("--set dataset=mine", "got 'dataset', which a sweep finds out"),
+        ("--set dataset=mine", "'dataset' cannot be set: a sweep finds it out"),
         ("--seeds 10000", "a grid of more than 10,000 trials wants --yes; paper has 20,000"),
         ("--set seed=-1", "seed must be at least 0"),
         ("--set image_size=64", "like image_size=A,B; got image_size twice"),
