@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 MOUNTS: Final = Path("/proc/self/mountinfo")
-OVER_A_NETWORK: Final = frozenset(
-    ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs")
-    + ("lustre", "gpfs", "beegfs", "beegfs_nodev", "orangefs", "pvfs2", "wekafs")
+OVER_A_NETWORK: Final = (
+    *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs"),
+    *("lustre", "gpfs", "beegfs", "beegfs_nodev", "orangefs", "pvfs2", "wekafs"),
 )
 """Types of file systems that lie on other machines, as Linux calls them; those of FUSE are told by their programs."""
 PROGRAMS: Final = ("sshfs", "glusterfs", "s3fs", "goofys", "gcsfuse", "rclone", "juicefs", "ceph", "davfs")

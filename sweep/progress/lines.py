@@ -44,10 +44,8 @@ def note(console: Console, text: str) -> None:
 def broken(line: str, width: int, indent: int) -> list[str]:
     """Return the line in parts of at most `width` letters, the later ones set in; a word that is longer stays whole, so
     that paths can be copied."""
-    text = visible(line)
-    head = text[: len(text) - len(text.lstrip())]
-    wrapper = textwrap.TextWrapper(width, head, " " * indent, break_long_words=False, break_on_hyphens=False)
-    return wrapper.wrap(text) or [""]
+    wrapper = textwrap.TextWrapper(width, "", " " * indent, break_long_words=False, break_on_hyphens=False)
+    return wrapper.wrap(visible(line)) or [""]
 
 
 def failure_lines(failed: Sequence[TrialResult], varied: Sequence[str]) -> Iterator[tuple[str, str]]:
