@@ -33,8 +33,7 @@ from filelock import FileLock
 from numpy.typing import DTypeLike
 
 from galaxytl.system.command import UsageError
-from galaxytl.system.files import DENIED, FULL, sync, write_atomically
-from galaxytl.system.mounts import network_file_system
+from galaxytl.system.files import DENIED, FULL, network_file_system, sync, write_atomically
 from galaxytl.system.strict_json import read_json
 
 DEFAULT_LIMIT_GB = 50.0

@@ -56,7 +56,7 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(
     assert "Trials    4: 0 finished, 0 failed, 4 to run" in printed
     assert "Split     of our own, split_seed 0: 28 train, 12 test images\n" in printed
     assert "Plan: 4 trials in 1 group" in printed
-    assert "Seeds     1 a setting: of these networks alone. Claims about settings want 3:\n" in printed
+    assert "Seeds     1 a setting: says little beyond these networks; claims want 3:\n" in printed
     assert re.search(r"^ {10}--seeds 3 \(8 trials more, about \d+ (s|min).* more here\)$", printed, re.MULTILINE)
     assert "Stored activations: 1 prefix" in printed
     assert "without sharing" in printed
