@@ -61,8 +61,8 @@ def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:
     """Return " Did you mean 'paper'?", or nothing when no known word is close. With more than one, also those that
     have the word as a part, or as their initials.
 
-    >>> did_you_mean("lr", ["learning_rate", "seed"], 3), did_you_mean("seeds", ["seed", "split_seed"], 3)
-    (" Did you mean 'learning_rate'?", " Did you mean 'seed' or 'split_seed'?")
+    >>> did_you_mean("lr", ["learning_rate", "seed"], 3), did_you_mean("split", ["split_key", "split_seed"], 3)
+    (" Did you mean 'learning_rate'?", " Did you mean 'split_key' or 'split_seed'?")
     """
     names = list(known)
     close = difflib.get_close_matches(word, names, n=most)

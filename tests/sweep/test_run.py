@@ -75,9 +75,9 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(
         ("--gird paper", "unknown option '--gird'. Did you mean '--grid'?"),
         (
             "--set learning_rat=1",
-            "error: 'learning_rat' is no field of a trial. Did you mean 'learning_rate'? python -m sweep",
+            "'learning_rat' is no field of a trial. Did you mean 'learning_rate'? python -m sweep",
         ),
-        ("--set lr=1", "error: 'lr' is no field of a trial. Did you mean 'learning_rate'? python -m sweep.run --help-"),
+        ("--set lr=1", "'lr' is no field of a trial. Did you mean 'learning_rate'? python -m sweep.run --help-"),
         ("--set learning_rate", "--set takes FIELD=VALUE"),
         ("--set unfrozen_blocks=-1", "unfrozen_blocks must be 0 (train the head only), a whole number, or all"),
         ("--set learning_rate=1e-3 --set learning_rate=1e-4", "like learning_rate=A,B; got learning_rate twice"),
