@@ -93,8 +93,8 @@ class SweepTable:
 
     def add_chosen(self, spec: TrialSpec, varied: Sequence[str]) -> None:
         """Add the trial that a search has chosen, to be scored on the test part: it counts apart."""
-        self._chosen = spec.trial_id
         self._add(spec, varied, ", on the test part")
+        self._chosen = spec.trial_id  # last: another thread draws its state
 
     def _add(self, spec: TrialSpec, varied: Sequence[str], more: str = "") -> None:
         trial_id = spec.trial_id
