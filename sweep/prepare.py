@@ -64,6 +64,8 @@ def settle(say: Callable[[str], object]) -> None:
         device.check_backend()
     if names := process.settle():
         say(f"note: not heeded, because trials depend on what their specs say alone: {', '.join(names)}")
+    if slow := cache.network_note():
+        say(f"note: {slow}")
 
 
 def with_data(options: Options, console: Console) -> Options:
@@ -218,6 +220,23 @@ def _group_notes(dataset: Dataset, spec: TrialSpec, splits: Splits, groups: NDAr
 def first_of(split_texts: Sequence[str]) -> str:
     """Return the first, and how many there are beside it."""
     return split_texts[0] + (f"; and {len(split_texts) - 1} others" if len(split_texts) > 1 else "")
+
+
+def profile_text(profile: str, spec: TrialSpec) -> str:
+    """Return the profile, what it sets, and what else there is, in a line of 70 letters."""
+    others = " or ".join(sorted(builtin.PROFILES.keys() - {profile}))
+    sizes = f"{spec.image_size} px, {spec.num_epochs} epochs, batches of {spec.batch_size}"
+    return f"{profile}: {sizes} (or: --profile {others})"
+
+
+def stand_in_lines(specs: Iterable[TrialSpec]) -> list[str]:
+    """Return which networks start from random weights in place of ImageNet's, and which files they lack; nothing where
+    none does."""
+    names = sorted({spec.backbone for spec in specs if spec.is_substituted})
+    if not names:
+        return []
+    files = (f"  {name}: {backbone_named(name).weights_file}" for name in names)
+    return ["random, as ImageNet weights were not found; files that --weights-dir lacks:", *files]
 
 
 def check_networks(specs: Sequence[TrialSpec], structures: Structures) -> list[TrialSpec]:

@@ -26,7 +26,6 @@ from typing import Final
 
 from galaxytl.data import DataError, Dataset, open_dataset
 from galaxytl.data.progress import TerminalProgress
-from galaxytl.networks.backbones import backbone_named
 from galaxytl.results.storage import StorageError
 from galaxytl.results.sweep_file import write_sweep_file
 from galaxytl.system.cache import check_cache
@@ -44,7 +43,8 @@ from sweep.planning import seeds
 from sweep.planning.plan import Plan, TrialsByStatus, split_by_status
 from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.planning.table import comparison, plan_table
-from sweep.progress.terminal import SweepTable, trial_label
+from sweep.progress import lines
+from sweep.progress.terminal import SweepTable, varied_fields
 from sweep.results.folder import ResultsFolder, lead, read_only
 from sweep.results.models import BestModels, announcement
 from sweep.scheduling.resources import ClusterError, Where
@@ -95,12 +95,12 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> int:
     rows = folder.rows()
     skipped = axes.skip_notes(expanded.skipped + fitting.skipped)
     for problem in [*dataset.notes, *prepare.damage_notes(damage), *checked.notes, *skipped, *rows.problems]:
-        console.print(f"note: {problem}", markup=False)
+        lines.note(console, problem)
     todo = split_by_status(prepared.specs, rows.by_id(), options.retry_failed)
     announce_grid(console, grid, with_axes=options.dry_run)
     announce(console, dataset, profile, todo, prepared, checked.split_texts())
     models = announcement(prepared.specs, structures, options.most_models)
-    console.print(f"Models    {models}", markup=False)
+    lines.say(console, models, "Models")
     plan_for = functools.partial(
         prepare.plan_for, options.where, num_images=len(dataset), structures=structures, splits=checked.splits
     )
@@ -128,9 +128,9 @@ def observed(plan: Plan, diagnostics: bool) -> Plan:
 
 
 def announce_grid(console: Console, grid: axes.Grid, with_axes: bool) -> None:
-    console.print(f"Grid      {grid.name}{f': {grid.purpose}' if grid.purpose else ''}", markup=False)
+    lines.say(console, f"{grid.name}{f': {grid.purpose}' if grid.purpose else ''}", "Grid")
     for line in axes.describe(grid) if with_axes else ():
-        console.print(f"          {line}", markup=False)
+        lines.say(console, line)
 
 
 def announce_seeds(
@@ -146,7 +146,7 @@ def announce_seeds(
     together = (*todo.pending, *short.specs)
     seconds = plan_for(together).estimate.seconds - plan.estimate.seconds if len(together) <= MOST_PRICED else None
     for line in seeds.lines(short, seconds):
-        console.print(line, markup=False)
+        lines.say(console, line[lines.INDENT :], line[: lines.INDENT].strip())
 
 
 def schedule_trials(where: Where, workplace: Workplace, plan: Plan, folder: ResultsFolder, console: Console) -> None:
@@ -191,40 +191,37 @@ def announce(
 ) -> None:
     """Say, before anything starts, what it will run on and how much is left to do."""
     specs = [*prepared.specs, *(result.spec for result in prepared.impossible)]
-    sizes = f"{specs[0].image_size} px, {specs[0].num_epochs} epochs, batch size {specs[0].batch_size}"
-    console.print(
-        f"Dataset   {dataset.name}: {len(dataset):,} {dataset.kind}, fingerprint {dataset.fingerprint[:12]}",
-        markup=False,
-    )
-    console.print(f"Split     {prepare.first_of(split_texts)}", markup=False)
-    console.print(f"Profile   {profile} ({sizes}); choose with --profile {' or '.join(sorted(builtin.PROFILES))}")
-    for name in sorted({spec.backbone for spec in specs if spec.is_substituted}):
-        missing = backbone_named(name).weights_file
-        console.print(f"Weights   {name}: random (ImageNet weights not found: no {missing})", markup=False)
-    for result in prepared.impossible:
-        console.print(f"FAILED    {trial_label(result.spec)}: {result.message}", markup=False)
+    say = functools.partial(lines.say, console)
+    say(f"{dataset.name}: {len(dataset):,} {dataset.kind}, fingerprint {dataset.fingerprint[:12]}", "Dataset")
+    say(prepare.first_of(split_texts), "Split")
+    say(prepare.profile_text(profile, specs[0]), "Profile")
+    for number, line in enumerate(prepare.stand_in_lines(specs)):
+        say(line, "" if number else "Weights")
+    for label, line in lines.failure_lines(prepared.impossible, varied_fields(specs)):
+        say(line, label)
     counts = f"{len(todo.finished)} finished, {len(todo.failed) + len(prepared.impossible)} failed"
-    console.print(f"Trials    {len(specs)}: {counts}, {len(todo.pending)} to run")
+    say(f"{len(specs)}: {counts}, {len(todo.pending)} to run", "Trials")
     if todo.failed:
-        console.print("          --retry-failed runs the failed ones again")
+        say("--retry-failed runs the failed ones again")
 
 
 def conclude(console: Console, options: Options, specs: Sequence[TrialSpec], rows: Mapping[str, TrialResult]) -> int:
-    """Print the counts and where things are; the exit status."""
+    """Print why trials failed, the counts, and where things are; the exit status."""
     results = [rows[spec.trial_id] for spec in specs if spec.trial_id in rows]
     failed = [result for result in results if result.status == FAILED]
-    for result in failed:
-        console.print(f"FAILED    {trial_label(result.spec)}: {result.message}", markup=False)
+    for label, line in lines.failure_lines(failed, varied_fields(specs)):
+        lines.say(console, line, label)
     missing = len(specs) - len(results)
     counts = f"{len(results) - len(failed)} of {len(specs)} trials complete, {len(failed)} failed"
     place = without_secrets(options.place or str(options.out))
     ended = f"{counts}{f', {missing} not run' if missing else ''}"
-    console.print(f"{ended}. Results: {options.out / 'trials.jsonl'}", markup=False)
+    lines.say(console, ended, "Trials")
+    lines.say(console, str(options.out / "trials.jsonl"), "Results", whole=True)
     if options.place:
-        console.print(f"Kept at   {place}", markup=False)
-    console.print(f"Tables and figures: python -m analysis.run {shlex.quote(place)} --out report/", markup=False)
+        lines.say(console, place, "Kept at", whole=True)
+    lines.say(console, f"python -m analysis.run {shlex.quote(place)} --out report/", "Report", whole=True)
     if len(results) > len(failed):
-        console.print(f"A network to use: python -m sweep.export {shlex.quote(place)} --to galaxy.keras", markup=False)
+        lines.say(console, f"python -m sweep.export {shlex.quote(place)} --to galaxy.keras", "Network", whole=True)
     return 1 if failed or missing else 0
 
 

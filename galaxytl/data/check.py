@@ -262,7 +262,7 @@ def _sizes(sizes: Mapping[str, int]) -> str:
 def _class_table(report: Report) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("class", justify="right")
-    table.add_column("")
+    table.add_column("name", overflow="fold")
     for name in ("images", "share", *(("published",) if report.published_counts else ())):
         table.add_column(name, justify="right")
     for label, count in enumerate(report.class_counts):
@@ -276,7 +276,7 @@ def _class_table(report: Report) -> Table:
 
 def _findings_table(report: Report) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("")
+    table.add_column("kind")
     table.add_column("finding", overflow="fold")
     table.add_column("first images" if report.ids else "first rows", overflow="fold")
     for finding in sorted(report.findings, key=lambda finding: not finding.harmful):

@@ -33,13 +33,15 @@ from filelock import FileLock
 from numpy.typing import DTypeLike
 
 from galaxytl.system.command import UsageError
-from galaxytl.system.files import DENIED, FULL, sync, write_atomically
+from galaxytl.system.files import DENIED, FULL, network_file_system, sync, write_atomically
 from galaxytl.system.strict_json import read_json
 
 DEFAULT_LIMIT_GB = 50.0
 """Gigabytes (1e9 bytes). All of Galaxy10 at 224 px takes 2.7, its VGG16 features 1.8, its ResNet50 features 7.1."""
 
 MOST_GB = 1e9
+SLOW = "each epoch's images and activations are read over it, and its locks may not hold"
+LOCAL_DISK = "Set GALAXYTL_CACHE_DIR to a folder on a disk of this machine"
 WAY_OUT = "Set GALAXYTL_CACHE_DIR to a folder that you may write to"
 
 ANOTHERS = "another user put it there, and whether it is true cannot be known"
@@ -82,6 +84,14 @@ def check_cache() -> None:
         return
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"the cache's folder must be one that you may write to; got {folder}. {WAY_OUT}")
+
+
+def network_note() -> str:
+    """Return what is wrong where the cache lies on another machine; "" where it does not."""
+    kind = network_file_system(cache_dir())
+    if not kind:
+        return ""
+    return f"the cache's folder, {cache_dir()}, lies on a network's file system ({kind}): {SLOW}. {LOCAL_DISK}"
 
 
 def limit_bytes() -> int:

@@ -25,6 +25,8 @@ from sweep.planning.costs import Cost
 from sweep.planning.plan import Plan
 from sweep.planning.sharing import Prefix
 
+TIGHT: Final = box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
+"""One space between columns; a rule below the headings."""
 MAX_ROWS: Final = 20
 """Of a table; what is beyond them is added up in one more row."""
 
@@ -122,8 +124,8 @@ class _Costed(NamedTuple):
 def _groups_table(plan: Plan) -> Table:
     trials = sum(len(group.specs) for group in plan.groups)
     title = f"Plan: {_number(trials, 'trial')} in {_number(len(plan.groups), 'group')}"
-    texts = ["backbone", "px", "weights", "trained", "reads"]
-    table = _table(title, texts, ["trials", "groups", "multiply-\nadds", "worker\ntime"])
+    texts = ["backbone", "px", "weights", "trained\nblocks", "reads"]
+    table = _table(title, texts, ["trials", "groups", "multiply\nadds", "worker\ntime"])
     pairs = [_Costed(group, cost) for group, cost in zip(plan.groups, plan.costs, strict=True)]
     for name, same in _collapsed(pairs, lambda pair: (*_network(pair.group.specs[0]), *_use(pair.group))):
         numbers = (f"{sum(len(pair.group.specs) for pair in same):,}", f"{len(same):,}")
@@ -135,7 +137,7 @@ def _groups_table(plan: Plan) -> Table:
 def _prefixes_table(prefixes: Sequence[Prefix]) -> Table:
     texts = ["backbone", "px", "weights", "stored"]
     title = f"Stored activations: {_number(len(prefixes), 'prefix', 'prefixes')}"
-    table = _table(title, texts, ["trials", "count", "size", "multiply-\nadds", "time"])
+    table = _table(title, texts, ["trials", "count", "size", "multiply\nadds", "time"])
     for name, same in _collapsed(prefixes, lambda p: (*_network(p.spec), _cut_name(p.cut), p.on_disk)):
         numbers = (f"{sum(prefix.users for prefix in same):,}", f"{len(same):,}")
         size = byte_quantity(sum(prefix.bytes for prefix in same))
@@ -186,20 +188,22 @@ def _compared(plan: Plan, results: Sequence[TrialResult], wall_seconds: float) -
     ]
 
 
-def _table(title: str, texts: Iterable[str], numbers: Iterable[str]) -> Table:
+def _table(title: str, texts: Sequence[str], numbers: Iterable[str]) -> Table:
+    """Return an empty table for 80 columns and more: where they are too few, the texts of the first column are broken,
+    and never a number."""
     table = Table(
         title=title,
         title_justify="left",
         title_style="bold",
-        box=box.SIMPLE_HEAD,
+        box=TIGHT,
         show_edge=False,
-        padding=(0, 1, 0, 0),
+        padding=0,
         pad_edge=False,
     )
     for name in texts:
-        table.add_column(name)
+        table.add_column(name, no_wrap=name != texts[0], overflow="fold")
     for name in numbers:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     return table
 
 
@@ -228,8 +232,7 @@ def _network(spec: TrialSpec) -> tuple[str, ...]:
 
 def _use(group: Group) -> tuple[str, str]:
     depth = group.specs[0].unfrozen_blocks
-    names = {0: "head", 1: "1 block", "all": "all"}
-    return names.get(depth, f"{depth} blocks"), _cut_name(group.stored[-1]) if group.stored else "images"
+    return "head" if depth == 0 else str(depth), _cut_name(group.stored[-1]) if group.stored else "images"
 
 
 def _cut_name(cut: int) -> str:

@@ -19,11 +19,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from filelock import FileLock
-
 from galaxytl.data import galaxy10_sdss
 from galaxytl.data.download.fetch import ZENODO, fetch_hdf5
-from galaxytl.data.download.http import RemoteFile
+from galaxytl.data.download.http import RemoteFile, one_at_a_time
 from galaxytl.data.galaxy10 import FILE_NAME
 from galaxytl.data.progress import Reporter
 from galaxytl.system.cache import cache_dir
@@ -95,7 +93,7 @@ def fetch_preset(name: str, target: Path, reporter: Reporter) -> None:
         fetch_hdf5(PRESETS[name].remote, target, reporter)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name(f"{target.name}.lock")):
+    with one_at_a_time(target, reporter):
         if not target.exists():
             _fetch_from_hub(name, target)
     reporter.say(f"{target}: the Parquet files of {name} on Hugging Face, checked by huggingface_hub")

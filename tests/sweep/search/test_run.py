@@ -245,7 +245,7 @@ def test_a_search_without_a_complete_trial_has_chosen_none(toy: Toy, capsys: pyt
         run.finished(failed(spec, "out of memory: 12 GB"))
     assert conclude(run, Console(soft_wrap=True)) == 1
     printed = capsys.readouterr().out
-    assert "10 trials: 0 complete, 0 stopped early, 10 failed." in printed
+    assert "Trials    10: 0 complete, 0 stopped early, 10 failed\n" in printed
     assert "error: stopped, as all of the first 10 trials failed, 10 of them with: out of memory: 12 GB" in printed
     assert "No trial came to its end: none was chosen." in printed
     assert list(run._groups(table_of(run))) == []
