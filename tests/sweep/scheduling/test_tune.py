@@ -340,7 +340,7 @@ def test_it_is_said_once_when_nothing_runs_for_long(monkeypatch: pytest.MonkeyPa
         return clock.now == 1500
 
     at_once = SimpleNamespace(start=lambda: None, join=lambda: None)
-    monkeypatch.setattr(tune.ray, "get", lambda *_, **__: {})
+    monkeypatch.setattr(tune.ray, "get", lambda *_, **__: ({}, {}))
     monkeypatch.setattr(tune, "time", SimpleNamespace(monotonic=lambda: clock.now))
     monkeypatch.setattr(tune, "Event", lambda: SimpleNamespace(wait=wait, set=lambda: None))
     monkeypatch.setattr(tune, "Thread", lambda target, daemon: (target(), at_once)[1])
