@@ -180,7 +180,8 @@ class LiveProgress:
         with self._changing:
             self._is_new = False
             now, scope = time.monotonic(), self._scope
-            left = sum(map(self._counts, self._left.values())) + scope.still_to_come()
+            to_come = scope.still_to_come()
+            left = sum(map(self._counts, self._left.values())) + to_come
             shown = list(self._running.values())[:MOST_RUNNING]
             return Progress(
                 kind=scope.kind,
@@ -194,6 +195,7 @@ class LiveProgress:
                 seconds=round(now - self._started, 1),
                 end=end,
                 total=scope.before + self._finished + left,
+                asked=scope.before + self._finished + left - to_come,
                 scored_on=scope.scored_on,
                 others=dict(scope.others),
                 again=len(self._again),

@@ -72,6 +72,8 @@ class Progress:
     end: End
     total: int
     """Trials of the sweep; of a search, those with a row and those that may still get one."""
+    asked: int
+    """Of the total, those that a search has asked for so far; of a grid all."""
     scored_on: str
     """Rows count as trials of the sweep that are scored on this part; "": all. A search scores one more on the test
     part."""
@@ -135,6 +137,7 @@ def _progress(values: Mapping[str, Any]) -> Progress:
         seconds=_number(values["seconds"]),
         end=values["end"],
         total=int(values["total"]),
+        asked=int(values["asked"]),
         scored_on=str(values["scored_on"]),
         others={str(status): int(number) for status, number in values["others"].items()},
         again=int(values["again"]),

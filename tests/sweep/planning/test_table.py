@@ -8,7 +8,8 @@ from rich.console import Console, RenderableType
 
 from galaxytl.trial import COMPLETE, FAILED, TrialResult
 from sweep.planning import table as plan_table
-from sweep.planning.table import MAX_ROWS, comparison, duration, quantity
+from sweep.planning.durations import duration
+from sweep.planning.table import MAX_ROWS, comparison, quantity
 from tests.sweep.fakes import toy_plan, toy_spec
 
 DEPTHS = [toy_spec(unfrozen_blocks=k, learning_rate=rate) for k in (0, 1, 2, "all") for rate in (1e-3, 1e-4)]
