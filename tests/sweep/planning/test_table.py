@@ -7,6 +7,7 @@ import itertools
 from rich.console import Console, RenderableType
 
 from galaxytl.trial import COMPLETE, FAILED, TrialResult
+from sweep.planning import durations
 from sweep.planning import table as plan_table
 from sweep.planning.durations import duration
 from sweep.planning.table import MAX_ROWS, comparison, quantity
@@ -23,8 +24,9 @@ def printed(what: RenderableType, width: int = 80) -> str:
 
 
 def test_examples_in_the_docstrings_hold() -> None:
-    assert doctest.testmod(plan_table).failed == 0
-    assert doctest.testmod(plan_table).attempted >= 3
+    for module in (plan_table, durations):
+        assert doctest.testmod(module).failed == 0
+        assert doctest.testmod(module).attempted >= 2
 
 
 def test_the_plan_says_what_is_run_stored_and_spent() -> None:
