@@ -18,7 +18,8 @@ body { font: 16px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; 
 body { overflow-wrap: anywhere; }
 h1 { font-size: 1.4rem; line-height: 1.25; margin: .2rem 0 .8rem; }
 h2 { font-size: 1.05rem; margin: 1.4rem 0 .4rem; }
-.ended h1 { color: var(--good); } .gone h1 { color: var(--bad); } .stopped h1, .unknown h1 { color: var(--mild); }
+.is-ended h1 { color: var(--good); } .is-gone h1 { color: var(--bad); }
+.is-stopped h1, .is-unknown h1 { color: var(--mild); }
 .bar { background: var(--soft); border-radius: .4rem; display: flex; height: 1.1rem; overflow: hidden; }
 .bar .done { background: var(--good); } .bar .failed { background: var(--bad); }
 .bar .running { background: repeating-linear-gradient(45deg, #4a83c4 0 6px, #4a83c499 6px 12px); }
@@ -32,11 +33,11 @@ pre { background: var(--soft); border-radius: .4rem; padding: .6rem; white-space
 footer { color: GrayText; font-size: .85rem; margin-top: 1.6rem; }
 @media (max-width: 36rem) {
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; }
-  .running thead { display: none; }
-  .running tr { border-bottom: 1px solid var(--line); display: block; padding: .4rem 0; }
-  .running td { border: 0; display: inline; padding: 0 .6rem 0 0; text-align: left; }
-  .running td:first-child { display: block; font-weight: 600; }
-  .running td[data-of]:not(:empty)::before { color: GrayText; content: attr(data-of) " "; }
+  table.running thead { display: none; }
+  table.running tr { border-bottom: 1px solid var(--line); display: block; padding: .4rem 0; }
+  table.running td { border: 0; display: inline; padding: 0 .6rem 0 0; text-align: left; }
+  table.running td:first-child { display: block; font-weight: 600; }
+  table.running td[data-of]:not(:empty)::before { color: GrayText; content: attr(data-of) " "; }
 }
 """
 
@@ -51,7 +52,7 @@ def page(snapshot: Snapshot, now: datetime.datetime) -> str:
 <html lang="en"><head><meta charset="utf-8">{reload}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(_heading(snapshot))}</title><style>{STYLE}</style></head>
-<body class="{snapshot.state}">
+<body class="is-{snapshot.state}">
 {body}
 <footer>As of {taken}{again}. <code>python -m sweep.status --watch --html FILE</code> writes it anew.</footer>
 </body></html>

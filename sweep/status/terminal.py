@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.console import Group as Lines
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -79,20 +79,24 @@ def _facts(snapshot: Snapshot) -> Table:
 
 
 def _running(lines: Sequence[Line], number: int) -> Table:
+    """Return two lines for each: a name has the width to itself, as names are long."""
     table = Table(
-        title=f"{number:,} running", title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False
+        title=f"{number:,} running", title_justify="left", box=None, show_header=False, pad_edge=False, padding=0
     )
-    table.add_column("trial", ratio=3, overflow="fold")
-    table.add_column("node", overflow="fold", max_width=16)
-    table.add_column("phase", overflow="fold", ratio=2)
-    for heading in ("epoch", "time", "accuracy"):
-        table.add_column(heading, justify="right", overflow="fold", max_width=8)
+    table.add_column(overflow="fold")
     for own in lines[:MOST_LINES]:
-        cells = (own.name, own.node, own.phase, own.epoch, clock(own.seconds), own.accuracy)
-        table.add_row(*map(escape, cells))
+        table.add_row(escape(own.name))
+        table.add_row(Padding(Text(_doing(own), "dim"), (0, 0, 0, 4)))
     if (more := number - sum(own.number for own in lines[:MOST_LINES])) > 0:
-        table.add_row(f"and {more:,} more", *[""] * 5)
+        table.add_row(f"and {more:,} more")
     return table
+
+
+def _doing(own: Line) -> str:
+    epochs = f"{own.epoch} epochs done" if own.epoch else ""
+    accuracy = f"accuracy {own.accuracy}" if own.accuracy else ""
+    parts = (own.node, own.phase, epochs, f"for {clock(own.seconds)}", accuracy)
+    return "; ".join(filter(None, parts))
 
 
 def _failures(failures: Sequence[tuple[str, int]]) -> Table:

@@ -57,7 +57,7 @@ def test_a_sweep_that_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert status == 0
     assert "2 done, 1 failed, 0 pruned, 2 running, 5 to do, of 10" in text
     assert "is alive, its heart last beat" in text
-    assert "VGG16, seed 3 node-a training 3/20 1:05" in text
+    assert "VGG16, seed 3 node-a; training; 3/20 epochs done; for 1:05" in text
     assert "1 x no" in text
 
 
