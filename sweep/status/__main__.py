@@ -101,10 +101,10 @@ def _shown(options: StatusOptions, console: Console) -> Iterator[Show]:
             console.print(text, markup=False, soft_wrap=True)
             last = text
         if snapshot.is_over:
-            console.print(screen(snapshot))
+            console.print(screen(snapshot), crop=False)
 
     with contextlib.ExitStack() as stack:
-        text: Show = lambda snapshot: console.print(screen(snapshot))  # noqa: E731
+        text: Show = lambda snapshot: console.print(screen(snapshot), crop=False)  # noqa: E731
         if options.json:
             text = lambda snapshot: print(_json(snapshot, indent=None if options.watch else 1), flush=True)  # noqa: E731
         elif options.watch and console.is_terminal:

@@ -47,10 +47,10 @@ class Command:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         lines = [""]
         for word in map(shlex.quote, shlex.split(self.text)):
-            if len(lines[-1]) + len(word) + 5 > options.max_width and lines[-1]:
+            if lines[-1] and len(f"    {lines[-1]} {word} \\") > options.max_width:
                 lines.append("")
             lines[-1] += f"{' ' if lines[-1] else ''}{word}"
-        yield Text("  " + " \\\n    ".join(lines), overflow="fold")
+        yield Text("  " + " \\\n    ".join(lines), no_wrap=True, overflow="ignore")
 
 
 def line(snapshot: Snapshot) -> str:

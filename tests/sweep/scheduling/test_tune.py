@@ -416,6 +416,15 @@ def test_a_worker_hears_of_its_own_groups_trials_only() -> None:
     assert board.stopped(["d"]) == {}
 
 
+def test_the_board_tells_each_phase_and_node_once() -> None:
+    board = Board()
+    board.say(["a", "b"], "opening the dataset")
+    board.say(["a"], "training")
+    board.place(["a", "b"], "node-1")
+    assert board.read() == ({"a": "training", "b": "opening the dataset"}, {"a": "node-1", "b": "node-1"})
+    assert board.read() == ({}, {})
+
+
 def test_a_group_survives_its_way_to_the_worker_and_begins_again_without_what_was_finished() -> None:
     """Also where all were, and the worker died before it could say that it had come to the end."""
     group = Group((SPECS[0], SPECS[1]), stored=(2, 0), stop_collapsed=3, diagnostics=True)
