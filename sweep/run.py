@@ -19,6 +19,7 @@ import shlex
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,7 @@ from sweep.planning.plan import Plan, TrialsByStatus, split_by_status
 from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.planning.table import comparison, plan_table
 from sweep.progress import lines
+from sweep.progress.live import LiveProgress, Scope
 from sweep.progress.terminal import SweepTable, varied_fields
 from sweep.results.folder import ResultsFolder, lead, read_only
 from sweep.results.models import BestModels, announcement
@@ -117,7 +119,8 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> int:
     new = [result for result in prepared.impossible if result.trial_id not in known]
     folder.append(*new)
     if todo.pending:
-        schedule_trials(options.where, prepare.workplace(options, uri, damage), plan, folder, console)
+        live = LiveProgress(folder, scope_of(grid.name, todo, prepared.impossible, plan, known))
+        schedule_trials(options.where, prepare.workplace(options, uri, damage), plan, folder, console, live)
     if todo.pending or new:
         known = folder.rows().by_id()
     return conclude(console, options, [*prepared.specs, *(result.spec for result in prepared.impossible)], known)
@@ -149,7 +152,35 @@ def announce_seeds(
         lines.say(console, line[lines.INDENT :], line[: lines.INDENT].strip())
 
 
-def schedule_trials(where: Where, workplace: Workplace, plan: Plan, folder: ResultsFolder, console: Console) -> None:
+def scope_of(
+    name: str,
+    todo: TrialsByStatus,
+    impossible: Sequence[TrialResult],
+    plan: Plan,
+    rows: Mapping[str, TrialResult],
+) -> Scope:
+    """Return what `sweep.status` must know of a grid beside its rows, which are those before it begins."""
+    own = {spec.trial_id for spec in (*todo.pending, *todo.finished, *todo.failed)}
+    own |= {result.trial_id for result in impossible}
+    estimate = plan.estimate
+    return Scope(
+        kind="grid",
+        name=name,
+        before=len(todo.finished) + len(todo.failed) + len(impossible),
+        others=Counter(str(row.status) for trial_id, row in rows.items() if trial_id not in own),
+        failed=frozenset(spec.trial_id for spec in todo.pending if spec.trial_id in rows),
+        weights={
+            spec.trial_id: cost.seconds / len(group.specs)
+            for group, cost in zip(plan.groups, plan.costs, strict=True)
+            for spec in group.specs
+        },
+        estimate=(estimate.low, estimate.seconds, estimate.high),
+    )
+
+
+def schedule_trials(
+    where: Where, workplace: Workplace, plan: Plan, folder: ResultsFolder, console: Console, live: LiveProgress
+) -> None:
     """Start or join Ray and train the plan's groups, writing each row as it comes; then say what it took."""
     from sweep.scheduling import tune  # ray takes seconds to import: only where there is something to run
 
@@ -159,7 +190,8 @@ def schedule_trials(where: Where, workplace: Workplace, plan: Plan, folder: Resu
     specs = [spec for group in plan.groups for spec in group.specs]
     write_sweep_file(folder.out, prepare.sweep_file(workplace))
     models = BestModels(folder, workplace.most_models, folder.rows().by_id().values())
-    with as_usage_error(ClusterError), SweepTable(specs, console) as table:
+    with as_usage_error(ClusterError), SweepTable(specs, console) as table, live:
+        live.add(specs, varied_fields(specs))
 
         def finished(*ended: TrialResult) -> None:
             folder.append(*ended)
@@ -168,13 +200,23 @@ def schedule_trials(where: Where, workplace: Workplace, plan: Plan, folder: Resu
                 if result.status == COMPLETE:
                     folder.drop_checkpoint(result.spec)
                 table.finished(result)
+            live.finished(*ended)
             results.extend(ended)
+
+        def phases(texts: dict[str, str]) -> None:
+            table.phases(texts)
+            live.phases(texts)
+
+        def note(text: str) -> None:
+            table.note(text)
+            live.note(text)
 
         def epochs(latest: dict[str, dict[str, float]]) -> None:
             folder.stop_if_lost()
             table.epochs(latest)
+            live.epochs(latest)
 
-        reporter = tune.Reporter(table.phases, epochs, finished, table.note)
+        reporter = tune.Reporter(phases, epochs, finished, note, nodes=live.nodes)
         tune.run_trials(tune.Work(iter(plan.groups), len(plan.groups)), workplace, where, reporter)
     seconds = time.monotonic() - started
     console.print(comparison(plan, results, seconds))

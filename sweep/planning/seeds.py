@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from galaxytl.trial import TrialSpec
-from sweep.planning.table import duration
+from sweep.planning.durations import duration
 
 MIN_SEEDS: Final = 3
 """Of each setting; as the analysis has it."""

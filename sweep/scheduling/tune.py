@@ -66,6 +66,8 @@ class Reporter:
     note: Callable[[str], None]
     decides_at: frozenset[int] = frozenset()
     """Epochs after which a worker waits for what `epochs` says of them."""
+    nodes: Callable[[dict[str, str]], None] = lambda _: None
+    """Told on which machine each of some trials begins."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,9 @@ def _relay(events: _ToReporter, room: Room) -> Iterator[None]:
         ran = time.monotonic()
         while not stop.wait(0.5):
             with contextlib.suppress(ray.exceptions.RayError):
-                events.reporter.phases(ray.get(events.board.read.remote(), timeout=2))
+                phases, nodes = ray.get(events.board.read.remote(), timeout=2)
+                events.reporter.nodes(nodes)
+                events.reporter.phases(phases)
             if events.num_running:
                 ran = time.monotonic()
             elif time.monotonic() - ran > IDLE_SECONDS:

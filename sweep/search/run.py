@@ -32,6 +32,7 @@ from sweep.grids import axes, builtin
 from sweep.options import Options, SearchOptions
 from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.progress import lines
+from sweep.progress.live import LiveProgress, Scope
 from sweep.progress.terminal import SweepTable, trial_label
 from sweep.results.folder import STUDY, ResultsFolder
 from sweep.results.models import BestModels, announcement
@@ -188,23 +189,35 @@ class SearchRun:
         workplace = prepare.workplace(options, self.setup.uri, self.setup.damage)
         write_sweep_file(self.out, prepare.sweep_file(workplace))
         models = BestModels(self.folder, workplace.most_models, self.folder.rows().by_id().values())
-        with as_usage_error(ClusterError), SweepTable([], console, self._num_trials) as table:
+        live = LiveProgress(self.folder, self._scope())
+        with as_usage_error(ClusterError), SweepTable([], console, self._num_trials) as table, live:
+            live.add(self.search.under_way, NAMED_BY)
 
             def finished(*ended: TrialResult) -> None:
                 self.finished(*ended)
                 models.finished(*ended)
                 for result in ended:
                     table.finished(result)
+                live.finished(*ended)
+
+            def phases(texts: dict[str, str]) -> None:
+                table.phases(texts)
+                live.phases(texts)
 
             def epochs(latest: dict[str, dict[str, float]]) -> dict[str, str]:
                 self.folder.stop_if_lost()
                 table.epochs(latest)
+                live.epochs(latest)
                 return self.search.epochs(latest)
 
+            def note(text: str) -> None:
+                table.note(text)
+                live.note(text)
+
             decides_at = self.setup.problem.rule.decides_at
-            reporter = tune.Reporter(table.phases, epochs, finished, table.note, decides_at)
+            reporter = tune.Reporter(phases, epochs, finished, note, decides_at, live.nodes)
             at_once = max(2, self.setup.search.batch, prepare.num_workers(where))
-            work = tune.Work(self._groups(table), at_once, may_autoscale=False)
+            work = tune.Work(self._groups(table, live), at_once, may_autoscale=False)
             tune.run_trials(work, workplace, where, reporter)
         learn_speeds(speeds_path(), self.results, self.begun)
 
@@ -212,21 +225,34 @@ class SearchRun:
     def _num_trials(self) -> int:
         return len(self.search.under_way) + self.search.num_left
 
-    def _groups(self, table: SweepTable) -> Iterator[Group | None]:
+    def _scope(self) -> Scope:
+        """Return what `sweep.status` must know of the search beside its rows. The plan of the whole is not known."""
+        rows = [row for row in self.folder.rows().results if row.spec.scored_on == "validation"]
+        others = Counter(str(row.status) for row in rows if not self.search.knows(row))
+        return Scope(
+            kind="search",
+            name=self.setup.search.study,
+            before=len(rows) - others.total(),
+            others=others,
+            still_to_come=lambda: self.search.num_left,
+            scored_on="validation",
+        )
+
+    def _groups(self, table: SweepTable, live: LiveProgress) -> Iterator[Group | None]:
         """Yield what was under way, then what the study suggests, then, when all that has ended, the chosen one."""
-        table.add(self.search.under_way, NAMED_BY)
-        yield from self._planned(self.search.under_way)
+        yield from self._planned(self.search.under_way, table, live)
         while specs := self.search.ask(self.setup.search.batch):
-            table.add(specs, NAMED_BY)
-            yield from self._planned(specs)
+            yield from self._planned(specs, table, live)
         while self.search.is_running:
             yield None
         if tested := self._to_test():
             self.folder.hand_on_checkpoint(tested.replace(scored_on="validation"), tested)
             table.add_chosen(tested, NAMED_BY)
-            yield from self._planned([tested])
+            yield from self._planned([tested], live)
 
-    def _planned(self, specs: Sequence[TrialSpec]) -> Iterable[Group]:
+    def _planned(self, specs: Sequence[TrialSpec], *shown: SweepTable | LiveProgress) -> Iterable[Group]:
+        for one in shown:
+            one.add(specs, NAMED_BY)
         groups = self.setup.groups(specs) if specs else ()
         self.begun += groups
         return groups

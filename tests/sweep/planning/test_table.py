@@ -9,9 +9,11 @@ from rich.console import Console, RenderableType
 
 from galaxytl.networks.blocks import Structure
 from galaxytl.trial import COMPLETE, FAILED, TrialResult
+from sweep.planning import durations
 from sweep.planning import table as plan_table
+from sweep.planning.durations import duration
 from sweep.planning.plan import Limits, make_plan
-from sweep.planning.table import MAX_ROWS, comparison, duration, quantity
+from sweep.planning.table import MAX_ROWS, comparison, quantity
 from tests.sweep.fakes import SIZES, SLOW, TOY, toy_plan, toy_spec
 
 DEPTHS = [toy_spec(unfrozen_blocks=k, learning_rate=rate) for k in (0, 1, 2, "all") for rate in (1e-3, 1e-4)]
@@ -25,8 +27,9 @@ def printed(what: RenderableType, width: int = 80) -> str:
 
 
 def test_examples_in_the_docstrings_hold() -> None:
-    assert doctest.testmod(plan_table).failed == 0
-    assert doctest.testmod(plan_table).attempted >= 3
+    for module in (plan_table, durations):
+        assert doctest.testmod(module).failed == 0
+        assert doctest.testmod(module).attempted >= 2
 
 
 def test_the_plan_says_what_is_run_stored_and_spent() -> None:
