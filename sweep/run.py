@@ -26,6 +26,7 @@ from typing import Final
 
 from galaxytl.data import DataError, Dataset, open_dataset
 from galaxytl.data.progress import TerminalProgress
+from galaxytl.learning.job import Workplace
 from galaxytl.networks.backbones import backbone_named
 from galaxytl.results.storage import StorageError
 from galaxytl.system.cache import check_cache
@@ -33,7 +34,6 @@ from galaxytl.system.command import UsageError, as_usage_error, run_command
 from galaxytl.system.console import Console
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.inside import OutsideError, check_links
-from galaxytl.train.job import Workplace
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
 from sweep import prepare
 from sweep.command_line import parse

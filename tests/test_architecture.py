@@ -17,7 +17,7 @@ ONLY_IN: Final = {  # a package -> where it may be imported
     "optuna": ("sweep/search/", "analysis/search/"),
     "tensorflow": ("galaxytl/networks/device.py",),
     "jax": ("galaxytl/networks/device.py",),
-    "keras": ("galaxytl/networks/", "galaxytl/train/"),
+    "keras": ("galaxytl/networks/", "galaxytl/learning/"),
     "obstore": ("galaxytl/results/conditions.py",),
     "yaml": ("sweep/grids/yaml_file.py",),
     "galsim": ("galaxytl/data/simulation/",),
@@ -62,7 +62,7 @@ def test_imports_follow_the_directions() -> None:
         ("analysis/claims/arms.py", "import optuna"),
         ("analysis/run/scope.py", "from galaxytl.training import train"),
         ("analysis/run/scope.py", "from galaxytl.data import galaxy11"),
-        ("galaxytl/train/features.py", "def later():\n    import tensorflow as tf"),
+        ("galaxytl/learning/features.py", "def later():\n    import tensorflow as tf"),
     ],
 )
 def test_a_violation_is_seen(path: str, source: str) -> None:

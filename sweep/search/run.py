@@ -18,12 +18,12 @@ from typing import Any
 
 from rich.console import Console
 
+from galaxytl.learning.job import Group
 from galaxytl.results.asked_file import FORMAT, read_asked
 from galaxytl.results.rows import ranked, read_results
 from galaxytl.results.search_file import OBJECTIVES, Objective, SearchFile, write_search_file
 from galaxytl.system.command import UsageError, as_usage_error
 from galaxytl.system.inside import check_links
-from galaxytl.train.job import Group
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import prepare
 from sweep.grids import axes, builtin
