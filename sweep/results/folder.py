@@ -15,6 +15,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -43,6 +44,16 @@ PUSH_SECONDS = 1.0
 LOSS_SECONDS = 60.0
 """Between two looks at whether the storage has lost rows."""
 STUDY, DESCRIPTION, LOG = "study.db", "search.json", "sweep.log"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a sweep ended."""
+
+    status: int
+    """The command's exit status."""
+    trial_ids: tuple[str, ...] = ()
+    """Its trials: the folder may hold others."""
 
 
 @contextlib.contextmanager

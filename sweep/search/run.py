@@ -30,7 +30,7 @@ from sweep.grids import axes, builtin
 from sweep.options import Options, SearchOptions
 from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.progress.terminal import SweepTable, trial_label
-from sweep.results.folder import STUDY, ResultsFolder
+from sweep.results.folder import STUDY, Outcome, ResultsFolder
 from sweep.scheduling.resources import ClusterError
 from sweep.search import export
 from sweep.search.setup import Setup, set_up
@@ -40,8 +40,8 @@ NAMED_BY = ("optimizer", "learning_rate")
 """Fields that tell a search's trials apart in the terminal, beside network, start and depth."""
 
 
-def run_search(options: Options, search: SearchOptions, folder: ResultsFolder, console: Console) -> int:
-    """Run the search; returns the exit status: 0 when a trial was chosen and scored on the test part."""
+def run_search(options: Options, search: SearchOptions, folder: ResultsFolder, console: Console) -> Outcome:
+    """Run the search; the exit status is 0 when a trial was chosen and scored on the test part."""
     storage, name = export.absolute(search.storage), search.study or folder.out.resolve().name
     setup = set_up(options, replace(search, storage=storage, study=name), console)
     announce(setup, console)
@@ -51,14 +51,14 @@ def run_search(options: Options, search: SearchOptions, folder: ResultsFolder, c
     if options.dry_run:
         for line in rehearsal.parameters:
             console.print(f"          {line}", markup=False)
-        return 0
+        return Outcome(0)
     run, lines = begin(setup, folder)
     say = functools.partial(console.print, markup=False)
     with run.exported(say):
         for line in lines:
             say(line)
         run.train(console)
-    return conclude(run, console)
+    return Outcome(conclude(run, console), run.trial_ids())
 
 
 def announce(setup: Setup, console: Console) -> None:
@@ -199,6 +199,11 @@ class SearchRun:
             work = tune.Work(self._groups(table), at_once, may_autoscale=False)
             tune.run_trials(work, prepare.workplace(options, self.setup.uri, self.setup.damage), where, reporter)
         learn_speeds(speeds_path(), self.results, self.begun)
+
+    def trial_ids(self) -> tuple[str, ...]:
+        """Return those of all that was asked for, and of what was chosen, scored on the test part."""
+        asked = [suggestion.trial_id for suggestion in read_asked(self.out).suggestions if suggestion.trial_id]
+        return (*asked, *([self.best.spec.replace(scored_on="test").trial_id] if self.best else []))
 
     @property
     def _num_trials(self) -> int:
