@@ -63,15 +63,17 @@ def show_workers_output(show: Callable[..., None]) -> None:
 
 
 class _Paths(list[str]):
-    """Folders in which workers look for modules first, whatever Ray adds to them."""
+    """Folders in which workers look for modules first, the last before the others."""
 
     def extend(self, added: Iterable[str]) -> None:
-        """Leave it as it is."""
+        """Add the folder that the driver itself looks into first: Ray adds the script's, and the working folder."""
+        first = Path(sys.path[0] or os.curdir).resolve()
+        super().extend(path for path in added if Path(path).resolve() == first)
 
 
 def own_code() -> Any:
-    """Return settings by which workers find the driver's own code. Ray has them look into the driver's working folder
-    first, where a user's own sweep.py, or a folder of that name, would stand for ours."""
+    """Return settings by which workers find the same code as the driver. Ray has them look into the driver's working
+    folder first in any case, where a user's own sweep.py, or a folder of that name, would stand for ours."""
     config = ray.job_config.JobConfig()
     config._py_driver_sys_path = _Paths([str(CODE)] if CODE.name not in INSTALLED else [])
     return config
