@@ -146,9 +146,9 @@ def report_reading(worst: Path, good: Path, parquet: Path, num_images: int) -> N
 
 
 def hot_reader(path: Path) -> Reader:
-    """Return what a trial uses: `galaxytl.train.fit_network.Batches` on the hot copy."""
-    from galaxytl.train.examples import Examples
-    from galaxytl.train.fit_network import Batches
+    """Return what a trial uses: `galaxytl.learning.fit_network.Batches` on the hot copy."""
+    from galaxytl.learning.examples import Examples
+    from galaxytl.learning.fit_network import Batches
 
     dataset = open_dataset(str(path))
     images = dataset.resized(256).images

@@ -22,6 +22,8 @@ from galaxytl.data.download import presets
 from galaxytl.data.findings import harmful_text
 from galaxytl.data.progress import TerminalProgress
 from galaxytl.data.splits import OFFICIAL_PARTS, describe_leaks, leaks
+from galaxytl.learning.features import activations_folder, rows_digest
+from galaxytl.learning.job import Workplace
 from galaxytl.networks import blocks, device
 from galaxytl.networks.backbones import backbone_named
 from galaxytl.networks.blocks import Structure
@@ -30,8 +32,6 @@ from galaxytl.networks.weights import Shapes, Weights, WeightsError, WeightsNotF
 from galaxytl.results.sweep_file import SweepFile
 from galaxytl.system import cache, process
 from galaxytl.system.command import as_usage_error
-from galaxytl.train.features import activations_folder, rows_digest
-from galaxytl.train.job import Workplace
 from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec
 from sweep.grids import builtin
 from sweep.options import Options

@@ -27,6 +27,7 @@ from typing import Final
 
 from galaxytl.data import DataError, Dataset, open_dataset
 from galaxytl.data.progress import TerminalProgress
+from galaxytl.learning.job import Workplace
 from galaxytl.results.storage import StorageError
 from galaxytl.results.sweep_file import write_sweep_file
 from galaxytl.system.cache import check_cache
@@ -34,7 +35,6 @@ from galaxytl.system.command import UsageError, as_usage_error, run_command
 from galaxytl.system.console import Console
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.inside import OutsideError, check_links
-from galaxytl.train.job import Workplace
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
 from sweep import prepare
 from sweep.command_line import parse
@@ -47,7 +47,7 @@ from sweep.planning.table import comparison, plan_table
 from sweep.progress import lines
 from sweep.progress.live import LiveProgress, Scope
 from sweep.progress.terminal import SweepTable, varied_fields
-from sweep.results.folder import ResultsFolder, lead, read_only
+from sweep.results.folder import Outcome, ResultsFolder, lead, read_only
 from sweep.results.models import BestModels, announcement
 from sweep.scheduling.resources import ClusterError, Where
 
@@ -58,13 +58,18 @@ MOST_PRICED: Final = 2000
 def main(argv: Sequence[str] | None = None) -> int:
     def story() -> int:
         options = parse(sys.argv[1:] if argv is None else argv, __doc__ or "")
-        return run(options, Console(highlight=False, soft_wrap=True))
+        return run(options, Console(highlight=False, soft_wrap=True)).status
 
     stopped = "Stopped. The same command again continues: finished trials are kept."
     return run_command(story, known=(SpecError, DataError, StorageError, OSError), stopped=stopped)
 
 
-def run(options: Options, console: Console) -> int:
+def search(argv: Sequence[str] | None = None) -> int:
+    """Search with Optuna, which chooses the trials: the options are those of a sweep with --search optuna."""
+    return main(["--search", "optuna", *(sys.argv[1:] if argv is None else argv)])
+
+
+def run(options: Options, console: Console) -> Outcome:
     check_cache()
     out = writable_folder(options.out, make=not options.dry_run)
     say = functools.partial(console.print, markup=False)
@@ -78,7 +83,7 @@ def run(options: Options, console: Console) -> int:
         return run_grid(options, folder, console)
 
 
-def run_grid(options: Options, folder: ResultsFolder, console: Console) -> int:
+def run_grid(options: Options, folder: ResultsFolder, console: Console) -> Outcome:
     profile = prepare.profile_for(options.profile, options.data, options.where)
     uri = options.data or builtin.SIMULATED_DATA[profile]
     grid = axes.repeated(axes.overridden(options.sizes[profile], options.settings), options.seeds)
@@ -111,10 +116,12 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> int:
     wanted = seeds.COLLAPSE_SEEDS if grid.name == builtin.COLLAPSE else seeds.MIN_SEEDS
     short = seeds.shortage(prepared.specs, options.seeds, complete, wanted)
     announce_seeds(console, short, todo, plan, plan_for)
+    specs = [*prepared.specs, *(result.spec for result in prepared.impossible)]
+    trial_ids = tuple(spec.trial_id for spec in specs)
     plan = observed(plan, grid.diagnostics if options.diagnostics is None else options.diagnostics)
     if options.dry_run:
         console.print(plan_table(plan))
-        return 0
+        return Outcome(0, trial_ids)
     known = rows.by_id()
     new = [result for result in prepared.impossible if result.trial_id not in known]
     folder.append(*new)
@@ -123,7 +130,7 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> int:
         schedule_trials(options.where, prepare.workplace(options, uri, damage), plan, folder, console, live)
     if todo.pending or new:
         known = folder.rows().by_id()
-    return conclude(console, options, [*prepared.specs, *(result.spec for result in prepared.impossible)], known)
+    return Outcome(conclude(console, options, specs, known), trial_ids)
 
 
 def observed(plan: Plan, diagnostics: bool) -> Plan:

@@ -18,10 +18,10 @@ from PIL import Image
 
 from analysis.run.__main__ import main as analyse
 from galaxytl.data.__main__ import main as data
+from galaxytl.learning.job import Workplace
 from galaxytl.networks import blocks
 from galaxytl.networks.backbones import backbone_named
 from galaxytl.results.rows import read_results
-from galaxytl.train.job import Workplace
 from galaxytl.training import train
 from galaxytl.trial import COMPLETE, TrialResult
 from sweep.run import main as sweep

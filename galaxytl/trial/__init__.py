@@ -122,7 +122,7 @@ class TrialSpec:
     """The part that the finished trial is scored on. Trials that are compared to choose one are scored on the
     validation part: the test part is for the one that was chosen."""
     augmentation: bool = False
-    """Turn and mirror each training image at random, in each epoch anew (`galaxytl.train.augmentation`)."""
+    """Turn and mirror each training image at random, in each epoch anew (`galaxytl.learning.augmentation`)."""
 
     # model
     backbone: str = "MobileNet"
@@ -209,7 +209,7 @@ class TrialSpec:
     @property
     def group_key(self) -> tuple[Any, ...]:
         """Equal for specs that one worker trains with the same data and the same compiled step: head-only trials all at
-        once (`galaxytl.train.heads`), others one after the other."""
+        once (`galaxytl.learning.heads`), others one after the other."""
         own = HEAD_FIELDS if self.trains_head_only else SCALAR_FIELDS
         shared = (getattr(self, name) for name in SPEC_FIELDS if name not in own)
         return (*shared, self.backbone_key if self.trains_head_only else ())
@@ -372,7 +372,7 @@ class TrialResult:
     curves_on: Literal["test", "validation"] = "test"
     """The split that val_loss and val_accuracy of the history were measured on."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """On the part that the spec is `scored_on`; `galaxytl.train.metrics.evaluate` lists the names."""
+    """On the part that the spec is `scored_on`; `galaxytl.learning.metrics.evaluate` lists the names."""
     confusion: Counts = ()
     """(C, C) counts on that part: rows are true classes, columns predicted ones."""
     class_names: tuple[str, ...] = ()
@@ -381,13 +381,13 @@ class TrialResult:
     num_parameters: dict[str, int] = field(default_factory=dict)
     """Weights in all ("total") and weights that were trained ("trainable")."""
     diagnostics: tuple[dict[str, Any], ...] = ()
-    """What the gradients did, where the sweep asked for it (`galaxytl.train.diagnostics`): a dict for the start
+    """What the gradients did, where the sweep asked for it (`galaxytl.learning.diagnostics`): a dict for the start
     (epoch 0) and
     one after each epoch, all of the same training images: epoch, loss, logit_spread, and by layer, from input to
     output, gradient_norms and dead_shares."""
     certificate: dict[str, float] = field(default_factory=dict)
     """Of a head on frozen features, where the sweep asked for it: the optimum of its training loss, and how far the
-    trial is above it (`galaxytl.train.certificate`)."""
+    trial is above it (`galaxytl.learning.certificate`)."""
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds: data, build, features, train, evaluate, diagnostics, total. Of heads trained together, each has an equal
     share."""

@@ -19,7 +19,7 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from galaxytl.train.job import Group
+from galaxytl.learning.job import Group
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep.planning.costs import Cost
 from sweep.planning.durations import duration, duration_range

@@ -15,6 +15,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -47,6 +48,16 @@ PROGRESS_SECONDS = 5.0
 LOSS_SECONDS = 60.0
 """Between two looks at whether the storage has lost rows."""
 STUDY, DESCRIPTION, LOG = "study.db", "search.json", "sweep.log"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a sweep ended."""
+
+    status: int
+    """The command's exit status."""
+    trial_ids: tuple[str, ...] = ()
+    """Its trials: the folder may hold others."""
 
 
 @contextlib.contextmanager

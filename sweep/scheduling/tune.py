@@ -20,8 +20,8 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+from galaxytl.learning.job import Group, Workplace
 from galaxytl.networks import device
-from galaxytl.train.job import Group, Workplace
 from galaxytl.training import train
 from galaxytl.trial import FAILED, TrialResult
 from sweep.scheduling import worker

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from galaxytl.data import DataError
+from galaxytl.learning.callbacks import Watcher
+from galaxytl.learning.job import Group, Neighbours, Workplace
 from galaxytl.networks import device
 from galaxytl.networks.gpu_memory import DeviceError
 from galaxytl.results.mirror import mirror_at
@@ -27,8 +29,6 @@ from galaxytl.results.predictions import ResultsFull
 from galaxytl.results.storage import PATIENCE, waiting_for, with_retries
 from galaxytl.system import cache
 from galaxytl.system.credentials import remember_environment, without_secrets
-from galaxytl.train.callbacks import Watcher
-from galaxytl.train.job import Group, Neighbours, Workplace
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep.scheduling.activation_copies import Answer, Copies
 from sweep.scheduling.cluster import own_versions  # before ray: it sets what ray reads at its import

@@ -18,6 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
+from galaxytl.learning.job import Group
 from galaxytl.results.asked_file import FORMAT, read_asked
 from galaxytl.results.rows import ranked, read_results
 from galaxytl.results.search_file import OBJECTIVES, Objective, SearchFile, write_search_file
@@ -25,7 +26,6 @@ from galaxytl.results.sweep_file import write_sweep_file
 from galaxytl.system.command import UsageError, as_usage_error
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.inside import check_links
-from galaxytl.train.job import Group
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import prepare
 from sweep.grids import axes, builtin
@@ -34,7 +34,7 @@ from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.progress import lines
 from sweep.progress.live import LiveProgress, Scope
 from sweep.progress.terminal import SweepTable, trial_label
-from sweep.results.folder import STUDY, ResultsFolder
+from sweep.results.folder import STUDY, Outcome, ResultsFolder
 from sweep.results.models import BestModels, announcement
 from sweep.scheduling.resources import ClusterError
 from sweep.search import export
@@ -45,8 +45,8 @@ NAMED_BY = ("optimizer", "learning_rate")
 """Fields that tell a search's trials apart in the terminal, beside network, start and depth."""
 
 
-def run_search(options: Options, search: SearchOptions, folder: ResultsFolder, console: Console) -> int:
-    """Run the search; returns the exit status: 0 when a trial was chosen and scored on the test part."""
+def run_search(options: Options, search: SearchOptions, folder: ResultsFolder, console: Console) -> Outcome:
+    """Run the search; the exit status is 0 when a trial was chosen and scored on the test part."""
     storage, name = export.absolute(search.storage), search.study or folder.out.resolve().name
     setup = set_up(options, replace(search, storage=storage, study=name), console)
     announce(setup, console)
@@ -56,14 +56,14 @@ def run_search(options: Options, search: SearchOptions, folder: ResultsFolder, c
     if options.dry_run:
         for line in rehearsal.parameters:
             lines.say(console, line)
-        return 0
+        return Outcome(0)
     run, said = begin(setup, folder)
     say = functools.partial(console.print, markup=False)
     with run.exported(say):
         for line in said:
             say(line)
         run.train(console)
-    return conclude(run, console)
+    return Outcome(conclude(run, console), run.trial_ids())
 
 
 def announce(setup: Setup, console: Console) -> None:
@@ -220,6 +220,11 @@ class SearchRun:
             work = tune.Work(self._groups(table, live), at_once, may_autoscale=False)
             tune.run_trials(work, workplace, where, reporter)
         learn_speeds(speeds_path(), self.results, self.begun)
+
+    def trial_ids(self) -> tuple[str, ...]:
+        """Return those of all that was asked for, and of what was chosen, scored on the test part."""
+        asked = [suggestion.trial_id for suggestion in read_asked(self.out).suggestions if suggestion.trial_id]
+        return (*asked, *([self.best.spec.replace(scored_on="test").trial_id] if self.best else []))
 
     @property
     def _num_trials(self) -> int:

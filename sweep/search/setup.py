@@ -18,10 +18,10 @@ from rich.console import Console
 
 from galaxytl.data import Dataset, open_dataset
 from galaxytl.data.progress import TerminalProgress
+from galaxytl.learning.job import Group
 from galaxytl.networks.families import BACKBONES, backbones_that_fit
 from galaxytl.networks.weights import weight_places
 from galaxytl.system.command import UsageError
-from galaxytl.train.job import Group
 from galaxytl.trial import SPLIT_FIELDS, SpecError, TrialSpec
 from sweep import prepare
 from sweep.grids import builtin

@@ -18,6 +18,10 @@ import pytest
 from galaxytl.data import DataError, Dataset, open_dataset, split_indices
 from galaxytl.data.files.containers import ArraySource
 from galaxytl.data.files.fingerprint import ContentHash
+from galaxytl.learning import groups
+from galaxytl.learning.examples import Examples
+from galaxytl.learning.fit_network import Batches
+from galaxytl.learning.job import Group, Workplace
 from galaxytl.networks import device
 from galaxytl.networks.families import BACKBONES
 from galaxytl.networks.weights import Weights, find_weights
@@ -33,10 +37,6 @@ from galaxytl.results.predictions import (
 )
 from galaxytl.results.rows import row_line
 from galaxytl.results.storage import Storage
-from galaxytl.train import groups
-from galaxytl.train.examples import Examples
-from galaxytl.train.fit_network import Batches
-from galaxytl.train.job import Group, Workplace
 from galaxytl.training import train
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from galaxytl.trial.reading import Reading

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from galaxytl.learning.job import Workplace
 from galaxytl.results.rows import read_results
 from galaxytl.system.command import UsageError
-from galaxytl.train.job import Workplace
 from galaxytl.trial import FAILED, SpecError, TrialResult
 from sweep.command_line import LOG, parse
 from sweep.results import lease

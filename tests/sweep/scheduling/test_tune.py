@@ -16,8 +16,8 @@ from unittest.mock import Mock
 
 import pytest
 
+from galaxytl.learning.job import Group, Workplace
 from galaxytl.system.credentials import forget
-from galaxytl.train.job import Group, Workplace
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from sweep.scheduling import cluster, ray_private, tune, worker
 from sweep.scheduling.feed import Feed, InOrder, Room

@@ -10,11 +10,11 @@ from typing import cast
 import pytest
 from rich.console import Console
 
+from galaxytl.learning.job import Group
 from galaxytl.results.asked_file import Ending, ending_of
 from galaxytl.results.checkpoints import checkpoint_path
 from galaxytl.results.rows import append_results, ranked, read_results
 from galaxytl.system.command import UsageError
-from galaxytl.train.job import Group
 from galaxytl.trial import COMPLETE, PRUNED, SpecError, TrialResult, TrialSpec
 from sweep.command_line import parse, parse_settings
 from sweep.progress.live import LiveProgress

@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 
 from galaxytl.data import DataError
+from galaxytl.learning.job import Diverged, Job
 from galaxytl.networks import device
 from galaxytl.networks.gpu_memory import DeviceError
 from galaxytl.networks.weights import WeightsError
@@ -17,7 +18,6 @@ from galaxytl.results.checkpoints import split_records
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.files import write_atomically
 from galaxytl.system.foreign_text import visible
-from galaxytl.train.job import Diverged, Job
 from galaxytl.trial import DAMAGE, FAILED, TrialResult, TrialSpec
 
 PACKAGES = ("galaxytl", "keras", "tensorflow", "jax", "numpy", "scikit-learn", "ray")

@@ -33,14 +33,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl.learning import heads
+from galaxytl.learning.examples import Examples
+from galaxytl.learning.features import makers
+from galaxytl.learning.fit_heads import Head
+from galaxytl.learning.metrics import softmax
 from galaxytl.networks import device
 from galaxytl.system import cache
 from galaxytl.system.strict_json import read_json
-from galaxytl.train import heads
-from galaxytl.train.examples import Examples
-from galaxytl.train.features import makers
-from galaxytl.train.fit_heads import Head
-from galaxytl.train.metrics import softmax
 from galaxytl.trial import TrialSpec
 
 FORMAT = 1  # of files in the cache; raised when older files must not be read

@@ -24,11 +24,11 @@ import ml_dtypes  # noqa: F401 (NumPy knows bfloat16 by its name from here on)
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl.learning.job import ALONE, Neighbours
 from galaxytl.networks import blocks, device
 from galaxytl.system import cache
 from galaxytl.system.cache import is_intact
 from galaxytl.system.prefetch import ahead
-from galaxytl.train.job import ALONE, Neighbours
 from galaxytl.trial import TrialSpec
 
 if TYPE_CHECKING:

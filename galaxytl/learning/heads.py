@@ -28,11 +28,11 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from galaxytl.learning import head_dropout
+from galaxytl.learning.examples import Examples, class_weights
 from galaxytl.networks import device
 from galaxytl.networks.backbones import HIDDEN, OUTPUT, head_initializer, head_layers
 from galaxytl.system.prefetch import ahead
-from galaxytl.train import head_dropout
-from galaxytl.train.examples import Examples, class_weights
 from galaxytl.trial import TrialSpec
 from galaxytl.trial.optimizers import OPTIMIZERS, State
 

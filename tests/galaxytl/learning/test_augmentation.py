@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from galaxytl.train.augmentation import NUM_WAYS, augmented, turn
+from galaxytl.learning.augmentation import NUM_WAYS, augmented, turn
 from galaxytl.trial import TrialSpec
 
 SPEC = TrialSpec(dataset="simulated", dataset_fingerprint="0" * 64, augmentation=True)

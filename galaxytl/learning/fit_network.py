@@ -1,7 +1,7 @@
 """The epoch loop of one network: Keras trains, a checkpoint is kept after every epoch, a second call goes on from it.
 
 The order of the batches of epoch e depends on (shuffle seed, e) alone, so an interrupted and resumed training sees the
-batches that an uninterrupted one sees. `galaxytl.train.fit_heads` is the loop of heads without a network.
+batches that an uninterrupted one sees. `galaxytl.learning.fit_heads` is the loop of heads without a network.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl.learning.callbacks import Watcher
+from galaxytl.learning.examples import Examples, class_weights, epoch_order
+from galaxytl.learning.job import Diverged, Pruned
 from galaxytl.networks import device
 from galaxytl.results.checkpoints import RESUMED, CheckpointWriter, Epoch, load_checkpoint, with_records
-from galaxytl.train.callbacks import Watcher
-from galaxytl.train.examples import Examples, class_weights, epoch_order
-from galaxytl.train.job import Diverged, Pruned
 from galaxytl.trial import TrialSpec
 
 

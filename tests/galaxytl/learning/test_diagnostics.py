@@ -10,16 +10,16 @@ import keras
 import numpy as np
 import pytest
 
+from galaxytl.learning import heads
+from galaxytl.learning.diagnostics import MOST_IMAGES, NetworkProbe, of_heads, probe_rows
+from galaxytl.learning.examples import Examples
+from galaxytl.learning.fit_heads import fit_heads
 from galaxytl.networks import warm
 from galaxytl.networks.blocks import relu_tensors
-from galaxytl.train import heads
-from galaxytl.train.diagnostics import MOST_IMAGES, NetworkProbe, of_heads, probe_rows
-from galaxytl.train.examples import Examples
-from galaxytl.train.fit_heads import fit_heads
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from tests.galaxytl import toy
-from tests.galaxytl.train.test_fit_heads import BASE, make_examples
-from tests.galaxytl.train.test_heads import with_votes
+from tests.galaxytl.learning.test_fit_heads import BASE, make_examples
+from tests.galaxytl.learning.test_heads import with_votes
 from tests.galaxytl.trials import Stopped, curves, fails_after, run, tiny_spec, watching
 
 SGD = BASE.replace(

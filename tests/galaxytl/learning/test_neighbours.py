@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from galaxytl.learning.features import activations_folder, rows_digest, stored_activations
+from galaxytl.learning.job import Neighbours
 from galaxytl.networks import warm
-from galaxytl.train.features import activations_folder, rows_digest, stored_activations
-from galaxytl.train.job import Neighbours
-from tests.galaxytl.train.test_features import BASE, ROWS, Told
+from tests.galaxytl.learning.test_features import BASE, ROWS, Told
 
 pytestmark = pytest.mark.usefixtures("toy_backbone")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from galaxytl.train.callbacks import Watcher
+from galaxytl.learning.callbacks import Watcher
 from galaxytl.trial import TrialSpec
 from galaxytl.trial.reading import AS_FOUND, Reading
 
@@ -40,13 +40,13 @@ class Group:
     """Epochs in a row after which a trial that names one class whatever the image (`galaxytl.results.collapse`) is
     PRUNED; 0: never."""
     diagnostics: bool = False
-    """Record what the gradients do (`galaxytl.train.diagnostics`) and, of heads, the optimum of their loss
-    (`galaxytl.train.certificate`). Changes nothing else of the results."""
+    """Record what the gradients do (`galaxytl.learning.diagnostics`) and, of heads, the optimum of their loss
+    (`galaxytl.learning.certificate`). Changes nothing else of the results."""
 
 
 class Neighbours:
     """Other nodes, which may hold activations that this one lacks; these hold none. `name` is of a folder of
-    `galaxytl.train.features`."""
+    `galaxytl.learning.features`."""
 
     def fetch(self, name: str, folder: Path) -> bool:
         """Copy activations into an empty folder; return False where they are for this node to compute."""

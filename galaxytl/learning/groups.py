@@ -21,6 +21,16 @@ from numpy.typing import NDArray
 
 from galaxytl.data import DataError, Dataset, Splits, grouping, official, open_dataset, split_indices
 from galaxytl.data.files.classes import Classes
+from galaxytl.learning import certificate, diagnostics, heads
+from galaxytl.learning.augmentation import augmented
+from galaxytl.learning.callbacks import Watcher
+from galaxytl.learning.examples import Examples, class_weights
+from galaxytl.learning.features import LiveActivations, Source, batch_size, stored_activations
+from galaxytl.learning.fit_heads import Head, fit_heads
+from galaxytl.learning.fit_network import Batches, fit
+from galaxytl.learning.job import Clock, Diverged, Group, Job, Pruned
+from galaxytl.learning.metrics import evaluate, softmax
+from galaxytl.learning.outcome import environment, failed_row
 from galaxytl.networks import device, warm
 from galaxytl.networks.backbones import backbone_named, head_layers
 from galaxytl.networks.blocks import TRAINED_STEP
@@ -32,16 +42,6 @@ from galaxytl.results.predictions import Probabilities, columns_to_keep, name_of
 from galaxytl.results.storage import StorageError, waiting_for, with_retries
 from galaxytl.results.thumbnails import write_thumbnails
 from galaxytl.system.locations import is_remote
-from galaxytl.train import certificate, diagnostics, heads
-from galaxytl.train.augmentation import augmented
-from galaxytl.train.callbacks import Watcher
-from galaxytl.train.examples import Examples, class_weights
-from galaxytl.train.features import LiveActivations, Source, batch_size, stored_activations
-from galaxytl.train.fit_heads import Head, fit_heads
-from galaxytl.train.fit_network import Batches, fit
-from galaxytl.train.job import Clock, Diverged, Group, Job, Pruned
-from galaxytl.train.metrics import evaluate, softmax
-from galaxytl.train.outcome import environment, failed_row
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 
 T = TypeVar("T")

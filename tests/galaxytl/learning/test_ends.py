@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from galaxytl.learning.callbacks import Watcher
+from galaxytl.learning.examples import Examples
+from galaxytl.learning.fit_heads import fit_heads
+from galaxytl.learning.fit_network import fit
+from galaxytl.learning.groups import Collapses
+from galaxytl.learning.job import Group, Pruned
 from galaxytl.results import collapse
 from galaxytl.results.checkpoints import Epoch
-from galaxytl.train.callbacks import Watcher
-from galaxytl.train.examples import Examples
-from galaxytl.train.fit_heads import fit_heads
-from galaxytl.train.fit_network import fit
-from galaxytl.train.groups import Collapses
-from galaxytl.train.job import Group, Pruned
 from galaxytl.trial import COMPLETE, PRUNED, TrialSpec
-from tests.galaxytl.train.test_fit_heads import (
+from tests.galaxytl.learning.test_fit_heads import (
     BASE,
     SPECS,
     assert_equal,

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
+from galaxytl.learning import head_dropout, heads
+from galaxytl.learning.examples import Examples, class_weights, epoch_order
 from galaxytl.networks.backbones import build_head
-from galaxytl.train import head_dropout, heads
-from galaxytl.train.examples import Examples, class_weights, epoch_order
 from galaxytl.trial import TrialSpec, seed_for
 
 NUM_FEATURES, NUM_EXAMPLES, BATCH = 24, 44, 8  # five whole batches and a ragged one of four

@@ -29,5 +29,5 @@ class Watcher:
     def records(self, number: int, state: Any) -> list[dict[str, Any]]:
         """Return a record of each trial under way, to keep with its epoch `number` (0: before the first), or none.
 
-        state: what is trained, `galaxytl.train.heads.State` or a keras.Model."""
+        state: what is trained, `galaxytl.learning.heads.State` or a keras.Model."""
         return []

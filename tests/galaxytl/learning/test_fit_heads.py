@@ -9,17 +9,17 @@ import keras
 import numpy as np
 import pytest
 
+from galaxytl.learning import heads
+from galaxytl.learning.callbacks import Watcher
+from galaxytl.learning.examples import Examples
+from galaxytl.learning.fit_heads import Head, fit_heads
+from galaxytl.learning.fit_network import fit
 from galaxytl.networks import warm
 from galaxytl.networks.compiled import compile_model
 from galaxytl.results.checkpoints import checkpoint_path
-from galaxytl.train import heads
-from galaxytl.train.callbacks import Watcher
-from galaxytl.train.examples import Examples
-from galaxytl.train.fit_heads import Head, fit_heads
-from galaxytl.train.fit_network import fit
 from galaxytl.trial import COMPLETE, FAILED, TrialSpec
 from tests.galaxytl import toy
-from tests.galaxytl.train.test_heads import with_votes
+from tests.galaxytl.learning.test_heads import with_votes
 from tests.galaxytl.trials import Stopped, curves, fails_after, run, run_all, tiny_spec, watching
 
 BASE = TrialSpec(dataset="simulated", dataset_fingerprint="0" * 64, batch_size=8, num_epochs=4)
@@ -61,8 +61,8 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "votes", pytest.param("rmsprop", marks=pytest.mark.rest)])
 def test_a_network_of_one_layer_has_the_history_of_a_head(optimizer: str, tmp_path: Path) -> None:
-    """`galaxytl.train.fit_network`, which is Keras's training, and `galaxytl.train.fit_heads` mean the same by each
-    of their words."""
+    """`galaxytl.learning.fit_network`, which is Keras's training, and `galaxytl.learning.fit_heads` mean the same by
+    each of their words."""
     examples, spec = skewed_examples(), BASE.replace(**OPTIMIZERS[optimizer])
     examples = with_votes(examples) if spec.targets == "votes" else examples
     (head,) = fit_heads([spec], examples, tmp_path / "head", SILENT)

@@ -27,7 +27,7 @@ class Examples:
     """(N, C) fractions that add up to 1, where they are trained towards in place of the labels; those are the leading
     classes then."""
     augmented: Callable[[int], Any] | None = None
-    """Gives the inputs of an epoch (from 1) where training sees others in each (`galaxytl.train.augmentation`)."""
+    """Gives the inputs of an epoch (from 1) where training sees others in each (`galaxytl.learning.augmentation`)."""
 
     def targets(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return what the network is to answer of some rows (n,): their labels (n,), or their votes (n, C)."""

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from galaxytl.train import certificate
-from galaxytl.train.certificate import (
+from galaxytl.learning import certificate
+from galaxytl.learning.certificate import (
     RIDGE,
     WANTED_GAP,
     Features,
@@ -20,11 +20,11 @@ from galaxytl.train.certificate import (
     is_convex,
     solve,
 )
-from galaxytl.train.examples import Examples
-from galaxytl.train.fit_heads import Head, fit_heads
+from galaxytl.learning.examples import Examples
+from galaxytl.learning.fit_heads import Head, fit_heads
 from galaxytl.trial import COMPLETE, TrialSpec
-from tests.galaxytl.train.test_fit_heads import BASE, SILENT
-from tests.galaxytl.train.test_heads import with_votes
+from tests.galaxytl.learning.test_fit_heads import BASE, SILENT
+from tests.galaxytl.learning.test_heads import with_votes
 from tests.galaxytl.trials import run, tiny_spec
 
 CONVEX = BASE.replace(backbone="VGG16", weights="random", weights_requested="random")

@@ -32,13 +32,13 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from galaxytl.learning import heads
+from galaxytl.learning.examples import Examples
 from galaxytl.networks import device
 from galaxytl.networks.backbones import HIDDEN, OUTPUT
 from galaxytl.networks.blocks import relu_tensors
 from galaxytl.networks.compiled import cross_entropy
 from galaxytl.networks.warm import Network
-from galaxytl.train import heads
-from galaxytl.train.examples import Examples
 from galaxytl.trial import TrialSpec
 from galaxytl.trial.optimizers import State
 

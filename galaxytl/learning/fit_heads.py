@@ -17,6 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl.learning import heads
+from galaxytl.learning.callbacks import Watcher
+from galaxytl.learning.examples import Examples, epoch_order
 from galaxytl.results.checkpoints import (
     RESUMED,
     CheckpointWriter,
@@ -25,9 +28,6 @@ from galaxytl.results.checkpoints import (
     load_checkpoint,
     with_records,
 )
-from galaxytl.train import heads
-from galaxytl.train.callbacks import Watcher
-from galaxytl.train.examples import Examples, epoch_order
 from galaxytl.trial import TrialSpec
 from galaxytl.trial.optimizers import State
 

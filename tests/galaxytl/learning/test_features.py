@@ -15,11 +15,8 @@ import keras
 import numpy as np
 import pytest
 
-from galaxytl.networks import warm
-from galaxytl.networks.blocks import cut_tensor
-from galaxytl.system import cache
-from galaxytl.train import features
-from galaxytl.train.features import (
+from galaxytl.learning import features
+from galaxytl.learning.features import (
     LiveActivations,
     Source,
     activations_folder,
@@ -27,6 +24,9 @@ from galaxytl.train.features import (
     rows_digest,
     stored_activations,
 )
+from galaxytl.networks import warm
+from galaxytl.networks.blocks import cut_tensor
+from galaxytl.system import cache
 from galaxytl.trial import SPEC_FIELDS, TrialSpec
 from tests.galaxytl import asking, toy
 

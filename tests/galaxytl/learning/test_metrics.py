@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn import metrics as sklearn_metrics
 
-from galaxytl.train.metrics import evaluate
+from galaxytl.learning.metrics import evaluate
 
 
 def one_hot(predicted: list[int], num_classes: int = 10) -> np.ndarray:
