@@ -14,6 +14,7 @@ SIGHUP: then too the same command goes on.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shlex
 import sys
@@ -44,7 +45,10 @@ from sweep.planning.plan import Plan, TrialsByStatus, split_by_status
 from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.planning.table import comparison, plan_table
 from sweep.progress.terminal import SweepTable, trial_label
+from sweep.progress.trackers.follower import following
+from sweep.progress.trackers.runs import ParentRun
 from sweep.results.folder import ResultsFolder, lead, read_only
+from sweep.results.identity import sweep_identity
 from sweep.scheduling.resources import ClusterError, Where
 
 MOST_PRICED: Final = 2000
@@ -66,12 +70,25 @@ def run(options: Options, console: Console) -> int:
     say = functools.partial(console.print, markup=False)
     prepare.settle(say)
     options = prepare.with_data(options, console)
-    with read_only(out, options.place) if options.dry_run else lead(out, options.place, say) as folder:
+    with (
+        read_only(out, options.place) if options.dry_run else lead(out, options.place, say) as folder,
+        tracked(options, folder, say),
+    ):
         if options.search:
             from sweep.search.run import run_search  # Optuna takes a second to import
 
             return run_search(options, options.search, folder, console)
         return run_grid(options, folder, console)
+
+
+def tracked(
+    options: Options, folder: ResultsFolder, say: Callable[[str], object]
+) -> contextlib.AbstractContextManager[object]:
+    """Have the trackers of --tracker follow the rows meanwhile, those of earlier runs too."""
+    if options.dry_run or not (options.trackers and folder.file):
+        return contextlib.nullcontext()
+    sweep = ParentRun(sweep_identity(folder.out, options.place), folder.out.resolve().name, folder.out)
+    return following(options.trackers, sweep, folder.file.lines, say)
 
 
 def run_grid(options: Options, folder: ResultsFolder, console: Console) -> int:
