@@ -3,14 +3,13 @@
     python -m sweep.run --grid lr --tracker tensorboard
     tensorboard --logdir results/lr/tensorboard
 
-tensorboardX, which Ray Tune brings, writes the files. A folder's name ends with the trial_id, the file's with the
-digest of the row that it was made of; it appears whole or not at all.
+tensorboardX, which Ray Tune brings, writes the files. A file's name ends with the trial_id and the digest
+of the row that it was made of. It appears whole or not at all.
 """
 
 from __future__ import annotations
 
 import contextlib
-import re
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping
@@ -35,10 +34,11 @@ class TensorboardRuns:
         self.place = f"tensorboard --logdir {shlex.quote(str(self._folder))}"
 
     def _files(self, trial_id: str = "*") -> Iterator[Path]:
-        return self._folder.glob(f"*-{trial_id}/events.out.tfevents.*")
+        return self._folder.glob(f"*/events.out.tfevents.*.{trial_id}.*")
 
     def rows(self) -> dict[str, str]:
-        return {file.parent.name.rpartition("-")[2]: file.name.rpartition(".")[2] for file in self._files()}
+        names = (file.name.split(".") for file in self._files())
+        return {trial_id: row for *_, trial_id, row in names}
 
     def write(self, child: ChildRun) -> None:
         from tensorboardX.proto.event_pb2 import Event
@@ -46,10 +46,9 @@ class TensorboardRuns:
 
         for file in list(self._files(child.trial_id)):
             shutil.rmtree(file.parent)
-        name = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', child.name).strip('-')}-{child.trial_id}"
         folder = self._folder / NEW
         folder.mkdir(exist_ok=True)
-        path = folder / f"events.out.tfevents.{round(child.began)}.{child.row}"
+        path = folder / f"events.out.tfevents.{round(child.began)}.{child.trial_id}.{child.row}"
         writer = RecordWriter(str(path))
         try:
             writer.write(Event(wall_time=child.began, file_version="brain.Event:2").SerializeToString())
@@ -57,11 +56,18 @@ class TensorboardRuns:
                 writer.write(Event(wall_time=time, step=step, summary=summary).SerializeToString())
         finally:
             writer.close()
-        folder.rename(self._folder / name)
+        folder.rename(self._folder / short_name(child))
 
     def close(self, counts: Mapping[str, int]) -> None:
         with contextlib.suppress(OSError):
             self._folder.rmdir()  # without trials
+
+
+def short_name(child: ChildRun) -> str:
+    """Return the name of its folder, like "VGG16-imagenet-0-adam-0.001-1a2b3c4d": TensorBoard's column is narrow."""
+    words = [child.params[name] for name in ("backbone", "weights", "unfrozen_blocks", "optimizer", "learning_rate")]
+    seed = [f"seed{child.params['seed']}"] if child.params["seed"] else []
+    return "-".join([*map(str, words), *seed, child.trial_id[:8]])
 
 
 def summaries(child: ChildRun) -> Iterator[tuple[float, int, Any]]:

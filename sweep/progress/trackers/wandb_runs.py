@@ -44,7 +44,7 @@ class WandbRuns:
         self.place = f"W&B, project {self._project}, group {self._group}"
         if self._is_offline:
             self.place = f"wandb sync {shlex.quote(str(self._folder))}/offline-run-*"
-        elif not wandb.api.api_key:  # or it would ask at the terminal
+        elif not wandb.login(prompt=False):
             raise RuntimeError("W&B wants a key: `wandb login`, or WANDB_API_KEY, or WANDB_MODE=offline")
 
     def rows(self) -> dict[str, str]:
