@@ -19,8 +19,6 @@ from sweep.progress.trackers.runs import ChildRun, ParentRun
 EXPERIMENT: Final = "galaxytl"
 """Where $MLFLOW_EXPERIMENT_NAME names no other."""
 SWEEP, TRIAL, ROW, PARENT = "galaxytl.sweep", "galaxytl.trial_id", "galaxytl.row", "mlflow.parentRunId"
-KIND: Final = {"mlflow.experimentKind": "custom_model_development"}
-"""By which MLflow's page shows training runs first, not what agents do."""
 SETTINGS: Final = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -59,7 +57,7 @@ class MlflowRuns:
 
     def _experiment_id(self, name: str) -> str:
         experiment = self._client.get_experiment_by_name(name)
-        return experiment.experiment_id if experiment else self._client.create_experiment(name, tags=KIND)
+        return experiment.experiment_id if experiment else self._client.create_experiment(name)
 
     def _runs(self) -> Iterator[Any]:
         """Yield all that are tagged with the sweep: its parent and the children."""
