@@ -22,6 +22,7 @@ from galaxytl.trial.reading import add_reading, reading_of
 from sweep.grids import builtin
 from sweep.grids.axes import MAX_UNASKED, parse_value
 from sweep.options import Options, SearchOptions
+from sweep.progress.trackers import addresses
 from sweep.scheduling.resources import MAX_PACKED, Where, share_of
 from sweep.search.stopping import SCHEDULERS
 
@@ -78,6 +79,7 @@ def parse(argv: Sequence[str], description: str) -> Options:
         yes=given.yes,
         dry_run=given.dry_run,
         search=search,
+        trackers=addresses.parse(given.tracker or []),
     )
 
 
@@ -259,6 +261,13 @@ def _add_files(files: argparse._ArgumentGroup) -> None:
         help="where results are kept too, below their folder's name: s3://..., gs://... or a path that all machines "
         "share; then --out may be a disk of this machine. Of a search also a database that its "
         "study is exported to, for optuna-dashboard: sqlite:///FILE, journal:///FILE, postgresql://...",
+    )
+    files.add_argument(
+        "--tracker",
+        action="append",
+        metavar="NAME[:WHERE]",
+        help=f"who is told of each finished trial: {', '.join(addresses.TRACKERS)}, like mlflow:http://localhost:5000; "
+        "at any time, also when all trials have ended (docs/trackers.md); repeatable",
     )
 
 

@@ -14,6 +14,7 @@ SIGHUP: then too the same command goes on.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shlex
 import sys
@@ -47,7 +48,10 @@ from sweep.planning.table import comparison, plan_table
 from sweep.progress import lines
 from sweep.progress.live import LiveProgress, Scope
 from sweep.progress.terminal import SweepTable, varied_fields
+from sweep.progress.trackers.follower import following
+from sweep.progress.trackers.runs import ParentRun
 from sweep.results.folder import Outcome, ResultsFolder, lead, read_only
+from sweep.results.identity import sweep_identity
 from sweep.results.models import BestModels, announcement
 from sweep.scheduling.resources import ClusterError, Where
 
@@ -75,12 +79,25 @@ def run(options: Options, console: Console) -> Outcome:
     say = functools.partial(console.print, markup=False)
     prepare.settle(say)
     options = prepare.with_data(options, console)
-    with read_only(out, options.place) if options.dry_run else lead(out, options.place, say) as folder:
+    with (
+        read_only(out, options.place) if options.dry_run else lead(out, options.place, say) as folder,
+        tracked(options, folder, say),
+    ):
         if options.search:
             from sweep.search.run import run_search  # Optuna takes a second to import
 
             return run_search(options, options.search, folder, console)
         return run_grid(options, folder, console)
+
+
+def tracked(
+    options: Options, folder: ResultsFolder, say: Callable[[str], object]
+) -> contextlib.AbstractContextManager[object]:
+    """Have the trackers of --tracker follow the rows meanwhile, those of earlier runs too."""
+    if options.dry_run or not (options.trackers and folder.file):
+        return contextlib.nullcontext()
+    sweep = ParentRun(sweep_identity(folder.out, options.place), folder.out.resolve().name, folder.out)
+    return following(options.trackers, sweep, folder.file.lines, say)
 
 
 def run_grid(options: Options, folder: ResultsFolder, console: Console) -> Outcome:

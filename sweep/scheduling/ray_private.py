@@ -32,6 +32,7 @@ def settle(environment: MutableMapping[str, str]) -> None:
             del environment[name]
     environment.update(
         TUNE_DISABLE_SIGINT_HANDLER="1",  # it would wait for the steps under way
+        TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",  # `tune.py` has those that are of use
         RAY_AIR_NEW_OUTPUT="0",  # prints a banner whatever `verbose` says
         RAY_CHDIR_TO_TRIAL_DIR="0",  # a relative path means the same everywhere
         RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",  # what Ray will do, without its warning

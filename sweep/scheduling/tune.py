@@ -3,7 +3,8 @@
 One Ray trial trains a group of specs; groups are taken one by one, as there is room, so that a search can make each
 with what the ones before have told it. A trial keeps its own checkpoint in the results folder, and a
 finished trial is a row in trials.jsonl, so a restart needs nothing of Tune's state: it asks for what has no row. Tune's
-own folder (result.json, progress.csv, TensorBoard events) lies in <results>/ray for the tools that read it.
+own folder (result.json, progress.csv) lies in <results>/ray for the tools that read it. Of a group its TensorBoard
+events would have the trials' ids in their tags, so that none overlay: `sweep.progress.trackers` writes those.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from sweep.scheduling.worker_deaths import MAX_WORKER_DEATHS, death_message, end
 
 import ray  # isort: skip
 from ray import tune  # isort: skip
+from ray.tune.logger import CSVLoggerCallback, JsonLoggerCallback  # isort: skip
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # isort: skip
 
 IDLE_SECONDS = 300.0
@@ -175,7 +177,7 @@ def _run_round(feed: Feed, how: _Round, events: _ToReporter) -> str:
             name=time.strftime("%Y%m%d-%H%M%S"),
             storage_path=str(how.workplace.out / "ray"),
             failure_config=tune.FailureConfig(max_failures=MAX_WORKER_DEATHS),
-            callbacks=[events],
+            callbacks=[events, JsonLoggerCallback(), CSVLoggerCallback()],
             verbose=0,
         ),
     )
