@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from galaxytl.data import DataError, Dataset, Splits, grouping, official, sky, split_indices
+from galaxytl.data import DataError, Dataset, Splits, grouping, official, open_dataset, sky, split_indices
 from galaxytl.data.check import content_findings
-from galaxytl.data.dataset import Progress
 from galaxytl.data.download import presets
 from galaxytl.data.findings import harmful_text
+from galaxytl.data.hot_copy import Size
 from galaxytl.data.progress import TerminalProgress
+from galaxytl.data.scan import Progress
 from galaxytl.data.splits import OFFICIAL_PARTS, describe_leaks, leaks
 from galaxytl.learning.features import activations_folder, rows_digest
 from galaxytl.learning.job import Workplace
@@ -76,6 +77,13 @@ def with_data(options: Options, console: Console) -> Options:
     with TerminalProgress(console, in_bytes=True) as progress:
         uri, reading = presets.located(options.data, options.reading, progress)
     return replace(options, data=uri, reading=reading)
+
+
+def opened(uri: str, options: Options, drafts: Iterable[TrialSpec], on_progress: Progress) -> Dataset:
+    """Return the dataset at `uri`; its images are read once at most, also for their copies at the sizes of the drafts,
+    where trials run on this machine. Raises DataError."""
+    sizes = {Size(spec.image_size, spec.fit) for spec in drafts} if not options.where.address else ()
+    return open_dataset(uri, None, on_progress, options.reading, sorted(sizes, key=str))
 
 
 def workplace(options: Options, uri: str, damage: str) -> Workplace:

@@ -26,7 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from galaxytl.data import DataError, Dataset, open_dataset
+from galaxytl.data import DataError, Dataset
 from galaxytl.data.progress import TerminalProgress
 from galaxytl.learning.job import Workplace
 from galaxytl.results.storage import StorageError
@@ -109,7 +109,7 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> Outco
     drafts = axes.expand(one_seed, prepare.base_spec(prepare.NO_DATASET, profile)).specs
     networks = {(spec.backbone, spec.image_size) for spec in drafts}
     with prepare.asking_keras(networks) as asked, TerminalProgress(console) as progress:
-        dataset = open_dataset(uri, on_progress=progress.update, reading=options.reading)
+        dataset = prepare.opened(uri, options, drafts, progress.update)
         damage = prepare.check_content(dataset, options.accept_damaged, progress.update)
         expanded = axes.expand(grid, prepare.base_spec(prepare.facts_of(dataset, options), profile))
         checked = prepare.check_splits(dataset, expanded.specs, progress.update)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from galaxytl.data import DataError, Dataset, Splits, grouping, official, open_dataset, split_indices
 from galaxytl.data.files.classes import Classes
+from galaxytl.data.hot_copy import Size
 from galaxytl.learning import certificate, diagnostics, heads
 from galaxytl.learning.augmentation import augmented
 from galaxytl.learning.callbacks import Watcher
@@ -131,7 +132,9 @@ class Run(Watcher, ABC):
     def _open(self) -> tuple[Dataset, Splits]:
         self.say("opening the dataset")
         with self.clock.part("data"):
-            dataset = self._patiently(lambda: open_dataset(self.workplace.data, reading=self.workplace.reading))
+            where, size = self.workplace, Size(self.spec.image_size, self.spec.fit)
+            read = functools.partial(open_dataset, where.data, None, self._say_progress, where.reading, [size])
+            dataset = self._patiently(read)
             if dataset.fingerprint != self.spec.dataset_fingerprint:
                 wanted, found = self.spec.dataset_fingerprint[:12], dataset.fingerprint[:12]
                 raise DataError(f"{dataset.uri} must have the content {wanted} that the sweep saw; it has {found}")
