@@ -25,7 +25,7 @@ grid = dict(data="simulated:100", out="grid", settings={**tiny, "learning_rate":
 first = run_grid("paper", **grid)
 again = run_grid("paper", **{**grid, "settings": {**tiny, "learning_rate": [1e-3]}})
 found = run_search(trials=2, data="simulated:100", out="found", space="my_space:space", quiet=True,
-                   settings={name: tiny[name] for name in ("backbone", "image_size", "num_epochs")})
+                   settings={name: value for name, value in tiny.items() if name not in ("weights", "unfrozen_blocks")})
 assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
 said = {"first": first.status.tolist(), "again": again.learning_rate.tolist(), "asked": found.scored_on.tolist()}
 print(json.dumps({**said, "messages": [*first.message, *found.message]}))
