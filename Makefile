@@ -17,8 +17,8 @@ SEED ?= 1
 KILLS ?= 20
 JOBS ?= 2
 UNTIL ?=
-ON_JAX := networks/test_blocks networks/test_device train/test_diagnostics train/test_ends train/test_heads train/test_fit_heads \
-  train/test_features networks/test_warm system/test_process test_training
+ON_JAX := networks/test_blocks networks/test_device learning/test_diagnostics learning/test_ends learning/test_heads learning/test_fit_heads \
+  learning/test_features networks/test_warm system/test_process test_training
 
 PYTEST := $(BIN)/python -m pytest
 COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --upgrade \

@@ -5,7 +5,7 @@
 
 For MobileNet, ResNet50 and VGG16 at 224 px in mixed bfloat16:
   - prefix: inference as the frozen part does it, from memory-mapped uint8 images to features in host memory;
-  - train: from scratch by `galaxytl.train.fit_network.fit`, from memory-mapped images, for each batch size;
+  - train: from scratch by `galaxytl.learning.fit_network.fit`, from memory-mapped images, for each batch size;
   - device busy: seconds of the same step on images that are on the device already, over seconds of a step of that
     training. What is missing is waiting for input, for Python, and for the last loss.
 Shares are of the largest speed of a bfloat16 matrix product in the same run: 2 operations a multiply-add
@@ -204,10 +204,10 @@ def run_prefix(forward: Callable[[Any], Any], images: NDArray[np.uint8], batch_s
 
 def epoch_seconds(name: str, images: NDArray[np.uint8], image_size: int, batch_size: int) -> tuple[float, float]:
     """Return the seconds of an epoch of training from scratch as trials do it, and of the first one, which compiles."""
+    from galaxytl.learning.callbacks import Watcher
+    from galaxytl.learning.examples import Examples
+    from galaxytl.learning.fit_network import fit
     from galaxytl.networks.compiled import compile_model
-    from galaxytl.train.callbacks import Watcher
-    from galaxytl.train.examples import Examples
-    from galaxytl.train.fit_network import fit
 
     rows = np.arange(len(images))
     labels = rows % NUM_CLASSES

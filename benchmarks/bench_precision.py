@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from galaxytl.data import open_dataset
+from galaxytl.learning.job import Group, Workplace
 from galaxytl.networks.weights import WeightsNotFoundError, find_weights
 from galaxytl.system.cache import cache_dir
-from galaxytl.train.job import Group, Workplace
 from galaxytl.training import train
 from galaxytl.trial import COMPLETE, TrialSpec
 

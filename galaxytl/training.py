@@ -13,12 +13,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
+from galaxytl.learning.callbacks import Watcher
+from galaxytl.learning.job import Clock, Diverged, Group, Job, Workplace
+from galaxytl.learning.outcome import SPEAKS_FOR_ITSELF, failed_row
 from galaxytl.networks import device, gpu_memory
 from galaxytl.results.predictions import ResultsFull
 from galaxytl.system import cache
-from galaxytl.train.callbacks import Watcher
-from galaxytl.train.job import Clock, Diverged, Group, Job, Workplace
-from galaxytl.train.outcome import SPEAKS_FOR_ITSELF, failed_row
 from galaxytl.trial import TrialResult
 
 _checked: set[float] = set()
@@ -40,8 +40,8 @@ def train(group: Group, workplace: Workplace, watcher: Watcher | None = None) ->
 
 
 def _train_or_fail(group: Group, workplace: Workplace, watcher: Watcher) -> list[TrialResult]:
+    from galaxytl.learning import groups
     from galaxytl.networks import warm
-    from galaxytl.train import groups
 
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     job, clock, begun = Job(group, workplace, watcher, started), Clock(), time.perf_counter()

@@ -6,19 +6,23 @@ import argparse
 import dataclasses
 import os
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from galaxytl.networks.families import BACKBONES
 from galaxytl.results.search_file import OBJECTIVES
 from galaxytl.system.command import Parser, UsageError, path, path_or_uri, whole_number
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.locations import SCHEMES
+from galaxytl.trial.field_help import fields_text
 from galaxytl.trial.reading import add_reading, reading_of
 from sweep.grids import builtin
 from sweep.grids.axes import MAX_UNASKED, parse_value
 from sweep.options import Options, SearchOptions
+from sweep.progress.trackers import addresses
 from sweep.scheduling.resources import MAX_PACKED, Where, share_of
 from sweep.search.stopping import SCHEDULERS
 
@@ -75,6 +79,7 @@ def parse(argv: Sequence[str], description: str) -> Options:
         yes=given.yes,
         dry_run=given.dry_run,
         search=search,
+        trackers=addresses.parse(given.tracker or []),
     )
 
 
@@ -172,6 +177,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         help="any field of the trials, like learning_rate=1e-4; several values, like learning_rate=1e-3,1e-4, "
         "multiply the grid; repeatable",
     )
+    what.add_argument("--help-fields", action=_HelpFields, nargs=0, help="explain every field of a trial, and exit")
     what.add_argument(
         "--seeds",
         type=COUNT,
@@ -202,6 +208,13 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     _add_files(parser.add_argument_group("files"))
     _add_where(parser.add_argument_group("where to run"))
     return parser
+
+
+class _HelpFields(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        """Print what --set can set, and end the command."""
+        print(fields_text(min(100, shutil.get_terminal_size().columns), {"backbone": BACKBONES}))
+        parser.exit()
 
 
 def _add_files(files: argparse._ArgumentGroup) -> None:
@@ -248,6 +261,13 @@ def _add_files(files: argparse._ArgumentGroup) -> None:
         help="where results are kept too, below their folder's name: s3://..., gs://... or a path that all machines "
         "share; then --out may be a disk of this machine. Of a search also a database that its "
         "study is exported to, for optuna-dashboard: sqlite:///FILE, journal:///FILE, postgresql://...",
+    )
+    files.add_argument(
+        "--tracker",
+        action="append",
+        metavar="NAME[:WHERE]",
+        help=f"who is told of each finished trial: {', '.join(addresses.TRACKERS)}, like mlflow:http://localhost:5000; "
+        "at any time, also when all trials have ended (docs/trackers.md); repeatable",
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from galaxytl.trial.reading import Reading
 from sweep.grids.axes import Grid
+from sweep.progress.trackers.addresses import Address
 from sweep.scheduling.resources import Where
 from sweep.space import DEFAULT
 
@@ -64,3 +65,4 @@ class Options:
     yes: bool
     dry_run: bool
     search: SearchOptions | None
+    trackers: tuple[Address, ...] = ()

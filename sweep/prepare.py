@@ -15,13 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from galaxytl.data import DataError, Dataset, Splits, grouping, official, sky, split_indices
+from galaxytl.data import DataError, Dataset, Splits, grouping, official, open_dataset, sky, split_indices
 from galaxytl.data.check import content_findings
-from galaxytl.data.dataset import Progress
 from galaxytl.data.download import presets
 from galaxytl.data.findings import harmful_text
+from galaxytl.data.hot_copy import Size
 from galaxytl.data.progress import TerminalProgress
+from galaxytl.data.scan import Progress
 from galaxytl.data.splits import OFFICIAL_PARTS, describe_leaks, leaks
+from galaxytl.learning.features import activations_folder, rows_digest
+from galaxytl.learning.job import Workplace
 from galaxytl.networks import blocks, device
 from galaxytl.networks.backbones import backbone_named
 from galaxytl.networks.blocks import Structure
@@ -30,8 +33,6 @@ from galaxytl.networks.weights import Shapes, Weights, WeightsError, WeightsNotF
 from galaxytl.results.sweep_file import SweepFile
 from galaxytl.system import cache, process
 from galaxytl.system.command import as_usage_error
-from galaxytl.train.features import activations_folder, rows_digest
-from galaxytl.train.job import Workplace
 from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec
 from sweep.grids import builtin
 from sweep.options import Options
@@ -64,6 +65,8 @@ def settle(say: Callable[[str], object]) -> None:
         device.check_backend()
     if names := process.settle():
         say(f"note: not heeded, because trials depend on what their specs say alone: {', '.join(names)}")
+    if slow := cache.network_note():
+        say(f"note: {slow}")
 
 
 def with_data(options: Options, console: Console) -> Options:
@@ -74,6 +77,13 @@ def with_data(options: Options, console: Console) -> Options:
     with TerminalProgress(console, in_bytes=True) as progress:
         uri, reading = presets.located(options.data, options.reading, progress)
     return replace(options, data=uri, reading=reading)
+
+
+def opened(uri: str, options: Options, drafts: Iterable[TrialSpec], on_progress: Progress) -> Dataset:
+    """Return the dataset at `uri`; its images are read once at most, also for their copies at the sizes of the drafts,
+    where trials run on this machine. Raises DataError."""
+    sizes = {Size(spec.image_size, spec.fit) for spec in drafts} if not options.where.address else ()
+    return open_dataset(uri, None, on_progress, options.reading, sorted(sizes, key=str))
 
 
 def workplace(options: Options, uri: str, damage: str) -> Workplace:
@@ -218,6 +228,23 @@ def _group_notes(dataset: Dataset, spec: TrialSpec, splits: Splits, groups: NDAr
 def first_of(split_texts: Sequence[str]) -> str:
     """Return the first, and how many there are beside it."""
     return split_texts[0] + (f"; and {len(split_texts) - 1} others" if len(split_texts) > 1 else "")
+
+
+def profile_text(profile: str, spec: TrialSpec) -> str:
+    """Return the profile, what it sets, and what else there is, in a line of 70 letters."""
+    others = " or ".join(sorted(builtin.PROFILES.keys() - {profile}))
+    sizes = f"{spec.image_size} px, {spec.num_epochs} epochs, batches of {spec.batch_size}"
+    return f"{profile}: {sizes} (or: --profile {others})"
+
+
+def stand_in_lines(specs: Iterable[TrialSpec]) -> list[str]:
+    """Return which networks start from random weights in place of ImageNet's, and which files they lack; nothing where
+    none does."""
+    names = sorted({spec.backbone for spec in specs if spec.is_substituted})
+    if not names:
+        return []
+    files = (f"  {name}: {backbone_named(name).weights_file}" for name in names)
+    return ["random, as ImageNet weights were not found; files that --weights-dir lacks:", *files]
 
 
 def check_networks(specs: Sequence[TrialSpec], structures: Structures) -> list[TrialSpec]:

@@ -14,19 +14,21 @@ SIGHUP: then too the same command goes on.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shlex
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from galaxytl.data import DataError, Dataset, open_dataset
+from galaxytl.data import DataError, Dataset
 from galaxytl.data.progress import TerminalProgress
-from galaxytl.networks.backbones import backbone_named
+from galaxytl.learning.job import Workplace
 from galaxytl.results.storage import StorageError
 from galaxytl.results.sweep_file import write_sweep_file
 from galaxytl.system.cache import check_cache
@@ -34,7 +36,6 @@ from galaxytl.system.command import UsageError, as_usage_error, run_command
 from galaxytl.system.console import Console
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.inside import OutsideError, check_links
-from galaxytl.train.job import Workplace
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
 from sweep import prepare
 from sweep.command_line import parse
@@ -44,8 +45,13 @@ from sweep.planning import seeds
 from sweep.planning.plan import Plan, TrialsByStatus, split_by_status
 from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.planning.table import comparison, plan_table
-from sweep.progress.terminal import SweepTable, trial_label
-from sweep.results.folder import ResultsFolder, lead, read_only
+from sweep.progress import lines
+from sweep.progress.live import LiveProgress, Scope
+from sweep.progress.terminal import SweepTable, varied_fields
+from sweep.progress.trackers.follower import following
+from sweep.progress.trackers.runs import ParentRun
+from sweep.results.folder import Outcome, ResultsFolder, lead, read_only
+from sweep.results.identity import sweep_identity
 from sweep.results.models import BestModels, announcement
 from sweep.scheduling.resources import ClusterError, Where
 
@@ -56,19 +62,27 @@ MOST_PRICED: Final = 2000
 def main(argv: Sequence[str] | None = None) -> int:
     def story() -> int:
         options = parse(sys.argv[1:] if argv is None else argv, __doc__ or "")
-        return run(options, Console(highlight=False, soft_wrap=True))
+        return run(options, Console(highlight=False, soft_wrap=True)).status
 
     stopped = "Stopped. The same command again continues: finished trials are kept."
     return run_command(story, known=(SpecError, DataError, StorageError, OSError), stopped=stopped)
 
 
-def run(options: Options, console: Console) -> int:
+def search(argv: Sequence[str] | None = None) -> int:
+    """Search with Optuna, which chooses the trials: the options are those of a sweep with --search optuna."""
+    return main(["--search", "optuna", *(sys.argv[1:] if argv is None else argv)])
+
+
+def run(options: Options, console: Console) -> Outcome:
     check_cache()
     out = writable_folder(options.out, make=not options.dry_run)
     say = functools.partial(console.print, markup=False)
     prepare.settle(say)
     options = prepare.with_data(options, console)
-    with read_only(out, options.place) if options.dry_run else lead(out, options.place, say) as folder:
+    with (
+        read_only(out, options.place) if options.dry_run else lead(out, options.place, say) as folder,
+        tracked(options, folder, say),
+    ):
         if options.search:
             from sweep.search.run import run_search  # Optuna takes a second to import
 
@@ -76,7 +90,17 @@ def run(options: Options, console: Console) -> int:
         return run_grid(options, folder, console)
 
 
-def run_grid(options: Options, folder: ResultsFolder, console: Console) -> int:
+def tracked(
+    options: Options, folder: ResultsFolder, say: Callable[[str], object]
+) -> contextlib.AbstractContextManager[object]:
+    """Have the trackers of --tracker follow the rows meanwhile, those of earlier runs too."""
+    if options.dry_run or not (options.trackers and folder.file):
+        return contextlib.nullcontext()
+    sweep = ParentRun(sweep_identity(folder.out, options.place), folder.out.resolve().name, folder.out)
+    return following(options.trackers, sweep, folder.file.lines, say)
+
+
+def run_grid(options: Options, folder: ResultsFolder, console: Console) -> Outcome:
     profile = prepare.profile_for(options.profile, options.data, options.where)
     uri = options.data or builtin.SIMULATED_DATA[profile]
     grid = axes.repeated(axes.overridden(options.sizes[profile], options.settings), options.seeds)
@@ -85,7 +109,7 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> int:
     drafts = axes.expand(one_seed, prepare.base_spec(prepare.NO_DATASET, profile)).specs
     networks = {(spec.backbone, spec.image_size) for spec in drafts}
     with prepare.asking_keras(networks) as asked, TerminalProgress(console) as progress:
-        dataset = open_dataset(uri, on_progress=progress.update, reading=options.reading)
+        dataset = prepare.opened(uri, options, drafts, progress.update)
         damage = prepare.check_content(dataset, options.accept_damaged, progress.update)
         expanded = axes.expand(grid, prepare.base_spec(prepare.facts_of(dataset, options), profile))
         checked = prepare.check_splits(dataset, expanded.specs, progress.update)
@@ -95,12 +119,12 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> int:
     rows = folder.rows()
     skipped = axes.skip_notes(expanded.skipped + fitting.skipped)
     for problem in [*dataset.notes, *prepare.damage_notes(damage), *checked.notes, *skipped, *rows.problems]:
-        console.print(f"note: {problem}", markup=False)
+        lines.note(console, problem)
     todo = split_by_status(prepared.specs, rows.by_id(), options.retry_failed)
     announce_grid(console, grid, with_axes=options.dry_run)
     announce(console, dataset, profile, todo, prepared, checked.split_texts())
     models = announcement(prepared.specs, structures, options.most_models)
-    console.print(f"Models    {models}", markup=False)
+    lines.say(console, models, "Models")
     plan_for = functools.partial(
         prepare.plan_for, options.where, num_images=len(dataset), structures=structures, splits=checked.splits
     )
@@ -109,18 +133,21 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> int:
     wanted = seeds.COLLAPSE_SEEDS if grid.name == builtin.COLLAPSE else seeds.MIN_SEEDS
     short = seeds.shortage(prepared.specs, options.seeds, complete, wanted)
     announce_seeds(console, short, todo, plan, plan_for)
+    specs = [*prepared.specs, *(result.spec for result in prepared.impossible)]
+    trial_ids = tuple(spec.trial_id for spec in specs)
     plan = observed(plan, grid.diagnostics if options.diagnostics is None else options.diagnostics)
     if options.dry_run:
         console.print(plan_table(plan))
-        return 0
+        return Outcome(0, trial_ids)
     known = rows.by_id()
     new = [result for result in prepared.impossible if result.trial_id not in known]
     folder.append(*new)
     if todo.pending:
-        schedule_trials(options.where, prepare.workplace(options, uri, damage), plan, folder, console)
+        live = LiveProgress(folder, scope_of(grid.name, todo, prepared.impossible, plan, known))
+        schedule_trials(options.where, prepare.workplace(options, uri, damage), plan, folder, console, live)
     if todo.pending or new:
         known = folder.rows().by_id()
-    return conclude(console, options, [*prepared.specs, *(result.spec for result in prepared.impossible)], known)
+    return Outcome(conclude(console, options, specs, known), trial_ids)
 
 
 def observed(plan: Plan, diagnostics: bool) -> Plan:
@@ -128,9 +155,9 @@ def observed(plan: Plan, diagnostics: bool) -> Plan:
 
 
 def announce_grid(console: Console, grid: axes.Grid, with_axes: bool) -> None:
-    console.print(f"Grid      {grid.name}{f': {grid.purpose}' if grid.purpose else ''}", markup=False)
+    lines.say(console, f"{grid.name}{f': {grid.purpose}' if grid.purpose else ''}", "Grid")
     for line in axes.describe(grid) if with_axes else ():
-        console.print(f"          {line}", markup=False)
+        lines.say(console, line)
 
 
 def announce_seeds(
@@ -146,10 +173,38 @@ def announce_seeds(
     together = (*todo.pending, *short.specs)
     seconds = plan_for(together).estimate.seconds - plan.estimate.seconds if len(together) <= MOST_PRICED else None
     for line in seeds.lines(short, seconds):
-        console.print(line, markup=False)
+        lines.say(console, line[lines.INDENT :], line[: lines.INDENT].strip())
 
 
-def schedule_trials(where: Where, workplace: Workplace, plan: Plan, folder: ResultsFolder, console: Console) -> None:
+def scope_of(
+    name: str,
+    todo: TrialsByStatus,
+    impossible: Sequence[TrialResult],
+    plan: Plan,
+    rows: Mapping[str, TrialResult],
+) -> Scope:
+    """Return what `sweep.status` must know of a grid beside its rows, which are those before it begins."""
+    own = {spec.trial_id for spec in (*todo.pending, *todo.finished, *todo.failed)}
+    own |= {result.trial_id for result in impossible}
+    estimate = plan.estimate
+    return Scope(
+        kind="grid",
+        name=name,
+        before=len(todo.finished) + len(todo.failed) + len(impossible),
+        others=Counter(str(row.status) for trial_id, row in rows.items() if trial_id not in own),
+        failed=frozenset(spec.trial_id for spec in todo.pending if spec.trial_id in rows),
+        weights={
+            spec.trial_id: cost.seconds / len(group.specs)
+            for group, cost in zip(plan.groups, plan.costs, strict=True)
+            for spec in group.specs
+        },
+        estimate=(estimate.low, estimate.seconds, estimate.high),
+    )
+
+
+def schedule_trials(
+    where: Where, workplace: Workplace, plan: Plan, folder: ResultsFolder, console: Console, live: LiveProgress
+) -> None:
     """Start or join Ray and train the plan's groups, writing each row as it comes; then say what it took."""
     from sweep.scheduling import tune  # ray takes seconds to import: only where there is something to run
 
@@ -159,7 +214,8 @@ def schedule_trials(where: Where, workplace: Workplace, plan: Plan, folder: Resu
     specs = [spec for group in plan.groups for spec in group.specs]
     write_sweep_file(folder.out, prepare.sweep_file(workplace))
     models = BestModels(folder, workplace.most_models, folder.rows().by_id().values())
-    with as_usage_error(ClusterError), SweepTable(specs, console) as table:
+    with as_usage_error(ClusterError), SweepTable(specs, console) as table, live:
+        live.add(specs, varied_fields(specs))
 
         def finished(*ended: TrialResult) -> None:
             folder.append(*ended)
@@ -168,13 +224,23 @@ def schedule_trials(where: Where, workplace: Workplace, plan: Plan, folder: Resu
                 if result.status == COMPLETE:
                     folder.drop_checkpoint(result.spec)
                 table.finished(result)
+            live.finished(*ended)
             results.extend(ended)
+
+        def phases(texts: dict[str, str]) -> None:
+            table.phases(texts)
+            live.phases(texts)
+
+        def note(text: str) -> None:
+            table.note(text)
+            live.note(text)
 
         def epochs(latest: dict[str, dict[str, float]]) -> None:
             folder.stop_if_lost()
             table.epochs(latest)
+            live.epochs(latest)
 
-        reporter = tune.Reporter(table.phases, epochs, finished, table.note)
+        reporter = tune.Reporter(phases, epochs, finished, note, nodes=live.nodes)
         tune.run_trials(tune.Work(iter(plan.groups), len(plan.groups)), workplace, where, reporter)
     seconds = time.monotonic() - started
     console.print(comparison(plan, results, seconds))
@@ -191,40 +257,37 @@ def announce(
 ) -> None:
     """Say, before anything starts, what it will run on and how much is left to do."""
     specs = [*prepared.specs, *(result.spec for result in prepared.impossible)]
-    sizes = f"{specs[0].image_size} px, {specs[0].num_epochs} epochs, batch size {specs[0].batch_size}"
-    console.print(
-        f"Dataset   {dataset.name}: {len(dataset):,} {dataset.kind}, fingerprint {dataset.fingerprint[:12]}",
-        markup=False,
-    )
-    console.print(f"Split     {prepare.first_of(split_texts)}", markup=False)
-    console.print(f"Profile   {profile} ({sizes}); choose with --profile {' or '.join(sorted(builtin.PROFILES))}")
-    for name in sorted({spec.backbone for spec in specs if spec.is_substituted}):
-        missing = backbone_named(name).weights_file
-        console.print(f"Weights   {name}: random (ImageNet weights not found: no {missing})", markup=False)
-    for result in prepared.impossible:
-        console.print(f"FAILED    {trial_label(result.spec)}: {result.message}", markup=False)
+    say = functools.partial(lines.say, console)
+    say(f"{dataset.name}: {len(dataset):,} {dataset.kind}, fingerprint {dataset.fingerprint[:12]}", "Dataset")
+    say(prepare.first_of(split_texts), "Split")
+    say(prepare.profile_text(profile, specs[0]), "Profile")
+    for number, line in enumerate(prepare.stand_in_lines(specs)):
+        say(line, "" if number else "Weights")
+    for label, line in lines.failure_lines(prepared.impossible, varied_fields(specs)):
+        say(line, label)
     counts = f"{len(todo.finished)} finished, {len(todo.failed) + len(prepared.impossible)} failed"
-    console.print(f"Trials    {len(specs)}: {counts}, {len(todo.pending)} to run")
+    say(f"{len(specs)}: {counts}, {len(todo.pending)} to run", "Trials")
     if todo.failed:
-        console.print("          --retry-failed runs the failed ones again")
+        say("--retry-failed runs the failed ones again")
 
 
 def conclude(console: Console, options: Options, specs: Sequence[TrialSpec], rows: Mapping[str, TrialResult]) -> int:
-    """Print the counts and where things are; the exit status."""
+    """Print why trials failed, the counts, and where things are; the exit status."""
     results = [rows[spec.trial_id] for spec in specs if spec.trial_id in rows]
     failed = [result for result in results if result.status == FAILED]
-    for result in failed:
-        console.print(f"FAILED    {trial_label(result.spec)}: {result.message}", markup=False)
+    for label, line in lines.failure_lines(failed, varied_fields(specs)):
+        lines.say(console, line, label)
     missing = len(specs) - len(results)
     counts = f"{len(results) - len(failed)} of {len(specs)} trials complete, {len(failed)} failed"
     place = without_secrets(options.place or str(options.out))
     ended = f"{counts}{f', {missing} not run' if missing else ''}"
-    console.print(f"{ended}. Results: {options.out / 'trials.jsonl'}", markup=False)
+    lines.say(console, ended, "Trials")
+    lines.say(console, str(options.out / "trials.jsonl"), "Results", whole=True)
     if options.place:
-        console.print(f"Kept at   {place}", markup=False)
-    console.print(f"Tables and figures: python -m analysis.run {shlex.quote(place)} --out report/", markup=False)
+        lines.say(console, place, "Kept at", whole=True)
+    lines.say(console, f"python -m analysis.run {shlex.quote(place)} --out report/", "Report", whole=True)
     if len(results) > len(failed):
-        console.print(f"A network to use: python -m sweep.export {shlex.quote(place)} --to galaxy.keras", markup=False)
+        lines.say(console, f"python -m sweep.export {shlex.quote(place)} --to galaxy.keras", "Network", whole=True)
     return 1 if failed or missing else 0
 
 

@@ -15,7 +15,9 @@ from analysis.claims import about_arithmetic
 from analysis.claims.verdicts import CONFIRMED
 from galaxytl.trial import TrialSpec
 from sweep.grids import axes, builtin
+from sweep.progress.trackers import addresses
 from sweep.search import stopping
+from tests.sweep.progress.trackers.rows import make_child, make_parent, make_result
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("galaxytl", "sweep", "analysis", "benchmarks", "tests", "docs")
@@ -97,7 +99,7 @@ RECIPES = {text.partition("\n")[0]: re.findall(r"```python\n(.*?)```", text, re.
 
 
 def test_a_recipe_is_ten_lines_at_most() -> None:
-    assert len(RECIPES) == 9
+    assert len(RECIPES) == 10
     lines = {title: max(sum(map(bool, block.splitlines())) for block in blocks) for title, blocks in RECIPES.items()}
     assert {title: number for title, number in lines.items() if number > 10} == {}
 
@@ -119,3 +121,9 @@ def test_recipes_of_a_grid_a_scheduler_and_a_claim_run(monkeypatch: pytest.Monke
     monkeypatch.setattr(about_arithmetic, "CLAIMS", [])
     names_after("A claim", about_arithmetic)
     assert about_arithmetic.CLAIMS[0]().verdict == CONFIRMED
+
+
+def test_the_recipe_of_a_tracker_runs(tmp_path: Path) -> None:
+    tracker, child = names_after("A tracker", addresses)["CsvRuns"], make_child(make_result(0))
+    tracker("", make_parent(tmp_path)).write(child)
+    assert tracker("", make_parent(tmp_path)).rows() == {child.trial_id: child.row}

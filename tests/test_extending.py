@@ -17,7 +17,7 @@ from pathlib import Path
 from analysis.trials.starts import optimizer_name
 from galaxytl.data import open_dataset
 from galaxytl.networks.blocks import structures
-from galaxytl.train.job import Group, Workplace
+from galaxytl.learning.job import Group, Workplace
 from galaxytl.training import train
 from galaxytl.trial import TrialSpec, parse_field
 from sweep.planning.costs import Costs, Sizes

@@ -4,11 +4,9 @@ this process, on a network of 1,616 weights. What Ray does with Galaxy10 is in `
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -18,49 +16,20 @@ from PIL import Image
 
 from analysis.run.__main__ import main as analyse
 from galaxytl.data.__main__ import main as data
-from galaxytl.networks import blocks
-from galaxytl.networks.backbones import backbone_named
 from galaxytl.results.rows import read_results
-from galaxytl.train.job import Workplace
-from galaxytl.training import train
 from galaxytl.trial import COMPLETE, TrialResult
 from sweep.run import main as sweep
-from sweep.scheduling.resources import Where
-from sweep.scheduling.tune import Reporter, Work
 from tests.galaxies import encode, make_bucket, real_sample, s3_server
-from tests.galaxytl import toy
+from tests.sweep.here import QUICK, sweep_here
 
 KINDS = ("barred spiral", "elliptical", "merger", "ring")
-QUICK = (
-    *("--profile", "laptop", "--no-diagnostics", "--set", f"backbone={toy.NAME}", "--set", "num_epochs=1"),
-    *("--set", "weights=random", "--set", "preprocessing=backbone"),
-)
-
 FEW = ("--set", "optimizer=adam", "--set", "learning_rate=1e-3,1e-4", "--set", "unfrozen_blocks=0")
-
-
-def train_here(work: Work, workplace: Workplace, where: Where, reporter: Reporter) -> None:
-    for group in work.groups:
-        assert group is not None
-        for result in train(group, workplace):
-            reporter.finished(result)
-
-
-def ask_here(wanted: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
-    """Build networks in this process, where the toy one is known."""
-    models = [(name, size, backbone_named(name).build(size, None)) for name, size in wanted]
-    return [
-        dataclasses.asdict(blocks.Structure(name, size, blocks.find_blocks(model), blocks.find_tensors(model)))
-        for name, size, model in models
-    ]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        toy.register(patch)
-        patch.setattr(blocks, "_ask_keras", ask_here)
-        patch.setattr("sweep.scheduling.tune.run_trials", train_here)
+        sweep_here(patch)
         patch.chdir(tmp_path_factory.mktemp("home"))
         make_everything()
         yield

@@ -236,6 +236,10 @@ def _network(spec: TrialSpec) -> str:
     return f"{spec.backbone}, {SUBSTITUTED}" if spec.is_substituted else spec.backbone
 
 
+def _split(spec: TrialSpec) -> str:
+    return "the dataset's own" if spec.official_split else "the sweep's"
+
+
 def _plain(name: str, *fields: str) -> Factor:
     def level(spec: TrialSpec) -> str:
         return ", ".join(show_value(getattr(spec, field)) for field in fields)
@@ -273,6 +277,13 @@ ONE_AT_A_TIME: Final = (
         lambda spec: show_value(spec.group_by_sky),
         lambda _, second: f"groups by sky {show_value(second.group_by_sky)}",
     ),
+    Factor(
+        "groups by a column",
+        ("group_by", "groups_fingerprint"),
+        lambda spec: spec.group_by or "none",
+        lambda _, second: f"groups by {second.group_by}" if second.group_by else "no groups by a column",
+    ),
+    Factor("split", ("official_split",), _split, lambda _, second: f"{_split(second)} split"),
 )
 """The seeds, of weights, batches and split, are chance's, and no factor."""
 MUST_BE_TRIED: Final = {

@@ -116,19 +116,23 @@ def _marks(row: Table1Row) -> str:
     return "".join(f" [{number}]" for number in row.notes)
 
 
-def as_rich(table: Table1) -> Group:
-    """Return the table for a terminal of at least WIDTH columns. Text objects, so that no message is read as markup."""
+def as_rich(table: Table1, width: int = WIDTH) -> Group:
+    """Return the table for a terminal of 80 columns or more: of fewer than WIDTH, the paper's values stand below ours.
+    Text objects, so that no message is read as markup."""
+    beside, below = table.has_paper and width >= WIDTH, table.has_paper and width < WIDTH
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("Model", "ImageNet"):
         grid.add_column(heading, no_wrap=True)
     for heading in METRICS.values():
-        grid.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
-        if table.has_paper:
+        name = heading.replace(" ", "\n") + "\n(paper's)" * below
+        grid.add_column(name, justify="right", no_wrap=True)
+        if beside:
             grid.add_column("paper", justify="right", style="dim", width=5)
     grid.add_column("Seeds", justify="right")
     for row in table.rows:
         lead = [row.cell.paper.backbone, row.cell.paper.imagenet + _marks(row)]
-        grid.add_row(*(Text(visible(text)) for text in (*lead, *table.values(row), row.cell.seeds)))
+        values = ["\n".join(pair) for pair in zip(row.scores, row.printed, strict=True)] if below else table.values(row)
+        grid.add_row(*(Text(visible(text, keep="\n")) for text in (*lead, *values, row.cell.seeds)))
     warning = [Text(visible(table.banner.warning), style="bold red")] if table.banner.warning else []
     above = [Text(visible(table.title), style="bold"), *warning, Text(visible(table.banner.run_on))]
     notes = [Text(f"[{number}] {visible(note)}") for number, note in enumerate(table.footnotes, start=1)]
@@ -140,7 +144,7 @@ def as_text(table: Table1, width: int = WIDTH) -> str:
     """Return what the terminal shows, without colours."""
     console = Console(width=width, color_system=None, legacy_windows=False)
     with console.capture() as capture:
-        console.print(as_rich(table))
+        console.print(as_rich(table, width))
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
 

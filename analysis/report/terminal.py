@@ -29,13 +29,14 @@ MOST_NAMED: Final = 3
 def show(files: ReportFiles) -> None:
     contents = files.contents
     say_problems(contents)
-    # A narrower terminal breaks the lines; rich would cut the numbers off.
-    console = Console(highlight=False, width=max(WIDTH if contents.table else 80, Console().width))
+    # A terminal has its own width; rich would cut numbers off in a narrower one than 80. A file has room for Table 1.
+    least = WIDTH if contents.table and not Console().is_terminal else 80
+    console = Console(highlight=False, width=max(least, Console().width))
     show_answer(contents.answer, Console(highlight=False))
     _show_summary(contents, console)
     if contents.table:
         console.print()
-        console.print(table_rich(contents.table))
+        console.print(table_rich(contents.table, console.width))
     if contents.table_note:
         console.print(Text(f"\n{visible(contents.table_note)}"))
     if contents.printed:

@@ -76,7 +76,7 @@ class Scores:
 
     accuracy: Replicates
     f1: Replicates
-    """Weighted by class size; a class that is never predicted counts as 0, as in `galaxytl.train.metrics`."""
+    """Weighted by class size; a class that is never predicted counts as 0, as in `galaxytl.learning.metrics`."""
 
 
 @dataclass(frozen=True, eq=False)

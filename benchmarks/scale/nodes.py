@@ -21,8 +21,8 @@ from typing import Any
 
 from scale.rows import BASE, made_up
 
+from galaxytl.learning.job import Group, Workplace
 from galaxytl.results.rows import append_results
-from galaxytl.train.job import Group, Workplace
 from galaxytl.trial import TrialResult
 
 START_SECONDS = 300

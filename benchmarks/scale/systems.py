@@ -26,8 +26,8 @@ from typing import Any
 from processes import cpus_a_trial, megabytes
 from scale.rows import BASE, made_up
 
+from galaxytl.learning.job import Group, Workplace
 from galaxytl.results.rows import append_results
-from galaxytl.train.job import Group, Workplace
 from galaxytl.trial import TrialResult, TrialSpec
 
 SAMPLES = 100

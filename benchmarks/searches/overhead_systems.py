@@ -52,8 +52,8 @@ def _ours(sampler: str) -> System:
     def run(num_trials: int, concurrency: int, folder: Path, ended: Ended) -> None:
         from searches import rate
 
+        from galaxytl.learning.job import Group, Workplace
         from galaxytl.results.rows import append_results
-        from galaxytl.train.job import Group, Workplace
         from sweep.scheduling import tune as schedule
         from sweep.scheduling.resources import Where
 

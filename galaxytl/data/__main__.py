@@ -19,17 +19,22 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from galaxytl.data import DataError, open_dataset
-from galaxytl.data.galaxy10 import FILE_NAME, HUB_DATASET, IMAGE_SIDE
+from galaxytl.data import DataError, galaxy10_sdss, open_dataset
+from galaxytl.data.dataset import open_source
+from galaxytl.data.galaxy10 import FILE_NAME, HUB_DATASET
 from galaxytl.data.progress import TerminalProgress
-from galaxytl.system.cache import check_cache
+from galaxytl.system.cache import cache_dir, check_cache
 from galaxytl.system.command import Parser, path, path_or_uri, run_command
 from galaxytl.system.console import Console
 from galaxytl.system.credentials import without_secrets
-from galaxytl.system.foreign_text import visible
+from galaxytl.system.foreign_text import names_text, visible
 from galaxytl.trial.reading import AS_FOUND, Reading, add_reading, reading_of
+
+MOST_COLUMNS: Final = 100
+"""Classes on a sheet: 15,500 pixels."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -136,22 +141,34 @@ def convert(options: argparse.Namespace) -> int:
 
 def draw_sheet(options: argparse.Namespace) -> int:
     """Write a PNG with galaxies of each class, one block of rows a dataset."""
-    from galaxytl.data.simulation.sheet import write_sheet
+    from galaxytl.data.simulation.sheet import first_of_each, write_sheet
 
     check_cache()
-    sources = {}
-    for uri in options.data:
-        dataset = open_dataset(_located(uri)[0])
-        if own := dataset.source.classes.own:
-            raise DataError(f"a sheet shows Galaxy10's classes; {dataset.uri} has its own: {', '.join(own)}")
-        name = "Galaxy10 DECaLS" if dataset.name.startswith("galaxy10") else dataset.name
-        name = f"{name}, {without_secrets(uri)}" if name in sources else name
+    sources: dict[str, Any] = {}
+    names: tuple[str, ...] = ()
+    for given in options.data:
+        uri, reading = _located(given, reading_of(options))
+        opened, shown = open_source(uri, cache_dir(), reading=reading), without_secrets(given)
+        names = names or opened.source.classes.names
+        _check_classes(opened.source.classes.names, names, shown)
+        is_decals = opened.name.startswith("galaxy10") and opened.name != galaxy10_sdss.NAME
+        name = "Galaxy10 DECaLS" if is_decals else opened.name
+        name = f"{name}, {shown}" if name in sources else name
         if name in sources:
-            raise DataError(f"--data must name different datasets; got {without_secrets(uri)} twice")
-        sources[name] = (dataset.resized(IMAGE_SIDE).images, dataset.labels)
-    write_sheet(options.out, sources)
+            raise DataError(f"--data must name different datasets; got {shown} twice")
+        sources[name] = first_of_each(opened.source)
+    write_sheet(options.out, sources, names)
     print(options.out)
     return 0
+
+
+def _check_classes(found: tuple[str, ...], names: tuple[str, ...], where: str) -> None:
+    """Raise DataError for classes that a sheet of `names` does not show."""
+    if len(names) > MOST_COLUMNS:
+        raise DataError(f"a sheet has a column a class, at most {MOST_COLUMNS}; {where} has {len(names):,} classes")
+    if found != names:
+        rule = f"datasets of one sheet must have the same classes; the first has {names_text(names)}"
+        raise DataError(f"{rule}, {where} has {names_text(found)}. Draw a sheet for each")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -164,11 +181,12 @@ def make_parser() -> argparse.ArgumentParser:
     looked_at.add_argument("--json", action="store_true", help="print one JSON object, for programs")
     looked_at.set_defaults(run=check)
     _add_convert(commands.add_parser("convert", help="copy a dataset to HDF5 or Parquet, here or on s3://"))
-    sheet = commands.add_parser("sheet", help="draw a contact sheet: a few galaxies of each class")
+    sheet = commands.add_parser("sheet", help="draw a contact sheet: a few images of each class")
     sheet.add_argument(
         "--data", type=path_or_uri, action="append", required=True, metavar="URI", help="repeat to compare datasets"
     )
     sheet.add_argument("--out", type=path, required=True, metavar="FILE.png")
+    add_reading(sheet)
     sheet.set_defaults(run=draw_sheet)
     return parser
 

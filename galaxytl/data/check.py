@@ -24,11 +24,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from galaxytl.data import sky
-from galaxytl.data.dataset import Dataset, Progress
+from galaxytl.data.dataset import Dataset
 from galaxytl.data.files.classes import counts_of
 from galaxytl.data.files.containers import ID_COLUMN, SKY_COLUMNS
 from galaxytl.data.findings import CLASS_NAMES, NOTES, SHOWN, Finding, is_many, on_rows
 from galaxytl.data.galaxy10 import CLASS_COUNTS, FILE_NAME, NUM_CLASSES
+from galaxytl.data.scan import Progress, Scan
 from galaxytl.data.splits import describe_leaks, leaks, split_indices
 from galaxytl.system.foreign_text import visible
 from galaxytl.system.locations import DataError
@@ -74,8 +75,9 @@ class Report:
 
 
 def check_dataset(dataset: Dataset, on_progress: Progress | None = None) -> Report:
-    """Read every image once, in bounded memory; raises DataError when one cannot be read."""
-    scan = sky.scan_images(dataset, on_progress)
+    """Read every image, in bounded memory, unless opening the dataset has just done it; raises DataError when one
+    cannot be read."""
+    scan = dataset.scan or sky.scan_images(dataset, on_progress)
     twins = sky.twins(scan.digests)
     counts = tuple(np.bincount(dataset.labels, minlength=len(dataset.class_names)).tolist())
     published = CLASS_COUNTS if _claims_to_be_published(dataset) else None
@@ -106,7 +108,7 @@ def number_known(values: NDArray[Any]) -> int:
     return int(np.sum(values != "" if values.dtype.kind in "UO" else ~np.isnan(values)))
 
 
-def content_findings(dataset: Dataset, scan: sky.Scan) -> tuple[Finding, ...]:
+def content_findings(dataset: Dataset, scan: Scan) -> tuple[Finding, ...]:
     """Return what is wrong with the images, labels and columns, whatever is to be done with them."""
     twins = sky.twins(scan.digests)
     return (
@@ -139,7 +141,7 @@ def _about_classes(dataset: Dataset) -> Iterator[Finding]:
         yield Finding("small_classes", False, message + _named(small, dataset.class_names), len(small))
 
 
-def _about_pixels(scan: sky.Scan) -> Iterator[Finding]:
+def _about_pixels(scan: Scan) -> Iterator[Finding]:
     empty = np.flatnonzero(scan.one_colour)
     for code, message, rows in (
         ("black", "black all over", np.flatnonzero(scan.black)),
@@ -262,7 +264,7 @@ def _sizes(sizes: Mapping[str, int]) -> str:
 def _class_table(report: Report) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("class", justify="right")
-    table.add_column("")
+    table.add_column("name", overflow="fold")
     for name in ("images", "share", *(("published",) if report.published_counts else ())):
         table.add_column(name, justify="right")
     for label, count in enumerate(report.class_counts):
@@ -276,7 +278,7 @@ def _class_table(report: Report) -> Table:
 
 def _findings_table(report: Report) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("")
+    table.add_column("kind")
     table.add_column("finding", overflow="fold")
     table.add_column("first images" if report.ids else "first rows", overflow="fold")
     for finding in sorted(report.findings, key=lambda finding: not finding.harmful):

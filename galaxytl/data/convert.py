@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data import sky
-from galaxytl.data.dataset import Opened, Progress, note_fingerprint, note_path, open_dataset, open_source
+from galaxytl.data.dataset import Opened, note_fingerprint, note_path, open_dataset, open_source
 from galaxytl.data.files.arrays.hdf5 import HDF5Writer
 from galaxytl.data.files.containers import Rows, Writer, class_counts
 from galaxytl.data.files.fingerprint import ContentHash
@@ -30,6 +30,7 @@ from galaxytl.data.files.manifest import NAME, Manifest, SourceFile
 from galaxytl.data.files.parquet import ParquetWriter
 from galaxytl.data.files.targets import Staging, is_taken, staged
 from galaxytl.data.findings import harmful_text, how_read
+from galaxytl.data.scan import Progress
 from galaxytl.data.splits import split_indices
 from galaxytl.system.cache import cache_dir
 from galaxytl.system.locations import DataError, Location, StoredFile, locate

@@ -15,8 +15,8 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -31,22 +31,20 @@ from galaxytl.data.files.catalogue import is_catalogue, read_catalogue
 from galaxytl.data.files.classes import Classes, counts_of
 from galaxytl.data.files.containers import SKY_COLUMNS, ArraySource, Columns, FileSource, Source
 from galaxytl.data.files.contents import Reader, is_hdf5, is_npz, is_parquet, is_tar, look_at
-from galaxytl.data.files.fingerprint import ContentChangedError, ContentHash, check_fingerprint
+from galaxytl.data.files.fingerprint import ContentChangedError, check_content, check_fingerprint
 from galaxytl.data.files.folders import is_cutouts, is_pictures, read_cutouts, read_folders
 from galaxytl.data.files.parquet import ParquetSource
 from galaxytl.data.files.tars import TarSource
 from galaxytl.data.findings import how_read
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
-from galaxytl.system.cache import cache_dir, read_own
+from galaxytl.data.scan import Progress, Scan, read_images, remember, remembered, scan_path
+from galaxytl.system.cache import cache_dir, read_own, taking_turns
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.files import write_atomically
 from galaxytl.system.foreign_text import names_text
 from galaxytl.system.locations import DataError, Location, StoredFile, explained, locate
 from galaxytl.system.strict_json import read_json
 from galaxytl.trial.reading import AS_FOUND, Reading
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many images are done, and of how many."""
 
 READERS: Final[list[Reader]] = [
     Reader("a catalogue of paths: CSV, JSON lines, Parquet or FITS table", is_catalogue, read_catalogue),
@@ -78,7 +76,9 @@ class Dataset:
     source: Source
     cache: Path
     note: Path | None = None
-    """Where the fingerprint was remembered, if it was not read from the images just now."""
+    """Where the fingerprint is remembered."""
+    scan: Scan | None = field(default=None, repr=False, compare=False)
+    """What its images told, where opening it read them."""
 
     def __post_init__(self) -> None:
         check_fingerprint(self.fingerprint, self.uri)
@@ -166,20 +166,62 @@ class Opened:
 
 
 def open_dataset(
-    uri: str, cache: Path | None = None, on_progress: Progress | None = None, reading: Reading = AS_FOUND
+    uri: str,
+    cache: Path | None = None,
+    on_progress: Progress | None = None,
+    reading: Reading = AS_FOUND,
+    sizes: Iterable[hot_copy.Size] = (),
 ) -> Dataset:
     """Open `simulated[:N[:SEED]]`, or what one of READERS knows, at a path or URI.
 
     The images are read once to get their fingerprint, unless a manifest of `convert` gives it or a note in the cache.
+    What `sky` and trials at `sizes` would read them for is made in the same pass: their scan, and hot copies.
     Raises DataError when it is missing, damaged, or of no kind that can be read.
     """
     cache = cache or cache_dir()
     opened = open_source(uri, cache, on_progress, reading)
-    fingerprint = opened.fingerprint
-    if fingerprint is None:
-        fingerprint = _content_fingerprint(opened.source, on_progress)
-        note_fingerprint(opened.note, fingerprint)
-    return Dataset(without_secrets(uri), opened.name, fingerprint, opened.source, cache, opened.note)
+    wanted = tuple(sizes)
+    if _is_seen(opened, wanted, cache):
+        return _dataset(uri, opened, cache)
+    with taking_turns(opened.note or (scan_path(cache, opened.fingerprint) if opened.fingerprint else None)):
+        opened = replace(opened, fingerprint=opened.fingerprint or _noted_fingerprint(opened.note))
+        if _is_seen(opened, wanted, cache):  # another process has just read it
+            return _dataset(uri, opened, cache)
+        return _read(uri, opened, wanted, cache, on_progress)
+
+
+def _is_seen(opened: Opened, sizes: Sequence[hot_copy.Size], cache: Path) -> bool:
+    """Return whether no pass over the images is needed now: their fingerprint is known, and what trials at these sizes
+    need is there, or lacks the copies alone, which who trains makes."""
+    if opened.fingerprint is None:
+        return False
+    if not hot_copy.missing(sizes, opened.fingerprint, cache):
+        return True
+    return remembered(cache, opened.fingerprint, opened.source.classes) is not None
+
+
+def _dataset(uri: str, opened: Opened, cache: Path) -> Dataset:
+    assert opened.fingerprint is not None
+    return Dataset(without_secrets(uri), opened.name, opened.fingerprint, opened.source, cache, opened.note)
+
+
+def _read(
+    uri: str, opened: Opened, sizes: Sequence[hot_copy.Size], cache: Path, on_progress: Progress | None
+) -> Dataset:
+    """Read the images once, for all that is made of them. Raises DataError when they are not those of a fingerprint
+    that is known."""
+    source = opened.source
+    with hot_copy.drafts(len(source.labels), sizes, cache) as drafts:
+        scan = read_images(source, [draft.copy for draft in drafts], on_progress)
+        fingerprint = scan.fingerprint(source.classes)
+        dataset = _dataset(uri, replace(opened, fingerprint=opened.fingerprint or fingerprint), cache)
+        with dataset.forgetting():
+            check_content(fingerprint, dataset.fingerprint, dataset.uri)
+        for draft in drafts:
+            draft.keep(cache, fingerprint, source.labels)
+    remember(scan, cache, fingerprint)
+    note_fingerprint(opened.note, fingerprint)
+    return replace(dataset, scan=scan)
 
 
 def open_source(uri: str, cache: Path, on_progress: Progress | None = None, reading: Reading = AS_FOUND) -> Opened:
@@ -298,17 +340,6 @@ def note_path(
 
 _real_folder = functools.lru_cache(1024)(os.path.realpath)
 """Of a million files in one folder it is looked up once."""
-
-
-def _content_fingerprint(source: Source, on_progress: Progress | None) -> str:
-    content = ContentHash()
-    done = 0
-    for batch in source.batches():
-        content.add(batch)
-        done += len(batch)
-        if on_progress:
-            on_progress("reading images", done, len(source.labels))
-    return content.hexdigest(source.classes)
 
 
 def _name(source: Source, declared: str | None) -> str:

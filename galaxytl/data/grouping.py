@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxytl.data import sky
-from galaxytl.data.dataset import Dataset, Progress
+from galaxytl.data.dataset import Dataset
+from galaxytl.data.scan import Progress
 from galaxytl.system.locations import DataError
 from galaxytl.trial import TrialSpec
 

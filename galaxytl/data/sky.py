@@ -9,67 +9,35 @@ neither the meridian at ra 0 nor the poles matter; an image without a position h
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from galaxytl.data.dataset import Dataset, Progress
-from galaxytl.data.files.fingerprint import ContentHash, check_content, image_digest
-from galaxytl.system.arrays import DAMAGED, opened_npz
-from galaxytl.system.cache import keep, opened_own
+from galaxytl.data.dataset import Dataset
+from galaxytl.data.files.fingerprint import check_content
+from galaxytl.data.scan import Progress, Scan, read_images, remember, remembered, scan_path
+from galaxytl.system.cache import taking_turns
 
 CLOSE_ARCSEC = 2.0
 """Images are 67 arcsec wide (256 pixels of 0.262): centred 2 arcsec apart, they show one scene."""
 
-FORMAT = 2  # of the cached file; raised when older ones must not be read
-
-
-@dataclass(frozen=True)
-class Scan:
-    """What one pass over the images tells of each."""
-
-    digests: NDArray[np.uint8]
-    """(N, 32): `image_digest` of each."""
-    one_colour: NDArray[np.bool_]
-    """(N,): every pixel equals the first."""
-    black: NDArray[np.bool_]
-    """(N,): every pixel is 0."""
-    sides: NDArray[np.int32] | None = None
-    """(N, 2) height and width in pixels; None where the scan was remembered, which keeps none."""
-
 
 def scan_images(dataset: Dataset, on_progress: Progress | None = None) -> Scan:
     """Read every image once; raises DataError when they are no longer those of `dataset.fingerprint`."""
-    count = len(dataset)
-    sides = np.empty((count, 2), np.int32)
-    scan = Scan(np.empty((count, 32), np.uint8), np.empty(count, np.bool_), np.empty(count, np.bool_), sides)
-    done = 0
-    for batch in dataset.source.batches():
-        for row, image in enumerate(batch, start=done):
-            sides[row] = image.shape[:2]
-            scan.digests[row] = np.frombuffer(image_digest(image), np.uint8)
-            scan.one_colour[row] = np.array_equal(image, np.broadcast_to(image[0, 0], image.shape))
-            scan.black[row] = scan.one_colour[row] and not image[0, 0].any()
-        done += len(batch)
-        if on_progress:
-            on_progress("comparing images", done, count)
-    _check_unchanged(dataset, scan)
+    scan = read_images(dataset.source, (), on_progress, "comparing images")
+    with dataset.forgetting():
+        check_content(scan.fingerprint(dataset.source.classes), dataset.fingerprint, dataset.uri)
     return scan
 
 
 def groups(dataset: Dataset, on_progress: Progress | None = None) -> NDArray[np.int64]:
     """Return (N,) int64: images of one galaxy have one number, the first of their rows.
 
-    Twins of twins are of one galaxy. Needs one pass over the images, remembered in the cache by content fingerprint.
+    Twins of twins are of one galaxy. Needs `remembered_scan`.
     """
     return united(twins(remembered_scan(dataset, on_progress).digests), dataset.columns)
 
@@ -145,50 +113,17 @@ def _chord(arcsec: float) -> float:
     return float(2 * np.sin(np.radians(arcsec / 3600) / 2))
 
 
-def _check_unchanged(dataset: Dataset, scan: Scan) -> None:
-    with dataset.forgetting():
-        check_content(_fingerprint(scan, dataset), dataset.fingerprint, dataset.uri)
-
-
-def _fingerprint(scan: Scan, dataset: Dataset) -> str:
-    """Return that of the images of the scan with the labels of the dataset."""
-    content = ContentHash()
-    content.add_digest(scan.digests.tobytes())  # of one after another
-    return content.hexdigest(dataset.source.classes)
-
-
 def remembered_scan(dataset: Dataset, on_progress: Progress | None = None) -> Scan:
-    """Return the scan of the dataset's images, read from the cache folder where they were scanned before.
-
-    Owner: the node's cache folder. Key: content fingerprint. Lifetime: until removed by the user; 0.6 MB in full.
-    Only what the pixels tell is kept: the fingerprint does not cover positions. Derivation: hashing all 17,736 images
-    takes 6 s, and decoding them from PNG half a minute more; with the file, a trial waits some milliseconds.
-    """
-    path = dataset.cache / "scans" / f"{dataset.fingerprint}-v{FORMAT}.npz"
-    if (known := _load(path, dataset)) is not None:
+    """Return the scan of the dataset's images: that of its opening, else from the cache folder, else made now."""
+    if (known := dataset.scan or _remembered(dataset)) is not None:
         return known
-    with contextlib.ExitStack() as held:
-        with contextlib.suppress(OSError):  # of another user's folder: then each reads them
-            path.parent.mkdir(parents=True, exist_ok=True)
-            held.enter_context(FileLock(path.with_suffix(".lock")))  # trials that start together read the images once
-        known = _load(path, dataset)
+    with taking_turns(scan_path(dataset.cache, dataset.fingerprint)):
+        known = _remembered(dataset)
         if known is None:
             known = scan_images(dataset, on_progress)
-            content = io.BytesIO()
-            np.savez(content, digests=known.digests, one_colour=known.one_colour, black=known.black)
-            keep(path, content.getvalue())
+            remember(known, dataset.cache, dataset.fingerprint)
     return known
 
 
-def _load(path: Path, dataset: Dataset) -> Scan | None:
-    """Load a scan; None where nothing is there, or something damaged: it is made again. Also where the labels are not
-    those of the fingerprint, which a manifest or a note may claim: reading the images anew tells."""
-    count = len(dataset)
-    try:
-        with opened_own(path) as file, opened_npz(file) as found:
-            known = Scan(found["digests"], found["one_colour"], found["black"])
-    except DAMAGED:
-        return None
-    shapes = (known.digests.shape, known.one_colour.shape, known.black.shape)
-    right = shapes == ((count, 32), (count,), (count,)) and known.digests.dtype == np.uint8
-    return known if right and _fingerprint(known, dataset) == dataset.fingerprint else None
+def _remembered(dataset: Dataset) -> Scan | None:
+    return remembered(dataset.cache, dataset.fingerprint, dataset.source.classes)

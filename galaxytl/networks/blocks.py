@@ -369,7 +369,9 @@ def _ask_keras(wanted: list[tuple[str, int]]) -> list[dict[str, Any]]:
     if not wanted:
         return []
     arguments = [str(part) for key in wanted for part in key]
-    command = [sys.executable, "-W", "ignore", "-m", "galaxytl.networks.blocks", *arguments]
+    # as -m would, but that it looks for modules where this process does: not first in the working folder
+    asking = f"import runpy, sys; sys.path[:] = {sys.path!r}; runpy.run_module({__name__!r}, run_name='__main__')"
+    command = [sys.executable, "-W", "ignore", "-c", asking, *arguments]
     done = subprocess.run(command, env=quick_keras(), capture_output=True, check=False)
     if done.returncode:
         raise RuntimeError(f"Keras could not build {wanted}: {done.stderr.decode(errors='replace').strip()[-2000:]}")

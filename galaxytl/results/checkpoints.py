@@ -24,7 +24,7 @@ from galaxytl.trial import TrialSpec
 DIAGNOSTICS = "diagnostics"
 Epoch = dict[str, Any]
 """epoch (from 1), loss, accuracy, val_loss, val_accuracy, val_top_share, seconds; and DIAGNOSTICS where there are any:
-records of `galaxytl.train.diagnostics` since the epoch before, that of the start among those of the first."""
+records of `galaxytl.learning.diagnostics` since the epoch before, that of the start among those of the first."""
 RESUMED = {"resumed": 1.0}
 """In the first epoch after a checkpoint from which the trial went on: its process, node or driver had died."""
 

@@ -138,7 +138,7 @@ def read_results(folder: Path) -> Rows:
                     problems.left_out(number, result, is_whole)
                     continue
                 earlier = rows.get(result.trial_id)
-                if earlier and earlier.status != FAILED == result.status:
+                if earlier and not takes_place(result, earlier.status):
                     text = f"trial {result.trial_id} has an earlier {earlier.status} row; that one used"
                     problems.note(number, text, reason="failed later")
                     continue
@@ -151,6 +151,11 @@ def read_results(folder: Path) -> Rows:
                 rows[result.trial_id] = result
     same = tuple(row for row in replaced if row.status == rows[row.trial_id].status)
     return Rows(tuple(rows.values()), problems.sentences(), problems.num_newer, same)
+
+
+def takes_place(result: TrialResult, status: str | None) -> bool:
+    """Return whether a row is its trial's from now on, whose row before it had `status`; None: there was none."""
+    return result.status != FAILED or status in (None, FAILED)
 
 
 def ranked(results: Iterable[TrialResult]) -> list[TrialResult]:

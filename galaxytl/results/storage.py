@@ -180,6 +180,14 @@ class Storage:
             write_atomically(path, content)
         return content is not None
 
+    def modified(self, name: str) -> float | None:
+        """Return when a file was written, seconds since 1970 by the storage's clock; None where nobody knows."""
+        location = self._at(name)
+        if location.kind() != "file":
+            return None
+        modified = location.stored().modified
+        return None if modified is None else modified / 1e9
+
     def copy(self, name: str, new: str) -> bool:
         """Copy a file; False where there is none of that name."""
         content = self.get(name)

@@ -33,13 +33,15 @@ from filelock import FileLock
 from numpy.typing import DTypeLike
 
 from galaxytl.system.command import UsageError
-from galaxytl.system.files import DENIED, FULL, sync, write_atomically
+from galaxytl.system.files import DENIED, FULL, network_file_system, sync, write_atomically
 from galaxytl.system.strict_json import read_json
 
 DEFAULT_LIMIT_GB = 50.0
 """Gigabytes (1e9 bytes). All of Galaxy10 at 224 px takes 2.7, its VGG16 features 1.8, its ResNet50 features 7.1."""
 
 MOST_GB = 1e9
+SLOW = "each epoch's images and activations are read over it, and its locks may not hold"
+LOCAL_DISK = "Set GALAXYTL_CACHE_DIR to a folder on a disk of this machine"
 WAY_OUT = "Set GALAXYTL_CACHE_DIR to a folder that you may write to"
 
 ANOTHERS = "another user put it there, and whether it is true cannot be known"
@@ -82,6 +84,14 @@ def check_cache() -> None:
         return
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"the cache's folder must be one that you may write to; got {folder}. {WAY_OUT}")
+
+
+def network_note() -> str:
+    """Return what is wrong where the cache lies on another machine; "" where it does not."""
+    kind = network_file_system(cache_dir())
+    if not kind:
+        return ""
+    return f"the cache's folder, {cache_dir()}, lies on a network's file system ({kind}): {SLOW}. {LOCAL_DISK}"
 
 
 def limit_bytes() -> int:
@@ -176,10 +186,56 @@ def _build(folder: Path, build: Callable[[Path], None], size: int) -> None:
     make_room(folder.parent.parent, size)
     with _unfinished(folder) as unfinished:
         build(unfinished)
-        (unfinished / USED).touch()
-        seal(unfinished)
-        sync([*unfinished.iterdir(), unfinished])
-        unfinished.rename(folder)
+        _finish(unfinished, folder)
+
+
+def _finish(unfinished: Path, folder: Path) -> None:
+    (unfinished / USED).touch()
+    seal(unfinished)
+    sync([*unfinished.iterdir(), unfinished])
+    unfinished.rename(folder)
+
+
+@contextlib.contextmanager
+def draft(kind: Path) -> Iterator[Path]:
+    """Give a folder in `kind` to build an entry in whose name only its content tells; gone afterwards unless
+    `name_draft` gave it one. Those of killed processes go first.
+
+    Raises OSError where there is no room, or no right. Who makes one makes room first.
+    """
+    kind.mkdir(parents=True, exist_ok=True)
+    with FileLock(kind / ".drafts.lock"):  # nobody finds one that is not held yet
+        for left in kind.glob(".draft-*"):
+            _remove_unless_held(left)
+        folder = kind / f".draft-{uuid.uuid4().hex[:8]}"
+        folder.mkdir()
+        descriptor = os.open(folder / USED, os.O_RDWR | os.O_CREAT, 0o666)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def name_draft(unfinished: Path, folder: Path) -> None:
+    """Make a complete draft the entry `folder`, unless that is there; raises OSError where it cannot be."""
+    with FileLock(folder.parent / f".{folder.name}.lock"):
+        if not _is_sound(folder, Path.is_dir):
+            _discard(folder)
+            _finish(unfinished, folder)
+
+
+@contextlib.contextmanager
+def taking_turns(path: Path | None) -> Iterator[None]:
+    """Let one process at a time into a block in which `path` is made: others wait, and find it there. In a folder that
+    is another user's each makes it, and without a path."""
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            if path:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(FileLock(path.with_suffix(".lock")))
+        yield
 
 
 def _is_sound(folder: Path, is_complete: Callable[[Path], bool]) -> bool:

@@ -43,6 +43,10 @@ from galaxytl.system.foreign_text import did_you_mean, visible
 from galaxytl.system.locations import DataError, check_address
 
 BAD_INPUT: Final = 2
+COMMAND: Final = "galaxytl "
+"""How sys.argv[0] begins where `galaxytl sweep` stands for `python -m sweep.run` (`galaxytl.__main__`)."""
+COMPLETION: Final = "_ARGCOMPLETE"
+"""The variable that is set where a shell asks how a word could go on."""
 ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
 """What schedulers and closed terminals send."""
 OUT_OF_MEMORY: Final = "free some, use a machine with more, or make what is read smaller"
@@ -292,12 +296,19 @@ class Parser(argparse.ArgumentParser):
     """No abbreviations; no option twice, but for those that collect values; no empty values. Raises UsageError."""
 
     def __init__(self, **settings: Any) -> None:
+        prog = settings.get("prog") or ""
+        if prog.startswith("python -m ") and sys.argv[0].startswith(COMMAND):
+            settings["prog"] = sys.argv[0]
         super().__init__(**{"allow_abbrev": False, **settings})
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (--help lists the options)")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if COMPLETION in os.environ:
+            import argcomplete
+
+            argcomplete.autocomplete(self)  # and ends the process
         options, unknown = self.parse_known_args(args, namespace)
         if unknown:
             what = "unknown option" if unknown[0].startswith("-") else "nothing is known to do with"

@@ -1,4 +1,5 @@
-"""Rich's console, but that a terminal obeys nothing in the texts that it is given: they may be others'.
+"""Rich's console, but that a terminal obeys nothing in the texts that it is given, which may be others', and that no
+terminal, and no notebook, shows a password.
 
 console = Console(highlight=False)
 console.print(Text(message))             # a colour, a bell or a new title in it is shown, not obeyed
@@ -12,6 +13,7 @@ import rich.console
 from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 
+from galaxytl.system.credentials import without_secrets
 from galaxytl.system.foreign_text import visible
 
 
@@ -19,4 +21,5 @@ class Console(rich.console.Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render as rich does; what is no control of rich's own is text."""
         for segment in super().render(renderable, options):
-            yield segment if segment.control else Segment(visible(segment.text, keep="\n"), segment.style)
+            text = visible(without_secrets(segment.text), keep="\n")
+            yield segment if segment.control else Segment(text, segment.style)

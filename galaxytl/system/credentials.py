@@ -45,6 +45,8 @@ TYPED: Final = re.compile(
     r"(?:--[\w-]+=)?(?:[A-Za-z][\w+.-]*:/{0,3}|//)?[^/:@\s]*:(?!//)(.*)@|https?://([^/:@?#\s]+)@", re.DOTALL
 )
 """A word of a command line with a user's password, also where the scheme is mistyped; or with a token as the user."""
+NAMED: Final = re.compile(r"(?:--[\w-]+=)?[A-Za-z]\w*:(?=[A-Za-z][\w+.-]*://)")
+"""What stands before an address where an option takes a name with it, as --tracker: mlflow:http://..."""
 INNER: Final = re.compile(r"://[^/:@\s]*:([^/@\s]*)@")
 """An address in another's query, as a proxy's."""
 SETTING: Final = re.compile(r"(?=(?:^|[?&;#\s])([^=?&;#\s]+)=((?:(?!;[^=;&\s]*=|\s[\w.-]+=)[^&])*(?:&[^=&]*(?=&|$))*))")
@@ -95,6 +97,8 @@ def forget() -> None:
 def secrets_of(word: str) -> Iterator[str]:
     """Yield whatever in a word may be a secret, as it was typed: with several @ before its query, what precedes
     each."""
+    named = NAMED.match(word)
+    word = word[named.end() :] if named else word
     for part in {word, *word.split(","), unquote_plus(word)}:
         if user := TYPED.match(part.partition("?")[0]) or TYPED.match(part):
             typed = user[1] if user[2] is None else user[2]

@@ -57,10 +57,23 @@ def check_visible(values: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} must be text that can be shown; got '{visible(value)[:100]}'")
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return " Did you mean 'paper'?", or nothing when no known word is close."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" Did you mean '{close[0]}'?" if close else ""
+def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:
+    """Return " Did you mean 'paper'?", or nothing when no known word is close. With more than one, also those that
+    have the word as a part, or as their initials.
+
+    >>> did_you_mean("lr", ["learning_rate", "seed"], 3), did_you_mean("split", ["split_key", "split_seed"], 3)
+    (" Did you mean 'learning_rate'?", " Did you mean 'split_key' or 'split_seed'?")
+    """
+    names = list(known)
+    close = difflib.get_close_matches(word, names, n=most)
+    if most > 1:
+        close += [name for name in names if name not in close and _is_part(word, name)]
+    quoted = [f"'{name}'" for name in close[:most]]
+    return f" Did you mean {' or '.join(filter(None, (', '.join(quoted[:-1]), quoted[-1])))}?" if quoted else ""
+
+
+def _is_part(word: str, name: str) -> bool:
+    return (len(word) > 2 and word in name) or word == "".join(part[:1] for part in name.split("_"))
 
 
 MOST_LETTERS: Final = 60

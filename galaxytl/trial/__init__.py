@@ -101,6 +101,7 @@ class TrialSpec:
     preprocessing: Literal["divide_by_255", "backbone"] = _choice("divide_by_255", "backbone", default="divide_by_255")
     """Pixels to [0, 1], or what `keras.applications` prescribes for the backbone."""
     test_fraction: float = _number(0.3, 0.0, 0.9, open_low=True)
+    """Share of the images that is the test part."""
     validation_fraction: float = _number(0.0, 0.0, 0.9)
     """Share of the train part that is held out for validation; 0: the curves are watched on the test part."""
     stratified: bool = False
@@ -116,14 +117,16 @@ class TrialSpec:
     """Fingerprint of the part that the dataset itself puts each image into, where that split is kept; "": a split of
     our own."""
     split_seed: int = _number(0, 0, 2**32 - 1)
+    """Of the split into parts, and of the subset that `max_images` takes."""
     scored_on: Literal["test", "validation"] = _choice("test", "validation", default="test")
     """The part that the finished trial is scored on. Trials that are compared to choose one are scored on the
     validation part: the test part is for the one that was chosen."""
     augmentation: bool = False
-    """Turn and mirror each training image at random, in each epoch anew (`galaxytl.train.augmentation`)."""
+    """Turn and mirror each training image at random, in each epoch anew (`galaxytl.learning.augmentation`)."""
 
     # model
     backbone: str = "MobileNet"
+    """The network, by its name in `keras.applications`."""
     weights: Literal["imagenet", "random"] = _choice("imagenet", "random", default="imagenet")
     """What the backbone starts from."""
     weights_requested: Literal["imagenet", "random"] = _choice("imagenet", "random", default="imagenet")
@@ -147,14 +150,19 @@ class TrialSpec:
 
     # optimisation
     optimizer: str = _choice(*sorted(OPTIMIZERS), default="adam")
+    """Keras's, with its own defaults but for what is set here."""
     learning_rate: float = _number(1e-3, 0.0, open_low=True)
+    """Of the optimizer, in all epochs."""
     momentum: float = _number(0.0, 0.0, 1.0)
     """Of optimizers that have it."""
     weight_decay: float = _number(0.0, 0.0, 1.0)
+    """Keras's: so much of each weight, times the learning rate, is taken off in each step."""
     class_weighting: Literal["none", "balanced"] = _choice("none", "balanced", default="none")
     """"balanced": each image counts N / (C * N_c) in the training loss, N_c being the training images of its class."""
     batch_size: int = _number(32, 1, 65536)
+    """Images in a training step."""
     num_epochs: int = _number(20, 1, 100_000)
+    """Passes over the train part."""
     seed: int = _number(0, 0, 2**32 - 1)
     """Of the initial weights and of dropout."""
     shuffle_seed: int = _number(0, 0, 2**32 - 1)
@@ -201,7 +209,7 @@ class TrialSpec:
     @property
     def group_key(self) -> tuple[Any, ...]:
         """Equal for specs that one worker trains with the same data and the same compiled step: head-only trials all at
-        once (`galaxytl.train.heads`), others one after the other."""
+        once (`galaxytl.learning.heads`), others one after the other."""
         own = HEAD_FIELDS if self.trains_head_only else SCALAR_FIELDS
         shared = (getattr(self, name) for name in SPEC_FIELDS if name not in own)
         return (*shared, self.backbone_key if self.trains_head_only else ())
@@ -276,6 +284,9 @@ SET_BY_SWEEP = (
 )
 
 
+WHERE_FIELDS_ARE: Final = "python -m sweep.run --help-fields"
+
+
 def settable_fields() -> list[str]:
     """Return the fields that a user may set; the others are measured from the data and weights files."""
     return [name for name in SPEC_FIELDS if name not in SET_BY_SWEEP]
@@ -283,8 +294,8 @@ def settable_fields() -> list[str]:
 
 def check_field_name(name: str) -> None:
     if name not in SPEC_FIELDS:
-        allowed = ", ".join(settable_fields())
-        raise SpecError(f"a trial has the fields {allowed}; got '{name}'.{did_you_mean(name, SPEC_FIELDS)}")
+        close = did_you_mean(name, [*settable_fields(), *SET_BY_SWEEP], most=3)
+        raise SpecError(f"'{name}' is no field of a trial.{close} {WHERE_FIELDS_ARE} explains all fields")
 
 
 def parse_field(name: str, text: str) -> Any:
@@ -361,7 +372,7 @@ class TrialResult:
     curves_on: Literal["test", "validation"] = "test"
     """The split that val_loss and val_accuracy of the history were measured on."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """On the part that the spec is `scored_on`; `galaxytl.train.metrics.evaluate` lists the names."""
+    """On the part that the spec is `scored_on`; `galaxytl.learning.metrics.evaluate` lists the names."""
     confusion: Counts = ()
     """(C, C) counts on that part: rows are true classes, columns predicted ones."""
     class_names: tuple[str, ...] = ()
@@ -370,13 +381,13 @@ class TrialResult:
     num_parameters: dict[str, int] = field(default_factory=dict)
     """Weights in all ("total") and weights that were trained ("trainable")."""
     diagnostics: tuple[dict[str, Any], ...] = ()
-    """What the gradients did, where the sweep asked for it (`galaxytl.train.diagnostics`): a dict for the start
+    """What the gradients did, where the sweep asked for it (`galaxytl.learning.diagnostics`): a dict for the start
     (epoch 0) and
     one after each epoch, all of the same training images: epoch, loss, logit_spread, and by layer, from input to
     output, gradient_norms and dead_shares."""
     certificate: dict[str, float] = field(default_factory=dict)
     """Of a head on frozen features, where the sweep asked for it: the optimum of its training loss, and how far the
-    trial is above it (`galaxytl.train.certificate`)."""
+    trial is above it (`galaxytl.learning.certificate`)."""
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds: data, build, features, train, evaluate, diagnostics, total. Of heads trained together, each has an equal
     share."""

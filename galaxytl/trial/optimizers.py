@@ -3,8 +3,8 @@
     OPTIMIZERS["adam"].label            # "Adam", in tables and of keras.optimizers
 
 The rules are those of Keras's classes with their default constants, of heads that train together, each with its own
-learning rate and momentum; `galaxytl.train.heads` applies weight decay. A rule's `state` holds, for each trained array,
-the array itself, (n, H, m), and the optimizer's slots of it, "velocity_weights" and such, and "steps" so far.
+learning rate and momentum; `galaxytl.learning.heads` applies weight decay. A rule's `state` holds, for each trained
+array, the array itself, (n, H, m), and the optimizer's slots of it, "velocity_weights" and such, and "steps" so far.
 `gradients` are called as the arrays are, and every scalar is (1, H, 1). Standard library only: a rule is given
 `keras.ops`.
 """

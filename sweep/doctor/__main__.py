@@ -40,6 +40,8 @@ from sweep.scheduling.resources import ClusterError
 
 STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}
 SIMULATED = "simulated"
+WIDEST_PLACE = 24
+"""Letters of a finding's place that stand on a line in any case."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def report(findings: Sequence[Finding], console: Console) -> int:
     """Print what was found; the exit status."""
-    console.print(findings_table(findings))
+    console.print(findings_table(findings, console.width))
     worst = verdict(findings)
     ends = {"OK": "All is well.", "WARN": "It will run; read the WARNs.", "FAIL": "Mend what FAILs, and ask again."}
     console.print(f"[{STYLES[worst]}]{worst}[/]: {ends[worst]}")
@@ -174,10 +176,11 @@ def _remove(folder: Any, mark: str) -> None:
                 folder.child(info.base_name).delete()
 
 
-def findings_table(findings: Sequence[Finding]) -> Table:
-    """Return one line a node and check."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in ("where", "check", ""):
+def findings_table(findings: Sequence[Finding], width: int) -> Table:
+    """Return one row a node and check, whose columns all have headings; a long name of a node or file is broken."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("where", overflow="fold", max_width=max(WIDEST_PLACE, width // 4))
+    for name in ("check", "status"):
         table.add_column(name, no_wrap=True)
     table.add_column("found", overflow="fold")
     for finding in findings:

@@ -76,6 +76,7 @@ def _check_alike(facts: Facts, driver: Facts, gpus: float, image_size: int, wher
         *check_ray_version(facts, where),
         *check_gpus(facts, gpus, where),
         *check_disk(facts, driver, image_size, where),
+        *check_cache_place(facts, where),
         *check_data(facts, driver, where),
         *check_weights(facts, driver, where),
     ]
@@ -142,6 +143,11 @@ def check_disk(facts: Facts, driver: Facts, image_size: int, where: str) -> list
         text = f"{found}; {f'{wanted}, and ' if need else ''}stored activations may take {decimal(FEATURES_BYTES)}"
         return [Finding(where, "disk", "WARN", f"{text}: with less room, more is computed again")]
     return [Finding(where, "disk", "OK", f"{found}{f'; {wanted}' if need else ''}")]
+
+
+def check_cache_place(facts: Facts, where: str) -> list[Finding]:
+    """Return a warning where the cache lies on another machine."""
+    return [Finding(where, "cache", "WARN", facts.cache_note)] if facts.cache_note else []
 
 
 def check_data(facts: Facts, driver: Facts, where: str) -> list[Finding]:

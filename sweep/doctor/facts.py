@@ -81,6 +81,8 @@ class Facts:
     """Permissions of the token's file; None where there is none."""
     listening: Mapping[int, Sequence[str]]
     """By TCP port: the addresses it is bound to."""
+    cache_note: str = ""
+    """What is wrong with where the cache lies, though it can be used."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -116,6 +118,7 @@ def gather(questions: Questions) -> Facts:
         token_file=str(token),
         token_mode=token.stat().st_mode & 0o777 if token.is_file() else None,
         listening=listening_ports(),
+        cache_note=cache_note(),
     )
 
 
@@ -146,6 +149,16 @@ def cache_room() -> tuple[str, int, int, str]:
         return str(folder), shutil.disk_usage(folder).free, cache.limit_bytes(), ""
     except (ImportError, OSError, ValueError) as error:
         return "", 0, 0, str(error)
+
+
+def cache_note() -> str:
+    """Return what a sweep would say of where the cache lies; "" also where the node's version does not know."""
+    try:
+        from galaxytl.system.cache import network_note
+
+        return network_note()
+    except (ImportError, OSError, ValueError):
+        return ""
 
 
 def look_at_data(uri: str, reading: Mapping[str, Any]) -> DataFacts:

@@ -24,6 +24,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from galaxytl.data import DataError, open_dataset
+from galaxytl.learning.job import Group, Workplace
 from galaxytl.networks import exported
 from galaxytl.networks.exported import Description, ModelError
 from galaxytl.networks.weights import WeightsError, find_weights
@@ -39,7 +40,6 @@ from galaxytl.system.command import Parser, UsageError, path, path_or_uri, run_c
 from galaxytl.system.files import write_atomically
 from galaxytl.system.inside import OutsideError
 from galaxytl.system.locations import is_remote
-from galaxytl.train.job import Group, Workplace
 from galaxytl.training import train
 from galaxytl.trial import COMPLETE, SpecError, TrialResult, TrialSpec, parse_field
 from galaxytl.trial.reading import AS_FOUND, add_reading, reading_of

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeVar, get_args
 
 from galaxytl.networks.backbones import backbone_named
-from galaxytl.trial import SET_BY_SWEEP, SPEC_FIELDS, SpecError, TrialSpec, parse_field, settable_fields
+from galaxytl.trial import SET_BY_SWEEP, SPEC_FIELDS, WHERE_FIELDS_ARE, SpecError, TrialSpec, parse_field
 
 MAX_UNASKED: Final = 10_000
 """Trials; a grid of more is more often a slip than a wish."""
@@ -297,8 +297,7 @@ def _text(value: Any) -> str:
 def parse_value(name: str, text: str) -> Any:
     """Return the value of a field that a user may set, from `text`; raises SpecError."""
     if name in SET_BY_SWEEP:
-        allowed = ", ".join(settable_fields())
-        raise SpecError(f"the fields that can be set are {allowed}; got '{name}', which a sweep finds out")
+        raise SpecError(f"'{name}' cannot be set: a sweep finds it out. {WHERE_FIELDS_ARE} says which fields can")
     if len(text) > MAX_LETTERS:
         raise SpecError(f"a value has at most {MAX_LETTERS} letters or digits; got {len(text)} for {name}")
     value = parse_field(name, text)

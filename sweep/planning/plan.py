@@ -20,8 +20,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from galaxytl.learning.job import Group
 from galaxytl.networks.blocks import Structure
-from galaxytl.train.job import Group
 from galaxytl.trial import FAILED, TrialResult, TrialSpec
 from sweep.planning.costs import Cost, Costs, Sizes
 from sweep.planning.sharing import Disk, Family, Prefix, Specs, cuts_on_disk, find_families

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from galaxytl.trial import TrialSpec
-from sweep.planning.table import duration
+from sweep.planning.durations import duration
 
 MIN_SEEDS: Final = 3
 """Of each setting; as the analysis has it."""
@@ -57,7 +57,7 @@ def lines(short: Shortage, seconds: float | None) -> tuple[str, str]:
     """Return what is said of it, in at most two lines of 80 letters; `seconds` that its trials would take more."""
     time = "" if seconds is None else f", about {duration(max(0.0, seconds))} more here"
     number = f"{len(short.specs):,} {'trial' if len(short.specs) == 1 else 'trials'} more"
-    said = f"of these networks alone. Claims about settings want {short.wanted}:"
+    said = f"says little beyond these networks; claims want {short.wanted}:"
     if short.wanted > MIN_SEEDS:
         said = f"too few to explain VGG16's collapse, which wants {short.wanted}:"
     return (f"Seeds     {short.fewest} a setting: {said}", f"          --seeds {short.wanted} ({number}{time})")

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from galaxytl.train.job import Group
+from galaxytl.learning.job import Group
 from galaxytl.trial import TrialSpec
 from sweep.planning.costs import Cost, Costs
 from sweep.planning.stored_activations import Chain, best_cuts

@@ -29,10 +29,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
+from galaxytl.learning.job import Group
 from galaxytl.networks.families import BACKBONES
 from galaxytl.system import cache
 from galaxytl.system.strict_json import read_json
-from galaxytl.train.job import Group
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 
 Kind = Literal["forward", "train", "heads"]

@@ -19,12 +19,15 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from galaxytl.train.job import Group
+from galaxytl.learning.job import Group
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep.planning.costs import Cost
+from sweep.planning.durations import duration, duration_range
 from sweep.planning.plan import Plan
 from sweep.planning.sharing import Prefix
 
+TIGHT: Final = box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
+"""One space between columns; a rule below the headings."""
 MAX_ROWS: Final = 20
 """Of a table; what is beyond them is added up in one more row."""
 
@@ -77,43 +80,6 @@ def byte_quantity(value: float) -> str:
     return f"{number} {prefix}B"
 
 
-def duration(seconds: float) -> str:
-    """Write two units where the larger one is below 10, else one.
-
-    >>> duration(4.2), duration(200), duration(1500), duration(7500), duration(200_000)
-    ('4 s', '3 min 20 s', '25 min', '2 h 05 min', '2 days 8 h')
-    """
-    if round(seconds) < 60:
-        return f"{round(seconds)} s"
-    if seconds < 3570:  # rounds to less than 60 minutes
-        return _two_units(seconds, "min", 60, "s", 1)
-    if seconds < 48 * 3600 - 1800:
-        return _two_units(seconds, "h", 3600, "min", 60)
-    return _two_units(seconds, "days", 86400, "h", 3600)
-
-
-def duration_range(low: float, high: float) -> str:
-    """Write both in one unit; one time where both read alike.
-
-    >>> duration_range(490, 1190), duration_range(20, 90), duration_range(9000, 15000), duration_range(600, 602)
-    ('8 to 20 min', '20 to 90 s', '2.5 to 4.2 h', '10 min')
-    """
-    if duration(low) == duration(high):
-        return duration(low)
-    for name, unit in (("days", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        if low >= unit and high >= 2 * unit:
-            digits = 1 if high < min(2 * low, 10 * unit) and name != "s" else 0
-            return f"{low / unit:.{digits}f} to {high / unit:.{digits}f} {name}"
-    return f"{duration(low)} to {duration(high)}"
-
-
-def _two_units(seconds: float, large: str, per_large: int, small: str, per_small: int) -> str:
-    whole, rest = divmod(round(seconds / per_small), per_large // per_small)
-    if whole >= 10:
-        return f"{round(seconds / per_large)} {large}"
-    return f"{whole} {large} {rest:02d} {small}" if small != "h" else f"{whole} {large} {rest} {small}"
-
-
 class _Costed(NamedTuple):
     group: Group
     cost: Cost
@@ -122,8 +88,8 @@ class _Costed(NamedTuple):
 def _groups_table(plan: Plan) -> Table:
     trials = sum(len(group.specs) for group in plan.groups)
     title = f"Plan: {_number(trials, 'trial')} in {_number(len(plan.groups), 'group')}"
-    texts = ["backbone", "px", "weights", "trained", "reads"]
-    table = _table(title, texts, ["trials", "groups", "multiply-\nadds", "worker\ntime"])
+    texts = ["backbone", "px", "weights", "trained\nblocks", "reads"]
+    table = _table(title, texts, ["trials", "groups", "multiply\nadds", "worker\ntime"])
     pairs = [_Costed(group, cost) for group, cost in zip(plan.groups, plan.costs, strict=True)]
     for name, same in _collapsed(pairs, lambda pair: (*_network(pair.group.specs[0]), *_use(pair.group))):
         numbers = (f"{sum(len(pair.group.specs) for pair in same):,}", f"{len(same):,}")
@@ -135,7 +101,7 @@ def _groups_table(plan: Plan) -> Table:
 def _prefixes_table(prefixes: Sequence[Prefix]) -> Table:
     texts = ["backbone", "px", "weights", "stored"]
     title = f"Stored activations: {_number(len(prefixes), 'prefix', 'prefixes')}"
-    table = _table(title, texts, ["trials", "count", "size", "multiply-\nadds", "time"])
+    table = _table(title, texts, ["trials", "count", "size", "multiply\nadds", "time"])
     for name, same in _collapsed(prefixes, lambda p: (*_network(p.spec), _cut_name(p.cut), p.on_disk)):
         numbers = (f"{sum(prefix.users for prefix in same):,}", f"{len(same):,}")
         size = byte_quantity(sum(prefix.bytes for prefix in same))
@@ -186,20 +152,22 @@ def _compared(plan: Plan, results: Sequence[TrialResult], wall_seconds: float) -
     ]
 
 
-def _table(title: str, texts: Iterable[str], numbers: Iterable[str]) -> Table:
+def _table(title: str, texts: Sequence[str], numbers: Iterable[str]) -> Table:
+    """Return an empty table for 80 columns and more: where they are too few, the texts of the first column are broken,
+    and never a number."""
     table = Table(
         title=title,
         title_justify="left",
         title_style="bold",
-        box=box.SIMPLE_HEAD,
+        box=TIGHT,
         show_edge=False,
-        padding=(0, 1, 0, 0),
+        padding=0,
         pad_edge=False,
     )
     for name in texts:
-        table.add_column(name)
+        table.add_column(name, no_wrap=name != texts[0], overflow="fold")
     for name in numbers:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     return table
 
 
@@ -228,8 +196,7 @@ def _network(spec: TrialSpec) -> tuple[str, ...]:
 
 def _use(group: Group) -> tuple[str, str]:
     depth = group.specs[0].unfrozen_blocks
-    names = {0: "head", 1: "1 block", "all": "all"}
-    return names.get(depth, f"{depth} blocks"), _cut_name(group.stored[-1]) if group.stored else "images"
+    return "head" if depth == 0 else str(depth), _cut_name(group.stored[-1]) if group.stored else "images"
 
 
 def _cut_name(cut: int) -> str:

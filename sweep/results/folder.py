@@ -15,11 +15,11 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from galaxytl.data import DataError
 from galaxytl.results.asked_file import FILE_NAME as ASKED
 from galaxytl.results.asked_file import Asked, append_asked, read_asked
 from galaxytl.results.checkpoints import checkpoint_path
@@ -36,14 +36,28 @@ from galaxytl.results.stored_rows import (
     trials_of,
 )
 from galaxytl.results.sweep_file import FILE_NAME as SWEEP_FILE
+from galaxytl.system.locations import DataError
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep.results.lease import Lease, LeaseError, in_folder, in_storage
+from sweep.results.progress_file import FILE_NAME as PROGRESS
 from sweep.results.rows_file import GoneError, RowsFile
 
 PUSH_SECONDS = 1.0
+PROGRESS_SECONDS = 5.0
+"""Between two writings of what runs just now."""
 LOSS_SECONDS = 60.0
 """Between two looks at whether the storage has lost rows."""
 STUDY, DESCRIPTION, LOG = "study.db", "search.json", "sweep.log"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a sweep ended."""
+
+    status: int
+    """The command's exit status."""
+    trial_ids: tuple[str, ...] = ()
+    """Its trials: the folder may hold others."""
 
 
 @contextlib.contextmanager
@@ -212,7 +226,8 @@ class _Storing:
             for name in (STUDY, DESCRIPTION):
                 if not (out / name).exists():
                     storage.get_file(name, out / name)
-        self._looked_at = time.monotonic()
+        self._looked_at = self._shown_at = time.monotonic()
+        self._progress = b""
         self._is_away = False
         self._stop = Event()
         self._thread = Thread(target=self._follow, daemon=True)
@@ -281,6 +296,8 @@ class _Storing:
         for name in unneeded:
             self._storage.delete(name)
             self.dropped.remove(name)
+        if time.monotonic() - self._shown_at >= PROGRESS_SECONDS:
+            self._push_progress()
         if time.monotonic() - self._looked_at > LOSS_SECONDS:
             self._store_lost()
             self._looked_at = time.monotonic()
@@ -291,6 +308,14 @@ class _Storing:
                 self._writers[pieces_in].push(self._lines[pieces_in]())
             except Sealed as error:
                 self._take_back(pieces_in, error)
+
+    def _push_progress(self) -> None:
+        """Store what the driver says of itself, where it says something new."""
+        self._shown_at = time.monotonic()
+        with contextlib.suppress(FileNotFoundError):
+            if (content := (self._out / PROGRESS).read_bytes()) != self._progress:
+                self._storage.put(PROGRESS, content)
+                self._progress = content
 
     def _take_back(self, pieces_in: str, error: Sealed) -> None:
         """Take the pieces back: who has closed them has then failed, and given the lease back. This driver goes on."""
@@ -311,6 +336,7 @@ class _Storing:
     def _push_all(self) -> None:
         self._push()
         self._store_lost()
+        self._push_progress()
         for name in (DESCRIPTION, SWEEP_FILE, LOG):
             if (self._out / name).exists():
                 self._storage.put_file(name, self._out / name)

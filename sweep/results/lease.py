@@ -36,7 +36,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from galaxytl.data import DataError
 from galaxytl.results.history import operation
 from galaxytl.results.rows import locked_rows
 from galaxytl.results.storage import Storage, StorageError
@@ -46,6 +45,7 @@ from galaxytl.system.credentials import without_secrets
 from galaxytl.system.files import write_atomically
 from galaxytl.system.foreign_text import visible
 from galaxytl.system.inside import no_link
+from galaxytl.system.locations import DataError
 from galaxytl.system.strict_json import JsonError, read_json
 
 FILE_NAME: Final = "lease.json"

@@ -6,7 +6,7 @@
     copies.made("0f3a", "node 1", 10**9, seconds=60)
     copies.claim("0f3a", "node 2", "trial b")          # COPY, from node 1
 
-Each node keeps activations on its own disk (`galaxytl.train.features`). What a node lacks and another one has is
+Each node keeps activations on its own disk (`galaxytl.learning.features`). What a node lacks and another one has is
 copied,
 where that is faster than it was to compute. Nobody waits for a node or a worker that has died: whoever finds a node
 dead says so (`lost`), and who makes something must be heard of.

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from galaxytl.train.job import Group
+from galaxytl.learning.job import Group
 from sweep.scheduling.resources import Resources
 from sweep.scheduling.worker import ON_SPARE, config_of
 

@@ -11,8 +11,9 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any, Final
 
 from galaxytl.system.credentials import without_secrets
 
@@ -31,6 +32,7 @@ def settle(environment: MutableMapping[str, str]) -> None:
             del environment[name]
     environment.update(
         TUNE_DISABLE_SIGINT_HANDLER="1",  # it would wait for the steps under way
+        TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",  # `tune.py` has those that are of use
         RAY_AIR_NEW_OUTPUT="0",  # prints a banner whatever `verbose` says
         RAY_CHDIR_TO_TRIAL_DIR="0",  # a relative path means the same everywhere
         RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",  # what Ray will do, without its warning
@@ -42,6 +44,12 @@ def settle(environment: MutableMapping[str, str]) -> None:
 settle(os.environ)
 
 import ray  # noqa: E402
+import ray.job_config  # noqa: E402
+
+CODE: Final = Path(__file__).resolve().parents[2]
+"""The folder with `sweep` and `galaxytl`."""
+INSTALLED: Final = ("site-packages", "dist-packages")
+"""Folders where each worker looks by itself, and which hold other packages too."""
 
 # The command line, which Ray lists as that of a job.
 ray._private.utils.get_entrypoint_name = lambda: without_secrets(shlex.join(sys.argv))
@@ -53,6 +61,23 @@ ray._private.utils.set_sigterm_handler = lambda handler: None
 def show_workers_output(show: Callable[..., None]) -> None:
     """Have Ray tell `show` what a worker printed: also, at length, when it has died."""
     ray._private.worker.print_to_stdstream = show
+
+
+class _Paths(list[str]):
+    """Folders in which workers look for modules first, the last before the others."""
+
+    def extend(self, added: Iterable[str]) -> None:
+        """Add the folder that the driver itself looks into first: Ray adds the script's, and the working folder."""
+        first = Path(sys.path[0] or os.curdir).resolve()
+        super().extend(path for path in added if Path(path).resolve() == first)
+
+
+def own_code() -> Any:
+    """Return settings by which workers find the same code as the driver. Ray has them look into the driver's working
+    folder first in any case, where a user's own sweep.py, or a folder of that name, would stand for ours."""
+    config = ray.job_config.JobConfig()
+    config._py_driver_sys_path = _Paths([str(CODE)] if CODE.name not in INSTALLED else [])
+    return config
 
 
 @contextlib.contextmanager

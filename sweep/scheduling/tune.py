@@ -3,7 +3,8 @@
 One Ray trial trains a group of specs; groups are taken one by one, as there is room, so that a search can make each
 with what the ones before have told it. A trial keeps its own checkpoint in the results folder, and a
 finished trial is a row in trials.jsonl, so a restart needs nothing of Tune's state: it asks for what has no row. Tune's
-own folder (result.json, progress.csv, TensorBoard events) lies in <results>/ray for the tools that read it.
+own folder (result.json, progress.csv) lies in <results>/ray for the tools that read it. Of a group its TensorBoard
+events would have the trials' ids in their tags, so that none overlay: `sweep.progress.trackers` writes those.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+from galaxytl.learning.job import Group, Workplace
 from galaxytl.networks import device
-from galaxytl.train.job import Group, Workplace
 from galaxytl.training import train
 from galaxytl.trial import FAILED, TrialResult
 from sweep.scheduling import worker
@@ -46,6 +47,7 @@ from sweep.scheduling.worker_deaths import MAX_WORKER_DEATHS, death_message, end
 
 import ray  # isort: skip
 from ray import tune  # isort: skip
+from ray.tune.logger import CSVLoggerCallback, JsonLoggerCallback  # isort: skip
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # isort: skip
 
 IDLE_SECONDS = 300.0
@@ -66,6 +68,8 @@ class Reporter:
     note: Callable[[str], None]
     decides_at: frozenset[int] = frozenset()
     """Epochs after which a worker waits for what `epochs` says of them."""
+    nodes: Callable[[dict[str, str]], None] = lambda _: None
+    """Told on which machine each of some trials begins."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,7 @@ def _run_round(feed: Feed, how: _Round, events: _ToReporter) -> str:
             name=time.strftime("%Y%m%d-%H%M%S"),
             storage_path=str(how.workplace.out / "ray"),
             failure_config=tune.FailureConfig(max_failures=MAX_WORKER_DEATHS),
-            callbacks=[events],
+            callbacks=[events, JsonLoggerCallback(), CSVLoggerCallback()],
             verbose=0,
         ),
     )
@@ -203,7 +207,9 @@ def _relay(events: _ToReporter, room: Room) -> Iterator[None]:
         ran = time.monotonic()
         while not stop.wait(0.5):
             with contextlib.suppress(ray.exceptions.RayError):
-                events.reporter.phases(ray.get(events.board.read.remote(), timeout=2))
+                phases, nodes = ray.get(events.board.read.remote(), timeout=2)
+                events.reporter.nodes(nodes)
+                events.reporter.phases(phases)
             if events.num_running:
                 ran = time.monotonic()
             elif time.monotonic() - ran > IDLE_SECONDS:

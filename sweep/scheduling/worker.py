@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from galaxytl.data import DataError
+from galaxytl.learning.callbacks import Watcher
+from galaxytl.learning.job import Group, Neighbours, Workplace
 from galaxytl.networks import device
 from galaxytl.networks.gpu_memory import DeviceError
 from galaxytl.results.mirror import mirror_at
@@ -27,8 +29,6 @@ from galaxytl.results.predictions import ResultsFull
 from galaxytl.results.storage import PATIENCE, waiting_for, with_retries
 from galaxytl.system import cache
 from galaxytl.system.credentials import remember_environment, without_secrets
-from galaxytl.train.callbacks import Watcher
-from galaxytl.train.job import Group, Neighbours, Workplace
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep.scheduling.activation_copies import Answer, Copies
 from sweep.scheduling.cluster import own_versions  # before ray: it sets what ray reads at its import
@@ -101,6 +101,7 @@ def train_group(config: dict[str, Any], *, workplace: Workplace, board: Any, ter
     trial_ids = [spec.trial_id for spec in group.specs]
     reports = Reports(board, terms.decides_at, trial_ids, terms.seconds)
     if group.specs:
+        reports.node(platform.node())
         on_spare = config.get(ON_SPARE, False)
         if on_spare:
             workplace = replace(workplace, gpus=0.0, num_threads=max(1, terms.spare_cpus))
@@ -241,6 +242,10 @@ class Reports(Watcher):
             self._said, self._saying = time.monotonic(), what
             self._board.say.remote(trial_ids, text)
 
+    def node(self, name: str) -> None:
+        """Tell on which machine the group is trained."""
+        self._board.place.remote(self._trial_ids, name)
+
     def epoch(self, latest: Mapping[str, dict[str, float]]) -> None:
         self._epochs.update(latest)
         if any(int(epoch["epoch"]) in self._decides_at for epoch in latest.values()):
@@ -270,12 +275,13 @@ class Reports(Watcher):
 
 
 class Board(Copies):
-    """Holds the latest phase of each trial, which are stopped, and which node holds which activations. Beside
-    tune.report, whose rows stay on disk."""
+    """Holds the latest phase and the node of each trial, which are stopped, and which node holds which activations.
+    Beside tune.report, whose rows stay on disk."""
 
     def __init__(self) -> None:
         super().__init__()
         self._phases: dict[str, str] = {}
+        self._nodes: dict[str, str] = {}
         self._stopped: dict[str, str] = {}
 
     def stop(self, reasons: dict[str, str]) -> None:
@@ -289,9 +295,13 @@ class Board(Copies):
         for trial_id in trial_ids:
             self.heard(trial_id)
 
-    def read(self) -> dict[str, str]:
-        phases, self._phases = self._phases, {}
-        return phases
+    def place(self, trial_ids: Sequence[str], node: str) -> None:
+        self._nodes.update(dict.fromkeys(trial_ids, node))
+
+    def read(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the phases, and the nodes, that are new."""
+        (phases, self._phases), (nodes, self._nodes) = (self._phases, {}), (self._nodes, {})
+        return phases, nodes
 
 
 ON_SPARE = "without_gpu"

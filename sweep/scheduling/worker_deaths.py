@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from galaxytl.learning.job import Group
 from galaxytl.system.credentials import without_secrets
-from galaxytl.train.job import Group
 
 MAX_WORKER_DEATHS = 2
 """How often a group whose worker process died is started again, from its last epoch."""

@@ -28,12 +28,13 @@ class SpaceError(UsageError):
 
 
 def load_space(text: str) -> Space:
-    """Find the function that `--space MODULE:FUNCTION` names, in the working directory too; raises SpaceError."""
+    """Find the function that `--space MODULE:FUNCTION` names, in the working directory too, where a user's own sweep.py
+    must not come before ours; raises SpaceError."""
     module_name, colon, name = text.partition(":")
     if not colon or not module_name or not name:
         raise SpaceError(f"--space takes MODULE:FUNCTION, like my_module:space; got '{text}'")
     if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+        sys.path.append(str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever a user's module raises

@@ -18,6 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
+from galaxytl.learning.job import Group
 from galaxytl.results.asked_file import FORMAT, read_asked
 from galaxytl.results.rows import ranked, read_results
 from galaxytl.results.search_file import OBJECTIVES, Objective, SearchFile, write_search_file
@@ -25,14 +26,15 @@ from galaxytl.results.sweep_file import write_sweep_file
 from galaxytl.system.command import UsageError, as_usage_error
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.inside import check_links
-from galaxytl.train.job import Group
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import prepare
 from sweep.grids import axes, builtin
 from sweep.options import Options, SearchOptions
 from sweep.planning.speeds import learn_speeds, speeds_path
+from sweep.progress import lines
+from sweep.progress.live import LiveProgress, Scope
 from sweep.progress.terminal import SweepTable, trial_label
-from sweep.results.folder import STUDY, ResultsFolder
+from sweep.results.folder import STUDY, Outcome, ResultsFolder
 from sweep.results.models import BestModels, announcement
 from sweep.scheduling.resources import ClusterError
 from sweep.search import export
@@ -43,30 +45,29 @@ NAMED_BY = ("optimizer", "learning_rate")
 """Fields that tell a search's trials apart in the terminal, beside network, start and depth."""
 
 
-def run_search(options: Options, search: SearchOptions, folder: ResultsFolder, console: Console) -> int:
-    """Run the search; returns the exit status: 0 when a trial was chosen and scored on the test part."""
+def run_search(options: Options, search: SearchOptions, folder: ResultsFolder, console: Console) -> Outcome:
+    """Run the search; the exit status is 0 when a trial was chosen and scored on the test part."""
     storage, name = export.absolute(search.storage), search.study or folder.out.resolve().name
     setup = set_up(options, replace(search, storage=storage, study=name), console)
     announce(setup, console)
     rehearsal = rehearse(setup.problem)
     for line in [*setup.notes, *axes.skip_notes(rehearsal.broken)]:
-        console.print(f"note: {line}", markup=False)
+        lines.note(console, line)
     if options.dry_run:
         for line in rehearsal.parameters:
-            console.print(f"          {line}", markup=False)
-        return 0
-    run, lines = begin(setup, folder)
+            lines.say(console, line)
+        return Outcome(0)
+    run, said = begin(setup, folder)
     say = functools.partial(console.print, markup=False)
     with run.exported(say):
-        for line in lines:
+        for line in said:
             say(line)
         run.train(console)
-    return conclude(run, console)
+    return Outcome(conclude(run, console), run.trial_ids())
 
 
 def announce(setup: Setup, console: Console) -> None:
     options, base, data, shown = setup.search, setup.base, setup.dataset, export.without_password(setup.search.storage)
-    sizes = f"{base.image_size} px, {base.num_epochs} epochs, batch size {base.batch_size}"
     rungs = sorted(setup.problem.rule.decides_at)
     stops = f"{options.scheduler} (after epochs {', '.join(map(str, rungs))})" if rungs else options.scheduler
     for name, text in {
@@ -75,11 +76,11 @@ def announce(setup: Setup, console: Console) -> None:
         **({"Study": f"{options.study}, exported to {shown}"} if shown else {}),
         "Dataset": f"{base.dataset}: {len(data):,} {data.kind}, fingerprint {base.dataset_fingerprint[:12]}",
         "Split": setup.split_text,
-        "Profile": f"{setup.profile} ({sizes}); choose with --profile {' or '.join(sorted(builtin.PROFILES))}",
+        "Profile": prepare.profile_text(setup.profile, base),
         "Networks": ", ".join(setup.facts.backbones),
         "Models": announcement((), {}, setup.options.most_models),
     }.items():
-        console.print(f"{name:9} {text}", markup=False)
+        lines.say(console, text, name)
 
 
 def begin(setup: Setup, folder: ResultsFolder) -> tuple[SearchRun, list[str]]:
@@ -188,43 +189,75 @@ class SearchRun:
         workplace = prepare.workplace(options, self.setup.uri, self.setup.damage)
         write_sweep_file(self.out, prepare.sweep_file(workplace))
         models = BestModels(self.folder, workplace.most_models, self.folder.rows().by_id().values())
-        with as_usage_error(ClusterError), SweepTable([], console, self._num_trials) as table:
+        live = LiveProgress(self.folder, self._scope())
+        with as_usage_error(ClusterError), SweepTable([], console, self._num_trials) as table, live:
+            live.add(self.search.under_way, NAMED_BY)
 
             def finished(*ended: TrialResult) -> None:
                 self.finished(*ended)
                 models.finished(*ended)
                 for result in ended:
                     table.finished(result)
+                live.finished(*ended)
+
+            def phases(texts: dict[str, str]) -> None:
+                table.phases(texts)
+                live.phases(texts)
 
             def epochs(latest: dict[str, dict[str, float]]) -> dict[str, str]:
                 self.folder.stop_if_lost()
                 table.epochs(latest)
+                live.epochs(latest)
                 return self.search.epochs(latest)
 
+            def note(text: str) -> None:
+                table.note(text)
+                live.note(text)
+
             decides_at = self.setup.problem.rule.decides_at
-            reporter = tune.Reporter(table.phases, epochs, finished, table.note, decides_at)
+            reporter = tune.Reporter(phases, epochs, finished, note, decides_at, live.nodes)
             at_once = max(2, self.setup.search.batch, prepare.num_workers(where))
-            work = tune.Work(self._groups(table), at_once, may_autoscale=False)
+            work = tune.Work(self._groups(table, live), at_once, may_autoscale=False)
             tune.run_trials(work, workplace, where, reporter)
         learn_speeds(speeds_path(), self.results, self.begun)
 
+    def trial_ids(self) -> tuple[str, ...]:
+        """Return those of all that was asked for, and of what was chosen, scored on the test part."""
+        asked = [suggestion.trial_id for suggestion in read_asked(self.out).suggestions if suggestion.trial_id]
+        return (*asked, *([self.best.spec.replace(scored_on="test").trial_id] if self.best else []))
+
     @property
     def _num_trials(self) -> int:
-        return len(self.search.under_way) + self.search.num_left + 1
+        return len(self.search.under_way) + self.search.num_left
 
-    def _groups(self, table: SweepTable) -> Iterator[Group | None]:
+    def _scope(self) -> Scope:
+        """Return what `sweep.status` must know of the search beside its rows. The plan of the whole is not known."""
+        rows = [row for row in self.folder.rows().results if row.spec.scored_on == "validation"]
+        others = Counter(str(row.status) for row in rows if not self.search.knows(row))
+        return Scope(
+            kind="search",
+            name=self.setup.search.study,
+            before=len(rows) - others.total(),
+            others=others,
+            still_to_come=lambda: self.search.num_left,
+            scored_on="validation",
+        )
+
+    def _groups(self, table: SweepTable, live: LiveProgress) -> Iterator[Group | None]:
         """Yield what was under way, then what the study suggests, then, when all that has ended, the chosen one."""
-        yield from self._planned(self.search.under_way, table)
+        yield from self._planned(self.search.under_way, table, live)
         while specs := self.search.ask(self.setup.search.batch):
-            yield from self._planned(specs, table)
+            yield from self._planned(specs, table, live)
         while self.search.is_running:
             yield None
         if tested := self._to_test():
             self.folder.hand_on_checkpoint(tested.replace(scored_on="validation"), tested)
-            yield from self._planned([tested], table)
+            table.add_chosen(tested, NAMED_BY)
+            yield from self._planned([tested], live)
 
-    def _planned(self, specs: Sequence[TrialSpec], table: SweepTable) -> Iterable[Group]:
-        table.add(specs, NAMED_BY)
+    def _planned(self, specs: Sequence[TrialSpec], *shown: SweepTable | LiveProgress) -> Iterable[Group]:
+        for one in shown:
+            one.add(specs, NAMED_BY)
         groups = self.setup.groups(specs) if specs else ()
         self.begun += groups
         return groups
@@ -259,29 +292,32 @@ def conclude(run: SearchRun, console: Console) -> int:
     rows = run.folder.rows().by_id()
     own = [row for row in rows.values() if row.spec.scored_on == "validation"]
     counts = Counter(row.status for row in own)
+    varied = [*NAMED_BY, "head_units", "augmentation", "class_weighting"]
+    say = functools.partial(lines.say, console)
+    if not run.search.gave_up:  # which says why itself
+        for label, line in lines.failure_lines([row for row in own if row.status == FAILED], varied):
+            say(line, label)
     ended = f"{counts[COMPLETE]} complete, {counts[PRUNED]} stopped early, {counts[FAILED]} failed"
-    console.print(f"{len(own)} trials: {ended}. Results: {run.out / 'trials.jsonl'}", markup=False)
+    say(f"{len(own)}: {ended}", "Trials")
+    say(str(run.out / "trials.jsonl"), "Results", whole=True)
     if run.search.gave_up:
         console.print(f"error: stopped, as {run.search.gave_up}", markup=False)
     if run.best is None:
         console.print("No trial came to its end: none was chosen.")
         return 1
-    varied = [*NAMED_BY, "head_units", "augmentation", "class_weighting"]
-    console.print(f"Chosen    {trial_label(run.best.spec, varied)} ({run.best.trial_id})", markup=False)
-    console.print(
-        f"          accuracy {run.best.metrics['accuracy']:.3f} on the validation part, by which it was chosen"
-    )
+    say(f"{trial_label(run.best.spec, varied)} ({run.best.trial_id})", "Chosen")
+    say(f"accuracy {run.best.metrics['accuracy']:.3f} on the validation part, by which it was chosen")
     tested = rows.get(run.best.spec.replace(scored_on="test").trial_id)
     if tested is None or not tested.is_scored:
-        console.print(f"          not scored on the test part: {tested.message if tested else 'not run'}", markup=False)
+        say(f"not scored on the test part: {tested.message if tested else 'not run'}")
         return 1
-    console.print(f"          accuracy {tested_text(tested)} on the test part")
+    say(f"accuracy {tested_text(tested)} on the test part")
     looked = sum(row.spec.scored_on == "test" for row in rows.values())
     if looked > 1:
-        console.print(f"note: {looked} trials of this folder have been scored on the test part, one after the other")
+        lines.note(console, f"{looked} trials of this folder have been scored on the test part, one after the other")
     place = shlex.quote(without_secrets(run.setup.options.place or str(run.out)))
-    console.print(f"Report: python -m analysis.run {place} --out report/", markup=False)
-    console.print(f"The network: python -m sweep.export {place} --to galaxy.keras", markup=False)
+    say(f"python -m analysis.run {place} --out report/", "Report", whole=True)
+    say(f"python -m sweep.export {place} --to galaxy.keras", "Network", whole=True)
     return 0
 
 

@@ -16,12 +16,12 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from galaxytl.data import Dataset, open_dataset
+from galaxytl.data import Dataset
 from galaxytl.data.progress import TerminalProgress
+from galaxytl.learning.job import Group
 from galaxytl.networks.families import BACKBONES, backbones_that_fit
 from galaxytl.networks.weights import weight_places
 from galaxytl.system.command import UsageError
-from galaxytl.train.job import Group
 from galaxytl.trial import SPLIT_FIELDS, SpecError, TrialSpec
 from sweep import prepare
 from sweep.grids import builtin
@@ -93,7 +93,7 @@ def set_up(options: Options, search: SearchOptions, console: Console) -> Setup:
         prepare.asking_keras([(name, draft.image_size) for name in names]) as future,
         TerminalProgress(console) as progress,
     ):
-        dataset = open_dataset(uri, on_progress=progress.update, reading=options.reading)
+        dataset = prepare.opened(uri, options, [draft], progress.update)
         damage = prepare.check_content(dataset, options.accept_damaged, progress.update)
         base = draft.replace(**prepare.facts_of(dataset, options))
         checked = prepare.check_splits(dataset, [base], progress.update)

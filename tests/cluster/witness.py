@@ -24,9 +24,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from galaxytl.learning.callbacks import Watcher
+from galaxytl.learning.job import Group, Workplace
 from galaxytl.results.rows import FILE_NAME, read_results
-from galaxytl.train.callbacks import Watcher
-from galaxytl.train.job import Group, Workplace
 from galaxytl.training import train
 from galaxytl.trial import COMPLETE, TrialResult
 from sweep import run

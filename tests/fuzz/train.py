@@ -19,7 +19,7 @@ CLOCKS = ("seconds",)
 def row_of(data: str) -> tuple[str, dict[str, Any]]:
     """The trial id and the row's FIELDS of a head on a frozen MobileNet. Raises DataError where a sweep would stop."""
     from galaxytl.data import open_dataset
-    from galaxytl.train.job import Group, Workplace
+    from galaxytl.learning.job import Group, Workplace
     from galaxytl.training import train
     from sweep.prepare import check_content, check_splits
     from tests.galaxytl.trials import tiny_spec

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from galaxytl.learning import features
+from galaxytl.learning.features import Source, stored_activations
 from galaxytl.networks.blocks import Block, Structure
-from galaxytl.train import features
-from galaxytl.train.features import Source, stored_activations
 from galaxytl.trial import TrialSpec
 
 SPEC = TrialSpec(dataset="simulated", dataset_fingerprint="0" * 64, image_size=32)

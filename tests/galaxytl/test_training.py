@@ -8,6 +8,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import keras
@@ -18,6 +19,10 @@ import pytest
 from galaxytl.data import DataError, Dataset, open_dataset, split_indices
 from galaxytl.data.files.containers import ArraySource
 from galaxytl.data.files.fingerprint import ContentHash
+from galaxytl.learning import groups
+from galaxytl.learning.examples import Examples
+from galaxytl.learning.fit_network import Batches
+from galaxytl.learning.job import Group, Workplace
 from galaxytl.networks import device
 from galaxytl.networks.families import BACKBONES
 from galaxytl.networks.weights import Weights, find_weights
@@ -33,13 +38,8 @@ from galaxytl.results.predictions import (
 )
 from galaxytl.results.rows import row_line
 from galaxytl.results.storage import Storage
-from galaxytl.train import groups
-from galaxytl.train.examples import Examples
-from galaxytl.train.fit_network import Batches
-from galaxytl.train.job import Group, Workplace
 from galaxytl.training import train
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
-from galaxytl.trial.reading import Reading
 from tests.clock import Clock
 from tests.cluster.faults import fill, free
 from tests.galaxies import real_sample, real_weights, write_hdf5
@@ -315,11 +315,11 @@ def test_a_dataset_elsewhere_that_does_not_answer_is_asked_again(
 ) -> None:
     asked: list[str] = []
 
-    def away_twice(uri: str, reading: Reading) -> Dataset:
+    def away_twice(uri: str, *how: Any) -> Dataset:
         asked.append(uri)
         if len(asked) < 3:
             raise DataError("it does not answer")
-        return open_dataset(uri, reading=reading)
+        return open_dataset(uri, *how)
 
     monkeypatch.setattr(groups, "open_dataset", away_twice)
     short = spec.replace(num_epochs=1)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from galaxytl.data import open_dataset
-from galaxytl.train.callbacks import Watcher
-from galaxytl.train.job import Group, Workplace
+from galaxytl.learning.callbacks import Watcher
+from galaxytl.learning.job import Group, Workplace
 from galaxytl.training import train
 from galaxytl.trial import TrialResult, TrialSpec
 from tests.galaxytl import toy

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from galaxytl.data import open_dataset
-from galaxytl.train.callbacks import Watcher
-from galaxytl.train.job import Group, Workplace
+from galaxytl.learning.callbacks import Watcher
+from galaxytl.learning.job import Group, Workplace
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep.scheduling import tune
 from sweep.scheduling.resources import Where
@@ -124,7 +124,7 @@ def copier(_: str, out: Path) -> dict[str, Any]:
 
 
 def note_and_train(out: Path, group: Group, workplace: Workplace, watcher: Watcher) -> Iterator[TrialResult]:
-    """Instead of training: note where it is, and fetch or make features as `galaxytl.train.features` does."""
+    """Instead of training: note where it is, and fetch or make features as `galaxytl.learning.features` does."""
     (spec,) = group.specs
     name = f"heads {spec.seed}" if spec.trains_head_only else "deep"
     folder = Path(os.environ["GALAXYTL_CACHE_DIR"]) / "features" / "features"

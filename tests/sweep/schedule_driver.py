@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from galaxytl.train.callbacks import Watcher
-from galaxytl.train.job import Group, Workplace
+from galaxytl.learning.callbacks import Watcher
+from galaxytl.learning.job import Group, Workplace
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from sweep.scheduling import tune
 from sweep.scheduling.resources import Where

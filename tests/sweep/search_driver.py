@@ -22,8 +22,8 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from galaxytl.data import Splits
-from galaxytl.train.callbacks import Watcher
-from galaxytl.train.job import Group, Workplace
+from galaxytl.learning.callbacks import Watcher
+from galaxytl.learning.job import Group, Workplace
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from sweep import run
 from sweep.command_line import parse

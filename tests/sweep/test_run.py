@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from galaxytl.learning.job import Workplace
 from galaxytl.results.rows import read_results
 from galaxytl.system.command import UsageError
-from galaxytl.train.job import Workplace
 from galaxytl.trial import FAILED, SpecError, TrialResult
 from sweep.command_line import LOG, parse
 from sweep.results import lease
@@ -56,7 +56,7 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(
     assert "Trials    4: 0 finished, 0 failed, 4 to run" in printed
     assert "Split     of our own, split_seed 0: 28 train, 12 test images\n" in printed
     assert "Plan: 4 trials in 1 group" in printed
-    assert "Seeds     1 a setting: of these networks alone. Claims about settings want 3:\n" in printed
+    assert "Seeds     1 a setting: says little beyond these networks; claims want 3:\n" in printed
     assert re.search(r"^ {10}--seeds 3 \(8 trials more, about \d+ (s|min).* more here\)$", printed, re.MULTILINE)
     assert "Stored activations: 1 prefix" in printed
     assert "without sharing" in printed
@@ -73,7 +73,11 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(
         ("--grid my_grid.yaml", "my_grid.yaml: --grid must be a grid's name or a YAML file that can be read; No such"),
         ("--profile labtop", "Did you mean 'laptop'?"),
         ("--gird paper", "unknown option '--gird'. Did you mean '--grid'?"),
-        ("--set learning_rat=1", "Did you mean 'learning_rate'?"),
+        (
+            "--set learning_rat=1",
+            "'learning_rat' is no field of a trial. Did you mean 'learning_rate'? python -m sweep",
+        ),
+        ("--set lr=1", "'lr' is no field of a trial. Did you mean 'learning_rate'? python -m sweep.run --help-"),
         ("--set learning_rate", "--set takes FIELD=VALUE"),
         ("--set unfrozen_blocks=-1", "unfrozen_blocks must be 0 (train the head only), a whole number, or all"),
         ("--set learning_rate=1e-3 --set learning_rate=1e-4", "like learning_rate=A,B; got learning_rate twice"),
@@ -101,7 +105,7 @@ def test_a_command_line_that_is_wrong(arguments: str, message: str) -> None:
     ("arguments", "message"),
     [
         ("--gird paper", "unknown option '--gird'. Did you mean '--grid'?"),
-        ("--set dataset=mine", "got 'dataset', which a sweep finds out"),
+        ("--set dataset=mine", "'dataset' cannot be set: a sweep finds it out"),
         ("--seeds 10000", "a grid of more than 10,000 trials wants --yes; paper has 20,000"),
         ("--set seed=-1", "seed must be at least 0"),
         ("--set image_size=64", "like image_size=A,B; got image_size twice"),

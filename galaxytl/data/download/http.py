@@ -77,7 +77,7 @@ def download(remote: RemoteFile, target: Path, reporter: Reporter, patience: Pat
         _check_existing(remote, target, reporter)
         return False
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _one_at_a_time(target, reporter):
+    with one_at_a_time(target, reporter):
         if target.exists():  # another process fetched it while we waited
             _check_existing(remote, target, reporter)
             return False
@@ -360,7 +360,12 @@ def _hash_file(path: Path, what: str, reporter: Reporter) -> Any:
 
 
 @contextlib.contextmanager
-def _one_at_a_time(target: Path, reporter: Reporter) -> Iterator[None]:
+def one_at_a_time(target: Path, reporter: Reporter) -> Iterator[None]:
+    """Hold the lock beside a target that is being fetched, and remove it in the end.
+
+    That is the last thing done while it is held: who waits for a lock file that has gone begins anew with another one
+    (filelock looks at its count of links), so that there are never two that hold it.
+    """
     lock = FileLock(target.parent / f".{target.name}.lock")
     try:
         lock.acquire(timeout=0)
@@ -370,4 +375,6 @@ def _one_at_a_time(target: Path, reporter: Reporter) -> Iterator[None]:
     try:
         yield
     finally:
+        with contextlib.suppress(OSError):
+            os.unlink(lock.lock_file)
         lock.release()

@@ -4,13 +4,15 @@
     fetch_preset("owner/name:config", folder, reporter)
 
 A file or folder of that name wins. What was fetched is opened as it lies, without the network. Hugging Face's datasets
-come by `huggingface_hub`: the Parquet files of the dataset itself, else those that the hub has converted them to.
+come by `huggingface_hub`: the Parquet files of the dataset itself, else those that the hub has converted them to, else
+its pictures, which lie in a folder a class or beside a metadata.csv (the hub's imagefolder).
 Tested against servers on loopback; untried against the real ones.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
 import shutil
@@ -19,11 +21,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from filelock import FileLock
-
 from galaxytl.data import galaxy10_sdss
 from galaxytl.data.download.fetch import ZENODO, fetch_hdf5
-from galaxytl.data.download.http import RemoteFile
+from galaxytl.data.download.http import RemoteFile, one_at_a_time
+from galaxytl.data.files import pictures
+from galaxytl.data.files.catalogue import METADATA
+from galaxytl.data.files.containers import PARTS
 from galaxytl.data.galaxy10 import FILE_NAME
 from galaxytl.data.progress import Reporter
 from galaxytl.system.cache import cache_dir
@@ -95,10 +98,10 @@ def fetch_preset(name: str, target: Path, reporter: Reporter) -> None:
         fetch_hdf5(PRESETS[name].remote, target, reporter)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name(f"{target.name}.lock")):
+    with one_at_a_time(target, reporter):
         if not target.exists():
             _fetch_from_hub(name, target)
-    reporter.say(f"{target}: the Parquet files of {name} on Hugging Face, checked by huggingface_hub")
+    reporter.say(f"{target}: the files of {name} on Hugging Face, checked by huggingface_hub")
 
 
 def _fetch_from_hub(name: str, target: Path) -> None:
@@ -109,26 +112,32 @@ def _fetch_from_hub(name: str, target: Path) -> None:
     part = target.with_name(f"{target.name}.part")
     with _explained(name):
         from huggingface_hub import HfApi, snapshot_download
+        from huggingface_hub.errors import RevisionNotFoundError
 
-        api, revision = HfApi(endpoint=endpoint), "main"
-        files = parquet_files(name, api.list_repo_files(repository, repo_type="dataset"), config)
-        if not files:
-            revision = CONVERTED
-            files = parquet_files(
-                name, api.list_repo_files(repository, repo_type="dataset", revision=CONVERTED), config
-            )
-        if not files:
-            raise DataError(f"{name} must hold Parquet files; Hugging Face has none of it{' so called' * bool(config)}")
+        api, revision, top = HfApi(endpoint=endpoint), "main", ""
+        own = api.list_repo_files(repository, repo_type="dataset")
+        patterns = parquet_files(name, own, config)
+        if not patterns:
+            with contextlib.suppress(RevisionNotFoundError):  # the hub has not converted it
+                converted = api.list_repo_files(repository, repo_type="dataset", revision=CONVERTED)
+                patterns, revision = parquet_files(name, converted, config), CONVERTED
+        if not patterns:
+            top, patterns = imagefolder(own, config)
+            revision = "main"
+        if not patterns:
+            rule = "must hold Parquet files, or pictures in a folder a class or beside a metadata.csv"
+            raise DataError(f"{name} {rule}; Hugging Face has none of it{' so called' * bool(config)}")
         snapshot_download(
             repository,
             repo_type="dataset",
             revision=revision,
-            allow_patterns=files,
+            allow_patterns=patterns,
             local_dir=part,
             endpoint=endpoint,
         )
     shutil.rmtree(part / ".cache", ignore_errors=True)  # what huggingface_hub remembers of the download
-    part.rename(target)
+    (part / top).rename(target)
+    shutil.rmtree(part, ignore_errors=True)
 
 
 def parquet_files(name: str, files: Sequence[str], config: str) -> list[str]:
@@ -136,7 +145,7 @@ def parquet_files(name: str, files: Sequence[str], config: str) -> list[str]:
 
     Raises DataError where there are several, and where the hub has converted a part of it only.
     """
-    found = [file for file in files if file.endswith(".parquet") and ".." not in PurePosixPath(file).parts]
+    found = [file for file in files if file.endswith(".parquet") and _is_inside(file) and not _is_metadata(file)]
     if config:
         found = [file for file in found if config in PurePosixPath(file).parts[:-1]]
     if any(part.startswith("partial-") for file in found for part in PurePosixPath(file).parts):
@@ -146,6 +155,33 @@ def parquet_files(name: str, files: Sequence[str], config: str) -> list[str]:
     if len(configs) > 1 and several and not config:
         raise DataError(f"{name} holds several datasets: name one, like {name}:{several[0]}; got {', '.join(configs)}")
     return found
+
+
+def imagefolder(files: Sequence[str], config: str) -> tuple[str, list[str]]:
+    """Return the folder, of a listing, below which pictures lie in a folder a class, or beside a catalogue, and
+    patterns of what is to be fetched; no pattern where there is none. config: the folder of one dataset of several."""
+    start = f"{config}/" if config else ""
+    found = [file for file in files if file.startswith(start) and _is_inside(file)]
+    shown = [file for file in found if file.lower().endswith(pictures.ENDINGS)]
+    catalogues = [file for file in found if _is_metadata(file)]
+    if not shown or not (catalogues or any("/" in file.removeprefix(start) for file in shown)):
+        return "", []
+    top = PurePosixPath(os.path.commonpath([str(PurePosixPath(file).parent) for file in (*shown, *catalogues)]))
+    while not catalogues and any(PurePosixPath(file).parent == top for file in shown):
+        top = top.parent  # the folder of the only class, or of the only part of its split
+    if top.name.lower() in PARTS:
+        top = top.parent
+    escaped = "" if top == PurePosixPath() else f"{glob.escape(str(top))}/"
+    endings = sorted({f"*{PurePosixPath(file).suffix}" for file in shown})
+    return str(top), [f"{escaped}{pattern}" for pattern in (*endings, *(f"*{name}" for name in METADATA))]
+
+
+def _is_inside(file: str) -> bool:
+    return ".." not in PurePosixPath(file).parts and not file.startswith("/")
+
+
+def _is_metadata(file: str) -> bool:
+    return PurePosixPath(file).name in METADATA
 
 
 @contextlib.contextmanager

@@ -21,8 +21,8 @@ import numpy as np
 
 from galaxytl.data.files.classes import unknown_classes
 from galaxytl.data.files.columns import (
-    LABEL_NAMES,
     MISSING,
+    NAMES,
     asked_column,
     classes_of,
     column_for,
@@ -42,11 +42,6 @@ from galaxytl.system.locations import DataError, Location, StoredFile, explained
 from galaxytl.system.parquet_layout import SMALL_PAGE, UNREADABLE, check_layout, first_line, num_rows
 from galaxytl.trial.reading import Reading
 
-IMAGE_NAMES: Final = (
-    *("path", "file_loc", "file_name", "filename", "file", "file_path", "filepath", "image_path", "image_file"),
-    *("image_file_name", "img_path", "image", "img", "image_name"),
-)
-"""Of columns that most likely have the paths, in small letters. See LABEL_NAMES."""
 CSV: Final = r"\.(csv|tsv|tab)(\.gz)?$"
 """What the names of CSV files end with."""
 METADATA: Final = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -191,10 +186,11 @@ def _metadata(location: Location) -> list[Part]:
 
 
 def _choice(found: list[str], reading: Reading, where: Location) -> Choice:
-    image = column_for("image", reading.image_column, IMAGE_NAMES, found, where)
+    shown = dict.fromkeys(found, "")
+    image = column_for("image", "catalogue", reading.image_column, found, shown, where)
     labels = tuple(asked_column(name, found, where) for name in reading.label_columns)
     if reading.wants_labels:
-        labels = labels or (column_for("label", "", LABEL_NAMES, found, where),)
+        labels = labels or (column_for("label", "catalogue", "", found, shown, where),)
     choice = Choice(image, labels, known_names(found, reading.extra_columns, where))
     if twice := [name for name in choice.types if found.count(name) > 1]:
         raise DataError(f"{where} must have columns of different names; {found.count(twice[0])} are called {twice[0]}")
@@ -203,9 +199,11 @@ def _choice(found: list[str], reading: Reading, where: Location) -> Choice:
 
 def _guesses(choice: Choice, reading: Reading) -> str:
     """Return which columns were chosen, where nobody named them, by other names than the first that is expected."""
-    asked = reading.image_column, reading.label_columns
-    image = {"images": choice.image} if not asked[0] and choice.image != IMAGE_NAMES[0] else {}
-    label = {"classes": choice.labels[0]} if not asked[1] and choice.labels[:1] not in ((), LABEL_NAMES[:1]) else {}
+    usual = NAMES["catalogue", "image"].sure[0], NAMES["catalogue", "label"].sure[0]
+    image = {"images": choice.image} if not reading.image_column and choice.image != usual[0] else {}
+    label = (
+        {"classes": choice.labels[0]} if not reading.label_columns and choice.labels[:1] not in ((), usual[1:]) else {}
+    )
     return guesses(image | label | choice.known)
 
 

@@ -1,6 +1,6 @@
 """What the columns of a table hold, which has a row an image: classes, votes, and what is known beside them.
 
-    label = column_for("label", reading.label_columns[:1], LABEL_NAMES, table.column_names, where)
+    label = column_for("label", "catalogue", "", table.column_names, shown, where)
     classes_of(table, [label], reading.class_names, where), known_columns(table, known_names(table.column_names))
 
 It works on Arrow's columns, so that a table of ten million rows needs no Python object a row.
@@ -9,9 +9,9 @@ It works on Arrow's columns, so that a table of ten million rows needs no Python
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,37 @@ from galaxytl.system.locations import DataError
 from galaxytl.system.parquet_layout import first_line
 from galaxytl.trial import MOST_CLASSES
 
-LABEL_NAMES: Final = ("label", "class", "labels", "class_name", "class_label", "target")
-"""Of columns that most likely have the classes, in small letters. The first SURE win over others."""
-SURE: Final = 2
+What = Literal["image", "label"]
+Kind = Literal["catalogue", "HDF5", "npz", "Parquet"]
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a column may be called, in small letters, where nobody says it."""
+
+    sure: tuple[str, ...]
+    """Win over all others, the first over the second."""
+    likely: tuple[str, ...]
+    """Where only one column has such a name."""
+
+
+_PATHS: Final = (
+    *("file_name", "filename", "file", "file_path", "filepath", "image_path", "image_file", "image_file_name"),
+    *("img_path", "image", "img", "image_name"),
+)
+_ARRAYS: Final = ("images", "image", "img", "x", "data")
+_LABELS: Final = ("label", "class", "labels", "class_name", "class_label", "classes", "target", "targets", "ans")
+NAMES: Final[Mapping[tuple[Kind, What], Names]] = {
+    ("catalogue", "image"): Names(("path", "file_loc"), _PATHS),
+    ("catalogue", "label"): Names(("label", "class"), _LABELS),
+    ("HDF5", "image"): Names(("images",), _ARRAYS),
+    ("HDF5", "label"): Names(("ans",), (*_LABELS, "y")),
+    ("npz", "image"): Names(("images",), _ARRAYS),
+    ("npz", "label"): Names(("labels",), (*_LABELS, "y")),
+    ("Parquet", "image"): Names(("image",), _ARRAYS),
+    ("Parquet", "label"): Names(("label",), (*_LABELS, "y")),
+}
+"""Of images and labels. In a catalogue x and y are rather places in a picture."""
 KNOWN_NAMES: Final = {
     "id": ("id", "id_str", "iauname", "image_id", "objid", "object_id", "galaxy_id", "dr7objid", "dr8objid"),
     "ra": ("ra", "raj2000", "ra_deg", "_raj2000"),
@@ -47,18 +75,32 @@ NUMBER: Final = re.compile(r"-?[0-9]*\.?[0-9]+(e[-+]?[0-9]+)?")
 COLUMNS_SHOWN: Final = 40
 
 
-def column_for(what: str, asked: str, likely: Sequence[str], found: Sequence[str], where: object) -> str:
-    """Return the column of `found` that has the "image" or "label": the one that was asked for, or the one whose name
-    is among the `likely`, whatever its capitals. Raises DataError where there is none, or several."""
+def column_for(
+    what: What, kind: Kind, asked: str, candidates: Iterable[str], everything: Mapping[str, str], where: object
+) -> str:
+    """Return the column that has the image or the label in a file of this kind: the one that was asked for; else one
+    whose name is sure; else the only one with a likely name; else, of images but in a catalogue, the only candidate.
+
+    candidates: columns that can be it by what they hold; everything: all of the file -> what they hold, for people.
+    The last part of a nested column's name counts, whatever its capitals. Raises DataError where there is none, or
+    several.
+    """
     if asked:
-        return asked_column(asked, found, where)
-    matches = {_key(name): name for name in reversed(found) if _key(name) in likely}
-    if len(matches) == 1 or not matches.keys().isdisjoint(likely[:SURE]):
-        return next(matches[name] for name in likely if name in matches)
-    several = f"it may be any of {', '.join(sorted(matches.values()))}" if matches else "no column has a name for that"
+        return asked_column(asked, list(everything), where)
+    names, found = NAMES[kind, what], list(candidates)
+    matches = [name for name in found if _last(name) in (*names.sure, *names.likely)]
+    for sure in names.sure:
+        same = [name for name in matches if _last(name) == sure]
+        if sure in same or len(same) == 1:
+            return sure if sure in same else same[0]
+    if not matches and what == "image" and kind != "catalogue":  # whose columns of paths look like any other
+        matches = found
+    if len(matches) == 1:
+        return matches[0]
+    may = f"it may be any of {_shown(matches)}" if matches else "none was recognised"
+    shown = _shown([f"{name} {held}".rstrip() for name, held in everything.items()]) or "nothing"
     raise DataError(
-        f"{where} must say which column has the {what} of each row; {several}. Name it with --{what}-column; the "
-        f"columns are {_shown(found)}"
+        f"{where} must say which column has the {what}s; {may}. Name it with --{what}-column; it has {shown}"
     )
 
 
@@ -72,6 +114,10 @@ def asked_column(asked: str, found: Sequence[str], where: object) -> str:
 
 def _key(name: str) -> str:
     return name.strip().lower()
+
+
+def _last(name: str) -> str:
+    return _key(name.rpartition(".")[2])
 
 
 def _shown(names: Sequence[str]) -> str:

@@ -32,7 +32,7 @@ from galaxytl.data.files.containers import (
 )
 from galaxytl.data.files.manifest import Manifest, Shard, check_rows, check_shards, read_manifest
 from galaxytl.data.files.pictures import MOST_BYTES, decode, png
-from galaxytl.data.files.tables import IMAGE_NAMES, KEPT_COLUMNS, LABEL_NAMES, VOTES_COLUMN, Said, column_of
+from galaxytl.data.files.tables import KEPT_COLUMNS, VOTES_COLUMN, Said
 from galaxytl.data.findings import Finding
 from galaxytl.system.locations import DataError, Location, StoredFile
 from galaxytl.system.parquet_layout import LARGE_PAGE, SMALL_PAGE, check_layout, num_rows
@@ -353,13 +353,13 @@ def _layout_of(schema: Any, reading: Reading, where: Location) -> _Layout:
     declared = _declared(schema)
     pictures = {name: kind for name, kind in kinds.items() if _picture_path(name, kind)}
     shown = {name: str(kind)[:60] for name, kind in kinds.items()}
-    image = column_of("image", reading.image_column, ("image", *IMAGE_NAMES), pictures, shown, where)
+    image = columns.column_for("image", "Parquet", reading.image_column, pictures, shown, where)
     if not (picture := _picture_path(image, kinds[image])):
         rule = "must hold encoded pictures: struct with `bytes`, or binary"
         raise DataError(f"{where}: column {image} {rule}; got {shown[image]}. Cast it: table.cast(schema) in pyarrow")
     likely = {name: kind for name, kind in shown.items() if name not in pictures and _is_flat(kinds[name])}
     asked = tables.label_columns(reading)
-    labels = tuple(column_of("label", name, ("label", *LABEL_NAMES), likely, shown, where) for name in asked)
+    labels = tuple(columns.column_for("label", "Parquet", name, likely, shown, where) for name in asked)
     extra = tuple(dict.fromkeys((*reading.extra_columns, *declared.get(KEPT_COLUMNS, ()))))
     known = columns.known_names(list(likely), extra, where)
     if declared:

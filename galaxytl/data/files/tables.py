@@ -1,8 +1,6 @@
-"""What stands beside the images in a file that holds them itself, HDF5, npz or Parquet: which column has what, and
-which classes its labels say.
+"""What stands beside the images in a file that holds them itself, HDF5, npz or Parquet: which classes its labels say.
 
-    image = column_of("image", reading.image_column, IMAGE_NAMES, candidates, everything, where)
-    classes_of(pyarrow_table, ["label"], reading, Said(names, shape=(69, 69, 3)), where)
+classes_of(pyarrow_table, ["label"], reading, Said(names, shape=(69, 69, 3)), where)
 """
 
 from __future__ import annotations
@@ -17,49 +15,16 @@ from numpy.typing import NDArray
 from galaxytl.data import galaxy10_sdss
 from galaxytl.data.files import columns
 from galaxytl.data.files.classes import Classes, of_labels, unknown_classes
-from galaxytl.data.files.containers import ID_COLUMN, NAMES_SHOWN, SKY_COLUMNS, SPLIT_COLUMN
+from galaxytl.data.files.containers import ID_COLUMN, SKY_COLUMNS, SPLIT_COLUMN
 from galaxytl.data.files.fingerprint import GALAXY10_SHAPE
 from galaxytl.system.locations import DataError
 from galaxytl.trial.reading import Reading
 
-IMAGE_NAMES: Final = ("images", "image", "img", "x", "data")
-LABEL_NAMES: Final = ("ans", "label", "labels", "y", "target", "targets", "class", "classes", "class_name")
-"""What columns of images and labels may be called, in small letters, where nobody says it."""
 VOTES_COLUMN: Final = "votes"
 """Of a copy that `convert` wrote: the fractions of votes, a number a class."""
 KEPT_COLUMNS: Final = "kept_columns"
 """What a copy that `convert` wrote says of itself: names of the columns that its user asked for."""
 ALWAYS_READ: Final = (*SKY_COLUMNS, ID_COLUMN, SPLIT_COLUMN)
-
-
-def column_of(
-    what: str,
-    asked: str,
-    likely: Sequence[str],
-    candidates: Mapping[str, object],
-    everything: Mapping[str, object],
-    where: object,
-) -> str:
-    """Return the column that has the "image" or "label": the one that was asked for; else the first of the `likely`
-    names; else the only one with such a name; else, of images, the only candidate.
-
-    candidates: name -> shape or type of the columns that can be it by what they hold; everything: of all in the file.
-    Raises DataError where there is none, or several.
-    """
-    if asked:
-        return columns.asked_column(asked, list(everything), where)
-    if likely[0] in candidates:
-        return likely[0]
-    found = [name for name in candidates if name.rpartition(".")[2].lower() in likely]
-    if not found and what == "image":
-        found = list(candidates)
-    if len(found) == 1:
-        return found[0]
-    may = f"it may be any of {', '.join(found[:NAMES_SHOWN])}" if found else "none was recognised"
-    shown = ", ".join(f"{name} {kind}" for name, kind in list(everything.items())[:NAMES_SHOWN]) or "nothing"
-    raise DataError(
-        f"{where} must say which column has the {what}s; {may}. Name it with --{what}-column; it has {shown}"
-    )
 
 
 def guess_note(image: str, labels: Sequence[str], known: Mapping[str, str], usual: tuple[str, str]) -> str:

@@ -174,6 +174,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"test_fraction": 0.2}, "test part 0.2"),
         ({"validation_fraction": 0.2}, "validation part 0.2"),
         ({"group_by_sky": True, "groups_fingerprint": "beef"}, "groups by sky true"),
+        ({"group_by": "field", "groups_fingerprint": "beef"}, "groups by field"),
+        ({"official_split": "beef" * 16}, "the dataset's own split"),
     ],
 )
 def test_whatever_is_changed_alone_and_removes_the_collapse_is_a_rival(changes: dict[str, Any], name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from typing import Any
 
 import pytest
@@ -42,6 +43,16 @@ def test_terminal_table_fits_and_has_ours_beside_the_papers() -> None:
     assert " ".join(line_with(text, "VGG16", "ON").split()) == "VGG16 ON 0.100 0.142 0.200 0.136 0.000 0.142 1"
     assert line_with(text, "MobileNet", "OFF").split()[-2:] == ["9.663", "1"]
     assert "(sic)" in text
+
+
+def test_in_80_columns_the_papers_values_stand_below_ours() -> None:
+    lines = as_text(full_table(), 80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum(line.count("(paper's)") for line in lines) == 3
+    assert any("Seeds" in line for line in lines)
+    ours, papers = next(pair for pair in itertools.pairwise(lines) if pair[0].lstrip().startswith("VGG16"))
+    assert "0.142" in papers
+    assert "0.142" not in ours
 
 
 def test_rows_stand_in_the_papers_order() -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import keras
 import pytest
 
+from galaxytl.learning.outcome import environment
 from galaxytl.networks import device, gpu_memory
 from galaxytl.networks.gpu_memory import DeviceError, GpuMemory
-from galaxytl.train.outcome import environment
 
 
 def test_backend_is_kerass_own() -> None:
@@ -50,7 +50,7 @@ def test_other_backends_are_refused_by_name(backend: str, tmp_path: Path, monkey
 
 
 def test_random_weights_of_another_backend_have_other_activations(monkeypatch: pytest.MonkeyPatch) -> None:
-    from galaxytl.train.features import activations_folder
+    from galaxytl.learning.features import activations_folder
     from galaxytl.trial import TrialSpec
 
     drawn = TrialSpec(dataset="d", dataset_fingerprint="f", weights="random", weights_requested="random")

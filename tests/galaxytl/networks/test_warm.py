@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from galaxytl.data import open_dataset, split_indices
+from galaxytl.learning import augmentation, groups
 from galaxytl.networks import warm
 from galaxytl.networks.backbones import build_backbone, build_head
 from galaxytl.networks.compiled import TopShare, compile_model
-from galaxytl.train import augmentation, groups
 from galaxytl.trial import COMPLETE, FAILED, TrialSpec
 from tests.galaxytl import toy
 from tests.galaxytl.trials import curves, run, tiny_spec

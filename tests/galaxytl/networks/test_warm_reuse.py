@@ -13,8 +13,8 @@ from typing import Any
 import keras
 import pytest
 
+from galaxytl.learning import heads
 from galaxytl.networks import warm
-from galaxytl.train import heads
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from tests.galaxytl.trials import curves, run, tiny_spec
 

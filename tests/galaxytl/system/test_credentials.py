@@ -21,6 +21,7 @@ from rich.console import Console
 
 from analysis.run.__main__ import main as analyse
 from galaxytl.data.__main__ import main as data_command
+from galaxytl.learning.outcome import failure_message
 from galaxytl.system.command import run_command
 from galaxytl.system.credentials import (
     forget,
@@ -30,7 +31,6 @@ from galaxytl.system.credentials import (
     without_secrets,
 )
 from galaxytl.system.locations import DataError, check_address, locate
-from galaxytl.train.outcome import failure_message
 from sweep.command_line import parse
 from sweep.doctor.__main__ import findings_table
 from sweep.doctor.checks import Finding

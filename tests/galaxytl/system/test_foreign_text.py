@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
 
+from galaxytl.learning.outcome import failure_message
 from galaxytl.results.rows import FILE_NAME, read_results
 from galaxytl.system.command import run_command
 from galaxytl.system.console import Console
 from galaxytl.system.foreign_text import visible, visible_values
-from galaxytl.train.outcome import failure_message
 from galaxytl.trial import FAILED, TrialResult, TrialSpec
 
 UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}

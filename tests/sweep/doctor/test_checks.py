@@ -72,6 +72,14 @@ def test_a_node_that_is_fit_has_nothing_but_ok() -> None:
     assert {finding.status for finding in check_machine(make_facts(), 224, "here")} == {"OK"}
 
 
+def test_a_cache_on_a_network_is_a_warning() -> None:
+    found = check_node(make_facts(cache_note="it lies on nfs4"), FIT, NODE, 224)
+    assert [(finding.check, finding.message) for finding in found if finding.status != "OK"] == [
+        ("cache", "it lies on nfs4")
+    ]
+    assert facts_from_dict({**FIT.to_dict(), "cache_note": "far"}).cache_note == "far"
+
+
 def test_verdict_is_the_worst() -> None:
     ok, warn, fail = (Finding("n", "c", status, "") for status in ("OK", "WARN", "FAIL"))  # type: ignore[arg-type]
     assert (verdict([]), verdict([ok, warn, ok]), verdict([ok, fail, warn])) == ("OK", "WARN", "FAIL")

@@ -5,6 +5,7 @@ Whether a node answers for itself, with the project that it has, only Ray's work
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -14,9 +15,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from galaxytl.data.convert import ConvertOptions, convert
 from sweep.doctor import __main__
+from sweep.doctor.checks import Finding
 from sweep.doctor.nodes import surely_off
 from tests.galaxies import make_bucket, s3_server
 from tests.sweep.sweeps import ROOT
@@ -45,6 +48,18 @@ def wide(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("COLUMNS", "1000")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("GALAXYTL_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_a_table_fits_its_terminal_and_all_its_columns_have_headings(width: int) -> None:
+    place = "/a/long/path/of/a/cluster/file/that/is/not/there.yaml"
+    found = [Finding("this machine", "disk", "OK", "200 GB free " * 20), Finding(place, "file", "FAIL", "not there")]
+    file = io.StringIO()
+    Console(file=file, width=width).print(__main__.findings_table(found, width))
+    lines = [line.rstrip() for line in file.getvalue().splitlines()]
+    assert max(map(len, lines)) <= width
+    assert lines[0].split() == ["where", "check", "status", "found"]
+    assert place in "".join(line.split(" ")[0] for line in lines[2:])
 
 
 def test_this_machine(capsys: pytest.CaptureFixture[str], galaxies_file: Path, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from galaxytl.learning.job import Group
 from galaxytl.networks.blocks import Block, Structure
-from galaxytl.train.job import Group
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from sweep.planning.costs import Sizes
 from sweep.planning.plan import Limits, Plan, make_plan

@@ -4,12 +4,17 @@ import doctest
 import io
 import itertools
 
+import pytest
 from rich.console import Console, RenderableType
 
+from galaxytl.networks.blocks import Structure
 from galaxytl.trial import COMPLETE, FAILED, TrialResult
+from sweep.planning import durations
 from sweep.planning import table as plan_table
-from sweep.planning.table import MAX_ROWS, comparison, duration, quantity
-from tests.sweep.fakes import toy_plan, toy_spec
+from sweep.planning.durations import duration
+from sweep.planning.plan import Limits, make_plan
+from sweep.planning.table import MAX_ROWS, comparison, quantity
+from tests.sweep.fakes import SIZES, SLOW, TOY, toy_plan, toy_spec
 
 DEPTHS = [toy_spec(unfrozen_blocks=k, learning_rate=rate) for k in (0, 1, 2, "all") for rate in (1e-3, 1e-4)]
 
@@ -22,8 +27,9 @@ def printed(what: RenderableType, width: int = 80) -> str:
 
 
 def test_examples_in_the_docstrings_hold() -> None:
-    assert doctest.testmod(plan_table).failed == 0
-    assert doctest.testmod(plan_table).attempted >= 3
+    for module in (plan_table, durations):
+        assert doctest.testmod(module).failed == 0
+        assert doctest.testmod(module).attempted >= 2
 
 
 def test_the_plan_says_what_is_run_stored_and_spent() -> None:
@@ -55,6 +61,28 @@ def test_a_table_fits_80_columns_and_stays_short() -> None:
     table = [line for line in lines if line.startswith("Toy")]
     assert len(table) == 4
     assert all(len(line) <= 80 and line.split()[-1] in ("s", "min", "h") for line in table)  # nothing is folded
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_long_names_and_large_numbers_fit_too(width: int) -> None:
+    name = "EfficientNetV2B0"
+    structure = Structure(name, 1024, (*TOY.blocks, *[TOY.blocks[-1]] * 12))
+    specs = [
+        toy_spec(backbone=name, image_size=1024, unfrozen_blocks=depth, precision="mixed_bfloat16", seed=seed)
+        for depth in (0, 1, 12, "all")
+        for seed in range(3)
+    ]
+    limits, splits = Limits(10**9, 10**9, workers=1), {spec.split_key: SIZES for spec in specs}
+    plan = make_plan(specs, {(name, 1024): structure}, splits, limits, SLOW, lambda spec, cut: False)
+    lines = printed(plan_table.plan_table(plan), width).splitlines()
+    assert max(map(len, lines)) <= width
+    names = [line for line in lines if line.startswith(name)]
+    assert len(names) == 7
+    assert all(len(line.split()) >= 9 for line in names)
+    heading = " ".join(lines[1:3])
+    assert all(
+        word in heading for word in ("backbone", "px", "weights", "trained", "reads", "trials", "groups", "adds")
+    )
 
 
 def test_kinds_beyond_the_last_row_are_added_up() -> None:

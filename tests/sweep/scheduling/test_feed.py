@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from galaxytl.train.job import Group
+from galaxytl.learning.job import Group
 from galaxytl.trial import TrialSpec
 from sweep.scheduling.feed import Feed, Room, features_of
 from sweep.scheduling.resources import Resources, spare_place

@@ -16,8 +16,8 @@ from unittest.mock import Mock
 
 import pytest
 
+from galaxytl.learning.job import Group, Workplace
 from galaxytl.system.credentials import forget
-from galaxytl.train.job import Group, Workplace
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from sweep.scheduling import cluster, ray_private, tune, worker
 from sweep.scheduling.feed import Feed, InOrder, Room
@@ -340,7 +340,7 @@ def test_it_is_said_once_when_nothing_runs_for_long(monkeypatch: pytest.MonkeyPa
         return clock.now == 1500
 
     at_once = SimpleNamespace(start=lambda: None, join=lambda: None)
-    monkeypatch.setattr(tune.ray, "get", lambda *_, **__: {})
+    monkeypatch.setattr(tune.ray, "get", lambda *_, **__: ({}, {}))
     monkeypatch.setattr(tune, "time", SimpleNamespace(monotonic=lambda: clock.now))
     monkeypatch.setattr(tune, "Event", lambda: SimpleNamespace(wait=wait, set=lambda: None))
     monkeypatch.setattr(tune, "Thread", lambda target, daemon: (target(), at_once)[1])
@@ -414,6 +414,15 @@ def test_a_worker_hears_of_its_own_groups_trials_only() -> None:
     board.stop({"b": "asha: too low", "c": "asha: too low"})
     assert board.stopped(["a", "c"]) == {"c": "asha: too low"}
     assert board.stopped(["d"]) == {}
+
+
+def test_the_board_tells_each_phase_and_node_once() -> None:
+    board = Board()
+    board.say(["a", "b"], "opening the dataset")
+    board.say(["a"], "training")
+    board.place(["a", "b"], "node-1")
+    assert board.read() == ({"a": "training", "b": "opening the dataset"}, {"a": "node-1", "b": "node-1"})
+    assert board.read() == ({}, {})
 
 
 def test_a_group_survives_its_way_to_the_worker_and_begins_again_without_what_was_finished() -> None:

@@ -10,16 +10,20 @@ from typing import cast
 import pytest
 from rich.console import Console
 
+from galaxytl.learning.job import Group
 from galaxytl.results.asked_file import Ending, ending_of
 from galaxytl.results.checkpoints import checkpoint_path
 from galaxytl.results.rows import append_results, ranked, read_results
 from galaxytl.system.command import UsageError
-from galaxytl.train.job import Group
 from galaxytl.trial import COMPLETE, PRUNED, SpecError, TrialResult, TrialSpec
 from sweep.command_line import parse, parse_settings
+from sweep.progress.live import LiveProgress
 from sweep.progress.terminal import SweepTable
 from sweep.results.lease import LeaseError
+from sweep.results.progress_file import FILE_NAME as PROGRESS
+from sweep.results.progress_file import Progress, read_progress, write_progress
 from sweep.run import main
+from sweep.scheduling import tune
 from sweep.search import run as search_run
 from sweep.search.run import SearchRun, conclude
 from sweep.search.setup import check_pinned
@@ -245,7 +249,7 @@ def test_a_search_without_a_complete_trial_has_chosen_none(toy: Toy, capsys: pyt
         run.finished(failed(spec, "out of memory: 12 GB"))
     assert conclude(run, Console(soft_wrap=True)) == 1
     printed = capsys.readouterr().out
-    assert "10 trials: 0 complete, 0 stopped early, 10 failed." in printed
+    assert "Trials    10: 0 complete, 0 stopped early, 10 failed\n" in printed
     assert "error: stopped, as all of the first 10 trials failed, 10 of them with: out of memory: 12 GB" in printed
     assert "No trial came to its end: none was chosen." in printed
     assert list(run._groups(table_of(run))) == []
@@ -306,3 +310,30 @@ def test_a_search_is_told_the_validation_part_though_the_trial_was_scored_on_the
         spec=spec, status=COMPLETE, history=history, metrics={"accuracy": 0.9, "loss": 0.3}, num_parameters={"total": 7}
     )
     assert ending_of(result, ["val_accuracy", "val_loss", "parameters"], {}) == Ending(COMPLETE, (0.5, 1.2, 7.0))
+
+
+def test_the_driver_says_what_it_has_asked_for_and_what_has_ended(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of six trials, and the test of the chosen one, which is none of them. In Tune's place each ends at once."""
+    run, _ = toy.begin("--batch", 2)
+    said: list[Progress] = []
+
+    def run_trials(work: tune.Work, workplace: object, where: object, reporter: tune.Reporter) -> None:
+        for group in work.groups:
+            assert group
+            trial_ids = [spec.trial_id for spec in group.specs]
+            reporter.nodes(dict.fromkeys(trial_ids, "node-1"))
+            reporter.phases(dict.fromkeys(trial_ids, "building the network"))
+            reporter.finished(*map(result_of, group.specs))
+            write_progress(run.out, live[0].progress())
+            said.append(read_progress((run.out / PROGRESS).read_bytes()))
+
+    live: list[LiveProgress] = []
+    enter = LiveProgress.__enter__
+    monkeypatch.setattr(LiveProgress, "__enter__", lambda self: (live.append(self), enter(self))[1])
+    monkeypatch.setattr(tune, "run_trials", run_trials)
+    run.train(Console(file=io.StringIO()))
+    assert {(now.kind, now.total) for now in said} == {("search", 6)}
+    assert [now.finished for now in said] == sorted(now.finished for now in said)
+    assert said[0].asked == 2
+    last = read_progress((run.out / PROGRESS).read_bytes())
+    assert (last.end, last.asked, last.finished, last.share, last.num_running) == ("ended", 6, 6, 1.0, 0)

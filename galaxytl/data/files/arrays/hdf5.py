@@ -25,7 +25,7 @@ from galaxytl.data.files.arrays.hdf5_names import in_hdf5
 from galaxytl.data.files.arrays.stacks import Stack, stack_of
 from galaxytl.data.files.containers import ID_COLUMN, NAME_ATTRIBUTE, SKY_COLUMNS, SPLIT_COLUMN, Batches, Rows
 from galaxytl.data.files.pictures import GZIP_LEVEL
-from galaxytl.data.files.tables import IMAGE_NAMES, KEPT_COLUMNS, VOTES_COLUMN, column_of
+from galaxytl.data.files.tables import KEPT_COLUMNS, VOTES_COLUMN
 from galaxytl.data.findings import Finding, on_rows
 from galaxytl.system.locations import DataError, Location, StoredFile
 from galaxytl.system.prefetch import ahead
@@ -55,7 +55,7 @@ class HDF5Source:
             found = _datasets(file, reading, location)
             shown = {name: f"{dataset.shape} {dataset.dtype}" for name, dataset in found.items()}
             likely = {name: shown[name] for name, dataset in found.items() if len(dataset.shape or ()) in (3, 4)}
-            self._name = tables.column_of("image", reading.image_column, IMAGE_NAMES, likely, shown, location)
+            self._name = columns.column_for("image", "HDF5", reading.image_column, likely, shown, location)
             images = found.pop(self._name)
             self._stack = _checked_stack(images, self._name, self.files[0])
             beside = _Beside(file, found, len(images), self.files[0])
@@ -171,7 +171,9 @@ def _datasets(file: Any, reading: Reading, where: Location) -> dict[str, Any]:
     import h5py
 
     asked = (reading.image_column, *reading.label_columns, *reading.extra_columns, *_kept(file))
-    needed = {*asked, *IMAGE_NAMES, *tables.LABEL_NAMES, *itertools.chain(*columns.KNOWN_NAMES.values())}
+    both = [names for (kind, _), names in columns.NAMES.items() if kind == "HDF5"]
+    likely = [*(names.sure + names.likely for names in both), *columns.KNOWN_NAMES.values()]
+    needed = {*asked, *itertools.chain(*likely)}
     names = itertools.islice(file, MOST_DATASETS)
     found = {}
     for name in dict.fromkeys((*names, *filter(None, asked))):
@@ -227,7 +229,7 @@ class _Beside:
         likely = {name: shown[name] for name in self.datasets if not self.has_votes or name != VOTES_COLUMN}
         asked = tables.label_columns(reading)
         names = {name: kind for name, kind in shown.items() if name != image}
-        labels = [column_of("label", name, tables.LABEL_NAMES, likely, names, self.where) for name in asked]
+        labels = [columns.column_for("label", "HDF5", name, likely, names, self.where) for name in asked]
         extra = tuple(dict.fromkeys((*reading.extra_columns, *_kept(self.file))))
         return labels, columns.known_names(list(self.datasets), extra, self.where)
 

@@ -20,15 +20,12 @@ from numpy.typing import NDArray
 from galaxytl.data.files import columns, containers, tables
 from galaxytl.data.files.arrays.stacks import stack_of
 from galaxytl.data.files.containers import BATCH, BATCH_BYTES, Batches
-from galaxytl.data.files.tables import column_of
 from galaxytl.data.findings import Finding
 from galaxytl.system.arrays import DAMAGED
 from galaxytl.system.locations import DataError, Location
 from galaxytl.system.prefetch import ahead
 from galaxytl.trial.reading import Reading
 
-IMAGE_NAMES: Final = tables.IMAGE_NAMES
-LABEL_NAMES: Final = ("labels", *tables.LABEL_NAMES)
 CLASS_NAMES: Final = ("class_names", "label_names", "classes")
 """Arrays that may have the names of the classes, where they are texts."""
 MOST_ARRAYS: Final = 1000
@@ -49,7 +46,7 @@ class NpzSource:
             headers = _headers(archive)
             shown = {name: f"{shape} {kind}" for name, (shape, _, kind) in headers.items()}
             likely = {name: shown[name] for name, (shape, _, _) in headers.items() if len(shape) in (3, 4)}
-            self._name = column_of("image", reading.image_column, IMAGE_NAMES, likely, shown, location)
+            self._name = columns.column_for("image", "npz", reading.image_column, likely, shown, location)
             shape, is_fortran, kind = headers[self._name]
             if is_fortran:
                 rule = f"{self._name} must be in C order; write it anew: numpy.ascontiguousarray({self._name})"
@@ -59,7 +56,7 @@ class NpzSource:
             beside = {name: shown[name] for name, (other, _, _) in headers.items() if other[:1] == shape[:1]}
             del beside[self._name]
             asked = tables.label_columns(reading)
-            labels = [column_of("label", name, LABEL_NAMES, beside, shown, location) for name in asked]
+            labels = [columns.column_for("label", "npz", name, beside, shown, location) for name in asked]
             known = columns.known_names(list(beside), reading.extra_columns, location)
             table = self._table(archive, headers, {*labels, *known.values()})
             self.columns = columns.known_columns(table, known, location)

@@ -13,7 +13,7 @@ import requests
 
 from galaxytl.data import DataError
 from galaxytl.data.download import http as downloads
-from galaxytl.data.download.http import Patience, RemoteFile, UnreachableError, download
+from galaxytl.data.download.http import Patience, RemoteFile, UnreachableError, download, one_at_a_time
 from tests.clock import Clock
 from tests.fileserver import CONTENT, HASTY, SHA256, FileServer, Listener, Step, files, serve, wait_for
 
@@ -209,6 +209,30 @@ def test_two_at_once_fetch_it_once(tmp_path: Path) -> None:
             thread.join()
     assert sorted(fetched) == [False, True]
     assert len(server.requests) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file.h5"]  # and no lock
+
+
+def test_a_lock_that_goes_with_its_holder_is_never_held_by_two(tmp_path: Path) -> None:
+    """Each removes the file that the others wait for."""
+    inside, most, turns = 0, 0, 0
+
+    def take_turns() -> None:
+        nonlocal inside, most, turns
+        for _ in range(5):
+            with one_at_a_time(tmp_path / "file.h5", Listener()):
+                inside += 1
+                most = max(most, inside)
+                turns += 1
+                assert (tmp_path / ".file.h5.lock").exists()
+                inside -= 1
+
+    threads = [threading.Thread(target=take_turns) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (most, turns) == (1, 20)
+    assert list(tmp_path.iterdir()) == []
 
 
 # From https to http

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import h5py
 import numpy as np
@@ -44,14 +45,20 @@ def hub(server: FileServer, revisions: dict[str, dict[str, bytes]]) -> None:
         for known in (name, sha):
             server.files[f"{place}/tree/{known}?recursive=true&expand=false"] = json.dumps(tree).encode()
         for path, data in content.items():
-            server.files[f"/datasets/o/n/resolve/{sha}/{path}"] = data
+            file = f"/datasets/o/n/resolve/{sha}/{quote(path)}"
+            server.files[file] = data
             etag = hashlib.sha1(data).hexdigest()
-            server.headers[f"/datasets/o/n/resolve/{sha}/{path}"] = {"ETag": f'"{etag}"', "X-Repo-Commit": sha}
+            server.headers[file] = {"ETag": f'"{etag}"', "X-Repo-Commit": sha}
+
+
+PICTURES = ("data/a/1 [x].jpg", "data/b/2.png", "data/b/notes.txt")
+CATALOGUE = ("x/train/metadata.parquet", "x/train/2.png", "y/train/2.png")
+NOTHING_CONVERTED: dict[str, dict[str, bytes]] = {"refs/convert/parquet": {}}
 
 
 def fetched(cache: Path) -> list[str]:
     folder = cache / "datasets"
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock")
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
 @pytest.mark.parametrize(
@@ -66,6 +73,16 @@ def fetched(cache: Path) -> list[str]:
             {"main": {"a.jpg": b"0"}, "refs/convert/parquet": {"x/test/0.parquet": b"1", "y/test/0.parquet": b"2"}},
             "o/n:y",
             ["o--n--y/y/test/0.parquet"],
+        ),
+        (
+            {"main": {"README.md": b"#", **dict.fromkeys(PICTURES, b"1")}, **NOTHING_CONVERTED},
+            "o/n",
+            ["o--n/a/1 [x].jpg", "o--n/b/2.png"],
+        ),
+        (
+            {"main": dict.fromkeys(CATALOGUE, b"1"), **NOTHING_CONVERTED},
+            "o/n:x",
+            ["o--n--x/train/2.png", "o--n--x/train/metadata.parquet"],
         ),
     ],
 )
@@ -148,6 +165,25 @@ def test_a_listing_of_which_one_must_be_chosen(files: Sequence[str], config: str
     ]
 
 
+@pytest.mark.parametrize(
+    ("files", "config", "top"),
+    [
+        (["train/a/1.png", "test/b/1.png"], "", "."),
+        (["train/a/1.png", "train/b/1.png", "train/metadata.csv"], "", "."),
+        (["deep/down/train/a/1.png", "deep/down/train/b/1.PNG"], "", "deep/down"),
+        (["a/1.png", "b/1.png", "README.md"], "", "."),
+        (["a/1.png"], "", "."),  # of one class: whoever reads it says so
+        (["x/a/1.png", "x/b/1.png", "y/a/1.png"], "x", "x"),
+        (["logo.png", "README.md"], "", None),
+        (["../a/1.png"], "", None),
+        (["x/a/1.png"], "y", None),
+    ],
+)
+def test_where_pictures_of_the_hub_lie(files: Sequence[str], config: str, top: str | None) -> None:
+    found, patterns = presets.imagefolder(files, config)
+    assert (found if patterns else None) == top
+
+
 def test_the_hub_without_a_network_a_name_or_its_library(
     cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,7 +195,7 @@ def test_the_hub_without_a_network_a_name_or_its_library(
     said = capfd.readouterr().err
     assert "'o/n' is no file or folder here, and cannot be had from Hugging Face: " in said
     assert "galaxytl.data fetch o/n --out FOLDER, and copy that folder here" in said
-    assert "o/n:b must hold Parquet files; Hugging Face has none of it" in said
+    assert "o/n:b must hold Parquet files, or pictures in a folder a class or beside a metadata.csv" in said
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert main(["fetch", "o/n"]) == 2
     assert main(["fetch", "galaxy11"]) == 2

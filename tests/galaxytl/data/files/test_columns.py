@@ -11,7 +11,6 @@ import pytest
 
 from galaxytl.data import DataError
 from galaxytl.data.files.columns import (
-    LABEL_NAMES,
     class_names_of,
     classes_of,
     column_for,
@@ -164,14 +163,14 @@ def test_bad_columns() -> None:
         ("", ["id", "Label"], "Label"),
         ("", ["class", "label"], "label"),  # the first that is likely
         ("", ["class_name", "target"], "it may be any of class_name, target. Name it with --label-column"),
-        ("", ["a", "b"], "no column has a name for that. Name it with --label-column; the columns are a, b"),
+        ("", ["a", "b"], "none was recognised. Name it with --label-column; it has a, b"),
         ("kind", ["Kind", "label"], "Kind"),
         ("kind", ["label"], "has no column 'kind'"),
     ],
 )
 def test_which_column_is_meant(asked: str, columns: list[str], found: str) -> None:
     if found in columns:
-        assert column_for("label", asked, LABEL_NAMES, columns, "g.csv") == found
+        assert column_for("label", "catalogue", asked, columns, dict.fromkeys(columns, ""), "g.csv") == found
     else:
         with pytest.raises(DataError, match=found):
-            column_for("label", asked, LABEL_NAMES, columns, "g.csv")
+            column_for("label", "catalogue", asked, columns, dict.fromkeys(columns, ""), "g.csv")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.linear_model import RidgeClassifier
 
+from galaxytl.data.__main__ import main as data_command
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
 from galaxytl.data.simulation import morphology, simulate
 from galaxytl.data.simulation.sheet import write_sheet
@@ -303,7 +304,7 @@ def test_a_sheet_shows_every_class_of_every_source(tmp_path: Path) -> None:
     images = np.stack([np.full((8, 8, 3), 20 * label + 40, np.uint8) for label in range(NUM_CLASSES)])
     labels = np.arange(NUM_CLASSES)
     path = tmp_path / "docs" / "sheet.png"
-    write_sheet(path, {"first": (images, labels), "second": (images[::-1], labels)}, per_class=1)
+    write_sheet(path, {"first": (images, labels), "second": (images[::-1], labels)}, CLASS_NAMES, per_class=1)
     with Image.open(path) as sheet:
         colours = {pixel for _, pixel in sheet.convert("RGB").getcolors(maxcolors=1 << 20) or []}
         assert 1500 < sheet.width < 1700
@@ -311,4 +312,23 @@ def test_a_sheet_shows_every_class_of_every_source(tmp_path: Path) -> None:
         level = (20 * label + 40) // 8 * 8
         assert (level, level, level) in colours
     with pytest.raises(ValueError, match="at least one"):
-        write_sheet(path, {})
+        write_sheet(path, {}, CLASS_NAMES)
+
+
+def test_a_sheet_of_anybodys_classes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_quickly(monkeypatch, tmp_path / "cache")
+    for number in range(12):
+        place = tmp_path / "mine" / ("a_class_of_a_long_name", "bright")[number % 2] / f"{number:02}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8 + number, 9, 3), 100 * (number % 2) + 8 * number, np.uint8)).save(place)
+    command = ["sheet", "--data", str(tmp_path / "mine"), "--out", str(tmp_path / "sheet.png")]
+    assert data_command(command) == 0
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width < 400
+        colours = {pixel for _, pixel in sheet.convert("RGB").getcolors(maxcolors=1 << 20) or []}
+    shown = [100 * (number % 2) + 8 * number for number in range(6)]
+    assert {(level // 8 * 8,) * 3 for level in shown} <= colours
+    assert data_command([*command, "--data", "simulated:30"]) == 2
+    assert "must have the same classes; the first has a_class_of_a_long_name, bright" in capsys.readouterr().err

@@ -1,0 +1,118 @@
+"""The epoch loop of one network: Keras trains, a checkpoint is kept after every epoch, a second call goes on from it.
+
+The order of the batches of epoch e depends on (shuffle seed, e) alone, so an interrupted and resumed training sees the
+batches that an uninterrupted one sees. `galaxytl.learning.fit_heads` is the loop of heads without a network.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxytl.learning.callbacks import Watcher
+from galaxytl.learning.examples import Examples, class_weights, epoch_order
+from galaxytl.learning.job import Diverged, Pruned
+from galaxytl.networks import device
+from galaxytl.results.checkpoints import RESUMED, CheckpointWriter, Epoch, load_checkpoint, with_records
+from galaxytl.trial import TrialSpec
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of `rows` in the given order, the last one ragged: inputs, and labels or votes; with `class_weights`
+    (C,), what each example counts is the third part of a batch."""
+
+    def __init__(
+        self,
+        examples: Examples,
+        rows: NDArray[np.int64],
+        batch_size: int,
+        class_weights: NDArray[np.float32] | None = None,
+    ) -> None:
+        super().__init__()
+        self._examples, self._rows, self._batch_size = examples, rows, batch_size
+        self._class_weights = class_weights
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._rows) / self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[Any], ...]:
+        rows = self._rows[index * self._batch_size : (index + 1) * self._batch_size]
+        inputs, targets = self._examples.inputs[rows], self._examples.targets(rows)
+        return (inputs, targets) if self._class_weights is None else (inputs, targets, self._class_weights[targets])
+
+
+class _BatchProgress(keras.callbacks.Callback):
+    """Says how far an epoch is, and ends it when the loss is not finite. Once a second: whoever reads the loss waits
+    for the device, which should have its next steps by then."""
+
+    def __init__(self, epoch: str, num_steps: int, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self._epoch, self._num_steps, self._say, self._said = epoch, num_steps, say, 0.0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if time.monotonic() - self._said >= 1:
+            self._said = time.monotonic()
+            self.model.stop_training = self.model.stop_training or not math.isfinite(float(logs["loss"]))
+            done = min(batch + 1, self._num_steps)  # of several steps at once, Keras counts what a full call would do
+            self._say(f"{self._epoch}, step {done}/{self._num_steps}")
+
+
+def fit(model: Any, spec: TrialSpec, examples: Examples, checkpoint: Path, watcher: Watcher) -> list[Epoch]:
+    """Train a compiled model to spec.num_epochs epochs, from `checkpoint` where there is one. Return the history.
+
+    Raises Diverged when the loss stops being finite, Pruned when the watcher ends the training.
+    """
+    trial_id, history = spec.trial_id, _restore(model, checkpoint)
+    watched = device.for_keras(Batches(examples, examples.watched, spec.batch_size))
+    weights = class_weights(spec, examples.labels[examples.train]) if spec.class_weighting != "none" else None
+    records, resumed = ([], RESUMED) if history else (watcher.records(0, model), {})
+    say = functools.partial(watcher.phase, [trial_id])
+    with CheckpointWriter(watcher.checkpoint) as writer:
+        for number in range(len(history) + 1, spec.num_epochs + 1):
+            if (reason := watcher.ends({trial_id: history}).get(trial_id)) is not None:
+                raise Pruned(reason)
+            order = epoch_order(spec, number, examples.train)
+            batches = Batches(examples.in_epoch(number), order, spec.batch_size, weights)
+            epoch = _run_epoch(model, batches, watched, f"epoch {number}/{spec.num_epochs}", say)
+            records += watcher.records(number, model)
+            history.append(with_records({"epoch": number, **epoch, **resumed}, records))
+            records, resumed = [], {}
+            # Copies: training goes on while they are written.
+            arrays = {name: np.asarray(v.value).copy() for name, v in _variables(model).items()}
+            writer.save([(checkpoint, arrays, list(history))])
+            watcher.epoch({trial_id: history[-1]})
+    return history
+
+
+def _run_epoch(model: Any, batches: Batches, watched: Any, epoch: str, say: Callable[[str], None]) -> dict[str, float]:
+    """Train one epoch; return loss and accuracy, of the watched examples too, and seconds."""
+    started = time.perf_counter()
+    progress = _BatchProgress(epoch, len(batches), say)
+    logs = model.fit(
+        device.for_keras(batches), verbose=0, shuffle=False, callbacks=[progress], validation_data=watched
+    ).history
+    scores = {name: float(values[0]) for name, values in logs.items() if name != "top_share"}
+    if not math.isfinite(scores["loss"]):  # raised here: out of Keras's own loop, on JAX it would lose the weights
+        raise Diverged(f"the loss became {scores['loss']} in {epoch}")
+    return {**scores, "seconds": round(time.perf_counter() - started, 3)}
+
+
+def _restore(model: Any, checkpoint: Path) -> list[Epoch]:
+    variables = _variables(model)
+    arrays, history = load_checkpoint(checkpoint, {name: tuple(v.shape) for name, v in variables.items()})
+    for name, value in arrays.items():
+        variables[name].assign(value)
+    return history
+
+
+def _variables(model: Any) -> dict[str, Any]:
+    """Return weights, counters of random numbers, and the optimizer's state."""
+    return {f"v{i}": variable for i, variable in enumerate([*model.variables, *model.optimizer.variables])}

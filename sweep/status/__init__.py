@@ -1,0 +1,1 @@
+"""How is a sweep, seen from another terminal or machine?"""

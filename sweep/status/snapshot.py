@@ -1,0 +1,276 @@
+"""How a sweep is at one moment: what the terminal, a program and the page show, made once of what was read.
+
+    snapshot = take(read_files("results/lr"))
+    snapshot.state, snapshot.counts, snapshot.best
+
+Rows are the truth of what has ended. What the driver says of itself counts as long as it is the one that leads.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from galaxytl.results.rows import ranked
+from galaxytl.system.foreign_text import visible
+from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
+from sweep.progress.command import command_text
+from sweep.progress.terminal import trial_label, varied_fields
+from sweep.results.lease import MOST_SAID, Values, is_dead
+from sweep.results.progress_file import Progress, RunningTrial
+from sweep.status.sources import Files
+from sweep.status.time_left import time_left, trials_an_hour
+
+State = Literal["running", "ended", "stopped", "gone", "unknown"]
+"""A driver leads; it came to its end; it was stopped before (Ctrl-C, a signal, an error); it is gone without a word
+(killed, or cut off); there is no trace of one."""
+MASKED: Final = "***"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Trials of the sweep, or, where it is not known which those are, all that have rows."""
+
+    complete: int
+    failed: int
+    pruned: int
+    running: int
+    to_do: int | None
+    """That have not begun; None: nobody knows."""
+    total: int | None
+    asked: int | None
+    """Of the total, those that a search has asked for; of a grid all."""
+    others: int
+    """Rows in the folder that are of other sweeps."""
+
+    @property
+    def ended(self) -> int:
+        return self.complete + self.failed + self.pruned
+
+
+@dataclass(frozen=True)
+class Best:
+    trial_id: str
+    name: str
+    accuracy: float
+    """On the validation part."""
+
+
+@dataclass(frozen=True)
+class Driver:
+    host: str
+    pid: str
+    beat: float | None
+    """Seconds since its heart last beat."""
+    is_sure: bool
+    """Of one that is gone: its process is known to have ended. Else it was not heard of for long."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    place: str
+    state: State
+    kind: str
+    """ "grid", "search", or "" where no driver of this version has been."""
+    name: str
+    driver: Driver | None
+    command: str
+    """With which the sweep goes on; "" where it is not known."""
+    folder: str
+    """In which that was typed."""
+    counts: Counts
+    best: Best | None
+    unranked: str
+    """Why there is no best trial; "" where there is one."""
+    failures: tuple[tuple[str, int], ...]
+    """Reasons, each once, and of how many trials; the commonest first."""
+    an_hour: float | None
+    """Trials that ended in an hour of the run."""
+    left: tuple[float, float] | None
+    """Seconds that it likely still takes; None where it does not run, or nothing is known."""
+    started: str
+    seconds: float | None
+    """For which the run lasted, or has lasted so far."""
+    note: str
+    running: tuple[RunningTrial, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def is_over(self) -> bool:
+        return self.state != "running"
+
+    @property
+    def needs_password(self) -> bool:
+        return MASKED in self.command
+
+    @property
+    def exit_status(self) -> int:
+        """That of a watch: 0 all COMPLETE or PRUNED, 1 some FAILED or missing, 3 the sweep was stopped or is gone."""
+        if self.state in ("stopped", "gone"):
+            return 3
+        return 1 if self.counts.failed or self.counts.to_do or not self.counts.ended else 0
+
+
+def take(files: Files) -> Snapshot:
+    """Return how the sweep is whose files these are."""
+    progress = files.progress if files.progress and _is_of(files.progress, files.lease) else None
+    state = _state(files, progress)
+    own = [row for row in files.rows.results if not progress or progress.scored_on in ("", row.spec.scored_on)]
+    best = best_of(own)
+    lasts = progress if state == "running" else None
+    return Snapshot(
+        place=files.place,
+        state=state,
+        kind=progress.kind if progress else "",
+        name=progress.name if progress else "",
+        driver=_driver(files, state),
+        command=(progress.command if progress else "") or _command_in(files.lease),
+        folder=progress.folder if progress else "",
+        counts=_counts(own, progress, state),
+        best=best,
+        unranked="" if best else _unranked(own),
+        failures=tuple(Counter(row.message or "no reason" for row in own if row.status == FAILED).most_common()),
+        an_hour=trials_an_hour(progress) if progress else None,
+        left=time_left(lasts) if lasts else None,
+        started=progress.started if progress else "",
+        seconds=progress.seconds if progress else None,
+        note=lasts.note if lasts else "",
+        running=lasts.running if lasts else (),
+        problems=files.problems,
+    )
+
+
+def _is_of(progress: Progress, lease: Values | None) -> bool:
+    """Return whether the driver that says this is the one that leads, or has led last; or one before, and both came to
+    their end: the last found nothing to train, and said nothing."""
+    if not lease or (lease.get("processes"), lease.get("pid")) == (progress.processes, progress.pid):
+        return True
+    return bool(lease.get("ended")) and progress.end == "ended"
+
+
+def _state(files: Files, progress: Progress | None) -> State:
+    lease, end = files.lease, progress.end if progress else ""
+    if not lease:
+        return end or "unknown"
+    if lease.get("ended"):
+        return end or "ended"
+    if is_dead(lease) or (files.beat is not None and files.beat > files.patience):
+        return "gone"
+    return "running"
+
+
+def _driver(files: Files, state: State) -> Driver | None:
+    if not files.lease:
+        return None
+    host, pid = (visible(str(files.lease.get(name, "(unknown)")))[:MOST_SAID] for name in ("host", "pid"))
+    return Driver(host, pid, files.beat, is_sure=state != "gone" or is_dead(files.lease))
+
+
+def _command_in(lease: Values | None) -> str:
+    """Return the command of a lease, as it is typed."""
+    try:
+        return command_text(shlex.split(visible(str((lease or {}).get("command", "")))))
+    except ValueError:  # a stranger's quotation marks
+        return ""
+
+
+def _counts(own: Sequence[TrialResult], progress: Progress | None, state: State) -> Counts:
+    rows = Counter(str(row.status) for row in own)
+    if progress is None:
+        return Counts(rows[COMPLETE], rows[FAILED], rows[PRUNED], 0, None, None, None, 0)
+    others = Counter({status: min(number, rows[status]) for status, number in progress.others.items()})
+    ended = rows - others
+    ended[FAILED] = max(0, ended[FAILED] - progress.again)
+    left = max(0, progress.total - ended.total())
+    running = min(progress.num_running, left) if state == "running" else 0
+    return Counts(
+        complete=ended[COMPLETE],
+        failed=ended[FAILED],
+        pruned=ended[PRUNED],
+        running=running,
+        to_do=left - running,
+        total=ended.total() + left,
+        asked=progress.asked,
+        others=others.total(),
+    )
+
+
+def best_of(rows: Iterable[TrialResult]) -> Best | None:
+    """Return the best trial by its accuracy on the validation part after the last epoch; never by the test part.
+
+    A trial that is scored on the test part counts by its curve, where that is on the validation part."""
+    rows = list(rows)
+    if len({row.spec.dataset_fingerprint for row in rows}) > 1:
+        return None
+    if own := ranked(rows):
+        return _named(own[0], own[0].metrics["accuracy"], rows)
+    watched = [row for row in rows if row.status == COMPLETE and row.curves_on == "validation" and row.history]
+    scored = [(row.history[-1].get("val_accuracy", math.nan), row) for row in watched]
+    scored = [(accuracy, row) for accuracy, row in scored if math.isfinite(accuracy)]
+    if not scored:
+        return None
+    accuracy, row = min(scored, key=lambda pair: (-pair[0], pair[1].history[-1].get("val_loss", 0), pair[1].trial_id))
+    return _named(row, accuracy, rows)
+
+
+def _named(row: TrialResult, accuracy: float, rows: Iterable[TrialResult]) -> Best:
+    return Best(row.trial_id, trial_label(row.spec, varied_fields(other.spec for other in rows)), accuracy)
+
+
+def _unranked(rows: Sequence[TrialResult]) -> str:
+    if not any(row.status == COMPLETE for row in rows):
+        return "no trial is complete yet"
+    if len({row.spec.dataset_fingerprint for row in rows}) > 1:
+        return "none: these trials are of several datasets, whose scores are never compared"
+    return "none: these trials have no validation part, and the test part chooses nothing"
+
+
+def as_json(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the values that `--json` prints; docs/status.md says what each key means."""
+    counts, driver, best = snapshot.counts, snapshot.driver, snapshot.best
+    return {
+        "format": 1,
+        "results": snapshot.place,
+        "state": snapshot.state,
+        "kind": snapshot.kind or None,
+        "name": snapshot.name or None,
+        "trials": {
+            "total": counts.total,
+            "complete": counts.complete,
+            "failed": counts.failed,
+            "pruned": counts.pruned,
+            "running": counts.running,
+            "to_do": counts.to_do,
+            "asked": counts.asked,
+            "of_other_sweeps": counts.others,
+        },
+        "best": best and {"trial_id": best.trial_id, "name": best.name, "validation_accuracy": best.accuracy},
+        "trials_per_hour": snapshot.an_hour and round(snapshot.an_hour, 2),
+        "seconds_left": list(map(round, snapshot.left)) if snapshot.left else None,
+        "started": snapshot.started or None,
+        "seconds": snapshot.seconds,
+        "driver": driver
+        and {"host": driver.host, "pid": driver.pid, "seconds_since_beat": driver.beat and round(driver.beat, 1)},
+        "command": snapshot.command or None,
+        "folder": snapshot.folder or None,
+        "running": [
+            {
+                "trial_id": trial.trial_id,
+                "name": trial.name,
+                "node": trial.node or None,
+                "phase": trial.phase,
+                "epoch": trial.epoch,
+                "epochs": trial.num_epochs,
+                "seconds": trial.seconds,
+                "loss": trial.loss,
+                "validation_accuracy": trial.val_accuracy,
+            }
+            for trial in snapshot.running
+        ],
+        "failures": [{"reason": reason, "trials": number} for reason, number in snapshot.failures],
+        "notes": [note for note in (snapshot.note, *snapshot.problems) if note],
+    }
