@@ -248,7 +248,7 @@ def unanswered(study: CollapseStudy, trials: Trials) -> Command:
     """Return the question in a line, with the command that runs the trials that it needs; of trials that are there, why
     they do not answer it."""
     division = rerun.division(r.spec for r in trials.results)
-    lost = [f"{_short(arm.name)}: {arm.why}." for arm in study.arms if not arm.why.startswith("no trials")]
+    lost = [f"{_short(arm.name)}: {arm.why}." for arm in study.arms if not arm.why.startswith("no trial")]
     return Command(
         " ".join([QUESTION, *lost]), rerun.command("vgg-collapse", *division, "--seeds", str(SEEDS_TO_START))
     )
