@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from analysis.claims.about_arithmetic import arithmetic_claims
-from analysis.claims.sections import claims_sections
+from analysis.claims.sections import arithmetic_sections
 from analysis.report.sections import Section, as_markdown, as_rich
 from galaxytl.system.command import Parser, run_command
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def story(arguments: argparse.Namespace) -> int:
-    sections = claims_sections(arithmetic_claims())
+    sections = arithmetic_sections(arithmetic_claims())
     if arguments.markdown:
         print(as_markdown(sections))
     else:

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+REPEATABLE = ("storage", "tracker")
+"""Options that take several values one by one."""
+
+
 class Keywords(TypedDict, total=False):
     """Of grids and of searches; `python -m sweep.run --help` says of each option what it does."""
 
@@ -52,6 +56,8 @@ class Keywords(TypedDict, total=False):
     fit: Literal["resize", "crop"]
     weights_dir: str | Path
     accept_damaged: bool
+    keep: str
+    """"best", "best:N", "all" or "none"."""
     out: str | Path
     storage: str | Path | Sequence[str | Path]
     """One place, or a place and a search's database."""
@@ -59,6 +65,7 @@ class Keywords(TypedDict, total=False):
     cpus_per_trial: float
     gpus_per_trial: float
     trials_per_gpu: int
+    tracker: str | Sequence[str]
 
 
 class GridKeywords(Keywords, total=False):
@@ -127,7 +134,7 @@ def _words(name: str, value: Any, known: Iterable[str]) -> Iterator[str]:
     elif isinstance(value, bool):
         if value or name == "diagnostics":  # the one option that has a --no-
             yield option if value else f"--no-{name}"
-    elif name == "storage" and not isinstance(value, str | Path | None):
+    elif name in REPEATABLE and not isinstance(value, str | Path | None):
         yield from (f"{option}={place}" for place in value)
     elif value is not None:
         yield f"{option}={_joined(value)}"

@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -330,9 +330,8 @@ def _compared_lengths(pairs: Iterable[Lengths]) -> dict[Lengths, Comparison | st
     """Return the comparisons, one family; a sentence for a pair that cannot be compared."""
     found: dict[Lengths, Comparison | str] = {}
     for pair in pairs:
-        name = f"{pair[0].spec.num_epochs} - {pair[1].spec.num_epochs} epochs"
         try:
-            found[pair] = replace(compare_arms(*pair, "epochs"), name=f"{pair[1].name}, {name}")
+            found[pair] = compare_arms(*pair, "epochs")
         except NotComparedError as error:
             found[pair] = str(error)
     own = {pair: one for pair, one in found.items() if isinstance(one, Comparison)}

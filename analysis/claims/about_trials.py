@@ -34,7 +34,7 @@ RANKING: Final = ("MobileNet", "ResNet50", "VGG16")
 POOR: Final = 0.05
 """How much better than always naming the largest class a network may be and still perform poorly: our choice."""
 WHERE: Final = "section 3.1, Table 1"
-NO_TABLE: Final = "there is no Table 1, at whose settings this is judged; the section Table 1 says why"
+NO_TABLE: Final = "there is no Table 1, at whose settings this is judged; what was left out says why"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
     for setting in trial_settings(trials):
         compared = compare(setting)
-        compared.of("MobileNet, ImageNet ON - OFF").accuracy.interval
+        compared.of(on, off).accuracy.interval
 
 A family is what one question asks at once (ImageNet ON minus OFF of all networks; all pairs of networks within one
 start): its p-values are Holm's. Trials of different images, or that differ in more than the comparison says, are not
@@ -32,6 +32,7 @@ from analysis.statistics.bootstrap import Replicates, mean_of
 from analysis.statistics.equivalence import MARGIN, Equivalence, equivalence_of, seeds_needed
 from analysis.statistics.intervals import Interval, Pairs, Share, difference, holm, mcnemar
 from analysis.statistics.seeds import estimate_of, spread_of
+from analysis.trials.load import show_value
 from analysis.trials.paper import BACKBONES
 from analysis.trials.predictions import Predictions, same_images
 from analysis.trials.starts import FINE_TUNED
@@ -120,7 +121,8 @@ def of_shares(parts: Sequence[Part], image_variance: float) -> Estimate:
 class Comparison:
     """Accuracy and weighted F1 of `first` minus those of `second`."""
 
-    name: str
+    names: tuple[str, str]
+    """Of the first and the second setting, each in full."""
     family: str
     first: Arm
     second: Arm
@@ -129,6 +131,10 @@ class Comparison:
     method: str
     f1: Estimate | None
     """None where there are only counts."""
+
+    @property
+    def name(self) -> str:
+        return " - ".join(self.names)
 
     @property
     def about(self) -> About:
@@ -228,14 +234,21 @@ def compare_arms(first: Arm, second: Arm, family: str) -> Comparison:
     if not (first.why_unpaired or second.why_unpaired):
         scores = [[one.f1 for one in arm.scores] for arm in (first, second)]
         f1 = of_replicates([(1, scores[0]), (-1, scores[1])])
-    return Comparison(_name(first, second, family), family, first, second, accuracy, method, f1)
+    return Comparison(_names(first, second), family, first, second, accuracy, method, f1)
 
 
-def _name(first: Arm, second: Arm, family: str) -> str:
-    """Name, of what the two differ in."""
-    if first.start != second.start:
-        return f"{first.name} - {second.start.removeprefix('ImageNet ')}"
-    return f"{first.backbone} - {second.backbone}" if first.backbone != second.backbone else f"{first.name}, {family}"
+def _names(first: Arm, second: Arm) -> tuple[str, str]:
+    """Return the network and the start of each, and what else the two differ in."""
+    names = [name for name in SETTINGS if getattr(first.spec, name) != getattr(second.spec, name)]
+    one, other = (", ".join([arm.name, *(_value_text(arm, name) for name in names)]) for arm in (first, second))
+    return one, other
+
+
+def _value_text(arm: Arm, name: str) -> str:
+    """Return a setting in words."""
+    value = show_value(getattr(arm.spec, name))
+    units = {"image_size": "pixels", "num_epochs": "epochs"}
+    return f"{value} {units[name]}" if name in units else f"{name} {value}"
 
 
 def everywhere(predictions: Predictions) -> NDArray[np.bool_]:

@@ -3,8 +3,8 @@
 claims = judge(trials, grid)
 as_markdown(sections(claims)), summary(claims)
 
-Claims are grouped by what they are about, which is where they stand in the paper; what its own numbers decide comes
-before what trials decide.
+Claims are grouped by what they are about, which is where they stand in the paper. What its own printed numbers decide
+hangs on no trial, and stands by itself: it is counted among no run's verdicts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from analysis.claims.verdicts import LEVEL, PAPER, SETTINGS, Judged, count_verdicts
+from analysis.claims.verdicts import LEVEL, NOT_TESTABLE, SETTINGS, Judged, count_verdicts
+from analysis.report.answer import Command
 from analysis.report.sections import Listing, Section
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.seeds import MIN_SEEDS
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from analysis.claims.comparisons import Compared, Comparison, Estimate
 
 OVERVIEW: Final = "The paper's claims"
+ARITHMETIC: Final = "The paper's own printed numbers, checked by arithmetic"
 TOPICS: Final = (
     ("earlier work", r"reference"),
     ("curves", r"Figures 4-15"),
@@ -47,8 +49,8 @@ RULES: Final = (
     " alone. NOT_TESTABLE: trials or a library are missing, the galaxies are simulated or not the paper's, or random"
     " weights stand in for ImageNet's."
 )
-SEEDS: Final = "Seeds: how many each setting has; none where the paper's own numbers decide, or trials are missing."
-NO_SEEDS: Final = "No trial decides these, so they have no number of seeds."
+SEEDS: Final = "Seeds: how many each setting has."
+NO_TRIAL: Final = "No trial has a say in these: they are the same in every report, and say nothing of a run."
 CURVES: Final = (
     "A curve counts by one number a trial: its mean over the epochs, its first value, the epochs to 90 % of its last"
     " value (known to one epoch), and validation minus training loss at the end. Validation accuracy varies with its"
@@ -62,6 +64,11 @@ METHODS: Final = (
     " size, its variance over images by the bootstrap (2,000 resamples). Without predictions: counts, unpaired. p:"
     " Holm's within the family; intervals are not corrected."
 )
+COMMON: Final = (
+    *("optimizer", "learning_rate", "momentum", "weight_decay", "batch_size", "num_epochs", "image_size"),
+    *("preprocessing", "max_images", "test_fraction", "validation_fraction", "split_seed"),
+)
+"""Settings that are named of a pair beside what it differs in."""
 EFFECTS: Final = (
     "Main effects: the mean of two differences. Interaction: what pretraining adds to a frozen network minus what it"
     " adds to a trained one. Over seeds, as the comparisons; of one seed by the bootstrap, of these networks alone. p:"
@@ -71,7 +78,7 @@ EFFECTS: Final = (
 
 def summary(claims: Claims) -> tuple[str, ...]:
     """Return at most two lines for the terminal."""
-    lines = [_not_judged(claims) if claims.other_data else f"claims: {_counts(claims)}"] if claims.is_of_paper else []
+    lines = [_of_claims(claims)] if claims.is_of_paper and not unanswered(claims) else []
     found = [c.accuracy for compared in claims.compared for c in compared.comparisons]
     settings = [one for one in found if one.about == SETTINGS]
     parts = []
@@ -83,13 +90,23 @@ def summary(claims: Claims) -> tuple[str, ...]:
     return (*lines, *([f"comparisons: {'; '.join(parts)}"] if parts else []))
 
 
-def _counts(claims: Claims) -> str:
-    """Count what trials decide and the rest, each by itself: much is CONFIRMED by the paper's own arithmetic."""
-    return f"by trials {count_verdicts(claims.trials)}; without trials {count_verdicts(claims.arithmetic)}"
+def _of_claims(claims: Claims) -> str:
+    """Count what trials decide, and nothing else: much is CONFIRMED by the paper's own arithmetic."""
+    if claims.other_data:
+        return _not_judged(claims)
+    return f"claims judged by these trials: {count_verdicts(claims.trials)}"
 
 
 def _not_judged(claims: Claims) -> str:
     return f"claims: none is judged, as the paper's are about Galaxy10 DECaLS and the data are {claims.other_data}"
+
+
+def unanswered(claims: Claims) -> tuple[Command, ...]:
+    """Return the question of the paper's claims in a line with the command that answers it, where no trial does."""
+    if not claims.is_of_paper or claims.other_data or any(one.verdict != NOT_TESTABLE for one in claims.trials):
+        return ()
+    what = f"Do the paper's {len(claims.trials)} claims hold, on Galaxy10 DECaLS with ImageNet's weights?"
+    return (Command(what, f"python -m sweep.run --grid paper --seeds {MIN_SEEDS} --data Galaxy10_DECals.h5"),)
 
 
 def sections(claims: Claims) -> list[Section]:
@@ -99,7 +116,7 @@ def sections(claims: Claims) -> list[Section]:
     elif claims.other_data:
         found = [Section(OVERVIEW, None, (f"N{_not_judged(claims).removeprefix('claims: n')}.",))]
     else:
-        found = claims_sections(claims.judged)
+        found = claims_sections(claims.trials, claims.arithmetic)
     if claims.at_table:
         found.append(_curves(claims.at_table.setting))
     varied = _varied(claims.compared)
@@ -108,10 +125,12 @@ def sections(claims: Claims) -> list[Section]:
     return found
 
 
-def claims_sections(judged: Sequence[Judged]) -> list[Section]:
-    """Show how many there are of each verdict, then topic by topic."""
-    topics = by_topic(judged)
-    return [_overview(topics), *(_topic_section(topic, own) for topic, own in topics.items())]
+def claims_sections(by_trials: Sequence[Judged], arithmetic: Sequence[Judged]) -> list[Section]:
+    """Show how many there are of each verdict, then topic by topic those that have trials; and by themselves those that
+    the paper's own numbers or published facts decide."""
+    topics = by_topic([one for one in by_trials if one.has_trials])
+    found = [_overview(by_trials), *(_topic_section(topic, own) for topic, own in topics.items())]
+    return [*found, *([_arithmetic(arithmetic)] if arithmetic else [])]
 
 
 def by_topic(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
@@ -128,32 +147,45 @@ def topic_of(judged: Judged) -> str:
     return next(topic for topic, place in TOPICS if re.search(place, judged.where))
 
 
-def _overview(topics: Mapping[str, Sequence[Judged]]) -> Section:
-    """Show how many have which verdict. Without claims that trials decide there is no column of them."""
-    parts = {topic: _by_judge(own) for topic, own in topics.items()}
-    columns = [1] if not any(by_trials for by_trials, _ in parts.values()) else [0, 1]
-    headings = ("Claims", *(("Judged by trials", "Judged without trials")[column] for column in columns))
-    rows = tuple(
-        (f"about {topic}", *(count_verdicts(own[column]) for column in columns)) for topic, own in parts.items()
-    )
-    return Section(OVERVIEW, Listing(headings, rows), (RULES,))
+def _overview(judged: Sequence[Judged]) -> Section:
+    """Show how many have which verdict by trials; in a sentence those without any, which have no place in a table."""
+    topics = by_topic([one for one in judged if one.has_trials])
+    without = sum(not one.has_trials for one in judged)
+    absent = f"{without} of {len(judged)} claims have no trials to judge them by here."
+    sentences = (*([RULES] if topics else []), *([absent] if without else []))
+    return Section(OVERVIEW, _counts(topics, "Judged by these trials") if topics else None, sentences)
 
 
-def _by_judge(judged: Sequence[Judged]) -> tuple[list[Judged], list[Judged]]:
-    """Return those that trials decide, and those that the paper's own numbers or published facts do."""
-    return [one for one in judged if one.about != PAPER], [one for one in judged if one.about == PAPER]
+def _counts(topics: Mapping[str, Sequence[Judged]], heading: str) -> Listing:
+    return Listing(("Claims", heading), tuple((f"about {topic}", count_verdicts(own)) for topic, own in topics.items()))
 
 
-def _topic_section(topic: str, judged: Sequence[Judged]) -> Section:
-    """Show a topic's claims. Without trials there is no column of seeds."""
-    by_trials = any(one.seeds for one in judged)
+def _topic_section(topic: str, judged: Sequence[Judged], by_trials: bool = True) -> Section:
+    """Show a topic's claims; of arithmetic there is no column of seeds."""
     rows = tuple(
         (one.claim, one.where, one.verdict, *([seeds_of_claim(one)] if by_trials else []), one.evidence)
         for one in judged
     )
     headings = ("Claim", "In the paper", "Verdict", *(["Seeds"] if by_trials else []), "Evidence")
-    sentences = (SEEDS if by_trials else NO_SEEDS, *([CURVES] if topic == "curves" else []))
+    sentences = (SEEDS if by_trials else NO_TRIAL, *([CURVES] if by_trials and topic == "curves" else []))
     return Section(f"{OVERVIEW} about {topic}", Listing(headings, rows), sentences)
+
+
+def arithmetic_sections(judged: Sequence[Judged]) -> list[Section]:
+    """Show what the paper's own numbers or published facts decide: how many of each verdict, then topic by topic."""
+    topics = by_topic(judged)
+    overview = Section(ARITHMETIC, _counts(topics, "Judged without trials"), (RULES,))
+    return [overview, *(_topic_section(topic, own, by_trials=False) for topic, own in topics.items())]
+
+
+def _arithmetic(judged: Sequence[Judged]) -> Section:
+    """Show all of them in one table, beside which a report has those that trials decide."""
+    rows = tuple(
+        (topic, one.claim, one.where, one.verdict, one.evidence)
+        for topic, own in by_topic(judged).items()
+        for one in own
+    )
+    return Section(ARITHMETIC, Listing(("About", "Claim", "In the paper", "Verdict", "Evidence"), rows), (NO_TRIAL,))
 
 
 def _curves(setting: TrialSetting) -> Section:
@@ -173,8 +205,8 @@ def seeds_of_claim(judged: Judged) -> str:
     """
     >>> seeds_of_claim(Judged("", "", "CONFIRMED", "", "settings", (("A", 3), ("B", 3))))
     '3 each'
-    >>> seeds_of_claim(Judged("", "", "NOT_TESTABLE", "", "networks", (("A", 3), ("B", 0))))
-    '3, 0'
+    >>> seeds_of_claim(Judged("", "", "NOT_CONFIRMED", "", "networks", (("A", 3), ("B", 1))))
+    '3, 1'
     """
     numbers = [number for _, number in judged.seeds]
     if not any(numbers):
@@ -196,19 +228,19 @@ def _comparisons(compared: Compared, varied: Sequence[str], is_detail: bool) -> 
     at = _at(compared, varied)
     if compared.comparisons or compared.skipped:
         rows = tuple(map(_row, compared.comparisons))
-        headings = ("First - second", "Accuracy", f"{CONFIDENCE:.0%} interval", "p", "F1", "Method")
-        listing = Listing(headings, rows, {1, 3}) if rows else None
-        sentences = (*_stand_ins(compared), *compared.skipped, *([METHODS] if rows and not is_detail else []))
-        yield Section(f"Comparisons{at}", listing, sentences, is_detail)
+        headings = ("First", "Second", "Accuracy", f"{CONFIDENCE:.0%} interval", "p", "F1", "Method")
+        listing = Listing(headings, rows, {2, 4}) if rows else None
+        notes = (_in_common(compared), *([] if is_detail else [METHODS])) if rows else ()
+        yield Section(f"Comparisons{at}", listing, (*_stand_ins(compared), *compared.skipped, *notes), is_detail)
     if compared.effects:
-        rows = tuple(
+        effects = tuple(
             (effect.family.removeprefix("2 x 2, "), effect.name, *_cells(effect.accuracy), str(effect.f1))
             for effect in compared.effects
         )
-        headings = ("Network", "Effect", "Accuracy", f"{CONFIDENCE:.0%} interval", "p", "F1")
+        of_effects = ("Network", "Effect", "Accuracy", f"{CONFIDENCE:.0%} interval", "p", "F1")
         heading = f"Pretraining and freezing, 2 x 2{at}"
         sentences = (*_stand_ins(compared), *(() if is_detail else (EFFECTS,)))
-        yield Section(heading, Listing(headings, rows, {2, 4}), sentences, is_detail)
+        yield Section(heading, Listing(of_effects, effects, {2, 4}), sentences, is_detail)
 
 
 def _stand_ins(compared: Compared) -> Iterator[str]:
@@ -225,8 +257,15 @@ def _at(compared: Compared, varied: Sequence[str]) -> str:
     return f": {'; '.join(parts)}" if parts else ""
 
 
+def _in_common(compared: Compared) -> str:
+    """Return what both settings of each pair have beside their names."""
+    names = [name for name in COMMON if not (compared.what and name == "image_size")]
+    texts = [f"{name.replace('_', ' ')} {show_value(compared.setting.value(name))}" for name in names]
+    return f"Accuracy and F1: the first minus the second. Both settings of each pair have {', '.join(texts)}."
+
+
 def _row(found: Comparison) -> tuple[str, ...]:
-    return (found.name, *_cells(found.accuracy), str(found.f1) if found.f1 else "-", found.method)
+    return (*found.names, *_cells(found.accuracy), str(found.f1) if found.f1 else "-", found.method)
 
 
 def _cells(estimate: Estimate) -> tuple[str, str, str]:

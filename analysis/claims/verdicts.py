@@ -67,6 +67,11 @@ class Judged:
     missing; none of arithmetic."""
     reason: Reason = ""
 
+    @property
+    def has_trials(self) -> bool:
+        """Whether there are trials of all that it is about; of arithmetic there are none."""
+        return bool(self.seeds) and all(number for _, number in self.seeds)
+
 
 def verdict_of(agrees: bool) -> Verdict:
     """Return the verdict of arithmetic, which leaves no doubt."""

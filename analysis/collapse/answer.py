@@ -47,6 +47,7 @@ MEANING = {
     Explanation.INCONCLUSIVE: "the trials do not decide it",
 }
 ONLY = "the collapse comes from the optimizer's settings: nothing else that could be the cause removes it"
+QUESTION = f"Does {BACKBONE}'s collapse come from its optimizer settings?"
 OPEN = (Effect.UNDECIDED, Effect.TOO_FEW, Effect.CONFOUNDED)
 
 
@@ -221,7 +222,6 @@ def collapse_answer(
 ) -> Answer:
     """Return the first screen, of the trials of grids. `commands` run the trials again with what is lacking."""
     own = [r for r in results if r.spec.backbone == BACKBONE]
-    is_open = not any(arm.paper for arm in study.arms)
     answer = [
         text
         for arm, line in zip(study.arms, verdict_lines(study, beside), strict=True)
@@ -231,12 +231,26 @@ def collapse_answer(
     also = _by_arm(study, [_ruled_out(arm, beside) for arm in study.arms])
     settle = _by_arm(study, [_lacking(arm, beside) for arm in study.arms])
     return Answer(
-        (f"Does {BACKBONE}'s collapse come from its optimizer settings? {_tested(study, own)}",),
-        (*(() if is_open else reservations(own)), *answer),
+        (f"{QUESTION} {_tested(study, own)}",),
+        (*reservations(own), *answer),
         also,
         settle,
         tuple(commands) if settle else (),
-        is_open=is_open,
+    )
+
+
+def is_answered(study: CollapseStudy) -> bool:
+    """Return whether an arm has trials of the paper's and of other optimizer settings that can be compared."""
+    return any(arm.paper for arm in study.arms)
+
+
+def unanswered(study: CollapseStudy, trials: Trials) -> Command:
+    """Return the question in a line, with the command that runs the trials that it needs; of trials that are there, why
+    they do not answer it."""
+    division = rerun.division(r.spec for r in trials.results)
+    lost = [f"{_short(arm.name)}: {arm.why}." for arm in study.arms if not arm.why.startswith("no trial")]
+    return Command(
+        " ".join([QUESTION, *lost]), rerun.command("vgg-collapse", *division, "--seeds", str(SEEDS_TO_START))
     )
 
 
@@ -354,10 +368,7 @@ def settling(study: CollapseStudy, beside: Beside, trials: Trials, grids: Mappin
     arms = [arm for arm in study.arms if arm.paper]
     folder, data = _folder(trials), rerun.what_data_is(trials.results)
     division = rerun.division(r.spec for r in trials.results)
-    if not arms:
-        line = rerun.command("vgg-collapse", *division, "--seeds", str(SEEDS_TO_START))
-        return (Command(f"The trials that the question needs, where {data}", line),)
-    if folder is None or folder not in grids:
+    if not arms or folder is None or folder not in grids:
         return ()
     fixed = dict(pair for arm in arms for pair in _to_fix(arm))
     options = [word for name, value in fixed.items() for word in ("--set", f"{name}={value}")]

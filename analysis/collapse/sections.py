@@ -13,7 +13,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from analysis.claims.about_arithmetic import WHAT_ON_IMPLIES, blind_f1, row_in_words
-from analysis.collapse.answer import Beside, accuracy_sentence, meaning, posterior_sentence, what_is_open
+from analysis.collapse.answer import (
+    QUESTION,
+    Beside,
+    accuracy_sentence,
+    is_answered,
+    meaning,
+    posterior_sentence,
+    what_is_open,
+)
 from analysis.collapse.interactions import Interaction, examine_interactions
 from analysis.collapse.rivals import Contrast, Level, Rivals, examine_rivals, training_label
 from analysis.collapse.sensitivity import HALF_NAMES, Sensitivity, sensitivity
@@ -60,8 +68,10 @@ def look_beside(results: Sequence[TrialResult], study: CollapseStudy) -> Beside:
 
 
 def collapse_sections(study: CollapseStudy, beside: Beside, results: Sequence[TrialResult]) -> Iterator[Section]:
-    """Return all that is known of the question, the answer first; what the paper says, of its own data only."""
-    yield _verdicts(study, beside)
+    """Return all that is known of the question, the answer first, where there are trials for one; what the paper says,
+    of its own data only."""
+    if is_answered(study):
+        yield _verdicts(study, beside)
     yield from _sensitivity(beside.sensitivity)
     for arm in study.arms:
         if arm.paper:
@@ -75,7 +85,8 @@ def collapse_sections(study: CollapseStudy, beside: Beside, results: Sequence[Tr
     yield _kinds(results)
     if has_paper:
         yield _paper_rows()
-    yield Section("The test, as it was stated beforehand", None, _paragraphs(STATEMENT), is_detail=True)
+    if is_answered(study):
+        yield Section("The test, as it was stated beforehand", None, _paragraphs(STATEMENT), is_detail=True)
 
 
 def _verdicts(study: CollapseStudy, beside: Beside) -> Section:
@@ -83,7 +94,7 @@ def _verdicts(study: CollapseStudy, beside: Beside) -> Section:
     rows = tuple(_verdict_row(arm) for arm in study.arms)
     sentences = [f"{arm.name}: {_sentence(arm, beside)}" for arm in study.arms]
     return Section(
-        f"Does {BACKBONE}'s collapse come from its optimizer settings?",
+        QUESTION,
         Listing(headings, rows, right={5, 6}),
         (*sentences, *study.problems),
     )
@@ -93,7 +104,15 @@ def _verdict_row(arm: CollapseArm) -> tuple[str, ...]:
     other = f"{arm.alternative.label}: {_share(arm.alternative, arm.test_seeds)}" if arm.alternative else ""
     paper = f"{arm.paper.label}: {_share(arm.paper)}" if arm.paper else ""
     reduction = str(arm.reduction) if arm.reduction else ""
-    return (arm.name, arm.verdict.value, paper, other, reduction, p_digits(arm.p_value), p_digits(arm.corrected))
+    return (
+        f"{BACKBONE} {arm.name}",
+        arm.verdict.value,
+        paper,
+        other,
+        reduction,
+        p_digits(arm.p_value),
+        p_digits(arm.corrected),
+    )
 
 
 def _share(setting: Setting, seeds: Sequence[int] | None = None) -> str:
@@ -148,7 +167,7 @@ def _rivals(rivals: Rivals) -> Iterator[Section]:
     if rivals.contrasts:
         headings = ("Arm", "Changed", "To", "Paper's", "Changed", "Reduction (95 %)", "p (Holm)", "The rival")
         contrasts = tuple(
-            (c.arm, c.factor, c.other_level, *_numbers(c), p_digits(c.corrected), c.effect.value)
+            (f"{BACKBONE} {c.arm}", c.factor, c.other_level, *_numbers(c), p_digits(c.corrected), c.effect.value)
             for c in rivals.contrasts
         )
         yield Section(

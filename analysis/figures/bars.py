@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,9 +36,13 @@ class Bar:
         return score.mean if score else None
 
     @property
-    def std(self) -> float:
-        score = self.cell.score(self.metric)
-        return (score.std or 0.0) if score else 0.0
+    def errors(self) -> tuple[float, float]:
+        """How far the error bar goes below and above: of accuracy its 95 % interval, of others the standard deviation
+        over seeds; 0 where there is none."""
+        score, interval = self.cell.score(self.metric), self.cell.interval
+        if self.metric != "accuracy":
+            return (score.std or 0.0,) * 2 if score else (0.0, 0.0)
+        return (score.mean - interval.low, interval.high - score.mean) if score and interval else (0.0, 0.0)
 
     @property
     def paper_height(self) -> float | None:
@@ -48,7 +53,7 @@ class Bar:
     @property
     def label_height(self) -> float:
         """Where the bar's number stands: above the bar, its error and, if that is in the way, the paper's line."""
-        top = (self.height or 0.0) + self.std
+        top = (self.height or 0.0) + self.errors[1]
         if self.paper_height is not None and -0.01 < self.paper_height - top < LABEL_HEIGHT + 0.015:
             top = self.paper_height
         return top + 0.015
@@ -67,8 +72,8 @@ def bars_of(grid: PaperGrid, metric: str) -> list[Bar]:
 def draw_metrics(grid: PaperGrid, banner: Banner) -> Figure:
     """Draw one panel a metric, so that each compares backbones and weights on one scale."""
     bars = {metric: bars_of(grid, metric) for metric in METRICS}
-    has_errors, has_paper = any(bar.std for own in bars.values() for bar in own), grid.subject.is_of_paper
-    errors = "error bars: standard deviation over seeds" if has_errors else ""
+    has_paper = grid.subject.is_of_paper
+    errors = _errors_text(any(any(bar.errors) for bar in own) for own in bars.values())
     also = "the paper's F1 of MobileNet OFF, 9.663 (sic), is not drawn" if has_paper else ""
     figure = new_figure(10, 4.1, banner.bottom_line(grid.shown, errors, also))
     panels = figure.subplots(1, len(METRICS), sharey=True)
@@ -78,6 +83,13 @@ def draw_metrics(grid: PaperGrid, banner: Banner) -> Figure:
     panels[0].set_ylabel("score on the test split")
     _explain(figure, has_paper)
     return figure
+
+
+def _errors_text(has_errors: Iterable[bool]) -> str:
+    """Return what the error bars are, given whether accuracy and each of the other scores has any."""
+    of_accuracy, *others = has_errors
+    texts = ["95 % interval of accuracy"] * of_accuracy + ["standard deviation over seeds of the others"] * any(others)
+    return f"error bars: {', '.join(texts)}" if texts else ""
 
 
 def draw_bars(axes: Axes, bars: list[Bar]) -> None:
@@ -106,8 +118,11 @@ def _draw_bar(axes: Axes, bar: Bar) -> None:
         face = colour if bar.cell.paper.imagenet == "ON" else tint(colour, 0.4)
         axes.bar(bar.x, bar.height, BAR_WIDTH, color=face, gid=f"ours {bar.metric} {bar.cell.paper.title}")
         axes.text(bar.x, bar.label_height, f"{bar.height:.2f}", ha="center", va="bottom", fontsize=8)
-        if bar.std:
-            axes.errorbar(bar.x, bar.height, bar.std, color=INK, linewidth=1, capsize=2.5)
+        if any(bar.errors):
+            below, above = bar.errors
+            axes.errorbar(
+                bar.x, bar.height, [[max(0.0, below)], [max(0.0, above)]], color=INK, linewidth=1, capsize=2.5
+            )
     else:
         absent = "missing" if bar.cell.status == MISSING else bar.cell.status
         above_line = bar.paper_height if bar.paper_height is not None and bar.paper_height < 0.3 else 0.0

@@ -11,15 +11,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from analysis.trials.load import count_of, count_of_trials
 from galaxytl.trial import TrialResult
+
+UNANSWERED: Final = "Not answered by these trials"
+"""Heading of the questions of which each has a line with the command that would answer it."""
+
+DATA: Final = "DATA is what the sweep was given as --data, with its options that say how it is read."
 
 
 @dataclass(frozen=True)
 class Command:
     what: str
     line: str
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.line}"
 
 
 @dataclass(frozen=True)
@@ -34,9 +43,6 @@ class Answer:
     """What would settle it."""
     commands: tuple[Command, ...] = field(default=())
     """That would."""
-
-    is_open: bool = False
-    """Whether there were no trials to ask: then the report has a question of its own as well."""
 
     def joined(self, other: Answer) -> Answer:
         """Return both, this one first."""

@@ -1,7 +1,8 @@
 """What a report says, gathered in one place: the terminal, report.md and index.html are written from it.
 
 contents.answer, contents.summary         # the first screen
-contents.sections                         # verdicts, then evidence
+contents.sections                         # what was found, then evidence
+contents.unanswered                       # a line each
 files.page, files.texts, files.figures    # of ReportFiles: what was written
 """
 
@@ -35,14 +36,18 @@ class Part:
     summary: tuple[str, ...] = ()
     """Lines of "label: text", for the top of the page and the terminal."""
     answers: tuple[Section, ...] = ()
-    """Verdicts with their intervals."""
+    """What was found, with its intervals: the page has it unfolded, before all evidence."""
     evidence: tuple[Section, ...] = ()
-    is_printed: bool = False
-    """Whether the terminal shows its sections too, but for details."""
+    printed: tuple[Section, ...] = ()
+    """Those that the terminal shows too, but for details."""
     answer: Answer | None = None
     """What the first screen says of the question."""
+    unanswered: tuple[Command, ...] = ()
+    """Questions that no trial here can answer, each with the command that would: a line each."""
+    figure: str = ""
+    """Stem of the figure that shows the answer best; where it could not be drawn, that of another part leads."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """Name -> text of further files beside the page."""
+    """Name -> text of further files beside the page; a name may have one folder."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,8 @@ class Contents:
     def left_out(self) -> tuple[str, ...]:
         """Everything that the report lacks, a sentence each."""
         figures = [f"{self.figures.captions[stem]} Not drawn: {why}" for stem, why in self.figures.reasons.items()]
-        return (*self.problems, *self.without_score, *figures)
+        no_table = [self.table_note] if self.table_note and not self.table else []
+        return (*self.problems, *no_table, *self.without_score, *figures)
 
     @property
     def answers(self) -> tuple[Section, ...]:
@@ -89,8 +95,18 @@ class Contents:
 
     @property
     def printed(self) -> tuple[Section, ...]:
-        shown = [part for part in self.parts if part.is_printed]
-        return tuple(s for part in shown for s in (*part.answers, *part.evidence) if not s.is_detail)
+        return tuple(section for part in self.parts for section in part.printed if not section.is_detail)
+
+    @property
+    def unanswered(self) -> tuple[Command, ...]:
+        return tuple(command for part in self.parts for command in part.unanswered)
+
+    @property
+    def first_figure(self) -> str:
+        """Stem of the figure that stands beside the answer: that of the first part that has one, else the first one
+        that was drawn; empty where none was."""
+        wanted = [part.figure for part in self.parts if part.figure in self.figures.paths]
+        return next(iter([*wanted, *self.figures.paths]), "")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.report.answer import verdict_parts
+from analysis.report.answer import DATA, UNANSWERED, verdict_parts
 from analysis.report.contents import Contents, FigureFiles
 from analysis.report.markdown import is_overview
 from analysis.report.sections import Section
@@ -109,12 +109,33 @@ class Page:
         return _anchored("evidence", self.contents.evidence)
 
     @cached_property
+    def pictures(self) -> list[Picture]:
+        return list(_pictures(self.contents.figures))
+
+    @cached_property
+    def first_figure(self) -> Picture | None:
+        """The one that stands beside the answer."""
+        return next((picture for picture in self.pictures if picture.stem == self.contents.first_figure), None)
+
+    @cached_property
     def overviews(self) -> list[Picture]:
-        return [picture for picture in _pictures(self.contents.figures) if is_overview(picture.stem)]
+        """All others that are not one of the paper's single ones."""
+        return [own for own in self.pictures if is_overview(own.stem) and own is not self.first_figure]
 
     @cached_property
     def singles(self) -> list[Picture]:
-        return [picture for picture in _pictures(self.contents.figures) if not is_overview(picture.stem)]
+        return [own for own in self.pictures if not is_overview(own.stem) and own is not self.first_figure]
+
+    @property
+    def unanswered_heading(self) -> str:
+        return UNANSWERED
+
+    @property
+    def data_note(self) -> str:
+        return DATA
+
+    def png(self, content: bytes) -> str:
+        return _data_uri("image/png", content)
 
     def sparkline(self, row: TrialRow, quantity: str) -> Markup:
         return Markup(sparkline(row.result, quantity))
@@ -136,7 +157,11 @@ def _pictures(files: FigureFiles) -> Iterator[Picture]:
 
 def data_uri(path: Path) -> str:
     """Return the file in base64. As an <img>, an SVG keeps its ids to itself, and no script in one runs."""
-    return f"data:{TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return _data_uri(TYPES[path.suffix], path.read_bytes())
+
+
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def tone(text: str) -> str:

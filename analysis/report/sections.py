@@ -25,6 +25,8 @@ class Listing:
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     right: Set[int] = frozenset()
+    pictures: tuple[bytes, ...] = ()
+    """A PNG a row, empty where a row has none; for the page only."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Section:
     is_detail: bool = False
     """For the file only: the terminal does without."""
     is_long: bool = False
-    """Whether the page folds its table away."""
+    """Whether report.md leaves its table to the folder of tables."""
 
 
 def as_rich(sections: Iterable[Section]) -> Group:

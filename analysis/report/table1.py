@@ -25,6 +25,7 @@ from analysis.report.formats import (
     markdown_banner,
     markdown_table,
 )
+from analysis.statistics.intervals import CONFIDENCE
 from analysis.trials.banner import Banner
 from analysis.trials.paper import METRICS
 from analysis.trials.subject import describe
@@ -38,6 +39,11 @@ if TYPE_CHECKING:
 
 TITLE = "Table 1. Scores on the test split: ours, and the paper's beside them"
 SIC = "(sic): as printed in the paper; no F1 can exceed 1."
+INTERVAL = f"{CONFIDENCE:.0%} interval"
+INTERVAL_NOTE = (
+    f"{INTERVAL}: of our accuracy, over seeds and test images; where there is one seed, over images, of that network"
+    " alone."
+)
 WIDTH = 100  # columns of the terminal that the table fits
 
 
@@ -54,6 +60,11 @@ class Table1Row:
         if self.cell.status == COMPLETE:
             return tuple(str(self.cell.score(metric)) for metric in METRICS)
         return ("missing" if self.cell.status == MISSING else self.cell.status, "", "")
+
+    @property
+    def interval(self) -> str:
+        """Of the accuracy; empty where it is not known."""
+        return str(self.cell.interval or "")
 
     @property
     def printed(self) -> tuple[str, ...]:
@@ -82,6 +93,15 @@ class Table1:
         title = TITLE if grid.subject.is_of_paper else f"Scores on the test split: {describe(grid.results)}"
         return cls(tuple(rows), Banner.of(grid), tuple(texts), title, grid.subject.is_of_paper)
 
+    @property
+    def interval_heading(self) -> str:
+        return INTERVAL
+
+    def with_interval(self, row: Table1Row) -> list[str]:
+        """Return `values`, with the interval of our accuracy after it."""
+        first, *others = self.values(row)
+        return [first, row.interval, *others]
+
     def values(self, row: Table1Row) -> list[str]:
         """Return ours and the paper's by turns, in the order of METRICS; or ours."""
         if not self.has_paper:
@@ -100,6 +120,11 @@ class Table1:
         if any(len(row.cell.complete) > 1 for row in self.rows):
             parts.append("±: sample standard deviation over seeds.")
         return " ".join(parts)
+
+    @property
+    def full_legend(self) -> str:
+        """The legend of a table with intervals."""
+        return " ".join([self.legend, INTERVAL_NOTE]).strip()
 
 
 def _footnotes(cell: Cell) -> list[str]:
@@ -152,13 +177,14 @@ def as_markdown(table: Table1) -> str:
     headings = ["Model", "ImageNet"]
     for heading in METRICS.values():
         headings += [heading, "paper"] if table.has_paper else [heading]
+    headings.insert(3, INTERVAL)
     rows = [
-        (row.cell.paper.backbone, row.cell.paper.imagenet + _marks(row), *table.values(row), row.cell.seeds)
+        (row.cell.paper.backbone, row.cell.paper.imagenet + _marks(row), *table.with_interval(row), row.cell.seeds)
         for row in table.rows
     ]
     lines = [f"**{escape_markdown(table.title)}**", "", *markdown_banner(table.banner), ""]
     lines += [*markdown_table([*headings, "Seeds"], rows, set(range(2, len(headings) + 1))), ""]
-    lines += [table.legend, ""] if table.legend else []
+    lines += [table.full_legend, ""]
     lines += [f"\\[{number}\\] {escape_markdown(note)}  " for number, note in enumerate(table.footnotes, start=1)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -183,6 +209,8 @@ def _record(row: Table1Row, table: Table1) -> dict[str, Any]:
         record[f"{metric}_std"] = score.std if score else None
         if table.has_paper:
             record |= {f"{metric}_paper": printed.value, f"{metric}_paper_sic": printed.sic}
+    interval = cell.interval
+    record |= {"accuracy_low": interval.low if interval else None, "accuracy_high": interval.high if interval else None}
     return record | {"message": cell.message, "warning": table.banner.warning, "run_on": table.banner.run_on}
 
 

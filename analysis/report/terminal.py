@@ -6,13 +6,13 @@ show(files)
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from rich.padding import Padding
 from rich.text import Text
 
-from analysis.report.answer import Answer, verdict_parts
+from analysis.report.answer import DATA, UNANSWERED, Answer, Command, verdict_parts
 from analysis.report.contents import Contents, ReportFiles
 from analysis.report.sections import as_rich
 from analysis.report.table1 import WIDTH
@@ -33,6 +33,7 @@ def show(files: ReportFiles) -> None:
     least = WIDTH if contents.table and not Console().is_terminal else 80
     console = Console(highlight=False, width=max(least, Console().width))
     show_answer(contents.answer, Console(highlight=False))
+    show_unanswered(contents.unanswered, Console(highlight=False))
     _show_summary(contents, console)
     if contents.table:
         console.print()
@@ -77,6 +78,17 @@ def show_answer(answer: Answer, console: Console) -> None:
     console.print()
 
 
+def show_unanswered(questions: Sequence[Command], console: Console) -> None:
+    """Print a line each, to be copied whole."""
+    for number, question in enumerate(questions):
+        if not number:
+            console.print(Text(UNANSWERED, style="bold"))
+        console.print(Text(f"{' ' * INDENT}{visible(str(question))}"), soft_wrap=True)
+    if questions:
+        console.print(Padding(Text(DATA), (0, 0, 0, INDENT)))
+        console.print()
+
+
 def _show_summary(contents: Contents, console: Console) -> None:
     """Print a line each, the label set off; the warning stands out."""
     for line in map(visible, contents.summary):
@@ -87,9 +99,13 @@ def _show_summary(contents: Contents, console: Console) -> None:
 def _files(files: ReportFiles) -> Iterator[str]:
     """Yield the page first; tables, grids and figures by folder."""
     yield f"{files.page} ({files.page.stat().st_size / 1e6:.1f} MB; open it in a browser)"
-    yield from (str(path) for path in files.texts)
-    for paths, what in ((files.tables, "tables"), (files.grids, "grids"), (files.figures, "figures")):
+    folder = files.page.parent
+    yield from (str(path) for path in files.texts if path.parent == folder)
+    matrices = tuple(path for path in files.texts if path.parent != folder)
+    kinds = ((files.tables, "tables"), (matrices, "matrices"), (files.grids, "grids"), (files.figures, "figures"))
+    for paths, what in kinds:
         if paths:
             endings = ", ".join(dict.fromkeys(path.suffix for path in paths))
             number = len({path.stem for path in paths})
-            yield f"{paths[0].parent}/: {number} {what if number > 1 else what[:-1]} as {endings}"
+            one = "matrix" if what == "matrices" else what[:-1]
+            yield f"{paths[0].parent}/: {number} {what if number > 1 else one} as {endings}"

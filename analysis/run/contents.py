@@ -17,10 +17,11 @@ from analysis.report.table1 import Table1
 from analysis.report.trial_table import TrialTable
 from analysis.run.scope import ReportScope
 from analysis.search.choice import Search
-from analysis.statistics.intervals import CONFIDENCE, binomial_variance
-from analysis.statistics.seeds import MIN_SEEDS, mean_over_seeds
+from analysis.search.sections import named_trial
+from analysis.statistics.intervals import CONFIDENCE
+from analysis.statistics.seeds import MIN_SEEDS
 from analysis.trials.banner import Banner
-from analysis.trials.endings import count_by_status, share
+from analysis.trials.endings import count_by_status, mean_interval, share
 from analysis.trials.load import count_of, count_of_trials
 from analysis.trials.provenance import mixed_versions, provenance
 from analysis.trials.repeats import Repeats, of_first_split, repeats_of
@@ -56,10 +57,10 @@ def contents_of(
 
 
 def _answer(scope: ReportScope, parts: Sequence[Part]) -> Answer:
-    """Return that of the questions; after what any folder is asked where there were no trials for them, or where the
-    data are not the paper's, so that the question of the paper is not the first."""
+    """Return that of the question that the trials are for; after what any folder is asked where the data are not the
+    paper's, so that the question of the paper is not the first."""
     asked = next((part.answer for part in parts if part.answer), None)
-    if asked and not asked.is_open and scope.subject.is_of_paper:
+    if asked and scope.subject.is_of_paper:
         return asked
     own = _of_any(scope)
     return own.joined(asked) if asked else own
@@ -142,17 +143,13 @@ def best_row(grid: PaperGrid) -> str:
 
 
 def accuracy_interval(cell: Cell) -> str:
-    """Return the interval of the mean accuracy: over seeds and images (Student's t) where there are several seeds, else
-    over images (Wilson)."""
+    """Return the interval of the mean accuracy in words (`mean_interval`)."""
     return _interval(cell.complete)
 
 
 def _interval(results: Sequence[TrialResult]) -> str:
     if len(results) > 1:
-        values = [r.metrics["accuracy"] for r in results]
-        images = min((own.total for r in results if (own := share(r))), default=0)
-        found = mean_over_seeds(values, binomial_variance(fmean(values), images))
-        return f"{CONFIDENCE:.0%} interval {found.interval.within(0.0, 1.0)} over {len(values)} seeds"
+        return f"{CONFIDENCE:.0%} interval {mean_interval(results)} over {len(results)} seeds"
     return f"{_over_images(results[0])}, one network"
 
 
@@ -235,9 +232,9 @@ def of_search(search: Search) -> Answer:
     settle: tuple[str, ...] = ()
     if margin := search.margin:
         much = f"{margin.value:+.3f}, {CONFIDENCE:.0%} interval {margin.interval} on {margin.num_images:,} images"
-        runner_up = f"{margin.runner_up.spec.backbone}, trial {margin.runner_up.trial_id}"
+        best, runner_up = (named_trial(search, result) for result in (search.ranking[0], margin.runner_up))
         told = "cannot be told apart from the runner-up" if margin.is_within_noise else "is ahead of the runner-up"
-        also = (f"The best {told}, {runner_up} ({much}).",)
+        also = (f"The best, {best}, {told}, {runner_up}: {much}.",)
         settle = ("More seeds of both, and more validation images.",) if margin.is_within_noise else ()
     chosen = (f"{best_trial(search)}.", "One trial was chosen of many: its validation accuracy is that of a winner.")
     return Answer((asked,), (*reservations(search.results), *chosen), also, settle)

@@ -19,12 +19,13 @@ from analysis.report import rerun, table1
 from analysis.report.answer import Command
 from analysis.report.contents import Contents, FigureFiles, ReportFiles
 from analysis.report.formats import csv_text
-from analysis.report.markdown import FIGURES, report_markdown
+from analysis.report.markdown import FIGURES, TABLES, report_markdown
 from analysis.report.page import page_html
 from analysis.report.table_files import begins_with, write_tables
 from analysis.run.contents import contents_of
 from analysis.run.parts import Sources, report_parts
 from analysis.run.scope import ReportScope
+from analysis.scores import class_files, wrong_images
 from analysis.search.choice import Search
 from analysis.trials.banner import Banner
 from analysis.trials.load import AnalysisError, Trials, show_value
@@ -39,13 +40,14 @@ if TYPE_CHECKING:  # study.py imports Optuna: a second that only a report of a s
     from analysis.search.study import Study
 
 PAGE: Final = "index.html"
-TABLES: Final = "tables"
 AGAIN: Final = "again"
 """Folder of the grid files that run the trials again."""
 BEST: Final = "best.yaml"
 """Grid of a search's choice."""
 EARLIER: Final = {
     claims_file.NAME: claims_file.MARK,
+    class_files.NAME: class_files.SCORES_MARK,
+    wrong_images.NAME: wrong_images.MARK,
     "search.md": "# A search and its choice\n",  # of earlier versions: report.md has it all
 }
 """Files that an earlier report may have left and this one lacks, and how they begin: a user's own stay."""
@@ -69,7 +71,7 @@ def write_report(scope: ReportScope, request: Request) -> ReportFiles:
     studies = _studies(scope, request.storage)
     with _writing_into(out):
         out.mkdir(parents=True, exist_ok=True)
-        for name in (AGAIN, FIGURES, TABLES):
+        for name in (AGAIN, FIGURES, TABLES, class_files.FOLDER):
             inside(out, name)
         grids = rerun.write_grids(trials, out / AGAIN)
         networks = read_networks(trials, grid.results if grid else ())
@@ -132,7 +134,11 @@ def _write_texts(texts: Mapping[str, str], out: Path) -> tuple[Path, ...]:
     for name, mark in EARLIER.items():
         if name not in texts and begins_with(out / name, mark):
             (out / name).unlink()
+    for path in (out / class_files.FOLDER).glob("*.csv"):
+        if not path.is_symlink() and begins_with(path, class_files.MARK):
+            path.unlink()
     for name, text in texts.items():
+        (out / name).parent.mkdir(exist_ok=True)
         write_atomically(out / name, text.encode())
     return tuple(out / name for name in texts)
 

@@ -13,6 +13,7 @@ accuracies in place of Nemenyi's of mean ranks: whether two settings differ then
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,11 +25,13 @@ from analysis.claims.arms import Arm, load_arm
 from analysis.claims.comparisons import Estimate, NotComparedError, compare_shares, holm_of, share_variance
 from analysis.claims.verdicts import LEVEL
 from analysis.collapse.settings import OPTIMIZER_FIELDS
+from analysis.report import rerun
+from analysis.report.answer import Command
 from analysis.report.sections import Listing, Section
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.seeds import MIN_SEEDS, SeedEstimate, mean_over_seeds
 from analysis.trials.comparable import WEIGHTS, comparable
-from analysis.trials.load import count_of
+from analysis.trials.load import Trials, count_of
 from analysis.trials.starts import optimizer_name, rate_text, start_of
 from galaxytl.results.predictions import PredictionsError
 from galaxytl.trial import COMPLETE, SPEC_FIELDS, TrialResult, TrialSpec
@@ -203,6 +206,20 @@ THEMES: Final = (
     RankingTheme("critical-differences", "networks and starts", NETWORKS),
     RankingTheme("critical-differences-optimizers", "optimizer settings", OPTIMIZERS),
 )
+
+
+def unanswered(trials: Trials, grids: Mapping[Path, Path]) -> tuple[Command, ...]:
+    """Return the question in a line with the command that runs the seeds that are lacking, in the folder that has most
+    trials; nothing where there are no two settings. `grids`: results folder -> the grid file of its trials."""
+    own = settings_in([r for r in trials.results if r.spec.scored_on == "test"])
+    folders = Counter(trials.folders.get(result.trial_id) for setting in own for result in setting)
+    folder = min(folders, key=lambda one: (-folders[one], str(one)), default=None)
+    if len(own) < 2 or folder is None or folder not in grids:
+        return ()
+    seeds = str(MIN_SEEDS + 1 - min(MIN_SEEDS, *map(len, own)))
+    what = f"Which settings can be told apart, by {MIN_SEEDS} seeds of each?"
+    division = rerun.division(r.spec for r in trials.results)
+    return (Command(what, rerun.command(grids[folder], *division, "--seeds", seeds, out=folder)),)
 
 
 def can_rank(results: Sequence[TrialResult]) -> bool:

@@ -1,4 +1,4 @@
-"""What a report says of classes: scores that count every class alike, and the recall of each class.
+"""What a report says of classes: scores that count every class alike, those of each class, and recalls side by side.
 
     sections(networks)      # of the settings that it shows; empty where no row has a confusion matrix
 
@@ -15,6 +15,7 @@ import numpy as np
 from analysis.report.sections import Listing, Section
 from analysis.statistics.class_scores import ClassScore, balanced_accuracy, matthews, recalls
 from analysis.statistics.intervals import Share
+from analysis.trials.load import count_of
 from analysis.trials.repeats import Networks, Repeats, over_seeds
 from galaxytl.trial import TrialResult
 
@@ -23,6 +24,8 @@ MOST_COLUMNS: Final = 6
 MANY: Final = 20
 """Classes from which on a table of them is folded away, and numbered as the figures number them."""
 NO_IMAGES: Final = "no images"
+NEVER_NAMED: Final = "never named"
+SCORES: Final = "Scores that count every class alike"
 INTERVALS: Final = (
     "In brackets: 95 % intervals. Of one seed they are over its test images (of a recall Wilson's, 1927). Of several"
     " seeds they are Student's t, with the scatter over images added as if all seeds missed the same ones: they are"
@@ -31,11 +34,62 @@ INTERVALS: Final = (
 
 
 def sections(networks: Networks) -> list[Section]:
-    """Return both sections; none where no setting that is shown has a confusion matrix."""
+    """Return the sections; none where no setting that is shown has a confusion matrix."""
     shown = [own for own in networks.shown if own.with_confusion]
     if not shown:
         return []
-    return [_scores(shown, networks.not_shown), _recalls(shown, networks.not_shown)]
+    leading = leading_setting(networks)
+    of_one = [_each_class(leading)] if leading and leading.with_confusion else []
+    return [_scores(shown, networks.not_shown), *of_one, _recalls(shown, networks.not_shown)]
+
+
+def leading_setting(networks: Networks) -> Repeats | None:
+    """Return that of the settings shown which a report looks at closely: the best by validation accuracy of those on
+    the first one's split, or the first, where not all have watched a validation part. The test part has no say."""
+    shown = [own for own in networks.of_one_split if own in networks.shown]
+    values = [own.validation_accuracy for own in shown]
+    if not shown or None in values:
+        return shown[0] if shown else None
+    return max(shown, key=lambda own: own.validation_accuracy or 0.0)
+
+
+def precisions(confusion: Sequence[Sequence[int]]) -> tuple[Share | None, ...]:
+    """Return of each class the share of the images named so that are of it; None for a class that is never named."""
+    return recalls(np.transpose(np.asarray(confusion, np.int64)))
+
+
+def f1_scores(confusion: Sequence[Sequence[int]]) -> list[float | None]:
+    """Return the harmonic means of recall and precision; None for a class without images that is never named."""
+    counts = np.asarray(confusion, np.int64)
+    totals = counts.sum(axis=0) + counts.sum(axis=1)
+    pairs = zip(np.diagonal(counts).tolist(), totals.tolist(), strict=True)
+    return [2 * right / total if total else None for right, total in pairs]
+
+
+def _each_class(own: Repeats) -> Section:
+    """Show recall, precision and F1 of each class in one setting, means over its seeds."""
+    results = own.with_confusion
+    names = class_names(results[0], len(results[0].confusion))
+    same = [r.confusion for r in results if len(r.confusion) == len(names)]
+    found = [(recalls(one), precisions(one), f1_scores(one)) for one in same]
+    rows = []
+    for index in range(len(names)):
+        of_class = ([seed[0][index] for seed in found], [seed[1][index] for seed in found])
+        f1 = [value for seed in found if (value := seed[2][index]) is not None]
+        images = f"{max(share.total if share else 0 for share in of_class[0]):,}"
+        texts = (recall_text(of_class[0]), recall_text(of_class[1], NEVER_NAMED))
+        rows.append((_numbered(index, names), images, *texts, f"{np.mean(f1):.3f}" if f1 else ""))
+    headings = ("Class", "Test images", "Recall", "Precision", "F1")
+    said = (
+        f"Means over {count_of(len(same), 'seed')}. Precision is the share of the images given a class that are of it."
+        " class_scores.csv has every trial's, and the folder confusion their matrices.",
+    )
+    listing = Listing(headings, tuple(rows), {1, 2, 3, 4})
+    return Section(f"Scores of each class: {own.name}", listing, said, is_long=len(names) > MANY)
+
+
+def _numbered(index: int, names: Sequence[str]) -> str:
+    return f"{index} {names[index]}" if len(names) > MANY else names[index]
 
 
 def _scores(shown: Sequence[Repeats], not_shown: str) -> Section:
@@ -48,7 +102,7 @@ def _scores(shown: Sequence[Repeats], not_shown: str) -> Section:
         *([not_shown] if not_shown else []),
     )
     rows = tuple(_score_row(own) for own in shown)
-    return Section("Scores that count every class alike", Listing(headings, rows, {1, 2, 3, 4, 5}), sentences)
+    return Section(SCORES, Listing(headings, rows, {1, 2, 3, 4, 5}), sentences)
 
 
 def _score_row(own: Repeats) -> tuple[str, ...]:
@@ -79,11 +133,12 @@ def _recalls(shown: Sequence[Repeats], not_shown: str) -> Section:
     names = class_names(first, len(first.confusion))
     shares = [[recalls(r.confusion) for r in own.with_confusion] for own in columns]
     rows = []
-    for index, name in enumerate(names):
+    for index in range(len(names)):
         totals = sorted({own[index].total if own[index] else 0 for seeds in shares for own in seeds})  # type: ignore[union-attr]
         images = f"{totals[0]:,}" if len(totals) == 1 else f"{totals[0]:,} to {totals[-1]:,}"
-        named = f"{index} {name}" if len(names) > MANY else name
-        rows.append((named, images, *(recall_text([own[index] for own in seeds]) for seeds in shares)))
+        rows.append(
+            (_numbered(index, names), images, *(recall_text([own[index] for own in seeds]) for seeds in shares))
+        )
     empty = [row[0] for row in rows if NO_IMAGES in row[2:]]
     sentences = [f"Recall is the share of a class's test images that is given that class. {INTERVALS}"]
     if empty:
@@ -110,11 +165,11 @@ def class_names(result: TrialResult, num_classes: int) -> tuple[str, ...]:
     return (*names, *(f"class {index}" for index in range(len(names), num_classes)))
 
 
-def recall_text(seeds: Sequence[Share | None]) -> str:
-    """Return the mean recall of a class over seeds with its interval, or that there are no images.
+def recall_text(seeds: Sequence[Share | None], without: str = NO_IMAGES) -> str:
+    """Return the mean recall of a class over seeds with its interval, or what is said `without` images.
 
     >>> recall_text([Share(8, 10)]), recall_text([None])
     ('0.800 [0.490 to 0.943]', 'no images')
     """
     shares = [share for share in seeds if share]
-    return value_text(shares) if shares else NO_IMAGES
+    return value_text(shares) if shares else without

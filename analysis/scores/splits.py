@@ -120,4 +120,4 @@ def _differences(settings: Sequence[Replicated]) -> Iterable[str]:
         if start == ON and off and (found := start_difference(on, off)):
             size = len([split for split in on.splits if split in off.splits])
             test = f"{found.value:+.3f} [{found.interval}], p = {found.p_value:.3f}"
-            yield f"{on.name}: ON - OFF {test}, over {size} splits."
+            yield f"{on.name} - {off.name}: {test}, over {size} splits."

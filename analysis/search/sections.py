@@ -22,6 +22,8 @@ from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 if TYPE_CHECKING:  # study.py imports Optuna: a second that only a report of a search needs
     from analysis.search.study import Importances, Study
 
+SCORES: Final = "Scores"
+"""Heading of the section that says what was found."""
 MAX_REASONS: Final = 5
 MAX_VALUES: Final = 4
 """Of a field, that the table of settings counts; of more numbers it gives the range."""
@@ -96,10 +98,10 @@ def _scores(search: Search, best: TrialResult) -> Section:
         rows.append(("margin to runner-up", f"{search.margin.value:.3f}", low_high, how))
     if search.test_row and search.test_row.status == COMPLETE:
         rows.append(_share_row("test accuracy", search.test_row))
-    sentences = [_verdict(search.margin)] if search.margin else []
+    sentences = [_verdict(search, search.margin)] if search.margin else []
     sentences += [_optimism(search), *_tested(search), METHODS]
     table = Listing(("Score", "Value", f"{CONFIDENCE:.0%} interval", "On"), tuple(rows), {1})
-    return Section("Scores", table, tuple(sentences))
+    return Section(SCORES, table, tuple(sentences))
 
 
 ALONE: Final = (
@@ -119,10 +121,16 @@ def _share_row(name: str, result: TrialResult) -> tuple[str, ...]:
     return (name, f"{result.metrics['accuracy']:.3f}", str(found.interval) if found else "", images)
 
 
-def _verdict(margin: Margin) -> str:
+def named_trial(search: Search, result: TrialResult) -> str:
+    """Return a trial with all settings in which those of the search differ."""
+    return f"trial {result.trial_id} ({settings_text(result.spec, search.varied)})"
+
+
+def _verdict(search: Search, margin: Margin) -> str:
     """Say whether the best can be told from the runner-up, and by what: these two networks, not their settings."""
     apart = "cannot" if margin.is_within_noise else "can"
-    claim = f"The best and the runner-up, trial {margin.runner_up.trial_id}, {apart} be told apart"
+    best, runner_up = (named_trial(search, result) for result in (search.ranking[0], margin.runner_up))
+    claim = f"The best, {best}, and the runner-up, {runner_up}, {apart} be told apart"
     claim += f" on {margin.num_images:,} images"
     if not margin.value:
         claim += ", of which they have equally many right (the lower validation loss decided)"
@@ -206,7 +214,7 @@ def _front(search: Search, study: Study) -> Iterator[Section]:
     specs = {r.trial_id: r.spec for r in search.results}
     names = [name for name in FRONT_FIELDS if name in search.varied]
     rows = tuple(
-        (trial.trial_id, *(f"{v:.4g}" for v in trial.values), _settings_text(specs.get(trial.trial_id), names))
+        (trial.trial_id, *(f"{v:.4g}" for v in trial.values), settings_text(specs.get(trial.trial_id), names))
         for trial in study.front
     )
     goals = [goal.heading for goal in study.settings.objectives]
@@ -217,7 +225,8 @@ def _front(search: Search, study: Study) -> Iterator[Section]:
     )
 
 
-def _settings_text(spec: TrialSpec | None, names: Sequence[str]) -> str:
+def settings_text(spec: TrialSpec | None, names: Sequence[str]) -> str:
+    """Return the settings of these names in one line, as they tell trials of a search apart."""
     if spec is None:
         return "no row in these folders"
     texts = {name: value_text(setting(spec, name)) for name in names}

@@ -20,13 +20,15 @@ from __future__ import annotations
 import functools
 import math
 import re
+import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from analysis.statistics.intervals import Share
+from analysis.statistics.intervals import Interval, Share, binomial_variance
+from analysis.statistics.seeds import mean_over_seeds
 from galaxytl.results.collapse import ONE_CLASS_SHARE, is_at_chance, is_one_class
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
 
@@ -89,6 +91,21 @@ def share(result: TrialResult) -> Share | None:
     recorded."""
     total = result.num_images.get(result.spec.scored_on, 0)
     return Share(round(result.metrics["accuracy"] * total), total) if total else None
+
+
+def mean_interval(results: Sequence[TrialResult]) -> Interval | None:
+    """Return the 95 % interval of the mean accuracy of COMPLETE trials: over seeds and images (Student's t) where there
+    are several seeds, else over images (Wilson); None of one trial whose number of images is not recorded, and where an
+    accuracy is not a number."""
+    values = [r.metrics["accuracy"] for r in results]
+    if not values or not all(map(math.isfinite, values)):
+        return None
+    shares = [share(r) for r in results]
+    if len(values) == 1:
+        return shares[0].interval if shares[0] else None
+    images = min((own.total for own in shares if own), default=0)
+    variance = binomial_variance(statistics.fmean(values), images)
+    return mean_over_seeds(values, variance).interval.within(0.0, 1.0)
 
 
 @dataclass(frozen=True)

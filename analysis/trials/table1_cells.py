@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from analysis.statistics.intervals import Interval
+from analysis.trials.endings import mean_interval
 from analysis.trials.load import AnalysisError, Trials, counts_text, differences, mixed
 from analysis.trials.paper import TABLE_1, PaperCell
 from analysis.trials.subject import Subject, subject_of
@@ -106,6 +108,11 @@ class Cell:
     def title(self) -> str:
         """The paper's name of the row, starred where random weights stand in for ImageNet's."""
         return self.paper.title + ("*" if self.is_substituted else "")
+
+    @property
+    def interval(self) -> Interval | None:
+        """Of the mean accuracy (`mean_interval`); None where it is not known."""
+        return mean_interval(self.complete)
 
     def score(self, metric: str) -> Score | None:
         """Return the metric over the complete seeds; None without one."""

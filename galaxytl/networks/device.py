@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import socket
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -260,7 +261,9 @@ def compiled_forward(model: Any) -> Callable[[Any], Any]:
 
 def loaded_lite(path: Path) -> Callable[[Any], Any]:
     """Return what gives the output of a TFLite model for images (B, H, W, 3)."""
-    interpreter = _tensorflow().lite.Interpreter(str(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it names its successor, which is a package of its own
+        interpreter = _tensorflow().lite.Interpreter(str(path))
     places = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
 
     def run(images: Any) -> Any:

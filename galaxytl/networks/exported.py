@@ -123,9 +123,7 @@ def check_writable(path: Path) -> None:
         with contextlib.suppress(ModelError):
             read_description(path)
             return
-        raise ModelError(
-            f"{path} must be a new file, or one of ours: what is there is no exported model. Remove it first"
-        )
+        raise ModelError(f"a model replaces nothing but an exported model; {path} is none: remove it, or name another")
 
 
 def _need_onnx() -> None:

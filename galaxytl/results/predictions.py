@@ -205,9 +205,28 @@ def read_scored(folder: Path, result: TrialResult) -> Probabilities:
     return found
 
 
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """What the catalogue says of an image: `ra` and `dec` in degrees, NaN where it says nothing."""
+
+    id: str = ""
+    ra: float = math.nan
+    dec: float = math.nan
+
+    def __str__(self) -> str:
+        place = [f"{name} {value:.5f}" for name, value in (("ra", self.ra), ("dec", self.dec)) if math.isfinite(value)]
+        position = f"({', '.join(place)})" if place else ""
+        return f"{self.id} {position}".strip()
+
+
 def read_descriptions(folder: Path, result: TrialResult, rows: Iterable[int]) -> dict[int, str]:
     """Return what the catalogue calls these images of the scored part, by row: "J0012 (ra 3.1, dec -0.25)"; without
     those of which it says nothing, as the files of earlier versions do. Raises PredictionsError."""
+    return {row: str(entry) for row, entry in read_catalogue(folder, result, rows).items()}
+
+
+def read_catalogue(folder: Path, result: TrialResult, rows: Iterable[int]) -> dict[int, CatalogueEntry]:
+    """Return `read_descriptions` field by field."""
     import pyarrow as pa
     import pyarrow.parquet as pq
     import pyarrow.types as kinds
@@ -225,11 +244,11 @@ def read_descriptions(folder: Path, result: TrialResult, rows: Iterable[int]) ->
             check_layout(file, raw, names, SMALL_PAGE)
             table = file.read(columns=names)
             chosen = np.flatnonzero(np.isin(table.column("row").to_numpy(), list(rows)))
-            found = {one["row"]: _description(one) for one in table.take(chosen).to_pylist()}
+            found = {one["row"]: _entry(one) for one in table.take(chosen).to_pylist()}
     except UNREADABLE as error:
         what = f"what the catalogue says of the images of trial {result.trial_id}"
         raise PredictionsError(f"{what} cannot be read: {first_line(error)}") from error
-    return {row: text for row, text in found.items() if text}
+    return {row: entry for row, entry in found.items() if str(entry)}
 
 
 def _is_dictionary(kind: Any) -> bool:
@@ -238,11 +257,10 @@ def _is_dictionary(kind: Any) -> bool:
     return kinds.is_dictionary(kind) and kinds.is_string(kind.value_type)
 
 
-def _description(image: Mapping[str, Any]) -> str:
-    """Return the id and the position of an image, as far as they are known."""
-    place = [f"{name} {image[name]:.5f}" for name in ("ra", "dec") if math.isfinite(image.get(name) or math.nan)]
-    position = f"({', '.join(place)})" if place else ""
-    return f"{visible(str(image.get('id') or '')[:60])} {position}".strip()
+def _entry(image: Mapping[str, Any]) -> CatalogueEntry:
+    """Return what is said of an image; of 0 degrees too."""
+    places = ((math.nan if image.get(name) is None else float(image[name])) for name in ("ra", "dec"))
+    return CatalogueEntry(visible(str(image.get("id") or "")[:60]), *places)
 
 
 def _path(folder: Path, name: str, result: TrialResult) -> Path:

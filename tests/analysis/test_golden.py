@@ -29,7 +29,8 @@ def written(out: Path) -> dict[str, str]:
         assert main(["sweep", "--out", str(out)]) == 0
     files = {p.relative_to(out).as_posix(): p.read_text() for p in sorted(out.rglob("*")) if p.suffix in SUFFIXES}
     terminal = shown.getvalue().split("\nWritten:")[0] + "\n"
-    return {"terminal.txt": terminal, **{name: text.replace(str(out), "report") for name, text in files.items()}}
+    texts = {"terminal.txt": terminal, **files}
+    return {name: text.replace(str(out), "report") for name, text in texts.items()}
 
 
 def test_the_report_is_as_it_was_found_right(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ QUICK: dict[str, Any] = {"image_size": 32, "batch_size": 8, "num_epochs": 2, "ba
 def test_keywords_are_the_commands_options() -> None:
     """A further option of the command has a further line in `GridKeywords` or `SearchKeywords`."""
     actions = make_parser("")._actions
-    options = {action.dest for action in actions} - {"help", "grid", "search"}
+    options = {action.dest for action in actions} - {"help", "help_fields", "grid", "search"}
     assert {*GridKeywords.__annotations__, *SearchKeywords.__annotations__} == options - {"set"} | {"settings"}
     negated = {action.dest for action in actions if isinstance(action, argparse.BooleanOptionalAction)}
     assert negated == {"diagnostics"}

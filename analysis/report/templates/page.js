@@ -1,5 +1,5 @@
 "use strict";
-// Sorts and filters the table of trials. The page is complete without it.
+// Sorts and filters the table of trials, and opens what is folded. The page is complete without it.
 (() => {
   const table = document.getElementById("trial-table");
   const body = table.tBodies[0];
@@ -50,4 +50,20 @@
   filter.querySelector("input").addEventListener("input", (event) => show(event.target.value));
   filter.hidden = false;
   show("");
+
+  // A link into what is folded opens it; so does printing, which closes it again.
+  const reveal = () => {
+    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    for (let own = target; own; own = own.parentElement) if (own.tagName === "DETAILS") own.open = true;
+  };
+  addEventListener("hashchange", reveal);
+  reveal();
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open], .apart)")];
+    for (const own of opened) own.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const own of opened) own.open = false;
+  });
 })();

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from analysis.claims.about_trials import judge
-from analysis.claims.sections import sections, summary
+from analysis.claims.sections import ARITHMETIC, OVERVIEW, sections, summary, unanswered
 from analysis.claims.verdicts import CONFIRMED, CONTRADICTED, NOT_CONFIRMED, NOT_TESTABLE, Judged
 from analysis.report.sections import as_markdown
 from analysis.trials.table1_cells import PaperGrid
@@ -350,8 +350,13 @@ def test_without_trials_of_table_1_only_arithmetic_is_judged(fakes: Fakes) -> No
     assert {one.verdict for one in claims.trials} == {NOT_TESTABLE}
     assert claims.trials[0].evidence.startswith("there is no Table 1")
     assert len(claims.arithmetic) == 36
-    own = "8 CONFIRMED, 9 COMPATIBLE, 3 NOT_CONFIRMED, 12 CONTRADICTED, 4 NOT_TESTABLE"
-    assert summary(claims) == (f"claims: by trials 41 NOT_TESTABLE; without trials {own}",)
+    assert summary(claims) == ()  # the paper's arithmetic is no verdict of these trials
+    (question,) = unanswered(claims)
+    assert question.what.startswith("Do the paper's 41 claims hold")
+    assert question.line == "python -m sweep.run --grid paper --seeds 3 --data Galaxy10_DECals.h5"
+    found = {section.heading: section for section in sections(claims)}
+    assert list(found) == [OVERVIEW, ARITHMETIC]
+    assert (found[OVERVIEW].listing, len(found[ARITHMETIC].listing.rows)) == (None, 36)
 
 
 def test_why_trials_that_are_there_are_not_judged_is_true(fakes: Fakes) -> None:
@@ -406,18 +411,19 @@ def test_sections_and_summary(fakes: Fakes) -> None:
 
     helps = claims.trials[0]
     assert (helps.claim[:9], helps.where) == ("MobileNet", "section 3.1, Table 1")
-    assert helps.evidence.startswith("MobileNet, ImageNet ON - OFF: +0.130 [0.109 to 0.151]")
+    assert helps.evidence.startswith("MobileNet, ImageNet ON - MobileNet, ImageNet OFF: +0.130 [0.109 to 0.151]")
     alone = "These 2 trained networks alone (one seed each): fewer than 3 seeds a setting decide nothing about settings"
     assert helps.evidence.endswith(f"p < 0.001 (McNemar, one seed each). {alone}")
     assert helps.seeds == (("MobileNet, ImageNet ON", 1), ("MobileNet, ImageNet OFF", 1))
     assert (helps.verdict, helps.about, helps.reason) == (NOT_CONFIRMED, "networks", "few seeds")
     assert "## Comparisons: learning_rate 0.001" in text
-    assert "| MobileNet, ImageNet ON - OFF | +0.130 |" in text
+    assert "| MobileNet, ImageNet ON | MobileNet, ImageNet OFF | +0.130 |" in text
     assert "## Pretraining and freezing, 2 x 2: learning_rate 0.001" in text
     details = [section.heading for section in sections(claims) if section.is_detail]
     assert details == ["Comparisons: learning_rate 0.0001"]
     first, second = summary(claims)
-    assert first.startswith("claims: ")
+    assert first.startswith("claims judged by these trials: ")
+    assert unanswered(claims) == ()
     assert re.fullmatch(r"comparisons: \d+ pairs have fewer than 3 seeds of each", second)
     for seed in (1, 2):
         fakes.add_table(AS_THE_PAPER, seed=seed)

@@ -66,7 +66,7 @@ def test_one_seed_each_is_paired_image_by_image(fakes: Fakes) -> None:
 
     (found,) = compared(fakes).comparisons
 
-    assert found.name == "MobileNet, ImageNet ON - OFF"
+    assert found.names == ("MobileNet, ImageNet ON", "MobileNet, ImageNet OFF")
     assert found.accuracy.value == pytest.approx(0.04)
     assert (found.accuracy.interval, found.accuracy.p_value) == (pairs.interval, mcnemar(pairs))
     assert (found.method, found.about) == ("McNemar, one seed each", "networks")

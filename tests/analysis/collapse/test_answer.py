@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from analysis.collapse.answer import Beside, collapse_answer, settling
+from analysis.collapse.answer import Beside, collapse_answer, is_answered, settling, unanswered
 from analysis.collapse.interactions import examine_interactions
 from analysis.collapse.rivals import examine_rivals
 from analysis.collapse.sections import collapse_sections, look_beside
 from analysis.collapse.verdict import study_collapse
-from analysis.report.answer import Answer
+from analysis.report.answer import Answer, Command
 from analysis.run.contents import of_search, of_table
 from analysis.search.choice import examine as examine_search
 from analysis.trials.load import Trials
@@ -320,7 +320,11 @@ def test_what_would_settle_it_can_be_typed(tmp_path: Path) -> None:
     assert line(factorial(by_rate, arms=["ON"])) == (
         f"python -m sweep.run --grid {grid} --set num_epochs=60 --out {folder} --data DATA"
     )
-    assert line(paper_grid()) == "python -m sweep.run --grid vgg-collapse --seeds 6 --data DATA"
+    alone = study_collapse(paper_grid())
+    assert not is_answered(alone)
+    asked = "Does VGG16's collapse come from its optimizer settings?"
+    command = "python -m sweep.run --grid vgg-collapse --seeds 6 --data DATA"
+    assert unanswered(alone, Trials(tuple(paper_grid()))) == Command(asked, command)
 
 
 def test_a_folder_of_the_paper_or_of_a_search_is_asked_which_is_best() -> None:

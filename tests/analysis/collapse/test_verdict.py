@@ -186,7 +186,7 @@ def test_sections_say_it_all_and_the_summary_is_short() -> None:
     sections = list(collapse_sections(study, Beside(examine_rivals(results)), results))
 
     assert sections[0].heading.startswith("Does VGG16's collapse come from its optimizer settings?")
-    assert [row[:2] for row in sections[0].listing.rows] == [("ON", "EXPLAINED"), ("OFF", "EXPLAINED")]
+    assert [row[:2] for row in sections[0].listing.rows] == [("VGG16 ON", "EXPLAINED"), ("VGG16 OFF", "EXPLAINED")]
     text = " ".join(sentence for section in sections for sentence in section.sentences)
     assert "by collapse rate, then by validation accuracy, on seeds 0, 1, 2, and tested on seeds 3, 4, 5" in text
     assert "p of an exact binomial test that its rate is at least 1/2" in text

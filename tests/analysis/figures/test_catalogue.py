@@ -37,16 +37,23 @@ def texts_of(figure: Figure) -> str:
 def test_bars_are_as_high_as_the_scores_and_the_papers_values_are_lines_but_the_impossible_f1() -> None:
     figure = bars.draw_metrics(full_grid(), Banner.of(full_grid()))
     heights = {str(p.get_gid()): p.get_height() for p in figure.axes[0].patches if isinstance(p, Rectangle)}
-    lines = [sorted(line.get_segments()[0][0][1] for line in axes.collections) for axes in figure.axes]
+    ends = [[one.get_segments()[0] for one in axes.collections] for axes in figure.axes]
+    lines = [sorted(first[1] for first, last in own if first[1] == last[1]) for own in ends]  # errors are upright
+    errors = [sorted((float(first[1]), float(last[1])) for first, last in own if first[1] != last[1]) for own in ends]
 
     assert heights["ours accuracy MobileNet, ImageNet ON"] == pytest.approx(0.823)
     assert heights["ours accuracy VGG16, ImageNet OFF"] == pytest.approx(0.157)
     assert len(heights) == 6
     assert lines[0] == pytest.approx([0.142, 0.157, 0.564, 0.625, 0.686, 0.823])
     assert lines[2] == pytest.approx([0.043, 0.142, 0.575, 0.632, 0.823])
-    assert "error bars" not in figure.get_supxlabel()
+    best = full_grid().cell("MobileNet", "ON").interval
+    assert best is not None
+    assert errors[0][-1] == pytest.approx((best.low, best.high))
+    assert errors[1:] == [[], []]  # one seed has no deviation
+    assert "error bars: 95 % interval of accuracy" in " ".join(figure.get_supxlabel().split())
     seeds = grid_of(*(make_result(make_spec(seed=seed), accuracy=0.5 + 0.1 * seed) for seed in range(2)))
-    assert "standard deviation over seeds" in bars.draw_metrics(seeds, Banner.of(seeds)).get_supxlabel()
+    said = " ".join(bars.draw_metrics(seeds, Banner.of(seeds)).get_supxlabel().split())
+    assert "standard deviation over seeds of the others" in said
     near = bars.Bar(grid_of(make_result(accuracy=0.80)).cell("MobileNet", "ON"), "accuracy", 0.0)
     assert near.label_height > 0.823  # its number stands clear of the paper's line
 

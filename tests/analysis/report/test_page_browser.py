@@ -22,8 +22,11 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from analysis.figures.style import save
 from analysis.run.__main__ import main
 from galaxytl.trial import FAILED
-from tests.analysis.fakes import make_result, make_spec
-from tests.analysis.folders import other_sweep, paper_grid, write_folder
+from tests.analysis.collapsing import by_rate, factorial
+from tests.analysis.fakes import make_compared, make_result, make_spec, make_tested
+from tests.analysis.folders import other_sweep, own_grid, paper_grid, write_folder
+from tests.analysis.more_fakes import write_thumbnails
+from tests.analysis.sure_networks import Planted
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -95,10 +98,15 @@ def open_page(browser: Browser, path: Path, **context: Any) -> Opened:
     return opened
 
 
+def open_all(page: Page) -> None:
+    page.evaluate("for (const own of document.querySelectorAll('details')) own.open = true")
+
+
 @pytest.fixture(scope="module")
 def opened(browser: Browser, hundred: Path) -> Iterator[Opened]:
     """Opened once: no test needs the page as another has left it."""
     own = open_page(browser, hundred, viewport={"width": 1280, "height": 900})
+    open_all(own.page)
     yield own
     own.page.close()
 
@@ -178,11 +186,105 @@ def test_no_width_makes_the_page_scroll_sideways(opened: Opened) -> None:
         assert letters >= 16
 
 
+PHONE, DESK = 390, 1280
+MOST_SCREENS = 6
+"""Of 900 pixels, that the page is high at 1280 pixels with all that can be folded folded."""
+
+
+def planted_grid(folder: Path, seeds: int = 3) -> Path:
+    """The paper's grid with probabilities and pictures, so that the page has all that it can have."""
+    folder.mkdir(parents=True)
+    planted = Planted(folder, 100)
+    for seed in range(seeds):
+        for backbone in ("VGG16", "ResNet50", "MobileNet"):
+            planted.add(make_spec(backbone, "ON", seed=seed), 0.7)
+            planted.add(make_spec(backbone, "OFF", seed=seed), 0.4)
+    write_thumbnails(folder, {row: row % 10 for row in range(100)})
+    return write_folder(folder, planted.results)
+
+
+def folders_of(kind: str, place: Path) -> list[Path]:
+    compared = [make_compared(30 - i, 60, learning_rate=10.0 ** -(2 + i % 3), seed=i) for i in range(20)]
+    results = {
+        "own classes": own_grid,
+        "a hundred classes": lambda: own_grid(100),
+        "the VGG question": lambda: factorial(by_rate),
+        "a search": lambda: [*compared, make_tested(compared[0])],
+    }
+    if kind == "Galaxy10":
+        return [planted_grid(place / "paper"), write_folder(place / "other", other_sweep(94))]
+    return [write_folder(place / "results", results[kind]())]
+
+
+WIDER = """() => {
+    const bad = [];
+    for (const own of document.querySelectorAll("table, img, pre, p, li, dd, summary, h1, h2, h3")) {
+        const box = (own.closest(".scroll") || own).getBoundingClientRect();
+        const isOut = box.width && (box.right > innerWidth || box.left < 0);
+        if (isOut) bad.push(own.tagName + " " + own.textContent.slice(0, 40));
+    }
+    return bad;
+}"""
+OVER_ONE_ANOTHER = """() => {
+    const bad = [];
+    for (const parent of document.querySelectorAll("body, header, main, section, details, dl, dl div, figure, ul")) {
+        let last = -Infinity;
+        for (const own of parent.children) {
+            const box = own.getBoundingClientRect();
+            if (!box.height || own.matches(".skip, dd")) continue;
+            if (box.top < last - 1) bad.push(own.tagName + " " + own.textContent.slice(0, 40));
+            last = box.bottom;
+        }
+    }
+    return bad;
+}"""
+
+
+@pytest.mark.parametrize("kind", ["Galaxy10", "own classes", "a hundred classes", "the VGG question", "a search"])
+def test_the_first_screens_are_few_and_nothing_is_wider_than_the_page(
+    browser: Browser, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folded as it opens, and with everything unfolded; at the width of a desk and of a phone."""
+    monkeypatch.setattr("analysis.figures.plans.save", save_rectangle)
+    assert main([*map(str, folders_of(kind, tmp_path)), "--out", str(tmp_path / "report")]) == 0
+    for width in (DESK, PHONE):
+        page = open_page(browser, tmp_path / "report" / "index.html", viewport={"width": width, "height": 900}).page
+        height = page.evaluate("document.documentElement.scrollHeight")
+        assert width == PHONE or height <= MOST_SCREENS * 900
+        for _ in range(2):
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.evaluate(WIDER) == []
+            assert page.evaluate(OVER_ONE_ANOTHER) == []
+            open_all(page)
+        assert page.evaluate("document.documentElement.scrollHeight") > height
+        page.close()
+
+
+def save_rectangle(figure: Figure, stem: Path) -> tuple[Path, Path]:
+    """A picture of the figure's shape: to draw them takes half a minute."""
+    png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
+    Image.new("RGB", [int(100 * side) for side in figure.get_size_inches()], "steelblue").save(png)
+    svg.write_bytes(png.read_bytes() * 2)
+    return png, svg
+
+
+def test_a_link_opens_what_is_folded(browser: Browser, hundred: Path) -> None:
+    opened = open_page(browser, hundred)
+    folded = opened.page.locator("#evidence > details").first
+    assert not folded.evaluate("own => own.open")
+    opened.page.evaluate("location.hash = document.querySelector('#evidence > details').id")
+    opened.page.wait_for_function("document.querySelector('#evidence > details').open")
+    opened.page.close()
+
+
 def test_without_javascript_everything_but_sorting_is_there(browser: Browser, hundred: Path) -> None:
     opened = open_page(browser, hundred, java_script_enabled=False)
 
     assert opened.page.locator("#trial-table tbody tr").count() == 100
     assert opened.page.locator("#trial-table button").count() == 0
+    assert not opened.page.locator("#trial-table").is_visible()
+    opened.page.locator("#all-trials > summary").click()  # folded without a script too
+    assert opened.page.locator("#trial-table").is_visible()
     assert not opened.page.locator("#filter").is_visible()
     assert opened.page.get_by_role("heading", name="Left out, and why").is_visible()
     opened.page.close()

@@ -242,13 +242,15 @@ def test_a_search_is_reported_without_table_1_within_80_columns(searched: tuple[
     assert (ran.code, ran.stderr) == (0, "")
     assert "Table 1" not in ran.stdout
     assert "MISSING" not in ran.stdout
-    names = ("index.html", "report.md", "search.csv", "best.yaml", "tables", "again", "figures")
-    assert {path.name for path in ran.out.iterdir()} == set(names)
+    names = ("index.html", "report.md", "search.csv", "class_scores.csv", "best.yaml")
+    folders = ("tables", "confusion", "again", "figures")
+    assert {path.name for path in ran.out.iterdir()} == {*names, *folders}
     assert f"python -m sweep.run --grid {ran.out}/best.yaml --data DATA" in ran.stdout
     assert max(map(len, text.splitlines())) <= 80
     for words in (
         f"The best by validation accuracy: trial {results[21].trial_id}",
-        f"trial {results[20].trial_id}, cannot be told apart on 63 images",
+        f"the runner-up, trial {results[20].trial_id} (",
+        "cannot be told apart on 63 images",
         "PRUNED 1 asha: 0.1 after epoch 2",
         "0.651 0.528 to 0.757 63 validation images",
         "0.470 0.456 to 0.483 5,321 test images",

@@ -56,7 +56,7 @@ def test_a_report_on_own_images_is_about_these(tmp_path: Path, capsys: pytest.Ca
     assert DATA in texts["index.html"]
     assert f"Which of the grid's networks classifies {DATA} best? 6 trials, 1 seed a setting." in texts["terminal"]
     assert "Answer VGG16, ImageNet ON, accuracy 0.667" in texts["terminal"]
-    assert texts["scores.csv"].splitlines()[0].count("accuracy") == 2  # ours and its deviation
+    assert texts["scores.csv"].splitlines()[0].count("accuracy") == 4  # ours, its deviation and its interval
     claims = json.loads((tmp_path / "out" / "claims.json").read_text())
     assert claims["claims"] == []
     assert "these data are others" in claims["warning"]

@@ -31,7 +31,7 @@ def column(section: Section, heading: str) -> list[str]:
 
 
 def scores_of(results: list[TrialResult]) -> tuple[Section, Section]:
-    scores, recalls = class_sections.sections(read_networks(Trials(tuple(results))))
+    scores, _, recalls = class_sections.sections(read_networks(Trials(tuple(results))))
     return scores, recalls
 
 
