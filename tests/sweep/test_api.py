@@ -13,7 +13,7 @@ from galaxytl.results.rows import append_results
 from galaxytl.system import credentials
 from galaxytl.trial import FAILED, TrialResult, TrialSpec
 from sweep import GridKeywords, SearchKeywords, run_grid, run_search
-from sweep.api import words_of
+from sweep.api import REPEATABLE, words_of
 from sweep.command_line import make_parser, parse
 
 QUICK: dict[str, Any] = {"image_size": 32, "batch_size": 8, "num_epochs": 2, "backbone": "VGG16", "weights": "random"}
@@ -26,7 +26,8 @@ def test_keywords_are_the_commands_options() -> None:
     assert {*GridKeywords.__annotations__, *SearchKeywords.__annotations__} == options - {"set"} | {"settings"}
     negated = {action.dest for action in actions if isinstance(action, argparse.BooleanOptionalAction)}
     assert negated == {"diagnostics"}
-    assert {a.dest for a in actions if isinstance(a, argparse._AppendAction)} == {"set", "storage"}
+    repeated = {action.dest for action in actions if isinstance(action, argparse._AppendAction)}
+    assert repeated == {"set", *REPEATABLE}
 
 
 def test_a_call_says_what_the_command_line_says(tmp_path: Path) -> None:

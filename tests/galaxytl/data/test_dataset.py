@@ -171,3 +171,11 @@ def test_a_reader_is_a_function_and_a_row(tmp_path: Path, monkeypatch: pytest.Mo
     found = open_dataset(str(tmp_path / "g.npy"), reading=Reading(class_names=("a", "b")))
     assert (len(found), found.class_names, found.name) == (40, ("a", "b"), "own_classes_40_images")
     assert np.array_equal(found.resized(256).images, make_images())
+
+
+def test_a_file_that_the_user_has_open_is_read(galaxies_file: Path) -> None:
+    """As in a notebook: with locks, which is h5py's default, HDF5 refuses to open it a second time without."""
+    import h5py
+
+    with h5py.File(galaxies_file, "r"):
+        assert len(open_dataset(str(galaxies_file))) > 0

@@ -91,7 +91,13 @@ class HDF5Source:
             place = file.location.local if file.location.is_local else raw
             # Shared and read-only file systems refuse locks.
             settings = {"locking": False} if file.location.is_local else {}
-            yield closing.enter_context(h5py.File(place, "r", **settings))
+            try:
+                opened = h5py.File(place, "r", **settings)
+            except OSError as error:
+                if "locking flag" not in str(error):
+                    raise
+                opened = h5py.File(place, "r")  # this process has it open, as a notebook may: with locks, as is usual
+            yield closing.enter_context(opened)
 
 
 class HDF5Writer:
