@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from galaxytl.networks.families import BACKBONES
-from galaxytl.results.search_file import OBJECTIVES
+from galaxytl.results.search.search_file import OBJECTIVES
 from galaxytl.system.command import Parser, UsageError, path, path_or_uri, whole_number
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.locations import SCHEMES

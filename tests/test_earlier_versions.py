@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from analysis.search.study import read_study
-from galaxytl.results.asked_file import FORMAT, read_asked
 from galaxytl.results.rows import read_results
+from galaxytl.results.search.asked_file import FORMAT, read_asked
 from galaxytl.trial import COMPLETE
 from sweep.results.folder import lead
 from sweep.search.export import earlier_lines, sqlite_url

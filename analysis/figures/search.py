@@ -24,7 +24,7 @@ from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
 
 if TYPE_CHECKING:  # study.py imports Optuna: a second
     from analysis.search.study import Importance, Study, StudyTrial
-    from galaxytl.results.search_file import Objective
+    from galaxytl.results.search.search_file import Objective
 
 BLUE, ORANGE, RED = "#0072B2", "#E69F00", "#D55E00"
 MEASURES: Final = {"fanova": "fANOVA", "ped_anova": "PED-ANOVA"}

@@ -35,11 +35,11 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.trials.endings import common_reasons
-from galaxytl.results.asked_file import FILE_NAME as ASKED
-from galaxytl.results.asked_file import Ending, Suggestion, ending_of, is_asked, read_asked
 from galaxytl.results.rows import read_results
-from galaxytl.results.search_file import SearchFile, SearchFileError, read_search_file
-from galaxytl.results.study_file import num_rows, reader_of
+from galaxytl.results.search.asked_file import FILE_NAME as ASKED
+from galaxytl.results.search.asked_file import Ending, Suggestion, ending_of, is_asked, read_asked
+from galaxytl.results.search.search_file import SearchFile, SearchFileError, read_search_file
+from galaxytl.results.search.study_file import num_rows, reader_of
 from galaxytl.system.credentials import MASK, remember, without_secrets
 from galaxytl.system.foreign_text import visible
 from galaxytl.system.inside import OutsideError, check_journal, inside

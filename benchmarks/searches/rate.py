@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from galaxytl.results.asked_file import append_asked
+from galaxytl.results.search.asked_file import append_asked
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from sweep.search.ask_space import SpaceSampler
 from sweep.search.export import Export

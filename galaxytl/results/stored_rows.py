@@ -25,9 +25,9 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from galaxytl.results.asked_file import FILE_NAME as ASKED
 from galaxytl.results.history import operation
 from galaxytl.results.rows import FILE_NAME, locked_file, results_in
+from galaxytl.results.search.asked_file import FILE_NAME as ASKED
 from galaxytl.results.storage import Storage, in_parallel
 from galaxytl.system.files import write_atomically
 from galaxytl.system.inside import inside

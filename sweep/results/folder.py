@@ -20,11 +20,11 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from galaxytl.results.asked_file import FILE_NAME as ASKED
-from galaxytl.results.asked_file import Asked, append_asked, read_asked
 from galaxytl.results.checkpoints import checkpoint_path
 from galaxytl.results.history import operation
 from galaxytl.results.rows import FILE_NAME, Rows, append_results, read_results
+from galaxytl.results.search.asked_file import FILE_NAME as ASKED
+from galaxytl.results.search.asked_file import Asked, append_asked, read_asked
 from galaxytl.results.storage import LONGEST_PAUSE, PATIENCE, Storage, StorageError, with_retries
 from galaxytl.results.stored_rows import (
     ASKED_FOLDER,

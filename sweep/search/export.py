@@ -26,8 +26,8 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from galaxytl.results.asked_file import Ending, Suggestion
-from galaxytl.results.study_file import check_schema, reader_of
+from galaxytl.results.search.asked_file import Ending, Suggestion
+from galaxytl.results.search.study_file import check_schema, reader_of
 from galaxytl.system.credentials import remember, without_secrets
 from galaxytl.system.inside import check_journal
 from sweep.search.optuna_parts import fast_storage

@@ -19,9 +19,9 @@ from typing import Any
 from rich.console import Console
 
 from galaxytl.learning.job import Group
-from galaxytl.results.asked_file import FORMAT, read_asked
 from galaxytl.results.rows import ranked, read_results
-from galaxytl.results.search_file import OBJECTIVES, Objective, SearchFile, write_search_file
+from galaxytl.results.search.asked_file import FORMAT, read_asked
+from galaxytl.results.search.search_file import OBJECTIVES, Objective, SearchFile, write_search_file
 from galaxytl.results.sweep_file import write_sweep_file
 from galaxytl.system.command import UsageError, as_usage_error
 from galaxytl.system.credentials import without_secrets

@@ -25,8 +25,8 @@ from optuna.samplers import BaseSampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from galaxytl.results.asked_file import Ending, Suggestion
-from galaxytl.results.search_file import OBJECTIVES
+from galaxytl.results.search.asked_file import Ending, Suggestion
+from galaxytl.results.search.search_file import OBJECTIVES
 from galaxytl.system.command import UsageError
 from galaxytl.system.foreign_text import did_you_mean, visible
 from galaxytl.trial import COMPLETE, FAILED, PRUNED

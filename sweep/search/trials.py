@@ -6,7 +6,7 @@
     search.epochs({trial_id: epoch})           # -> {trial_id: why it is to stop now}
     search.finished(result)                    # COMPLETE, PRUNED or FAILED, after its row is on disk
 
-What was asked (`galaxytl.results.asked_file`) and the rows are the truth. The study that suggests is in memory
+What was asked (`galaxytl.results.search.asked_file`) and the rows are the truth. The study that suggests is in memory
 (`sweep.search.study`) and made from both at each start: a stopped trial is PRUNED in it with its intermediate values, a
 crashed or diverged one FAIL with the reason, one without a row RUNNING. A suggestion is on disk before it is trained.
 """
@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import optuna
 
-from galaxytl.results.asked_file import Asked, Ending, Suggestion, curve_of, ending_of, epoch_value
+from galaxytl.results.search.asked_file import Asked, Ending, Suggestion, curve_of, ending_of, epoch_value
 from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec
 from sweep.search.ask_space import ParameterMatch, SpaceError, SpaceSampler, parameters_of, place_of
 from sweep.search.stopping import Rule
@@ -40,7 +40,7 @@ class Problem:
     build: Callable[[Mapping[str, Any]], TrialSpec]
     """The trial with these fields; raises SpecError where there can be none."""
     objectives: tuple[str, ...]
-    """Names of `galaxytl.results.search_file.OBJECTIVES`; early stopping goes by the first."""
+    """Names of `galaxytl.results.search.search_file.OBJECTIVES`; early stopping goes by the first."""
     rule: Rule
     num_trials: int
     name: str = "search"

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from galaxytl.results.asked_file import FILE_NAME as ASKED
 from galaxytl.results.rows import FILE_NAME as ROWS
 from galaxytl.results.rows import Rows, read_results
+from galaxytl.results.search.asked_file import FILE_NAME as ASKED
 from galaxytl.results.storage import Storage
 from galaxytl.results.stored_rows import FOLDER, read_rows
 from galaxytl.system.command import UsageError

@@ -11,8 +11,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from galaxytl.results.asked_file import asked_of, read_asked
 from galaxytl.results.rows import read_results
+from galaxytl.results.search.asked_file import asked_of, read_asked
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep.planning.costs import Costs
 from sweep.search.ask_space import SpaceSampler

@@ -22,8 +22,8 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.search.study import MIN_TRIALS, Importance, Importances, case_of, front_of, importances_of, read_study
-from galaxytl.results.asked_file import Ending, Suggestion, append_asked
 from galaxytl.results.rows import append_results
+from galaxytl.results.search.asked_file import Ending, Suggestion, append_asked
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from tests.analysis.fakes import write_search_file
 

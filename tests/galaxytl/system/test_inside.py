@@ -14,9 +14,9 @@ import pytest
 
 from galaxytl.results.checkpoints import checkpoint_path, save_checkpoint
 from galaxytl.results.rows import FILE_NAME, append_results
+from galaxytl.results.search.study_file import check_schema
 from galaxytl.results.storage import Storage, StorageError
 from galaxytl.results.stored_rows import fetch_results
-from galaxytl.results.study_file import check_schema
 from galaxytl.system.inside import NAMES_ANOTHER, OutsideError, check_links, inside
 from galaxytl.trial import FAILED, TrialResult, TrialSpec
 

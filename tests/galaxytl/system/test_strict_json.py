@@ -16,7 +16,7 @@ from galaxytl.data.files.manifest import read_manifest
 from galaxytl.data.simulation.simulate import is_complete
 from galaxytl.networks import blocks, device
 from galaxytl.results.checkpoints import load_checkpoint, num_epochs
-from galaxytl.results.search_file import SearchFileError, read_search_file
+from galaxytl.results.search.search_file import SearchFileError, read_search_file
 from galaxytl.system.cache import SEAL, is_intact
 from galaxytl.system.locations import locate
 from galaxytl.system.strict_json import LARGEST, MOST_BRACKETS, JsonError, check_depth, read_json

@@ -18,9 +18,9 @@ import pytest
 
 from galaxytl.data import DataError
 from galaxytl.results import rows as results_module
-from galaxytl.results.asked_file import read_asked
 from galaxytl.results.checkpoints import checkpoint_path
 from galaxytl.results.rows import FILE_NAME, append_results, read_results
+from galaxytl.results.search.asked_file import read_asked
 from galaxytl.results.storage import Storage, StorageError
 from galaxytl.results.stored_rows import RowWriter, fetch_results, read_rows
 from galaxytl.system.command import UsageError

@@ -16,7 +16,7 @@ import pytest
 from optuna.storages._rdb import storage as optunas
 from optuna.trial import FrozenTrial, TrialState
 
-from galaxytl.results.asked_file import asked_of
+from galaxytl.results.search.asked_file import asked_of
 from sweep.search import export
 from sweep.search.export import Export, absolute, earlier_lines, open_storage, sqlite_url
 from sweep.search.stopping import Asha

@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from galaxytl.learning.job import Group
-from galaxytl.results.asked_file import Ending, ending_of
 from galaxytl.results.checkpoints import checkpoint_path
 from galaxytl.results.rows import append_results, ranked, read_results
+from galaxytl.results.search.asked_file import Ending, ending_of
 from galaxytl.system.command import UsageError
 from galaxytl.trial import COMPLETE, PRUNED, SpecError, TrialResult, TrialSpec
 from sweep.command_line import parse, parse_settings

@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from galaxytl.results.asked_file import read_asked
 from galaxytl.results.rows import ranked, read_results
+from galaxytl.results.search.asked_file import read_asked
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
 from tests.sweep.search_driver import PAUSE
 from tests.sweep.searches import RUNGS, STATES, accuracy, diverges, toy_trials

@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from galaxytl.results.asked_file import FILE_NAME, Ending, Suggestion, append_asked, asked_of, ending_of, read_asked
+from galaxytl.results.search.asked_file import (
+    FILE_NAME,
+    Ending,
+    Suggestion,
+    append_asked,
+    asked_of,
+    ending_of,
+    read_asked,
+)
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 
 ONE = Suggestion({"x": 1}, {"x": {"name": "IntDistribution"}}, "one", {"seed": 1}, costs={"multiply_adds": 7.0})
