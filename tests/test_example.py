@@ -30,7 +30,9 @@ def test_it_is_plain_python() -> None:
 def test_it_runs(tmp_path: Path) -> None:
     """In one process of its own. Ray, which `run_grid` starts, is what it is about."""
     script = tmp_path / "example.py"
-    script.write_text(code_of(json.loads(NOTEBOOK.read_text())) + "\n\nprint(trials.status.tolist(), figure.axes, len(classes))\n")
+    script.write_text(
+        code_of(json.loads(NOTEBOOK.read_text())) + "\n\nprint(trials.status.tolist(), figure.axes, len(classes))\n"
+    )
     own = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
     done = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, check=False, cwd=tmp_path, env=own, timeout=550

@@ -181,7 +181,7 @@ def test_no_secret_is_kept_in_a_file_or_shown_in_a_table(
         report = tmp_path / "errors" / f"{number}.txt"
         texts.append(failure_message(error, report))
         texts += [report.read_text()] if report.exists() else []
-        console.print(findings_table([Finding("here", "dataset", "FAIL", str(error))]))
+        console.print(findings_table([Finding("here", "dataset", "FAIL", str(error))], console.width))
         record = logging.LogRecord("ray", logging.ERROR, "", 0, "%s", (error,), (type(error), error, None))
         texts.append(_WithoutSecrets().format(record))
     texts += map(without_secrets, [shlex.join(sys.argv), repr(sys.argv), json.dumps(sys.argv)])

@@ -155,14 +155,14 @@ def test_what_was_under_way_goes_on_first(toy: Toy) -> None:
     under_way = toy.begin()[0].search.ask(2)
     run, lines = toy.begin()
     assert lines == ["Trials    0 COMPLETE, 0 PRUNED, 0 FAILED; 2 to go on with, 4 to ask for"]
-    groups = run._groups(table_of(run))
+    groups = run._groups(table_of(run), LiveProgress(run.folder, run._scope()))
     first = [spec for _ in range(2) for spec in cast(Group, next(groups)).specs]
     assert sorted(spec.trial_id for spec in first) == sorted(spec.trial_id for spec in under_way)
 
 
 def test_groups_are_asked_for_batch_by_batch_then_waited_for_then_the_chosen_one_is_tested(toy: Toy) -> None:
     run, _ = toy.begin("--batch", 3, "--stop-collapsed", 4)
-    groups, trained = run._groups(table_of(run)), list[TrialSpec]()
+    groups, trained = run._groups(table_of(run), LiveProgress(run.folder, run._scope())), list[TrialSpec]()
     for batch in (1, 2):
         while len(trained) < 3 * batch:
             group = next(groups)
@@ -189,7 +189,7 @@ def test_groups_are_asked_for_batch_by_batch_then_waited_for_then_the_chosen_one
     assert list(kept.iterdir()) == list(groups) == []
     assert len(read_results(toy.out).results) == 7
     again, _ = toy.begin()
-    assert list(again._groups(table_of(again))) == []
+    assert list(again._groups(table_of(again), LiveProgress(again.folder, again._scope()))) == []
 
 
 def test_of_checkpoints_only_the_best_trials_stays(toy: Toy) -> None:
@@ -252,7 +252,7 @@ def test_a_search_without_a_complete_trial_has_chosen_none(toy: Toy, capsys: pyt
     assert "Trials    10: 0 complete, 0 stopped early, 10 failed\n" in printed
     assert "error: stopped, as all of the first 10 trials failed, 10 of them with: out of memory: 12 GB" in printed
     assert "No trial came to its end: none was chosen." in printed
-    assert list(run._groups(table_of(run))) == []
+    assert list(run._groups(table_of(run), LiveProgress(run.folder, run._scope()))) == []
 
 
 def test_the_chosen_trials_score_on_the_test_part_has_an_interval(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
