@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from galaxytl.networks.families import BACKBONES
+from galaxytl.results.ranking import MOST_UNRANKED
 from galaxytl.results.search.search_file import OBJECTIVES
 from galaxytl.system.command import Parser, UsageError, path, path_or_uri, whole_number
 from galaxytl.system.credentials import without_secrets
@@ -75,7 +76,7 @@ def parse(argv: Sequence[str], description: str) -> Options:
         accept_damaged=given.accept_damaged,
         diagnostics=given.diagnostics,
         retry_failed=given.retry_failed,
-        most_models=given.keep,
+        keep=given.keep or "",
         yes=given.yes,
         dry_run=given.dry_run,
         search=search,
@@ -246,11 +247,11 @@ def _add_files(files: argparse._ArgumentGroup) -> None:
     )
     files.add_argument(
         "--keep",
-        type=most_models,
-        default=1,
+        type=which_models,
         metavar="WHICH",
         help="trials whose trained weights are kept, for python -m sweep.export: best, best:N, all or none; the "
-        "best by validation accuracy (default: best)",
+        f"best by validation accuracy, and of those without a validation part {MOST_UNRANKED} (default: best, or what "
+        "the folder's sweep before said)",
     )
     files.add_argument("--out", type=path, metavar="FOLDER", help="results folder (default: results/NAME)")
     files.add_argument(
@@ -335,14 +336,10 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def most_models(text: str) -> int | None:
-    """Return how many trials' weights --keep keeps; None for all."""
-    named: dict[str, int | None] = {"best": 1, "all": None, "none": 0}
-    if text in named:
-        return named[text]
-    if not (count := re.fullmatch(r"best:([1-9][0-9]{0,8})", text)):
+def which_models(text: str) -> str:
+    if not re.fullmatch(r"best|all|none|best:[1-9][0-9]{0,8}", text):
         raise argparse.ArgumentTypeError(f"must be best, best:N, all or none; got '{text}'")
-    return int(count[1])
+    return text
 
 
 def gpu_share(text: str) -> float:

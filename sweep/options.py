@@ -60,8 +60,8 @@ class Options:
     diagnostics: bool | None
     """None: as the grid says."""
     retry_failed: bool
-    most_models: int | None
-    """Trials whose weights are kept; None: all."""
+    keep: str
+    """Whose weights are kept: best, best:N, all or none; "": as this folder's last sweep had it, or the best."""
     yes: bool
     dry_run: bool
     search: SearchOptions | None

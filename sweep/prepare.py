@@ -30,7 +30,7 @@ from galaxytl.networks.backbones import backbone_named
 from galaxytl.networks.blocks import Structure
 from galaxytl.networks.gpu_memory import DeviceError, driver_gpus
 from galaxytl.networks.weights import Shapes, Weights, WeightsError, WeightsNotFoundError, check_fits, find_weights
-from galaxytl.results.sweep_file import SweepFile
+from galaxytl.results.sweep_file import SweepFile, read_sweep_file
 from galaxytl.system import cache, process
 from galaxytl.system.command import as_usage_error
 from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec
@@ -39,6 +39,7 @@ from sweep.options import Options
 from sweep.planning.costs import Sizes
 from sweep.planning.plan import Crew, Limits, Plan, make_plan
 from sweep.planning.speeds import load_speeds, speeds_path
+from sweep.results.models import most_of
 from sweep.scheduling.resources import Available, ClusterError, Resources, Where, fair_share, places
 
 Structures = Mapping[tuple[str, int], Structure]
@@ -96,13 +97,19 @@ def workplace(options: Options, uri: str, damage: str) -> Workplace:
         storage=options.place,
         damage=damage,
         reading=options.reading,
-        most_models=options.most_models,
+        most_models=most_of(keep_of(options)),
     )
 
 
-def sweep_file(work: Workplace) -> SweepFile:
-    """Return what later commands must know of the data and weights of a sweep."""
-    return SweepFile(work.data, str(work.weights_dir or ""), work.reading)
+def keep_of(options: Options) -> str:
+    """Return whose weights are kept: as asked for, or as the folder's last sweep was asked, or the best trial's."""
+    noted = read_sweep_file(options.out)
+    return options.keep or (noted.keep if noted else "") or "best"
+
+
+def sweep_file(options: Options, work: Workplace) -> SweepFile:
+    """Return what later commands must know of a sweep."""
+    return SweepFile(work.data, str(work.weights_dir or ""), work.reading, keep_of(options), work.storage)
 
 
 def check_content(dataset: Dataset, accept_damaged: bool, on_progress: Progress) -> str:

@@ -52,7 +52,7 @@ from sweep.progress.trackers.follower import following
 from sweep.progress.trackers.runs import ParentRun
 from sweep.results.folder import Outcome, ResultsFolder, lead, read_only
 from sweep.results.identity import sweep_identity
-from sweep.results.models import BestModels, announcement
+from sweep.results.models import BestModels, announcement, most_of
 from sweep.scheduling.resources import ClusterError, Where
 
 MOST_PRICED: Final = 2000
@@ -123,7 +123,7 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> Outco
     todo = split_by_status(prepared.specs, rows.by_id(), options.retry_failed)
     announce_grid(console, grid, with_axes=options.dry_run)
     announce(console, dataset, profile, todo, prepared, checked.split_texts())
-    models = announcement(prepared.specs, structures, options.most_models)
+    models = announcement(prepared.specs, structures, most_of(prepare.keep_of(options)))
     lines.say(console, models, "Models")
     plan_for = functools.partial(
         prepare.plan_for, options.where, num_images=len(dataset), structures=structures, splits=checked.splits
@@ -144,7 +144,9 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> Outco
     folder.append(*new)
     if todo.pending:
         live = LiveProgress(folder, scope_of(grid.name, todo, prepared.impossible, plan, known))
-        schedule_trials(options.where, prepare.workplace(options, uri, damage), plan, folder, console, live)
+        workplace = prepare.workplace(options, uri, damage)
+        write_sweep_file(folder.out, prepare.sweep_file(options, workplace))
+        schedule_trials(options.where, workplace, plan, folder, console, live)
     if todo.pending or new:
         known = folder.rows().by_id()
     return Outcome(conclude(console, options, specs, known), trial_ids)
@@ -212,8 +214,9 @@ def schedule_trials(
     results: list[TrialResult] = []
     started = time.monotonic()
     specs = [spec for group in plan.groups for spec in group.specs]
-    write_sweep_file(folder.out, prepare.sweep_file(workplace))
     models = BestModels(folder, workplace.most_models, folder.rows().by_id().values())
+    if models.num_removed:
+        lines.note(console, f"the weights of {models.num_removed} trials, which --keep does not keep, were removed")
     with as_usage_error(ClusterError), SweepTable(specs, console) as table, live:
         live.add(specs, varied_fields(specs))
 

@@ -22,7 +22,8 @@ from analysis.report.sections import Listing, Section
 from analysis.statistics.intervals import Pairs, Share
 from analysis.trials.comparable import WEIGHTS
 from analysis.trials.repeats import Networks, Repeats, best_of_backbones
-from galaxytl.results.predictions import Probabilities, validation_accuracy
+from galaxytl.results.predictions import Probabilities
+from galaxytl.results.ranking import validation_accuracy
 from galaxytl.trial import SPEC_FIELDS, TrialResult, TrialSpec
 
 MOST_MEMBERS_NAMED: Final = 4

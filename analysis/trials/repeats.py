@@ -41,8 +41,8 @@ from galaxytl.results.predictions import (
     Probabilities,
     read_probabilities,
     read_validation,
-    validation_accuracy,
 )
+from galaxytl.results.ranking import validation_accuracy
 from galaxytl.trial import COMPLETE, SPEC_FIELDS, SPLIT_FIELDS, TrialResult, TrialSpec
 
 MOST_SETTINGS: Final = 12

@@ -85,6 +85,10 @@ def _check_outputs(options: Options) -> None:
     for option, file in (("--to", options.out), ("--explain", options.sheet)):
         if file and file.is_dir():
             raise UsageError(f"{option} must name a file; {file} is a folder")
+    if options.model.suffix != ".keras":
+        raise UsageError(f"the model must be a .keras file; got {options.model}: export it as one")
+    if options.sheet and options.sheet.exists():
+        raise UsageError(f"--explain must name a file that is not there yet; {options.sheet} is: remove it")
     if options.out.exists():
         raise UsageError(f"--to must name a file that is not there yet; {options.out} is: remove it, or name another")
     if options.sheet:

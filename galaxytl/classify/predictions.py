@@ -5,6 +5,7 @@ for batch, found in predictions(batches, classifier, asked): table_of(images, ba
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 from galaxytl.classify.images import Batch, Images
 from galaxytl.data.hot_copy import Size
+from galaxytl.networks.exported import ModelError
+from galaxytl.results.temperature import tempered
 
 if TYPE_CHECKING:
     from galaxytl.networks.classifier import Classifier  # imports Keras
@@ -22,7 +25,11 @@ PROBABILITIES, CALIBRATED, EMBEDDING = "probabilities", "calibrated_probabilitie
 """Columns with a list of numbers an image."""
 REASON: Final = "reason"
 """Column that says why an image cannot be read; null for those that can."""
-OURS: Final = ("row", "file", "id", "ra", "dec", "class", "name", "probability", "calibrated", "entropy")
+OURS: Final = re.compile(
+    r"row|file|id|ra|dec|class|name|probability|calibrated|entropy|reason|embedding|(calibrated_)?probabilities"
+    r"|[pc]_.*|e\d+"
+)
+"""Names of columns that a table has, whatever the dataset has."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +65,6 @@ def symmetries(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
             yield np.rot90(mirrored, turns, axes=(1, 2))
 
 
-def calibrated(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
-    """Return softmax(logits / temperature) of probabilities (n, C), which are softmax(logits).
-
-    >>> calibrated(np.array([[0.8, 0.2]]), 2.0).round(3).tolist()
-    [[0.667, 0.333]]
-    """
-    logits = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float64).tiny)) / temperature
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-
 def entropies(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return those (n,) of probabilities (n, C), in nats: 0 where one class is certain, log C where all are alike."""
     values = probabilities.astype(np.float64)
@@ -98,11 +94,13 @@ def _ended(
         return batch, None
     views = [classifier.outputs(view, len(batch.pixels)) for view in under_way]
     probabilities = np.mean([view["probabilities"] for view in views], axis=0, dtype=np.float64)
+    if not np.isfinite(probabilities).all():
+        raise ModelError("a network must give a probability of each class; this one gives none for some images")
     of_temperature = None
     if asked.temperature is not None:
-        of_temperature = np.mean(
-            [calibrated(view["probabilities"], asked.temperature) for view in views], axis=0
-        ).astype(np.float32)
+        of_temperature = np.mean([tempered(view["probabilities"], asked.temperature) for view in views], axis=0).astype(
+            np.float32
+        )
     embeddings = np.stack([view["embeddings"] for view in views]).mean(axis=0) if asked.embeddings else None
     return batch, Predictions(np.asarray(probabilities, np.float32), of_temperature, embeddings)
 
@@ -141,7 +139,7 @@ def table_of(images: Images, batch: Batch, found: Predictions | None, asked: Ask
 def _name_of(name: str, images: Images) -> str:
     """Return what a column of the dataset is called beside ours."""
     is_asked = name in images.reading.columns and name not in ("file", "id", "ra", "dec")
-    return f"data_{name}" if is_asked and (name in OURS or name.startswith(("p_", "c_", "e"))) else name
+    return f"data_{name}" if is_asked and OURS.fullmatch(name) else name
 
 
 def _column(values: Any) -> Any:

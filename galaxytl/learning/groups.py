@@ -38,8 +38,9 @@ from galaxytl.networks.blocks import TRAINED_STEP
 from galaxytl.networks.weights import WeightsError, find_weights
 from galaxytl.results import collapse
 from galaxytl.results.checkpoints import Epoch, checkpoint_path, split_records
-from galaxytl.results.models import best, store_model
+from galaxytl.results.models import store_model
 from galaxytl.results.predictions import Probabilities, columns_to_keep, name_of, store_probabilities
+from galaxytl.results.ranking import best
 from galaxytl.results.storage import StorageError, waiting_for, with_retries
 from galaxytl.results.thumbnails import write_thumbnails
 from galaxytl.system.locations import is_remote

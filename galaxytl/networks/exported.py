@@ -27,6 +27,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl.networks import device
 from galaxytl.networks.resizing import resized
 from galaxytl.system.foreign_text import visible, visible_values
 from galaxytl.system.strict_json import LARGEST, read_json
@@ -36,6 +37,8 @@ FORMAT: Final = 1
 """Of a description; raised when older readers would misunderstand it."""
 MEMBER: Final = "galaxytl.json"
 """Name of the description in an archive, and in the metadata of ONNX."""
+FOLDER_HOLDS: Final = (MEMBER, "README.md", "assets", "fingerprint.pb", "saved_model.pb", "variables")
+"""What lies in the folder of a SavedModel of ours."""
 SUFFIXES: Final = (".keras", ".onnx", ".tflite", "")
 """Of the formats; a folder has none."""
 NOT_OURS: Final = "a model must be a file that python -m sweep.export wrote"
@@ -104,7 +107,7 @@ def save(model: Any, description: Description, path: Path, look: Callable[[Path]
         if path.suffix:
             os.replace(unfinished, path)
             return
-        for part in [part for part in path.iterdir() if not part.name.startswith(".")]:
+        for part in [part for part in path.iterdir() if part.name in FOLDER_HOLDS]:
             shutil.rmtree(part) if part.is_dir() else part.unlink()
         for part in unfinished.iterdir():
             part.rename(path / part.name)
@@ -118,12 +121,29 @@ def check_writable(path: Path) -> None:
         raise ModelError(f"a model's name must end with one of {formats}; got {path}")
     if path.suffix == ".onnx":
         _need_onnx()
+    if path.suffix != ".keras" and device.backend() != "tensorflow":
+        raise ModelError(f"{path.suffix or 'a SavedModel'} is written by TensorFlow: set KERAS_BACKEND=tensorflow")
+    _check_folder(path.parent)
+    if path.suffix and path.is_dir():
+        raise ModelError(f"a model's file must not be a folder; {path} is one")
     is_empty = not path.exists() or (path.is_dir() and not any(path.iterdir()))
     if not is_empty:
+        strangers = [part for part in path.iterdir() if part.name not in FOLDER_HOLDS] if path.is_dir() else []
         with contextlib.suppress(ModelError):
             read_description(path)
-            return
+            if not strangers:
+                return
         raise ModelError(f"a model replaces nothing but an exported model; {path} is none: remove it, or name another")
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ModelError(
+            f"a model must lie in a folder that can be written to; got {folder}: {error.strerror}"
+        ) from error
 
 
 def _need_onnx() -> None:
@@ -169,7 +189,7 @@ def read_description(path: Path) -> Description:
         content = _member(path)
     except FileNotFoundError as error:
         raise ModelError(f"{NOT_OURS}; there is no {path}") from error
-    except (OSError, KeyError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+    except Exception as error:  # libraries raise whatever they come to in a file that is damaged
         raise ModelError(f"{NOT_OURS}, whole; {path} is not: {error}") from error
     try:
         return _description(read_json(content))
@@ -208,9 +228,9 @@ def load_model(path: Path) -> Any:
     """Return the keras.Model of a .keras file. Raises ModelError, also where code would run while it is loaded."""
     import keras
 
-    read_description(path)
     if path.suffix != ".keras":
         raise ModelError(f"a network is loaded from a .keras file; got {path}: export it as one")
+    read_description(path)
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever it comes to in a file that is damaged, or not safe
@@ -232,8 +252,6 @@ def load_network(path: Path) -> tuple[Any, Description]:
 
 def loaded(path: Path) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """Return what gives the probabilities (B, C) of images (B, H, W, 3). Raises ModelError."""
-    from galaxytl.networks import device
-
     if path.suffix == ".keras":
         model = load_model(path)
         return lambda images: np.asarray(model.predict_on_batch(images))

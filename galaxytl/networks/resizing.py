@@ -9,8 +9,8 @@ with weights max(0, 1 - |j + 1/2 - c| / s), c = (i + 1/2) n / S being its centre
 sum to 1 and are rounded to 22 bits; first along the rows, then along the columns, each rounded to 8 bits. Multiplied by
 2 S s, the weights are whole numbers, and so is all that follows: the 22 bits are computed and applied in two halves of
 11, for which the 24 bits of a float32 are enough where an image is up to 16 times as large as the square; beyond, a
-pixel in many thousands may be off by 1. The size of an image is known only when there is one: its positions are
-counted.
+pixel in many thousands may be off by 1. (Of images over 100 times as high as wide Pillow shrinks the columns first:
+there more pixels are.) The size of an image is known only when there is one: its positions are counted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from typing import Any, Final, Literal
 import numpy as np
 
 HALF: Final = 2**11
-"""Half of the bits of a weight."""
+"""Of half of the bits of a weight."""
+DIGITS: Final = (4, 4, 3)
+"""The bits of HALF, as they are computed."""
 
 
 def resized(image: Any, pixels: int, fit: Literal["resize", "crop"]) -> Any:
@@ -55,12 +57,21 @@ def _weights(line: Any, side: Any, pixels: int) -> tuple[Any, Any]:
     triangle = ops.maximum(ops.maximum(number, pixels) * 2 - distances, 0)
     triangle = triangle * ops.cast((positions >= 0) & (positions < number), "int32")[None, :]
     total = ops.sum(triangle, axis=1, keepdims=True)
-    upper = triangle * HALF // total
-    rest = triangle * HALF - upper * total
-    lower = rest * HALF // total
-    rest = rest * HALF - lower * total
+    upper, rest = _divided(triangle, total)
+    lower, rest = _divided(rest, total)
     lower = lower + ops.cast(rest * 2 >= total, "int32")
     return ops.cast(upper, "float32"), ops.cast(lower, "float32")
+
+
+def _divided(part: Any, total: Any) -> tuple[Any, Any]:
+    """Return HALF times part / total, rounded down, and what is left of the division; a few bits at a time, so that
+    32 are enough for lines of 40,000 pixels."""
+    quotient = part * 0
+    for bits in DIGITS:
+        part = part * 2**bits
+        digit = part // total
+        quotient, part = quotient * 2**bits + digit, part - digit * total
+    return quotient, part
 
 
 def _mean(weights: tuple[Any, Any], values: Any, axes: str) -> Any:

@@ -22,6 +22,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl.results.ranking import validation_accuracy
 from galaxytl.results.storage import PATIENCE, Storage, with_retries
 from galaxytl.system.files import FULL, write_atomically
 from galaxytl.system.foreign_text import visible
@@ -182,15 +183,6 @@ def read_validation(folder: Path, result: TrialResult) -> Probabilities:
             f"its last epoch {accuracy:.3f}"
         )
     return found
-
-
-def validation_accuracy(result: TrialResult) -> float | None:
-    """Return what the trial had right of its validation part after its last epoch; None where no validation part was
-    watched."""
-    if result.curves_on != "validation" or not result.history:
-        return None
-    found = result.history[-1].get("val_accuracy")
-    return found if found is not None and 0 <= found <= 1 else None
 
 
 def read_scored(folder: Path, result: TrialResult) -> Probabilities:

@@ -231,6 +231,10 @@ def _order(name: str) -> tuple[int, int, str]:
     return (*_place(name), name)
 
 
+NOT_READ = ("checkpoints/", "models/", "ray/")
+"""Folders of no use to an analysis."""
+
+
 def fetch_results(storage: Storage, folder: Path) -> None:
     """Have in `folder` what an analysis reads of the results at a storage. Raises DataError, and StorageError and
     OutsideError for names that lead elsewhere."""
@@ -239,5 +243,5 @@ def fetch_results(storage: Storage, folder: Path) -> None:
         if pieces_in == FOLDER or any(name.startswith(f"{pieces_in}/") for name in names):
             lines = read_rows(storage, pieces_in)
             write_atomically(folder / file, b"".join(line + b"\n" for line in lines))
-    others = [name for name in names if not name.startswith((*(f"{part}/" for part in FILES), "checkpoints/", "ray/"))]
+    others = [name for name in names if not name.startswith((*(f"{part}/" for part in FILES), *NOT_READ))]
     in_parallel(lambda name: storage.get_file(name, inside(folder, name)), others)

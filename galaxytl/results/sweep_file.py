@@ -32,11 +32,16 @@ class SweepFile:
     weights_dir: str = ""
     """Folder of weights files that was named; "" for none."""
     reading: Reading = AS_FOUND
+    keep: str = ""
+    """What --keep said of weights."""
+    storage: str = ""
+    """Where the results are kept too; a password in it reads ***."""
 
 
 def write_sweep_file(folder: Path, settings: SweepFile) -> None:
     """Write sweep.json beside the rows. Raises OSError."""
     values = {"format": FORMAT, **dataclasses.asdict(settings), "data": without_secrets(settings.data)}
+    values["storage"] = without_secrets(settings.storage)
     write_atomically(folder / FILE_NAME, json.dumps(values, indent=1).encode())
 
 
@@ -48,7 +53,8 @@ def read_sweep_file(folder: Path) -> SweepFile | None:
             values = read_json(file.read(LARGEST + 1))  # it refuses more
         if not isinstance(values, Mapping) or values.get("format") != FORMAT:
             return None
-        return SweepFile(str(values["data"]), str(values["weights_dir"]), _reading(values["reading"]))
+        texts = (str(values.get(name, "")) for name in ("keep", "storage"))
+        return SweepFile(str(values["data"]), str(values["weights_dir"]), _reading(values["reading"]), *texts)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 

@@ -14,22 +14,23 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from galaxytl.data import DataError, open_dataset
+from galaxytl.learning.callbacks import Watcher
 from galaxytl.learning.job import Group, Workplace
 from galaxytl.networks import exported
 from galaxytl.networks.exported import Description, ModelError
 from galaxytl.networks.weights import WeightsError, find_weights
-from galaxytl.results.models import ModelError as WeightsGone
-from galaxytl.results.models import model_name, read_model
+from galaxytl.results.models import WeightsGoneError, model_name, read_model
 from galaxytl.results.predictions import PredictionsError, read_probabilities, read_validation
 from galaxytl.results.rows import FILE_NAME, read_results
 from galaxytl.results.storage import Storage, StorageError
@@ -41,12 +42,12 @@ from galaxytl.system.files import write_atomically
 from galaxytl.system.inside import OutsideError
 from galaxytl.system.locations import is_remote
 from galaxytl.training import train
-from galaxytl.trial import COMPLETE, SpecError, TrialResult, TrialSpec, parse_field
+from galaxytl.trial import COMPLETE, DAMAGE, SpecError, TrialResult, TrialSpec, parse_field
 from galaxytl.trial.reading import AS_FOUND, add_reading, reading_of
 from sweep import prepare
 from sweep.export import check
 from sweep.export.card import model_card
-from sweep.export.choice import Wish, choose
+from sweep.export.choice import UnchosenError, Wish, choose, listed
 from sweep.progress.terminal import trial_label
 
 Say = Callable[[str], None]
@@ -69,14 +70,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def export(given: argparse.Namespace, say: Say) -> int:
+    prepare.settle(say)
     exported.check_writable(given.to)
     with _folder(given.results) as folder, tempfile.TemporaryDirectory() as scratch:
         rows = read_results(folder)
         for problem in rows.problems:
             say(f"note: {problem}")
-        result, why = choose(list(rows.by_id().values()), Wish(given.trial or "", _settings(given.where)))
+        result, why = _chosen(list(rows.by_id().values()), Wish(given.trial or "", _settings(given.where)), say)
         say(f"Trial     {result.trial_id}: {trial_label(result.spec)}; {why}")
         work = _workplace(given, folder, Path(scratch))
+        _fetch_weights(result.spec, given.results, folder)
         trained = _trained(result, folder, work, say)
         notes = [f"Chosen as {why}.", trained.note]
         say("Model     being put together")
@@ -88,18 +91,28 @@ def export(given: argparse.Namespace, say: Say) -> int:
         description = _description(trained, say)
         exported.save(model, description, given.to, lambda file: notes.append(_checked(trained, work, file)))
         say(f"Checked   {notes[-1]}")
-        card = given.to / "README.md" if given.to.is_dir() else given.to.with_suffix(".md")
+        card = given.to / "README.md" if given.to.is_dir() else given.to.with_name(f"{given.to.name}.md")
         write_atomically(card, model_card(trained.result, description, given.to, notes).encode())
     say(f"Written   {given.to}; its model card: {card}")
-    say(f"Classify: python -m galaxytl.classify {given.to} images/ --to classes.csv")
+    if given.to.suffix == ".keras":
+        say(f"Classify  python -m galaxytl.classify {shlex.quote(str(given.to))} images/ --to classes.csv")
     return 0
+
+
+def _chosen(results: list[TrialResult], wish: Wish, say: Say) -> tuple[TrialResult, str]:
+    try:
+        return choose(results, wish)
+    except UnchosenError as error:
+        for line in listed(error.results):
+            say(line)
+        raise
 
 
 @contextlib.contextmanager
 def _folder(results: str) -> Iterator[Path]:
     """Yield the results folder, or a copy of what lies at a URI. Raises UsageError where there are no results."""
     with tempfile.TemporaryDirectory() as copy:
-        folder = Path(results)
+        folder = Path(results.removeprefix("file://"))
         if is_remote(results):
             folder = Path(copy)
             fetch_results(Storage(results), folder)
@@ -108,6 +121,16 @@ def _folder(results: str) -> Iterator[Path]:
                 f"results must be a folder or a URI where a sweep has run; there is no {FILE_NAME} in {results}"
             )
         yield folder
+
+
+def _fetch_weights(spec: TrialSpec, results: str, folder: Path) -> None:
+    """Fetch a trial's weights from where its results are kept, if they are not in the folder; none where they are not
+    there either, or it does not answer: then the trial can be trained again."""
+    noted = read_sweep_file(folder)
+    place = results if is_remote(results) else noted.storage if noted else ""
+    if place and not (folder / model_name(spec)).exists():
+        with contextlib.suppress(DataError, StorageError, OSError):
+            Storage(place).get_file(model_name(spec), folder / model_name(spec))
 
 
 def _workplace(given: argparse.Namespace, folder: Path, scratch: Path) -> Workplace:
@@ -125,17 +148,31 @@ def _trained(result: TrialResult, folder: Path, work: Workplace, say: Say) -> Tr
     try:
         weights = read_model(folder / model_name(result.spec), result.spec)
         return Trained(result, weights, folder, "The weights are those that the sweep kept.")
-    except WeightsGone as error:
+    except WeightsGoneError as error:
         say(f"Weights   trained again from the trial's spec, for {error}")
     if not work.data:
         raise UsageError("a trial that is trained again needs its dataset: add --data URI")
-    (again,) = train(Group((result.spec,)), work)
+    work = replace(work, damage=result.environment.get(DAMAGE, ""))
+    stored = (0,) if result.spec.trains_head_only and not result.spec.augmentation else ()
+    (again,) = train(Group((result.spec,), stored), work, _Said(say))
     if again.status != COMPLETE:
         raise UsageError(f"the trial could not be trained again: {again.message}")
     accuracies = f"{again.metrics['accuracy']:.3f}, the sweep's row says {result.metrics['accuracy']:.3f}"
     say(f"Trained   accuracy on the {result.spec.scored_on} part {accuracies}")
     weights = read_model(work.out / model_name(result.spec), result.spec)
     return Trained(again, weights, work.out, f"Trained again for this export: accuracy {accuracies}.")
+
+
+class _Said(Watcher):
+    """Says what is done for a trial that is trained again, where it is something else than before."""
+
+    def __init__(self, say: Say) -> None:
+        self._say, self._last = say, ""
+
+    def phase(self, trial_ids: Sequence[str], text: str) -> None:
+        if (what := text.partition(",")[0].partition("/")[0]) != self._last:
+            self._last = what
+            self._say(f"          {text}")
 
 
 def _weights_path(spec: TrialSpec, folder: Path | None) -> Path | None:
@@ -171,7 +208,7 @@ def _checked(trained: Trained, work: Workplace, file: Path) -> str:
     if dataset.fingerprint != trained.result.spec.dataset_fingerprint:
         return f"not compared with what the trial said: {work.data} has other content than the sweep saw"
     found = check.compare(dataset, scored, exported.loaded(file))
-    if not found.difference <= check.LARGEST:
+    if not found.difference <= check.LARGEST[trained.result.spec.precision != "float32"]:
         raise UsageError(f"a model must say what its trial said; on {found}. Nothing was written")
     return str(found)
 
@@ -182,6 +219,8 @@ def _settings(given: Sequence[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--where takes FIELD=VALUE, like backbone=MobileNet; got '{text}'")
+        if name in settings:
+            raise UsageError(f"--where takes a field once; got {name} twice")
         settings[name] = parse_field(name, value)
     return settings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 from galaxytl.networks.exported import Description
@@ -69,7 +70,9 @@ def _use(file: Path, spec: TrialSpec) -> str:
     how = "scaled to" if spec.fit == "resize" else "cut to their largest centred square, which is scaled to"
     size = f"{spec.image_size} x {spec.image_size} pixels"
     inside = f"Inside, images are {how} {size}, preprocessed ({spec.preprocessing}), and classified."
-    command = f"python -m galaxytl.classify {file.name} images/ --to classes.csv"
+    if file.suffix != ".keras":
+        return f"## Use\n\n```python\n{code}\n```\n\n{inside}"
+    command = f"python -m galaxytl.classify {shlex.quote(file.name)} images/ --to classes.csv"
     return f"## Use\n\n```python\n{code}\n```\n\n{inside} Or: `{command}`"
 
 

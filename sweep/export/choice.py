@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from galaxytl.results.models import best, is_ranked
+from galaxytl.results.ranking import best, is_ranked
 from galaxytl.system.command import UsageError
 from galaxytl.trial import COMPLETE, TrialResult
 from sweep.progress.terminal import trial_label, varied_fields
@@ -25,23 +25,37 @@ class Wish:
     """Values of fields that it must have."""
 
 
+class UnchosenError(UsageError):
+    """None, or none alone, of these trials is meant."""
+
+    def __init__(self, message: str, results: Sequence[TrialResult]) -> None:
+        super().__init__(message)
+        self.results = results
+
+
 def choose(results: Sequence[TrialResult], wish: Wish) -> tuple[TrialResult, str]:
     """Return the trial, and by what it was chosen. Raises UsageError where none, or none alone, is meant."""
+    if wish.trial and wish.settings:
+        raise UsageError("--trial names one trial, and --where chooses among several: give one of the two; got both")
     if wish.trial:
         return _named(results, wish.trial), "named by its id"
     wanted = wish.settings or {}
     fitting = [r for r in results if all(getattr(r.spec, name) == value for name, value in wanted.items())]
     complete = [result for result in fitting if result.status == COMPLETE]
     if not complete:
-        raise UsageError(_no_trial(results, fitting, wanted))
+        raise _no_trial(results, fitting, wanted)
+    if len({result.spec.dataset_fingerprint for result in complete}) > 1:
+        how = "add --trial ID, or --where dataset_fingerprint=..."
+        raise UnchosenError(f"trials on different images are not compared: {how}", complete)
     ranked = [result for result in complete if is_ranked(result)]
     if ranked:
         return best(ranked, 1)[0], f"the best of {len(ranked)} by validation accuracy"
     if len(complete) == 1:
         return complete[0], "the only one of these settings"
-    raise UsageError(
+    raise UnchosenError(
         "a trial must be named where none has a validation part: the test part, which says how good a trial is, must "
-        f"not choose it. Add --trial ID, or --where FIELD=VALUE until one is left, of\n{listed(complete)}"
+        "not choose it. Add --trial ID, or --where FIELD=VALUE until one is left",
+        complete,
     )
 
 
@@ -49,30 +63,33 @@ def _named(results: Sequence[TrialResult], name: str) -> TrialResult:
     named = [result for result in results if result.trial_id.startswith(name.lower())]
     if len(named) != 1:
         what = f"{len(named)} trials' ids begin with '{name}'" if named else f"no trial's id begins with '{name}'"
-        raise UsageError(f"--trial must be the id of one trial, or its beginning; {what}:\n{listed(named or results)}")
+        raise UnchosenError(f"--trial must be the id of one trial, or its beginning; {what}", named or results)
     if named[0].status != COMPLETE:
         why = f": {named[0].message}" if named[0].message else ""
         raise UsageError(f"only a COMPLETE trial can be exported; {named[0].trial_id} is {named[0].status}{why}")
     return named[0]
 
 
-def _no_trial(results: Sequence[TrialResult], fitting: Sequence[TrialResult], wanted: Mapping[str, Any]) -> str:
+def _no_trial(
+    results: Sequence[TrialResult], fitting: Sequence[TrialResult], wanted: Mapping[str, Any]
+) -> UnchosenError:
     if not results:
-        return "only a COMPLETE trial can be exported; there is no trial yet"
+        return UnchosenError("only a COMPLETE trial can be exported; there is no trial yet", [])
     if fitting:
-        return f"only a COMPLETE trial can be exported; these are not:\n{listed(fitting)}"
+        return UnchosenError("only a COMPLETE trial can be exported; none of these is", fitting)
     settings = " ".join(f"--where {name}={value}" for name, value in wanted.items())
-    return f"no trial has {settings}; there are\n{listed(results)}"
+    return UnchosenError(f"no trial has {settings}", results)
 
 
-def listed(results: Sequence[TrialResult]) -> str:
+def listed(results: Sequence[TrialResult]) -> list[str]:
     """Return trials by id, a line each."""
     varied = varied_fields(result.spec for result in results)
     lines = [f"  {r.trial_id}  {trial_label(r.spec, varied)}: {_score(r)}" for r in results[:MOST_LISTED]]
     more = len(results) - len(lines)
-    return "\n".join([*lines, *([f"  and {more} more"] if more else [])])
+    return [*lines, *([f"  and {more} more"] if more else [])]
 
 
 def _score(result: TrialResult) -> str:
     accuracy = result.metrics.get("accuracy")
-    return f"{result.spec.scored_on} accuracy {accuracy:.3f}" if accuracy is not None else result.status
+    scored = f"{result.spec.scored_on} accuracy {accuracy:.3f}" if accuracy is not None else result.status
+    return f"{scored}, on {result.spec.dataset} {result.spec.dataset_fingerprint[:12]}"

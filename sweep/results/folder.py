@@ -188,6 +188,16 @@ class ResultsFolder:
             if self.storing:
                 self.storing.dropped.append(name)
 
+    def has(self, name: str) -> bool:
+        """Return whether a file is in the folder, or at the storage. Where that does not answer, it is taken for there:
+        a worker has stored what a row names before it tells of the row."""
+        if (self.out / name).exists() or not self.storing:
+            return (self.out / name).exists()
+        try:
+            return name in self.storing.names(str(Path(name).parent))
+        except StorageError:
+            return True
+
     def stored_names(self, folder: str) -> list[str]:
         """Return the names of the files below a folder at the storage; none where there is no storage. Raises
         StorageError."""
@@ -227,7 +237,8 @@ class _Storing:
                 if not (out / name).exists():
                     storage.get_file(name, out / name)
         self._looked_at = self._shown_at = time.monotonic()
-        self._progress = b""
+        self._said: dict[str, bytes] = {}
+        """What the driver last stored of itself, by name."""
         self._is_away = False
         self._stop = Event()
         self._thread = Thread(target=self._follow, daemon=True)
@@ -312,10 +323,11 @@ class _Storing:
     def _push_progress(self) -> None:
         """Store what the driver says of itself, where it says something new."""
         self._shown_at = time.monotonic()
-        with contextlib.suppress(FileNotFoundError):
-            if (content := (self._out / PROGRESS).read_bytes()) != self._progress:
-                self._storage.put(PROGRESS, content)
-                self._progress = content
+        for name in (PROGRESS, SWEEP_FILE):
+            with contextlib.suppress(FileNotFoundError):
+                if (content := (self._out / name).read_bytes()) != self._said.get(name):
+                    self._storage.put(name, content)
+                    self._said[name] = content
 
     def _take_back(self, pieces_in: str, error: Sealed) -> None:
         """Take the pieces back: who has closed them has then failed, and given the lease back. This driver goes on."""
@@ -337,6 +349,6 @@ class _Storing:
         self._push()
         self._store_lost()
         self._push_progress()
-        for name in (DESCRIPTION, SWEEP_FILE, LOG):
+        for name in (DESCRIPTION, LOG):
             if (self._out / name).exists():
                 self._storage.put_file(name, self._out / name)

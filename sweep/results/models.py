@@ -14,11 +14,22 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from galaxytl.networks.backbones import head_layers
 from galaxytl.networks.blocks import Structure
-from galaxytl.results.models import FOLDER, MOST_UNRANKED, best, drop_models, model_name
+from galaxytl.results.models import FOLDER, drop_models, model_name
+from galaxytl.results.ranking import MOST_UNRANKED, best
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep.results.folder import ResultsFolder
 
 FLOAT_BYTES = 4
+
+
+def most_of(keep: str) -> int | None:
+    """Return how many trials' weights --keep keeps; None for all.
+
+    >>> most_of("best"), most_of("best:3"), most_of("all"), most_of("none")
+    (1, 3, None, 0)
+    """
+    named: dict[str, int | None] = {"best": 1, "all": None, "none": 0}
+    return named[keep] if keep in named else int(keep.removeprefix("best:"))
 
 
 def model_bytes(spec: TrialSpec, structure: Structure) -> int:
@@ -49,17 +60,28 @@ class BestModels:
     """Those of a folder that this process leads."""
 
     def __init__(self, folder: ResultsFolder, most: int | None, rows: Iterable[TrialResult]) -> None:
-        """most: trials whose weights stay, None: all; rows: those that the folder has."""
-        self._folder, self._most, self._best = folder, most, best(rows, most)
+        """most: trials of a dataset whose weights stay, None: all; rows: those that the folder has.
+
+        `num_removed`: weights that were removed, as others are better, or fewer are asked for than before."""
+        self._folder, self._most = folder, most
+        there = {f"{FOLDER}/{path.name}" for path in (folder.out / FOLDER).glob("*.npz")}
+        there |= set(folder.stored_names(FOLDER))
+        self._best = best((row for row in rows if model_name(row.spec) in there), most)
+        self.num_removed = 0
         if most is not None:
-            drop_models(folder.out, self._best)
             wanted = {model_name(result.spec) for result in self._best}
-            folder.drop(name for name in folder.stored_names(FOLDER) if name not in wanted)
+            drop_models(folder.out, self._best)
+            folder.drop(there - wanted)
+            self.num_removed = len(there - wanted)
 
     def finished(self, *results: TrialResult) -> None:
-        """Remove the weights that these, or others because of these, are not to keep."""
+        """Remove the weights that these, or others because of these, are not to keep. Those that a full disk took count
+        for nothing: none that are there go for them."""
         if self._most is None:
             return
-        before, self._best = self._best, best([*self._best, *results], self._most)
+        before = self._best
+        hopeful = {result.trial_id for result in best([*before, *results], self._most)}
+        there = [r for r in results if r.trial_id in hopeful and self._folder.has(model_name(r.spec))]
+        self._best = best([*before, *there], self._most)
         stay = {result.trial_id for result in self._best}
         self._folder.drop(model_name(r.spec) for r in (*before, *results) if r.trial_id not in stay)

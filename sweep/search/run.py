@@ -35,7 +35,7 @@ from sweep.progress import lines
 from sweep.progress.live import LiveProgress, Scope
 from sweep.progress.terminal import SweepTable, trial_label
 from sweep.results.folder import STUDY, Outcome, ResultsFolder
-from sweep.results.models import BestModels, announcement
+from sweep.results.models import BestModels, announcement, most_of
 from sweep.scheduling.resources import ClusterError
 from sweep.search import export
 from sweep.search.setup import Setup, set_up
@@ -78,7 +78,7 @@ def announce(setup: Setup, console: Console) -> None:
         "Split": setup.split_text,
         "Profile": prepare.profile_text(setup.profile, base),
         "Networks": ", ".join(setup.facts.backbones),
-        "Models": announcement((), {}, setup.options.most_models),
+        "Models": announcement((), {}, most_of(prepare.keep_of(setup.options))),
     }.items():
         lines.say(console, text, name)
 
@@ -187,8 +187,10 @@ class SearchRun:
             return
         console.print(where.announcement, markup=False)
         workplace = prepare.workplace(options, self.setup.uri, self.setup.damage)
-        write_sweep_file(self.out, prepare.sweep_file(workplace))
+        write_sweep_file(self.out, prepare.sweep_file(options, workplace))
         models = BestModels(self.folder, workplace.most_models, self.folder.rows().by_id().values())
+        if models.num_removed:
+            lines.note(console, f"the weights of {models.num_removed} trials, which --keep does not keep, were removed")
         live = LiveProgress(self.folder, self._scope())
         with as_usage_error(ClusterError), SweepTable([], console, self._num_trials) as table, live:
             live.add(self.search.under_way, NAMED_BY)

@@ -25,11 +25,11 @@ from typing import Final
 from rich.live import Live
 
 from galaxytl.results.storage import StorageError
-from galaxytl.system.command import Parser, path, path_or_uri, run_command
+from galaxytl.system.command import Parser, UsageError, path, path_or_uri, run_command
 from galaxytl.system.console import Console
 from galaxytl.system.files import write_atomically
 from galaxytl.system.locations import DataError
-from sweep.status.page import page
+from sweep.status.page import MARK, page
 from sweep.status.snapshot import Snapshot, as_json, take
 from sweep.status.sources import read_files
 from sweep.status.terminal import line, screen
@@ -65,7 +65,23 @@ def parse(argv: Sequence[str]) -> StatusOptions:
     parser.add_argument("--json", action="store_true", help="print JSON; with --watch, a line at each look")
     parser.add_argument("--html", type=path, metavar="FILE", help="write a page too, which a browser reloads by itself")
     given = parser.parse_args(argv)
+    if given.html:
+        _check_page(given.html)
     return StatusOptions(given.results, given.watch, given.json, given.html)
+
+
+def _check_page(file: Path) -> None:
+    """Raise UsageError unless a page can be written there, over nothing but a page of ours."""
+    try:
+        if not file.parent.is_dir():
+            raise UsageError(f"--html must name a file in a folder that is there; got {file}")
+        if MARK.encode() in file.read_bytes()[:1000]:
+            return
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"--html must name a file; got {file}: {error.strerror}") from error
+    raise UsageError(f"--html replaces nothing but its own page; {file} is none: remove it, or name another")
 
 
 def run(options: StatusOptions, console: Console) -> int:

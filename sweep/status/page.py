@@ -10,6 +10,8 @@ from typing import Final
 from sweep.status.snapshot import Snapshot
 from sweep.status.texts import MOST_LINES, Line, clock, facts, lines_of, next_step, title
 
+MARK: Final = '<meta name="generator" content="sweep.status">'
+"""By which a page is known that may be written over."""
 RELOAD_SECONDS: Final = 5
 STYLE: Final = """
 :root { color-scheme: light dark; --line: #8884; --good: #2a7d46; --bad: #b3261e; --mild: #9a6b00; --soft: #8882; }
@@ -50,6 +52,7 @@ def page(snapshot: Snapshot, now: datetime.datetime) -> str:
     again = f"; the page loads itself again every {RELOAD_SECONDS} s" if reload else ""
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">{reload}
+{MARK}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(_heading(snapshot))}</title><style>{STYLE}</style></head>
 <body class="is-{snapshot.state}">

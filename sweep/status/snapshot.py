@@ -8,17 +8,18 @@ Rows are the truth of what has ended. What the driver says of itself counts as l
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from galaxytl.results.ranking import best, is_ranked, validation_accuracy
 from galaxytl.results.rows import ranked
 from galaxytl.system.foreign_text import visible
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
 from sweep.progress.command import command_text
+from sweep.progress.reasons import by_reason
 from sweep.progress.terminal import trial_label, varied_fields
 from sweep.results.lease import MOST_SAID, Values, is_dead
 from sweep.results.progress_file import Progress, RunningTrial
@@ -133,7 +134,10 @@ def take(files: Files) -> Snapshot:
         counts=_counts(own, progress, state),
         best=best,
         unranked="" if best else _unranked(own),
-        failures=tuple(Counter(row.message or "no reason" for row in own if row.status == FAILED).most_common()),
+        failures=tuple(
+            (reason or "no reason", len(failed))
+            for reason, failed in by_reason(row for row in own if row.status == FAILED).items()
+        ),
         an_hour=trials_an_hour(progress) if progress else None,
         left=time_left(lasts) if lasts else None,
         started=progress.started if progress else "",
@@ -208,13 +212,9 @@ def best_of(rows: Iterable[TrialResult]) -> Best | None:
         return None
     if own := ranked(rows):
         return _named(own[0], own[0].metrics["accuracy"], rows)
-    watched = [row for row in rows if row.status == COMPLETE and row.curves_on == "validation" and row.history]
-    scored = [(row.history[-1].get("val_accuracy", math.nan), row) for row in watched]
-    scored = [(accuracy, row) for accuracy, row in scored if math.isfinite(accuracy)]
-    if not scored:
-        return None
-    accuracy, row = min(scored, key=lambda pair: (-pair[0], pair[1].history[-1].get("val_loss", 0), pair[1].trial_id))
-    return _named(row, accuracy, rows)
+    for row in best((row for row in rows if is_ranked(row)), 1):
+        return _named(row, validation_accuracy(row) or 0.0, rows)
+    return None
 
 
 def _named(row: TrialResult, accuracy: float, rows: Iterable[TrialResult]) -> Best:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from galaxytl.classify.predictions import calibrated, entropies, symmetries
+from galaxytl.classify.predictions import entropies, symmetries
+from galaxytl.results.temperature import tempered
 
 
 def test_the_square_has_eight_symmetries() -> None:
@@ -21,7 +22,7 @@ def test_calibrated_probabilities_are_those_of_divided_logits() -> None:
         powers = np.exp(values - values.max(axis=1, keepdims=True))
         return powers / powers.sum(axis=1, keepdims=True)
 
-    found = calibrated(softmax(logits), 2.5)
+    found = tempered(softmax(logits), 2.5)
     assert found[0] == pytest.approx(softmax(logits / 2.5)[0], abs=1e-12)
     assert found.sum(axis=1) == pytest.approx([1, 1])
     assert np.isfinite(found).all()

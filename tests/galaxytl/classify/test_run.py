@@ -20,9 +20,10 @@ from PIL import Image
 from galaxytl.classify import parts, run
 from galaxytl.classify.__main__ import main
 from galaxytl.classify.parts import folder_of
-from galaxytl.classify.predictions import calibrated, symmetries
+from galaxytl.classify.predictions import symmetries
 from galaxytl.classify.run import Options, classify
 from galaxytl.data.hot_copy import Size
+from galaxytl.results.temperature import tempered
 from tests.galaxies import real_sample
 from tests.galaxytl.classify.conftest import CLASS_NAMES, TEMPERATURE, colours, describe, network_of, write
 
@@ -72,7 +73,7 @@ def test_a_folder_of_pictures(model: Path, folder: Path, tmp_path: Path, capsys:
     expected = network_of(model).predict(squares(folder), verbose=0)
     assert found["file"].tolist() == [f"{number}.jpg" for number in range(10)]
     assert found[P].to_numpy() == pytest.approx(expected, abs=SAME)
-    assert found[C].to_numpy() == pytest.approx(calibrated(expected, TEMPERATURE), abs=SAME)
+    assert found[C].to_numpy() == pytest.approx(tempered(expected, TEMPERATURE), abs=SAME)
     assert (found["class"] == expected.argmax(axis=1)).all()
     assert len(set(found["class"])) > 1
     assert found["name"].tolist() == [CLASS_NAMES[number] for number in found["class"]]
@@ -95,7 +96,7 @@ def test_real_galaxies_as_hdf5_with_all_that_can_be_asked_for(model: Path, tmp_p
     views = [network.predict(np.ascontiguousarray(view), verbose=0) for view in symmetries(pixels)]
     with h5py.File(out) as file:
         assert file["probabilities"][:] == pytest.approx(np.mean(views, axis=0), abs=SAME)
-        of_temperature = np.mean([calibrated(view, TEMPERATURE) for view in views], axis=0)
+        of_temperature = np.mean([tempered(view, TEMPERATURE) for view in views], axis=0)
         assert file["calibrated_probabilities"][:] == pytest.approx(of_temperature, abs=SAME)
         assert file["embedding"].shape == (100, 8)
         assert ("ra" in file) == is_known

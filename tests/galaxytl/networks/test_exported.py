@@ -139,5 +139,10 @@ def test_nothing_but_a_model_of_ours_is_replaced(exported_file: tuple[Path, np.n
     (tmp_path / "thesis.keras").write_text("years of work")
     with pytest.raises(ModelError, match="a model replaces nothing but an exported model"):
         exported.check_writable(tmp_path / "thesis.keras")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("years of work")
+    (tmp_path / "mine" / exported.MEMBER).write_text(read_description(exported_file[0]).to_json())
+    with pytest.raises(ModelError, match="a model replaces nothing but an exported model"):
+        exported.check_writable(tmp_path / "mine")
     with pytest.raises(ModelError, match="must end with one of"):
         exported.check_writable(tmp_path / "galaxy.h5")

@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from galaxytl.data import open_dataset
 from galaxytl.networks.exported import MEMBER, loaded
-from galaxytl.results.models import best
+from galaxytl.results.predictions import read_probabilities
+from galaxytl.results.ranking import best
 from galaxytl.results.rows import append_results, read_results
 from galaxytl.trial import FAILED, TrialResult
 from sweep.export.__main__ import main as export
+from sweep.export.check import compare
 from sweep.run import main as sweep
 from tests.sweep.here import QUICK, sweep_here
 
@@ -48,7 +51,7 @@ def test_the_best_trials_weights_stay_and_are_exported(capsys: pytest.CaptureFix
     assert "trained again" not in said
     with zipfile.ZipFile("galaxy.keras") as archive:
         assert json.loads(archive.read(MEMBER))["trial_id"] == winner.trial_id
-    card = Path("galaxy.md").read_text()
+    card = Path("galaxy.keras.md").read_text()
     assert card.startswith("---\n")
     assert "95 % interval" in card
     assert "simulated galaxies: it says nothing about real ones" in card
@@ -81,11 +84,11 @@ def test_without_a_validation_part_the_user_chooses(capsys: pytest.CaptureFixtur
     assert kept("paper") == {result.trial_id for result in rows("paper")}
     capsys.readouterr()
     assert export(["paper", "--to", "paper.keras"]) == 2
-    message = capsys.readouterr().err
-    assert "the test part" in message
-    assert all(result.trial_id in message for result in rows("paper"))
+    said = capsys.readouterr()
+    assert "the test part" in said.err
+    assert all(result.trial_id in said.out for result in rows("paper"))
     assert export(["paper", "--to", "paper.keras", "--where", "seed=1", "--where", "unfrozen_blocks=0"]) == 0
-    assert "There was no validation part" in Path("paper.md").read_text()
+    assert "There was no validation part" in Path("paper.keras.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +99,9 @@ def test_without_a_validation_part_the_user_chooses(capsys: pytest.CaptureFixtur
         (["lr", "--to", "a.keras", "--trial", "zz"], "no trial's id begins with 'zz'"),
         (["lr", "--to", "a.keras", "--where", "seed=77"], "no trial has --where seed=77"),
         (["lr", "--to", "a.keras", "--where", "sed=1"], "seed"),
-        (["lr", "--to", "lr/trials.jsonl.keras/x.keras"], "no"),
+        (["lr", "--to", "nowhere/x.keras"], "a model must lie in a folder that can be written to; got nowhere"),
+        (["lr", "--to", "a.keras", "--where", "seed=0", "--where", "seed=7"], "takes a field once; got seed twice"),
+        (["lr", "--to", "a.keras", "--trial", "00", "--where", "seed=7"], "give one of the two; got both"),
     ],
 )
 def test_bad_input_is_a_sentence(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,3 +120,12 @@ def test_a_failed_trial_is_not_exported(capsys: pytest.CaptureFixture[str]) -> N
     assert f"{failed.trial_id} is FAILED: diverged" in capsys.readouterr().err
     assert export(["bad", "--to", "a.keras"]) == 2
     assert "only a COMPLETE trial can be exported" in capsys.readouterr().err
+
+
+def test_a_model_of_nothing_but_nan_is_not_its_trials() -> None:
+    dataset = open_dataset("simulated:200")
+    scored = read_probabilities(Path("lr"), rows()[0])
+    assert compare(dataset, scored, lambda images: np.full((len(images), 10), np.nan, np.float32)).difference == np.inf
+    said = dict(zip(scored.rows.tolist(), scored.values, strict=True))
+    images = iter(sorted(said))
+    assert compare(dataset, scored, lambda batch: np.stack([said[next(images)] for _ in batch])).difference == 0
