@@ -86,7 +86,7 @@ def _check_outputs(options: Options) -> None:
         if file and file.is_dir():
             raise UsageError(f"{option} must name a file; {file} is a folder")
     if options.model.suffix != ".keras":
-        raise UsageError(f"the model must be a .keras file; got {options.model}: export it as one")
+        raise UsageError(f"the model must be a .keras file that python -m sweep.export wrote; got {options.model}")
     if options.sheet and options.sheet.exists():
         raise UsageError(f"--explain must name a file that is not there yet; {options.sheet} is: remove it")
     if options.out.exists():
