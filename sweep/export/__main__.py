@@ -2,7 +2,7 @@
 
     python -m sweep.export results/lr --to galaxy.keras                   # the best by validation accuracy
     python -m sweep.export results/paper --to galaxy.onnx --trial 05805c  # or .tflite, or a folder: a SavedModel
-    python -m sweep.export results/paper --to galaxy.keras --where backbone=MobileNet --where weights=random
+    python -m sweep.export results/paper --to galaxy.keras --where backbone=MobileNet --where unfrozen_blocks=all
 
 The model takes uint8 images of any size and gives probabilities: resizing, preprocessing and softmax are inside. It is
 run on raw images of the dataset, and compared with what the trial said of them. A trial whose weights are not in the
