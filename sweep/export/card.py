@@ -9,6 +9,7 @@ from pathlib import Path
 from galaxytl.networks.exported import Description
 from galaxytl.system.foreign_text import visible
 from galaxytl.trial import DAMAGE, TrialResult, TrialSpec
+from sweep.progress.lines import accuracy_text
 
 CITATIONS = (
     "Xu 2023, The investigation of transferability related to the ImageNet-based transfer learning model in galaxy "
@@ -91,8 +92,13 @@ def _data(result: TrialResult) -> str:
 
 
 def _scores(result: TrialResult, description: Description) -> str:
-    part, number = result.spec.scored_on, result.num_images.get(result.spec.scored_on, 0)
-    lines = [f"| on the {part} part | |", "|---|---|", f"| accuracy | {_accuracy(result, number)} |"]
+    part = result.spec.scored_on
+    lines = [
+        f"| on the {part} part | |",
+        "|---|---|",
+        f"| accuracy | {accuracy_text(result)} |",
+        f"| images | {result.num_images.get(part, 0):,} |",
+    ]
     lines += [f"| {name.replace('_', ' ')} | {value:.3f} |" for name, value in _others(result).items()]
     known = description.temperature is not None
     calibration = (
@@ -101,16 +107,6 @@ def _scores(result: TrialResult, description: Description) -> str:
         else "Probabilities are not calibrated: no temperature could be fitted without the test part."
     )
     return "## Scores\n\n" + "\n".join(lines) + f"\n\n{calibration}"
-
-
-def _accuracy(result: TrialResult, number: int) -> str:
-    from scipy.stats import binomtest
-
-    accuracy = result.metrics["accuracy"]
-    if not number:
-        return f"{accuracy:.3f}"
-    interval = binomtest(round(accuracy * number), number).proportion_ci(method="wilson")
-    return f"{accuracy:.3f} (95 % interval {interval.low:.3f} to {interval.high:.3f}, Wilson, {number:,} images)"
 
 
 def _others(result: TrialResult) -> dict[str, float]:

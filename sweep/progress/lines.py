@@ -59,3 +59,15 @@ def failure_lines(failed: Sequence[TrialResult], varied: Sequence[str]) -> Itera
         yield from (("", name) for name in names[:MOST_NAMED])
         if len(names) > MOST_NAMED:
             yield "", f"and {len(names) - MOST_NAMED:,} more"
+
+
+def accuracy_text(result: TrialResult) -> str:
+    """Return "0.612 (95 % interval 0.556 to 0.665)", with Wilson's interval, which holds with few images too; without
+    it where their number is not known."""
+    from scipy.stats import binomtest
+
+    accuracy, number = result.metrics["accuracy"], result.num_images.get(result.spec.scored_on, 0)
+    if not number:
+        return f"{accuracy:.3f}"
+    interval = binomtest(round(accuracy * number), number).proportion_ci(method="wilson")
+    return f"{accuracy:.3f} (95 % interval {interval.low:.3f} to {interval.high:.3f})"

@@ -313,7 +313,7 @@ def conclude(run: SearchRun, console: Console) -> int:
     if tested is None or not tested.is_scored:
         say(f"not scored on the test part: {tested.message if tested else 'not run'}")
         return 1
-    say(f"accuracy {tested_text(tested)} on the test part")
+    say(f"accuracy {lines.accuracy_text(tested)} on the test part")
     looked = sum(row.spec.scored_on == "test" for row in rows.values())
     if looked > 1:
         lines.note(console, f"{looked} trials of this folder have been scored on the test part, one after the other")
@@ -321,14 +321,3 @@ def conclude(run: SearchRun, console: Console) -> int:
     say(f"python -m analysis.run {place} --out report/", "Report", whole=True)
     say(f"python -m sweep.export {place} --to galaxy.keras", "Network", whole=True)
     return 0
-
-
-def tested_text(result: TrialResult) -> str:
-    """Return "0.612 (95 % interval 0.556 to 0.665)", with Wilson's interval, which holds with few images too."""
-    from scipy.stats import binomtest
-
-    total = result.num_images.get("test", 0)
-    if not total:
-        return f"{result.metrics['accuracy']:.3f}"
-    interval = binomtest(round(result.metrics["accuracy"] * total), total).proportion_ci(method="wilson")
-    return f"{result.metrics['accuracy']:.3f} (95 % interval {interval.low:.3f} to {interval.high:.3f})"

@@ -16,7 +16,6 @@ from sweep.status.snapshot import Snapshot
 
 MOST_LINES: Final = 12
 """Of trials that run, and of reasons why some failed."""
-SURELY_GONE: Final = "gone"
 HEADLINES: Final = {
     "running": "is running",
     "ended": "has ended",
