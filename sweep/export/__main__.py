@@ -39,7 +39,7 @@ from galaxytl.results.sweep_file import SweepFile, read_sweep_file
 from galaxytl.results.temperature import fit_temperature
 from galaxytl.system.command import Parser, UsageError, path, path_or_uri, run_command
 from galaxytl.system.files import write_atomically
-from galaxytl.system.inside import OutsideError
+from galaxytl.system.inside import OutsideError, inside
 from galaxytl.system.locations import is_remote
 from galaxytl.training import train
 from galaxytl.trial import COMPLETE, DAMAGE, SpecError, TrialResult, TrialSpec, parse_field
@@ -146,7 +146,7 @@ def _workplace(given: argparse.Namespace, folder: Path, scratch: Path) -> Workpl
 def _trained(result: TrialResult, folder: Path, work: Workplace, say: Say) -> Trained:
     """Return the trial with its weights: those that were kept, or of another training. Raises UsageError."""
     try:
-        weights = read_model(folder / model_name(result.spec), result.spec)
+        weights = read_model(inside(folder, model_name(result.spec)), result.spec)
         return Trained(result, weights, folder, "The weights are those that the sweep kept.")
     except WeightsGoneError as error:
         say(f"Weights   trained again from the trial's spec, for {error}")
