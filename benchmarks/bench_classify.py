@@ -108,7 +108,7 @@ def seconds(classifier: Any, place: Path, image_size: int, folder: Path) -> floa
     started = time.perf_counter()
     images = open_images(str(place), ImagesAlone(), folder / "cache", TerminalProgress(Console(stderr=True)))
     asked = Asked(Size(image_size), CLASS_NAMES)
-    with contextlib.closing(batches(images, asked.size, BATCH)) as found:
+    with contextlib.closing(batches(images, asked.size, BATCH, (0, len(images)))) as found:
         rows = sum(len(table_of(images, *one, asked)) for one in predictions(found, classifier, asked))
     assert rows == len(images)
     return time.perf_counter() - started

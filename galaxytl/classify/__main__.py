@@ -19,7 +19,7 @@ from typing import Final
 
 from galaxytl.classify.formats import ending_of
 from galaxytl.classify.result import Summary, unreadable_file
-from galaxytl.classify.run import Options, classify
+from galaxytl.classify.run import BATCH_SIZE, Options, classify
 from galaxytl.data.progress import TerminalProgress
 from galaxytl.networks.exported import ModelError
 from galaxytl.networks.gpu_memory import DeviceError
@@ -31,7 +31,6 @@ from galaxytl.trial.reading import add_images, images_of
 
 SHOWN: Final = 10
 """Classes that the last line names."""
-BATCH_SIZE: Final = 64
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,6 +58,7 @@ def parse(argv: Sequence[str] | None = None) -> Options:
         symmetries=given.tta,
         sheet=given.explain,
         batch_size=given.batch_size,
+        address=given.address or "",
     )
     _check_outputs(options)
     return options
@@ -76,6 +76,8 @@ def make_parser() -> Parser:
     parser.add_argument("--explain", type=path, metavar="SHEET.png", help=sheet)
     number = whole_number(1, 65536)
     parser.add_argument("--batch-size", type=number, default=BATCH_SIZE, metavar="N", help="default: %(default)s")
+    address = "a running Ray cluster whose machines share the work; all must see model and images under the same names"
+    parser.add_argument("--address", metavar="HOST:PORT", help=address)
     add_images(parser)
     return parser
 

@@ -1,7 +1,7 @@
 """The images that are to be classified: whatever a dataset may lie in, but without labels, and single pictures.
 
 images = open_images("folder/", ImagesAlone(), cache_dir(), progress)
-with contextlib.closing(batches(images, Size(224), 64, start=0)) as found:
+with contextlib.closing(batches(images, Size(224), 64, (0, len(images)))) as found:
     for batch in found: batch.pixels, batch.unreadable
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -155,19 +156,21 @@ class Batch:
         return np.setdiff1d(np.arange(self.first, self.stop), np.fromiter(self.unreadable, np.int64))
 
 
-def batches(images: Images, size: Size, number: int, start: int = 0) -> Generator[Batch, None, None]:
-    """Yield all images from row `start` on, resized as for training, with `number` of them that can be read in each
-    batch but the last; made ahead, in threads. Raises DataError where the file of all images is damaged, or their
-    server does not answer."""
-    with contextlib.closing(ahead(_batches(images, size, number, start))) as found:
+def batches(images: Images, size: Size, number: int, rows: tuple[int, int]) -> Generator[Batch, None, None]:
+    """Yield the images from the first of `rows` up to the second, resized as for training, with `number` of them that
+    can be read in each batch but the last; made ahead, in threads. Raises DataError where the file of all images is
+    damaged, or their server does not answer."""
+    with contextlib.closing(ahead(_batches(images, size, number, rows))) as found:
         yield from found
 
 
-def _batches(images: Images, size: Size, number: int, start: int) -> Generator[Batch, None, None]:
+def _batches(images: Images, size: Size, number: int, rows: tuple[int, int]) -> Generator[Batch, None, None]:
     pixels: list[NDArray[np.uint8]] = []
     unreadable: dict[int, str] = {}
+    start, stop = rows
     first = row = start
-    with contextlib.closing(_resized(cells_of(images.source, start), size, _threads(images.source))) as found:
+    cells = itertools.islice(cells_of(images.source, start), stop - start)
+    with contextlib.closing(_resized(cells, size, _threads(images.source))) as found:
         for row, image in enumerate(found, start):
             if isinstance(image, str):
                 unreadable[row] = image

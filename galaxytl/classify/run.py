@@ -9,20 +9,21 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from galaxytl.classify.formats import Facts
-from galaxytl.classify.images import Images, batches, open_images, pixels_of
+from galaxytl.classify.images import Images, open_images, pixels_of
 from galaxytl.classify.parts import Parts, Work, open_parts
-from galaxytl.classify.predictions import Asked, predictions, table_of
+from galaxytl.classify.predictions import Asked
 from galaxytl.classify.result import Summary, summary_of, unreadable_file, write_result, write_unreadable
+from galaxytl.classify.rows import Rows, compiled, load, on_cluster, ranges_of, tables_of
 from galaxytl.classify.sheet import Example, examples, write_sheet
 from galaxytl.data.hot_copy import Size
 from galaxytl.data.progress import Reporter
-from galaxytl.networks import device
-from galaxytl.networks.exported import Description, load_network, read_description
+from galaxytl.networks.exported import Description, read_description
 from galaxytl.system.cache import cache_dir
 from galaxytl.system.locations import DataError
 from galaxytl.trial.reading import ImagesAlone
@@ -48,6 +49,8 @@ class Options:
     sheet: Path | None = None
     """Of examples, and where the network looks."""
     batch_size: int = BATCH_SIZE
+    address: str = ""
+    """Of a running Ray cluster, HOST:PORT or auto, whose machines share the work; "": this process does it."""
 
 
 def classify(options: Options, progress: Reporter) -> Summary:
@@ -60,14 +63,14 @@ def classify(options: Options, progress: Reporter) -> Summary:
     spec, names = description.spec, tuple(description.class_names)
     size = Size(spec.image_size, spec.fit)
     asked = Asked(size, names, description.temperature, options.embeddings, options.symmetries)
-    images = open_images(options.images, options.reading, cache_dir(), progress)
+    images = open_images(_absolute(options.images), options.reading, cache_dir(), progress)
     for note in (*_notes(description), *images.notes):
         progress.say(f"note: {note}")
-    network = functools.cache(functools.partial(_network, options.model))
+    network = functools.cache(functools.partial(load, options.model))
     facts = Facts(names, _facts(options.model, description))
     with open_parts(options.out, _work(options, images, asked)) as parts:
         if parts.stop < len(images):
-            _predict(parts, images, asked, network(), options.batch_size, progress)
+            _predict(parts, _tables(options, images, asked, network, parts.stop, progress), len(images), progress)
         summary = summary_of(parts, names)
         write_unreadable(parts, summary, unreadable_file(options.out))
         if len(summary.rows):
@@ -81,6 +84,11 @@ def classify(options: Options, progress: Reporter) -> Summary:
         every = f"none of {summary.unreadable:,} can" if summary.unreadable > 1 else "the only one cannot"
         raise DataError(f"there must be an image that can be read; {every}: {summary.reason}")
     return summary
+
+
+def _absolute(uri: str) -> str:
+    """Return the same images from any working folder: a machine of a cluster has another one."""
+    return str(Path(uri).absolute()) if Path(uri).exists() else uri
 
 
 def _notes(description: Description) -> list[str]:
@@ -107,28 +115,28 @@ def _work(options: Options, images: Images, asked: Asked) -> Work:
     return Work(_sha256(options.model), str(options.model), images.fingerprint, images.uri, options_said)
 
 
-def _network(model: Path) -> Any:
-    """Load the network of a model file, with Keras as this project sets it."""
-    device.check_backend()
-    device.quiet_framework()
-    device.configure(None)
-    return load_network(model)[0]
+def _tables(
+    options: Options, images: Images, asked: Asked, network: Callable[[], Any], start: int, progress: Reporter
+) -> Generator[Any, None, None]:
+    """Return what gives what is said of the images from row `start` on, in order, by this process or by a cluster."""
+    rows = (start, len(images))
+    if not options.address:
+        number = -(-(len(images) - start) // -(-(len(images) - start) // options.batch_size))
+        return tables_of(images, asked, compiled(network(), number, asked), rows)  # the last batch is hardly smaller
+    where = (_absolute(options.images), options.reading, images.fingerprint)
+    make = functools.partial(Rows, options.model.resolve(), where, asked, options.batch_size)
+    return on_cluster(options.address, make, ranges_of(*rows), progress.say)
 
 
-def _predict(parts: Parts, images: Images, asked: Asked, network: Any, batch_size: int, progress: Reporter) -> None:
+def _predict(parts: Parts, tables: Generator[Any, None, None], total: int, progress: Reporter) -> None:
     """Add what is left of the images to the parts."""
-    from galaxytl.networks.classifier import Classifier
-
-    total, start = len(images), parts.stop
-    number = -(-(total - start) // -(-(total - start) // batch_size))  # so that the last batch is hardly smaller
-    classifier = Classifier(network, number, embeddings=asked.embeddings)
-    if start:
-        progress.say(f"{start:,} of {total:,} images were classified before: it goes on from there")
-    progress.update("classifying", start, total)
-    with contextlib.closing(batches(images, asked.size, number, start)) as found:
-        for batch, predicted in predictions(found, classifier, asked):
-            parts.add(table_of(images, batch, predicted, asked))
-            progress.update("classifying", batch.stop, total)
+    if parts.stop:
+        progress.say(f"{parts.stop:,} of {total:,} images were classified before: it goes on from there")
+    progress.update("classifying", parts.stop, total)
+    with contextlib.closing(tables) as found:
+        for table in found:
+            parts.add(table)
+            progress.update("classifying", parts.stop, total)
     parts.flush()
 
 

@@ -36,6 +36,14 @@ class Reporter(Protocol):
     def say(self, text: str) -> None: ...
 
 
+class Unheard:
+    """A Reporter that nobody hears."""
+
+    def update(self, what: str, done: int, total: int) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+
 class TerminalProgress:
     """A Reporter that writes to `console`. Use as a context manager."""
 

@@ -75,7 +75,7 @@ def write_tar(path: Path) -> Path:
 def read(images: Images, number: int = 3, start: int = 0) -> dict[int, np.ndarray]:
     """Return row -> pixels of all that can be read."""
     found = {}
-    with contextlib.closing(batches(images, SIZE, number, start)) as parts:
+    with contextlib.closing(batches(images, SIZE, number, (start, len(images)))) as parts:
         stop = start
         for batch in parts:
             assert batch.first == stop
@@ -113,7 +113,7 @@ def test_a_catalogue_without_labels_says_what_is_known_and_misses_one_file(tmp_p
     found = read(images)
     assert sorted(found) == [0, 2]
     assert (found[2] == SIZE.of(IMAGES[2])).all()
-    with contextlib.closing(batches(images, SIZE, 8)) as parts:
+    with contextlib.closing(batches(images, SIZE, 8, (0, len(images)))) as parts:
         (batch,) = parts
     assert "gone.png does not exist" in batch.unreadable[1]
 
