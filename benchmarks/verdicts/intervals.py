@@ -153,7 +153,7 @@ def _class_scores(number: int, rounds: int, rng: np.random.Generator) -> Iterato
         specs = (spec_of("VGG16", ON, seed) for seed in range(number))
         results = tuple(result_of(s, 0.6, c, class_names=()) for s, c in zip(specs, confusions, strict=True))
         own = Repeats("VGG16", results)
-        scores, recalls = class_sections.sections(Networks((own,), (own,)))
+        scores, _, recalls = class_sections.sections(Networks((own,), (own,)))
         row, recall = scores.listing.rows[0], recalls.listing.rows[4]
         accuracy = 0.6 + (float(offsets[0]) if number == 1 else 0.0)
         texts = (accuracy, row[3]), (_matthews_at(accuracy), row[4]), (accuracy, recall[2])
