@@ -169,6 +169,7 @@ def _add_member(path: Path, description: Description) -> None:
 def _write_onnx(model: Any, description: Description, path: Path) -> None:
     import onnx
 
+    model(np.zeros((1, 1, 1, 3), np.uint8))  # Keras wants a model that has been called
     model.export(path, format="onnx", verbose=False)
     graph = onnx.load(path)
     onnx.helper.set_model_props(graph, {MEMBER: description.to_json()})
