@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -170,7 +171,9 @@ def _write_onnx(model: Any, description: Description, path: Path) -> None:
     import onnx
 
     model(np.zeros((1, 1, 1, 3), np.uint8))  # Keras wants a model that has been called
-    model.export(path, format="onnx", verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of NumPy's and protobuf's older names in tf2onnx: nothing that a user can do
+        model.export(path, format="onnx", verbose=False)
     graph = onnx.load(path)
     onnx.helper.set_model_props(graph, {MEMBER: description.to_json()})
     onnx.save(graph, path)
