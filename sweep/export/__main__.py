@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from galaxytl.data import DataError, open_dataset
 from galaxytl.learning.callbacks import Watcher
 from galaxytl.learning.job import Group, Workplace
-from galaxytl.networks import exported
+from galaxytl.networks import device, exported
 from galaxytl.networks.exported import Description, ModelError
 from galaxytl.networks.weights import WeightsError, find_weights
 from galaxytl.results.models import WeightsGoneError, model_name, read_model
@@ -71,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def export(given: argparse.Namespace, say: Say) -> int:
     prepare.settle(say)
+    device.quiet_framework()
     exported.check_writable(given.to)
     with _folder(given.results) as folder, tempfile.TemporaryDirectory() as scratch:
         rows = read_results(folder)
