@@ -84,6 +84,7 @@ def export(given: argparse.Namespace, say: Say) -> int:
         trained = _trained(result, folder, work, say)
         notes = [f"Chosen as {why}.", trained.note]
         say("Model     being put together")
+        device.configure(None)  # Keras with its own settings, not those of a user's keras.json
         weights_path = functools.partial(_weights_path, result.spec, work.weights_dir)
         try:
             model = exported.assemble(result.spec, trained.weights, weights_path)
