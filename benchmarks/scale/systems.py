@@ -129,7 +129,7 @@ def seconds_to_draw(table: Any, times: int = 10) -> float:
     from rich.console import Console
 
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
-    return timeit(lambda: console.print(table._table()), number=times) / times
+    return timeit(lambda: console.print(table.drawn()), number=times) / times
 
 
 def seconds_to_sync(folder: Path, spec: TrialSpec, times: int = 50) -> float:
