@@ -85,8 +85,10 @@ class FileServer:
                     self.send(content, step, request)
 
             def do_HEAD(self) -> None:
-                length = str(len(owner.files.get(self.path, b"")))
-                headers = {"Content-Length": length, **owner.headers.get(self.path, {})}
+                headers = {
+                    "Content-Length": str(len(owner.files.get(self.path, b""))),
+                    **owner.headers.get(self.path, {}),
+                }
                 self.answer(200 if self.path in owner.files else 404, headers)
 
             def send(self, content: bytes, step: Step, request: Request) -> None:

@@ -22,7 +22,10 @@ def code_of(notebook: dict[str, Any]) -> str:
 
 def test_it_is_plain_python() -> None:
     """So that no Jupyter is needed to run it: no magic, and no call of a shell."""
-    compile(code_of(json.loads(NOTEBOOK.read_text())), str(NOTEBOOK), "exec")
+    code = code_of(json.loads(NOTEBOOK.read_text()))
+    compile(code, str(NOTEBOOK), "exec")
+    assert [line for line in code.splitlines() if line.lstrip().startswith(("%", "!"))] == []
+    assert [name for name in ("open_dataset(", "run_grid(", "load_results(", "classify(") if name not in code] == []
 
 
 @pytest.mark.rest

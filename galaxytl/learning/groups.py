@@ -35,7 +35,7 @@ from galaxytl.learning.outcome import environment, failed_row
 from galaxytl.networks import device, warm
 from galaxytl.networks.backbones import backbone_named, head_layers
 from galaxytl.networks.blocks import TRAINED_STEP
-from galaxytl.networks.weights import WeightsError, find_weights
+from galaxytl.networks.weights import starting_weights
 from galaxytl.results import collapse
 from galaxytl.results.checkpoints import Epoch, checkpoint_path, split_records
 from galaxytl.results.models import store_model
@@ -178,13 +178,7 @@ class Run(Watcher, ABC):
 
     def weights_path(self) -> Path | None:
         """Return the weights file, checked; raises WeightsError."""
-        if self.spec.weights == "random":
-            return None
-        weights = find_weights(self.spec.backbone, self.workplace.weights_dir)
-        if weights.fingerprint != self.spec.weights_fingerprint:
-            wanted, found = self.spec.weights_fingerprint[:12], weights.fingerprint[:12]
-            raise WeightsError(f"{weights.path} must hold the tensors {wanted} that the sweep saw; it holds {found}")
-        return weights.path
+        return starting_weights(self.spec, self.workplace.weights_dir)
 
     def _result(self, outcome: Outcome, dataset: Dataset, splits: Splits) -> TrialResult:
         if isinstance(outcome.logits, Diverged):

@@ -31,6 +31,7 @@ from galaxytl.networks import device
 from galaxytl.networks.backbones import backbone_named
 from galaxytl.networks.families import Backbone
 from galaxytl.system import process
+from galaxytl.trial import TrialSpec
 
 Shapes = tuple[tuple[tuple[int, ...], ...], ...]
 """Of the layers that have weights, those of their tensors, in order."""
@@ -53,6 +54,18 @@ class WeightsNotFoundError(WeightsError):
 class Weights:
     path: Path
     fingerprint: str
+
+
+def starting_weights(spec: TrialSpec, weights_dir: Path | None) -> Path | None:
+    """Return the file that a trial's backbone starts from, checked; None where it starts from random weights. Raises
+    WeightsError, also where the file holds other tensors than the trial's sweep saw."""
+    if spec.weights == "random":
+        return None
+    weights = find_weights(spec.backbone, weights_dir)
+    if weights.fingerprint != spec.weights_fingerprint:
+        wanted, found = spec.weights_fingerprint[:12], weights.fingerprint[:12]
+        raise WeightsError(f"{weights.path} must hold the tensors {wanted} that the sweep saw; it holds {found}")
+    return weights.path
 
 
 def find_weights(backbone_name: str, weights_dir: Path | None = None, *, download: bool = True) -> Weights:

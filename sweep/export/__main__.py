@@ -29,7 +29,7 @@ from galaxytl.learning.callbacks import Watcher
 from galaxytl.learning.job import Group, Workplace
 from galaxytl.networks import device, exported
 from galaxytl.networks.exported import Description, ModelError
-from galaxytl.networks.weights import WeightsError, find_weights
+from galaxytl.networks.weights import WeightsError, starting_weights
 from galaxytl.results.models import WeightsGoneError, model_name, read_model
 from galaxytl.results.predictions import PredictionsError, read_probabilities, read_validation
 from galaxytl.results.rows import FILE_NAME, read_results
@@ -85,7 +85,7 @@ def export(given: argparse.Namespace, say: Say) -> int:
         notes = [f"Chosen as {why}.", trained.note]
         say("Model     being put together")
         device.configure(None)  # Keras with its own settings, not those of a user's keras.json
-        weights_path = functools.partial(_weights_path, result.spec, work.weights_dir)
+        weights_path = functools.partial(starting_weights, result.spec, work.weights_dir)
         try:
             model = exported.assemble(result.spec, trained.weights, weights_path)
         except ValueError as error:
@@ -175,15 +175,6 @@ class _Said(Watcher):
         if (what := text.partition(",")[0].partition("/")[0]) != self._last:
             self._last = what
             self._say(f"          {text}")
-
-
-def _weights_path(spec: TrialSpec, folder: Path | None) -> Path | None:
-    if spec.weights == "random":
-        return None
-    weights = find_weights(spec.backbone, folder)
-    if weights.fingerprint != spec.weights_fingerprint:
-        raise WeightsError(f"{weights.path} must hold the tensors that the trial started from; it holds others")
-    return weights.path
 
 
 def _description(trained: Trained, say: Say) -> Description:

@@ -24,6 +24,7 @@ from galaxytl.learning.examples import Examples
 from galaxytl.learning.fit_network import Batches
 from galaxytl.learning.job import Group, Workplace
 from galaxytl.networks import device
+from galaxytl.networks import weights as weights_module
 from galaxytl.networks.families import BACKBONES
 from galaxytl.networks.weights import Weights, find_weights
 from galaxytl.results import mirror, storage
@@ -410,7 +411,7 @@ def test_trial_on_a_node_with_a_full_disk(
 def test_other_weights_than_the_sweep_saw_are_a_failed_row(
     galaxies_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(groups, "find_weights", lambda *_: Weights(tmp_path / "toy_net.h5", "e" * 64))
+    monkeypatch.setattr(weights_module, "find_weights", lambda *_: Weights(tmp_path / "toy_net.h5", "e" * 64))
     wanted = {"weights": "imagenet", "weights_requested": "imagenet", "weights_fingerprint": "f" * 64}
     result = run(tiny_spec(galaxies_file).replace(**wanted), galaxies_file, tmp_path)
     assert result.status == FAILED
