@@ -28,8 +28,9 @@ from galaxytl.system.files import FULL, write_atomically
 from galaxytl.system.foreign_text import visible
 from galaxytl.system.inside import OutsideError, inside
 from galaxytl.system.parquet_layout import SMALL_PAGE, UNREADABLE, check_layout, check_types, first_line, num_rows
-from galaxytl.trial import MOST_CLASSES, TrialResult, TrialSpec
+from galaxytl.trial import TrialResult, TrialSpec
 from galaxytl.trial.reading import MOST_ASKED
+from galaxytl.trial.rules import MOST_CLASSES
 
 ENDINGS: Final = {"scored": ".parquet", "validation": ".validation.parquet"}
 """Of the part that a trial is scored on, and of the validation part where that is another one."""

@@ -24,6 +24,8 @@ from galaxytl.system.foreign_text import did_you_mean, visible_values
 from galaxytl.system.row_fields import RowError, check_unknown, reader_of
 from galaxytl.system.strict_json import shown
 from galaxytl.trial.optimizers import OPTIMIZERS
+from galaxytl.trial.rules import ADDED_WITH, MOST_CLASSES, added, check_together, check_value, choice, number
+from galaxytl.trial.rules import SpecError as SpecError
 
 SCHEMA = 3
 """Of a row in trials.jsonl; raised when a reader of the old rows would misunderstand the new ones. A further field of
@@ -37,46 +39,17 @@ FAILED: Final = "FAILED"
 PRUNED: Final = "PRUNED"
 
 
-MOST_CLASSES: Final = 1000
-"""Of a dataset: as many as ImageNet has."""
-
-
-class SpecError(ValueError):
-    """A field of a TrialSpec is unknown, of the wrong type, or out of range."""
-
-
-def _choice(*allowed: str, default: Any = dataclasses.MISSING) -> Any:
-    return field(default=default, metadata={"choices": allowed})
-
-
-def _number(default: Any, low: float, high: float = math.inf, *, open_low: bool = False) -> Any:
-    return field(default=default, metadata={"low": low, "high": high, "open_low": open_low})
-
-
-ADDED_WITH: Final = "added_with"
-
-
-def _added(rule: Any, *added_with: Any) -> Any:
-    """Declare a field that a later version adds to TrialSpec: `rule` is its default, or what `_number` or `_choice`
-    gives.
-
-    added_with: what trials did before there was the field, once its default is another; until then, its default."""
-    rule = rule if isinstance(rule, dataclasses.Field) else field(default=rule)
-    (first,) = added_with or (rule.default,)
-    return field(default=rule.default, metadata={**rule.metadata, ADDED_WITH: first})
-
-
 @dataclass(frozen=True, kw_only=True)
 class TrialSpec:
     """One point of a sweep. Equal specs have equal `trial_id`s on every machine, and in every later version.
 
-    A further field takes one line, with `_added` and a default by which trials do what they did without it:
+    A further field takes one line, with `added` and a default by which trials do what they did without it:
 
-        label_smoothing: float = _added(_number(0.0, 0.0, 0.5))
+        label_smoothing: float = added(number(0.0, 0.0, 0.5))
 
     It enters the trial_id, and the rows, only where it differs from that default: old rows keep their ids, and older
-    versions read the rows of trials that do not use it. Where the default is changed later, `_added(_number(0.1, ...),
-    0.0)` keeps the one that it was added with. The fields without `_added` are in every trial_id: none may go. Trials
+    versions read the rows of trials that do not use it. Where the default is changed later, `added(number(0.1, ...),
+    0.0)` keeps the one that it was added with. The fields without `added` are in every trial_id: none may go. Trials
     that differ in it are trained apart, unless HEAD_FIELDS or SCALAR_FIELDS name it; where it changes what is split
     off, or what a frozen backbone gives, it belongs in SPLIT_FIELDS or `backbone_key`, which say what caches hold.
 
@@ -88,98 +61,158 @@ class TrialSpec:
     """Name for people: "galaxy10_decals", or a name that starts with "simulated"."""
     dataset_fingerprint: str
     """SHA-256 of the images and labels, whatever file holds them."""
-    num_classes: int = _added(_number(10, 2, MOST_CLASSES))
+    num_classes: int = added(number(10, 2, MOST_CLASSES))
     """Classes of the dataset, and so outputs of the network."""
-    targets: Literal["classes", "votes"] = _added(_choice("classes", "votes", default="classes"))
+    targets: Literal["classes", "votes"] = added(choice("classes", "votes", default="classes"))
     """What an image is trained towards: its class, or the fractions of its votes, of which its class has the most."""
-    max_images: int = _number(0, 0)
+    max_images: int = number(0, 0)
     """Train and test on a stratified subset of this many images; 0 takes all."""
-    image_size: int = _number(224, 32, 1024)
+    image_size: int = number(224, 32, 1024)
     """Side of the square network input, in pixels."""
-    fit: Literal["resize", "crop"] = _added(_choice("resize", "crop", default="resize"))
+    fit: Literal["resize", "crop"] = added(choice("resize", "crop", default="resize"))
     """How an image becomes a square: scaled to it, whatever its sides; or its largest centred square is."""
-    preprocessing: Literal["divide_by_255", "backbone"] = _choice("divide_by_255", "backbone", default="divide_by_255")
+    preprocessing: Literal["divide_by_255", "backbone"] = choice("divide_by_255", "backbone", default="divide_by_255")
     """Pixels to [0, 1], or what `keras.applications` prescribes for the backbone."""
-    test_fraction: float = _number(0.3, 0.0, 0.9, open_low=True)
+    test_fraction: float = number(0.3, 0.0, 0.9, open_low=True)
     """Share of the images that is the test part."""
-    validation_fraction: float = _number(0.0, 0.0, 0.9)
+    validation_fraction: float = number(0.0, 0.0, 0.9)
     """Share of the train part that is held out for validation; 0: the curves are watched on the test part."""
     stratified: bool = False
     """Split class by class."""
     group_by_sky: bool = False
     """Keep images of one galaxy (equal pixels, or closer than 2 arcsec) on one side of every split."""
-    group_by: str = _added("")
+    group_by: str = added("")
     """Column of the dataset: images with one value in it stay on one side of every split; "": none."""
     groups_fingerprint: str = ""
     """Of which images stay together, where `group_by_sky` or `group_by` asks: columns are no part of
     `dataset_fingerprint`."""
-    official_split: str = _added("")
+    official_split: str = added("")
     """Fingerprint of the part that the dataset itself puts each image into, where that split is kept; "": a split of
     our own."""
-    split_seed: int = _number(0, 0, 2**32 - 1)
+    split_seed: int = number(0, 0, 2**32 - 1)
     """Of the split into parts, and of the subset that `max_images` takes."""
-    scored_on: Literal["test", "validation"] = _choice("test", "validation", default="test")
+    scored_on: Literal["test", "validation"] = choice("test", "validation", default="test")
     """The part that the finished trial is scored on. Trials that are compared to choose one are scored on the
     validation part: the test part is for the one that was chosen."""
+    num_folds: int = added(number(0, 0, 100))
+    """Parts of equal size, class by class, of which each is the test part once, in k-fold cross-validation; 0: one
+    split, by `test_fraction`, which says nothing otherwise."""
+    fold: int = added(number(0, 0, 99))
+    """Which of the `num_folds` parts is the test part, counted from 0."""
     augmentation: bool = False
     """Turn and mirror each training image at random, in each epoch anew (`galaxytl.learning.augmentation`)."""
+    shift: float = added(number(0.0, 0.0, 0.5))
+    """Training images are moved at random by up to this share of their side, in each direction."""
+    zoom: float = added(number(0.0, 0.0, 0.5))
+    """Training images are enlarged or shrunk at random by up to this share."""
+    brightness: float = added(number(0.0, 0.0, 1.0))
+    """Training images are made brighter or darker at random by up to this share of the largest pixel value."""
+    mixup: float = added(number(0.0, 0.0, 10.0))
+    """Alpha of the Beta distribution by which pairs of training images, and their targets, are blended (Zhang et al.
+    2018, "mixup: Beyond empirical risk minimization"); 0: none is."""
+    cutmix: float = added(number(0.0, 0.0, 10.0))
+    """Alpha of the Beta distribution of the share of a training image that a patch of another takes, as of its targets
+    (Yun et al. 2019, "CutMix"); 0: none is."""
+    views: int = added(number(0, 0, 64))
+    """Augmented views that are made of each training image, once: each epoch draws one of them, and what is frozen is
+    computed once for each; 0: each epoch makes new ones."""
+    test_time_augmentation: bool = added(False)
+    """Score the trial a second time, on the mean of the probabilities over the eight symmetries of an image."""
 
     # model
     backbone: str = "MobileNet"
     """The network, by its name in `keras.applications`."""
-    weights: Literal["imagenet", "random"] = _choice("imagenet", "random", default="imagenet")
+    weights: Literal["imagenet", "random"] = choice("imagenet", "random", default="imagenet")
     """What the backbone starts from."""
-    weights_requested: Literal["imagenet", "random"] = _choice("imagenet", "random", default="imagenet")
+    weights_requested: Literal["imagenet", "random"] = choice("imagenet", "random", default="imagenet")
     """Differs from `weights` only where random weights stand in for ImageNet weights that could not be had."""
     weights_fingerprint: str = ""
     """Hash of the tensors of the weights file; empty for random weights."""
     unfrozen_blocks: int | Literal["all"] = 0
     """Blocks (`galaxytl.networks.blocks`), counted from the output, that are trained with the head: 0 (head only) to
     "all"."""
-    unfrozen_batchnorm: Literal["train", "inference"] = _choice("train", "inference", default="train")
+    unfrozen_batchnorm: Literal["train", "inference"] = choice("train", "inference", default="train")
     """BatchNorm in unfrozen blocks: "train" normalises by the batch and updates the running averages; "inference" (what
     Keras's transfer-learning guide advises) normalises by the running averages. Frozen blocks always do the latter."""
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = _choice(
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = choice(
         "float32", "mixed_float16", "mixed_bfloat16", default="float32"
     )
     """Keras's dtype policy of the backbone, and the type of its stored activations. The head always is float32."""
-    head_units: int = _number(0, 0, 16384)
+    head_units: int = number(0, 0, 16384)
     """Width of a hidden layer (ReLU) between the features and the classes; 0: none, as in the paper."""
-    head_dropout: float = _number(0.0, 0.0, 0.95)
+    head_dropout: float = number(0.0, 0.0, 0.95)
     """Share of the hidden units that a training step leaves out (Srivastava et al. 2014)."""
 
     # optimisation
-    optimizer: str = _choice(*sorted(OPTIMIZERS), default="adam")
+    optimizer: str = choice(*sorted(OPTIMIZERS), default="adam")
     """Keras's, with its own defaults but for what is set here."""
-    learning_rate: float = _number(1e-3, 0.0, open_low=True)
-    """Of the optimizer, in all epochs."""
-    momentum: float = _number(0.0, 0.0, 1.0)
+    learning_rate: float = number(1e-3, 0.0, open_low=True)
+    """Of the optimizer: in all steps, or the highest that a schedule comes to."""
+    schedule: Literal["constant", "cosine", "step", "linear"] = added(
+        choice("constant", "cosine", "step", "linear", default="constant")
+    )
+    """What the learning rate does after its warm-up (`galaxytl.trial.schedules`): it stays; falls to its floor by the
+    last step, as half a cosine (Loshchilov & Hutter 2017, "SGDR") or a straight line; or falls every `step_epochs`."""
+    warmup_epochs: float = added(number(0.0, 0.0))
+    """Epochs, not only whole ones, in which the learning rate rises from 0 in a straight line (Goyal et al. 2017)."""
+    warmup_steps: int = added(number(0, 0))
+    """The same, in optimizer steps: one of the two is given."""
+    learning_rate_floor: float = added(number(0.0, 0.0, 1.0))
+    """The share of `learning_rate` below which no schedule comes."""
+    step_epochs: float = added(number(0.0, 0.0))
+    """Of schedule=step: epochs after each of which the learning rate is multiplied by `step_factor`."""
+    step_factor: float = added(number(0.1, 0.0, 1.0, open_low=True))
+    """Of schedule=step."""
+    learning_rate_decay: float = added(number(1.0, 0.0, 1.0, open_low=True))
+    """Each block's learning rate is this share of the next one's towards the output, the head's being `learning_rate`
+    (Clark et al. 2020, "ELECTRA"; timm's layer_decay)."""
+    unfreeze_stages: str = added("")
+    """Depths in the order in which they are trained, like 0,1,3: each for an equal share of the epochs, from the
+    weights that the one before came to (gradual unfreezing; Howard & Ruder 2018, "ULMFiT"). The last is
+    `unfrozen_blocks`; "": that alone."""
+    momentum: float = number(0.0, 0.0, 1.0)
     """Of optimizers that have it."""
-    weight_decay: float = _number(0.0, 0.0, 1.0)
-    """Keras's: so much of each weight, times the learning rate, is taken off in each step."""
-    class_weighting: Literal["none", "balanced"] = _choice("none", "balanced", default="none")
+    nesterov: bool = added(False)
+    """Nesterov's momentum, of SGD."""
+    weight_decay: float = number(0.0, 0.0, 1.0)
+    """Keras's: so much of each weight, times the learning rate, is taken off in each step, apart from the gradient.
+    With adam that is AdamW (Loshchilov & Hutter 2019)."""
+    clipnorm: float = added(number(0.0, 0.0))
+    """The gradient of each weight array is scaled down to at most this L2 norm; 0: it is not."""
+    global_clipnorm: float = added(number(0.0, 0.0))
+    """The gradient of all weights is scaled down to at most this L2 norm (Pascanu et al. 2013); 0: it is not."""
+    clipvalue: float = added(number(0.0, 0.0))
+    """Each number of the gradient is cut to at most this size; 0: none is."""
+    ema_momentum: float = added(number(0.0, 0.0, 0.99999))
+    """What is watched, scored and kept is the exponential moving average of the weights, which keeps this share of
+    itself in each step (Polyak & Juditsky 1992); 0: the weights themselves."""
+    average_epochs: int = added(number(0, 0, 100_000))
+    """What is scored and kept is the mean of the weights after each of this many last epochs (Izmailov et al. 2018,
+    "Averaging weights leads to wider optima"); 0: the weights of one epoch."""
+    early_stopping: int = added(number(0, 0, 100_000))
+    """Training ends after this many epochs in a row without a lower loss on the validation part; 0: never."""
+    scored_epoch: Literal["last", "best"] = added(choice("last", "best", default="last"))
+    """The epoch whose weights are scored and kept: the last, or the one with the lowest loss on the validation part."""
+    label_smoothing: float = added(number(0.0, 0.0, 0.9))
+    """The share of the training targets that is spread evenly over all classes (Szegedy et al. 2016)."""
+    focal_gamma: float = added(number(0.0, 0.0, 10.0))
+    """Exponent by which the training loss turns from images that are right already (Lin et al. 2017, "Focal loss"); 0:
+    it is the cross-entropy."""
+    class_weighting: Literal["none", "balanced"] = choice("none", "balanced", default="none")
     """"balanced": each image counts N / (C * N_c) in the training loss, N_c being the training images of its class."""
-    batch_size: int = _number(32, 1, 65536)
+    batch_size: int = number(32, 1, 65536)
     """Images in a training step."""
-    num_epochs: int = _number(20, 1, 100_000)
+    num_epochs: int = number(20, 1, 100_000)
     """Passes over the train part."""
-    seed: int = _number(0, 0, 2**32 - 1)
+    seed: int = number(0, 0, 2**32 - 1)
     """Of the initial weights and of dropout."""
-    shuffle_seed: int = _number(0, 0, 2**32 - 1)
+    shuffle_seed: int = number(0, 0, 2**32 - 1)
     """Of the order of the batches. Apart from `seed`, so that trials which differ in `seed` can share a pass."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             (_check_once if value.__hash__ else _check_field)(name, value)
-        if self.momentum and not OPTIMIZERS[self.optimizer].has_momentum:
-            having = " and ".join(name for name, optimizer in OPTIMIZERS.items() if optimizer.has_momentum)
-            raise SpecError(f"momentum is a setting of {having}; got momentum={self.momentum} with {self.optimizer}")
-        if self.head_dropout and not self.head_units:
-            raise SpecError(f"head_dropout wants hidden units, head_units; got head_dropout={self.head_dropout}")
-        if self.targets == "votes" and self.class_weighting != "none":
-            raise SpecError(f"class_weighting wants classes, not votes, as targets; got {self.class_weighting}")
-        if self.scored_on == "validation" and not self.validation_fraction:
-            raise SpecError("scored_on=validation wants a validation part; got validation_fraction=0")
+        check_together(self)
 
     @functools.cached_property  # a driver asks for it tens of times a trial, and it takes longer than all else it does
     def trial_id(self) -> str:
@@ -194,7 +227,8 @@ class TrialSpec:
     @property
     def split_key(self) -> tuple[Any, ...]:
         """Equal for specs that split a dataset alike."""
-        return tuple(getattr(self, name) for name in SPLIT_FIELDS)
+        names = SPLIT_FIELDS if self.num_folds else SPLIT_FIELDS[: -len(FOLD_FIELDS)]  # what caches hold stays found
+        return tuple(getattr(self, name) for name in names)
 
     @property
     def backbone_key(self) -> tuple[Any, ...]:
@@ -268,13 +302,22 @@ NEGATIVE_ZERO: Final = re.compile(r":-0\.0(?=[,}])")
 SPEC_FIELDS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(TrialSpec)}
 ADDED: Final = {name: f.metadata[ADDED_WITH] for name, f in SPEC_FIELDS.items() if ADDED_WITH in f.metadata}
 """Fields that a later version added, and what trials did before."""
+FOLD_FIELDS = ("num_folds", "fold")
 SPLIT_FIELDS = (
     *("dataset_fingerprint", "max_images", "test_fraction", "validation_fraction"),
     *("stratified", "group_by_sky", "group_by", "groups_fingerprint", "official_split", "split_seed"),
+    *FOLD_FIELDS,
 )
-SCALAR_FIELDS = ("learning_rate", "num_epochs", "seed")
+SCALAR_FIELDS = (
+    *("learning_rate", "num_epochs", "seed", "schedule", "warmup_epochs", "warmup_steps", "learning_rate_floor"),
+    *("step_epochs", "step_factor", "average_epochs", "early_stopping", "scored_epoch"),
+)
 """May differ between trials that use one compiled network."""
-HEAD_FIELDS = (*SCALAR_FIELDS, "momentum", "weight_decay", "class_weighting", "head_dropout", "unfrozen_batchnorm")
+HEAD_FIELDS = (
+    *(*SCALAR_FIELDS, "momentum", "nesterov", "weight_decay", "class_weighting", "head_dropout", "unfrozen_batchnorm"),
+    *("clipnorm", "global_clipnorm", "clipvalue", "ema_momentum", "label_smoothing", "focal_gamma"),
+    "test_time_augmentation",
+)
 """May differ between heads that are trained in one pass over the same features."""
 TEXTS = ("status", "message", "curves_on", "class_names", "environment", "probabilities", "started")
 """Fields of a result that hold texts; of the others only names that are known are read."""
@@ -325,36 +368,11 @@ def seed_for(spec: TrialSpec, purpose: str) -> int:
 
 
 def _check_field(name: str, value: Any) -> None:
-    rule = SPEC_FIELDS[name]
-    if name == "unfrozen_blocks":
-        if value != "all" and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-            raise SpecError(
-                f"unfrozen_blocks must be 0 (train the head only), a whole number, or all; got {shown(value)}"
-            )
-        return
-    if choices := rule.metadata.get("choices"):
-        if value not in choices:
-            hint = did_you_mean(str(value)[:40], choices)
-            raise SpecError(f"{name} must be one of {', '.join(choices)}; got {shown(value)}.{hint}")
-        return
-    python_type = {"str": str, "int": int, "float": float, "bool": bool}[str(rule.type)]
-    if not isinstance(value, python_type) or (python_type is not bool and isinstance(value, bool)):
-        words = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-        raise SpecError(f"{name} must be {words[python_type]}; got {shown(value)}")
-    if "low" in rule.metadata:
-        _check_range(name, value, rule.metadata)
+    check_value(name, SPEC_FIELDS[name], value)
 
 
 _check_once: Final = functools.lru_cache(maxsize=4096, typed=True)(_check_field)
 """Thousands of rows have the same few values."""
-
-
-def _check_range(name: str, value: Any, rule: Mapping[str, Any]) -> None:
-    low, high, open_low = rule["low"], rule["high"], rule["open_low"]
-    if not math.isfinite(value) or value > high or value < low or (open_low and value == low):
-        above = f"greater than {low:g}" if open_low else f"at least {low:g}"
-        below = f" and at most {high:g}" if math.isfinite(high) else ""
-        raise SpecError(f"{name} must be {above}{below}; got {shown(value)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from galaxytl.system.command import UsageError, path
-from galaxytl.trial import MOST_CLASSES
+from galaxytl.trial.rules import MOST_CLASSES
 
 LONGEST_NAMES: Final = 2**20
 """Bytes of a file of class names."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galaxytl.trial import COMPLETE, SPEC_FIELDS, SpecError, TrialResult, TrialSpec, parse_field, seed_for
+from galaxytl.trial.rules import broken_rules
 
 SPEC = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", backbone="VGG16")
 
@@ -31,15 +33,9 @@ def values_of(name: str) -> st.SearchStrategy[Any]:
 
 
 def allowed(values: dict[str, Any]) -> TrialSpec:
-    """The spec of these values, but of those that exclude each other."""
-    if values["optimizer"] == "adam":
-        values["momentum"] = 0.0
-    if not values["head_units"]:
-        values["head_dropout"] = 0.0
-    if not values["validation_fraction"]:
-        values["scored_on"] = "test"
-    if values["targets"] == "votes":
-        values["class_weighting"] = "none"
+    """The spec of these values, but of those that exclude each other: they are the defaults."""
+    while broken := next(broken_rules(SimpleNamespace(**values)), None):
+        values = values | {name: SPEC_FIELDS[name].default for name in broken[1]}
     return TrialSpec(**values)
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
 from galaxytl.system.locations import DataError
 from galaxytl.system.strict_json import read_json
-from galaxytl.trial import MOST_CLASSES
+from galaxytl.trial.rules import MOST_CLASSES
 
 SPELLINGS: Final = {**{name: i for i, name in enumerate(CLASS_NAMES)}, "Cigar Shaped Smooth": 4, "Cigar Shaped": 4}
 """Galaxy10's names, and those of astroNN's documentation where they differ; "Galaxies" and capitals do not matter."""

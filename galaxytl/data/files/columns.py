@@ -21,7 +21,7 @@ from galaxytl.data.files.containers import ID_COLUMN, PARTS, SKY_COLUMNS, SPLIT_
 from galaxytl.system.foreign_text import did_you_mean, visible
 from galaxytl.system.locations import DataError
 from galaxytl.system.parquet_layout import first_line
-from galaxytl.trial import MOST_CLASSES
+from galaxytl.trial.rules import MOST_CLASSES
 
 What = Literal["image", "label"]
 Kind = Literal["catalogue", "HDF5", "npz", "Parquet"]

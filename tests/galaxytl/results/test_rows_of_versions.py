@@ -105,13 +105,13 @@ def version(monkeypatch: pytest.MonkeyPatch, name: str, field: str) -> ModuleTyp
 
 @pytest.fixture
 def tomorrow(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return version(monkeypatch, "tomorrow", "made_up: float = _added(_number(0.0, 0.0, 0.5))")
+    return version(monkeypatch, "tomorrow", "made_up: float = added(number(0.0, 0.0, 0.5))")
 
 
 @pytest.fixture
 def day_after(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """When the default has changed."""
-    return version(monkeypatch, "day_after", "made_up: float = _added(_number(0.1, 0.0, 0.5), 0.0)")
+    return version(monkeypatch, "day_after", "made_up: float = added(number(0.1, 0.0, 0.5), 0.0)")
 
 
 @pytest.mark.parametrize("name", FIRST)

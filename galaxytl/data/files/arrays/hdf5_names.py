@@ -17,7 +17,7 @@ from galaxytl.data.files.arrays.hdf5_layout import opened, texts
 from galaxytl.data.files.classes import MOST_NAMED, agreed, by_number, in_json
 from galaxytl.system.locations import DataError
 from galaxytl.system.strict_json import read_json
-from galaxytl.trial import MOST_CLASSES
+from galaxytl.trial.rules import MOST_CLASSES
 
 KEYS: Final = frozenset(
     (
