@@ -84,6 +84,8 @@ class Location:
         with reaching(self):
             if self.is_local:  # pyarrow leaves out what a link leads to, and links that lead nowhere
                 paths = list(_walk(self.local))
+                for path in paths:
+                    _check_link(Path(path), _roots(self.local))
                 found = self.filesystem.get_file_info(paths) if paths else []
             else:
                 found = self.filesystem.get_file_info(FileSelector(self.path, recursive=True))
@@ -93,13 +95,13 @@ class Location:
         return [_stored(self.child(name), relative[name]) for name in sorted(names)]
 
     def names(self) -> Iterator[str]:
-        """Yield the paths of files below this folder, relative to it, as they come, but hidden ones (.name). Raises
-        DataError for a link that leads nowhere."""
+        """Yield the paths of files below this folder, relative to it, as they come, but hidden ones (.name)."""
         return (name for name, _, _ in self.entries() if not re.search(r"(^|/)\.", name))
 
     def entries(self) -> Iterator[tuple[str, int, int]]:
         """Yield the paths of files below this folder as they come, also hidden ones, with their bytes and their time,
-        nanoseconds since 1970; -1 where a listing does not tell. Raises DataError for a link that leads nowhere."""
+        nanoseconds since 1970; -1 where a listing does not tell. Links that lead nowhere are among them. Raises
+        DataError for one that leads elsewhere."""
         from pyarrow.fs import FileSelector
 
         with reaching(self):
@@ -165,8 +167,8 @@ def _stored(location: Location, info: Any) -> StoredFile:
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """Yield files below a local folder, also those that links inside it lead to, and those of Hugging Face's cache.
-    Raises DataError for a link that leads nowhere, or elsewhere, and OSError for a folder that cannot be read."""
+    """Yield files below a local folder, also those that links inside it lead to, those of Hugging Face's cache, and links
+    that lead nowhere. Raises DataError for a link that leads elsewhere, and OSError for a folder that cannot be read."""
     seen: set[str] = set()
     roots = _roots(folder)
     folders = [str(folder)]
@@ -178,7 +180,7 @@ def _walk(folder: Path) -> Iterator[str]:
         with os.scandir(place) as entries:  # of a million files in one folder no list is made
             for entry in entries:
                 is_hidden = entry.name.startswith(".")  # hidden folders are no data
-                if entry.is_symlink() and not is_hidden:
+                if entry.is_symlink() and not is_hidden and os.path.exists(entry.path):
                     _check_link(Path(entry.path), roots)
                 if not entry.is_dir():
                     yield entry.path

@@ -68,7 +68,7 @@ def read_cutouts(location: Location, _scratch: Path, reading: Reading) -> Listed
 def listed_folders(location: Location, reading: Reading, endings: tuple[str, ...]) -> ListedSource:
     """Return the files below a folder whose names end so (in small letters), of which each lies in a folder of its
     class; of a Reading that wants no labels, in whatever folder. Raises DataError."""
-    listing = _listing(location, endings)
+    listing = _listing(location, endings, reading.wants_labels)
     names, folders, states = listing.in_order()
     if not len(names):
         raise DataError(f"{location} must hold pictures; it has none. Left out: {listing.hidden_name or listing.other}")
@@ -130,14 +130,17 @@ class Listing:
         return names.take(order), np.array(self.numbers, np.int64)[rows], states
 
 
-def _listing(location: Location, endings: tuple[str, ...]) -> Listing:
-    """Go through the names below a folder, of which a few are held at a time."""
+def _listing(location: Location, endings: tuple[str, ...], is_complete: bool) -> Listing:
+    """Go through the names below a folder, of which a few are held at a time. Raises DataError for a picture that is a
+    link that leads nowhere, where all are to be there (`is_complete`): classifying lists it among the unreadable."""
     listing = Listing()
     pending: list[str] = []
     with reaching(location), TerminalProgress(Console(stderr=True)) as progress:
         for name, size, modified in location.entries():
             if not _is_picture(name, listing, endings):
                 continue
+            if is_complete:
+                location.check_inside(name)
             listing.numbers.append(listing.folders.setdefault(name.rpartition("/")[0], len(listing.folders)))
             if not location.is_local:
                 listing.states.extend((size, modified))

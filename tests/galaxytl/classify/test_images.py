@@ -202,3 +202,11 @@ def test_what_holds_no_image_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "four.npz", images=np.zeros((3, 9, 9, 4), np.uint8))
     with pytest.raises(DataError, match="one or three bands"):
         opened(tmp_path / "four.npz")
+
+
+def test_a_link_that_leads_nowhere_is_unreadable_and_ends_nothing(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "images")
+    (folder / "gone.png").symlink_to(folder / "elsewhere.png")
+    images = opened(folder)
+    assert len(images) == 6
+    assert list(read(images)) == [0, 1, 2, 3, 4]
