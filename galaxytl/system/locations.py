@@ -167,8 +167,9 @@ def _stored(location: Location, info: Any) -> StoredFile:
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """Yield files below a local folder, also those that links inside it lead to, those of Hugging Face's cache, and links
-    that lead nowhere. Raises DataError for a link that leads elsewhere, and OSError for a folder that cannot be read."""
+    """Yield files below a local folder, also those that links inside it lead to, those of Hugging Face's cache, and
+    links that lead nowhere. Raises DataError for a link that leads elsewhere, and OSError for a folder that cannot be
+    read."""
     seen: set[str] = set()
     roots = _roots(folder)
     folders = [str(folder)]
