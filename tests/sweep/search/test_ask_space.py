@@ -317,7 +317,7 @@ BROKEN = [
     (SPACE + "return helper()", r"the space raised RuntimeError: no message \(MODULE, line 5\)"),
     (SPACE + "return trial.suggest_float('x', 2, 1)", r"ValueError: .*low <= high.*MODULE, line 2\)"),
     (SPACE + "return 3", r"a space must give a mapping .*; got int .*MODULE, line 1"),
-    (SPACE + "return {'learning_rat': 1e-3}", r"Did you mean 'learning_rate'\? .* \(MODULE, line 1\)"),
+    (SPACE + "return {'learning_rat': 1e-3}", r"Did you mean 'learning_rate'.*\? .* \(MODULE, line 1\)"),
     (SPACE + "return {'learning_rate': -1.0}", r"greater than 0; got -1\.0.*MODULE, line 1"),
     (SPACE + "return {'scored_on': 'validation', 'validation_fraction': 0.0}", r"wants a validation part.*line 1"),
 ]
