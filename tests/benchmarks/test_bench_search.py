@@ -202,11 +202,14 @@ def test_rows_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
 
 def test_the_grid_file_is_one(tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
-    for small, number in ((False, 1152), (True, 48)):
-        path.write_text(yaml.safe_dump(quality.grid(small)))
+    for contents, number, scored_on in (
+        *((quality.grid(small), number, "validation") for small, number in ((False, 1152), (True, 48))),
+        *((spaces.grid(small), number, "test") for small, number in ((False, 1280), (True, 16))),
+    ):
+        path.write_text(yaml.safe_dump(contents))
         specs = expand(read_grid(path), TrialSpec(dataset="simulated", dataset_fingerprint="0f")).specs
         assert len({spec.trial_id for spec in specs}) == number
-        assert {(spec.scored_on, spec.validation_fraction) for spec in specs} == {("validation", 0.1)}
+        assert {(spec.scored_on, spec.validation_fraction) for spec in specs} == {(scored_on, 0.1)}
 
 
 # Methods
