@@ -28,8 +28,17 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from analysis.collapse.confounding import confounded
-from analysis.collapse.rivals import HALF, NETWORK, ONE_AT_A_TIME, Factor, bases_of, share_of
-from analysis.collapse.settings import BACKBONE, OPTIMIZER_FIELDS, optimizer_label
+from analysis.collapse.rivals import HALF, NETWORK, ONE_AT_A_TIME, Factor, bases_of, share_of, training_label
+from analysis.collapse.settings import (
+    BACKBONE,
+    HOW_IT_STEPS,
+    OPTIMIZER_FIELDS,
+    PAPER_PREPROCESSING,
+    arm_of,
+    key_without,
+    optimizer_label,
+    uses_paper_optimizer,
+)
 from analysis.collapse.verdict import LEVEL, CollapseArm
 from analysis.statistics.interaction import Cells, interaction
 from analysis.statistics.intervals import holm
@@ -87,13 +96,24 @@ class Interaction:
 
 
 def examine_interactions(results: Sequence[TrialResult], arms: Sequence[CollapseArm] = ()) -> tuple[Interaction, ...]:
-    """Return every pair that can be tested, with its corrected p-value; arms in the order ON, OFF."""
+    """Return every pair that can be tested, with its corrected p-value; arms in the order ON, OFF, then other starts,
+    of which it is asked what the optimizer's settings do together."""
     known = [r for r in results if r.spec.backbone == BACKBONE and ending_of(r) is not Ending.FAILED]
-    found: list[Interaction] = []
-    for name, base in sorted(bases_of(known, arms).items(), reverse=True):
-        own = list(_of_arm(_Place.of(name, base[0].spec, known))) if base else []
-        found += [replace(one, corrected=p) for one, p in zip(own, holm([i.p_value for i in own]), strict=True)]
-    return tuple(found)
+    bases = sorted(bases_of(known, arms).items(), reverse=True)
+    families = [list(_of_arm(_Place.of(name, base[0].spec, known))) for name, base in bases if base]
+    families += [list(_of_start(_Place.of(training_label(spec), spec, known))) for spec in _other_starts(known)]
+    return tuple(
+        replace(one, corrected=p)
+        for own in families
+        for one, p in zip(own, holm([i.p_value for i in own]), strict=True)
+    )
+
+
+def _other_starts(results: Sequence[TrialResult]) -> list[TrialSpec]:
+    """Return the paper's setting at each start that is no arm, as that of a frozen network with random weights."""
+    specs = [r.spec for r in results if uses_paper_optimizer(r.spec) and r.spec.preprocessing == PAPER_PREPROCESSING]
+    found = {key_without(spec): spec for spec in specs if arm_of(spec) is None}
+    return [found[key] for key in sorted(found, key=repr)]
 
 
 @dataclass(frozen=True)
@@ -134,6 +154,17 @@ def _of_arm(place: _Place) -> Iterator[Interaction]:
             yield from _pair(place, first, second)
             for optimizer in optimizers:
                 yield from _pair(place, optimizer, first, second)
+
+
+def _of_start(place: _Place) -> Iterator[Interaction]:
+    """Give the pairs of the optimizer and its cures, warm-up to clipping, and of two cures."""
+    cures = [
+        change for factor in FACTORS if set(factor.fields) <= set(HOW_IT_STEPS) for change in _changes(place, factor)
+    ]
+    pairs = itertools.chain(itertools.product(_optimizers(place), cures), itertools.combinations(cures, 2))
+    for first, second in pairs:
+        if not set(first.fields) & set(second.fields):
+            yield from _pair(place, first, second)
 
 
 def _changes(place: _Place, factor: Factor) -> Iterator[_Change]:

@@ -75,6 +75,25 @@ def test_a_warm_up_may_work_with_clipped_gradients_or_with_one_optimizer_only() 
     assert (found.is_joint, found.is_of_optimizer) == (True, True)
 
 
+def test_what_cures_do_together_is_asked_of_random_weights_that_are_frozen_too() -> None:
+    """A start that is no arm of the question: no other factor is asked of it, and no answer names it."""
+    frozen = {"weights": "random", "weights_requested": "random", "weights_fingerprint": ""}
+    tried: list[dict[str, Any]] = [{}, {"warmup_epochs": 2.0}, {"global_clipnorm": 1.0}]
+    tried.append({**tried[1], **tried[2]})
+    results = [
+        r
+        for own in tried
+        for r in factorial(lambda s: not (s.warmup_epochs and s.global_clipnorm), 5, ["ON"], **frozen, **own)
+    ]
+    found = examine_interactions(results)
+    assert {one.arm for one in found} == {"random, frozen"}
+    assert all(one.is_of_optimizer for one in found)
+    (joint,) = (one for one in found if one.is_joint)
+    assert (joint.first, joint.second) == ("a warm-up of 2 epochs", "gradients clipped to a norm of 1")
+    assert joint.is_shown
+    assert examine_interactions(factorial(always, 5, ["ON"], **frozen)) == ()
+
+
 @pytest.mark.parametrize("cause", [by_rate, always, by_preprocessing])
 def test_where_things_work_alone_or_nothing_does_none_is_named(cause: Cause) -> None:
     assert shown(at_epochs(cause)) == []
