@@ -34,7 +34,7 @@ TODAY: Final = {
 }
 """Field -> its default, and what is tried."""
 BEST_SHARE: Final = 10
-"""One in so many pairs of rows, the best by default, says what a field does where a search would look."""
+"""One in so many pairs of rows, the best, says what a field does where a search would look."""
 
 
 def grid(small: bool) -> dict[str, Any]:
@@ -94,7 +94,8 @@ class FieldEffect:
     num_pairs: int
     mean: float
     of_best: float
-    """The mean over the pairs whose row at the default is among the best, one in BEST_SHARE."""
+    """The mean over the best pairs, one in BEST_SHARE, by the sum of both: those chosen by one of the two would favour
+    it."""
 
 
 def effects_of(table: Table) -> Iterator[FieldEffect]:
@@ -109,7 +110,7 @@ def effects_of(table: Table) -> Iterator[FieldEffect]:
                 if getattr(spec, name) == default and (other := spec.replace(**{name: value})) in scores
             ]
             before, after = np.array([pair for pair in pairs if np.isfinite(pair).all()]).T
-            best = np.argsort(-before)[: max(1, len(before) // BEST_SHARE)]
+            best = np.argsort(-(before + after))[: max(1, len(before) // BEST_SHARE)]
             apart = after - before
             yield FieldEffect(name, value, len(apart), float(apart.mean()), float(apart[best].mean()))
 
