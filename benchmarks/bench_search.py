@@ -3,7 +3,7 @@
     python benchmarks/bench_search.py                      # rate, overhead, quality: about 20 minutes on 2 cores
     python benchmarks/bench_search.py table --weights-dir weights/    # once, before quality: about 5 minutes
     python benchmarks/bench_search.py quality --table results/my-sweep
-    python benchmarks/bench_search.py spaces --weights-dir weights/ --seeds 20   # trains its own table; about 10 minutes
+    python benchmarks/bench_search.py spaces --weights-dir weights/ --seeds 20   # with its own table: 10 minutes
     python benchmarks/bench_search.py --small              # a smoke test of all: about a minute
 
 Parts:
