@@ -3,6 +3,7 @@
     python benchmarks/bench_search.py                      # rate, overhead, quality: about 20 minutes on 2 cores
     python benchmarks/bench_search.py table --weights-dir weights/    # once, before quality: about 5 minutes
     python benchmarks/bench_search.py quality --table results/my-sweep
+    python benchmarks/bench_search.py spaces --weights-dir weights/ --seeds 20   # with its own table: 10 minutes
     python benchmarks/bench_search.py --small              # a smoke test of all: about a minute
 
 Parts:
@@ -20,6 +21,10 @@ Parts:
               nothing, or of time, where it saves what it does. Required, by both: better than random and worse than
               none, each where the 95 % interval of the paired difference over the seeds lies wholly on one side
 
+    spaces    trains 1,280 heads with and without warm-up, schedule, clipping, label smoothing and averaged weights, and
+              compares what our search finds with them and without (searches/spaces.py). Required of a field that is to
+              enter the default space: that it pays, by the 95 % interval of the paired difference over the seeds
+
 All random numbers have seeds; only seconds differ from run to run. Exit status 1 when a requirement is missed.
 """
 
@@ -34,6 +39,7 @@ from parts import add_parts
 
 BY_DEFAULT = ("rate", "overhead", "quality")
 TABLE = Path("results") / "search-table"
+SPACES_TABLE = Path("results") / "space-table"
 
 
 def main() -> int:
@@ -90,7 +96,7 @@ def table(options: argparse.Namespace) -> bool:
 
     folder = options.table or (options.out / "table" if options.small else TABLE)
     data = "simulated:200" if options.small else options.data
-    search_quality.train_table(folder, data, options.weights_dir, options.small)
+    search_quality.train_table(folder, data, options.weights_dir, search_quality.grid(options.small))
     return True
 
 
@@ -105,8 +111,21 @@ def quality(options: argparse.Namespace) -> bool:
     return search_quality.compare_searches(trials, sizes, options.out)
 
 
+def spaces(options: argparse.Namespace) -> bool:
+    """Train a table of what people train with today, and compare searches with and without it; return whether it
+    pays."""
+    from searches import quality as search_quality
+    from searches import spaces as search_spaces
+
+    folder = options.table or (options.out / "spaces" if options.small else SPACES_TABLE)
+    data = "simulated:200" if options.small else options.data
+    search_quality.train_table(folder, data, options.weights_dir, search_spaces.grid(options.small))
+    sizes = search_quality.Sizes(options.seeds, options.workers, (2, 4) if options.small else (6, 12, 24))
+    return search_spaces.compare_spaces(search_quality.read_table(folder), sizes, options.out)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], bool]] = {
-    part.__name__: part for part in (rate, overhead, table, quality)
+    part.__name__: part for part in (rate, overhead, table, quality, spaces)
 }
 
 

@@ -297,7 +297,12 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--study", metavar="NAME", help="its name there (default: that of the results folder)")
     group.add_argument("--sampler", metavar="NAME", help="any of Optuna's, like tpe, random, nsgaii (default: tpe)")
-    group.add_argument("--space", metavar="MODULE:FUNCTION", help=f"what is searched (default: {SearchOptions.space})")
+    group.add_argument(
+        "--space",
+        metavar="MODULE:FUNCTION",
+        help=f"what is searched (default: {SearchOptions.space}; others there: best_in_an_hour, heads on frozen "
+        "networks; optimizer, its settings alone; wide, how people train today; or a function of your own)",
+    )
     group.add_argument(
         "--objective",
         type=lambda text: tuple(text.split(",")),

@@ -4,8 +4,10 @@
     collapse_answer(study, beside, results, again)
 
 An answer says that the collapse comes from the optimizer's settings only where everything that must be tried was
-tried and is shown not to remove it. Else it says that other settings remove it, and names in the same sentence what
-removes it as well, what is not ruled out, and what was not tried (the rules: `analysis.collapse.rivals`).
+tried and is shown not to remove it. A warm-up, a schedule, clipped gradients and the batch size are such settings:
+where they remove the collapse, they are no rivals of that answer, and are said beside it. Else it says that other
+settings remove it, and names in the same sentence what removes it as well, what is not ruled out, and what was not
+tried (the rules: `analysis.collapse.rivals`).
 """
 
 from __future__ import annotations
@@ -87,19 +89,32 @@ def meaning(arm: CollapseArm, beside: Beside = NOTHING) -> str:
 def _beside(arm: CollapseArm, beside: Beside) -> str:
     removes, joint = beside.rivals.of(arm.name, Effect.REMOVES), beside.notable(arm.name)
     is_open = bool(beside.rivals.of(arm.name, *OPEN) or beside.rivals.untried(arm.name))
-    if arm.verdict is Explanation.EXPLAINED and not (removes or joint or is_open):
-        return ONLY
+    if arm.verdict is Explanation.EXPLAINED and not (removes or is_open or any(not i.is_of_optimizer for i in joint)):
+        return "; ".join([ONLY, *map(_together, joint)])
     parts = [MEANING[arm.verdict], *map(_together, joint)]
     if removes and arm.verdict is Explanation.EXPLAINED:
         parts[0] += f", and so {'do' if len(removes) > 1 else 'does'} {_named(removes)}"
     elif removes:
         parts.insert(1, f"{_named(removes)} {'remove' if len(removes) > 1 else 'removes'} it")
+    cures = [c for c in beside.rivals.cures(arm.name) if c.effect is Effect.REMOVES]
+    if cures and arm.verdict is not Explanation.EXPLAINED:
+        do = "remove it, settings" if len(cures) > 1 else "removes it, a setting"
+        parts.insert(1, f"{_named(cures)} {do} of the optimizer too")
     may = [c for c in beside.rivals.of(arm.name, *OPEN) if c.paper.value >= HALF > c.other.value]
     if arm.verdict is Explanation.EXPLAINED and may:
         parts[0] += f", and perhaps {listed([f'{c.change} ({_state(c)})' for c in may])}"
     if arm.verdict is Explanation.EXPLAINED and is_open:
         parts.append("other causes are not ruled out")
     return "; ".join(parts)
+
+
+def cures_sentence(arm: CollapseArm, beside: Beside) -> str:
+    """Return what a warm-up, clipped gradients and the like do by themselves; empty where none was tried."""
+    cures = beside.rivals.cures(arm.name)
+    if not arm.paper or not cures or arm.verdict is Explanation.NOT_REPRODUCED:
+        return ""
+    tried = "; ".join(f"{c.change}, {c.other} collapse ({c.effect.value})" for c in cures)
+    return f"The optimizer otherwise as in the paper's setting: {tried}."
 
 
 def what_is_open(arm: CollapseArm, beside: Beside) -> tuple[str, ...]:
@@ -225,7 +240,7 @@ def collapse_answer(
     answer = [
         text
         for arm, line in zip(study.arms, verdict_lines(study, beside), strict=True)
-        for text in (line, _uncertainty(arm), beside.changes_of(arm))
+        for text in (line, cures_sentence(arm, beside), _uncertainty(arm), beside.changes_of(arm))
         if text
     ]
     also = _by_arm(study, [_ruled_out(arm, beside) for arm in study.arms])

@@ -10,10 +10,11 @@ the one, the other, both. Its interaction is the reduction of the collapse rate 
 that with it, tested exactly (`analysis.statistics.interaction`); p-values are corrected by Holm over all of an arm.
 One is shown where the corrected p-value is at most 0.05, and may be where the uncorrected one is.
 
-The optimizer counts as each of its other settings, and as all of them taken together, as far as both cells have them
-with the same seeds. Settings taken together have unlike rates, and so counts that scatter less than the test takes them
-to (Hoeffding 1956, Annals of Mathematical Statistics 27, 713): it errs less often. No setting is chosen for the test,
-so that all seeds of all count.
+The optimizer counts as each of its other settings (name, learning rate, momentum, weight decay), and as all of them
+taken together, as far as both cells have them with the same seeds. Settings taken together have unlike rates, and so
+counts that scatter less than the test takes them to (Hoeffding 1956, Annals of Mathematical Statistics 27, 713): it
+errs less often. No setting is chosen for the test, so that all seeds of all count. Warm-up, schedule, clipping and
+batch size are factors here, so that it is asked whether they work together, or with one learning rate only.
 
 A cell with fewer than MIN_SEEDS trials, or one that differs in the code's version or the like, makes no pair.
 """
@@ -27,8 +28,17 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from analysis.collapse.confounding import confounded
-from analysis.collapse.rivals import HALF, NETWORK, ONE_AT_A_TIME, Factor, bases_of, share_of
-from analysis.collapse.settings import BACKBONE, OPTIMIZER_FIELDS, optimizer_label, uses_paper_optimizer
+from analysis.collapse.rivals import HALF, NETWORK, ONE_AT_A_TIME, Factor, bases_of, share_of, training_label
+from analysis.collapse.settings import (
+    BACKBONE,
+    HOW_IT_STEPS,
+    OPTIMIZER_FIELDS,
+    PAPER_PREPROCESSING,
+    arm_of,
+    key_without,
+    optimizer_label,
+    uses_paper_optimizer,
+)
 from analysis.collapse.verdict import LEVEL, CollapseArm
 from analysis.statistics.interaction import Cells, interaction
 from analysis.statistics.intervals import holm
@@ -53,6 +63,8 @@ class Interaction:
     cells: Cells
     p_value: float
     corrected: float = math.nan
+    is_of_optimizer: bool = False
+    """Whether all that changes are settings of the optimizer."""
 
     @property
     def is_shown(self) -> bool:
@@ -84,13 +96,24 @@ class Interaction:
 
 
 def examine_interactions(results: Sequence[TrialResult], arms: Sequence[CollapseArm] = ()) -> tuple[Interaction, ...]:
-    """Return every pair that can be tested, with its corrected p-value; arms in the order ON, OFF."""
+    """Return every pair that can be tested, with its corrected p-value; arms in the order ON, OFF, then other starts,
+    of which it is asked what the optimizer's settings do together."""
     known = [r for r in results if r.spec.backbone == BACKBONE and ending_of(r) is not Ending.FAILED]
-    found: list[Interaction] = []
-    for name, base in sorted(bases_of(known, arms).items(), reverse=True):
-        own = list(_of_arm(_Place.of(name, base[0].spec, known))) if base else []
-        found += [replace(one, corrected=p) for one, p in zip(own, holm([i.p_value for i in own]), strict=True)]
-    return tuple(found)
+    bases = sorted(bases_of(known, arms).items(), reverse=True)
+    families = [list(_of_arm(_Place.of(name, base[0].spec, known))) for name, base in bases if base]
+    families += [list(_of_start(_Place.of(training_label(spec), spec, known))) for spec in _other_starts(known)]
+    return tuple(
+        replace(one, corrected=p)
+        for own in families
+        for one, p in zip(own, holm([i.p_value for i in own]), strict=True)
+    )
+
+
+def _other_starts(results: Sequence[TrialResult]) -> list[TrialSpec]:
+    """Return the paper's setting at each start that is no arm, as that of a frozen network with random weights."""
+    specs = [r.spec for r in results if uses_paper_optimizer(r.spec) and r.spec.preprocessing == PAPER_PREPROCESSING]
+    found = {key_without(spec): spec for spec in specs if arm_of(spec) is None}
+    return [found[key] for key in sorted(found, key=repr)]
 
 
 @dataclass(frozen=True)
@@ -118,6 +141,7 @@ class _Change:
     name: str
     fields: tuple[str, ...]
     applies: Callable[[TrialResult], bool]
+    is_of_optimizer: bool = True
 
 
 def _of_arm(place: _Place) -> Iterator[Interaction]:
@@ -132,12 +156,24 @@ def _of_arm(place: _Place) -> Iterator[Interaction]:
                 yield from _pair(place, optimizer, first, second)
 
 
+def _of_start(place: _Place) -> Iterator[Interaction]:
+    """Give the pairs of the optimizer and its cures, warm-up to clipping, and of two cures."""
+    cures = [
+        change for factor in FACTORS if set(factor.fields) <= set(HOW_IT_STEPS) for change in _changes(place, factor)
+    ]
+    pairs = itertools.chain(itertools.product(_optimizers(place), cures), itertools.combinations(cures, 2))
+    for first, second in pairs:
+        if not set(first.fields) & set(second.fields):
+            yield from _pair(place, first, second)
+
+
 def _changes(place: _Place, factor: Factor) -> Iterator[_Change]:
     """Return one for each other level of the factor."""
     levels = {_values(r.spec, factor.fields): r.spec for _, r in place.trials}
     for values, spec in sorted(levels.items(), key=lambda item: repr(item[0])):
         if factor.level(spec) != factor.level(place.spec):
-            yield _Change(factor.change(place.spec, spec), factor.fields, _has(factor.fields, values))
+            is_of_optimizer = factor.is_of_optimizer
+            yield _Change(factor.change(place.spec, spec), factor.fields, _has(factor.fields, values), is_of_optimizer)
 
 
 def _values(spec: TrialSpec, fields: Sequence[str]) -> tuple[object, ...]:
@@ -150,9 +186,10 @@ def _has(fields: Sequence[str], values: tuple[object, ...]) -> Callable[[TrialRe
 
 def _optimizers(place: _Place) -> Iterator[_Change]:
     """Return all other settings, and each of them."""
-    specs = {_values(r.spec, OPTIMIZER_FIELDS): r.spec for _, r in place.trials if not uses_paper_optimizer(r.spec)}
+    papers = _values(place.spec, OPTIMIZER_FIELDS)
+    specs = {own: r.spec for _, r in place.trials if (own := _values(r.spec, OPTIMIZER_FIELDS)) != papers}
     if len(specs) > 1:
-        yield _Change(OTHERS, OPTIMIZER_FIELDS, lambda result: not uses_paper_optimizer(result.spec))
+        yield _Change(OTHERS, OPTIMIZER_FIELDS, lambda result: _values(result.spec, OPTIMIZER_FIELDS) != papers)
     for values, spec in sorted(specs.items(), key=lambda item: optimizer_label(item[1])):
         yield _Change(optimizer_label(spec), OPTIMIZER_FIELDS, _has(OPTIMIZER_FIELDS, values))
 
@@ -166,7 +203,9 @@ def _pair(place: _Place, first: _Change, second: _Change, *held: _Change) -> Ite
     if min(map(len, groups)) < MIN_SEEDS or any(confounded(a, b, varied) for a, b in itertools.combinations(groups, 2)):
         return
     cells = Cells(*(share_of(group) for group in groups))
-    yield Interaction(place.arm, first.name, second.name, held[0].name if held else "", cells, interaction(cells))
+    names = (place.arm, first.name, second.name, held[0].name if held else "")
+    of_optimizer = all(change.is_of_optimizer for change in (first, second, *held))
+    yield Interaction(*names, cells, interaction(cells), is_of_optimizer=of_optimizer)
 
 
 def _cell(place: _Place, changes: Sequence[_Change]) -> list[TrialResult]:

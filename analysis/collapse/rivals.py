@@ -20,6 +20,11 @@ over the contrasts. What a contrast says of its rival, the first that holds:
 The burden lies on the answer: a rival is out only where it KEEPS the collapse. All others are named with it, those too
 that were not tried. Trials that differ in what no factor is, such as the version of the code, are no contrast.
 
+A contrast of an optimizer's own settings is no rival: where a warm-up, clipped gradients, a schedule or another batch
+size removes the collapse, it comes from these settings all the more. Such a cure is tested in the same way, and said
+beside the answer. It is tested at other settings of VGG16 too (`reference`), where trials differ from one in such a
+cure alone: a question of its own, with a correction of its own, that no answer hangs on.
+
 Other networks are such a contrast too: they have BatchNorm, which VGG16 has not, but differ in everything
 else as well, so that a difference shows that the setting works for some network, not that BatchNorm makes it work.
 """
@@ -28,7 +33,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final
@@ -39,11 +44,20 @@ from numpy.typing import NDArray
 from analysis.collapse.confounding import confounded
 from analysis.collapse.settings import (
     BACKBONE,
+    CLIPPING_FIELDS,
+    DECAY_FIELDS,
+    HOW_IT_STEPS,
     PAPER_PREPROCESSING,
+    SCHEDULE_FIELDS,
+    WARMUP_FIELDS,
     arm_of,
+    clipping_text,
+    decay_text,
     key_without,
     optimizer_label,
+    schedule_text,
     uses_paper_optimizer,
+    warmup_text,
 )
 from analysis.collapse.verdict import LEVEL, CollapseArm
 from analysis.statistics.boschloo import boschloo
@@ -53,7 +67,7 @@ from analysis.statistics.seeds import MIN_SEEDS
 from analysis.trials.banner import SUBSTITUTED
 from analysis.trials.endings import Ending, ending_of
 from analysis.trials.load import in_order, show_value
-from galaxytl.trial import TrialResult, TrialSpec
+from galaxytl.trial import SPEC_FIELDS, TrialResult, TrialSpec
 
 PERMUTATIONS: Final = 500
 HALF: Final = 0.5
@@ -77,6 +91,10 @@ FACTORS: Final[Mapping[str, Callable[[TrialSpec], str]]] = {
     "preprocessing": _way,
     "start": training_label,
     "epochs": lambda spec: str(spec.num_epochs),
+    "warm-up": lambda spec: warmup_text(spec) or "none",
+    "schedule": lambda spec: schedule_text(spec) or "constant",
+    "gradient clipping": lambda spec: clipping_text(spec) or "none",
+    "batch size": lambda spec: str(spec.batch_size),
     "seed": lambda spec: str(spec.seed),
 }
 """Name -> the level that a trial has. The seed's is what chance gives."""
@@ -94,7 +112,7 @@ class Effect(Enum):
 
 @dataclass(frozen=True)
 class Contrast:
-    """The paper's setting against one that differs in one factor."""
+    """The paper's setting, or another `reference`, against one that differs in one factor."""
 
     arm: str
     factor: str
@@ -108,6 +126,10 @@ class Contrast:
     corrected: float = math.nan
     confounders: tuple[str, ...] = ()
     """What else the two differ in: then there is no p-value."""
+    is_of_optimizer: bool = False
+    """Whether what changes is a setting of the optimizer too, and so no rival to these settings."""
+    reference: str = ""
+    """What stands in the paper's setting's place; empty where that does."""
 
     @property
     def reduction(self) -> Interval:
@@ -166,8 +188,15 @@ class Rivals:
     """By number of weights, the fewest first."""
 
     def of(self, arm: str, *effects: Effect) -> tuple[Contrast, ...]:
-        """Return the contrasts of an arm, those with one of these effects where any is named."""
-        return tuple(c for c in self.contrasts if c.arm == arm and (not effects or c.effect in effects))
+        """Return the rivals of an arm, those with one of these effects where any is named."""
+        return tuple(c for c in self._at_papers(arm) if not c.is_of_optimizer and (not effects or c.effect in effects))
+
+    def cures(self, arm: str) -> tuple[Contrast, ...]:
+        """Return the contrasts of the optimizer's own settings, one at a time, in an arm."""
+        return tuple(c for c in self._at_papers(arm) if c.is_of_optimizer)
+
+    def _at_papers(self, arm: str) -> Iterator[Contrast]:
+        yield from (c for c in self.contrasts if c.arm == arm and not c.reference)
 
     def untried_factors(self, arm: str) -> tuple[str, ...]:
         """Return what an answer must know and no trial says anything about; of epochs, more of them."""
@@ -188,8 +217,10 @@ def examine_rivals(results: Sequence[TrialResult], arms: Sequence[CollapseArm] =
 
 
 def contrasts(results: Sequence[TrialResult], arms: Sequence[CollapseArm] = ()) -> tuple[Contrast, ...]:
-    """Return the tests of `examine_rivals` alone."""
-    return _corrected(_contrasts(_known(results), arms))
+    """Return the tests of `examine_rivals` alone: at the paper's setting, then elsewhere, each corrected by itself."""
+    known = _known(results)
+    at_papers = _contrasts(known, arms)
+    return *_corrected(at_papers), *_corrected(_contrasts_elsewhere(known, at_papers))
 
 
 def _known(results: Sequence[TrialResult]) -> list[TrialResult]:
@@ -212,6 +243,7 @@ class Factor:
     level: Callable[[TrialSpec], str]
     change: Callable[[TrialSpec, TrialSpec], str]
     """What a sentence calls the change from the first spec to the second."""
+    is_of_optimizer: bool = False
 
 
 def _depth(spec: TrialSpec) -> str:
@@ -240,11 +272,20 @@ def _split(spec: TrialSpec) -> str:
     return "the dataset's own" if spec.official_split else "the sweep's"
 
 
-def _plain(name: str, *fields: str) -> Factor:
+def _plain(name: str, *fields: str, is_of_optimizer: bool = False) -> Factor:
     def level(spec: TrialSpec) -> str:
         return ", ".join(show_value(getattr(spec, field)) for field in fields)
 
-    return Factor(name, fields, level, lambda _, second: f"{name} {level(second)}")
+    return Factor(name, fields, level, lambda _, second: f"{name} {level(second)}", is_of_optimizer)
+
+
+def _cure(name: str, fields: tuple[str, ...], text: Callable[[TrialSpec], str], without: str, article: str) -> Factor:
+    """Return a setting of the optimizer; `without` is its level where `text` is empty."""
+
+    def change(_: TrialSpec, second: TrialSpec) -> str:
+        return f"{article}{text(second)}" if text(second) else f"{name} {without}"
+
+    return Factor(name, fields, lambda spec: text(spec) or without, change, is_of_optimizer=True)
 
 
 NETWORK: Final = Factor(
@@ -261,10 +302,20 @@ ONE_AT_A_TIME: Final = (
     ),
     Factor("trained blocks", ("unfrozen_blocks", "unfrozen_batchnorm"), _depth, lambda _, s: _depth(s)),
     NETWORK,
-    _plain("batch size", "batch_size"),
+    _cure("warm-up", WARMUP_FIELDS, warmup_text, "none", "a "),
+    _cure("schedule", SCHEDULE_FIELDS, schedule_text, "constant", "a "),
+    _cure("rates by block", DECAY_FIELDS, decay_text, "equal", ""),
+    _cure("gradient clipping", CLIPPING_FIELDS, clipping_text, "none", ""),
+    _plain("batch size", "batch_size", is_of_optimizer=True),
     _plain("image size", "image_size"),
     _plain("images", "max_images"),
     _plain("augmentation", "augmentation"),
+    *(_plain(name, name) for name in ("shift", "zoom", "brightness", "mixup", "cutmix", "views")),
+    _plain("label smoothing", "label_smoothing"),
+    _plain("focal loss", "focal_gamma"),
+    _plain("stages of unfreezing", "unfreeze_stages"),
+    _plain("averaged weights", "ema_momentum", "average_epochs"),
+    _plain("early stopping", "early_stopping", "scored_epoch"),
     _plain("class weights", "class_weighting"),
     _plain("hidden layer", "head_units", "head_dropout"),
     _plain("precision", "precision"),
@@ -297,11 +348,33 @@ MUST_BE_TRIED: Final = {
 
 def _contrasts(results: Sequence[TrialResult], arms: Sequence[CollapseArm]) -> list[Contrast]:
     """Contrast each arm's setting with all that differ from it in one factor."""
-    return [
-        contrast
-        for arm, base in sorted(bases_of(results, arms).items(), reverse=True)
-        for contrast in _contrasts_of(arm, base, results)
-    ]
+    bases = sorted(bases_of(results, arms).items(), reverse=True)
+    return [contrast for arm, base in bases for contrast in _contrasts_of(arm, base, results)]
+
+
+def _contrasts_elsewhere(results: Sequence[TrialResult], contrasts: Sequence[Contrast]) -> list[Contrast]:
+    """Contrast settings of VGG16 with their cures, warm-up to clipping, where `contrasts` has not done so."""
+    own = [r for r in results if r.spec.backbone == BACKBONE]
+    cured = [r for r in own if not _steps_alike(r.spec)]
+    wanted = {key_without(r.spec, HOW_IT_STEPS) for r in cured}
+    references: dict[tuple[Any, ...], list[TrialResult]] = defaultdict(list)
+    for r in own:
+        if _steps_alike(r.spec) and key_without(r.spec, HOW_IT_STEPS) in wanted:
+            references[key_without(r.spec)].append(r)
+    cures = [factor for factor in ONE_AT_A_TIME if set(factor.fields) <= set(HOW_IT_STEPS)]
+    arms = {c.arm for c in contrasts}
+    found = []
+    for base in references.values():
+        spec = base[0].spec
+        if not (_is_paper_setting(spec) and arm_of(spec) in arms):
+            at = f"{optimizer_label(spec)}, {_way(spec)}"
+            found += [replace(c, reference=at) for c in _contrasts_of(training_label(spec), base, cured, cures)]
+    return sorted(found, key=lambda c: (c.arm, c.reference, c.factor, c.other_level))
+
+
+def _steps_alike(spec: TrialSpec) -> bool:
+    """Return whether the optimizer has one rate throughout, in all blocks, and clips nothing."""
+    return all(getattr(spec, name) == SPEC_FIELDS[name].default for name in HOW_IT_STEPS)
 
 
 def bases_of(results: Iterable[TrialResult], arms: Sequence[CollapseArm] = ()) -> dict[str, list[TrialResult]]:
@@ -321,9 +394,11 @@ def _is_paper_setting(spec: TrialSpec) -> bool:
     return uses_paper_optimizer(spec) and spec.preprocessing == PAPER_PREPROCESSING
 
 
-def _contrasts_of(arm: str, base: Sequence[TrialResult], results: Sequence[TrialResult]) -> list[Contrast]:
+def _contrasts_of(
+    arm: str, base: Sequence[TrialResult], results: Sequence[TrialResult], factors: Sequence[Factor] = ONE_AT_A_TIME
+) -> list[Contrast]:
     found = []
-    for factor in ONE_AT_A_TIME:
+    for factor in factors:
         others: dict[str, list[TrialResult]] = defaultdict(list)
         for result in _differing_in(factor, base[0].spec, results):
             if factor.name != "network" or result.spec.backbone != BACKBONE:
@@ -355,7 +430,7 @@ def _contrast(arm: str, factor: Factor, base: Sequence[TrialResult], group: Sequ
     p_value = math.nan if others else boschloo(first.right, first.total, second.right, second.total)
     own, other = base[0].spec, group[0].spec
     names = (arm, factor.name, factor.change(own, other), factor.level(own), factor.level(other))
-    return Contrast(*names, first, second, p_value, confounders=others)
+    return Contrast(*names, first, second, p_value, confounders=others, is_of_optimizer=factor.is_of_optimizer)
 
 
 def share_of(results: Sequence[TrialResult]) -> Share:

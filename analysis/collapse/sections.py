@@ -17,6 +17,7 @@ from analysis.collapse.answer import (
     QUESTION,
     Beside,
     accuracy_sentence,
+    cures_sentence,
     is_answered,
     meaning,
     posterior_sentence,
@@ -122,7 +123,9 @@ def _share(setting: Setting, seeds: Sequence[int] | None = None) -> str:
 
 def _sentence(arm: CollapseArm, beside: Beside) -> str:
     parts = [meaning(arm, beside), *(f"{text[:1].upper()}{text[1:]}." for text in what_is_open(arm, beside))]
-    parts += filter(None, (posterior_sentence(arm), accuracy_sentence(arm), beside.changes_of(arm)))
+    parts += filter(
+        None, (cures_sentence(arm, beside), posterior_sentence(arm), accuracy_sentence(arm), beside.changes_of(arm))
+    )
     if arm.verdict is Explanation.INCONCLUSIVE and not arm.obstacle:
         parts.append(
             f"{arm.seeds_needed} seeds would decide it at such rates (power 0.8, level {LEVEL})."
@@ -167,7 +170,7 @@ def _rivals(rivals: Rivals) -> Iterator[Section]:
     if rivals.contrasts:
         headings = ("Arm", "Changed", "To", "Paper's", "Changed", "Reduction (95 %)", "p (Holm)", "The rival")
         contrasts = tuple(
-            (f"{BACKBONE} {c.arm}", c.factor, c.other_level, *_numbers(c), p_digits(c.corrected), c.effect.value)
+            (_where(c), c.factor, c.other_level, *_numbers(c), p_digits(c.corrected), c.effect.value)
             for c in rivals.contrasts
         )
         yield Section(
@@ -186,6 +189,11 @@ def _rivals(rivals: Rivals) -> Iterator[Section]:
             "what it would remove by chance. Shares do not add up where a grid ties factors together."
         )
         yield Section(f"What the collapse of {BACKBONE} goes with, over all its trials", listing, (how,))
+
+
+def _where(contrast: Contrast) -> str:
+    """Return the arm; of a reference that is not the paper's setting, that too."""
+    return ", ".join(filter(None, (f"{BACKBONE} {contrast.arm}", contrast.reference)))
 
 
 def _numbers(contrast: Contrast) -> tuple[str, str, str]:

@@ -19,19 +19,28 @@ from analysis.statistics.intervals import Interval, Share, binomial_variance
 from analysis.statistics.seeds import mean_over_seeds
 from analysis.trials.banner import SUBSTITUTED
 from analysis.trials.endings import Ending, ending_of
-from analysis.trials.load import count_of_trials, show_value
+from analysis.trials.load import count_of, count_of_trials, show_value
 from analysis.trials.starts import FROM_SCRATCH, IMAGENET_FROZEN, start_name
 from galaxytl.results.collapse import ONE_CLASS_SHARE
 from galaxytl.trial import COMPLETE, SPEC_FIELDS, TrialResult, TrialSpec
 
 BACKBONE: Final = "VGG16"
-OPTIMIZER_FIELDS: Final = ("optimizer", "learning_rate", "momentum", "weight_decay")
+OPTIMIZER_FIELDS: Final = ("optimizer", "learning_rate", "momentum", "nesterov", "weight_decay")
+WARMUP_FIELDS: Final = ("warmup_epochs", "warmup_steps")
+SCHEDULE_FIELDS: Final = ("schedule", "learning_rate_floor", "step_epochs", "step_factor")
+DECAY_FIELDS: Final = ("learning_rate_decay",)
+CLIPPING_FIELDS: Final = ("global_clipnorm", "clipnorm", "clipvalue")
+HOW_IT_STEPS: Final = (*WARMUP_FIELDS, *SCHEDULE_FIELDS, *DECAY_FIELDS, *CLIPPING_FIELDS)
+"""How long an optimizer's steps are in the course of training. With what the optimizer is, these are its settings."""
+SETTING_FIELDS: Final = (*OPTIMIZER_FIELDS, *HOW_IT_STEPS)
 PAPER_OPTIMIZER: Final[Mapping[str, Any]] = {
     "optimizer": "adam",
     "learning_rate": 1e-3,
     "momentum": 0.0,
     "weight_decay": 0.0,
+    **{name: SPEC_FIELDS[name].default for name in ("nesterov", *HOW_IT_STEPS)},
 }
+"""What the paper is taken to have had, as it says nothing of it: Keras's defaults, one rate, and nothing clipped."""
 PAPER_PREPROCESSING: Final = "divide_by_255"
 
 
@@ -72,11 +81,11 @@ class Setting:
 
     @property
     def label(self) -> str:
-        return optimizer_label(self.spec)
+        return setting_label(self.spec)
 
     @property
     def order(self) -> tuple[Any, ...]:
-        return tuple(getattr(self.spec, name) for name in OPTIMIZER_FIELDS)
+        return tuple(getattr(self.spec, name) for name in SETTING_FIELDS)
 
     @property
     def accuracies(self) -> dict[int, float]:
@@ -123,9 +132,49 @@ def optimizer_label(spec: TrialSpec) -> str:
     >>> optimizer_label(TrialSpec(dataset="", dataset_fingerprint="", optimizer="sgd", momentum=0.9))
     'sgd 0.001, momentum 0.9'
     """
-    momentum = f", momentum {spec.momentum:g}" if spec.momentum else ""
+    momentum = f", {'Nesterov ' if spec.nesterov else ''}momentum {spec.momentum:g}" if spec.momentum else ""
     decay = f", weight decay {spec.weight_decay:g}" if spec.weight_decay else ""
     return f"{spec.optimizer} {spec.learning_rate:g}{momentum}{decay}"
+
+
+def setting_label(spec: TrialSpec) -> str:
+    """Return all settings of the optimizer: what it is, and how it steps.
+
+    >>> setting_label(TrialSpec(dataset="", dataset_fingerprint="", warmup_epochs=2.0, global_clipnorm=1.0))
+    'adam 0.001, warm-up of 2 epochs, gradients clipped to a norm of 1'
+    """
+    texts = (warmup_text(spec), schedule_text(spec), decay_text(spec), clipping_text(spec))
+    return ", ".join([optimizer_label(spec), *filter(None, texts)])
+
+
+def warmup_text(spec: TrialSpec) -> str:
+    """Return how the learning rate rises; empty where it does not."""
+    if spec.warmup_steps:
+        return f"warm-up of {count_of(spec.warmup_steps, 'step')}"
+    epochs = f"{spec.warmup_epochs:g} epoch{'' if spec.warmup_epochs == 1 else 's'}"
+    return f"warm-up of {epochs}" if spec.warmup_epochs else ""
+
+
+def schedule_text(spec: TrialSpec) -> str:
+    """Return how the learning rate falls; empty where it does not."""
+    steps = f" by {spec.step_factor:g} every {spec.step_epochs:g} epochs" if spec.schedule == "step" else ""
+    floor = f" down to {spec.learning_rate_floor:g}" if spec.learning_rate_floor else ""
+    return "" if spec.schedule == "constant" else f"{spec.schedule} schedule{steps}{floor}"
+
+
+def decay_text(spec: TrialSpec) -> str:
+    """Return how much smaller the learning rate is in each block further from the output; empty where it is not."""
+    return f"rates times {spec.learning_rate_decay:g} a block" if spec.learning_rate_decay != 1 else ""
+
+
+def clipping_text(spec: TrialSpec) -> str:
+    """Return how gradients are clipped; empty where they are not."""
+    ways = {
+        f"gradients clipped to a norm of {spec.global_clipnorm:g}": spec.global_clipnorm,
+        f"each array's gradient clipped to a norm of {spec.clipnorm:g}": spec.clipnorm,
+        f"gradients clipped to values of {spec.clipvalue:g}": spec.clipvalue,
+    }
+    return next((text for text, size in ways.items() if size), "")
 
 
 @dataclass(frozen=True)
@@ -167,7 +216,7 @@ def _backgrounds(name: str, results: Sequence[TrialResult], problems: list[str])
     own = [r for r in results if r.spec.preprocessing == PAPER_PREPROCESSING]
     backgrounds: dict[tuple[Any, ...], list[TrialResult]] = defaultdict(list)
     for result in own:
-        backgrounds[key_without(result.spec, OPTIMIZER_FIELDS)].append(result)
+        backgrounds[key_without(result.spec, SETTING_FIELDS)].append(result)
     usable = [group for group in backgrounds.values() if _can_be_tested(group)]
     if not usable:
         return [Group(name, why_not=_why_not_testable(list(backgrounds.values())))]
@@ -245,7 +294,7 @@ def _fits(group: Sequence[TrialResult], is_papers: bool) -> bool:
 
 
 def background_fields() -> list[str]:
-    return [name for name in SPEC_FIELDS if name not in (*OPTIMIZER_FIELDS, "seed")]
+    return [name for name in SPEC_FIELDS if name not in (*SETTING_FIELDS, "seed")]
 
 
 def _differ(first: TrialSpec, second: TrialSpec) -> list[str]:
@@ -268,7 +317,7 @@ def optimizer_settings(group: Iterable[TrialResult], one_class_share: float = ON
     """Sort by optimizer setting trials with one background."""
     by_setting: dict[tuple[Any, ...], list[TrialResult]] = defaultdict(list)
     for result in group:
-        by_setting[tuple(getattr(result.spec, name) for name in OPTIMIZER_FIELDS)].append(result)
+        by_setting[tuple(getattr(result.spec, name) for name in SETTING_FIELDS)].append(result)
     return [_setting(sorted(own, key=lambda r: r.spec.seed), one_class_share) for own in by_setting.values()]
 
 
@@ -312,7 +361,7 @@ def failed_problems(what: str, group: Iterable[TrialResult]) -> list[str]:
     failed: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for r in group:
         if ending_of(r) is Ending.FAILED:
-            failed[optimizer_label(r.spec), r.status, _reason(r)].append(r.spec.seed)
+            failed[setting_label(r.spec), r.status, _reason(r)].append(r.spec.seed)
     return [
         f"{what}: {count_of_trials(len(seeds))} with {label} ({seeds_named(seeds)}), {status}, not counted: {reason}"
         for (label, status, reason), seeds in failed.items()

@@ -8,9 +8,11 @@ PRE-STATED TEST
 
 Two arms, each a question of its own: ON (ImageNet weights, frozen) and OFF (from scratch). In each:
 
-1. The paper names no optimizer; its setting is assumed to be Adam at learning rate 0.001, Keras's default. All else
-   is held fixed: VGG16, pixels / 255, the data, the split, epochs, batch size. Only optimizer settings and seed differ.
-   Where trials differ in more, each such background is tested by itself.
+1. The paper names no optimizer; its setting is assumed to be Adam at learning rate 0.001, Keras's default. Settings of
+   the optimizer are what it is (name, learning rate, momentum, weight decay) and how it steps: warm-up, schedule, rates
+   by block, clipped gradients, none of which the paper's is assumed to have. All else is held fixed: VGG16, pixels /
+   255, the data, the split, epochs, batch size. Only optimizer settings and seed differ. Where trials differ in more,
+   each such background is tested by itself.
 2. A trial has collapsed if it names one class (at least 0.95 of its predictions, with at most slight agreement with the
    truth: Cohen's kappa up to 0.2), or several at chance (kappa not significantly above 0), or if its loss became NaN.
    One that failed for a reason of its own counts nowhere, and is named.
@@ -18,9 +20,9 @@ Two arms, each a question of its own: ON (ImageNet weights, frozen) and OFF (fro
    down, at least one) has a say in the choice, the others test. The setting that collapses least on its seeds of the
    choice, (collapsed + 1/2) / (seeds + 1), is the alternative; of equal ones that of the highest mean validation
    accuracy on these seeds, where the rows have one; of equal ones the first by name of the optimizer, learning rate,
-   momentum and weight decay. A setting that shares fewer than half as many seeds as another does, or is confounded
-   with the paper's, is chosen only where there is no other. No test accuracy is looked at for that: of the test part
-   only whether the trials of these seeds collapsed.
+   momentum, weight decay and how it steps. A setting that shares fewer than half as many seeds as another does, or is
+   confounded with the paper's, is chosen only where there is no other. No test accuracy is looked at for that: of the
+   test part only whether the trials of these seeds collapsed.
 4. The alternative's collapse rate is tested on the seeds that had no part in the choice, against the paper's setting on
    all of its seeds: that one was not chosen, so none of them is partial. Boschloo's exact test, two-sided. Newcombe's
    95 % interval of the reduction.
@@ -44,6 +46,11 @@ Two arms, each a question of its own: ON (ImageNet weights, frozen) and OFF (fro
                    all of them diverged
    A verdict must also be the same where one class begins at 0.90 and at 0.99 of the predictions: one that hangs on that
    is INCONCLUSIVE. So is one that differs between backgrounds.
+
+7. The batch size, too, is a setting of the optimizer, but held fixed in the test. Changed by itself it is tested like a
+   rival (`analysis.collapse.rivals`), and so is each way to step, to say which of them removes the collapse. Neither
+   stands against the answer that the collapse comes from these settings; a start, preprocessing, more epochs or another
+   network that removes it does. Where both do, the answer names both.
 
 Trials of two settings with one seed start from the same weights; where that makes them end alike, the test errs less
 often than its level says.

@@ -32,6 +32,9 @@ PAPER_RATE: Final = 1e-3
 PAPER_FIELDS: Final = (
     *("preprocessing", "augmentation", "head_units", "head_dropout"),
     *("optimizer", "momentum", "weight_decay", "class_weighting"),
+    *("nesterov", "schedule", "warmup_epochs", "warmup_steps", "learning_rate_decay", "unfreeze_stages"),
+    *("clipnorm", "global_clipnorm", "clipvalue", "ema_momentum", "average_epochs", "early_stopping", "scored_epoch"),
+    *("label_smoothing", "focal_gamma", "shift", "zoom", "brightness", "mixup", "cutmix", "views"),
 )
 """Whose defaults are what the paper is taken to have done, as the learning rate's, PAPER_RATE; not the size of the
 run, which a laptop's is far from."""
@@ -115,7 +118,7 @@ def optimizer_name(spec: TrialSpec) -> str:
     'SGD 0.9'
     """
     name = OPTIMIZERS[spec.optimizer].label
-    return f"{name} {spec.momentum:g}" if spec.momentum else name
+    return f"{name} {spec.momentum:g}{' Nesterov' if spec.nesterov else ''}" if spec.momentum else name
 
 
 def momentum_note(results: Iterable[TrialResult]) -> str:

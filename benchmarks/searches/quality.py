@@ -62,11 +62,12 @@ def grid(small: bool) -> dict[str, Any]:
     }
 
 
-def train_table(folder: Path, data: str, weights_dir: Path | None, small: bool) -> None:
-    """Write the grid's file and run it as any sweep; what is in the folder already is not trained again."""
+def train_table(folder: Path, data: str, weights_dir: Path | None, contents: Mapping[str, Any]) -> None:
+    """Write the grid's file, of these contents, and run it as any sweep; what is in the folder already is not trained
+    again."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "grid.yaml"
-    path.write_text(yaml.safe_dump(grid(small), sort_keys=False))
+    path.write_text(yaml.safe_dump(dict(contents), sort_keys=False))
     command = [sys.executable, "-m", "sweep.run", "--grid", path, "--profile", "laptop", "--data", data]
     command += ["--out", folder] + (["--weights-dir", weights_dir] if weights_dir else [])
     done = subprocess.run([str(part) for part in command], check=False)

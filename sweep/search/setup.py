@@ -38,7 +38,10 @@ VALIDATION_FRACTION: Final = 0.1
 ONE_VALUE: Final = (*SPLIT_FIELDS, "image_size", "num_epochs")
 """Fields that all trials of a search share: what differs in them cannot be compared by validation scores, or, of
 epochs, by those of the same rung."""
-OF_OTHERS: Final = ("momentum", "head_dropout")
+OF_OTHERS: Final = (
+    *("momentum", "head_dropout", "nesterov", "schedule", "learning_rate_floor", "step_epochs", "step_factor"),
+    *("learning_rate_decay", "unfreeze_stages", "views", "mixup", "cutmix"),
+)
 """Fields that are wrong without a certain value of another one."""
 LIGHT: Final = ("MobileNet", "MobileNetV2", "MobileNetV3Small", "VGG16", "ResNet50")
 """What the laptop profile chooses from: the paper's three, and two that a CPU trains in less time than those."""

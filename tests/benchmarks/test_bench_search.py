@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from searches import methods as search_methods
-from searches import overhead, quality, regret
+from searches import overhead, quality, regret, spaces
 from searches import rate as search_rate
 from searches.quality import make_row
 from searches.table import Table, make_table, read_table
@@ -166,6 +167,31 @@ def test_the_reader_takes_whole_curves_of_the_validation_part_and_what_diverged(
     assert np.nanmax(table.final) == pytest.approx(0.3 + 1e-1 + 0.064)
 
 
+def a_table_of_today(gain: float) -> Table:
+    """64 heads whose test accuracy a cosine raises by `gain`; a rate of 1e-3 is the best, and the other fields do
+    nothing. Validation accuracies are those of the test part."""
+    rows = []
+    names = [name for name in spaces.TODAY if name != "ema_momentum"]
+    for values in itertools.product((1e-4, 1e-3, 1e-2, 0.1), *(spaces.TODAY[name] for name in names)):
+        spec = SPEC.replace(learning_rate=values[0], **dict(zip(names, values[1:], strict=True)))
+        accuracy = 0.6 - 0.1 * abs(math.log10(spec.learning_rate) + 3) + gain * (spec.schedule == "cosine")
+        curve = [accuracy / 3, accuracy / 2, accuracy]
+        rows.append(make_row(spec, curve, metrics={"accuracy": accuracy}, num_images={"validation": 10}))
+    return make_table(rows)
+
+
+@pytest.mark.parametrize(("gain", "pays"), [(0.2, True), (0.0, False)])
+def test_a_wider_space_pays_where_a_field_of_it_does(gain: float, pays: bool, tmp_path: Path) -> None:
+    table = a_table_of_today(gain)
+    cosine, *others = spaces.effects_of(table)
+    assert (cosine.field, cosine.value, cosine.num_pairs) == ("schedule", "cosine", 32)
+    assert (cosine.mean, cosine.of_best) == (pytest.approx(gain), pytest.approx(gain))
+    assert {round(one.mean, 9) for one in others} == {0.0}
+    wide = quality.Sizes(num_seeds=6, num_workers=2, trainings=(6, 12))
+    assert spaces.compare_spaces(table, wide, tmp_path) is pays
+    assert (tmp_path / "search_spaces.json").is_file()
+
+
 def test_rows_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
     append_results(tmp_path, make_row(SPEC, [0.1, 0.2, 0.3], curves_on="test"))
     with pytest.raises(SystemExit, match="watched on a validation part"):
@@ -176,11 +202,14 @@ def test_rows_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
 
 def test_the_grid_file_is_one(tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
-    for small, number in ((False, 1152), (True, 48)):
-        path.write_text(yaml.safe_dump(quality.grid(small)))
+    for contents, number, scored_on in (
+        *((quality.grid(small), number, "validation") for small, number in ((False, 1152), (True, 48))),
+        *((spaces.grid(small), number, "test") for small, number in ((False, 1280), (True, 16))),
+    ):
+        path.write_text(yaml.safe_dump(contents))
         specs = expand(read_grid(path), TrialSpec(dataset="simulated", dataset_fingerprint="0f")).specs
         assert len({spec.trial_id for spec in specs}) == number
-        assert {(spec.scored_on, spec.validation_fraction) for spec in specs} == {("validation", 0.1)}
+        assert {(spec.scored_on, spec.validation_fraction) for spec in specs} == {(scored_on, 0.1)}
 
 
 # Methods

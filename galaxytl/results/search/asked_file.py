@@ -198,7 +198,16 @@ def _value(result: TrialResult, name: str, costs: Mapping[str, float]) -> float:
         return float(result.num_parameters.get("total", math.nan))
     if name in costs:
         return costs[name]
-    return result.history[-1].get(name, math.nan) if result.history else math.nan
+    if result.spec.average_epochs and result.spec.scored_on == "validation":  # no epoch's weights are scored
+        return result.metrics.get(name.removeprefix("val_"), math.nan)
+    return _scored_epoch(result).get(name, math.nan)
+
+
+def _scored_epoch(result: TrialResult) -> Mapping[str, float]:
+    """Return what is known of the epoch whose weights are scored; nothing where no epoch is over."""
+    if result.spec.scored_epoch == "best":
+        return min(result.history, key=lambda epoch: epoch.get("val_loss", math.inf), default={})
+    return result.history[-1] if result.history else {}
 
 
 def curve_of(result: TrialResult, objectives: Sequence[str]) -> tuple[tuple[int, float], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,49 @@ def test_what_works_only_together_or_only_alone_is_found(
     assert counts == (rights or [counts[0], counts[0], counts[0], 0])
     assert found.is_joint == (counts[-1] == 0)
     assert found.is_undone == (counts[-1] > 0)
+
+
+def test_a_warm_up_may_work_with_clipped_gradients_or_with_one_optimizer_only() -> None:
+    """Each setting of the optimizer against each of its cures, and cures against each other."""
+    tried: list[dict[str, Any]] = [{}, {"warmup_epochs": 2.0}, {"global_clipnorm": 1.0}]
+    tried.append({**tried[1], **tried[2]})
+    both = [
+        r for own in tried for r in factorial(lambda s: not (s.warmup_epochs and s.global_clipnorm), 5, ["ON"], **own)
+    ]
+    papers = [
+        r for r in both if (r.spec.learning_rate, r.spec.optimizer) == (1e-3, "adam") and by_preprocessing(r.spec)
+    ]
+    (found,) = shown(papers)
+    assert (found.first, found.second) == ("a warm-up of 2 epochs", "gradients clipped to a norm of 1")
+    assert (found.is_joint, found.is_of_optimizer) == (True, True)
+
+    of_sgd = [
+        r
+        for own in tried[:2]
+        for r in factorial(lambda s: s.optimizer != "sgd" or not s.warmup_epochs, 5, ["ON"], **own)
+    ]
+    (found,) = shown([r for r in of_sgd if by_preprocessing(r.spec)])
+    assert (found.first, found.second) == ("sgd 0.01, momentum 0.9", "a warm-up of 2 epochs")
+    assert (found.is_joint, found.is_of_optimizer) == (True, True)
+
+
+def test_what_cures_do_together_is_asked_of_random_weights_that_are_frozen_too() -> None:
+    """A start that is no arm of the question: no other factor is asked of it, and no answer names it."""
+    frozen = {"weights": "random", "weights_requested": "random", "weights_fingerprint": ""}
+    tried: list[dict[str, Any]] = [{}, {"warmup_epochs": 2.0}, {"global_clipnorm": 1.0}]
+    tried.append({**tried[1], **tried[2]})
+    results = [
+        r
+        for own in tried
+        for r in factorial(lambda s: not (s.warmup_epochs and s.global_clipnorm), 5, ["ON"], **frozen, **own)
+    ]
+    found = examine_interactions(results)
+    assert {one.arm for one in found} == {"random, frozen"}
+    assert all(one.is_of_optimizer for one in found)
+    (joint,) = (one for one in found if one.is_joint)
+    assert (joint.first, joint.second) == ("a warm-up of 2 epochs", "gradients clipped to a norm of 1")
+    assert joint.is_shown
+    assert examine_interactions(factorial(always, 5, ["ON"], **frozen)) == ()
 
 
 @pytest.mark.parametrize("cause", [by_rate, always, by_preprocessing])

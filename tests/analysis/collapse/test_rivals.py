@@ -163,9 +163,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ({"unfrozen_blocks": 2}, "2 blocks trained"),
         ({"unfrozen_blocks": "all"}, "all blocks trained"),
-        ({"batch_size": 128}, "batch size 128"),
         ({"image_size": 64}, "image size 64"),
         ({"augmentation": True}, "augmentation true"),
+        ({"mixup": 0.2}, "mixup 0.2"),
+        ({"label_smoothing": 0.1}, "label smoothing 0.1"),
+        ({"ema_momentum": 0.99}, "averaged weights 0.99, 0"),
+        ({"early_stopping": 3, "scored_epoch": "best"}, "early stopping 3, best"),
         ({"class_weighting": "balanced"}, "class weights balanced"),
         ({"head_units": 64}, "hidden layer 64, 0.0"),
         ({"max_images": 500}, "images 500"),
@@ -184,6 +187,40 @@ def test_whatever_is_changed_alone_and_removes_the_collapse_is_a_rival(changes: 
     rivals = examine_rivals(results, study_collapse(base).arms)
 
     assert {c.change for c in rivals.of("ON", Effect.REMOVES)} == {name}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"warmup_epochs": 2.0}, "a warm-up of 2 epochs"),
+        ({"warmup_steps": 1}, "a warm-up of 1 step"),
+        ({"schedule": "cosine", "learning_rate_floor": 0.1}, "a cosine schedule down to 0.1"),
+        ({"schedule": "step", "step_epochs": 5.0}, "a step schedule by 0.1 every 5 epochs"),
+        ({"clipvalue": 0.5}, "gradients clipped to values of 0.5"),
+        ({"global_clipnorm": 1.0}, "gradients clipped to a norm of 1"),
+        ({"batch_size": 4}, "batch size 4"),
+    ],
+)
+def test_a_setting_of_the_optimizer_is_a_cure_and_no_rival(changes: dict[str, Any], name: str) -> None:
+    base = factorial(by_rate, seeds=5, arms=["ON"])
+    rivals = examine_rivals([*base, *factorial(never, seeds=5, arms=["ON"], **changes)], study_collapse(base).arms)
+
+    assert {(c.change, c.effect) for c in rivals.cures("ON")} == {(name, Effect.REMOVES)}
+    assert {c.change for c in rivals.of("ON")} == {"the backbone's own preprocessing"}
+
+
+def test_cures_are_tried_at_other_settings_too_and_what_is_told_of_the_papers_does_not_hang_on_them() -> None:
+    base = factorial(by_rate, arms=["OFF"])
+    warm = [r for r in factorial(never, arms=["OFF"], warmup_epochs=2.0) if r.spec.optimizer == "sgd"]
+    alone, beside = (examine_rivals(results, study_collapse(base).arms) for results in (base, [*base, *warm]))
+
+    found = [c for c in beside.contrasts if c.reference]
+    assert {(c.arm, c.reference, c.change, c.effect) for c in found} == {
+        ("random, all trained", f"sgd 0.01, momentum 0.9, {way}", "a warm-up of 2 epochs", Effect.REMOVES)
+        for way in ("pixels / 255", "the backbone's own")
+    }
+    assert [c.corrected for c in found] == pytest.approx(holm([c.p_value for c in found]))
+    assert [c for c in beside.contrasts if not c.reference] == list(alone.contrasts)
 
 
 def test_what_was_not_tried_is_named_and_fewer_epochs_are_not_more() -> None:

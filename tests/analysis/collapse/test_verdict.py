@@ -89,6 +89,24 @@ def test_few_seeds_decide_nothing_and_how_many_would_is_said(seeds: int) -> None
         assert 4 <= arm.seeds_needed <= 50
 
 
+def test_a_warm_up_makes_another_setting_and_no_other_background() -> None:
+    """Trials with a warm-up are never pooled with those without, nor tested by themselves."""
+    plain, warm = factorial(by_rate, arms=["OFF"]), factorial(never, arms=["OFF"], warmup_epochs=2.0)
+    _, alone = study_collapse(plain).arms
+    study = study_collapse([*plain, *warm])
+    _, arm = study.arms
+
+    assert (arm.verdict, arm.backgrounds, study.problems) == (Explanation.EXPLAINED, (), ())
+    assert arm.paper is not None
+    assert arm.paper.label == "adam 0.001"
+    assert str(arm.paper.collapsed()) == "6 of 6"
+    assert [len(setting.kinds) for setting in arm.others] == [6] * 7
+    assert "adam 0.001, warm-up of 2 epochs" in {setting.label for setting in arm.others}
+    assert arm.background == alone.background
+    only_warm = study_collapse(warm).arms[1]
+    assert only_warm.why == "no trial with the paper's assumed setting, adam 0.001, on pixels / 255"
+
+
 def test_the_alternative_is_chosen_without_the_test_part_and_without_the_seeds_that_test_it() -> None:
     """rmsprop is best on the test part everywhere and on the validation part of the later seeds; adam 1e-4 on that of
     the earlier ones."""

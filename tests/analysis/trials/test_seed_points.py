@@ -52,6 +52,7 @@ def test_the_papers_setting_is_adam_at_one_thousandth_on_pixels_by_255() -> None
     assert starts.distance_from_paper(paper.replace(optimizer="sgd", momentum=0.9)) == (2, 0.0)
     assert not starts.is_paper_setting(paper.replace(preprocessing="backbone"))
     assert not starts.is_paper_setting(paper.replace(unfrozen_blocks=0))
+    assert not starts.is_paper_setting(paper.replace(warmup_epochs=2.0))
 
 
 def test_backbones_stand_in_the_papers_order_then_by_name() -> None:

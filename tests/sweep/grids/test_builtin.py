@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from pathlib import Path
@@ -187,17 +188,22 @@ def arms(specs: list[TrialSpec], backbone: str) -> set[tuple[str, int | str]]:
     return {(spec.weights, spec.unfrozen_blocks) for spec in specs if spec.backbone == backbone}
 
 
+def cure_of(spec: TrialSpec) -> tuple[float, float, str, int]:
+    return spec.warmup_epochs, spec.global_clipnorm, spec.schedule, spec.batch_size
+
+
 def test_collapse_has_every_arm_for_the_controls_too() -> None:
     specs = expand(grid="vgg-collapse", profile="paper", num_seeds=2)
-    assert len(specs) == 2 * 288
+    assert len(specs) == 2 * (288 + 26)
     for backbone in builtin.BACKBONES:
         assert arms(specs, backbone) == {("imagenet", 0), ("random", "all"), ("random", 0), ("imagenet", "all")}
-    cells = Counter((s.backbone, s.weights, s.unfrozen_blocks, s.preprocessing, s.seed) for s in specs)
+    plain = [s for s in specs if cure_of(s) == (0.0, 0.0, "constant", 32)]
+    cells = Counter((s.backbone, s.weights, s.unfrozen_blocks, s.preprocessing, s.seed) for s in plain)
     assert set(cells.values()) == {3 * 4}
 
 
 def test_collapse_on_a_laptop_trains_few_networks_and_all_heads() -> None:
-    specs = expand(grid="vgg-collapse")
+    specs = [s for s in expand(grid="vgg-collapse") if cure_of(s) == (0.0, 0.0, "constant", 16)]
     assert arms(specs, "VGG16") == {("imagenet", 0), ("random", "all"), ("random", 0)}
     assert arms(specs, "ResNet50") == {("imagenet", 0), ("random", 0)}
     scratch = [(s.backbone, s.optimizer, s.learning_rate) for s in specs if s.unfrozen_blocks == "all"]
@@ -205,6 +211,35 @@ def test_collapse_on_a_laptop_trains_few_networks_and_all_heads() -> None:
     assert {("VGG16", "adam", 1e-3), ("VGG16", "adam", 1e-4), ("MobileNet", "adam", 1e-3)} < set(scratch)
     vgg = [spec for spec in specs if spec.backbone == "VGG16" and spec.trains_head_only]
     assert len(vgg) == 2 * 3 * 4 * 2
+
+
+@pytest.mark.parametrize(("profile", "number"), [("laptop", 20), ("paper", 26)])
+def test_each_cure_has_its_reference_which_differs_in_it_alone(profile: str, number: int) -> None:
+    specs = set(expand(grid="vgg-collapse", profile=profile))
+    size = builtin.PROFILES[profile]["batch_size"]
+    plain = {"warmup_epochs": 0.0, "global_clipnorm": 0.0, "schedule": "constant", "batch_size": size}
+    cured = [s for s in specs if s.replace(**plain) != s]
+    assert len(cured) == number
+    assert all(spec.replace(**plain) in specs for spec in cured)
+    assert {(s.backbone, s.preprocessing, s.optimizer) for s in cured} == {
+        ("VGG16", "divide_by_255", "adam"),
+        ("VGG16", "divide_by_255", "sgd"),
+    }
+    alone = {cure_of(s) for s in cured if s.unfrozen_blocks == "all" and s.optimizer == "adam"}
+    warm = 2.5 if profile == "laptop" else 5.0
+    assert {(warm, 0.0, "constant", size), (0.0, 1.0, "constant", size), (0.0, 0.0, "constant", size // 2)} <= alone
+    both = {(s.weights, s.optimizer) for s in cured if s.warmup_epochs and s.global_clipnorm and s.trains_head_only}
+    assert both == {(weights, name) for weights in ("imagenet", "random") for name in ("adam", "sgd")}
+
+
+def test_trials_that_the_collapse_grid_had_before_keep_their_ids() -> None:
+    for profile, digest in {
+        "laptop": "18a2074751109b8f68887f7027c52c7f400f3f334e397d509cad5723af8a1918",
+        "paper": "68a662884bee1f236f78518aa84d34b1e3ccb2eb0fcfa364eb50f234bc22294b",
+    }.items():
+        plain = (0.0, 0.0, "constant", builtin.PROFILES[profile]["batch_size"])
+        ids = [s.trial_id for s in expand(grid="vgg-collapse", profile=profile) if cure_of(s) == plain]
+        assert hashlib.sha256(" ".join(sorted(ids)).encode()).hexdigest() == digest
 
 
 @pytest.mark.parametrize("profile", builtin.PROFILES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import optuna
 import pytest
 
 from galaxytl.trial import SpecError, TrialSpec
+from sweep import space as spaces
 from sweep.grids import axes, builtin
 from sweep.search.ask_space import ParameterMatch, SpaceError, SpaceSampler, load_space, parameters_of
 from sweep.search.trials import rehearse
@@ -64,6 +67,67 @@ def test_default_space_gives_trials_that_can_be() -> None:
         depths = {spec.unfrozen_blocks for spec in specs if spec.backbone == name}
         assert {0, "all"} <= depths <= {0, "all", *range(1, max(2, number))}
     assert {spec.unfrozen_blocks for spec in specs if spec.backbone == "VGG16"} == {0, 1, 2, 3, 4, "all"}
+
+
+def test_a_seed_gives_the_suggestions_that_it_always_gave() -> None:
+    """Whatever optimizers and spaces came since: a search that was begun before goes on as it would have."""
+    found = [fields for _, fields in suggestions(SpaceSampler(space, FACTS), 50)]
+    assert found[7] == {
+        **{"backbone": "MobileNet", "weights": "imagenet", "preprocessing": "divide_by_255", "unfrozen_blocks": 7},
+        **{"head_units": 64, "head_dropout": 0.3, "optimizer": "rmsprop", "learning_rate": 9.121188950410495e-05},
+        **{"weight_decay": 0.01, "augmentation": True, "class_weighting": "balanced"},
+    }
+    digest = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+    assert digest == "6740dc243079faa6da2d3ebc91d102b30226aa27fac6ce80419e3124282660d6"
+
+
+# The other spaces that can be named
+
+OTHERS = {"wide": spaces.wide, "best_in_an_hour": spaces.best_in_an_hour, "optimizer": spaces.optimizer}
+PINNED = {
+    "wide": {"unfrozen_blocks": (2,)},
+    "best_in_an_hour": {"head_units": (64,)},
+    "optimizer": {"warmup_epochs": (0.5,)},
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_spaces_give_trials_that_can_be_and_are_found_again(name: str) -> None:
+    sampler = SpaceSampler(OTHERS[name], FACTS)
+    assert load_space(f"sweep.space:{name}") is OTHERS[name]
+    specs = []
+    for trial, fields in suggestions(sampler, 200):
+        specs.append(spec_of(fields))
+        match = parameters_of(sampler, specs[-1].to_dict() | fields)
+        assert match is not None
+        assert (rounded(match.params), match.fields) == (rounded(trial.params), fields)
+        assert match.distributions == trial.distributions
+    assert len({spec.trial_id for spec in specs}) == 200
+    assert {spec.backbone for spec in specs} == set(FACTS.backbones)
+    assert {s.preprocessing for s in specs if s.backbone in FACTS.scales_pixels} == {"backbone"}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_spaces_can_be_pinned(name: str) -> None:
+    pinned = {"backbone": ("VGG16",), **PINNED[name]}
+    for trial, fields in suggestions(SpaceSampler(OTHERS[name], FACTS, pinned), 50):
+        assert {field: (fields[field],) for field in pinned} == pinned
+        assert not {parameter.partition("@")[0] for parameter in trial.params} & pinned.keys()
+        assert spec_of(fields).backbone == "VGG16"
+
+
+def test_other_spaces_vary_what_they_say() -> None:
+    def varied(name: str) -> set[str]:
+        fields = [fields for _, fields in suggestions(SpaceSampler(OTHERS[name], FACTS), 100)]
+        return {field for own in fields for field in own if len({one.get(field) for one in fields}) > 1}
+
+    steps = {"schedule", "warmup_epochs", "global_clipnorm"}
+    of_optimizer = {"optimizer", "learning_rate", "momentum", "weight_decay", *steps}
+    assert varied("optimizer") == {"backbone", "batch_size", "preprocessing", *of_optimizer}
+    default = {field for _, fields in suggestions(SpaceSampler(space, FACTS), 100) for field in fields}
+    assert varied("wide") == default | steps | {"learning_rate_decay", "label_smoothing", "ema_momentum"}
+    heads = [fields for _, fields in suggestions(SpaceSampler(OTHERS["best_in_an_hour"], FACTS), 50)]
+    assert {(own["weights"], own["unfrozen_blocks"]) for own in heads} == {("imagenet", 0)}
 
 
 def test_the_papers_trials_are_in_the_default_space() -> None:
@@ -253,7 +317,7 @@ BROKEN = [
     (SPACE + "return helper()", r"the space raised RuntimeError: no message \(MODULE, line 5\)"),
     (SPACE + "return trial.suggest_float('x', 2, 1)", r"ValueError: .*low <= high.*MODULE, line 2\)"),
     (SPACE + "return 3", r"a space must give a mapping .*; got int .*MODULE, line 1"),
-    (SPACE + "return {'learning_rat': 1e-3}", r"Did you mean 'learning_rate'\? .* \(MODULE, line 1\)"),
+    (SPACE + "return {'learning_rat': 1e-3}", r"Did you mean 'learning_rate'.*\? .* \(MODULE, line 1\)"),
     (SPACE + "return {'learning_rate': -1.0}", r"greater than 0; got -1\.0.*MODULE, line 1"),
     (SPACE + "return {'scored_on': 'validation', 'validation_fraction': 0.0}", r"wants a validation part.*line 1"),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -72,9 +73,21 @@ def result(status: str, **given: Any) -> TrialResult:
     return TrialResult(spec=spec, status=status, **{"history": history, "num_parameters": {"total": 7}, **given})
 
 
+def choosing(**fields: Any) -> TrialResult:
+    """A trial that was best after its first epoch, and whose averaged weights were better than either."""
+    row = result(COMPLETE, metrics={"accuracy": 0.9, "loss": 0.3})
+    history = tuple(epoch | {"val_loss": epoch["epoch"]} for epoch in row.history)
+    return dataclasses.replace(row, spec=row.spec.replace(**fields), history=history)
+
+
 @pytest.mark.parametrize(
     ("row", "objectives", "ending"),
     [
+        (choosing(), ["val_accuracy", "val_loss"], Ending(COMPLETE, (0.2, 2.0))),
+        (choosing(scored_epoch="best"), ["val_accuracy", "val_loss"], Ending(COMPLETE, (0.1, 1.0))),
+        (choosing(average_epochs=2), ["val_accuracy", "val_loss"], Ending(COMPLETE, (0.9, 0.3))),
+        # the test part has no say: what is known of the validation part is the last epoch
+        (choosing(average_epochs=2, scored_on="test"), ["val_accuracy"], Ending(COMPLETE, (0.2,))),
         (result(COMPLETE), ["val_accuracy"], Ending(COMPLETE, (0.2,))),
         (result(COMPLETE), ["val_loss", "parameters"], Ending(COMPLETE, (0.5, 7.0))),
         (result(COMPLETE), ["multiply_adds"], Ending(COMPLETE, (9.0,))),
