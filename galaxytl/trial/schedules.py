@@ -30,7 +30,7 @@ from typing import Any, Final
 from galaxytl.trial.rules import SpecError
 
 ROUNDING: Final = 1e-9
-"""By which step_epochs * S may miss the whole number that it means: 0.7 * 10 is a little more than 7."""
+"""By which step_epochs * S may miss the whole number that it means: 0.14 * 50 is a little more than 7."""
 MOST_FALLS: Final = 1e6
 """After which any step_factor below 1 has long come to 0."""
 
