@@ -34,6 +34,7 @@ from galaxytl.results.sweep_file import SweepFile, read_sweep_file
 from galaxytl.system import cache, process
 from galaxytl.system.command import as_usage_error
 from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec
+from galaxytl.trial.schedules import check_warmup
 from sweep.grids import builtin
 from sweep.options import Options
 from sweep.planning.costs import Sizes
@@ -205,7 +206,7 @@ def _split_text(spec: TrialSpec, splits: Splits) -> str:
 def check_splits(dataset: Dataset, specs: Sequence[TrialSpec], on_progress: Progress) -> Checked:
     """Return the specs, with the fingerprint of their groups where they ask for any, and how they split the dataset.
 
-    Raises DataError where it cannot be split as they say.
+    Raises DataError where it cannot be split as they say, SpecError where a warm-up takes all of the training.
     """
     galaxies = sky.groups(dataset, on_progress)
     groups = {by_sky: grouping.groups_of(dataset, spec) for by_sky, spec in {s.group_by_sky: s for s in specs}.items()}
@@ -220,6 +221,8 @@ def check_splits(dataset: Dataset, specs: Sequence[TrialSpec], on_progress: Prog
         notes |= dict.fromkeys(_group_notes(dataset, spec, found, together))
         if parts is not None and not spec.validation_fraction and (unused := np.sum(parts == VALIDATION)):
             notes[f"{unused:,} images of the dataset's own validation part are not used: {ASKED_BY}"] = None
+    for spec in specs:
+        check_warmup(spec, len(splits[spec.split_key].train))
     return Checked(tuple(specs), splits, tuple(notes))
 
 

@@ -1,4 +1,5 @@
-"""Figures 4-15: loss and accuracy over the epochs, on the training split and on the one that was watched."""
+"""Figures 4-15: loss and accuracy over the epochs, on the training split and on the one that was watched; and below
+them the learning rate of each step, where it is not the same in all."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,14 +19,18 @@ from matplotlib.ticker import MaxNLocator
 from analysis.figures.plans import Material, Plan
 from analysis.figures.style import COLOURS, GREY, INK, add_legend, new_figure, set_log, tint
 from analysis.trials.banner import Banner
+from analysis.trials.starts import rate_text
 from analysis.trials.table1_cells import Cell, PaperGrid
 from galaxytl.trial import COMPLETE, TrialResult
+from galaxytl.trial.schedules import is_constant, learning_rate, steps_per_epoch
 
 QUANTITIES = {"loss": "cross-entropy loss [nats]", "accuracy": "accuracy"}
 SHEET_COLUMNS = tuple((name, imagenet) for name in ("MobileNet", "ResNet50", "VGG16") for imagenet in ("ON", "OFF"))
 WIDTHS = {True: 3.6, False: 1.5}  # points: of the training curve, of the watched one
 Colour = tuple[float, float, float]
 LONG_LOSS = 10_000
+RATES_SHARE = 0.3  # height of the panel of learning rates, of that of the curves
+RATE_POINTS = 1000  # of a curve of learning rates, at most: more than a figure has pixels
 LABEL_EDGE = 0.05  # of the axis, that a line label keeps clear of its ends
 LABEL_GAP = 0.07  # least distance of two line labels, as a share of the axis
 
@@ -59,6 +65,19 @@ def _curve(trials: Sequence[TrialResult], split: str, name: str) -> EpochCurve:
     return EpochCurve(split, tuple(int(epoch["epoch"]) for epoch in trials[0].history[:length]), mean, seeds)
 
 
+def rates_of(cell: Cell) -> tuple[list[float], list[float]]:
+    """Return how many epochs were over before each step, and its learning rate, of a cell whose trials change it: of
+    all of the training that was asked for, RATE_POINTS steps at most. Empty where it is constant, or the number of
+    training images is not known."""
+    trial = next((r for r in cell.shown if not is_constant(r.spec) and r.num_images.get("train")), None)
+    if trial is None:
+        return [], []
+    of_epoch = steps_per_epoch(trial.spec, trial.num_images["train"])
+    last = trial.spec.num_epochs * of_epoch - 1
+    steps = sorted({*range(0, last, math.ceil(last / RATE_POINTS) or 1), last})
+    return [step / of_epoch for step in steps], [learning_rate(trial.spec, step, of_epoch) for step in steps]
+
+
 def reference_of(cell: Cell, quantity: str) -> tuple[float, str] | None:
     """Return what a model that has learned nothing but the class counts of the test split reaches, and its name.
 
@@ -90,15 +109,24 @@ def plan_cells(stem: str, caption: str, material: Material) -> Iterator[Plan]:
 
 def draw_cell(cell: Cell, quantity: str, banner: Banner) -> Figure:
     """Draw one of the paper's single figures."""
-    figure = new_figure(6.4, 3.9, banner.bottom_line(cell.shown))
-    axes = figure.subplots()
+    has_rates = bool(rates_of(cell)[0])
+    figure = new_figure(6.4, 3.9 * (1 + RATES_SHARE * has_rates), banner.bottom_line(cell.shown))
+    axes, *below = _panels(figure, 1, 1, has_rates)[:, 0]
     curves = draw_curves(axes, cell, quantity)
+    for panel in below:
+        draw_rates(panel, cell)
     axes.set_title(cell.title + _seeds(cell))
     axes.set_ylabel(QUANTITIES[quantity])
-    axes.set_xlabel("epoch")
+    figure.axes[-1].set_xlabel("epoch")
     _name_reference(axes, cell, quantity, curves)
     _name_curves(axes, cell, curves)
     return figure
+
+
+def _panels(figure: Figure, rows: int, columns: int, has_rates: bool) -> Any:
+    """Return axes (rows, columns) that share their epochs; with a low further row where `has_rates`."""
+    heights = [1.0] * rows + [RATES_SHARE] * has_rates
+    return figure.subplots(len(heights), columns, sharex=True, squeeze=False, height_ratios=heights)
 
 
 def _seeds(cell: Cell) -> str:
@@ -107,14 +135,17 @@ def _seeds(cell: Cell) -> str:
 
 def draw_sheet(grid: PaperGrid, banner: Banner) -> Figure:
     """Draw all twelve figures on one sheet: a column a trial, loss above, accuracy below."""
-    figure = new_figure(11, 5.2, banner.bottom_line(grid.shown))
     cells = [grid.cell(*names) for names in SHEET_COLUMNS]
-    panels = figure.subplots(2, len(cells), sharex=True)
+    has_rates = any(rates_of(cell)[0] for cell in cells)
+    figure = new_figure(11, 5.2 + 0.9 * has_rates, banner.bottom_line(grid.shown))
+    panels = _panels(figure, len(QUANTITIES), len(cells), has_rates)
     for column, cell in enumerate(cells):
-        for axes, quantity in zip(panels[:, column], QUANTITIES, strict=True):
+        for axes, quantity in zip(panels[:, column], QUANTITIES, strict=False):
             draw_curves(axes, cell, quantity)
+        if has_rates:
+            draw_rates(panels[-1, column], cell)
         panels[0, column].set_title(cell.title.replace(", ", "\n"), color=COLOURS[cell.paper.backbone])
-        panels[1, column].set_xlabel("epoch" if panels[1, column].lines else "")
+        panels[-1, column].set_xlabel("epoch" if panels[1, column].lines else "")
     _share_scale(panels[0])
     panels[0, 0].set_ylabel(QUANTITIES["loss"])
     panels[1, 0].set_ylabel(QUANTITIES["accuracy"])
@@ -159,6 +190,20 @@ def draw_curves(axes: Axes, cell: Cell, quantity: str) -> list[EpochCurve]:
     if cell.status != COMPLETE:
         _say_why(axes, cell)
     return curves
+
+
+def draw_rates(axes: Axes, cell: Cell) -> None:
+    """Draw the learning rate of each step; nothing where it is constant."""
+    epochs, rates = rates_of(cell)
+    if not rates:
+        axes.set_axis_off()
+        return
+    axes.plot(epochs, rates, color=INK, linewidth=1.2)
+    axes.set_ylim(0, 1.1 * max(rates))
+    axes.set_yticks([0, max(rates)], ["0", rate_text(max(rates))])
+    axes.set_xlim(left=0)  # the curves begin after the first epoch, the rates with it
+    if axes.get_subplotspec().is_first_col():  # type: ignore[union-attr]
+        axes.set_ylabel("learning rate" + ("\nof the head" if cell.shown[0].spec.learning_rate_decay != 1 else ""))
 
 
 def _scale(axes: Axes, values: Sequence[float], quantity: str) -> None:

@@ -30,6 +30,7 @@ from galaxytl.results.checkpoints import (
 )
 from galaxytl.trial import TrialSpec
 from galaxytl.trial.optimizers import State
+from galaxytl.trial.schedules import epoch_rates, is_constant
 
 Scores = dict[str, NDArray[Any]]
 
@@ -111,9 +112,10 @@ def _run_epoch(
     spec, number = active[0].spec, len(active[0].history) + 1
     order = epoch_order(spec, number, examples.train)
     name = f"epoch {number}/{max(head.spec.num_epochs for head in active)}"
+    rates = _rates(active, number, math.ceil(len(order) / spec.batch_size))
     trained, done = _Means(len(order)), 0
     for chunk in heads.chunks(examples.in_epoch(number), order, spec.batch_size):
-        state, sums = heads.train_steps(spec.optimizer, scalars, state, chunk)
+        state, sums = heads.train_steps(spec.optimizer, scalars, state, chunk, rates[done:])
         trained.add(sums)
         done += chunk.num_steps
         say(f"{name}, step {done}/{math.ceil(len(order) / spec.batch_size)}, {len(active)} heads together")
@@ -121,6 +123,14 @@ def _run_epoch(
     for chunk in heads.chunks(examples, examples.watched, heads.WATCHED_BATCH):
         watched.add(heads.score(state, chunk))
     return state, {**trained.means(), **{f"val_{name}": values for name, values in watched.means().items()}}
+
+
+def _rates(active: Sequence[Head], number: int, num_steps: int) -> NDArray[np.float32]:
+    """Return the learning rates (steps, H) of an epoch; without steps where all have one rate, which their settings
+    hold."""
+    if all(is_constant(head.spec) for head in active):
+        return heads.NO_RATES
+    return np.array([epoch_rates(head.spec, number, num_steps) for head in active], np.float32).T
 
 
 def _add_records(active: Sequence[Head], records: Sequence[dict[str, Any]]) -> None:

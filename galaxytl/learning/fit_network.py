@@ -21,8 +21,10 @@ from galaxytl.learning.callbacks import Watcher
 from galaxytl.learning.examples import Examples, class_weights, epoch_order
 from galaxytl.learning.job import Diverged, Pruned
 from galaxytl.networks import device
+from galaxytl.networks.learning_rates import set_rates
 from galaxytl.results.checkpoints import RESUMED, CheckpointWriter, Epoch, load_checkpoint, with_records
 from galaxytl.trial import TrialSpec
+from galaxytl.trial.schedules import steps_per_epoch
 
 
 class Batches(keras.utils.PyDataset):
@@ -70,6 +72,8 @@ def fit(model: Any, spec: TrialSpec, examples: Examples, checkpoint: Path, watch
 
     Raises Diverged when the loss stops being finite, Pruned when the watcher ends the training.
     """
+    num_steps = steps_per_epoch(spec, len(examples.train))
+    set_rates(model.optimizer, spec, 1, num_steps)  # before a checkpoint, which has its variables
     trial_id, history = spec.trial_id, _restore(model, checkpoint)
     watched = device.for_keras(Batches(examples, examples.watched, spec.batch_size))
     weights = class_weights(spec, examples.labels[examples.train]) if spec.class_weighting != "none" else None
@@ -81,6 +85,7 @@ def fit(model: Any, spec: TrialSpec, examples: Examples, checkpoint: Path, watch
                 raise Pruned(reason)
             order = epoch_order(spec, number, examples.train)
             batches = Batches(examples.in_epoch(number), order, spec.batch_size, weights)
+            set_rates(model.optimizer, spec, number, num_steps)
             epoch = _run_epoch(model, batches, watched, f"epoch {number}/{spec.num_epochs}", say)
             records += watcher.records(number, model)
             history.append(with_records({"epoch": number, **epoch, **resumed}, records))

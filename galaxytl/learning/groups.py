@@ -45,6 +45,7 @@ from galaxytl.results.storage import StorageError, waiting_for, with_retries
 from galaxytl.results.thumbnails import write_thumbnails
 from galaxytl.system.locations import is_remote
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
+from galaxytl.trial.schedules import check_warmup
 
 T = TypeVar("T")
 READ_SECONDS = 120.0
@@ -113,6 +114,8 @@ class Run(Watcher, ABC):
     def results(self) -> list[TrialResult]:
         """Train all specs; one result each: COMPLETE, PRUNED or diverged."""
         dataset, splits = self._open()
+        for spec in self.specs:
+            check_warmup(spec, len(splits.train))
         with self.clock.part("data"):
             size = functools.partial(dataset.resized, self.spec.image_size, self._say_progress, self.spec.fit)
             resized = self._patiently(size)

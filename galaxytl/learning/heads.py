@@ -22,7 +22,7 @@ import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from keras import ops
@@ -42,6 +42,9 @@ CHUNK_BYTES = (
 WATCHED_BATCH = 256  # rows that are scored at once: no result depends on it
 TRAINED = ("hidden_weights", "hidden_bias", "weights", "bias")  # of a state; the first two where units are hidden
 XLA_FROM_HEADS = 4  # on CPU; with fewer the plain graph was faster: 1.4 ms a step against 3.5 for one head of 16,384
+
+NO_RATES: Final = np.empty((0, 0), np.float32)
+"""Of steps that have those of the settings."""
 
 traces: Counter[str] = Counter()
 """How often each compiled function was traced by this process: tests count on it."""
@@ -143,13 +146,35 @@ def _votes(examples: Examples, rows: NDArray[np.int64], labels: NDArray[np.int32
 
 
 def train_steps(
-    optimizer: str, scalars: Mapping[str, NDArray[Any]], state: State, chunk: Chunk
+    optimizer: str,
+    scalars: Mapping[str, NDArray[Any]],
+    state: State,
+    chunk: Chunk,
+    rates: NDArray[np.float32] = NO_RATES,
 ) -> tuple[State, dict[str, Any]]:
     """Make one optimizer step a batch, for every head. Return the new state and, over the examples of the chunk and
-    before each step, the "loss" and "correct" sums (H,) as Keras's training logs have them."""
+    before each step, the "loss" and "correct" sums (H,) as Keras's training logs have them.
+
+    rates: (S or more, H), the learning rates of the chunk's steps; empty where all are those of `scalars`."""
     xla = device.on_gpu() or scalars["learning_rate"].size >= XLA_FROM_HEADS
     compiled = _compiled(optimizer, head_dropout.is_used(scalars), xla)
-    return compiled(chunk.features, _targets(chunk), chunk.sizes, np.int32(chunk.num_steps), scalars, state)
+    own = {**scalars, **_rates_of_steps(rates, len(chunk.sizes))}
+    return compiled(chunk.features, _targets(chunk), chunk.sizes, np.int32(chunk.num_steps), own, state)
+
+
+def _rates_of_steps(rates: NDArray[np.float32], most: int) -> dict[str, NDArray[np.float32]]:
+    """Return as "rates" those of the first `most` steps, (most, 1, H, 1), with zeros for steps that there are not;
+    nothing where there are none."""
+    if not len(rates):
+        return {}
+    padded = np.zeros((most, 1, rates.shape[1], 1), np.float32)
+    padded[: len(rates), 0, :, 0] = rates[:most]
+    return {"rates": padded}
+
+
+def _at_rate(scalars: Mapping[str, Any], step: Any) -> Mapping[str, Any]:
+    """Return the settings of a step: with its own learning rates, where each step has."""
+    return {**scalars, "learning_rate": scalars["rates"][step]} if "rates" in scalars else scalars
 
 
 def _targets(chunk: Chunk) -> dict[str, NDArray[Any]]:
@@ -168,7 +193,8 @@ def _compiled(optimizer: str, drops: bool, xla: bool) -> Any:
             factors = head_dropout.factors(scalars, old["steps"], *shape) if drops else 1.0
             batch = _Batch(features[step], _at(step, targets), sizes[step])
             gradients, sums = _gradients(old, batch, scalars["class_weights"], factors)
-            new = OPTIMIZERS[optimizer].rule(ops, _decayed(old, gradients, scalars), gradients, scalars)
+            now = _at_rate(scalars, step)
+            new = OPTIMIZERS[optimizer].rule(ops, _decayed(old, gradients, now), gradients, now)
             return {**new, "steps": old["steps"] + 1}, {name: totals[name] + sums[name] for name in totals}
 
         zero = ops.zeros((state["bias"].shape[1],), "float32")

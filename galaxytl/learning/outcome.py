@@ -18,7 +18,7 @@ from galaxytl.results.checkpoints import split_records
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.files import write_atomically
 from galaxytl.system.foreign_text import visible
-from galaxytl.trial import DAMAGE, FAILED, TrialResult, TrialSpec
+from galaxytl.trial import DAMAGE, FAILED, SpecError, TrialResult, TrialSpec
 
 PACKAGES = ("galaxytl", "keras", "tensorflow", "jax", "numpy", "scikit-learn", "ray")
 SPEAKS_FOR_ITSELF = (DataError, WeightsError, DeviceError)
@@ -46,7 +46,7 @@ def failure_message(error: Exception, report: Path) -> str:
         return f"out of memory: {text.splitlines()[0][:300]}. Try a smaller --set batch_size or --set image_size"
     if isinstance(error, Diverged):
         return f"diverged: {text}"
-    if isinstance(error, SPEAKS_FOR_ITSELF):
+    if isinstance(error, (*SPEAKS_FOR_ITSELF, SpecError)):
         return " ".join(text.split())
     with contextlib.suppress(OSError):  # the disk may be what failed
         frames = without_secrets("".join(traceback.format_exception(error)))

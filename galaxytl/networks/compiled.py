@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 from galaxytl.networks import device
+from galaxytl.networks.learning_rates import by_layer, rate_of
 from galaxytl.trial import TrialSpec
 from galaxytl.trial.optimizers import OPTIMIZERS
 
@@ -31,13 +33,15 @@ class TopShare(keras.metrics.Metric):
         return ops.max(self._counts) / ops.maximum(ops.sum(self._counts), 1.0)
 
 
-def compile_model(model: Any, spec: TrialSpec) -> None:
+def compile_model(model: Any, spec: TrialSpec, factors: Sequence[float] = ()) -> None:
     """Attach optimizer, loss (cross-entropy of logits), accuracy (towards the leading class, where the targets are
-    votes) and the share of the most predicted class; Keras's defaults where the spec is silent."""
+    votes) and the share of the most predicted class; Keras's defaults where the spec is silent.
+
+    factors: by which the learning rate of each trained array is multiplied; none: by 1."""
     losses = keras.losses
     loss = losses.CategoricalCrossentropy if spec.targets == "votes" else losses.SparseCategoricalCrossentropy
     model.compile(
-        optimizer=make_optimizer(spec),
+        optimizer=make_optimizer(spec, factors),
         loss=loss(from_logits=True),
         metrics=["accuracy", TopShare(spec.num_classes)],
         steps_per_execution=STEPS_AT_ONCE if device.runs_steps_in_graph() else 1,
@@ -53,9 +57,9 @@ def cross_entropy(targets: Any, logits: Any) -> Any:
     return keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
 
 
-def make_optimizer(spec: TrialSpec) -> Any:
-    """Return Keras's optimizer of a spec."""
+def make_optimizer(spec: TrialSpec, factors: Sequence[float] = ()) -> Any:
+    """Return Keras's optimizer of a spec; `factors` as in `compile_model`."""
     optimizer = OPTIMIZERS[spec.optimizer]
     momentum = {"momentum": spec.momentum} if optimizer.has_momentum else {}
-    kind = getattr(keras.optimizers, optimizer.label)
-    return kind(learning_rate=spec.learning_rate, weight_decay=spec.weight_decay or None, **momentum)
+    kind = by_layer(getattr(keras.optimizers, optimizer.label), factors)
+    return kind(learning_rate=rate_of(spec), weight_decay=spec.weight_decay or None, **momentum)

@@ -28,6 +28,7 @@ from galaxytl.networks.backbones import HIDDEN, build_backbone, build_head, head
 from galaxytl.networks.blocks import Structure, between, cut_tensor, find_blocks
 from galaxytl.networks.compiled import compile_model
 from galaxytl.trial import TrialSpec, seed_for
+from galaxytl.trial.schedules import is_constant
 
 T = TypeVar("T")
 HEAD, BLOCK = "head.", "backbone."
@@ -97,8 +98,23 @@ class Network:
             blocks = between(self.model, freeze_cut, 0)
             unfrozen = (Inference(blocks) if spec.unfrozen_batchnorm == "inference" else blocks)(frozen)
             model = keras.Model(start, build_head(spec, unfrozen.shape[1:])(unfrozen))
-            compile_model(model, spec)
+            compile_model(model, spec, self._rate_factors(model, spec))
         return model
+
+    def _rate_factors(self, model: Any, spec: TrialSpec) -> list[float]:
+        """Return of each trained array of `model` by what its learning rate is multiplied: 1 in the head, and in block
+        b, counted from the output, `learning_rate_decay` to the power of b + 1.
+
+        That is timm's `layer_decay` (timm/optim/_param_groups.py, param_groups_layer_decay). Zoobot's `lr_decay` is
+        said to be the same, but its code (zoobot/pytorch/training/finetune.py, configure_optimizers) gives the last
+        block the head's rate: a power less in each."""
+        if spec.learning_rate_decay == 1:
+            return []
+        powers: dict[int, int] = {}
+        for block in range(frozen_until(spec, len(self.structure.blocks))):
+            for layer in between(self.model, block + 1, block).layers:
+                powers |= {id(variable): block + 1 for variable in layer.trainable_variables}
+        return [spec.learning_rate_decay ** powers.get(id(v), 0) for v in model.trainable_variables]
 
     def trained_weights(self, model: Any, spec: TrialSpec) -> dict[str, NDArray[Any]]:
         """Return copies of what `model`, one of `trainable`, has trained: of the head and of the unfrozen blocks."""
@@ -236,7 +252,8 @@ def _reset(model: Any, spec: TrialSpec, scalars: dict[int, NDArray[Any]]) -> Non
             bias.assign(np.zeros(bias.shape, np.float32))
     for i, variable in enumerate(model.optimizer.variables):
         variable.assign(scalars[i] if i in scalars else np.zeros(variable.shape, np.float32))
-    model.optimizer.learning_rate = spec.learning_rate
+    if is_constant(spec):
+        model.optimizer.learning_rate = spec.learning_rate
     known = {id(v) for v in model.weights}
     counters = [v for v in model.variables if id(v) not in known]  # of dropout's random numbers: (seed, drawn so far)
     for i, counter in enumerate(reversed(counters)):  # from the output on: the same wherever the network is cut

@@ -26,6 +26,7 @@ from galaxytl.system.strict_json import shown
 from galaxytl.trial.optimizers import OPTIMIZERS
 from galaxytl.trial.rules import ADDED_WITH, MOST_CLASSES, added, check_together, check_value, choice, number
 from galaxytl.trial.rules import SpecError as SpecError
+from galaxytl.trial.schedules import is_constant
 
 SCHEMA = 3
 """Of a row in trials.jsonl; raised when a reader of the old rows would misunderstand the new ones. A further field of
@@ -152,7 +153,7 @@ class TrialSpec:
         choice("constant", "cosine", "step", "linear", default="constant")
     )
     """What the learning rate does after its warm-up (`galaxytl.trial.schedules`): it stays; falls to its floor by the
-    last step, as half a cosine (Loshchilov & Hutter 2017, "SGDR") or a straight line; or falls every `step_epochs`."""
+    end, as half a cosine (Loshchilov & Hutter 2017, "SGDR") or a straight line; or falls every `step_epochs`."""
     warmup_epochs: float = added(number(0.0, 0.0))
     """Epochs, not only whole ones, in which the learning rate rises from 0 in a straight line (Goyal et al. 2017)."""
     warmup_steps: int = added(number(0, 0))
@@ -160,12 +161,13 @@ class TrialSpec:
     learning_rate_floor: float = added(number(0.0, 0.0, 1.0))
     """The share of `learning_rate` below which no schedule comes."""
     step_epochs: float = added(number(0.0, 0.0))
-    """Of schedule=step: epochs after each of which the learning rate is multiplied by `step_factor`."""
+    """Of schedule=step: epochs, not only whole ones, after each of which the learning rate is multiplied by
+    `step_factor`. They count from the start, the warm-up included."""
     step_factor: float = added(number(0.1, 0.0, 1.0, open_low=True))
     """Of schedule=step."""
     learning_rate_decay: float = added(number(1.0, 0.0, 1.0, open_low=True))
     """Each block's learning rate is this share of the next one's towards the output, the head's being `learning_rate`
-    (Clark et al. 2020, "ELECTRA"; timm's layer_decay)."""
+    (Clark et al. 2020, "ELECTRA"; timm's layer_decay): the last block has learning_rate * learning_rate_decay."""
     unfreeze_stages: str = added("")
     """Depths in the order in which they are trained, like 0,1,3: each for an equal share of the epochs, from the
     weights that the one before came to (gradual unfreezing; Howard & Ruder 2018, "ULMFiT"). The last is
@@ -246,7 +248,9 @@ class TrialSpec:
         once (`galaxytl.learning.heads`), others one after the other."""
         own = HEAD_FIELDS if self.trains_head_only else SCALAR_FIELDS
         shared = (getattr(self, name) for name in SPEC_FIELDS if name not in own)
-        return (*shared, self.backbone_key if self.trains_head_only else ())
+        # a network whose rate changes has another compiled step: see galaxytl.networks.learning_rates
+        of_network = () if is_constant(self) else ("rates",)
+        return (*shared, self.backbone_key if self.trains_head_only else of_network)
 
     @property
     def activations_dtype(self) -> str:

@@ -118,6 +118,8 @@ def _schedule(spec: Any) -> Rules:
     yield "step_factor is a setting of schedule=step", unused, ("step_factor", "schedule")
     unused = spec.learning_rate_floor and spec.schedule == "constant"
     yield "learning_rate_floor is a setting of schedules that fall", unused, ("learning_rate_floor", "schedule")
+    late = is_step and spec.step_epochs and spec.warmup_epochs > spec.step_epochs
+    yield "warm-up must be over before the rate falls", late, ("warmup_epochs", "step_epochs")
 
 
 def _choosing(spec: Any) -> Rules:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from galaxytl.networks.families import BACKBONES, backbones_that_fit
 from galaxytl.networks.weights import weight_places
 from galaxytl.system.command import UsageError
 from galaxytl.trial import SPLIT_FIELDS, SpecError, TrialSpec
+from galaxytl.trial.schedules import check_warmup
 from sweep import prepare
 from sweep.grids import builtin
 from sweep.options import Options, SearchOptions
@@ -107,7 +108,7 @@ def set_up(options: Options, search: SearchOptions, console: Console) -> Setup:
     costs = Costs(structures, {base.split_key: sizes}, assumed_speeds(1, on_gpu=False))  # no seconds are asked of it
     problem = Problem(
         sampler_of_space=SpaceSampler(space, facts, pinned),
-        build=functools.partial(build, base, structures, options.weights_dir),
+        build=functools.partial(build_for, sizes, functools.partial(build, base, structures, options.weights_dir)),
         objectives=search.objective,
         multiply_adds=costs.alone_multiply_adds,
         rule=make_rule(search.scheduler, base.num_epochs),
@@ -119,6 +120,13 @@ def set_up(options: Options, search: SearchOptions, console: Console) -> Setup:
     splits, all_notes = checked.splits, (*dataset.notes, *prepare.damage_notes(damage), *checked.notes, *notes)
     found = (dataset, uri, profile, base, problem, facts, splits, structures)
     return Setup(*found, options, search, all_notes, damage, prepare.first_of(checked.split_texts()))
+
+
+def build_for(sizes: Sizes, make: Callable[[Mapping[str, Any]], TrialSpec], fields: Mapping[str, Any]) -> TrialSpec:
+    """Return what `make` builds of fields; raises SpecError where its warm-up takes all of the training."""
+    spec = make(fields)
+    check_warmup(spec, sizes.train)
+    return spec
 
 
 def build(

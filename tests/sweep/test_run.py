@@ -113,6 +113,7 @@ def test_a_command_line_that_is_wrong(arguments: str, message: str) -> None:
         ("--data /nowhere.h5", "/nowhere.h5 does not exist"),
         ("--set unfrozen_blocks=6 --data GALAXIES", "5 for VGG16; got 6"),
         ("--split official --data GALAXIES", "has none. It comes from folders train/, validation/ and test/, from"),
+        ("--set warmup_steps=1000 --data GALAXIES", "warmup_steps must be below all steps of training, "),
         ("--set momentum=0.9 --data GALAXIES", "momentum is a setting of sgd and rmsprop"),
         ("--profile laptop --data GALAXIES --address 127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9"),
     ],

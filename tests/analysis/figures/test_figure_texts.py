@@ -13,9 +13,11 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.figures.catalogue import plan_figures
+from analysis.figures.curves import draw_cell, rates_of
 from analysis.figures.plans import Material, Plan
 from analysis.figures.style import new_figure, set_log, style
 from analysis.search.study import MIN_TRIALS
+from analysis.trials.banner import Banner
 from analysis.trials.load import Trials
 from analysis.trials.paper import TABLE_1
 from analysis.trials.table1_cells import fill_cells
@@ -68,6 +70,12 @@ def mixed_losses() -> list[TrialResult]:
         replace(diverged, status=FAILED, message="diverged in epoch 3/20", history=losses((2.3, 4e5, math.nan))),
         replace(failed, status=FAILED, message=LONG_REASON, history=(), metrics={}, confusion=()),
     ]
+
+
+def with_warmup() -> list[TrialResult]:
+    rows = grid_with(history=losses((2.3, 1.9, 1.5)), num_images={"train": 70, "test": 30})
+    changes: dict[str, Any] = {"num_epochs": 3, "schedule": "cosine", "warmup_epochs": 0.5, "batch_size": 7}
+    return [replace(row, spec=row.spec.replace(**changes)) for row in rows]
 
 
 def of_two_classes() -> list[TrialResult]:
@@ -205,6 +213,7 @@ MATRICES = ("confusion", "confusion-vgg16-imagenet-on")
 """Of other data than the paper's."""
 WORLDS: dict[str, Callable[[Path], Iterable[Plan]]] = {
     "losses": lambda _: only(papers_figures(mixed_losses()), "curves", "loss", "16-21", singles=6),
+    "schedule": lambda _: only(papers_figures(with_warmup()), "curves", "loss"),
     "no images of a class": lambda _: only(papers_figures(of_two_classes()), "confusion", "metrics"),
     "long names": lambda _: only(papers_figures(of_long_names()), "curves", "accuracy", "confusion"),
     "forty classes": lambda _: only(papers_figures(of_forty_classes()), "confusion"),
@@ -227,6 +236,20 @@ def test_no_figure_has_markup_raw_names_or_texts_that_are_clipped_or_overlap(wor
         faults = [fault for figure in figures for fault in faults_of(figure, PARAMETERS)]
     assert figures
     assert not faults
+
+
+def test_below_the_curves_is_the_learning_rate_of_each_step_where_it_changes() -> None:
+    rows = with_warmup()
+    cells = [fill_cells(Trials(tuple(trials))).cells[0] for trials in (rows, grid_with())]
+    epochs, rates = rates_of(cells[0])
+    assert epochs == [step / 10 for step in range(30)]
+    assert rates[:6] == pytest.approx([1e-3 * step / 5 for step in range(6)])
+    with style():
+        changing, constant = (draw_cell(cell, "loss", Banner.of_search(rows)) for cell in cells)
+    curves, below = changing.axes
+    assert below.lines[0].get_ydata() == pytest.approx(rates)
+    assert (curves.get_xlim(), below.get_ylabel()) == ((0, 3), "learning rate")
+    assert len(constant.axes) == 1
 
 
 def test_the_look_finds_markup_raw_names_clipped_and_overlapping_texts() -> None:

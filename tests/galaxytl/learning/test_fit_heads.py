@@ -56,10 +56,13 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd": {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.1, "learning_rate": 1e-2},
     "rmsprop": {"optimizer": "rmsprop", "momentum": 0.5, "weight_decay": 0.1, "learning_rate": 2e-3},
     "votes": {"targets": "votes", "learning_rate": 1e-2},
+    "schedule": {"schedule": "cosine", "warmup_epochs": 1.5, "weight_decay": 0.1, "learning_rate": 1e-2},
 }
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd", "votes", pytest.param("rmsprop", marks=pytest.mark.rest)])
+@pytest.mark.parametrize(
+    "optimizer", ["adam", "sgd", "votes", "schedule", pytest.param("rmsprop", marks=pytest.mark.rest)]
+)
 def test_a_network_of_one_layer_has_the_history_of_a_head(optimizer: str, tmp_path: Path) -> None:
     """`galaxytl.learning.fit_network`, which is Keras's training, and `galaxytl.learning.fit_heads` mean the same by
     each of their words."""

@@ -17,6 +17,7 @@ from galaxytl.results.search.asked_file import Ending, ending_of
 from galaxytl.system.command import UsageError
 from galaxytl.trial import COMPLETE, PRUNED, SpecError, TrialResult, TrialSpec
 from sweep.command_line import parse, parse_settings
+from sweep.planning.costs import Sizes
 from sweep.progress.live import LiveProgress
 from sweep.progress.terminal import SweepTable
 from sweep.results.lease import LeaseError
@@ -26,10 +27,10 @@ from sweep.run import main
 from sweep.scheduling import tune
 from sweep.search import run as search_run
 from sweep.search.run import SearchRun, conclude
-from sweep.search.setup import check_pinned
+from sweep.search.setup import build_for, check_pinned
 from sweep.search.study import StudyError
 from tests.sweep.search_driver import Toy, set_up
-from tests.sweep.searches import BASE, accuracy, failed, result_of
+from tests.sweep.searches import BASE, accuracy, build, failed, result_of
 
 # What is refused before anything starts
 
@@ -74,6 +75,14 @@ def test_what_trials_of_a_search_must_share_cannot_be_set_otherwise() -> None:
     }.items():
         with pytest.raises(UsageError, match=message):
             check_pinned(parse_settings([setting]))
+
+
+def test_a_suggested_warm_up_is_shorter_than_training_with_the_suggested_batch_size() -> None:
+    sizes = Sizes(train=100, validation=20, test=40)
+    fields = {"num_epochs": 2, "warmup_steps": 10, "batch_size": 10}
+    assert build_for(sizes, build, fields) == BASE.replace(**fields)
+    with pytest.raises(SpecError, match=r"below all steps of training, 8 \(4 an epoch\); got 10"):
+        build_for(sizes, build, {**fields, "batch_size": 25})
 
 
 def test_a_search_that_cannot_be_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
