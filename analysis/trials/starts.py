@@ -109,13 +109,13 @@ def setting(spec: TrialSpec, name: str) -> object:
 
 
 def optimizer_name(spec: TrialSpec) -> str:
-    """Return the optimizer's name, with its momentum.
+    """Return the optimizer's name, with its momentum, and whether that is Nesterov's.
 
     >>> optimizer_name(TrialSpec(dataset="d", dataset_fingerprint="0", optimizer="sgd", momentum=0.9))
     'SGD 0.9'
     """
     name = OPTIMIZERS[spec.optimizer].label
-    return f"{name} {spec.momentum:g}" if spec.momentum else name
+    return f"{name} {spec.momentum:g}{' Nesterov' * spec.nesterov}" if spec.momentum else name
 
 
 def momentum_note(results: Iterable[TrialResult]) -> str:

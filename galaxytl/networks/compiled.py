@@ -8,11 +8,15 @@ import keras
 from keras import ops
 
 from galaxytl.networks import device
+from galaxytl.networks.losses import TrainingLoss, is_cross_entropy
 from galaxytl.trial import TrialSpec
-from galaxytl.trial.optimizers import OPTIMIZERS
+from galaxytl.trial.optimizers import CLIPPING, OPTIMIZERS
 
 STEPS_AT_ONCE = 8
 """Optimizer steps that TensorFlow runs without returning to Python. More would say less often how far an epoch is."""
+
+CROSS_ENTROPY = "cross_entropy"
+"""Name of the metric that is the plain cross-entropy, of networks that are trained on another loss."""
 
 
 class TopShare(keras.metrics.Metric):
@@ -33,13 +37,16 @@ class TopShare(keras.metrics.Metric):
 
 def compile_model(model: Any, spec: TrialSpec) -> None:
     """Attach optimizer, loss (cross-entropy of logits), accuracy (towards the leading class, where the targets are
-    votes) and the share of the most predicted class; Keras's defaults where the spec is silent."""
-    losses = keras.losses
+    votes) and the share of the most predicted class; Keras's defaults where the spec is silent. Where the training loss
+    is another, CROSS_ENTROPY is a metric beside it, for what is watched."""
+    losses, beside = keras.losses, list[Any]()
     loss = losses.CategoricalCrossentropy if spec.targets == "votes" else losses.SparseCategoricalCrossentropy
+    if not is_cross_entropy(spec):
+        beside = [keras.metrics.MeanMetricWrapper(cross_entropy, name=CROSS_ENTROPY)]
     model.compile(
         optimizer=make_optimizer(spec),
-        loss=loss(from_logits=True),
-        metrics=["accuracy", TopShare(spec.num_classes)],
+        loss=TrainingLoss(spec.label_smoothing, spec.focal_gamma) if beside else loss(from_logits=True),
+        metrics=["accuracy", TopShare(spec.num_classes), *beside],
         steps_per_execution=STEPS_AT_ONCE if device.runs_steps_in_graph() else 1,
         jit_compile=device.use_xla(),
     )
@@ -57,5 +64,7 @@ def make_optimizer(spec: TrialSpec) -> Any:
     """Return Keras's optimizer of a spec."""
     optimizer = OPTIMIZERS[spec.optimizer]
     momentum = {"momentum": spec.momentum} if optimizer.has_momentum else {}
+    momentum |= {"nesterov": True} if spec.nesterov else {}
+    clipping = {name: getattr(spec, name) or None for name in CLIPPING}
     kind = getattr(keras.optimizers, optimizer.label)
-    return kind(learning_rate=spec.learning_rate, weight_decay=spec.weight_decay or None, **momentum)
+    return kind(learning_rate=spec.learning_rate, weight_decay=spec.weight_decay or None, **momentum, **clipping)
