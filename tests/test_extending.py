@@ -27,7 +27,7 @@ data, out = sys.argv[1:]
 dataset = open_dataset(data)
 spec = TrialSpec(
     dataset=dataset.name, dataset_fingerprint=dataset.fingerprint, backbone="TinyNet", preprocessing="backbone",
-    weights="random", weights_requested="random", optimizer=parse_field("optimizer", "lion"), image_size=32,
+    weights="random", weights_requested="random", optimizer=parse_field("optimizer", "adamax"), image_size=32,
     num_epochs=2, stratified=True,
 )
 network = structures([("TinyNet", 32)], Path(out))
@@ -62,8 +62,8 @@ def test_an_optimizer_and_a_backbone_family_are_added_as_the_page_says(galaxies_
     assert done.returncode == 0, done.stderr
     features = 8 * 8 * 8
     assert json.loads(done.stdout.splitlines()[-1]) == {
-        "label": "Lion",
-        "head bytes": 2 * 2 * 4 * features * 10,
+        "label": "Adamax",
+        "head bytes": 2 * 3 * 4 * features * 10,
         "multiply-adds": features * 3 * 3 * 3,
         "ends": ["COMPLETE"] * 2,
         "losses fall": [True] * 2,

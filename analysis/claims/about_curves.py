@@ -103,7 +103,10 @@ def last_value(result: TrialResult, name: str) -> float:
 
 def loss_gap(result: TrialResult) -> float:
     """Return the validation loss minus the training loss at the last epoch, in nats, or NaN. Keras's training loss is
-    the mean over the epoch while the weights move, so gaps are a little low."""
+    the mean over the epoch while the weights move, so gaps are a little low. Of smoothed targets and the focal loss
+    there is none: the training loss is of these, and the validation loss always the plain cross-entropy."""
+    if result.spec.label_smoothing or result.spec.focal_gamma:
+        return math.nan
     return last_value(result, "val_loss") - last_value(result, "loss")
 
 

@@ -112,7 +112,7 @@ def setting(spec: TrialSpec, name: str) -> object:
 
 
 def optimizer_name(spec: TrialSpec) -> str:
-    """Return the optimizer's name, with its momentum.
+    """Return the optimizer's name, with its momentum, and whether that is Nesterov's.
 
     >>> optimizer_name(TrialSpec(dataset="d", dataset_fingerprint="0", optimizer="sgd", momentum=0.9))
     'SGD 0.9'

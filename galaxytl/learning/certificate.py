@@ -16,6 +16,9 @@ optimizer failed, by theorem.
 
 Where the targets are votes, L is the mean cross-entropy against them: convex too, and all of the above holds.
 
+A trial that is trained on another loss (smoothed targets, the focal loss), or on images or targets that change from
+epoch to epoch, has none: its distance from L(w') would not be its optimizer's.
+
 L(w') is of the training images without class weights; it says what can be fitted, not what generalises:
 `optimal_accuracy`, on the part that the trial is scored on, is that of w'.
 """
@@ -39,6 +42,7 @@ from galaxytl.learning.features import makers
 from galaxytl.learning.fit_heads import Head
 from galaxytl.learning.metrics import softmax
 from galaxytl.networks import device
+from galaxytl.networks.losses import is_cross_entropy
 from galaxytl.system import cache
 from galaxytl.system.strict_json import read_json
 from galaxytl.trial import TrialSpec
@@ -70,14 +74,16 @@ MOST_WEIGHTS: Final = 2**24
 
 
 def is_convex(spec: TrialSpec) -> bool:
-    """Return whether the spec's loss is that of softmax regression on features that are the same in every epoch."""
-    return spec.trains_head_only and not spec.head_units and not spec.augmentation
+    """Return whether the spec's loss is that of softmax regression on features that are the same in every epoch: the
+    cross-entropy of targets that are neither smoothed nor blended, on images that stay as they are."""
+    changes = spec.augmentation or spec.shift or spec.zoom or spec.brightness or spec.mixup or spec.cutmix
+    return spec.trains_head_only and not spec.head_units and not changes and is_cross_entropy(spec)
 
 
 def certificates(group: Sequence[Head], examples: Examples) -> list[dict[str, float]]:
-    """Return one a head, of a group whose specs are convex and share their features; {} of one that diverged, and of
-    all where the optimum would have more than MOST_WEIGHTS."""
-    whole = [head for head in group if not head.diverged]
+    """Return one a head, of a group whose specs share their features; {} of one that diverged or whose spec is not
+    convex, and of all where the optimum would have more than MOST_WEIGHTS."""
+    whole = [head for head in group if not head.diverged and is_convex(head.spec)]
     if not whole or math.prod(examples.inputs.shape[1:]) * whole[0].spec.num_classes > MOST_WEIGHTS:
         return [{} for _ in group]
     optimum = asdict(known_optimum(whole[0].spec, examples))

@@ -8,7 +8,8 @@ A record is a dict:
     epoch            0 before the first step, then the number of the epoch just ended
     loss             mean cross-entropy of the images, towards their labels or votes, nats, as a training step has it:
                      BatchNorm that is trained normalises by these images; without class weights, weight decay and a
-                     head's dropout
+                     head's dropout, and, whatever the trial is trained on, without smoothed targets, the focal loss and
+                     clipping: records of trials that differ in these are of one loss
     logit_spread     standard deviation of a logit over the images, mean over the classes: 0 where a network gives the
                      same answer to every image
     gradient_norms   {layer: L2 norm of the loss's gradient with respect to the layer's kernel and bias}, from input to

@@ -21,6 +21,7 @@ from galaxytl.learning.callbacks import Watcher
 from galaxytl.learning.examples import Examples, class_weights, epoch_order
 from galaxytl.learning.job import Diverged, Pruned
 from galaxytl.networks import device
+from galaxytl.networks.compiled import CROSS_ENTROPY
 from galaxytl.networks.learning_rates import set_rates
 from galaxytl.results.checkpoints import RESUMED, CheckpointWriter, Epoch, load_checkpoint, with_records
 from galaxytl.trial import TrialSpec
@@ -98,13 +99,16 @@ def fit(model: Any, spec: TrialSpec, examples: Examples, checkpoint: Path, watch
 
 
 def _run_epoch(model: Any, batches: Batches, watched: Any, epoch: str, say: Callable[[str], None]) -> dict[str, float]:
-    """Train one epoch; return loss and accuracy, of the watched examples too, and seconds."""
+    """Train one epoch; return loss and accuracy, of the watched examples too, and seconds. "loss" is of what is trained
+    on, "val_loss" the plain cross-entropy whatever that is."""
     started = time.perf_counter()
     progress = _BatchProgress(epoch, len(batches), say)
     logs = model.fit(
         device.for_keras(batches), verbose=0, shuffle=False, callbacks=[progress], validation_data=watched
     ).history
-    scores = {name: float(values[0]) for name, values in logs.items() if name != "top_share"}
+    scores = {name: float(values[0]) for name, values in logs.items() if name not in ("top_share", CROSS_ENTROPY)}
+    if (watched_as := f"val_{CROSS_ENTROPY}") in scores:  # another training loss: what is watched is compared
+        scores["val_loss"] = scores.pop(watched_as)
     if not math.isfinite(scores["loss"]):  # raised here: out of Keras's own loop, on JAX it would lose the weights
         raise Diverged(f"the loss became {scores['loss']} in {epoch}")
     return {**scores, "seconds": round(time.perf_counter() - started, 3)}

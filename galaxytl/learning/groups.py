@@ -76,7 +76,9 @@ class Collapses:
         labels, targets = examples.labels[examples.train], examples.targets(examples.train)
         watched = examples.targets(examples.watched)
         self._ignoring = {
-            spec.trial_id: collapse.loss_of_ignoring(targets, watched, class_weights(spec, labels))
+            spec.trial_id: collapse.loss_of_ignoring(
+                *(targets, watched, class_weights(spec, labels), spec.label_smoothing, spec.focal_gamma)
+            )
             for spec in group.specs
         }
 
@@ -302,7 +304,8 @@ class HeadsRun(Run):
 
     def _certificates(self, group: list[Head], examples: Examples) -> list[dict[str, float]]:
         """Return of each head the optimum of its loss, and its distance; {} where not asked for or not known."""
-        if not self.job.group.diagnostics or not certificate.is_convex(self.spec) or self._reads_live:
+        is_any = any(certificate.is_convex(spec) for spec in self.specs)  # heads may be trained on other losses
+        if not self.job.group.diagnostics or not is_any or self._reads_live:
             return [{} for _ in group]
         with self.clock.part("diagnostics"):
             self.say("the optimum of the head's loss")

@@ -5,7 +5,7 @@
         state, totals = train_steps(spec.optimizer, settings(specs, labels), state, chunk)
 
 Equal to training each head alone: the loss is summed over heads, never averaged, and nothing is shared between them
-(no clipping, no loss scale), so a head that becomes NaN leaves the others as they are. Head h reads and writes index h
+(no norm, no loss scale), so a head that becomes NaN leaves the others as they are. Head h reads and writes index h
 of axis 1 of every state array: "weights" (D, H, C), "bias" (1, H, C), "steps" (1, H, 1), and the optimizer's slots.
 Heads with U hidden units have "hidden_weights" (D, H, U) and "hidden_bias" (1, H, U) too, and (U, H, C) "weights".
 
@@ -13,7 +13,8 @@ Why: a step reads the features once for all heads, as one matrix product, (B, D)
 
 The update rules are Keras's, tested against them (`galaxytl.trial.optimizers`). The gradient needs no automatic
 differentiation: of the cross-entropy of a softmax with respect to the logits it is probabilities - one_hot(label), or,
-where the targets are votes, probabilities - votes.
+where the targets are votes, probabilities - votes; those of other training losses stand in
+`galaxytl.networks.losses`. Such a loss is of training alone: `score` and `probe` are of the cross-entropy.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from numpy.typing import NDArray
 
 from galaxytl.learning import head_dropout
 from galaxytl.learning.examples import Examples, class_weights
-from galaxytl.networks import device
+from galaxytl.networks import device, losses
 from galaxytl.networks.backbones import HIDDEN, OUTPUT, head_initializer, head_layers
 from galaxytl.system.prefetch import ahead
 from galaxytl.trial import TrialSpec
-from galaxytl.trial.optimizers import OPTIMIZERS, State
+from galaxytl.trial.optimizers import CLIPPING, OPTIMIZERS, State, clipped
 
 CHUNK_BYTES = (
     2**26
@@ -71,9 +72,11 @@ def initial_state(spec: TrialSpec, num_features: int) -> State:
     state = _initial_layer(spec, OUTPUT, output, "")
     for shape in hidden:
         state |= _initial_layer(spec, HIDDEN, shape, "hidden_")
-    slots = OPTIMIZERS[spec.optimizer].slots
-    zeros = {f"{slot}_{name}": np.zeros_like(value) for slot in slots for name, value in state.items()}
-    return {**state, **zeros, "steps": np.zeros((1, 1, 1), np.float32)}
+    optimizer = OPTIMIZERS[spec.optimizer]
+    slots = {(slot, name): optimizer.slot_shape(slot, v.shape) for slot in optimizer.slots for name, v in state.items()}
+    zeros = {f"{slot}_{name}": np.zeros(shape, np.float32) for (slot, name), shape in slots.items()}
+    numbers = {name: np.full((1, 1, 1), start, np.float32) for name, start in optimizer.numbers.items()}
+    return {**state, **zeros, **numbers, "steps": np.zeros((1, 1, 1), np.float32)}
 
 
 def _initial_layer(spec: TrialSpec, layer: str, shape: tuple[int, int], prefix: str) -> State:
@@ -102,11 +105,14 @@ def weights(state: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
 
 
 def settings(specs: Sequence[TrialSpec], labels: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """Return what differs between heads, (1, H, 1) each, and "class_weights" (1, H, C), of all labels to train on."""
-    names = ("learning_rate", "momentum", "weight_decay")
+    """Return what differs between heads, (1, H, 1) each, and "class_weights" (1, H, C), of all labels to train on.
+
+    What no head has (Nesterov's momentum, clipping, another loss) is left out, and then nothing is computed for it."""
+    used = [name for name in ("nesterov", *CLIPPING) if any(getattr(spec, name) for spec in specs)]
+    names = ("learning_rate", "momentum", "weight_decay", *used)
     scalars = {n: np.array([getattr(spec, n) for spec in specs], np.float32).reshape(1, -1, 1) for n in names}
     weights = np.stack([class_weights(spec, labels) for spec in specs])
-    return {**scalars, **head_dropout.settings(specs), "class_weights": weights[None]}
+    return {**scalars, **head_dropout.settings(specs), **losses.settings(specs), "class_weights": weights[None]}
 
 
 def chunks(examples: Examples, rows: NDArray[np.int64], batch_size: int) -> Iterator[Chunk]:
@@ -192,8 +198,8 @@ def _compiled(optimizer: str, drops: bool, xla: bool) -> Any:
             shape = (targets["labels"].shape[1], old["hidden_weights"].shape[2]) if drops else ()
             factors = head_dropout.factors(scalars, old["steps"], *shape) if drops else 1.0
             batch = _Batch(features[step], _at(step, targets), sizes[step])
-            gradients, sums = _gradients(old, batch, scalars["class_weights"], factors)
-            now = _at_rate(scalars, step)
+            gradients, sums = _gradients(old, batch, scalars, factors)
+            gradients, now = clipped(ops, gradients, scalars), _at_rate(scalars, step)
             new = OPTIMIZERS[optimizer].rule(ops, _decayed(old, gradients, now), gradients, now)
             return {**new, "steps": old["steps"] + 1}, {name: totals[name] + sums[name] for name in totals}
 
@@ -268,20 +274,27 @@ def _right(logits: Any, labels: Any) -> Any:
     return ops.sum(ops.cast(right, "float32"), axis=0)
 
 
-def _gradients(state: State, batch: _Batch, class_weights: Any, factors: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def _gradients(
+    state: State, batch: _Batch, scalars: Mapping[str, Any], factors: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return those of the mean loss of the batch, for each trained array; and the sums of losses and of right answers,
     (H,).
 
-    `class_weights` (1, H, C) multiply the losses, `factors` (B, H, U) the hidden units (dropout).
+    Of the scalars, "class_weights" (1, H, C) multiply the losses, and SETTINGS of `galaxytl.networks.losses` say which
+    they are; `factors` (B, H, U) multiply the hidden units (dropout).
     """
     hidden = _hidden(state, batch.features)
     passed = None if hidden is None else hidden * factors
     logits = _logits(state, batch.features, passed)
-    log_probabilities, wanted, losses = _cross_entropies(logits, batch.targets)
-    counted = wanted * class_weights  # (B, H, C): what each example counts, at its class; votes have weights of 1
+    log_probabilities, wanted, loss = _cross_entropies(logits, batch.targets)
+    counted = wanted * scalars["class_weights"]  # (B, H, C): what each example counts, at its class; votes count 1
     weights = ops.sum(counted, axis=2, keepdims=True)
-    sums = {"loss": ops.sum(losses * weights[:, :, 0], axis=0), "correct": _right(logits, batch.targets["labels"])}
     errors = (ops.exp(log_probabilities) * weights - counted) / batch.size  # (B, H, C)
+    if "focal_gamma" in scalars:
+        other, derivatives = losses.of_heads(log_probabilities, wanted, scalars)
+        loss = losses.instead(scalars, other[:, :, None], loss[:, :, None])[:, :, 0]
+        errors = losses.instead(scalars, derivatives * weights / batch.size, errors)
+    sums = {"loss": ops.sum(loss * weights[:, :, 0], axis=0), "correct": _right(logits, batch.targets["labels"])}
     bias = ops.sum(errors, axis=0, keepdims=True)
     if hidden is None:
         return {"weights": _outer(batch.features, errors), "bias": bias}, sums
@@ -308,7 +321,7 @@ def _compiled_probe() -> Any:
     def run(features: Any, targets: Any, state: State) -> Any:
         traces["probe"] += 1
         batch = _Batch(features, targets, ops.cast(features.shape[0], "float32"))
-        gradients, sums = _gradients(state, batch, 1.0, 1.0)
+        gradients, sums = _gradients(state, batch, {"class_weights": 1.0}, 1.0)
         hidden = _hidden(state, features)
         found = {"loss": sums["loss"] / batch.size, "logit_spread": spread(_logits(state, features, hidden))}
         found["gradient_norm_output"] = _norm(gradients["weights"], gradients["bias"])

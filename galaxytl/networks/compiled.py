@@ -10,11 +10,15 @@ from keras import ops
 
 from galaxytl.networks import device
 from galaxytl.networks.learning_rates import by_layer, rate_of
+from galaxytl.networks.losses import TrainingLoss, is_cross_entropy
 from galaxytl.trial import TrialSpec
-from galaxytl.trial.optimizers import OPTIMIZERS
+from galaxytl.trial.optimizers import CLIPPING, OPTIMIZERS
 
 STEPS_AT_ONCE = 8
 """Optimizer steps that TensorFlow runs without returning to Python. More would say less often how far an epoch is."""
+
+CROSS_ENTROPY = "cross_entropy"
+"""Name of the metric that is the plain cross-entropy, of networks that are trained on another loss."""
 
 
 class TopShare(keras.metrics.Metric):
@@ -35,15 +39,18 @@ class TopShare(keras.metrics.Metric):
 
 def compile_model(model: Any, spec: TrialSpec, factors: Sequence[float] = ()) -> None:
     """Attach optimizer, loss (cross-entropy of logits), accuracy (towards the leading class, where the targets are
-    votes) and the share of the most predicted class; Keras's defaults where the spec is silent.
+    votes) and the share of the most predicted class; Keras's defaults where the spec is silent. Where the training loss
+    is another, CROSS_ENTROPY is a metric beside it, for what is watched.
 
     factors: by which the learning rate of each trained array is multiplied; none: by 1."""
-    losses = keras.losses
+    losses, beside = keras.losses, list[Any]()
     loss = losses.CategoricalCrossentropy if spec.targets == "votes" else losses.SparseCategoricalCrossentropy
+    if not is_cross_entropy(spec):
+        beside = [keras.metrics.MeanMetricWrapper(cross_entropy, name=CROSS_ENTROPY)]
     model.compile(
         optimizer=make_optimizer(spec, factors),
-        loss=loss(from_logits=True),
-        metrics=["accuracy", TopShare(spec.num_classes)],
+        loss=TrainingLoss(spec.label_smoothing, spec.focal_gamma) if beside else loss(from_logits=True),
+        metrics=["accuracy", TopShare(spec.num_classes), *beside],
         steps_per_execution=STEPS_AT_ONCE if device.runs_steps_in_graph() else 1,
         jit_compile=device.use_xla(),
     )
@@ -61,5 +68,7 @@ def make_optimizer(spec: TrialSpec, factors: Sequence[float] = ()) -> Any:
     """Return Keras's optimizer of a spec; `factors` as in `compile_model`."""
     optimizer = OPTIMIZERS[spec.optimizer]
     momentum = {"momentum": spec.momentum} if optimizer.has_momentum else {}
+    momentum |= {"nesterov": True} if spec.nesterov else {}
+    clipping = {name: getattr(spec, name) or None for name in CLIPPING}
     kind = by_layer(getattr(keras.optimizers, optimizer.label), factors)
-    return kind(learning_rate=rate_of(spec), weight_decay=spec.weight_decay or None, **momentum)
+    return kind(learning_rate=rate_of(spec), weight_decay=spec.weight_decay or None, **momentum, **clipping)

@@ -1,7 +1,7 @@
 """When a trial has collapsed: three names, each for something else, and the only place where they are defined.
 
     is_one_class(confusion), is_at_chance(confusion)                # of a trial that has ended
-    ignoring = loss_of_ignoring(training_targets, watched_targets, class_weights)
+    ignoring = loss_of_ignoring(training_targets, watched_targets, class_weights, label_smoothing, focal_gamma)
     reason = why_collapsed(history, ignoring, patience=3)           # of one that is trained: "" while it has not
 
 one class      of a finished trial: one class takes at least ONE_CLASS_SHARE of its predictions, and they agree with the
@@ -9,9 +9,10 @@ one class      of a finished trial: one class takes at least ONE_CLASS_SHARE of 
                the rest is right too; so the share alone does not tell
 at chance      of a finished trial: it names several classes, and agrees with the truth no more than guessing does
 constant       of a trial that is trained: it names one class, whatever the image (CONSTANT_SHARE), and its loss is that
-               of ignoring the image. Both signs are wanted. A network that names one class but whose loss is another
-               may be on its way: early epochs are so. And one whose loss is near the prior's by chance, but that tells
-               images apart, has learned something
+               of ignoring the image. Both signs are wanted. The loss is the watched one, which is the plain
+               cross-entropy; which answer a network comes to that ignores the image, its training loss says. A network
+               that names one class but whose loss is another may be on its way: early epochs are so. And one whose loss
+               is near the prior's by chance, but that tells images apart, has learned something
 
 The first two are what a report counts; the third ends the trials of a search. A loss that is no number is none of them:
 the trial has diverged.
@@ -76,22 +77,72 @@ def cohen_kappa(confusion: Sequence[Sequence[int]]) -> tuple[float, float]:
     return (agreed - by_chance) / (1 - by_chance), math.sqrt(max(0.0, variance))
 
 
-def loss_of_ignoring(targets: NDArray[Any], watched: NDArray[Any], class_weights: NDArray[np.floating]) -> float:
-    """Return the cross-entropy, in nats, on the watched labels (m,), or votes (m, C), of the best answer that is the
-    same for every image.
+def loss_of_ignoring(
+    targets: NDArray[Any],
+    watched: NDArray[Any],
+    class_weights: NDArray[np.floating],
+    label_smoothing: float = 0.0,
+    focal_gamma: float = 0.0,
+) -> float:
+    """Return the plain cross-entropy, in nats, on the watched labels (m,), or votes (m, C), of the best answer that is
+    the same for every image.
 
     Best in training, on labels (n,) that count class_weights (C,) each: the classes' shares of the weights; or on votes
-    (n, C): their means. Infinite where a class is watched that training has no image, or vote, of.
+    (n, C): their means; or what `best_answer` makes of these where the training loss is another. Infinite where a class
+    is watched that training has no image, or vote, of, and its targets are not smoothed. Mixup and cutmix change
+    nothing here: they leave the mean of the targets as it is, in expectation.
     """
     if targets.ndim == 2:
         shares, wanted = targets.mean(axis=0, dtype=np.float64), watched.mean(axis=0, dtype=np.float64)
+        shares = best_answer(shares, label_smoothing, focal_gamma)
         is_watched = wanted > 0
         is_known = np.all(shares[is_watched] > 0)
         return float(-(wanted[is_watched] * np.log(shares[is_watched])).sum()) if is_known else math.inf
     labels = targets
     counts = np.bincount(labels, minlength=len(class_weights)) * class_weights
-    shares = (counts / counts.sum())[watched]
+    shares = best_answer(counts / counts.sum(), label_smoothing, focal_gamma)[watched]
     return float(-np.log(shares).mean()) if np.all(shares > 0) else math.inf
+
+
+def best_answer(
+    shares: NDArray[np.floating], label_smoothing: float = 0.0, focal_gamma: float = 0.0
+) -> NDArray[np.floating]:
+    """Return the probabilities (C,), the same for every image, with the least training loss, of targets whose mean is
+    `shares` (C,): those themselves, for the cross-entropy.
+
+    Smoothing makes them (1 - smoothing) shares + smoothing / C. The focal loss, sum of t_c f(p_c) with f(p) =
+    -(1 - p)^gamma log p, is convex, being a sum of products of convex, falling, positive functions. Where it is least
+    under sum p = 1, t_c f'(p_c) is one number, -multiplier, for all classes: both are found by bisection.
+    """
+    if label_smoothing:
+        shares = shares * (1 - label_smoothing) + label_smoothing / len(shares)
+    if not focal_gamma:
+        return shares
+    known = shares > 0
+    lows, highs = -LARGEST_LOGARITHM, LARGEST_LOGARITHM  # of the multiplier
+    for _ in range(BISECTIONS):
+        middle = (lows + highs) / 2
+        answer = _probabilities_where(np.exp(middle) / shares[known], focal_gamma)
+        lows, highs = (middle, highs) if answer.sum() > 1 else (lows, middle)
+    best = np.zeros(len(shares))
+    best[known] = answer / answer.sum()
+    return best
+
+
+LARGEST_LOGARITHM: Final = 50.0
+BISECTIONS: Final = 60
+"""Of numbers between -50 and 50 they leave 1e-16."""
+
+
+def _probabilities_where(slopes: NDArray[np.floating], gamma: float) -> NDArray[np.floating]:
+    """Return the p at which -(1 - p)^gamma log p falls by these slopes (n,), which is the more the smaller p is."""
+    lows, highs = np.full(len(slopes), -LARGEST_LOGARITHM), np.full(len(slopes), LARGEST_LOGARITHM)  # of p's logits
+    for _ in range(BISECTIONS):
+        middle = (lows + highs) / 2
+        p, doubt = 1 / (1 + np.exp(-middle)), 1 / (1 + np.exp(middle))
+        falls = doubt**gamma / p - gamma * doubt ** (gamma - 1) * np.log(p)
+        lows, highs = np.where(falls > slopes, middle, lows), np.where(falls > slopes, highs, middle)
+    return 1 / (1 + np.exp(-(lows + highs) / 2))
 
 
 def is_constant(epoch: Mapping[str, float], ignoring: float) -> bool:

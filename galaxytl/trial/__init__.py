@@ -146,7 +146,8 @@ class TrialSpec:
 
     # optimisation
     optimizer: str = choice(*sorted(OPTIMIZERS), default="adam")
-    """Keras's, with its own defaults but for what is set here."""
+    """Keras's, with its own defaults but for what is set here. adamw is adam with a weight_decay, and wants one; the
+    learning rates of lion are 3 to 10 times smaller than adam's; of adafactor they are shares of the weights' size."""
     learning_rate: float = number(1e-3, 0.0, open_low=True)
     """Of the optimizer: in all steps, or the highest that a schedule comes to."""
     schedule: Literal["constant", "cosine", "step", "linear"] = added(
@@ -175,7 +176,7 @@ class TrialSpec:
     momentum: float = number(0.0, 0.0, 1.0)
     """Of optimizers that have it."""
     nesterov: bool = added(False)
-    """Nesterov's momentum, of SGD."""
+    """Nesterov's momentum, of SGD, as Keras has it."""
     weight_decay: float = number(0.0, 0.0, 1.0)
     """Keras's: so much of each weight, times the learning rate, is taken off in each step, apart from the gradient.
     With adam that is AdamW (Loshchilov & Hutter 2019)."""
@@ -196,10 +197,11 @@ class TrialSpec:
     scored_epoch: Literal["last", "best"] = added(choice("last", "best", default="last"))
     """The epoch whose weights are scored and kept: the last, or the one with the lowest loss on the validation part."""
     label_smoothing: float = added(number(0.0, 0.0, 0.9))
-    """The share of the training targets that is spread evenly over all classes (Szegedy et al. 2016)."""
+    """The share of the training targets that is spread evenly over all classes (Szegedy et al. 2016). What is watched
+    and scored is the plain cross-entropy."""
     focal_gamma: float = added(number(0.0, 0.0, 10.0))
-    """Exponent by which the training loss turns from images that are right already (Lin et al. 2017, "Focal loss"); 0:
-    it is the cross-entropy."""
+    """Exponent by which the training loss turns from images that are right already (Lin et al. 2017, "Focal loss", with
+    alpha 1); 0: it is the cross-entropy. What is watched and scored is that always."""
     class_weighting: Literal["none", "balanced"] = choice("none", "balanced", default="none")
     """"balanced": each image counts N / (C * N_c) in the training loss, N_c being the training images of its class."""
     batch_size: int = number(32, 1, 65536)
@@ -388,7 +390,8 @@ class TrialResult:
     message: str = ""
     """Why a trial FAILED or was PRUNED, for people."""
     history: tuple[dict[str, float], ...] = ()
-    """A dict an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy, val_top_share (the share of the most
+    """A dict an epoch: epoch (from 1), loss (of what is trained on: with class weights, smoothed targets, the focal
+    loss), accuracy, val_loss (the plain cross-entropy always), val_accuracy, val_top_share (the share of the most
     predicted class among the predictions), seconds; resumed (1) where an interrupted trial went on from a checkpoint:
     its timings are of what came since."""
     curves_on: Literal["test", "validation"] = "test"

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from galaxytl.system.foreign_text import did_you_mean
 from galaxytl.system.strict_json import shown
-from galaxytl.trial.optimizers import OPTIMIZERS
+from galaxytl.trial.optimizers import CLIPPING, OPTIMIZERS
 
 MOST_CLASSES: Final = 1000
 """Of a dataset: as many as ImageNet has."""
@@ -102,7 +102,9 @@ def _optimizer(spec: Any) -> Rules:
     yield f"momentum is a setting of {having}", no_momentum, ("momentum", "optimizer")
     unused = spec.nesterov and (spec.optimizer != "sgd" or not spec.momentum)
     yield "nesterov wants optimizer=sgd and a momentum", unused, ("nesterov", "optimizer", "momentum")
-    clips = [name for name in ("clipnorm", "global_clipnorm", "clipvalue") if getattr(spec, name)]
+    bare = OPTIMIZERS[spec.optimizer].wants_weight_decay and not spec.weight_decay
+    yield "adamw wants a weight_decay: without one it is adam", bare, ("optimizer", "weight_decay")
+    clips = [name for name in CLIPPING if getattr(spec, name)]
     yield "gradients are clipped in one way", len(clips) > 1, tuple(clips)
 
 

@@ -185,7 +185,8 @@ class Costs:
 
     def head_bytes(self, spec: TrialSpec) -> int:
         """Return the memory that training one head takes: weights and the optimizer's slots, SCRATCH times."""
-        slots = len(OPTIMIZERS[spec.optimizer].slots)
+        optimizer = OPTIMIZERS[spec.optimizer]
+        slots = len(optimizer.slots) - len(optimizer.reduced)  # which are as small as biases, and counted as little
         return head_weights(spec, self._network(spec).features) * FLOAT_BYTES * (1 + slots) * SCRATCH
 
     def _network(self, spec: TrialSpec) -> _Network:

@@ -77,7 +77,7 @@ def test_the_command_line_can_say_every_value(spec: TrialSpec) -> None:
         ("batch_size", "true", "a whole number; got True"),
         ("batch_size", "0", "at least 1"),
         ("image_size", "1025", "at least 32 and at most 1024; got 1025"),
-        ("optimizer", "adm", "must be one of adam, rmsprop, sgd; got 'adm'. Did you mean 'adam'"),
+        ("optimizer", "adm", "adam, adamw, lion, nadam, rmsprop, sgd; got 'adm'. Did you mean 'adam'"),
         ("stratified", "yes", "true or false; got 'yes'"),
         ("unfrozen_blocks", "-3", "must be 0"),
     ],

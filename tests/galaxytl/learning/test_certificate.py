@@ -126,7 +126,8 @@ def test_a_head_that_diverged_has_none(examples: Examples, tmp_path: Path) -> No
     lost = Head(CONVEX.replace(seed=5), {}, diverged="the loss became nan")
 
     assert certificates([lost], examples) == [{}]
-    assert [bool(one) for one in certificates([lost, *whole], examples)] == [False, True]
+    smooth = Head(CONVEX.replace(label_smoothing=0.1), whole[0].state)  # far from an optimum that it is not led to
+    assert [bool(one) for one in certificates([lost, smooth, *whole], examples)] == [False, False, True]
 
 
 def test_trials_of_other_optimizers_share_it(
@@ -142,7 +143,13 @@ def test_trials_of_other_optimizers_share_it(
         certificate.known_optimum(spec.replace(split_seed=1), examples)
 
 
-@pytest.mark.parametrize("change", [{"head_units": 4}, {"augmentation": True}, {"unfrozen_blocks": 1}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"head_units": 4}, {"augmentation": True}, {"unfrozen_blocks": 1}, {"shift": 0.1}, {"zoom": 0.1}),
+        *({"brightness": 0.1}, {"mixup": 0.2}, {"cutmix": 1.0}, {"label_smoothing": 0.1}, {"focal_gamma": 2.0}),
+    ],
+)
 def test_only_the_head_alone_on_fixed_features_is_convex(change: dict[str, object]) -> None:
     assert is_convex(CONVEX)
     assert not is_convex(CONVEX.replace(**change))

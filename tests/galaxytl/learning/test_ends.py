@@ -104,11 +104,14 @@ def test_a_head_that_only_learns_the_classes_shares_is_ended_as_collapsed(tmp_pa
         BASE.replace(learning_rate=0.02, class_weighting=weighting, num_epochs=40) for weighting in ("none", "balanced")
     ]
     specs.append(specs[0].replace(learning_rate=1e-6))  # names one class, but its loss is that of no answer yet
-    plain, balanced, slow = fit_heads(specs, examples, tmp_path / "3", ends_of(specs, examples, 3))
+    specs.append(specs[0].replace(focal_gamma=2.0, label_smoothing=0.2))
+    plain, balanced, slow, shaped = fit_heads(specs, examples, tmp_path / "3", ends_of(specs, examples, 3))
     labels = examples.labels[examples.train]
     shares = np.bincount(labels, minlength=10)[examples.labels[examples.watched]] / len(labels)
     loss = -np.log(shares).mean()
-    for head, ignoring in ((plain, loss), (balanced, np.log(10))):
+    answer = collapse.best_answer(np.bincount(labels, minlength=10) / len(labels), 0.2, 2.0)
+    of_shaped = -np.log(answer)[examples.labels[examples.watched]].mean()
+    for head, ignoring in ((plain, loss), (balanced, np.log(10)), (shaped, of_shaped)):
         wanted = (
             f"collapsed: one class whatever the image, and the loss of ignoring it ({ignoring:.2f} nats), for 3 epochs"
         )

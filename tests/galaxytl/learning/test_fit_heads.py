@@ -11,6 +11,7 @@ import pytest
 
 from galaxytl.learning import heads
 from galaxytl.learning.callbacks import Watcher
+from galaxytl.learning.certificate import cross_entropy
 from galaxytl.learning.examples import Examples
 from galaxytl.learning.fit_heads import Head, fit_heads
 from galaxytl.learning.fit_network import fit
@@ -57,11 +58,23 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "rmsprop": {"optimizer": "rmsprop", "momentum": 0.5, "weight_decay": 0.1, "learning_rate": 2e-3},
     "votes": {"targets": "votes", "learning_rate": 1e-2},
     "schedule": {"schedule": "cosine", "warmup_epochs": 1.5, "weight_decay": 0.1, "learning_rate": 1e-2},
+    "another loss": {
+        **{"optimizer": "nadam", "weight_decay": 0.1, "learning_rate": 1e-2, "class_weighting": "balanced"},
+        **{"global_clipnorm": 0.5, "label_smoothing": 0.2, "focal_gamma": 1.0},
+    },
+    "smoothed votes": {
+        **{"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "learning_rate": 1e-2, "clipvalue": 0.01},
+        **{"targets": "votes", "label_smoothing": 0.1},
+    },
 }
 
 
 @pytest.mark.parametrize(
-    "optimizer", ["adam", "sgd", "votes", "schedule", pytest.param("rmsprop", marks=pytest.mark.rest)]
+    "optimizer",
+    [
+        *("adam", "sgd", "votes", "schedule", "another loss"),
+        *(pytest.param(name, marks=pytest.mark.rest) for name in ("rmsprop", "smoothed votes")),
+    ],
 )
 def test_a_network_of_one_layer_has_the_history_of_a_head(optimizer: str, tmp_path: Path) -> None:
     """`galaxytl.learning.fit_network`, which is Keras's training, and `galaxytl.learning.fit_heads` mean the same by
@@ -75,6 +88,24 @@ def test_a_network_of_one_layer_has_the_history_of_a_head(optimizer: str, tmp_pa
     assert curves(history) == pytest.approx(curves(head.history), abs=1e-5)
     assert head.history[-1]["accuracy"] > head.history[0]["accuracy"]
     assert np.asarray(model.weights[0].value) == pytest.approx(head.state["weights"][:, 0], abs=1e-5)
+    logits = heads.logits([head.state], examples, examples.watched, 8)[0]
+    assert history[-1]["val_loss"] == pytest.approx(cross_entropy(logits, examples.targets(examples.watched)), abs=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["nadam", pytest.param("adafactor", marks=pytest.mark.rest)])
+def test_a_killed_head_and_network_go_on_with_all_that_their_optimizer_keeps(optimizer: str, tmp_path: Path) -> None:
+    """Nadam's product, Adafactor's factors."""
+    spec, examples = BASE.replace(optimizer=optimizer, learning_rate=1e-2), make_examples()
+    with pytest.raises(Stopped):
+        fit_heads([spec], examples, tmp_path, fails_after(2, Stopped()))
+    with pytest.raises(Stopped):
+        fit(one_layer(spec), spec, examples, tmp_path / "network.npz", fails_after(2, Stopped()))
+    wanted, (head,) = fit_alone(spec, tmp_path / "alone"), fit_heads([spec], examples, tmp_path, SILENT)
+    model = one_layer(spec)
+    fit(model, spec, examples, tmp_path / "network.npz", SILENT)
+    for name, value in head.state.items():
+        assert np.array_equal(value, wanted.state[name]), name
+    assert np.asarray(model.weights[0].value) == pytest.approx(wanted.state["weights"][:, 0], abs=1e-5)
 
 
 def one_layer(spec: TrialSpec) -> Any:

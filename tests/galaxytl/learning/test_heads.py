@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from galaxytl.learning import head_dropout, heads
 from galaxytl.learning.examples import Examples, class_weights, epoch_order
 from galaxytl.networks.backbones import build_head
 from galaxytl.trial import TrialSpec, seed_for
+from galaxytl.trial.optimizers import CLIPPING, OPTIMIZERS
 
 NUM_FEATURES, NUM_EXAMPLES, BATCH = 24, 44, 8  # five whole batches and a ragged one of four
 NUM_EPOCHS = 12  # 72 steps
@@ -39,6 +41,36 @@ GROUPS = {
         BASE.replace(optimizer="rmsprop", learning_rate=1e-3, momentum=0.9, weight_decay=0.2, seed=2),
         BASE.replace(optimizer="rmsprop", learning_rate=3e-3, seed=3),
     ],
+    "adamw": [
+        BASE.replace(optimizer="adamw", learning_rate=1e-2, weight_decay=0.01),
+        BASE.replace(optimizer="adamw", learning_rate=1e-3, weight_decay=0.2, seed=2, focal_gamma=2.0),
+        BASE.replace(optimizer="adamw", learning_rate=3e-3, weight_decay=0.1, seed=3),
+    ],
+    "nadam": [
+        BASE.replace(optimizer="nadam", learning_rate=1e-2, clipvalue=0.01),
+        BASE.replace(optimizer="nadam", learning_rate=1e-3, weight_decay=0.2, seed=2, label_smoothing=0.2),
+        BASE.replace(optimizer="nadam", learning_rate=3e-3, seed=3, focal_gamma=0.5),
+    ],
+    "lion": [
+        BASE.replace(optimizer="lion", learning_rate=1e-3),
+        BASE.replace(optimizer="lion", learning_rate=1e-4, weight_decay=0.2, seed=2),
+        BASE.replace(optimizer="lion", learning_rate=3e-4, seed=3, global_clipnorm=0.1),
+    ],
+    "adafactor": [
+        BASE.replace(optimizer="adafactor", learning_rate=1e-2),
+        BASE.replace(optimizer="adafactor", learning_rate=1e-1, weight_decay=0.2, seed=2, clipnorm=0.05),
+        BASE.replace(optimizer="adafactor", learning_rate=3e-2, seed=3),
+    ],
+}
+SETTINGS = {  # of heads that share a pass: Keras has each alone
+    "plain": {},
+    "nesterov": {"momentum": 0.9, "nesterov": True},
+    "clipnorm": {"clipnorm": 0.1},
+    "global_clipnorm": {"global_clipnorm": 0.1, "momentum": 0.5},
+    "clipvalue": {"clipvalue": 0.01},
+    "smoothing": {"label_smoothing": 0.3},
+    "focal": {"focal_gamma": 2.0},
+    "both": {"focal_gamma": 0.5, "label_smoothing": 0.1, "global_clipnorm": 0.2, "momentum": 0.9, "nesterov": True},
 }
 NUM_UNITS = 6
 HIDDEN_GROUPS = {  # slower: where units switch on and off, rounding errors grow
@@ -85,12 +117,21 @@ def fused(specs: Sequence[TrialSpec], num_epochs: int = NUM_EPOCHS, examples: Ex
 
 
 def keras_optimizer(spec: TrialSpec) -> Any:
-    rate, decay = spec.learning_rate, spec.weight_decay or None
-    if spec.optimizer == "adam":
-        return keras.optimizers.Adam(rate, weight_decay=decay)
-    if spec.optimizer == "sgd":
-        return keras.optimizers.SGD(rate, momentum=spec.momentum, weight_decay=decay)
-    return keras.optimizers.RMSprop(rate, momentum=spec.momentum, weight_decay=decay)
+    kinds = keras.optimizers
+    kind = {"adam": kinds.Adam, "adamw": kinds.AdamW, "nadam": kinds.Nadam, "lion": kinds.Lion, "sgd": kinds.SGD}
+    kind |= {"rmsprop": kinds.RMSprop, "adafactor": kinds.Adafactor}
+    momentum = {"momentum": spec.momentum} if spec.optimizer in ("sgd", "rmsprop") else {}
+    momentum |= {"nesterov": spec.nesterov} if spec.optimizer == "sgd" else {}
+    clips = {name: getattr(spec, name) or None for name in ("clipnorm", "global_clipnorm", "clipvalue")}
+    return kind[spec.optimizer](spec.learning_rate, weight_decay=spec.weight_decay or None, **momentum, **clips)
+
+
+def keras_loss(spec: TrialSpec) -> Any:
+    """Of one-hot labels, or votes."""
+    gamma, smoothing = spec.focal_gamma, spec.label_smoothing
+    if not gamma:
+        return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
+    return keras.losses.CategoricalFocalCrossentropy(1.0, gamma, from_logits=True, label_smoothing=smoothing)
 
 
 def layers_of(state: heads.State, head: int) -> list[np.ndarray]:
@@ -106,9 +147,8 @@ def trained_by_keras(
     hidden = [keras.layers.Dense(spec.head_units, "relu")] if spec.head_units else []
     model = keras.Sequential([keras.Input((NUM_FEATURES,)), *hidden, keras.layers.Dense(10)])
     model.set_weights(layers_of(heads.initial_state(spec, NUM_FEATURES), 0))
-    of_votes = examples.votes is not None
-    loss = keras.losses.CategoricalCrossentropy if of_votes else keras.losses.SparseCategoricalCrossentropy
-    model.compile(keras_optimizer(spec), loss(from_logits=True))
+    targets = np.eye(10, dtype=np.float32)[examples.labels] if examples.votes is None else examples.votes
+    model.compile(keras_optimizer(spec), keras_loss(spec))
     weights = compute_class_weight("balanced", classes=np.arange(10), y=examples.labels)
     weighting = dict(enumerate(weights.tolist())) if spec.class_weighting == "balanced" else None
     inputs = examples.inputs.reshape(NUM_EXAMPLES, NUM_FEATURES)
@@ -116,7 +156,7 @@ def trained_by_keras(
         order = epoch_order(spec, number, examples.train)
         for i in range(0, NUM_EXAMPLES, BATCH):
             rows = order[i : i + BATCH]
-            model.train_on_batch(inputs[rows], examples.targets(rows), class_weight=weighting)
+            model.train_on_batch(inputs[rows], targets[rows], class_weight=weighting)
     return [np.asarray(variable.value) for variable in model.weights]
 
 
@@ -133,7 +173,7 @@ def distance(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> float
         ("linear", "rmsprop"),
         *(
             pytest.param(*case, marks=pytest.mark.rest)
-            for case in zip(("hidden", "linear", "hidden"), GROUPS, strict=True)
+            for case in zip(("hidden", "linear", "hidden"), ("sgd", "adam", "rmsprop"), strict=True)
         ),
     ],
 )
@@ -167,6 +207,68 @@ def test_towards_votes_too_fused_heads_are_what_keras_trains_in_200_steps(kind: 
     of_labels, of_votes = fused(specs, 2, examples), fused(specs, 2, as_votes)
     assert of_votes["weights"] == pytest.approx(of_labels["weights"], abs=TOLERANCE)
     assert np.abs(fused(specs, 2, with_votes(examples))["weights"] - of_labels["weights"]).max() > 10 * TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("kind", "optimizer"),
+    [
+        ("linear", "nadam"),
+        ("hidden", "adafactor"),
+        *(pytest.param(*case, marks=pytest.mark.rest) for case in (("hidden", "adamw"), ("linear", "lion"))),
+    ],
+)
+def test_fused_heads_of_any_optimizer_are_what_keras_trains_in_200_steps(kind: str, optimizer: str) -> None:
+    """Each beside others with settings, clipping and losses of their own."""
+    specs = (HIDDEN_GROUPS if kind == "hidden" else GROUPS)[optimizer]
+    state = fused(specs, 34)
+    assert state["steps"].min() == 204
+    assert distance(layers_of(state, 1), trained_by_keras(specs[1], 34)) < TOLERANCE
+    assert distance(layers_of(state, 1), layers_of(heads.initial_state(specs[1], NUM_FEATURES), 0)) > 100 * TOLERANCE
+
+
+def with_settings(**shared: Any) -> list[TrialSpec]:
+    """One head of each of SETTINGS, from the same start."""
+    sgd = BASE.replace(optimizer="sgd", learning_rate=0.03, **shared)
+    return [sgd.replace(**own) for own in SETTINGS.values()]
+
+
+@functools.cache
+def state_with_settings() -> heads.State:
+    return fused(with_settings(class_weighting="balanced"), 34)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("nesterov", "global_clipnorm", "both"),
+        *(pytest.param(name, marks=pytest.mark.rest) for name in ("clipnorm", "clipvalue", "smoothing", "focal")),
+    ],
+)
+def test_heads_that_differ_in_clipping_and_loss_share_a_pass(name: str) -> None:
+    """With balanced weights, for 204 steps: each is what Keras trains, and without its setting would be another."""
+    number = list(SETTINGS).index(name)
+    by_keras = trained_by_keras(with_settings(class_weighting="balanced")[number], 34)
+    assert distance(layers_of(state_with_settings(), number), by_keras) < TOLERANCE
+    assert distance(layers_of(state_with_settings(), 0), by_keras) > 100 * TOLERANCE
+
+
+def test_votes_are_smoothed_and_focussed_on_as_keras_does_it() -> None:
+    specs, examples = with_settings(), with_votes(make_examples())
+    number = list(SETTINGS).index("both")
+    state = fused(specs, 34, examples)
+    assert distance(layers_of(state, number), trained_by_keras(specs[number], 34, examples)) < TOLERANCE
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_plain_head_has_its_own_bits_beside_clipped_ones_and_other_losses(optimizer: str) -> None:
+    """Without XLA, which rounds by what it puts together."""
+    plain = BASE.replace(optimizer=optimizer, learning_rate=0.03, seed=7)
+    own = {"clipnorm": 0.1, "label_smoothing": 0.3}, {"global_clipnorm": 0.1, "focal_gamma": 2.0}
+    alone = fused([plain.replace(seed=8), plain, plain.replace(seed=9)], 5)
+    beside = fused([plain.replace(seed=8, **own[0]), plain, plain.replace(seed=9, **own[1])], 5)
+    for name, value in heads.take(beside, 1).items():
+        assert np.array_equal(value, heads.take(alone, 1)[name]), name
+    assert not np.array_equal(beside["weights"][:, 0], alone["weights"][:, 0])
 
 
 def test_balanced_is_scikit_learns_rule_and_a_missing_class_counts_nothing() -> None:
@@ -208,14 +310,22 @@ def test_a_weighted_loss_is_divided_by_the_number_of_examples() -> None:
 
 @st.composite
 def groups_of_heads(draw: st.DrawFn) -> list[TrialSpec]:
-    """Two, three or five heads that train in one pass."""
+    """Two, three or five heads that train in one pass. All have the same kinds of settings, so that one function is
+    compiled for each of them alone."""
     optimizer = draw(st.sampled_from(sorted(GROUPS)))
     units = draw(st.sampled_from([0, NUM_UNITS]))
+    clipping, is_focal = draw(st.sampled_from(["", *CLIPPING])), draw(st.booleans())
     shared = {"optimizer": optimizer, "head_units": units, "batch_size": draw(st.sampled_from([3, 20]))}
 
     def head(seed: int) -> TrialSpec:
-        own = {"learning_rate": 10 ** draw(st.floats(-5, -2)), "weight_decay": draw(st.sampled_from([0.0, 0.3]))}
-        own["momentum"] = 0.0 if optimizer == "adam" else draw(st.sampled_from([0.0, 0.9]))
+        own: dict[str, Any] = {
+            "learning_rate": 10 ** draw(st.floats(-5, -2)),
+            "weight_decay": draw(st.sampled_from([0.0, 0.3])),
+        }
+        own["momentum"] = draw(st.sampled_from([0.0, 0.9])) if OPTIMIZERS[optimizer].has_momentum else 0.0
+        own["weight_decay"] = own["weight_decay"] or 0.1 * OPTIMIZERS[optimizer].wants_weight_decay
+        own |= {clipping: draw(st.sampled_from([0.02, 0.1]))} if clipping else {}
+        own |= {"label_smoothing": draw(st.sampled_from([0.0, 0.2])), "focal_gamma": 0.5} if is_focal else {}
         own["head_dropout"] = draw(st.sampled_from([0.2, 0.5])) if units else 0.0
         weighting = draw(st.sampled_from(["none", "balanced"]))
         return BASE.replace(**shared, **own, class_weighting=weighting, seed=seed)

@@ -7,7 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from galaxytl.results.collapse import CONSTANT_SHARE, TOLERANCE, is_constant, loss_of_ignoring, why_collapsed
+from galaxytl.results.collapse import (
+    CONSTANT_SHARE,
+    TOLERANCE,
+    best_answer,
+    is_constant,
+    loss_of_ignoring,
+    why_collapsed,
+)
 
 IGNORING = 2.21
 COLLAPSED = {"epoch": 1, "val_top_share": 1.0, "val_loss": IGNORING + 0.5 * TOLERANCE}
@@ -32,6 +39,42 @@ def test_the_loss_of_ignoring_follows_training_and_its_weights() -> None:
     labels, balanced = np.repeat(np.arange(10), np.arange(1, 11)), 55 / (10 * np.arange(1, 11))
     assert loss_of_ignoring(labels, labels, balanced) == pytest.approx(math.log(10))
     assert loss_of_ignoring(np.array([0, 1]), np.array([2]), np.ones(3)) == math.inf
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_the_best_answer_has_the_least_training_loss_whatever_that_is(smoothing: float, gamma: float) -> None:
+    """A class that no image has gets nothing, unless the targets are smoothed."""
+    shares = np.array([0.5, 0.3, 0.15, 0.05, 0.0])
+    targets, best = shares * (1 - smoothing) + smoothing / 5, best_answer(shares, smoothing, gamma)
+
+    def loss(answer: np.ndarray) -> float:
+        known = targets > 0
+        return float(-(targets * (1 - answer) ** gamma)[known] @ np.log(answer[known]))
+
+    assert best.sum() == pytest.approx(1)
+    assert (best[4] > 0) == (smoothing > 0)
+    assert gamma > 0 or best == pytest.approx(targets)
+    rng, count = np.random.default_rng(0), np.count_nonzero(best)
+    for scale in (20, 2000):
+        for answer in rng.dirichlet(scale * best[:count], 20):
+            assert loss(np.append(answer, [0.0] * (5 - count))) > loss(best)
+
+
+def test_the_watched_loss_of_ignoring_is_the_plain_one_of_what_training_comes_to() -> None:
+    labels, watched = np.array([0, 0, 0, 1]), np.array([0, 1, 2])
+    assert loss_of_ignoring(labels, watched, np.ones(3), 0.3) == pytest.approx(
+        -(math.log(0.75 * 0.7 + 0.1) + math.log(0.25 * 0.7 + 0.1) + math.log(0.1)) / 3
+    )
+    assert loss_of_ignoring(labels, watched, np.ones(3), 0.0, 2.0) == math.inf
+    even = np.array([0, 1, 2])
+    assert loss_of_ignoring(even, even, np.ones(3), 0.0, 2.0) == pytest.approx(math.log(3))
+    votes = np.eye(3)[labels]
+    assert loss_of_ignoring(votes, np.eye(3)[:2], np.ones(3), 0.1, 2.0) == pytest.approx(
+        loss_of_ignoring(labels, watched[:2], np.ones(3), 0.1, 2.0)
+    )
+    focal, plain = (loss_of_ignoring(labels, labels, np.ones(2), 0.0, gamma) for gamma in (2.0, 0.0))
+    assert focal > plain + TOLERANCE
 
 
 def test_the_loss_of_ignoring_is_towards_votes_where_there_are_some() -> None:

@@ -130,10 +130,12 @@ def test_half_precision_halves_the_stored_bytes_but_not_the_images() -> None:
     assert (chain.depths, chain.rows_read) == ((7 * MILLION, 6 * MILLION, 4 * MILLION, 0), (0, 50, 0, 0))
 
 
-@pytest.mark.parametrize(("optimizer", "arrays"), [("sgd", 2), ("rmsprop", 3), ("adam", 3)])
+@pytest.mark.parametrize(
+    ("optimizer", "arrays"), [("sgd", 2), ("rmsprop", 3), ("adam", 3), ("lion", 2), ("adafactor", 1)]
+)
 def test_a_head_takes_its_weights_and_slots_twice_with_momentum_or_without(optimizer: str, arrays: int) -> None:
     assert COSTS.head_bytes(toy_spec(optimizer=optimizer)) == 100 * 4 * arrays * 2
-    if optimizer != "adam":
+    if optimizer in ("sgd", "rmsprop"):
         assert COSTS.head_bytes(toy_spec(optimizer=optimizer, momentum=0.9)) == 100 * 4 * arrays * 2
 
 
