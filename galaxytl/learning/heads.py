@@ -8,6 +8,7 @@ Equal to training each head alone: the loss is summed over heads, never averaged
 (no clipping, no loss scale), so a head that becomes NaN leaves the others as they are. Head h reads and writes index h
 of axis 1 of every state array: "weights" (D, H, C), "bias" (1, H, C), "steps" (1, H, 1), and the optimizer's slots.
 Heads with U hidden units have "hidden_weights" (D, H, U) and "hidden_bias" (1, H, U) too, and (U, H, C) "weights".
+Where a head keeps moving averages (`galaxytl.networks.averages`) there are "ema_weights" and such.
 
 Why: a step reads the features once for all heads, as one matrix product, (B, D) x (D, H * C) or (B, D) x (D, H * U).
 
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 
 from galaxytl.learning import head_dropout
 from galaxytl.learning.examples import Examples, class_weights
-from galaxytl.networks import device
+from galaxytl.networks import averages, device
 from galaxytl.networks.backbones import HIDDEN, OUTPUT, head_initializer, head_layers
 from galaxytl.system.prefetch import ahead
 from galaxytl.trial import TrialSpec
@@ -69,6 +70,7 @@ def initial_state(spec: TrialSpec, num_features: int) -> State:
     for shape in hidden:
         state |= _initial_layer(spec, HIDDEN, shape, "hidden_")
     slots = OPTIMIZERS[spec.optimizer].slots
+    slots = (*slots, averages.EMA.removesuffix("_")) if spec.ema_momentum else slots
     zeros = {f"{slot}_{name}": np.zeros_like(value) for slot in slots for name, value in state.items()}
     return {**state, **zeros, "steps": np.zeros((1, 1, 1), np.float32)}
 
@@ -79,8 +81,11 @@ def _initial_layer(spec: TrialSpec, layer: str, shape: tuple[int, int], prefix: 
 
 
 def join(states: Sequence[State]) -> State:
-    """Join several states to one; they must be of the same optimizer and at the same step."""
-    return {name: np.concatenate([np.asarray(state[name]) for state in states], axis=1) for name in states[0]}
+    """Join several states to one; they must be of the same optimizer and at the same step. Where one has moving
+    averages, the weights of the others stand for theirs."""
+    names = dict.fromkeys(name for state in states for name in state)
+    own = {name: [state.get(name, state.get(name.removeprefix(averages.EMA))) for state in states] for name in names}
+    return {name: np.concatenate([np.asarray(value) for value in values], axis=1) for name, values in own.items()}
 
 
 def on_host(state: State) -> dict[str, NDArray[np.float32]]:
@@ -100,7 +105,8 @@ def weights(state: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
 
 def settings(specs: Sequence[TrialSpec], labels: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
     """Return what differs between heads, (1, H, 1) each, and "class_weights" (1, H, C), of all labels to train on."""
-    names = ("learning_rate", "momentum", "weight_decay")
+    names = ["learning_rate", "momentum", "weight_decay"]
+    names += ["ema_momentum"] if any(spec.ema_momentum for spec in specs) else []
     scalars = {n: np.array([getattr(spec, n) for spec in specs], np.float32).reshape(1, -1, 1) for n in names}
     weights = np.stack([class_weights(spec, labels) for spec in specs])
     return {**scalars, **head_dropout.settings(specs), "class_weights": weights[None]}
@@ -169,6 +175,7 @@ def _compiled(optimizer: str, drops: bool, xla: bool) -> Any:
             batch = _Batch(features[step], _at(step, targets), sizes[step])
             gradients, sums = _gradients(old, batch, scalars["class_weights"], factors)
             new = OPTIMIZERS[optimizer].rule(ops, _decayed(old, gradients, scalars), gradients, scalars)
+            new = averages.follow(old, new, scalars["ema_momentum"]) if "ema_momentum" in scalars else new
             return {**new, "steps": old["steps"] + 1}, {name: totals[name] + sums[name] for name in totals}
 
         zero = ops.zeros((state["bias"].shape[1],), "float32")

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from galaxytl.networks import device
+from galaxytl.networks import averages, device
 from galaxytl.trial import TrialSpec
 from galaxytl.trial.optimizers import OPTIMIZERS
 
@@ -58,4 +58,10 @@ def make_optimizer(spec: TrialSpec) -> Any:
     optimizer = OPTIMIZERS[spec.optimizer]
     momentum = {"momentum": spec.momentum} if optimizer.has_momentum else {}
     kind = getattr(keras.optimizers, optimizer.label)
-    return kind(learning_rate=spec.learning_rate, weight_decay=spec.weight_decay or None, **momentum)
+    made = kind(
+        learning_rate=spec.learning_rate,
+        weight_decay=spec.weight_decay or None,
+        **momentum,
+        **averages.optimizer_settings(spec),
+    )
+    return averages.without_finale(made) if spec.ema_momentum else made

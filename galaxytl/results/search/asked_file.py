@@ -26,6 +26,7 @@ from typing import Any, Final
 from galaxytl.results.rows import Problems, append_lines, lines_of, locked_rows
 from galaxytl.system.strict_json import check_depth, read_json, shown
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
+from galaxytl.trial.epochs import scored_values
 
 FILE_NAME: Final = "asked.jsonl"
 FORMAT: Final = 1
@@ -198,7 +199,7 @@ def _value(result: TrialResult, name: str, costs: Mapping[str, float]) -> float:
         return float(result.num_parameters.get("total", math.nan))
     if name in costs:
         return costs[name]
-    return result.history[-1].get(name, math.nan) if result.history else math.nan
+    return scored_values(result).get(name, math.nan)
 
 
 def curve_of(result: TrialResult, objectives: Sequence[str]) -> tuple[tuple[int, float], ...]:
