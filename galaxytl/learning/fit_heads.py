@@ -1,7 +1,7 @@
 """The epoch loop of heads on frozen features: all heads that are at the same epoch train in one pass.
 
-A head that diverged or is stopped leaves the group, one that has fewer epochs ends earlier, and one that goes on from
-a checkpoint joins when the others have caught up: the result of each is what it would be alone.
+A head that diverged or is stopped leaves the group, one that has fewer epochs, or early stopping, ends earlier, and one
+that goes on from a checkpoint joins when the others have caught up: the result of each is what it would be alone.
 """
 
 from __future__ import annotations

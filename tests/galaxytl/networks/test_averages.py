@@ -140,8 +140,8 @@ def trained(spec: TrialSpec, data: Path, out: Path, watcher: Watcher | None = No
 @pytest.mark.parametrize("blocks", [0, 1])
 def test_scores_and_row_are_of_the_best_epoch(blocks: int, galaxies_file: Path, tmp_path: Path) -> None:
     spec = tiny_spec(galaxies_file).replace(
-        **{"unfrozen_blocks": blocks, "validation_fraction": 0.3, "scored_on": "validation", "learning_rate": 0.03},
-        **{"scored_epoch": "best", "early_stopping": 1, "num_epochs": 12},
+        **{"unfrozen_blocks": blocks, "validation_fraction": 0.4, "scored_on": "validation"},
+        **{"scored_epoch": "best", "early_stopping": 1, "num_epochs": 12, "learning_rate": 0.03 if blocks else 0.1},
     )
     row = trained(spec, galaxies_file, tmp_path)
     assert (row.status, row.message, len(row.history) < 12) == (COMPLETE, "", True)

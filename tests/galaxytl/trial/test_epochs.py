@@ -67,7 +67,11 @@ def test_a_loss_that_is_no_finite_number_is_no_improvement_and_hides_none(
 def test_without_the_fields_all_epochs_are_trained_and_the_last_is_scored() -> None:
     spec = SPEC.replace(early_stopping=0, scored_epoch="last", num_epochs=4)
     rising = history_of(1.0, 2.0, 3.0)
-    assert (is_over(spec, rising), is_over(spec, history_of(1, 2, 3, 4)), scored_epoch(spec, rising)) == (False, True, 3)
+    assert (is_over(spec, rising), is_over(spec, history_of(1, 2, 3, 4)), scored_epoch(spec, rising)) == (
+        False,
+        True,
+        3,
+    )
 
 
 @pytest.mark.parametrize(
