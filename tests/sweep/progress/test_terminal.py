@@ -144,7 +144,7 @@ def test_an_end_says_which_epoch_is_scored_where_training_stopped_early() -> Non
     file = io.StringIO()
     sweep = SweepTable([spec], Console(file=file, width=200))
     sweep.finished(row)
-    assert "test accuracy 0.612; stopped after epoch 7 of 20, epoch 4 scored" in file.getvalue()
+    assert "test accuracy 0.612; stopped after epoch 7 of 10, epoch 4 scored" in file.getvalue()
     assert "COMPLETE, epoch 4 of 7" in "\n".join(drawn(sweep, 100))
 
 
