@@ -41,6 +41,7 @@ from analysis.trials.endings import ending_of
 from analysis.trials.predictions import same_images
 from analysis.trials.table1_cells import SETTINGS, Score
 from galaxytl.trial import TrialResult
+from galaxytl.trial.epochs import is_stopped
 
 BACKBONES: Final = ("MobileNet", "ResNet50", "VGG16")
 WHERE: Final = "section 3.1, Figures 4-15"
@@ -71,8 +72,10 @@ def values_of(result: TrialResult, name: str) -> NDArray[np.float64]:
 
 
 def area_under(result: TrialResult, name: str) -> float:
-    """Return the mean over the epochs; NaN without a history, or where one epoch lacks the value."""
-    return float(values_of(result, name).mean()) if result.history else math.nan
+    """Return the mean over the epochs; NaN without a history, where one epoch lacks the value, and of a trial that
+    stopped early: a mean over fewer epochs is another quantity."""
+    is_whole = result.history and not is_stopped(result.spec, result.history)
+    return float(values_of(result, name).mean()) if is_whole else math.nan
 
 
 def first_value(result: TrialResult, name: str) -> float:
@@ -215,7 +218,9 @@ def difference_of(first: Arm, second: Arm, measure: Measure) -> Difference:
         return why
     values = [[measure.of(result) for result in arm.results] for arm in (first, second)]
     if not all(math.isfinite(value) for own in values for value in own):
-        return "a curve is not recorded for all of its epochs, has one epoch, or is not of finite numbers"
+        return (
+            "a curve is not recorded for all of its epochs, stopped early, has one epoch, or is not of finite numbers"
+        )
     if min(map(len, values)) < 2:
         value = float(np.mean(values[0]) - np.mean(values[1]))
         return Estimate(value, Interval(-math.inf, math.inf), 1.0, seeds=tuple(map(len, values)))

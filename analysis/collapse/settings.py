@@ -23,6 +23,7 @@ from analysis.trials.load import count_of, count_of_trials, show_value
 from analysis.trials.starts import FROM_SCRATCH, IMAGENET_FROZEN, start_name
 from galaxytl.results.collapse import ONE_CLASS_SHARE
 from galaxytl.trial import COMPLETE, SPEC_FIELDS, TrialResult, TrialSpec
+from galaxytl.trial.epochs import scored_values
 
 BACKBONE: Final = "VGG16"
 OPTIMIZER_FIELDS: Final = ("optimizer", "learning_rate", "momentum", "nesterov", "weight_decay")
@@ -329,10 +330,11 @@ def _setting(results: Sequence[TrialResult], one_class_share: float) -> Setting:
 
 
 def _last_validation(result: TrialResult) -> float | None:
-    """Return the last validation accuracy; of a trial that diverged 0; None where none is recorded."""
+    """Return the validation accuracy of the epoch that is scored; of a trial that diverged 0; None where none is
+    recorded."""
     if result.status != COMPLETE:
         return 0.0
-    value = result.history[-1].get("val_accuracy", math.nan) if result.history else math.nan
+    value = scored_values(result).get("val_accuracy", math.nan)
     return value if result.curves_on == "validation" and math.isfinite(value) else None
 
 

@@ -23,6 +23,7 @@ from analysis.trials.banner import Banner
 from analysis.trials.seed_points import Point, part_text, seeds_note
 from analysis.trials.starts import COLLAPSED_NOTE, ordered_backbones, rate_text
 from galaxytl.trial import TrialResult
+from galaxytl.trial.epochs import scored_values
 
 VARIED: Final = ("backbone", "unfrozen_blocks", "learning_rate")
 MIN_DEPTHS: Final = 3
@@ -72,11 +73,12 @@ class Panel:
 
 
 def validation_accuracy(result: TrialResult) -> float | None:
-    """Return the accuracy of a COMPLETE trial after its last epoch; None where it held out no validation part."""
+    """Return the accuracy of a COMPLETE trial after the epoch that is scored; None where it held out no validation
+    part."""
     if result.spec.scored_on == "validation":
         return result.metrics["accuracy"]
     if result.curves_on == "validation" and result.history:
-        return result.history[-1].get("val_accuracy")
+        return scored_values(result).get("val_accuracy")
     return None
 
 

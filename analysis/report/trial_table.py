@@ -18,6 +18,7 @@ from analysis.trials.load import show_value
 from analysis.trials.starts import setting
 from analysis.trials.table1_cells import paper_cell
 from galaxytl.trial import ADDED, SPEC_FIELDS, TrialResult, TrialSpec
+from galaxytl.trial.epochs import ending_text
 
 LEADING: Final = ("backbone", "weights", "unfrozen_blocks", "optimizer", "learning_rate")
 """Fields with a column of their own even where all trials have the same, before the scores; those that vary follow."""
@@ -167,7 +168,8 @@ def _trained(blocks: int | str) -> Entry:
 def _outcome(result: TrialResult) -> list[Entry]:
     """Return the entries of _OUTCOME."""
     accuracy, f1, top = (_score(result, name) for name in ("accuracy", "f1_weighted", "top_predicted_share"))
-    return [accuracy, *(Entry("") for _ in CURVES), f1, *_of_classes(result), top, Entry(result.status)]
+    status = ", ".join([result.status, *([ending] if (ending := ending_text(result)) else [])])
+    return [accuracy, *(Entry("") for _ in CURVES), f1, *_of_classes(result), top, Entry(status)]
 
 
 def _of_classes(result: TrialResult) -> list[Entry]:

@@ -1,7 +1,7 @@
 """The epoch loop of heads on frozen features: all heads that are at the same epoch train in one pass.
 
-A head that diverged or is stopped leaves the group, one that has fewer epochs ends earlier, and one that goes on from
-a checkpoint joins when the others have caught up: the result of each is what it would be alone.
+A head that diverged or is stopped leaves the group, one that has fewer epochs, or early stopping, ends earlier, and one
+that goes on from a checkpoint joins when the others have caught up: the result of each is what it would be alone.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from galaxytl.learning import heads
 from galaxytl.learning.callbacks import Watcher
 from galaxytl.learning.examples import Examples, epoch_order
+from galaxytl.networks import averages
 from galaxytl.results.checkpoints import (
     RESUMED,
     CheckpointWriter,
@@ -29,6 +30,7 @@ from galaxytl.results.checkpoints import (
     with_records,
 )
 from galaxytl.trial import TrialSpec
+from galaxytl.trial.epochs import is_over
 from galaxytl.trial.optimizers import State
 from galaxytl.trial.schedules import epoch_rates, is_constant
 
@@ -49,10 +51,32 @@ class Head:
     diverged: str = ""
     pruned: str | None = None
     """Why it was ended before its last epoch."""
+    kept: averages.Arrays = field(default_factory=dict)
+    """Trained arrays as they would be scored now, where they need not be those of the last epoch."""
 
     @property
     def is_done(self) -> bool:
-        return bool(self.diverged) or self.pruned is not None or len(self.history) >= self.spec.num_epochs
+        return bool(self.diverged) or self.pruned is not None or is_over(self.spec, self.history)
+
+    @property
+    def scored(self) -> State:
+        """The trained arrays that count: of the epoch that is scored, or averages."""
+        return dict(self.kept) or self._counting()
+
+    def _counting(self) -> State:
+        prefix = averages.EMA if self.spec.ema_momentum else ""
+        return {name: self.state[prefix + name] for name in heads.TRAINED if name in self.state}
+
+    def take(self, state: State) -> None:
+        """Take its state, out of the group's, after an epoch."""
+        own = bool(self.spec.ema_momentum)
+        self.state = {name: value for name, value in state.items() if own or not name.startswith(averages.EMA)}
+        if averages.keeps(self.spec) and not self.diverged:
+            self.kept = averages.kept_after(self.spec, self.history, self.kept, self._counting())
+
+    def arrays(self) -> State:
+        """Return what a checkpoint holds."""
+        return {**self.state, **{averages.KEPT + name: value for name, value in self.kept.items()}}
 
 
 def fit_heads(specs: Sequence[TrialSpec], examples: Examples, out: Path, watcher: Watcher) -> list[Head]:
@@ -68,8 +92,15 @@ def fit_heads(specs: Sequence[TrialSpec], examples: Examples, out: Path, watcher
 
 def _begin(spec: TrialSpec, examples: Examples, out: Path) -> Head:
     initial = heads.initial_state(spec, math.prod(examples.inputs.shape[1:]))
-    state, history = load_checkpoint(checkpoint_path(out, spec), {name: v.shape for name, v in initial.items()})
-    return Head(spec, state or initial, history, resumed=RESUMED if history else {})
+    head = Head(spec, initial)
+    if averages.keeps(spec):
+        head.kept = head.scored
+    wanted = head.arrays()
+    found, history = load_checkpoint(checkpoint_path(out, spec), {name: v.shape for name, v in wanted.items()})
+    arrays = found or wanted
+    state = {name: arrays[name] for name in initial}
+    kept = {name: arrays[averages.KEPT + name] for name in head.kept}
+    return Head(spec, state, history, resumed=RESUMED if history else {}, kept=kept)
 
 
 def _end(group: Sequence[Head], watcher: Watcher) -> None:
@@ -96,9 +127,9 @@ def _run_together(active: list[Head], group: Sequence[Head], examples: Examples,
             _add_epoch(active, scores, seconds)
             on_host = heads.on_host(state)
             for i, head in enumerate(active):
-                head.state = heads.take(on_host, i)
+                head.take(heads.take(on_host, i))
             going = [head for head in active if not head.is_done]
-            writer.save([(checkpoint_path(out, head.spec), head.state, list(head.history)) for head in going])
+            writer.save([(checkpoint_path(out, head.spec), head.arrays(), list(head.history)) for head in going])
             watcher.epoch({head.spec.trial_id: head.history[-1] for head in active if not head.diverged})
             _end(group, watcher)
             if any(head.is_done for head in active) or len(active[0].history) in others:
@@ -120,8 +151,9 @@ def _run_epoch(
         done += chunk.num_steps
         say(f"{name}, step {done}/{math.ceil(len(order) / spec.batch_size)}, {len(active)} heads together")
     watched = _Means(len(examples.watched))
+    counting = averages.counting(state, scalars["ema_momentum"]) if "ema_momentum" in scalars else state
     for chunk in heads.chunks(examples, examples.watched, heads.WATCHED_BATCH):
-        watched.add(heads.score(state, chunk))
+        watched.add(heads.score(counting, chunk))
     return state, {**trained.means(), **{f"val_{name}": values for name, values in watched.means().items()}}
 
 

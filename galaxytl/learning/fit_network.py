@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from galaxytl.learning.callbacks import Watcher
 from galaxytl.learning.examples import Examples, class_weights, epoch_order
 from galaxytl.learning.job import Diverged, Pruned
-from galaxytl.networks import device
+from galaxytl.networks import averages, device, warm
 from galaxytl.networks.compiled import CROSS_ENTROPY
 from galaxytl.networks.learning_rates import set_rates
 from galaxytl.results.checkpoints import RESUMED, CheckpointWriter, Epoch, load_checkpoint, with_records
 from galaxytl.trial import TrialSpec
+from galaxytl.trial.epochs import is_over, is_stopped
 from galaxytl.trial.schedules import steps_per_epoch
 
 
@@ -69,19 +70,23 @@ class _BatchProgress(keras.callbacks.Callback):
 
 
 def fit(model: Any, spec: TrialSpec, examples: Examples, checkpoint: Path, watcher: Watcher) -> list[Epoch]:
-    """Train a compiled model to spec.num_epochs epochs, from `checkpoint` where there is one. Return the history.
+    """Train a compiled model to spec.num_epochs epochs, or until `early_stopping` ends it, from `checkpoint` where
+    there is one. Return the history; the model has the weights that are scored.
 
     Raises Diverged when the loss stops being finite, Pruned when the watcher ends the training.
     """
     num_steps = steps_per_epoch(spec, len(examples.train))
     set_rates(model.optimizer, spec, 1, num_steps)  # before a checkpoint, which has its variables
-    trial_id, history = spec.trial_id, _restore(model, checkpoint)
+    scored = averages.NetworkWeights(model, warm.trained_variables(model), spec)
+    trial_id, history = spec.trial_id, _restore(model, checkpoint, scored)
     watched = device.for_keras(Batches(examples, examples.watched, spec.batch_size))
     weights = class_weights(spec, examples.labels[examples.train]) if spec.class_weighting != "none" else None
     records, resumed = ([], RESUMED) if history else (watcher.records(0, model), {})
     say = functools.partial(watcher.phase, [trial_id])
     with CheckpointWriter(watcher.checkpoint) as writer:
         for number in range(len(history) + 1, spec.num_epochs + 1):
+            if is_stopped(spec, history):
+                break
             if (reason := watcher.ends({trial_id: history}).get(trial_id)) is not None:
                 raise Pruned(reason)
             order = epoch_order(spec, number, examples.train)
@@ -93,8 +98,10 @@ def fit(model: Any, spec: TrialSpec, examples: Examples, checkpoint: Path, watch
             records, resumed = [], {}
             # Copies: training goes on while they are written.
             arrays = {name: np.asarray(v.value).copy() for name, v in _variables(model).items()}
-            writer.save([(checkpoint, arrays, list(history))])
+            writer.save([(checkpoint, {**arrays, **scored.epoch(history)}, list(history))])
             watcher.epoch({trial_id: history[-1]})
+    if is_over(spec, history):
+        scored.put()
     return history
 
 
@@ -102,9 +109,9 @@ def _run_epoch(model: Any, batches: Batches, watched: Any, epoch: str, say: Call
     """Train one epoch; return loss and accuracy, of the watched examples too, and seconds. "loss" is of what is trained
     on, "val_loss" the plain cross-entropy whatever that is."""
     started = time.perf_counter()
-    progress = _BatchProgress(epoch, len(batches), say)
+    callbacks = [_BatchProgress(epoch, len(batches), say), *averages.watching(model)]
     logs = model.fit(
-        device.for_keras(batches), verbose=0, shuffle=False, callbacks=[progress], validation_data=watched
+        device.for_keras(batches), verbose=0, shuffle=False, callbacks=callbacks, validation_data=watched
     ).history
     scores = {name: float(values[0]) for name, values in logs.items() if name not in ("top_share", CROSS_ENTROPY)}
     if (watched_as := f"val_{CROSS_ENTROPY}") in scores:  # another training loss: what is watched is compared
@@ -114,11 +121,14 @@ def _run_epoch(model: Any, batches: Batches, watched: Any, epoch: str, say: Call
     return {**scores, "seconds": round(time.perf_counter() - started, 3)}
 
 
-def _restore(model: Any, checkpoint: Path) -> list[Epoch]:
+def _restore(model: Any, checkpoint: Path, scored: averages.NetworkWeights) -> list[Epoch]:
     variables = _variables(model)
-    arrays, history = load_checkpoint(checkpoint, {name: tuple(v.shape) for name, v in variables.items()})
+    shapes = {name: tuple(v.shape) for name, v in {**variables, **scored.kept}.items()}
+    arrays, history = load_checkpoint(checkpoint, shapes)
     for name, value in arrays.items():
-        variables[name].assign(value)
+        if name in variables:
+            variables[name].assign(value)
+    scored.kept = {name: arrays.get(name, value) for name, value in scored.kept.items()}
     return history
 
 

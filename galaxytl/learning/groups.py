@@ -45,6 +45,7 @@ from galaxytl.results.storage import StorageError, waiting_for, with_retries
 from galaxytl.results.thumbnails import write_thumbnails
 from galaxytl.system.locations import is_remote
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
+from galaxytl.trial.epochs import chooses_epoch, scored_epoch
 from galaxytl.trial.schedules import check_warmup
 
 T = TypeVar("T")
@@ -198,7 +199,8 @@ class Run(Watcher, ABC):
         metrics, confusion = evaluate(found.labels, probabilities, found.votes)
         name = self._store(outcome.spec, "scored", found)
         self._store_validation(outcome, dataset, splits.validation)
-        return replace(row, metrics=metrics, confusion=confusion, probabilities=name)
+        number = scored_epoch(outcome.spec, row.history) if chooses_epoch(outcome.spec) else 0
+        return replace(row, metrics=metrics, confusion=confusion, probabilities=name, epoch_scored=number)
 
     def _probabilities(
         self, dataset: Dataset, rows: NDArray[np.int64], probabilities: NDArray[np.float64]
@@ -297,7 +299,7 @@ class HeadsRun(Run):
         return [
             Outcome(
                 *(head.spec, outcome, num, num, certificate, beside if isinstance(beside, np.ndarray) else None),
-                weights=warm.named(heads.weights(head.state)),
+                weights=warm.named(heads.weights(head.scored)),
             )
             for head, outcome, beside, certificate in zip(group, outcomes, watched, certificates, strict=True)
         ]
@@ -322,7 +324,7 @@ class HeadsRun(Run):
         """Give each head with its logits, or why it has none."""
         whole = [head for head in group if not head.diverged and head.pruned is None]
         self.clock.count("evaluate", self.pass_cost * len(examples.scored) * len(whole))
-        logits = iter(heads.logits([head.state for head in whole], examples, examples.scored, heads.WATCHED_BATCH))
+        logits = iter(heads.logits([head.scored for head in whole], examples, examples.scored, heads.WATCHED_BATCH))
         for head in group:
             if head.diverged:
                 yield head, Diverged(head.diverged)

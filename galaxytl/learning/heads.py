@@ -8,6 +8,7 @@ Equal to training each head alone: the loss is summed over heads, never averaged
 (no norm, no loss scale), so a head that becomes NaN leaves the others as they are. Head h reads and writes index h
 of axis 1 of every state array: "weights" (D, H, C), "bias" (1, H, C), "steps" (1, H, 1), and the optimizer's slots.
 Heads with U hidden units have "hidden_weights" (D, H, U) and "hidden_bias" (1, H, U) too, and (U, H, C) "weights".
+Where a head keeps moving averages (`galaxytl.networks.averages`) there are "ema_weights" and such.
 
 Why: a step reads the features once for all heads, as one matrix product, (B, D) x (D, H * C) or (B, D) x (D, H * U).
 
@@ -31,7 +32,7 @@ from numpy.typing import NDArray
 
 from galaxytl.learning import head_dropout
 from galaxytl.learning.examples import Examples, class_weights
-from galaxytl.networks import device, losses
+from galaxytl.networks import averages, device, losses
 from galaxytl.networks.backbones import HIDDEN, OUTPUT, head_initializer, head_layers
 from galaxytl.system.prefetch import ahead
 from galaxytl.trial import TrialSpec
@@ -75,6 +76,8 @@ def initial_state(spec: TrialSpec, num_features: int) -> State:
     optimizer = OPTIMIZERS[spec.optimizer]
     slots = {(slot, name): optimizer.slot_shape(slot, v.shape) for slot in optimizer.slots for name, v in state.items()}
     zeros = {f"{slot}_{name}": np.zeros(shape, np.float32) for (slot, name), shape in slots.items()}
+    if spec.ema_momentum:
+        zeros |= {averages.EMA + name: np.zeros_like(value) for name, value in state.items()}
     numbers = {name: np.full((1, 1, 1), start, np.float32) for name, start in optimizer.numbers.items()}
     return {**state, **zeros, **numbers, "steps": np.zeros((1, 1, 1), np.float32)}
 
@@ -85,8 +88,11 @@ def _initial_layer(spec: TrialSpec, layer: str, shape: tuple[int, int], prefix: 
 
 
 def join(states: Sequence[State]) -> State:
-    """Join several states to one; they must be of the same optimizer and at the same step."""
-    return {name: np.concatenate([np.asarray(state[name]) for state in states], axis=1) for name in states[0]}
+    """Join several states to one; they must be of the same optimizer and at the same step. Where one has moving
+    averages, the weights of the others stand for theirs."""
+    names = dict.fromkeys(name for state in states for name in state)
+    own = {name: [state.get(name, state.get(name.removeprefix(averages.EMA))) for state in states] for name in names}
+    return {name: np.concatenate([np.asarray(value) for value in values], axis=1) for name, values in own.items()}
 
 
 def on_host(state: State) -> dict[str, NDArray[np.float32]]:
@@ -107,8 +113,9 @@ def weights(state: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
 def settings(specs: Sequence[TrialSpec], labels: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
     """Return what differs between heads, (1, H, 1) each, and "class_weights" (1, H, C), of all labels to train on.
 
-    What no head has (Nesterov's momentum, clipping, another loss) is left out, and then nothing is computed for it."""
-    used = [name for name in ("nesterov", *CLIPPING) if any(getattr(spec, name) for spec in specs)]
+    What no head has (Nesterov's momentum, clipping, another loss, moving averages) is left out, and then nothing is
+    computed for it."""
+    used = [name for name in ("nesterov", *CLIPPING, "ema_momentum") if any(getattr(spec, name) for spec in specs)]
     names = ("learning_rate", "momentum", "weight_decay", *used)
     scalars = {n: np.array([getattr(spec, n) for spec in specs], np.float32).reshape(1, -1, 1) for n in names}
     weights = np.stack([class_weights(spec, labels) for spec in specs])
@@ -201,6 +208,7 @@ def _compiled(optimizer: str, drops: bool, xla: bool) -> Any:
             gradients, sums = _gradients(old, batch, scalars, factors)
             gradients, now = clipped(ops, gradients, scalars), _at_rate(scalars, step)
             new = OPTIMIZERS[optimizer].rule(ops, _decayed(old, gradients, now), gradients, now)
+            new = averages.follow(old, new, scalars["ema_momentum"]) if "ema_momentum" in scalars else new
             return {**new, "steps": old["steps"] + 1}, {name: totals[name] + sums[name] for name in totals}
 
         zero = ops.zeros((state["bias"].shape[1],), "float32")

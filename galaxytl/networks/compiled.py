@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from galaxytl.networks import device
+from galaxytl.networks import averages, device
 from galaxytl.networks.learning_rates import by_layer, rate_of
 from galaxytl.networks.losses import TrainingLoss, is_cross_entropy
 from galaxytl.trial import TrialSpec
@@ -69,6 +69,7 @@ def make_optimizer(spec: TrialSpec, factors: Sequence[float] = ()) -> Any:
     optimizer = OPTIMIZERS[spec.optimizer]
     momentum = {"momentum": spec.momentum} if optimizer.has_momentum else {}
     momentum |= {"nesterov": True} if spec.nesterov else {}
-    clipping = {name: getattr(spec, name) or None for name in CLIPPING}
+    settings = {name: getattr(spec, name) or None for name in ("weight_decay", *CLIPPING)}
     kind = by_layer(getattr(keras.optimizers, optimizer.label), factors)
-    return kind(learning_rate=rate_of(spec), weight_decay=spec.weight_decay or None, **momentum, **clipping)
+    made = kind(learning_rate=rate_of(spec), **settings, **momentum, **averages.optimizer_settings(spec))
+    return averages.without_finale(made) if spec.ema_momentum else made

@@ -280,7 +280,14 @@ def _random_kernels(model: Any, seed: int) -> dict[int, Callable[[], Any]]:
 def _leaves(model: Any) -> Iterator[Any]:
     """Give the layers of a model, and of models that are layers in it."""
     for layer in model.layers:
-        yield from _leaves(layer) if isinstance(layer, keras.Model) else [layer]
+        inner = layer._model if isinstance(layer, Inference) else layer
+        yield from _leaves(inner) if isinstance(inner, keras.Model) else [inner]
+
+
+def trained_variables(model: Any) -> list[Any]:
+    """Return the variables that the training of a network changes, and that it is scored with: the weights of its
+    trainable layers, and BatchNorm's running statistics there."""
+    return list({id(v): v for layer in _leaves(model) if layer.trainable for v in layer.weights}.values())
 
 
 def _initializer(layer: Any, name: str) -> Any:

@@ -119,7 +119,13 @@ def _columns(results: list[TrialResult]) -> Iterator[tuple[str, Any, list[Any]]]
     yield "num_parameters", "Int64", [_number(r.num_parameters, "total") for r in results]
     yield "num_trainable_parameters", "Int64", [_number(r.num_parameters, "trainable") for r in results]
     yield "num_fused", "Int64", [r.num_fused for r in results]
-    yield "last_epoch", "Int64", [int(r.history[-1]["epoch"]) if r.history else 0 for r in results]
+    last = [int(r.history[-1]["epoch"]) if r.history else 0 for r in results]
+    yield "last_epoch", "Int64", last
+    yield (
+        "epoch_scored",
+        "Int64",
+        [r.epoch_scored or own if r.is_scored else None for r, own in zip(results, last, strict=True)],
+    )
     for name in _names(TIMINGS, (r.timings for r in results)):
         yield f"seconds_{name}", "float64", [_number(r.timings, name) for r in results]
     for name in _names((), (r.certificate for r in results)):

@@ -11,17 +11,18 @@ from collections.abc import Iterable
 from typing import Final
 
 from galaxytl.trial import COMPLETE, TrialResult
+from galaxytl.trial.epochs import scored_values
 
 MOST_UNRANKED: Final = 12
 """Trials of a dataset without a validation part whose weights are kept: nothing but the test part could rank them."""
 
 
 def validation_accuracy(result: TrialResult) -> float | None:
-    """Return what the trial had right of its validation part after its last epoch; None where no validation part was
-    watched."""
+    """Return what the trial had right of its validation part after the epoch that is scored, or its last; None where no
+    validation part was watched."""
     if result.curves_on != "validation" or not result.history:
         return None
-    accuracy = result.history[-1].get("val_accuracy")
+    accuracy = scored_values(result).get("val_accuracy")
     return accuracy if accuracy is not None and 0 <= accuracy <= 1 else None
 
 
@@ -51,6 +52,6 @@ def best(results: Iterable[TrialResult], most: int | None) -> list[TrialResult]:
 def rank(result: TrialResult) -> tuple[float, float, bool, str]:
     """Return what sorts the better of two ranked trials first: by accuracy, then loss, on the validation part. Of a
     trial that a search has scored twice, the one with the test score comes first."""
-    accuracy, loss = validation_accuracy(result), result.history[-1].get("val_loss")
+    accuracy, loss = validation_accuracy(result), scored_values(result).get("val_loss")
     loss = loss if loss is not None and math.isfinite(loss) else math.inf
     return -(accuracy or 0.0), loss, result.spec.scored_on != "test", result.trial_id

@@ -188,14 +188,18 @@ class TrialSpec:
     """Each number of the gradient is cut to at most this size; 0: none is."""
     ema_momentum: float = added(number(0.0, 0.0, 0.99999))
     """What is watched, scored and kept is the exponential moving average of the weights, which keeps this share of
-    itself in each step (Polyak & Juditsky 1992); 0: the weights themselves."""
+    itself in each step (Polyak & Juditsky 1992), as Keras's optimizers have it: after the first step it is the weights.
+    BatchNorm's running statistics, which are averages already, are used as they are; 0: the weights themselves."""
     average_epochs: int = added(number(0, 0, 100_000))
     """What is scored and kept is the mean of the weights after each of this many last epochs (Izmailov et al. 2018,
-    "Averaging weights leads to wider optima"); 0: the weights of one epoch."""
+    "Averaging weights leads to wider optima"), BatchNorm's running statistics of unfrozen blocks among them: they are
+    not computed anew with the mean. Each epoch is watched with its own; 0: the weights of one epoch."""
     early_stopping: int = added(number(0, 0, 100_000))
-    """Training ends after this many epochs in a row without a lower loss on the validation part; 0: never."""
+    """Training ends, and the trial is COMPLETE, after this many epochs in a row without a lower loss on the validation
+    part (patience, as of keras.callbacks.EarlyStopping: `galaxytl.trial.epochs`); 0: after `num_epochs`."""
     scored_epoch: Literal["last", "best"] = added(choice("last", "best", default="last"))
-    """The epoch whose weights are scored and kept: the last, or the one with the lowest loss on the validation part."""
+    """The epoch whose weights are scored and kept: the last, or the one with the lowest loss on the validation part,
+    the first of equals."""
     label_smoothing: float = added(number(0.0, 0.0, 0.9))
     """The share of the training targets that is spread evenly over all classes (Szegedy et al. 2016). What is watched
     and scored is the plain cross-entropy."""
@@ -412,7 +416,8 @@ class TrialResult:
     output, gradient_norms and dead_shares."""
     certificate: dict[str, float] = field(default_factory=dict)
     """Of a head on frozen features, where the sweep asked for it: the optimum of its training loss, and how far the
-    trial is above it (`galaxytl.learning.certificate`)."""
+    trial is above it (`galaxytl.learning.certificate`), with the weights that its optimizer came to last: what is
+    scored may be an average, or of an earlier epoch."""
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds: data, build, features, train, evaluate, diagnostics, total. Of heads trained together, each has an equal
     share."""
@@ -426,6 +431,10 @@ class TrialResult:
     """Parquet file of that part's class probabilities, relative to the results folder."""
     started: str = ""
     """ISO 8601, UTC."""
+    epoch_scored: int = 0
+    """Number of the epoch whose weights are scored and kept, of a COMPLETE trial that `early_stopping` may end or whose
+    `scored_epoch` is the best (`galaxytl.trial.epochs`); 0 of others, and of rows of before: all epochs are trained,
+    and it is the last."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What the row of a later version says beyond these, by name: kept where the row is written again, and not used. A
     further field needs nothing but a default, and a reader of its annotation (`galaxytl.system.row_fields`)."""
@@ -454,6 +463,8 @@ class TrialResult:
         """Return JSON values; NaN and infinity become None, which JSON has."""
         values = {name: getattr(self, name) for name in ("spec", *_READERS)} | {"spec": self.spec.to_dict()}
         values["confusion"] = as_json(self.confusion)
+        if not self.epoch_scored:
+            del values["epoch_scored"]  # rows of trials that do not use it are as before
         return _without_nan({"schema": SCHEMA, "trial_id": self.trial_id, **values, **self.extra})
 
     @classmethod

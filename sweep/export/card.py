@@ -9,6 +9,7 @@ from pathlib import Path
 from galaxytl.networks.exported import Description
 from galaxytl.system.foreign_text import visible
 from galaxytl.trial import DAMAGE, TrialResult, TrialSpec
+from galaxytl.trial.epochs import ending_text
 from sweep.progress.lines import accuracy_text
 
 CITATIONS = (
@@ -28,7 +29,7 @@ def model_card(result: TrialResult, description: Description, file: Path, notes:
         _use(file, spec),
         _data(result),
         _scores(result, description),
-        _training(spec),
+        _training(result),
         "## Limits\n\n" + "\n".join(f"- {line}" for line in _limits(result)),
         "## How it was exported\n\n" + "\n".join(f"- {note}" for note in notes),
         "## Citing\n\n" + "\n".join(f"- {line}" for line in ("galaxytl (CITATION.cff)", *CITATIONS)),
@@ -113,10 +114,11 @@ def _others(result: TrialResult) -> dict[str, float]:
     return {name: value for name, value in result.metrics.items() if name != "accuracy"}
 
 
-def _training(spec: TrialSpec) -> str:
-    fields = spec.to_dict()
+def _training(result: TrialResult) -> str:
+    fields, ending = result.spec.to_dict(), ending_text(result)
     lines = [f"| {name} | {visible(str(value))} |" for name, value in fields.items() if value != ""]
-    return "## The trial\n\n" + "\n".join(["| field | value |", "|---|---|", *lines])
+    text = "## The trial\n\n" + "\n".join(["| field | value |", "|---|---|", *lines])
+    return f"{text}\n\nThe weights: {ending}, by the loss on the validation part." if ending else text
 
 
 def _limits(result: TrialResult) -> list[str]:

@@ -5,6 +5,7 @@
     cost.multiply_adds, cost.seconds
 
 A trained step counts three forward passes: forward, the gradient of the activations, and the gradient of the weights.
+A trial counts all of its num_epochs: where `early_stopping` may end it before, what is said of it is an upper bound.
 """
 
 from __future__ import annotations
@@ -184,9 +185,11 @@ class Costs:
         return rows * depths[self.freeze_point(specs[0])] + self.trained_multiply_adds(specs)
 
     def head_bytes(self, spec: TrialSpec) -> int:
-        """Return the memory that training one head takes: weights and the optimizer's slots, SCRATCH times."""
+        """Return the memory that training one head takes: weights, the optimizer's slots and a moving average, SCRATCH
+        times."""
         optimizer = OPTIMIZERS[spec.optimizer]
         slots = len(optimizer.slots) - len(optimizer.reduced)  # which are as small as biases, and counted as little
+        slots += bool(spec.ema_momentum)
         return head_weights(spec, self._network(spec).features) * FLOAT_BYTES * (1 + slots) * SCRATCH
 
     def _network(self, spec: TrialSpec) -> _Network:

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, SPEC_FIELDS, TrialResult, TrialSpec
+from galaxytl.trial.epochs import ending_text
 from sweep.progress.layout import NARROWEST, Row, columns_for, fitting_name, num_lines, table_lines
 from sweep.progress.reasons import by_reason
 
@@ -156,7 +157,10 @@ class SweepTable:
         self._ended.append(trial_id)
         if result.status == COMPLETE:
             self._scores[trial_id] = (self._scores[trial_id][0], f"{result.metrics['accuracy']:.3f}")
-            self._say([trial_id], f"COMPLETE: {result.spec.scored_on} accuracy {result.metrics['accuracy']:.3f}")
+            ending = ending_text(result)
+            self._text[trial_id] = f"{COMPLETE}, epoch {result.epoch_scored} of {len(result.history)}" if ending else ""
+            text = f"COMPLETE: {result.spec.scored_on} accuracy {result.metrics['accuracy']:.3f}"
+            self._say([trial_id], "; ".join([text, *([ending] if ending else [])]))
         else:
             known = any(result.message == earlier.message for earlier in self._failed)
             self._say([trial_id], f"{result.status}: {'as another before' if known else result.message}")
@@ -224,7 +228,7 @@ class SweepTable:
 
     def _row(self, trial_id: str, state: str, width: int) -> Row:
         name = fitting_name(self._names[trial_id], trial_id, width)
-        text = self._text[trial_id] if state == "running" else ""
+        text = self._text[trial_id] if state in ("running", COMPLETE) else ""
         return Row(name, text or state, STYLES[state], self._clock(trial_id), *self._scores[trial_id])
 
     def _clock(self, trial_id: str) -> str:

@@ -26,6 +26,7 @@ from typing import Any, Final
 from galaxytl.results.rows import Problems, append_lines, lines_of, locked_rows
 from galaxytl.system.strict_json import check_depth, read_json, shown
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
+from galaxytl.trial.epochs import scored_values
 
 FILE_NAME: Final = "asked.jsonl"
 FORMAT: Final = 1
@@ -198,16 +199,7 @@ def _value(result: TrialResult, name: str, costs: Mapping[str, float]) -> float:
         return float(result.num_parameters.get("total", math.nan))
     if name in costs:
         return costs[name]
-    if result.spec.average_epochs and result.spec.scored_on == "validation":  # no epoch's weights are scored
-        return result.metrics.get(name.removeprefix("val_"), math.nan)
-    return _scored_epoch(result).get(name, math.nan)
-
-
-def _scored_epoch(result: TrialResult) -> Mapping[str, float]:
-    """Return what is known of the epoch whose weights are scored; nothing where no epoch is over."""
-    if result.spec.scored_epoch == "best":
-        return min(result.history, key=lambda epoch: epoch.get("val_loss", math.inf), default={})
-    return result.history[-1] if result.history else {}
+    return scored_values(result).get(name, math.nan)
 
 
 def curve_of(result: TrialResult, objectives: Sequence[str]) -> tuple[tuple[int, float], ...]:

@@ -59,9 +59,9 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
-DROPOUT: dict[str, Any] = {"head_units": 8, "head_dropout": 0.5, "class_weighting": "balanced"}
+DROPOUT: dict[str, Any] = {"head_units": 8, "head_dropout": 0.5, "class_weighting": "balanced", "ema_momentum": 0.5}
 MOMENTUM = {"unfrozen_blocks": "all", "optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.01}
-LOSS_SCALE = {"unfrozen_blocks": "all", "precision": "mixed_float16"}
+LOSS_SCALE = {"unfrozen_blocks": "all", "precision": "mixed_float16", "ema_momentum": 0.5}
 MOBILENET = {"backbone": "MobileNet", "preprocessing": "divide_by_255", "unfrozen_blocks": 2, "learning_rate": 1e-4}
 
 

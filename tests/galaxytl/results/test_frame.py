@@ -46,6 +46,7 @@ def test_a_trial_is_a_row_with_its_types(folder: Path) -> None:
     assert (done.seconds_total, done.last_epoch, done.device, done.host) == (2.5, 2, "CPU", "here")
     assert done.started == pd.Timestamp("2026-11-30T12:00:00Z")
     assert (failed.message, failed.last_epoch, failed.learning_rate) == ("no memory", 0, 1e-3)
+    assert (done.epoch_scored, frame.epoch_scored.isna().tolist()) == (2, [False, True])
     assert frame.loc[1, ["accuracy", "num_parameters", "seconds_total", "started", "host"]].isna().all()
     kinds = {"status": "category", "weights": "category", "backbone": "string", "unfrozen_blocks": "string"}
     kinds |= {"seed": "int64", "learning_rate": "float64", "stratified": "bool", "accuracy": "float64"}

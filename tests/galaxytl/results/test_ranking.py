@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from galaxytl.results.ranking import MOST_UNRANKED, best
@@ -21,6 +22,14 @@ def test_the_best_are_the_most_accurate_on_the_validation_part_then_those_of_lea
     assert best([bad, good, failed, equal], 2) == [equal, good]
     assert best([bad, good, failed, equal], None) == [bad, good, equal]
     assert best([bad, good], 0) == []
+
+
+def test_a_trial_is_as_good_as_the_epoch_that_is_scored() -> None:
+    late, fallen = result(0, 0.7), result(1, 0.9, scored_epoch="best")
+    fallen = replace(fallen, history=(*fallen.history, {"epoch": 2, "val_accuracy": 0.1, "val_loss": 3.0}))
+    assert best([late, fallen], 1) == [late]
+    scored = replace(fallen, epoch_scored=1)
+    assert best([late, scored], 1) == [scored]
 
 
 def test_of_a_search_the_trial_with_the_test_score_stands_for_its_twin() -> None:

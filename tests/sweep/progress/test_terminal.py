@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -135,6 +136,16 @@ def test_a_log_has_a_line_an_event_and_a_reason_once() -> None:
     assert first.endswith(f"VGG16, ImageNet, frozen: FAILED: {NAN}")
     assert second.endswith("VGG16, random, all layers trained: FAILED: as another before")
     assert third.endswith("ResNet50, ImageNet, frozen: COMPLETE: test accuracy 0.612")
+
+
+def test_an_end_says_which_epoch_is_scored_where_training_stopped_early() -> None:
+    spec = PAPER[0].replace(validation_fraction=0.1, early_stopping=3, scored_epoch="best")
+    row = replace(done(spec), history=tuple({"epoch": i} for i in range(1, 8)), epoch_scored=4)
+    file = io.StringIO()
+    sweep = SweepTable([spec], Console(file=file, width=200))
+    sweep.finished(row)
+    assert "test accuracy 0.612; stopped after epoch 7 of 10, epoch 4 scored" in file.getvalue()
+    assert "COMPLETE, epoch 4 of 7" in "\n".join(drawn(sweep, 100))
 
 
 def test_labels_name_what_varies() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -66,6 +67,15 @@ def test_a_complete_trial_has_the_value_of_its_last_epoch_or_its_cost(objective:
         trial = trial_of(search, spec)
         assert (trial.state, trial.value) == (TrialState.COMPLETE, value(spec))
         assert "reason" not in trial.user_attrs
+    assert not search.is_running
+
+
+def test_a_trial_that_early_stopping_ended_is_complete_with_the_value_of_the_epoch_that_is_scored() -> None:
+    search = asha()
+    (spec,) = search.ask(1)
+    search.epochs({spec.trial_id: epoch_of(spec, 1)})
+    search.finished(replace(result_of(spec, COMPLETE, 2), epoch_scored=1))  # before the rung of three epochs
+    assert (trial_of(search, spec).state, trial_of(search, spec).value) == (TrialState.COMPLETE, accuracy(spec, 1))
     assert not search.is_running
 
 
