@@ -143,8 +143,11 @@ class Network:
             start = self._input(start_cut)
             output = self.model.outputs[0]
             unique = {id(tensor): tensor for tensor in (*tensors.values(), output)}  # Keras takes no twins
-            backbone = keras.Model(cut_tensor(self.model, start_cut), list(unique.values()))
-            outputs = dict(zip(unique, backbone(self.call(start, start_cut, start_cut)), strict=True))
+            found = [start]  # the backbone's output
+            if start_cut:
+                backbone = keras.Model(cut_tensor(self.model, start_cut), list(unique.values()))
+                found = backbone(self.call(start, start_cut, start_cut))
+            outputs = dict(zip(unique, found, strict=True))
             units = [outputs[id(tensor)] for tensor in tensors.values()]
             if HIDDEN in [layer.name for layer in head.layers]:
                 hidden = keras.Model(head.inputs, head.get_layer(HIDDEN).output)
