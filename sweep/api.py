@@ -94,8 +94,8 @@ class SearchKeywords(Keywords, total=False):
 def run_grid(grid: str | Path, *, quiet: bool = False, **keywords: Unpack[GridKeywords]) -> pd.DataFrame:
     """Run a grid, or what is left of it, and return its trials: those that failed too, each with its reason.
 
-    grid: "paper", "lr", "unfreeze", "vgg-collapse", "smoke", or a YAML file. quiet: print nothing. keywords: options of
-    `python -m sweep.run`, as `data`, `out`, `settings`, `seeds`, `weights_dir`, `address`; `GridKeywords` lists them.
+    grid: "paper", "lr", "unfreeze", "gradual", "vgg-collapse", "smoke", or a YAML file. quiet: print nothing. keywords:
+    options of `python -m sweep.run`, as `data`, `out`, `settings`, `seeds`, `weights_dir`; `GridKeywords` lists them.
     With `dry_run=True` the plan is printed, and trials are returned that had been run before.
 
     Raises UsageError, SpecError, DataError, StorageError or OSError where the command would say "error: ..." and stop.

@@ -335,7 +335,8 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"--set takes FIELD=VALUE, like learning_rate=1e-4; got '{setting}'")
         if name in values:
             raise UsageError(f"--set takes a field once, with all its values, like {name}=A,B; got {name} twice")
-        values[name] = [parse_value(name, part) for part in text.split(",")]
+        between = ";" if name == "unfreeze_stages" else ","  # which is part of its values
+        values[name] = [parse_value(name, part) for part in text.split(between)]
         if len(set(values[name])) < len(values[name]):
             raise UsageError(f"the values of {name} must differ; got --set {setting}")
     return values

@@ -33,7 +33,7 @@ from galaxytl.networks.weights import Shapes, Weights, WeightsError, WeightsNotF
 from galaxytl.results.sweep_file import SweepFile, read_sweep_file
 from galaxytl.system import cache, process
 from galaxytl.system.command import as_usage_error
-from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec
+from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec, stages
 from galaxytl.trial.schedules import check_warmup
 from sweep.grids import builtin
 from sweep.options import Options
@@ -258,8 +258,8 @@ def stand_in_lines(specs: Iterable[TrialSpec]) -> list[str]:
 
 
 def check_networks(specs: Sequence[TrialSpec], structures: Structures) -> list[TrialSpec]:
-    """Return the specs, with "all" for as many unfrozen blocks as there are. Raises SpecError where there are fewer,
-    and where a network that scales pixels itself would be fed scaled ones."""
+    """Return the specs, with "all" for as many unfrozen blocks as there are. Raises SpecError where there are fewer, of
+    stages too, and where a network that scales pixels itself would be fed scaled ones."""
     return list(
         {checked.trial_id: checked for checked in (_check_network(spec, structures) for spec in specs)}.values()
     )
@@ -272,14 +272,20 @@ def _check_network(spec: TrialSpec, structures: Structures) -> TrialSpec:
             "add --set preprocessing=backbone"
         )
     count = len(structures[spec.backbone, spec.image_size].blocks)
-    if spec.unfrozen_blocks == "all" or spec.unfrozen_blocks < count:
-        return spec
-    if spec.unfrozen_blocks > count:
+    if spec.unfrozen_blocks != "all" and spec.unfrozen_blocks > count:
         raise SpecError(
             f"unfrozen_blocks must be at most the number of blocks, {count} for {spec.backbone}; "
             f"got {spec.unfrozen_blocks}"
         )
-    return spec.replace(unfrozen_blocks="all")
+    *before, last = stages.depths_of(spec.unfreeze_stages) or (spec.unfrozen_blocks,)
+    if any(depth != "all" and depth >= count for depth in before):
+        raise SpecError(
+            f"unfreeze_stages must name fewer blocks than there are, {count} for {spec.backbone}, before the last "
+            f"stage; got {spec.unfreeze_stages}"
+        )
+    if last != count:
+        return spec
+    return spec.replace(unfrozen_blocks="all", unfreeze_stages=stages.text_of([*before, "all"]) if before else "")
 
 
 def num_workers(where: Where) -> int:

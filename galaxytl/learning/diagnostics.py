@@ -146,7 +146,9 @@ class NetworkProbe:
     def _dead_shares(self, inputs: NDArray[Any]) -> dict[str, float]:
         if self._units is None:
             return {}
-        return {name: _dead_share(np.asarray(u)) for name, u in zip(self._names, self._units(inputs), strict=True)}
+        units = self._units(inputs)
+        several = units if isinstance(units, list | tuple) else [units]  # Keras unpacks a single output
+        return {name: _dead_share(np.asarray(u)) for name, u in zip(self._names, several, strict=True)}
 
 
 def _layer_of(variable: Any) -> str:

@@ -1,5 +1,7 @@
 """The epoch loop of one network: Keras trains, a checkpoint is kept after every epoch, a second call goes on from it.
 
+A training in stages (`galaxytl.trial.stages`) is a leg for each, of another network each, with one history.
+
 The order of the batches of epoch e depends on (shuffle seed, e) alone, so an interrupted and resumed training sees the
 batches that an uninterrupted one sees. `galaxytl.learning.fit_heads` is the loop of heads without a network.
 """
@@ -10,6 +12,7 @@ import functools
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,22 +72,45 @@ class _BatchProgress(keras.callbacks.Callback):
             self._say(f"{self._epoch}, step {done}/{self._num_steps}")
 
 
-def fit(model: Any, spec: TrialSpec, examples: Examples, checkpoint: Path, watcher: Watcher) -> list[Epoch]:
-    """Train a compiled model to spec.num_epochs epochs, or until `early_stopping` ends it, from `checkpoint` where
-    there is one. Return the history; the model has the weights that are scored.
+class CheckpointLost(Exception):
+    """What a leg was to go on from cannot be read: the trial starts from its first epoch."""
 
-    Raises Diverged when the loss stops being finite, Pruned when the watcher ends the training.
+
+@dataclass(frozen=True)
+class Leg:
+    """Epochs of a training that are of one network: `first` to `last`, counted from 1."""
+
+    first: int
+    last: int
+    history: list[Epoch] | None = None
+    """Of the epochs before, where this process goes on from the leg before; None: the checkpoint is asked."""
+    resumed: bool = False
+    """Whether that leg came from a checkpoint, which had all its epochs."""
+
+
+def fit(
+    model: Any, spec: TrialSpec, examples: Examples, checkpoint: Path, watcher: Watcher, leg: Leg | None = None
+) -> list[Epoch]:
+    """Train a compiled model to spec.num_epochs epochs, to the end of a leg, or until `early_stopping` ends it, from
+    `checkpoint` where there is one. Return the history; after the last leg the model has the weights that are scored.
+
+    Raises Diverged when the loss stops being finite, Pruned when the watcher ends the training, CheckpointLost where
+    the leg is not the first and the checkpoint is of no use.
     """
+    leg = leg or Leg(1, spec.num_epochs)
     num_steps = steps_per_epoch(spec, len(examples.train))
-    set_rates(model.optimizer, spec, 1, num_steps)  # before a checkpoint, which has its variables
+    set_rates(model.optimizer, spec, leg.first, num_steps)  # before a checkpoint, which has its variables
     scored = averages.NetworkWeights(model, warm.trained_variables(model), spec)
-    trial_id, history = spec.trial_id, _restore(model, checkpoint, scored)
+    trial_id, history = spec.trial_id, _restore(model, checkpoint, scored) if leg.history is None else leg.history
+    if len(history) < leg.first - 1:
+        raise CheckpointLost
     watched = device.for_keras(Batches(examples, examples.watched, spec.batch_size))
     weights = class_weights(spec, examples.labels[examples.train]) if spec.class_weighting != "none" else None
-    records, resumed = ([], RESUMED) if history else (watcher.records(0, model), {})
+    records = [] if history else watcher.records(0, model)
+    resumed = RESUMED if history and (leg.history is None or leg.resumed) else {}
     say = functools.partial(watcher.phase, [trial_id])
     with CheckpointWriter(watcher.checkpoint) as writer:
-        for number in range(len(history) + 1, spec.num_epochs + 1):
+        for number in range(len(history) + 1, leg.last + 1):
             if is_stopped(spec, history):
                 break
             if (reason := watcher.ends({trial_id: history}).get(trial_id)) is not None:

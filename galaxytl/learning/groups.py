@@ -28,7 +28,7 @@ from galaxytl.learning.callbacks import Watcher
 from galaxytl.learning.examples import Examples, class_weights
 from galaxytl.learning.features import LiveActivations, Source, batch_size, stored_activations
 from galaxytl.learning.fit_heads import Head, fit_heads
-from galaxytl.learning.fit_network import Batches, fit
+from galaxytl.learning.fit_network import Batches, CheckpointLost, Leg, fit
 from galaxytl.learning.job import Clock, Diverged, Group, Job, Pruned
 from galaxytl.learning.metrics import evaluate, softmax
 from galaxytl.learning.outcome import environment, failed_row
@@ -37,7 +37,7 @@ from galaxytl.networks.backbones import backbone_named, head_layers
 from galaxytl.networks.blocks import TRAINED_STEP
 from galaxytl.networks.weights import starting_weights
 from galaxytl.results import collapse
-from galaxytl.results.checkpoints import Epoch, checkpoint_path, split_records
+from galaxytl.results.checkpoints import Epoch, checkpoint_path, epochs_kept, split_records
 from galaxytl.results.models import store_model
 from galaxytl.results.predictions import Probabilities, columns_to_keep, name_of, store_probabilities
 from galaxytl.results.ranking import best
@@ -47,6 +47,7 @@ from galaxytl.system.locations import is_remote
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from galaxytl.trial.epochs import chooses_epoch, scored_epoch
 from galaxytl.trial.schedules import check_warmup
+from galaxytl.trial.stages import Stage, readable, spec_of, stages_of
 
 T = TypeVar("T")
 READ_SECONDS = 120.0
@@ -168,14 +169,16 @@ class Run(Watcher, ABC):
         except StorageError as error:
             raise DataError(str(error)) from error
 
-    def stored_inputs(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the activations (len(rows), h, w, channels) of `rows` at the last stored cut."""
+    def stored_inputs(
+        self, images: NDArray[np.uint8], rows: NDArray[np.int64], stored: tuple[int, ...]
+    ) -> NDArray[Any]:
+        """Return the activations (len(rows), h, w, channels) of `rows` at the last of the stored cuts."""
         self.say("frozen activations")
         counted = functools.partial(self.clock.count, "features")
         progress = functools.partial(self._say_progress, "frozen activations")
         source = Source(images, rows, self.network, progress, counted, self.workplace.neighbours)
         with self.clock.part("features"):
-            return stored_activations(self.spec, self.stored, source)
+            return stored_activations(self.spec, stored, source)
 
     def network(self) -> warm.Network:
         self.say("building the backbone")
@@ -337,7 +340,7 @@ class HeadsRun(Run):
 
         Without anything stored `rows` must be all rows of the dataset: the images are mapped, not copied.
         """
-        inputs = self.stored_inputs(images, rows) if self.stored else images
+        inputs = self.stored_inputs(images, rows, self.stored) if self.stored else images
         if self.stored and self.stored[-1] == 0:
             return inputs
         structure = self.network().structure
@@ -352,48 +355,109 @@ class HeadsRun(Run):
         )
 
 
+@dataclass(frozen=True)
+class _Network:
+    """What a trial trains, or a stage of it."""
+
+    spec: TrialSpec
+    """Of the stage (`galaxytl.trial.stages.spec_of`)."""
+    start_cut: int
+    """What it reads: a stored cut, or the images."""
+    model: Any
+    network: warm.Network
+
+    @property
+    def head(self) -> tuple[int, int]:
+        """`_head_size` of its head."""
+        return _head_size(self.spec, math.prod(self.network.structure.shape_at(0)))
+
+    @property
+    def freeze_cut(self) -> int:
+        return warm.frozen_until(self.spec, len(self.network.structure.blocks))
+
+    def trained(self) -> dict[str, NDArray[Any]]:
+        """Return copies of the head and the unfrozen blocks."""
+        return self.network.trained_weights(self.model, self.spec)
+
+    def costs(self) -> tuple[float, float]:
+        """Return the multiply-adds an image of a forward pass, and of a training step, from what is stored."""
+        structure = self.network.structure
+        frozen = structure.multiply_adds(self.start_cut, self.freeze_cut)
+        trained = structure.multiply_adds(self.freeze_cut, 0) + self.head[0]
+        return float(frozen + trained), float(frozen + TRAINED_STEP * trained)
+
+
 class NetworkRun(Run):
-    """One trial that trains blocks of its backbone, or all of it."""
+    """One trial that trains blocks of its backbone, or all of it; where it unfreezes in stages, one after the other,
+    each from the weights that the one before came to."""
 
     def train(self, images: NDArray[np.uint8], classes: Classes, splits: Splits) -> list[Outcome]:
-        rows = splits.all() if self.stored else np.arange(len(images))
-        inputs = self.stored_inputs(images, rows) if self.stored else images
+        stages, path = stages_of(self.spec), checkpoint_path(self.workplace.out, self.spec)
+        kept = epochs_kept(path) if len(stages) > 1 else 0
+        left = [stage for stage in stages if stage.last >= kept]  # the first has the last epoch that is kept
+        reads = [self._read(stage, images, classes, splits) for stage in left]  # all at once: now it is heard if the
+        trained, history = None, None  # disk lacks room, and storing sets the backbone's weights to those at the start
+        for stage, examples in zip(left, reads, strict=True):
+            trained = self._network(stage, trained, len(stages))
+            resumed = history is not None and len(history) == kept
+            try:
+                history = self._fit(trained, examples, Leg(stage.first, stage.last, history, resumed))
+            except Pruned as end:
+                return [self._outcome(trained, end.with_traceback(None))]  # which would keep alive what training read
+            except CheckpointLost:
+                path.unlink(missing_ok=True)
+                return self.train(images, classes, splits)
+        assert trained is not None
+        self.say(f"evaluating on the {self.spec.scored_on} split")
+        logits = self._scores(trained.model, examples)
+        return [self._outcome(trained, logits, self._scores(trained.model, examples.only_watched))]
+
+    def _read(self, stage: Stage, images: NDArray[np.uint8], classes: Classes, splits: Splits) -> Examples:
+        """Return what a stage reads: the last stored cut after which all lies that it trains, or images."""
+        stored = readable(self.stored, stage.depth)
+        rows = splits.all() if stored else np.arange(len(images))
+        inputs = self.stored_inputs(images, rows, stored) if stored else images
         examples = _examples(self.spec, inputs, classes, (splits, rows))
         if self.spec.augmentation:
             examples = replace(examples, augmented=lambda n: augmented(images, self.spec, n))
-        self.say("building the network")
-        with self.clock.part("build"):
-            model, network = warm.trainable(self.spec, self.stored[-1] if self.stored else None, self.weights_path)
-        head_pass, num_head = _head_size(self.spec, math.prod(network.structure.shape_at(0)))
-        self.pass_cost, step = self._cost(network, head_pass)
-        self.epoch_cost = step * len(examples.train) + self.pass_cost * len(examples.watched)
-        num_trained = sum(math.prod(v.shape) for v in model.trainable_weights)
-        self.observe = self._observer(model, network, examples) if self.job.group.diagnostics else None
-        logits = self._fit(model, examples)
-        beside = None if isinstance(logits, Pruned) else self._scores(model, examples.only_watched)
-        weights = network.trained_weights(model, self.spec) if self.workplace.most_models != 0 else {}
-        return [Outcome(self.spec, logits, num_head, num_trained, on_validation=beside, weights=weights)]
+        return examples
 
-    def _observer(self, model: Any, network: warm.Network, examples: Examples) -> diagnostics.Observer:
-        count = len(network.structure.blocks)
-        cuts = (self.stored[-1] if self.stored else count, warm.frozen_until(self.spec, count))
+    def _network(self, stage: Stage, before: _Network | None, num_stages: int) -> _Network:
+        """Return what a stage trains, from the weights that the stage before came to."""
+        self.say("building the network")
+        spec, cut = spec_of(self.spec, stage), min(readable(self.stored, stage.depth), default=None)
+        weights = before.trained() if before else {}
+        with self.clock.part("build"):
+            model, network = warm.trainable(spec, cut, self.weights_path, num_stages)
+            if before:
+                network.set_trained(model.get_layer("head"), before.spec, weights)
+        return _Network(spec, len(network.structure.blocks) if cut is None else cut, model, network)
+
+    def _outcome(
+        self, trained: _Network, logits: NDArray[np.float32] | Pruned, beside: NDArray[np.float32] | None = None
+    ) -> Outcome:
+        num_trained = sum(math.prod(v.shape) for v in trained.model.trainable_weights)
+        weights = trained.trained() if self.workplace.most_models != 0 else {}
+        return Outcome(self.spec, logits, trained.head[1], num_trained, on_validation=beside, weights=weights)
+
+    def _observer(self, trained: _Network, examples: Examples) -> diagnostics.Observer:
+        cuts = (trained.start_cut, trained.freeze_cut)
         with self.clock.part("diagnostics"):
-            probe = warm.beside_trainable(lambda: diagnostics.NetworkProbe(model, network, *cuts))
+            probe = warm.beside_trainable(lambda: diagnostics.NetworkProbe(trained.model, trained.network, *cuts))
         return probe.observer(examples, self.spec)
 
-    def _fit(self, model: Any, examples: Examples) -> NDArray[np.float32] | Pruned:
-        """Train; returns logits of the examples to score, or why the training ended before."""
+    def _fit(self, trained: _Network, examples: Examples, leg: Leg) -> list[Epoch]:
+        """Train a stage; return the history. Raises what `fit` does."""
+        self.pass_cost, step = trained.costs()
+        self.epoch_cost = step * len(examples.train) + self.pass_cost * len(examples.watched)
+        self.observe = self._observer(trained, examples) if self.job.group.diagnostics else None
         self.say("first step (tracing the network)")
         self.collapses = Collapses(self.job.group, examples)
         path = checkpoint_path(self.workplace.out, self.spec)
-        try:
-            with self.clock.part("train"):
-                history = fit(model, self.spec, examples, path, self)
-        except Pruned as end:
-            return end.with_traceback(None)  # which would keep alive what the training read
+        with self.clock.part("train"):
+            history = fit(trained.model, self.spec, examples, path, self, leg)
         self.job.histories[self.spec.trial_id] = history
-        self.say(f"evaluating on the {self.spec.scored_on} split")
-        return self._scores(model, examples)
+        return history
 
     def _scores(self, model: Any, examples: Examples) -> NDArray[np.float32]:
         """Return the logits of the examples to score; none where there are no such rows."""
@@ -402,15 +466,6 @@ class NetworkRun(Run):
         with self.clock.part("evaluate"):
             self.clock.count("evaluate", self.pass_cost * len(examples.scored))
             return predict(model, examples, self.spec.batch_size)
-
-    def _cost(self, network: warm.Network, head_pass: int) -> tuple[float, float]:
-        """Return the multiply-adds an image of a forward pass, and of a training step, from what is stored."""
-        structure = network.structure
-        start = self.stored[-1] if self.stored else len(structure.blocks)
-        freeze = warm.frozen_until(self.spec, len(structure.blocks))
-        frozen = structure.multiply_adds(start, freeze)
-        trained = structure.multiply_adds(freeze, 0) + head_pass
-        return float(frozen + trained), float(frozen + TRAINED_STEP * trained)
 
 
 def _examples(spec: TrialSpec, inputs: Any, classes: Classes, part: tuple[Splits, NDArray[np.int64]]) -> Examples:

@@ -4,8 +4,9 @@
     forward = network.forward(first_cut, last_cut)          # frozen: uint8 images or activations -> activations
     model = warm.trainable(spec, stored_cut, weights_path)        # compiled, at its first step
 
-One backbone and one compiled network are kept, the last ones asked for: schedules ask for equal ones in a row. Their
-weights are set anew for each trial, in a way that depends on nothing but the spec.
+One backbone and one compiled network are kept, the last ones asked for: schedules ask for equal ones in a row; of
+trials that unfreeze in stages, one network for each stage. Their weights are set anew for each trial, in a way that
+depends on nothing but the spec.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from galaxytl.networks import device
 from galaxytl.networks.backbones import HIDDEN, build_backbone, build_head, head_initializer, preprocess
 from galaxytl.networks.blocks import Structure, between, cut_tensor, find_blocks
 from galaxytl.networks.compiled import compile_model
-from galaxytl.trial import TrialSpec, seed_for
+from galaxytl.trial import SCALAR_FIELDS, SPEC_FIELDS, TrialSpec, seed_for
 from galaxytl.trial.schedules import is_constant
 
 T = TypeVar("T")
@@ -89,14 +90,13 @@ class Network:
         count = len(self.structure.blocks)
         start_cut = count if stored_cut is None else stored_cut
         freeze_cut = frozen_until(spec, count)
-        names = {id(layer) for layer in between(self.model, freeze_cut, 0).layers}
-        for layer in self.model.layers:
-            layer.trainable = id(layer) in names
+        self.thaw(spec)
         with policy(spec):
             start = self._input(start_cut)
-            frozen = self.call(start, start_cut, freeze_cut)
-            blocks = between(self.model, freeze_cut, 0)
-            unfrozen = (Inference(blocks) if spec.unfrozen_batchnorm == "inference" else blocks)(frozen)
+            unfrozen = self.call(start, start_cut, freeze_cut)
+            if freeze_cut:
+                blocks = between(self.model, freeze_cut, 0)
+                unfrozen = (Inference(blocks) if spec.unfrozen_batchnorm == "inference" else blocks)(unfrozen)
             model = keras.Model(start, build_head(spec, unfrozen.shape[1:])(unfrozen))
             compile_model(model, spec, self._rate_factors(model, spec))
         return model
@@ -115,6 +115,14 @@ class Network:
             for layer in between(self.model, block + 1, block).layers:
                 powers |= {id(variable): block + 1 for variable in layer.trainable_variables}
         return [spec.learning_rate_decay ** powers.get(id(v), 0) for v in model.trainable_variables]
+
+    def thaw(self, spec: TrialSpec) -> None:
+        """Make the unfrozen blocks trainable, and no others: networks of several depths share these layers, and Keras
+        asks the layers whenever it trains."""
+        cut = frozen_until(spec, len(self.structure.blocks))
+        names = {id(layer) for layer in between(self.model, cut, 0).layers} if cut else set()
+        for layer in self.model.layers:
+            layer.trainable = id(layer) in names
 
     def trained_weights(self, model: Any, spec: TrialSpec) -> dict[str, NDArray[Any]]:
         """Return copies of what `model`, one of `trainable`, has trained: of the head and of the unfrozen blocks."""
@@ -151,8 +159,11 @@ class Network:
             start = self._input(start_cut)
             output = self.model.outputs[0]
             unique = {id(tensor): tensor for tensor in (*tensors.values(), output)}  # Keras takes no twins
-            backbone = keras.Model(cut_tensor(self.model, start_cut), list(unique.values()))
-            outputs = dict(zip(unique, backbone(self.call(start, start_cut, start_cut)), strict=True))
+            found = [start]  # the backbone's output
+            if start_cut:
+                backbone = keras.Model(cut_tensor(self.model, start_cut), list(unique.values()))
+                found = backbone(self.call(start, start_cut, start_cut))
+            outputs = dict(zip(unique, found, strict=True))
             units = [outputs[id(tensor)] for tensor in tensors.values()]
             if HIDDEN in [layer.name for layer in head.layers]:
                 hidden = keras.Model(head.inputs, head.get_layer(HIDDEN).output)
@@ -174,15 +185,28 @@ class Inference(keras.layers.Layer):
 
 
 @dataclass
+class _Compiled:
+    """A compiled network."""
+
+    model: Any
+    scalars: dict[int, NDArray[Any]]
+    """Of its optimizer, as it starts with them, by their place among its variables."""
+    beside: object = None
+
+
+@dataclass
 class _Cache:
     """What this process keeps."""
 
     network_key: object = None
     network: Network | None = None
-    trainable_key: object = None
-    trainable: Any = None
-    scalars: dict[int, NDArray[Any]] = field(default_factory=dict)
-    beside_trainable: object = None
+    compiled: dict[object, _Compiled] = field(default_factory=dict)
+    """The one that was asked for last is the last."""
+
+    @property
+    def trainable(self) -> Any:
+        """The network that was asked for last."""
+        return next((compiled.model for compiled in reversed(self.compiled.values())), None)
 
 
 _cache = _Cache()
@@ -215,30 +239,44 @@ def backbone(spec: TrialSpec, weights_path: Callable[[], Path | None]) -> Networ
     return _cache.network
 
 
-def trainable(spec: TrialSpec, stored_cut: int | None, weights_path: Callable[[], Path | None]) -> tuple[Any, Network]:
-    """Return the compiled network of the spec before its first step, and the backbone that it is made of."""
+def trainable(
+    spec: TrialSpec, stored_cut: int | None, weights_path: Callable[[], Path | None], most: int = 1
+) -> tuple[Any, Network]:
+    """Return the compiled network of the spec before its first step, and the backbone that it is made of. Of the
+    compiled networks, the `most` that were asked for last are kept."""
     network = backbone(spec, weights_path)
-    key = (_cache.network_key, spec.group_key, stored_cut)
-    if _cache.trainable is None or _cache.trainable_key != key:
-        _cache.trainable, _cache.trainable_key = network.trainable(spec, stored_cut), key
-        _cache.beside_trainable = None
-        scalars = enumerate(_cache.trainable.optimizer.variables)
-        _cache.scalars = {i: np.asarray(v.value).copy() for i, v in scalars if len(v.shape) == 0}
+    # not group_key: of a stage that trains the head alone it leaves out what only heads in one pass may differ in
+    own = tuple(getattr(spec, name) for name in SPEC_FIELDS if name not in SCALAR_FIELDS)
+    key = (_cache.network_key, own, is_constant(spec), stored_cut)
+    compiled = _cache.compiled.pop(key, None)
+    while len(_cache.compiled) >= most:
+        del _cache.compiled[next(iter(_cache.compiled))]
+    if compiled is None:
+        compiled = _compiled(network.trainable(spec, stored_cut))
+    _cache.compiled[key] = compiled
     network.holds = None  # training will change it
-    _reset(_cache.trainable, spec, _cache.scalars)
-    return _cache.trainable, network
+    network.thaw(spec)
+    _reset(compiled.model, spec, compiled.scalars)
+    return compiled.model, network
+
+
+def _compiled(model: Any) -> _Compiled:
+    scalars = enumerate(model.optimizer.variables)
+    return _Compiled(model, {i: np.asarray(v.value).copy() for i, v in scalars if len(v.shape) == 0})
 
 
 def beside_trainable(make: Callable[[], T]) -> T:
-    """Return what `make` gives, made once for the compiled network that is kept."""
-    if _cache.beside_trainable is None:
-        _cache.beside_trainable = make()
-    return cast(T, _cache.beside_trainable)
+    """Return what `make` gives, made once for the compiled network that was asked for last."""
+    compiled = next(reversed(_cache.compiled.values()))
+    if compiled.beside is None:
+        compiled.beside = make()
+    return cast(T, compiled.beside)
 
 
 def forget() -> None:
     """Drop what is kept, and what Keras holds of it."""
-    _cache.network = _cache.trainable = _cache.network_key = _cache.trainable_key = _cache.beside_trainable = None
+    _cache.network = _cache.network_key = None
+    _cache.compiled.clear()
     keras.utils.clear_session()
     gc.collect()
 

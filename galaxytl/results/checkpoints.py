@@ -99,6 +99,14 @@ def num_epochs(content: bytes) -> int:
         return 0
 
 
+def epochs_kept(path: Path) -> int:
+    """Return the number of epochs of the history in a checkpoint; 0 where there is none, or a damaged one."""
+    try:
+        return num_epochs(path.read_bytes())
+    except OSError:
+        return 0
+
+
 def _history(file: Mapping[str, NDArray[Any]]) -> list[Epoch]:
     """Read by Python's own reader of JSON: the loss of a part that is only watched may be NaN."""
     history = json.loads(file["history"].tobytes())

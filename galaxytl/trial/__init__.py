@@ -170,9 +170,9 @@ class TrialSpec:
     """Each block's learning rate is this share of the next one's towards the output, the head's being `learning_rate`
     (Clark et al. 2020, "ELECTRA"; timm's layer_decay): the last block has learning_rate * learning_rate_decay."""
     unfreeze_stages: str = added("")
-    """Depths in the order in which they are trained, like 0,1,3: each for an equal share of the epochs, from the
-    weights that the one before came to (gradual unfreezing; Howard & Ruder 2018, "ULMFiT"). The last is
-    `unfrozen_blocks`; "": that alone."""
+    """Depths in ascending order, like 0,2,all: each is trained for an equal share of the epochs (of 20, three have 6, 7
+    and 7), with a new optimizer, from the weights that the one before came to (gradual unfreezing; Howard & Ruder 2018,
+    "ULMFiT"). The last is `unfrozen_blocks`; "": that alone."""
     momentum: float = number(0.0, 0.0, 1.0)
     """Of optimizers that have it."""
     nesterov: bool = added(False)

@@ -66,6 +66,8 @@ def _help(name: str, part: str, meaning: str) -> FieldHelp:
 def _allowed(name: str, rule: dataclasses.Field[Any]) -> str:
     if name == "unfrozen_blocks":
         return "a whole number, at least 0, or all"
+    if name == "unfreeze_stages":
+        return "whole numbers in ascending order and perhaps all, with commas between; --set parts values by ;"
     if choices := rule.metadata.get("choices"):
         return ", ".join(choices)
     kind = KINDS[str(rule.type)]

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from galaxytl.system.foreign_text import did_you_mean
 from galaxytl.system.strict_json import shown
+from galaxytl.trial import stages
 from galaxytl.trial.optimizers import CLIPPING, OPTIMIZERS
 
 MOST_CLASSES: Final = 1000
@@ -55,6 +56,8 @@ def check_value(name: str, rule: dataclasses.Field[Any], value: Any) -> None:
                 f"unfrozen_blocks must be 0 (train the head only), a whole number, or all; got {shown(value)}"
             )
         return
+    if name == "unfreeze_stages" and value != "" and not (isinstance(value, str) and stages.depths_of(value)):
+        raise SpecError(f"{stages.RULE}, like 0,2,all; got {shown(value)}")
     if choices := rule.metadata.get("choices"):
         if value not in choices:
             hint = did_you_mean(str(value)[:40], choices)
@@ -174,6 +177,19 @@ def _depth(spec: Any) -> Rules:
         "learning_rate_decay wants unfrozen blocks: a head alone has one learning rate",
         alone,
         (*("learning_rate_decay", "unfrozen_blocks"),),
+    )
+    depths = stages.depths_of(spec.unfreeze_stages)
+    other = bool(depths) and depths[-1] != spec.unfrozen_blocks
+    yield "the last of unfreeze_stages must be unfrozen_blocks", other, ("unfreeze_stages", "unfrozen_blocks")
+    more = len(depths) > spec.num_epochs
+    yield "unfreeze_stages must be no more stages than epochs", more, ("unfreeze_stages", "num_epochs")
+    clashes = [name for name in ("early_stopping", "average_epochs", "ema_momentum") if getattr(spec, name)]
+    clashes += ["scored_epoch"] if spec.scored_epoch == "best" else []
+    yield (
+        "unfreeze_stages, of which the last one's weights count, goes with neither early_stopping, nor "
+        "scored_epoch=best, nor average_epochs, nor ema_momentum",
+        depths and clashes,
+        ("unfreeze_stages", *clashes),
     )
 
 

@@ -40,6 +40,7 @@ from typing import Any, Final
 
 from galaxytl.system.foreign_text import did_you_mean
 from galaxytl.trial import SpecError
+from galaxytl.trial.stages import Depth, text_of
 from sweep.grids.axes import Axis, Grid, fixed
 from sweep.grids.yaml_grid import is_grid_file, read_grid
 
@@ -62,6 +63,7 @@ FROZEN_IMAGENET: Final = {"weights": "imagenet", "unfrozen_blocks": 0}
 FROM_SCRATCH: Final = {"weights": "random", "unfrozen_blocks": "all"}
 FROZEN_RANDOM: Final = {"weights": "random", "unfrozen_blocks": 0}
 FINE_TUNED: Final = {"weights": "imagenet", "unfrozen_blocks": "all"}
+AT_ONCE: Final = {"unfrozen_blocks": "all"}
 SGD: Final = {"optimizer": "sgd", "momentum": 0.9}
 OPTIMIZERS: Final = ("adam", SGD, "rmsprop")
 SEARCHING: Final = fixed(validation_fraction=0.1)
@@ -100,7 +102,7 @@ def lr(profile: str) -> Grid:
     return Grid("lr", "which learning rate suits each network, start and optimizer?", (axes,))
 
 
-DEPTHS: Final[Mapping[str, Mapping[str, tuple[int | str, ...]]]] = {
+DEPTHS: Final[Mapping[str, Mapping[str, tuple[Depth, ...]]]] = {
     "paper": {
         "VGG16": (0, 1, 2, 3, 4, "all"),
         "ResNet50": (0, 3, 9, 13, 16, "all"),
@@ -132,6 +134,34 @@ def unfreeze(profile: str) -> Grid:
         *SEARCHING,
     )
     return Grid("unfreeze", "how many blocks are worth training?", (axes,))
+
+
+def gradual(profile: str) -> Grid:
+    """Ask whether unfreezing in stages, from the head down, is better than to train all blocks from the first step.
+
+    python -m sweep.run --grid gradual --seeds 3
+
+    laptop profile: 27 trials a seed, about 30 minutes. paper profile: 27 trials a seed, about 3 GPU hours.
+    Each backbone starts from ImageNet weights: all of it is trained at once, or its head first and then stage by stage
+    more of it, or, as the control, its head alone. Both have the same number of epochs; the stages share them equally.
+    The learning rate is a nuisance: each way is judged at its best. These minutes are estimates: a trial in stages
+    costs about half of one that trains all blocks, as its frozen blocks are stored. On the laptop, three rates of each
+    backbone: 3 x 20 epochs x (18 + 13 + 3) s at once and half of it in stages: 51 minutes on one of the two cores, and
+    8 more to compile 3 networks at once and 12 of stages.
+    """
+    depths = DEPTHS[profile].items()
+    ways = tuple(
+        {"backbone": backbone, **way}
+        for backbone, own in depths
+        for way in (AT_ONCE, {**AT_ONCE, "unfreeze_stages": text_of(own)}, {"unfrozen_blocks": 0})
+    )
+    axes = (
+        Axis("backbone", ways, "scientific"),
+        Axis("learning_rate", (1e-5, 1e-4, 1e-3), "nuisance"),
+        *fixed(weights="imagenet", optimizer="adam"),
+        *SEARCHING,
+    )
+    return Grid("gradual", "is it better to unfreeze in stages?", (axes,))
 
 
 def vgg_collapse(profile: str) -> Grid:
@@ -251,6 +281,7 @@ GRIDS: Final[Mapping[str, Callable[[str], Grid]]] = {
     "paper": paper,
     "lr": lr,
     "unfreeze": unfreeze,
+    "gradual": gradual,
     COLLAPSE: vgg_collapse,
     "smoke": smoke,
 }

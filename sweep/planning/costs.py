@@ -13,12 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from galaxytl.networks.backbones import head_layers
 from galaxytl.networks.blocks import TRAINED_STEP, Structure
 from galaxytl.trial import TrialSpec
 from galaxytl.trial.optimizers import OPTIMIZERS
+from galaxytl.trial.stages import Depth, spec_of, stages_of
 from sweep.planning.speeds import Speeds, add, kind_of, steps_of
 from sweep.planning.stored_activations import BYTES_PER_SECOND, Chain
 
@@ -72,6 +73,16 @@ class _Network:
     """Values that a head reads of one image."""
 
 
+class _Pass(NamedTuple):
+    """Epochs that are frozen up to one cut: all of a trial, or a stage of it, or of heads that share them."""
+
+    freeze_point: int
+    rows: int
+    """Images or their activations that it reads."""
+    forwards: int
+    """Forward passes of an image that what it trains costs, a trained step counting TRAINED_STEP."""
+
+
 class Costs:
     """Of trials on known networks, splits and speeds. Keys: (backbone, image size) and `TrialSpec.split_key`."""
 
@@ -93,9 +104,13 @@ class Costs:
         return len(self._network(spec).depths) - 1
 
     def freeze_point(self, spec: TrialSpec) -> int:
-        """Return the cut up to which nothing is trained; more unfrozen blocks than there are leave none frozen."""
+        """Return the cut up to which nothing is trained, in the first stage of trials that have some; more unfrozen
+        blocks than there are leave none frozen."""
+        return self._freeze_point(spec, stages_of(spec)[0].depth)
+
+    def _freeze_point(self, spec: TrialSpec, depth: Depth) -> int:
         images = self.images(spec)
-        return images if spec.unfrozen_blocks == "all" else min(spec.unfrozen_blocks, images)
+        return images if depth == "all" else min(depth, images)
 
     def storable_cut(self, spec: TrialSpec) -> int:
         """Return the last cut whose activations can be stored: the images, if these are turned anew in each epoch."""
@@ -120,26 +135,50 @@ class Costs:
     def rows_read(self, specs: Sequence[TrialSpec]) -> int:
         """Count the images that a group reads: heads share one pass, as long as the longest of them; others have a pass
         each."""
-        sizes, epochs = self.sizes(specs[0]), [spec.num_epochs for spec in specs]
-        passes = [max(epochs)] if specs[0].trains_head_only else epochs
-        return sum(passes) * (sizes.train + sizes.watched) + len(passes) * sizes.scored(specs[0])
+        return sum(one.rows for one in self._passes(specs))
 
-    def cost(self, specs: Sequence[TrialSpec], source: int) -> Cost:
-        """Return the cost of a group of `specs` whose passes read the cut `source`."""
-        network = self._network(specs[0])
-        rows_read = self.rows_read(specs)
-        frozen = rows_read * (network.depths[self.freeze_point(specs[0])] - network.depths[source])
+    def rows_by_cut(self, specs: Sequence[TrialSpec]) -> dict[int, int]:
+        """Count the images that a group reads by the last cut where they could be stored for it."""
+        found: dict[int, int] = {}
+        for one in self._passes(specs):
+            cut = max(one.freeze_point, self.storable_cut(specs[0]))
+            found[cut] = found.get(cut, 0) + one.rows
+        return found
+
+    def _passes(self, specs: Sequence[TrialSpec]) -> list[_Pass]:
+        """Return a group's passes over its images."""
+        sizes, scored = self.sizes(specs[0]), self.sizes(specs[0]).scored(specs[0])
+        rows, forwards = sizes.train + sizes.watched, TRAINED_STEP * sizes.train + sizes.watched
+        epochs = [spec.num_epochs for spec in specs]
+        if specs[0].trains_head_only:
+            return [_Pass(0, max(epochs) * rows + scored, sum(epochs) * forwards + len(specs) * scored)]
+        passes = []
+        for spec in specs:
+            for stage in stages_of(spec):
+                last = scored if stage.last == spec.num_epochs else 0
+                counts = (stage.num_epochs * rows + last, stage.num_epochs * forwards + last)
+                passes.append(_Pass(self._freeze_point(spec, stage.depth), *counts))
+        return passes
+
+    def cost(self, specs: Sequence[TrialSpec], source: int, *stored: int) -> Cost:
+        """Return the cost of a group of `specs` whose passes each read, of the cut `source` and those of `stored`, the
+        last one before their freeze point: in stages these differ."""
+        network, images = self._network(specs[0]), self.images(specs[0])
+        passes = self._passes(specs)
+        sources = [min(cut for cut in (images, source, *stored) if cut >= one.freeze_point) for one in passes]
+        pairs = list(zip(passes, sources, strict=True))
+        frozen = sum(one.rows * (network.depths[one.freeze_point] - network.depths[cut]) for one, cut in pairs)
         trained = self.trained_multiply_adds(specs)
         parts = self._parts(specs, frozen, trained)
-        parts["read"] = rows_read * network.row_bytes[source] / BYTES_PER_SECOND
-        return Cost(rows_read, frozen + trained, self.speeds.seconds(parts), self.speeds.doubt(parts))
+        parts["read"] = sum(one.rows * network.row_bytes[cut] for one, cut in pairs) / BYTES_PER_SECOND
+        return Cost(self.rows_read(specs), frozen + trained, self.speeds.seconds(parts), self.speeds.doubt(parts))
 
     def _parts(self, specs: Sequence[TrialSpec], frozen: float, trained: float) -> dict[str, float]:
         """Return a group's assumed seconds by part, for so many multiply-adds of frozen blocks and what is trained."""
         spec, sizes, worker = specs[0], self.sizes(specs[0]), self.speeds.assumed
         kind, epochs = kind_of(spec), [spec.num_epochs for spec in specs]
         passes = max(epochs) if kind == "heads" else sum(epochs)
-        parts = {**worker.fixed(spec, kind), **worker.trials(kind, len(specs))}
+        parts = {**self._fixed(spec), **worker.trials(kind, len(specs))}
         if kind == "heads" and frozen:
             add(parts, worker.fixed(spec, "forward"))
             add(parts, worker.work(spec, "forward", frozen))
@@ -149,7 +188,14 @@ class Costs:
 
     def fixed_seconds(self, spec: TrialSpec) -> float:
         """Return the seconds to build and compile what a group of trials like `spec` trains."""
-        return self.speeds.seconds(self.speeds.assumed.fixed(spec, kind_of(spec)))
+        return self.speeds.seconds(self._fixed(spec))
+
+    def _fixed(self, spec: TrialSpec) -> dict[str, float]:
+        """Return the assumed seconds of that by part: of stages, each has a network of its own."""
+        parts: dict[str, float] = {}
+        for stage in stages_of(spec):
+            add(parts, self.speeds.assumed.fixed(spec_of(spec, stage), kind_of(spec)))
+        return parts
 
     def storing(self, spec: TrialSpec, multiply_adds: float) -> tuple[float, float]:
         """Return seconds, reading and writing apart, and their doubt, to compute activations that are stored."""
@@ -159,17 +205,18 @@ class Costs:
 
     def trained_multiply_adds(self, specs: Sequence[TrialSpec]) -> int:
         """Count those of a group after its freeze point: unfrozen blocks and head of each trial."""
-        sizes, network = self.sizes(specs[0]), self._network(specs[0])
-        epochs = sum(spec.num_epochs for spec in specs)
-        forwards = epochs * (TRAINED_STEP * sizes.train + sizes.watched) + len(specs) * sizes.scored(specs[0])
-        head = head_weights(specs[0], network.features)
-        return forwards * (network.depths[0] - network.depths[self.freeze_point(specs[0])] + head)
+        depths, head = self._network(specs[0]).depths, head_weights(specs[0], self._network(specs[0]).features)
+        return sum(one.forwards * (depths[0] - depths[one.freeze_point] + head) for one in self._passes(specs))
 
     def turned_multiply_adds(self, specs: Sequence[TrialSpec]) -> int:
         """Count those of a group's frozen blocks, where its images are turned anew in each epoch: no plan can save
         them."""
-        frozen = self._network(specs[0]).depths[self.freeze_point(specs[0])]
-        return self.rows_read(specs) * frozen if specs[0].augmentation else 0
+        return self._frozen_multiply_adds(specs) if specs[0].augmentation else 0
+
+    def _frozen_multiply_adds(self, specs: Sequence[TrialSpec]) -> int:
+        """Count those of a group's frozen blocks, computed whenever they are read."""
+        depths = self._network(specs[0]).depths
+        return sum(one.rows * depths[one.freeze_point] for one in self._passes(specs))
 
     def alone_multiply_adds(self, spec: TrialSpec) -> int:
         """Count those of one trial by itself on an empty disk, its frozen blocks computed as seldom as can be."""
@@ -178,11 +225,7 @@ class Costs:
 
     def unshared_multiply_adds(self, specs: Sequence[TrialSpec]) -> int:
         """Count those of a group's trials each on its own, with the frozen blocks computed again in every epoch."""
-        sizes, depths = self.sizes(specs[0]), self._network(specs[0]).depths
-        rows = sum(spec.num_epochs for spec in specs) * (sizes.train + sizes.watched) + len(specs) * sizes.scored(
-            specs[0]
-        )
-        return rows * depths[self.freeze_point(specs[0])] + self.trained_multiply_adds(specs)
+        return sum(self._frozen_multiply_adds([spec]) for spec in specs) + self.trained_multiply_adds(specs)
 
     def head_bytes(self, spec: TrialSpec) -> int:
         """Return the memory that training one head takes: weights, the optimizer's slots and a moving average, SCRATCH

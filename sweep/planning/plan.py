@@ -23,6 +23,7 @@ from typing import Any, Final
 from galaxytl.learning.job import Group
 from galaxytl.networks.blocks import Structure
 from galaxytl.trial import FAILED, TrialResult, TrialSpec
+from galaxytl.trial.stages import readable, stages_of
 from sweep.planning.costs import Cost, Costs, Sizes
 from sweep.planning.sharing import Disk, Family, Prefix, Specs, cuts_on_disk, find_families
 from sweep.planning.speeds import NOISE, START_SECONDS, Speeds
@@ -232,8 +233,8 @@ def _next_number(group: Group, number: int) -> int:
 
 def _part_seconds(group: Group, number: int, costs: Costs) -> list[float]:
     """Return seconds of each of `number` parts of a group, the longest first."""
-    source = (costs.images(group.specs[0]), *group.stored)[-1]
-    return [costs.cost(part, source).seconds for part in _parts(group.specs, number)]
+    cuts = (costs.images(group.specs[0]), *group.stored)
+    return [costs.cost(part, *cuts).seconds for part in _parts(group.specs, number)]
 
 
 def _in_order(families: Iterable[Family]) -> list[Family]:
@@ -295,10 +296,13 @@ def _wall_seconds(families: Iterable[Family], workers: int, speeds: Speeds) -> f
 
 
 def _missing(group: Group, prefixes: Iterable[Prefix]) -> list[Prefix]:
-    """Return what must be computed before a group can read its last stored cut: all after the last one that is on
-    disk."""
-    missing: list[Prefix] = []
-    for prefix in prefixes:
-        if prefix.cut in group.stored:
-            missing = [] if prefix.on_disk else [*missing, prefix]
-    return missing
+    """Return what must be computed before a group can read its last stored cut, or those of its stages: all after the
+    last one that is on disk."""
+    of_group = {prefix.cut: prefix for prefix in prefixes if prefix.cut in group.stored}
+    found: dict[int, Prefix] = {}
+    for stage in reversed(stages_of(group.specs[0])):  # the deepest first: in order from the images
+        missing: list[Prefix] = []
+        for cut in readable(tuple(of_group), stage.depth):
+            missing = [] if of_group[cut].on_disk else [*missing, of_group[cut]]
+        found |= {prefix.cut: prefix for prefix in missing}
+    return list(found.values())

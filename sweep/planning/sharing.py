@@ -90,11 +90,12 @@ def find_families(
 def _family(members: Sequence[Specs], costs: Costs, on_disk: frozenset[int], budget: int) -> Family:
     rows_read: dict[int, int] = defaultdict(int)
     for specs in members:
-        rows_read[costs.storable_cut(specs[0])] += costs.rows_read(specs)
+        for cut, rows in costs.rows_by_cut(specs).items():
+            rows_read[cut] += rows
     chain = costs.chain(members[0][0], rows_read, on_disk)
     cuts = best_cuts(chain, budget)
     groups = [Group(specs, tuple(cut for cut in cuts if cut >= costs.storable_cut(specs[0]))) for specs in members]
-    by_seconds = [(group, costs.cost(group.specs, (chain.images, *group.stored)[-1])) for group in groups]
+    by_seconds = [(group, costs.cost(group.specs, chain.images, *group.stored)) for group in groups]
     by_seconds.sort(key=lambda pair: -pair[1].seconds)
     return Family(
         groups=tuple(group for group, _ in by_seconds),

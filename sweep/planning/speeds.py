@@ -233,7 +233,9 @@ def learn_speeds(
     Two workers beside each other slow each other: what is measured of one is with its neighbour, and the next plan has
     as many. Threads are in what is assumed: a ratio that one thread gave holds for two.
     """
-    complete = {r.trial_id: r for r in results if r.status == COMPLETE and r.environment and not r.resumed_after}
+    # Of a trial in stages, epochs hold the compiling of later stages: they would pass for what steps take.
+    told = [r for r in results if r.status == COMPLETE and not (r.resumed_after or r.spec.unfreeze_stages)]
+    complete = {r.trial_id: r for r in told if r.environment}
     known = _read(path)
     found: dict[str, list[_Measured]] = defaultdict(list)
     for group in groups:

@@ -51,7 +51,7 @@ def test_seeds_repeat_every_trial_on_the_same_split() -> None:
 
 
 def test_unknown_names_get_the_nearest_one() -> None:
-    names = "paper, lr, unfreeze, vgg-collapse, smoke, or a YAML file like my_grid.yaml"
+    names = "paper, lr, unfreeze, gradual, vgg-collapse, smoke, or a YAML file like my_grid.yaml"
     with pytest.raises(SpecError, match=f"--grid must be one of {names}; got 'unfreze'. Did you mean 'unfreeze'\\?"):
         builtin.find("unfreze")
 
@@ -163,7 +163,7 @@ def test_every_grid_is_what_its_docstring_says(name: str, profile: str) -> None:
     assert f"python -m sweep.run --grid {name}" in docstring
     assert (grid.name, grid.purpose[-1]) == (name, "?")
     assert "scientific" in {axis.role for part in grid.parts for axis in part}
-    assert {spec.weights for spec in expanded.specs} == {"imagenet", "random"} or name == "unfreeze"
+    assert {spec.weights for spec in expanded.specs} == {"imagenet", "random"} or name in ("unfreeze", "gradual")
     assert not any(spec.is_substituted for spec in expanded.specs)
 
 
@@ -248,6 +248,33 @@ def test_choosing_a_backbone_keeps_its_own_depths(profile: str) -> None:
     assert {spec.unfrozen_blocks for spec in specs} == set(builtin.DEPTHS[profile]["VGG16"])
     all_backbones = expand(grid="unfreeze", profile=profile, unfrozen_blocks=[1])
     assert {spec.backbone for spec in all_backbones} == set(builtin.BACKBONES)
+
+
+@pytest.mark.parametrize("profile", builtin.PROFILES)
+def test_stages_are_compared_with_all_blocks_at_once_and_with_the_head_alone(profile: str) -> None:
+    ways = Counter((s.backbone, s.unfrozen_blocks, s.unfreeze_stages) for s in expand(grid="gradual", profile=profile))
+    assert len(ways) == 3 * 3
+    assert set(ways.values()) == {3}  # learning rates
+    for backbone, depths in builtin.DEPTHS[profile].items():
+        staged = ",".join(map(str, depths))
+        assert {way[1:] for way in ways if way[0] == backbone} == {("all", ""), ("all", staged), (0, "")}
+
+
+def test_stages_name_fewer_blocks_than_there_are_but_for_the_last() -> None:
+    def checked(stages: str) -> tuple[int | str, str]:
+        *_, last = stages.split(",")
+        spec = BASE.replace(
+            backbone="VGG16", unfreeze_stages=stages, unfrozen_blocks="all" if last == "all" else int(last)
+        )
+        (found,) = prepare.check_networks([spec], {("VGG16", 32): VGG16})
+        return found.unfrozen_blocks, found.unfreeze_stages
+
+    assert checked("0,4") == (4, "0,4")
+    assert checked("0,2,5") == checked("0,2,all") == ("all", "0,2,all")
+    with pytest.raises(SpecError, match="unfrozen_blocks must be at most the number of blocks, 5 for VGG16; got 6"):
+        checked("0,6")
+    with pytest.raises(SpecError, match=r"must name fewer blocks than there are, 5 for VGG16, .*; got 0,5,all"):
+        checked("0,5,all")
 
 
 @pytest.mark.rest

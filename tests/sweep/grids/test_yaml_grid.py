@@ -177,6 +177,11 @@ def test_a_number_means_in_a_file_what_it_means_on_the_command_line(text: str) -
     assert read_or_refused(lambda: parse_settings(["seed=020"])) == "seed must be a whole number; got '020'"
 
 
+def test_depths_of_stages_are_one_value_and_a_semicolon_parts_two() -> None:
+    assert parse_settings(["unfreeze_stages=0,2,all"]) == {"unfreeze_stages": ["0,2,all"]}
+    assert parse_settings(["unfreeze_stages=0,all;1,2,all"]) == {"unfreeze_stages": ["0,all", "1,2,all"]}
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="must be a grid's name or a YAML file that can be read; No such file"):
         read_grid(tmp_path / "none.yaml")

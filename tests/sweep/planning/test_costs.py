@@ -53,6 +53,27 @@ def test_other_trials_have_a_pass_each() -> None:
     assert cost.seconds == pytest.approx(fixed + steps + work)
 
 
+STAGED = toy_spec(unfrozen_blocks=2, unfreeze_stages="0,1,2")  # of its 10 epochs 3, 3 and 4
+EPOCH, TRAINED_EPOCH = 600 + 100, 3 * 600 + 100
+
+
+def test_each_stage_reads_what_is_stored_before_all_that_it_trains() -> None:
+    trained = 3 * TRAINED_EPOCH * 100 + 3 * TRAINED_EPOCH * (MILLION + 100)
+    trained += (4 * TRAINED_EPOCH + 300) * (3 * MILLION + 100)
+    assert COSTS.trained_multiply_adds([STAGED]) == trained
+    assert COSTS.rows_read([STAGED, STAGED.replace(seed=1)]) == 2 * READ
+    assert COSTS.rows_by_cut([STAGED]) == {0: 3 * EPOCH, 1: 3 * EPOCH, 2: 4 * EPOCH + 300}
+    assert COSTS.cost([STAGED], 3, 2, 1, 0).multiply_adds == trained  # nothing that is frozen runs in an epoch
+    assert COSTS.cost([STAGED], 2).multiply_adds == trained + 3 * EPOCH * (3 + 2) * MILLION
+    frozen = 3 * EPOCH * (7 + 6) * MILLION + (4 * EPOCH + 300) * 4 * MILLION
+    assert COSTS.cost([STAGED], 3).multiply_adds == COSTS.unshared_multiply_adds([STAGED]) == trained + frozen
+    assert COSTS.alone_multiply_adds(STAGED) == trained + 1000 * 7 * MILLION
+    turned = STAGED.replace(augmentation=True)
+    assert COSTS.turned_multiply_adds([turned]) == frozen
+    assert COSTS.rows_by_cut([turned]) == {3: READ}
+    assert COSTS.fixed_seconds(STAGED) == pytest.approx(OTHER_FIXED["train"] * (3 * 0.2 + 3 * BLOCK_SHARE))
+
+
 def test_time_grows_with_images_and_epochs_and_less_than_they_do() -> None:
     def seconds(images: int, epochs: int, **fields: object) -> float:
         spec = toy_spec(num_epochs=epochs, **fields)

@@ -56,6 +56,20 @@ def test_depths_of_one_backbone_share_their_prefixes() -> None:
     assert plan.estimate.multiply_adds == plan.estimate.minimal
 
 
+def test_stages_read_what_is_stored_for_them_and_for_others() -> None:
+    staged = toy_spec(unfrozen_blocks="all", unfreeze_stages="0,1,all")
+    plan = toy_plan([staged, *HEADS])
+    by_stages = {group.specs[0].unfreeze_stages: group.stored for group in plan.groups}
+    assert by_stages == {"0,1,all": (1, 0), "": (1, 0)}
+    assert [(p.cut, p.multiply_adds // MILLION, p.users) for p in plan.prefixes] == [(1, 6000, 7), (0, 1000, 7)]
+    assert plan.estimate.multiply_adds == plan.estimate.minimal
+    alone, halfway = toy_plan([staged]), toy_plan([staged], on_disk={0})
+    assert [prefix.cut for prefix in alone.prefixes] == [prefix.cut for prefix in halfway.prefixes] == [1, 0]
+    assert halfway.prefixes[0].seconds > 0  # which a stage waits for, though the first one's are there
+    seconds = halfway.costs[0].seconds + halfway.prefixes[0].seconds + START_SECONDS
+    assert halfway.estimate.seconds == pytest.approx(seconds)
+
+
 def test_of_augmented_images_nothing_is_stored_and_heads_still_share_their_pass() -> None:
     turned = [spec.replace(augmentation=True) for spec in DEPTHS]
     plan = toy_plan(turned)
@@ -246,7 +260,7 @@ def test_the_work_of_planning_grows_with_the_trials_and_not_with_their_square(mo
     costed: list[int] = []
     cost = Costs.cost
     monkeypatch.setattr(
-        Costs, "cost", lambda costs, specs, source: costed.append(len(specs)) or cost(costs, specs, source)
+        Costs, "cost", lambda costs, specs, *cuts: costed.append(len(specs)) or cost(costs, specs, *cuts)
     )
 
     def work(num_seeds: int) -> int:
