@@ -71,7 +71,7 @@ MOST_WEIGHTS: Final = 2**24
 
 def is_convex(spec: TrialSpec) -> bool:
     """Return whether the spec's loss is that of softmax regression on features that are the same in every epoch."""
-    return spec.trains_head_only and not spec.head_units and not spec.augmentation
+    return spec.trains_head_only and not spec.head_units and not spec.draws_images
 
 
 def certificates(group: Sequence[Head], examples: Examples) -> list[dict[str, float]]:

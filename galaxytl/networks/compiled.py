@@ -33,9 +33,10 @@ class TopShare(keras.metrics.Metric):
 
 def compile_model(model: Any, spec: TrialSpec) -> None:
     """Attach optimizer, loss (cross-entropy of logits), accuracy (towards the leading class, where the targets are
-    votes) and the share of the most predicted class; Keras's defaults where the spec is silent."""
+    fractions: votes, or of blended images) and the share of the most predicted class; Keras's defaults where the spec
+    is silent."""
     losses = keras.losses
-    loss = losses.CategoricalCrossentropy if spec.targets == "votes" else losses.SparseCategoricalCrossentropy
+    loss = losses.CategoricalCrossentropy if spec.has_soft_targets else losses.SparseCategoricalCrossentropy
     model.compile(
         optimizer=make_optimizer(spec),
         loss=loss(from_logits=True),

@@ -225,6 +225,27 @@ class TrialSpec:
         return self.unfrozen_blocks == 0
 
     @property
+    def draws_images(self) -> bool:
+        """Whether each epoch sees other images of a training row than the one before."""
+        return bool(self.augmentation or self.shift or self.zoom or self.brightness or self.blends_images)
+
+    @property
+    def blends_images(self) -> bool:
+        """Whether training images, and their targets, are those of two rows of the dataset."""
+        return bool(self.mixup or self.cutmix)
+
+    @property
+    def has_soft_targets(self) -> bool:
+        """Whether it is trained towards fractions of the classes, (C,) an image, not towards one class."""
+        return self.targets == "votes" or self.blends_images
+
+    @property
+    def stores_activations(self) -> bool:
+        """Whether what its frozen blocks give can be stored: they see the same images, or the same views of them, in
+        each epoch."""
+        return bool(self.views) or not self.draws_images
+
+    @property
     def split_key(self) -> tuple[Any, ...]:
         """Equal for specs that split a dataset alike."""
         names = SPLIT_FIELDS if self.num_folds else SPLIT_FIELDS[: -len(FOLD_FIELDS)]  # what caches hold stays found
@@ -238,7 +259,17 @@ class TrialSpec:
         rows = (self.max_images, self.split_seed if self.max_images else 0)
         size = self.image_size if self.fit == "resize" else (self.image_size, self.fit)
         facts = (size, self.preprocessing, self.backbone, self.weights, start, self.precision)
-        return (self.dataset_fingerprint, *rows, *facts)
+        return (self.dataset_fingerprint, *rows, *facts, *self._views_key)
+
+    @property
+    def _views_key(self) -> tuple[Any, ...]:
+        """What views are made of, empty where there are none: of the train part, and eight of the symmetries are the
+        same whatever the seed."""
+        if not self.views:
+            return ()
+        changes = (self.augmentation, self.shift, self.zoom, self.brightness)
+        is_fixed = self.views == 8 and not any(changes[1:])
+        return ("views", self.views, *changes, "" if is_fixed else self.shuffle_seed, *self.split_key)
 
     @property
     def group_key(self) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from galaxytl.learning.augmentation.symmetries import NUM_WAYS
 from galaxytl.networks.backbones import head_layers
 from galaxytl.networks.blocks import TRAINED_STEP, Structure
 from galaxytl.trial import TrialSpec
@@ -97,11 +98,16 @@ class Costs:
         return images if spec.unfrozen_blocks == "all" else min(spec.unfrozen_blocks, images)
 
     def storable_cut(self, spec: TrialSpec) -> int:
-        """Return the last cut whose activations can be stored: the images, if these are turned anew in each epoch."""
-        return self.images(spec) if spec.augmentation else self.freeze_point(spec)
+        """Return the last cut whose activations can be stored: the images, if these are other ones in each epoch."""
+        return self.freeze_point(spec) if spec.stores_activations else self.images(spec)
 
     def can_store(self, spec: TrialSpec) -> bool:
         return self.storable_cut(spec) < self.images(spec)
+
+    def stored_rows(self, spec: TrialSpec) -> int:
+        """Count what is stored of each cut: all images, and the views of those that are trained on."""
+        sizes = self.sizes(spec)
+        return sizes.rows + spec.views * sizes.train
 
     def chain(self, spec: TrialSpec, rows_read: Mapping[int, int], on_disk: frozenset[int]) -> Chain:
         """Return a family's cuts, `spec` standing for all its trials: `rows_read` by storable cut, in all passes of its
@@ -110,7 +116,7 @@ class Costs:
         return Chain(
             depths=network.depths,
             row_bytes=network.row_bytes,
-            num_rows=self.sizes(spec).rows,
+            num_rows=self.stored_rows(spec),
             rows_read=tuple(rows_read.get(cut, 0) for cut in range(len(network.depths))),
             speed=self.speeds.speed(spec),
             on_disk=on_disk,
@@ -128,6 +134,7 @@ class Costs:
         network = self._network(specs[0])
         rows_read = self.rows_read(specs)
         frozen = rows_read * (network.depths[self.freeze_point(specs[0])] - network.depths[source])
+        frozen += self.symmetry_multiply_adds(specs)
         trained = self.trained_multiply_adds(specs)
         parts = self._parts(specs, frozen, trained)
         parts["read"] = rows_read * network.row_bytes[source] / BYTES_PER_SECOND
@@ -160,20 +167,31 @@ class Costs:
         """Count those of a group after its freeze point: unfrozen blocks and head of each trial."""
         sizes, network = self.sizes(specs[0]), self._network(specs[0])
         epochs = sum(spec.num_epochs for spec in specs)
-        forwards = epochs * (TRAINED_STEP * sizes.train + sizes.watched) + len(specs) * sizes.scored(specs[0])
+        scored = len(specs) + (NUM_WAYS - 1) * _num_symmetric(specs)
+        forwards = epochs * (TRAINED_STEP * sizes.train + sizes.watched) + scored * sizes.scored(specs[0])
         head = head_weights(specs[0], network.features)
         return forwards * (network.depths[0] - network.depths[self.freeze_point(specs[0])] + head)
 
     def turned_multiply_adds(self, specs: Sequence[TrialSpec]) -> int:
-        """Count those of a group's frozen blocks, where its images are turned anew in each epoch: no plan can save
-        them."""
+        """Count those of a group's frozen blocks that no plan can save: where its images are other ones in each epoch,
+        and those of `symmetry_multiply_adds`."""
         frozen = self._network(specs[0]).depths[self.freeze_point(specs[0])]
-        return self.rows_read(specs) * frozen if specs[0].augmentation else 0
+        turned = 0 if specs[0].stores_activations else self.rows_read(specs) * frozen
+        return turned + self.symmetry_multiply_adds(specs)
+
+    def symmetry_multiply_adds(self, specs: Sequence[TrialSpec]) -> int:
+        """Count those of a group's frozen blocks on the scored images in the symmetries after the first, from the
+        images: once for all heads of a group that ask for it, for others a time each."""
+        frozen = self._network(specs[0]).depths[self.freeze_point(specs[0])]
+        number = min(1, _num_symmetric(specs)) if specs[0].trains_head_only else _num_symmetric(specs)
+        return (NUM_WAYS - 1) * number * self.sizes(specs[0]).scored(specs[0]) * frozen
 
     def alone_multiply_adds(self, spec: TrialSpec) -> int:
         """Count those of one trial by itself on an empty disk, its frozen blocks computed as seldom as can be."""
-        frozen = self._network(spec).depths[self.freeze_point(spec)] * self.sizes(spec).rows
-        return self.trained_multiply_adds([spec]) + (self.turned_multiply_adds([spec]) or frozen)
+        rows = self.stored_rows(spec) if spec.stores_activations else 0
+        rows = min(rows, self.rows_read([spec])) if spec.views else rows
+        frozen = self._network(spec).depths[self.freeze_point(spec)] * rows
+        return self.trained_multiply_adds([spec]) + self.turned_multiply_adds([spec]) + frozen
 
     def unshared_multiply_adds(self, specs: Sequence[TrialSpec]) -> int:
         """Count those of a group's trials each on its own, with the frozen blocks computed again in every epoch."""
@@ -181,6 +199,7 @@ class Costs:
         rows = sum(spec.num_epochs for spec in specs) * (sizes.train + sizes.watched) + len(specs) * sizes.scored(
             specs[0]
         )
+        rows += (NUM_WAYS - 1) * _num_symmetric(specs) * sizes.scored(specs[0])
         return rows * depths[self.freeze_point(specs[0])] + self.trained_multiply_adds(specs)
 
     def head_bytes(self, spec: TrialSpec) -> int:
@@ -199,6 +218,11 @@ class Costs:
                 )
             self._networks[key] = _network(self._structures[key[:2]], spec.precision)
         return self._networks[key]
+
+
+def _num_symmetric(specs: Sequence[TrialSpec]) -> int:
+    """Count those that are scored on the symmetries too."""
+    return sum(spec.test_time_augmentation for spec in specs)
 
 
 def _network(structure: Structure, precision: str) -> _Network:
