@@ -102,9 +102,10 @@ class TrialSpec:
     augmentation: bool = False
     """Turn and mirror each training image at random, in each epoch anew (`galaxytl.learning.augmentation`)."""
     shift: float = added(number(0.0, 0.0, 0.5))
-    """Training images are moved at random by up to this share of their side, in each direction."""
+    """Training images are moved at random by up to this share of their side, in each direction; what comes into view is
+    the image mirrored at its edge."""
     zoom: float = added(number(0.0, 0.0, 0.5))
-    """Training images are enlarged or shrunk at random by up to this share."""
+    """Training images are enlarged or shrunk at random: the share of their side that is seen is 1, give or take this."""
     brightness: float = added(number(0.0, 0.0, 1.0))
     """Training images are made brighter or darker at random by up to this share of the largest pixel value."""
     mixup: float = added(number(0.0, 0.0, 10.0))
@@ -115,9 +116,11 @@ class TrialSpec:
     (Yun et al. 2019, "CutMix"); 0: none is."""
     views: int = added(number(0, 0, 64))
     """Augmented views that are made of each training image, once: each epoch draws one of them, and what is frozen is
-    computed once for each; 0: each epoch makes new ones."""
+    computed once for each, and stored as often; 0: each epoch makes new ones. With 8 of `augmentation` alone, they are
+    the eight symmetries."""
     test_time_augmentation: bool = added(False)
-    """Score the trial a second time, on the mean of the probabilities over the eight symmetries of an image."""
+    """Score the trial a second time, on the mean of the probabilities over the eight symmetries of an image: metrics
+    tta_accuracy and so on, beside those of the images as they are."""
 
     # model
     backbone: str = "MobileNet"
@@ -254,7 +257,7 @@ class TrialSpec:
     @property
     def backbone_key(self) -> tuple[Any, ...]:
         """Equal for specs whose backbone starts from the same weights and sees the same images in the same way: below
-        a cut where nothing is trained, they have the same activations."""
+        a cut where nothing is trained, they have the same activations, those of their stored views too."""
         start = self.weights_fingerprint if self.weights == "imagenet" else f"random {seed_for(self, 'init')}"
         rows = (self.max_images, self.split_seed if self.max_images else 0)
         size = self.image_size if self.fit == "resize" else (self.image_size, self.fit)

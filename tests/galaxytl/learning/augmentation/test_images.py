@@ -102,7 +102,9 @@ def test_each_change_is_that_of_keras_s_own_layer(field: str) -> None:
 
 def test_changes_stay_within_what_the_spec_allows() -> None:
     changes = augmented(IMAGES, RICH, 1).changes
-    assert changes.zooms is not None and changes.shifts is not None and changes.brightness is not None
+    assert changes.zooms is not None
+    assert changes.shifts is not None
+    assert changes.brightness is not None
     assert (changes.zooms.min() > 0.69, changes.zooms.max() < 1.31) == (True, True)
     assert np.abs(changes.shifts).max() <= 0.2
     assert 20 < np.abs(changes.brightness).max() <= 25.5
