@@ -31,6 +31,7 @@ COLLAPSED_NOTE: Final = (
 PAPER_RATE: Final = 1e-3
 PAPER_FIELDS: Final = (
     *("preprocessing", "augmentation", "head_units", "head_dropout"),
+    *("shift", "zoom", "brightness", "mixup", "cutmix"),
     *("optimizer", "momentum", "weight_decay", "class_weighting"),
 )
 """Whose defaults are what the paper is taken to have done, as the learning rate's, PAPER_RATE; not the size of the

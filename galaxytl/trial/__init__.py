@@ -105,7 +105,7 @@ class TrialSpec:
     """Training images are moved at random by up to this share of their side, in each direction; what comes into view is
     the image mirrored at its edge."""
     zoom: float = added(number(0.0, 0.0, 0.5))
-    """Training images are enlarged or shrunk at random: the share of their side that is seen is 1, give or take this."""
+    """Training images are enlarged or shrunk at random: so that 1, give or take up to this, of their side is seen."""
     brightness: float = added(number(0.0, 0.0, 1.0))
     """Training images are made brighter or darker at random by up to this share of the largest pixel value."""
     mixup: float = added(number(0.0, 0.0, 10.0))

@@ -104,7 +104,7 @@ def test_views_are_stored_beside_the_images_and_read_as_these_are() -> None:
     assert COSTS.chain(spec, {0: READ}, frozenset()).stored_bytes(0) == 40 * (1000 + 4 * 600)
     assert COSTS.cost([spec], source=0) == COSTS.cost([toy_spec()], source=0)
     assert COSTS.alone_multiply_adds(spec) == (1000 + 4 * 600) * 7 * MILLION + 100 * TRAINED
-    brief = spec.replace(views=40, num_epochs=1)  # reads fewer views than there are
+    brief = spec.replace(views=40, shift=0.1, num_epochs=1)  # reads fewer views than there are
     assert COSTS.alone_multiply_adds(brief) == 1000 * 7 * MILLION + 100 * (3 * 600 + 100 + 300)
 
 
