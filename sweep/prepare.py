@@ -23,6 +23,7 @@ from galaxytl.data.hot_copy import Size
 from galaxytl.data.progress import TerminalProgress
 from galaxytl.data.scan import Progress
 from galaxytl.data.splits import OFFICIAL_PARTS, describe_leaks, leaks
+from galaxytl.learning.augmentation.views import view_rows
 from galaxytl.learning.features import activations_folder, rows_digest
 from galaxytl.learning.job import Workplace
 from galaxytl.networks import blocks, device
@@ -326,9 +327,12 @@ def on_disk(splits: SplitsOf) -> Callable[[TrialSpec, int], bool]:
     """Return what tells whether the activations of a spec's frozen backbone at a cut are in this node's cache."""
 
     def is_stored(spec: TrialSpec, cut: int) -> bool:
-        return os.path.isdir(activations_folder(spec, digests[spec.split_key], cut))  # False of another user's
+        key = (spec.split_key, spec.views)
+        if key not in digests:
+            digests[key] = rows_digest(view_rows(spec, splits[spec.split_key]))
+        return os.path.isdir(activations_folder(spec, digests[key], cut))  # False of another user's
 
-    digests = {key: rows_digest(found.all()) for key, found in splits.items()}
+    digests: dict[tuple[tuple[object, ...], int], str] = {}
     return is_stored
 
 

@@ -24,6 +24,8 @@ LEADING: Final = ("backbone", "weights", "unfrozen_blocks", "optimizer", "learni
 """Fields with a column of their own even where all trials have the same, before the scores; those that vary follow."""
 CURVES: Final = ("accuracy", "loss")
 """Quantities whose curves stand after the scores."""
+OF_SYMMETRIES: Final = {"tta_accuracy": "accuracy (8 symmetries)", "tta_f1_weighted": "F1 (8 symmetries)"}
+"""Scores, with their headings, of trials that were scored on the mean over the symmetries of an image too."""
 STAND_IN: Final = "random*"
 STAND_IN_NOTE: Final = f"* {SUBSTITUTED}"
 HIDDEN: Final = ("weights_requested", "weights_fingerprint", "dataset_fingerprint")
@@ -82,6 +84,8 @@ class TrialTable:
         names = _folder_names([folders.get(r.trial_id, Path()) for r in results])
         columns = [Column("trial"), *(Column(_heading(name), _is_number(name)) for name in LEADING), *_OUTCOME]
         columns += [Column(_heading(name), _is_number(name)) for name in further]
+        of_symmetries = [name for name in OF_SYMMETRIES if any(name in result.metrics for result in results)]
+        columns += [Column(OF_SYMMETRIES[name], True) for name in of_symmetries]
         columns += [Column("wall time", True), *([Column(place)] if place else [])]
         columns += [Column("folder")] if names else []
         rows = []
@@ -89,6 +93,7 @@ class TrialTable:
             lead = [Entry(result.trial_id), *(_setting(result.spec, name) for name in LEADING), *_outcome(result)]
             own = [
                 *(_setting(result.spec, name) for name in further),
+                *(_score(result, name) for name in of_symmetries),
                 _wall_time(result),
                 *([_row_of_table_1(result, in_table)] if place else []),
             ]

@@ -31,6 +31,7 @@ COLLAPSED_NOTE: Final = (
 PAPER_RATE: Final = 1e-3
 PAPER_FIELDS: Final = (
     *("preprocessing", "augmentation", "head_units", "head_dropout"),
+    *("shift", "zoom", "brightness", "mixup", "cutmix"),
     *("optimizer", "momentum", "weight_decay", "class_weighting"),
     *("nesterov", "schedule", "warmup_epochs", "warmup_steps", "learning_rate_decay", "unfreeze_stages"),
     *("clipnorm", "global_clipnorm", "clipvalue", "ema_momentum", "average_epochs", "early_stopping", "scored_epoch"),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from galaxytl.classify.images import Batch, Images
 from galaxytl.data.hot_copy import Size
+from galaxytl.learning.augmentation.symmetries import symmetries
 from galaxytl.networks.exported import ModelError
 from galaxytl.results.temperature import tempered
 
@@ -56,13 +57,6 @@ class Predictions:
     """(n, C)."""
     embeddings: NDArray[np.float32] | None
     """(n, channels) means over the backbone's last feature map."""
-
-
-def symmetries(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    """Yield square images (n, S, S, 3) in the eight ways in which a square is laid on itself; the first is as it is."""
-    for mirrored in (images, images[:, :, ::-1]):
-        for turns in range(4):
-            yield np.rot90(mirrored, turns, axes=(1, 2))
 
 
 def entropies(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -76,8 +76,7 @@ MOST_WEIGHTS: Final = 2**24
 def is_convex(spec: TrialSpec) -> bool:
     """Return whether the spec's loss is that of softmax regression on features that are the same in every epoch: the
     cross-entropy of targets that are neither smoothed nor blended, on images that stay as they are."""
-    changes = spec.augmentation or spec.shift or spec.zoom or spec.brightness or spec.mixup or spec.cutmix
-    return spec.trains_head_only and not spec.head_units and not changes and is_cross_entropy(spec)
+    return spec.trains_head_only and not spec.head_units and not spec.draws_images and is_cross_entropy(spec)
 
 
 def certificates(group: Sequence[Head], examples: Examples) -> list[dict[str, float]]:

@@ -23,11 +23,13 @@ class Examples:
     train: NDArray[np.int64]
     watched: NDArray[np.int64]
     scored: NDArray[np.int64]
-    votes: NDArray[np.float32] | None = None
+    votes: Any = None
     """(N, C) fractions that add up to 1, where they are trained towards in place of the labels; those are the leading
-    classes then."""
+    classes then. An array, or what gives rows of one."""
     augmented: Callable[[int], Any] | None = None
     """Gives the inputs of an epoch (from 1) where training sees others in each (`galaxytl.learning.augmentation`)."""
+    blended: Callable[[int], Any] | None = None
+    """Gives the votes of an epoch, where training blends its images, of which each has its own."""
 
     def targets(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return what the network is to answer of some rows (n,): their labels (n,), or their votes (n, C)."""
@@ -40,8 +42,21 @@ class Examples:
         return replace(self, scored=np.setdiff1d(self.watched, self.scored))
 
     def in_epoch(self, number: int) -> Examples:
-        """Return these with the inputs that epoch `number` trains on."""
-        return replace(self, inputs=self.augmented(number)) if self.augmented else self
+        """Return these with the inputs, and the targets, that epoch `number` trains on."""
+        seen = replace(self, inputs=self.augmented(number)) if self.augmented else self
+        if self.blended is None:
+            return seen
+        votes = self.blended(number)
+        return replace(seen, votes=votes, labels=_leading(votes, self.labels, self.train))
+
+
+def _leading(targets: Any, labels: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return labels (N,), but of `rows` the classes that have the most of their targets (N, C); of equals the first."""
+    found = labels.copy()
+    for start in range(0, len(rows), 4096):  # memory stays bounded
+        part = rows[start : start + 4096]
+        found[part] = targets[part].argmax(axis=1)
+    return found
 
 
 def epoch_order(spec: TrialSpec, number: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -24,6 +24,7 @@ import ml_dtypes  # noqa: F401 (NumPy knows bfloat16 by its name from here on)
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl.learning.augmentation import views
 from galaxytl.learning.job import ALONE, Neighbours
 from galaxytl.networks import blocks, device
 from galaxytl.system import cache
@@ -42,10 +43,10 @@ CPU_BATCH, GPU_BATCH = 32, 256  # images of 224 x 224 in a batch, more if they a
 class Source:
     """Inputs of the computation of activations, and its callbacks."""
 
-    images: NDArray[np.uint8]
-    """(N, S, S, 3) of the dataset"""
+    images: Any
+    """(N, S, S, 3) of the dataset, or what gives rows of views of them (`augmentation.views`)."""
     rows: NDArray[np.int64]
-    """Rows of the dataset whose activations are wanted, ascending."""
+    """Rows of these whose activations are wanted, ascending."""
     network: Callable[[], Network]
     """Builds the backbone: only asked when something has to be computed."""
     on_progress: Callable[[int, int], None]
@@ -62,7 +63,7 @@ def rows_digest(rows: NDArray[np.int64]) -> str:
 def makers(spec: TrialSpec) -> list[str]:
     """Return what activations are made by: other versions may build, draw or resize otherwise."""
     drawn_by = device.backend() if spec.weights == "random" else ""  # TensorFlow and JAX draw others from one seed
-    return [drawn_by, version("keras"), version("pillow")]
+    return [drawn_by, version("keras"), version("pillow"), *views.makers(spec)]
 
 
 def activations_folder(spec: TrialSpec, digest: str, cut: int) -> Path:
@@ -184,6 +185,7 @@ def _manifest(spec: TrialSpec, cut: int, shape: tuple[int, ...]) -> dict[str, An
         "image_size": spec.image_size,
         "preprocessing": spec.preprocessing,
         "precision": spec.precision,
+        **({"views": spec.views} if spec.views else {}),
         "cut": cut,
         "shape": shape,
     }

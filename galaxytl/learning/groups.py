@@ -23,7 +23,9 @@ from galaxytl.data import DataError, Dataset, Splits, grouping, official, open_d
 from galaxytl.data.files.classes import Classes
 from galaxytl.data.hot_copy import Size
 from galaxytl.learning import certificate, diagnostics, heads
-from galaxytl.learning.augmentation import augmented
+from galaxytl.learning.augmentation.seen import SeenFrom, readable, seen_in_epochs, turned
+from galaxytl.learning.augmentation.symmetries import NUM_WAYS
+from galaxytl.learning.augmentation.views import view_rows
 from galaxytl.learning.callbacks import Watcher
 from galaxytl.learning.examples import Examples, class_weights
 from galaxytl.learning.features import LiveActivations, Source, batch_size, stored_activations
@@ -47,7 +49,7 @@ from galaxytl.system.locations import is_remote
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from galaxytl.trial.epochs import chooses_epoch, scored_epoch
 from galaxytl.trial.schedules import check_warmup
-from galaxytl.trial.stages import Stage, readable, spec_of, stages_of
+from galaxytl.trial.stages import Stage, readable_cuts, spec_of, stages_of
 
 T = TypeVar("T")
 READ_SECONDS = 120.0
@@ -66,6 +68,8 @@ class Outcome:
     certificate: dict[str, float] = field(default_factory=dict)
     on_validation: NDArray[np.float32] | None = None
     """Logits of the validation part, where that is not the scored one."""
+    on_symmetries: NDArray[np.float64] | None = None
+    """Probabilities (n, C) of the scored part, means over the eight symmetries, where the spec asks for them."""
     weights: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     """What was trained, by the names of `galaxytl.networks.warm`; none where no trial's weights are kept."""
 
@@ -109,9 +113,9 @@ class Run(Watcher, ABC):
         self.specs, self.stored, self.workplace = job.group.specs, job.group.stored, job.workplace
         self.spec = self.specs[0]
         self.job, self.clock = job, clock
-        if self.spec.augmentation and self.stored:
+        if self.stored and not self.spec.stores_activations:
             raise ValueError(
-                "a trial with augmentation reads images, each time others, and nothing stored: "
+                "a trial with augmentation and without views reads images, each time others, and nothing stored: "
                 f"stored must be (); got {self.stored}"
             )
 
@@ -169,9 +173,11 @@ class Run(Watcher, ABC):
         except StorageError as error:
             raise DataError(str(error)) from error
 
-    def stored_inputs(
-        self, images: NDArray[np.uint8], rows: NDArray[np.int64], stored: tuple[int, ...]
-    ) -> NDArray[Any]:
+    def read_rows(self, images: Any, splits: Splits, stored: tuple[int, ...]) -> NDArray[np.int64]:
+        """Return the rows of images, or of views (`readable`), that are stored; all where nothing is."""
+        return view_rows(self.spec, splits) if stored else np.arange(images.shape[0])
+
+    def stored_inputs(self, images: Any, rows: NDArray[np.int64], stored: tuple[int, ...]) -> NDArray[Any]:
         """Return the activations (len(rows), h, w, channels) of `rows` at the last of the stored cuts."""
         self.say("frozen activations")
         counted = functools.partial(self.clock.count, "features")
@@ -179,6 +185,28 @@ class Run(Watcher, ABC):
         source = Source(images, rows, self.network, progress, counted, self.workplace.neighbours)
         with self.clock.part("features"):
             return stored_activations(self.spec, stored, source)
+
+    def on_symmetries(
+        self, images: NDArray[np.uint8], splits: Splits, network: warm.Network, cut: int
+    ) -> Iterator[Examples]:
+        """Yield the scored rows of images (N, S, S, 3) in each symmetry but the first, in which they are as they are.
+        Where `cut` is behind the images, the inputs are activations there, computed when they are read."""
+        structure, scored = network.structure, _scored(splits, self.spec)
+        start, none = len(structure.blocks), np.empty(0, np.int64)
+        labels = np.zeros(len(images), np.int64)  # nothing is compared with them
+        for way in range(1, NUM_WAYS):
+            self.say(f"evaluating on the {self.spec.scored_on} split, symmetry {way + 1}/{NUM_WAYS}")
+            inputs: Any = turned(images, way)
+            if cut != start:
+                inputs = LiveActivations(
+                    inputs,
+                    network.forward(start, cut),
+                    (len(images), *structure.shape_at(cut)),
+                    np.dtype(self.spec.activations_dtype),
+                    batch_size(len(scored), self.spec.image_size),
+                    lambda count: self.clock.count("evaluate", float(count * structure.multiply_adds(start, cut))),
+                )
+            yield Examples(inputs, labels, none, none, scored)
 
     def network(self) -> warm.Network:
         self.say("building the backbone")
@@ -200,6 +228,7 @@ class Run(Watcher, ABC):
         rows, probabilities = _scored(splits, outcome.spec), softmax(outcome.logits)
         found = self._probabilities(dataset, rows, probabilities)
         metrics, confusion = evaluate(found.labels, probabilities, found.votes)
+        metrics |= _scores_on_symmetries(outcome, found)
         name = self._store(outcome.spec, "scored", found)
         self._store_validation(outcome, dataset, splits.validation)
         number = scored_epoch(outcome.spec, row.history) if chooses_epoch(outcome.spec) else 0
@@ -281,11 +310,11 @@ class HeadsRun(Run):
     """Heads on what the frozen backbone gives, all in one pass."""
 
     def train(self, images: NDArray[np.uint8], classes: Classes, splits: Splits) -> list[Outcome]:
-        rows = splits.all() if self.stored else np.arange(len(images))
-        inputs = self._head_inputs(images, rows)
+        rows = self.read_rows(seen := readable(images, self.spec), splits, self.stored)
+        inputs = self._head_inputs(seen, rows)
         examples = _examples(self.spec, inputs, classes, (splits, rows))
-        if self.spec.augmentation:
-            examples = replace(examples, augmented=lambda n: replace(inputs, inputs=augmented(images, self.spec, n)))
+        source = SeenFrom(images, rows, lambda others: replace(inputs, inputs=others))
+        examples = seen_in_epochs(examples, self.spec, source)
         self.pass_cost, num = _head_size(self.spec, math.prod(inputs.shape[1:]))
         self.epoch_cost = self.pass_cost * (TRAINED_STEP * len(examples.train) + len(examples.watched))
         self.say("first step (tracing the heads)")
@@ -298,10 +327,12 @@ class HeadsRun(Run):
             self.say(f"evaluating on the {self.spec.scored_on} split")
             outcomes = [outcome for _, outcome in self._outcomes(group, examples)]
             watched = [outcome for _, outcome in self._outcomes(group, examples.only_watched)]
+            on_symmetries = self._on_symmetries(group, outcomes, images, splits)
         certificates = self._certificates(group, examples)
         return [
             Outcome(
                 *(head.spec, outcome, num, num, certificate, beside if isinstance(beside, np.ndarray) else None),
+                on_symmetries=on_symmetries.get(head.spec.trial_id),
                 weights=warm.named(heads.weights(head.scored)),
             )
             for head, outcome, beside, certificate in zip(group, outcomes, watched, certificates, strict=True)
@@ -334,7 +365,31 @@ class HeadsRun(Run):
             else:
                 yield head, next(logits) if head.pruned is None else Pruned(head.pruned)
 
-    def _head_inputs(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Any:
+    def _on_symmetries(
+        self,
+        group: Sequence[Head],
+        outcomes: Sequence[NDArray[np.float32] | Diverged | Pruned],
+        images: NDArray[np.uint8],
+        splits: Splits,
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return, by the trial_id of each head that asks for them, the mean of its probabilities (n, C) of the scored
+        rows over the symmetries. The backbone's part is computed once for all heads, in the first symmetry not again.
+        """
+        ended = zip(group, outcomes, strict=True)
+        asking = {
+            head.spec.trial_id: (head, softmax(np.asarray(outcome)))
+            for head, outcome in ended
+            if head.spec.test_time_augmentation and _has_scores(outcome)
+        }
+        if not asking:
+            return {}
+        heads_asking, sums = [head for head, _ in asking.values()], {name: own for name, (_, own) in asking.items()}
+        for examples in self.on_symmetries(images, splits, self.network(), 0):
+            for head, outcome in self._outcomes(heads_asking, examples):
+                sums[head.spec.trial_id] = sums[head.spec.trial_id] + softmax(np.asarray(outcome))
+        return {name: total / NUM_WAYS for name, total in sums.items()}
+
+    def _head_inputs(self, images: Any, rows: NDArray[np.int64]) -> Any:
         """Return the backbone's output for `rows`: stored, or computed whenever it is read, from what is stored or the
         images.
 
@@ -348,7 +403,7 @@ class HeadsRun(Run):
         return LiveActivations(
             inputs,
             self.network().forward(cut, 0),
-            (len(inputs), *structure.shape_at(0)),
+            (inputs.shape[0], *structure.shape_at(0)),
             np.dtype(self.spec.activations_dtype),
             batch_size(self.spec.batch_size, self.spec.image_size),
             lambda count: self.clock.count("train", float(count * structure.multiply_adds(cut, 0))),
@@ -410,22 +465,22 @@ class NetworkRun(Run):
         assert trained is not None
         self.say(f"evaluating on the {self.spec.scored_on} split")
         logits = self._scores(trained.model, examples)
-        return [self._outcome(trained, logits, self._scores(trained.model, examples.only_watched))]
+        outcome = self._outcome(trained, logits, self._scores(trained.model, examples.only_watched))
+        others = self.on_symmetries(images, splits, trained.network, trained.start_cut)
+        return [replace(outcome, on_symmetries=self._on_symmetries(trained.model, logits, others))]
 
     def _read(self, stage: Stage, images: NDArray[np.uint8], classes: Classes, splits: Splits) -> Examples:
         """Return what a stage reads: the last stored cut after which all lies that it trains, or images."""
-        stored = readable(self.stored, stage.depth)
-        rows = splits.all() if stored else np.arange(len(images))
-        inputs = self.stored_inputs(images, rows, stored) if stored else images
+        stored, seen = readable_cuts(self.stored, stage.depth), readable(images, self.spec)
+        rows = self.read_rows(seen, splits, stored)
+        inputs = self.stored_inputs(seen, rows, stored) if stored else seen
         examples = _examples(self.spec, inputs, classes, (splits, rows))
-        if self.spec.augmentation:
-            examples = replace(examples, augmented=lambda n: augmented(images, self.spec, n))
-        return examples
+        return seen_in_epochs(examples, self.spec, SeenFrom(images, rows, lambda others: others))
 
     def _network(self, stage: Stage, before: _Network | None, num_stages: int) -> _Network:
         """Return what a stage trains, from the weights that the stage before came to."""
         self.say("building the network")
-        spec, cut = spec_of(self.spec, stage), min(readable(self.stored, stage.depth), default=None)
+        spec, cut = spec_of(self.spec, stage), min(readable_cuts(self.stored, stage.depth), default=None)
         weights = before.trained() if before else {}
         with self.clock.part("build"):
             model, network = warm.trainable(spec, cut, self.weights_path, num_stages)
@@ -459,6 +514,17 @@ class NetworkRun(Run):
         self.job.histories[self.spec.trial_id] = history
         return history
 
+    def _on_symmetries(
+        self, model: Any, logits: NDArray[np.float32] | Pruned, others: Iterator[Examples]
+    ) -> NDArray[np.float64] | None:
+        """Return the mean of the probabilities (n, C) of the scored rows over the symmetries, where it is asked for;
+        `others` are those after the first."""
+        if not self.spec.test_time_augmentation or not _has_scores(logits):
+            return None
+        return (
+            softmax(np.asarray(logits)) + sum(softmax(self._scores(model, examples)) for examples in others)
+        ) / NUM_WAYS
+
     def _scores(self, model: Any, examples: Examples) -> NDArray[np.float32]:
         """Return the logits of the examples to score; none where there are no such rows."""
         if not len(examples.scored):
@@ -468,9 +534,23 @@ class NetworkRun(Run):
             return predict(model, examples, self.spec.batch_size)
 
 
+def _has_scores(outcome: NDArray[np.float32] | Diverged | Pruned) -> bool:
+    return isinstance(outcome, np.ndarray) and bool(np.isfinite(outcome).all())
+
+
+def _scores_on_symmetries(outcome: Outcome, found: Probabilities) -> dict[str, float]:
+    """Return the scores of the means over the symmetries, named tta_accuracy and so on; none where there are none."""
+    means = outcome.on_symmetries
+    if means is None or not np.isfinite(means).all():
+        return {}
+    return {f"tta_{name}": value for name, value in evaluate(found.labels, means, found.votes)[0].items()}
+
+
 def _examples(spec: TrialSpec, inputs: Any, classes: Classes, part: tuple[Splits, NDArray[np.int64]]) -> Examples:
-    """Return the inputs of some rows (sorted) with what is wanted of them. part: the dataset's splits, and the rows."""
-    splits, rows = _renumber(*part), part[1]
+    """Return the inputs of some rows (sorted) with what is wanted of them. part: the dataset's splits, and the rows, of
+    the dataset or places of `views`."""
+    each = spec.views + 1
+    splits, rows = _renumber(*part, each), part[1] // each
     watched = splits.validation if len(splits.validation) else splits.test
     votes = None if classes.votes is None else classes.votes[rows]
     return Examples(inputs, classes.labels[rows], splits.train, watched, _scored(splits, spec), votes)
@@ -487,9 +567,9 @@ def _head_size(spec: TrialSpec, num_features: int) -> tuple[int, int]:
     return sum(a * b for a, b in layers), sum((a + 1) * b for a, b in layers)
 
 
-def _renumber(splits: Splits, rows: NDArray[np.int64]) -> Splits:
-    """Return the same splits, counted in positions of `rows` (sorted) instead of rows of the dataset."""
-    return Splits(*(np.searchsorted(rows, part) for part in (splits.train, splits.validation, splits.test)))
+def _renumber(splits: Splits, rows: NDArray[np.int64], each: int) -> Splits:
+    """Return the same splits, counted in positions of `rows` (sorted), of which each row of the dataset has `each`."""
+    return Splits(*(np.searchsorted(rows, part * each) for part in (splits.train, splits.validation, splits.test)))
 
 
 def predict(model: Any, examples: Examples, batch_size: int) -> NDArray[np.float32]:

@@ -28,7 +28,8 @@ def evaluate(
     entropy; leading_class_loss, with votes alone, that towards the labels, which are the classes with the most votes;
     top_predicted_share and top_predicted_class, the largest share of the predictions that one class takes;
     majority_share, the accuracy of always naming the largest class; cohen_kappa, 0 at chance level (0 also where it
-    is undefined: one class in labels and predictions).
+    is undefined: one class in labels and predictions). A trial's row has all of them a second time, as tta_accuracy
+    and so on, of the mean over the eight symmetries, where its spec asks for that.
 
     Raises ValueError where a probability is NaN: it has no largest one, and no score.
     """

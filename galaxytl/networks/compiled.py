@@ -39,12 +39,12 @@ class TopShare(keras.metrics.Metric):
 
 def compile_model(model: Any, spec: TrialSpec, factors: Sequence[float] = ()) -> None:
     """Attach optimizer, loss (cross-entropy of logits), accuracy (towards the leading class, where the targets are
-    votes) and the share of the most predicted class; Keras's defaults where the spec is silent. Where the training loss
-    is another, CROSS_ENTROPY is a metric beside it, for what is watched.
+    fractions: votes, or of blended images) and the share of the most predicted class; Keras's defaults where the spec
+    is silent. Where the training loss is another, CROSS_ENTROPY is a metric beside it, for what is watched.
 
     factors: by which the learning rate of each trained array is multiplied; none: by 1."""
     losses, beside = keras.losses, list[Any]()
-    loss = losses.CategoricalCrossentropy if spec.targets == "votes" else losses.SparseCategoricalCrossentropy
+    loss = losses.CategoricalCrossentropy if spec.has_soft_targets else losses.SparseCategoricalCrossentropy
     if not is_cross_entropy(spec):
         beside = [keras.metrics.MeanMetricWrapper(cross_entropy, name=CROSS_ENTROPY)]
     model.compile(

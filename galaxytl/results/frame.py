@@ -32,7 +32,7 @@ SCORES: Final = (
     *("accuracy", "precision_weighted", "recall_weighted", "f1_weighted", "precision_macro", "recall_macro"),
     *("f1_macro", "loss", "top_predicted_share", "top_predicted_class", "majority_share", "cohen_kappa"),
 )
-"""Metrics that each scored trial has; votes as targets add one."""
+"""Metrics that each scored trial has; votes as targets add one, test-time augmentation all of them again as tta_..."""
 PARTS: Final = ("train", "validation", "test")
 TIMINGS: Final = ("data", "build", "features", "train", "evaluate", "diagnostics", "total")
 CURVES: Final = {
@@ -40,7 +40,7 @@ CURVES: Final = {
     "val_accuracy": "float64", "val_top_share": "float64", "seconds": "float64", "resumed": "bool",
 }  # fmt: skip
 """Columns of `load_curves`."""
-COUNTED: Final = ("top_predicted_class",)
+COUNTED: Final = ("top_predicted_class", "tta_top_predicted_class")
 """Scores that are whole numbers."""
 
 
@@ -63,7 +63,8 @@ def load_results(folder: str | Path) -> pd.DataFrame:
     - Each field of TrialSpec under its own name: numbers as int64, float64 and bool; choices, as `weights` and
       `scored_on`, as category; all else, as `backbone`, as string. `unfrozen_blocks` is a string, as it can be "all".
     - Scores on the part that the trial is `scored_on`: `accuracy`, `loss` (nats), `precision_weighted`, `f1_macro`
-      and so on (float64; missing where a trial has none), `top_predicted_class` (Int64).
+      and so on (float64; missing where a trial has none), `top_predicted_class` (Int64). Where a trial has
+      `test_time_augmentation`, the same of the mean over the eight symmetries: `tta_accuracy` and so on.
     - `num_train_images`, `num_validation_images`, `num_test_images`, `num_parameters`, `num_trainable_parameters`,
       `num_fused` (trials trained in one pass) and `last_epoch` (Int64).
     - `seconds_total`, and `seconds_train` and so on of its parts (float64): of trials that train together, each has an

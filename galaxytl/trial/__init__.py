@@ -103,9 +103,10 @@ class TrialSpec:
     augmentation: bool = False
     """Turn and mirror each training image at random, in each epoch anew (`galaxytl.learning.augmentation`)."""
     shift: float = added(number(0.0, 0.0, 0.5))
-    """Training images are moved at random by up to this share of their side, in each direction."""
+    """Training images are moved at random by up to this share of their side, in each direction; what comes into view is
+    the image mirrored at its edge."""
     zoom: float = added(number(0.0, 0.0, 0.5))
-    """Training images are enlarged or shrunk at random by up to this share."""
+    """Training images are enlarged or shrunk at random: so that 1, give or take up to this, of their side is seen."""
     brightness: float = added(number(0.0, 0.0, 1.0))
     """Training images are made brighter or darker at random by up to this share of the largest pixel value."""
     mixup: float = added(number(0.0, 0.0, 10.0))
@@ -116,9 +117,11 @@ class TrialSpec:
     (Yun et al. 2019, "CutMix"); 0: none is."""
     views: int = added(number(0, 0, 64))
     """Augmented views that are made of each training image, once: each epoch draws one of them, and what is frozen is
-    computed once for each; 0: each epoch makes new ones."""
+    computed once for each, and stored as often; 0: each epoch makes new ones. With 8 of `augmentation` alone, they are
+    the eight symmetries."""
     test_time_augmentation: bool = added(False)
-    """Score the trial a second time, on the mean of the probabilities over the eight symmetries of an image."""
+    """Score the trial a second time, on the mean of the probabilities over the eight symmetries of an image: metrics
+    tta_accuracy and so on, beside those of the images as they are."""
 
     # model
     backbone: str = "MobileNet"
@@ -233,6 +236,27 @@ class TrialSpec:
         return self.unfrozen_blocks == 0
 
     @property
+    def draws_images(self) -> bool:
+        """Whether each epoch sees other images of a training row than the one before."""
+        return bool(self.augmentation or self.shift or self.zoom or self.brightness or self.blends_images)
+
+    @property
+    def blends_images(self) -> bool:
+        """Whether training images, and their targets, are those of two rows of the dataset."""
+        return bool(self.mixup or self.cutmix)
+
+    @property
+    def has_soft_targets(self) -> bool:
+        """Whether it is trained towards fractions of the classes, (C,) an image, not towards one class."""
+        return self.targets == "votes" or self.blends_images
+
+    @property
+    def stores_activations(self) -> bool:
+        """Whether what its frozen blocks give can be stored: they see the same images, or the same views of them, in
+        each epoch."""
+        return bool(self.views) or not self.draws_images
+
+    @property
     def split_key(self) -> tuple[Any, ...]:
         """Equal for specs that split a dataset alike."""
         names = SPLIT_FIELDS if self.num_folds else SPLIT_FIELDS[: -len(FOLD_FIELDS)]  # what caches hold stays found
@@ -241,12 +265,22 @@ class TrialSpec:
     @property
     def backbone_key(self) -> tuple[Any, ...]:
         """Equal for specs whose backbone starts from the same weights and sees the same images in the same way: below
-        a cut where nothing is trained, they have the same activations."""
+        a cut where nothing is trained, they have the same activations, those of their stored views too."""
         start = self.weights_fingerprint if self.weights == "imagenet" else f"random {seed_for(self, 'init')}"
         rows = (self.max_images, self.split_seed if self.max_images else 0)
         size = self.image_size if self.fit == "resize" else (self.image_size, self.fit)
         facts = (size, self.preprocessing, self.backbone, self.weights, start, self.precision)
-        return (self.dataset_fingerprint, *rows, *facts)
+        return (self.dataset_fingerprint, *rows, *facts, *self._views_key)
+
+    @property
+    def _views_key(self) -> tuple[Any, ...]:
+        """What views are made of, empty where there are none: of the train part, and eight of the symmetries are the
+        same whatever the seed."""
+        if not self.views:
+            return ()
+        changes = (self.augmentation, self.shift, self.zoom, self.brightness)
+        is_fixed = self.views == 8 and not any(changes[1:])
+        return ("views", self.views, *changes, "" if is_fixed else self.shuffle_seed, *self.split_key)
 
     @property
     def group_key(self) -> tuple[Any, ...]:

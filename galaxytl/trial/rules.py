@@ -160,6 +160,8 @@ def _targets(spec: Any) -> Rules:
 def _images(spec: Any) -> Rules:
     changes = spec.augmentation or spec.shift or spec.zoom or spec.brightness
     yield "views wants augmentation, shift, zoom or brightness", spec.views and not changes, ("views",)
+    more = spec.views > 8 and not (spec.shift or spec.zoom or spec.brightness)
+    yield "augmentation alone has eight views, the symmetries", changes and more, ("views", "augmentation")
     mixes = spec.mixup or spec.cutmix
     yield (
         "views does not go with mixup and cutmix, which blend new pairs in each epoch",

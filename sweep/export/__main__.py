@@ -155,7 +155,7 @@ def _trained(result: TrialResult, folder: Path, work: Workplace, say: Say) -> Tr
     if not work.data:
         raise UsageError("a trial that is trained again needs its dataset: add --data URI")
     work = replace(work, damage=result.environment.get(DAMAGE, ""))
-    stored = (0,) if result.spec.trains_head_only and not result.spec.augmentation else ()
+    stored = (0,) if result.spec.trains_head_only and result.spec.stores_activations else ()
     (again,) = train(Group((result.spec,), stored), work, _Said(say))
     if again.status != COMPLETE:
         raise UsageError(f"the trial could not be trained again: {again.message}")

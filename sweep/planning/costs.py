@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from galaxytl.learning.augmentation.symmetries import NUM_WAYS
 from galaxytl.networks.backbones import head_layers
 from galaxytl.networks.blocks import TRAINED_STEP, Structure
 from galaxytl.trial import TrialSpec
@@ -113,11 +114,16 @@ class Costs:
         return images if depth == "all" else min(depth, images)
 
     def storable_cut(self, spec: TrialSpec) -> int:
-        """Return the last cut whose activations can be stored: the images, if these are turned anew in each epoch."""
-        return self.images(spec) if spec.augmentation else self.freeze_point(spec)
+        """Return the last cut whose activations can be stored: the images, if these are other ones in each epoch."""
+        return self.freeze_point(spec) if spec.stores_activations else self.images(spec)
 
     def can_store(self, spec: TrialSpec) -> bool:
         return self.storable_cut(spec) < self.images(spec)
+
+    def stored_rows(self, spec: TrialSpec) -> int:
+        """Count what is stored of each cut: all images, and the views of those that are trained on."""
+        sizes = self.sizes(spec)
+        return sizes.rows + spec.views * sizes.train
 
     def chain(self, spec: TrialSpec, rows_read: Mapping[int, int], on_disk: frozenset[int]) -> Chain:
         """Return a family's cuts, `spec` standing for all its trials: `rows_read` by storable cut, in all passes of its
@@ -126,7 +132,7 @@ class Costs:
         return Chain(
             depths=network.depths,
             row_bytes=network.row_bytes,
-            num_rows=self.sizes(spec).rows,
+            num_rows=self.stored_rows(spec),
             rows_read=tuple(rows_read.get(cut, 0) for cut in range(len(network.depths))),
             speed=self.speeds.speed(spec),
             on_disk=on_disk,
@@ -151,12 +157,14 @@ class Costs:
         rows, forwards = sizes.train + sizes.watched, TRAINED_STEP * sizes.train + sizes.watched
         epochs = [spec.num_epochs for spec in specs]
         if specs[0].trains_head_only:
-            return [_Pass(0, max(epochs) * rows + scored, sum(epochs) * forwards + len(specs) * scored)]
+            times = len(specs) + (NUM_WAYS - 1) * _num_symmetric(specs)
+            return [_Pass(0, max(epochs) * rows + scored, sum(epochs) * forwards + times * scored)]
         passes = []
         for spec in specs:
             for stage in stages_of(spec):
                 last = scored if stage.last == spec.num_epochs else 0
-                counts = (stage.num_epochs * rows + last, stage.num_epochs * forwards + last)
+                times = NUM_WAYS if spec.test_time_augmentation else 1
+                counts = (stage.num_epochs * rows + last, stage.num_epochs * forwards + times * last)
                 passes.append(_Pass(self._freeze_point(spec, stage.depth), *counts))
         return passes
 
@@ -168,6 +176,7 @@ class Costs:
         sources = [min(cut for cut in (images, source, *stored) if cut >= one.freeze_point) for one in passes]
         pairs = list(zip(passes, sources, strict=True))
         frozen = sum(one.rows * (network.depths[one.freeze_point] - network.depths[cut]) for one, cut in pairs)
+        frozen += self.symmetry_multiply_adds(specs)
         trained = self.trained_multiply_adds(specs)
         parts = self._parts(specs, frozen, trained)
         parts["read"] = sum(one.rows * network.row_bytes[cut] for one, cut in pairs) / BYTES_PER_SECOND
@@ -209,23 +218,34 @@ class Costs:
         return sum(one.forwards * (depths[0] - depths[one.freeze_point] + head) for one in self._passes(specs))
 
     def turned_multiply_adds(self, specs: Sequence[TrialSpec]) -> int:
-        """Count those of a group's frozen blocks, where its images are turned anew in each epoch: no plan can save
-        them."""
-        return self._frozen_multiply_adds(specs) if specs[0].augmentation else 0
+        """Count those of a group's frozen blocks that no plan can save: where its images are other ones in each epoch,
+        and those of `symmetry_multiply_adds`."""
+        turned = 0 if specs[0].stores_activations else self._frozen_multiply_adds(specs)
+        return turned + self.symmetry_multiply_adds(specs)
 
     def _frozen_multiply_adds(self, specs: Sequence[TrialSpec]) -> int:
         """Count those of a group's frozen blocks, computed whenever they are read."""
         depths = self._network(specs[0]).depths
         return sum(one.rows * depths[one.freeze_point] for one in self._passes(specs))
 
+    def symmetry_multiply_adds(self, specs: Sequence[TrialSpec]) -> int:
+        """Count those of a group's frozen blocks on the scored images in the symmetries after the first, from the
+        images: once for all heads of a group that ask for it, for others a time each."""
+        frozen = self._network(specs[0]).depths[self._freeze_point(specs[0], specs[0].unfrozen_blocks)]
+        number = min(1, _num_symmetric(specs)) if specs[0].trains_head_only else _num_symmetric(specs)
+        return (NUM_WAYS - 1) * number * self.sizes(specs[0]).scored(specs[0]) * frozen
+
     def alone_multiply_adds(self, spec: TrialSpec) -> int:
         """Count those of one trial by itself on an empty disk, its frozen blocks computed as seldom as can be."""
-        frozen = self._network(spec).depths[self.freeze_point(spec)] * self.sizes(spec).rows
-        return self.trained_multiply_adds([spec]) + (self.turned_multiply_adds([spec]) or frozen)
+        rows = self.stored_rows(spec) if spec.stores_activations else 0
+        rows = min(rows, self.rows_read([spec])) if spec.views else rows
+        frozen = self._network(spec).depths[self.freeze_point(spec)] * rows
+        return self.trained_multiply_adds([spec]) + self.turned_multiply_adds([spec]) + frozen
 
     def unshared_multiply_adds(self, specs: Sequence[TrialSpec]) -> int:
         """Count those of a group's trials each on its own, with the frozen blocks computed again in every epoch."""
-        return sum(self._frozen_multiply_adds([spec]) for spec in specs) + self.trained_multiply_adds(specs)
+        frozen = sum(self._frozen_multiply_adds([spec]) + self.symmetry_multiply_adds([spec]) for spec in specs)
+        return frozen + self.trained_multiply_adds(specs)
 
     def head_bytes(self, spec: TrialSpec) -> int:
         """Return the memory that training one head takes: weights, the optimizer's slots and a moving average, SCRATCH
@@ -246,6 +266,11 @@ class Costs:
                 )
             self._networks[key] = _network(self._structures[key[:2]], spec.precision)
         return self._networks[key]
+
+
+def _num_symmetric(specs: Sequence[TrialSpec]) -> int:
+    """Count those that are scored on the symmetries too."""
+    return sum(spec.test_time_augmentation for spec in specs)
 
 
 def _network(structure: Structure, precision: str) -> _Network:

@@ -5,7 +5,7 @@
 
 A *family* is the groups whose trials have the same activations wherever nothing is trained (`TrialSpec.backbone_key`).
 A *prefix* is the activations of a family at one cut, stored for all its images. Groups of which nothing can be stored,
-because nothing is frozen or because their images are turned anew in each epoch, read images; each is a family of its
+because nothing is frozen or because their images are other ones in each epoch, read images; each is a family of its
 own.
 """
 
@@ -126,9 +126,11 @@ def _prefix(chain: Chain, source: int, cut: int, groups: Sequence[Group], costs:
 
 
 def _needed_multiply_adds(chain: Chain) -> int:
-    """Count what freeze points need: all back to the nearest cut on disk. Block i lies between the cuts i + 1 and i."""
-    needed: set[int] = set()
-    for freeze_point in (cut for cut, rows in enumerate(chain.rows_read) if rows):
+    """Count what freeze points need: all back to the nearest cut on disk. Block i lies between the cuts i + 1 and i. Of
+    more views than are read each is not needed."""
+    needed: dict[int, int] = defaultdict(int)  # block -> rows that are read
+    for freeze_point, rows in enumerate(chain.rows_read):
         nearest = min((cut for cut in chain.on_disk if cut >= freeze_point), default=chain.images)
-        needed |= set(range(freeze_point, nearest))
-    return chain.num_rows * sum(chain.forward(block + 1, block) for block in needed)
+        for block in range(freeze_point, nearest if rows else freeze_point):
+            needed[block] += rows
+    return sum(min(chain.num_rows, rows) * chain.forward(block + 1, block) for block, rows in needed.items())

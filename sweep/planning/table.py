@@ -102,7 +102,7 @@ def _prefixes_table(prefixes: Sequence[Prefix]) -> Table:
     texts = ["backbone", "px", "weights", "stored"]
     title = f"Stored activations: {_number(len(prefixes), 'prefix', 'prefixes')}"
     table = _table(title, texts, ["trials", "count", "size", "multiply\nadds", "time"])
-    for name, same in _collapsed(prefixes, lambda p: (*_network(p.spec), _cut_name(p.cut), p.on_disk)):
+    for name, same in _collapsed(prefixes, lambda p: (*_network(p.spec), _stored_name(p), p.on_disk)):
         numbers = (f"{sum(prefix.users for prefix in same):,}", f"{len(same):,}")
         size = byte_quantity(sum(prefix.bytes for prefix in same))
         work = quantity(sum(prefix.multiply_adds for prefix in same))
@@ -127,7 +127,11 @@ def _estimate_lines(plan: Plan) -> Iterator[str]:
 
 def _footnotes(plan: Plan) -> list[str]:
     label = next((spec.weights_label for group in plan.groups for spec in group.specs if spec.is_substituted), "")
-    return [f"* {label}"] if label else []
+    notes = [f"* {label}"] if label else []
+    if live := sum(len(group.specs) for group in plan.groups if group.specs[0].views and not group.stored):
+        why = "there is no room for them, or it takes less time"
+        notes.append(f"Views of {_number(live, 'trial')} are made in each epoch, not stored: {why}")
+    return notes
 
 
 class _Row(NamedTuple):
@@ -197,6 +201,11 @@ def _network(spec: TrialSpec) -> tuple[str, ...]:
 def _use(group: Group) -> tuple[str, str]:
     depth = group.specs[0].unfrozen_blocks
     return "head" if depth == 0 else str(depth), _cut_name(group.stored[-1]) if group.stored else "images"
+
+
+def _stored_name(prefix: Prefix) -> str:
+    views = prefix.spec.views
+    return f"{_cut_name(prefix.cut)}, {_number(views, 'view')}" if views else _cut_name(prefix.cut)
 
 
 def _cut_name(cut: int) -> str:

@@ -56,6 +56,15 @@ def test_folders_have_a_column_where_there_are_several(tmp_path: Path) -> None:
     assert column(two, "row of Table 1") == cells + ["none"] * 6
 
 
+def test_scores_over_the_symmetries_have_columns_where_some_trial_has_them() -> None:
+    plain, asked = make_result(), make_result(make_spec(test_time_augmentation=True))
+    both = {"tta_accuracy": 0.75, "tta_f1_weighted": 0.5}
+    table = TrialTable.of([plain, dataclasses.replace(asked, metrics={**asked.metrics, **both})], {})
+    assert column(table, "accuracy (8 symmetries)") == ["", "0.750"]
+    assert column(table, "F1 (8 symmetries)") == ["", "0.500"]
+    assert not any("symmetries)" in heading for heading in headings(TrialTable.of([plain], {})))
+
+
 def test_a_stand_in_is_starred_and_the_star_explained() -> None:
     stand_in = make_spec(weights="random", weights_requested="imagenet", weights_fingerprint="", dataset="simulated")
 

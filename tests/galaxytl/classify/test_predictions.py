@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from galaxytl.classify.predictions import entropies, symmetries
+from galaxytl.classify.predictions import entropies
+from galaxytl.learning.augmentation.symmetries import symmetries
 from galaxytl.results.temperature import tempered
 
 

@@ -20,9 +20,9 @@ from PIL import Image
 from galaxytl.classify import parts, run
 from galaxytl.classify.__main__ import main
 from galaxytl.classify.parts import folder_of
-from galaxytl.classify.predictions import symmetries
 from galaxytl.classify.run import Options, classify
 from galaxytl.data.hot_copy import Size
+from galaxytl.learning.augmentation.symmetries import symmetries
 from galaxytl.results.temperature import tempered
 from tests.galaxies import real_sample
 from tests.galaxytl.classify.conftest import CLASS_NAMES, TEMPERATURE, colours, describe, network_of, write

@@ -46,7 +46,23 @@ KEY_FIELDS = {
     "weights": "imagenet",
     "seed": 1,  # of random weights
     "max_images": 20,
+    "views": 4,
 }
+VIEWS = {"augmentation": True, "views": 4, "shift": 0.2}
+VIEW_FIELDS = {
+    "augmentation": False,
+    "shift": 0.1,
+    "zoom": 0.1,
+    "brightness": 0.1,
+    "views": 8,
+    "shuffle_seed": 7,
+    "test_fraction": 0.2,
+    "validation_fraction": 0.1,
+    "stratified": True,
+    "split_seed": 1,
+    "num_folds": 5,
+}
+"""Of which the activations of views depend beside KEY_FIELDS."""
 OTHER_FIELDS = {
     "dataset": "simulated too",
     "num_classes": 4,  # which the dataset's fingerprint covers, as it does votes
@@ -60,7 +76,7 @@ OTHER_FIELDS = {
     "groups_fingerprint": "2" * 64,
     "split_seed": 1,
     "scored_on": "validation",
-    "augmentation": True,  # such a trial reads no stored activations
+    "augmentation": True,  # such a trial reads no stored activations, unless it has views
     "weights_requested": "imagenet",
     "weights_fingerprint": "3" * 64,  # of weights that are not random
     "unfrozen_blocks": 2,
@@ -82,7 +98,6 @@ OTHER_FIELDS = {
     "brightness": 0.1,
     "mixup": 0.2,
     "cutmix": 0.2,
-    "views": 4,
     "test_time_augmentation": True,
     "schedule": "linear",
     "warmup_epochs": 0.5,
@@ -254,13 +269,27 @@ def test_every_field_that_activations_depend_on_is_in_their_key() -> None:
     rich = BASE.replace(optimizer="sgd", head_units=4, validation_fraction=0.3)  # with it every other field may be set
     assert folder_of(rich, ROWS, 1) == key
     for name, value in KEY_FIELDS.items():
-        assert folder_of(rich.replace(**{name: value}), ROWS, 1) != key, name
+        assert folder_of(rich.replace(**{**NEEDS.get(name, {}), name: value}), ROWS, 1) != key, name
     for name, value in OTHER_FIELDS.items():
         changes = {**NEEDS.get(name, {}), name: value}
         assert folder_of(rich.replace(**changes), ROWS, 1) == key, name
     assert folder_of(BASE, ROWS, 2) != key
     assert folder_of(BASE, ROWS[:-1], 1) != key
     assert folder_of(BASE, ROWS[::-1], 1) != key
+
+
+def test_every_field_that_views_depend_on_is_in_the_key_of_their_activations() -> None:
+    rich = BASE.replace(optimizer="sgd", head_units=4, validation_fraction=0.3, **VIEWS)
+    key = folder_of(rich, ROWS, 1)
+    for name, value in {**KEY_FIELDS, **VIEW_FIELDS}.items():
+        if name != "views" or value != rich.views:
+            assert folder_of(rich.replace(**{name: value}), ROWS, 1) != key, name
+    apart = {"mixup", "cutmix", "group_by", "group_by_sky", "groups_fingerprint", "official_split", "fold"}
+    for name, value in OTHER_FIELDS.items():
+        if name not in apart | VIEW_FIELDS.keys():
+            assert folder_of(rich.replace(**{**NEEDS.get(name, {}), name: value}), ROWS, 1) == key, name
+    symmetries = rich.replace(views=8, shift=0.0)  # are the same whatever the seed
+    assert folder_of(symmetries.replace(shuffle_seed=7), ROWS, 1) == folder_of(symmetries, ROWS, 1)
 
 
 def test_weights_from_a_file_have_their_fingerprint_and_no_seed_in_the_key() -> None:

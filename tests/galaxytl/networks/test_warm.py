@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from galaxytl.data import open_dataset, split_indices
-from galaxytl.learning import augmentation, groups
+from galaxytl.learning.augmentation import images as epoch_images
+from galaxytl.learning.augmentation import seen as seen_images
 from galaxytl.networks import warm
 from galaxytl.networks.backbones import build_backbone, build_head
 from galaxytl.networks.compiled import TopShare, compile_model
@@ -148,8 +149,8 @@ def test_training_sees_the_turned_images_of_its_epoch_and_nothing_else_is_turned
         assert of == spec
         return seen.setdefault(number, SeenImages(images))
 
-    assert groups.augmented is augmentation.augmented
-    monkeypatch.setattr(groups, "augmented", augmented)
+    assert seen_images.augmented is epoch_images.augmented
+    monkeypatch.setattr(seen_images, "augmented", augmented)
     unturned = run(spec, galaxies_file, tmp_path / "unturned", stored=())
     assert unturned.status == COMPLETE, unturned.message
     splits = split_indices(open_dataset(str(galaxies_file)).labels, spec)

@@ -115,6 +115,30 @@ def test_frozen_blocks_of_turned_images_run_in_every_pass() -> None:
     assert COSTS.cost(heads, source=3).multiply_adds == READ * 7 * MILLION + 2 * 100 * TRAINED
 
 
+def test_views_are_stored_beside_the_images_and_read_as_these_are() -> None:
+    spec = toy_spec(augmentation=True, views=4)
+    assert (COSTS.storable_cut(spec), COSTS.stored_rows(spec), COSTS.stored_rows(toy_spec())) == (
+        0,
+        1000 + 4 * 600,
+        1000,
+    )
+    assert COSTS.chain(spec, {0: READ}, frozenset()).stored_bytes(0) == 40 * (1000 + 4 * 600)
+    assert COSTS.cost([spec], source=0) == COSTS.cost([toy_spec()], source=0)
+    assert COSTS.alone_multiply_adds(spec) == (1000 + 4 * 600) * 7 * MILLION + 100 * TRAINED
+    brief = spec.replace(views=40, shift=0.1, num_epochs=1)  # reads fewer views than there are
+    assert COSTS.alone_multiply_adds(brief) == 1000 * 7 * MILLION + 100 * (3 * 600 + 100 + 300)
+
+
+def test_the_symmetries_of_scored_images_are_computed_once_for_the_heads_that_ask_for_them() -> None:
+    asks, other = toy_spec(test_time_augmentation=True), toy_spec(seed=1)
+    plain = COSTS.cost([asks.replace(test_time_augmentation=False), other], source=0).multiply_adds
+    once, head = 7 * 300 * 7 * MILLION, 7 * 300 * 100
+    assert COSTS.cost([asks, other], source=0).multiply_adds == plain + once + head
+    assert COSTS.cost([asks, asks.replace(seed=1)], source=0).multiply_adds == plain + once + 2 * head
+    deep = [toy_spec(test_time_augmentation=True, unfrozen_blocks=1, seed=seed) for seed in (0, 1)]
+    assert COSTS.symmetry_multiply_adds(deep) == 2 * 7 * 300 * 6 * MILLION
+
+
 def test_by_itself_a_trial_computes_its_frozen_blocks_once_for_each_image() -> None:
     """Whatever was stored before: a trial's cost must not depend on which others there were."""
     assert COSTS.alone_multiply_adds(toy_spec()) == 1000 * 7 * MILLION + 100 * TRAINED

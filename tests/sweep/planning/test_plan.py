@@ -89,6 +89,18 @@ def test_augmented_trials_leave_the_others_what_they_store() -> None:
     assert toy_plan(HEADS).prefixes == plan.prefixes
 
 
+def test_views_are_a_family_of_their_own_which_reads_images_where_there_is_no_room() -> None:
+    views = [spec.replace(augmentation=True, views=4) for spec in HEADS]
+    plan = toy_plan([*views, *HEADS])
+    assert {prefix.spec.views: (prefix.rows, prefix.bytes, prefix.users) for prefix in plan.prefixes} == {
+        4: (3400, 136_000, 6),
+        0: (1000, 40_000, 6),
+    }
+    assert plan.estimate.multiply_adds == plan.estimate.minimal
+    small = toy_plan([*views, *HEADS], Limits(disk_bytes=100_000, head_memory_bytes=10**9, workers=1))
+    assert {group.specs[0].views: group.stored for group in small.groups} == {4: (), 0: (0,)}
+
+
 def test_without_disk_everything_is_read_from_images() -> None:
     plan = toy_plan(DEPTHS, Limits(disk_bytes=0, head_memory_bytes=10**9, workers=1))
     assert plan.prefixes == ()
@@ -219,9 +231,15 @@ trials = st.builds(
     unfrozen_blocks=st.sampled_from((0, 1, 2, "all")),
     weights=st.sampled_from(("random", "imagenet")),
     optimizer=st.sampled_from(("adam", "sgd")),
+    test_time_augmentation=st.booleans(),
     augmentation=st.booleans(),
     seed=st.integers(0, 3),
     num_epochs=st.sampled_from((1, 10, 50)),
+)
+trials = st.builds(
+    lambda spec, views: spec.replace(views=views if spec.augmentation and spec.unfrozen_blocks != "all" else 0),
+    trials,
+    st.sampled_from((0, 3)),
 )
 limits = st.builds(
     Limits, st.sampled_from((0, 10**6, 3 * 10**6, 10**9)), st.sampled_from((0, 7200, 10**9)), st.integers(0, 7)

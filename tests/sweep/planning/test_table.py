@@ -85,6 +85,17 @@ def test_long_names_and_large_numbers_fit_too(width: int) -> None:
     )
 
 
+def test_views_and_their_disk_are_said_and_where_they_are_not_stored() -> None:
+    views = [spec.replace(augmentation=True, views=8) for spec in DEPTHS[:2]]
+    lines = printed(plan_table.plan_table(toy_plan(views))).splitlines()
+    (stored,) = (line for line in lines if "output, 8 views" in line)
+    assert "232 kB" in stored  # 1,000 images and 8 times 600, of 40 bytes
+    assert not any(line.startswith("Views of") for line in lines)
+    live = toy_plan(views, Limits(10**3, 10**9, workers=1))
+    (note,) = (line for line in printed(plan_table.plan_table(live), 140).splitlines() if line.startswith("Views of"))
+    assert note.startswith("Views of 2 trials are made in each epoch, not stored: there is no room for them")
+
+
 def test_kinds_beyond_the_last_row_are_added_up() -> None:
     kinds = [(f"kind {i}",) for i in range(MAX_ROWS + 5)]
     rows = plan_table._collapsed([kind for kind in kinds for _ in range(2)], lambda kind: kind)
