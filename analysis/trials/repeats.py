@@ -128,7 +128,7 @@ def repeats_of(results: Iterable[TrialResult], first: Iterable[str] = ()) -> lis
             groups.setdefault(_key(result.spec), []).append(result)
     leading = set(first)
     ordered = [sorted(own, key=lambda r: (r.spec.seed, r.trial_id)) for own in groups.values()]
-    names = _names([own[0].spec for own in ordered])
+    names = names_of([own[0].spec for own in ordered])
     found = [Repeats(name, tuple(own)) for name, own in zip(names, ordered, strict=True)]
 
     def order(own: Repeats) -> tuple[Any, ...]:
@@ -151,7 +151,7 @@ def _place(spec: TrialSpec) -> tuple[int, int]:
     return side, -BACKBONES.index(spec.backbone) if spec.backbone in BACKBONES else 1
 
 
-def _names(specs: Sequence[TrialSpec]) -> list[str]:
+def names_of(specs: Sequence[TrialSpec]) -> list[str]:
     """Return different names: of two weights files that nothing else tells apart the beginning of the fingerprint is
     named."""
     varied = _varied(specs)
@@ -171,14 +171,25 @@ def _name(spec: TrialSpec, varied: Sequence[str]) -> str:
     parts = [spec.backbone, _side(spec)]
     if set(varied) & set(OPTIMIZER):
         parts.append(f"{optimizer_name(spec)} {rate_text(spec.learning_rate)}")
-    for name in varied:
-        if name not in OPTIMIZER and (value := getattr(spec, name)) is not False:
+    return ", ".join([*parts, *field_texts(spec, [name for name in varied if name not in OPTIMIZER])])
+
+
+def field_texts(spec: TrialSpec, names: Iterable[str]) -> list[str]:
+    """Return what a trial has in these fields, in words; nothing where the field is false.
+
+    >>> spec = TrialSpec(dataset="d", dataset_fingerprint="0", schedule="cosine", warmup_epochs=2.0, nesterov=False)
+    >>> field_texts(spec, ["schedule", "warmup_epochs", "nesterov", "max_images"])
+    ['schedule cosine', 'warmup epochs 2.0', 'all images']
+    """
+    parts = []
+    for name in names:
+        if (value := getattr(spec, name)) is not False:
             if name == "max_images":
                 parts.append(f"{value:,} images" if value else "all images")
                 continue
             words = name.replace("_", " ")
             parts.append(words if value is True else f"{words} {show_value(value)}")
-    return ", ".join(parts)
+    return parts
 
 
 def _side(spec: TrialSpec) -> str:
