@@ -1,6 +1,7 @@
 """Cross-validation: the mean accuracy over folds, its interval, and the differences of settings, fold by fold.
 
-    sections(trials.results)      # empty where no setting has two folds
+    found = cross_validation(trials.results)
+    sections(found)                        # empty where no setting has two folds
 
 The test parts of the folds are disjoint, but their training parts share most images: four folds of five are in any two.
 So the folds' accuracies are not independent, and a plain t interval over them is too narrow. It is widened as Nadeau
@@ -21,10 +22,12 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any, Final
 
+from analysis.claims.verdicts import LEVEL
 from analysis.report.answer import Answer, reservations, seeds_text
 from analysis.report.sections import Listing, Section
 from analysis.statistics.intervals import CONFIDENCE, holm
 from analysis.statistics.seeds import SeedEstimate
+from analysis.statistics.texts import p_digits
 from analysis.statistics.variance_components import corrected_mean
 from analysis.trials.load import count_of, count_of_trials, in_order
 from analysis.trials.repeats import names_of
@@ -133,15 +136,57 @@ def difference(first: CrossValidated, second: CrossValidated) -> tuple[SeedEstim
     return (found, len(values)) if found else None
 
 
-def sections(results: Sequence[TrialResult]) -> tuple[Section, ...]:
-    """Return a table of the means, and one of the differences; none where nothing was cross-validated."""
+@dataclass(frozen=True)
+class FoldDifference:
+    """The accuracy of the first setting minus that of the second, over the folds that both have."""
+
+    first: CrossValidated
+    second: CrossValidated
+    estimate: SeedEstimate
+    num_folds: int
+    adjusted: float
+    """The p-value, by Holm's method over all pairs."""
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Of a report: the settings with two folds or more, and their differences."""
+
+    settings: tuple[CrossValidated, ...]
+    differences: tuple[FoldDifference, ...]
+
+    @property
+    def summary(self) -> tuple[str, ...]:
+        """A line for the terminal, or none."""
+        if not self.settings:
+            return ()
+        text = f"cross-validation: {count_of(len(self.settings), 'setting')}"
+        if self.differences:
+            differ = sum(one.adjusted < LEVEL for one in self.differences)
+            text += (
+                f", {differ} of {count_of(len(self.differences), 'pair')} differ in accuracy over folds (Holm's method)"
+            )
+        return (text,)
+
+
+def cross_validation(results: Iterable[TrialResult]) -> CrossValidation:
+    """Return what was cross-validated, and all pairs of the first MOST_COMPARED settings."""
     settings = cross_validated(results)
-    if not settings:
+    pairs = itertools.combinations(settings[:MOST_COMPARED], 2)
+    found = [(first, second, one) for first, second in pairs if (one := difference(first, second))]
+    adjusted = holm([one.p_value for _, _, (one, _) in found])
+    differences = (FoldDifference(a, b, *one, p) for (a, b, one), p in zip(found, adjusted, strict=True))
+    return CrossValidation(tuple(settings), tuple(differences))
+
+
+def sections(found: CrossValidation) -> tuple[Section, ...]:
+    """Return a table of the means, and one of the differences; none where nothing was cross-validated."""
+    if not found.settings:
         return ()
     headings = ("Setting", "Folds", "Seeds", "Accuracy", f"{CONFIDENCE:.0%} interval", "SD", "Lowest", "Highest")
-    listing = Listing(headings, tuple(map(_row, settings)), frozenset((1, 2, 3, 5, 6, 7)))
-    partly = () if all(one.is_whole for one in settings) else (PARTLY,)
-    return (Section(HEADING, listing, (NOTE, *partly)), *_differences(settings))
+    listing = Listing(headings, tuple(map(_row, found.settings)), frozenset((1, 2, 3, 5, 6, 7)))
+    partly = () if all(one.is_whole for one in found.settings) else (PARTLY,)
+    return (Section(HEADING, listing, (NOTE, *partly)), *_differences(found))
 
 
 def _row(setting: CrossValidated) -> tuple[str, ...]:
@@ -162,20 +207,19 @@ def _folds_text(setting: CrossValidated) -> str:
     return f"{rounds} x {num_folds}" if rounds > 1 else str(num_folds)
 
 
-def _differences(settings: Sequence[CrossValidated]) -> Iterator[Section]:
-    pairs = itertools.combinations(settings[:MOST_COMPARED], 2)
-    found = [(first, second, one) for first, second in pairs if (one := difference(first, second))]
-    if not found:
-        return
-    adjusted = holm([one.p_value for _, _, (one, _) in found])
+def _differences(found: CrossValidation) -> Iterator[Section]:
     rows = tuple(
-        (f"{first.name} - {second.name}", str(number), f"{one.value:+.3f}", str(one.interval), f"{p:.3f}")
-        for (first, second, (one, number)), p in zip(found, adjusted, strict=True)
+        (
+            *(one.first.name, one.second.name, str(one.num_folds), f"{one.estimate.value:+.3f}"),
+            *(str(one.estimate.interval), p_digits(one.adjusted, "<0.001")),
+        )
+        for one in found.differences
     )
-    headings = ("Settings", "Folds", "Difference", f"{CONFIDENCE:.0%} interval", "p")
-    rest = len(settings) - MOST_COMPARED
+    headings = ("First", "Second", "Folds", "Accuracy", f"{CONFIDENCE:.0%} interval", "p")
+    rest = len(found.settings) - MOST_COMPARED
     more = (f"{count_of(rest, 'further setting')} not compared here; --where chooses.",) if rest > 0 else ()
-    yield Section(DIFFERENCES, Listing(headings, rows, frozenset((1, 2, 4))), (DIFFERENCES_NOTE, *more))
+    if rows:
+        yield Section(DIFFERENCES, Listing(headings, rows, frozenset((2, 3, 5))), (DIFFERENCES_NOTE, *more))
 
 
 def answer(results: Sequence[TrialResult]) -> Answer | None:

@@ -43,7 +43,7 @@ from galaxytl.results.predictions import (
     read_validation,
 )
 from galaxytl.results.ranking import validation_accuracy
-from galaxytl.trial import COMPLETE, SPEC_FIELDS, SPLIT_FIELDS, TrialResult, TrialSpec
+from galaxytl.trial import ADDED, COMPLETE, SPEC_FIELDS, SPLIT_FIELDS, TrialResult, TrialSpec
 
 MOST_SETTINGS: Final = 12
 """That are shown, and whose probabilities are read: a report of hundreds of settings stays readable, and quick."""
@@ -175,21 +175,28 @@ def _name(spec: TrialSpec, varied: Sequence[str]) -> str:
 
 
 def field_texts(spec: TrialSpec, names: Iterable[str]) -> list[str]:
-    """Return what a trial has in these fields, in words; nothing where the field is false.
+    """Return what a trial has in these fields, in words; nothing where the field is false, or one that a later version
+    added and that the trial does not use.
 
-    >>> spec = TrialSpec(dataset="d", dataset_fingerprint="0", schedule="cosine", warmup_epochs=2.0, nesterov=False)
-    >>> field_texts(spec, ["schedule", "warmup_epochs", "nesterov", "max_images"])
-    ['schedule cosine', 'warmup epochs 2.0', 'all images']
+    >>> spec = TrialSpec(dataset="d", dataset_fingerprint="0", schedule="cosine", num_folds=5)
+    >>> field_texts(spec, ["schedule", "warmup_epochs", "fold", "augmentation", "max_images"])
+    ['schedule cosine', 'fold 0', 'all images']
     """
-    parts = []
-    for name in names:
-        if (value := getattr(spec, name)) is not False:
-            if name == "max_images":
-                parts.append(f"{value:,} images" if value else "all images")
-                continue
-            words = name.replace("_", " ")
-            parts.append(words if value is True else f"{words} {show_value(value)}")
-    return parts
+    return [_field_text(name, getattr(spec, name)) for name in names if _is_used(spec, name)]
+
+
+def _is_used(spec: TrialSpec, name: str) -> bool:
+    value = getattr(spec, name)
+    if name == "fold":
+        return bool(spec.num_folds)
+    return value is not False and not (name in ADDED and value == ADDED[name])
+
+
+def _field_text(name: str, value: Any) -> str:
+    if name == "max_images":
+        return f"{value:,} images" if value else "all images"
+    words = name.replace("_", " ")
+    return words if value is True else f"{words} {show_value(value)}"
 
 
 def _side(spec: TrialSpec) -> str:

@@ -75,7 +75,7 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(
         ("--gird paper", "unknown option '--gird'. Did you mean '--grid'?"),
         (
             "--set learning_rat=1",
-            "'learning_rat' is no field of a trial. Did you mean 'learning_rate'? python -m sweep",
+            "'learning_rat' is no field of a trial. Did you mean 'learning_rate', 'learning_rate_floor' or",
         ),
         ("--set lr=1", "'lr' is no field of a trial. Did you mean 'learning_rate'? python -m sweep.run --help-"),
         ("--set learning_rate", "--set takes FIELD=VALUE"),

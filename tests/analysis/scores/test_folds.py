@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import t
 
 from analysis.claims.arms import trial_settings
-from analysis.scores.folds import answer, cross_validated, difference, sections
+from analysis.scores.folds import answer, cross_validated, cross_validation, difference, sections
 from analysis.trials.load import AnalysisError, Trials
 from analysis.trials.repeats import repeats_of
 from analysis.trials.table1_cells import fill_cells
@@ -38,7 +38,7 @@ def folds_of(accuracy: float, num_folds: int = 5, num_seeds: int = 1, **fields: 
 
 def test_the_mean_over_folds_has_the_corrected_interval() -> None:
     results = folds_of(0.7, num_seeds=2)
-    (section,) = sections(results)
+    (section,) = sections(cross_validation(results))
     (row,) = section.listing.rows
     means = [fmean(r.metrics["accuracy"] for r in results if r.spec.fold == fold) for fold in range(5)]
     half = t.ppf(0.975, 4) * stdev(means) * math.sqrt(1 / 5 + 1 / 4)
@@ -50,16 +50,19 @@ def test_the_mean_over_folds_has_the_corrected_interval() -> None:
 def test_settings_are_compared_fold_by_fold_and_named_in_full() -> None:
     """What moves both settings of a fold drops out."""
     results = [*folds_of(0.7), *folds_of(0.6, schedule="cosine"), *folds_of(0.6, num_folds=4, warmup_epochs=2.0)]
-    means, differences = sections(results)
+    means, differences = sections(cross_validation(results))
     assert [row[:2] for row in means.listing.rows] == [
-        ("MobileNet, ImageNet ON, schedule constant, warmup epochs 0.0", "5"),
-        ("MobileNet, ImageNet ON, schedule constant, warmup epochs 2.0", "4 of 5"),
-        ("MobileNet, ImageNet ON, schedule cosine, warmup epochs 0.0", "5"),
+        ("MobileNet, ImageNet ON", "5"),
+        ("MobileNet, ImageNet ON, warmup epochs 2.0", "4 of 5"),
+        ("MobileNet, ImageNet ON, schedule cosine", "5"),
     ]
     assert any("folds are missing" in sentence for sentence in means.sentences)
-    assert [row[1:3] for row in differences.listing.rows] == [("4", "+0.100"), ("5", "+0.100"), ("4", "+0.000")]
-    by_p = [float(row[4]) for row in differences.listing.rows]
-    assert max(by_p[:2]) < 0.001 < by_p[2]
+    assert [row[2:4] for row in differences.listing.rows] == [("4", "+0.100"), ("5", "+0.100"), ("4", "+0.000")]
+    by_p = [row[5] for row in differences.listing.rows]
+    assert by_p[:2] == ["<0.001", "<0.001"]
+    assert float(by_p[2]) > 0.5
+    summary = "cross-validation: 3 settings, 2 of 3 pairs differ in accuracy over folds (Holm's method)"
+    assert cross_validation(results).summary == (summary,)
     other_images = cross_validated([*folds_of(0.7), *folds_of(0.6, max_images=500)])
     assert difference(other_images[0], other_images[1]) is None
 
@@ -68,7 +71,7 @@ def test_the_validation_parts_choose_and_missing_folds_choose_nothing() -> None:
     results = [*folds_of(0.7), *folds_of(0.6, schedule="cosine")]
     found = answer(results)
     assert found is not None
-    assert found.answer[-2].startswith("MobileNet, ImageNet ON, schedule constant: validation accuracy 0.69")
+    assert found.answer[-2].startswith("MobileNet, ImageNet ON: validation accuracy 0.69")
     assert "5 folds)" in found.answer[-2]
     missing = answer(results[:-1])
     assert missing is not None
@@ -78,7 +81,7 @@ def test_the_validation_parts_choose_and_missing_folds_choose_nothing() -> None:
 
 def test_repeated_cross_validation_is_one_row() -> None:
     results = [*folds_of(0.7), *folds_of(0.72, split_seed=1)]
-    assert [row[1] for row in sections(results)[0].listing.rows] == ["2 x 5"]
+    assert [row[1] for row in sections(cross_validation(results))[0].listing.rows] == ["2 x 5"]
 
 
 def test_folds_are_averaged_nowhere_else() -> None:
@@ -88,4 +91,4 @@ def test_folds_are_averaged_nowhere_else() -> None:
     assert {len(arm.results) for setting in trial_settings(trials) for arm in setting.arms.values()} == {3}
     with pytest.raises(AnalysisError, match=r"of 5 folds: their means are under Cross-validation. One fold: --where f"):
         fill_cells(Trials(tuple(r for r in results if r.spec.learning_rate == 1e-3)))
-    assert sections([r for r in results if r.spec.fold == 0]) == ()
+    assert sections(cross_validation(r for r in results if r.spec.fold == 0)) == ()
