@@ -110,7 +110,7 @@ def test_the_same_grid_in_every_profile_under_the_files_name(tmp_path: Path) -> 
         ("scientific: {optimizer: [{momentum: 0.9}]}", "every value of optimizer must set it; got (momentum 0.9)"),
         (
             "scientific: {optimizer: [{optimizer: sgd, momentun: 1}]}",
-            "'momentun' is no field of a trial. Did you mean 'momentum'?",
+            "'momentun' is no field of a trial. Did you mean 'momentum'",
         ),
         ("scientific: {backbone: [VGG6]}", "got 'VGG6'. Did you mean 'VGG16'?"),
         ("scientific: {backbone: [16]}", "VGG16, VGG19, Xception; got '16'"),
