@@ -72,6 +72,8 @@ class GridKeywords(Keywords, total=False):
     """Of `run_grid`."""
 
     seeds: int
+    folds: int
+    """--folds: of cross-validation, 2 or more."""
     retry_failed: bool
 
 
@@ -95,8 +97,8 @@ def run_grid(grid: str | Path, *, quiet: bool = False, **keywords: Unpack[GridKe
     """Run a grid, or what is left of it, and return its trials: those that failed too, each with its reason.
 
     grid: "paper", "lr", "unfreeze", "gradual", "vgg-collapse", "smoke", or a YAML file. quiet: print nothing. keywords:
-    options of `python -m sweep.run`, as `data`, `out`, `settings`, `seeds`, `weights_dir`; `GridKeywords` lists them.
-    With `dry_run=True` the plan is printed, and trials are returned that had been run before.
+    options of `python -m sweep.run`, as `data`, `out`, `settings`, `seeds`, `folds`, `weights_dir`; `GridKeywords`
+    lists them. With `dry_run=True` the plan is printed, and trials are returned that had been run before.
 
     Raises UsageError, SpecError, DataError, StorageError or OSError where the command would say "error: ..." and stop.
     """

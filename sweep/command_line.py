@@ -7,7 +7,7 @@ import dataclasses
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from galaxytl.results.search.search_file import OBJECTIVES
 from galaxytl.system.command import Parser, UsageError, path, path_or_uri, whole_number
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.locations import SCHEMES
+from galaxytl.trial import FOLD_FIELDS, SPEC_FIELDS
 from galaxytl.trial.field_help import fields_text
 from galaxytl.trial.reading import add_reading, reading_of
 from sweep.grids import builtin
@@ -35,6 +36,7 @@ PLACES = ("", *SCHEMES)
 """Schemes of places for results; what --storage names by another is a database."""
 
 COUNT, PACKED, NATURAL = whole_number(1, 10_000), whole_number(1, MAX_PACKED), whole_number(0, 10**9)
+FOLDS = whole_number(2, int(SPEC_FIELDS["num_folds"].metadata["high"]))
 """Types of options."""
 
 
@@ -60,6 +62,8 @@ def parse(argv: Sequence[str], description: str) -> Options:
                 option = "--" + name.replace("_", "-")
                 raise UsageError(f"{option} is --set {name}={str(value).lower()}: give one of the two; got both")
             settings[name] = [value]
+    if given.folds:
+        check_folds(given, settings)
     out = given.out or Path("results") / ("search" if search else sizes["paper"].name)
     return Options(
         out=out,
@@ -81,7 +85,18 @@ def parse(argv: Sequence[str], description: str) -> Options:
         dry_run=given.dry_run,
         search=search,
         trackers=addresses.parse(given.tracker or []),
+        folds=given.folds or 0,
     )
+
+
+def check_folds(given: argparse.Namespace, settings: Mapping[str, Any]) -> None:
+    """Raise UsageError for what does not go with --folds."""
+    if named := [name for name in FOLD_FIELDS if name in settings]:
+        raise UsageError(f"--folds sets num_folds and fold: give it or --set {named[0]}=...; got both")
+    if given.split == "official":
+        raise UsageError("--folds makes each image a test image once; it does not go with --split official")
+    if "test_fraction" in settings:
+        raise UsageError("--folds says how large the test part is: leave out --set test_fraction")
 
 
 def where_of(given: argparse.Namespace, log: Path) -> Where:
@@ -129,6 +144,11 @@ def search_options(given: argparse.Namespace, database: str | None) -> SearchOpt
         raise UsageError("--retry-failed applies to grids only; a search moves on to other trials")
     if given.seeds != 1:
         raise UsageError("--seeds repeats the trials of a grid; of a search, set the trials' seed with --set seed=N")
+    if given.folds:
+        raise UsageError(
+            "--folds repeats the trials of a grid, for each fold; a search chooses by one validation part. Search "
+            "first, then cross-validate its choice: --grid report/best.yaml --folds K"
+        )
     values = {name: value for name in OF_SEARCH if (value := getattr(given, name)) is not None}
     objectives = values.get("objective", SearchOptions.objective)
     for name in objectives:
@@ -185,6 +205,13 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         default=1,
         metavar="N",
         help="repeat each trial with N seeds (default: 1; claims about settings want 3)",
+    )
+    what.add_argument(
+        "--folds",
+        type=FOLDS,
+        metavar="K",
+        help="cross-validate: run each trial K times, each time with another K-th of the images as the test part "
+        "(default: one split); folds are made class by class, and keep groups together",
     )
     what.add_argument(
         "--diagnostics",

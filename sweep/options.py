@@ -66,3 +66,5 @@ class Options:
     dry_run: bool
     search: SearchOptions | None
     trackers: tuple[Address, ...] = ()
+    folds: int = 0
+    """Of cross-validation; 0: none."""

@@ -198,6 +198,7 @@ class Checked:
 def _split_text(spec: TrialSpec, splits: Splits) -> str:
     sizes = ", ".join(f"{number:,} {part}" for part, number in splits.sizes().items() if number)
     whose = "the dataset's own" if spec.official_split else f"of our own, split_seed {spec.split_seed}"
+    whose += f", fold {spec.fold} of {spec.num_folds}" if spec.num_folds else ""
     groups = [*(["of one galaxy"] if spec.group_by_sky else [])]
     groups += [f"with one value of '{spec.group_by}'"] if spec.group_by else []
     together = f"; those {' or '.join(groups)} stay together" if groups else ""

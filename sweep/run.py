@@ -104,6 +104,7 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> Outco
     profile = prepare.profile_for(options.profile, options.data, options.where)
     uri = options.data or builtin.SIMULATED_DATA[profile]
     grid = axes.repeated(axes.overridden(options.sizes[profile], options.settings), options.seeds)
+    grid = axes.folded(grid, options.folds)
     axes.check_size(grid, options.yes)
     one_seed = axes.with_one_seed(grid)
     drafts = axes.expand(one_seed, prepare.base_spec(prepare.NO_DATASET, profile)).specs

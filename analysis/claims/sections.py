@@ -21,6 +21,8 @@ from analysis.statistics.seeds import MIN_SEEDS
 from analysis.statistics.texts import p_digits
 from analysis.trials.banner import SUBSTITUTED
 from analysis.trials.load import show_value
+from analysis.trials.starts import NOT_OF_TRAINING
+from galaxytl.trial import ADDED, FOLD_FIELDS
 
 if TYPE_CHECKING:
     from analysis.claims.about_trials import Claims
@@ -79,7 +81,10 @@ EFFECTS: Final = (
 def summary(claims: Claims) -> tuple[str, ...]:
     """Return at most two lines for the terminal."""
     lines = [_of_claims(claims)] if claims.is_of_paper and not unanswered(claims) else []
-    found = [c.accuracy for compared in claims.compared for c in compared.comparisons]
+    apart = [
+        compared for compared in claims.compared if not _is_of_fold(compared)
+    ]  # else each pair would count K times
+    found = [c.accuracy for compared in apart for c in compared.comparisons]
     settings = [one for one in found if one.about == SETTINGS]
     parts = []
     if settings:
@@ -88,6 +93,10 @@ def summary(claims: Claims) -> tuple[str, ...]:
     if rest := len(found) - len(settings):
         parts.append(f"{rest} {'pair has' if rest == 1 else 'pairs have'} fewer than {MIN_SEEDS} seeds of each")
     return (*lines, *([f"comparisons: {'; '.join(parts)}"] if parts else []))
+
+
+def _is_of_fold(compared: Compared) -> bool:
+    return bool(compared.setting.key) and bool(compared.setting.value("num_folds"))
 
 
 def _of_claims(claims: Claims) -> str:
@@ -251,15 +260,28 @@ def _stand_ins(compared: Compared) -> Iterator[str]:
 
 
 def _at(compared: Compared, varied: Sequence[str]) -> str:
-    names = [name for name in varied if not (compared.what and name == "image_size")]
+    names = [name for name in varied if _is_used(compared.setting, name) and _is_shared(compared, name)]
     settings = [f"{name} {show_value(compared.setting.value(name))}" for name in names]
     parts = [part for part in (compared.what, ", ".join(settings)) if part]
     return f": {'; '.join(parts)}" if parts else ""
 
 
+def _is_used(setting: TrialSetting, name: str) -> bool:
+    """Return whether the trials of a setting differ in a field from trials of before there was the field; or whether
+    it was always there."""
+    is_fold = name == "fold" and setting.value("num_folds")
+    return bool(is_fold) or name not in ADDED or setting.value(name) != ADDED[name]
+
+
+def _is_shared(compared: Compared, name: str) -> bool:
+    return not (compared.what and name == "image_size")
+
+
 def _in_common(compared: Compared) -> str:
     """Return what both settings of each pair have beside their names."""
-    names = [name for name in COMMON if not (compared.what and name == "image_size")]
+    further = [name for name in ADDED if name not in NOT_OF_TRAINING or name in FOLD_FIELDS]
+    used = [name for name in further if _is_used(compared.setting, name)]
+    names = [name for name in (*COMMON, *used) if _is_shared(compared, name)]
     texts = [f"{name.replace('_', ' ')} {show_value(compared.setting.value(name))}" for name in names]
     return f"Accuracy and F1: the first minus the second. Both settings of each pair have {', '.join(texts)}."
 

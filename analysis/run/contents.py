@@ -16,6 +16,7 @@ from analysis.report.contents import Contents, FigureFiles, Part
 from analysis.report.table1 import Table1
 from analysis.report.trial_table import TrialTable
 from analysis.run.scope import ReportScope
+from analysis.scores import folds
 from analysis.search.choice import Search
 from analysis.search.sections import named_trial
 from analysis.statistics.intervals import CONFIDENCE
@@ -81,6 +82,8 @@ def _of_any(scope: ReportScope) -> Answer:
         return of_table(scope.grid)
     if scope.search:
         return of_search(scope.search)
+    if folded := folds.answer(scope.of_grids.results):
+        return folded
     settings = of_first_split(repeats_of(scope.of_grids.results))
     if settings and not scope.subject.is_of_paper:
         return of_settings(settings)

@@ -25,6 +25,7 @@ from analysis.scores import (
     class_files,
     class_sections,
     ensembles,
+    folds,
     hard_images,
     image_curves,
     reliability,
@@ -106,6 +107,12 @@ def pairs_part(own: Sources) -> Part:
     return Part(evidence=found, unanswered=() if found else all_pairs.unanswered(trials, own.grids))
 
 
+def folds_part(own: Sources) -> Part:
+    """Return the means over folds, and which settings differ there."""
+    found = folds.cross_validation(own.scope.of_grids.results)
+    return Part(found.summary, answers=folds.sections(found))
+
+
 def class_part(own: Sources) -> Part:
     files = class_files.files(own.networks, Banner.of_search(own.scope.trials.results))
     return Part(evidence=tuple(class_sections.sections(own.networks)), files=files)
@@ -123,6 +130,7 @@ PARTS: Final[tuple[PartMaker, ...]] = (
     collapse_part,
     claims_part,
     pairs_part,
+    folds_part,
     tables(lambda own: splits.sections(own.scope.of_grids.results)),
     class_part,
     tables(lambda own: reliability.sections(own.networks)),

@@ -32,6 +32,7 @@ from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.seeds import MIN_SEEDS, SeedEstimate, mean_over_seeds
 from analysis.trials.comparable import WEIGHTS, comparable
 from analysis.trials.load import Trials, count_of
+from analysis.trials.repeats import field_texts
 from analysis.trials.starts import optimizer_name, rate_text, start_of
 from galaxytl.results.predictions import PredictionsError
 from galaxytl.trial import COMPLETE, SPEC_FIELDS, TrialResult, TrialSpec
@@ -175,7 +176,10 @@ def setting_name(spec: TrialSpec, varied: Collection[str]) -> str:
         f"decay {spec.weight_decay:g}": ("weight_decay",),
         f"batch {spec.batch_size}": ("batch_size",),
     }
-    return ", ".join(text for text, names in texts.items() if set(names) & set(varied)) or network
+    named = {name for names in texts.values() for name in names}
+    further = field_texts(spec, [name for name in SPEC_FIELDS if name in varied and name not in named])
+    parts = [text for text, names in texts.items() if set(names) & set(varied)]
+    return ", ".join([*parts, *further]) or network
 
 
 def section(ranking: Ranking, heading: str) -> Section:

@@ -21,7 +21,8 @@ from analysis.report.sections import Listing, Section
 from analysis.statistics.intervals import binomial_variance
 from analysis.statistics.seeds import MIN_SEEDS, SeedEstimate
 from analysis.statistics.variance_components import Components, components, corrected_mean
-from analysis.trials.load import in_order
+from analysis.trials.load import in_order, mixed
+from analysis.trials.repeats import field_texts
 from galaxytl.trial import SPEC_FIELDS, TrialResult
 
 HEADING: Final = "Splits of the data: what another split would change"
@@ -42,6 +43,8 @@ class Replicated:
     """One setting with several splits: split_seed -> its COMPLETE trials."""
 
     splits: dict[int, list[TrialResult]]
+    also: tuple[str, ...] = ()
+    """Further fields in which it differs from other settings of the report."""
 
     @property
     def first(self) -> TrialResult:
@@ -51,7 +54,8 @@ class Replicated:
     def name(self) -> str:
         spec = self.first.spec
         start = start_label(spec) or f"{spec.unfrozen_blocks} blocks trained"
-        return f"{spec.backbone}, {start}, {spec.optimizer} {spec.learning_rate:g}"
+        own = (spec.backbone, start, f"{spec.optimizer} {spec.learning_rate:g}")
+        return ", ".join((*own, *field_texts(spec, self.also)))
 
     @property
     def components(self) -> Components:
@@ -68,9 +72,12 @@ def replicated(results: Iterable[TrialResult]) -> list[Replicated]:
     """Return the settings of which two splits or more have a COMPLETE trial that is scored on the test part."""
     found: dict[Key, dict[int, list[TrialResult]]] = defaultdict(lambda: defaultdict(list))
     for result in in_order(results):
-        if result.is_scored and result.spec.scored_on == "test":
+        if result.is_scored and result.spec.scored_on == "test" and not result.spec.num_folds:
             found[_key(result)][result.spec.split_seed].append(result)
-    return [Replicated(dict(splits)) for splits in found.values() if len(splits) > 1]
+    settings = [dict(splits) for splits in found.values() if len(splits) > 1]
+    firsts = [next(iter(splits.values()))[0] for splits in settings]
+    also = tuple(mixed(firsts, [name for name in SPEC_FIELDS if name not in NAMED]))
+    return [Replicated(splits, also) for splits in settings]
 
 
 def _key(result: TrialResult, *also: str) -> Key:
@@ -79,6 +86,11 @@ def _key(result: TrialResult, *also: str) -> Key:
     return tuple(getattr(result.spec, name) for name in SPEC_FIELDS if name not in left_out)
 
 
+NAMED: Final = (
+    *("backbone", "weights", "weights_requested", "weights_fingerprint", "unfrozen_blocks"),
+    *("optimizer", "learning_rate", "split_seed", "seed", "shuffle_seed"),
+)
+"""Fields that a setting's name has in any case, or in which its own trials differ."""
 START: Final = ("weights", "weights_requested", "weights_fingerprint", "unfrozen_blocks")
 
 

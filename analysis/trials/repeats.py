@@ -43,7 +43,7 @@ from galaxytl.results.predictions import (
     read_validation,
 )
 from galaxytl.results.ranking import validation_accuracy
-from galaxytl.trial import COMPLETE, SPEC_FIELDS, SPLIT_FIELDS, TrialResult, TrialSpec
+from galaxytl.trial import ADDED, COMPLETE, SPEC_FIELDS, SPLIT_FIELDS, TrialResult, TrialSpec
 
 MOST_SETTINGS: Final = 12
 """That are shown, and whose probabilities are read: a report of hundreds of settings stays readable, and quick."""
@@ -128,7 +128,7 @@ def repeats_of(results: Iterable[TrialResult], first: Iterable[str] = ()) -> lis
             groups.setdefault(_key(result.spec), []).append(result)
     leading = set(first)
     ordered = [sorted(own, key=lambda r: (r.spec.seed, r.trial_id)) for own in groups.values()]
-    names = _names([own[0].spec for own in ordered])
+    names = names_of([own[0].spec for own in ordered])
     found = [Repeats(name, tuple(own)) for name, own in zip(names, ordered, strict=True)]
 
     def order(own: Repeats) -> tuple[Any, ...]:
@@ -151,7 +151,7 @@ def _place(spec: TrialSpec) -> tuple[int, int]:
     return side, -BACKBONES.index(spec.backbone) if spec.backbone in BACKBONES else 1
 
 
-def _names(specs: Sequence[TrialSpec]) -> list[str]:
+def names_of(specs: Sequence[TrialSpec]) -> list[str]:
     """Return different names: of two weights files that nothing else tells apart the beginning of the fingerprint is
     named."""
     varied = _varied(specs)
@@ -171,14 +171,32 @@ def _name(spec: TrialSpec, varied: Sequence[str]) -> str:
     parts = [spec.backbone, _side(spec)]
     if set(varied) & set(OPTIMIZER):
         parts.append(f"{optimizer_name(spec)} {rate_text(spec.learning_rate)}")
-    for name in varied:
-        if name not in OPTIMIZER and (value := getattr(spec, name)) is not False:
-            if name == "max_images":
-                parts.append(f"{value:,} images" if value else "all images")
-                continue
-            words = name.replace("_", " ")
-            parts.append(words if value is True else f"{words} {show_value(value)}")
-    return ", ".join(parts)
+    return ", ".join([*parts, *field_texts(spec, [name for name in varied if name not in OPTIMIZER])])
+
+
+def field_texts(spec: TrialSpec, names: Iterable[str]) -> list[str]:
+    """Return what a trial has in these fields, in words; nothing where the field is false, or one that a later version
+    added and that the trial does not use.
+
+    >>> spec = TrialSpec(dataset="d", dataset_fingerprint="0", schedule="cosine", num_folds=5)
+    >>> field_texts(spec, ["schedule", "warmup_epochs", "fold", "augmentation", "max_images"])
+    ['schedule cosine', 'fold 0', 'all images']
+    """
+    return [_field_text(name, getattr(spec, name)) for name in names if _is_used(spec, name)]
+
+
+def _is_used(spec: TrialSpec, name: str) -> bool:
+    value = getattr(spec, name)
+    if name == "fold":
+        return bool(spec.num_folds)
+    return value is not False and not (name in ADDED and value == ADDED[name])
+
+
+def _field_text(name: str, value: Any) -> str:
+    if name == "max_images":
+        return f"{value:,} images" if value else "all images"
+    words = name.replace("_", " ")
+    return words if value is True else f"{words} {show_value(value)}"
 
 
 def _side(spec: TrialSpec) -> str:

@@ -16,7 +16,7 @@ from analysis.trials.endings import ending_of, share
 from analysis.trials.paper import BACKBONES
 from analysis.trials.subject import is_of_paper
 from galaxytl.results.collapse import ONE_CLASS_SHARE, SLIGHT_KAPPA
-from galaxytl.trial import SPEC_FIELDS, TrialResult, TrialSpec
+from galaxytl.trial import ADDED, SPEC_FIELDS, TrialResult, TrialSpec
 from galaxytl.trial.optimizers import OPTIMIZERS
 
 IMAGENET_FROZEN, FROM_SCRATCH = "ImageNet, frozen", "from scratch"
@@ -29,13 +29,14 @@ COLLAPSED_NOTE: Final = (
     f" {SLIGHT_KAPPA}, or kappa is at chance"
 )
 PAPER_RATE: Final = 1e-3
+NOT_OF_TRAINING: Final = (
+    *("num_classes", "targets", "fit", "group_by", "official_split", "num_folds", "fold", "test_time_augmentation"),
+)
+"""Those of the fields that later versions added which say what is trained on and scored, and not how it is trained."""
 PAPER_FIELDS: Final = (
     *("preprocessing", "augmentation", "head_units", "head_dropout"),
-    *("shift", "zoom", "brightness", "mixup", "cutmix"),
     *("optimizer", "momentum", "weight_decay", "class_weighting"),
-    *("nesterov", "schedule", "warmup_epochs", "warmup_steps", "learning_rate_decay", "unfreeze_stages"),
-    *("clipnorm", "global_clipnorm", "clipvalue", "ema_momentum", "average_epochs", "early_stopping", "scored_epoch"),
-    *("label_smoothing", "focal_gamma", "shift", "zoom", "brightness", "mixup", "cutmix", "views"),
+    *(name for name in ADDED if name not in NOT_OF_TRAINING),
 )
 """Whose defaults are what the paper is taken to have done, as the learning rate's, PAPER_RATE; not the size of the
 run, which a laptop's is far from."""

@@ -183,6 +183,11 @@ def fill_cells(trials: Trials) -> PaperGrid:
 def _refuse_mixed_settings(results: Sequence[TrialResult]) -> None:
     if values := mixed(results, SETTINGS):
         listing, choice = differences(values)
+        if values.keys() == {"fold"}:
+            raise AnalysisError(
+                f"{_named(results)} is of one test part, and these trials are of {len(values['fold'])} folds: their"
+                f" means are under Cross-validation. One fold: {choice}"
+            )
         raise AnalysisError(
             f"{_named(results)} averages trials that differ in nothing but the seed; the trials of its cells differ in"
             f" {listing}. Choose with --where field=value, as in {choice}"

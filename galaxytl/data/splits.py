@@ -7,7 +7,8 @@
 The paper's split was hardly stratified: its VGG16 OFF row (accuracy 0.157, precision 0.025 = 0.157^2) predicts one
 class with a test share of 0.157, and the largest class of the whole dataset has a share of 0.149.
 
-Where a dataset has a split of its own that is to be kept, `galaxytl.data.official` tells the part of each row.
+Where a dataset has a split of its own that is to be kept, `galaxytl.data.official` tells the part of each row; in
+cross-validation `galaxytl.data.folds` makes the test part.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl.data.folds import Fold, fold_of
 from galaxytl.system.locations import DataError
 from galaxytl.trial import SpecError, TrialSpec, seed_for
 
@@ -57,6 +59,9 @@ def split_indices(
     With `groups` (N,), rows of one number end up in one part. It is the split without groups, in which each group
     that it tears apart is moved to one side: no other row changes sides, and the sizes (of each class, if stratified)
     stay within half of the largest such group, unless that would leave a class out.
+
+    Of a spec with folds the test part is one of them, class by class also where the spec is not stratified: the folds'
+    test parts are disjoint, and together all rows. The validation part is cut from the rest, as without folds.
 
     With `official` (N,), places in OFFICIAL_PARTS, the train and test parts are those, and so is the validation part,
     where the spec asks for one and there is one; else it is cut from the train part. Groups then change sides between
@@ -105,9 +110,11 @@ def _split(labels: NDArray[np.int64], spec: TrialSpec, groups: Indices, official
 
 def _with_test(rows: Indices, labels: NDArray[np.int64], spec: TrialSpec, groups: Indices) -> tuple[Indices, Indices]:
     """Return the rows without the test part, and that part."""
-    number = math.ceil(spec.test_fraction * len(rows))
+    number = math.ceil(len(rows) / spec.num_folds if spec.num_folds else spec.test_fraction * len(rows))
     if np.unique(groups[rows], return_counts=True)[1].max() > max(number, 1):
         raise _too_large(groups[rows], f"test part, {number} images", spec)
+    if spec.num_folds:
+        return fold_of(rows, labels, groups, Fold(spec.num_folds, spec.fold, seed_for(spec, "split")))
     _check_class_sizes(labels[rows], groups[rows], parts=3 if spec.validation_fraction else 2)
     train, test = _cut("test", rows, labels, spec.test_fraction, spec.stratified, seed_for(spec, "split"))
     return _mended(train, test, labels, groups, spec.stratified)
@@ -132,7 +139,7 @@ def _other_splits(spec: TrialSpec, num_images: int, part: str) -> Iterator[dict[
     larger: list[dict[str, Any]] = []
     larger += ({"validation_fraction": share} for share in shares if 0 < spec.validation_fraction < share)
     nearest = sorted(shares, key=lambda share: abs(share - spec.test_fraction))
-    tests: list[dict[str, Any]] = [{"test_fraction": share} for share in nearest]
+    tests: list[dict[str, Any]] = [] if spec.num_folds else [{"test_fraction": share} for share in nearest]
     yield from stratified
     yield from [{"max_images": 0}] if part == SUBSET else []
     yield from [*tests, *larger] if part == "test" else [*larger, *tests]

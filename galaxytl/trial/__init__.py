@@ -96,8 +96,9 @@ class TrialSpec:
     """The part that the finished trial is scored on. Trials that are compared to choose one are scored on the
     validation part: the test part is for the one that was chosen."""
     num_folds: int = added(number(0, 0, 100))
-    """Parts of equal size, class by class, of which each is the test part once, in k-fold cross-validation; 0: one
-    split, by `test_fraction`, which says nothing otherwise."""
+    """Parts of equal size, of which each is the test part once, in k-fold cross-validation; they are made class by
+    class, whatever `stratified` says of the validation part. 0: one split, by `test_fraction`, which says nothing
+    otherwise."""
     fold: int = added(number(0, 0, 99))
     """Which of the `num_folds` parts is the test part, counted from 0."""
     augmentation: bool = False

@@ -81,6 +81,7 @@ def _use(file: Path, spec: TrialSpec) -> str:
 def _data(result: TrialResult) -> str:
     spec, sizes = result.spec, result.num_images
     split = "the dataset's own" if spec.official_split else f"seed {spec.split_seed}"
+    split += f", fold {spec.fold} of {spec.num_folds}, counted from 0" if spec.num_folds else ""
     together = spec.group_by or ("neighbours on the sky" if spec.group_by_sky else "")
     lines = [
         f"- {visible(spec.dataset)}, fingerprint {spec.dataset_fingerprint[:16]}",

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeVar, get_args
 
 from galaxytl.networks.backbones import backbone_named
-from galaxytl.trial import SET_BY_SWEEP, SPEC_FIELDS, WHERE_FIELDS_ARE, SpecError, TrialSpec, parse_field
+from galaxytl.trial import FOLD_FIELDS, SET_BY_SWEEP, SPEC_FIELDS, WHERE_FIELDS_ARE, SpecError, TrialSpec, parse_field
 
 MAX_UNASKED: Final = 10_000
 """Trials; a grid of more is more often a slip than a wish."""
@@ -181,6 +181,19 @@ def _counted_up(axis: Axis, num_seeds: int) -> Axis:
     settings = [{**s, "seed": s.get("seed", 0) + i} for s in axis.settings for i in range(num_seeds)]
     changed = _axis_of(replace(axis, role="nuisance") if axis.role == "fixed" else axis, settings)
     return changed or axis
+
+
+def folded(grid: Grid, num_folds: int) -> Grid:
+    """Return the grid with each trial once for each of `num_folds` folds, each of which is the test part once; the grid
+    itself for 0. Raises SpecError where the grid has folds of its own."""
+    if not num_folds:
+        return grid
+    if own := [axis.name for axes in grid.parts for axis in axes if set(axis.fields) & set(FOLD_FIELDS)]:
+        raise SpecError(
+            f"--folds sets num_folds and fold; grid {grid.name} sets {own[0]} too: leave out one of the two"
+        )
+    folds = Axis("fold", tuple(range(num_folds)), "nuisance")
+    return replace(grid, parts=tuple((*fixed(num_folds=num_folds), folds, *axes) for axes in grid.parts))
 
 
 def with_one_seed(grid: Grid) -> Grid:

@@ -140,4 +140,5 @@ def features_of(group: Group) -> tuple[Any, ...]:
     spec = group.specs[0]
     if not spec.trains_head_only or not group.stored:
         return ()
-    return (*spec.backbone_key, *spec.split_key, group.stored[-1])
+    of_all_folds = spec.replace(fold=0)  # which have the same rows, in other parts
+    return (*spec.backbone_key, *of_all_folds.split_key, group.stored[-1])

@@ -31,11 +31,12 @@ def test_keywords_are_the_commands_options() -> None:
 
 
 def test_a_call_says_what_the_command_line_says(tmp_path: Path) -> None:
-    words = "--grid lr --set learning_rate=1e-3,1e-5 --set seed=4 --seeds 2 --no-diagnostics --group-by-sky"
+    words = "--grid lr --set learning_rate=1e-3,1e-5 --set seed=4 --seeds 2 --folds 3 --no-diagnostics --group-by-sky"
     words += f" --weights-dir {tmp_path} --columns ra,dec --storage s3://b/sweeps --fits-stretch 0.25"
     keywords: GridKeywords = {
         "settings": {"learning_rate": [1e-3, 1e-5], "seed": 4},
         "seeds": 2,
+        "folds": 3,
         "diagnostics": False,
         "group_by_sky": True,
         "accept_damaged": False,

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from galaxytl.trial import DAMAGE, TrialResult, TrialSpec
+from galaxytl.trial import ADDED, DAMAGE, SET_BY_SWEEP, TrialResult, TrialSpec
 from sweep.progress.terminal import trial_label
 
 SIMULATED: Final = "SIMULATED galaxies: not comparable with real ones"
@@ -107,7 +107,7 @@ def child_run(result: TrialResult, line: bytes) -> ChildRun:
     return ChildRun(
         trial_id=result.trial_id,
         row=row_digest(line),
-        name=trial_label(spec, NAMED_BY),
+        name=trial_label(spec, named_by(spec)),
         status=result.status,
         params=spec.fields(),
         history=tuple(history),
@@ -116,6 +116,14 @@ def child_run(result: TrialResult, line: bytes) -> ChildRun:
         began=began,
         ended=max(clock, began + (result.timings.get("total") or 0.0)),
     )
+
+
+def named_by(spec: TrialSpec) -> list[str]:
+    """Return the fields whose values a run's name has, beside those of each trial: those of later versions that the
+    trial uses. Runs of other sweeps stand beside it, so that nobody knows which fields differ."""
+    used = [name for name in spec.to_dict() if name in ADDED and name not in SET_BY_SWEEP]
+    is_first_fold = spec.num_folds and "fold" not in used
+    return [*NAMED_BY, *used, *(["fold"] if is_first_fold else [])]
 
 
 def labels_of(result: TrialResult) -> dict[str, str]:

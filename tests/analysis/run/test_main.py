@@ -148,7 +148,7 @@ def test_errors_name_rule_value_and_way_out(tmp_path: Path) -> None:
         (empty, "report", "", "must hold trials.jsonl"),
         (garbage, "report", "", "must hold a readable trial"),
         (own, "file", "", "--out must be a folder that can be written"),
-        (own, "report", "--where learning_rat=1", "Did you mean 'learning_rate'?"),
+        (own, "report", "--where learning_rat=1", "Did you mean 'learning_rate', 'learning_rate_floor' or"),
         (own, "report", "--dataset zoo", "--dataset must name a dataset of these results"),
         ([own, simulated], "report", "", "a report is about one dataset"),
         (splits, "report", "", "split_seed: 0 (1 trial), 1 (1 trial)"),

@@ -15,6 +15,7 @@ from sweep.grids.axes import (
     describe,
     expand,
     fixed,
+    folded,
     overridden,
     parse_value,
     possible,
@@ -79,7 +80,7 @@ def test_what_does_not_go_together_is_skipped_and_counted() -> None:
 
 
 def test_a_grid_without_a_possible_trial_is_an_error_that_says_why() -> None:
-    with pytest.raises(SpecError, match=r"grid's 2 combinations must be possible: momentum .* momentum=0.9 with adam"):
+    with pytest.raises(SpecError, match=r"grid's 2 combinations must be .*: momentum .* momentum=0.9, optimizer=adam"):
         expand(make_grid(RATES, *fixed(momentum=0.9)), BASE)
     with pytest.raises(ZeroDivisionError):  # other errors are not counted
         possible([0], lambda number: BASE.replace(seed=1 // number))
@@ -120,6 +121,17 @@ def test_roles_follow_what_varies() -> None:
 def test_seeds_count_up_from_the_grids_own(own: tuple[int, ...], num_seeds: int, seeds: set[int]) -> None:
     axes = (Axis("seed", own, "nuisance"),) if own else ()
     assert {s.seed for s in expand(repeated(make_grid(RATES, *axes), num_seeds), BASE).specs} == seeds
+
+
+def test_folds_multiply_every_part_and_are_no_scientific_axis() -> None:
+    grid = folded(make_grid(Axis("learning_rate", (1e-3, 1e-4), "scientific")), 3)
+    assert roles(grid) == {"num_folds": "fixed", "fold": "nuisance", "learning_rate": "scientific"}
+    specs = expand(grid, BASE).specs
+    assert sorted((s.fold, s.learning_rate) for s in specs) == [(f, r) for f in range(3) for r in (1e-4, 1e-3)]
+    assert {spec.num_folds for spec in specs} == {3}
+    assert folded(grid, 0) is grid
+    with pytest.raises(SpecError, match=r"--folds sets num_folds and fold; grid .* sets num_folds too: leave out one"):
+        folded(grid, 5)
 
 
 def test_with_one_seed_all_else_is_there() -> None:

@@ -310,3 +310,12 @@ def test_what_must_be_stored_first_counts_in_the_order() -> None:
         answer = {True: lambda spec, cut: True, False: lambda spec, cut: False}[stored]
         plan = make_plan(specs, structures, {specs[0].split_key: SIZES}, workers(1), SLOW, answer)
         assert plan.groups[0].specs[0].backbone == first
+
+
+def test_folds_share_the_prefix_of_their_heads_and_train_apart() -> None:
+    folds = [spec.replace(num_folds=5, fold=fold) for spec in HEADS for fold in range(5)]
+    plan = toy_plan(folds)
+    assert sorted(len(group.specs) for group in plan.groups) == [len(HEADS)] * 5
+    assert {len({spec.fold for spec in group.specs}) for group in plan.groups} == {1}
+    (prefix,) = plan.prefixes
+    assert (prefix.users, prefix.multiply_adds) == (5 * len(HEADS), 1000 * 7 * MILLION)

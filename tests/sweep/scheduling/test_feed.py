@@ -105,6 +105,8 @@ def test_heads_of_which_no_node_holds_the_features_wait_for_a_gpu() -> None:
 def test_features_are_those_of_heads_alone() -> None:
     assert features_of(DEEP) == features_of(replace(HEADS[0], stored=())) == ()
     assert features_of(HEADS[0]) == features_of(HEADS[1]) != ()
+    folds = [Group((HEADS[0].specs[0].replace(num_folds=3, fold=fold),), (0,)) for fold in range(3)]
+    assert len(set(map(features_of, folds))) == 1
 
 
 def test_a_group_that_goes_on_goes_on_there() -> None:

@@ -6,7 +6,7 @@ import math
 
 from galaxytl.results.rows import results_in, row_line
 from galaxytl.trial import DAMAGE
-from sweep.progress.trackers.runs import SIMULATED, child_run
+from sweep.progress.trackers.runs import SIMULATED, child_run, named_by
 from tests.sweep.progress.trackers.rows import make_child, make_failed, make_result
 
 NOON = 1796040000.0
@@ -46,3 +46,10 @@ def test_the_digest_is_of_the_row_as_it_stands_in_the_file() -> None:
     (read,) = results_in(line)
     assert child_run(read, line) == child_run(read, line)  # type: ignore[arg-type]
     assert child_run(read, line).row != child_run(read, line + b" ").row  # type: ignore[arg-type]
+
+
+def test_a_run_is_named_by_the_later_fields_that_it_uses() -> None:
+    spec = make_result(0).spec
+    assert named_by(spec) == ["optimizer", "learning_rate"]
+    assert named_by(spec.replace(schedule="cosine"))[2:] == ["schedule"]
+    assert named_by(spec.replace(num_folds=5))[2:] == ["num_folds", "fold"]
