@@ -20,7 +20,8 @@ from galaxytl.system.credentials import without_secrets
 from galaxytl.system.locations import SCHEMES
 from galaxytl.trial.field_help import fields_text
 from galaxytl.trial.reading import add_reading, reading_of
-from sweep.grids import builtin
+from galaxytl.trial.rules import ON_FEATURES
+from sweep.grids import builtin, starts
 from sweep.grids.axes import MAX_UNASKED, parse_value
 from sweep.options import Options, SearchOptions
 from sweep.progress.trackers import addresses
@@ -60,6 +61,11 @@ def parse(argv: Sequence[str], description: str) -> Options:
                 option = "--" + name.replace("_", "-")
                 raise UsageError(f"{option} is --set {name}={str(value).lower()}: give one of the two; got both")
             settings[name] = [value]
+    features = None
+    if given.features:
+        backbone, file = starts.named_features(given.features)
+        features = path(file).resolve()
+        settings = starts.on_features(backbone, settings, ON_FEATURES if search else starts.fields_of(sizes.values()))
     out = given.out or Path("results") / ("search" if search else sizes["paper"].name)
     return Options(
         out=out,
@@ -80,6 +86,7 @@ def parse(argv: Sequence[str], description: str) -> Options:
         yes=given.yes,
         dry_run=given.dry_run,
         search=search,
+        features=features,
         trackers=addresses.parse(given.tracker or []),
     )
 
@@ -233,6 +240,13 @@ def _add_files(files: argparse._ArgumentGroup) -> None:
         "--fit",
         choices=("resize", "crop"),
         help="how images become squares: scaled, whatever their sides (default), or their largest centred square is",
+    )
+    files.add_argument(
+        "--features",
+        type=path_or_uri,
+        metavar="[NAME=]FILE",
+        help="train heads on features of any model, in place of a grid's networks: .npy of (N, D) floats in the "
+        "dataset's order, .npz or Parquet with ids; all nodes must see the file. NAME is for tables and reports",
     )
     files.add_argument(
         "--weights-dir",

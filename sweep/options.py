@@ -65,4 +65,6 @@ class Options:
     yes: bool
     dry_run: bool
     search: SearchOptions | None
+    features: Path | None = None
+    """File of the features that stand for a network, which `settings` name."""
     trackers: tuple[Address, ...] = ()

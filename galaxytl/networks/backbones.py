@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from galaxytl.networks.families import BACKBONES, Backbone
+from galaxytl.networks.families import BACKBONES, Backbone, is_features
 from galaxytl.system.foreign_text import did_you_mean
 from galaxytl.trial import SpecError, TrialSpec, seed_for
 
@@ -24,6 +24,10 @@ IMAGENET_DEVIATIONS = (0.229, 0.224, 0.225)
 
 
 def backbone_named(name: str) -> Backbone:
+    """Return what a trial's backbone is, by its name: a row of the table, or given features, which nothing builds.
+    Raises SpecError."""
+    if is_features(name):
+        return Backbone(name, "", 0, "", "", min_image_size=1)
     if name not in BACKBONES:
         hint = did_you_mean(name, BACKBONES)
         raise SpecError(f"backbone must be one of {', '.join(BACKBONES)}; got '{name}'.{hint}")

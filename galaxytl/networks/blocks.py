@@ -78,11 +78,17 @@ class Structure:
     tensors: tuple[tuple[tuple[int, ...], ...], ...] = ()
     """Shapes of the weights of each layer that has some, in the order in which a published file holds them; empty: not
     known."""
+    features: tuple[int, ...] = ()
+    """(D,), of given features: they stand for a network without blocks, which reads no image."""
+    fingerprint: str = ""
+    """Hash of given features, or of the weights that building a network gives it; "": it comes without any."""
 
     def shape_at(self, cut: int) -> tuple[int, ...]:
         """Return (h, w, channels) of the tensor at a cut; raises ValueError when there is no such cut."""
         num_blocks = len(self.blocks)
         _check_cut(cut, num_blocks)
+        if self.features:
+            return self.features
         return (self.image_size, self.image_size, 3) if cut == num_blocks else self.blocks[-1 - cut].output_shape
 
     def num_parameters(self, cut: int) -> int:

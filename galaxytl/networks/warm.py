@@ -53,7 +53,7 @@ class Network:
         Random kernels are drawn by each layer's own initialiser, with a seed of their own: what a block starts from
         does not depend on where the network is cut, nor on what this process built before.
         """
-        wanted = spec.weights_fingerprint if spec.weights == "imagenet" else seed_for(spec, "init")
+        wanted = spec.weights_fingerprint if spec.weights != "random" else seed_for(spec, "init")
         if self.holds == wanted:
             return
         drawn = _random_kernels(self.model, seed_for(spec, "init")) if spec.weights == "random" else {}
@@ -186,7 +186,7 @@ def frozen_until(spec: TrialSpec, num_blocks: int) -> int:
 
 def backbone(spec: TrialSpec, weights_path: Callable[[], Path | None]) -> Network:
     """Return the spec's backbone with the weights that it starts from. `weights_path` is asked when it is built."""
-    fixed = spec.weights_fingerprint if spec.weights == "imagenet" else "random"
+    fixed = spec.weights_fingerprint if spec.weights != "random" else "random"
     key = (spec.backbone, spec.image_size, spec.preprocessing, spec.precision, fixed)
     if _cache.network is None or _cache.network_key != key:
         forget()
