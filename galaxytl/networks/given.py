@@ -95,9 +95,7 @@ def _given(path: Path, ids: tuple[str, ...] | None, num_rows: int, _state: tuple
     for start, part in _parts(values):
         if not (finite := np.isfinite(part).all(axis=1)).all():
             row = start + int(np.argmin(finite))
-            raise DataError(
-                f"{path} must hold finite numbers, as float32 too; those of the dataset's row {row} are not"
-            )
+            raise DataError(f"{path} must hold finite numbers, as float32 too; those of image {row} are not")
         digest.update(np.ascontiguousarray(part, "<f4").tobytes())
     return Features(path, values, digest.hexdigest(), order)
 

@@ -82,8 +82,8 @@ def export(given: argparse.Namespace, say: Say) -> int:
         say(f"Trial     {result.trial_id}: {trial_label(result.spec)}; {why}")
         if is_features(result.spec.backbone):
             raise UsageError(
-                f"trial {result.trial_id} is a head on given features: a model of images needs the program that computed "
-                "them; python -m sweep.export writes trials of networks"
+                f"trial {result.trial_id} is a head on given features: a model of images needs the program that "
+                "computed them; python -m sweep.export writes trials of networks"
             )
         work = _workplace(given, folder, Path(scratch))
         _fetch_weights(result.spec, given.results, folder)

@@ -28,7 +28,7 @@ def named_features(text: str) -> tuple[str, str]:
         return FEATURES, text
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", name) or not path:
         raise UsageError(
-            f"--features takes FILE or NAME=FILE, the name of at most 40 letters, digits, '_', '.' and '-'; got '{text}'"
+            f"--features takes FILE or NAME=FILE, a name of at most 40 letters, digits, '_', '.', '-'; got '{text}'"
         )
     return f"{FEATURES}:{name}", path
 

@@ -76,8 +76,8 @@ def changed(row: int, value: float) -> np.ndarray:
     ("values", "message"),
     [
         (VALUES[:-1], "must have a row for each of the dataset's 6 images; it has 5"),
-        (changed(2, np.nan), "must hold finite numbers, as float32 too; those of the dataset's row 2 are not"),
-        (changed(4, 1e300), "must hold finite numbers, as float32 too; those of the dataset's row 4 are not"),
+        (changed(2, np.nan), "must hold finite numbers, as float32 too; those of image 2 are not"),
+        (changed(4, 1e300), "must hold finite numbers, as float32 too; those of image 4 are not"),
         (VALUES[:, 0], r"must hold a row of numbers an image, \(N, D\); got the shape \(6,\)"),
         (VALUES[:, :0], r"got the shape \(6, 0\)"),
         (VALUES.astype(np.int64), "must hold float32, float16 or float64; got int64"),
@@ -107,7 +107,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
         with pytest.raises(DataError, match="must be whole, and of the kind that its name says; it is not"):
             given_features(path, IDS, N)
-    with pytest.raises(DataError, match="can be read here, and on each node; got .*nowhere.npy"):
+    with pytest.raises(DataError, match=r"can be read here, and on each node; got .*nowhere\.npy"):
         given_features(tmp_path / "nowhere.npy", IDS, N)
     table = {"label": VALUES[:, 0], "redshift": VALUES[:, 1]}
     pq.write_table(pa.table(table), tmp_path / "f.parquet")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +21,9 @@ ALSO = ("--profile", "laptop", "--set", "num_epochs=3")
 
 
 @pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     sweep_here(monkeypatch)
     monkeypatch.chdir(tmp_path)
-    yield
 
 
 def features(seed: int = 0) -> np.ndarray:
@@ -54,7 +52,7 @@ def test_heads_are_trained_on_features_of_any_model(
         ("features:zoobot", "given", 32, 2)
     }
     assert {r.num_parameters["total"] for r in found.values()} == {(WIDTH + 1) * 10}
-    assert all(0 <= r.certificate["excess_loss"] for r in found.values())
+    assert all(r.certificate["excess_loss"] >= 0 for r in found.values())
     assert max(r.metrics["accuracy"] for r in found.values()) > 0.3
 
     # the same content elsewhere, in another type: the same trials, none of which is run again
@@ -108,7 +106,7 @@ def test_a_search_chooses_heads_on_features(galaxies_file: Path) -> None:
         ("--features a.npy --set backbone=VGG16", "give it or --set backbone, not both"),
         ("--features a/b=a.npy", "--features takes FILE or NAME=FILE"),
         ("--features short.npy", "short.npy must have a row for each of the dataset's 40 images; it has 39"),
-        ("--features nan.npy", "those of the dataset's row 0 are not"),
+        ("--features nan.npy", "those of image 0 are not"),
         ("--features nowhere.npy", "can be read here, and on each node; got"),
         ("--set backbone=features --set weights=given --set unfrozen_blocks=0", "got backbone=features, and no --feat"),
     ],
@@ -129,7 +127,9 @@ def test_a_spec_of_features_has_no_depth_and_no_augmentation() -> None:
         dataset="d", dataset_fingerprint="0", backbone="features", weights_requested="given", **ON_FEATURES
     )
     assert (spec.weights_label, spec.is_substituted, spec.trains_head_only) == ("given", False, True)
-    with pytest.raises(SpecError, match="on given features, which no image enters, mixup must be 0.0; got mixup=0.2"):
+    with pytest.raises(
+        SpecError, match=r"on given features, which no image enters, mixup must be 0\.0; got mixup=0\.2"
+    ):
         spec.replace(mixup=0.2)
     with pytest.raises(SpecError, match="weights=given is of given features, or of a network of your own"):
         spec.replace(backbone="VGG16")
