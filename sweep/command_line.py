@@ -54,7 +54,7 @@ def parse(argv: Sequence[str], description: str) -> Options:
         builtin.named("profile", given.profile, builtin.PROFILES)
     if given.weights_dir and not given.weights_dir.is_dir():
         raise UsageError(f"--weights-dir must be a folder; got {given.weights_dir}")
-    settings = parse_settings(given.set)
+    settings = parse_settings([*given.set, *([f"backbone={given.backbone}"] if given.backbone else [])])
     for name, value in (("group_by_sky", given.group_by_sky), ("fit", given.fit)):
         if value:
             if name in settings:
@@ -240,6 +240,12 @@ def _add_files(files: argparse._ArgumentGroup) -> None:
         "--fit",
         choices=("resize", "crop"),
         help="how images become squares: scaled, whatever their sides (default), or their largest centred square is",
+    )
+    files.add_argument(
+        "--backbone",
+        metavar="NAME[,NAME]",
+        help="networks in place of a grid's, as --set backbone: of keras.applications; MODULE:FUNCTION of your own, a "
+        "function of an image size that gives a keras.Model; kerashub:PRESET, hf://... or kaggle://... by KerasHub",
     )
     files.add_argument(
         "--features",

@@ -33,6 +33,7 @@ from galaxytl.networks.families import is_features
 from galaxytl.networks.given import Features
 from galaxytl.networks.given import given_features as read_features
 from galaxytl.networks.gpu_memory import DeviceError, driver_gpus
+from galaxytl.networks.own import own_backbone
 from galaxytl.networks.weights import Shapes, Weights, WeightsError, WeightsNotFoundError, check_fits, find_weights
 from galaxytl.results.sweep_file import SweepFile, read_sweep_file
 from galaxytl.system import cache, process
@@ -103,6 +104,7 @@ def workplace(options: Options, uri: str, damage: str) -> Workplace:
         reading=options.reading,
         most_models=most_of(keep_of(options)),
         features=options.features,
+        modules=Path.cwd(),
     )
 
 
@@ -292,6 +294,8 @@ def check_networks(specs: Sequence[TrialSpec], structures: Structures) -> list[T
 def _check_network(spec: TrialSpec, structures: Structures) -> TrialSpec:
     if is_features(spec.backbone):
         return spec
+    if own_backbone(spec.backbone):
+        spec = _own_start(spec, structures[spec.backbone, spec.image_size])
     if spec.preprocessing == "divide_by_255" and backbone_named(spec.backbone).scales_pixels:
         raise SpecError(
             f"preprocessing must be backbone for {spec.backbone}, which scales pixels itself; got divide_by_255: "
@@ -306,6 +310,25 @@ def _check_network(spec: TrialSpec, structures: Structures) -> TrialSpec:
             f"got {spec.unfrozen_blocks}"
         )
     return spec.replace(unfrozen_blocks="all")
+
+
+def _own_start(spec: TrialSpec, structure: Structure) -> TrialSpec:
+    """Return the spec of a network that is none of the table with what it starts from: its own weights, in place of
+    ImageNet's, or random ones. Raises SpecError where it has not what is asked for."""
+    if spec.weights == "random":
+        if not structure.drawn:
+            raise SpecError(
+                "weights=random wants a network whose layers say how their weights are drawn; "
+                f"got backbone={spec.backbone}"
+            )
+        return spec.replace(weights_requested="random", weights_fingerprint=structure.drawn)
+    if not structure.fingerprint:
+        raise SpecError(
+            "weights must be random where building the network draws other weights each time; "
+            f"got {spec.weights} of backbone={spec.backbone}: add --set weights=random"
+        )
+    given: Any = {"weights": "given", "weights_requested": "given"}
+    return spec.replace(**given, weights_fingerprint=structure.fingerprint)
 
 
 def num_workers(where: Where) -> int:

@@ -38,6 +38,7 @@ from galaxytl.networks.backbones import backbone_named, head_layers
 from galaxytl.networks.blocks import TRAINED_STEP
 from galaxytl.networks.families import is_features
 from galaxytl.networks.given import trial_features
+from galaxytl.networks.own import own_backbone
 from galaxytl.networks.weights import starting_weights
 from galaxytl.results import collapse
 from galaxytl.results.checkpoints import Epoch, checkpoint_path, split_records
@@ -232,7 +233,7 @@ class Run(Watcher, ABC):
 
     def _row(self, outcome: Outcome, dataset: Dataset, splits: Splits) -> TrialResult:
         """Return the row of a trial, without its scores."""
-        total = backbone_named(outcome.spec.backbone).num_parameters + outcome.num_head
+        total = self._num_parameters() + outcome.num_head
         history, records = split_records(self.job.histories[outcome.spec.trial_id])
         return TrialResult(
             spec=outcome.spec,
@@ -247,6 +248,13 @@ class Run(Watcher, ABC):
             environment=environment(self.workplace.damage),
             started=self.job.started,
         )
+
+    def _num_parameters(self) -> int:
+        """Return the weights of the backbone: of one that is none of the table, as it is built."""
+        if own_backbone(self.spec.backbone):
+            structure = self.network().structure
+            return structure.num_parameters(len(structure.blocks))
+        return backbone_named(self.spec.backbone).num_parameters
 
     def phase(self, trial_ids: Sequence[str], text: str) -> None:
         self.job.watcher.phase(trial_ids, text)
