@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from galaxytl.networks.families import Backbone
+from galaxytl.networks.families import Backbone, is_features
 
 FUNCTION: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 HUB: Final = "kerashub:"
@@ -41,7 +41,7 @@ def own_backbone(name: str) -> Backbone | None:
     """Return what a name of a trial's backbone names, if it is none of the table."""
     if name.startswith((HUB, *SCHEMES)):
         return HubBackbone(name, "", 0, "", "", min_image_size=1)
-    if FUNCTION.fullmatch(name):
+    if FUNCTION.fullmatch(name) and not is_features(name):
         return ModuleBackbone(name, "", 0, "", "", min_image_size=1)
     return None
 
@@ -117,7 +117,7 @@ def _hub(name: str) -> Any:
         return importlib.import_module("keras_hub")
     except ImportError as error:
         raise ValueError(
-            f"backbone={name} wants KerasHub: pip install 'galaxytl[hub]', on each node; got {error}"
+            f"backbone={name} wants KerasHub: pip install 'galaxytl[kerashub]', on each node; got {error}"
         ) from error
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -181,21 +182,22 @@ def test_it_is_trained_frozen_and_unfrozen_alike_on_every_node(galaxies_file: Pa
 def test_kerashub_is_asked_for_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keras_hub", None)
     for name in ("kerashub:resnet_50_imagenet", "hf://timm/resnet18.a1_in1k"):
-        with pytest.raises(ValueError, match=r"wants KerasHub: pip install 'galaxytl\[hub\]', on each node"):
+        with pytest.raises(ValueError, match=r"wants KerasHub: pip install 'galaxytl\[kerashub\]', on each node"):
             backbone_named(name).build(32, None)
 
 
 def test_a_local_preset_of_kerashub_is_a_backbone(tmp_path: Path) -> None:
-    hub = pytest.importorskip("keras_hub", reason="KerasHub is not installed: pip install 'galaxytl[hub]'")
-    blocks_of = {"stackwise_num_filters": [8, 8], "stackwise_num_blocks": [1, 1], "stackwise_num_strides": [1, 2]}
-    stem = {"input_conv_filters": [8], "input_conv_kernel_sizes": [3], "block_type": "basic_block"}
+    hub = pytest.importorskip("keras_hub", reason="KerasHub is not installed: pip install 'galaxytl[kerashub]'")
+    blocks_of = {"stackwise_num_filters": [64, 64], "stackwise_num_blocks": [1, 1], "stackwise_num_strides": [1, 2]}
+    stem = {"input_conv_filters": [64], "input_conv_kernel_sizes": [3], "block_type": "basic_block"}
     hub.models.ResNetBackbone(**stem, **blocks_of, image_shape=(32, 32, 3)).save_to_preset(str(tmp_path / "resnet"))
     found = structure(f"kerashub:{tmp_path}/resnet")
     assert len(found.blocks) > 1
     assert found.fingerprint
-    assert found.shape_at(0)[2] == 8
+    assert found.shape_at(0)[2] == 64
     sizes = {"hidden_dim": 8, "num_layers": 1, "num_heads": 2, "intermediate_dim": 16, "patch_size": 8}
-    token = hub.models.DINOV2Backbone(**sizes, image_shape=(32, 32, 3))
+    small: dict[str, Any] = {"image_shape": (32, 32, 3), "position_embedding_shape": (32, 32, 3)}
+    token = hub.models.DINOV2Backbone(**sizes, **small)
     token.save_to_preset(str(tmp_path / "dino"))
     model = backbone_named(f"kerashub:{tmp_path}/dino").build(32, None)
     image = np.random.default_rng(0).random((1, 32, 32, 3), np.float32)
