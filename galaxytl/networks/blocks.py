@@ -31,7 +31,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from importlib.metadata import version
@@ -422,21 +422,31 @@ def main(arguments: list[str]) -> None:
 
 def row_of(name: str, size: int) -> dict[str, Any]:
     """Build a network; return the fields of its Structure, or why it was refused."""
-    import keras
-
+    backbone = backbone_named(name)
     try:
-        keras.utils.set_random_seed(0)
-        model = backbone_named(name).build(size, weights=None)
-        marks = {}
-        if own_backbone(name):
-            fingerprint = own_fingerprint(model, "given")
-            keras.utils.set_random_seed(1)
-            again = own_fingerprint(backbone_named(name).build(size, weights=None), "given")
-            marks["fingerprint"] = fingerprint if fingerprint == again else ""  # else it drew them
-            marks["drawn"] = own_fingerprint(model, "random") if None not in initializers(model) else ""
-        return dataclasses.asdict(Structure(name, size, find_blocks(model), find_tensors(model), **marks))
+        build = _own_model if own_backbone(name) else _table_model
+        model, marks = build(backbone.build, size)
+        return dataclasses.asdict(Structure(name, size, find_blocks(model), find_tensors(model), (), **marks))
     except ValueError as error:
         return {"refused": str(error)}
+
+
+def _table_model(build: Callable[[int, None], Any], size: int) -> tuple[Any, dict[str, str]]:
+    return build(size, None), {}
+
+
+def _own_model(build: Callable[[int, None], Any], size: int) -> tuple[Any, dict[str, str]]:
+    """Return a network that is none of the table, with `fingerprint` and `drawn` of its Structure. It is built twice:
+    what draws its own weights comes without any."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    first = own_fingerprint(build(size, None), "given")
+    keras.utils.set_random_seed(1)
+    model = build(size, None)
+    fingerprint = first if first == own_fingerprint(model, "given") else ""
+    drawn = own_fingerprint(model, "random") if None not in initializers(model) else ""
+    return model, {"fingerprint": fingerprint, "drawn": drawn}
 
 
 def own_fingerprint(model: Any, weights: str) -> str:
