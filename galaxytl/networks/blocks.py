@@ -342,8 +342,9 @@ def structures(wanted: Iterable[tuple[str, int]], cache: Path | None = None) -> 
     A structure depends on the backbone, the size and Keras's version, which its file's name holds; files are never
     removed (some kB each). Raises SpecError when there is no such backbone, or Keras refuses the size.
     """
-    places, own = {}, sorted(key for key in wanted if own_backbone(key[0]))  # a user's file may have changed
-    for name, size in wanted:
+    networks = sorted(set(wanted))
+    places, own = {}, [key for key in networks if own_backbone(key[0])]  # a user's file may have changed
+    for name, size in networks:
         if own_backbone(name):
             continue
         file = f"{backbone_named(name).name}-{size}px-keras{version('keras')}-v{FORMAT}.json"
