@@ -17,6 +17,7 @@ from galaxytl.learning.callbacks import Watcher
 from galaxytl.learning.job import Clock, Diverged, Group, Job, Workplace
 from galaxytl.learning.outcome import SPEAKS_FOR_ITSELF, failed_row
 from galaxytl.networks import device, gpu_memory
+from galaxytl.networks.own import look_into
 from galaxytl.results.predictions import ResultsFull
 from galaxytl.system import cache
 from galaxytl.trial import TrialResult
@@ -31,6 +32,7 @@ def train(group: Group, workplace: Workplace, watcher: Watcher | None = None) ->
     Raises ResultsFull."""
     device.quiet_framework()
     device.configure(workplace.num_threads, workplace.gpus)
+    look_into(workplace.modules)
     together = group.specs[0].trains_head_only
     try:
         for specs in [group.specs] if together else [(spec,) for spec in group.specs]:

@@ -54,6 +54,9 @@ class Keywords(TypedDict, total=False):
     columns: str | Sequence[str]
     group_by: str
     fit: Literal["resize", "crop"]
+    backbone: str | Sequence[str]
+    features: str | Path
+    """[NAME=]FILE."""
     weights_dir: str | Path
     accept_damaged: bool
     keep: str

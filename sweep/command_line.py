@@ -21,7 +21,8 @@ from galaxytl.system.locations import SCHEMES
 from galaxytl.trial import FOLD_FIELDS, SPEC_FIELDS
 from galaxytl.trial.field_help import fields_text
 from galaxytl.trial.reading import add_reading, reading_of
-from sweep.grids import builtin
+from galaxytl.trial.rules import ON_FEATURES
+from sweep.grids import builtin, starts
 from sweep.grids.axes import MAX_UNASKED, parse_value
 from sweep.options import Options, SearchOptions
 from sweep.progress.trackers import addresses
@@ -55,7 +56,7 @@ def parse(argv: Sequence[str], description: str) -> Options:
         builtin.named("profile", given.profile, builtin.PROFILES)
     if given.weights_dir and not given.weights_dir.is_dir():
         raise UsageError(f"--weights-dir must be a folder; got {given.weights_dir}")
-    settings = parse_settings(given.set)
+    settings = parse_settings([*given.set, *([f"backbone={given.backbone}"] if given.backbone else [])])
     for name, value in (("group_by_sky", given.group_by_sky), ("fit", given.fit)):
         if value:
             if name in settings:
@@ -64,6 +65,11 @@ def parse(argv: Sequence[str], description: str) -> Options:
             settings[name] = [value]
     if given.folds:
         check_folds(given, settings)
+    features = None
+    if given.features:
+        backbone, file = starts.named_features(given.features)
+        features = path(file).resolve()
+        settings = starts.on_features(backbone, settings, ON_FEATURES if search else starts.fields_of(sizes.values()))
     out = given.out or Path("results") / ("search" if search else sizes["paper"].name)
     return Options(
         out=out,
@@ -84,6 +90,7 @@ def parse(argv: Sequence[str], description: str) -> Options:
         yes=given.yes,
         dry_run=given.dry_run,
         search=search,
+        features=features,
         trackers=addresses.parse(given.tracker or []),
         folds=given.folds or 0,
     )
@@ -260,6 +267,19 @@ def _add_files(files: argparse._ArgumentGroup) -> None:
         "--fit",
         choices=("resize", "crop"),
         help="how images become squares: scaled, whatever their sides (default), or their largest centred square is",
+    )
+    files.add_argument(
+        "--backbone",
+        metavar="NAME[,NAME]",
+        help="networks in place of a grid's, as --set backbone: of keras.applications; MODULE:FUNCTION of your own, a "
+        "function of an image size that gives a keras.Model; kerashub:PRESET, hf://... or kaggle://... by KerasHub",
+    )
+    files.add_argument(
+        "--features",
+        type=path_or_uri,
+        metavar="[NAME=]FILE",
+        help="train heads on features of any model, in place of a grid's networks: .npy of (N, D) floats in the "
+        "dataset's order, .npz or Parquet with ids; all nodes must see the file. NAME is for tables and reports",
     )
     files.add_argument(
         "--weights-dir",

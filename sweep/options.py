@@ -65,6 +65,8 @@ class Options:
     yes: bool
     dry_run: bool
     search: SearchOptions | None
+    features: Path | None = None
+    """File of the features that stand for a network, which `settings` name."""
     trackers: tuple[Address, ...] = ()
     folds: int = 0
     """Of cross-validation; 0: none."""

@@ -18,6 +18,7 @@ from rich.console import Console
 from galaxytl.data import DataError, Dataset, Splits, grouping, official, open_dataset, sky, split_indices
 from galaxytl.data.check import content_findings
 from galaxytl.data.download import presets
+from galaxytl.data.files.containers import ID_COLUMN
 from galaxytl.data.findings import harmful_text
 from galaxytl.data.hot_copy import Size
 from galaxytl.data.progress import TerminalProgress
@@ -29,7 +30,11 @@ from galaxytl.learning.job import Workplace
 from galaxytl.networks import blocks, device
 from galaxytl.networks.backbones import backbone_named
 from galaxytl.networks.blocks import Structure
+from galaxytl.networks.families import is_features
+from galaxytl.networks.given import Features
+from galaxytl.networks.given import given_features as read_features
 from galaxytl.networks.gpu_memory import DeviceError, driver_gpus
+from galaxytl.networks.own import own_backbone
 from galaxytl.networks.weights import Shapes, Weights, WeightsError, WeightsNotFoundError, check_fits, find_weights
 from galaxytl.results.sweep_file import SweepFile, read_sweep_file
 from galaxytl.system import cache, process
@@ -100,6 +105,8 @@ def workplace(options: Options, uri: str, damage: str) -> Workplace:
         damage=damage,
         reading=options.reading,
         most_models=most_of(keep_of(options)),
+        features=options.features,
+        modules=Path.cwd(),
     )
 
 
@@ -177,7 +184,29 @@ def asking_keras(networks: Iterable[tuple[str, int]]) -> Iterator[Future[Structu
     """Find out what networks, (backbone, image size), are made of, while the caller opens the dataset: it takes
     seconds, once for each."""
     with ThreadPoolExecutor(1) as thread:
-        yield thread.submit(blocks.structures, set(networks))
+        yield thread.submit(blocks.structures, {(name, size) for name, size in networks if not is_features(name)})
+
+
+def given_features(options: Options, dataset: Dataset) -> Features | None:
+    """Return the features that stand for a network, where there are any. Raises DataError."""
+    if options.features is None:
+        return None
+    return read_features(options.features, dataset.columns.get(ID_COLUMN), len(dataset))
+
+
+def with_features(structures: Structures, networks: Iterable[tuple[str, int]], given: Features | None) -> Structures:
+    """Return the structures with those of given features among the networks. Raises SpecError where none are given."""
+    found = dict(structures)
+    for name, size in networks:
+        if is_features(name):
+            if given is None:
+                raise SpecError(f"given features need their file: got backbone={name}, and no --features FILE")
+            found[name, size] = given.structure(name, size)
+    return found
+
+
+def features_notes(given: Features | None) -> list[str]:
+    return [f"features in place of a network: {given}; image_size is only that of the pictures"] if given else []
 
 
 @dataclass(frozen=True)
@@ -268,6 +297,10 @@ def check_networks(specs: Sequence[TrialSpec], structures: Structures) -> list[T
 
 
 def _check_network(spec: TrialSpec, structures: Structures) -> TrialSpec:
+    if is_features(spec.backbone):
+        return spec
+    if own_backbone(spec.backbone):
+        spec = _own_start(spec, structures[spec.backbone, spec.image_size])
     if spec.preprocessing == "divide_by_255" and backbone_named(spec.backbone).scales_pixels:
         raise SpecError(
             f"preprocessing must be backbone for {spec.backbone}, which scales pixels itself; got divide_by_255: "
@@ -288,6 +321,25 @@ def _check_network(spec: TrialSpec, structures: Structures) -> TrialSpec:
     if last != count:
         return spec
     return spec.replace(unfrozen_blocks="all", unfreeze_stages=stages.text_of([*before, "all"]) if before else "")
+
+
+def _own_start(spec: TrialSpec, structure: Structure) -> TrialSpec:
+    """Return the spec of a network that is none of the table with what it starts from: its own weights, in place of
+    ImageNet's, or random ones. Raises SpecError where it has not what is asked for."""
+    if spec.weights == "random":
+        if not structure.drawn:
+            raise SpecError(
+                "weights=random wants a network whose layers say how their weights are drawn; "
+                f"got backbone={spec.backbone}"
+            )
+        return spec.replace(weights_requested="random", weights_fingerprint=structure.drawn)
+    if not structure.fingerprint:
+        raise SpecError(
+            "weights must be random where building the network draws other weights each time; "
+            f"got {spec.weights} of backbone={spec.backbone}: add --set weights=random"
+        )
+    given: Any = {"weights": "given", "weights_requested": "given"}
+    return spec.replace(**given, weights_fingerprint=structure.fingerprint)
 
 
 def num_workers(where: Where) -> int:
@@ -349,7 +401,9 @@ def resolve_weights(specs: Sequence[TrialSpec], weights_dir: Path | None, struct
     ready, impossible = [], []
     for spec in specs:
         weights = found.get(spec.backbone) if spec.weights == "imagenet" else None
-        if isinstance(weights, Weights):
+        if spec.weights == "given":
+            ready.append(spec.replace(weights_fingerprint=structures[spec.backbone, spec.image_size].fingerprint))
+        elif isinstance(weights, Weights):
             ready.append(spec.replace(weights_fingerprint=weights.fingerprint))
         elif isinstance(weights, WeightsNotFoundError) and spec.is_simulated:
             ready.append(spec.replace(weights="random"))

@@ -114,12 +114,14 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> Outco
         damage = prepare.check_content(dataset, options.accept_damaged, progress.update)
         expanded = axes.expand(grid, prepare.base_spec(prepare.facts_of(dataset, options), profile))
         checked = prepare.check_splits(dataset, expanded.specs, progress.update)
-        structures = asked.result()
+        given = prepare.given_features(options, dataset)
+        structures = prepare.with_features(asked.result(), networks, given)
     fitting = axes.possible(checked.specs, lambda spec: prepare.check_networks([spec], structures)[0])
     prepared = prepare.resolve_weights(fitting.specs, options.weights_dir, structures)
     rows = folder.rows()
     skipped = axes.skip_notes(expanded.skipped + fitting.skipped)
-    for problem in [*dataset.notes, *prepare.damage_notes(damage), *checked.notes, *skipped, *rows.problems]:
+    notes = [*dataset.notes, *prepare.features_notes(given)]
+    for problem in [*notes, *prepare.damage_notes(damage), *checked.notes, *skipped, *rows.problems]:
         lines.note(console, problem)
     todo = split_by_status(prepared.specs, rows.by_id(), options.retry_failed)
     announce_grid(console, grid, with_axes=options.dry_run)

@@ -261,7 +261,7 @@ def _preprocessing(spec: TrialSpec) -> str:
 
 
 def _start(spec: TrialSpec) -> str:
-    return "ImageNet" if spec.weights == "imagenet" else "random"
+    return "ImageNet" if spec.weights == "imagenet" else spec.weights
 
 
 def _network(spec: TrialSpec) -> str:

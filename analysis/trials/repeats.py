@@ -205,6 +205,8 @@ def _side(spec: TrialSpec) -> str:
         return SIDES.get(start.name, start.name) + ("*" if start.is_substituted else "")
     blocks = "1 block" if spec.unfrozen_blocks == 1 else f"{spec.unfrozen_blocks} blocks"
     weights = "ImageNet" if spec.weights_requested == "imagenet" else spec.weights_requested
+    if spec.weights == "given" and spec.trains_head_only:
+        return "given, frozen"
     return f"{weights}, {blocks} trained" + ("*" if spec.is_substituted else "")
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from galaxytl.data import DataError, Dataset, Splits, grouping, official, open_dataset, split_indices
 from galaxytl.data.files.classes import Classes
+from galaxytl.data.files.containers import ID_COLUMN
 from galaxytl.data.hot_copy import Size
 from galaxytl.learning import certificate, diagnostics, heads
 from galaxytl.learning.augmentation.seen import SeenFrom, readable, seen_in_epochs, turned
@@ -37,6 +38,9 @@ from galaxytl.learning.outcome import environment, failed_row
 from galaxytl.networks import device, warm
 from galaxytl.networks.backbones import backbone_named, head_layers
 from galaxytl.networks.blocks import TRAINED_STEP
+from galaxytl.networks.families import is_features
+from galaxytl.networks.given import trial_features
+from galaxytl.networks.own import own_backbone
 from galaxytl.networks.weights import starting_weights
 from galaxytl.results import collapse
 from galaxytl.results.checkpoints import Epoch, checkpoint_path, epochs_kept, split_records
@@ -108,6 +112,8 @@ class Run(Watcher, ABC):
     """Multiply-adds of a forward pass of one image, from what is stored."""
     epoch_cost: float
     """Multiply-adds of an epoch of one trial."""
+    features: NDArray[np.float32] | None = None
+    """(N, D) of the dataset's images, where they are given and no network computes them."""
 
     def __init__(self, job: Job, clock: Clock) -> None:
         self.specs, self.stored, self.workplace = job.group.specs, job.group.stored, job.workplace
@@ -151,6 +157,9 @@ class Run(Watcher, ABC):
                 wanted, found = self.spec.dataset_fingerprint[:12], dataset.fingerprint[:12]
                 raise DataError(f"{dataset.uri} must have the content {wanted} that the sweep saw; it has {found}")
             self._check_facts(dataset)
+            if is_features(self.spec.backbone):
+                given = trial_features(self.spec, where.features, dataset.columns.get(ID_COLUMN), len(dataset))
+                self.features = given.values
             groups, parts = grouping.checked_groups(dataset, self.spec), official.checked_parts(dataset, self.spec)
             return dataset, split_indices(dataset.labels, self.spec, groups, parts)
 
@@ -263,7 +272,7 @@ class Run(Watcher, ABC):
 
     def _row(self, outcome: Outcome, dataset: Dataset, splits: Splits) -> TrialResult:
         """Return the row of a trial, without its scores."""
-        total = backbone_named(outcome.spec.backbone).num_parameters + outcome.num_head
+        total = self._num_parameters() + outcome.num_head
         history, records = split_records(self.job.histories[outcome.spec.trial_id])
         return TrialResult(
             spec=outcome.spec,
@@ -278,6 +287,13 @@ class Run(Watcher, ABC):
             environment=environment(self.workplace.damage),
             started=self.job.started,
         )
+
+    def _num_parameters(self) -> int:
+        """Return the weights of the backbone: of one that is none of the table, as it is built."""
+        if own_backbone(self.spec.backbone):
+            structure = self.network().structure
+            return structure.num_parameters(len(structure.blocks))
+        return backbone_named(self.spec.backbone).num_parameters
 
     def phase(self, trial_ids: Sequence[str], text: str) -> None:
         self.job.watcher.phase(trial_ids, text)
@@ -350,7 +366,7 @@ class HeadsRun(Run):
     @property
     def _reads_live(self) -> bool:
         """Whether the heads' features are computed whenever they are read: an optimum takes hundreds of passes."""
-        return not self.stored or self.stored[-1] != 0
+        return self.features is None and (not self.stored or self.stored[-1] != 0)
 
     def _outcomes(
         self, group: list[Head], examples: Examples
@@ -395,6 +411,8 @@ class HeadsRun(Run):
 
         Without anything stored `rows` must be all rows of the dataset: the images are mapped, not copied.
         """
+        if self.features is not None:
+            return self.features
         inputs = self.stored_inputs(images, rows, self.stored) if self.stored else images
         if self.stored and self.stored[-1] == 0:
             return inputs

@@ -84,6 +84,10 @@ class Workplace:
     """How the dataset is to be read."""
     most_models: int | None = 0
     """Trials whose weights stay in the results folder (`galaxytl.results.models`); None: all."""
+    features: Path | None = None
+    """File of the features that stand for a network (`galaxytl.networks.given`), for trials that name such."""
+    modules: Path | None = None
+    """Folder where a user's own modules lie: the working folder of the command."""
 
 
 @dataclass

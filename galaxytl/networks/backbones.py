@@ -13,20 +13,28 @@ from typing import Any
 
 import numpy as np
 
-from galaxytl.networks.families import BACKBONES, Backbone
+from galaxytl.networks.families import BACKBONES, Backbone, is_features
+from galaxytl.networks.own import own_backbone
 from galaxytl.system.foreign_text import did_you_mean
 from galaxytl.trial import SpecError, TrialSpec, seed_for
 
 HIDDEN, OUTPUT = "hidden", "output"
 """Names of the head's dense layers."""
+OTHERS = "MODULE:FUNCTION of your own, or kerashub:PRESET"
 IMAGENET_DEVIATIONS = (0.229, 0.224, 0.225)
 """Of red, green and blue in [0, 1]: `IMAGENET_STDDEV_RGB` of Keras's efficientnet.py."""
 
 
 def backbone_named(name: str) -> Backbone:
+    """Return what a trial's backbone is, by its name: a row of the table; a network of somebody else's
+    (`galaxytl.networks.own`); or given features, which nothing builds. Raises SpecError."""
+    if is_features(name):
+        return Backbone(name, "", 0, "", "", min_image_size=1)
+    if (own := own_backbone(name)) is not None:
+        return own
     if name not in BACKBONES:
         hint = did_you_mean(name, BACKBONES)
-        raise SpecError(f"backbone must be one of {', '.join(BACKBONES)}; got '{name}'.{hint}")
+        raise SpecError(f"backbone must be one of {', '.join(BACKBONES)}, or {OTHERS}; got '{name}'.{hint}")
     return BACKBONES[name]
 
 

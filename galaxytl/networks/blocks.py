@@ -31,7 +31,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from importlib.metadata import version
@@ -41,6 +41,7 @@ from typing import Any
 
 from galaxytl.networks import device
 from galaxytl.networks.backbones import backbone_named
+from galaxytl.networks.own import architecture_of, initializers, own_backbone, weights_of
 from galaxytl.system import process
 from galaxytl.system.cache import cache_dir, keep, read_own
 from galaxytl.system.strict_json import read_json
@@ -78,11 +79,20 @@ class Structure:
     tensors: tuple[tuple[tuple[int, ...], ...], ...] = ()
     """Shapes of the weights of each layer that has some, in the order in which a published file holds them; empty: not
     known."""
+    features: tuple[int, ...] = ()
+    """(D,), of given features: they stand for a network without blocks, which reads no image."""
+    fingerprint: str = ""
+    """Hash of given features, or of a network that is none of the table and the weights that it comes with; "": it
+    comes without any."""
+    drawn: str = ""
+    """Hash of a network that is none of the table, without weights; "": not all of its weights can be drawn."""
 
     def shape_at(self, cut: int) -> tuple[int, ...]:
         """Return (h, w, channels) of the tensor at a cut; raises ValueError when there is no such cut."""
         num_blocks = len(self.blocks)
         _check_cut(cut, num_blocks)
+        if self.features:
+            return self.features
         return (self.image_size, self.image_size, 3) if cut == num_blocks else self.blocks[-1 - cut].output_shape
 
     def num_parameters(self, cut: int) -> int:
@@ -332,20 +342,26 @@ def structures(wanted: Iterable[tuple[str, int]], cache: Path | None = None) -> 
     A structure depends on the backbone, the size and Keras's version, which its file's name holds; files are never
     removed (some kB each). Raises SpecError when there is no such backbone, or Keras refuses the size.
     """
-    places = {}
-    for name, size in wanted:
+    networks = sorted(set(wanted))
+    places, own = {}, [key for key in networks if own_backbone(key[0])]  # a user's file may have changed
+    for name, size in networks:
+        if own_backbone(name):
+            continue
         file = f"{backbone_named(name).name}-{size}px-keras{version('keras')}-v{FORMAT}.json"
         places[name, size] = (cache or cache_dir()) / "structures" / file
     found = {key: structure for key, path in places.items() if (structure := _read(path))}
-    missing = [key for key in places if key not in found]
+    missing = [*(key for key in places if key not in found), *own]
     refused = {}
     for key, row in zip(missing, _ask_keras(missing), strict=True):
         if "refused" in row:
             refused[key] = row["refused"]
         else:
-            keep(places[key], json.dumps(row).encode())
+            if key in places:
+                keep(places[key], json.dumps(row).encode())
             found[key] = _structure(row)
     for (name, size), reason in refused.items():
+        if (name, size) in own:
+            raise SpecError(f"backbone must be a network that can be built at {size} px; {reason}")
         raise SpecError(f"image_size must be one that Keras accepts for {name}; got {size}: {reason}")
     return found
 
@@ -361,7 +377,8 @@ def _structure(row: dict[str, Any]) -> Structure:
     """Build it from JSON, which has lists for a Block's tuples. Raises KeyError where an earlier version wrote it."""
     blocks = (Block(**{**block, "output_shape": tuple(block["output_shape"])}) for block in row["blocks"])
     tensors = tuple(tuple(map(tuple, shapes)) for shapes in row["tensors"])
-    return Structure(row["backbone"], row["image_size"], tuple(blocks), tensors)
+    marks = {name: row[name] for name in ("fingerprint", "drawn") if name in row}
+    return Structure(row["backbone"], row["image_size"], tuple(blocks), tensors, **marks)
 
 
 def _ask_keras(wanted: list[tuple[str, int]]) -> list[dict[str, Any]]:
@@ -372,7 +389,9 @@ def _ask_keras(wanted: list[tuple[str, int]]) -> list[dict[str, Any]]:
     # as -m would, but that it looks for modules where this process does: not first in the working folder
     asking = f"import runpy, sys; sys.path[:] = {sys.path!r}; runpy.run_module({__name__!r}, run_name='__main__')"
     command = [sys.executable, "-W", "ignore", "-c", asking, *arguments]
-    done = subprocess.run(command, env=quick_keras(), capture_output=True, check=False)
+    own = any(own_backbone(name) for name, _ in wanted)  # which may want the backend that trains it
+    environment = {**quick_keras(), "KERAS_BACKEND": device.backend()} if own else quick_keras()
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
     if done.returncode:
         raise RuntimeError(f"Keras could not build {wanted}: {done.stderr.decode(errors='replace').strip()[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -398,12 +417,43 @@ def main(arguments: list[str]) -> None:
     rows: list[dict[str, Any]] = []
     for name, size in zip(arguments[::2], map(int, arguments[1::2]), strict=True):
         keras.utils.clear_session()  # layers without a name of their own are numbered anew for each model
-        try:
-            model = backbone_named(name).build(size, weights=None)
-            rows.append(dataclasses.asdict(Structure(name, size, find_blocks(model), find_tensors(model))))
-        except ValueError as error:
-            rows.append({"refused": str(error)})
+        rows.append(row_of(name, size))
     print(json.dumps(rows))
+
+
+def row_of(name: str, size: int) -> dict[str, Any]:
+    """Build a network; return the fields of its Structure, or why it was refused."""
+    backbone = backbone_named(name)
+    try:
+        build = _own_model if own_backbone(name) else _table_model
+        model, marks = build(backbone.build, size)
+        return dataclasses.asdict(Structure(name, size, find_blocks(model), find_tensors(model), (), **marks))
+    except ValueError as error:
+        return {"refused": str(error)}
+
+
+def _table_model(build: Callable[[int, None], Any], size: int) -> tuple[Any, dict[str, str]]:
+    return build(size, None), {}
+
+
+def _own_model(build: Callable[[int, None], Any], size: int) -> tuple[Any, dict[str, str]]:
+    """Return a network that is none of the table, with `fingerprint` and `drawn` of its Structure. It is built twice:
+    what draws its own weights comes without any."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    first = own_fingerprint(build(size, None), "given")
+    keras.utils.set_random_seed(1)
+    model = build(size, None)
+    fingerprint = first if first == own_fingerprint(model, "given") else ""
+    drawn = own_fingerprint(model, "random") if None not in initializers(model) else ""
+    return model, {"fingerprint": fingerprint, "drawn": drawn}
+
+
+def own_fingerprint(model: Any, weights: str) -> str:
+    """Return what a spec's weights_fingerprint says of a network that is none of the table."""
+    architecture = architecture_of(_calls(model))
+    return architecture if weights == "random" else weights_of(model, architecture)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,15 @@ _STORE: Final = "https://storage.googleapis.com/tensorflow/keras-applications"
 _TF: Final = "weights_tf_dim_ordering_tf_kernels"
 
 
+FEATURES: Final = "features"
+"""The name of given features in place of a network; with a name of their own, "features:zoobot"."""
+
+
+def is_features(name: str) -> bool:
+    """Return whether a trial's backbone are given features."""
+    return name == FEATURES or name.startswith(f"{FEATURES}:")
+
+
 @dataclass(frozen=True)
 class Backbone:
     """A network without its ImageNet classifier."""

@@ -26,8 +26,10 @@ from numpy.typing import NDArray
 
 from galaxytl.networks import device
 from galaxytl.networks.backbones import HIDDEN, build_backbone, build_head, head_initializer, preprocess
-from galaxytl.networks.blocks import Structure, between, cut_tensor, find_blocks
+from galaxytl.networks.blocks import Structure, between, cut_tensor, find_blocks, own_fingerprint
 from galaxytl.networks.compiled import compile_model
+from galaxytl.networks.own import initializers, own_backbone
+from galaxytl.networks.weights import WeightsError
 from galaxytl.trial import SCALAR_FIELDS, SPEC_FIELDS, TrialSpec, seed_for
 from galaxytl.trial.schedules import is_constant
 
@@ -55,10 +57,10 @@ class Network:
         Random kernels are drawn by each layer's own initialiser, with a seed of their own: what a block starts from
         does not depend on where the network is cut, nor on what this process built before.
         """
-        wanted = spec.weights_fingerprint if spec.weights == "imagenet" else seed_for(spec, "init")
+        wanted = spec.weights_fingerprint if spec.weights != "random" else seed_for(spec, "init")
         if self.holds == wanted:
             return
-        drawn = _random_kernels(self.model, seed_for(spec, "init")) if spec.weights == "random" else {}
+        drawn = _random_kernels(self.model, spec) if spec.weights == "random" else {}
         for i, (variable, value) in enumerate(zip(self.model.weights, self.initial, strict=True)):
             variable.assign(drawn[i]() if i in drawn else value)
         self.holds = wanted
@@ -226,17 +228,27 @@ def frozen_until(spec: TrialSpec, num_blocks: int) -> int:
 
 def backbone(spec: TrialSpec, weights_path: Callable[[], Path | None]) -> Network:
     """Return the spec's backbone with the weights that it starts from. `weights_path` is asked when it is built."""
-    fixed = spec.weights_fingerprint if spec.weights == "imagenet" else "random"
+    fixed = spec.weights_fingerprint if spec.weights != "random" else f"random {spec.weights_fingerprint}"
     key = (spec.backbone, spec.image_size, spec.preprocessing, spec.precision, fixed)
     if _cache.network is None or _cache.network_key != key:
         forget()
         with policy(spec):
             model = build_backbone(spec, weights_path())
+        _check_own(spec, model)
         structure = Structure(spec.backbone, spec.image_size, find_blocks(model))
         _cache.network = Network(spec, model, structure, [np.asarray(v.value).copy() for v in model.weights])
         _cache.network_key = key
     _cache.network.initialise(spec)
     return _cache.network
+
+
+def _check_own(spec: TrialSpec, model: Any) -> None:
+    """Raise WeightsError where a network that is none of the table is another one here than the sweep saw."""
+    if own_backbone(spec.backbone) and (found := own_fingerprint(model, spec.weights)) != spec.weights_fingerprint:
+        raise WeightsError(
+            f"{spec.backbone} must build the network {spec.weights_fingerprint[:12]} that the sweep saw; it builds "
+            f"{found[:12]}: have all nodes use the same file, and start the sweep again where it has changed"
+        )
 
 
 def trainable(
@@ -303,15 +315,19 @@ def _own_seed(seed: int, i: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{i}".encode()).digest()[:4], "big")
 
 
-def _random_kernels(model: Any, seed: int) -> dict[int, Callable[[], Any]]:
-    """Return {index among the weights: draws that kernel}; weights of one dimension are constants at the start."""
+def _random_kernels(model: Any, spec: TrialSpec) -> dict[int, Callable[[], Any]]:
+    """Return {index among the weights: draws that kernel}; weights of one dimension are constants at the start, but for
+    networks that come with some: of those all are made anew."""
     draws: dict[int, Callable[[], Any]] = {}
-    owners = {id(variable): layer for layer in _leaves(model) for variable in layer.weights}
-    for i, variable in enumerate(model.weights):
-        initializer = _initializer(owners.get(id(variable)), variable.name) if len(variable.shape) > 1 else None
-        if initializer is not None and "seed" in (config := initializer.get_config()):
-            seeded = type(initializer).from_config({**config, "seed": _own_seed(seed, i)})
-            draws[i] = functools.partial(seeded, tuple(variable.shape), dtype="float32")
+    seed, every = seed_for(spec, "init"), own_backbone(spec.backbone) is not None
+    for i, (variable, initializer) in enumerate(zip(model.weights, initializers(model), strict=True)):
+        if initializer is None or not (every or len(variable.shape) > 1):
+            continue
+        config = initializer.get_config()
+        if "seed" in config or every:
+            seeded = {**config, "seed": _own_seed(seed, i)} if "seed" in config else config
+            draw = type(initializer).from_config(seeded)
+            draws[i] = functools.partial(draw, tuple(variable.shape), dtype="float32")
     return draws
 
 
@@ -326,12 +342,6 @@ def trained_variables(model: Any) -> list[Any]:
     """Return the variables that the training of a network changes, and that it is scored with: the weights of its
     trainable layers, and BatchNorm's running statistics there."""
     return list({id(v): v for layer in _leaves(model) if layer.trainable for v in layer.weights}.values())
-
-
-def _initializer(layer: Any, name: str) -> Any:
-    """Return that of a layer's kernel; Keras's depthwise convolutions call theirs "kernel" too."""
-    found = getattr(layer, f"{name.removesuffix('_kernel') if name != 'kernel' else name}_initializer", None)
-    return found or getattr(layer, "depthwise_initializer", None)
 
 
 @contextlib.contextmanager

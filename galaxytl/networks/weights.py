@@ -59,7 +59,7 @@ class Weights:
 def starting_weights(spec: TrialSpec, weights_dir: Path | None) -> Path | None:
     """Return the file that a trial's backbone starts from, checked; None where it starts from random weights. Raises
     WeightsError, also where the file holds other tensors than the trial's sweep saw."""
-    if spec.weights == "random":
+    if spec.weights != "imagenet":
         return None
     weights = find_weights(spec.backbone, weights_dir)
     if weights.fingerprint != spec.weights_fingerprint:

@@ -126,13 +126,17 @@ class TrialSpec:
 
     # model
     backbone: str = "MobileNet"
-    """The network, by its name in `keras.applications`."""
-    weights: Literal["imagenet", "random"] = choice("imagenet", "random", default="imagenet")
-    """What the backbone starts from."""
-    weights_requested: Literal["imagenet", "random"] = choice("imagenet", "random", default="imagenet")
+    """The network, by its name in `keras.applications`; or "features", with a name or without ("features:zoobot"):
+    given features in its place; or a network of your own, MODULE:FUNCTION, or KerasHub's, "kerashub:PRESET"."""
+    weights: Literal["imagenet", "random", "given"] = choice("imagenet", "random", "given", default="imagenet")
+    """What the backbone starts from; "given": what it comes with, where it is none of `keras.applications`."""
+    weights_requested: Literal["imagenet", "random", "given"] = choice(
+        "imagenet", "random", "given", default="imagenet"
+    )
     """Differs from `weights` only where random weights stand in for ImageNet weights that could not be had."""
     weights_fingerprint: str = ""
-    """Hash of the tensors of the weights file; empty for random weights."""
+    """Hash of the tensors of the weights file, or of what is given; empty for random weights, but for networks
+    of your own, which it tells apart."""
     unfrozen_blocks: int | Literal["all"] = 0
     """Blocks (`galaxytl.networks.blocks`), counted from the output, that are trained with the head: 0 (head only) to
     "all"."""
@@ -267,7 +271,8 @@ class TrialSpec:
     def backbone_key(self) -> tuple[Any, ...]:
         """Equal for specs whose backbone starts from the same weights and sees the same images in the same way: below
         a cut where nothing is trained, they have the same activations, those of their stored views too."""
-        start = self.weights_fingerprint if self.weights == "imagenet" else f"random {seed_for(self, 'init')}"
+        mark = self.weights_fingerprint  # of random weights too, where the network is none of keras.applications
+        start = mark if self.weights != "random" else f"random {seed_for(self, 'init')}{mark}"
         rows = (self.max_images, self.split_seed if self.max_images else 0)
         size = self.image_size if self.fit == "resize" else (self.image_size, self.fit)
         facts = (size, self.preprocessing, self.backbone, self.weights, start, self.precision)
@@ -312,7 +317,7 @@ class TrialSpec:
         """What a table must print for the backbone's weights."""
         if self.is_substituted:
             return "random (ImageNet weights not found)"
-        return "ImageNet" if self.weights == "imagenet" else "random"
+        return "ImageNet" if self.weights == "imagenet" else self.weights
 
     def replace(self, **changes: Any) -> TrialSpec:
         return dataclasses.replace(self, **changes)

@@ -87,7 +87,7 @@ def check_together(spec: Any) -> None:
 
 def broken_rules(spec: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Give each rule that the fields of a TrialSpec break together: its words, and the names of the fields."""
-    for rules in (_optimizer, _schedule, _choosing, _targets, _images, _depth, _parts):
+    for rules in (_optimizer, _schedule, _choosing, _targets, _images, _depth, _parts, _given):
         yield from ((rule, names) for rule, breaks, names in rules(spec) if breaks)
 
 
@@ -200,3 +200,21 @@ def _parts(spec: Any) -> Rules:
     beyond = spec.fold >= max(1, spec.num_folds)
     yield "fold must be below num_folds", beyond, ("fold", "num_folds")
     yield "num_folds does not go with the dataset's own split", spec.num_folds and spec.official_split, ("num_folds",)
+
+
+ON_FEATURES: Final[Mapping[str, Any]] = {
+    **{"weights": "given", "unfrozen_blocks": 0, "preprocessing": "divide_by_255", "fit": "resize"},
+    **{"precision": "float32", "augmentation": False, "shift": 0.0, "zoom": 0.0, "brightness": 0.0},
+    **{"mixup": 0.0, "cutmix": 0.0, "views": 0, "test_time_augmentation": False, "unfreeze_stages": ""},
+    **{"learning_rate_decay": 1.0, "unfrozen_batchnorm": "train"},
+}
+"""What fields are where features are given: no image is read, and there are no blocks."""
+
+
+def _given(spec: Any) -> Rules:
+    if spec.backbone.partition(":")[0] == "features":
+        for name, value in ON_FEATURES.items():
+            wrong = getattr(spec, name) != value
+            yield f"on given features, which no image enters, {name} must be {_text(value) or 'empty'}", wrong, (name,)
+    none = spec.weights == "given" and spec.backbone.isidentifier() and spec.backbone != "features"
+    yield "weights=given is of given features, or of a network of your own", none, ("weights", "backbone")

@@ -29,6 +29,7 @@ from galaxytl.learning.callbacks import Watcher
 from galaxytl.learning.job import Group, Workplace
 from galaxytl.networks import device, exported
 from galaxytl.networks.exported import Description, ModelError
+from galaxytl.networks.families import is_features
 from galaxytl.networks.weights import WeightsError, starting_weights
 from galaxytl.results.models import WeightsGoneError, model_name, read_model
 from galaxytl.results.predictions import PredictionsError, read_probabilities, read_validation
@@ -79,6 +80,11 @@ def export(given: argparse.Namespace, say: Say) -> int:
             say(f"note: {problem}")
         result, why = _chosen(list(rows.by_id().values()), Wish(given.trial or "", _settings(given.where)), say)
         say(f"Trial     {result.trial_id}: {trial_label(result.spec)}; {why}")
+        if is_features(result.spec.backbone):
+            raise UsageError(
+                f"trial {result.trial_id} is a head on given features: a model of images needs the program that "
+                "computed them; python -m sweep.export writes trials of networks"
+            )
         work = _workplace(given, folder, Path(scratch))
         _fetch_weights(result.spec, given.results, folder)
         trained = _trained(result, folder, work, say)

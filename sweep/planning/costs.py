@@ -278,9 +278,9 @@ def _network(structure: Structure, precision: str) -> _Network:
     activation_bytes = FLOAT_BYTES if precision == "float32" else 2  # float16 and bfloat16
     shapes = [structure.shape_at(cut) for cut in range(images)]
     row_bytes = [activation_bytes * math.prod(shape) for shape in shapes]
-    pixels = math.prod(structure.shape_at(images))  # uint8
+    pixels = math.prod(structure.shape_at(images)) * (FLOAT_BYTES if structure.features else 1)  # uint8
     depths = [sum(block.multiply_adds for block in structure.blocks[: images - cut]) for cut in range(images + 1)]
-    return _Network(tuple(depths), (*row_bytes, pixels), math.prod(shapes[0]))
+    return _Network(tuple(depths), (*row_bytes, pixels), math.prod(structure.shape_at(0)))
 
 
 def head_weights(spec: TrialSpec, num_features: int) -> int:

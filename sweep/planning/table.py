@@ -20,6 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from galaxytl.learning.job import Group
+from galaxytl.networks.families import is_features
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep.planning.costs import Cost
 from sweep.planning.durations import duration, duration_range
@@ -200,7 +201,8 @@ def _network(spec: TrialSpec) -> tuple[str, ...]:
 
 def _use(group: Group) -> tuple[str, str]:
     depth = group.specs[0].unfrozen_blocks
-    return "head" if depth == 0 else str(depth), _cut_name(group.stored[-1]) if group.stored else "images"
+    source = "features" if is_features(group.specs[0].backbone) else "images"
+    return "head" if depth == 0 else str(depth), _cut_name(group.stored[-1]) if group.stored else source
 
 
 def _stored_name(prefix: Prefix) -> str:

@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import json
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -321,7 +322,8 @@ class _ToReporter(tune.Callback):
 def _trial_name(trial: Any) -> str:
     specs = group_of(trial.config).specs
     number = f"-{len(specs)}-trials" if len(specs) > 1 else ""
-    return f"{specs[0].backbone}-{specs[0].weights}-{specs[0].unfrozen_blocks}-{specs[0].trial_id[:8]}{number}"
+    backbone = re.sub(r"[^\w.-]+", "-", specs[0].backbone)  # of a path, or a function of a module
+    return f"{backbone}-{specs[0].weights}-{specs[0].unfrozen_blocks}-{specs[0].trial_id[:8]}{number}"
 
 
 def _error_of(trial: Any) -> str:

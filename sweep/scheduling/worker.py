@@ -94,7 +94,7 @@ def train_group(config: dict[str, Any], *, workplace: Workplace, board: Any, ter
     A group that is started again, because its worker died, is without what it had reported (`unfinished_config`).
     """
     other = refusal(platform.node(), terms.versions, own_versions())
-    if text := other or _absence(workplace.data) or use_backend(terms.backend):
+    if text := other or _absence(workplace) or use_backend(terms.backend):
         tune.report({STOPS_ALL: text})
         return
     group = group_of(config)
@@ -129,13 +129,16 @@ def use_backend(backend: str) -> str:
     return ""
 
 
-def _absence(data: str) -> str:
-    """Return why this machine cannot train: it does not have the driver's dataset, which the driver has at this
-    path."""
-    if not os.path.isabs(data) or os.path.exists(data):
+def _absence(workplace: Workplace) -> str:
+    """Return why this machine cannot train: it does not have the driver's dataset, or features, which the driver has
+    at these paths."""
+    places = {"dataset": workplace.data, "features": str(workplace.features or "")}
+    absent = [what for what, place in places.items() if os.path.isabs(place) and not os.path.exists(place)]
+    if not absent:
         return ""
     return (
-        f"every node must have the dataset where the driver's machine has it; {platform.node()} has no {data}: "
+        f"every node must have the {absent[0]} where the driver's machine has it; {platform.node()} has no "
+        f"{places[absent[0]]}: "
         "mount it there, or take the node away, and the same command goes on"
     )
 

@@ -19,6 +19,7 @@ from rich.console import Console
 from galaxytl.data import Dataset
 from galaxytl.data.progress import TerminalProgress
 from galaxytl.learning.job import Group
+from galaxytl.networks.backbones import backbone_named
 from galaxytl.networks.families import BACKBONES, backbones_that_fit
 from galaxytl.networks.weights import weight_places
 from galaxytl.system.command import UsageError
@@ -101,7 +102,8 @@ def set_up(options: Options, search: SearchOptions, console: Console) -> Setup:
         damage = prepare.check_content(dataset, options.accept_damaged, progress.update)
         base = draft.replace(**prepare.facts_of(dataset, options))
         checked = prepare.check_splits(dataset, [base], progress.update)
-        structures = future.result()
+        given = prepare.given_features(options, dataset)
+        structures = prepare.with_features(future.result(), [(name, draft.image_size) for name in names], given)
     facts = _facts(names, draft.image_size, structures)
     (base,) = checked.specs
     sizes = Sizes(**checked.splits[base.split_key].sizes())
@@ -117,7 +119,10 @@ def set_up(options: Options, search: SearchOptions, console: Console) -> Setup:
         sampler=sampler,
         seed=search.search_seed,
     )
-    splits, all_notes = checked.splits, (*dataset.notes, *prepare.damage_notes(damage), *checked.notes, *notes)
+    splits, all_notes = (
+        checked.splits,
+        (*dataset.notes, *prepare.features_notes(given), *prepare.damage_notes(damage), *checked.notes, *notes),
+    )
     found = (dataset, uri, profile, base, problem, facts, splits, structures)
     return Setup(*found, options, search, all_notes, damage, prepare.first_of(checked.split_texts()))
 
@@ -181,6 +186,6 @@ def _networks(
 
 
 def _facts(names: Sequence[str], image_size: int, structures: prepare.Structures) -> Facts:
-    scaling = frozenset(name for name in names if BACKBONES[name].scales_pixels)
+    scaling = frozenset(name for name in names if backbone_named(name).scales_pixels)
     depths = {name: len(structures[name, image_size].blocks) for name in names}
     return Facts(image_size, tuple(names), depths, scaling)

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import optuna
 
+from galaxytl.networks.own import own_backbone
 from galaxytl.results.search.asked_file import Asked, Ending, Suggestion, curve_of, ending_of, epoch_value
 from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec
 from sweep.search.ask_space import ParameterMatch, SpaceError, SpaceSampler, parameters_of, place_of
@@ -320,8 +321,10 @@ class Search:
 
 
 def _requested_fields(spec: TrialSpec) -> dict[str, Any]:
-    """Return the fields that a space gave: where random weights stand in for ImageNet's, those that it asked for."""
-    return {**spec.fields(), "weights": spec.weights_requested}
+    """Return the fields that a space gave: where random weights stand in for ImageNet's, those that it asked for; and
+    ImageNet's, where a network that is none of the table starts from its own in their place."""
+    comes_with = spec.weights == "given" and own_backbone(spec.backbone)
+    return {**spec.fields(), "weights": "imagenet" if comes_with else spec.weights_requested}
 
 
 def _start_text(spec: TrialSpec) -> str:

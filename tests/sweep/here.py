@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 
 from galaxytl.learning.job import Workplace
 from galaxytl.networks import blocks
-from galaxytl.networks.backbones import backbone_named
 from galaxytl.training import train
 from sweep.scheduling.resources import Where
 from sweep.scheduling.tune import Reporter, Work
@@ -31,11 +29,7 @@ def train_here(work: Work, workplace: Workplace, where: Where, reporter: Reporte
 
 def ask_here(wanted: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
     """Build networks in this process, where the toy one is known."""
-    models = [(name, size, backbone_named(name).build(size, None)) for name, size in wanted]
-    return [
-        dataclasses.asdict(blocks.Structure(name, size, blocks.find_blocks(model), blocks.find_tensors(model)))
-        for name, size, model in models
-    ]
+    return [blocks.row_of(name, size) for name, size in wanted]
 
 
 def sweep_here(patch: pytest.MonkeyPatch) -> None:
