@@ -45,7 +45,7 @@ from galaxytl.results.storage import StorageError, waiting_for, with_retries
 from galaxytl.results.thumbnails import write_thumbnails
 from galaxytl.system.locations import is_remote
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
-from galaxytl.trial.stages import Stage, readable, spec_of, stages_of
+from galaxytl.trial.stages import Stage, readable_cuts, spec_of, stages_of
 
 T = TypeVar("T")
 READ_SECONDS = 120.0
@@ -406,7 +406,7 @@ class NetworkRun(Run):
 
     def _read(self, stage: Stage, images: NDArray[np.uint8], classes: Classes, splits: Splits) -> Examples:
         """Return what a stage reads: the last stored cut after which all lies that it trains, or images."""
-        stored = readable(self.stored, stage.depth)
+        stored = readable_cuts(self.stored, stage.depth)
         rows = splits.all() if stored else np.arange(len(images))
         inputs = self.stored_inputs(images, rows, stored) if stored else images
         examples = _examples(self.spec, inputs, classes, (splits, rows))
@@ -417,7 +417,7 @@ class NetworkRun(Run):
     def _network(self, stage: Stage, before: _Network | None, num_stages: int) -> _Network:
         """Return what a stage trains, from the weights that the stage before came to."""
         self.say("building the network")
-        spec, cut = spec_of(self.spec, stage), min(readable(self.stored, stage.depth), default=None)
+        spec, cut = spec_of(self.spec, stage), min(readable_cuts(self.stored, stage.depth), default=None)
         weights = before.trained() if before else {}
         with self.clock.part("build"):
             model, network = warm.trainable(spec, cut, self.weights_path, num_stages)

@@ -81,6 +81,6 @@ def spec_of(spec: Any, stage: Stage) -> Any:
     return spec.replace(unfreeze_stages="", unfrozen_blocks=stage.depth, **alone)
 
 
-def readable(stored: Sequence[int], depth: Depth) -> tuple[int, ...]:
+def readable_cuts(stored: Sequence[int], depth: Depth) -> tuple[int, ...]:
     """Return those of the stored cuts (`galaxytl.networks.blocks`) after which all that is trained lies."""
     return tuple(cut for cut in stored if depth != "all" and cut >= depth)

@@ -23,7 +23,7 @@ from typing import Any, Final
 from galaxytl.learning.job import Group
 from galaxytl.networks.blocks import Structure
 from galaxytl.trial import FAILED, TrialResult, TrialSpec
-from galaxytl.trial.stages import readable, stages_of
+from galaxytl.trial.stages import readable_cuts, stages_of
 from sweep.planning.costs import Cost, Costs, Sizes
 from sweep.planning.sharing import Disk, Family, Prefix, Specs, cuts_on_disk, find_families
 from sweep.planning.speeds import NOISE, START_SECONDS, Speeds
@@ -302,7 +302,7 @@ def _missing(group: Group, prefixes: Iterable[Prefix]) -> list[Prefix]:
     found: dict[int, Prefix] = {}
     for stage in reversed(stages_of(group.specs[0])):  # the deepest first: in order from the images
         missing: list[Prefix] = []
-        for cut in readable(tuple(of_group), stage.depth):
+        for cut in readable_cuts(tuple(of_group), stage.depth):
             missing = [] if of_group[cut].on_disk else [*missing, of_group[cut]]
         found |= {prefix.cut: prefix for prefix in missing}
     return list(found.values())
