@@ -70,5 +70,5 @@ def test_blended_images_train_heads_and_networks(depth: int, galaxies_file: Path
     assert blended.status == COMPLETE, blended.message
     before, after = curves(of_plain.history)[0], curves(blended.history)[0]
     assert after[2:] == pytest.approx(before[2:], rel=1e-3)
-    assert after[0] != pytest.approx(before[0], rel=1e-3)
+    assert after[0] != pytest.approx(before[0], rel=1e-4)
     assert blended.metrics["accuracy"] == of_plain.metrics["accuracy"]
