@@ -91,5 +91,5 @@ def of_heads(log_probabilities: Any, wanted: Any, scalars: Mapping[str, Any]) ->
 
 def instead(scalars: Mapping[str, Any], shaped: Any, plain: Any) -> Any:
     """Return `shaped` (B, H, C) for the heads that are trained on another loss, and `plain` for the others: what they
-    compute is the same, to the last bit, whatever trains beside them."""
+    compute is the same whatever trains beside them, to the last bit where XLA does not put it together otherwise."""
     return ops.where(scalars["label_smoothing"] + scalars["focal_gamma"] > 0, shaped, plain)

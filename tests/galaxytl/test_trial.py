@@ -157,3 +157,10 @@ def test_row_of_another_spec_is_refused() -> None:
     row["spec"]["seed"] = 5
     with pytest.raises(ValueError, match="trial_id must be the hash"):
         TrialResult.from_dict(row)
+
+
+def test_adamw_without_weight_decay_is_adam_and_gradients_are_clipped_in_one_way() -> None:
+    with pytest.raises(SpecError, match="adamw wants a weight_decay: without one it is adam; got optimizer=adamw"):
+        SPEC.replace(optimizer="adamw")
+    with pytest.raises(SpecError, match="clipped in one way; got clipnorm=1.0, clipvalue=0.5"):
+        SPEC.replace(optimizer="adamw", weight_decay=0.1, clipnorm=1.0, clipvalue=0.5)

@@ -63,7 +63,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
         **{"global_clipnorm": 0.5, "label_smoothing": 0.2, "focal_gamma": 1.0},
     },
     "smoothed votes": {
-        **{"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "learning_rate": 1e-2, "clipvalue": 0.01},
+        **{"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "learning_rate": 0.1, "clipvalue": 0.05},
         **{"targets": "votes", "label_smoothing": 0.1},
     },
 }

@@ -261,13 +261,14 @@ def test_votes_are_smoothed_and_focussed_on_as_keras_does_it() -> None:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_plain_head_has_its_own_bits_beside_clipped_ones_and_other_losses(optimizer: str) -> None:
-    """Without XLA, which rounds by what it puts together."""
+    """Without XLA, which JAX always has, and which rounds by what it puts together."""
+    exact = keras.backend.backend() == "tensorflow"
     plain = BASE.replace(optimizer=optimizer, learning_rate=0.03, seed=7)
     own = {"clipnorm": 0.1, "label_smoothing": 0.3}, {"global_clipnorm": 0.1, "focal_gamma": 2.0}
     alone = fused([plain.replace(seed=8), plain, plain.replace(seed=9)], 5)
     beside = fused([plain.replace(seed=8, **own[0]), plain, plain.replace(seed=9, **own[1])], 5)
     for name, value in heads.take(beside, 1).items():
-        assert np.array_equal(value, heads.take(alone, 1)[name]), name
+        assert np.abs(value - heads.take(alone, 1)[name]).max() <= (0 if exact else 1e-6), name
     assert not np.array_equal(beside["weights"][:, 0], alone["weights"][:, 0])
 
 

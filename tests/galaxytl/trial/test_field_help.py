@@ -27,7 +27,7 @@ def test_what_is_allowed_is_what_a_trial_allows() -> None:
     assert NOTES["image_size"].allowed == "a whole number, at least 32, at most 1,024"
     with pytest.raises(SpecError):
         parse_field("image_size", "31")
-    assert NOTES["optimizer"].allowed == "adam, rmsprop, sgd"
+    assert NOTES["optimizer"].allowed == "adafactor, adam, adamw, lion, nadam, rmsprop, sgd"
 
 
 @pytest.mark.parametrize("width", [80, 100])
