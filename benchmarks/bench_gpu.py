@@ -207,7 +207,7 @@ def epoch_seconds(name: str, images: NDArray[np.uint8], image_size: int, batch_s
     from galaxytl.learning.callbacks import Watcher
     from galaxytl.learning.examples import Examples
     from galaxytl.learning.fit_network import fit
-    from galaxytl.networks.compiled import compile_model
+    from galaxytl.networks.recipe.compiled import compile_model
 
     rows = np.arange(len(images))
     labels = rows % NUM_CLASSES

@@ -42,7 +42,7 @@ from galaxytl.learning.features import makers
 from galaxytl.learning.fit_heads import Head
 from galaxytl.learning.metrics import softmax
 from galaxytl.networks import device
-from galaxytl.networks.losses import is_cross_entropy
+from galaxytl.networks.recipe.losses import is_cross_entropy
 from galaxytl.system import cache
 from galaxytl.system.strict_json import read_json
 from galaxytl.trial import TrialSpec

@@ -38,7 +38,7 @@ from galaxytl.learning.examples import Examples
 from galaxytl.networks import device
 from galaxytl.networks.backbones import HIDDEN, OUTPUT
 from galaxytl.networks.blocks import relu_tensors
-from galaxytl.networks.compiled import cross_entropy
+from galaxytl.networks.recipe.compiled import cross_entropy
 from galaxytl.networks.warm import Network
 from galaxytl.trial import TrialSpec
 from galaxytl.trial.optimizers import State

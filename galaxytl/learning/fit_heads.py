@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from galaxytl.learning import heads
 from galaxytl.learning.callbacks import Watcher
 from galaxytl.learning.examples import Examples, epoch_order
-from galaxytl.networks import averages
+from galaxytl.networks.recipe import averages
 from galaxytl.results.checkpoints import (
     RESUMED,
     CheckpointWriter,

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from galaxytl.learning.callbacks import Watcher
 from galaxytl.learning.examples import Examples, class_weights, epoch_order
 from galaxytl.learning.job import Diverged, Pruned
-from galaxytl.networks import averages, device, warm
-from galaxytl.networks.compiled import CROSS_ENTROPY
-from galaxytl.networks.learning_rates import set_rates
+from galaxytl.networks import device, warm
+from galaxytl.networks.recipe import averages
+from galaxytl.networks.recipe.compiled import CROSS_ENTROPY
+from galaxytl.networks.recipe.learning_rates import set_rates
 from galaxytl.results.checkpoints import RESUMED, CheckpointWriter, Epoch, load_checkpoint, with_records
 from galaxytl.trial import TrialSpec
 from galaxytl.trial.epochs import is_over, is_stopped

@@ -8,14 +8,14 @@ Equal to training each head alone: the loss is summed over heads, never averaged
 (no norm, no loss scale), so a head that becomes NaN leaves the others as they are. Head h reads and writes index h
 of axis 1 of every state array: "weights" (D, H, C), "bias" (1, H, C), "steps" (1, H, 1), and the optimizer's slots.
 Heads with U hidden units have "hidden_weights" (D, H, U) and "hidden_bias" (1, H, U) too, and (U, H, C) "weights".
-Where a head keeps moving averages (`galaxytl.networks.averages`) there are "ema_weights" and such.
+Where a head keeps moving averages (`galaxytl.networks.recipe.averages`) there are "ema_weights" and such.
 
 Why: a step reads the features once for all heads, as one matrix product, (B, D) x (D, H * C) or (B, D) x (D, H * U).
 
 The update rules are Keras's, tested against them (`galaxytl.trial.optimizers`). The gradient needs no automatic
 differentiation: of the cross-entropy of a softmax with respect to the logits it is probabilities - one_hot(label), or,
 where the targets are votes, probabilities - votes; those of other training losses stand in
-`galaxytl.networks.losses`. Such a loss is of training alone: `score` and `probe` are of the cross-entropy.
+`galaxytl.networks.recipe.losses`. Such a loss is of training alone: `score` and `probe` are of the cross-entropy.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ from numpy.typing import NDArray
 
 from galaxytl.learning import head_dropout
 from galaxytl.learning.examples import Examples, class_weights
-from galaxytl.networks import averages, device, losses
+from galaxytl.networks import device
 from galaxytl.networks.backbones import HIDDEN, OUTPUT, head_initializer, head_layers
+from galaxytl.networks.recipe import averages, losses
 from galaxytl.system.prefetch import ahead
 from galaxytl.trial import TrialSpec
 from galaxytl.trial.optimizers import CLIPPING, OPTIMIZERS, State, clipped
@@ -288,8 +289,8 @@ def _gradients(
     """Return those of the mean loss of the batch, for each trained array; and the sums of losses and of right answers,
     (H,).
 
-    Of the scalars, "class_weights" (1, H, C) multiply the losses, and SETTINGS of `galaxytl.networks.losses` say which
-    they are; `factors` (B, H, U) multiply the hidden units (dropout).
+    Of the scalars, "class_weights" (1, H, C) multiply the losses, and SETTINGS of `galaxytl.networks.recipe.losses` say
+    which they are; `factors` (B, H, U) multiply the hidden units (dropout).
     """
     hidden = _hidden(state, batch.features)
     passed = None if hidden is None else hidden * factors

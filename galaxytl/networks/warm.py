@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from galaxytl.networks import device
 from galaxytl.networks.backbones import HIDDEN, build_backbone, build_head, head_initializer, preprocess
 from galaxytl.networks.blocks import Structure, between, cut_tensor, find_blocks, own_fingerprint
-from galaxytl.networks.compiled import compile_model
 from galaxytl.networks.own import initializers, own_backbone
+from galaxytl.networks.recipe.compiled import compile_model
 from galaxytl.networks.weights import WeightsError
 from galaxytl.trial import SCALAR_FIELDS, SPEC_FIELDS, TrialSpec, seed_for
 from galaxytl.trial.schedules import is_constant

@@ -294,7 +294,7 @@ class TrialSpec:
         once (`galaxytl.learning.heads`), others one after the other."""
         own = HEAD_FIELDS if self.trains_head_only else SCALAR_FIELDS
         shared = (getattr(self, name) for name in SPEC_FIELDS if name not in own)
-        # a network whose rate changes has another compiled step: see galaxytl.networks.learning_rates
+        # a network whose rate changes has another compiled step: see galaxytl.networks.recipe.learning_rates
         of_network = () if is_constant(self) else ("rates",)
         return (*shared, self.backbone_key if self.trains_head_only else of_network)
 

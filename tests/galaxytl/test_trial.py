@@ -162,5 +162,5 @@ def test_row_of_another_spec_is_refused() -> None:
 def test_adamw_without_weight_decay_is_adam_and_gradients_are_clipped_in_one_way() -> None:
     with pytest.raises(SpecError, match="adamw wants a weight_decay: without one it is adam; got optimizer=adamw"):
         SPEC.replace(optimizer="adamw")
-    with pytest.raises(SpecError, match="clipped in one way; got clipnorm=1.0, clipvalue=0.5"):
+    with pytest.raises(SpecError, match=r"clipped in one way; got clipnorm=1\.0, clipvalue=0\.5"):
         SPEC.replace(optimizer="adamw", weight_decay=0.1, clipnorm=1.0, clipvalue=0.5)

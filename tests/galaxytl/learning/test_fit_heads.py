@@ -16,7 +16,7 @@ from galaxytl.learning.examples import Examples
 from galaxytl.learning.fit_heads import Head, fit_heads
 from galaxytl.learning.fit_network import fit
 from galaxytl.networks import warm
-from galaxytl.networks.compiled import compile_model
+from galaxytl.networks.recipe.compiled import compile_model
 from galaxytl.results.checkpoints import checkpoint_path
 from galaxytl.trial import COMPLETE, FAILED, TrialSpec
 from tests.galaxytl import toy

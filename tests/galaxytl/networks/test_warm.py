@@ -17,7 +17,7 @@ from galaxytl.learning.augmentation import images as epoch_images
 from galaxytl.learning.augmentation import seen as seen_images
 from galaxytl.networks import warm
 from galaxytl.networks.backbones import build_backbone, build_head
-from galaxytl.networks.compiled import TopShare, compile_model
+from galaxytl.networks.recipe.compiled import TopShare, compile_model
 from galaxytl.trial import COMPLETE, FAILED, TrialSpec
 from tests.galaxytl import toy
 from tests.galaxytl.trials import curves, run, tiny_spec

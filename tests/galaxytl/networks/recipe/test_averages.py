@@ -16,7 +16,8 @@ from galaxytl.learning.examples import epoch_order
 from galaxytl.learning.fit_heads import Head, fit_heads
 from galaxytl.learning.fit_network import fit
 from galaxytl.learning.job import Group, Workplace
-from galaxytl.networks import averages, warm
+from galaxytl.networks import warm
+from galaxytl.networks.recipe import averages
 from galaxytl.results.models import model_name, read_model
 from galaxytl.training import train
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec

@@ -8,8 +8,8 @@ import pytest
 from keras import ops
 
 from galaxytl.networks import device
-from galaxytl.networks.compiled import compile_model
-from galaxytl.networks.losses import TrainingLoss, instead, is_cross_entropy, of_heads, settings
+from galaxytl.networks.recipe.compiled import compile_model
+from galaxytl.networks.recipe.losses import TrainingLoss, instead, is_cross_entropy, of_heads, settings
 from galaxytl.trial import TrialSpec
 
 BASE = TrialSpec(dataset="simulated", dataset_fingerprint="0" * 64, num_classes=5)

@@ -8,9 +8,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from galaxytl.networks import averages, device
-from galaxytl.networks.learning_rates import by_layer, rate_of
-from galaxytl.networks.losses import TrainingLoss, is_cross_entropy
+from galaxytl.networks import device
+from galaxytl.networks.recipe import averages
+from galaxytl.networks.recipe.learning_rates import by_layer, rate_of
+from galaxytl.networks.recipe.losses import TrainingLoss, is_cross_entropy
 from galaxytl.trial import TrialSpec
 from galaxytl.trial.optimizers import CLIPPING, OPTIMIZERS
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from galaxytl.networks import warm
-from galaxytl.networks.compiled import make_optimizer
-from galaxytl.networks.learning_rates import StepRates, by_layer
+from galaxytl.networks.recipe.compiled import make_optimizer
+from galaxytl.networks.recipe.learning_rates import StepRates, by_layer
 from tests.galaxytl import toy
 
 pytestmark = pytest.mark.usefixtures("toy_backbone")
