@@ -170,6 +170,8 @@ def _images(spec: Any) -> Rules:
     )
     thaws = spec.unfrozen_blocks == "all"
     yield "views wants frozen blocks, which they spare", spec.views and thaws, ("views", "unfrozen_blocks")
+    staged = spec.views and spec.unfreeze_stages
+    yield "views does not go with unfreeze_stages", staged, ("views", "unfreeze_stages")
     yield "an image is blended by mixup or by cutmix", spec.mixup and spec.cutmix, ("mixup", "cutmix")
 
 

@@ -20,6 +20,8 @@ def values_of(name: str) -> st.SearchStrategy[Any]:
     rule = SPEC_FIELDS[name]
     if name == "unfrozen_blocks":
         return st.just("all") | st.integers(0, 20)
+    if name == "unfreeze_stages":
+        return st.sampled_from(["", "0,1", "0,2,all"])
     if choices := rule.metadata.get("choices"):
         return st.sampled_from(choices)
     low, high = rule.metadata.get("low"), min(rule.metadata.get("high", 0), 2**40)
