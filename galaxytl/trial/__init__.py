@@ -280,13 +280,14 @@ class TrialSpec:
 
     @property
     def _views_key(self) -> tuple[Any, ...]:
-        """What views are made of, empty where there are none: of the train part, and eight of the symmetries are the
-        same whatever the seed."""
+        """What views are made of, empty where there are none: of the train part, or for all folds; and eight of the
+        symmetries are the same whatever the seed."""
         if not self.views:
             return ()
         changes = (self.augmentation, self.shift, self.zoom, self.brightness)
         is_fixed = self.views == 8 and not any(changes[1:])
-        return ("views", self.views, *changes, "" if is_fixed else self.shuffle_seed, *self.split_key)
+        parts = ("folds",) if self.num_folds else self.split_key
+        return ("views", self.views, *changes, "" if is_fixed else self.shuffle_seed, *parts)
 
     @property
     def group_key(self) -> tuple[Any, ...]:

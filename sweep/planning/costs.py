@@ -121,9 +121,9 @@ class Costs:
         return self.storable_cut(spec) < self.images(spec)
 
     def stored_rows(self, spec: TrialSpec) -> int:
-        """Count what is stored of each cut: all images, and the views of those that are trained on."""
+        """Count what is stored of each cut: all images, and the views of those that are trained on, in any fold."""
         sizes = self.sizes(spec)
-        return sizes.rows + spec.views * sizes.train
+        return sizes.rows + spec.views * (sizes.rows if spec.num_folds else sizes.train)
 
     def chain(self, spec: TrialSpec, rows_read: Mapping[int, int], on_disk: frozenset[int]) -> Chain:
         """Return a family's cuts, `spec` standing for all its trials: `rows_read` by storable cut, in all passes of its

@@ -40,9 +40,11 @@ def makers(spec: TrialSpec) -> list[str]:
 
 
 def view_rows(spec: TrialSpec, splits: Splits) -> NDArray[np.int64]:
-    """Return the places, ascending, of all images of the splits as they are, and of the views of the train part."""
+    """Return the places, ascending, of all images of the splits as they are, and of the views of the train part; in
+    cross-validation of all images, which the folds train on in turn: they share them."""
     plain = splits.all() * (spec.views + 1)
-    views = splits.train[:, None] * (spec.views + 1) + np.arange(1, spec.views + 1)
+    viewed = splits.all() if spec.num_folds else splits.train
+    views = viewed[:, None] * (spec.views + 1) + np.arange(1, spec.views + 1)
     return np.sort(np.concatenate([plain, views.ravel()]))
 
 

@@ -28,6 +28,14 @@ def test_places_are_every_image_as_it_is_and_the_views_of_the_train_part() -> No
     assert np.array_equal(seen[np.arange(0, 90, 3)], IMAGES)
 
 
+def test_folds_share_the_views_of_all_images() -> None:
+    first, second = (SPEC.replace(num_folds=2, fold=fold) for fold in range(2))
+    other = Splits(SPLITS.test, SPLITS.validation, SPLITS.train)
+    assert np.array_equal(view_rows(first, SPLITS), view_rows(second, other))
+    assert first.backbone_key == second.backbone_key != SPEC.backbone_key
+    assert SPEC.replace(split_seed=1).backbone_key != SPEC.backbone_key
+
+
 def test_eight_views_are_the_eight_symmetries_and_an_epoch_draws_each_equally_often() -> None:
     seen = ViewedImages(IMAGES, SPEC)
     for way in range(8):
