@@ -42,12 +42,12 @@ def train(group: Group, workplace: Workplace, watcher: Watcher | None = None) ->
 
 
 def _train_or_fail(group: Group, workplace: Workplace, watcher: Watcher) -> list[TrialResult]:
-    from galaxytl.learning import groups
+    from galaxytl.learning import groups, network_run
     from galaxytl.networks import warm
 
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     job, clock, begun = Job(group, workplace, watcher, started), Clock(), time.perf_counter()
-    kind = groups.HeadsRun if group.specs[0].trains_head_only else groups.NetworkRun
+    kind = groups.HeadsRun if group.specs[0].trains_head_only else network_run.NetworkRun
     try:
         _check_device(job)
         results = kind(job, clock).results()

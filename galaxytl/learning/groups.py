@@ -1,6 +1,6 @@
-"""One group of trials, from the dataset to their scores: heads in one pass over frozen activations, or one network.
+"""One group of trials, from the dataset to their scores: what all do, and heads in one pass over frozen activations.
 
-    results = HeadsRun(job, clock).results()        # or NetworkRun, of a single trial
+    results = HeadsRun(job, clock).results()        # or galaxytl.learning.network_run's NetworkRun, of a single trial
 
 Imports Keras; `galaxytl.training` imports this file when it is asked to train.
 """
@@ -31,11 +31,10 @@ from galaxytl.learning.callbacks import Watcher
 from galaxytl.learning.examples import Examples, class_weights
 from galaxytl.learning.features import LiveActivations, Source, batch_size, stored_activations
 from galaxytl.learning.fit_heads import Head, fit_heads
-from galaxytl.learning.fit_network import Batches, CheckpointLost, Leg, fit
 from galaxytl.learning.job import Clock, Diverged, Group, Job, Pruned
 from galaxytl.learning.metrics import evaluate, softmax
 from galaxytl.learning.outcome import environment, failed_row
-from galaxytl.networks import device, warm
+from galaxytl.networks import warm
 from galaxytl.networks.backbones import backbone_named, head_layers
 from galaxytl.networks.blocks import TRAINED_STEP
 from galaxytl.networks.families import is_features
@@ -43,7 +42,7 @@ from galaxytl.networks.given import trial_features
 from galaxytl.networks.own import own_backbone
 from galaxytl.networks.weights import starting_weights
 from galaxytl.results import collapse
-from galaxytl.results.checkpoints import Epoch, checkpoint_path, epochs_kept, split_records
+from galaxytl.results.checkpoints import Epoch, split_records
 from galaxytl.results.models import store_model
 from galaxytl.results.predictions import Probabilities, columns_to_keep, name_of, store_probabilities
 from galaxytl.results.ranking import best
@@ -53,7 +52,6 @@ from galaxytl.system.locations import is_remote
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
 from galaxytl.trial.epochs import chooses_epoch, scored_epoch
 from galaxytl.trial.schedules import check_warmup
-from galaxytl.trial.stages import Stage, readable_cuts, spec_of, stages_of
 
 T = TypeVar("T")
 READ_SECONDS = 120.0
@@ -328,10 +326,10 @@ class HeadsRun(Run):
     def train(self, images: NDArray[np.uint8], classes: Classes, splits: Splits) -> list[Outcome]:
         rows = self.read_rows(seen := readable(images, self.spec), splits, self.stored)
         inputs = self._head_inputs(seen, rows)
-        examples = _examples(self.spec, inputs, classes, (splits, rows))
+        examples = examples_of(self.spec, inputs, classes, (splits, rows))
         source = SeenFrom(images, rows, lambda others: replace(inputs, inputs=others))
         examples = seen_in_epochs(examples, self.spec, source)
-        self.pass_cost, num = _head_size(self.spec, math.prod(inputs.shape[1:]))
+        self.pass_cost, num = head_size(self.spec, math.prod(inputs.shape[1:]))
         self.epoch_cost = self.pass_cost * (TRAINED_STEP * len(examples.train) + len(examples.watched))
         self.say("first step (tracing the heads)")
         with self.clock.part("train"):
@@ -395,7 +393,7 @@ class HeadsRun(Run):
         asking = {
             head.spec.trial_id: (head, softmax(np.asarray(outcome)))
             for head, outcome in ended
-            if head.spec.test_time_augmentation and _has_scores(outcome)
+            if head.spec.test_time_augmentation and has_scores(outcome)
         }
         if not asking:
             return {}
@@ -428,131 +426,7 @@ class HeadsRun(Run):
         )
 
 
-@dataclass(frozen=True)
-class _Network:
-    """What a trial trains, or a stage of it."""
-
-    spec: TrialSpec
-    """Of the stage (`galaxytl.trial.stages.spec_of`)."""
-    start_cut: int
-    """What it reads: a stored cut, or the images."""
-    model: Any
-    network: warm.Network
-
-    @property
-    def head(self) -> tuple[int, int]:
-        """`_head_size` of its head."""
-        return _head_size(self.spec, math.prod(self.network.structure.shape_at(0)))
-
-    @property
-    def freeze_cut(self) -> int:
-        return warm.frozen_until(self.spec, len(self.network.structure.blocks))
-
-    def trained(self) -> dict[str, NDArray[Any]]:
-        """Return copies of the head and the unfrozen blocks."""
-        return self.network.trained_weights(self.model, self.spec)
-
-    def costs(self) -> tuple[float, float]:
-        """Return the multiply-adds an image of a forward pass, and of a training step, from what is stored."""
-        structure = self.network.structure
-        frozen = structure.multiply_adds(self.start_cut, self.freeze_cut)
-        trained = structure.multiply_adds(self.freeze_cut, 0) + self.head[0]
-        return float(frozen + trained), float(frozen + TRAINED_STEP * trained)
-
-
-class NetworkRun(Run):
-    """One trial that trains blocks of its backbone, or all of it; where it unfreezes in stages, one after the other,
-    each from the weights that the one before came to."""
-
-    def train(self, images: NDArray[np.uint8], classes: Classes, splits: Splits) -> list[Outcome]:
-        stages, path = stages_of(self.spec), checkpoint_path(self.workplace.out, self.spec)
-        kept = epochs_kept(path) if len(stages) > 1 else 0
-        left = [stage for stage in stages if stage.last >= kept]  # the first has the last epoch that is kept
-        reads = [self._read(stage, images, classes, splits) for stage in left]  # all at once: now it is heard if the
-        trained, history = None, None  # disk lacks room, and storing sets the backbone's weights to those at the start
-        for stage, examples in zip(left, reads, strict=True):
-            trained = self._network(stage, trained, len(stages))
-            resumed = history is not None and len(history) == kept
-            try:
-                history = self._fit(trained, examples, Leg(stage.first, stage.last, history, resumed))
-            except Pruned as end:
-                return [self._outcome(trained, end.with_traceback(None))]  # which would keep alive what training read
-            except CheckpointLost:
-                path.unlink(missing_ok=True)
-                return self.train(images, classes, splits)
-        assert trained is not None
-        self.say(f"evaluating on the {self.spec.scored_on} split")
-        logits = self._scores(trained.model, examples)
-        outcome = self._outcome(trained, logits, self._scores(trained.model, examples.only_watched))
-        others = self.on_symmetries(images, splits, trained.network, trained.start_cut)
-        return [replace(outcome, on_symmetries=self._on_symmetries(trained.model, logits, others))]
-
-    def _read(self, stage: Stage, images: NDArray[np.uint8], classes: Classes, splits: Splits) -> Examples:
-        """Return what a stage reads: the last stored cut after which all lies that it trains, or images."""
-        stored, seen = readable_cuts(self.stored, stage.depth), readable(images, self.spec)
-        rows = self.read_rows(seen, splits, stored)
-        inputs = self.stored_inputs(seen, rows, stored) if stored else seen
-        examples = _examples(self.spec, inputs, classes, (splits, rows))
-        return seen_in_epochs(examples, self.spec, SeenFrom(images, rows, lambda others: others))
-
-    def _network(self, stage: Stage, before: _Network | None, num_stages: int) -> _Network:
-        """Return what a stage trains, from the weights that the stage before came to."""
-        self.say("building the network")
-        spec, cut = spec_of(self.spec, stage), min(readable_cuts(self.stored, stage.depth), default=None)
-        weights = before.trained() if before else {}
-        with self.clock.part("build"):
-            model, network = warm.trainable(spec, cut, self.weights_path, num_stages)
-            if before:
-                network.set_trained(model.get_layer("head"), before.spec, weights)
-        return _Network(spec, len(network.structure.blocks) if cut is None else cut, model, network)
-
-    def _outcome(
-        self, trained: _Network, logits: NDArray[np.float32] | Pruned, beside: NDArray[np.float32] | None = None
-    ) -> Outcome:
-        num_trained = sum(math.prod(v.shape) for v in trained.model.trainable_weights)
-        weights = trained.trained() if self.workplace.most_models != 0 else {}
-        return Outcome(self.spec, logits, trained.head[1], num_trained, on_validation=beside, weights=weights)
-
-    def _observer(self, trained: _Network, examples: Examples) -> diagnostics.Observer:
-        cuts = (trained.start_cut, trained.freeze_cut)
-        with self.clock.part("diagnostics"):
-            probe = warm.beside_trainable(lambda: diagnostics.NetworkProbe(trained.model, trained.network, *cuts))
-        return probe.observer(examples, self.spec)
-
-    def _fit(self, trained: _Network, examples: Examples, leg: Leg) -> list[Epoch]:
-        """Train a stage; return the history. Raises what `fit` does."""
-        self.pass_cost, step = trained.costs()
-        self.epoch_cost = step * len(examples.train) + self.pass_cost * len(examples.watched)
-        self.observe = self._observer(trained, examples) if self.job.group.diagnostics else None
-        self.say("first step (tracing the network)")
-        self.collapses = Collapses(self.job.group, examples)
-        path = checkpoint_path(self.workplace.out, self.spec)
-        with self.clock.part("train"):
-            history = fit(trained.model, self.spec, examples, path, self, leg)
-        self.job.histories[self.spec.trial_id] = history
-        return history
-
-    def _on_symmetries(
-        self, model: Any, logits: NDArray[np.float32] | Pruned, others: Iterator[Examples]
-    ) -> NDArray[np.float64] | None:
-        """Return the mean of the probabilities (n, C) of the scored rows over the symmetries, where it is asked for;
-        `others` are those after the first."""
-        if not self.spec.test_time_augmentation or not _has_scores(logits):
-            return None
-        return (
-            softmax(np.asarray(logits)) + sum(softmax(self._scores(model, examples)) for examples in others)
-        ) / NUM_WAYS
-
-    def _scores(self, model: Any, examples: Examples) -> NDArray[np.float32]:
-        """Return the logits of the examples to score; none where there are no such rows."""
-        if not len(examples.scored):
-            return np.empty((0, self.spec.num_classes), np.float32)
-        with self.clock.part("evaluate"):
-            self.clock.count("evaluate", self.pass_cost * len(examples.scored))
-            return predict(model, examples, self.spec.batch_size)
-
-
-def _has_scores(outcome: NDArray[np.float32] | Diverged | Pruned) -> bool:
+def has_scores(outcome: NDArray[np.float32] | Diverged | Pruned) -> bool:
     return isinstance(outcome, np.ndarray) and bool(np.isfinite(outcome).all())
 
 
@@ -564,7 +438,7 @@ def _scores_on_symmetries(outcome: Outcome, found: Probabilities) -> dict[str, f
     return {f"tta_{name}": value for name, value in evaluate(found.labels, means, found.votes)[0].items()}
 
 
-def _examples(spec: TrialSpec, inputs: Any, classes: Classes, part: tuple[Splits, NDArray[np.int64]]) -> Examples:
+def examples_of(spec: TrialSpec, inputs: Any, classes: Classes, part: tuple[Splits, NDArray[np.int64]]) -> Examples:
     """Return the inputs of some rows (sorted) with what is wanted of them. part: the dataset's splits, and the rows, of
     the dataset or places of `views`."""
     each = spec.views + 1
@@ -579,7 +453,7 @@ def _scored(splits: Splits, spec: TrialSpec) -> NDArray[np.int64]:
     return splits.validation if spec.scored_on == "validation" else splits.test
 
 
-def _head_size(spec: TrialSpec, num_features: int) -> tuple[int, int]:
+def head_size(spec: TrialSpec, num_features: int) -> tuple[int, int]:
     """Return the multiply-adds of a forward pass of the spec's head, and how many weights it has."""
     layers = head_layers(spec, num_features)
     return sum(a * b for a, b in layers), sum((a + 1) * b for a, b in layers)
@@ -588,9 +462,3 @@ def _head_size(spec: TrialSpec, num_features: int) -> tuple[int, int]:
 def _renumber(splits: Splits, rows: NDArray[np.int64], each: int) -> Splits:
     """Return the same splits, counted in positions of `rows` (sorted), of which each row of the dataset has `each`."""
     return Splits(*(np.searchsorted(rows, part * each) for part in (splits.train, splits.validation, splits.test)))
-
-
-def predict(model: Any, examples: Examples, batch_size: int) -> NDArray[np.float32]:
-    """Return the logits (n, C) of the examples to score."""
-    batches = Batches(examples, examples.scored, batch_size)
-    return np.asarray(model.predict(device.for_keras(batches), verbose=0))

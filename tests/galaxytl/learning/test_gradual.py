@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from galaxytl.data import open_dataset
-from galaxytl.learning import groups
+from galaxytl.learning import network_run
 from galaxytl.learning.callbacks import Watcher
 from galaxytl.learning.job import Group, Workplace
 from galaxytl.networks import exported, warm
@@ -75,7 +75,7 @@ def test_each_stage_trains_its_blocks_from_the_weights_of_the_one_before(
     spec: TrialSpec, galaxies_file: Path, tmp_path: Path, whole: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshots: list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]] = []
-    fit = groups.fit
+    fit = network_run.fit
 
     def spied(model: Any, *rest: Any) -> Any:
         before = weights_now(model)
@@ -84,7 +84,7 @@ def test_each_stage_trains_its_blocks_from_the_weights_of_the_one_before(
         return history
 
     lengths: list[int] = []
-    monkeypatch.setattr(groups, "fit", spied)
+    monkeypatch.setattr(network_run, "fit", spied)
     asked = watching(ends=lambda histories: lengths.extend(map(len, histories.values())) or {})
     result, _ = trained(spec, galaxies_file, tmp_path, diagnostics=True, watcher=asked)
     (start, first), (_, second), (_, third) = snapshots
