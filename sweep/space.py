@@ -52,6 +52,8 @@ class Facts:
 
 Space = Callable[[Suggests, Facts], Mapping[str, Any]]
 DEFAULT: Final = "sweep.space:space"
+ALL_OPTIMIZERS: Final = tuple(name for name, one in OPTIMIZERS.items() if not one.wants_weight_decay)
+"""But AdamW, which is Adam with a weight decay."""
 SEARCHED_OPTIMIZERS: Final = ("adam", "sgd", "rmsprop")
 """Of the default space, in which a seed gives the same suggestions in every later version."""
 
@@ -72,7 +74,7 @@ def wide(trial: Suggests, facts: Facts) -> dict[str, Any]:
 
     More parameters want more trials: whether they pay is measured by `python benchmarks/bench_search.py spaces`."""
     network = _network(trial, facts)
-    fields = {**network, **_head(trial), **_optimizer(trial, tuple(OPTIMIZERS)), **_regularisation(trial)}
+    fields = {**network, **_head(trial), **_optimizer(trial, ALL_OPTIMIZERS), **_regularisation(trial)}
     decay = 1.0
     if network["unfrozen_blocks"] != 0:  # a head alone has one learning rate
         decay = trial.suggest_categorical("learning_rate_decay", (1.0, 0.9, 0.7))
@@ -112,7 +114,7 @@ def optimizer(trial: Suggests, facts: Facts) -> dict[str, Any]:
     backbone = trial.suggest_categorical("backbone", facts.backbones)
     own = {"preprocessing": "backbone"} if backbone in facts.scales_pixels else {}
     batches = {"batch_size": trial.suggest_categorical("batch_size", (8, 16, 32, 64))}
-    return {"backbone": backbone, **own, **_optimizer(trial, tuple(OPTIMIZERS)), **_steps(trial), **batches}
+    return {"backbone": backbone, **own, **_optimizer(trial, ALL_OPTIMIZERS), **_steps(trial), **batches}
 
 
 def _network(trial: Suggests, facts: Facts) -> dict[str, Any]:

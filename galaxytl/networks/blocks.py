@@ -342,7 +342,7 @@ def structures(wanted: Iterable[tuple[str, int]], cache: Path | None = None) -> 
     A structure depends on the backbone, the size and Keras's version, which its file's name holds; files are never
     removed (some kB each). Raises SpecError when there is no such backbone, or Keras refuses the size.
     """
-    networks = sorted(set(wanted))
+    networks = list(dict.fromkeys(wanted))
     places, own = {}, [key for key in networks if own_backbone(key[0])]  # a user's file may have changed
     for name, size in networks:
         if own_backbone(name):

@@ -45,6 +45,7 @@ KEY_FIELDS = {
     "precision": "mixed_bfloat16",
     "weights": "imagenet",
     "seed": 1,  # of random weights
+    "weights_fingerprint": "3" * 64,  # where these are random, of the layers of a network of the user's own
     "max_images": 20,
     "views": 4,
 }
@@ -78,7 +79,6 @@ OTHER_FIELDS = {
     "scored_on": "validation",
     "augmentation": True,  # such a trial reads no stored activations, unless it has views
     "weights_requested": "imagenet",
-    "weights_fingerprint": "3" * 64,  # of weights that are not random
     "unfrozen_blocks": 2,
     "unfrozen_batchnorm": "inference",
     "head_units": 7,
@@ -106,7 +106,7 @@ OTHER_FIELDS = {
     "step_epochs": 1.0,
     "step_factor": 0.5,
     "learning_rate_decay": 0.5,
-    "unfreeze_stages": "1",
+    "unfreeze_stages": "0,1",
     "nesterov": True,
     "clipnorm": 1.0,
     "global_clipnorm": 1.0,
@@ -121,6 +121,7 @@ OTHER_FIELDS = {
 NEEDS = {
     "fold": {"num_folds": 2},
     "learning_rate_decay": {"unfrozen_blocks": 1},
+    "unfreeze_stages": {"unfrozen_blocks": 1},
     "views": {"augmentation": True},
     "learning_rate_floor": {"schedule": "linear"},
     "step_epochs": {"schedule": "step"},
@@ -284,7 +285,16 @@ def test_every_field_that_views_depend_on_is_in_the_key_of_their_activations() -
     for name, value in {**KEY_FIELDS, **VIEW_FIELDS}.items():
         if name != "views" or value != rich.views:
             assert folder_of(rich.replace(**{name: value}), ROWS, 1) != key, name
-    apart = {"mixup", "cutmix", "group_by", "group_by_sky", "groups_fingerprint", "official_split", "fold"}
+    apart = {
+        "mixup",
+        "cutmix",
+        "unfreeze_stages",
+        "group_by",
+        "group_by_sky",
+        "groups_fingerprint",
+        "official_split",
+        "fold",
+    }
     for name, value in OTHER_FIELDS.items():
         if name not in apart | VIEW_FIELDS.keys():
             assert folder_of(rich.replace(**{**NEEDS.get(name, {}), name: value}), ROWS, 1) == key, name

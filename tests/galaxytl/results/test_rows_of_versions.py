@@ -174,7 +174,7 @@ def test_today_reads_the_rows_of_tomorrow_and_leaves_its_other_trials_alone(
 
 @pytest.mark.parametrize(
     ("schema", "optimizers", "what"),
-    [(4, ("adam", "adam", "sgd"), "schema 4"), (3, ("lion", "lion", "muon"), "optimizer 'lion', optimizer 'muon'")],
+    [(4, ("adam", "adam", "sgd"), "schema 4"), (3, ("muon", "muon", "sam"), "optimizer 'muon', optimizer 'sam'")],
 )
 def test_rows_of_a_later_schema_and_with_a_choice_of_a_later_version_are_counted(
     tmp_path: Path, schema: int, optimizers: tuple[str, ...], what: str

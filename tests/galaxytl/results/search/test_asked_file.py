@@ -20,6 +20,7 @@ from galaxytl.results.search.asked_file import (
     read_asked,
 )
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
+from galaxytl.trial.epochs import scored_epoch
 
 ONE = Suggestion({"x": 1}, {"x": {"name": "IntDistribution"}}, "one", {"seed": 1}, costs={"multiply_adds": 7.0})
 REFUSED = Suggestion({"x": 2}, {"x": {}}, reason="equal to an earlier trial, one", equal_to="one")
@@ -77,7 +78,8 @@ def choosing(**fields: Any) -> TrialResult:
     """A trial that was best after its first epoch, and whose averaged weights were better than either."""
     row = result(COMPLETE, metrics={"accuracy": 0.9, "loss": 0.3})
     history = tuple(epoch | {"val_loss": epoch["epoch"]} for epoch in row.history)
-    return dataclasses.replace(row, spec=row.spec.replace(**fields), history=history)
+    spec = row.spec.replace(**fields)
+    return dataclasses.replace(row, spec=spec, history=history, epoch_scored=scored_epoch(spec, history))
 
 
 @pytest.mark.parametrize(
