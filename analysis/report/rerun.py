@@ -59,9 +59,10 @@ def _value(trial: Mapping[str, Any], field: str) -> Any:
 
 def _data(results: Sequence[TrialResult]) -> list[str]:
     found = dict.fromkeys((r.spec.dataset, r.spec.dataset_fingerprint) for r in results)
-    splits = dict.fromkeys((bool(r.spec.official_split), r.spec.group_by) for r in results)
+    asked = dict.fromkeys((bool(r.spec.official_split), r.spec.group_by, _features(r.spec)) for r in results)
     options = [
-        " --split official" * own + f" --group-by {shlex.quote(column)}" * bool(column) for own, column in splits
+        " --split official" * own + f" --group-by {shlex.quote(column)}" * bool(column) + features
+        for own, column, features in asked
     ]
     return [
         *(f"data: {name}, fingerprint {mark}" for name, mark in found),
@@ -132,3 +133,12 @@ def command(grid: Path | str, *options: str, out: Path | None = None) -> str:
     --data. With the folder of the trials as `out`, those that it holds are not run again."""
     words = ["python", "-m", "sweep.run", "--grid", str(grid), *options, *(["--out", str(out)] if out else [])]
     return f"{shlex.join(words)} --data DATA"
+
+
+def _features(spec: TrialSpec) -> str:
+    """Return the option that gives a trial its features, whose file no row names; empty where a network computes
+    them."""
+    kind, _, name = spec.backbone.partition(":")
+    if kind != "features":
+        return ""
+    return f" --features {f'{shlex.quote(name)}=' if name else ''}FILE"

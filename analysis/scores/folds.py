@@ -95,7 +95,7 @@ class CrossValidated:
 
     @property
     def validation_accuracy(self) -> float | None:
-        """The mean over folds after the last epoch; None where one of them watched no validation part."""
+        """The mean over folds, of the epoch that is scored; None where one of them watched no validation part."""
         found = [[validation_accuracy(r) for r in own] for own in self.folds.values()]
         values = [[value for value in own if value is not None] for own in found]
         return fmean(map(fmean, values)) if list(map(len, values)) == list(map(len, found)) else None

@@ -67,7 +67,7 @@ class Repeats:
 
     @property
     def validation_accuracy(self) -> float | None:
-        """The mean over seeds after the last epoch; None where one of them watched no validation part."""
+        """The mean over seeds, of the epoch that is scored; None where one of them watched no validation part."""
         found = [validation_accuracy(result) for result in self.results]
         values = [value for value in found if value is not None]
         return float(np.mean(values)) if len(values) == len(found) else None

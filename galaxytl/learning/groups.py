@@ -194,10 +194,13 @@ class Run(Watcher, ABC):
             return stored_activations(self.spec, stored, source)
 
     def on_symmetries(
-        self, images: NDArray[np.uint8], splits: Splits, network: warm.Network, cut: int
+        self, images: NDArray[np.uint8], splits: Splits, network: warm.Network, read: tuple[int, int]
     ) -> Iterator[Examples]:
         """Yield the scored rows of images (N, S, S, 3) in each symmetry but the first, in which they are as they are.
-        Where `cut` is behind the images, the inputs are activations there, computed when they are read."""
+
+        read: the cut that they are read at, and how many at once. Where the cut is behind the images, the inputs are
+        activations there, computed when they are read."""
+        cut, at_once = read
         structure, scored = network.structure, _scored(splits, self.spec)
         start, none = len(structure.blocks), np.empty(0, np.int64)
         labels = np.zeros(len(images), np.int64)  # nothing is compared with them
@@ -210,7 +213,7 @@ class Run(Watcher, ABC):
                     network.forward(start, cut),
                     (len(images), *structure.shape_at(cut)),
                     np.dtype(self.spec.activations_dtype),
-                    batch_size(len(scored), self.spec.image_size),
+                    batch_size(min(at_once, len(scored)), self.spec.image_size),  # each read fills whole batches
                     lambda count: self.clock.count("evaluate", float(count * structure.multiply_adds(start, cut))),
                 )
             yield Examples(inputs, labels, none, none, scored)
@@ -398,7 +401,7 @@ class HeadsRun(Run):
         if not asking:
             return {}
         heads_asking, sums = [head for head, _ in asking.values()], {name: own for name, (_, own) in asking.items()}
-        for examples in self.on_symmetries(images, splits, self.network(), 0):
+        for examples in self.on_symmetries(images, splits, self.network(), (0, len(images))):
             for head, outcome in self._outcomes(heads_asking, examples):
                 sums[head.spec.trial_id] = sums[head.spec.trial_id] + softmax(np.asarray(outcome))
         return {name: total / NUM_WAYS for name, total in sums.items()}

@@ -88,7 +88,8 @@ class NetworkRun(Run):
         self.say(f"evaluating on the {self.spec.scored_on} split")
         logits = self._scores(trained.model, examples)
         outcome = self._outcome(trained, logits, self._scores(trained.model, examples.only_watched))
-        others = self.on_symmetries(images, splits, trained.network, trained.start_cut)
+        read = (trained.start_cut, self.spec.batch_size)
+        others = self.on_symmetries(images, splits, trained.network, read)
         return [replace(outcome, on_symmetries=self._on_symmetries(trained.model, logits, others))]
 
     def _read(self, stage: Stage, images: NDArray[np.uint8], classes: Classes, splits: Splits) -> Examples:

@@ -26,14 +26,14 @@ from galaxytl.results.sweep_file import write_sweep_file
 from galaxytl.system.command import UsageError, as_usage_error
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.inside import check_links
-from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
+from galaxytl.trial import ADDED, COMPLETE, FAILED, PRUNED, TrialResult, TrialSpec
 from sweep import prepare
 from sweep.grids import axes, builtin
 from sweep.options import Options, SearchOptions
 from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.progress import lines
 from sweep.progress.live import LiveProgress, Scope
-from sweep.progress.terminal import SweepTable, trial_label
+from sweep.progress.terminal import SweepTable, trial_label, varied_fields
 from sweep.results.folder import STUDY, Outcome, ResultsFolder
 from sweep.results.models import BestModels, announcement, most_of
 from sweep.scheduling.resources import ClusterError
@@ -294,7 +294,8 @@ def conclude(run: SearchRun, console: Console) -> int:
     rows = run.folder.rows().by_id()
     own = [row for row in rows.values() if row.spec.scored_on == "validation"]
     counts = Counter(row.status for row in own)
-    varied = [*NAMED_BY, "head_units", "augmentation", "class_weighting"]
+    further = [name for name in varied_fields(row.spec for row in own) if name in ADDED]
+    varied = [*NAMED_BY, "head_units", "augmentation", "class_weighting", *further]
     say = functools.partial(lines.say, console)
     if not run.search.gave_up:  # which says why itself
         for label, line in lines.failure_lines([row for row in own if row.status == FAILED], varied):

@@ -90,11 +90,13 @@ def test_a_stand_in_is_run_again_as_what_was_asked_for(tmp_path: Path) -> None:
 
 
 def test_what_no_grid_file_can_say_of_a_split_stands_above_it() -> None:
-    """Which images stay together, and whose split it is, are options of a sweep."""
+    """Which images stay together, whose split it is, and what file holds given features, are options of a sweep."""
     spec = make_spec(group_by="night sky\nname: x", official_split="0" * 64)
     head = grid_yaml("again", [make_result(spec)], BANNER).split("\nname: ")[0]
     assert "# options, beside --data: --split official --group-by 'night sky" in head
     assert "options" not in grid_yaml("again", [make_result()], BANNER)
+    given = make_spec("features:zoobot", weights="given", weights_requested="given")
+    assert "# options, beside --data: --features zoobot=FILE\n" in grid_yaml("again", [make_result(given)], BANNER)
 
 
 def test_folders_of_one_name_have_different_grids() -> None:
