@@ -182,6 +182,12 @@ def _depth(spec: Any) -> Rules:
         alone,
         (*("learning_rate_decay", "unfrozen_blocks"),),
     )
+    bounded = spec.learning_rate_decay != 1.0 and spec.optimizer == "adafactor"
+    yield (
+        "learning_rate_decay does not go with adafactor, which bounds the rate of each step itself",
+        bounded,
+        ("learning_rate_decay", "optimizer"),
+    )
     depths = stages.depths_of(spec.unfreeze_stages)
     other = bool(depths) and depths[-1] != spec.unfrozen_blocks
     yield "the last of unfreeze_stages must be unfrozen_blocks", other, ("unfreeze_stages", "unfrozen_blocks")
