@@ -113,7 +113,7 @@ def test_the_same_grid_in_every_profile_under_the_files_name(tmp_path: Path) -> 
             "'momentun' is no field of a trial. Did you mean 'momentum'",
         ),
         ("scientific: {backbone: [VGG6]}", "got 'VGG6'. Did you mean 'VGG16'?"),
-        ("scientific: {backbone: [16]}", "VGG16, VGG19, Xception; got '16'"),
+        ("scientific: {backbone: [16]}", "Xception, or MODULE:FUNCTION of your own, or kerashub:PRESET; got '16'"),
         ("fixed: {weights_fingerprint: ab}", "'weights_fingerprint' cannot be set: a sweep finds it out"),
         ("fixed: {seed: 1}\nname: a\nfixed: {seed: 2}", "a key is given once; got 'fixed' again in line 3"),
         ("fixed: {momentum: 0.5}\nnuisance: {optimizer: [{optimizer: sgd, momentum: 0.9}]}", "got momentum on 2"),
