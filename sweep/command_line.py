@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from galaxytl.networks.families import BACKBONES
+from galaxytl.networks.families import BACKBONES, is_features
 from galaxytl.results.ranking import MOST_UNRANKED
 from galaxytl.results.search.search_file import OBJECTIVES
 from galaxytl.system.command import Parser, UsageError, path, path_or_uri, whole_number
@@ -66,9 +66,11 @@ def parse(argv: Sequence[str], description: str) -> Options:
     if given.folds:
         check_folds(given, settings)
     features = None
+    if named := [name for name in settings.get("backbone", ()) if is_features(name) and not given.features]:
+        raise UsageError(f"given features need their file: got backbone={named[0]}, and no --features FILE")
     if given.features:
         backbone, file = starts.named_features(given.features)
-        features = path(file).resolve()
+        features = _file_of_features(file)
         settings = starts.on_features(backbone, settings, ON_FEATURES if search else starts.fields_of(sizes.values()))
     out = given.out or Path("results") / ("search" if search else sizes["paper"].name)
     return Options(
@@ -94,6 +96,14 @@ def parse(argv: Sequence[str], description: str) -> Options:
         trackers=addresses.parse(given.tracker or []),
         folds=given.folds or 0,
     )
+
+
+def _file_of_features(text: str) -> Path:
+    """Parse the path in --features, which argparse has seen with its name before it. Raises UsageError."""
+    try:
+        return path(text).resolve()
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"--features {error}") from error
 
 
 def check_folds(given: argparse.Namespace, settings: Mapping[str, Any]) -> None:

@@ -268,7 +268,7 @@ def _group_notes(dataset: Dataset, spec: TrialSpec, splits: Splits, groups: NDAr
 
 def first_of(split_texts: Sequence[str]) -> str:
     """Return the first, and how many there are beside it."""
-    return split_texts[0] + (f"; and {len(split_texts) - 1} others" if len(split_texts) > 1 else "")
+    return split_texts[0] + (f"; and {len(split_texts) - 1} more" if len(split_texts) > 1 else "")
 
 
 def profile_text(profile: str, spec: TrialSpec) -> str:

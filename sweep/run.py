@@ -292,7 +292,7 @@ def conclude(console: Console, options: Options, specs: Sequence[TrialSpec], row
     if options.place:
         lines.say(console, place, "Kept at", whole=True)
     lines.say(console, f"python -m analysis.run {shlex.quote(place)} --out report/", "Report", whole=True)
-    if len(results) > len(failed):
+    if len(results) > len(failed) and options.features is None:  # a head on features alone is no model of images
         lines.say(console, f"python -m sweep.export {shlex.quote(place)} --to galaxy.keras", "Network", whole=True)
     return 1 if failed or missing else 0
 

@@ -128,6 +128,15 @@ def what_data_is(results: Sequence[TrialResult]) -> str:
     return said if is_of_paper(results[0].spec) else f"{said}, with its options that say how it is read"
 
 
+def given_features(specs: Iterable[TrialSpec]) -> tuple[str, ...]:
+    """Return the option that gives the features which stand for a network, FILE being theirs; none where trials are of
+    networks, or of several features, which no one command runs."""
+    names = {spec.backbone for spec in specs}
+    name = names.pop() if len(names) == 1 else ""
+    family, colon, given = name.partition(":")
+    return ("--features", f"{given}{'=' if colon else ''}FILE") if family == "features" else ()
+
+
 def command(grid: Path | str, *options: str, out: Path | None = None) -> str:
     """Return the command that runs a grid, a file or one of the sweep's own; DATA is what the sweep was given as
     --data. With the folder of the trials as `out`, those that it holds are not run again."""

@@ -78,7 +78,9 @@ def write_report(scope: ReportScope, request: Request) -> ReportFiles:
         figures = _draw(Material(trials.results, trials.folders, networks, studies, grid), out / FIGURES)
         parts = report_parts(Sources(scope, networks, studies, grids))
         best = scope.search.best if scope.search else None
-        best_command = rerun.command(out / BEST, *rerun.division([best.spec])) if best else ""
+        best_command = (
+            rerun.command(out / BEST, *rerun.division([best.spec]), *rerun.given_features([best.spec])) if best else ""
+        )
         commands = [*_again(grids, trials), *_commands(best_command, request.command)]
         contents = contents_of(scope, parts, figures, commands)
         texts = _write_texts({**_texts(contents), **(_search_texts(scope.search) if scope.search else {})}, out)
@@ -118,7 +120,8 @@ def _again(grids: Mapping[Path, Path], trials: Trials) -> Iterator[Command]:
     for source, path in grids.items():
         own = [r for r in trials.results if trials.folders.get(r.trial_id) == source]
         what = f"The trials of {path.stem}, where {rerun.what_data_is(own)}"
-        yield Command(what, rerun.command(path, *rerun.division(r.spec for r in own)))
+        specs = [r.spec for r in own]
+        yield Command(what, rerun.command(path, *rerun.division(specs), *rerun.given_features(specs)))
 
 
 def _commands(best_command: str, own_command: str) -> list[Command]:

@@ -222,8 +222,9 @@ def unanswered(trials: Trials, grids: Mapping[Path, Path]) -> tuple[Command, ...
         return ()
     seeds = str(MIN_SEEDS + 1 - min(MIN_SEEDS, *map(len, own)))
     what = f"Which settings can be told apart, by {MIN_SEEDS} seeds of each?"
-    division = rerun.division(r.spec for r in trials.results)
-    return (Command(what, rerun.command(grids[folder], *division, "--seeds", seeds, out=folder)),)
+    specs = [r.spec for r in trials.results]
+    options = (*rerun.division(specs), *rerun.given_features(specs))
+    return (Command(what, rerun.command(grids[folder], *options, "--seeds", seeds, out=folder)),)
 
 
 def can_rank(results: Sequence[TrialResult]) -> bool:

@@ -30,6 +30,8 @@ from galaxytl.trial import TrialSpec
 
 KINDS: Final = (".npy", ".npz", ".parquet")
 ID_NAMES: Final = (*KNOWN_NAMES["id"], "ids")
+NPY: Final = b"\x93NUMPY"
+"""How such a file begins."""
 ROWS_AT_ONCE: Final = 4096
 NUMBERED: Final = re.compile(r"(.*?)_?([0-9]{1,6})")
 """Names of the columns of one table of numbers: feature_0, feat_001, pc12."""
@@ -146,6 +148,9 @@ def _read(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
 
 
 def _read_npy(path: Path) -> tuple[NDArray[Any], None]:
+    with path.open("rb") as file:
+        if (magic := file.read(len(NPY))) and magic != NPY:  # NumPy would take it for a pickle, and advise to load that
+            raise DataError(f"{path} must be written by numpy.save, as its name says; it is another kind of file")
     return np.load(path, mmap_mode="r", allow_pickle=False), None
 
 
@@ -217,6 +222,8 @@ def _of_lists(column: Any, where: str) -> NDArray[Any]:
 
     lengths = pc.list_value_length(column)
     ends = pc.min_max(lengths).as_py()
-    if lengths.null_count or ends["min"] != ends["max"] or not ends["max"]:
+    if lengths.null_count:
+        raise DataError(f"{where} must have a list in each row; {lengths.null_count:,} have none")
+    if ends["min"] != ends["max"] or not ends["max"]:
         raise DataError(f"{where} must have lists of one length; got from {ends['min']} to {ends['max']} numbers")
     return pc.list_flatten(column).to_numpy(zero_copy_only=False).reshape(len(column), ends["max"])

@@ -125,7 +125,7 @@ def _called(make: Callable[[], Any], what: str) -> Any:
     """Return what somebody else's function gives. Raises ValueError with its error, and where that was."""
     try:
         return make()
-    except Exception as error:  # whatever it raises
+    except (Exception, SystemExit) as error:  # whatever it raises: a script that is imported may end by itself
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
         where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
         text = " ".join(str(error).split())[:500] or "no message"
@@ -150,6 +150,11 @@ def _checked(model: Any, name: str, image_size: int) -> Any:
         raise ValueError(
             f"{name} must return a functional model, keras.Model(inputs, outputs), whose graph can be seen; "
             f"{type(model).__name__} has none"
+        )
+    if type(model).call is not type(keras.Model(model.inputs, model.outputs)).call:
+        raise ValueError(
+            f"{name} must return a functional model without a call method of its own, which its graph does not show; "
+            f"{type(model).__name__} has one"
         )
     images, arrays = ([tuple(tensor.shape) for tensor in tensors] for tensors in (model.inputs, model.outputs))
     if images != [(None, image_size, image_size, 3)]:

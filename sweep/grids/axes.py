@@ -148,9 +148,11 @@ def _with_value(axis: Axis, value: Any) -> list[dict[str, Any]]:
 
 
 def _axis_of(axis: Axis, settings: Iterable[Mapping[str, Any]]) -> Axis | None:
-    """Return the axis with these settings, each once; None where they set nothing."""
-    unique = [dict(items) for items in dict.fromkeys(tuple(setting.items()) for setting in settings)]
-    if unique == [{}]:
+    """Return the axis with these settings, each once, without any that sets nothing; None where none is left.
+
+    Of a grid's cures, a clipped gradient is no cure beside the others once all trials have it."""
+    unique = [dict(items) for items in dict.fromkeys(tuple(setting.items()) for setting in settings) if items]
+    if not unique:
         return None
     values = tuple(s[axis.name] if s.keys() == {axis.name} else s for s in unique)
     return Axis(axis.name, values, _role([axis], len(values)))

@@ -19,6 +19,7 @@ from analysis.trials.banner import Banner
 from analysis.trials.load import Trials
 from analysis.trials.table1_cells import fill_cells
 from galaxytl.trial import TrialResult
+from galaxytl.trial.rules import ON_FEATURES
 from tests.analysis.fakes import make_result, make_spec
 from tests.analysis.folders import own_grid, paper_grid, write_folder
 from tests.analysis.pictures import blank_pictures
@@ -107,6 +108,12 @@ def test_votes_are_said_wherever_the_data_are() -> None:
 
     assert "the loss is against these" in banner.run_on
     assert "loss against fractions of votes" in banner.footer
+
+
+def test_a_command_says_that_features_are_given() -> None:
+    zoobot, network = make_spec(backbone="features:zoobot", weights_requested="given", **ON_FEATURES), make_spec()
+    assert rerun.given_features([zoobot, zoobot]) == ("--features", "zoobot=FILE")
+    assert rerun.given_features([network]) == rerun.given_features([zoobot, network]) == ()
 
 
 def test_a_command_says_how_the_images_were_divided() -> None:

@@ -66,6 +66,20 @@ class Mine(keras.Model):
 
 def subclassed(image_size):
     return Mine()
+
+class Scaled(keras.Model):
+    def __init__(self, size):
+        image = keras.Input((size, size, 3))
+        super().__init__(image, keras.layers.GlobalAveragePooling2D()(image))
+
+    def call(self, images):
+        return 100 * super().call(images)
+
+def scaled(image_size):
+    return Scaled(image_size)
+
+def script(image_size):
+    raise SystemExit(2)
 """
 
 
@@ -117,6 +131,8 @@ def test_another_process_builds_it_anew_each_time(tmp_path: Path) -> None:
         ("no_such_module:build", "importing no_such_module raised ModuleNotFoundError: No module named"),
         ("my_networks:biuld", "it has no function 'biuld'"),
         ("my_networks:raises", r"raised ZeroDivisionError: division by zero \(my_networks.py, line 30\)"),
+        ("my_networks:script", r"raised SystemExit: 2"),
+        ("my_networks:scaled", "without a call method of its own, which its graph does not show; Scaled has one"),
         ("my_networks:no_model", "must return a keras.Model; got dict"),
         ("my_networks:other_size", r"must take images \(B, 32, 32, 3\); its inputs are \[\(None, 16, 16, 3\)\]"),
         ("my_networks:sequence", r"must give features \(B, D\), or maps .*; its outputs are \[\(None, 1024, 3\)\]"),

@@ -104,6 +104,15 @@ def test_overrides_replace_the_values_of_a_field(
     assert len(specs) == len(expected)
 
 
+def test_a_value_of_which_an_override_leaves_nothing_is_left_out() -> None:
+    cure = Axis("cure", ({"clipnorm": 1.0}, {"warmup_epochs": 1.0}, {"clipnorm": 1.0, "batch_size": 8}), "scientific")
+    specs = expand(overridden(make_grid(cure), {"clipnorm": [2.0]}), BASE).specs
+    assert [(s.clipnorm, s.warmup_epochs, s.batch_size) for s in specs] == [
+        (2.0, 1.0, BASE.batch_size),
+        (2.0, 0.0, 8),
+    ]
+
+
 def test_roles_follow_what_varies() -> None:
     grid = make_grid(RATES, OPTIMIZER, *fixed(batch_size=8))
     assert roles(grid) == {"learning_rate": "scientific", "optimizer": "nuisance", "batch_size": "fixed"}

@@ -106,6 +106,8 @@ def test_a_search_chooses_heads_on_features(galaxies_file: Path) -> None:
         ("--features a.npy --set unfrozen_blocks=0,2", "got --set unfrozen_blocks=2"),
         ("--features a.npy --set backbone=VGG16", "give it or --set backbone, not both"),
         ("--features a/b=a.npy", "--features takes FILE or NAME=FILE"),
+        ("--set backbone=features:zoobot", "got backbone=features:zoobot, and no --features FILE"),
+        ("--features s3://b/a.npy", "--features must be a path of this machine; got the URI"),
         ("--features short.npy", "short.npy must have a row for each of the dataset's 40 images; it has 39"),
         ("--features nan.npy", "those of image 0 are not"),
         ("--features nowhere.npy", "can be read here, and on each node; got"),
