@@ -445,6 +445,8 @@ def _own_model(build: Callable[[int, None], Any], size: int) -> tuple[Any, dict[
     first = own_fingerprint(build(size, None), "given")
     keras.utils.set_random_seed(1)
     model = build(size, None)
+    if not all(keras.ops.all(keras.ops.isfinite(keras.ops.cast(v, "float32"))) for v in model.weights):
+        raise ValueError("its weights must be numbers; some are NaN or infinite")
     fingerprint = first if first == own_fingerprint(model, "given") else ""
     drawn = own_fingerprint(model, "random") if None not in initializers(model) else ""
     return model, {"fingerprint": fingerprint, "drawn": drawn}
