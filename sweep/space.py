@@ -76,7 +76,7 @@ def wide(trial: Suggests, facts: Facts) -> dict[str, Any]:
     network = _network(trial, facts)
     fields = {**network, **_head(trial), **_optimizer(trial, ALL_OPTIMIZERS), **_regularisation(trial)}
     decay = 1.0
-    if network["unfrozen_blocks"] != 0:  # a head alone has one learning rate
+    if network["unfrozen_blocks"] != 0 and fields["optimizer"] != "adafactor":  # a head alone has one learning rate
         decay = trial.suggest_categorical("learning_rate_decay", (1.0, 0.9, 0.7))
     return {**fields, **_steps(trial), "learning_rate_decay": decay, **_smoothing(trial)}
 
