@@ -141,9 +141,10 @@ def test_dataset_and_results_on_s3(
 # Real Ray
 
 TWO_NODES = """
-import subprocess, sys, tempfile
+import pathlib, subprocess, sys, tempfile
 from sweep.doctor import __main__ as doctor
-from sweep.scheduling import cluster
+from sweep.scheduling import cluster, ray_private
+ray_private.CODE = pathlib.Path("site-packages")  # where the project is installed, each node has its own
 from ray.cluster_utils import Cluster
 copy, *arguments = sys.argv[1:]
 nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
