@@ -224,13 +224,6 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         help="repeat each trial with N seeds (default: 1; claims about settings want 3)",
     )
     what.add_argument(
-        "--folds",
-        type=FOLDS,
-        metavar="K",
-        help="cross-validate: run each trial K times, each time with another K-th of the images as the test part "
-        "(default: one split); folds are made class by class, and keep groups together",
-    )
-    what.add_argument(
         "--diagnostics",
         action=argparse.BooleanOptionalAction,
         help="record what the gradients do, and the optimum of heads' loss (default: for paper and vgg-collapse)",
@@ -238,18 +231,9 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     what.add_argument("--dry-run", action="store_true", help="print what would be run and stored; run nothing")
     what.add_argument("--yes", action="store_true", help=f"run a grid of more than {MAX_UNASKED:,} trials")
     what.add_argument("--retry-failed", action="store_true", help="run trials with a FAILED row again")
-    what.add_argument(
-        "--group-by-sky",
-        action="store_true",
-        help="keep images of one galaxy (equal, or closer than 2 arcsec) on one side of every split",
-    )
-    what.add_argument(
-        "--split",
-        choices=("official",),
-        help="official: keep the train, validation and test parts that the dataset itself has "
-        "(default: a split of our own, of test_fraction and validation_fraction)",
-    )
+    _add_split(parser.add_argument_group("which images are tested"))
     _add_search(parser.add_argument_group("searching, instead of a grid"))
+    _add_networks(parser.add_argument_group("networks"))
     _add_files(parser.add_argument_group("files"))
     _add_where(parser.add_argument_group("where to run"))
     return parser
@@ -260,6 +244,49 @@ class _HelpFields(argparse.Action):
         """Print what --set can set, and end the command."""
         print(fields_text(min(100, shutil.get_terminal_size().columns), {"backbone": BACKBONES}))
         parser.exit()
+
+
+def _add_split(split: argparse._ArgumentGroup) -> None:
+    split.add_argument(
+        "--folds",
+        type=FOLDS,
+        metavar="K",
+        help="cross-validate: run each trial K times, each time with another K-th of the images as the test part "
+        "(default: one split); folds are made class by class, and keep groups together",
+    )
+    split.add_argument(
+        "--group-by-sky",
+        action="store_true",
+        help="keep images of one galaxy (equal, or closer than 2 arcsec) on one side of every split",
+    )
+    split.add_argument(
+        "--split",
+        choices=("official",),
+        help="official: keep the train, validation and test parts that the dataset itself has "
+        "(default: a split of our own, of test_fraction and validation_fraction)",
+    )
+
+
+def _add_networks(networks: argparse._ArgumentGroup) -> None:
+    networks.add_argument(
+        "--backbone",
+        metavar="NAME[,NAME]",
+        help="networks in place of a grid's, as --set backbone: of keras.applications; MODULE:FUNCTION of your own, a "
+        "function of an image size that gives a keras.Model; kerashub:PRESET, hf://... or kaggle://... by KerasHub",
+    )
+    networks.add_argument(
+        "--features",
+        type=path_or_uri,
+        metavar="[NAME=]FILE",
+        help="train heads on features of any model, in place of a grid's networks: .npy of (N, D) floats in the "
+        "dataset's order, .npz or Parquet with ids; all nodes must see the file. NAME is for tables and reports",
+    )
+    networks.add_argument(
+        "--weights-dir",
+        type=path,
+        metavar="FOLDER",
+        help="folder of ImageNet weights files (also looked in: $GALAXYTL_WEIGHTS_DIR, Keras's own folder)",
+    )
 
 
 def _add_files(files: argparse._ArgumentGroup) -> None:
@@ -277,25 +304,6 @@ def _add_files(files: argparse._ArgumentGroup) -> None:
         "--fit",
         choices=("resize", "crop"),
         help="how images become squares: scaled, whatever their sides (default), or their largest centred square is",
-    )
-    files.add_argument(
-        "--backbone",
-        metavar="NAME[,NAME]",
-        help="networks in place of a grid's, as --set backbone: of keras.applications; MODULE:FUNCTION of your own, a "
-        "function of an image size that gives a keras.Model; kerashub:PRESET, hf://... or kaggle://... by KerasHub",
-    )
-    files.add_argument(
-        "--features",
-        type=path_or_uri,
-        metavar="[NAME=]FILE",
-        help="train heads on features of any model, in place of a grid's networks: .npy of (N, D) floats in the "
-        "dataset's order, .npz or Parquet with ids; all nodes must see the file. NAME is for tables and reports",
-    )
-    files.add_argument(
-        "--weights-dir",
-        type=path,
-        metavar="FOLDER",
-        help="folder of ImageNet weights files (also looked in: $GALAXYTL_WEIGHTS_DIR, Keras's own folder)",
     )
     files.add_argument(
         "--accept-damaged",

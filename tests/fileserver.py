@@ -45,6 +45,19 @@ class Request:
     sent: int = 0
 
 
+class _QuietHandler(BaseHTTPRequestHandler):
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # the client was killed: what the test wants
+            super().handle()
+
+    def finish(self) -> None:
+        with contextlib.suppress(ConnectionError):
+            super().finish()
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing: the tests look at `requests`."""
+
+
 class FileServer:
     """`files` by path, `steps` for the next requests, `requests` that were made."""
 
@@ -73,7 +86,7 @@ class FileServer:
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         owner = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(_QuietHandler):
             def do_GET(self) -> None:
                 request = Request(self.path, self.headers.get("Range"), self.headers.get("Accept-Encoding"))
                 owner.requests.append(request)
@@ -120,17 +133,6 @@ class FileServer:
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.end_headers()
-
-            def handle(self) -> None:
-                with contextlib.suppress(ConnectionError):  # the client was killed: what the test wants
-                    super().handle()
-
-            def finish(self) -> None:
-                with contextlib.suppress(ConnectionError):
-                    super().finish()
-
-            def log_message(self, *args: object) -> None:
-                """Say nothing: the tests look at `requests`."""
 
         return Handler
 
