@@ -208,7 +208,8 @@ def leaves(model: Any) -> Iterator[Any]:
     import keras
 
     for layer in model.layers:
-        yield from leaves(layer) if isinstance(layer, keras.Model) else [layer]
+        inner = getattr(layer, "inference_of", layer)  # of one of `galaxytl.networks.warm.Inference`
+        yield from leaves(inner) if isinstance(inner, keras.Model) else [inner]
 
 
 def initializers(model: Any) -> list[Any]:

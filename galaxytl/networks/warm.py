@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from galaxytl.networks import device
 from galaxytl.networks.backbones import HIDDEN, build_backbone, build_head, head_initializer, preprocess
 from galaxytl.networks.blocks import Structure, between, cut_tensor, find_blocks, own_fingerprint
-from galaxytl.networks.own import initializers, own_backbone
+from galaxytl.networks.own import initializers, leaves, own_backbone
 from galaxytl.networks.recipe.compiled import compile_model
 from galaxytl.networks.weights import WeightsError
 from galaxytl.trial import SCALAR_FIELDS, SPEC_FIELDS, TrialSpec, seed_for
@@ -180,10 +180,10 @@ class Inference(keras.layers.Layer):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self._model = model
+        self.inference_of = model
 
     def call(self, inputs: Any) -> Any:
-        return self._model(inputs, training=False)
+        return self.inference_of(inputs, training=False)
 
 
 @dataclass
@@ -331,17 +331,10 @@ def _random_kernels(model: Any, spec: TrialSpec) -> dict[int, Callable[[], Any]]
     return draws
 
 
-def _leaves(model: Any) -> Iterator[Any]:
-    """Give the layers of a model, and of models that are layers in it."""
-    for layer in model.layers:
-        inner = layer._model if isinstance(layer, Inference) else layer
-        yield from _leaves(inner) if isinstance(inner, keras.Model) else [inner]
-
-
 def trained_variables(model: Any) -> list[Any]:
     """Return the variables that the training of a network changes, and that it is scored with: the weights of its
     trainable layers, and BatchNorm's running statistics there."""
-    return list({id(v): v for layer in _leaves(model) if layer.trainable for v in layer.weights}.values())
+    return list({id(v): v for layer in leaves(model) if layer.trainable for v in layer.weights}.values())
 
 
 @contextlib.contextmanager
