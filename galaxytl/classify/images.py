@@ -27,7 +27,7 @@ from galaxytl.data.download import presets
 from galaxytl.data.files import pictures
 from galaxytl.data.files.catalogue import above, is_catalogue
 from galaxytl.data.files.classes import unknown_classes
-from galaxytl.data.files.containers import BATCH_BYTES, ID_COLUMN, Cell, Source, cells_of, unknown_columns
+from galaxytl.data.files.containers import BATCH_BYTES, ID_COLUMN, Cell, Source, cells_of, threads_of, unknown_columns
 from galaxytl.data.files.contents import Contents, look_at
 from galaxytl.data.files.fits import ENDINGS, with_cutouts
 from galaxytl.data.files.listed import ListedSource
@@ -36,7 +36,6 @@ from galaxytl.data.progress import Reporter
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.locations import DataError, Location, locate
 from galaxytl.system.prefetch import ahead, in_order
-from galaxytl.system.process import usable_cpus
 from galaxytl.trial.reading import AS_FOUND, ImagesAlone
 
 NAMES_AT_A_TIME: Final = 10_000
@@ -170,7 +169,7 @@ def _batches(images: Images, size: Size, number: int, rows: tuple[int, int]) -> 
     start, stop = rows
     first = row = start
     cells = itertools.islice(cells_of(images.source, start), stop - start)
-    with contextlib.closing(_resized(cells, size, _threads(images.source))) as found:
+    with contextlib.closing(_resized(cells, size, threads_of(images.source))) as found:
         for row, image in enumerate(found, start):
             if isinstance(image, str):
                 unreadable[row] = image
@@ -185,10 +184,6 @@ def _batches(images: Images, size: Size, number: int, rows: tuple[int, int]) -> 
 
 def _stacked(pixels: list[NDArray[np.uint8]], size: Size) -> NDArray[np.uint8]:
     return np.stack(pixels) if pixels else np.empty((0, size.pixels, size.pixels, 3), np.uint8)
-
-
-def _threads(source: Source) -> int:
-    return source.threads if isinstance(source, ListedSource) else usable_cpus()
 
 
 def _resized(cells: Any, size: Size, threads: int) -> Generator[NDArray[np.uint8] | str, None, None]:

@@ -11,6 +11,7 @@ has all of it made at once, and later commands read no image.
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +21,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxytl.data.files import containers
 from galaxytl.data.files.classes import Classes
-from galaxytl.data.files.containers import Source
+from galaxytl.data.files.containers import Cell, Source, cells_of, threads_of
 from galaxytl.data.files.fingerprint import ContentHash, image_digest
 from galaxytl.system.arrays import DAMAGED, opened_npz
 from galaxytl.system.cache import keep, opened_own
-from galaxytl.system.process import usable_cpus
+from galaxytl.system.prefetch import in_order
 
 FORMAT = 2  # of the cached file; raised when older ones must not be read
 
@@ -70,19 +72,28 @@ def read_images(
     count = len(source.labels)
     flags = np.empty((2, count), np.bool_)
     scan = Scan(np.empty((count, 32), np.uint8), flags[0], flags[1], np.empty((count, 2), np.int32))
-    done = 0
+    largest = 1
 
-    def look(row: int, image: NDArray[np.uint8]) -> None:
+    def look(numbered: tuple[int, Cell]) -> int:
+        """Decode and look at one image, while it is in the processor's cache; return its bytes."""
+        row, cell = numbered
+        image = cell()
         _look(scan, row, image)
         for copy in copies:
             copy.images[row] = copy.resize(image)
+        return image.nbytes
 
-    with ThreadPoolExecutor(usable_cpus()) as pool:  # Pillow and hashlib work without holding Python's lock
-        for batch in source.batches():
-            for _ in pool.map(look, range(done, done + len(batch)), batch):
-                pass
-            done += len(batch)
-            if on_progress:
+    def most() -> int:
+        return min(containers.BATCH, containers.BATCH_BYTES // largest)
+
+    with (
+        ThreadPoolExecutor(threads_of(source)) as pool,  # Pillow and hashlib work without holding Python's lock
+        contextlib.closing(cells_of(source)) as cells,
+        contextlib.closing(in_order(pool, look, enumerate(cells), most)) as looks,
+    ):
+        for done, num_bytes in enumerate(looks, 1):
+            largest = max(largest, num_bytes)
+            if on_progress and (done % containers.BATCH == 0 or done == count):
                 on_progress(doing, done, count)
     return scan
 

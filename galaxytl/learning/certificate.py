@@ -16,11 +16,12 @@ optimizer failed, by theorem.
 
 Where the targets are votes, L is the mean cross-entropy against them: convex too, and all of the above holds.
 
-A trial that is trained on another loss (smoothed targets, the focal loss), or on images or targets that change from
-epoch to epoch, has none: its distance from L(w') would not be its optimizer's.
+A trial that is trained on another loss (smoothed targets, the focal loss, class weights), with weight decay, or on
+images or targets that change from epoch to epoch, has none: its distance from L(w') would not be its optimizer's
+(`galaxytl.trial.convexity`).
 
-L(w') is of the training images without class weights; it says what can be fitted, not what generalises:
-`optimal_accuracy`, on the part that the trial is scored on, is that of w'.
+L(w') says what can be fitted, not what generalises: `optimal_accuracy`, on the part that the trial is scored on, is
+that of w'.
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ from galaxytl.learning.features import makers
 from galaxytl.learning.fit_heads import Head
 from galaxytl.learning.metrics import softmax
 from galaxytl.networks import device
-from galaxytl.networks.recipe.losses import is_cross_entropy
 from galaxytl.system import cache
 from galaxytl.system.strict_json import read_json
 from galaxytl.trial import TrialSpec
+from galaxytl.trial.convexity import is_convex
 
 FORMAT = 1  # of files in the cache; raised when older files must not be read
 RIDGE = 1e-4
@@ -71,12 +72,6 @@ class Optimum:
 
 MOST_WEIGHTS: Final = 2**24
 """Of an optimum that is computed: L-BFGS holds some 25 numbers of 8 bytes for each, 3.4 GB."""
-
-
-def is_convex(spec: TrialSpec) -> bool:
-    """Return whether the spec's loss is that of softmax regression on features that are the same in every epoch: the
-    cross-entropy of targets that are neither smoothed nor blended, on images that stay as they are."""
-    return spec.trains_head_only and not spec.head_units and not spec.draws_images and is_cross_entropy(spec)
 
 
 def certificates(group: Sequence[Head], examples: Examples) -> list[dict[str, float]]:

@@ -50,6 +50,7 @@ from galaxytl.results.storage import StorageError, waiting_for, with_retries
 from galaxytl.results.thumbnails import write_thumbnails
 from galaxytl.system.locations import is_remote
 from galaxytl.trial import COMPLETE, PRUNED, TrialResult, TrialSpec
+from galaxytl.trial.convexity import is_convex
 from galaxytl.trial.epochs import chooses_epoch, scored_epoch
 from galaxytl.trial.schedules import check_warmup
 
@@ -357,7 +358,7 @@ class HeadsRun(Run):
 
     def _certificates(self, group: list[Head], examples: Examples) -> list[dict[str, float]]:
         """Return of each head the optimum of its loss, and its distance; {} where not asked for or not known."""
-        is_any = any(certificate.is_convex(spec) for spec in self.specs)  # heads may be trained on other losses
+        is_any = any(is_convex(spec) for spec in self.specs)  # heads may be trained on other losses
         if not self.job.group.diagnostics or not is_any or self._reads_live:
             return [{} for _ in group]
         with self.clock.part("diagnostics"):

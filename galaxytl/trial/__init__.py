@@ -23,6 +23,7 @@ from galaxytl.system.confusion import Counts, as_json
 from galaxytl.system.foreign_text import did_you_mean, visible_values
 from galaxytl.system.row_fields import RowError, check_unknown, reader_of
 from galaxytl.system.strict_json import shown
+from galaxytl.trial.convexity import is_convex
 from galaxytl.trial.optimizers import OPTIMIZERS
 from galaxytl.trial.rules import ADDED_WITH, MOST_CLASSES, added, check_together, check_value, choice, number
 from galaxytl.trial.rules import SpecError as SpecError
@@ -524,6 +525,8 @@ class TrialResult:
         if confusion and class_names and len(confusion) != len(class_names):
             raise RowError(f"confusion must have a line a class, {len(class_names)}; got {len(confusion)}")
         check_unknown(values)
+        if not is_convex(spec):
+            known.pop("certificate", None)  # earlier versions gave some, of a loss that was not the trial's
         return cls(spec=spec, extra=values, **known)
 
 

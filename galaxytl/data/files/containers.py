@@ -25,6 +25,7 @@ from galaxytl.data.files.classes import Classes
 from galaxytl.data.findings import Finding
 from galaxytl.system.locations import DataError, StoredFile, explained
 from galaxytl.system.parquet_layout import UNREADABLE
+from galaxytl.system.process import usable_cpus
 
 SKY_COLUMNS: Final = ("ra", "dec", "redshift", "pxscale")
 """Degrees, degrees, dimensionless, arcseconds a pixel; NaN where unknown."""
@@ -116,6 +117,11 @@ def cells_of(source: Source, start: int = 0) -> Generator[Cell, None, None]:
             for image in batch[max(0, start - row) :]:
                 yield functools.partial(_as_it_is, image)
             row += len(batch)
+
+
+def threads_of(source: Source) -> int:
+    """Return how many images of a source are read at a time: one a core, or so many as it says."""
+    return int(getattr(source, "threads", 0)) or usable_cpus()
 
 
 def _as_it_is(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -13,9 +13,11 @@ import pytest
 from galaxytl.data import DataError, Dataset, dataset, hot_copy, open_dataset, sky
 from galaxytl.data.check import check_dataset
 from galaxytl.data.dataset import note_fingerprint
+from galaxytl.data.files import pictures
 from galaxytl.data.files.arrays.hdf5 import HDF5Source
 from galaxytl.data.files.containers import Batches
 from galaxytl.data.files.contents import Reader, is_hdf5
+from galaxytl.data.files.fingerprint import ContentHash
 from galaxytl.data.hot_copy import Size
 from tests.galaxies import killed, make_images, write_hdf5
 
@@ -146,3 +148,42 @@ def test_copies_that_the_cache_may_not_hold_are_not_made(
     assert found.resized(32).images.shape == (40, 32, 32, 3)
     assert len(passes) == 2
     assert hot_copy.missing([Size(32)], found.fingerprint, tmp_path) == []
+
+
+@pytest.fixture
+def pictures_folder(tmp_path: Path) -> Path:
+    """150 pictures, more than are looked at ahead, of sides from 16 to 40 pixels, in two classes."""
+    for number in range(150):
+        place = tmp_path / "pictures" / "ab"[number % 2] / f"{number:03}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shape = (16 + number % 24, 16 + number % 7, 3)
+        place.write_bytes(pictures.png(np.random.default_rng(number).integers(0, 256, shape, np.uint8)))
+    return tmp_path / "pictures"
+
+
+def test_pictures_that_are_decoded_where_they_are_looked_at_are_those_of_a_plain_loop(
+    pictures_folder: Path, tmp_path: Path
+) -> None:
+    seen: list[int] = []
+    found = open_dataset(str(pictures_folder), tmp_path, lambda _, done, of: seen.append(done), sizes=SIZES)
+    images = [pictures.decode(path.read_bytes()) for path in sorted(pictures_folder.rglob("*.png"))]
+    plain = ContentHash()
+    plain.add(images)
+    assert found.fingerprint == plain.hexdigest(found.source.classes)
+    assert found.scan is not None
+    assert found.scan.sides is not None
+    assert found.scan.sides.tolist() == [list(image.shape[:2]) for image in images]
+    for size in SIZES:
+        expected = [size.of(image) for image in images]
+        assert np.array_equal(found.resized(size.pixels, fit=size.fit).images, expected)
+    assert seen[-3:] == [64, 128, 150]
+
+
+def test_the_first_picture_that_is_none_is_named_and_no_thread_stays(pictures_folder: Path, tmp_path: Path) -> None:
+    threads = threading.active_count()
+    for number in (100, 102):
+        (pictures_folder / "a" / f"{number}.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"/a/100\.png: a picture must be one of PNG"):
+        open_dataset(str(pictures_folder), tmp_path, sizes=SIZES)
+    assert threading.active_count() == threads
+    assert entries(tmp_path) == []
