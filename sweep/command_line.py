@@ -70,6 +70,7 @@ def parse(argv: Sequence[str], description: str) -> Options:
         raise UsageError(f"given features need their file: got backbone={named[0]}, and no --features FILE")
     if given.features:
         backbone, file = starts.named_features(given.features)
+        starts.check_one_file(backbone, () if search else sizes.values())
         features = _file_of_features(file)
         settings = starts.on_features(backbone, settings, ON_FEATURES if search else starts.fields_of(sizes.values()))
     out = given.out or Path("results") / ("search" if search else sizes["paper"].name)

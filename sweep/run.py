@@ -126,7 +126,7 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> Outco
     todo = split_by_status(prepared.specs, rows.by_id(), options.retry_failed)
     announce_grid(console, grid, with_axes=options.dry_run)
     announce(console, dataset, profile, todo, prepared, checked.split_texts())
-    models = announcement(prepared.specs, structures, most_of(prepare.keep_of(options)))
+    models = announcement(prepared.specs, structures, most_of(prepare.keep_of(options)), bool(options.features))
     lines.say(console, models, "Models")
     plan_for = functools.partial(
         prepare.plan_for, options.where, num_images=len(dataset), structures=structures, splits=checked.splits

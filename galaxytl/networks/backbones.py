@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from galaxytl.networks.families import BACKBONES, Backbone, is_features
-from galaxytl.networks.own import own_backbone
+from galaxytl.networks.own import own_backbone, scheme_hint
 from galaxytl.system.foreign_text import did_you_mean
 from galaxytl.trial import SpecError, TrialSpec, seed_for
 
@@ -33,8 +33,8 @@ def backbone_named(name: str) -> Backbone:
     if (own := own_backbone(name)) is not None:
         return own
     if name not in BACKBONES:
-        hint = did_you_mean(name, BACKBONES)
-        raise SpecError(f"backbone must be one of {', '.join(BACKBONES)}, or {OTHERS}; got '{name}'.{hint}")
+        hint = scheme_hint(name) or f".{did_you_mean(name, BACKBONES)}"
+        raise SpecError(f"backbone must be one of {', '.join(BACKBONES)}, or {OTHERS}; got '{name}'{hint}")
     return BACKBONES[name]
 
 

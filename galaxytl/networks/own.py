@@ -46,6 +46,14 @@ def own_backbone(name: str) -> Backbone | None:
     return None
 
 
+def scheme_hint(name: str) -> str:
+    """Return what to write in place of a name that begins as those of SCHEMES do, and goes on otherwise; else ""."""
+    meant, _, rest = name.partition(":")
+    if f"{meant.lower()}://" not in SCHEMES:
+        return ""
+    return f". A preset's URI is written {meant.lower()}://{rest.lstrip('/') or 'OWNER/NAME'}"
+
+
 def look_into(folder: Path | None) -> None:
     """Have modules looked for in a folder too, after all others: a user's own sweep.py must not come before ours."""
     if folder and str(folder) not in sys.path:
@@ -70,7 +78,10 @@ class ModuleBackbone(Backbone):
     def _module(self) -> Any:
         look_into(Path.cwd())
         module = self.name.partition(":")[0]
-        return _called(functools.partial(importlib.import_module, module), f"importing {module}")
+        try:
+            return _called(functools.partial(importlib.import_module, module), f"importing {module}")
+        except ValueError as error:
+            raise ValueError(f"{error}{scheme_hint(self.name)}") from error
 
 
 class HubBackbone(Backbone):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
-from galaxytl.networks.families import FEATURES
+from galaxytl.networks.families import FEATURES, is_features
 from galaxytl.system.command import UsageError
 from galaxytl.trial import SPEC_FIELDS
 from galaxytl.trial.rules import ON_FEATURES
@@ -31,6 +31,16 @@ def named_features(text: str) -> tuple[str, str]:
             f"--features takes FILE or NAME=FILE, a name of at most 40 letters, digits, '_', '.', '-'; got '{text}'"
         )
     return f"{FEATURES}:{name}", path
+
+
+def check_one_file(backbone: str, grids: Iterable[Grid]) -> None:
+    """Raise UsageError where the grids name other given features than this one: its file would pass for theirs too."""
+    axes = [axis for grid in grids for part in grid.parts for axis in part]
+    named = {str(setting["backbone"]) for axis in axes for setting in axis.settings if "backbone" in setting}
+    if other := sorted(name for name in named - {backbone} if is_features(name)):
+        rule = f"--features is one file, here of {backbone}, and the grid must name no other features"
+        example = f"--features {other[0].partition(':')[2] or 'NAME'}=FILE"
+        raise UsageError(f"{rule}; got {', '.join(other)}. Leave backbone out, and run it once a file: {example}")
 
 
 def on_features(

@@ -50,6 +50,10 @@ class Sizes:
         """Return the number of images that score the finished trial."""
         return self.validation if spec.scored_on == "validation" else self.test
 
+    def scored_beside(self, spec: TrialSpec) -> int:
+        """Return the number of validation images whose probabilities are stored beside those of the test part."""
+        return 0 if spec.scored_on == "validation" else self.validation
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -153,18 +157,21 @@ class Costs:
 
     def _passes(self, specs: Sequence[TrialSpec]) -> list[_Pass]:
         """Return a group's passes over its images."""
-        sizes, scored = self.sizes(specs[0]), self.sizes(specs[0]).scored(specs[0])
+        sizes = self.sizes(specs[0])
+        scored, beside = sizes.scored(specs[0]), sizes.scored_beside(specs[0])
         rows, forwards = sizes.train + sizes.watched, TRAINED_STEP * sizes.train + sizes.watched
         epochs = [spec.num_epochs for spec in specs]
         if specs[0].trains_head_only:
             times = len(specs) + (NUM_WAYS - 1) * _num_symmetric(specs)
-            return [_Pass(0, max(epochs) * rows + scored, sum(epochs) * forwards + times * scored)]
+            ending = times * scored + len(specs) * beside
+            return [_Pass(0, max(epochs) * rows + scored + beside, sum(epochs) * forwards + ending)]
         passes = []
         for spec in specs:
             for stage in stages_of(spec):
-                last = scored if stage.last == spec.num_epochs else 0
                 times = NUM_WAYS if spec.test_time_augmentation else 1
-                counts = (stage.num_epochs * rows + last, stage.num_epochs * forwards + times * last)
+                ends = stage.last == spec.num_epochs
+                ending = (scored + beside, times * scored + beside) if ends else (0, 0)
+                counts = (stage.num_epochs * rows + ending[0], stage.num_epochs * forwards + ending[1])
                 passes.append(_Pass(self._freeze_point(spec, stage.depth), *counts))
         return passes
 
@@ -238,7 +245,8 @@ class Costs:
     def alone_multiply_adds(self, spec: TrialSpec) -> int:
         """Count those of one trial by itself on an empty disk, its frozen blocks computed as seldom as can be."""
         rows = self.stored_rows(spec) if spec.stores_activations else 0
-        rows = min(rows, self.rows_read([spec])) if spec.views else rows
+        if spec.views:  # of which a short trial reads some; the validation part it has read when it scores it
+            rows = min(rows, self.rows_read([spec]) - self.sizes(spec).scored_beside(spec))
         frozen = self._network(spec).depths[self.freeze_point(spec)] * rows
         return self.trained_multiply_adds([spec]) + self.turned_multiply_adds([spec]) + frozen
 

@@ -40,10 +40,20 @@ def model_bytes(spec: TrialSpec, structure: Structure) -> int:
     return FLOAT_BYTES * (head + structure.num_parameters(cut))
 
 
-def announcement(specs: Sequence[TrialSpec], structures: Mapping[tuple[str, int], Structure], most: int | None) -> str:
-    """Say whose weights stay, and what they take at most. Without specs, as of a search: of the best by validation."""
+HEADS_ALONE = "; they are of heads on given features, of which python -m sweep.export makes no network"
+
+
+def announcement(
+    specs: Sequence[TrialSpec],
+    structures: Mapping[tuple[str, int], Structure],
+    most: int | None,
+    on_features: bool = False,
+) -> str:
+    """Say whose weights stay, and what they take at most. Without specs, as of a search: of the best by validation.
+    on_features: whether they are those of heads alone, which no file of the project makes a model of images of."""
     if most == 0:
-        return "none kept (--keep none): python -m sweep.export trains the one that it is asked for again"
+        again = "" if on_features else ": python -m sweep.export trains the one that it is asked for again"
+        return f"none kept (--keep none){again}"
     sizes = sorted((model_bytes(spec, structures[spec.backbone, spec.image_size]) for spec in specs), reverse=True)
     ranked = not specs or any(spec.validation_fraction for spec in specs)
     number = len(sizes) if most is None else most if ranked else MOST_UNRANKED
@@ -53,7 +63,8 @@ def announcement(specs: Sequence[TrialSpec], structures: Mapping[tuple[str, int]
         which = f"the weights of the best {'trial' if most == 1 else most} by validation accuracy are kept"
     else:
         which = f"the first {number} trials' weights are kept, as without a validation part none is the best"
-    return f"{which}{f', at most {sum(sizes[:number]) / 1e6:,.1f} MB' if sizes else ''} (--keep)"
+    size = f", at most {sum(sizes[:number]) / 1e6:,.1f} MB" if sizes else ""
+    return f"{which}{size} (--keep){HEADS_ALONE if on_features else ''}"
 
 
 class BestModels:

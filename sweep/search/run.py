@@ -78,7 +78,7 @@ def announce(setup: Setup, console: Console) -> None:
         "Split": setup.split_text,
         "Profile": prepare.profile_text(setup.profile, base),
         "Networks": ", ".join(setup.facts.backbones),
-        "Models": announcement((), {}, most_of(prepare.keep_of(setup.options))),
+        "Models": announcement((), {}, most_of(prepare.keep_of(setup.options)), bool(setup.options.features)),
     }.items():
         lines.say(console, text, name)
 

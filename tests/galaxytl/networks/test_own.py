@@ -128,6 +128,7 @@ def test_another_process_builds_it_anew_each_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("hf:timm", r"No module named 'hf'. A preset's URI is written hf://timm"),
         ("no_such_module:build", "importing no_such_module raised ModuleNotFoundError: No module named"),
         ("my_networks:biuld", "it has no function 'biuld'"),
         ("my_networks:raises", r"raised ZeroDivisionError: division by zero \(my_networks.py, line 30\)"),

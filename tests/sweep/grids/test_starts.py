@@ -105,6 +105,7 @@ def test_a_search_chooses_heads_on_features(galaxies_file: Path) -> None:
         ("--features a.npy --set augmentation=true", "--features leaves augmentation nothing to do"),
         ("--features a.npy --set unfrozen_blocks=0,2", "got --set unfrozen_blocks=2"),
         ("--features a.npy --set backbone=VGG16", "give it or --set backbone, not both"),
+        ("--features zoobot=a.npy --grid two.yaml", "the grid must name no other features; got features:astroclip. L"),
         ("--features a/b=a.npy", "--features takes FILE or NAME=FILE"),
         ("--set backbone=features:zoobot", "got backbone=features:zoobot, and no --features FILE"),
         ("--features s3://b/a.npy", "--features must be a path of this machine; got the URI"),
@@ -118,6 +119,7 @@ def test_what_does_not_go_with_features_is_refused(
     galaxies_file: Path, capsys: pytest.CaptureFixture[str], arguments: str, message: str
 ) -> None:
     np.save("a.npy", features())
+    Path("two.yaml").write_text("scientific: {backbone: [features:zoobot, features:astroclip]}")
     np.save("short.npy", features()[:-1])
     np.save("nan.npy", features() * np.nan)
     assert main(["--data", str(galaxies_file), *ALSO, *arguments.split(), "--out", "out"]) == 2

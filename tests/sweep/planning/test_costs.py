@@ -22,13 +22,13 @@ from tests.sweep.fakes import SIZES, TOY, toy_spec, toy_speeds
 
 MILLION = 10**6
 COSTS = Costs({("Toy", 32): TOY}, {toy_spec().split_key: SIZES}, toy_speeds(1e9))
-READ = 10 * (600 + 100) + 300  # images of one pass of 10 epochs: train and validation in each, then test
-TRAINED = 10 * (3 * 600 + 100) + 300  # forward passes of one trial: three a trained step
+READ = 10 * (600 + 100) + 400  # images of one pass of 10 epochs: train and validation in each, then all but train
+TRAINED = 10 * (3 * 600 + 100) + 400  # forward passes of one trial: three a trained step
 
 
 def test_heads_share_one_pass_as_long_as_the_longest() -> None:
     cost = COSTS.cost([toy_spec(), toy_spec(learning_rate=1e-4, num_epochs=5)], source=0)
-    heads = 100 * (TRAINED + 5 * (3 * 600 + 100) + 300)
+    heads = 100 * (TRAINED + 5 * (3 * 600 + 100) + 400)
     assert (cost.rows_read, cost.multiply_adds) == (READ, heads)
     fixed = HEADS_FIXED + 2 * TRIAL_SECONDS["heads"]
     steps = 10 * ((19 + 4 / 3) * HEADS_STEP_SECONDS + EPOCH_SECONDS["heads"])  # 600 and 100 images in batches of 32
@@ -59,13 +59,13 @@ EPOCH, TRAINED_EPOCH = 600 + 100, 3 * 600 + 100
 
 def test_each_stage_reads_what_is_stored_before_all_that_it_trains() -> None:
     trained = 3 * TRAINED_EPOCH * 100 + 3 * TRAINED_EPOCH * (MILLION + 100)
-    trained += (4 * TRAINED_EPOCH + 300) * (3 * MILLION + 100)
+    trained += (4 * TRAINED_EPOCH + 400) * (3 * MILLION + 100)
     assert COSTS.trained_multiply_adds([STAGED]) == trained
     assert COSTS.rows_read([STAGED, STAGED.replace(seed=1)]) == 2 * READ
-    assert COSTS.rows_by_cut([STAGED]) == {0: 3 * EPOCH, 1: 3 * EPOCH, 2: 4 * EPOCH + 300}
+    assert COSTS.rows_by_cut([STAGED]) == {0: 3 * EPOCH, 1: 3 * EPOCH, 2: 4 * EPOCH + 400}
     assert COSTS.cost([STAGED], 3, 2, 1, 0).multiply_adds == trained  # nothing that is frozen runs in an epoch
     assert COSTS.cost([STAGED], 2).multiply_adds == trained + 3 * EPOCH * (3 + 2) * MILLION
-    frozen = 3 * EPOCH * (7 + 6) * MILLION + (4 * EPOCH + 300) * 4 * MILLION
+    frozen = 3 * EPOCH * (7 + 6) * MILLION + (4 * EPOCH + 400) * 4 * MILLION
     assert COSTS.cost([STAGED], 3).multiply_adds == COSTS.unshared_multiply_adds([STAGED]) == trained + frozen
     assert COSTS.alone_multiply_adds(STAGED) == trained + 1000 * 7 * MILLION
     turned = STAGED.replace(augmentation=True)
@@ -126,7 +126,7 @@ def test_views_are_stored_beside_the_images_and_read_as_these_are() -> None:
     assert COSTS.cost([spec], source=0) == COSTS.cost([toy_spec()], source=0)
     assert COSTS.alone_multiply_adds(spec) == (1000 + 4 * 600) * 7 * MILLION + 100 * TRAINED
     brief = spec.replace(views=40, shift=0.1, num_epochs=1)  # reads fewer views than there are
-    assert COSTS.alone_multiply_adds(brief) == 1000 * 7 * MILLION + 100 * (3 * 600 + 100 + 300)
+    assert COSTS.alone_multiply_adds(brief) == 1000 * 7 * MILLION + 100 * (3 * 600 + 100 + 400)
 
 
 def test_the_symmetries_of_scored_images_are_computed_once_for_the_heads_that_ask_for_them() -> None:

@@ -15,7 +15,7 @@ from sweep.planning.speeds import EPOCH_SECONDS, OTHER_FIXED, START_SECONDS, STE
 from tests.sweep.fakes import SIZES, SLOW, TOY, toy_plan, toy_spec, toy_speeds
 
 MILLION = 10**6
-READ, TRAINED = 10 * (600 + 100) + 300, 10 * (3 * 600 + 100) + 300  # see test_costs.py
+READ, TRAINED = 10 * (600 + 100) + 400, 10 * (3 * 600 + 100) + 400  # see test_costs.py
 HEADS = [toy_spec(learning_rate=10.0**-i) for i in range(1, 7)]
 DEPTHS = [toy_spec(unfrozen_blocks=k, learning_rate=rate) for k in (0, 1, 2, "all") for rate in (1e-3, 1e-4)]
 

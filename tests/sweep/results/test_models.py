@@ -64,3 +64,11 @@ def test_the_next_driver_removes_what_a_killed_one_left(tmp_path: Path) -> None:
 def test_what_is_kept_is_said_with_its_size(most: int | None, says: str) -> None:
     specs = [toy_spec(learning_rate=rate) for rate in (1e-2, 1e-3)]
     assert says in announcement(specs, {("Toy", 32): TOY}, most)
+
+
+def test_heads_on_given_features_are_not_said_to_become_networks() -> None:
+    for most in (0, 1):
+        of_networks, of_heads = (announcement((), {}, most, on_features) for on_features in (False, True))
+        assert ("sweep.export trains" in of_networks) == (most == 0)
+        assert ("sweep.export makes no network" in of_heads) == (most == 1)
+        assert "sweep.export trains" not in of_heads
