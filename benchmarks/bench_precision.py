@@ -18,10 +18,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+from frozen import add_place, prepare
 
-from galaxytl.data import open_dataset
 from galaxytl.learning.job import Group, Workplace
-from galaxytl.networks.weights import WeightsNotFoundError, find_weights
 from galaxytl.system.cache import cache_dir
 from galaxytl.training import train
 from galaxytl.trial import COMPLETE, TrialSpec
@@ -35,23 +34,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         os.environ["GALAXYTL_CACHE_DIR"] = str(Path(name) / "cache")
         workplace = Workplace(options.data or f"simulated:{options.images}", Path(name) / "out", options.weights_dir)
-        compare(prepare(workplace, options), workplace, options.seeds)
-
-
-def prepare(workplace: Workplace, options: argparse.Namespace) -> TrialSpec:
-    """Return what all trials have in common, with the images resized, so that nothing of that is timed."""
-    dataset = open_dataset(workplace.data)
-    dataset.resized(options.image_size)
-    fixed = {"dataset": dataset.name, "dataset_fingerprint": dataset.fingerprint, "stratified": True}
-    base = TrialSpec(**fixed, image_size=options.image_size, num_epochs=options.epochs, weights="random")
-    try:
-        weights = find_weights(base.backbone, workplace.weights_dir)
-        base = base.replace(weights="imagenet", weights_fingerprint=weights.fingerprint)
-    except WeightsNotFoundError as error:
-        print(f"note: {error}")
-    print(f"frozen {base.backbone}, weights: {base.weights_label}; {len(dataset)} images of {dataset.name}; ", end="")
-    print(f"{base.image_size} px, {base.num_epochs} epochs, learning rates {LEARNING_RATES}", flush=True)
-    return base
+        base = prepare(workplace, options, f"learning rates {LEARNING_RATES}")
+        compare(base, workplace, options.seeds)
 
 
 def compare(base: TrialSpec, workplace: Workplace, num_seeds: int) -> None:
@@ -73,12 +57,7 @@ def compare(base: TrialSpec, workplace: Workplace, num_seeds: int) -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Accuracy, bytes and seconds by the type of the stored activations")
-    place = os.environ.get("GALAXYTL_TEST_WEIGHTS_DIR")
-    parser.add_argument("--data", default=os.environ.get("GALAXYTL_TEST_DATA"), metavar="URI")
-    parser.add_argument("--weights-dir", type=Path, default=place and Path(place), metavar="FOLDER")
-    parser.add_argument("--images", type=int, default=1000, help="simulated galaxies (default: 1000)")
-    parser.add_argument("--image-size", type=int, default=128, metavar="PIXELS")
-    parser.add_argument("--epochs", type=int, default=20)
+    add_place(parser, image_size=128)
     parser.add_argument("--seeds", type=int, default=5, help="splits of the images (default: 5)")
     return parser.parse_args()
 

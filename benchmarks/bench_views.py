@@ -19,12 +19,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from frozen import add_place, prepare
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from galaxytl.data import open_dataset
 from galaxytl.learning.job import Group, Workplace
-from galaxytl.networks.weights import WeightsNotFoundError, find_weights
 from galaxytl.system.cache import cache_dir
 from galaxytl.training import train
 from galaxytl.trial import COMPLETE, TrialSpec
@@ -35,25 +34,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         os.environ["GALAXYTL_CACHE_DIR"] = str(Path(name) / "cache")
         workplace = Workplace(options.data or f"simulated:{options.images}", Path(name) / "out", options.weights_dir)
-        compare(prepare(workplace, options), workplace, options)
-
-
-def prepare(workplace: Workplace, options: argparse.Namespace) -> TrialSpec:
-    """Return what all trials have in common, with live augmentation; the images are resized already."""
-    dataset = open_dataset(workplace.data)
-    dataset.resized(options.image_size)
-    fixed = {"dataset": dataset.name, "dataset_fingerprint": dataset.fingerprint, "stratified": True}
-    changes = {name: getattr(options, name) for name in ("shift", "zoom", "brightness")}
-    base = TrialSpec(**fixed, **changes, augmentation=True, image_size=options.image_size, weights="random")
-    base = base.replace(num_epochs=options.epochs, learning_rate=options.learning_rate)
-    try:
-        weights = find_weights(base.backbone, workplace.weights_dir)
-        base = base.replace(weights="imagenet", weights_fingerprint=weights.fingerprint)
-    except WeightsNotFoundError as error:
-        print(f"note: {error}")
-    print(f"frozen {base.backbone}, weights: {base.weights_label}; {len(dataset)} images of {dataset.name}; ", end="")
-    print(f"{base.image_size} px, {base.num_epochs} epochs, {options.seeds} seeds, {changes}", flush=True)
-    return base
+        changes = {name: getattr(options, name) for name in ("shift", "zoom", "brightness")}
+        text = f"{options.seeds} seeds, {changes}"
+        fields = {**changes, "augmentation": True, "learning_rate": options.learning_rate}
+        compare(prepare(workplace, options, text, **fields), workplace, options)
 
 
 def compare(base: TrialSpec, workplace: Workplace, options: argparse.Namespace) -> None:
@@ -96,12 +80,7 @@ def stored_bytes() -> int:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Accuracy, multiply-adds and bytes of heads on stored views")
-    place = os.environ.get("GALAXYTL_TEST_WEIGHTS_DIR")
-    parser.add_argument("--data", default=os.environ.get("GALAXYTL_TEST_DATA"), metavar="URI")
-    parser.add_argument("--weights-dir", type=Path, default=place and Path(place), metavar="FOLDER")
-    parser.add_argument("--images", type=int, default=1000, help="simulated galaxies (default: 1000)")
-    parser.add_argument("--image-size", type=int, default=64, metavar="PIXELS")
-    parser.add_argument("--epochs", type=int, default=20)
+    add_place(parser, image_size=64)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--views", type=int, nargs="+", default=[4, 8], metavar="K")
     parser.add_argument("--seeds", type=int, default=5)

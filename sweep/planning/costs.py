@@ -21,7 +21,7 @@ from galaxytl.networks.blocks import TRAINED_STEP, Structure
 from galaxytl.trial import TrialSpec
 from galaxytl.trial.optimizers import OPTIMIZERS
 from galaxytl.trial.stages import Depth, spec_of, stages_of
-from sweep.planning.speeds import Speeds, add, kind_of, steps_of
+from sweep.planning.speeds import Speeds, add, interpolation, kind_of, steps_of
 from sweep.planning.stored_activations import BYTES_PER_SECOND, Chain
 
 FLOAT_BYTES: Final = 4
@@ -200,6 +200,8 @@ class Costs:
             add(parts, worker.work(spec, "forward", frozen))
         work = trained if kind == "heads" else frozen + trained
         add(parts, worker.work(spec, kind, work, passes * steps_of(spec, sizes.train, sizes.watched), passes))
+        if not spec.views:  # which are stored so
+            add(parts, interpolation(spec, passes * sizes.train))
         return parts
 
     def fixed_seconds(self, spec: TrialSpec) -> float:
@@ -217,6 +219,7 @@ class Costs:
         """Return seconds, reading and writing apart, and their doubt, to compute activations that are stored."""
         worker = self.speeds.assumed
         parts = {**worker.fixed(spec, "forward"), **worker.work(spec, "forward", multiply_adds)}
+        add(parts, interpolation(spec, self.stored_rows(spec) - self.sizes(spec).rows))
         return self.speeds.seconds(parts), self.speeds.doubt(parts)
 
     def trained_multiply_adds(self, specs: Sequence[TrialSpec]) -> int:

@@ -72,6 +72,8 @@ EPOCH_SECONDS: Final = {"train": 0.4, "heads": 0.01, "forward": 0.0}
 HEADS_STEP_SECONDS: Final = 0.0005
 TRIAL_SECONDS: Final = {"train": 1.0, "heads": 0.1}
 """To set a network anew, score, and write; of heads, a share in a pass. 0.3 s and more, with diagnostics 1 to 3."""
+INTERPOLATION_SECONDS: Final = 3.5e-3
+"""To shift or zoom an image of 224 px, three colours, by SciPy; of other sizes by their pixels. One thread does it."""
 START_SECONDS: Final = 20.0
 """Ray 6 s, a worker that imports the framework 8 s, first trial and end 4 s; twice as much on a busy machine."""
 
@@ -280,6 +282,7 @@ def _measured(rows: Sequence[TrialResult], whole: bool) -> Iterator[_Measured]:
         if stored := sum(row.multiply_adds.get("features", 0.0) for row in rows):
             add(parts, worker.fixed(spec, "forward"))
             add(parts, worker.work(spec, "forward", stored))
+            add(parts, interpolation(spec, spec.views * rows[0].num_images.get("train", 0)))
         add(parts, worker.work(spec, kind, sum(row.multiply_adds.get("evaluate", 0.0) for row in rows)))
         yield _Measured(rest, parts)
 
@@ -297,7 +300,18 @@ def _epochs(rows: Sequence[TrialResult], kind: Kind, worker: Worker, epochs: int
             add(parts, worker.work(spec, "forward", work - own))
             work = own
     add(parts, worker.work(spec, kind, work, steps, epochs))
+    if not spec.views:
+        add(parts, interpolation(spec, epochs * images.get("train", 0)))
     return parts
+
+
+def interpolation(spec: TrialSpec, images: float) -> Parts:
+    """Return the seconds to shift and zoom so many images, of which a blend takes two each; none where the trial does
+    neither."""
+    if not (spec.shift or spec.zoom):
+        return {}
+    pixels = (1 + spec.blends_images) * (spec.image_size / 224) ** 2
+    return {"images/interpolation": images * pixels * INTERPOLATION_SECONDS}
 
 
 def steps_of(spec: TrialSpec, train: int, watched: int) -> float:

@@ -11,6 +11,7 @@ from sweep.planning.speeds import (
     HEADS_FIXED,
     HEADS_SHARE,
     HEADS_STEP_SECONDS,
+    INTERPOLATION_SECONDS,
     OTHER_FIXED,
     STEP_SECONDS,
     TRIAL_SECONDS,
@@ -127,6 +128,19 @@ def test_views_are_stored_beside_the_images_and_read_as_these_are() -> None:
     assert COSTS.alone_multiply_adds(spec) == (1000 + 4 * 600) * 7 * MILLION + 100 * TRAINED
     brief = spec.replace(views=40, shift=0.1, num_epochs=1)  # reads fewer views than there are
     assert COSTS.alone_multiply_adds(brief) == 1000 * 7 * MILLION + 100 * (3 * 600 + 100 + 400)
+
+
+def test_shifted_images_take_time_in_each_epoch_and_views_of_them_once() -> None:
+    an_image = INTERPOLATION_SECONDS * (32 / 224) ** 2
+    turned, heads = toy_spec(augmentation=True), [toy_spec(augmentation=True, shift=0.1, seed=seed) for seed in (0, 1)]
+    plain = COSTS.cost([turned, turned.replace(seed=1)], source=3).seconds
+    assert COSTS.cost(heads, source=3).seconds - plain == pytest.approx(10 * 600 * an_image)  # the heads share the pass
+    blended = COSTS.cost([heads[0].replace(mixup=0.2)], source=3).seconds
+    unmoved = COSTS.cost([turned.replace(mixup=0.2)], source=3).seconds
+    assert blended - unmoved == pytest.approx(2 * 10 * 600 * an_image)
+    views = toy_spec(augmentation=True, views=4, zoom=0.1)
+    assert COSTS.storing(views, 1e9)[0] - COSTS.storing(turned, 1e9)[0] == pytest.approx(4 * 600 * an_image)
+    assert COSTS.cost([views], source=0).seconds == COSTS.cost([toy_spec()], source=0).seconds
 
 
 def test_the_symmetries_of_scored_images_are_computed_once_for_the_heads_that_ask_for_them() -> None:
