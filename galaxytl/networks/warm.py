@@ -18,7 +18,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import keras
 import numpy as np
@@ -30,12 +30,15 @@ from galaxytl.networks.blocks import Structure, between, cut_tensor, find_blocks
 from galaxytl.networks.own import initializers, leaves, own_backbone
 from galaxytl.networks.recipe.compiled import compile_model
 from galaxytl.networks.weights import WeightsError
-from galaxytl.trial import SCALAR_FIELDS, SPEC_FIELDS, TrialSpec, seed_for
+from galaxytl.trial import SCALAR_FIELDS, SPEC_FIELDS, SPLIT_FIELDS, TrialSpec, seed_for
 from galaxytl.trial.schedules import is_constant
 
 T = TypeVar("T")
 HEAD, BLOCK = "head.", "backbone."
 """Before the number of a weight, in its name (`named`)."""
+OF_NO_NETWORK: Final = frozenset((*SCALAR_FIELDS, *SPLIT_FIELDS))
+"""In which trials of one compiled network may differ: what is set anew for each, and which images it is fed, so that
+folds are compiled once."""
 
 
 @dataclass
@@ -258,7 +261,7 @@ def trainable(
     compiled networks, the `most` that were asked for last are kept."""
     network = backbone(spec, weights_path)
     # not group_key: of a stage that trains the head alone it leaves out what only heads in one pass may differ in
-    own = tuple(getattr(spec, name) for name in SPEC_FIELDS if name not in SCALAR_FIELDS)
+    own = tuple(getattr(spec, name) for name in SPEC_FIELDS if name not in OF_NO_NETWORK)
     key = (_cache.network_key, own, is_constant(spec), stored_cut)
     compiled = _cache.compiled.pop(key, None)
     while len(_cache.compiled) >= most:

@@ -149,3 +149,15 @@ def test_a_trial_after_one_of_another_preprocessing_sees_its_own_pixels(
     warm.forget()
     train(own.replace(preprocessing="backbone"))
     assert_equal(train(own), fresh)
+
+
+def test_folds_are_compiled_once(fine: TrialSpec, train: Callable[[TrialSpec], TrialResult], traced: list[str]) -> None:
+    first, second = (fine.replace(num_folds=5, fold=fold) for fold in (0, 1))
+    warm.forget()
+    fresh = train(second)
+    warm.forget()
+    train(first)
+    kept, once = warm._cache.trainable, len(traced)
+    assert_equal(train(second), fresh)
+    assert warm._cache.trainable is kept
+    assert len(traced) == once
