@@ -87,7 +87,8 @@ def read_images(
         return min(containers.BATCH, containers.BATCH_BYTES // largest)
 
     with (
-        ThreadPoolExecutor(threads_of(source)) as pool,  # Pillow and hashlib work without holding Python's lock
+        # Pillow and hashlib work without Python's lock; one more than cores, as some thread waits for it, or for a disk
+        ThreadPoolExecutor(threads_of(source) + 1) as pool,
         contextlib.closing(cells_of(source)) as cells,
         contextlib.closing(in_order(pool, look, enumerate(cells), most)) as looks,
     ):
