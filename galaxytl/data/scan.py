@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from galaxytl.data.files import containers
 from galaxytl.data.files.classes import Classes
-from galaxytl.data.files.containers import Cell, Source, cells_of, threads_of
+from galaxytl.data.files.containers import BATCH_BYTES, OneByOne, Source, threads_of
 from galaxytl.data.files.fingerprint import ContentHash, image_digest
 from galaxytl.system.arrays import DAMAGED, opened_npz
 from galaxytl.system.cache import keep, opened_own
@@ -72,31 +72,44 @@ def read_images(
     count = len(source.labels)
     flags = np.empty((2, count), np.bool_)
     scan = Scan(np.empty((count, 32), np.uint8), flags[0], flags[1], np.empty((count, 2), np.int32))
-    largest = 1
 
-    def look(numbered: tuple[int, Cell]) -> int:
-        """Decode and look at one image, while it is in the processor's cache; return its bytes."""
-        row, cell = numbered
-        image = cell()
+    def look(row: int, image: NDArray[np.uint8]) -> int:
         _look(scan, row, image)
         for copy in copies:
             copy.images[row] = copy.resize(image)
         return image.nbytes
 
-    def most() -> int:
-        return min(containers.BATCH, containers.BATCH_BYTES // largest)
-
+    threads = threads_of(source)
     with (
         # Pillow and hashlib work without Python's lock; one more than cores, as some thread waits for it, or for a disk
-        ThreadPoolExecutor(threads_of(source) + 1) as pool,
-        contextlib.closing(cells_of(source)) as cells,
-        contextlib.closing(in_order(pool, look, enumerate(cells), most)) as looks,
+        ThreadPoolExecutor(threads + 1) as pool,
+        contextlib.closing(_looks(source, look, pool, 4 * threads)) as looks,
     ):
-        for done, num_bytes in enumerate(looks, 1):
-            largest = max(largest, num_bytes)
+        for done, _ in enumerate(looks, 1):
             if on_progress and (done % containers.BATCH == 0 or done == count):
                 on_progress(doing, done, count)
     return scan
+
+
+def _looks(
+    source: Source, look: Callable[[int, NDArray[np.uint8]], int], pool: ThreadPoolExecutor, most: int
+) -> Generator[int, None, None]:
+    """Yield what `look` returns of each image, its bytes, in order. What is decoded by itself is looked at in the same
+    thread, while it is in the processor's cache: `most` at a time, and so many as fit into memory."""
+    if not isinstance(source, OneByOne):
+        row = 0
+        with contextlib.closing(source.batches()) as batches:
+            for batch in batches:
+                yield from pool.map(look, range(row, row + len(batch)), batch)
+                row += len(batch)
+        return
+    largest = 1
+    numbered = enumerate(source.cells(0))
+    read = in_order(pool, lambda item: look(item[0], item[1]()), numbered, lambda: min(most, BATCH_BYTES // largest))
+    with contextlib.closing(read):
+        for num_bytes in read:
+            largest = max(largest, num_bytes)
+            yield num_bytes
 
 
 def _look(scan: Scan, row: int, image: NDArray[np.uint8]) -> None:

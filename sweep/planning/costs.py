@@ -170,8 +170,8 @@ class Costs:
             for stage in stages_of(spec):
                 times = NUM_WAYS if spec.test_time_augmentation else 1
                 ends = stage.last == spec.num_epochs
-                ending = (scored + beside, times * scored + beside) if ends else (0, 0)
-                counts = (stage.num_epochs * rows + ending[0], stage.num_epochs * forwards + ending[1])
+                read, work = (scored + beside, times * scored + beside) if ends else (0, 0)
+                counts = (stage.num_epochs * rows + read, stage.num_epochs * forwards + work)
                 passes.append(_Pass(self._freeze_point(spec, stage.depth), *counts))
         return passes
 
