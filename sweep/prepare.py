@@ -162,6 +162,13 @@ def find_nodes(address: str | None, log: Path) -> Available:
         return found
 
 
+def begin_ray(where: Where, num_rows: int, num_trials: int) -> None:
+    """Have Ray start meanwhile, unless as many trials have a row as there are: then probably nothing is left to do."""
+    if where.early and num_rows < num_trials:
+        count_gpus(where)  # once Ray runs it is too late
+        where.early.begin()
+
+
 VALIDATION: Final = OFFICIAL_PARTS.index("validation")
 ASKED_BY: Final = "--set validation_fraction=0.1 asks for a validation part"
 NO_DATASET: Final = {"dataset": "", "dataset_fingerprint": ""}

@@ -25,7 +25,12 @@ from galaxytl.system.foreign_text import visible
 from galaxytl.system.process import usable_cpus
 from sweep.scheduling import versions
 from sweep.scheduling.ray_files import check_token, own_folder
-from sweep.scheduling.ray_private import own_code, show_workers_output, within_this_machine  # before ray: it settles it
+from sweep.scheduling.ray_private import (  # before ray: it settles it
+    own_code,
+    show_workers_output,
+    within_this_machine,
+    without_idle_helpers,
+)
 from sweep.scheduling.resources import HEAD, Available, ClusterError, available_of, cluster_may_grow
 
 import ray  # isort: skip
@@ -76,7 +81,7 @@ def _local_settings(folder: str) -> dict[str, Any]:
 def _connect(address: str | None, log: Path, settings: Mapping[str, Any]) -> None:
     """Connect to a cluster, or start one. Raises ClusterError when it cannot be."""
     try:
-        with own_handlers(), _quiet_stderr(log), within_this_machine(not address):  # Ray's C++ parts take SIGTERM too
+        with own_handlers(), _quiet_stderr(log), within_this_machine(not address), without_idle_helpers(not address):
             told = {"log_to_driver": False, "logging_level": logging.ERROR, "job_config": own_code()}
             ray.init(address=address or "local", **told, **settings)
     except Exception as error:  # Ray raises just that where a node does not start in time
