@@ -60,7 +60,7 @@ def cluster(address: str | None, log: Path, note: Callable[[str], object] = lamb
     with contextlib.nullcontext() if address else own_folder() as folder:
         _connect(address, log, _local_settings(folder) if folder else {})
         try:
-            yield _available()
+            yield available_now()
         finally:
             with own_handlers(), _no_garbage_collection():
                 ray.shutdown()
@@ -91,7 +91,8 @@ def _connect(address: str | None, log: Path, settings: Mapping[str, Any]) -> Non
     logging.raiseExceptions = False  # a log that cannot be written, on a full disk, must not fill the terminal instead
 
 
-def _available() -> Available:
+def available_now() -> Available:
+    """Return what the connected cluster has, and may get."""
     alive = [node for node in ray.nodes() if node["Alive"]]
     here = ray.get_runtime_context().get_node_id()
     on_head = any(node["NodeID"] == here and HEAD in node["Resources"] for node in alive)

@@ -1,4 +1,4 @@
-"""A local Ray that starts while its sweep is still planned, and ends with it. Imports no ray before it is begun.
+"""Ray that starts, or is connected to, while its sweep is still planned, and ends with it. No ray is imported before.
 
     with early(where) as where:
         where.early.begin()                             # once the dataset is open: from here on Ray starts
@@ -23,12 +23,12 @@ from sweep.scheduling.resources import Available, Where
 
 
 class StartedEarly:
-    """A cluster of this machine that a thread starts and ends. Linux kills Ray's processes with the thread that made
-    them (PR_SET_PDEATHSIG, which Ray sets), not only with the process: so one thread does both, and waits between."""
+    """A cluster, or the connection to one, that a thread starts and ends. Linux kills Ray's processes with the thread
+    that made them (PR_SET_PDEATHSIG, which Ray sets), not only with the process: so one thread does both."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, address: str | None, log: Path) -> None:
         self.made = time.monotonic()
-        self._log = log
+        self._address, self._log = address, log
         self._thread: Thread | None = None
         self._is_up, self._ends = Event(), Event()
         self._available: Available | None = None
@@ -40,7 +40,7 @@ class StartedEarly:
         if self._thread is None and not self._ends.is_set():
             from sweep.scheduling.cluster import cluster  # imports ray: here, as two threads that import can meet
 
-            start = functools.partial(cluster, None, self._log, self._notes.append)
+            start = functools.partial(cluster, self._address, self._log, self._notes.append)
             self._thread = Thread(target=self._hold, args=[start], name="Ray, started early")
             self._thread.start()
 
@@ -56,19 +56,33 @@ class StartedEarly:
 
     @property
     def is_begun(self) -> bool:
-        """Whether Ray starts or runs, to be taken over by `cluster`."""
-        return self._thread is not None and not self._ends.is_set()
+        """Whether Ray starts, runs or has ended: `available` tells of it."""
+        return self._thread is not None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether Ray starts or runs, for a round of trials by `cluster`."""
+        return self.is_begun and not self._ends.is_set()
+
+    def available(self) -> Available:
+        """Wait until Ray is there; return its resources then, also when it has ended. Raises what
+        `sweep.scheduling.cluster` raises."""
+        self._is_up.wait()
+        if self._available is None:
+            raise self._error or RuntimeError("Ray, which was started early, has ended")
+        return self._available
 
     @contextlib.contextmanager
     def cluster(self, note: Callable[[str], object]) -> Iterator[Available]:
         """Wait until Ray is there; give its resources; end it. Does and raises what `sweep.scheduling.cluster` does."""
         try:
-            self._is_up.wait()
+            self.available()
             for text in self._notes:
                 note(text)
-            if self._available is None:
-                raise self._error or RuntimeError("Ray, which was started early, has ended")
-            yield self._available
+
+            from sweep.scheduling.cluster import available_now
+
+            yield available_now()  # nodes may have come while the sweep was planned
         finally:
             self.end()
             if self._error and self._available is not None:
@@ -78,16 +92,14 @@ class StartedEarly:
         """End Ray, where it was begun, and wait until it has ended."""
         self._ends.set()
         if self._thread is not None:
-            self._thread.join()
+            with contextlib.suppress(RuntimeError):  # Ctrl-C came before it ran: it ends by itself
+                self._thread.join()
 
 
 @contextlib.contextmanager
 def early(where: Where) -> Iterator[Where]:
-    """Give `where` with a Ray in it that can be begun, and ends with the block; one at an address runs already."""
-    if where.address:
-        yield where
-        return
-    started = StartedEarly(where.log)
+    """Give `where` with a Ray, here or at its address, that can be begun, and ends with the block."""
+    started = StartedEarly(where.address, where.log)
     try:
         yield replace(where, early=started)
     finally:

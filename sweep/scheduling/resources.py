@@ -55,7 +55,12 @@ class Early(Protocol):
     @property
     def is_begun(self) -> bool: ...
 
+    @property
+    def is_free(self) -> bool: ...
+
     def begin(self) -> None: ...
+
+    def available(self) -> Available: ...
 
     def cluster(self, note: Callable[[str], object]) -> AbstractContextManager[Available]: ...
 
@@ -69,8 +74,7 @@ class Where:
     gpus: float | None
     log: Path
     early: Early | None = field(default=None, compare=False, repr=False)
-    """The Ray of this machine that starts while the sweep is planned; None: it starts when there is something to
-    run."""
+    """The Ray that starts, or is connected to, while the sweep is planned; None: when there is something to run."""
 
     @property
     def announcement(self) -> str:

@@ -102,7 +102,7 @@ def run_trials(
     at_once = work.at_once
     while True:
         events = _ToReporter(reporter, reached)
-        if where.early and where.early.is_begun:
+        if where.early and where.early.is_free:
             events.reached_at["begin"] = where.early.made
         events.reach("plan")
         with _cluster(where, reporter.note) as available:
@@ -137,7 +137,7 @@ def run_trials(
 
 def _cluster(where: Where, note: Callable[[str], object]) -> contextlib.AbstractContextManager[Available]:
     """Return the cluster that was begun while the sweep was planned; of a later round, a new one."""
-    if where.early and where.early.is_begun:
+    if where.early and where.early.is_free:
         return where.early.cluster(note)
     return cluster(where.address, where.log, note)
 

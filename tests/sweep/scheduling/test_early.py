@@ -14,12 +14,16 @@ from threading import Event
 
 import pytest
 
+from sweep import prepare
 from sweep.scheduling import cluster
 from sweep.scheduling.early import early
 from sweep.scheduling.resources import Available, ClusterError, Resources, Where
 
 WHERE = Where(None, None, None, Path("sweep.log"))
 HERE = Available((Resources(2, 0),))
+GROWN = Available((Resources(2, 0), Resources(4, 1)))
+BEGIN_RAY = prepare.begin_ray
+"""Itself: `tests/sweep/conftest.py` has tests do without."""
 
 
 class SlowRay:
@@ -30,10 +34,11 @@ class SlowRay:
         self.events: list[str] = []
         self.threads: set[threading.Thread] = set()
         monkeypatch.setattr(cluster, "cluster", self._cluster)
+        monkeypatch.setattr(cluster, "available_now", lambda: GROWN)
 
     @contextlib.contextmanager
     def _cluster(self, address: str | None, log: Path, note: object) -> Iterator[Available]:
-        self._happens("starts")
+        self._happens(f"starts at {address}" if address else "starts")
         self.goes_on.wait()
         if self.error:
             raise self.error
@@ -53,16 +58,16 @@ def test_one_thread_starts_ray_and_ends_it_after_the_round(monkeypatch: pytest.M
     ray = SlowRay(monkeypatch)
     with early(WHERE) as where:
         assert where.early
-        assert not where.early.is_begun
+        assert not where.early.is_free
         where.early.begin()
         where.early.begin()
-        assert where.early.is_begun
+        assert where.early.is_free
         ray.goes_on.set()
         with where.early.cluster(lambda _: None) as available:
-            assert available == HERE
+            assert available == GROWN, "nodes may come while the sweep is planned"
             assert ray.events == ["starts", "is up"]
         assert ray.events == ["starts", "is up", "ends"]
-        assert not where.early.is_begun, "a next round starts another"
+        assert not where.early.is_free, "a next round starts another"
     assert len(ray.threads) == 1
     assert threading.main_thread() not in ray.threads
 
@@ -71,9 +76,22 @@ def test_what_is_never_begun_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     ray = SlowRay(monkeypatch)
     with early(WHERE):
         pass
-    with early(replace(WHERE, address="head:6379")) as where:
-        assert where.early is None
     assert ray.events == []
+
+
+def test_one_connection_serves_plan_and_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = SlowRay(monkeypatch)
+    ray.goes_on.set()
+    with early(replace(WHERE, address="head:6379")) as where:
+        BEGIN_RAY(where, num_rows=3, num_trials=3)
+        assert ray.events == [], "nothing is left to run"
+        BEGIN_RAY(where, num_rows=2, num_trials=3)
+        assert prepare.find_nodes(where) == HERE
+        assert where.early
+        with where.early.cluster(lambda _: None) as available:
+            assert available == GROWN
+        assert prepare.find_nodes(where) == HERE, "a search plans in a next round too"
+    assert ray.events == ["starts at head:6379", "is up", "ends"]
 
 
 @pytest.mark.parametrize("error", [ValueError("no image can be read"), KeyboardInterrupt()], ids=["error", "Ctrl-C"])
