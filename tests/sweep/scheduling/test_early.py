@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import subprocess
 import sys
@@ -14,8 +15,11 @@ from threading import Event
 
 import pytest
 
+from galaxytl.learning.callbacks import Watcher
+from galaxytl.learning.job import Group, Workplace
+from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep import prepare
-from sweep.scheduling import cluster
+from sweep.scheduling import cluster, tune
 from sweep.scheduling.early import early
 from sweep.scheduling.resources import Available, ClusterError, Resources, Where
 
@@ -122,6 +126,29 @@ def test_a_start_that_fails_says_so_where_ray_is_waited_for(monkeypatch: pytest.
             pass
 
 
+def train(group: Group, workplace: Workplace, watcher: Watcher) -> Iterator[TrialResult]:
+    yield from (TrialResult(spec=spec, status=COMPLETE) for spec in group.specs)
+
+
+@pytest.mark.rest
+@pytest.mark.alone
+def test_trials_run_on_the_ray_that_was_begun(tmp_path: Path) -> None:
+    """In worker processes that live as long as the thread that started Ray; none is left (the fixture looks)."""
+    results: list[TrialResult] = []
+    groups = [Group((TrialSpec(dataset="simulated", dataset_fingerprint="0f3a", seed=seed),)) for seed in range(2)]
+    reporter = tune.Reporter(lambda _: None, lambda _: None, lambda *ended: results.extend(ended), lambda _: None)
+    with early(replace(WHERE, log=tmp_path / "sweep.log")) as where:
+        BEGIN_RAY(where, num_rows=0, num_trials=2)
+        tune.run_trials(tune.Work(iter(groups), 2), Workplace("simulated", tmp_path), where, reporter, train)
+        assert where.early
+        assert not where.early.is_free
+    assert [result.status for result in results] == [COMPLETE, COMPLETE]
+    line = re.search(
+        r"^Seconds: plan [\d.]+ s, Ray [\d.]+ s, .*, shutdown [\d.]+ s$", where.log.read_text(), re.MULTILINE
+    )
+    assert line, where.log.read_text()
+
+
 STORY = """
 import sys, time
 from pathlib import Path
@@ -142,6 +169,7 @@ sys.exit(run_command(story))
 
 
 @pytest.mark.rest
+@pytest.mark.alone
 @pytest.mark.parametrize("ray", ["starts", "waits"])
 def test_a_signal_while_the_sweep_is_planned_leaves_no_process(ray: str, tmp_path: Path) -> None:
     """The fixture that looks for processes after each test sees Ray's. With Ray's own handler of SIGTERM in place of
