@@ -143,10 +143,8 @@ def test_trials_run_on_the_ray_that_was_begun(tmp_path: Path) -> None:
         assert where.early
         assert not where.early.is_free
     assert [result.status for result in results] == [COMPLETE, COMPLETE]
-    line = re.search(
-        r"^Seconds: plan [\d.]+ s, Ray [\d.]+ s, .*, shutdown [\d.]+ s$", where.log.read_text(), re.MULTILINE
-    )
-    assert line, where.log.read_text()
+    log = where.log.read_text()
+    assert re.search(r"^Seconds: plan [\d.]+ s, Ray [\d.]+ s, .*, shutdown [\d.]+ s$", log, re.MULTILINE), log
 
 
 STORY = """
