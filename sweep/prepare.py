@@ -147,19 +147,38 @@ def profile_for(profile: str | None, data: str | None, where: Where) -> str:
 
 def count_gpus(where: Where) -> float:
     """Return GPUs that the sweep can use."""
-    return sum(node.gpus for node in find_nodes(where.address, where.log).nodes)
+    return sum(node.gpus for node in find_nodes(where).nodes)
+
+
+def find_nodes(where: Where) -> Available:
+    """Return what the sweep can use: of the cluster at an address, or of this machine, where Ray is not asked."""
+    if not where.address:
+        return _this_machine()
+    if where.early and where.early.is_begun:
+        with as_usage_error(ClusterError):
+            return where.early.available()
+    return _nodes_at(where.address, where.log)
+
+
+@functools.cache  # once Ray runs it is too late to ask
+def _this_machine() -> Available:
+    return Available((Resources(process.usable_cpus(), driver_gpus()),))
 
 
 @functools.cache
-def find_nodes(address: str | None, log: Path) -> Available:
-    """Return what the sweep can use: of the cluster at `address`, or of this machine, where no Ray is started for
-    it."""
-    if not address:
-        return Available((Resources(process.usable_cpus(), driver_gpus()),))
+def _nodes_at(address: str, log: Path) -> Available:
     from sweep.scheduling import cluster
 
     with as_usage_error(ClusterError), cluster.cluster(address, log) as found:
         return found
+
+
+def begin_ray(where: Where, num_rows: int, num_trials: int) -> None:
+    """Have Ray start meanwhile, or connect to the cluster, unless as many trials have a row as there are: then probably
+    nothing is left to do."""
+    if where.early and num_rows < num_trials:
+        _this_machine()
+        where.early.begin()
 
 
 VALIDATION: Final = OFFICIAL_PARTS.index("validation")
@@ -356,7 +375,7 @@ def plan_for(
     image_bytes = max((3 * spec.image_size**2 * num_images for spec in pending), default=0)
     within = limits(image_bytes, workers)
     if pending:
-        nodes = find_nodes(where.address, where.log)
+        nodes = find_nodes(where)
         within = replace(within, crew=functools.partial(crew, nodes, cpus=where.cpus, gpus=where.gpus))
     speeds = load_speeds(speeds_path(), process.usable_cpus(), bool(workers))
     sizes = {key: Sizes(**found.sizes()) for key, found in splits.items()}

@@ -53,6 +53,7 @@ from sweep.progress.trackers.runs import ParentRun
 from sweep.results.folder import Outcome, ResultsFolder, lead, read_only
 from sweep.results.identity import sweep_identity
 from sweep.results.models import BestModels, announcement, most_of
+from sweep.scheduling.early import early
 from sweep.scheduling.resources import ClusterError, Where
 
 MOST_PRICED: Final = 2000
@@ -82,7 +83,9 @@ def run(options: Options, console: Console) -> Outcome:
     with (
         read_only(out, options.place) if options.dry_run else lead(out, options.place, say) as folder,
         tracked(options, folder, say),
+        contextlib.nullcontext(options.where) if options.dry_run else early(options.where) as where,
     ):
+        options = replace(options, where=where)
         if options.search:
             from sweep.search.run import run_search  # Optuna takes a second to import
 
@@ -109,8 +112,10 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> Outco
     one_seed = axes.with_one_seed(grid)
     drafts = axes.expand(one_seed, prepare.base_spec(prepare.NO_DATASET, profile)).specs
     networks = {(spec.backbone, spec.image_size) for spec in drafts}
+    rows = folder.rows()
     with prepare.asking_keras(networks) as asked, TerminalProgress(console) as progress:
         dataset = prepare.opened(uri, options, drafts, progress.update)
+        prepare.begin_ray(options.where, len(rows.by_id()), grid.size)
         damage = prepare.check_content(dataset, options.accept_damaged, progress.update)
         expanded = axes.expand(grid, prepare.base_spec(prepare.facts_of(dataset, options), profile))
         checked = prepare.check_splits(dataset, expanded.specs, progress.update)
@@ -118,7 +123,6 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> Outco
         structures = prepare.with_features(asked.result(), networks, given)
     fitting = axes.possible(checked.specs, lambda spec: prepare.check_networks([spec], structures)[0])
     prepared = prepare.resolve_weights(fitting.specs, options.weights_dir, structures)
-    rows = folder.rows()
     skipped = axes.skip_notes(expanded.skipped + fitting.skipped)
     notes = [*dataset.notes, *prepare.features_notes(given)]
     for problem in [*notes, *prepare.damage_notes(damage), *checked.notes, *skipped, *rows.problems]:

@@ -13,9 +13,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from galaxytl.data.dataset import Dataset
 from galaxytl.data.files.fingerprint import check_content
@@ -62,6 +59,9 @@ def united(first_twin: NDArray[np.int64], columns: Mapping[str, NDArray[np.float
 
 def connected(links: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """Return (count,) int64: for each row the first of those that the links (P, 2), followed, connect with it."""
+    from scipy.sparse import coo_array  # half a second, which a command that refuses its input need not wait for
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_array((np.ones(len(links), np.bool_), (links[:, 0], links[:, 1])), shape=(count, count))
     _, component = connected_components(graph, directed=False)
     _, first = np.unique(component, return_index=True)
@@ -89,6 +89,8 @@ def count_close_pairs(ra: NDArray[np.float64], dec: NDArray[np.float64], arcsec:
 def _near(ra: NDArray[np.float64], dec: NDArray[np.float64], arcsec: float) -> tuple[NDArray[np.int64], ...]:
     """Return rows (M,) with a position, the first row of each position (K,), which of them each row has (M,), and pairs
     of close ones (P, 2)."""
+    from scipy.spatial import cKDTree  # as in `connected`
+
     rows = _placed(ra, dec)
     places, first, same = np.unique(ra[rows] + 1j * dec[rows], return_index=True, return_inverse=True)
     if not len(rows):

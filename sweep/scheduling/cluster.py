@@ -25,7 +25,12 @@ from galaxytl.system.foreign_text import visible
 from galaxytl.system.process import usable_cpus
 from sweep.scheduling import versions
 from sweep.scheduling.ray_files import check_token, own_folder
-from sweep.scheduling.ray_private import own_code, show_workers_output, within_this_machine  # before ray: it settles it
+from sweep.scheduling.ray_private import (  # before ray: it settles it
+    own_code,
+    show_workers_output,
+    within_this_machine,
+    without_idle_helpers,
+)
 from sweep.scheduling.resources import HEAD, Available, ClusterError, available_of, cluster_may_grow
 
 import ray  # isort: skip
@@ -55,7 +60,7 @@ def cluster(address: str | None, log: Path, note: Callable[[str], object] = lamb
     with contextlib.nullcontext() if address else own_folder() as folder:
         _connect(address, log, _local_settings(folder) if folder else {})
         try:
-            yield _available()
+            yield available_now()
         finally:
             with own_handlers(), _no_garbage_collection():
                 ray.shutdown()
@@ -76,7 +81,7 @@ def _local_settings(folder: str) -> dict[str, Any]:
 def _connect(address: str | None, log: Path, settings: Mapping[str, Any]) -> None:
     """Connect to a cluster, or start one. Raises ClusterError when it cannot be."""
     try:
-        with own_handlers(), _quiet_stderr(log), within_this_machine(not address):  # Ray's C++ parts take SIGTERM too
+        with own_handlers(), _quiet_stderr(log), within_this_machine(not address), without_idle_helpers(not address):
             told = {"log_to_driver": False, "logging_level": logging.ERROR, "job_config": own_code()}
             ray.init(address=address or "local", **told, **settings)
     except Exception as error:  # Ray raises just that where a node does not start in time
@@ -86,7 +91,8 @@ def _connect(address: str | None, log: Path, settings: Mapping[str, Any]) -> Non
     logging.raiseExceptions = False  # a log that cannot be written, on a full disk, must not fill the terminal instead
 
 
-def _available() -> Available:
+def available_now() -> Available:
+    """Return what the connected cluster has, and may get."""
     alive = [node for node in ray.nodes() if node["Alive"]]
     here = ray.get_runtime_context().get_node_id()
     on_head = any(node["NodeID"] == here and HEAD in node["Resources"] for node in alive)

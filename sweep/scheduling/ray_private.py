@@ -24,6 +24,8 @@ CHECKPOINT_SECONDS = "TUNE_GLOBAL_CHECKPOINT_S"
 """How often Tune's files go to the results folder, each time those of all trials: every ten seconds, Tune's own choice,
 that would be most of the work of a long sweep. Nothing of ours reads them, so it is the user's."""
 
+HANDLES_SIGNALS: Final = "RAY_DISABLE_FAILURE_SIGNAL_HANDLER"
+
 
 def settle(environment: MutableMapping[str, str]) -> None:
     """Set what Ray and Tune read at their import and in their workers."""
@@ -43,8 +45,16 @@ def settle(environment: MutableMapping[str, str]) -> None:
 
 settle(os.environ)
 
+# Ray's C++ parts would take SIGTERM in place of Python's handler, and end the driver before what it holds is let go of;
+# `own_handlers` mends that where Ray starts in the main thread alone. Workers keep Ray's own choice.
+_before = os.environ.get(HANDLES_SIGNALS)
+os.environ[HANDLES_SIGNALS] = "1"
 import ray  # noqa: E402
 import ray.job_config  # noqa: E402
+
+os.environ.pop(HANDLES_SIGNALS)
+if _before is not None:
+    os.environ[HANDLES_SIGNALS] = _before
 
 CODE: Final = Path(__file__).resolve().parents[2]
 """The folder with `sweep` and `galaxytl`."""
@@ -91,6 +101,27 @@ def within_this_machine(is_local: bool) -> Iterator[None]:
         yield
     finally:
         constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextlib.contextmanager
+def without_idle_helpers(is_local: bool) -> Iterator[None]:
+    """Start a cluster of one machine without three of Ray's processes that a sweep has no use for, each a Python that
+    takes a second of a core: the server of the dashboard, which Ray starts without its page too and waits for; the
+    monitor that adds nodes; and the one that reads workers' logs for a driver which prints them."""
+
+    def start_nothing(self: Any, **_: Any) -> None:
+        self._webui_url = ""  # what the dashboard's start would set
+
+    node: Any = ray._private.node.Node
+    replaced = ("start_api_server", "start_monitor", "start_log_monitor") if is_local else ()
+    before = {name: getattr(node, name) for name in replaced}
+    for name in replaced:
+        setattr(node, name, start_nothing)
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(node, name, method)
 
 
 @contextlib.contextmanager

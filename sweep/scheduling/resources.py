@@ -11,10 +11,11 @@ node types (`get_max_resources_from_cluster_config`) is filled on Kubernetes onl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sweep.grids.yaml_file import YamlFileError, read_yaml
 
@@ -45,6 +46,25 @@ class Resources:
     gpus: float
 
 
+class Early(Protocol):
+    """What `sweep.scheduling.early` does, without its threads."""
+
+    made: float
+    """By time.monotonic(), before the sweep was planned."""
+
+    @property
+    def is_begun(self) -> bool: ...
+
+    @property
+    def is_free(self) -> bool: ...
+
+    def begin(self) -> None: ...
+
+    def available(self) -> Available: ...
+
+    def cluster(self, note: Callable[[str], object]) -> AbstractContextManager[Available]: ...
+
+
 @dataclass(frozen=True)
 class Where:
     """Which cluster to use (None: this machine), what a trial may take of it (None: a fair share), and Ray's log."""
@@ -53,6 +73,8 @@ class Where:
     cpus: float | None
     gpus: float | None
     log: Path
+    early: Early | None = field(default=None, compare=False, repr=False)
+    """The Ray that starts, or is connected to, while the sweep is planned; None: when there is something to run."""
 
     @property
     def announcement(self) -> str:

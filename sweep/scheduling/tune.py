@@ -102,7 +102,11 @@ def run_trials(
     at_once = work.at_once
     while True:
         events = _ToReporter(reporter, reached)
-        with cluster(where.address, where.log, reporter.note) as available:
+        if where.early and where.early.is_free:
+            events.reached_at["begin"] = where.early.made
+        events.reach("plan")
+        with _cluster(where, reporter.note) as available:
+            events.reach("Ray")
             same = own_versions() if where.address else {}
             if same:
                 check_versions()
@@ -110,6 +114,9 @@ def run_trials(
             reporter.note(room.text)
             feed = Feed(itertools.chain(left, work.groups), room)
             error = _run_round(feed, _Round(workplace, room, train_group, same), events)
+            events.reach("training")
+        events.reach("shutdown")
+        _log_seconds(where.log, events.reached_at)
         left = unfinished(feed.offered, events.finished)
         if not left and feed.is_empty:
             return
@@ -126,6 +133,23 @@ def run_trials(
         left = split_worn_out(unfinished(left, events.finished), worn_out)
         for trial_id in worn_out:
             del deaths[trial_id]
+
+
+def _cluster(where: Where, note: Callable[[str], object]) -> contextlib.AbstractContextManager[Available]:
+    """Return the cluster that was begun while the sweep was planned; of a later round, a new one."""
+    if where.early and where.early.is_free:
+        return where.early.cluster(note)
+    return cluster(where.address, where.log, note)
+
+
+def _log_seconds(log: Path, reached_at: Mapping[str, float]) -> None:
+    """Add to Ray's log, where there is one, what each part of a round took after the one before."""
+    parts = sorted(reached_at.items(), key=lambda part: part[1])
+    texts = [f"{name} {at - before:.1f} s" for (_, before), (name, at) in itertools.pairwise(parts)]
+    with contextlib.suppress(OSError):
+        if log.is_file():
+            with log.open("a", encoding="utf-8") as file:
+                file.write(f"Seconds: {', '.join(texts)}\n")
 
 
 def _room(available: Available, where: Where, at_once: int, may_autoscale: bool) -> Room:
@@ -209,6 +233,8 @@ def _relay(events: _ToReporter, room: Room) -> Iterator[None]:
         while not stop.wait(0.5):
             with contextlib.suppress(ray.exceptions.RayError):
                 phases, nodes = ray.get(events.board.read.remote(), timeout=2)
+                if nodes:
+                    events.reach("first worker")
                 events.reporter.nodes(nodes)
                 events.reporter.phases(phases)
             if events.num_running:
@@ -244,6 +270,8 @@ class _ToReporter(tune.Callback):
         self.died: set[str] = set()
         self._groups: set[str] = set()
         """Tune's ids of those that run."""
+        self.reached_at: dict[str, float] = {}
+        """When, by time.monotonic(), each part of the round had ended, in order."""
         self.board: Any = None
         self.broken: Exception | None = None
         """What the reporter raised."""
@@ -256,11 +284,16 @@ class _ToReporter(tune.Callback):
         """Groups, not trials."""
         return len(self._groups)
 
+    def reach(self, part: str) -> None:
+        """Note that this part has ended now, where it had not before."""
+        self.reached_at.setdefault(part, time.monotonic())
+
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self.running |= {spec.trial_id for spec in group_of(trial.config).specs} - self.finished
         self._groups.add(trial.trial_id)
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        self.reach("first report")
         with self._own_errors():
             if text := result.get(STOPS_ALL):
                 raise ClusterError(text)

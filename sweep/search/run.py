@@ -57,6 +57,7 @@ def run_search(options: Options, search: SearchOptions, folder: ResultsFolder, c
         for line in rehearsal.parameters:
             lines.say(console, line)
         return Outcome(0)
+    prepare.begin_ray(options.where, len(folder.rows().by_id()), search.trials)
     run, said = begin(setup, folder)
     say = functools.partial(console.print, markup=False)
     with run.exported(say):

@@ -19,6 +19,13 @@ def ray_address() -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(autouse=True)
+def ray_starts_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that a test runs in its own process starts Ray only where it trains: a test of what a plan says, or
+    refuses, would wait for a Ray that nothing runs on."""
+    monkeypatch.setattr("sweep.prepare.begin_ray", lambda *_: None)
+
+
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     """Of a study's database that is not there yet."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -64,6 +66,27 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(
 
     assert main(["--data", str(galaxies_file), "--out", str(out), *QUICK, *FROZEN, "--seeds", "3", "--dry-run"]) == 0
     assert "Seeds  " not in capsys.readouterr().out
+
+
+FRAMEWORKS = {"ray", "keras", "tensorflow", "jax", "optuna", "torch", "matplotlib"}
+"""What only training and searching need, and figures: seconds each."""
+LIBRARIES = {"scipy", "sklearn", "pandas", "pyarrow", "h5py", "astropy", "galsim"}
+"""What only an opened dataset needs."""
+
+
+def test_a_driver_imports_what_it_uses(galaxies_file: Path, tmp_path: Path) -> None:
+    """In a fresh process: bad input is refused without the libraries, a plan is made without the frameworks."""
+    plan = [*QUICK, *FROZEN, "--data", str(galaxies_file), "--out", str(tmp_path), "--dry-run"]
+    assert imported("--gird", "paper") & (FRAMEWORKS | LIBRARIES) == set()
+    assert imported(*plan) & FRAMEWORKS == set()
+
+
+def imported(*arguments: str) -> set[str]:
+    """Return the names of the packages that a sweep's driver with these arguments has imported at its end."""
+    story = "import sys; from sweep.run import main; main(sys.argv[1:]); print('MODULES', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", story, *arguments], capture_output=True, text=True, check=True)
+    assert "MODULES sys " in done.stdout, done.stderr
+    return {name.partition(".")[0] for name in done.stdout.partition("MODULES")[2].split()}
 
 
 @pytest.mark.parametrize(

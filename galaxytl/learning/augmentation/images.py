@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from galaxytl.learning.augmentation.symmetries import NUM_WAYS, turn
 from galaxytl.trial import TrialSpec, seed_for
@@ -120,6 +119,8 @@ def _placed(images: NDArray[np.uint8], zooms: NDArray[Any], shifts: NDArray[Any]
     """Return images (n, S, S, 3), zoomed about their centres and then shifted.
 
     SciPy wants where in the image a pixel of the result comes from: zoom * (place - shift - centre) + centre."""
+    from scipy import ndimage  # a quarter of a second, which a sweep's driver need not wait for
+
     found = np.empty(images.shape, images.dtype)
     side = images.shape[1]
     centre = (side - 1) / 2

@@ -444,3 +444,15 @@ def test_a_report_that_tune_tells_of_twice_is_told_once() -> None:
     for _ in range(2):
         events.on_trial_result(0, [], SimpleNamespace(), {"rows": [json.dumps(result.to_dict())]})
     assert told == [result.trial_id]
+
+
+def test_the_log_says_where_the_seconds_went(tmp_path: Path) -> None:
+    """Parts in the order of their ends: the first report may be there before the board tells of the worker."""
+    log = tmp_path / "sweep.log"
+    reached = {"begin": 10.0, "plan": 12.0, "Ray": 12.5, "first worker": 19.0, "first report": 18.5, "shutdown": 20.0}
+    tune._log_seconds(log, reached)
+    assert not log.exists()
+    log.touch()
+    tune._log_seconds(log, reached)
+    text = "Seconds: plan 2.0 s, Ray 0.5 s, first report 6.0 s, first worker 0.5 s, shutdown 1.0 s\n"
+    assert log.read_text() == text
