@@ -139,6 +139,7 @@ def fit(
     records = [] if history else watcher.records(0, model)
     resumed = RESUMED if history and (leg.history is None or leg.resumed) else {}
     say, pace = functools.partial(watcher.phase, [trial_id]), _Pace(_variables(model).values())
+    batches: Any = None
     with CheckpointWriter(watcher.checkpoint) as writer:
         for number in range(len(history) + 1, leg.last + 1):
             if is_stopped(spec, history):
@@ -146,7 +147,7 @@ def fit(
             if (reason := watcher.ends({trial_id: history}).get(trial_id)) is not None:
                 raise Pruned(reason)
             order = epoch_order(spec, number, examples.train)
-            batches = Batches(examples.in_epoch(number), order, spec.batch_size, weights)
+            batches = device.for_keras(Batches(examples.in_epoch(number), order, spec.batch_size, weights), batches)
             set_rates(model.optimizer, spec, number, num_steps)
             epoch = _run_epoch(model, batches, watched, f"epoch {number}/{spec.num_epochs}", say)
             records += watcher.records(number, model)
@@ -162,14 +163,12 @@ def fit(
     return history
 
 
-def _run_epoch(model: Any, batches: Batches, watched: Any, epoch: str, say: Callable[[str], None]) -> dict[str, float]:
+def _run_epoch(model: Any, batches: Any, watched: Any, epoch: str, say: Callable[[str], None]) -> dict[str, float]:
     """Train one epoch; return loss and accuracy, of the watched examples too, and seconds. "loss" is of what is trained
     on, "val_loss" the plain cross-entropy whatever that is."""
     started = time.perf_counter()
     callbacks = [_BatchProgress(epoch, len(batches), say), *averages.watching(model)]
-    logs = model.fit(
-        device.for_keras(batches), verbose=0, shuffle=False, callbacks=callbacks, validation_data=watched
-    ).history
+    logs = model.fit(batches, verbose=0, shuffle=False, callbacks=callbacks, validation_data=watched).history
     scores = {name: float(values[0]) for name, values in logs.items() if name not in ("top_share", CROSS_ENTROPY)}
     if (watched_as := f"val_{CROSS_ENTROPY}") in scores:  # another training loss: what is watched is compared
         scores["val_loss"] = scores.pop(watched_as)
