@@ -1,6 +1,6 @@
 """How much faster is a sweep that computes nothing frozen twice? The same trials by Ray Tune + Keras, and by us.
 
-    python benchmarks/bench_sweep.py                       # all four workloads: about 100 minutes on 2 cores
+    python benchmarks/bench_sweep.py                       # all five workloads: about 2 hours on 2 cores
     python benchmarks/bench_sweep.py lr --small            # a smoke test: about a minute a workload
 
 Workloads (sizes in WORKLOADS):
@@ -8,14 +8,16 @@ Workloads (sizes in WORKLOADS):
     backbones   the ON half of the paper's grid (frozen MobileNet, ResNet50 and VGG16) x 8 learning rates
     again       the same trials into a fresh results folder, their activations still on disk
     depth       ResNet50 with 0, 1, 2, 3 and 4 unfrozen blocks x 4 learning rates
+    search      the same settings by a search that stops bad trials early (sweeps/searched.py), ten times
 
 Systems: b1 and b2 of sweeps/baselines.py, and ours, `python -m sweep.run`. Each is a process of its own, timed from
 its start to its end, on the same file, rows, epochs, batches and seeds; ours starts with an empty cache (but for
-`again`). ImageNet weights where --weights-dir or $GALAXYTL_WEIGHTS_DIR has them, else random ones, the same for all.
+`again`), and of its searches the median counts. ImageNet weights where --weights-dir or $GALAXYTL_WEIGHTS_DIR has them,
+else random ones, the same for all.
 
 Prints ratios beside what is required of them, whether the accuracies agree, executed over minimal multiply-adds, the
-seconds of a trial outside training, and how near ours is to the floor (sweeps/floor.py). Exit status 1 when
-accuracies differ.
+seconds of a trial outside training, and how near ours is to the floor (sweeps/floor.py); of searches, what they chose.
+Exit status 1 when accuracies differ, or what is chosen is worse than the grid's best.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ import h5py
 import numpy as np
 from parts import add_parts
 from processes import run_measuring, run_printing, run_script
-from sweeps import compare
+from sweeps import compare, searched
 from sweeps.report import describe
 
 from galaxytl.data import open_dataset, split_indices
@@ -63,6 +65,8 @@ class Workload:
     num_epochs: int
     required: tuple[float, float]
     """How many times faster than b1 and than b2."""
+    searches: int = 0
+    """With early stopping, each with a seed of its own, in place of ours of the grid; 0: the grid."""
 
     @property
     def learning_rates(self) -> list[float]:
@@ -72,12 +76,15 @@ class Workload:
 HEADS = (1e-5, 1e-2)
 """Learning rates of heads with Adam: below, nothing is learnt in 10 epochs; above, it jumps about."""
 ALL = ("MobileNet", "ResNet50", "VGG16")
+DEPTH = Workload(("ResNet50",), (0, 1, 2, 3, 4), 4, (1e-5, 1e-3), 64, 200, 10, (4, 3.6))
+SMALL_DEPTH = Workload(("MobileNet",), (0, 2), 2, (1e-4, 1e-3), 32, 60, 2, (4, 3.6))
 
 WORKLOADS = {
     "lr": Workload(("MobileNet",), (0,), 16, HEADS, 128, 1600, 10, (25, 20)),
     "backbones": Workload(ALL, (0,), 8, HEADS, 64, 300, 20, (20, 15)),  # the paper's grid has 20 epochs
     "again": Workload(ALL, (0,), 8, HEADS, 64, 300, 20, (40, 30)),
-    "depth": Workload(("ResNet50",), (0, 1, 2, 3, 4), 4, (1e-5, 1e-3), 64, 200, 10, (3, 2.5)),
+    "depth": DEPTH,
+    "search": dataclasses.replace(DEPTH, required=(6, 6), searches=10),
 }
 """Sized for b2 to take 5 to 20 minutes on two quiet cores, where a frozen forward pass of one image takes 3 to 6 ms
 (MobileNet, 128 px), 1.5, 6 and 12 ms (MobileNet, ResNet50, VGG16, 64 px), 4 to 13 ms with up to four of ResNet50's
@@ -87,7 +94,8 @@ SMALL = {
     "lr": Workload(("MobileNet",), (0,), 3, HEADS, 32, 60, 3, (25, 20)),
     "backbones": Workload(("MobileNet", "VGG16"), (0,), 2, HEADS, 32, 60, 3, (20, 15)),
     "again": Workload(("MobileNet", "VGG16"), (0,), 2, HEADS, 32, 60, 3, (40, 30)),
-    "depth": Workload(("MobileNet",), (0, 2), 2, (1e-4, 1e-3), 32, 60, 2, (3, 2.5)),
+    "depth": SMALL_DEPTH,
+    "search": dataclasses.replace(SMALL_DEPTH, required=(6, 6), searches=1),
 }
 
 
@@ -135,6 +143,8 @@ class Bench:
         folder.mkdir()
         work = self._write_work(workload, folder / "work.json")
         cache = Path(self._temporary.name) / f"{workload.backbones}-{workload.image_size}-{workload.num_images}"
+        if workload.searches:
+            return self._run_searches(name, workload, work, cache)
         is_stored = name == "again"
         if not is_stored:
             shutil.rmtree(cache, ignore_errors=True)
@@ -148,10 +158,26 @@ class Bench:
         report = {"workload": name, **dataclasses.asdict(workload), **ours, **baselines, "floor": floor}
         return report | judge(report, rows, work, is_stored)
 
+    def _run_searches(self, name: str, workload: Workload, work: dict[str, Any], cache: Path) -> dict[str, Any]:
+        """Run the workload's searches, each with an empty cache; return all that their report says."""
+        folder, seconds, choices = self._out / name, list[float](), list[searched.Choice]()
+        settings = len(work["backbone"]) * len(work["unfrozen_blocks"]) * len(work["learning_rate"])
+        for seed in range(workload.searches):
+            shutil.rmtree(cache, ignore_errors=True)
+            place = folder / f"seed-{seed}"
+            seconds.append(self._run_ours(work, place, cache, searched.options(settings, seed))["seconds"])
+            choices.append(searched.choice_of(read_results(place / "ours").results))
+        baselines = self._run_baselines(workload, folder, is_stored=False)
+        grids = {system: compare.accuracies_of_baseline(own["trials"]) for system, own in baselines.items()}
+        report = {"workload": name, **dataclasses.asdict(workload), **baselines, "all_seconds": seconds}
+        report |= describe_work(work) | searched.judge(choices, grids["b2"], len(work["test"]))
+        report["accuracy"] |= {system: max(own.values()) for system, own in grids.items()}
+        return {**report, "seconds": statistics.median(seconds)}
+
     def _run_baselines(self, workload: Workload, folder: Path, is_stored: bool) -> dict[str, Any]:
         """Return seconds and trials of b1 and b2. They keep nothing, so what they took is what they take again, less
         the resizing of b2, whose file a careful user would keep."""
-        key = dataclasses.replace(workload, required=(0, 0))
+        key = dataclasses.replace(workload, required=(0, 0), searches=0)
         if key not in self._baselines:
             self._baselines[key] = {}
             for system in ("b1", "b2"):
@@ -226,7 +252,9 @@ class Bench:
             files[name] = str(path)
         return files, is_random
 
-    def _run_ours(self, work: dict[str, Any], folder: Path, cache: Path) -> dict[str, Any]:
+    def _run_ours(
+        self, work: dict[str, Any], folder: Path, cache: Path, what: Sequence[str] = ("--grid", "paper")
+    ) -> dict[str, Any]:
         """Run the sweep's own command line with results in `folder`/ours; return its seconds and what it printed
         when."""
         grid = ("backbone", "unfrozen_blocks", "learning_rate")
@@ -234,7 +262,7 @@ class Bench:
         settings |= {name: work[name] for name in ("image_size", "batch_size", "num_epochs")}
         all_random = len(work["random"]) == len(work["backbone"])
         settings |= {"weights": "random" if all_random else "imagenet", "max_images": 0, "stratified": "true"}
-        command = [sys.executable, "-m", "sweep.run", "--grid", "paper", "--profile", "laptop"]
+        command = [sys.executable, "-m", "sweep.run", *what, "--profile", "laptop"]
         command += ["--no-diagnostics"]  # which the others do not record either
         command += ["--data", work["data"], "--out", str(folder / "ours")]
         command += ["--weights-dir", str(self._weights_dir.resolve())] if self._weights_dir else []
@@ -259,12 +287,19 @@ def judge(
         "agrees": agreement.holds,
         "accuracy": {system: statistics.fmean(values.values()) for system, values in accuracies.items()},
         "failed": [row.message for row in rows if not row.metrics],
-        "num_images": {"train": len(work["train"]), "test": len(work["test"])},
-        "weights": {name: "random" if name in work["random"] else "ImageNet" for name in work["backbone"]},
+        **describe_work(work),
         "executed": compare.executed_multiply_adds(complete),
         "minimal": compare.minimal_multiply_adds(complete, networks, is_stored),
         "outside": compare.seconds_outside_training(complete),
         "parts": compare.seconds_by_part(complete),
+    }
+
+
+def describe_work(work: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how many images a workload has, and which weights, for its report."""
+    return {
+        "num_images": {"train": len(work["train"]), "test": len(work["test"])},
+        "weights": {name: "random" if name in work["random"] else "ImageNet" for name in work["backbone"]},
     }
 
 

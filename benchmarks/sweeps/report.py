@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
 def describe(report: Mapping[str, Any]) -> str:
     """Return the report of one workload."""
-    return "\n".join([*_heading(report), *_table(report), *_findings(report)])
+    findings = _choices(report) if report["searches"] else _findings(report)
+    return "\n".join([*_heading(report), *_table(report), *findings])
 
 
 def _heading(report: Mapping[str, Any]) -> list[str]:
@@ -50,3 +51,26 @@ def _findings(report: Mapping[str, Any]) -> list[str]:
         f"seconds of ours, in trials     {inside}",
         *(f"FAILED                         {message}" for message in report["failed"]),
     ]
+
+
+def _choices(report: Mapping[str, Any]) -> list[str]:
+    """Return what searches chose beside the grid."""
+    seconds, settings = report["all_seconds"], len(report["unfrozen_blocks"]) * report["num_rates"]
+    return [
+        f"seconds of the searches         {', '.join(f'{one:.1f}' for one in seconds)}: the median counts",
+        f"settings tried, and epochs      {report['tried']:g} and {report['epochs']:g}, of {settings} and "
+        f"{settings * report['num_epochs']} in the grid; medians",
+        "accuracy of b1 and b2           the grid's best; ours: the mean of what the searches chose",
+        f"best of the grid (b2)           {place_text(report['best'])}: 95 % interval {report['interval']}",
+        *(
+            f"chosen with seed {seed}: {place_text(place)}, {accuracy:.3f} in the grid"
+            for seed, (*place, accuracy) in enumerate(report["choices"])
+        ),
+        f"within the interval             {report['held']} of {len(seconds)} (at least 9 of 10)",
+    ]
+
+
+def place_text(place: Sequence[Any]) -> str:
+    """Return a trial's place in the grid in words."""
+    backbone, depth, rate = place
+    return f"{backbone}, {depth} unfrozen, learning rate {rate:g}"

@@ -71,6 +71,7 @@ class NetworkRun(Run):
     def train(self, images: NDArray[np.uint8], classes: Classes, splits: Splits) -> list[Outcome]:
         stages, path = stages_of(self.spec), checkpoint_path(self.workplace.out, self.spec)
         kept = epochs_kept(path) if len(stages) > 1 else 0
+        self.network()  # before what is stored is waited for: another worker may be computing it
         left = [stage for stage in stages if stage.last >= kept]  # the first has the last epoch that is kept
         reads = [self._read(stage, images, classes, splits) for stage in left]  # all at once: now it is heard if the
         trained, history = None, None  # disk lacks room, and storing sets the backbone's weights to those at the start

@@ -11,7 +11,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from galaxytl.networks import gpu_memory
 from galaxytl.networks.gpu_memory import DeviceError
@@ -189,9 +189,19 @@ def use_xla() -> bool | str:
     return "auto" if on_gpu() or _tensorflow() is None else False
 
 
-def for_keras(batches: Any) -> Any:
+class _Source:
+    """What a pipeline reads, which may change between two passes over it."""
+
+    def __init__(self, batches: Any) -> None:
+        self.batches = batches
+
+
+def for_keras(batches: Any, before: Any = None) -> Any:
     """Return what `fit`, `evaluate` and `predict` are given for a sequence of batches: inputs (B, ...), labels
     (B,) or votes (B, C) and, where examples count differently, what each counts (B,).
+
+    before: what this gave for as many batches of the same shapes, if they are done with: making another costs
+    TensorFlow as much as some steps of a small network.
 
     TensorFlow gets a tf.data pipeline of its own making, with autotuning off: Keras's has it on, and then the end of
     every epoch waits for the tuner's next wake-up, at 5.1, 10.2, 20.5 ... s after the epoch's start, however short the
@@ -200,11 +210,15 @@ def for_keras(batches: Any) -> Any:
     tensorflow = _tensorflow()
     if tensorflow is None:
         return batches  # with two workers, Keras 3.15 puts the first batch of a network's first epoch last
+    if before is not None:
+        before.source.batches = batches
+        return before
     shapes = [tensorflow.TensorSpec((None, *part.shape[1:]), part.dtype) for part in batches[0]]
-    reference = weakref.ref(batches)  # TensorFlow keeps every generator until the process ends: not what it reads
+    source = _Source(batches)
+    reference = weakref.ref(source)  # TensorFlow keeps every generator until the process ends: not what it reads
 
     def read() -> Iterator[Any]:
-        known: Any = reference()
+        known: Any = cast(_Source, reference()).batches
         yield from (known[i] for i in range(len(known)))
 
     dataset = tensorflow.data.Dataset.from_generator(read, output_signature=tuple(shapes))
@@ -212,7 +226,7 @@ def for_keras(batches: Any) -> Any:
     options.autotune.enabled = False
     dataset = dataset.apply(tensorflow.data.experimental.assert_cardinality(len(batches)))
     dataset = dataset.prefetch(2).with_options(options)
-    dataset.batches = batches  # alive as long as the pipeline
+    dataset.source = source  # alive as long as the pipeline
     return dataset
 
 

@@ -51,22 +51,29 @@ class Network:
     initial: list[NDArray[Any]]
     """The weights that it was built with."""
     holds: object = None
-    """What `initialise` last set; None when training changed it since."""
+    """What `initialise` last set."""
+    changed: set[int] = field(default_factory=set)
+    """Weights that were part of what was trained since, by their place among those of the model."""
     forwards: dict[tuple[int, int], Callable[[Any], Any]] = field(default_factory=dict)
+    suffixes: dict[int, list[Any]] = field(default_factory=dict)
+    """The layers after each cut that was asked for."""
 
     def initialise(self, spec: TrialSpec) -> None:
-        """Set all weights to those that `spec` starts from: the file's, or random ones that follow its seed.
+        """Set all weights to those that `spec` starts from: the file's, or random ones that follow its seed. Where they
+        were its own before, only what is `changed`.
 
         Random kernels are drawn by each layer's own initialiser, with a seed of their own: what a block starts from
         does not depend on where the network is cut, nor on what this process built before.
         """
         wanted = spec.weights_fingerprint if spec.weights != "random" else seed_for(spec, "init")
-        if self.holds == wanted:
+        if self.holds == wanted and not self.changed:
             return
+        places = self.changed if self.holds == wanted else range(len(self.initial))
         drawn = _random_kernels(self.model, spec) if spec.weights == "random" else {}
-        for i, (variable, value) in enumerate(zip(self.model.weights, self.initial, strict=True)):
-            variable.assign(drawn[i]() if i in drawn else value)
-        self.holds = wanted
+        own = self.model.weights
+        for i in places:
+            own[i].assign(drawn[i]() if i in drawn else self.initial[i])
+        self.holds, self.changed = wanted, set()
 
     def forward(self, first_cut: int, last_cut: int) -> Callable[[Any], Any]:
         """Compile inference from one cut to a later one; from uint8 images where `first_cut` is the image."""
@@ -124,36 +131,40 @@ class Network:
     def thaw(self, spec: TrialSpec) -> None:
         """Make the unfrozen blocks trainable, and no others: networks of several depths share these layers, and Keras
         asks the layers whenever it trains."""
-        cut = frozen_until(spec, len(self.structure.blocks))
-        names = {id(layer) for layer in between(self.model, cut, 0).layers} if cut else set()
+        names = {id(layer) for layer in self._unfrozen(spec)}
         for layer in self.model.layers:
             layer.trainable = id(layer) in names
 
     def trained_weights(self, model: Any, spec: TrialSpec) -> dict[str, NDArray[Any]]:
         """Return copies of what `model`, one of `trainable`, has trained: of the head and of the unfrozen blocks."""
-        trained = self._of_unfrozen(spec)
-        blocks = {i: np.asarray(v.value).copy() for i, v in enumerate(self.model.weights) if id(v) in trained}
+        own = self.model.weights
+        blocks = {i: np.asarray(own[i].value).copy() for i in sorted(self.places(spec))}
         return named([np.asarray(v.value).copy() for v in model.get_layer("head").weights], blocks)
 
     def set_trained(self, head: Any, spec: TrialSpec, weights: Mapping[str, NDArray[Any]]) -> None:
         """Set a head, and the unfrozen blocks of this backbone, to `trained_weights`. Raises ValueError unless they are
         those of such a trial."""
-        trained = self._of_unfrozen(spec)
-        blocks = {f"{BLOCK}{i}": v for i, v in enumerate(self.model.weights) if id(v) in trained}
+        own, places = self.model.weights, self.places(spec)
+        blocks = {f"{BLOCK}{i}": own[i] for i in sorted(places)}
         variables = {**{f"{HEAD}{i}": v for i, v in enumerate(head.weights)}, **blocks}
         shapes = {name: tuple(v.shape) for name, v in variables.items()}
         if {name: value.shape for name, value in weights.items()} != shapes:
             raise ValueError("its arrays are not those of the head and the unfrozen blocks of this trial")
-        self.holds = None
+        self.changed |= places
         for name, variable in variables.items():
             variable.assign(weights[name])
 
-    def _of_unfrozen(self, spec: TrialSpec) -> set[int]:
-        """Return the ids of the variables of the blocks that `spec` trains."""
-        if spec.trains_head_only:
-            return set()
-        blocks = between(self.model, frozen_until(spec, len(self.structure.blocks)), 0)
-        return {id(v) for layer in blocks.layers for v in layer.weights}
+    def places(self, spec: TrialSpec) -> set[int]:
+        """Return the places, among the weights of the model, of those of the blocks that `spec` trains."""
+        trained = {id(v) for layer in self._unfrozen(spec) for v in layer.weights}
+        return {i for i, v in enumerate(self.model.weights) if id(v) in trained}
+
+    def _unfrozen(self, spec: TrialSpec) -> list[Any]:
+        """Return the layers of the blocks that `spec` trains."""
+        cut = frozen_until(spec, len(self.structure.blocks))
+        if cut not in self.suffixes:
+            self.suffixes[cut] = between(self.model, cut, 0).layers if cut else []
+        return self.suffixes[cut]
 
     def unit_maxima(self, model: Any, start_cut: int, tensors: dict[str, Any]) -> tuple[list[str], Any]:
         """Return the names of layers, and a model that gives the largest value (B, units) of each of their units, a
@@ -269,7 +280,8 @@ def trainable(
     if compiled is None:
         compiled = _compiled(network.trainable(spec, stored_cut))
     _cache.compiled[key] = compiled
-    network.holds = None  # training will change it
+    within = {id(v) for v in compiled.model.variables}
+    network.changed |= {i for i, v in enumerate(network.model.weights) if id(v) in within}
     network.thaw(spec)
     _reset(compiled.model, spec, compiled.scalars)
     return compiled.model, network

@@ -44,14 +44,16 @@ def compile_model(model: Any, spec: TrialSpec, factors: Sequence[float] = ()) ->
     is silent. Where the training loss is another, CROSS_ENTROPY is a metric beside it, for what is watched.
 
     factors: by which the learning rate of each trained array is multiplied; none: by 1."""
-    losses, beside = keras.losses, list[Any]()
+    losses, metrics, beside = keras.losses, keras.metrics, list[Any]()
     loss = losses.CategoricalCrossentropy if spec.has_soft_targets else losses.SparseCategoricalCrossentropy
+    # Not "accuracy": Keras makes its variables in the first step, and TensorFlow then traces that step a second time.
+    accuracy = metrics.CategoricalAccuracy if spec.has_soft_targets else metrics.SparseCategoricalAccuracy
     if not is_cross_entropy(spec):
-        beside = [keras.metrics.MeanMetricWrapper(cross_entropy, name=CROSS_ENTROPY)]
+        beside = [metrics.MeanMetricWrapper(cross_entropy, name=CROSS_ENTROPY)]
     model.compile(
         optimizer=make_optimizer(spec, factors),
         loss=TrainingLoss(spec.label_smoothing, spec.focal_gamma) if beside else loss(from_logits=True),
-        metrics=["accuracy", TopShare(spec.num_classes), *beside],
+        metrics=[accuracy(name="accuracy"), TopShare(spec.num_classes), *beside],
         steps_per_execution=STEPS_AT_ONCE if device.runs_steps_in_graph() else 1,
         jit_compile=device.use_xla(),
     )
