@@ -82,9 +82,7 @@ def test_a_gpu_that_is_given_and_not_there_is_an_error_with_what_is_seen(
 
 
 def test_a_trial_is_given_one_gpu_at_most() -> None:
-    with pytest.raises(
-        DeviceError, match=r"computes on one GPU, or on a share of one, .* no more; got 2"
-    ):
+    with pytest.raises(DeviceError, match=r"computes on one GPU, or on a share of one, .* no more; got 2"):
         device.check_gpus(2.0)
 
 
