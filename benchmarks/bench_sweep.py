@@ -16,8 +16,8 @@ its start to its end, on the same file, rows, epochs, batches and seeds; ours st
 else random ones, the same for all.
 
 Prints ratios beside what is required of them, whether the accuracies agree, executed over minimal multiply-adds, the
-seconds of a trial outside training, and how near ours is to the floor (sweeps/floor.py); of searches, what they chose.
-Exit status 1 when accuracies differ, or what is chosen is worse than the grid's best.
+seconds of a trial outside training, the peaks of memory, and how near ours is to the floor (sweeps/floor.py); of
+searches, what they chose. Exit status 1 when accuracies differ, or what is chosen is worse than the grid's best.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from memory import watched_memory
 from parts import add_parts
 from processes import run_measuring, run_printing, run_script
 from sweeps import compare, searched
@@ -182,8 +183,9 @@ class Bench:
             self._baselines[key] = {}
             for system in ("b1", "b2"):
                 files = folder / "work.json", folder / f"{system}.json"
-                seconds, trials = run_measuring("sweeps.baselines", system, *files)
-                self._baselines[key][system] = {"seconds": seconds, **trials}
+                with watched_memory() as peaks:
+                    seconds, trials = run_measuring("sweeps.baselines", system, *files)
+                self._baselines[key][system] = {"seconds": seconds, "memory": str(peaks), **trials}
         b1, b2 = self._baselines[key].values()
         return {"b1": b1, "b2": {**b2, "seconds": b2["seconds"] - (b2["prepare_seconds"] if is_stored else 0)}}
 
@@ -267,9 +269,10 @@ class Bench:
         command += ["--data", work["data"], "--out", str(folder / "ours")]
         command += ["--weights-dir", str(self._weights_dir.resolve())] if self._weights_dir else []
         command += [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
-        seconds, lines = run_printing(command, {"GALAXYTL_CACHE_DIR": str(cache)})
-        spent = compare.milestones(lines, seconds)
-        return {"command": command[1:], "seconds": seconds, "milestones": spent, "lines": lines}
+        with watched_memory() as peaks:
+            seconds, lines = run_printing(command, {"GALAXYTL_CACHE_DIR": str(cache)})
+        spent, memory = compare.milestones(lines, seconds), {"memory": str(peaks)}
+        return {"command": command[1:], "seconds": seconds, "milestones": spent, **memory, "lines": lines}
 
 
 def judge(

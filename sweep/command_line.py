@@ -348,7 +348,7 @@ def _add_where(where: argparse._ArgumentGroup) -> None:
     where.add_argument("--cpus-per-trial", type=share, metavar="N", help="(default: an equal share)")
     gpus = where.add_mutually_exclusive_group()
     gpus.add_argument(
-        "--gpus-per-trial", type=gpu_share, metavar="N", help="may be a fraction (default: 1 where there are)"
+        "--gpus-per-trial", type=gpu_share, metavar="N", help="1, or a fraction (default: 1 where there are)"
     )
     gpus.add_argument(
         "--trials-per-gpu", type=PACKED, metavar="N", help="share each GPU, and its memory, among N trials"
@@ -416,8 +416,11 @@ def which_models(text: str) -> str:
 
 def gpu_share(text: str) -> float:
     value = share(text)
-    if value > 1 and value % 1:
-        raise argparse.ArgumentTypeError(f"must be a fraction of one GPU, or a whole number of them; got '{text}'")
+    if value > 1:
+        raise argparse.ArgumentTypeError(
+            f"must be at most 1, because a trial computes on one GPU, and more would be idle; got '{text}': leave it "
+            "out, and as many trials run at once as there are GPUs"
+        )
     return value
 
 

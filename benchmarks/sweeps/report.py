@@ -49,6 +49,7 @@ def _findings(report: Mapping[str, Any]) -> list[str]:
         f"floor at plain Keras's speed   {report['floor']:.1f} s: ours has {share:.2f} of its speed",
         f"seconds of ours, by the clock  {around}",
         f"seconds of ours, in trials     {inside}",
+        *(f"{f'peak memory, {name}':31}{memory}" for name, memory in _memories(report).items()),
         *(f"FAILED                         {message}" for message in report["failed"]),
     ]
 
@@ -74,3 +75,7 @@ def place_text(place: Sequence[Any]) -> str:
     """Return a trial's place in the grid in words."""
     backbone, depth, rate = place
     return f"{backbone}, {depth} unfrozen, learning rate {rate:g}"
+
+
+def _memories(report: Mapping[str, Any]) -> dict[str, str]:
+    return {name: report[name]["memory"] for name in ("b1", "b2")} | {"ours": report["memory"]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 import os
 import platform
 import socket
@@ -153,21 +152,24 @@ def num_gpus() -> int:
 
 
 def check_gpus(gpus: float | None) -> None:
-    """Raise DeviceError unless the backend sees as many GPUs as this process was given, a share being of one.
+    """Raise DeviceError unless the backend sees the GPU that this process was given, or was given a share of. It would
+    compute on one of several, and leave the others idle.
 
     None: nobody gave it any. 0: NVIDIA's are hidden (`configure`), and none is promised.
     """
     if not gpus:
         return
+    if gpus > 1:
+        raise DeviceError(f"a trial computes on one GPU, or on a share of one, and must be given no more; got {gpus:g}")
     seen, name = num_gpus(), "TensorFlow" if backend() == "tensorflow" else backend().upper()
-    if seen != math.ceil(gpus):
+    if seen != 1:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
         advice = (
             f"start Ray there with as many --num-gpus as nvidia-smi lists, and install {name} for GPUs there "
             "(pip install --require-hashes -r requirements-gpu.lock)"
         )
         raise DeviceError(
-            f"{name} must see the GPUs that a trial was given, {math.ceil(gpus)} (CUDA_VISIBLE_DEVICES={visible}); on "
+            f"{name} must see the GPU that a trial was given, and no other (CUDA_VISIBLE_DEVICES={visible}); on "
             f"{socket.gethostname()} it sees {seen}: {advice}. python -m sweep.doctor --address auto finds such nodes"
         )
 

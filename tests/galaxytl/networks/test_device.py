@@ -66,9 +66,9 @@ def test_random_weights_of_another_backend_have_other_activations(monkeypatch: p
 # GPUs that are given: this process has none, whatever it is promised
 
 
-@pytest.mark.parametrize(("given", "number"), [(0.25, 1), (2.0, 2)])
-def test_a_gpu_that_is_given_and_not_there_is_an_error_with_both_numbers(
-    given: float, number: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("given", [0.25, 1.0])
+def test_a_gpu_that_is_given_and_not_there_is_an_error_with_what_is_seen(
+    given: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if device.num_gpus():
         pytest.skip("this machine has a GPU")
@@ -77,8 +77,13 @@ def test_a_gpu_that_is_given_and_not_there_is_an_error_with_both_numbers(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     with pytest.raises(DeviceError) as caught:
         device.check_gpus(given)
-    assert f"must see the GPUs that a trial was given, {number} (CUDA_VISIBLE_DEVICES=3); on " in str(caught.value)
+    assert "must see the GPU that a trial was given, and no other (CUDA_VISIBLE_DEVICES=3); on " in str(caught.value)
     assert "it sees 0: start Ray there with as many --num-gpus as nvidia-smi lists" in str(caught.value)
+
+
+def test_a_trial_is_given_one_gpu_at_most() -> None:
+    with pytest.raises(DeviceError, match=r"computes on one GPU, or on a share of one, .* no more; got 2"):
+        device.check_gpus(2.0)
 
 
 @pytest.fixture
