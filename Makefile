@@ -34,7 +34,7 @@ paper: install  ## the paper's grid, then its tables and figures
 	if [ $$status -gt 1 ]; then exit $$status; fi; \
 	$(BIN)/python -m analysis.run $(OUT) --out $(REPORT) && exit $$status
 
-test: install lint types tests  ## lint, types, and every promise of the README once
+test: install lint types tests  ## lint, types, and every promise of the pages once
 
 test-all: test test-rest  ## hosts, faults, JAX and the benchmarks' smoke too
 

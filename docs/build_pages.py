@@ -74,7 +74,8 @@ def commands_page() -> str:
 def fields_page() -> str:
     """Return the fields of a trial."""
     text = help_of("sweep.run", "--help-fields")
-    return f"# All fields of a trial\n\nMade from the code, by `python -m sweep.run --help-fields`.\n\n```text\n{text}```\n"
+    head = "# All fields of a trial\n\nMade from the code, by `python -m sweep.run --help-fields`.\n\n"
+    return f"{head}```text\n{text}```\n"
 
 
 def grids_page() -> str:
@@ -87,13 +88,14 @@ def grids_page() -> str:
 def python_page() -> str:
     """Return the names for programs, for mkdocstrings to fill in."""
     blocks = [f"## {title}\n\n" + "\n\n".join(f"::: {name}" for name in names) for title, names in NAMES.items()]
-    return "# Names for programs\n\nMade from the code. [From Python](../api.md) says how they are used.\n\n" + "\n\n".join(
-        blocks
+    return (
+        "# Names for programs\n\nMade from the code. [From Python](../api.md) says how they are used.\n\n"
+        + "\n\n".join(blocks)
     )
 
 
 def messages() -> Iterator[tuple[str, str, str]]:
-    """Yield (file, class of the error, text) of every error that the code raises; {...} is filled in when it is said."""
+    """Yield (file, class of the error, text) of every error that the code raises; {...} is filled in when it is."""
     for file in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
@@ -125,8 +127,8 @@ def messages_page() -> str:
         by_folder[file.rpartition("/")[0]].append(f"`{text.replace('`', chr(39))}` ({kind}, `{file}`)\n")
     parts = [f"## {folder}/\n\n" + "\n".join(lines) for folder, lines in by_folder.items()]
     return (
-        "# All messages\n\nMade from the code: the text of every error that it raises. `{...}` stands for what is filled"
-        " in. Messages say themselves what to do; [Troubleshooting](../troubleshooting.md) says more.\n\n"
+        "# All messages\n\nMade from the code: the text of every error that it raises. `{...}` stands for what is"
+        " filled in. Messages say themselves what to do; [Troubleshooting](../troubleshooting.md) says more.\n\n"
         + "\n".join(parts)
     )
 

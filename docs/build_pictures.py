@@ -1,6 +1,6 @@
 """Make the screenshots of docs/ anew, by Chromium: of a sweep's status page, and of its report.
 
-    make pictures OUT=results/lr REPORT=report
+make pictures OUT=results/lr REPORT=report
 """
 
 from __future__ import annotations
@@ -46,5 +46,7 @@ def main(results: str, report: str) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
-        sys.exit("error: two folders are needed, of a sweep's results and of its report: make pictures OUT=... REPORT=...")
+        sys.exit(
+            "error: two folders are needed, of a sweep's results and of its report: make pictures OUT=... REPORT=..."
+        )
     main(*sys.argv[1:])

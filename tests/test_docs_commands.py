@@ -1,4 +1,4 @@
-"""Every command of the pages can be typed: its options, values and fields are known. Python and YAML of the pages too."""
+"""Every command of the pages can be typed: its options, values and fields are known. Their Python and YAML too."""
 
 from __future__ import annotations
 

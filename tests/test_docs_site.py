@@ -50,7 +50,11 @@ def test_every_way_in_which_a_trial_fails_is_explained(tmp_path: Path) -> None:
         death_message("the actor died"),
         death_message(f"{RAISED} OSError: no room"),
     ]
-    headings = [code.split("...") for line in re.findall(r"^### (.+)$", TROUBLE, re.M) for code in re.findall(r"`([^`]+)`", line)]
+    headings = [
+        code.split("...")
+        for line in re.findall(r"^### (.+)$", TROUBLE, re.M)
+        for code in re.findall(r"`([^`]+)`", line)
+    ]
     for message in said:
         assert any(all(part.strip() in message for part in parts) for parts in headings), message
     assert "traceback: errors/0f3a.txt" in failure_message(RuntimeError("what?"), report)
