@@ -39,6 +39,7 @@ PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 FILES = ("embeddings.npy", "embeddings.parquet")
 GRIDS = ("my_grid.yaml", "report/best.yaml", "report/again/paper.yaml")
+STARTS = re.compile(r"make|galaxytl|(\S*/)?python")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NO_FAULTS = ("arguments are required", "wants a package that is not installed")
 """A sentence may name a command without all of its words, and a page what can be installed."""
@@ -67,10 +68,12 @@ def words_of(line: str) -> Iterator[list[str]]:
     for word in words:
         if " " in word and "python -m " in word:
             yield from words_of(word)
-    while words and ("=" in words[0] or words[0] == "eval"):
-        words = words[1:]
-    words = words[: next((i for i, word in enumerate(words) if word in (";", "|", "&&", "...")), len(words))]
-    if words and (words[0] in ("make", "galaxytl") or re.fullmatch(r"(\S*/)?python", words[0])):
+    start = next((i for i, word in enumerate(words) if STARTS.fullmatch(word)), len(words))
+    words = words[start:]
+    words = words[: next((i for i, word in enumerate(words) if word in (";", "|", "&&")), len(words))]
+    while words and words[-1] == "..." and not words[-2].startswith("--"):  # and so on; else a value of yours
+        words.pop()
+    if words:
         yield [word for word in words if not word.startswith("$")]
 
 
