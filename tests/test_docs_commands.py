@@ -41,8 +41,8 @@ FILES = ("embeddings.npy", "embeddings.parquet")
 GRIDS = ("my_grid.yaml", "report/best.yaml", "report/again/paper.yaml")
 STARTS = re.compile(r"make|galaxytl|(\S*/)?python")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-NO_FAULTS = ("arguments are required", "wants a package that is not installed")
-"""A sentence may name a command without all of its words, and a page what can be installed."""
+NO_FAULTS = ("arguments are required", "wants a package that is not installed", "must be a folder; got /home/")
+"""A sentence may name a command without all of its words, and a page what can be installed, or a home."""
 GENERAL = ("--help", "--help-fields", "--version")
 
 
@@ -74,7 +74,12 @@ def words_of(line: str) -> Iterator[list[str]]:
     while words and words[-1] == "..." and not words[-2].startswith("--"):  # and so on; else a value of yours
         words.pop()
     if words:
-        yield [word for word in words if not word.startswith("$")]
+        before = ["", *words]
+        yield [
+            re.sub(r"\$\{?\w+\}?", "1", word)
+            for word, option in zip(words, before, strict=False)
+            if not word.startswith("$") or option.startswith("--")
+        ]
 
 
 def wrong(words: Sequence[str]) -> str:
