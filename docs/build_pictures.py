@@ -40,7 +40,7 @@ def main(results: str, report: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "status.html"
         subprocess.run([sys.executable, "-m", "sweep.status", results, "--html", page], check=True, capture_output=True)
-        shoot(page, DOCS / "status-page.png", 900, 700)
+        shoot(page, DOCS / "status-page.png", 1200, 620)
     shoot(Path(report) / "index.html", DOCS / "report-page.png", 1100, 1000)
 
 
