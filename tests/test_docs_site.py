@@ -13,6 +13,7 @@ import pytest
 
 from galaxytl.learning.job import Diverged
 from galaxytl.learning.outcome import failure_message
+from sweep.grids.builtin import GRIDS
 from sweep.scheduling.worker_deaths import RAISED, death_message
 from tests.test_docs import ROOT
 
@@ -59,6 +60,15 @@ def test_every_way_in_which_a_trial_fails_is_explained(tmp_path: Path) -> None:
         assert any(all(part.strip() in message for part in parts) for parts in headings), message
     assert "traceback: errors/0f3a.txt" in failure_message(RuntimeError("what?"), report)
     assert "`SomethingError: ... (traceback: errors/....txt)`" in TROUBLE
+
+
+def test_costs_are_those_of_the_grids() -> None:
+    table = (ROOT / "docs" / "costs.md").read_text()
+    for name, make in GRIDS.items():
+        trials = re.findall(r"(?:laptop|paper) profile: (\d+) trials a seed", make.__doc__ or "")
+        row = re.search(rf"^\| `{name}` \| (\d+) \|[^|]+\| (\d+) \|", table, re.MULTILINE)
+        assert row, name
+        assert list(row.groups()) == trials, name
 
 
 def test_messages_are_collected_from_the_code(pages: ModuleType) -> None:
