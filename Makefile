@@ -83,8 +83,8 @@ history: install  ## drivers that contend for the same results while files and S
 	$(BIN)/python -m tests.cluster.history --minutes $(MINUTES) --seed $(SEED)
 
 docs: install  ## the pages of docs/ as a site, with a reference made from the code: build/site/index.html
-	$(BIN)/python -m mkdocs build --strict --quiet
-	@echo "build/site/index.html opens from the disk"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html opens from the disk; for its search: python -m http.server --directory build/site"
 
 pictures: install  ## the screenshots of docs/, of the sweep in OUT and its report in REPORT, by Chromium
 	$(BIN)/python docs/build_pictures.py $(OUT) $(REPORT)
