@@ -15,6 +15,7 @@ from galaxytl.learning.job import Diverged
 from galaxytl.learning.outcome import failure_message
 from sweep.grids.builtin import GRIDS
 from sweep.scheduling.worker_deaths import RAISED, death_message
+from sweep.search.stopping import SCHEDULERS
 from tests.test_docs import ROOT
 
 TROUBLE = (ROOT / "docs" / "troubleshooting.md").read_text()
@@ -60,6 +61,11 @@ def test_every_way_in_which_a_trial_fails_is_explained(tmp_path: Path) -> None:
         assert any(all(part.strip() in message for part in parts) for parts in headings), message
     assert "traceback: errors/0f3a.txt" in failure_message(RuntimeError("what?"), report)
     assert "`SomethingError: ... (traceback: errors/....txt)`" in TROUBLE
+
+
+def test_every_way_in_which_a_search_stops_a_trial_is_explained() -> None:
+    begins = ["collapsed: one class whatever the image"] + [f"{name}: " for name in SCHEDULERS if name != "none"]
+    assert [text for text in begins if f"| `{text}" not in TROUBLE] == []
 
 
 def test_costs_are_those_of_the_grids() -> None:
