@@ -25,7 +25,7 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11
   --no-header --no-annotate --no-emit-index-url --quiet
 BESIDE := --numprocesses $(JOBS) --dist loadfile
 
-.PHONY: paper test test-all test-rest install lint format types tests mutants fuzz chaos history lock licences
+.PHONY: paper test test-all test-rest install lint format types tests mutants fuzz chaos history docs pictures lock licences
 
 paper: install  ## the paper's grid, then its tables and figures
 	@status=0; \
@@ -34,7 +34,7 @@ paper: install  ## the paper's grid, then its tables and figures
 	if [ $$status -gt 1 ]; then exit $$status; fi; \
 	$(BIN)/python -m analysis.run $(OUT) --out $(REPORT) && exit $$status
 
-test: install lint types tests  ## lint, types, and every promise of the README once
+test: install lint types tests  ## lint, types, and every promise of the pages once
 
 test-all: test test-rest  ## hosts, faults, JAX and the benchmarks' smoke too
 
@@ -81,6 +81,13 @@ chaos: install  ## kill drivers, workers, nodes and the head of sweeps, fill and
 
 history: install  ## drivers that contend for the same results while files and S3 fail them: does one lead, do all rows stay?
 	$(BIN)/python -m tests.cluster.history --minutes $(MINUTES) --seed $(SEED)
+
+docs: install  ## the pages of docs/ as a site, with a reference made from the code: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html opens from the disk; for its search: python -m http.server --directory build/site"
+
+pictures: install  ## the screenshots of docs/, of the sweep in OUT and its report in REPORT, by Chromium
+	$(BIN)/python docs/build_pictures.py $(OUT) $(REPORT)
 
 lock: install  ## write the locks anew from pyproject.toml, each file with its hashes, and the licences of what is in them
 	$(COMPILE) --extra dev --output-file requirements.lock

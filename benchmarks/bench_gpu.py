@@ -37,7 +37,7 @@ from galaxytl.networks.blocks import structures
 from galaxytl.trial import TrialSpec
 
 TRAIN_IMAGES, TEST_IMAGES, NUM_EPOCHS, HEAD_BATCH = 12_415, 5_321, 20, 32
-"""The paper's split of 17,736 images; epochs and batch size are assumed (README)."""
+"""The paper's split of 17,736 images; epochs and batch size are assumed (docs/paper.md)."""
 CHAIN = 8
 """Matrix products in one call: their start is no part of the peak."""
 IN_FLIGHT = 3

@@ -26,7 +26,7 @@ PAGES = (
     "CONTRIBUTING.md",
     "pyproject.toml",
     "Makefile",
-    *sorted(f"docs/{page.name}" for page in ROOT.glob("docs/*.md")),
+    *sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/**/*.md")),
 )
 PATH = rf"(?<![\w/.-])(?:{'|'.join(FOLDERS)})/[\w./*-]*"
 MODULE = r"python -m ([\w.]*\w)"

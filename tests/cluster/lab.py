@@ -1,4 +1,4 @@
-"""A Ray cluster on hosts of their own, started by hand as README tells, and what can happen to its machines.
+"""A Ray cluster on hosts of their own, started by hand as the docs tell, and what can happen to its machines.
 
     with lab() as cluster:
         sweep = cluster.sweep("one", {"head_epochs": 300, "epochs": 30, "networks": 2})

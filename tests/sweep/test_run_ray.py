@@ -36,7 +36,7 @@ pytestmark = pytest.mark.alone
 def test_paper_grid_runs_end_to_end_and_a_rerun_trains_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As README writes it, on a Ray of its own; of the three networks the one that is quickest."""
+    """As the quickstart writes it, on a Ray of its own; of the three networks the one that is quickest."""
     out = tmp_path / "paper"
     arguments = ("--grid", "paper", "--data", "simulated:60", *quick(1), "--set", "backbone=VGG16", "--out", str(out))
     first = sweep(*arguments)
