@@ -70,3 +70,7 @@ class Options:
     trackers: tuple[Address, ...] = ()
     folds: int = 0
     """Of cross-validation; 0: none."""
+    fetch: bool = False
+    """Whether to fetch what the sweep would read, and run nothing."""
+    words: tuple[str, ...] = ()
+    """The command line."""

@@ -77,6 +77,16 @@ def located(uri: str, reading: Reading, reporter: Reporter) -> tuple[str, Readin
     return str(path), replace(reading, class_names=reading.class_names or names)
 
 
+def fetched(uri: str, reading: Reading, reporter: Reporter) -> tuple[str, Reading]:
+    """Return what `located` does; a path at which nothing lies yet, and whose file name is that of a known dataset, is
+    fetched to just there. Raises DataError."""
+    missing = Path(uri)
+    known = {preset.file_name: preset for preset in PRESETS.values()}
+    if missing.name in known and not missing.exists():
+        fetch_hdf5(known[missing.name].remote, missing, reporter)
+    return located(uri, reading, reporter)
+
+
 def is_name(uri: str) -> bool:
     """Return whether it names a known dataset or one of the hub, and no file or folder, there or missing."""
     if Path(uri).exists():
