@@ -51,7 +51,6 @@ from galaxytl.results.sweep_file import SweepFile, read_sweep_file
 from galaxytl.system import cache, process
 from galaxytl.system.command import UsageError, as_usage_error
 from galaxytl.system.credentials import without_secrets
-from galaxytl.system.locations import is_remote
 from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec, stages
 from galaxytl.trial.schedules import check_warmup
 from sweep.grids import axes, builtin
@@ -147,7 +146,7 @@ def _drafts(options: Options) -> list[TrialSpec]:
         starts = options.settings.get("weights", ("imagenet",))
         both = [{"backbone": name, "weights": weights} for name in names for weights in starts]
         return [base.replace(**fields) for base in bases.values() for fields in both]
-    specs = []
+    specs: list[TrialSpec] = []
     for profile, base in bases.items():
         grid = axes.overridden(options.sizes[profile], options.settings)
         axes.check_size(grid, options.yes)
@@ -158,7 +157,7 @@ def _drafts(options: Options) -> list[TrialSpec]:
 def _fetch_data(options: Options, progress: TerminalProgress) -> str:
     if not options.data or re.fullmatch(r"simulated(:.*)?", options.data):
         return ""
-    if is_remote(options.data):
+    if re.match(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]*://", options.data):
         shown = without_secrets(options.data)
         raise UsageError(
             f"--fetch wants a dataset that lies on a disk; got --data {shown}, which each node reads by the network: "

@@ -93,10 +93,10 @@ def fetch_weights(backbone_name: str, folder: Path, reporter: Reporter) -> Weigh
     Raises DataError or OSError where they cannot be had, WeightsError where the file cannot be used.
     """
     backbone = backbone_named(backbone_name)
-    try:
-        path = find_weights(backbone_name, folder, download=False).path
-    except WeightsNotFoundError:
-        path = fetch_published(backbone, folder, reporter)
+    found = None
+    with contextlib.suppress(WeightsNotFoundError):
+        found = find_weights(backbone_name, folder, download=False)
+    path = found.path if found else fetch_published(backbone, folder, reporter)
     if path.parent != folder:
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = folder / f".copying-{backbone.weights_file}"
