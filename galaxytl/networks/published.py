@@ -15,6 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from galaxytl.data.download.http import PATIENT, Patience, RemoteFile, download, one_at_a_time
 from galaxytl.data.progress import Reporter
 from galaxytl.networks import device
 from galaxytl.networks.families import Backbone
@@ -22,18 +23,16 @@ from galaxytl.system import process
 from galaxytl.system.locations import DataError
 
 
-def fetch_published(backbone: Backbone, folder: Path, reporter: Reporter) -> Path:
+def fetch_published(backbone: Backbone, folder: Path, reporter: Reporter, patience: Patience = PATIENT) -> Path:
     """Return the weights file of a backbone in `folder`, fetched where it is not there; raises DataError or OSError
     where it cannot be had."""
-    from galaxytl.data.download.http import RemoteFile, download, one_at_a_time  # only here: workers seldom fetch
-
     folder.mkdir(parents=True, exist_ok=True)
     target, home = folder / backbone.weights_file, folder / f".fetching-{backbone.name}"
     with one_at_a_time(target, reporter):
         if not target.exists():
             reporter.say(f"Downloading {backbone.weights_url}")
             fetched = home / "models" / backbone.weights_file
-            download(RemoteFile(backbone.weights_url), fetched, reporter)
+            download(RemoteFile(backbone.weights_url), fetched, reporter, patience)
             if said := _refusal(backbone, home):
                 shutil.rmtree(home)
                 rule = f"{backbone.weights_url} must be the file that Keras knows, by its MD5"

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from galaxytl.data.download.http import Patience, is_reachable
 from galaxytl.data.files.arrays.hdf5_layout import opened, texts, values
 from galaxytl.data.progress import Reporter, Unheard
 from galaxytl.networks import device
@@ -36,6 +37,8 @@ from galaxytl.trial import TrialSpec
 Shapes = tuple[tuple[tuple[int, ...], ...], ...]
 """Of the layers that have weights, those of their tensors, in order."""
 
+BRIEF = Patience(attempts=3, longest_requested_wait=10.0)
+"""Of a sweep, which goes on without a network whose weights cannot be had; --fetch is more patient."""
 MOST_NAMES = 128 * 2**20
 """Bytes that all names of layers and weights may take. NASNetLarge has 2,600, some 60 bytes each."""
 
@@ -79,7 +82,7 @@ def find_weights(backbone_name: str, weights_dir: Path | None = None, *, downloa
             return _checked(path, backbone)
     if download and is_online(backbone):
         with contextlib.suppress(DataError, OSError):
-            return _checked(fetch_published(backbone, places[-1], _Lines()), backbone)
+            return _checked(fetch_published(backbone, places[-1], _Lines(), BRIEF), backbone)
     raise WeightsNotFoundError(
         f"ImageNet weights of {backbone.name} not found: put {backbone.weights_file} into --weights-dir "
         f"(looked in {', '.join(map(str, places))}; get it from {backbone.weights_url}, or by the same command with "
@@ -107,8 +110,6 @@ def fetch_weights(backbone_name: str, folder: Path, reporter: Reporter) -> Weigh
 
 def is_online(backbone: Backbone) -> bool:
     """Return whether the server of a backbone's weights answers."""
-    from galaxytl.data.download.http import is_reachable  # only here: workers seldom fetch
-
     return is_reachable(backbone.weights_url)
 
 

@@ -40,7 +40,8 @@ def test_a_cut_download_goes_on_and_what_keras_does_not_know_is_refused(
         known = small(tmp_path, f"{server.url}/small.h5", hashlib.md5(CONTENT).hexdigest(), "known_to_keras")
         path = fetch_published(known, weights, listener)
         assert (path, path.read_bytes()) == (weights / "small.h5", CONTENT)
-        assert [request.range for request in server.requests] == [None, "bytes=2000000-"]  # and Keras asked for nothing
+        _, second = server.requests  # and Keras asked for nothing
+        assert second.sent < len(CONTENT) / 2
         assert fetch_published(known, weights, listener) == path
         assert len(server.requests) == 2
         path.unlink()
