@@ -21,7 +21,7 @@ from galaxytl.system.credentials import without_secrets
 from galaxytl.system.locations import SCHEMES
 from galaxytl.trial import FOLD_FIELDS, SPEC_FIELDS
 from galaxytl.trial.field_help import fields_text
-from galaxytl.trial.reading import Reading, add_reading, reading_of
+from galaxytl.trial.reading import add_reading, reading_of
 from galaxytl.trial.rules import ON_FEATURES
 from sweep.grids import builtin, starts
 from sweep.grids.axes import MAX_UNASKED, parse_value
@@ -34,8 +34,11 @@ LOG = "sweep.log"
 """Ray's messages, in the results folder."""
 OF_SEARCH = tuple(field.name for field in dataclasses.fields(SearchOptions) if field.name != "storage")
 """Options that go with --search alone; argparse has None for those that were not given."""
-OF_READING = tuple(f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(Reading))
-"""Options that say how the dataset is read."""
+OF_READING = (
+    *("--image-column", "--label-column", "--class-names", "--fits-bands", "--fits-stretch", "--columns"),
+    "--group-by",
+)
+"""Options that say how the dataset is read: those of `add_reading`."""
 PLACES = ("", *SCHEMES)
 """Schemes of places for results; what --storage names by another is a database."""
 

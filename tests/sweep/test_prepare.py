@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from galaxytl.networks.weights import Weights
+from galaxytl.trial.reading import add_reading
 from sweep import prepare
-from sweep.command_line import parse
+from sweep.command_line import OF_READING, parse
 from sweep.doctor.__main__ import parse as parse_doctor
 from sweep.run import main
 
@@ -47,11 +49,14 @@ def test_what_a_grid_reads_is_fetched_and_the_same_sweep_is_printed(
     assert [path.name for path in tmp_path.iterdir()] == ["galaxies.h5"]  # no results folder
     check, run = commands(capsys.readouterr().out)
     (tmp_path / "w").mkdir()
-    wanted, found = parse([*words, f"--data={tmp_path}/galaxies.h5"], ""), parse(run, "")
-    assert prepare.replace(found, words=wanted.words) == wanted
+    assert parse(run, "") == parse([*words, f"--data={tmp_path}/galaxies.h5"], "")
     doctor = parse_doctor(check).questions
     assert (doctor.data, doctor.weights_dir) == (f"{tmp_path}/galaxies.h5", f"{tmp_path}/w")
-    assert (list(doctor.backbones), doctor.reading["label_column"]) == (["VGG16", "Xception"], "ans")
+    assert doctor.backbones == ("VGG16", "Xception")
+    assert doctor.reading["label_columns"] == ("ans",)
+    parser = argparse.ArgumentParser(add_help=False)
+    add_reading(parser)
+    assert {name for action in parser._actions for name in action.option_strings} == {*OF_READING}
 
 
 def test_a_sweep_that_reads_nothing_fetches_nothing(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,7 +72,7 @@ def test_a_sweep_that_reads_nothing_fetches_nothing(asked: Asked, capsys: pytest
         ("--data no.h5", "no.h5 does not exist"),
         ("--search optuna", "--fetch of a search must be told its networks: --backbone NAME,NAME; got none"),
         ("--weights-dir file", "--weights-dir must be a folder; got file"),
-        ("--backbone VGG61", "Did you mean 'VGG16'"),
+        ("--backbone VGG61", "got 'VGG61'. Did you mean"),
     ],
 )
 def test_what_cannot_be_fetched_is_said(
