@@ -41,6 +41,7 @@ class Keywords(TypedDict, total=False):
     profile: str
     diagnostics: bool
     dry_run: bool
+    fetch: bool
     yes: bool
     group_by_sky: bool
     split: Literal["official"]

@@ -6,8 +6,9 @@ import argparse
 import dataclasses
 import os
 import re
+import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -33,6 +34,11 @@ LOG = "sweep.log"
 """Ray's messages, in the results folder."""
 OF_SEARCH = tuple(field.name for field in dataclasses.fields(SearchOptions) if field.name != "storage")
 """Options that go with --search alone; argparse has None for those that were not given."""
+OF_READING = (
+    *("--image-column", "--label-column", "--class-names", "--fits-bands", "--fits-stretch", "--columns"),
+    "--group-by",
+)
+"""Options that say how the dataset is read: those of `add_reading`."""
 PLACES = ("", *SCHEMES)
 """Schemes of places for results; what --storage names by another is a database."""
 
@@ -54,7 +60,7 @@ def parse(argv: Sequence[str], description: str) -> Options:
     sizes = builtin.find(given.grid or "paper")
     if given.profile is not None:
         builtin.named("profile", given.profile, builtin.PROFILES)
-    if given.weights_dir and not given.weights_dir.is_dir():
+    if given.weights_dir and not given.weights_dir.is_dir() and (given.weights_dir.exists() or not given.fetch):
         raise UsageError(f"--weights-dir must be a folder; got {given.weights_dir}")
     settings = parse_settings([*given.set, *([f"backbone={given.backbone}"] if given.backbone else [])])
     for name, value in (("group_by_sky", given.group_by_sky), ("fit", given.fit)):
@@ -96,6 +102,8 @@ def parse(argv: Sequence[str], description: str) -> Options:
         features=features,
         trackers=addresses.parse(given.tracker or []),
         folds=given.folds or 0,
+        fetch=given.fetch,
+        words=tuple(argv),
     )
 
 
@@ -230,6 +238,12 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         help="record what the gradients do, and the optimum of heads' loss (default: for paper and vgg-collapse)",
     )
     what.add_argument("--dry-run", action="store_true", help="print what would be run and stored; run nothing")
+    what.add_argument(
+        "--fetch",
+        action="store_true",
+        help="fetch what this sweep would read, dataset and weights, and run nothing: for machines without a network, "
+        "whose command it prints",
+    )
     what.add_argument("--yes", action="store_true", help=f"run a grid of more than {MAX_UNASKED:,} trials")
     what.add_argument("--retry-failed", action="store_true", help="run trials with a FAILED row again")
     _add_split(parser.add_argument_group("which images are tested"))
@@ -406,6 +420,36 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         if len(set(values[name])) < len(values[name]):
             raise UsageError(f"the values of {name} must differ; got --set {setting}")
     return values
+
+
+def commands_elsewhere(
+    words: Sequence[str], data: str, weights_dir: Path | None, networks: Sequence[str]
+) -> tuple[str, str]:
+    """Return the doctor's command, and that of the sweep with these words, for a machine on which the dataset and the
+    weights of these networks lie in these places; "" and None: it reads none.
+
+    >>> print(*commands_elsewhere(["--grid", "lr", "--fetch", "--data=a.h5"], "/d/a.h5", None, []), sep="\\n")
+    python -m sweep.doctor --data /d/a.h5
+    python -m sweep.run --grid lr --data /d/a.h5
+    """
+    places = [*(["--data", data] if data else []), *(["--weights-dir", str(weights_dir)] if weights_dir else [])]
+    replaced = [option for option in ("--data", "--weights-dir") if option in places]
+    left = _words(words, lambda option: option not in (*replaced, "--fetch"))
+    reading = _words(words, lambda option: option in OF_READING)
+    asked = ["--backbone", ",".join(networks)] if {*networks} - {*builtin.BACKBONES} else []
+    doctor, sweep = ["sweep.doctor", *places, *reading, *asked], ["sweep.run", *left, *places]
+    return shlex.join(["python", "-m", *doctor]), shlex.join(["python", "-m", *sweep])
+
+
+def _words(words: Sequence[str], is_wanted: Callable[[str], bool]) -> list[str]:
+    """Return the options of a command line that are wanted, with their values."""
+    found, wanted = [], True
+    for word in words:
+        if word.startswith("--"):
+            wanted = is_wanted(word.partition("=")[0])
+        if wanted:
+            found.append(word)
+    return found
 
 
 def which_models(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +70,7 @@ class Options:
     trackers: tuple[Address, ...] = ()
     folds: int = 0
     """Of cross-validation; 0: none."""
+    fetch: bool = False
+    """Whether to fetch what the sweep would read, and run nothing."""
+    words: tuple[str, ...] = field(default=(), compare=False)
+    """The command line."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from rich.console import Console
 
 from galaxytl.data import DataError, Dataset, Splits, grouping, official, open_dataset, sky, split_indices
 from galaxytl.data.check import content_findings
+from galaxytl.data.dataset import open_source
 from galaxytl.data.download import presets
 from galaxytl.data.files.containers import ID_COLUMN
 from galaxytl.data.findings import harmful_text
@@ -35,13 +37,23 @@ from galaxytl.networks.given import Features
 from galaxytl.networks.given import given_features as read_features
 from galaxytl.networks.gpu_memory import DeviceError, driver_gpus
 from galaxytl.networks.own import own_backbone
-from galaxytl.networks.weights import Shapes, Weights, WeightsError, WeightsNotFoundError, check_fits, find_weights
+from galaxytl.networks.weights import (
+    Shapes,
+    Weights,
+    WeightsError,
+    WeightsNotFoundError,
+    check_fits,
+    fetch_weights,
+    find_weights,
+    weight_places,
+)
 from galaxytl.results.sweep_file import SweepFile, read_sweep_file
 from galaxytl.system import cache, process
-from galaxytl.system.command import as_usage_error
+from galaxytl.system.command import UsageError, as_usage_error
+from galaxytl.system.credentials import without_secrets
 from galaxytl.trial import FAILED, SpecError, TrialResult, TrialSpec, stages
 from galaxytl.trial.schedules import check_warmup
-from sweep.grids import builtin
+from sweep.grids import axes, builtin
 from sweep.options import Options
 from sweep.planning.costs import Sizes
 from sweep.planning.plan import Crew, Limits, Plan, make_plan
@@ -85,6 +97,76 @@ def with_data(options: Options, console: Console) -> Options:
     with TerminalProgress(console, in_bytes=True) as progress:
         uri, reading = presets.located(options.data, options.reading, progress)
     return replace(options, data=uri, reading=reading)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a sweep reads, as it lies on this machine now."""
+
+    data: str
+    """Path of the dataset; "": simulated galaxies."""
+    weights_dir: Path | None
+    """Where the weights lie; None where no network starts from ImageNet's."""
+    weights: tuple[str, ...]
+    """The networks whose weights lie there."""
+    from_hub: bool
+    """Whether a network comes from Hugging Face."""
+
+
+def fetch(options: Options, progress: TerminalProgress) -> Fetched:
+    """Fetch what a sweep with these options would read, where it is not here, and see that it can be used. Raises
+    DataError, SpecError, UsageError, OSError."""
+    drafts = _drafts(options)
+    data = _fetch_data(options, progress)
+    wanted = sorted({spec.backbone for spec in drafts if spec.weights == "imagenet" and not _is_others(spec.backbone)})
+    folder = options.weights_dir or weight_places(None)[0]
+    for name in wanted:
+        with as_usage_error(WeightsError):
+            found = fetch_weights(name, folder, progress)
+        progress.say(f"{found.path}: ImageNet weights of {name}, fingerprint {found.fingerprint[:12]}")
+    own = {(spec.backbone, spec.image_size) for spec in drafts if own_backbone(spec.backbone)}
+    if own:
+        progress.say(f"building {', '.join(sorted({name for name, _ in own}))}, which fetches what that reads")
+        blocks.structures(own)
+    from_hub = any(name.startswith("hf://") for name, _ in own)
+    return Fetched(data, folder if wanted else None, tuple(wanted), from_hub)
+
+
+def _is_others(backbone: str) -> bool:
+    return is_features(backbone) or own_backbone(backbone) is not None
+
+
+def _drafts(options: Options) -> list[TrialSpec]:
+    """Return the trials of a grid at any profile that the machine may choose; of a search, one of each network."""
+    profiles = [options.profile] if options.profile else [*builtin.PROFILES]
+    bases = {profile: base_spec(NO_DATASET, profile) for profile in profiles}
+    if options.search:
+        if not (names := options.settings.get("backbone", ())):
+            raise UsageError("--fetch of a search must be told its networks: --backbone NAME,NAME; got none")
+        starts = options.settings.get("weights", ("imagenet",))
+        both = [{"backbone": name, "weights": weights} for name in names for weights in starts]
+        return [base.replace(**fields) for base in bases.values() for fields in both]
+    specs: list[TrialSpec] = []
+    for profile, base in bases.items():
+        grid = axes.overridden(options.sizes[profile], options.settings)
+        axes.check_size(grid, options.yes)
+        specs += axes.expand(axes.with_one_seed(grid), base).specs
+    return specs
+
+
+def _fetch_data(options: Options, progress: TerminalProgress) -> str:
+    if not options.data or re.fullmatch(r"simulated(:.*)?", options.data):
+        return ""
+    if re.match(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]*://", options.data):
+        shown = without_secrets(options.data)
+        raise UsageError(
+            f"--fetch wants a dataset that lies on a disk; got --data {shown}, which each node reads by the network: "
+            f"first python -m galaxytl.data convert {shown} --to FOLDER/"
+        )
+    uri, reading = presets.fetched(options.data, options.reading, progress)
+    opened = open_source(uri, cache.cache_dir(), reading=reading)
+    progress.say(f"{absolute(uri)}: {len(opened.source.labels):,} images of {opened.name}")
+    return absolute(uri)
 
 
 def opened(uri: str, options: Options, drafts: Iterable[TrialSpec], on_progress: Progress) -> Dataset:

@@ -38,7 +38,7 @@ from galaxytl.system.credentials import without_secrets
 from galaxytl.system.inside import OutsideError, check_links
 from galaxytl.trial import COMPLETE, FAILED, SpecError, TrialResult, TrialSpec
 from sweep import prepare
-from sweep.command_line import parse
+from sweep.command_line import commands_elsewhere, parse
 from sweep.grids import axes, builtin
 from sweep.options import Options
 from sweep.planning import seeds
@@ -76,6 +76,8 @@ def search(argv: Sequence[str] | None = None) -> int:
 
 def run(options: Options, console: Console) -> Outcome:
     check_cache()
+    if options.fetch:
+        return fetch(options, console)
     out = writable_folder(options.out, make=not options.dry_run)
     say = functools.partial(console.print, markup=False)
     prepare.settle(say)
@@ -91,6 +93,18 @@ def run(options: Options, console: Console) -> Outcome:
 
             return run_search(options, options.search, folder, console)
         return run_grid(options, folder, console)
+
+
+def fetch(options: Options, console: Console) -> Outcome:
+    """Fetch what a sweep would read, and say how to run it on a machine without a network."""
+    with TerminalProgress(console, in_bytes=True) as progress:
+        fetched = prepare.fetch(options, progress)
+    check, then = commands_elsewhere(options.words, fetched.data, fetched.weights_dir, fetched.weights)
+    offline = "HF_HUB_OFFLINE=1 " if fetched.from_hub else ""  # or its library asks before it takes what is here
+    lines.say(console, "all that this sweep reads is here. Where there is no network, in this folder:", "Fetched")
+    lines.say(console, check, "Check", whole=True)
+    lines.say(console, f"{offline}{then}", "Run", whole=True)
+    return Outcome(0, ())
 
 
 def tracked(

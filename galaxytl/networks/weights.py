@@ -2,7 +2,7 @@
 
     weights = find_weights("VGG16", weights_dir)     # .path, .fingerprint
 
-Looked for in `weights_dir`, in $GALAXYTL_WEIGHTS_DIR, and where Keras keeps its downloads; else Keras downloads it.
+Looked for in `weights_dir`, in $GALAXYTL_WEIGHTS_DIR, and where Keras keeps its downloads; else it is fetched to there.
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ import itertools
 import math
 import mmap
 import os
-import subprocess
-import sys
-import tempfile
-import urllib.request
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,20 +23,24 @@ from typing import Any
 
 import numpy as np
 
+from galaxytl.data.download.http import Patience, is_reachable
 from galaxytl.data.files.arrays.hdf5_layout import opened, texts, values
+from galaxytl.data.progress import Reporter, Unheard
 from galaxytl.networks import device
 from galaxytl.networks.backbones import backbone_named
 from galaxytl.networks.families import Backbone
+from galaxytl.networks.published import fetch_published
 from galaxytl.system import process
+from galaxytl.system.locations import DataError
 from galaxytl.trial import TrialSpec
 
 Shapes = tuple[tuple[tuple[int, ...], ...], ...]
 """Of the layers that have weights, those of their tensors, in order."""
 
+BRIEF = Patience(attempts=3, longest_requested_wait=10.0)
+"""Of a sweep, which goes on without a network whose weights cannot be had; --fetch is more patient."""
 MOST_NAMES = 128 * 2**20
 """Bytes that all names of layers and weights may take. NASNetLarge has 2,600, some 60 bytes each."""
-PROBE_SECONDS = 10
-"""How long the weights' server may take to answer before it counts as out of reach."""
 
 
 class WeightsError(ValueError):
@@ -79,12 +80,44 @@ def find_weights(backbone_name: str, weights_dir: Path | None = None, *, downloa
     for place in places:
         if (path := place / backbone.weights_file).is_file():
             return _checked(path, backbone)
-    if download and _download(backbone, places[-1]):
-        return _checked(places[-1] / backbone.weights_file, backbone)
+    if download and is_online(backbone):
+        with contextlib.suppress(DataError, OSError):
+            return _checked(fetch_published(backbone, places[-1], _Lines(), BRIEF), backbone)
     raise WeightsNotFoundError(
         f"ImageNet weights of {backbone.name} not found: put {backbone.weights_file} into --weights-dir "
-        f"(looked in {', '.join(map(str, places))}; get it from {backbone.weights_url})"
+        f"(looked in {', '.join(map(str, places))}; get it from {backbone.weights_url}, or by the same command with "
+        "--fetch on a machine with a network)"
     )
+
+
+def fetch_weights(backbone_name: str, folder: Path, reporter: Reporter) -> Weights:
+    """Return the ImageNet weights of a backbone in `folder`, copied to there from where they are, else fetched.
+
+    Raises DataError or OSError where they cannot be had, WeightsError where the file cannot be used.
+    """
+    backbone = backbone_named(backbone_name)
+    found = None
+    with contextlib.suppress(WeightsNotFoundError):
+        found = find_weights(backbone_name, folder, download=False)
+    path = found.path if found else fetch_published(backbone, folder, reporter)
+    if path.parent != folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = folder / f".copying-{backbone.weights_file}"
+        shutil.copyfile(path, unfinished)
+        path = unfinished.replace(folder / backbone.weights_file)
+    return _checked(path, backbone)
+
+
+def is_online(backbone: Backbone) -> bool:
+    """Return whether the server of a backbone's weights answers."""
+    return is_reachable(backbone.weights_url)
+
+
+class _Lines(Unheard):
+    """Says what there is to say, and shows no bar: another may be shown."""
+
+    def say(self, text: str) -> None:
+        print(text, flush=True)
 
 
 def weight_places(weights_dir: Path | None) -> list[Path]:
@@ -278,29 +311,3 @@ def _longest_text(path: Path) -> int:
         while (at := content.find(b"GCOL\x01", at + 1)) >= 0:
             longest = max(longest, min(int.from_bytes(content[at + 8 : at + 16], "little"), len(content) - at))
     return longest
-
-
-def _download(backbone: Backbone, folder: Path) -> bool:
-    """Let Keras download and verify its file, in a process of its own so that the driver stays without Keras, and in a
-    folder of its own: a user's keras.json would be heeded.
-
-    It builds the network to do so, at 224 pixels: of MobileNet's files that is the one we want, and NASNet's does not
-    fit a network of no fixed size (`galaxytl.networks.families`).
-    """
-    try:
-        request = urllib.request.Request(backbone.weights_url, method="HEAD")
-        urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as home:
-            print(f"Downloading {backbone.weights_url}", flush=True)
-            arguments = "include_top=False, input_shape=(224, 224, 3), weights='imagenet'"
-            build = f"from {backbone.library} import {backbone.name}; {backbone.name}({arguments})"
-            command = [sys.executable, "-c", build]
-            environment = {**os.environ, **device.without_settings(), "KERAS_HOME": home}
-            process.settle(environment)
-            done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
-            if done.returncode == 0:
-                Path(home, "models", backbone.weights_file).replace(folder / backbone.weights_file)
-            return done.returncode == 0
-    except OSError:
-        return False

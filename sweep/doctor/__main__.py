@@ -26,9 +26,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from galaxytl.data.download import presets
+from galaxytl.networks.families import BACKBONES
 from galaxytl.system.command import Parser, UsageError, path, path_or_uri, run_command, whole_number
 from galaxytl.system.console import Console
 from galaxytl.system.credentials import without_secrets
+from galaxytl.system.foreign_text import did_you_mean
 from galaxytl.system.locations import DataError, locate
 from galaxytl.trial.reading import add_reading, reading_of
 from sweep import prepare
@@ -82,6 +84,13 @@ def parse(argv: Sequence[str]) -> DoctorOptions:
     parser.add_argument("--data", type=path_or_uri, metavar="URI", help="the dataset, as for sweep.run")
     add_reading(parser)
     parser.add_argument("--weights-dir", type=path, metavar="FOLDER", help="of ImageNet weights, as for sweep.run")
+    parser.add_argument(
+        "--backbone",
+        type=networks,
+        default=builtin.BACKBONES,
+        metavar="NAME[,NAME]",
+        help="networks whose weights must be there (default: the paper's three)",
+    )
     parser.add_argument("--out", type=path, metavar="FOLDER", help="results folder, that all nodes must share")
     parser.add_argument(
         "--storage",
@@ -97,6 +106,14 @@ def parse(argv: Sequence[str]) -> DoctorOptions:
     return DoctorOptions(values.address, values.cluster, values.image_size, questions_of(values))
 
 
+def networks(text: str) -> tuple[str, ...]:
+    for name in text.split(","):
+        if name not in BACKBONES:
+            rule = f"must be networks of keras.applications, like {','.join(builtin.BACKBONES)}; got '{name}'."
+            raise argparse.ArgumentTypeError(f"{rule}{did_you_mean(name, BACKBONES)}")
+    return tuple(text.split(","))
+
+
 def questions_of(values: argparse.Namespace) -> Questions:
     """Return paths in full: a Ray worker has another working folder. Simulated galaxies are not looked at: drawing them
     would take longer than everything else, and each node draws its own."""
@@ -107,7 +124,7 @@ def questions_of(values: argparse.Namespace) -> Questions:
         data="" if is_simulated else prepare.absolute(_place_of(values.data)),
         reading=dataclasses.asdict(reading_of(values)),
         weights_dir=str(values.weights_dir.resolve()) if values.weights_dir else "",
-        backbones=builtin.BACKBONES,
+        backbones=values.backbone,
         places=[str(place) for place in (values.out and values.out.resolve(), values.storage) if place],
     )
 

@@ -183,6 +183,9 @@ def check_weights(facts: Facts, driver: Facts, where: str) -> list[Finding]:
         text = f"other ImageNet weights of {', '.join(other)} than the driver's: copy the driver's files there"
         return [Finding(where, "weights", "FAIL", text)]
     nowhere = [name for name, found in facts.weights.items() if not found]
+    if nowhere and facts.online is False:
+        advice = "the sweep's command with --fetch, on a machine that has one, fetches them"
+        return [Finding(where, "weights", "FAIL", f"no ImageNet weights of {', '.join(nowhere)}, no network: {advice}")]
     if nowhere:
         advice = "Keras downloads them where there is internet; else put the files into --weights-dir"
         return [Finding(where, "weights", "WARN", f"no ImageNet weights of {', '.join(nowhere)}: {advice}")]

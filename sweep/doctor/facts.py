@@ -83,6 +83,8 @@ class Facts:
     """By TCP port: the addresses it is bound to."""
     cache_note: str = ""
     """What is wrong with where the cache lies, though it can be used."""
+    online: bool | None = None
+    """Whether the server of the weights answers; None where no weights file is missing that should be there."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -101,6 +103,8 @@ def gather(questions: Questions) -> Facts:
     token = Path(
         os.path.expanduser(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token")
     )  # ~ as it is without home
+    weights = {name: weights_of(name, questions.weights_dir) for name in questions.backbones}
+    missing = [name for name, found in weights.items() if not found]
     return Facts(
         host=socket.gethostname(),
         python=platform.python_version(),
@@ -112,13 +116,14 @@ def gather(questions: Questions) -> Facts:
         cache_limit=limit,
         cache_error=cache_error,
         data=look_at_data(questions.data, questions.reading) if questions.data else None,
-        weights={name: weights_of(name, questions.weights_dir) for name in questions.backbones},
+        weights=weights,
         places={place: visit(place, questions.mark) for place in questions.places},
         auth_mode=os.environ.get("RAY_AUTH_MODE", ""),
         token_file=str(token),
         token_mode=token.stat().st_mode & 0o777 if token.is_file() else None,
         listening=listening_ports(),
         cache_note=cache_note(),
+        online=can_fetch(missing[0]) if missing and questions.weights_dir else None,
     )
 
 
@@ -188,6 +193,16 @@ def weights_of(backbone: str, weights_dir: str) -> str:
         return ""
     except (WeightsError, OSError) as error:
         return f"error: {error}"
+
+
+def can_fetch(backbone: str) -> bool | None:
+    """Return whether the server of a network's weights answers; None where the node's version cannot ask."""
+    try:
+        from galaxytl.networks.backbones import backbone_named
+        from galaxytl.networks.weights import is_online
+    except ImportError:
+        return None
+    return is_online(backbone_named(backbone))
 
 
 def visit(place: str, mark: str) -> str:

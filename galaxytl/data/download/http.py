@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import functools
 import hashlib
 import os
+import queue
 import re
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,6 +37,8 @@ from galaxytl.system.files import FULL
 from galaxytl.system.locations import DataError
 
 CHUNK = 1 << 16  # bytes received, hashed and written at a time; what a cut connection may lose
+PROBE_SECONDS = 10.0
+"""How long a server may take to answer before it counts as out of reach."""
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses that may be other in a minute
 
 
@@ -103,6 +108,33 @@ def get_json(url: str, reporter: Reporter, patience: Patience = PATIENT) -> tupl
             raise DataError(f"{url} must answer with JSON; got {response.text[:60]!r}") from error
         except (requests.RequestException, TryAgain) as trouble:
             retries.wait_after(trouble, progressed=False)
+
+
+def is_reachable(url: str) -> bool:
+    """Return whether the server of an address answers, whatever it answers, within PROBE_SECONDS. A process asks each
+    server once: where there is no network, a sweep of many networks waits for none of them but the first."""
+    parts = urlsplit(url)
+    return _answers(f"{parts.scheme}://{parts.netloc}/")
+
+
+@functools.cache
+def _answers(server: str) -> bool:
+    """Ask in a thread of its own: each of a server's addresses, and of the machine's name servers, may be silent for as
+    long as it is allowed to, one after the other."""
+    found: queue.SimpleQueue[bool] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            requests.head(server, timeout=PROBE_SECONDS).close()
+            found.put(True)
+        except requests.RequestException:
+            found.put(False)
+
+    threading.Thread(target=ask, name=f"asking {server}", daemon=True).start()
+    try:
+        return found.get(timeout=PROBE_SECONDS)
+    except queue.Empty:
+        return False
 
 
 class UnreachableError(DataError):

@@ -23,7 +23,7 @@ from typing import Final
 
 from galaxytl.data import galaxy10_sdss
 from galaxytl.data.download.fetch import ZENODO, fetch_hdf5
-from galaxytl.data.download.http import RemoteFile, one_at_a_time
+from galaxytl.data.download.http import RemoteFile, is_reachable, one_at_a_time
 from galaxytl.data.files import pictures
 from galaxytl.data.files.catalogue import METADATA
 from galaxytl.data.files.containers import PARTS
@@ -57,6 +57,7 @@ PRESETS: Final = {
     "galaxy10-sdss": Preset(SDSS, "Galaxy10_SDSS.h5", galaxy10_sdss.CLASS_NAMES),
 }
 HUB_NAME: Final = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*?)(?::([\w.-]+))?")
+HUB: Final = "https://huggingface.co"
 FILE_ENDING: Final = re.compile(r"\.(h5|hdf5?|parquet|csv|npz|npy|fits?|tar|zip|json|txt|gz|png|jpe?g)$", re.IGNORECASE)
 CONVERTED: Final = "refs/convert/parquet"
 """Branch in which the hub keeps what it has converted a dataset to, as config/split/0000.parquet."""
@@ -75,6 +76,16 @@ def located(uri: str, reading: Reading, reporter: Reporter) -> tuple[str, Readin
         fetch_preset(uri, path, reporter)
     names = PRESETS[uri].class_names if uri in PRESETS else ()
     return str(path), replace(reading, class_names=reading.class_names or names)
+
+
+def fetched(uri: str, reading: Reading, reporter: Reporter) -> tuple[str, Reading]:
+    """Return what `located` does; a path at which nothing lies yet, and whose file name is that of a known dataset, is
+    fetched to just there. Raises DataError."""
+    missing = Path(uri)
+    known = {preset.file_name: preset for preset in PRESETS.values()}
+    if missing.name in known and not missing.exists():
+        fetch_hdf5(known[missing.name].remote, missing, reporter)
+    return located(uri, reading, reporter)
 
 
 def is_name(uri: str) -> bool:
@@ -114,6 +125,8 @@ def _fetch_from_hub(name: str, target: Path) -> None:
         from huggingface_hub import HfApi, snapshot_download
         from huggingface_hub.errors import RevisionNotFoundError
 
+        if not is_reachable(endpoint or HUB):  # huggingface_hub itself waits without end
+            raise ConnectionError("it does not answer")
         api, revision, top = HfApi(endpoint=endpoint), "main", ""
         own = api.list_repo_files(repository, repo_type="dataset")
         patterns = parquet_files(name, own, config)

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from galaxytl.networks.families import BACKBONES, Backbone
-from galaxytl.networks.weights import WeightsError, WeightsNotFoundError, check_fits, find_weights, fingerprint_of
+from galaxytl.networks.weights import (
+    WeightsError,
+    WeightsNotFoundError,
+    check_fits,
+    fetch_weights,
+    find_weights,
+    fingerprint_of,
+)
+from tests.fileserver import Listener
 from tests.galaxies import real_weights
 
 SMALL = Backbone("Small", "small", 12, "small.h5", "https://example.org/small.h5")
@@ -145,6 +153,18 @@ def test_home_folder_in_the_environment_is_written_with_a_tilde(
     monkeypatch.setenv("HOME", str(published.parent.parent))
     monkeypatch.setenv("GALAXYTL_WEIGHTS_DIR", f"~/{published.parent.name}")
     assert find_weights(NAME).path == published
+
+
+def test_weights_that_lie_elsewhere_are_copied_to_where_they_are_wanted(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GALAXYTL_WEIGHTS_DIR", str(published.parent))
+    found = fetch_weights(NAME, tmp_path / "shared", Listener())
+    assert found.path == tmp_path / "shared" / "small.h5"
+    assert found.fingerprint == find_weights(NAME).fingerprint
+    assert [path.name for path in found.path.parent.iterdir()] == ["small.h5"]
+    published.unlink()
+    assert fetch_weights(NAME, tmp_path / "shared", Listener()) == found
 
 
 @pytest.mark.parametrize("name", ["MobileNet", "VGG16"])

@@ -109,6 +109,11 @@ def weights(node: str, driver: str) -> list[Finding]:
     return check_weights(make_facts(weights={"VGG16": node}), make_facts(weights={"VGG16": driver}), "n")
 
 
+def without_weights(online: bool) -> list[Finding]:
+    facts = make_facts(weights={"VGG16": ""}, online=online)
+    return check_weights(facts, facts, "n")
+
+
 def token(mode: int = 0o600, auth: bool = True) -> list[Finding]:
     return check_token(make_facts(token_mode=mode), replace(NODE, token_auth=auth))
 
@@ -137,6 +142,12 @@ def metrics(port: int, *addresses: str) -> list[Finding]:
         (data(GONE), "FAIL", "put it where every node reaches it"),
         *((weights("aa", "aa"), "OK", ""), (weights("", "aa"), "FAIL", ""), (weights("cc", "aa"), "FAIL", "")),
         *((weights("error: no", "aa"), "FAIL", ""), (weights("", ""), "WARN", ""), (weights("aa", ""), "OK", "")),
+        (
+            without_weights(online=False),
+            "FAIL",
+            "no ImageNet weights of VGG16, no network: the sweep's command with --fetch",
+        ),
+        (without_weights(online=True), "WARN", "Keras downloads them where there is internet"),
         (token(auth=False), "FAIL", "RAY_AUTH_MODE=token"),  # however well the file is kept
         *((token(mode), "OK", "") for mode in (0o600, 0o400)),
         *((token(mode), "FAIL", "chmod 600 /home/u/.ray/auth_token") for mode in (0o644, 0o640)),

@@ -99,9 +99,16 @@ def test_damaged_weights(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
     assert "perhaps truncated" in failing(lines)["weights"]
 
 
+def test_weights_that_are_missing_where_there_is_no_network(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    status, lines = ask(capsys, "--weights-dir", tmp_path, "--backbone", "Xception")
+    assert (status, set(failing(lines))) == (1, {"weights"})
+    assert "no ImageNet weights of Xception, no network: the sweep's command with --fetch" in failing(lines)["weights"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--backbone", "VGG61"], "must be networks of keras.applications, like VGG16,ResNet50,MobileNet; got 'VGG61'"),
         (["--adress", "auto"], "unknown option '--adress'. Did you mean '--address'?"),
         (["--image-size", "0"], "--image-size: must be a whole number from 1 to 4096; got '0'"),
         (["--address", "here"], "must be HOST:PORT of the head node"),

@@ -13,7 +13,14 @@ import requests
 
 from galaxytl.data import DataError
 from galaxytl.data.download import http as downloads
-from galaxytl.data.download.http import Patience, RemoteFile, UnreachableError, download, one_at_a_time
+from galaxytl.data.download.http import (
+    Patience,
+    RemoteFile,
+    UnreachableError,
+    download,
+    is_reachable,
+    one_at_a_time,
+)
 from tests.clock import Clock
 from tests.fileserver import CONTENT, HASTY, SHA256, FileServer, Listener, Step, files, serve, wait_for
 
@@ -283,3 +290,14 @@ def test_a_server_that_leads_from_https_to_http_is_not_followed(certificate: Pat
         with pytest.raises(UnreachableError, match="must stay so"):
             downloads.get_json(url.replace("/file.h5", "/list"), Listener(), HASTY)
         assert download(RemoteFile(url, SHA256), tmp_path / "file.h5", Listener(), HASTY)
+
+
+def test_a_server_is_asked_once_and_one_that_says_nothing_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "PROBE_SECONDS", 0.2)
+    with serve() as server:
+        address = f"{server.url}/no-such-file.h5"
+        assert is_reachable(address)
+    assert is_reachable(f"{server.url}/another.h5")  # though it is gone: it was not asked again
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert not is_reachable(f"http://127.0.0.1:{silent.getsockname()[1]}/file.h5")
+    assert not is_reachable("https://example.org/file.h5")  # by the tests' proxy, which refuses

@@ -125,6 +125,14 @@ def test_galaxy10_sdss_is_fetched_and_named(
     assert len(server.requests) == 1
     dataset = open_dataset(options.data, reading=options.reading)
     assert dataset.class_names == galaxy10_sdss.CLASS_NAMES
+    with FileServer({"/Galaxy10.h5": content}) as server:
+        remote = replace(presets.SDSS, url=f"{server.url}/Galaxy10.h5", sha256=hashlib.sha256(content).hexdigest())
+        monkeypatch.setitem(presets.PRESETS, "galaxy10-sdss", replace(preset, remote=remote))
+        there = str(tmp_path / "shared" / "Galaxy10_SDSS.h5")  # a path under the published name, where nothing lies yet
+        for _ in range(2):
+            assert presets.fetched(there, Reading(), Listener()) == (there, Reading())
+        assert presets.fetched("galaxy10-sdss", Reading(), Listener())[0] == options.data
+    assert len(server.requests) == 1
     own = Reading(class_names=tuple("abcdefghij"))
     assert presets.located("galaxy10-sdss", own, Listener())[1] == own
     assert main(["check", "galaxy10-sdss"]) in (0, 1)
