@@ -2,6 +2,7 @@
 
     parts = cut(specs, 16, structures, sizes)
     parts[2].specs, parts[2].seconds          # of --shard 3/16
+    parts_lines(parts, 3, with_all=True)      # for people
 
 The cut depends on the grid alone: on no row, no machine, and nothing that was measured. So drivers that start hours
 apart, on other nodes, cut alike; and where another number of them goes on, no trial is in none of the parts.
@@ -29,6 +30,8 @@ from sweep.planning.speeds import assumed_speeds
 WORTH_STORING: Final = 1.25
 """A part with stored activations may be so many times as long as it takes to compute them: shorter ones would all spend
 most of their time on that."""
+MOST_LINES: Final = 20
+"""Parts that are listed one by one."""
 DISK_BYTES: Final = 50 * 10**9
 """For the stored activations of one part."""
 HEAD_BYTES: Final = 4 * 10**9
@@ -122,3 +125,22 @@ def _place(units: Sequence[_Unit], number: int) -> list[tuple[set[str], float]]:
         trial_ids[part].update(unit.trial_ids)
         families[part].add(unit.family)
     return list(zip(trial_ids, seconds, strict=True))
+
+
+def parts_lines(parts: Sequence[Part], number: int, with_all: bool = False) -> list[str]:
+    """Return what part `number` is of the whole, and how long the parts are beside each other; `with_all`: one by
+    one."""
+    own, of, seconds = parts[number - 1], len(parts), sum(part.seconds for part in parts) or 1.0
+    total = sum(len(part.specs) for part in parts)
+    lines = [f"{number}/{of}: {len(own.specs):,} of {total:,} trials, {own.seconds / seconds:.1%} of the work"]
+    some = [part for part in parts if part.specs]
+    if len(some) > 1:
+        shares = [part.seconds / seconds for part in some]
+        lines.append(f"{len(some)} shards have trials, each from {min(shares):.1%} to {max(shares):.1%} of the work")
+    if with_all:
+        for i, part in enumerate(parts[:MOST_LINES], start=1):
+            what = f"{len(part.specs):,} trials, {part.seconds / seconds:.1%}" if part.specs else "nothing"
+            lines.append(f"  {i}/{of}: {what}{' (this one)' if i == number else ''}")
+        if of > MOST_LINES:
+            lines.append(f"  and {of - MOST_LINES:,} more")
+    return lines

@@ -36,7 +36,9 @@ SPEC = st.builds(
 SPECS = st.lists(SPEC, min_size=0, max_size=40, unique_by=lambda spec: spec.trial_id)
 
 
-def parts_of(specs: Sequence[TrialSpec], number: int, structures: dict[tuple[str, int], Structure] = LARGE) -> list[Part]:
+def parts_of(
+    specs: Sequence[TrialSpec], number: int, structures: dict[tuple[str, int], Structure] = LARGE
+) -> list[Part]:
     return list(cut(specs, number, structures, dict.fromkeys((spec.split_key for spec in specs), Sizes(600, 100, 300))))
 
 
@@ -88,7 +90,10 @@ def test_a_family_longer_than_its_share_is_torn_between_its_groups_and_heads_of_
 
 
 def test_more_parts_than_groups_leave_some_empty_and_no_trials_leave_all() -> None:
-    assert sorted(len(part.specs) for part in parts_of([toy_spec(seed=0), toy_spec(seed=1)], 4)) in ([0, 0, 0, 2], [0, 0, 1, 1])
+    assert sorted(len(part.specs) for part in parts_of([toy_spec(seed=0), toy_spec(seed=1)], 4)) in (
+        [0, 0, 0, 2],
+        [0, 0, 1, 1],
+    )
     assert [part.specs for part in parts_of([], 2)] == [(), ()]
 
 
