@@ -153,10 +153,11 @@ def _together(files: Files) -> Snapshot:
     if files.lease or files.progress:
         drivers.append(replace(files, shards=()))
         states.append(_state(files, _own_progress(files)))
-        unfinished.append(False)
+        unfinished.append(bool(unfinished_text(began, ended)))
     by_state = {state: driver for driver, state, left in zip(drivers, states, unfinished, strict=True)
                 if left or state == "running"}  # fmt: skip
-    state = next((state for state in ("running", "gone", "stopped") if state in by_state), "ended")
+    order: tuple[State, ...] = ("running", "gone", "stopped")
+    state: State = next((state for state in order if state in by_state), "ended")
     main = by_state.get(state) or max(drivers, key=lambda driver: driver.progress.started if driver.progress else "")
     live = [
         driver.progress for driver, own in zip(drivers, states, strict=True) if own == "running" and driver.progress
