@@ -31,6 +31,7 @@ from galaxytl.results.sweep_file import (
     write_shard,
 )
 from galaxytl.system.command import UsageError
+from galaxytl.system.files import write_atomically
 from sweep.results import lease
 from sweep.results.lease import LeaseError, Values, in_folder, is_dead
 
@@ -106,7 +107,7 @@ def take_on(
         if before is None:
             path.unlink(missing_ok=True)
         else:
-            path.write_bytes(before)
+            write_atomically(path, before)
         raise
     return shard, theirs
 
