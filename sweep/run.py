@@ -329,7 +329,8 @@ def conclude(console: Console, options: Options, specs: Sequence[TrialSpec], row
     if options.shard:
         left = unfinished_text(read_shards(options.out), rows.keys())
         lines.say(console, left or "all trials of the grid have ended", "Shards", whole=True)
-    lines.say(console, str(options.home / "trials.jsonl"), "Results", whole=True)
+    own = options.home / "trials.jsonl"  # there is none where shards have trained all
+    lines.say(console, str(own if own.exists() else options.out), "Results", whole=True)
     if options.place:
         lines.say(console, place, "Kept at", whole=True)
     lines.say(console, f"python -m analysis.run {shlex.quote(place)} --out report/", "Report", whole=True)
