@@ -40,7 +40,8 @@ PLACES = ("", *SCHEMES)
 COUNT, PACKED, NATURAL = whole_number(1, 10_000), whole_number(1, MAX_PACKED), whole_number(0, 10**9)
 FOLDS = whole_number(2, int(SPEC_FIELDS["num_folds"].metadata["high"]))
 """Types of options."""
-MOST_SHARDS = 10_000
+MOST_SHARDS = 1000
+"""A job array of SLURM's has no more, unless its site says so (MaxArraySize in slurm.conf, 1001 by default)."""
 
 
 def parse(argv: Sequence[str], description: str) -> Options:

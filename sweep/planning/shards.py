@@ -69,11 +69,11 @@ def cut(
     speeds = assumed_speeds(num_threads=1, on_gpu=True)
     plan = make_plan(specs, structures, sizes, limits, speeds, on_disk=lambda spec, at: False)
     placed = _place(_units(plan, number), number)
-    order = {spec.trial_id: spec for spec in specs}
-    return tuple(
-        Part(tuple(spec for trial_id, spec in order.items() if trial_id in trial_ids), seconds)
-        for trial_ids, seconds in placed
-    )
+    part_of = {trial_id: part for part, (trial_ids, _) in enumerate(placed) for trial_id in trial_ids}
+    parts = [list[TrialSpec]() for _ in range(number)]
+    for spec in {spec.trial_id: spec for spec in specs}.values():
+        parts[part_of[spec.trial_id]].append(spec)
+    return tuple(Part(tuple(own), seconds) for own, (_, seconds) in zip(parts, placed, strict=True))
 
 
 def _units(plan: Plan, number: int) -> list[_Unit]:
