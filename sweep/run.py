@@ -131,7 +131,8 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> Outco
     own, in_hand = take_part(options, folder, grid.name, prepared, parts, console)
     if not own.all_specs:
         return Outcome(0)
-    todo = without(in_hand, split_by_status(own.specs, rows.by_id(), options.retry_failed))
+    known = (folder.rows() if options.shard else rows).by_id()  # again: others may have ended some meanwhile
+    todo = without(in_hand, split_by_status(own.specs, known, options.retry_failed))
     announce(console, dataset, profile, todo, own, checked.split_texts())
     models = announcement(prepared.specs, structures, most_of(prepare.keep_of(options)))
     lines.say(console, models, "Models")
@@ -139,7 +140,7 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> Outco
         prepare.plan_for, options.where, num_images=len(dataset), structures=structures, splits=checked.splits
     )
     plan = plan_for(todo.pending)
-    complete = [result.spec for result in rows.by_id().values() if result.status == COMPLETE]
+    complete = [result.spec for result in known.values() if result.status == COMPLETE]
     wanted = seeds.COLLAPSE_SEEDS if grid.name == builtin.COLLAPSE else seeds.MIN_SEEDS
     short = None if options.shard else seeds.shortage(prepared.specs, options.seeds, complete, wanted)
     announce_seeds(console, short, todo, plan, plan_for)
@@ -147,7 +148,6 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> Outco
     if options.dry_run:
         console.print(plan_table(plan))
         return Outcome(0, own.trial_ids)
-    known = rows.by_id()
     new = [result for result in own.impossible if result.trial_id not in known]
     folder.append(*new)
     if todo.pending:
