@@ -178,7 +178,7 @@ def _run_round(feed: Feed, how: _Round, events: _ToReporter) -> str:
         ),
         run_config=tune.RunConfig(
             name=time.strftime("%Y%m%d-%H%M%S"),
-            storage_path=str(how.files.absolute()),
+            storage_path=str(how.files.resolve()),
             failure_config=tune.FailureConfig(max_failures=MAX_WORKER_DEATHS),
             callbacks=[events, JsonLoggerCallback(), CSVLoggerCallback()],
             verbose=0,
