@@ -79,6 +79,8 @@ class GridKeywords(Keywords, total=False):
     folds: int
     """--folds: of cross-validation, 2 or more."""
     retry_failed: bool
+    shard: str
+    """ "K/N": the K-th of N parts, from 1."""
 
 
 class SearchKeywords(Keywords, total=False):

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from galaxytl.networks.families import BACKBONES, is_features
 from galaxytl.results.ranking import MOST_UNRANKED
 from galaxytl.results.search.search_file import OBJECTIVES
+from galaxytl.results.sweep_file import ShardNumber
 from galaxytl.system.command import Parser, UsageError, path, path_or_uri, whole_number
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.locations import SCHEMES
@@ -45,6 +46,8 @@ PLACES = ("", *SCHEMES)
 COUNT, PACKED, NATURAL = whole_number(1, 10_000), whole_number(1, MAX_PACKED), whole_number(0, 10**9)
 FOLDS = whole_number(2, int(SPEC_FIELDS["num_folds"].metadata["high"]))
 """Types of options."""
+MOST_SHARDS = 1000
+"""A job array of SLURM's has no more, unless its site says so (MaxArraySize in slurm.conf, 1001 by default)."""
 
 
 def parse(argv: Sequence[str], description: str) -> Options:
@@ -71,6 +74,8 @@ def parse(argv: Sequence[str], description: str) -> Options:
             settings[name] = [value]
     if given.folds:
         check_folds(given, settings)
+    if given.shard:
+        check_shard(given, place)
     features = None
     if named := [name for name in settings.get("backbone", ()) if is_features(name) and not given.features]:
         raise UsageError(f"given features need their file: got backbone={named[0]}, and no --features FILE")
@@ -80,10 +85,11 @@ def parse(argv: Sequence[str], description: str) -> Options:
         features = _file_of_features(file)
         settings = starts.on_features(backbone, settings, ON_FEATURES if search else starts.fields_of(sizes.values()))
     out = given.out or Path("results") / ("search" if search else sizes["paper"].name)
+    home = given.shard.folder(out) if given.shard else out
     return Options(
         out=out,
         place=place and below(place, out.absolute().name),
-        where=where_of(given, Path(os.devnull) if given.dry_run else out / LOG),
+        where=where_of(given, Path(os.devnull) if given.dry_run else home / LOG),
         sizes=sizes,
         seeds=given.seeds,
         settings=settings,
@@ -104,6 +110,7 @@ def parse(argv: Sequence[str], description: str) -> Options:
         folds=given.folds or 0,
         fetch=given.fetch,
         words=tuple(argv),
+        shard=given.shard,
     )
 
 
@@ -123,6 +130,21 @@ def check_folds(given: argparse.Namespace, settings: Mapping[str, Any]) -> None:
         raise UsageError("--folds makes each image a test image once; it does not go with --split official")
     if "test_fraction" in settings:
         raise UsageError("--folds says how large the test part is: leave out --set test_fraction")
+
+
+def check_shard(given: argparse.Namespace, place: str) -> None:
+    """Raise UsageError for what does not go with --shard."""
+    if given.search:
+        raise UsageError(
+            "--shard trains a part of a grid, which is known before it begins; a search chooses each trial by those "
+            f"before it, and has one driver: leave out --shard {given.shard} or --search"
+        )
+    if place or given.tracker:
+        raise UsageError(
+            f"{'--storage' if place else '--tracker'} follows one driver, and shards are many; got --shard "
+            f"{given.shard} with it. Let the shards end without it: then the same command without --shard, with it, "
+            "passes on the rows of all"
+        )
 
 
 def where_of(given: argparse.Namespace, log: Path) -> Where:
@@ -236,6 +258,13 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         "--diagnostics",
         action=argparse.BooleanOptionalAction,
         help="record what the gradients do, and the optimum of heads' loss (default: for paper and vgg-collapse)",
+    )
+    what.add_argument(
+        "--shard",
+        type=shard_number,
+        metavar="K/N",
+        help="train the K-th of N parts of the grid, from 1/N to N/N, beside drivers of the others that share the "
+        'results folder, as tasks of a job array do: --shard "$SLURM_ARRAY_TASK_ID/16"',
     )
     what.add_argument("--dry-run", action="store_true", help="print what would be run and stored; run nothing")
     what.add_argument(
@@ -456,6 +485,20 @@ def which_models(text: str) -> str:
     if not re.fullmatch(r"best|all|none|best:[1-9][0-9]{0,8}", text):
         raise argparse.ArgumentTypeError(f"must be best, best:N, all or none; got '{text}'")
     return text
+
+
+def shard_number(text: str) -> ShardNumber:
+    match = re.fullmatch(r"([1-9][0-9]{0,4})/([1-9][0-9]{0,4})", text)
+    if match and int(match[1]) <= int(match[2]) <= MOST_SHARDS:
+        return ShardNumber(int(match[2]), int(match[1]))
+    hint = ""
+    if text.startswith("/"):
+        hint = ". What stands before the / is empty: is that a variable of a job array, in a job that is none?"
+    elif text.startswith("0/"):
+        hint = ". Parts count from 1: a job array of 16 is --array=1-16"
+    raise argparse.ArgumentTypeError(
+        f"must be K/N, the K-th of N parts, from 1/N to N/N, like 3/16; got '{without_secrets(text)[:40]}'{hint}"
+    )
 
 
 def gpu_share(text: str) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from galaxytl.results.sweep_file import ShardNumber
 from galaxytl.trial.reading import Reading
 from sweep.grids.axes import Grid
 from sweep.progress.trackers.addresses import Address
@@ -74,3 +75,10 @@ class Options:
     """Whether to fetch what the sweep would read, and run nothing."""
     words: tuple[str, ...] = field(default=(), compare=False)
     """The command line."""
+    shard: ShardNumber | None = None
+    """The part of the grid that is to be trained; None: all."""
+
+    @property
+    def home(self) -> Path:
+        """Where the driver's own files are: its rows, its log. The results folder, or a shard's in it."""
+        return self.shard.folder(self.out) if self.shard else self.out

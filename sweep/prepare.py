@@ -47,7 +47,7 @@ from galaxytl.networks.weights import (
     find_weights,
     weight_places,
 )
-from galaxytl.results.sweep_file import SweepFile, read_sweep_file
+from galaxytl.results.sweep_file import ShardNumber, SweepFile, read_sweep_file
 from galaxytl.system import cache, process
 from galaxytl.system.command import UsageError, as_usage_error
 from galaxytl.system.credentials import without_secrets
@@ -57,6 +57,7 @@ from sweep.grids import axes, builtin
 from sweep.options import Options
 from sweep.planning.costs import Sizes
 from sweep.planning.plan import Crew, Limits, Plan, make_plan
+from sweep.planning.shards import Part, cut
 from sweep.planning.speeds import load_speeds, speeds_path
 from sweep.results.models import most_of
 from sweep.scheduling.resources import Available, ClusterError, Resources, Where, fair_share, places
@@ -75,6 +76,14 @@ class Prepared:
     """As they will run: weights fingerprints filled in, random weights in place of missing ones where allowed."""
     impossible: tuple[TrialResult, ...]
     """FAILED rows of specs whose weights cannot be had or used."""
+
+    @property
+    def all_specs(self) -> tuple[TrialSpec, ...]:
+        return (*self.specs, *(result.spec for result in self.impossible))
+
+    @property
+    def trial_ids(self) -> tuple[str, ...]:
+        return tuple(spec.trial_id for spec in self.all_specs)
 
 
 def settle(say: Callable[[str], object]) -> None:
@@ -488,6 +497,19 @@ def on_disk(splits: SplitsOf) -> Callable[[TrialSpec, int], bool]:
 
     digests: dict[tuple[tuple[object, ...], int], str] = {}
     return is_stored
+
+
+def parts_of(
+    prepared: Prepared, shard: ShardNumber | None, structures: Structures, splits: SplitsOf
+) -> tuple[Part, ...]:
+    """Return the parts of a grid, of which one is the shard's, the same on every machine; none without --shard."""
+    sizes = {key: Sizes(**found.sizes()) for key, found in splits.items()}
+    return cut(prepared.specs, shard.of, structures, sizes) if shard else ()
+
+
+def part_of(prepared: Prepared, which: ShardNumber, parts: Sequence[Part]) -> Prepared:
+    """Return what is a shard's: its part, and its share of the rows that need no training."""
+    return Prepared(parts[which.number - 1].specs, prepared.impossible[which.number - 1 :: which.of])
 
 
 def resolve_weights(specs: Sequence[TrialSpec], weights_dir: Path | None, structures: Structures) -> Prepared:

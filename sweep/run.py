@@ -5,6 +5,7 @@
     python -m sweep.run --grid paper --set learning_rate=1e-2,1e-3,1e-4 --dry-run   # says what it would do and cost
     python -m sweep.run --grid my_grid.yaml                                 # axes of your own
     python -m sweep.run --search optuna --trials 200                        # let Optuna choose the trials
+    python -m sweep.run --grid paper --shard 3/16                           # a part of it, as a task of a job array
 
 The same command again continues where it stopped: finished trials are not run again.
 Exit status: 0 all trials COMPLETE, 1 some FAILED, 2 what stops the whole sweep (bad input, another driver
@@ -30,7 +31,7 @@ from galaxytl.data import DataError, Dataset
 from galaxytl.data.progress import TerminalProgress
 from galaxytl.learning.job import Workplace
 from galaxytl.results.storage import StorageError
-from galaxytl.results.sweep_file import write_sweep_file
+from galaxytl.results.sweep_file import Shard, read_shards, unfinished_text, write_sweep_file
 from galaxytl.system.cache import check_cache
 from galaxytl.system.command import UsageError, as_usage_error, run_command
 from galaxytl.system.console import Console
@@ -43,6 +44,7 @@ from sweep.grids import axes, builtin
 from sweep.options import Options
 from sweep.planning import seeds
 from sweep.planning.plan import Plan, TrialsByStatus, split_by_status
+from sweep.planning.shards import Part, parts_lines
 from sweep.planning.speeds import learn_speeds, speeds_path
 from sweep.planning.table import comparison, plan_table
 from sweep.progress import lines
@@ -53,6 +55,7 @@ from sweep.progress.trackers.runs import ParentRun
 from sweep.results.folder import Outcome, ResultsFolder, lead, read_only
 from sweep.results.identity import sweep_identity
 from sweep.results.models import BestModels, announcement, most_of
+from sweep.results.shards import take_on
 from sweep.scheduling.early import early
 from sweep.scheduling.resources import ClusterError, Where
 
@@ -83,7 +86,7 @@ def run(options: Options, console: Console) -> Outcome:
     prepare.settle(say)
     options = prepare.with_data(options, console)
     with (
-        read_only(out, options.place) if options.dry_run else lead(out, options.place, say) as folder,
+        read_only(out, options.place) if options.dry_run else lead(out, options.place, say, options.shard) as folder,
         tracked(options, folder, say),
         contextlib.nullcontext(options.where) if options.dry_run else early(options.where) as where,
     ):
@@ -114,7 +117,7 @@ def tracked(
     if options.dry_run or not (options.trackers and folder.file):
         return contextlib.nullcontext()
     sweep = ParentRun(sweep_identity(folder.out, options.place), folder.out.resolve().name, folder.out)
-    return following(options.trackers, sweep, folder.file.lines, say)
+    return following(options.trackers, sweep, folder.lines, say)
 
 
 def run_grid(options: Options, folder: ResultsFolder, console: Console) -> Outcome:
@@ -141,36 +144,69 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> Outco
     notes = [*dataset.notes, *prepare.features_notes(given)]
     for problem in [*notes, *prepare.damage_notes(damage), *checked.notes, *skipped, *rows.problems]:
         lines.note(console, problem)
-    todo = split_by_status(prepared.specs, rows.by_id(), options.retry_failed)
     announce_grid(console, grid, with_axes=options.dry_run)
-    announce(console, dataset, profile, todo, prepared, checked.split_texts())
+    parts = prepare.parts_of(prepared, options.shard, structures, checked.splits)
+    own, in_hand = take_part(options, folder, grid.name, prepared, parts, console)
+    if not own.all_specs:
+        return Outcome(0)
+    known = (folder.rows() if options.shard else rows).by_id()  # again: others may have ended some meanwhile
+    todo = without(in_hand, split_by_status(own.specs, known, options.retry_failed))
+    announce(console, dataset, profile, todo, own, checked.split_texts())
     models = announcement(prepared.specs, structures, most_of(prepare.keep_of(options)), bool(options.features))
     lines.say(console, models, "Models")
     plan_for = functools.partial(
         prepare.plan_for, options.where, num_images=len(dataset), structures=structures, splits=checked.splits
     )
     plan = plan_for(todo.pending)
-    complete = [result.spec for result in rows.by_id().values() if result.status == COMPLETE]
+    complete = [result.spec for result in known.values() if result.status == COMPLETE]
     wanted = seeds.COLLAPSE_SEEDS if grid.name == builtin.COLLAPSE else seeds.MIN_SEEDS
-    short = seeds.shortage(prepared.specs, options.seeds, complete, wanted)
+    short = None if options.shard else seeds.shortage(prepared.specs, options.seeds, complete, wanted)
     announce_seeds(console, short, todo, plan, plan_for)
-    specs = [*prepared.specs, *(result.spec for result in prepared.impossible)]
-    trial_ids = tuple(spec.trial_id for spec in specs)
     plan = observed(plan, grid.diagnostics if options.diagnostics is None else options.diagnostics)
     if options.dry_run:
         console.print(plan_table(plan))
-        return Outcome(0, trial_ids)
-    known = rows.by_id()
-    new = [result for result in prepared.impossible if result.trial_id not in known]
+        return Outcome(0, own.trial_ids)
+    new = [result for result in own.impossible if result.trial_id not in known]
     folder.append(*new)
     if todo.pending:
-        live = LiveProgress(folder, scope_of(grid.name, todo, prepared.impossible, plan, known))
+        live = LiveProgress(folder, scope_of(grid.name, todo, prepared, plan, known))
         workplace = prepare.workplace(options, uri, damage)
         write_sweep_file(folder.out, prepare.sweep_file(options, workplace))
         schedule_trials(options.where, workplace, plan, folder, console, live)
     if todo.pending or new:
         known = folder.rows().by_id()
-    return Outcome(conclude(console, options, specs, known), trial_ids)
+    return Outcome(conclude(console, options, own.all_specs, known), own.trial_ids)
+
+
+def take_part(
+    options: Options,
+    folder: ResultsFolder,
+    name: str,
+    whole: prepare.Prepared,
+    parts: Sequence[Part],
+    console: Console,
+) -> tuple[prepare.Prepared, frozenset[str]]:
+    """Say what the shard is of the whole, and have it take on its part; return that, and which of its trials others
+    have in hand. Without --shard that is the whole."""
+    if not options.shard:
+        return whole, frozenset()
+    for number, line in enumerate(parts_lines(parts, options.shard.number, with_all=options.dry_run)):
+        lines.say(console, line, "" if number else "Shard")
+    own = prepare.part_of(whole, options.shard, parts)
+    if not own.all_specs:
+        lines.say(console, "nothing to do: the grid has fewer groups of trials than there are shards")
+    if options.dry_run:
+        return own, frozenset()
+    shard = Shard(options.shard, name, whole.trial_ids, own.trial_ids)
+    say = functools.partial(console.print, markup=False)
+    _, others = take_on(options.out, shard, folder.rows().by_id().keys(), say)
+    for which, trial_ids in others.items():
+        lines.note(console, f"{len(trial_ids):,} trials of this part are left to shard {which}, which has them in hand")
+    return own, frozenset[str]().union(*others.values())
+
+
+def without(in_hand: frozenset[str], todo: TrialsByStatus) -> TrialsByStatus:
+    return replace(todo, pending=tuple(spec for spec in todo.pending if spec.trial_id not in in_hand))
 
 
 def observed(plan: Plan, diagnostics: bool) -> Plan:
@@ -202,18 +238,18 @@ def announce_seeds(
 def scope_of(
     name: str,
     todo: TrialsByStatus,
-    impossible: Sequence[TrialResult],
+    whole: prepare.Prepared,
     plan: Plan,
     rows: Mapping[str, TrialResult],
 ) -> Scope:
-    """Return what `sweep.status` must know of a grid beside its rows, which are those before it begins."""
-    own = {spec.trial_id for spec in (*todo.pending, *todo.finished, *todo.failed)}
-    own |= {result.trial_id for result in impossible}
+    """Return what `sweep.status` must know of a grid beside its rows, which are those before it begins. whole: of
+    shards, all of the grid."""
+    own = set(whole.trial_ids)
     estimate = plan.estimate
     return Scope(
         kind="grid",
         name=name,
-        before=len(todo.finished) + len(todo.failed) + len(impossible),
+        before=len(own) - len(todo.pending),
         others=Counter(str(row.status) for trial_id, row in rows.items() if trial_id not in own),
         failed=frozenset(spec.trial_id for spec in todo.pending if spec.trial_id in rows),
         weights={
@@ -266,6 +302,8 @@ def schedule_trials(
 
         reporter = tune.Reporter(phases, epochs, finished, note, nodes=live.nodes)
         tune.run_trials(tune.Work(iter(plan.groups), len(plan.groups)), workplace, where, reporter)
+    if folder.is_shared:  # the last shard that ends leaves the weights of the best of all
+        BestModels(folder, workplace.most_models, folder.rows().by_id().values())
     seconds = time.monotonic() - started
     console.print(comparison(plan, results, seconds))
     learn_speeds(speeds_path(), results, plan.groups, seconds)
@@ -280,7 +318,7 @@ def announce(
     split_texts: Sequence[str],
 ) -> None:
     """Say, before anything starts, what it will run on and how much is left to do."""
-    specs = [*prepared.specs, *(result.spec for result in prepared.impossible)]
+    specs = prepared.all_specs
     say = functools.partial(lines.say, console)
     say(f"{dataset.name}: {len(dataset):,} {dataset.kind}, fingerprint {dataset.fingerprint[:12]}", "Dataset")
     say(prepare.first_of(split_texts), "Split")
@@ -306,7 +344,11 @@ def conclude(console: Console, options: Options, specs: Sequence[TrialSpec], row
     place = without_secrets(options.place or str(options.out))
     ended = f"{counts}{f', {missing} not run' if missing else ''}"
     lines.say(console, ended, "Trials")
-    lines.say(console, str(options.out / "trials.jsonl"), "Results", whole=True)
+    if options.shard:
+        left = unfinished_text(read_shards(options.out), rows.keys())
+        lines.say(console, left or "all trials of the grid have ended", "Shards", whole=True)
+    own = options.home / "trials.jsonl"  # there is none where shards have trained all
+    lines.say(console, str(own if own.exists() else options.out), "Results", whole=True)
     if options.place:
         lines.say(console, place, "Kept at", whole=True)
     lines.say(console, f"python -m analysis.run {shlex.quote(place)} --out report/", "Report", whole=True)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.trials.copies import ContradictionError, Copy, choose_copy
-from galaxytl.results.rows import FILE_NAME, read_results
+from galaxytl.results.rows import FILE_NAME, Rows, read_results, rows_files
+from galaxytl.results.sweep_file import read_shards, unfinished_text
 from galaxytl.system.inside import check_links
 from galaxytl.trial import COMPLETE, SPEC_FIELDS, SpecError, TrialResult, parse_field
 
@@ -71,7 +72,7 @@ def _read_folder(folder: Path) -> Trials:
     if not folder.is_dir():
         raise AnalysisError(f"a results folder must exist; got '{folder}'. Pass the folder given to the sweep's --out")
     check_links(folder)
-    if not (folder / FILE_NAME).is_file():
+    if not rows_files(folder):
         hint = _nearby(folder)
         raise AnalysisError(f"a results folder must hold {FILE_NAME}; '{folder}' holds none.{hint}")
     try:
@@ -86,7 +87,14 @@ def _read_folder(folder: Path) -> Trials:
         rule = f"a results folder must hold a readable trial; '{folder / FILE_NAME}' holds none"
         raise AnalysisError(f"{rule}.{why}{how}")
     replaced = tuple(r for r in rows.replaced if r.status != COMPLETE or r.is_scored)
-    return Trials(results, (*rows.problems, *unscored), replaced=replaced)
+    return Trials(results, (*rows.problems, *unscored, *_unfinished(folder, rows)), replaced=replaced)
+
+
+def _unfinished(folder: Path, rows: Rows) -> list[str]:
+    """Return what shards of the folder's sweep have not trained yet."""
+    shards = read_shards(folder)
+    text = unfinished_text(shards, rows.by_id().keys())
+    return [f"{folder}: of its grid {len(shards):,} shards have begun; {text}"] if text else []
 
 
 def _unscored(path: Path, number: int) -> list[str]:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args, get_type_hints
 
-from galaxytl.results.rows import FILE_NAME, Rows, read_results
+from galaxytl.results.rows import FILE_NAME, Rows, read_results, rows_files
 from galaxytl.results.storage import Storage, StorageError
 from galaxytl.results.stored_rows import FOLDER, read_rows
 from galaxytl.system.credentials import without_secrets
@@ -170,7 +170,7 @@ def _read_folder(folder: Path) -> tuple[Rows, str]:
     if not folder.is_dir():
         raise ResultsError(f"results must lie in a folder that exists; got '{folder}': give the --out of a sweep")
     check_links(folder)
-    if (folder / FILE_NAME).is_file():
+    if rows_files(folder):
         return read_results(folder), str(folder)
     if (folder / FOLDER).is_dir():  # as a sweep's --storage has it
         return _read_uri(str(folder))

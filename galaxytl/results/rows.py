@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from galaxytl.results.sweep_file import shard_folders
 from galaxytl.system.foreign_text import check_visible
 from galaxytl.system.inside import no_link
 from galaxytl.system.strict_json import LARGEST, JsonError, read_json
@@ -125,32 +126,66 @@ def _is_still(path: Path, file: BinaryIO) -> bool:
         return False
 
 
+def rows_files(folder: Path) -> list[Path]:
+    """Return the files of rows in a results folder, in the order in which they are read: its own, and its shards'."""
+    return [path for path in _rows_paths(folder) if path.is_file()]
+
+
+def _rows_paths(folder: Path) -> list[Path]:
+    return [folder / FILE_NAME, *(shard / FILE_NAME for shard in shard_folders(folder))]
+
+
 def read_results(folder: Path) -> Rows:
-    """Read `folder`/trials.jsonl; a missing file has no rows. Unreadable lines become problems, not errors."""
-    path = folder / FILE_NAME
-    rows: dict[str, TrialResult] = {}
-    problems = Problems(path)
-    replaced: list[TrialResult] = []
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as file, _no_garbage():
-        for number, (line, is_whole) in enumerate(lines_of(file), start=1):
-            for result in results_in(line):
-                if isinstance(result, ValueError):
-                    problems.left_out(number, result, is_whole)
-                    continue
-                earlier = rows.get(result.trial_id)
-                if earlier and not takes_place(result, earlier.status):
-                    text = f"trial {result.trial_id} has an earlier {earlier.status} row; that one used"
-                    problems.note(number, text, reason="failed later")
-                    continue
-                if earlier and earlier.status == COMPLETE:
-                    text = f"trial {result.trial_id} has an earlier COMPLETE row; one of them used"
-                    problems.note(number, text, reason="twice")
-                if earlier:
-                    replaced.append(earlier)
-                rows.pop(result.trial_id, None)
-                rows[result.trial_id] = result
-    same = tuple(row for row in replaced if row.status == rows[row.trial_id].status)
-    return Rows(tuple(rows.values()), problems.sentences(), problems.num_newer, same)
+    """Read `folder`/trials.jsonl, and those of its shards; a missing file has no rows. Unreadable lines become
+    problems, not errors.
+
+    Of a trial that has rows in several files, as of two shards that had it at the same time, the last one counts as if
+    all stood in one file; a row that stands in two files counts once."""
+    reading = _Reading()
+    with _no_garbage():
+        for path in _rows_paths(folder):
+            reading.read(path)
+    return reading.rows()
+
+
+class _Reading:
+    """The rows of some files, read one after another."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, TrialResult] = {}
+        self._problems: list[Problems] = []
+        self._replaced: list[TrialResult] = []
+
+    def rows(self) -> Rows:
+        rows = self._rows
+        same = tuple(row for row in self._replaced if row.status == rows[row.trial_id].status)
+        sentences = tuple(sentence for problems in self._problems for sentence in problems.sentences())
+        return Rows(tuple(rows.values()), sentences, sum(problems.num_newer for problems in self._problems), same)
+
+    def read(self, path: Path) -> None:
+        elsewhere, problems = dict(self._rows), Problems(path)
+        self._problems.append(problems)
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            for number, (line, is_whole) in enumerate(lines_of(file), start=1):
+                for result in results_in(line):
+                    if isinstance(result, ValueError):
+                        problems.left_out(number, result, is_whole)
+                    elif elsewhere.get(result.trial_id) != result:
+                        self._take(result, number, problems)
+
+    def _take(self, result: TrialResult, number: int, problems: Problems) -> None:
+        earlier = self._rows.get(result.trial_id)
+        if earlier and not takes_place(result, earlier.status):
+            text = f"trial {result.trial_id} has an earlier {earlier.status} row; that one used"
+            problems.note(number, text, reason="failed later")
+            return
+        if earlier and earlier.status == COMPLETE:
+            text = f"trial {result.trial_id} has an earlier COMPLETE row; one of them used"
+            problems.note(number, text, reason="twice")
+        if earlier:
+            self._replaced.append(earlier)
+        self._rows.pop(result.trial_id, None)
+        self._rows[result.trial_id] = result
 
 
 def takes_place(result: TrialResult, status: str | None) -> bool:

@@ -33,7 +33,7 @@ from galaxytl.networks.families import is_features
 from galaxytl.networks.weights import WeightsError, starting_weights
 from galaxytl.results.models import WeightsGoneError, model_name, read_model
 from galaxytl.results.predictions import PredictionsError, read_probabilities, read_validation
-from galaxytl.results.rows import FILE_NAME, read_results
+from galaxytl.results.rows import FILE_NAME, read_results, rows_files
 from galaxytl.results.storage import Storage, StorageError
 from galaxytl.results.stored_rows import fetch_results
 from galaxytl.results.sweep_file import SweepFile, read_sweep_file
@@ -124,7 +124,7 @@ def _folder(results: str) -> Iterator[Path]:
         if is_remote(results):
             folder = Path(copy)
             fetch_results(Storage(results), folder)
-        if not (folder / FILE_NAME).is_file():
+        if not rows_files(folder):
             raise UsageError(
                 f"results must be a folder or a URI where a sweep has run; there is no {FILE_NAME} in {results}"
             )

@@ -172,8 +172,8 @@ class LiveProgress:
         """Write the file, unless the folder is no longer this driver's, or not there. A full disk stops no training."""
         with contextlib.suppress(OSError, UsageError):
             self._folder.stop_if_lost()
-            if self._folder.out.is_dir():  # or the folder that was moved would be made again
-                write_progress(self._folder.out, self.progress(end))
+            if self._folder.home.is_dir():  # or the folder that was moved would be made again
+                write_progress(self._folder.home, self.progress(end))
 
     def progress(self, end: End = "") -> Progress:
         """Return what there is to say."""

@@ -6,11 +6,14 @@
 
 The driver's rows are in the folder, on disk, before anything else happens; a thread stores them within a second. Where
 the storage does not answer the sweep goes on, says so, and stores them when it is back.
+
+A shard's driver leads a folder of its own in the results folder (`sweep.results.shards`), and reads the rows of all.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 import tempfile
 import time
@@ -22,7 +25,7 @@ from typing import Any
 
 from galaxytl.results.checkpoints import checkpoint_path
 from galaxytl.results.history import operation
-from galaxytl.results.rows import FILE_NAME, Rows, append_results, read_results
+from galaxytl.results.rows import FILE_NAME, Rows, append_results, read_results, rows_files
 from galaxytl.results.search.asked_file import FILE_NAME as ASKED
 from galaxytl.results.search.asked_file import Asked, append_asked, read_asked
 from galaxytl.results.storage import LONGEST_PAUSE, PATIENCE, Storage, StorageError, with_retries
@@ -36,11 +39,13 @@ from galaxytl.results.stored_rows import (
     trials_of,
 )
 from galaxytl.results.sweep_file import FILE_NAME as SWEEP_FILE
+from galaxytl.results.sweep_file import ShardNumber
 from galaxytl.system.locations import DataError
 from galaxytl.trial import TrialResult, TrialSpec
 from sweep.results.lease import Lease, LeaseError, in_folder, in_storage
 from sweep.results.progress_file import FILE_NAME as PROGRESS
 from sweep.results.rows_file import GoneError, RowsFile
+from sweep.results.shards import refuse_others
 
 PUSH_SECONDS = 1.0
 PROGRESS_SECONDS = 5.0
@@ -61,25 +66,35 @@ class Outcome:
 
 
 @contextlib.contextmanager
-def lead(out: Path, uri: str, say: Callable[[str], object]) -> Iterator[ResultsFolder]:
-    """Lead the folder, for the one driver that does, and the results at `uri` where that is not "".
+def lead(
+    out: Path, uri: str, say: Callable[[str], object], shard: ShardNumber | None = None
+) -> Iterator[ResultsFolder]:
+    """Lead the folder, for the one driver that does, and the results at `uri` where that is not ""; or, beside other
+    shards, that of a shard, which has no `uri`.
 
     Raises LeaseError where another leads, StorageError at the start where the storage cannot be used, and at the end
     where it lacks rows.
     """
     storage = _usable(uri, say) if uri else None
-    leases = [Lease(in_folder(out), say), *([Lease(in_storage(storage), say)] if storage else [])]
+    home = shard.folder(out) if shard else out
+    if shard:
+        home.mkdir(exist_ok=True)
+    leases = [
+        Lease(in_folder(home, "--shard" if shard else "--out"), say),
+        *([Lease(in_storage(storage), say)] if storage else []),
+    ]
     for lease in leases:
         lease.wait()  # nothing is taken before all are free: where one cannot be, whoever leads goes on
     with contextlib.ExitStack() as held:
         for lease in leases:
             held.enter_context(lease)
-        folder = ResultsFolder(out, leases)
-        folder.file = held.enter_context(RowsFile(out, folder.check, say))
+        refuse_others(out, shard, say)
+        folder = ResultsFolder(out, leases, home)
+        folder.file = held.enter_context(RowsFile(home, folder.check, say))
         if not storage:
             yield folder
             return
-        folder.storing = _Storing(folder.file, storage, leases[-1], say)
+        folder.storing = _Storing(folder.file, folder.lines, storage, leases[-1], say)
         try:
             yield folder
         except BaseException:
@@ -125,13 +140,29 @@ def as_storage_error() -> Iterator[None]:
 class ResultsFolder:
     """A results folder, its copy where there is one, and the leases without which nothing is written."""
 
-    def __init__(self, out: Path, leases: Sequence[Lease] = ()) -> None:
-        self.out, self.leases = out, list(leases)
+    def __init__(self, out: Path, leases: Sequence[Lease] = (), home: Path | None = None) -> None:
+        """home: where the driver's own files are, rows and progress (default: `out`)."""
+        self.out, self.home, self.leases = out, home or out, list(leases)
         self.file: RowsFile | None = None
         """Of the driver."""
         self.storing: _Storing | None = None
         self.asked_lines: list[bytes] = []
         """Of the driver of a search: all that it has asked for, as it stands in the folder."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other drivers write to it at the same time: shards."""
+        return self.home != self.out
+
+    def lines(self) -> Sequence[bytes]:
+        """Return all rows as they stand in files, for the driver of all trials: those of shards, which have ended, and
+        its own."""
+        return (*self._of_shards, *(self.file.lines() if self.file else ()))
+
+    @functools.cached_property
+    def _of_shards(self) -> tuple[bytes, ...]:
+        paths = [path for path in rows_files(self.out) if path.parent != self.out]
+        return tuple(line for path in paths for line in path.read_bytes().split(b"\n") if line)
 
     def rows(self) -> Rows:
         """Read the rows. Raises LeaseError, and GoneError where the folder has gone."""
@@ -222,13 +253,20 @@ def _checkpoint(spec: TrialSpec) -> str:
 class _Storing:
     """Keeps the storage's copy of a driver's folder up to date, in a thread of its own."""
 
-    def __init__(self, file: RowsFile, storage: Storage, lease: Lease, say: Callable[[str], object]) -> None:
-        """`lease`: of the storage."""
+    def __init__(
+        self,
+        file: RowsFile,
+        lines: Callable[[], Sequence[bytes]],
+        storage: Storage,
+        lease: Lease,
+        say: Callable[[str], object],
+    ) -> None:
+        """`lines`: all rows, with those of shards; `lease`: of the storage."""
         self._file, self._storage, self._lease, self._say = file, storage, lease, say
         self._out = out = file.folder
         self.dropped: list[str] = []
         """Files that are of no more use at the storage."""
-        self._lines: dict[str, Callable[[], Sequence[bytes]]] = {FOLDER: file.lines}
+        self._lines: dict[str, Callable[[], Sequence[bytes]]] = {FOLDER: lines}
         """What the driver knows, by the folder of its pieces."""
         self._writers: dict[str, RowWriter] = {}
         with as_storage_error():

@@ -98,8 +98,8 @@ class Place:
     """Of what has been written under leases here: one may be lost."""
 
 
-def in_folder(folder: Path) -> Place:
-    """Return the lease of a results folder."""
+def in_folder(folder: Path, option: str = "--out") -> Place:
+    """Return the lease of a results folder, or of a shard's. option: chooses another."""
     path = folder / FILE_NAME
 
     def read() -> Values | None:
@@ -116,7 +116,7 @@ def in_folder(folder: Path) -> Place:
                 write_atomically(path, _content(values))
             return is_expected
 
-    return Place(read, replace, "may write to a results folder", str(folder), "--out")
+    return Place(read, replace, "may write to a results folder", str(folder), option)
 
 
 def in_storage(storage: Storage) -> Place:

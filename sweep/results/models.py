@@ -4,7 +4,9 @@
     models.finished(result)                            # after its row is there: whoever it replaces goes
 
 A worker writes a trial's weights before the trial has a row, and what a better one replaces is removed after its row is
-there: a driver that is killed in between leaves too many, never too few, and the next one removes them.
+there: a driver that is killed in between leaves too many, never too few, and the next one removes them. Of shards each
+removes weights of trials that have a row alone, as the others of a trial that has none may just be writing it: while
+they run there are too many, and the last that ends leaves those of the best of all.
 """
 
 from __future__ import annotations
@@ -77,13 +79,17 @@ class BestModels:
         self._folder, self._most = folder, most
         there = {f"{FOLDER}/{path.name}" for path in (folder.out / FOLDER).glob("*.npz")}
         there |= set(folder.stored_names(FOLDER))
-        self._best = best((row for row in rows if model_name(row.spec) in there), most)
+        of_rows = {model_name(row.spec): row for row in rows}
+        self._best = best((row for name, row in of_rows.items() if name in there), most)
         self.num_removed = 0
         if most is not None:
-            wanted = {model_name(result.spec) for result in self._best}
-            drop_models(folder.out, self._best)
-            folder.drop(there - wanted)
-            self.num_removed = len(there - wanted)
+            unneeded = there - {model_name(result.spec) for result in self._best}
+            if folder.is_shared:
+                unneeded &= of_rows.keys()
+            else:
+                drop_models(folder.out, self._best)
+            folder.drop(unneeded)
+            self.num_removed = len(unneeded)
 
     def finished(self, *results: TrialResult) -> None:
         """Remove the weights that these, or others because of these, are not to keep. Those that a full disk took count

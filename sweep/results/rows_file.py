@@ -20,6 +20,7 @@ from threading import Event, RLock, Thread
 from typing import Final
 
 from galaxytl.results.rows import FILE_NAME, append_results, locked_rows, row_line
+from galaxytl.results.sweep_file import shard_number
 from galaxytl.system.command import UsageError
 from galaxytl.system.files import write_atomically
 from galaxytl.trial import TrialResult
@@ -210,7 +211,8 @@ class RowsFile:
     def _say_goodbye(self) -> GoneError:
         rows = f"its {len(self._lines)} rows"
         if new := self._moved_to():
-            what, how = f"was moved to {new}, with {rows}", f"with --out {new} the same command"
+            out = new.parent if shard_number(new) else new
+            what, how = f"was moved to {new}, with {rows}", f"with --out {out} the same command"
         elif self._save():
             what, how = f"was deleted; {rows} were written again, to {self._path}", "the same command"
         else:
@@ -220,7 +222,7 @@ class RowsFile:
     def _save(self) -> bool:
         """Write the rows where the folder was, unless another's are there by now; whether that was done."""
         with contextlib.suppress(OSError, UsageError):
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir(exist_ok=True, parents=shard_number(self.folder) is not None)
             with locked_rows(self.folder) as file:
                 self._check()
                 if not file.tell():  # its size: it is open for appending

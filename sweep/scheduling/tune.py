@@ -3,7 +3,7 @@
 One Ray trial trains a group of specs; groups are taken one by one, as there is room, so that a search can make each
 with what the ones before have told it. A trial keeps its own checkpoint in the results folder, and a
 finished trial is a row in trials.jsonl, so a restart needs nothing of Tune's state: it asks for what has no row. Tune's
-own folder (result.json, progress.csv) lies in <results>/ray for the tools that read it. Of a group its TensorBoard
+own folder (result.json, progress.csv) is ray/, beside Ray's log, for the tools that read it. Of a group its TensorBoard
 events would have the trials' ids in their tags, so that none overlay: `sweep.progress.trackers` writes those.
 """
 
@@ -113,7 +113,7 @@ def run_trials(
             room = _room(available, where, at_once, work.may_autoscale)
             reporter.note(room.text)
             feed = Feed(itertools.chain(left, work.groups), room)
-            error = _run_round(feed, _Round(workplace, room, train_group, same), events)
+            error = _run_round(feed, _Round(workplace, room, train_group, same, where.log.parent / "ray"), events)
             events.reach("training")
         events.reach("shutdown")
         _log_seconds(where.log, events.reached_at)
@@ -168,6 +168,8 @@ class _Round:
     train_group: TrainGroup
     versions: Mapping[str, str]
     """That the workers must have; empty: any."""
+    files: Path
+    """Tune's own."""
 
 
 def _run_round(feed: Feed, how: _Round, events: _ToReporter) -> str:
@@ -200,7 +202,7 @@ def _run_round(feed: Feed, how: _Round, events: _ToReporter) -> str:
         ),
         run_config=tune.RunConfig(
             name=time.strftime("%Y%m%d-%H%M%S"),
-            storage_path=str(how.workplace.out / "ray"),
+            storage_path=str(how.files.resolve()),
             failure_config=tune.FailureConfig(max_failures=MAX_WORKER_DEATHS),
             callbacks=[events, JsonLoggerCallback(), CSVLoggerCallback()],
             verbose=0,

@@ -11,11 +11,12 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from galaxytl.results.ranking import best, is_ranked, validation_accuracy
 from galaxytl.results.rows import ranked
+from galaxytl.results.sweep_file import unfinished_text
 from galaxytl.system.foreign_text import visible
 from galaxytl.trial import COMPLETE, FAILED, PRUNED, TrialResult
 from sweep.progress.command import command_text
@@ -72,6 +73,18 @@ class Driver:
 
 
 @dataclass(frozen=True)
+class ShardState:
+    """Of one of the drivers that share a grid and a folder."""
+
+    number: str
+    """ "3/16"."""
+    state: State
+    left: int
+    """Trials that it has taken on and that have no row."""
+    driver: Driver | None
+
+
+@dataclass(frozen=True)
 class Snapshot:
     place: str
     state: State
@@ -99,6 +112,10 @@ class Snapshot:
     note: str
     running: tuple[RunningTrial, ...]
     problems: tuple[str, ...]
+    shards: tuple[ShardState, ...] = ()
+    """Those that have begun."""
+    unfinished_shards: str = ""
+    """For people: which have trials without a row, and which have not begun."""
 
     @property
     def is_over(self) -> bool:
@@ -117,8 +134,57 @@ class Snapshot:
 
 
 def take(files: Files) -> Snapshot:
-    """Return how the sweep is whose files these are."""
-    progress = files.progress if files.progress and _is_of(files.progress, files.lease) else None
+    """Return how the sweep is whose files these are: of shards, all of them together."""
+    return _together(files) if files.shards else _take(files)
+
+
+def _together(files: Files) -> Snapshot:
+    """Return how the shards are of a folder, and the driver of all trials where there was one too."""
+    began = [one.shard for one in files.shards]
+    files = replace(files, shards=tuple(sorted(files.shards, key=lambda one: one.shard.which)))
+    drivers = [replace(files, lease=one.lease, beat=one.beat, progress=one.progress, shards=()) for one in files.shards]
+    states = [_state(driver, _own_progress(driver)) for driver in drivers]
+    ended = {row.trial_id for row in files.rows.results}
+    shards = [
+        ShardState(str(one.shard.which), state, len(one.shard.left(ended)), _driver(driver, state))
+        for one, state, driver in zip(files.shards, states, drivers, strict=True)
+    ]
+    unfinished = [shard.left > 0 for shard in shards]
+    if files.lease or files.progress:
+        drivers.append(replace(files, shards=()))
+        states.append(_state(files, _own_progress(files)))
+        unfinished.append(bool(unfinished_text(began, ended)))
+    by_state = {state: driver for driver, state, left in zip(drivers, states, unfinished, strict=True)
+                if left or state == "running"}  # fmt: skip
+    order: tuple[State, ...] = ("running", "gone", "stopped")
+    state: State = next((state for state in order if state in by_state), "ended")
+    main = by_state.get(state) or max(drivers, key=lambda driver: driver.progress.started if driver.progress else "")
+    live = [
+        driver.progress for driver, own in zip(drivers, states, strict=True) if own == "running" and driver.progress
+    ]
+    if main.progress and live:
+        running = tuple(trial for progress in live for trial in progress.running)
+        number, again = (sum(values) for values in zip(*((p.num_running, p.again) for p in live), strict=True))
+        main = replace(main, progress=replace(main.progress, running=running, num_running=number, again=again))
+    rates = [rate for progress in live if (rate := trials_an_hour(progress)) is not None]
+    left = [left for progress in live if (left := time_left(progress))]
+    return replace(
+        _take(main),
+        state=state,
+        driver=None,
+        an_hour=sum(rates) if rates else None,
+        left=(max(low for low, _ in left), max(high for _, high in left)) if left else None,
+        shards=tuple(shards),
+        unfinished_shards=unfinished_text(began, ended),
+    )
+
+
+def _own_progress(files: Files) -> Progress | None:
+    return files.progress if files.progress and _is_of(files.progress, files.lease) else None
+
+
+def _take(files: Files) -> Snapshot:
+    progress = _own_progress(files)
     state = _state(files, progress)
     own = [row for row in files.rows.results if not progress or progress.scored_on in ("", row.spec.scored_on)]
     best = best_of(own)
@@ -257,6 +323,15 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
         and {"host": driver.host, "pid": driver.pid, "seconds_since_beat": driver.beat and round(driver.beat, 1)},
         "command": snapshot.command or None,
         "folder": snapshot.folder or None,
+        "shards": [
+            {
+                "shard": shard.number,
+                "state": shard.state,
+                "left": shard.left,
+                "host": shard.driver and shard.driver.host,
+            }
+            for shard in snapshot.shards
+        ],
         "running": [
             {
                 "trial_id": trial.trial_id,

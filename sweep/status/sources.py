@@ -20,6 +20,7 @@ from galaxytl.results.rows import Rows, read_results
 from galaxytl.results.search.asked_file import FILE_NAME as ASKED
 from galaxytl.results.storage import Storage
 from galaxytl.results.stored_rows import FOLDER, read_rows
+from galaxytl.results.sweep_file import Shard, read_shards
 from galaxytl.system.command import UsageError
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.inside import inside, no_link
@@ -33,6 +34,17 @@ SIGNS: Final = (ROWS, LEASE, PROGRESS, ASKED)
 """Files of which a sweep's folder has one at least."""
 DOUBT: Final = 2.0
 """So many times as long as a driver that takes over waits, as clocks of two machines differ."""
+
+
+@dataclass(frozen=True)
+class ShardFiles:
+    """What was read of a shard."""
+
+    shard: Shard
+    lease: Values | None
+    beat: float | None
+    progress: Progress | None
+    """These as in `Files`."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,8 @@ class Files:
     progress: Progress | None
     problems: tuple[str, ...]
     """A sentence for each thing that could not be read."""
+    shards: tuple[ShardFiles, ...] = ()
+    """Those that have begun, the last that began last."""
 
 
 def read_files(place: str) -> Files:
@@ -63,17 +77,32 @@ def read_files(place: str) -> Files:
         raise UsageError(f"a results folder must exist; '{folder}' {what}. Pass what the sweep was given as --out")
     if (folder / FOLDER).is_dir() and not (folder / ROWS).exists():
         return _of_storage(str(folder))
-    if not any((folder / name).is_file() for name in SIGNS):
+    shards = read_shards(folder)
+    if not (shards or any((folder / name).is_file() for name in SIGNS)):
         raise UsageError(_nothing_in(str(folder), _nearby(folder)))
     for name in SIGNS:
         inside(folder, name)
     rows = _checked(read_results(folder), folder / ROWS)
     progress, problem = _progress_in(_content(folder / PROGRESS))
+    patience = DOUBT * BEATS_OF_THE_DEAD * BEAT_SECONDS
+    lease, beat = _lease_in(folder)
+    problems = (*rows.problems, *problem)
+    of_shards = tuple(_of_shard(folder, shard) for shard in shards)
+    return Files(str(folder), rows, lease, beat, patience, progress, problems, of_shards)
+
+
+def _lease_in(folder: Path) -> tuple[Values | None, float | None]:
+    """Return a lease, and the seconds since it was written."""
     path = folder / LEASE
     modified = path.stat().st_mtime if path.exists() else None
-    patience = DOUBT * BEATS_OF_THE_DEAD * BEAT_SECONDS
-    lease = in_folder(folder).read()
-    return Files(str(folder), rows, lease, _since(modified), patience, progress, (*rows.problems, *problem))
+    return in_folder(folder).read(), _since(modified)
+
+
+def _of_shard(out: Path, shard: Shard) -> ShardFiles:
+    folder = shard.which.folder(out)
+    lease, beat = _lease_in(folder)
+    progress, _ = _progress_in(_content(folder / PROGRESS))
+    return ShardFiles(shard, lease, beat, progress)
 
 
 def _of_storage(uri: str) -> Files:

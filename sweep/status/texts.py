@@ -55,6 +55,8 @@ def facts(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
         yield "Rate", rate_text(snapshot.an_hour)
     if snapshot.state == "running" and snapshot.kind:
         yield "Left", left_text(snapshot)
+    if snapshot.shards:
+        yield "Shards", _shards_text(snapshot)
     if text := _driver_text(snapshot):
         yield "Driver", text
     if snapshot.note:
@@ -68,6 +70,7 @@ def next_step(snapshot: Snapshot) -> tuple[str, str]:
     if not snapshot.command:
         return "The same command, or call, again goes on: finished trials are kept.", ""
     where = f" in {snapshot.folder}" if snapshot.folder else ""
+    where += ", and so does each shard that is not finished with its own" if snapshot.shards else ""
     secret = ", with what *** stands for" if snapshot.needs_password else ""
     return f"It goes on with this command{where}{secret}; finished trials are kept:", snapshot.command
 
@@ -110,6 +113,18 @@ def _best_text(snapshot: Snapshot) -> str:
     if best is None:
         return snapshot.unranked
     return f"{best.accuracy:.3f} on the validation part: {best.name} ({best.trial_id})"
+
+
+def _shards_text(snapshot: Snapshot) -> str:
+    """Say how many shards have begun, which run, and which are not finished."""
+    shards = snapshot.shards
+    texts = [f"{len(shards):,} {'has' if len(shards) == 1 else 'have'} begun"]
+    for state, what in (("running", "running"), ("gone", "killed, suspended or cut off"), ("stopped", "stopped")):
+        own = [shard for shard in shards if shard.state == state and (shard.left or state == "running")]
+        names = [f"{one.number} on {one.driver.host}" if one.driver else one.number for one in own[:MOST_LINES]]
+        names += [f"{len(own) - MOST_LINES:,} more"] if len(own) > MOST_LINES else []
+        texts += [f"{what}: {', '.join(names)}"] if own else []
+    return "; ".join([*texts, snapshot.unfinished_shards or "all trials of the grid have ended"])
 
 
 def _driver_text(snapshot: Snapshot) -> str:

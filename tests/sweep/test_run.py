@@ -122,6 +122,19 @@ def imported(*arguments: str) -> set[str]:
         ("--gpus-per-trial 1.5", "must be at most 1, because a trial computes on one GPU, and more would be idle; got"),
         ("--gpus-per-trial 2", "got '2': leave it out, and as many trials run at once as there are GPUs"),
         ("--trials-per-gpu 65", "must be a whole number from 1 to 64; got '65'"),
+        ("--shard 5/3", "must be K/N, the K-th of N parts, from 1/N to N/N, like 3/16; got '5/3'"),
+        ("--shard 3", "like 3/16; got '3'"),
+        ("--shard 0/3", "got '0/3'. Parts count from 1: a job array of 16 is --array=1-16"),
+        ("--shard /16", "What stands before the / is empty: is that a variable of a job array, in a job that is none?"),
+        (
+            "--shard 1/3 --search optuna",
+            "a search chooses each trial by those before it, and has one driver",
+        ),
+        (
+            "--shard 1/3 --storage s3://b/x",
+            "--storage follows one driver, and shards are many; got --shard 1/3",
+        ),
+        ("--shard 1/3 --tracker mlflow", "--tracker follows one driver, and shards are many"),
         ("--trials-per-gpu 2 --gpus-per-trial 0.5", "not allowed with argument --trials-per-gpu"),
     ],
 )

@@ -28,7 +28,7 @@ from tests.cluster import faults
 from tests.cluster.local import Sweep, here
 from tests.cluster.witness import Account
 from tests.galaxies import make_images, real_sample, real_weights, write_hdf5
-from tests.sweep.sweeps import FROZEN, JOINED, ROOT, joining, quick, sweep, wait_for
+from tests.sweep.sweeps import FROZEN, JOINED, ROOT, joining, quick, start, sweep, wait_for
 
 pytestmark = pytest.mark.alone
 
@@ -99,6 +99,39 @@ def test_depths_and_learning_rates_share_what_is_frozen(galaxies_file: Path, tmp
     again = sweep(*arguments, *few, "--out", tmp_path / "again", ray=ray_address)
     others = read_results(tmp_path / "again").results
     assert [("features" in row.multiply_adds, row.status) for row in others] == [(False, COMPLETE)] * 2, again.stdout
+
+
+@pytest.mark.rest
+def test_shards_train_beside_each_other_in_one_folder(galaxies_file: Path, tmp_path: Path, ray_address: str) -> None:
+    """Each with Tune's files, Ray's log and rows of its own; by real trials, as each driver is one of Ray's."""
+    arguments = (
+        "--data",
+        galaxies_file,
+        "--out",
+        tmp_path,
+        *quick(1),
+        *FROZEN,
+        "--seeds",
+        "2",
+        "--cpus-per-trial",
+        "1",
+    )
+    shards = [
+        start(tmp_path / f"{k}.log", *arguments, "--shard", f"{k}/2", ray=ray_address)  # both at the same time
+        for k in (1, 2)
+    ]
+    assert [shard.wait(550) for shard in shards] == [0, 0], (tmp_path / "1.log").read_text()
+    rows = read_results(tmp_path)
+    assert (sorted(row.spec.seed for row in rows.results), rows.problems) == ([0, 1], ())
+    for k in (1, 2):
+        home = tmp_path / f"shard-{k}-of-2"
+        assert len(list((home / "ray").glob("*/*/result.json"))) == 1
+        assert (home / "trials.jsonl").read_text().count("\n") == 1
+    assert len(list((tmp_path / "models").glob("*.npz"))) == 2  # without a validation part none is the best
+    assert not (tmp_path / "trials.jsonl").exists()
+    again = sweep(*arguments, "--shard", "2/3", ray=ray_address)
+    assert again.returncode == 0
+    assert "0 to run" in again.stdout
 
 
 @pytest.mark.rest

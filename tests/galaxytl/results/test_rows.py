@@ -58,6 +58,24 @@ def test_half_written_last_line_is_said_and_later_rows_are_kept(tmp_path: Path) 
     assert [r.spec.seed for r in read_results(tmp_path).results] == [0, 2]
 
 
+def test_rows_of_shards_are_read_with_the_folders_own_and_each_trial_once(tmp_path: Path) -> None:
+    """A trial that failed in one shard and ended in another has ended; one of whose row there are two copies has one,
+    and one that two shards have trained is said to have two."""
+    for name in ("shard-1-of-2", "shard-2-of-2", "shard-2-of-10", "shard-0-of-2", "sharded"):
+        (tmp_path / name).mkdir()
+        append_results(tmp_path / name, result(5 if name in ("shard-0-of-2", "sharded") else 1))
+    twice = TrialResult(spec=SPEC.replace(seed=4), status=COMPLETE, message="again")
+    append_results(tmp_path / "shard-2-of-2", result(2), result(3, FAILED), result(4))
+    append_results(tmp_path / "shard-2-of-10", result(3), twice)
+    assert [r.spec.seed for r in read_results(tmp_path).results] == [1, 2, 3, 4]
+    append_results(tmp_path, result(0), result(2, FAILED))
+    rows = read_results(tmp_path)
+    assert [(r.spec.seed, r.status) for r in rows.results] == [(i, COMPLETE) for i in (0, 1, 2, 3, 4)]
+    assert rows.results[-1] == twice
+    (problem,) = rows.problems
+    assert f"shard-2-of-10/trials.jsonl, line 3: trial {twice.trial_id} has an earlier COMPLETE row" in problem
+
+
 def test_last_row_of_a_trial_counts(tmp_path: Path) -> None:
     append_results(tmp_path, result(0, FAILED))
     append_results(tmp_path, result(0))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from galaxytl.results.models import model_name, store_model
+from galaxytl.results.sweep_file import ShardNumber
 from galaxytl.trial import TrialResult
 from sweep.results.folder import ResultsFolder
 from sweep.results.models import BestModels, announcement
@@ -50,6 +51,22 @@ def test_the_next_driver_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     models = BestModels(ResultsFolder(tmp_path), 1, rows)  # of the best row there are no weights
     assert [path.name for path in (tmp_path / "models").iterdir()] == [Path(model_name(rows[2].spec)).name]
     assert models.num_removed == 1
+
+
+def test_a_shard_removes_no_weights_of_a_trial_that_has_no_row_yet(tmp_path: Path) -> None:
+    """Another shard's worker writes them, and its row comes; the last to end leaves those of the best of all."""
+    home = ShardNumber(2, 1).folder(tmp_path)
+    rows = [result(seed, seed / 10) for seed in range(4)]
+    for row in rows:
+        store_model(tmp_path, row.spec, {})
+    (tmp_path / "models" / ".writing-0f3a").write_bytes(b"half")
+    models = BestModels(ResultsFolder(tmp_path, home=home), 1, rows[:2])
+    assert there(tmp_path) == {row.trial_id for row in rows[1:]}
+    models.finished(rows[2])
+    assert there(tmp_path) == {row.trial_id for row in rows[2:]}
+    BestModels(ResultsFolder(tmp_path, home=home), 1, rows)
+    assert there(tmp_path) == {rows[3].trial_id}
+    assert (tmp_path / "models" / ".writing-0f3a").exists()
 
 
 @pytest.mark.parametrize(
