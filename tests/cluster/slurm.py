@@ -31,7 +31,7 @@ from tests.sweep.sweeps import wait_for
 LOGIN: Final = "login"
 NODES: Final = ("node1", "node2")
 PROGRAMS: Final = {"slurmctld": "slurmctld", "slurmd": "slurmd", "sbatch": "slurm-client", "munged": "munge"}
-CPUS: Final = 4
+CPUS: Final = 6
 """That SLURM gives of each node, whatever the machine has."""
 MEGABYTES: Final = 6000
 SMALL: Final = ("--gpus-per-node=0", "--cpus-per-task=2", "--mem=2500", "--time=60")
@@ -66,7 +66,7 @@ SlurmdSpoolDir=/run/slurmd
 SlurmctldLogFile={place}/slurmctld.log
 SlurmdLogFile={place}/slurmd.%n.log
 NodeName=node[1-2] CPUs={cpus} RealMemory={megabytes} Gres=gpu:1
-NodeName=node3 CPUs={cpus} RealMemory={megabytes} State=FUTURE
+NodeName=node3 CPUs={cpus} RealMemory={megabytes} State=DOWN
 PartitionName=gpu Nodes=node[1-2] Default=YES MaxTime=1-0 DefaultTime=60
 PartitionName=thin Nodes=node3 MaxTime=2:00:00
 """

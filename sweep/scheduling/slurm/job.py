@@ -277,11 +277,10 @@ def sweep_at(address: str, options: Sequence[str]) -> int:
 
 
 def end_of_time(job: Job, why: str, options: Sequence[str]) -> None:
-    """Put the job back into the queue, unless SLURM has ended it: cancelled jobs stay so, and preempted ones come back
-    by themselves."""
-    state = state_of(job.number)
-    if state not in ("RUNNING", "TIMEOUT"):
-        say(f"{why}: the job is {state}")
+    """Put the job back into the queue, unless SLURM is about to end it: cancelled jobs stay so, and preempted ones come
+    back by themselves."""
+    if state_of(job.number) != "RUNNING":
+        say(f"{why}: SLURM ends the job")
         return
     again = f"{AGAIN} {shlex.join(options)}".strip()
     say(f"{why}: the job goes back into the queue (scontrol requeue {job.number}); its next start goes on")
@@ -291,7 +290,7 @@ def end_of_time(job: Job, why: str, options: Sequence[str]) -> None:
 
 
 def state_of(job: str) -> str:
-    """Return what SLURM says of the job, like RUNNING or CANCELLED."""
+    """Return what SLURM says of the job, like RUNNING; COMPLETING, once it is about to end."""
     try:
         return _output("squeue", "--noheader", "--format=%T", f"--jobs={job}").strip() or "gone"
     except UsageError:
