@@ -40,6 +40,8 @@ RAY_SECONDS: Final = 300.0
 """For Ray on a node: 10 s on a quiet one, minutes where the project's files are read over a busy network."""
 END_SECONDS: Final = 20.0
 """For a node to end its Ray: less than the 30 s that SLURM leaves after SIGTERM (KillWait)."""
+HEAD_SECONDS: Final = 2.0
+"""How often to look whether the head still runs: the sweep itself waits a minute for one that has ended."""
 MAX_SKEW: Final = 60.0
 """Seconds between two clocks; as the doctor's (`sweep.doctor.checks.SKEW_FAIL`)."""
 AGAIN: Final = "sbatch cluster-slurm.sbatch"
@@ -120,7 +122,7 @@ def run(options: Sequence[str]) -> int:
     try:
         with nodes_of(job) as nodes:
             address = cluster_on(nodes)
-            status = sweep_at(address, options)
+            status = sweep_at(address, options, nodes[job.nodes[0]])
     except Ended as ended:
         end_of_time(job, str(ended), options)
         raise
@@ -200,7 +202,7 @@ def _listen(node: Node) -> None:
             word = line.strip()
         if isinstance(word, dict):
             node.said.put(word)
-        elif text := str(word):
+        if text := str(word.get("problem", "") if isinstance(word, dict) else word):
             node.lines.append(text)
             say(f"{node.name}: {text}")
     node.said.put(None)
@@ -260,20 +262,35 @@ def common_ports(free: Iterable[Sequence[int]]) -> int:
 # The sweep
 
 
-def sweep_at(address: str, options: Sequence[str]) -> int:
-    """Run the sweep; its exit status. Where this process is to end, so is the sweep, and it has ended before."""
-    environment = {**os.environ, "RAY_ADDRESS": address}
+def sweep_at(address: str, options: Sequence[str], head: Node) -> int:
+    """Run the sweep; its exit status. Where this process is to end, or the head has ended, so does the sweep before."""
+    environment = {**os.environ, "RAY_ADDRESS": address, "PYTHONUNBUFFERED": "1"}
     sweep = subprocess.Popen([sys.executable, *SWEEP, *options], env=environment, process_group=0)
     try:
-        status = sweep.wait()
-    except Ended:
+        while sweep.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                sweep.wait(HEAD_SECONDS)
+            if sweep.poll() is None:
+                check_head(head)
+    except (Ended, UsageError):
         if sweep.poll() is None:
             sweep.terminate()
-            status = sweep.wait()
-        if sweep.returncode in (0, 1):  # it came to its end meanwhile
-            return sweep.returncode
-        raise
-    return status if status >= 0 else 128 - status
+            sweep.wait()
+        if sweep.returncode not in (0, 1):  # else it came to its end meanwhile
+            raise
+    return sweep.returncode if sweep.returncode >= 0 else 128 - sweep.returncode
+
+
+def check_head(head: Node) -> None:
+    """Raise Ended where SLURM has ended the head's step, as it does first where the job is preempted; UsageError where
+    the head has ended otherwise."""
+    status = head.step.poll()
+    if status == 128 + signal.SIGTERM:
+        raise Ended("SIGTERM")
+    if status is not None:
+        said = " / ".join(head.lines[-3:]) or "nothing"
+        what = f"Ray's head must run as long as the sweep does; on {head.name} it ended, and said {said}"
+        raise UsageError(f"{what}. The same sbatch goes on")
 
 
 def end_of_time(job: Job, why: str, options: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 from galaxytl.system.command import UsageError
@@ -83,6 +84,7 @@ def address_for(name: str) -> str:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, _end_program)  # from SLURM, where it ends the job
     name = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
     try:
         share = granted(os.environ)
@@ -95,6 +97,11 @@ def main() -> int:
     except UsageError as error:
         _word(problem=str(error))
         return 2
+
+
+def _end_program(number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # it comes to each process of a step, and perhaps again
+    sys.exit(128 + number)
 
 
 def _word(**what: object) -> None:
