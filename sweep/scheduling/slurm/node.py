@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -29,6 +31,9 @@ from sweep.scheduling.slurm import ports
 
 OBJECT_STORE: Final = 200 * 2**20
 """Bytes: arrays travel through files, not Ray. By itself Ray would take a third of the machine's memory."""
+ATTEMPTS: Final = 4
+"""Ray (2.60) gives up after 30 s where a node is busy, or its files come over a busy network; it has no setting for
+that."""
 END_SECONDS: Final = 10.0
 
 
@@ -114,29 +119,43 @@ def _run_ray(share: Granted, name: str, told: Mapping[str, Any], folder: Path) -
         options.append(f"--node-ip-address={address}")
     environment = {**os.environ, **({} if told["address"] else ports.variables(int(told["base"])))}
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options]
-    folder.mkdir()
     log, started = folder / "start.log", folder / "ray_current_cluster"
-    with log.open("wb") as said:
-        ray = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said, process_group=0
-        )
-    try:
-        while ray.poll() is None and not started.exists() and not _input_ended(0.2):
-            pass
-        if ray.poll() is None and started.exists():
-            _word(address=started.read_text().strip())
-        while ray.poll() is None and not _input_ended(1.0):
-            pass
-        if ray.poll() is not None:
-            _word(problem=f"Ray ended; it said: {last_words(log)}")
-        return 0 if ray.poll() is None else 1
-    finally:
-        _end(ray)
+    for _ in range(ATTEMPTS):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        with log.open("wb") as said:
+            ray = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said, process_group=0
+            )
+        try:
+            if _waits(ray, started):
+                return 0
+        finally:
+            _end(ray)
+        if started.exists():
+            break  # it ran
+    _word(problem=f"Ray ended; it said: {last_words(log.read_text(errors='replace'))}")
+    return 1
 
 
-def last_words(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return " / ".join(lines[-5:])[-600:] or "nothing"
+def _waits(ray: subprocess.Popen[bytes], started: Path) -> bool:
+    """Say when Ray runs, and wait until standard input ends; return whether it did, or Ray before."""
+    while ray.poll() is None and not started.exists():
+        if _input_ended(0.2):
+            return True
+    if ray.poll() is None:
+        _word(address=started.read_text().strip())
+    while ray.poll() is None:
+        if _input_ended(1.0):
+            return True
+    return False
+
+
+def last_words(log: str) -> str:
+    """Return of Ray's output the last error, else the last line."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception): ", line)]
+    return (errors or lines or ["nothing"])[-1][:600]
 
 
 def _input_ended(seconds: float) -> bool:

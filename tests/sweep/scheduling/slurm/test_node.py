@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from galaxytl.system.command import UsageError
-from sweep.scheduling.slurm.node import OBJECT_STORE, Granted, granted, start_options
+from sweep.scheduling.slurm.node import OBJECT_STORE, Granted, granted, last_words, start_options
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,12 @@ def test_ray_is_told_all_of_it_and_the_head_keeps_what_only_heads_have() -> None
     assert {"--head", "--include-dashboard=false", "--port=14006"} <= set(head)
     assert "--address=10.0.0.1:14006" in other
     assert not {"--head", "--include-dashboard=false"} & set(other)
+
+
+def test_of_what_ray_printed_the_error_is_told() -> None:
+    assert (
+        last_words('File "node.py"\n    raise\nException: it timed out\n2026 INFO Local node IP\n')
+        == "Exception: it timed out"
+    )
+    assert last_words("a\nb\n") == "b"
+    assert last_words("") == "nothing"
