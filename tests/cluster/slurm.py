@@ -170,6 +170,7 @@ def slurm() -> Iterator[Site]:
     with hosts.hosts(LOGIN, *NODES) as network:
         site = Site(network)
         (site.place / "state").mkdir(parents=True)
+        network.shared.parent.chmod(0o711)  # other users read slurm.conf too
         site.home.mkdir()
         key = os.urandom(128)
         for host in network:

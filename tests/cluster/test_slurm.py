@@ -6,6 +6,7 @@ One site for all tests of this file. SLURM's nodes have no GPU that a program co
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import pytest
 
 from galaxytl.results.rows import read_results
 from galaxytl.trial import COMPLETE
+from tests.cluster.hosts import ROOT
 from tests.cluster.local import Sweep
 from tests.cluster.slurm import ANOTHER, JOB_SECONDS, NODES, Site, slurm, why_not
 from tests.galaxies import write_hdf5
+from tests.sweep.doctor.test_doctor_command import failing, lines_of
 from tests.sweep.sweeps import wait_for
 
 pytestmark = [
@@ -77,6 +80,7 @@ def test_a_sweep_outlives_a_dead_node_its_time_limit_and_scancel(site: Site, gal
     dead.kill()
     sweep.wait_for_epochs(5, JOB_SECONDS, "node1")
     dead.boot()
+    dead.run("rm -r /tmp/ray*")  # as a site's nodes do; else the first Ray there an hour later does
     site.start_daemons(dead)
     wait_for(lambda: "down" not in site.run("sinfo -h -N -p gpu -o %T"), "the node to come back", 120)
 
@@ -105,6 +109,25 @@ def minutes_of(run_time: str) -> int:
     """Of SLURM's hours:minutes:seconds."""
     hours, minutes, _ = map(int, run_time.split(":"))
     return 60 * hours + minutes
+
+
+def test_the_doctor_asks_slurm_itself(site: Site) -> None:
+    """The project's file as it is asks for more than these nodes have; made smaller, SLURM takes it."""
+    text = (ROOT / "cluster-slurm.sbatch").read_text()
+    for line, smaller in {"--cpus-per-task=8": "--cpus-per-task=2", "--mem=32G": "--mem=2G"}.items():
+        assert text.count(line) == 1
+        text = text.replace(line, smaller)
+    small, elsewhere = site.place / "small.sbatch", site.place / "elsewhere.sbatch"
+    small.write_text(text)
+    elsewhere.write_text(f"{text}\n#SBATCH --partition=thin\n")
+    ask = f"export COLUMNS=1000; {sys.executable} -m sweep.doctor --slurm"
+    fits = lines_of(site.run(f"{ask} {small}"))
+    assert failing(fits) == {}
+    assert next(text for _, check, _, text in fits if check == "sbatch").startswith("SLURM takes it: Job")
+    refused = failing(lines_of(site.run(f"{ask} {elsewhere}", check=False)))
+    assert refused.keys() == {"nodes"}
+    assert "such are in gpu (1 GPUs, 6 CPUs, 6 GiB a node)" in refused["nodes"]
+    assert "there are gpu (1 GPUs" in failing(lines_of(site.run(ask, check=False)))["nodes"]
 
 
 def test_the_sweeps_own_exit_status_is_the_jobs(site: Site, galaxies: Path) -> None:

@@ -289,8 +289,7 @@ def check_head(head: Node) -> None:
         raise Ended("SIGTERM")
     if status is not None:
         said = " / ".join(head.lines[-3:]) or "nothing"
-        what = f"Ray's head must run as long as the sweep does; on {head.name} it ended, and said {said}"
-        raise UsageError(f"{what}. The same sbatch goes on")
+        raise UsageError(f"Ray's head must run as long as the sweep does; {head.name}: {said}. The same sbatch goes on")
 
 
 def end_of_time(job: Job, why: str, options: Sequence[str]) -> None:
