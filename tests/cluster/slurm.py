@@ -36,7 +36,8 @@ CPUS: Final = 6
 MEGABYTES: Final = 6000
 SMALL: Final = ("--gpus-per-node=0", "--cpus-per-task=2", "--mem=2500", "--time=60")
 """Two jobs of these share a node."""
-JOB_SECONDS: Final = 300
+JOB_SECONDS: Final = 600
+"""To wait for a job, on a busy machine; on a quiet one it takes about a minute."""
 ANOTHER: Final = "nobody"
 """A user that every system has."""
 
