@@ -102,7 +102,7 @@ AGAIN_WITHOUT: Final = "sbatch --exclude={} cluster-slurm.sbatch ..., and tell y
 def main(argv: Sequence[str] | None = None) -> int:
     options = list(sys.argv[1:] if argv is None else argv)
     signal.signal(signal.SIGUSR1, _end)
-    return run_command(lambda: run(options), stopped=f"Stopped. {AGAIN} {shlex.join(options)} goes on.")
+    return run_command(lambda: run(options))
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
@@ -177,7 +177,7 @@ def nodes_of(job: Job) -> Iterator[dict[str, Node]]:
 def _start(name: str) -> Node:
     """Start a step on one node: all of the job's share of it, whatever SLURM would bind a task to by itself. A node
     that dies takes only its own step with it."""
-    where = ["--nodes=1", "--ntasks=1", f"--nodelist={name}", "--no-kill", "--quiet", "--unbuffered"]
+    where = ["--nodes=1", "--ntasks=1", f"--nodelist={name}", "--no-kill", "--quiet", "--unbuffered", "--export=ALL"]
     cpus = os.environ.get("SLURM_CPUS_PER_TASK")  # srun no longer looks at it since SLURM 22.05
     command = ["srun", *where, f"--cpus-per-task={cpus}" if cpus else "--cpu-bind=none"]
     step = subprocess.Popen(
@@ -295,10 +295,10 @@ def check_head(head: Node) -> None:
 def end_of_time(job: Job, why: str, options: Sequence[str]) -> None:
     """Put the job back into the queue, unless SLURM is about to end it: cancelled jobs stay so, and preempted ones come
     back by themselves."""
-    if state_of(job.number) != "RUNNING":
-        say(f"{why}: SLURM ends the job")
-        return
     again = f"{AGAIN} {shlex.join(options)}".strip()
+    if state_of(job.number) != "RUNNING":
+        say(f"{why}: SLURM ends the job. Go on with: {again}")
+        return
     say(f"{why}: the job goes back into the queue (scontrol requeue {job.number}); its next start goes on")
     done = subprocess.run(["scontrol", "requeue", job.number], capture_output=True, text=True, check=False)
     if done.returncode:
