@@ -2,6 +2,7 @@
 
     python -m sweep.doctor --data Galaxy10_DECals.h5 --weights-dir weights/      # this machine
     python -m sweep.doctor --cluster cluster.yaml                                # and the file, before ray up
+    python -m sweep.doctor --slurm                                               # and cluster-slurm.sbatch
     python -m sweep.doctor --address auto --data s3://bucket/galaxy10/ --out /srv/results    # all nodes, after it
 
 Exit status: 0 nothing FAILs (read the WARNs), 1 something does, 2 bad input.
@@ -37,6 +38,7 @@ from sweep import prepare
 from sweep.doctor.checks import Finding, check_dashboard, check_machine, check_node, verdict
 from sweep.doctor.cluster_file import check_cluster_file
 from sweep.doctor.facts import Facts, Questions, gather, write
+from sweep.doctor.slurm import check_slurm
 from sweep.grids import builtin
 from sweep.scheduling.resources import ClusterError
 
@@ -52,6 +54,8 @@ class DoctorOptions:
 
     address: str | None
     cluster_file: Path | None
+    batch_file: Path | None
+    """Of SLURM."""
     image_size: int
     """Pixels of the trials' images."""
     questions: Questions
@@ -100,10 +104,18 @@ def parse(argv: Sequence[str]) -> DoctorOptions:
     )
     parser.add_argument("--cluster", type=path, metavar="FILE", help="a cluster file, like cluster.yaml")
     parser.add_argument(
+        "--slurm",
+        type=path,
+        nargs="?",
+        const=Path("cluster-slurm.sbatch"),
+        metavar="FILE",
+        help="whether this site's SLURM takes such a file (default: cluster-slurm.sbatch), asked on its login node",
+    )
+    parser.add_argument(
         "--image-size", type=whole_number(1, 4096), default=224, metavar="PIXELS", help="of the trials (default: 224)"
     )
     values = parser.parse_args(argv)
-    return DoctorOptions(values.address, values.cluster, values.image_size, questions_of(values))
+    return DoctorOptions(values.address, values.cluster, values.slurm, values.image_size, questions_of(values))
 
 
 def networks(text: str) -> tuple[str, ...]:
@@ -136,6 +148,7 @@ def _place_of(data: str) -> str:
 def run_checks(options: DoctorOptions) -> list[Finding]:
     """Return all findings, in the order in which they are printed. Raises UsageError when no cluster answers."""
     findings = check_cluster_file(options.cluster_file) if options.cluster_file else []
+    findings += check_slurm(options.batch_file) if options.batch_file else []
     driver = gather(options.questions)
     findings += check_machine(driver, options.image_size, "driver" if options.address else "this machine")
     if options.address:
