@@ -9,8 +9,8 @@ two drivers write to one file: nothing here rests on locks, which a network driv
 on stands in its shard.json. A driver that begins leaves the trials to a shard that lives and has taken them on, which
 happens only where the numbers of shards differ, as the parts of one cut share no trial.
 
-Of two that begin in the same second with different numbers, both may take on a trial: then both train it, and one of
-the two rows counts. That costs time, and loses nothing.
+Of two that begin at the same time with different numbers, within the seconds for which either watches others, both may
+take on a trial: then both train it, and one of the two rows counts. That costs time, and loses nothing.
 """
 
 from __future__ import annotations
