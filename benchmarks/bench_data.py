@@ -32,9 +32,9 @@ import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from harness.processes import megabytes
 from numpy.typing import NDArray
 from PIL import Image
-from processes import megabytes
 
 from galaxytl.data import open_dataset
 from galaxytl.data.convert import convert

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from frozen import add_place, prepare
+from harness.frozen import add_place, prepare
 
 from galaxytl.learning.job import Group, Workplace
 from galaxytl.system.cache import cache_dir

@@ -36,8 +36,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from parts import add_parts
-from processes import run_measuring, run_printing, run_script
+from harness.parts import add_parts
+from harness.processes import run_measuring, run_printing, run_script
 from scale import rows
 
 Numbers = dict[str, Any]

@@ -35,7 +35,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from parts import add_parts
+from harness.parts import add_parts
 
 BY_DEFAULT = ("rate", "overhead", "quality")
 TABLE = Path("results") / "search-table"

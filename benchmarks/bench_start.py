@@ -24,7 +24,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from processes import run_printing
+from harness.processes import run_printing
 
 REQUIRED = 9.0
 """Seconds from the command to the first training step, on two quiet cores."""

@@ -36,9 +36,9 @@ from typing import Any
 
 import h5py
 import numpy as np
+from harness.parts import add_parts
+from harness.processes import run_measuring, run_printing, run_script
 from memory import watched_memory
-from parts import add_parts
-from processes import run_measuring, run_printing, run_script
 from sweeps import compare, searched
 from sweeps.report import describe
 

@@ -23,7 +23,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from typing import Final
 
-from parts import add_parts
+from harness.parts import add_parts
 from verdicts.intervals import interval_rates, split_rates
 from verdicts.rates import (
     SEEDS,

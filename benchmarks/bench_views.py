@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from frozen import add_place, prepare
+from harness.frozen import add_place, prepare
 from numpy.typing import NDArray
 from scipy.stats import t
 

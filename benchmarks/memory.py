@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 
-from processes import megabytes
+from harness.processes import megabytes
 
 SECONDS = 0.5
 """From one look to the next. A process that lives shorter may not be seen."""

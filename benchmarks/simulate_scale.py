@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from events import Events
+from harness.events import Events
 
 MEASURED = Path(__file__).parent / "scale" / "costs.json"
 

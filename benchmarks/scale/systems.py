@@ -23,7 +23,7 @@ from pathlib import Path
 from timeit import timeit
 from typing import Any
 
-from processes import cpus_a_trial, megabytes
+from harness.processes import cpus_a_trial, megabytes
 from scale.rows import BASE, made_up
 
 from galaxytl.learning.job import Group, Workplace

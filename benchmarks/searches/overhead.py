@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from processes import run_measuring
+from harness.processes import run_measuring
 
 SYSTEMS: Final = ("ours", "tune", "ours-tpe", "tune-optuna")
 JUDGED: Final = ("ours", "tune")

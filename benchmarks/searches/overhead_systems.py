@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from processes import cpus_a_trial
+from harness.processes import cpus_a_trial
 
 from galaxytl.trial import COMPLETE, TrialResult
 

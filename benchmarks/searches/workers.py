@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from events import Events
+from harness.events import Events
 
 Status = Literal["COMPLETE", "STOPPED", "FAILED"]
 
