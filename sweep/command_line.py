@@ -65,15 +65,7 @@ def parse(argv: Sequence[str], description: str) -> Options:
         builtin.named("profile", given.profile, builtin.PROFILES)
     if given.weights_dir and not given.weights_dir.is_dir() and (given.weights_dir.exists() or not given.fetch):
         raise UsageError(f"--weights-dir must be a folder; got {given.weights_dir}")
-    settings = parse_settings([*given.set, *([f"backbone={given.backbone}"] if given.backbone else [])])
-    for name, value in (("group_by_sky", given.group_by_sky), ("fit", given.fit)):
-        if value:
-            if name in settings:
-                option = "--" + name.replace("_", "-")
-                raise UsageError(f"{option} is --set {name}={str(value).lower()}: give one of the two; got both")
-            settings[name] = [value]
-    if given.folds:
-        check_folds(given, settings)
+    settings = settings_of(given)
     if given.shard:
         check_shard(given, place)
     features = None
@@ -112,6 +104,20 @@ def parse(argv: Sequence[str], description: str) -> Options:
         words=tuple(argv),
         shard=given.shard,
     )
+
+
+def settings_of(given: argparse.Namespace) -> dict[str, Any]:
+    """Return the values of each field that --set and the options which are short for it give."""
+    settings = parse_settings([*given.set, *([f"backbone={given.backbone}"] if given.backbone else [])])
+    for name, value in (("group_by_sky", given.group_by_sky), ("fit", given.fit)):
+        if value:
+            if name in settings:
+                option = "--" + name.replace("_", "-")
+                raise UsageError(f"{option} is --set {name}={str(value).lower()}: give one of the two; got both")
+            settings[name] = [value]
+    if given.folds:
+        check_folds(given, settings)
+    return settings
 
 
 def _file_of_features(text: str) -> Path:
