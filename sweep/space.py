@@ -72,7 +72,8 @@ def wide(trial: Suggests, facts: Facts) -> dict[str, Any]:
     """Suggest what the default space does, of all optimizers, and the rest of how people train today: warm-up and
     schedule, clipped gradients, learning rates by block, label smoothing, and averaged weights.
 
-    More parameters want more trials: whether they pay is measured by `python benchmarks/bench_search.py spaces`."""
+    More parameters want more trials: `python benchmarks/bench_search.py spaces` measures what they cost a short search,
+    and what they give a long one (docs/searches.md)."""
     network = _network(trial, facts)
     fields = {**network, **_head(trial), **_optimizer(trial, ALL_OPTIMIZERS), **_regularisation(trial)}
     decay = 1.0
@@ -88,7 +89,9 @@ def best_in_an_hour(trial: Suggests, facts: Facts) -> dict[str, Any]:
 
     What is frozen is computed once for each network, and its heads are trained together, so that an hour has hundreds
     of them; a network that is trained itself would take its share of the hour alone. Networks get pixels as they were
-    trained on them (`preprocessing=backbone`). Adam with weight decay is AdamW. `--set unfrozen_blocks=1` trains the
+    trained on them (`preprocessing=backbone`). Adam with weight decay is AdamW. Of what people train with today only
+    averaged weights are in it: of the fields that `bench_search.py spaces` tries, they alone gained among the best
+    heads (docs/searches.md). `--set unfrozen_blocks=1` trains the
     last block of each network as well, on a machine with a GPU."""
     return {
         "backbone": trial.suggest_categorical("backbone", facts.backbones),
@@ -96,9 +99,8 @@ def best_in_an_hour(trial: Suggests, facts: Facts) -> dict[str, Any]:
         **_head(trial),
         "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
         "weight_decay": trial.suggest_categorical("weight_decay", WEIGHT_DECAYS),
-        "schedule": trial.suggest_categorical("schedule", ("constant", "cosine")),
         "class_weighting": trial.suggest_categorical("class_weighting", ("none", "balanced")),
-        **_smoothing(trial),
+        **_averages(trial),
     }
 
 
@@ -160,10 +162,11 @@ def _steps(trial: Suggests) -> dict[str, Any]:
 
 def _smoothing(trial: Suggests) -> dict[str, Any]:
     """Suggest whether targets are smoothed, and weights averaged over the steps."""
-    return {
-        "label_smoothing": trial.suggest_categorical("label_smoothing", (0.0, 0.1)),
-        "ema_momentum": trial.suggest_categorical("ema_momentum", (0.0, 0.99)),
-    }
+    return {"label_smoothing": trial.suggest_categorical("label_smoothing", (0.0, 0.1)), **_averages(trial)}
+
+
+def _averages(trial: Suggests) -> dict[str, Any]:
+    return {"ema_momentum": trial.suggest_categorical("ema_momentum", (0.0, 0.99))}
 
 
 def _regularisation(trial: Suggests) -> dict[str, Any]:
