@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import bench_scale, processes
+from benchmarks import bench_scale
+from benchmarks.harness import processes
 from benchmarks.scale import rows, systems
 from benchmarks.simulate_scale import Costs, Sweep, simulate
 

@@ -153,7 +153,7 @@ def test_a_trial_after_one_of_another_preprocessing_sees_its_own_pixels(
 
 
 def test_folds_are_compiled_once(fine: TrialSpec, train: Callable[[TrialSpec], TrialResult], traced: list[str]) -> None:
-    first, second = (fine.replace(num_folds=5, fold=fold) for fold in (0, 1))
+    first, second = (fine.replace(num_folds=4, fold=fold) for fold in (0, 1))
     warm.forget()
     fresh = train(second)
     warm.forget()
