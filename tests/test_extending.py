@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 USE = """
 import json, sys
@@ -45,6 +47,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.rest
 def test_an_optimizer_and_a_backbone_family_are_added_as_the_page_says(galaxies_file: Path, tmp_path: Path) -> None:
     for package in ("galaxytl", "sweep", "analysis"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))

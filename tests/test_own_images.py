@@ -85,6 +85,7 @@ def report(out: str) -> str:
     return Path(f"{out}-report", "report.md").read_text()
 
 
+@pytest.mark.rest
 def test_a_folder_a_class(capsys: pytest.CaptureFixture[str]) -> None:
     results = run("--grid", "lr", "--data", "my_galaxies/", *FEW, out="lr")
     assert {result.class_names for result in results} == {KINDS}
@@ -96,6 +97,7 @@ def test_a_folder_a_class(capsys: pytest.CaptureFixture[str]) -> None:
     assert "NOT_CONFIRMED" not in text
 
 
+@pytest.mark.rest
 def test_a_catalogue_with_groups_and_what_it_knows() -> None:
     arguments = ("--grid", "paper", "--data", "catalogue.csv", "--group-by", "field", "--columns", "field")
     results = run(*arguments, out="catalogue")
@@ -107,6 +109,7 @@ def test_a_catalogue_with_groups_and_what_it_knows() -> None:
     report("catalogue")
 
 
+@pytest.mark.rest
 def test_a_search_over_pictures_in_parquet() -> None:
     arguments = ("--search", "optuna", "--trials", "4", "--data", "gz_decals.parquet")
     results = run(*arguments, "--label-column", "smooth_or_featured", out="search")
@@ -122,6 +125,7 @@ def test_votes() -> None:
     assert "vote" in report("votes")
 
 
+@pytest.mark.rest
 def test_fits_cutouts() -> None:
     results = run("--grid", "paper", "--data", "cutouts/", "--fits-bands", "g,r,z", out="fits")
     assert {result.class_names for result in results} == {KINDS}
@@ -147,7 +151,9 @@ def regrouped(folder: Path, kinds: int) -> None:
             Image.fromarray(image).save(place / f"{row}.png", compress_level=1)
 
 
-@pytest.mark.parametrize("kinds", [0, 2, 37])
+@pytest.mark.parametrize(
+    "kinds", [0, pytest.param(2, marks=pytest.mark.rest), pytest.param(37, marks=pytest.mark.rest)]
+)
 def test_other_peoples_images(kinds: int) -> None:
     """Digits (0), and the real galaxies as 2 and as 37 classes, through grid, search and report."""
     folder = Path(f"images{kinds}")

@@ -135,7 +135,7 @@ def test_a_row_of_many_classes_is_small_and_has_all_counts(num_classes: int, mos
     assert others == result  # as an earlier version has them, with all zeros
 
 
-@settings(max_examples=50)
+@settings(max_examples=15)
 @given(specs, st.lists(epochs, max_size=3), scores, st.lists(st.tuples(count, count), min_size=2, max_size=2))
 def test_a_row_survives_json(
     spec: TrialSpec, history: list[Any], metrics: dict[str, float], confusion: list[Any]

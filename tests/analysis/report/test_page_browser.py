@@ -240,6 +240,7 @@ OVER_ONE_ANOTHER = """() => {
 }"""
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("kind", ["Galaxy10", "own classes", "a hundred classes", "the VGG question", "a search"])
 def test_the_first_screens_are_few_and_nothing_is_wider_than_the_page(
     browser: Browser, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch

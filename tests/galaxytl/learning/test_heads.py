@@ -334,6 +334,7 @@ def groups_of_heads(draw: st.DrawFn) -> list[TrialSpec]:
     return [head(draw(st.integers(0, 3))) for _ in range(draw(st.sampled_from([2, 3, 5])))]
 
 
+@pytest.mark.rest
 @hypothesis.settings(max_examples=20)
 @hypothesis.given(groups_of_heads(), st.sampled_from([2, 100]), st.booleans())
 def test_whatever_heads_share_a_pass_each_ends_as_alone(

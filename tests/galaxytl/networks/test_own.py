@@ -116,6 +116,7 @@ def test_a_network_is_cut_where_its_graph_allows_and_known_by_what_it_computes()
     assert len({structure(f"my_networks:{name}").fingerprint for name in names}) == 3
 
 
+@pytest.mark.rest
 def test_another_process_builds_it_anew_each_time(tmp_path: Path) -> None:
     """A user's file may have changed: no structure is kept."""
     (found,) = blocks.structures([("my_networks:build", 32)], tmp_path / "cache").values()

@@ -46,6 +46,7 @@ with pytest.MonkeyPatch.context() as patch:
 """
 
 
+@pytest.mark.rest
 def test_what_other_programs_left_changes_no_digit_of_a_trial(galaxies_file: Path, tmp_path: Path) -> None:
     """In processes of their own, because libraries read variables when they are loaded."""
 

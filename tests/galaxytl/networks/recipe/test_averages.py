@@ -80,6 +80,7 @@ def test_the_moving_average_of_heads_is_that_of_keras_and_each_ends_as_alone(tmp
         assert heads.weights(head.scored)[0] != pytest.approx(heads.weights(head.state)[0], abs=1e-4)
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_network_of_one_layer_is_scored_as_a_head_is_after_a_break_too(kind: str, tmp_path: Path) -> None:
     spec = KINDS[kind]
