@@ -175,7 +175,7 @@ class Copier(Neighbours):
             answer = ray.get(self._board.claim.remote(name, self._here, self._trial_id, self._at_any_price))
             if answer.what == "MAKE":
                 return False
-            if answer.node not in {node["NodeID"] for node in ray.nodes() if node["Alive"]}:
+            if not _is_alive(answer.node):
                 ray.get(self._board.lost.remote(name, answer.node))
             elif answer.what == "WAIT":
                 self._say("frozen activations, waiting for another node that computes them")
@@ -187,16 +187,13 @@ class Copier(Neighbours):
         self._say("frozen activations, copied from another node")
         cache.make_room(cache.cache_dir(), answer.bytes)
         try:
-            pinned = NodeAffinitySchedulingStrategy(answer.node, soft=False)
-            reader = ray.remote(num_cpus=0, max_retries=0, num_returns="streaming", **AT_ONCE)(read_entry)
-            for part in reader.options(scheduling_strategy=pinned).remote(name):
-                file, content = ray.get(part)
+            for file, content in _read_on(answer.node, name):
                 with (folder / file).open("ab") as copied:
                     copied.write(content)
             return True
         except ray.exceptions.RayError:  # removed there to make room, or the node died
-            for file in folder.iterdir():
-                file.unlink()
+            for begun in folder.iterdir():
+                begun.unlink()
             ray.get(self._board.lost.remote(name, answer.node))
             return False
 
@@ -206,6 +203,32 @@ class Copier(Neighbours):
 
     def give_up(self, name: str) -> None:
         self._board.lost.remote(name, self._here)
+
+
+def _is_alive(node: str) -> bool:
+    return node in {known["NodeID"] for known in ray.nodes() if known["Alive"]}
+
+
+def _read_on(node: str, name: str) -> Iterator[tuple[str, bytes]]:
+    """Yield what `read_entry` reads on that node. Raises RayError where it cannot, or the node dies."""
+    pinned = NodeAffinitySchedulingStrategy(node, soft=False)
+    reader = ray.remote(num_cpus=0, max_retries=0, num_returns="streaming", **AT_ONCE)(read_entry)
+    parts = reader.options(scheduling_strategy=pinned).remote(name)
+
+    def wait_for(what: Any) -> None:
+        """Ray (2.60) by itself waits for ever where a node loses its power as it takes the task on."""
+        while not ray.wait([what], timeout=REPORT_SECONDS)[0]:
+            if not _is_alive(node):
+                raise ray.exceptions.RayError(f"node {node} has died")
+
+    while True:
+        wait_for(parts)
+        try:
+            part = next(parts)
+        except StopIteration:
+            return
+        wait_for(part)
+        yield ray.get(part)
 
 
 def read_entry(name: str) -> Iterator[tuple[str, bytes]]:

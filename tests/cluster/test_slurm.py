@@ -63,7 +63,7 @@ def test_two_jobs_share_two_nodes_with_another_users_job(site: Site, galaxies: P
         assert hosts_of(out) == set(NODES), site.said(job)
         assert "node1 2 CPUs, 0 GPUs, 2 GiB, node2 2 CPUs, 0 GPUs, 2 GiB; ports from" in site.said(job)
     assert site.facts(theirs)["JobState"] == "RUNNING"
-    assert sum("sleep 1000" in line for line in site.left_on_nodes()) == len(NODES)
+    assert sum("sleep 1000" in line and "srun" not in line for line in site.left_on_nodes()) == len(NODES)
     assert [line for line in site.left_on_nodes() if "ray" in line] == []
     site.run(f"scancel {theirs}")
     assert (site.home / ".ray/auth_token").stat().st_mode & 0o777 == 0o600
@@ -131,8 +131,8 @@ def test_the_doctor_asks_slurm_itself(site: Site) -> None:
 
 
 def test_the_sweeps_own_exit_status_is_the_jobs(site: Site, galaxies: Path) -> None:
-    """More GPUs a trial than a node has: said before a trial is spent."""
-    options = [*SMOKE, *TWO_GROUPS, "--gpus-per-trial", "4", "--data", galaxies, "--out", site.network.shared / "gpus"]
+    """A GPU a trial, of nodes that have none: said before a trial is spent."""
+    options = [*SMOKE, *TWO_GROUPS, "--gpus-per-trial", "1", "--data", galaxies, "--out", site.network.shared / "gpus"]
     job = site.submit(options, "--nodes=1")
     assert site.wait_for_end(job) == "FAILED"
     assert site.facts(job)["ExitCode"] == "2:0"
