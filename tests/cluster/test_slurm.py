@@ -1,11 +1,11 @@
-"""cluster-slurm.sbatch on a real SLURM: two nodes, two jobs at once, and what ends a job before its sweep.
+"""cluster-slurm.sbatch on a real SLURM: two nodes, two jobs at once, and an array of shards.
 
 One site for all tests of this file. SLURM's nodes have no GPU that a program could find: trials train on CPUs.
 """
 
 from __future__ import annotations
 
-import json
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,6 @@ import pytest
 from galaxytl.results.rows import read_results
 from galaxytl.trial import COMPLETE
 from tests.cluster.hosts import ROOT
-from tests.cluster.local import Sweep
 from tests.cluster.slurm import ANOTHER, JOB_SECONDS, NODES, Site, slurm, why_not
 from tests.galaxies import write_hdf5
 from tests.sweep.doctor.test_doctor_command import failing, lines_of
@@ -69,46 +68,31 @@ def test_two_jobs_share_two_nodes_with_another_users_job(site: Site, galaxies: P
     assert (site.home / ".ray/auth_token").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_sweep_outlives_a_dead_node_its_time_limit_and_scancel(site: Site, galaxies: Path) -> None:
-    """Nothing is lost, no more than an epoch is done twice, and nothing is left running."""
-    sizes = {"head_epochs": 300, "epochs": 30, "networks": 2}
-    sweep = Sweep(site.network.shared / "long", galaxies, ("--cpus-per-trial", "1"), sizes=sizes)
-    sweep.hold_back(0.3)
-    job = site.submit(sweep.options(), witness=sweep.witness)
-    dead = site.network["node2"]
-    sweep.wait_for_epochs(2, JOB_SECONDS, dead.name)
-    dead.kill()
-    sweep.wait_for_epochs(5, JOB_SECONDS, "node1")
-    dead.boot()
-    dead.run("rm -r /tmp/ray*")  # as a site's nodes do; else the first Ray there an hour later does
-    site.start_daemons(dead)
-    wait_for(lambda: "down" not in site.run("sinfo -h -N -p gpu -o %T"), "the node to come back", 120)
+def test_an_array_of_shards_with_one_killed_and_started_again(site: Site, galaxies: Path) -> None:
+    """Each task has a Ray of its own and a part of the grid; the rows are one folder's, each trial has one."""
+    out = site.network.shared / "array"
+    grid = [*SMOKE, *TWO_GROUPS[:-1], "seed=0,1,2", "--data", galaxies, "--out", out]
+    command = shlex.join([sys.executable, "-m", "sweep.run", *map(str, grid)]) + ' --shard "$SLURM_ARRAY_TASK_ID/3"'
 
-    site.run(f"scontrol update JobId={job} TimeLimit={minutes_of(site.facts(job)['RunTime']) + 2}")
-    site.wait_for_word(job, "the job goes back into the queue")
-    wait_for(lambda: site.facts(job)["JobState"] == "PENDING", "the job to wait again", 90)
-    site.run(f"scontrol update JobId={job} TimeLimit=60 StartTime=now")
-    site.wait_for_word(job, "start 2: node1, node2")
-    sweep.wait_for_epochs(3, JOB_SECONDS)
+    def array(tasks: str) -> str:
+        ours = f"--cpus-per-task=2 --mem=2G --output={site.place}/array-%a.out --open-mode=append"
+        return site.run(f"sbatch --parsable --array={tasks} {ours} --wrap {shlex.quote(command)}").strip()
 
-    site.run(f"scancel {job}")
-    assert site.wait_for_end(job) == "CANCELLED"
+    job = array("1-3")
+    wait_for((out / "shard-2-of-3/shard.json").exists, "the second shard to begin", JOB_SECONDS)
+    site.run(f"scancel --signal=KILL --full {job}_2")
+    said = [site.place / f"array-{task}.out" for task in (1, 2, 3)]
+    ends = [site.wait_for_end(f"{job}_{task}") for task in (1, 2, 3)]
+    assert (ends[0], ends[2]) == ("COMPLETED", "COMPLETED"), [path.read_text()[-2000:] for path in said]
+    assert ends[1] != "COMPLETED"
+    assert len(read_results(out).results) == 2
     wait_for(lambda: not site.left_on_nodes(), "all processes to end", 60)
-    assert "SLURM ends the job" in site.said(job)  # and it is not put back
-    assert sweep.seen().rows < sweep.num_trials
 
-    sweep.let_go()
-    again = site.submit(sweep.options(), witness=sweep.witness)
-    assert site.wait_for_end(again) == "COMPLETED", site.said(again)[-2000:]
-    seen = sweep.seen()
-    assert (seen.violations, seen.failed, seen.rows) == ([], {}, sweep.num_trials), json.dumps(seen.lines(), indent=1)
-    assert seen.resumed >= 3
-
-
-def minutes_of(run_time: str) -> int:
-    """Of SLURM's hours:minutes:seconds."""
-    hours, minutes, _ = map(int, run_time.split(":"))
-    return 60 * hours + minutes
+    again = array("2")
+    assert site.wait_for_end(f"{again}_2") == "COMPLETED", said[1].read_text()[-2000:]
+    rows = read_results(out)
+    assert rows.problems == ()
+    assert [result.status for result in rows.results] == [COMPLETE] * 3
 
 
 def test_the_doctor_asks_slurm_itself(site: Site) -> None:
