@@ -64,7 +64,8 @@ def parse(argv: Sequence[str], description: str) -> Options:
     if given.profile is not None:
         builtin.named("profile", given.profile, builtin.PROFILES)
     if given.weights_dir and not given.weights_dir.is_dir() and (given.weights_dir.exists() or not given.fetch):
-        raise UsageError(f"--weights-dir must be a folder; got {given.weights_dir}")
+        hint = "" if given.weights_dir.exists() else ": make it; the same command with --fetch downloads into it"
+        raise UsageError(f"--weights-dir must be a folder; got {given.weights_dir}{hint}")
     settings = settings_of(given)
     if given.shard:
         check_shard(given, place)

@@ -381,10 +381,15 @@ def first_of(split_texts: Sequence[str]) -> str:
     return split_texts[0] + (f"; and {len(split_texts) - 1} more" if len(split_texts) > 1 else "")
 
 
-def profile_text(profile: str, spec: TrialSpec) -> str:
-    """Return the profile, what it sets, and what else there is, in a line of 70 letters."""
+def profile_text(profile: str, spec: TrialSpec, num_images: int) -> str:
+    """Return the profile, what it sets, and what else there is, in a line of 70 letters. Of a dataset of `num_images`
+    that it takes a part of, how large that is."""
     others = " or ".join(sorted(builtin.PROFILES.keys() - {profile}))
-    sizes = f"{spec.image_size} px, {spec.num_epochs} epochs, batches of {spec.batch_size}"
+    sizes = f"{spec.image_size} px, {spec.num_epochs} epochs"
+    if 0 < spec.max_images < num_images:
+        sizes = f"{spec.max_images:,} of {num_images:,} images, {sizes}"
+    else:
+        sizes = f"{sizes}, batches of {spec.batch_size}"
     return f"{profile}: {sizes} (or: --profile {others})"
 
 

@@ -322,7 +322,7 @@ def announce(
     say = functools.partial(lines.say, console)
     say(f"{dataset.name}: {len(dataset):,} {dataset.kind}, fingerprint {dataset.fingerprint[:12]}", "Dataset")
     say(prepare.first_of(split_texts), "Split")
-    say(prepare.profile_text(profile, specs[0]), "Profile")
+    say(prepare.profile_text(profile, specs[0], len(dataset)), "Profile")
     for number, line in enumerate(prepare.stand_in_lines(specs)):
         say(line, "" if number else "Weights")
     for label, line in lines.failure_lines(prepared.impossible, varied_fields(specs)):

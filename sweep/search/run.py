@@ -77,7 +77,7 @@ def announce(setup: Setup, console: Console) -> None:
         **({"Study": f"{options.study}, exported to {shown}"} if shown else {}),
         "Dataset": f"{base.dataset}: {len(data):,} {data.kind}, fingerprint {base.dataset_fingerprint[:12]}",
         "Split": setup.split_text,
-        "Profile": prepare.profile_text(setup.profile, base),
+        "Profile": prepare.profile_text(setup.profile, base, len(data)),
         "Networks": ", ".join(setup.facts.backbones),
         "Models": announcement((), {}, most_of(prepare.keep_of(setup.options)), bool(setup.options.features)),
     }.items():

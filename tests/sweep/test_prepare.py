@@ -82,3 +82,12 @@ def test_what_cannot_be_fetched_is_said(
     assert main([*words.split(), "--fetch"]) == 2
     assert message in capsys.readouterr().err
     assert asked == []
+
+
+def test_the_profile_says_which_part_of_the_images_it_takes() -> None:
+    spec = prepare.base_spec(prepare.NO_DATASET, "laptop")
+    whole = "laptop: 32 px, 20 epochs, batches of 16 (or: --profile paper)"
+    assert prepare.profile_text("laptop", spec, 1000) == whole
+    assert prepare.profile_text("laptop", spec.replace(max_images=0), 17736) == whole
+    part = "laptop: 1,000 of 17,736 images, 32 px, 20 epochs (or: --profile paper)"
+    assert prepare.profile_text("laptop", spec, 17736) == part
