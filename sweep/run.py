@@ -132,7 +132,7 @@ def run_grid(options: Options, folder: ResultsFolder, console: Console) -> Outco
     rows = folder.rows()
     with prepare.asking_keras(networks) as asked, TerminalProgress(console) as progress:
         dataset = prepare.opened(uri, options, drafts, progress.update)
-        prepare.begin_ray(options.where, len(rows.by_id()), grid.size)
+        prepare.begin_ray(options.where, len(rows.by_id()), len(drafts) * grid.size // one_seed.size)
         damage = prepare.check_content(dataset, options.accept_damaged, progress.update)
         expanded = axes.expand(grid, prepare.base_spec(prepare.facts_of(dataset, options), profile))
         checked = prepare.check_splits(dataset, expanded.specs, progress.update)
@@ -199,7 +199,9 @@ def take_part(
         return own, frozenset()
     shard = Shard(options.shard, name, whole.trial_ids, own.trial_ids)
     say = functools.partial(console.print, markup=False)
-    _, others = take_on(options.out, shard, folder.rows().by_id().keys(), say)
+    rows = folder.rows().by_id()
+    ended = {one for one, row in rows.items() if row.status != FAILED or not options.retry_failed}
+    _, others = take_on(options.out, shard, ended, say)
     for which, trial_ids in others.items():
         lines.note(console, f"{len(trial_ids):,} trials of this part are left to shard {which}, which has them in hand")
     return own, frozenset[str]().union(*others.values())

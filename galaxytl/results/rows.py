@@ -127,12 +127,13 @@ def _is_still(path: Path, file: BinaryIO) -> bool:
 
 
 def rows_files(folder: Path) -> list[Path]:
-    """Return the files of rows in a results folder, in the order in which they are read: its own, and its shards'."""
+    """Return the files of rows in a results folder, in the order in which they are read: those of its shards, and its
+    own, whose driver trains what shards have left."""
     return [path for path in _rows_paths(folder) if path.is_file()]
 
 
 def _rows_paths(folder: Path) -> list[Path]:
-    return [folder / FILE_NAME, *(shard / FILE_NAME for shard in shard_folders(folder))]
+    return [*(shard / FILE_NAME for shard in shard_folders(folder)), folder / FILE_NAME]
 
 
 def read_results(folder: Path) -> Rows:
@@ -171,11 +172,14 @@ class _Reading:
                     if isinstance(result, ValueError):
                         problems.left_out(number, result, is_whole)
                     elif elsewhere.get(result.trial_id) != result:
-                        self._take(result, number, problems)
+                        self._take(result, number, problems, result.trial_id in elsewhere)
 
-    def _take(self, result: TrialResult, number: int, problems: Problems) -> None:
+    def _take(self, result: TrialResult, number: int, problems: Problems, is_elsewhere: bool) -> None:
+        """is_elsewhere: whether another file has a row of the trial, too."""
         earlier = self._rows.get(result.trial_id)
         if earlier and not takes_place(result, earlier.status):
+            if is_elsewhere:
+                return  # which of two files' rows came first cannot be said
             text = f"trial {result.trial_id} has an earlier {earlier.status} row; that one used"
             problems.note(number, text, reason="failed later")
             return

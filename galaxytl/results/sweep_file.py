@@ -19,7 +19,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -113,7 +113,8 @@ class Shard:
 
 def shard_folders(out: Path) -> list[Path]:
     """Return the folders of shards in a results folder, by how many there were to be, then by number."""
-    numbered = [(number, path) for path in out.glob("shard-*-of-*") if (number := shard_number(path))]
+    folders = (path for path in out.glob("shard-*-of-*") if path.is_dir())
+    numbered = [(number, path) for path in folders if (number := shard_number(path))]
     return [path for _, path in sorted(numbered)]
 
 
@@ -134,10 +135,12 @@ def read_shards(out: Path) -> list[Shard]:
     """Return the shards of a results folder that have begun, the last that began last; without those whose file cannot
     be read."""
     found: list[tuple[float, ShardNumber, Shard]] = []
+    grids: dict[tuple[str, ...], tuple[str, ...]] = {}  # one in memory, of many shards' equal ones
     for folder in shard_folders(out):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             modified = (folder / SHARD_FILE).stat().st_mtime
             shard = _read_shard(folder)
+            shard = replace(shard, grid=grids.setdefault(shard.grid, shard.grid))
             found.append((modified, shard.which, shard))
     return [shard for _, _, shard in sorted(found, key=lambda one: one[:2])]
 

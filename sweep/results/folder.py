@@ -90,7 +90,7 @@ def lead(
             held.enter_context(lease)
         refuse_others(out, shard, say)
         folder = ResultsFolder(out, leases, home)
-        folder.file = held.enter_context(RowsFile(home, folder.check, say))
+        folder.file = held.enter_context(RowsFile(home, folder.check, say, of_shard=shard is not None))
         if not storage:
             yield folder
             return
@@ -124,8 +124,8 @@ def read_only(out: Path, uri: str) -> Iterator[ResultsFolder]:
         yield ResultsFolder(out)
         return
     with tempfile.TemporaryDirectory() as folder:
-        path = out / FILE_NAME
-        (Path(folder) / FILE_NAME).write_bytes(merge_lines(stored, path.read_bytes() if path.exists() else b""))
+        here = b"\n".join(path.read_bytes() for path in rows_files(out))
+        (Path(folder) / FILE_NAME).write_bytes(merge_lines(stored, here))
         yield ResultsFolder(Path(folder))
 
 

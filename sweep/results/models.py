@@ -18,7 +18,7 @@ from galaxytl.networks.backbones import head_layers
 from galaxytl.networks.blocks import Structure
 from galaxytl.results.models import FOLDER, drop_models, model_name
 from galaxytl.results.ranking import MOST_UNRANKED, best
-from galaxytl.trial import TrialResult, TrialSpec
+from galaxytl.trial import FAILED, TrialResult, TrialSpec
 from sweep.results.folder import ResultsFolder
 
 FLOAT_BYTES = 4
@@ -85,7 +85,7 @@ class BestModels:
         if most is not None:
             unneeded = there - {model_name(result.spec) for result in self._best}
             if folder.is_shared:
-                unneeded &= of_rows.keys()
+                unneeded &= {name for name, row in of_rows.items() if row.status != FAILED}  # others may retry these
             else:
                 drop_models(folder.out, self._best)
             folder.drop(unneeded)

@@ -20,7 +20,6 @@ from threading import Event, RLock, Thread
 from typing import Final
 
 from galaxytl.results.rows import FILE_NAME, append_results, locked_rows, row_line
-from galaxytl.results.sweep_file import shard_number
 from galaxytl.system.command import UsageError
 from galaxytl.system.files import write_atomically
 from galaxytl.trial import TrialResult
@@ -43,9 +42,12 @@ class GoneError(UsageError):
 class RowsFile:
     """Use as a context manager; it looks in a thread of its own."""
 
-    def __init__(self, folder: Path, check: Callable[[], object], say: Callable[[str], object]) -> None:
+    def __init__(
+        self, folder: Path, check: Callable[[], object], say: Callable[[str], object], of_shard: bool = False
+    ) -> None:
         """check: raises LeaseError where another driver leads, who then looks after the file. say: is told of what was
-        noticed."""
+        noticed. of_shard: the folder is a shard's, in the results folder."""
+        self._of_shard = of_shard
         self.folder, self._path, self._check, self._say = folder, folder / FILE_NAME, check, say
         self._place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         self._identity = os.fstat(self._place)
@@ -211,7 +213,7 @@ class RowsFile:
     def _say_goodbye(self) -> GoneError:
         rows = f"its {len(self._lines)} rows"
         if new := self._moved_to():
-            out = new.parent if shard_number(new) else new
+            out = new.parent if self._of_shard else new
             what, how = f"was moved to {new}, with {rows}", f"with --out {out} the same command"
         elif self._save():
             what, how = f"was deleted; {rows} were written again, to {self._path}", "the same command"
@@ -222,7 +224,7 @@ class RowsFile:
     def _save(self) -> bool:
         """Write the rows where the folder was, unless another's are there by now; whether that was done."""
         with contextlib.suppress(OSError, UsageError):
-            self.folder.mkdir(exist_ok=True, parents=shard_number(self.folder) is not None)
+            self.folder.mkdir(exist_ok=True, parents=self._of_shard)
             with locked_rows(self.folder) as file:
                 self._check()
                 if not file.tell():  # its size: it is open for appending

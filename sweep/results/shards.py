@@ -98,18 +98,27 @@ def take_on(
     rivals = {one.which: found for one in others if (found := wanted & set(one.left(ended)))}
     alive = living([which.folder(out) for which in rivals], say)
     theirs = {which: found for which, found in rivals.items() if which.folder(out) in alive}
-    given_up = set[str]().union(*theirs.values())
-    shard = replace(shard, trials=tuple(i for i in shard.trials if i not in given_up))
+    whole, shard = shard, _without(theirs, shard)
     write_shard(out, shard)
-    try:
-        _others(out, shard, ended)  # again: one of another grid may have come meanwhile, and sees this one
+    try:  # again: one of another grid may have come meanwhile, and sees this one
+        now = {one.which: set(one.left(ended)) for one in _others(out, shard, ended)}
     except UsageError:
         if before is None:
             path.unlink(missing_ok=True)
         else:
             write_atomically(path, before)
         raise
+    kept = {which: found & now.get(which, set()) for which, found in theirs.items()}
+    if kept != theirs:  # a rival that began meanwhile has left them to this one
+        theirs = {which: found for which, found in kept.items() if found}
+        shard = _without(theirs, whole)
+        write_shard(out, shard)
     return shard, theirs
+
+
+def _without(theirs: Mapping[ShardNumber, Collection[str]], shard: Shard) -> Shard:
+    given_up = set[str]().union(*theirs.values())
+    return replace(shard, trials=tuple(i for i in shard.trials if i not in given_up))
 
 
 def _others(out: Path, shard: Shard, ended: Collection[str]) -> list[Shard]:

@@ -154,14 +154,15 @@ def _together(files: Files) -> Snapshot:
         drivers.append(replace(files, shards=()))
         states.append(_state(files, _own_progress(files)))
         unfinished.append(bool(unfinished_text(began, ended)))
-    by_state = {state: driver for driver, state, left in zip(drivers, states, unfinished, strict=True)
-                if left or state == "running"}  # fmt: skip
+    by_state: dict[State, Files] = {}
+    for driver, own, is_left in zip(drivers, states, unfinished, strict=True):
+        if (is_left or own == "running") and (own not in by_state or _own_progress(driver)):
+            by_state[own] = driver
     order: tuple[State, ...] = ("running", "gone", "stopped")
     state: State = next((state for state in order if state in by_state), "ended")
     main = by_state.get(state) or max(drivers, key=lambda driver: driver.progress.started if driver.progress else "")
-    live = [
-        driver.progress for driver, own in zip(drivers, states, strict=True) if own == "running" and driver.progress
-    ]
+    at_work = [driver for driver, own in zip(drivers, states, strict=True) if own == "running"]
+    live = [progress for driver in at_work if (progress := _own_progress(driver))]
     if main.progress and live:
         running = tuple(trial for progress in live for trial in progress.running)
         number, again = (sum(values) for values in zip(*((p.num_running, p.again) for p in live), strict=True))

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Final
 
 from galaxytl.results.rows import FILE_NAME as ROWS
-from galaxytl.results.rows import Rows, read_results
+from galaxytl.results.rows import Rows, read_results, rows_files
 from galaxytl.results.search.asked_file import FILE_NAME as ASKED
 from galaxytl.results.storage import Storage
 from galaxytl.results.stored_rows import FOLDER, read_rows
-from galaxytl.results.sweep_file import Shard, read_shards
+from galaxytl.results.sweep_file import Shard, read_shards, shard_folders, shard_number
 from galaxytl.system.command import UsageError
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.inside import inside, no_link
@@ -77,8 +77,11 @@ def read_files(place: str) -> Files:
         raise UsageError(f"a results folder must exist; '{folder}' {what}. Pass what the sweep was given as --out")
     if (folder / FOLDER).is_dir() and not (folder / ROWS).exists():
         return _of_storage(str(folder))
-    shards = read_shards(folder)
-    if not (shards or any((folder / name).is_file() for name in SIGNS)):
+    begun = read_shards(folder)
+    numbers = {one.which for one in begun}
+    leased = (one for path in shard_folders(folder) if (path / LEASE).is_file() and (one := shard_number(path)))
+    shards = [*(Shard(one, "", (), ()) for one in leased if one not in numbers), *begun]  # those that prepare first
+    if not (shards or rows_files(folder) or any((folder / name).is_file() for name in SIGNS)):
         raise UsageError(_nothing_in(str(folder), _nearby(folder)))
     for name in SIGNS:
         inside(folder, name)

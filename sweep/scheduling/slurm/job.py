@@ -186,6 +186,7 @@ def _start(name: str) -> Node:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        errors="replace",
         process_group=0,
     )
     node = Node(name, step)
@@ -272,11 +273,12 @@ def sweep_at(address: str, options: Sequence[str], head: Node) -> int:
                 sweep.wait(HEAD_SECONDS)
             if sweep.poll() is None:
                 check_head(head)
-    except (Ended, UsageError):
-        if sweep.poll() is None:
+    except (KeyboardInterrupt, UsageError):  # Ended is one
+        had_ended = sweep.poll() is not None
+        if not had_ended:
             sweep.terminate()
             sweep.wait()
-        if sweep.returncode not in (0, 1):  # else it came to its end meanwhile
+        if sweep.returncode and not (had_ended and sweep.returncode == 1):  # else it came to its end meanwhile
             raise
     return sweep.returncode if sweep.returncode >= 0 else 128 - sweep.returncode
 

@@ -58,7 +58,8 @@ def granted(environment: Mapping[str, str]) -> Granted:
     cpus = environment.get("SLURM_CPUS_ON_NODE", "")
     if not cpus.isdecimal():
         raise UsageError(f"SLURM must say how many CPUs it gives (SLURM_CPUS_ON_NODE); got '{cpus}'")
-    devices = [name for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    listed = environment.get("CUDA_VISIBLE_DEVICES", "").replace("NoDevFiles", "")  # as SLURM before 19 says: none
+    devices = [name for name in listed.split(",") if name.strip()]
     gpus = environment.get("SLURM_GPUS_ON_NODE", "")
     by_cpu = int(environment.get("SLURM_MEM_PER_CPU") or 0) * int(cpus)
     memory = int(environment.get("SLURM_MEM_PER_NODE") or 0) or by_cpu

@@ -1,7 +1,7 @@
 """Ports of a Ray in a SLURM job: two jobs on a node draw different ones, by their numbers. Standard library only.
 
-free(41)                        # [20200, 20400, ...]
-options(20200, is_head=True)    # ["--node-manager-port=20200", ...]
+free(41)                        # [28400, 28800, ...]
+options(28400, is_head=True)    # ["--node-manager-port=28400", ...]
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ FIRST: Final = 12_000
 LAST: Final = 32_000
 """Between them Ray's ports lie: above those of most services, below what Linux gives to whoever asks for any (32768 to
 60999)."""
-NUM_PORTS: Final = 200
-"""Of a job on each node: those that have a name, and one for each process of Ray's that works or drives."""
+NUM_PORTS: Final = 400
+"""Of a job on each node: those that have a name, and one for each process of Ray's that works or drives, which can be
+more than there are CPUs."""
 TURNS: Final = 10
 """Places to look at, of which one is free."""
 NAMED: Final = (
@@ -33,7 +34,7 @@ NUM_NAMED: Final = len(NAMED) + len(OF_HEAD) + len(OF_HEADS_METRICS)
 
 
 def first_port(number: int) -> int:
-    """Return where the ports of a job of this number begin: a hundred jobs in a row have different ones."""
+    """Return where the ports of a job of this number begin: fifty jobs in a row have different ones."""
     return FIRST + number % ((LAST - FIRST) // NUM_PORTS) * NUM_PORTS
 
 

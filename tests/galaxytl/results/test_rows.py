@@ -60,7 +60,9 @@ def test_half_written_last_line_is_said_and_later_rows_are_kept(tmp_path: Path) 
 
 def test_rows_of_shards_are_read_with_the_folders_own_and_each_trial_once(tmp_path: Path) -> None:
     """A trial that failed in one shard and ended in another has ended; one of whose row there are two copies has one,
-    and one that two shards have trained is said to have two."""
+    one that two shards have trained is said to have two, and of one that failed again later, without shards, that
+    counts. What is called like a shard's folder and is a file is none."""
+    (tmp_path / "shard-7-of-9").touch()
     for name in ("shard-1-of-2", "shard-2-of-2", "shard-2-of-10", "shard-0-of-2", "sharded"):
         (tmp_path / name).mkdir()
         append_results(tmp_path / name, result(5 if name in ("shard-0-of-2", "sharded") else 1))
@@ -68,10 +70,12 @@ def test_rows_of_shards_are_read_with_the_folders_own_and_each_trial_once(tmp_pa
     append_results(tmp_path / "shard-2-of-2", result(2), result(3, FAILED), result(4))
     append_results(tmp_path / "shard-2-of-10", result(3), twice)
     assert [r.spec.seed for r in read_results(tmp_path).results] == [1, 2, 3, 4]
-    append_results(tmp_path, result(0), result(2, FAILED))
+    append_results(tmp_path / "shard-2-of-10", result(6, FAILED))
+    again = TrialResult(spec=SPEC.replace(seed=6), status=FAILED, message="again")
+    append_results(tmp_path, result(0), result(2, FAILED), again)
     rows = read_results(tmp_path)
-    assert [(r.spec.seed, r.status) for r in rows.results] == [(i, COMPLETE) for i in (0, 1, 2, 3, 4)]
-    assert rows.results[-1] == twice
+    assert [(r.spec.seed, r.status) for r in rows.results[:-1]] == [(i, COMPLETE) for i in (1, 2, 3, 4, 0)]
+    assert (rows.results[3], rows.results[-1]) == (twice, again)
     (problem,) = rows.problems
     assert f"shard-2-of-10/trials.jsonl, line 3: trial {twice.trial_id} has an earlier COMPLETE row" in problem
 

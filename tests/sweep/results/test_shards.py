@@ -7,7 +7,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ import pytest
 
 from galaxytl.results.frame import load_results
 from galaxytl.results.rows import read_results, rows_files
-from galaxytl.results.sweep_file import Shard, ShardNumber, read_shards
+from galaxytl.results.sweep_file import Shard, ShardNumber, read_shards, write_shard
 from galaxytl.system.command import UsageError
-from galaxytl.trial import TrialSpec
-from sweep.results import lease
+from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
+from sweep.results import lease, shards
 from sweep.results.folder import lead
 from sweep.results.lease import LeaseError
+from sweep.results.models import BestModels, model_name
 from sweep.results.shards import living, take_on
 from sweep.run import main
 from sweep.status.snapshot import Snapshot, take
@@ -230,6 +231,38 @@ def test_a_trial_in_hand_is_left_to_a_shard_that_lives_and_taken_from_one_that_d
         assert take_on(out, Shard(OTHERS, "lr", IDS, IDS[1:]), [IDS[1]], print)[1] == {}
     shard, others = take_on(out, Shard(OTHERS, "lr", IDS, IDS[1:]), [], print)
     assert (shard.trials, others) == (IDS[1:], {})
+
+
+def test_a_trial_that_two_shards_leave_to_each_other_is_taken_back(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both were killed with it in hand, and begin again at the same time."""
+    for which, trials in ((FIRST, IDS[:2]), (OTHERS, IDS[1:])):
+        which.folder(out).mkdir()
+        take_on(out, Shard(which, "lr", IDS, trials), [], print)
+
+    def living_and_leaving(folders: Iterable[Path], say: object) -> list[Path]:
+        write_shard(out, Shard(FIRST, "lr", IDS, IDS[:1]))  # it, too, has seen the other one live
+        return list(folders)
+
+    monkeypatch.setattr(shards, "living", living_and_leaving)
+    assert take_on(out, Shard(OTHERS, "lr", IDS, IDS[1:]), [], print) == (Shard(OTHERS, "lr", IDS, IDS[1:]), {})
+    assert {one.which: one.trials for one in read_shards(out)} == {FIRST: IDS[:1], OTHERS: IDS[1:]}
+
+
+def test_a_shard_that_prepares_is_seen(out: Path) -> None:
+    with lead(out, "", print, FIRST):
+        (seen,) = take(read_files(str(out))).shards
+    assert (seen.number, seen.state, seen.left) == ("1/3", "running", 0)
+
+
+def test_weights_of_a_failed_trial_may_be_those_of_another_shards_next_try(out: Path) -> None:
+    (out / "models").mkdir()
+    specs = [TrialSpec(dataset="d", dataset_fingerprint="f", seed=seed) for seed in (0, 1)]
+    rows = [TrialResult(spec=spec, status=status) for spec, status in zip(specs, (FAILED, COMPLETE), strict=True)]
+    for row in rows:
+        (out / model_name(row.spec)).touch()
+    with lead(out, "", print, FIRST) as folder:
+        BestModels(folder, 0, rows)
+    assert [path.stem for path in (out / "models").iterdir()] == [rows[0].trial_id]
 
 
 def test_another_grid_may_come_when_the_shards_of_the_one_before_are_finished(out: Path) -> None:

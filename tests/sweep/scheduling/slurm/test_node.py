@@ -14,6 +14,7 @@ from sweep.scheduling.slurm.node import OBJECT_STORE, Granted, granted, last_wor
         ({"SLURM_GPUS_ON_NODE": "2", "SLURM_MEM_PER_NODE": "32768"}, Granted(8, 2, 32768)),
         ({"CUDA_VISIBLE_DEVICES": "0,3", "SLURM_MEM_PER_CPU": "1000"}, Granted(8, 2, 8000)),  # of --gres, and older
         ({"CUDA_VISIBLE_DEVICES": ""}, Granted(8, 0, 0)),
+        ({"CUDA_VISIBLE_DEVICES": "NoDevFiles"}, Granted(8, 0, 0)),
     ],
 )
 def test_what_slurm_grants(environment: dict[str, str], expected: Granted) -> None:
