@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-BENCHMARKS = Path(__file__).parent
+BENCHMARKS = Path(__file__).parents[1]
 HOME = tempfile.TemporaryDirectory(prefix="bench-home-")  # removed when this process ends
 
 
