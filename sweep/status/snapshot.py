@@ -140,7 +140,7 @@ def take(files: Files) -> Snapshot:
 
 def _together(files: Files) -> Snapshot:
     """Return how the shards are of a folder, and the driver of all trials where there was one too."""
-    began = [one.shard for one in files.shards]
+    began = [one.shard for one in files.shards if one.shard.grid]  # the others prepare
     files = replace(files, shards=tuple(sorted(files.shards, key=lambda one: one.shard.which)))
     drivers = [replace(files, lease=one.lease, beat=one.beat, progress=one.progress, shards=()) for one in files.shards]
     states = [_state(driver, _own_progress(driver)) for driver in drivers]

@@ -78,9 +78,7 @@ def read_files(place: str) -> Files:
     if (folder / FOLDER).is_dir() and not (folder / ROWS).exists():
         return _of_storage(str(folder))
     begun = read_shards(folder)
-    numbers = {one.which for one in begun}
-    leased = (one for path in shard_folders(folder) if (path / LEASE).is_file() and (one := shard_number(path)))
-    shards = [*(Shard(one, "", (), ()) for one in leased if one not in numbers), *begun]  # those that prepare first
+    shards = [*_preparing(folder, begun), *begun]
     if not (shards or rows_files(folder) or any((folder / name).is_file() for name in SIGNS)):
         raise UsageError(_nothing_in(str(folder), _nearby(folder)))
     for name in SIGNS:
@@ -92,6 +90,17 @@ def read_files(place: str) -> Files:
     problems = (*rows.problems, *problem)
     of_shards = tuple(_of_shard(folder, shard) for shard in shards)
     return Files(str(folder), rows, lease, beat, patience, progress, problems, of_shards)
+
+
+def _preparing(out: Path, begun: Sequence[Shard]) -> list[Shard]:
+    """Return those that a driver leads and that have not yet written what they take on: of no trial."""
+    numbers = {one.which for one in begun}
+    found = []
+    for path in shard_folders(out):
+        lease, _ = _lease_in(path)
+        if lease and not lease.get("ended") and (which := shard_number(path)) and which not in numbers:
+            found.append(Shard(which, "", (), ()))
+    return found
 
 
 def _lease_in(folder: Path) -> tuple[Values | None, float | None]:
