@@ -30,6 +30,7 @@ dt { color: GrayText; } dd { margin: 0; }
 table { border-collapse: collapse; width: 100%; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .5rem .3rem 0; text-align: left; vertical-align: top; }
 th { color: GrayText; font-weight: normal; }
+table.running th:nth-child(2), table.running th:nth-child(3) { min-width: 6rem; }
 .n { font-variant-numeric: tabular-nums; text-align: right; white-space: nowrap; }
 pre { background: var(--soft); border-radius: .4rem; padding: .6rem; white-space: pre-wrap; }
 footer { color: GrayText; font-size: .85rem; margin-top: 1.6rem; }
