@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.abc
 import importlib.util
 import os
 import platform
 import socket
+import sys
+import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
@@ -19,6 +23,9 @@ from galaxytl.system.strict_json import read_json
 
 BACKENDS: Final = ("tensorflow", "jax")
 """Of Keras's, those that this project's networks and heads are written for."""
+UNUSED: Final = ("matplotlib", "jax")
+"""What Keras and TensorFlow import where it is installed, and use for nothing that is computed here: pictures of
+models, and converting JAX's functions to TensorFlow Lite. A second of a process that starts."""
 LIMIT_SHARE: Final = 0.9
 """Of its share of a GPU's memory, what a process that shares it may take for arrays: CUDA itself wants some hundred MB
 in each process beside them."""
@@ -80,13 +87,32 @@ def without_settings() -> dict[str, str]:
     return {"KERAS_HOME": os.devnull, "KERAS_BACKEND": backend()}
 
 
+@contextlib.contextmanager
+def _absent(*packages: str) -> Iterator[None]:
+    """Have an import of these packages fail meanwhile in this thread, as where they are not installed."""
+    thread = threading.get_ident()
+
+    class Finder(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, *_: object) -> None:
+            if name in packages and threading.get_ident() == thread:
+                raise ModuleNotFoundError(f"{name} is not imported with Keras", name=name)
+
+    finder = Finder()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
 def _start_keras() -> None:
     """Import Keras without its user's settings, or set them to Keras's own where it is imported already: what a trial
     computes is said by its spec. TensorFlow imports Keras too, and goes on with half of it where that fails."""
     before = {name: os.environ.get(name) for name in without_settings()}
     os.environ |= without_settings()
     try:
-        import keras
+        with _absent(*(name for name in UNUSED if name != backend())):
+            import keras
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
@@ -96,6 +122,14 @@ def _start_keras() -> None:
     keras.config.set_dtype_policy("float32")  # networks are built with the spec's (`galaxytl.networks.warm`)
     keras.config.set_max_epochs(None)
     keras.config.set_max_steps_per_epoch(None)
+
+
+def load() -> None:
+    """Import Keras and its backend: what takes seconds, computes nothing, and looks for no device. `configure` goes on
+    from there when it is known what this process may use."""
+    quiet_framework()
+    _prepare_gpus(None)
+    _start_keras()
 
 
 def configure(num_threads: int | None, gpus: float | None = None) -> None:

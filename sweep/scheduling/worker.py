@@ -1,8 +1,8 @@
 """What a Ray worker does with a group of trials, and how driver and worker talk.
 
-Epochs and rows go to the driver by Tune, phases and what is to stop over a board, a small Ray actor. It also tells
-which node holds stored activations that another one lacks (`sweep.scheduling.activation_copies`): they go from node
-to node by Ray. The other side is `sweep.scheduling.tune`.
+Epochs and rows go to the driver by Tune, phases and what is to stop over a board (`sweep.scheduling.board`). It also
+tells which node holds stored activations that another one lacks: they go from node to node by Ray. The other side is
+`sweep.scheduling.tune`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from galaxytl.results.storage import PATIENCE, waiting_for, with_retries
 from galaxytl.system import cache
 from galaxytl.system.credentials import remember_environment, without_secrets
 from galaxytl.trial import TrialResult, TrialSpec
-from sweep.scheduling.activation_copies import Answer, Copies
+from sweep.scheduling.activation_copies import Answer
 from sweep.scheduling.cluster import own_versions  # before ray: it sets what ray reads at its import
 from sweep.scheduling.versions import refusal
 
@@ -298,36 +298,6 @@ class Reports(Watcher):
     def send(self) -> None:
         tune.report({"epochs": self._epochs, "rows": list(self._rows.values())})  # returns when the driver has it
         self._epochs, self._rows, self._sent = {}, {}, time.monotonic()
-
-
-class Board(Copies):
-    """Holds the latest phase and the node of each trial, which are stopped, and which node holds which activations.
-    Beside tune.report, whose rows stay on disk."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._phases: dict[str, str] = {}
-        self._nodes: dict[str, str] = {}
-        self._stopped: dict[str, str] = {}
-
-    def stop(self, reasons: dict[str, str]) -> None:
-        self._stopped.update(reasons)
-
-    def stopped(self, trial_ids: Sequence[str]) -> dict[str, str]:
-        return {trial_id: self._stopped[trial_id] for trial_id in trial_ids if trial_id in self._stopped}
-
-    def say(self, trial_ids: Sequence[str], text: str) -> None:
-        self._phases.update(dict.fromkeys(trial_ids, text))
-        for trial_id in trial_ids:
-            self.heard(trial_id)
-
-    def place(self, trial_ids: Sequence[str], node: str) -> None:
-        self._nodes.update(dict.fromkeys(trial_ids, node))
-
-    def read(self) -> tuple[dict[str, str], dict[str, str]]:
-        """Return the phases, and the nodes, that are new."""
-        (phases, self._phases), (nodes, self._nodes) = (self._phases, {}), (self._nodes, {})
-        return phases, nodes
 
 
 ON_SPARE = "without_gpu"

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -137,3 +141,34 @@ def test_a_process_that_shares_a_gpu_takes_its_share_at_most(
     config = Config()
     device._limit_memory(config, gpus)
     assert (config.limits, config.grows) == (limits, [] if limits else ["GPU"])
+
+
+LOADED = """
+import sys
+from galaxytl.networks import device
+device.load()
+unused = [name for name in device.UNUSED if name in sys.modules and name != device.backend()]
+if device.backend() == "jax":
+    import jax._src.xla_bridge
+    found = bool(jax._src.xla_bridge._backends)
+else:
+    from tensorflow.python.eager import context
+    found = context.context()._initialized
+print("keras" in sys.modules, unused, found)
+"""
+
+
+def test_a_framework_is_loaded_without_looking_for_devices_and_without_what_is_not_used() -> None:
+    """Workers load it before they know which GPU is theirs."""
+    loaded = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
+    assert loaded.stdout == "True [] False\n"
+
+
+def test_what_is_absent_for_an_import_is_absent_in_this_thread_alone() -> None:
+    with device._absent("wave"):
+        with pytest.raises(ModuleNotFoundError, match="wave"):
+            importlib.import_module("wave")
+        with ThreadPoolExecutor(1) as thread:
+            assert thread.submit(importlib.import_module, "wave").result().__name__ == "wave"
+    sys.modules.pop("wave")
+    assert importlib.import_module("wave")

@@ -20,9 +20,10 @@ from galaxytl.learning.job import Group, Workplace
 from galaxytl.system.credentials import forget
 from galaxytl.trial import COMPLETE, FAILED, TrialResult, TrialSpec
 from sweep.scheduling import cluster, ray_private, tune, worker
+from sweep.scheduling.board import Board
 from sweep.scheduling.feed import Feed, InOrder, Room
 from sweep.scheduling.resources import Available, ClusterError, Resources, Where, resources_per_trial
-from sweep.scheduling.worker import Board, config_of, group_of, report_seconds, unfinished_config
+from sweep.scheduling.worker import config_of, group_of, report_seconds, unfinished_config
 from sweep.scheduling.worker_deaths import death_message
 
 
