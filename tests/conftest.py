@@ -71,25 +71,32 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(autouse=True)
 def nothing_outlives_its_test() -> Iterator[None]:
     """No thread and no process that a test started runs on after it: a later test would pay for it, or fail by it."""
-    before = _running()
+    before = _processes() | {thread.native_id for thread in threading.enumerate()}
     yield
     stop = time.monotonic() + SECONDS_TO_END
-    while (left := _running().keys() - before.keys()) and time.monotonic() < stop:
+    while (left := _running(before)) and time.monotonic() < stop:
         time.sleep(0.05)
-    assert not left, f"these outlive the test: {[_running().get(one) for one in left]}"
+    assert not left, f"these outlive the test: {left}"
 
 
-def _running() -> dict[int, str]:
-    """This process's threads, its children, and all processes that have its home, by number."""
-    threads = {thread.native_id or 0: f"thread {thread.name}" for thread in threading.enumerate()}
+def _processes() -> set[int | None]:
+    return {int(name) for name in os.listdir("/proc") if name.isdigit()}
+
+
+def _running(before: set[int | None]) -> list[str]:
+    """This process's threads, its children, and all processes that have its home, but for those of `before`.
+
+    Only what came since is looked at: there are thousands of tests, and a machine has hundreds of processes.
+    """
+    running = [f"thread {thread.name}" for thread in threading.enumerate() if thread.native_id not in before]
     mark = f"HOME={os.environ['HOME']}".encode()
-    processes = {}
-    for folder in Path("/proc").glob("[0-9]*"):
+    for number in _processes() - before:
+        folder = Path(f"/proc/{number}")
         with contextlib.suppress(OSError):  # ended meanwhile
             parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
             if parent == str(os.getpid()) or mark in (folder / "environ").read_bytes().split(b"\0"):
-                processes[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:200]
-    return threads | processes
+                running.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:200])
+    return running
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,9 @@ from typing import Final
 
 import pytest
 
+from galaxytl.__main__ import main
+from galaxytl.data.__main__ import main as data
+
 ROOT: Final = Path(__file__).parents[2]
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMMANDS: Final = PROJECT["entry-points"]["galaxytl.commands"]
@@ -60,6 +63,14 @@ def test_each_command_is_there_and_says_what_it_does(installed: Path) -> None:
     assert run(installed).stdout == done.stdout
 
 
+@pytest.fixture
+def here(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has this process find the installed commands, as the script does in its own, and puts sys.argv back."""
+    monkeypatch.syspath_prepend(str(installed))
+    monkeypatch.setattr(sys, "argv", ["galaxytl"])
+
+
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("words", "usage"),
     [
@@ -68,26 +79,26 @@ def test_each_command_is_there_and_says_what_it_does(installed: Path) -> None:
         (["data", "fetch", "--help"], "usage: galaxytl data fetch "),
     ],
 )
-def test_help_has_the_name_that_was_typed(installed: Path, words: list[str], usage: str) -> None:
-    assert run(installed, *words).stdout.startswith(usage)
+def test_help_has_the_name_that_was_typed(words: list[str], usage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    assert capsys.readouterr().out.startswith(usage)
 
 
-def test_help_has_the_modules_name_otherwise() -> None:
-    command = [sys.executable, "-m", "galaxytl.data", "fetch", "--help"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    assert said.startswith("usage: python -m galaxytl.data fetch ")
+def test_help_has_the_modules_name_otherwise(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/galaxytl/data/__main__.py", "fetch", "--help"])  # as python -m sets it
+    assert data() == 0
+    assert capsys.readouterr().out.startswith("usage: python -m galaxytl.data fetch ")
 
 
-def test_another_command_is_refused(installed: Path) -> None:
-    done = run(installed, "swep")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert (
-        done.stderr
-        == f"error: galaxytl takes a command, {', '.join(sorted(COMMANDS))}; got 'swep'. Did you mean 'sweep'?\n"
-    )
-    done = run(installed, "search", "--grid", "lr")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: --grid and --search exclude each other; got --grid lr")
+@pytest.mark.usefixtures("here")
+def test_another_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["swep"]) == 2
+    said = f"galaxytl takes a command, {', '.join(sorted(COMMANDS))}; got 'swep'. Did you mean 'sweep'?"
+    assert capsys.readouterr() == ("", f"error: {said}\n")
+    assert main(["search", "--grid", "lr"]) == 2
+    assert capsys.readouterr().err.startswith("error: --grid and --search exclude each other; got --grid lr")
 
 
 def test_a_users_own_files_are_not_in_the_way(installed: Path, tmp_path: Path) -> None:
