@@ -92,7 +92,7 @@ def column(x: float, rooms: Sequence[tuple[str, str]]) -> tuple[float, list[str]
     for path, question in rooms:
         size = 13 if "/" in path else 18
         parts.append(words(x + 14, y, f"{path}/", f'font-family="monospace" font-weight="bold" font-size="{size}"'))
-        lines = textwrap.wrap(question, 56)
+        lines = textwrap.wrap(question, 52)
         parts += [words(x + 14, y + 17 + 15 * i, line, 'font-size="12.5"') for i, line in enumerate(lines)]
         y += 23 + 15 * len(lines)
     return y, parts
@@ -113,7 +113,7 @@ def house(page: str) -> str:
         box(middle, below + 50, COLUMN, 44, "white"),
         words(middle + 14, below + 77, "results folder: one line of trials.jsonl a trial"),
         arrow((COLUMN / 2, below), (middle, below + 66), 'stroke-dasharray="5 4"'),
-        words(COLUMN / 2 + 10, below + 60, "the driver writes rows"),
+        words(COLUMN / 2 - 110, below + 60, "the driver writes rows"),
         arrow((middle + COLUMN, below + 66), (2 * middle + COLUMN / 2, below), 'stroke-dasharray="5 4"'),
         words(2 * middle + 70, below + 60, "a report reads rows"),
         words(0, below + 115, "Solid arrow: imports. Dotted arrow: where results go.", 'font-size="12.5"'),
