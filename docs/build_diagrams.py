@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 from xml.sax.saxutils import escape
 
 DOCS: Final = Path(__file__).resolve().parent
-WIDTH: Final = 1200
-COLUMN: Final = 380
-GAP: Final = 30
+WIDTH: Final = 790
+COLUMN: Final = 250
+GAP: Final = 20
 INK: Final = "#1b2330"
 PALE: Final = "#eef1fb"
 EDGE: Final = "#3f51b5"
@@ -90,10 +90,10 @@ def column(x: float, rooms: Sequence[tuple[str, str]]) -> tuple[float, list[str]
     """Return where a package ends, and its parts: its folders below each other, each with its question."""
     parts, y = [], 46.0
     for path, question in rooms:
-        size = 13 if "/" in path else 18
-        parts.append(words(x + 14, y, f"{path}/", f'font-family="monospace" font-weight="bold" font-size="{size}"'))
-        lines = textwrap.wrap(question, 52)
-        parts += [words(x + 14, y + 17 + 15 * i, line, 'font-size="12.5"') for i, line in enumerate(lines)]
+        size, name = (12, path.partition("/")[2]) if "/" in path else (18, path)
+        parts.append(words(x + 12, y, f"{name}/", f'font-family="monospace" font-weight="bold" font-size="{size}"'))
+        lines = textwrap.wrap(question, 34)
+        parts += [words(x + 12, y + 16 + 15 * i, line, 'font-size="12"') for i, line in enumerate(lines)]
         y += 23 + 15 * len(lines)
     return y, parts
 
@@ -111,12 +111,12 @@ def house(page: str) -> str:
     below = height + 20
     parts += [
         box(middle, below + 50, COLUMN, 44, "white"),
-        words(middle + 14, below + 77, "results folder: one line of trials.jsonl a trial"),
+        words(middle + 12, below + 77, "results folder: a row for each trial", 'font-size="13"'),
         arrow((COLUMN / 2, below), (middle, below + 66), 'stroke-dasharray="5 4"'),
-        words(COLUMN / 2 - 110, below + 60, "the driver writes rows"),
+        words(0, below + 60, "the driver writes rows", 'font-size="12"'),
         arrow((middle + COLUMN, below + 66), (2 * middle + COLUMN / 2, below), 'stroke-dasharray="5 4"'),
-        words(2 * middle + 70, below + 60, "a report reads rows"),
-        words(0, below + 115, "Solid arrow: imports. Dotted arrow: where results go.", 'font-size="12.5"'),
+        words(2 * middle + 110, below + 60, "a report reads rows", 'font-size="12"'),
+        words(0, below + 115, "Solid arrow: imports. Dotted arrow: where results go.", 'font-size="12"'),
     ]
     return drawing(below + 125, "The folders of the three packages", parts)
 
@@ -128,10 +128,13 @@ def path_of_a_trial() -> str:
         x, y = number % 3 * (COLUMN + GAP), 20 + number // 3 * 190
         parts += [
             box(x, y, COLUMN, 116),
-            words(x + 14, y + 26, step.title, 'font-weight="bold" font-size="16"'),
-            words(x + 14, y + 48, step.file, 'font-family="monospace"'),
-            *(words(x + 14, y + 72 + 19 * i, line) for i, line in enumerate(textwrap.wrap(step.text, 48))),
-            words(x + 14, y + 134, f"hands on: {step.hands_on}", 'font-style="italic" font-size="13"'),
+            words(x + 12, y + 26, step.title, 'font-weight="bold" font-size="16"'),
+            words(x + 12, y + 48, step.file, 'font-family="monospace" font-size="12"'),
+            *(
+                words(x + 12, y + 70 + 17 * i, line, 'font-size="13"')
+                for i, line in enumerate(textwrap.wrap(step.text, 34))
+            ),
+            words(x + 12, y + 134, f"hands on: {step.hands_on}", 'font-style="italic" font-size="13"'),
         ]
         if number % 3 < 2:
             parts.append(arrow((x + COLUMN, y + 58), (x + COLUMN + GAP, y + 58)))
