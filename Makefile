@@ -86,7 +86,8 @@ docs: install  ## the pages of docs/ as a site, with a reference made from the c
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "build/site/index.html opens from the disk; for its search: python -m http.server --directory build/site"
 
-pictures: install  ## the screenshots of docs/, of the sweep in OUT and its report in REPORT, by Chromium
+pictures: install  ## the diagrams of docs/; and its screenshots, of the sweep in OUT and its report in REPORT, by Chromium
+	$(BIN)/python docs/build_diagrams.py
 	$(BIN)/python docs/build_pictures.py $(OUT) $(REPORT)
 
 lock: install  ## write the locks anew from pyproject.toml, each file with its hashes, and the licences of what is in them

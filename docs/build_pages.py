@@ -2,7 +2,8 @@
 
     make docs        # build/site/index.html, which opens from the disk
 
-Each command's --help, the fields of a trial, the built-in grids, every message of an error, and the names for programs.
+Each command's --help, the fields of a trial, the built-in grids, every message of an error, the names for programs,
+and the notebooks.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import importlib
 import inspect
 import io
+import json
 import os
 import sys
 from collections import defaultdict
@@ -142,6 +144,17 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
 }
 
 
+def notebook_page(notebook: Path) -> str:
+    """Return a notebook as a page: its text, and its cells as Python."""
+    cells = json.loads(notebook.read_text())["cells"]
+    texts = ["".join(cell["source"]) for cell in cells]
+    parts = [
+        f"```python\n{text}\n```" if cell["cell_type"] == "code" else text
+        for cell, text in zip(cells, texts, strict=True)
+    ]
+    return "\n\n".join([*parts, f"This page is the notebook `{notebook.relative_to(ROOT)}`.\n"])
+
+
 def on_files(files: Any, config: Any) -> Any:
     """Add the pages; MkDocs calls this by its name."""
     from mkdocs.structure.files import File
@@ -149,4 +162,11 @@ def on_files(files: Any, config: Any) -> Any:
     sys.path.insert(0, str(ROOT))
     for name, make in PAGES.items():
         files.append(File.generated(config, name, content=make()))
+    for notebook in sorted((ROOT / "docs" / "tutorials").glob("*.ipynb")):
+        files.append(File.generated(config, f"tutorials/{notebook.stem}.md", content=notebook_page(notebook)))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Lead a link to a notebook to its page; MkDocs calls this by its name."""
+    return markdown.replace(".ipynb)", ".md)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import re
 import subprocess
 import sys
@@ -10,27 +11,37 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from rich.console import Console
 
 from galaxytl.learning.job import Diverged
 from galaxytl.learning.outcome import failure_message
+from sweep.grids.axes import describe
 from sweep.grids.builtin import GRIDS
+from sweep.planning.table import plan_table
 from sweep.scheduling.worker_deaths import RAISED, death_message
 from sweep.search.stopping import SCHEDULERS
+from tests.sweep.fakes import toy_plan, toy_spec
 from tests.test_docs import ROOT
+from tests.test_docs_commands import blocks
 
 TROUBLE = (ROOT / "docs" / "troubleshooting.md").read_text()
 INTERNAL = {"NulsError"}
 """Errors that no user sees: they are caught, and said in other words."""
 
 
-@pytest.fixture(scope="module")
-def pages() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build_pages", ROOT / "docs" / "build_pages.py")
+def program(name: str) -> ModuleType:
+    """Return a program of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def pages() -> ModuleType:
+    return program("build_pages")
 
 
 def test_every_kind_of_error_is_explained() -> None:
@@ -91,6 +102,26 @@ def test_commands_are_what_help_prints(pages: ModuleType) -> None:
     assert "--trials-per-gpu N" in pages.commands_page()
     assert "label_smoothing = 0.0" in pages.fields_page()
     assert "## vgg-collapse" in pages.grids_page()
+
+
+def test_the_diagrams_show_the_code_as_it_is() -> None:
+    """If not: python docs/build_diagrams.py"""
+    diagrams = program("build_diagrams")
+    assert [name for name, text in diagrams.pictures().items() if (ROOT / "docs" / name).read_text() != text] == []
+    assert [step.file for step in diagrams.PATH if not (ROOT / step.file).is_file()] == []
+
+
+def test_the_plan_of_the_page_is_what_a_dry_run_prints() -> None:
+    """Its axes, and the headings of its tables; times and sizes are of the machine that printed it."""
+    (shown,) = blocks((ROOT / "docs" / "grids.md").read_text(), "text")
+    unfrozen = [toy_spec(unfrozen_blocks=depth) for depth in (0, "all")]
+    printed = io.StringIO()
+    Console(file=printed, width=80).print(plan_table(toy_plan(unfrozen)))
+    axes = describe(GRIDS["paper"]("laptop"))
+    headings = [line for line in printed.getvalue().splitlines() if "multiply" in line or "backbone" in line]
+    assert len(headings) == 4
+    assert [line for line in axes if line.strip() not in shown] == []
+    assert [text for text in headings if text.split() not in [line.split() for line in shown.splitlines()]] == []
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
