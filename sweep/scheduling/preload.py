@@ -8,13 +8,18 @@ worker goes on, to import the same when it has work.
 
 from __future__ import annotations
 
+import importlib
 import os
+from typing import Final
 
 from sweep.scheduling.board import COLD
+
+AT_WORK: Final = ("galaxytl.learning.groups", "galaxytl.learning.network_run", "sweep.scheduling.worker")
+"""What a worker imports with its first group, and with that all that they import."""
 
 if not os.environ.get(COLD):
     from galaxytl.networks import device
 
     device.load()
-
-    import sweep.scheduling.worker  # noqa: F401
+    for name in AT_WORK:
+        importlib.import_module(name)

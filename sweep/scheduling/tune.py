@@ -54,6 +54,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # iso
 
 IDLE_SECONDS = 300.0
 """Without a group that runs, after which the driver says what it waits for. A cloud's machine comes within minutes."""
+BOARD_SECONDS = 10.0
+"""For the board to start, at most, before the first group is given to Ray."""
 MAX_WAITING = 64
 """Groups that wait for room, of which a cluster that can grow hears. Tune and Ray look at each at every step."""
 
@@ -214,7 +216,7 @@ def _run_round(feed: Feed, how: _Round, events: _ToReporter) -> str:
     )
     with _relay(events, how.room), trainable_read_once():
         if how.is_local:  # or the first group would begin in a process of its own, and the one ahead would load in vain
-            ray.get(events.board.read.remote())
+            ray.wait([events.board.stopped.remote(())], timeout=BOARD_SECONDS)
         try:
             tuner.fit()
         except (RuntimeError, ray.exceptions.RayError, tune.TuneError) as error:
