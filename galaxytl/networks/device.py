@@ -124,14 +124,6 @@ def _start_keras() -> None:
     keras.config.set_max_steps_per_epoch(None)
 
 
-def load() -> None:
-    """Import Keras and its backend: what takes seconds, computes nothing, and looks for no device. `configure` goes on
-    from there when it is known what this process may use."""
-    quiet_framework()
-    _prepare_gpus(None)
-    _start_keras()
-
-
 def configure(num_threads: int | None, gpus: float | None = None) -> None:
     """Start Keras, with at most `num_threads` CPU threads, taking GPU memory as it is needed. Before any model; threads
     and memory once a process.

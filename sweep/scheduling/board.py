@@ -6,12 +6,8 @@ A module of its own, which imports little: the actor is a process that starts wi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from sweep.scheduling.activation_copies import Copies
-
-COLD: Final = "GALAXYTL_COLD"
-"""In the environment of a process that is to load no framework ahead of its work: the board's."""
 
 
 class Board(Copies):

@@ -30,7 +30,6 @@ from sweep.scheduling.ray_private import (  # before ray: it settles it
     show_workers_output,
     within_this_machine,
     without_idle_helpers,
-    workers_ahead,
 )
 from sweep.scheduling.resources import HEAD, Available, ClusterError, available_of, cluster_may_grow
 
@@ -41,8 +40,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # iso
 # training step of VGG16 at 32 px on CPU. Workers of a cluster that we start keep it instead.
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(10**11), "MALLOC_TOP_PAD_": str(2**28)}
 
-MOST_AHEAD = 4
-"""Workers that load their framework, 400 MB each, while the sweep is planned: it may have few groups."""
 CONNECT_SECONDS = 8
 NODE_SECONDS = 60
 """How long the nodes may take to tell their versions. Of one that does not, its first worker will say."""
@@ -77,17 +74,14 @@ def _local_settings(folder: str) -> dict[str, Any]:
         "include_dashboard": False,
         "object_store_memory": 200 * 2**20,  # arrays travel through files, not Ray
         "_temp_dir": folder,
-        "_system_config": {
-            "enable_metrics_collection": False,  # whose port answers whoever asks
-            "preload_python_modules": ["sweep.scheduling.preload"],
-        },
+        "_system_config": {"enable_metrics_collection": False},  # whose port answers whoever asks
     }
 
 
 def _connect(address: str | None, log: Path, settings: Mapping[str, Any]) -> None:
     """Connect to a cluster, or start one. Raises ClusterError when it cannot be."""
     try:
-        with own_handlers(), _quiet_stderr(log), of_this_machine() if not address else contextlib.nullcontext():
+        with own_handlers(), _quiet_stderr(log), within_this_machine(not address), without_idle_helpers(not address):
             told = {"log_to_driver": False, "logging_level": logging.ERROR, "job_config": own_code()}
             ray.init(address=address or "local", **told, **settings)
     except Exception as error:  # Ray raises just that where a node does not start in time
@@ -190,14 +184,6 @@ class _WithoutSecrets(logging.Formatter):
 
 def _to_log(batch: Mapping[str, Any], *_: object, **__: object) -> None:
     logging.getLogger("ray").error(visible("\n".join(batch["lines"]), keep="\n"))
-
-
-@contextlib.contextmanager
-def of_this_machine() -> Iterator[None]:
-    """Start a cluster of this machine alone: open to nobody else, with those processes that a sweep uses."""
-    ahead = max(1, min(usable_cpus() // 2, MOST_AHEAD))  # the driver and Ray itself want the others
-    with within_this_machine(), without_idle_helpers(), workers_ahead(ahead):
-        yield
 
 
 @contextlib.contextmanager

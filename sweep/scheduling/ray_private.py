@@ -50,7 +50,6 @@ settle(os.environ)
 _before = os.environ.get(HANDLES_SIGNALS)
 os.environ[HANDLES_SIGNALS] = "1"
 import ray  # noqa: E402
-import ray._private.services  # noqa: E402
 import ray.job_config  # noqa: E402
 
 os.environ.pop(HANDLES_SIGNALS)
@@ -59,8 +58,6 @@ if _before is not None:
 
 CODE: Final = Path(__file__).resolve().parents[2]
 """The folder with `sweep` and `galaxytl`."""
-AHEAD: Final = "--num_prestart_python_workers="
-"""How that option of Ray's raylet begins."""
 INSTALLED: Final = ("site-packages", "dist-packages")
 """Folders where each worker looks by itself, and which hold other packages too."""
 
@@ -94,12 +91,12 @@ def own_code() -> Any:
 
 
 @contextlib.contextmanager
-def within_this_machine() -> Iterator[None]:
+def within_this_machine(is_local: bool) -> Iterator[None]:
     """Have a cluster of one machine listen on its loopback address alone: Ray's own choice on macOS and Windows, and no
     other setting brings it about elsewhere."""
     constants = ray._private.ray_constants
     before = constants.ENABLE_RAY_CLUSTER
-    constants.ENABLE_RAY_CLUSTER = False
+    constants.ENABLE_RAY_CLUSTER = before and not is_local
     try:
         yield
     finally:
@@ -107,7 +104,7 @@ def within_this_machine() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def without_idle_helpers() -> Iterator[None]:
+def without_idle_helpers(is_local: bool) -> Iterator[None]:
     """Start a cluster of one machine without three of Ray's processes that a sweep has no use for, each a Python that
     takes a second of a core: the server of the dashboard, which Ray starts without its page too and waits for; the
     monitor that adds nodes; and the one that reads workers' logs for a driver which prints them."""
@@ -116,7 +113,7 @@ def without_idle_helpers() -> Iterator[None]:
         self._webui_url = ""  # what the dashboard's start would set
 
     node: Any = ray._private.node.Node
-    replaced = ("start_api_server", "start_monitor", "start_log_monitor")
+    replaced = ("start_api_server", "start_monitor", "start_log_monitor") if is_local else ()
     before = {name: getattr(node, name) for name in replaced}
     for name in replaced:
         setattr(node, name, start_nothing)
@@ -125,30 +122,6 @@ def without_idle_helpers() -> Iterator[None]:
     finally:
         for name, method in before.items():
             setattr(node, name, method)
-
-
-@contextlib.contextmanager
-def workers_ahead(number: int) -> Iterator[None]:
-    """Have a cluster start this many workers with itself, which import what they preload before they have work: from
-    the driver's own code. Ray's own choice is one a CPU."""
-    services: Any = ray._private.services
-    start, path = services.start_ray_process, os.environ.get("PYTHONPATH")
-
-    def start_with(command: list[str], *given: Any, **named: Any) -> Any:
-        words = [f"{AHEAD}{number}" if word.startswith(AHEAD) else word for word in command]
-        return start(words, *given, **named)
-
-    services.start_ray_process = start_with
-    if CODE.name not in INSTALLED:
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(CODE), *([path] if path else [])])
-    try:
-        yield
-    finally:
-        services.start_ray_process = start
-        if path is None:
-            os.environ.pop("PYTHONPATH", None)
-        else:
-            os.environ["PYTHONPATH"] = path
 
 
 @contextlib.contextmanager

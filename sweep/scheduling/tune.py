@@ -27,7 +27,7 @@ from galaxytl.networks import device
 from galaxytl.training import train
 from galaxytl.trial import FAILED, TrialResult
 from sweep.scheduling import worker
-from sweep.scheduling.board import COLD, Board
+from sweep.scheduling.board import Board
 from sweep.scheduling.cluster import (  # before ray: it sets what ray reads at its import
     check_versions,
     cluster,
@@ -54,8 +54,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # iso
 
 IDLE_SECONDS = 300.0
 """Without a group that runs, after which the driver says what it waits for. A cloud's machine comes within minutes."""
-BOARD_SECONDS = 10.0
-"""For the board to start, at most, before the first group is given to Ray."""
 MAX_WAITING = 64
 """Groups that wait for room, of which a cluster that can grow hears. Tune and Ray look at each at every step."""
 
@@ -116,8 +114,7 @@ def run_trials(
             room = _room(available, where, at_once, work.may_autoscale)
             reporter.note(room.text)
             feed = Feed(itertools.chain(left, work.groups), room)
-            files = where.log.parent / "ray"
-            error = _run_round(feed, _Round(workplace, room, train_group, same, files, not where.address), events)
+            error = _run_round(feed, _Round(workplace, room, train_group, same, where.log.parent / "ray"), events)
             events.reach("training")
         events.reach("shutdown")
         _log_seconds(where.log, events.reached_at)
@@ -174,14 +171,12 @@ class _Round:
     """That the workers must have; empty: any."""
     files: Path
     """Tune's own."""
-    is_local: bool
-    """Whether the cluster is this machine alone, started for this sweep."""
 
 
 def _run_round(feed: Feed, how: _Round, events: _ToReporter) -> str:
     """Train what `feed` gives. Returns the error that made Tune give up, or ""."""
     share, spare = how.room.trial, how.room.spare
-    events.board = _board_here(how.is_local)
+    events.board = _board_here()
     trainable = tune.with_parameters(
         worker.train_group,
         workplace=replace(how.workplace, num_threads=max(1, int(share.cpus)), gpus=share.gpus),
@@ -215,8 +210,6 @@ def _run_round(feed: Feed, how: _Round, events: _ToReporter) -> str:
         ),
     )
     with _relay(events, how.room), trainable_read_once():
-        if how.is_local:  # or the first group would begin in a process of its own, and the one ahead would load in vain
-            ray.wait([events.board.stopped.remote(())], timeout=BOARD_SECONDS)
         try:
             tuner.fit()
         except (RuntimeError, ray.exceptions.RayError, tune.TuneError) as error:
@@ -226,12 +219,11 @@ def _run_round(feed: Feed, how: _Round, events: _ToReporter) -> str:
     return ""
 
 
-def _board_here(is_local: bool) -> Any:
+def _board_here() -> Any:
     """Make the board on the driver's own node: it must not die with another. Who cannot reach it asks until it can."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     board = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Board)
-    process = {"runtime_env": {"env_vars": {COLD: "1"}}} if is_local else {}  # or it would take that of a worker
-    return board.options(scheduling_strategy=here, **process).remote()
+    return board.options(scheduling_strategy=here).remote()
 
 
 @contextlib.contextmanager

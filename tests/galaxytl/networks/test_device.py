@@ -146,7 +146,8 @@ def test_a_process_that_shares_a_gpu_takes_its_share_at_most(
 LOADED = """
 import sys
 from galaxytl.networks import device
-device.load()
+device.quiet_framework()
+device._start_keras()
 unused = [name for name in device.UNUSED if name in sys.modules and name != device.backend()]
 if device.backend() == "jax":
     import jax._src.xla_bridge
@@ -159,7 +160,7 @@ print("keras" in sys.modules, unused, found)
 
 
 def test_a_framework_is_loaded_without_looking_for_devices_and_without_what_is_not_used() -> None:
-    """Workers load it before they know which GPU is theirs."""
+    """What a process may use is set after that (`device.configure`)."""
     loaded = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
     assert loaded.stdout == "True [] False\n"
 
