@@ -69,7 +69,7 @@ def read_all(path: Path) -> np.ndarray:
 
 def draw_quickly(patch: pytest.MonkeyPatch, cache: Path) -> list[int]:
     """Have simulated galaxies drawn in this process, at no cost, into a cache of their own; the indices of those."""
-    from galaxytl.data.simulation import simulate
+    from galaxytl.data.simulation import simulate, stored
 
     indices: list[int] = []
 
@@ -79,7 +79,7 @@ def draw_quickly(patch: pytest.MonkeyPatch, cache: Path) -> list[int]:
         return simulate.SimulatedGalaxy(image, label, 0.1, 1.0, 2.0, 0.262)
 
     patch.setattr(simulate, "simulate_galaxy", draw)
-    patch.setattr(simulate, "usable_cpus", lambda: 1)
+    patch.setattr(stored, "usable_cpus", lambda: 1)
     patch.setenv("GALAXYTL_CACHE_DIR", str(cache))
     return indices
 

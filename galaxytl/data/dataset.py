@@ -38,6 +38,7 @@ from galaxytl.data.files.tars import TarSource
 from galaxytl.data.findings import how_read
 from galaxytl.data.galaxy10 import CLASS_COUNTS, CLASS_NAMES, NUM_CLASSES
 from galaxytl.data.scan import Progress, Scan, read_images, remember, remembered, scan_path
+from galaxytl.data.simulation.stored import simulated_folder
 from galaxytl.system.cache import cache_dir, read_own, taking_turns
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.files import write_atomically
@@ -277,8 +278,6 @@ def _bucket_must_exist(location: Location) -> None:
 
 
 def _open_simulated(uri: str, cache: Path, on_progress: Progress | None) -> Opened:
-    from galaxytl.data.simulation.simulate import simulated_folder
-
     num_images, seed = _parse_simulated(uri)
     progress = functools.partial(on_progress, "simulating galaxies") if on_progress else None
     folder = simulated_folder(num_images, seed, cache, progress)

@@ -124,6 +124,13 @@ def _start_keras() -> None:
     keras.config.set_max_steps_per_epoch(None)
 
 
+def load() -> None:
+    """Import Keras and its backend: what takes seconds, computes nothing, and looks for no device. `configure` goes on
+    from there when it is known what this process may use."""
+    quiet_framework()
+    _start_keras()
+
+
 def configure(num_threads: int | None, gpus: float | None = None) -> None:
     """Start Keras, with at most `num_threads` CPU threads, taking GPU memory as it is needed. Before any model; threads
     and memory once a process.
@@ -265,7 +272,7 @@ def compiled(function: Callable[..., Any], *, xla: bool) -> Callable[..., Any]:
         import jax
 
         return jax.jit(function)
-    return tensorflow.function(function, jit_compile=xla, reduce_retracing=False)
+    return tensorflow.function(function, jit_compile=xla, reduce_retracing=False, autograph=False)
 
 
 def value_and_gradients(function: Callable[[Any], tuple[Any, Any]], variables: list[Any]) -> tuple[Any, list[Any]]:

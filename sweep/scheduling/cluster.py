@@ -19,17 +19,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from galaxytl.networks.gpu_memory import driver_gpus
 from galaxytl.system.command import own_handlers
 from galaxytl.system.credentials import without_secrets
 from galaxytl.system.foreign_text import visible
 from galaxytl.system.process import usable_cpus
-from sweep.scheduling import versions
+from sweep.scheduling import fork_server, versions
 from sweep.scheduling.ray_files import check_token, own_folder
 from sweep.scheduling.ray_private import (  # before ray: it settles it
+    CODE,
     own_code,
+    own_node,
     show_workers_output,
-    within_this_machine,
-    without_idle_helpers,
 )
 from sweep.scheduling.resources import HEAD, Available, ClusterError, available_of, cluster_may_grow
 
@@ -57,8 +58,8 @@ def cluster(address: str | None, log: Path, note: Callable[[str], object] = lamb
         _check_reachable(address)
     if warning := check_token(starts_ray=not address):
         note(warning)
-    with contextlib.nullcontext() if address else own_folder() as folder:
-        _connect(address, log, _local_settings(folder) if folder else {})
+    with contextlib.nullcontext() if address else _local(log) as settings:
+        _connect(address, log, settings or {})
         try:
             yield available_now()
         finally:
@@ -66,22 +67,44 @@ def cluster(address: str | None, log: Path, note: Callable[[str], object] = lamb
                 ray.shutdown()
 
 
-def _local_settings(folder: str) -> dict[str, Any]:
+@contextlib.contextmanager
+def _local(log: Path) -> Iterator[dict[str, Any]]:
+    """Give the settings of a cluster of this machine; its workers are forked from a process that ends with the block.
+    Not where there are GPUs: forks of a process that has loaded their libraries were never tried."""
     for name, value in KEEP_MEMORY.items():
         os.environ.setdefault(name, value)
+    with contextlib.ExitStack() as meanwhile:
+        folder = meanwhile.enter_context(own_folder())
+        if not driver_gpus():
+            private = Path(folder).parent
+            variables = meanwhile.enter_context(fork_server.fork_server(private, CODE, log))
+            os.environ.update(variables)
+            for name in variables:
+                meanwhile.callback(os.environ.pop, name)
+        yield _local_settings(folder)
+
+
+def _local_settings(folder: str) -> dict[str, Any]:
     return {
         "num_cpus": usable_cpus(),  # Ray itself counts those that this process may not use
         "include_dashboard": False,
         "object_store_memory": 200 * 2**20,  # arrays travel through files, not Ray
         "_temp_dir": folder,
-        "_system_config": {"enable_metrics_collection": False},  # whose port answers whoever asks
+        "_system_config": {
+            "enable_metrics_collection": False,  # whose port answers whoever asks
+            "prestart_worker_first_driver": False,  # one a CPU, of which Tune's, with variables of their own, take none
+        },
     }
 
 
 def _connect(address: str | None, log: Path, settings: Mapping[str, Any]) -> None:
     """Connect to a cluster, or start one. Raises ClusterError when it cannot be."""
     try:
-        with own_handlers(), _quiet_stderr(log), within_this_machine(not address), without_idle_helpers(not address):
+        with (
+            own_handlers(),
+            _quiet_stderr(log),
+            contextlib.nullcontext() if address else own_node(fork_server.__file__),
+        ):
             told = {"log_to_driver": False, "logging_level": logging.ERROR, "job_config": own_code()}
             ray.init(address=address or "local", **told, **settings)
     except Exception as error:  # Ray raises just that where a node does not start in time

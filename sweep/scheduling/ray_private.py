@@ -91,12 +91,19 @@ def own_code() -> Any:
 
 
 @contextlib.contextmanager
-def within_this_machine(is_local: bool) -> Iterator[None]:
+def own_node(worker_program: str) -> Iterator[None]:
+    """Start a cluster of one machine, with these three of its own."""
+    with within_this_machine(), without_idle_helpers(), workers_started_by(worker_program):
+        yield
+
+
+@contextlib.contextmanager
+def within_this_machine() -> Iterator[None]:
     """Have a cluster of one machine listen on its loopback address alone: Ray's own choice on macOS and Windows, and no
     other setting brings it about elsewhere."""
     constants = ray._private.ray_constants
     before = constants.ENABLE_RAY_CLUSTER
-    constants.ENABLE_RAY_CLUSTER = before and not is_local
+    constants.ENABLE_RAY_CLUSTER = False
     try:
         yield
     finally:
@@ -104,24 +111,45 @@ def within_this_machine(is_local: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def without_idle_helpers(is_local: bool) -> Iterator[None]:
+def without_idle_helpers() -> Iterator[None]:
     """Start a cluster of one machine without three of Ray's processes that a sweep has no use for, each a Python that
     takes a second of a core: the server of the dashboard, which Ray starts without its page too and waits for; the
-    monitor that adds nodes; and the one that reads workers' logs for a driver which prints them."""
+    monitor that adds nodes; and the one that reads workers' logs for a driver which prints them. The dashboard's agent,
+    which Ray must have, is as small as where the packages of the dashboard are not installed."""
 
     def start_nothing(self: Any, **_: Any) -> None:
         self._webui_url = ""  # what the dashboard's start would set
 
-    node: Any = ray._private.node.Node
-    replaced = ("start_api_server", "start_monitor", "start_log_monitor") if is_local else ()
+    node, utils = ray._private.node.Node, ray._private.utils
+    looks_for = utils.get_dashboard_dependency_error  # imports them all
+    utils.get_dashboard_dependency_error = lambda: ImportError("not looked for")
+    replaced = ("start_api_server", "start_monitor", "start_log_monitor")
     before = {name: getattr(node, name) for name in replaced}
     for name in replaced:
         setattr(node, name, start_nothing)
     try:
         yield
     finally:
+        utils.get_dashboard_dependency_error = looks_for
         for name, method in before.items():
             setattr(node, name, method)
+
+
+@contextlib.contextmanager
+def workers_started_by(program: str) -> Iterator[None]:
+    """Start workers by this Python file in place of Ray's `setup_worker.py`, with that one's arguments."""
+    node: Any = ray._private.node.Node
+    start = node.start_raylet
+
+    def start_raylet(self: Any, *given: Any, **named: Any) -> Any:
+        self._ray_params.setup_worker_path = program
+        return start(self, *given, **named)
+
+    node.start_raylet = start_raylet
+    try:
+        yield
+    finally:
+        node.start_raylet = start
 
 
 @contextlib.contextmanager

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
-from galaxytl.data import DataError, Splits, split_indices
-from galaxytl.data.splits import describe_leaks, leaks
+from galaxytl.data import DataError, Splits, split_indices, splits
+from galaxytl.data.splits import cut_places, describe_leaks, leaks
 from galaxytl.trial import TrialSpec
 
 SPEC = TrialSpec(dataset="simulated", dataset_fingerprint="0f3a")
@@ -194,3 +197,63 @@ def test_no_class_is_lost_to_the_groups() -> None:
 def test_groups_too_large_to_split(groups: np.ndarray, message: str) -> None:
     with pytest.raises(DataError, match=message):
         split_indices(LABELS, SPEC, groups)
+
+
+# --- kept in the cache
+
+OF_FIFTY = np.arange(50) % 3
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GALAXYTL_CACHE_DIR", str(tmp_path))
+    return tmp_path / "splits"
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("size", [0.3, 0.29, 0.01, 17])
+@pytest.mark.parametrize("classes", [None, OF_FIFTY])
+def test_a_cut_is_scikit_learns_the_first_time_and_without_it_later(
+    size: float | int, classes: np.ndarray | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if size == 0.01 and classes is not None:
+        size = 0.06  # one of each class
+    wanted = train_test_split(np.arange(50), test_size=size, random_state=4, stratify=classes)
+    first = cut_places(50, size, 4, classes)
+    monkeypatch.setitem(sys.modules, "sklearn.model_selection", None)
+    for kept, cut in (first, cut_places(50, size, 4, classes)):
+        assert np.array_equal(kept, wanted[0])
+        assert np.array_equal(cut, wanted[1])
+        assert kept.dtype == cut.dtype == np.int64
+    with pytest.raises(ImportError):  # of another cut nothing is known
+        cut_places(50, size, 5, classes)
+
+
+@pytest.mark.parametrize("classes", [OF_FIFTY, None])
+def test_cuts_of_other_classes_and_numbers_are_others(classes: np.ndarray | None, folder: Path) -> None:
+    for number, size, seed in ((50, 0.3, 4), (50, 0.3, 5), (50, 0.4, 4), (48, 0.3, 4)):
+        cut_places(number, size, seed, None if classes is None else classes[:number])
+    cut_places(50, 0.3, 4, np.flip(OF_FIFTY))
+    assert len(list(folder.iterdir())) == 5
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 200, b"abc", np.arange(49, dtype="<u4").tobytes()])
+def test_a_damaged_file_is_not_believed(content: bytes, folder: Path) -> None:
+    kept, _ = cut_places(50, 0.3, 4, None)
+    (file,) = folder.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(content)
+    assert np.array_equal(cut_places(50, 0.3, 4, None)[0], kept)
+    assert file.read_bytes() == whole
+
+
+def test_the_newest_are_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splits, "MOST_CUTS", 2)
+    for seed in range(4):
+        cut_places(50, 0.3, seed, None)
+        for file in folder.iterdir():
+            os.utime(file, (file.stat().st_mtime - 10,) * 2)
+    assert len(list(folder.iterdir())) == 2
+    before = {file.name for file in folder.iterdir()}
+    cut_places(50, 0.3, 3, None)
+    assert {file.name for file in folder.iterdir()} == before

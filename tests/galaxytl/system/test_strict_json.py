@@ -13,7 +13,7 @@ import pytest
 from galaxytl.data import DataError
 from galaxytl.data.files.classes import in_parquet
 from galaxytl.data.files.manifest import read_manifest
-from galaxytl.data.simulation.simulate import is_complete
+from galaxytl.data.simulation.stored import is_complete
 from galaxytl.networks import blocks, device
 from galaxytl.results.checkpoints import load_checkpoint, num_epochs
 from galaxytl.results.search.search_file import SearchFileError, read_search_file
