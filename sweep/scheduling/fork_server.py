@@ -13,6 +13,7 @@ group. Standard library only until the framework is imported, as each worker beg
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import importlib
 import json
@@ -122,7 +123,7 @@ def _received(connection: socket.socket) -> tuple[Request, list[int]]:
     connection.sendall(b"?")
     _, files, _, _ = socket.recv_fds(connection, 1, 3)
     with connection.makefile("rb") as sent:
-        values = json.load(sent)
+        values = json.loads(sent.readline())
     return Request(tuple(values["arguments"]), values["environment"], values["folder"]), files
 
 
@@ -133,12 +134,21 @@ def _become(request: Request, files: Sequence[int], connection: socket.socket) -
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
-    os.dup(connection.fileno())  # open until this process ends, which is what the other side waits for
+    _live_as_long(os.dup(connection.fileno()))
     os.environ.clear()
     os.environ.update(request.environment)
     os.chdir(request.folder)
     sys.argv = list(request.arguments)
     sys.path[0] = str(Path(sys.argv[0]).parent)
+
+
+def _live_as_long(other: int) -> None:
+    """End this process when the one at the other end of this socket does: Ray knows no other until the worker tells it
+    of itself. And that one waits for the end of this."""
+    fcntl.fcntl(other, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(other, fcntl.F_SETFL, fcntl.fcntl(other, fcntl.F_GETFL) | os.O_ASYNC)  # then comes SIGIO, which ends it
+    if select.select([other], [], [], 0)[0]:
+        os.kill(os.getpid(), signal.SIGKILL)  # it has ended already
 
 
 def request_of(words: Sequence[str], environment: Mapping[str, str]) -> Request | None:
@@ -169,8 +179,7 @@ def forked(request: Request, path: str) -> bool:
         except OSError:
             return False
         socket.send_fds(server, [b"!"], [0, 1, 2])
-        server.sendall(json.dumps(asdict(request)).encode())
-        server.shutdown(socket.SHUT_WR)
+        server.sendall(json.dumps(asdict(request)).encode() + b"\n")
         server.settimeout(None)
         server.recv(1)
     return True

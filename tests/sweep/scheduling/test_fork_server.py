@@ -91,6 +91,16 @@ def test_what_is_no_fork_becomes_what_ray_would_have_started(tmp_path: Path, var
         assert output == f"{['set up', *words(tmp_path, context)]}\n"
 
 
+def test_a_worker_ends_with_what_ray_has_started(tmp_path: Path, variables: dict[str, str]) -> None:
+    """Ray kills that, where it knows of no other process yet."""
+    worker = started(tmp_path, variables, {})
+    assert worker.stdout
+    assert worker.stdout.readline()
+    worker.kill()
+    assert worker.stdout.read() == ""  # the worker has the file open as long as it lives
+    worker.communicate()
+
+
 def test_a_framework_that_cannot_be_imported_is_in_the_log_and_workers_do_without_a_server(
     tmp_path: Path, code: Path
 ) -> None:
