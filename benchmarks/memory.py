@@ -2,9 +2,10 @@
 
     python benchmarks/memory.py make paper
 
-The driver is the largest process that is started first hand, a worker the largest that Ray names "ray::...". Both are
-what Linux itself keeps as the most that was ever resident (VmHWM); pages of mapped files that processes share count in
-each. Together: the most memory that all had at one moment of their own (RssAnon), looked at twice a second.
+The driver is the largest process that is started first hand, or is `python -m sweep.run`; a worker the largest that Ray
+names "ray::...". Both are what Linux itself keeps as the most that was ever resident (VmHWM). Together: the most memory
+that all had at one moment of their own (RssAnon), looked at twice a second. Pages that processes share count in each:
+of mapped files, but not in what all had together; and what workers still share with the process that they are forks of.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Peaks:
         for pid, parent in descendants(root).items():
             peak, anonymous = megabytes(pid, "VmHWM"), megabytes(pid, "RssAnon")
             own += 0.0 if math.isnan(anonymous) else anonymous
-            if parent == root:
+            if parent == root or "-m\0sweep.run" in _command(pid):
                 self.driver = _larger(self.driver, peak)
             elif _command(pid).startswith("ray::"):
                 self.worker = _larger(self.worker, peak)

@@ -105,14 +105,17 @@ def serve(listener: socket.socket, code: Path, log: Path) -> Request | None:
         if sys.stdin in ready:
             return None
         connection, _ = listener.accept()
-        with contextlib.suppress(OSError, ValueError):  # it has gone
+        try:
             request, files = _received(connection)
-            if not os.fork():
-                listener.close()
-                _become(request, files, connection)
-                return request
-            for number in files:
-                os.close(number)
+        except (OSError, ValueError):  # it has gone
+            connection.close()
+            continue
+        if not os.fork():
+            listener.close()
+            _become(request, files, connection)
+            return request
+        for number in files:
+            os.close(number)
         connection.close()
 
 
@@ -134,12 +137,13 @@ def _become(request: Request, files: Sequence[int], connection: socket.socket) -
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
-    _live_as_long(os.dup(connection.fileno()))
     os.environ.clear()
     os.environ.update(request.environment)
     os.chdir(request.folder)
     sys.argv = list(request.arguments)
     sys.path[0] = str(Path(sys.argv[0]).parent)
+    _live_as_long(os.dup(connection.fileno()))
+    connection.sendall(b"!")
 
 
 def _live_as_long(other: int) -> None:
@@ -168,18 +172,19 @@ def request_of(words: Sequence[str], environment: Mapping[str, str]) -> Request 
 
 
 def forked(request: Request, path: str) -> bool:
-    """Have the server at `path` fork a worker, and wait until that ends. False: it does not answer, and has forked
-    nothing."""
+    """Have the server at `path` fork a worker, and wait until that ends. False: there is none, and no other will come
+    of it, as a fork ends with this connection."""
     with socket.socket(socket.AF_UNIX) as server:
         server.settimeout(SECONDS)
         try:
             server.connect(path)
+            server.recv(1)  # it has imported all
+            socket.send_fds(server, [b"!"], [0, 1, 2])
+            server.sendall(json.dumps(asdict(request)).encode() + b"\n")
             if not server.recv(1):
                 return False
         except OSError:
             return False
-        socket.send_fds(server, [b"!"], [0, 1, 2])
-        server.sendall(json.dumps(asdict(request)).encode() + b"\n")
         server.settimeout(None)
         server.recv(1)
     return True

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sweep.scheduling import fork_server
+from sweep.scheduling import cluster, fork_server
 from sweep.scheduling.fork_server import SOCKET, Request, request_of
 
 PROGRAM = str(fork_server.__file__)
@@ -116,7 +116,7 @@ def test_the_server_ends_with_its_driver(tmp_path: Path, code: Path) -> None:
     driver = f"""
 import os, signal, subprocess, sys
 from pathlib import Path
-from sweep.scheduling import fork_server
+from sweep.scheduling import cluster, fork_server
 start = subprocess.Popen
 subprocess.Popen = lambda *given, **named: found.append(start(*given, **named)) or found[0]
 found = []
@@ -161,3 +161,18 @@ def test_what_ray_asks_for_with_a_worker(change: dict[str, Any], forks: bool) ->
 
 def test_a_worker_in_another_language_is_rays() -> None:
     assert request_of(["--ray_raylet_pid=7", "--language=CPP"], ENVIRONMENT) is None
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_a_cluster_of_this_machine_has_a_server_where_there_is_no_gpu(
+    gpus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in cluster.KEEP_MEMORY:
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setattr(cluster, "driver_gpus", lambda: gpus)
+    with cluster._local(tmp_path / "log") as settings:
+        assert (SOCKET in os.environ) == (gpus == 0)
+        private = Path(settings["_temp_dir"]).parent
+        assert [path.name for path in private.iterdir()] == ([] if gpus else ["fork"])
+    assert SOCKET not in os.environ
+    assert not private.exists()
