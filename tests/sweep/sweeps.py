@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from sweep.results.lease import LeaseError
+from sweep.scheduling import fork_server
 from sweep.scheduling.ray_files import own_token
 from tests.cluster import faults
 
@@ -34,18 +35,34 @@ JOINED = ("--address", "auto", "--profile", "laptop", "--gpus-per-trial", "0")
 """For a driver that `joining` an address has set up. Without the others it would connect once more to count GPUs."""
 
 
+START = """
+from sweep.scheduling import fork_server
+from sweep.scheduling.ray_private import workers_started_by
+import ray.scripts.scripts
+with workers_started_by(fork_server.__file__):
+    ray.scripts.scripts.main()
+"""
+"""The command `ray`."""
+
+
 @contextlib.contextmanager
 def ray_head(folder: Path) -> Iterator[str]:
     """A Ray of two CPUs, started by hand in a folder of a short name; its address. At the end its own processes end.
 
-    It wants the token of the home in which it starts. Its workers have the environment that it has.
+    It wants the token of the home in which it starts. Its workers have the environment that it has, and are forked as
+    those of a sweep on one machine are: that saves each the import of the framework.
     """
+    with fork_server.fork_server(folder, ROOT, folder / "log") as variables:
+        yield from _head_at(folder, variables)
+
+
+def _head_at(folder: Path, variables: Mapping[str, str]) -> Iterator[str]:
     own_token(Path.home() / ".ray")
     options = ["--head", "--block", "--port", "0", "--num-cpus", 2, "--no-monitor", "--include-dashboard", "false"]
     options += ["--object-store-memory", 200 * 2**20, "--disable-usage-stats"]
     tied = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []  # else it would outlive killed tests
-    start = [*tied, sys.executable, "-m", "ray.scripts.scripts", "start", *options]
-    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0"}
+    start = [*tied, sys.executable, "-c", START, "start", *options]
+    environment = {**os.environ, **variables, "RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0"}
     for place in (folder / "1", folder / "2", folder / "3"):  # where others run, Ray may give up after 30 s
         start += ["--temp-dir", place, "--ray-client-server-port", free_port()]  # nobody asks there; else it is 10001
         with (folder / "log").open("ab") as log:
