@@ -412,7 +412,11 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
         "--scheduler", metavar="NAME", help=f"what stops bad trials early: {', '.join(SCHEDULERS)} (default: asha)"
     )
     group.add_argument("--study", metavar="NAME", help="its name there (default: that of the results folder)")
-    group.add_argument("--sampler", metavar="NAME", help="any of Optuna's, like tpe, random, nsgaii (default: tpe)")
+    group.add_argument(
+        "--sampler",
+        metavar="NAME",
+        help="tpe, random, qmc, nsgaii or nsgaiii, of Optuna's; cmaes and gp want a package more (default: tpe)",
+    )
     group.add_argument(
         "--space",
         metavar="MODULE:FUNCTION",

@@ -16,7 +16,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
+from galaxytl.trial.result import COMPLETE, TrialResult
+from galaxytl.trial.spec import TrialSpec
 
 History = Sequence[Mapping[str, float]]
 """A dict an epoch, the first one's first."""

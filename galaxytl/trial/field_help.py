@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from galaxytl.trial import SET_BY_SWEEP, SPEC_FIELDS, TrialSpec
+from galaxytl.trial.spec import SET_BY_SWEEP, SPEC_FIELDS, TrialSpec
 
 KINDS: Final = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
 

@@ -16,14 +16,15 @@ from typing import Final, Literal
 from rich.filesize import decimal
 
 from sweep.doctor.facts import Facts
+from sweep.scheduling.slurm.job import MAX_SKEW
 from sweep.scheduling.versions import SAME_PROJECT, differences
 
 Status = Literal["OK", "WARN", "FAIL"]
 
 SAFE_RAY: Final = (2, 52)
 """The first Ray that can ask for a token. It also mends CVE-2025-62593: a web page that one visits could run code."""
-SKEW_WARN, SKEW_FAIL = 2.0, 60.0
-"""Seconds between clocks. S3 refuses requests that are 15 minutes off; by a minute, times in logs mislead."""
+SKEW_WARN: Final = 2.0
+"""Seconds between clocks; from MAX_SKEW on they are a FAIL."""
 HEAD_METRICS: Final = (44217, 44227)
 """Where the head's autoscaler and dashboard give Prometheus their numbers; they ask for no token."""
 FEATURES_BYTES: Final = 10 * 10**9
@@ -203,7 +204,7 @@ def check_places(facts: Facts, where: str, good: str = "can be written") -> list
 
 
 def check_clock(ray_node: RayNode) -> list[Finding]:
-    status: Status = "FAIL" if ray_node.skew >= SKEW_FAIL else "WARN" if ray_node.skew >= SKEW_WARN else "OK"
+    status: Status = "FAIL" if ray_node.skew >= MAX_SKEW else "WARN" if ray_node.skew >= SKEW_WARN else "OK"
     text = f"{ray_node.skew:.1f} s off the driver's" if ray_node.skew else "as the driver's"
     advice = "" if status == "OK" else ": set it by NTP (timedatectl set-ntp true)"
     return [Finding(ray_node.name, "clock", status, f"{text}{advice}")]

@@ -11,7 +11,7 @@ the more runs it has measured.
 
 Grids that search hold out a tenth of the train part, so that what is chosen is not chosen on the test part.
 
-`--grid paper` is the study's 3 x 2 grid (Xu 2023, Table 1). The paper names no optimizer, learning rate, batch size,
+`--grid paper` is the paper's 3 x 2 grid (Xu 2023, Table 1). The paper names no optimizer, learning rate, batch size,
 number of epochs, loss details or seed, and says both 256 and 224 pixels. What is assumed, and what varies it:
 
     what              assumed                       because                          varied with

@@ -18,10 +18,11 @@ import hypothesis
 from hypothesis import strategies as st
 
 from galaxytl.results.rows import read_results
-from galaxytl.trial import FAILED, PRUNED, SPEC_FIELDS, TrialResult, _hash
+from galaxytl.trial import FAILED, PRUNED, SPEC_FIELDS, TrialResult
+from galaxytl.trial.spec import trial_id_of
 from tests.analysis.fakes import make_compared, make_result, make_spec, make_tested
 from tests.analysis.folders import paper_grid
-from tests.galaxytl.test_trial import values_of
+from tests.galaxytl.trial.test_spec import values_of
 
 LAYERS: Final = {"block1_conv1": 0.5, "output": 0.25}
 RECORDS: Final = tuple(
@@ -76,7 +77,7 @@ def mutated_rows(draw: st.DrawFn) -> bytes:
     for _ in range(draw(st.integers(1, 3))):
         _mutate(draw, row)
     if isinstance(row.get("spec"), dict) and draw(st.booleans()):
-        row["trial_id"] = _hash(row["spec"])
+        row["trial_id"] = trial_id_of(row["spec"])
     return json.dumps(row).encode()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import shutil
 import sys
@@ -12,10 +13,12 @@ from typing import Any
 
 import pytest
 
-import galaxytl.trial
+import galaxytl.trial.result
+import galaxytl.trial.spec
 from galaxytl.results.rows import append_results, read_results
 from galaxytl.results.stored_rows import merge_lines
 from galaxytl.trial import ADDED, BEFORE, COMPLETE, FAILED, SCHEMA, SPEC_FIELDS, TrialResult, TrialSpec
+from galaxytl.trial.spec import trial_id_of
 from sweep.planning.plan import split_by_status
 
 ROWS = Path(__file__).with_name("rows")
@@ -80,7 +83,7 @@ def _without(spec: TrialSpec, *names: str) -> dict[str, Any]:
 
 
 def _append(folder: Path, schema: int, spec: dict[str, Any], **changes: Any) -> None:
-    row = {"schema": schema, "trial_id": galaxytl.trial._hash(spec), "spec": spec, "status": COMPLETE, **changes}
+    row = {"schema": schema, "trial_id": trial_id_of(spec), "spec": spec, "status": COMPLETE, **changes}
     with (folder / "trials.jsonl").open("a") as file:
         file.write(json.dumps(row, separators=(",", ":")) + "\n")
 
@@ -90,16 +93,18 @@ def _append(folder: Path, schema: int, spec: dict[str, Any], **changes: Any) -> 
 
 def version(monkeypatch: pytest.MonkeyPatch, name: str, field: str) -> ModuleType:
     """`galaxytl.trial` with a field more of a spec, and one of a result."""
-    source = Path(galaxytl.trial.__file__).read_text()
-    for place, more in (("shuffle_seed: int = ", field), ('started: str = ""', "energy: dict[str, float] = NOTHING")):
-        before, found, after = source.partition(f"    {place}")
-        assert found
-        rest, _, others = after.partition("\n")
-        source = f"{before}{found}{rest}\n    {more}\n{others}"
     module = ModuleType(name)
     vars(module)["NOTHING"] = dataclasses.field(default_factory=dict)
     monkeypatch.setitem(sys.modules, name, module)
-    exec(compile(source, name, "exec"), vars(module))
+    for today, place, more in (
+        (galaxytl.trial.spec, "shuffle_seed: int = ", field),
+        (galaxytl.trial.result, 'started: str = ""', "energy: dict[str, float] = NOTHING"),
+    ):
+        before, found, after = inspect.getsource(today).partition(f"    {place}")
+        assert found
+        rest, _, others = after.partition("\n")
+        source = f"{before}{found}{rest}\n    {more}\n{others}".replace("from galaxytl.trial.spec", f"from {name}")
+        exec(compile(source, name, "exec"), vars(module))
     return module
 
 
@@ -195,7 +200,7 @@ def test_equal_specs_have_equal_ids() -> None:
     assert spec.trial_id == other.trial_id
     row = TrialResult(spec=other, status=COMPLETE).to_dict()
     assert TrialResult.from_dict(json.loads(json.dumps(row))).trial_id == spec.trial_id
-    assert galaxytl.trial._hash({"a": -0.05, "b": -0.0}) == galaxytl.trial._hash({"a": -0.05, "b": 0.0})
+    assert trial_id_of({"a": -0.05, "b": -0.0}) == trial_id_of({"a": -0.05, "b": 0.0})
 
 
 def test_two_rows_in_one_line_are_not_dropped_for_the_first(tmp_path: Path) -> None:
