@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, cast
 
-from galaxytl.networks import gpu_memory
+from galaxytl.networks import compilation_cache, gpu_memory
 from galaxytl.networks.gpu_memory import DeviceError
 from galaxytl.system import process
 from galaxytl.system.strict_json import read_json
@@ -135,6 +135,7 @@ def configure(num_threads: int | None, gpus: float | None = None) -> None:
     _start_keras()
     tensorflow = _tensorflow()
     if tensorflow is None:
+        _keep_compiled()
         return
     try:
         _limit_memory(tensorflow.config, gpus)
@@ -143,6 +144,20 @@ def configure(num_threads: int | None, gpus: float | None = None) -> None:
             tensorflow.config.threading.set_inter_op_parallelism_threads(2)
     except RuntimeError:
         return  # this process has computed already: what was set then stays
+
+
+def _keep_compiled() -> None:
+    """Have JAX keep what it compiles for later processes, once a process. A user's own settings of that go before:
+    JAX_COMPILATION_CACHE_DIR=FOLDER, or JAX_ENABLE_COMPILATION_CACHE=0."""
+    import jax
+
+    if not jax.config.jax_enable_compilation_cache or jax.config.jax_compilation_cache_dir is not None:
+        return
+    folder = compilation_cache.own_folder()
+    settings = {**compilation_cache.SETTINGS, "jax_compilation_cache_dir": str(folder)} if folder else {}
+    for name, value in settings.items():
+        if name.upper() not in os.environ:
+            jax.config.update(name, value)
 
 
 def _prepare_gpus(gpus: float | None) -> None:
