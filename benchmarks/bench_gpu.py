@@ -19,6 +19,7 @@ import argparse
 import dataclasses
 import json
 import math
+import os
 import tempfile
 import time
 from collections import deque
@@ -91,6 +92,7 @@ class Speed:
 def main() -> None:
     options = vars(parse())
     wants_smoke, path = options.pop("smoke", False), options.pop("json", None)
+    os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "0")  # what is compiled is timed
     device.quiet_framework()
     device.configure(None)
     import keras

@@ -36,7 +36,9 @@ def train(group: Group, workplace: Workplace, watcher: Watcher | None = None) ->
     together = group.specs[0].trains_head_only
     try:
         for specs in [group.specs] if together else [(spec,) for spec in group.specs]:
-            yield from _train_or_fail(replace(group, specs=specs), workplace, watcher or Watcher())
+            with device.forgetting_gradients():
+                results = _train_or_fail(replace(group, specs=specs), workplace, watcher or Watcher())
+            yield from results
     finally:
         cache.release()  # the next group of this process may need the room
 

@@ -41,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "HOME": str(folder),
         "https_proxy": "http://127.0.0.1:9",  # nothing listens there: downloads fail at once
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        "JAX_ENABLE_COMPILATION_CACHE": "0",  # it stays in the folder of the test that was first
     }
     os.environ.pop("GALAXYTL_WEIGHTS_DIR", None)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and their children, ignore it

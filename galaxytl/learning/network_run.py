@@ -160,5 +160,9 @@ class NetworkRun(Run):
 
 def predict(model: Any, examples: Examples, batch_size: int) -> NDArray[np.float32]:
     """Return the logits (n, C) of the examples to score."""
-    batches = Batches(examples, examples.scored, batch_size)
-    return np.asarray(model.predict(device.for_keras(batches), verbose=0))
+    batches, at_once = Batches(examples, examples.scored, batch_size), model.steps_per_execution
+    model.steps_per_execution = 1  # of more, Keras traces as many copies of the network, and again where fewer are left
+    try:
+        return np.asarray(model.predict(device.for_keras(batches), verbose=0))
+    finally:
+        model.steps_per_execution = at_once

@@ -277,6 +277,7 @@ def trainable(
     compiled = _cache.compiled.pop(key, None)
     while len(_cache.compiled) >= most:
         del _cache.compiled[next(iter(_cache.compiled))]
+        device.drop_kernels()
     if compiled is None:
         compiled = _compiled(network.trainable(spec, stored_cut))
     _cache.compiled[key] = compiled

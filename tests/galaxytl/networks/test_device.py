@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 
 from galaxytl.learning.outcome import environment
@@ -173,3 +176,25 @@ def test_what_is_absent_for_an_import_is_absent_in_this_thread_alone() -> None:
             assert thread.submit(importlib.import_module, "wave").result().__name__ == "wave"
     sys.modules.pop("wave")
     assert importlib.import_module("wave")
+
+
+@pytest.mark.skipif(device.backend() != "tensorflow", reason="JAX keeps nothing of a gradient of one's own")
+def test_what_is_traced_with_a_gradient_of_its_own_is_let_go() -> None:
+    """Where this fails in its first line, TensorFlow lets it go by itself: `forgetting_gradients` is needed no more."""
+
+    def traced() -> weakref.ref[Any]:
+        graphs = []
+
+        def step(x: Any) -> Any:
+            graphs.append(weakref.ref(x.graph))
+            return keras.ops.silu(x)
+
+        assert device.compiled(step, xla=False)(np.zeros(3, np.float32)).numpy().tolist() == [0, 0, 0]
+        return graphs[0]
+
+    kept = traced()
+    with device.forgetting_gradients():
+        let_go = traced()
+    gc.collect()
+    assert kept() is not None
+    assert let_go() is None
