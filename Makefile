@@ -24,6 +24,7 @@ PYTEST := $(BIN)/python -m pytest
 COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --upgrade \
   --no-header --no-annotate --no-emit-index-url --quiet
 BESIDE := --numprocesses $(JOBS) --dist loadfile
+tests test-rest: export PYTHONDONTWRITEBYTECODE :=  # tests start Pythons, each of which would compile the project anew
 
 .PHONY: paper test test-all test-rest install lint format types tests mutants fuzz chaos history docs pictures lock licences
 

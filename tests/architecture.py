@@ -15,7 +15,7 @@ import ast
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Final
@@ -41,9 +41,10 @@ def module_of(path: str) -> str:
     return path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
 
 
-def imported_names(source: str) -> set[str]:
+@cache
+def imported_names(source: str) -> frozenset[str]:
     """Return what a file imports, as full dotted names: `from a import b` is "a.b", whether b is a module or not."""
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
@@ -51,7 +52,7 @@ def imported_names(source: str) -> set[str]:
             if node.level or not node.module:
                 raise ValueError(f"line {node.lineno}: a relative import; write the module's full name")
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+    return frozenset(found)
 
 
 def imports_of(sources: Mapping[str, str]) -> Imports:

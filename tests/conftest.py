@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 import signal
@@ -44,6 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "JAX_ENABLE_COMPILATION_CACHE": "0",  # it stays in the folder of the test that was first
     }
     os.environ.pop("GALAXYTL_WEIGHTS_DIR", None)
+    os.fsync = lambda descriptor: None  # what it is for, no test can see; a busy disk takes 0.1 s each of thousands
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and their children, ignore it
 
 
@@ -53,6 +55,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path.suffix == ".py" and not all(f"mark.{name}" in collection_path.read_text() for name in wanted):
         return True
     return None
+
+
+def pytest_collection_finish() -> None:
+    """What the libraries and the tests are made of, millions of objects, needs no look whenever garbage is collected;
+    and graphs of networks, of thousands each, need few."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

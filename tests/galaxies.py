@@ -68,7 +68,8 @@ def read_all(path: Path) -> np.ndarray:
 
 
 def draw_quickly(patch: pytest.MonkeyPatch, cache: Path) -> list[int]:
-    """Have simulated galaxies drawn in this process, at no cost, into a cache of their own; the indices of those."""
+    """Have simulated galaxies drawn in this process, at no cost, into a cache of their own; the indices of those. No
+    two are alike, and none is of one colour: a sweep would refuse them."""
     from galaxytl.data.simulation import simulate, stored
 
     indices: list[int] = []
@@ -76,6 +77,7 @@ def draw_quickly(patch: pytest.MonkeyPatch, cache: Path) -> list[int]:
     def draw(index: int, label: int, seed: int) -> simulate.SimulatedGalaxy:
         indices.append(index)
         image = np.full((256, 256, 3), (10 * index + label + seed) % 256, np.uint8)
+        image[0] = *divmod(index, 256), 255
         return simulate.SimulatedGalaxy(image, label, 0.1, 1.0, 2.0, 0.262)
 
     patch.setattr(simulate, "simulate_galaxy", draw)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import functools
 import subprocess
 import sys
 from typing import Final
@@ -46,6 +47,7 @@ def violations(path: str, source: str) -> list[str]:
     return found
 
 
+@functools.cache
 def folders() -> list[Folder]:
     return folders_of(imports_of(source_files()))
 
@@ -118,11 +120,13 @@ def test_levels_and_arrows_are_counted() -> None:
     assert doctest.testmod(architecture).failed == 0
 
 
-def test_the_table_is_printed() -> None:
-    command = [sys.executable, "-m", "tests.architecture", "--table"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    assert "packages: 3 rooms, 2 arrows, 2 levels" in done.stdout
-    assert "galaxytl.data: " in done.stdout
+def test_the_table_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["architecture.py", "--table"])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        architecture.main()
+    printed = capsys.readouterr().out
+    assert "packages: 3 rooms, 2 arrows, 2 levels" in printed
+    assert "galaxytl.data: " in printed
 
 
 FRAMEWORKS = {"keras", "tensorflow", "ray"}

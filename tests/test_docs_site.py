@@ -124,6 +124,7 @@ def test_the_plan_of_the_page_is_what_a_dry_run_prints() -> None:
     assert [text for text in headings if text.split() not in [line.split() for line in shown.splitlines()]] == []
 
 
+@pytest.mark.rest
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     """Every link, anchor and page of the navigation is there, and nothing is fetched from elsewhere."""
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]

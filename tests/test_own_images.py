@@ -19,6 +19,7 @@ from galaxytl.data.__main__ import main as data
 from galaxytl.results.rows import read_results
 from galaxytl.trial import COMPLETE, TrialResult
 from sweep.run import main as sweep
+from tests.analysis.pictures import blank_pictures
 from tests.galaxies import encode, make_bucket, real_sample, s3_server
 from tests.sweep.here import QUICK, sweep_here
 
@@ -80,8 +81,9 @@ def run(*arguments: str, out: str) -> list[TrialResult]:
 
 
 def report(out: str) -> str:
-    """Type the analysis's command; the whole report as Markdown."""
-    assert analyse([out, "--out", f"{out}-report"]) == 0
+    """Type the analysis's command; the whole report as Markdown, with blank pictures."""
+    with blank_pictures():
+        assert analyse([out, "--out", f"{out}-report"]) == 0
     return Path(f"{out}-report", "report.md").read_text()
 
 

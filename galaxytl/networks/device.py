@@ -280,14 +280,17 @@ def for_keras(batches: Any, before: Any = None) -> Any:
     return dataset
 
 
-def compiled(function: Callable[..., Any], *, xla: bool) -> Callable[..., Any]:
-    """Compile `function` of arrays (and dicts of arrays), traced once a shape of its arguments. JAX always uses XLA."""
+def compiled(function: Callable[..., Any], *, xla: bool, autograph: bool = False) -> Callable[..., Any]:
+    """Compile `function` of arrays (and dicts of arrays), traced once a shape of its arguments. JAX always uses XLA.
+
+    autograph: whether TensorFlow translates Python's `if` and `for` over arrays first, which takes a second in each
+    process and changes nothing where there are none."""
     tensorflow = _tensorflow()
     if tensorflow is None:
         import jax
 
         return jax.jit(function)
-    return tensorflow.function(function, jit_compile=xla, reduce_retracing=False, autograph=False)
+    return tensorflow.function(function, jit_compile=xla, autograph=autograph, reduce_retracing=False)
 
 
 @contextlib.contextmanager
@@ -346,7 +349,7 @@ def compiled_forward(model: Any) -> Callable[[Any], Any]:
     it returns: np.asarray waits for it."""
     tensorflow = _tensorflow()
     if tensorflow is not None:
-        return compiled(lambda batch: model(batch, training=False), xla=on_gpu())
+        return compiled(lambda batch: model(batch, training=False), xla=on_gpu(), autograph=True)
     import jax
 
     def forward(trained: Any, others: Any, batch: Any) -> Any:

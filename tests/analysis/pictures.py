@@ -71,7 +71,8 @@ class LinesOnly(RendererAgg):
 def lines_of(figure: Figure) -> list[Line]:
     """Every line of text that the figure shows, where its layout puts it."""
     renderer = LinesOnly(figure)
-    figure.draw_without_rendering()
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)  # once: to draw would lay it out too
     figure.set_layout_engine("none")
     figure.draw(renderer)
     return [line for line in renderer.lines if line.text.strip()]

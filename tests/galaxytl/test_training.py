@@ -305,7 +305,7 @@ def test_keras_trains_on_the_batches_in_order_from_the_first_epoch_on() -> None:
     ones = Examples(np.ones((20, 1), np.float32), np.arange(20), *[np.empty(0, np.int64)] * 3)
     rng, fed = np.random.default_rng(0), None
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
-    model.compile(keras.optimizers.SGD(0.5), "mse")
+    model.compile(keras.optimizers.SGD(0.5), "mse", jit_compile=device.use_xla())
     for epoch in (1, 2, 3):
         order = rng.permutation(18)
         fed = device.for_keras(Batches(ones, order, 1), fed)  # the same pipeline, where TensorFlow has one

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from optuna.storages import RDBStorage
 
+from tests.galaxytl import toy
 from tests.sweep.sweeps import ray_head
 
 
@@ -24,6 +25,12 @@ def ray_starts_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that a test runs in its own process starts Ray only where it trains: a test of what a plan says, or
     refuses, would wait for a Ray that nothing runs on."""
     monkeypatch.setattr("sweep.prepare.begin_ray", lambda *_: None)
+
+
+@pytest.fixture(autouse=True)
+def networks_are_built_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first plan of a network asks Keras for its blocks: not in a process of its own each time."""
+    monkeypatch.setattr("galaxytl.networks.blocks._ask_keras", toy.ask_here)
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import pytest
 
 from galaxytl.learning.job import Workplace
@@ -27,12 +24,8 @@ def train_here(work: Work, workplace: Workplace, where: Where, reporter: Reporte
             reporter.finished(result)
 
 
-def ask_here(wanted: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
-    """Build networks in this process, where the toy one is known."""
-    return [blocks.row_of(name, size) for name, size in wanted]
-
-
 def sweep_here(patch: pytest.MonkeyPatch) -> None:
     toy.register(patch)
-    patch.setattr(blocks, "_ask_keras", ask_here)
+    patch.setattr(blocks, "_ask_keras", toy.ask_here)
     patch.setattr("sweep.scheduling.tune.run_trials", train_here)
+    patch.setattr("sweep.prepare.begin_ray", lambda *_: None)  # else Ray starts while the sweep is planned

@@ -131,6 +131,7 @@ def test_a_kill_in_any_stage_or_between_two_changes_no_weight(
     assert {id(compiled.model) for compiled in warm._cache.compiled.values()} == kept  # nothing is compiled twice
 
 
+@pytest.mark.rest
 def test_what_is_stored_is_not_computed_again_and_changes_no_result(
     spec: TrialSpec, galaxies_file: Path, tmp_path: Path, whole: Any
 ) -> None:

@@ -16,6 +16,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from galaxytl.learning import head_dropout, heads
 from galaxytl.learning.examples import Examples, class_weights, epoch_order
+from galaxytl.networks import device
 from galaxytl.networks.backbones import build_head
 from galaxytl.trial import TrialSpec, seed_for
 from galaxytl.trial.optimizers import CLIPPING, OPTIMIZERS
@@ -148,7 +149,7 @@ def trained_by_keras(
     model = keras.Sequential([keras.Input((NUM_FEATURES,)), *hidden, keras.layers.Dense(10)])
     model.set_weights(layers_of(heads.initial_state(spec, NUM_FEATURES), 0))
     targets = np.eye(10, dtype=np.float32)[examples.labels] if examples.votes is None else examples.votes
-    model.compile(keras_optimizer(spec), keras_loss(spec))
+    model.compile(keras_optimizer(spec), keras_loss(spec), jit_compile=device.use_xla())
     weights = compute_class_weight("balanced", classes=np.arange(10), y=examples.labels)
     weighting = dict(enumerate(weights.tolist())) if spec.class_weighting == "balanced" else None
     inputs = examples.inputs.reshape(NUM_EXAMPLES, NUM_FEATURES)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn import metrics as sklearn_metrics
@@ -67,6 +67,7 @@ def test_one_class_only_has_a_defined_kappa() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*single label was found:UserWarning")
+@settings(max_examples=40)  # scikit-learn takes 30 ms for each
 @given(st.data(), st.integers(1, 12), st.integers(2, 5))
 def test_every_score_is_scikit_learns(data: st.DataObject, num_images: int, num_classes: int) -> None:
     """Of few images of several classes: classes without images or predictions, one class only, ties."""

@@ -184,14 +184,28 @@ QUICK = ("VGG16", "MobileNet")
 """The others are in `make test-all` only."""
 
 
-@pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder for which one process with Keras was asked for the structures of QUICK and one that it refuses."""
-    cache = tmp_path_factory.mktemp("asked")
+def ask(cache: Path) -> None:
+    """Find, for a cache folder, the structures of QUICK, and one that Keras refuses."""
     wanted = [("VGG16", 16), *((name, NETWORKS[name][0]) for name in QUICK)]
     with pytest.raises(SpecError, match=r"accepts for VGG16; got 16: Input size must be at least 32x32"):
         structures(wanted, cache)
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder with them; this process, which has Keras, is asked."""
+    cache = tmp_path_factory.mktemp("asked")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "_ask_keras", toy.ask_here)
+        ask(cache)
     return cache
+
+
+@pytest.mark.rest
+def test_another_process_says_the_same(asked: Path, tmp_path: Path) -> None:
+    ask(tmp_path)
+    wanted = [(name, NETWORKS[name][0]) for name in QUICK]
+    assert structures(wanted, tmp_path) == structures(wanted, asked)
 
 
 def check_structure(name: str, cache: Path) -> None:

@@ -162,6 +162,7 @@ print("keras" in sys.modules, unused, found)
 """
 
 
+@pytest.mark.rest
 def test_a_framework_is_loaded_without_looking_for_devices_and_without_what_is_not_used() -> None:
     """What a process may use is set after that (`device.configure`)."""
     loaded = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)

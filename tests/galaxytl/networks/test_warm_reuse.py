@@ -159,6 +159,7 @@ def test_a_trial_after_one_of_another_preprocessing_sees_its_own_pixels(
     assert_equal(train(own), fresh)
 
 
+@pytest.mark.rest
 def test_folds_are_compiled_once(fine: TrialSpec, train: Callable[[TrialSpec], TrialResult], traced: list[str]) -> None:
     first, second = (fine.replace(num_folds=4, fold=fold) for fold in (0, 1))
     warm.forget()

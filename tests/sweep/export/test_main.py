@@ -19,6 +19,7 @@ from galaxytl.trial import FAILED, TrialResult
 from sweep.export.__main__ import main as export
 from sweep.export.check import compare
 from sweep.run import main as sweep
+from tests.galaxies import draw_quickly
 from tests.sweep.here import QUICK, sweep_here
 
 FEW = ("--data", "simulated:200", "--set", "optimizer=adam", "--set", "learning_rate=1e-2,1e-3,1e-4")
@@ -28,6 +29,7 @@ FEW = ("--data", "simulated:200", "--set", "optimizer=adam", "--set", "learning_
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         sweep_here(patch)
+        draw_quickly(patch, tmp_path_factory.mktemp("cache"))  # what the images show is nothing to this file
         patch.chdir(tmp_path_factory.mktemp("home"))
         assert sweep(["--grid", "lr", *FEW, "--set", "unfrozen_blocks=0,1", "--out", "lr", *QUICK]) == 0
         yield

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import platform
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sweep.status.__main__ import main
 from tests.cluster import faults
-from tests.sweep.sweeps import FROZEN, ROOT, below, quick, start, wait_for
+from tests.sweep.sweeps import FROZEN, below, quick, start, wait_for
 
 pytestmark = pytest.mark.alone
 
 
-def status(place: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sweep.status", str(place), *options]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+def status(place: Path, *options: str) -> tuple[int, str]:
+    """The status of the command and what it prints, asked of `main` here: it is asked again and again."""
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        return main([str(place), *options]), said.getvalue()
 
 
 def values(place: Path) -> Any:
-    done = status(place, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    code, said = status(place, "--json")
+    assert code == 0
+    return json.loads(said)
 
 
 @contextlib.contextmanager
@@ -75,8 +77,8 @@ def test_a_driver_is_seen_at_work_and_as_killed(galaxies_file: Path, tmp_path: P
             now = values(place)
             assert (now["state"], now["running"], now["seconds_left"]) == ("gone", [], None)
             assert (now["trials"]["running"], now["trials"]["to_do"]) == (0, 2)
-        text = " ".join(status(out).stdout.replace("\\\n", "").split())
+        text = " ".join(status(out)[1].replace("\\\n", "").split())
         assert f"process {driver.pid} on {platform.node()} was killed" in text
         assert f"--out {out} --storage {shared} --cpus-per-trial 2" in text
         assert "python -m sweep.run --address auto" in text
-        assert status(out, "--watch").returncode == 3
+        assert status(out, "--watch")[0] == 3

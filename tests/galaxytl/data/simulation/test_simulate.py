@@ -132,6 +132,7 @@ def test_seeing_keeps_the_light() -> None:
 # --- ten classes
 
 
+@pytest.mark.rest
 def test_axis_ratios_fall_from_round_to_edge_on() -> None:
     ratios = [median_axis_ratio(label) for label in (ROUND, BETWEEN, CIGAR, THIN)]
     assert ratios == sorted(ratios, reverse=True)
@@ -149,6 +150,7 @@ def prominence(light: NDArray[np.float32]) -> float:
     return float(light.max() / light.ravel()[(along > 0.95) & (along < 1.05)].max())
 
 
+@pytest.mark.rest
 def test_a_bulge_outshines_the_middle_of_an_edge_on_galaxy() -> None:
     without, with_bulge = ([prominence(light) for light in bare(label)] for label in (THIN, THIN_WITH_BULGE))
     assert np.median(without) < 2.3
@@ -176,6 +178,7 @@ def second_peak(light: NDArray[np.float32]) -> float:
     return float(peaks[-2] / peaks[-1]) if len(peaks) > 1 else 0.0
 
 
+@pytest.mark.rest
 def test_mergers_have_a_second_nucleus_and_smooth_galaxies_none() -> None:
     assert np.mean([second_peak(light) > 0.15 for light in bare(MERGING)]) >= 0.5
     assert all(second_peak(light) < 0.05 for light in bare(ROUND))

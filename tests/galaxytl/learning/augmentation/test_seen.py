@@ -40,7 +40,7 @@ def mean_scores(spec: TrialSpec, data: Path, out: Path) -> dict[str, float]:
     return evaluate(dataset.labels[rows], np.mean(every, axis=0))[0]
 
 
-@pytest.mark.parametrize(("depth", "stored"), [(0, (0,)), (1, (2,)), ("all", ())])
+@pytest.mark.parametrize(("depth", "stored"), [(0, (0,)), pytest.param(1, (2,), marks=pytest.mark.rest), ("all", ())])
 def test_the_second_score_is_of_the_mean_over_the_symmetries(
     depth: Any, stored: tuple[int, ...], galaxies_file: Path, tmp_path: Path
 ) -> None:

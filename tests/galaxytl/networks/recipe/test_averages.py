@@ -16,7 +16,7 @@ from galaxytl.learning.examples import epoch_order
 from galaxytl.learning.fit_heads import Head, fit_heads
 from galaxytl.learning.fit_network import fit
 from galaxytl.learning.job import Group, Workplace
-from galaxytl.networks import warm
+from galaxytl.networks import device, warm
 from galaxytl.networks.recipe import averages
 from galaxytl.results.models import model_name, read_model
 from galaxytl.training import train
@@ -48,7 +48,8 @@ def trained_by_keras(spec: TrialSpec) -> list[np.ndarray]:
     """The averages that Keras's own optimizer puts into a network at the end of its training."""
     examples, model = make_examples(), one_layer(spec.replace(ema_momentum=0.0))
     optimizer = keras.optimizers.Adam(spec.learning_rate, use_ema=True, ema_momentum=spec.ema_momentum)
-    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, jit_compile=device.use_xla())
     for number in range(1, spec.num_epochs + 1):
         order = epoch_order(spec, number, examples.train)
         for start in range(0, len(order), spec.batch_size):
