@@ -47,7 +47,8 @@ def main() -> int:
     times = 1 if options.small else options.times
     seconds: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="bench-start-") as folder:
-        out, variables = Path(folder), {"GALAXYTL_CACHE_DIR": f"{folder}/cache"}
+        out = Path(folder)
+        variables = {"GALAXYTL_CACHE_DIR": f"{folder}/cache", "PYTHONDONTWRITEBYTECODE": ""}  # modules stay compiled
         sweep(out / "filling", variables)
         for number in range(times):
             for name, story in PLAIN.items():
