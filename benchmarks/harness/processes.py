@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from galaxytl.system.process import SET
+
 BENCHMARKS = Path(__file__).parents[1]
 HOME = tempfile.TemporaryDirectory(prefix="bench-home-")  # removed when this process ends
 
@@ -56,10 +58,12 @@ def run_printing(command: list[str], variables: Mapping[str, str]) -> tuple[floa
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the systems' variables: TensorFlow, which b2's pipeline needs, and a home of their own, where Ray leaves a
-    token."""
+    """Return the systems' variables: TensorFlow, which b2's pipeline needs, with the same kernels for all (on CPUs
+    without AVX-512, TensorFlow leaves oneDNN's off, and some gradients then take ten times as long; sweeps turn them
+    on), and a home of their own, where Ray leaves a token."""
     keras_home = os.environ.get("KERAS_HOME", str(Path.home() / ".keras"))
     fixed = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_HOME": keras_home, "HOME": HOME.name}
+    fixed |= SET
     fixed["RAY_ADDRESS"] = "local"  # not a cluster that happens to run here
     return {**os.environ, **fixed, **variables}
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Final
 
 SET: Final = {"TF_ENABLE_ONEDNN_OPTS": "1"}
-"""What results rest on: TensorFlow's own choice on x86."""
+"""What results rest on. It is TensorFlow's own choice only on x86 CPUs with instructions for networks (AVX-512 VNNI and
+later); on others a training step took four times as long without it (ResNet50's last block, an AMD EPYC)."""
 TAKEN_OUT: Final = (
     *("KERAS_*", "TF_*", "TF2_BEHAVIOR", "XLA_*", "JAX_*", "ONEDNN_*", "DNNL_*"),
     *("NVIDIA_TF32_OVERRIDE", "CUBLAS_*", "CUDNN_ERRATA_*", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "PYTHONWARNINGS"),

@@ -29,4 +29,5 @@ def test_small_measures_each_part(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "From the command to the first report:" in done.stdout
     medians = json.loads((tmp_path / "numbers.json").read_text())["medians"]
-    assert {"plan", "Ray", "first report", "shutdown", *bench_start.PLAIN} <= medians.keys()
+    assert {*bench_start.PLAIN, *bench_start.REQUIRED} <= medians.keys()
+    assert {f"{name}: {part}" for name in bench_start.REQUIRED for part in ("plan", "first report")} <= medians.keys()
