@@ -27,7 +27,7 @@ def test_small_measures_each_part(tmp_path: Path) -> None:
     command = [sys.executable, "benchmarks/bench_start.py", "--small", "--out", str(tmp_path / "numbers.json")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "From the command to the first report:" in done.stdout
+    assert "From the command to the first report of the sweep:" in done.stdout
     medians = json.loads((tmp_path / "numbers.json").read_text())["medians"]
     assert {*bench_start.PLAIN, *bench_start.REQUIRED} <= medians.keys()
     assert {f"{name}: {part}" for name in bench_start.REQUIRED for part in ("plan", "first report")} <= medians.keys()
