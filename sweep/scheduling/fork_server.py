@@ -32,6 +32,8 @@ from typing import Any, Final
 
 SOCKET: Final = "GALAXYTL_FORK_SERVER"
 """The variable with the path of the server's socket."""
+SOCKET_FILE: Final = "fork"
+"""Its name."""
 SECONDS: Final = 40.0
 """In which the server must answer; it imports meanwhile. Ray waits for a worker for 60."""
 OF_RAYS_SETUP: Final = "--serialized-runtime-env-context="
@@ -64,7 +66,7 @@ def fork_server(folder: Path, code: Path, log: Path) -> Iterator[Mapping[str, st
     if sys.platform != "linux":
         yield {}
         return
-    path = folder / "fork"
+    path = folder / SOCKET_FILE
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen(64)
@@ -197,9 +199,11 @@ def main(words: Sequence[str]) -> None:
         if request:
             runpy.run_path(request.arguments[0], run_name="__main__")
         return
-    path = os.environ.pop(SOCKET, "")
+    path, raylet = os.environ.pop(SOCKET, ""), os.getppid()
     request = request_of(words, os.environ)
     if request and path and forked(request, path):
+        return
+    if os.getppid() != raylet:  # it has ended, as its driver has, and the server with that: nobody wants this worker
         return
     worker = next(Path(word) for word in words if word.endswith("default_worker.py"))
     os.execv(sys.executable, [sys.executable, str(worker.with_name("setup_worker.py")), *words])

@@ -23,11 +23,13 @@ from pathlib import Path
 from typing import Final
 
 from galaxytl.system.command import UsageError
+from sweep.scheduling.fork_server import SOCKET_FILE
 
 MAX_TEMPORARY: Final = 26
 """Bytes: of a socket's path Ray and `own_folder` take 81, at most, for
 /rayabcdefgh/r/session_2026-01-02_03-04-05_678901_2345678/sockets/plasma_store. A system takes 103 or 107."""
-PREFIX: Final = "ray"
+PREFIX, OF_RAY = "ray", "r"
+"""How the names of a driver's own folders begin, and the name of Ray's folder in such a one."""
 LEFT_SECONDS: Final = 3600.0
 """What a killed driver left is there until so long after its start, for those who want to read Ray's logs."""
 
@@ -122,7 +124,7 @@ def own_folder() -> Iterator[str]:
     lock = os.open(folder, os.O_RDONLY)  # freed by whatever ends this process
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield os.path.join(folder, "r")  # Ray lets all users into the folder that it is given
+        yield os.path.join(folder, OF_RAY)  # Ray lets all users into the folder that it is given
     finally:
         os.close(lock)
         shutil.rmtree(folder, ignore_errors=True)
@@ -165,7 +167,8 @@ def remove_left(place: str, older_than: float = LEFT_SECONDS) -> None:
 
 
 def _remove_unlocked(folder: str, before: float) -> None:
-    if os.stat(folder).st_mtime > before or os.listdir(folder) != ["r"]:
+    found = set(os.listdir(folder))
+    if os.stat(folder).st_mtime > before or not found or found - {OF_RAY, SOCKET_FILE}:
         return
     lock = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
     try:

@@ -15,6 +15,7 @@ Homes lie on the folder that all hosts share. The partition "thin" has a node wi
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shlex
 import shutil
@@ -147,11 +148,12 @@ class Site:
 
     def left_on_nodes(self) -> list[str]:
         """Processes of jobs, and their folders in /tmp."""
-        found = []
-        for host in (self.network[name] for name in NODES):
-            found += [line[:120] for line in host.processes().values() if not line.startswith(OWN)]
-            found += host.run("ls -d /tmp/ray* 2> /dev/null").stdout.split()
-        return found
+        folders = [self.network[name].run("ls -d /tmp/ray* 2> /dev/null").stdout.split() for name in NODES]
+        return [*self.processes_of_jobs(), *itertools.chain(*folders)]
+
+    def processes_of_jobs(self) -> list[str]:
+        lines = itertools.chain(*(self.network[name].processes().values() for name in NODES))
+        return [line[:120] for line in lines if not line.startswith(OWN)]
 
     def start_daemons(self, host: Host) -> None:
         """What the machine's own init would start."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -64,6 +65,21 @@ def started(folder: Path, variables: dict[str, str], context: object) -> subproc
     pipe = subprocess.PIPE
     command = [sys.executable, PROGRAM, *words(folder, context)]
     return subprocess.Popen(command, cwd=folder, env=variables, stdin=pipe, stdout=pipe, text=True)
+
+
+def test_a_worker_whose_raylet_has_ended_is_not_started(code: Path, tmp_path: Path) -> None:
+    """Its driver was killed, and the server with it."""
+    path = str(tmp_path / fork_server.SOCKET_FILE)
+    raylet = ["sh", "-c", '"$@" & wait', "sh", sys.executable, PROGRAM, *words(tmp_path, {})]
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        process = subprocess.Popen(raylet, env={**os.environ, SOCKET: path}, stdout=subprocess.PIPE, text=True)
+        connection, _ = listener.accept()
+        process.kill()
+        process.wait()
+        connection.close()
+        assert process.communicate()[0] == ""
 
 
 def test_workers_are_forks_of_one_process_that_has_loaded_the_framework(
