@@ -26,8 +26,9 @@ from galaxytl.learning.callbacks import Watcher
 from galaxytl.learning.job import Group, Workplace
 from galaxytl.trial import COMPLETE, TrialResult, TrialSpec
 from sweep.scheduling import tune
+from sweep.scheduling.board import Board
 from sweep.scheduling.resources import Where
-from sweep.scheduling.worker import PART_BYTES, Board, Copier
+from sweep.scheduling.worker import PART_BYTES, Copier
 
 import ray  # isort: skip
 from ray.cluster_utils import Cluster  # isort: skip
